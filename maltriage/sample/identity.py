@@ -1,0 +1,133 @@
+"""Hashes and names of a file: what it can be looked up by, and what it says it is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from maltriage.sample.pe import Headers, decode_name
+from maltriage.sample.types import Identity, VersionInfo
+
+MAX_TEXT = 1024
+"""Characters kept of any one string that a sample says about itself."""
+
+
+def identify(data: bytes, headers: Headers | None, *, hashes: bool = False) -> Identity:
+    """The identity of a file.
+
+    Args:
+        data: the whole file (of a PNG: its pixels).
+        headers: as `read_headers` gave them.
+        hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
+    """
+    names = _by_lief(headers.binary) if headers and headers.parser == "lief" else {}
+    if headers and headers.parser == "pefile":
+        names = _by_pefile(headers.binary)
+    return Identity(
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        md5=hashlib.md5(data, usedforsecurity=False).hexdigest() if hashes else None,
+        sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest() if hashes else None,
+        tlsh=_tlsh(data) if hashes else None,
+        compile_time=_compile_time(headers),
+        **names,
+    )
+
+
+def _compile_time(headers: Headers | None) -> str | None:
+    if headers is None or not headers.timestamp:
+        return None
+    return datetime.fromtimestamp(headers.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _tlsh(data: bytes) -> str | None:
+    try:
+        import tlsh
+    except ImportError:
+        return None
+    digest = tlsh.hash(data)  # "TNULL" and "" mean too short or too uniform
+    return None if digest in ("", "TNULL") else str(digest)
+
+
+@contextlib.contextmanager
+def _doubtful() -> Iterator[None]:
+    """A part of the file that may be malformed in any way: what cannot be read is absent."""
+    with contextlib.suppress(Exception):
+        yield
+
+
+def _text(value: Any) -> str | None:
+    if not value:
+        return None
+    text = decode_name(value)[:MAX_TEXT]
+    return text or None
+
+
+def _by_lief(binary: Any) -> dict[str, Any]:
+    import lief
+
+    found: dict[str, Any] = {}
+    with _doubtful():
+        if binary.has_imports:
+            found["imphash"] = lief.PE.get_imphash(binary, lief.PE.IMPHASH_MODE.PEFILE) or None
+    with _doubtful():
+        if binary.has_rich_header:
+            found["rich_hash"] = bytes(binary.rich_header.hash(lief.PE.ALGORITHMS.MD5)).hex()
+    with _doubtful():
+        if binary.codeview_pdb is not None:
+            found["pdb_path"] = _text(binary.codeview_pdb.filename)
+    with _doubtful():
+        found["version"] = _lief_version(binary)
+    with _doubtful():
+        if binary.has_signatures:
+            found["signer"] = _text(binary.signatures[0].signers[0].cert.subject)
+    return found
+
+
+def _lief_version(binary: Any) -> VersionInfo | None:
+    if not binary.has_resources:
+        return None
+    for version in binary.resources_manager.version:
+        info = version.string_file_info
+        for table in info.children if info else ():
+            entries = {_text(entry.key): _text(entry.value) for entry in table.entries}
+            return _version(entries)
+    return None
+
+
+def _version(entries: dict[str | None, str | None]) -> VersionInfo | None:
+    found = VersionInfo(
+        entries.get("CompanyName"), entries.get("ProductName"), entries.get("OriginalFilename")
+    )
+    return None if found == VersionInfo() else found
+
+
+def _by_pefile(binary: Any) -> dict[str, Any]:
+    import pefile
+
+    wanted = [
+        pefile.DIRECTORY_ENTRY[f"IMAGE_DIRECTORY_ENTRY_{name}"]
+        for name in ("IMPORT", "RESOURCE", "DEBUG")
+    ]
+    found: dict[str, Any] = {}
+    with _doubtful():
+        binary.parse_data_directories(directories=wanted)
+    with _doubtful():
+        found["imphash"] = binary.get_imphash() or None
+    with _doubtful():
+        found["rich_hash"] = binary.get_rich_header_hash("md5") or None
+    with _doubtful():
+        for entry in getattr(binary, "DIRECTORY_ENTRY_DEBUG", ()):
+            path = getattr(entry.entry, "PdbFileName", None)
+            if path:
+                found["pdb_path"] = _text(path)
+    with _doubtful():
+        for info in getattr(binary, "FileInfo", ()):
+            for block in info:
+                for table in getattr(block, "StringTable", ()):
+                    entries = {_text(k): _text(v) for k, v in table.entries.items()}
+                    found["version"] = found.get("version") or _version(entries)
+    return found

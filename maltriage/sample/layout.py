@@ -1,0 +1,198 @@
+"""Regions that cover every byte of a file once, its anchors, and notices about both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from maltriage.sample.pe import MACHINES, MAX_SECTIONS, Headers
+from maltriage.sample.types import Layout, Notice, Region, RegionKind
+
+PACKED_ENTROPY = 7.2
+"""Bits per byte above which the code that runs first counts as compressed or encrypted."""
+PACKED_MIN_BYTES = 1024
+PACKER_SECTIONS = frozenset(
+    name.lower()
+    for name in (
+        "UPX0 UPX1 UPX2 .aspack .adata ASPack .MPRESS1 .MPRESS2 .petite .nsp0 .nsp1 nsp0 nsp1"
+        " .vmp0 .vmp1 .vmp2 .themida .winlice .enigma1 .enigma2 FSG! PEC2 PECompact2 .packed"
+        " MEW kkrunchy .yP .y0da pebundle RLPack .rlpack .spack .svkp .taz WinLicen"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """A range that somebody says is theirs, before overlaps are resolved."""
+
+    name: str
+    kind: RegionKind
+    start: int
+    end: int
+    rva: int | None
+
+
+def entropy(data: memoryview) -> float:
+    """Shannon entropy in bits per byte, 0 for nothing."""
+    if not len(data):
+        return 0.0
+    # Pillow counts bytes in C without widening them first, which numpy's bincount does.
+    pixels = np.frombuffer(data, dtype=np.uint8).reshape(1, -1)
+    picture = Image.frombuffer("L", (len(data), 1), pixels, "raw", "L", 0, 1)
+    counts = [count for count in picture.histogram() if count]
+    return max(0.0, math.log2(len(data)) - sum(c * math.log2(c) for c in counts) / len(data))
+
+
+def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Notice]]:
+    """The layout of a file and what is odd about it.
+
+    Overlaps are resolved in file order: the range that begins first keeps the bytes, then
+    the earlier row of the section table; what a later claim loses is noted. Without
+    readable headers the whole file is one region `unparsed`.
+    """
+    view = memoryview(data)
+    if headers is None:
+        notice = Notice("unparsed", "No parser could read the PE headers: no regions, no anchors.")
+        whole = [Region("(whole file)", "unparsed", 0, len(data), None, entropy(view))]
+        return Layout("none", None, None, False, None, whole if data else [], {}), [notice]
+    ranges, notices = _cover(len(data), headers)
+    regions = [
+        Region(c.name, c.kind, c.start, c.end, c.rva, entropy(view[c.start : c.end]))
+        for c in ranges
+    ]
+    layout = Layout(
+        parser=headers.parser,
+        machine=MACHINES.get(headers.machine, f"0x{headers.machine:x}"),
+        bits=headers.bits,
+        dotnet="clr" in headers.directories,
+        image_base=headers.image_base,
+        regions=regions,
+        anchors=_anchors(headers, regions, len(data)),
+    )
+    return layout, notices + _notices(headers, layout)
+
+
+def _cover(length: int, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
+    notices: list[Notice] = []
+    lost, cut = [], []
+    claims = []
+    for section in headers.sections:
+        end = section.start + section.size
+        if not section.size:
+            continue
+        if end > length:
+            cut.append(section.name)
+        if section.start < length:
+            claims.append(
+                _Claim(section.name, "section", section.start, min(end, length), section.rva)
+            )
+    claims.sort(key=lambda claim: claim.start)  # stable: the table's order breaks ties
+    first = claims[0].start if claims else length
+    header_end = min(length, headers.header_size, max(first, 64))
+    claims.insert(0, _Claim("(headers)", "header", 0, header_end, 0))
+    body_end = max([claim.end for claim in claims])
+    at, size = headers.directories.get("certificate", (0, 0))
+    if size and 0 < at < length:
+        claims.append(_Claim("(certificate)", "certificate", at, min(at + size, length), None))
+        claims.sort(key=lambda claim: claim.start)
+
+    ranges: list[_Claim] = []
+    cursor = 0
+
+    def fill(until: int) -> None:
+        middle = min(max(cursor, body_end), until)
+        if cursor < middle:
+            ranges.append(_Claim("(gap)", "gap", cursor, middle, None))
+        if middle < until:
+            ranges.append(_Claim("(overlay)", "overlay", middle, until, None))
+
+    for claim in claims:
+        start = max(claim.start, cursor)
+        if start > claim.start:
+            lost.append(claim.name)
+        if start >= claim.end:
+            continue
+        fill(start)
+        rva = None if claim.rva is None else claim.rva + start - claim.start
+        ranges.append(_Claim(claim.name, claim.kind, start, claim.end, rva))
+        cursor = claim.end
+    fill(length)
+    if not headers.sections:
+        notices.append(Notice("no-sections", "The section table is empty."))
+    if len(headers.sections) >= MAX_SECTIONS:
+        notices.append(
+            Notice("many-sections", f"More than {MAX_SECTIONS} sections: the rest is not shown.")
+        )
+    if cut:
+        notices.append(Notice("truncated", f"The file ends before its sections do ({_some(cut)})."))
+    if lost:
+        notices.append(
+            Notice(
+                "overlapping-sections",
+                f"Ranges overlap; the first in the file keeps the bytes ({_some(lost)} lost some).",
+            )
+        )
+    return ranges, notices
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(name or "unnamed" for name in names[:3])
+    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _anchors(headers: Headers, regions: list[Region], length: int) -> dict[str, int]:
+    """File offsets of the places that windows are read at; only those the file has."""
+    wanted: dict[str, int | None] = {
+        name: headers.offset_of(rva)
+        for name, (rva, _) in headers.directories.items()
+        if name != "certificate"
+    }
+    if headers.entry_rva:
+        wanted["entry"] = headers.offset_of(headers.entry_rva)
+        wanted["code"] = next(
+            (s.start for s in headers.sections if s.rva <= headers.entry_rva < s.rva + s.size),
+            None,
+        )
+    for kind in ("overlay", "certificate"):
+        wanted[kind] = next((r.start for r in regions if r.kind == kind), None)
+    sections = [r.start for r in regions if r.kind == "section"]
+    wanted["last_section"] = sections[-1] if sections else None
+    return {name: at for name, at in wanted.items() if at is not None and 0 <= at < length}
+
+
+def _notices(headers: Headers, layout: Layout) -> list[Notice]:
+    notices = []
+    if headers.machine == 0 and headers.subsystem == 0:
+        notices.append(
+            Notice("disarmed", "Machine and Subsystem are zero: it cannot run as it lies here.")
+        )
+    if layout.dotnet:
+        notices.append(
+            Notice(".net", "A .NET assembly: its code is IL, which native families do not show.")
+        )
+    rule = _packed_rule(headers, layout)
+    if rule:
+        notices.append(
+            Notice("packed?", f"Looks packed ({rule}): what is seen is the packer as much as it.")
+        )
+    notices.extend(Notice("parser-warning", text) for text in headers.warnings)
+    return notices
+
+
+def _packed_rule(headers: Headers, layout: Layout) -> str | None:
+    """The first rule that says packed, in words, or None."""
+    for section in headers.sections:
+        if section.name.lower() in PACKER_SECTIONS:
+            return f"section name {section.name}"
+    entry = layout.anchors.get("entry")
+    region = layout.region_at(entry) if entry is not None else None
+    if region and region.size >= PACKED_MIN_BYTES and region.entropy >= PACKED_ENTROPY:
+        return f"entropy {region.entropy:.2f} in {region.name}, where it starts"
+    bodies = [r for r in layout.regions if r.kind == "section" and r.name != ".rsrc"]
+    dense = [r for r in bodies if r.entropy >= PACKED_ENTROPY and r.size >= PACKED_MIN_BYTES]
+    if dense and 2 * sum(r.size for r in dense) > sum(r.size for r in bodies):
+        return f"entropy {dense[0].entropy:.2f} in {dense[0].name}, most of the sections' bytes"
+    return None

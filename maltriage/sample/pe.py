@@ -1,0 +1,215 @@
+"""Headers of a PE file, read by LIEF or, where it gives up, by pefile.
+
+Everything after this module works on `Headers` and does not know which parser spoke. Raw
+ranges are those that the Windows loader would map, which is not always what the section
+table says (see `_loader_start`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from maltriage.sample.byteplot import pe_offset
+
+MAX_SECTIONS = 2048
+"""Sections read from one file; the loader itself stops at 96. The rest is one region."""
+MAX_WARNINGS = 5
+
+MACHINES = {
+    0x0: "none",
+    0x14C: "x86",
+    0x8664: "x64",
+    0x1C0: "arm",
+    0x1C4: "armnt",
+    0xAA64: "arm64",
+    0x200: "ia64",
+    0xEBC: "efi-bytecode",
+}
+
+DIRECTORIES = (
+    "export",
+    "import",
+    "resource",
+    "exception",
+    "certificate",
+    "reloc",
+    "debug",
+    "architecture",
+    "globalptr",
+    "tls",
+    "load_config",
+    "bound_import",
+    "iat",
+    "delay_import",
+    "clr",
+)
+"""Names of the data directories, in their order in the optional header."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A row of the section table: file range [start, start + size) and where it is mapped."""
+
+    name: str
+    start: int
+    size: int
+    rva: int
+    virtual_size: int
+    executable: bool
+
+
+@dataclass(frozen=True)
+class Headers:
+    """What the rest of `sample` needs of a PE file's headers."""
+
+    parser: Literal["lief", "pefile"]
+    machine: int
+    subsystem: int
+    bits: int
+    timestamp: int
+    image_base: int
+    entry_rva: int
+    header_size: int
+    sections: tuple[Section, ...]
+    directories: dict[str, tuple[int, int]]
+    """(RVA, size) by name; of `certificate` the first is a file offset."""
+    warnings: tuple[str, ...] = ()
+    binary: Any = field(default=None, repr=False)
+    """The parser's own object, for what only `identity` asks of it."""
+
+    def offset_of(self, rva: int) -> int | None:
+        """File offset of an RVA, None where nothing in the file is mapped there."""
+        for section in self.sections:
+            if section.rva <= rva < section.rva + section.size:
+                return section.start + rva - section.rva
+        return rva if 0 < rva < self.header_size else None
+
+
+def read_headers(data: bytes) -> Headers | None:
+    """Headers by LIEF, else by pefile, else None. Never raises for what is in the file."""
+    pe = pe_offset(data)
+    if pe is None:
+        return None
+    return _by_lief(data) or _by_pefile(data)
+
+
+def decode_name(raw: str | bytes) -> str:
+    """A section's name up to its first NUL; bytes that are not UTF-8 as \\xNN."""
+    if isinstance(raw, str):
+        raw = raw.encode("utf-8", "surrogateescape")
+    return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+
+
+def _loader_start(pointer: int, file_alignment: int) -> int:
+    """The loader rounds PointerToRawData down to 512 unless the file is mapped as it lies."""
+    return pointer & ~0x1FF if file_alignment >= 0x200 else pointer
+
+
+def _by_lief(data: bytes) -> Headers | None:
+    import lief
+
+    lief.logging.disable()
+    binary = lief.PE.parse(data, _lief_config())
+    if not isinstance(binary, lief.PE.Binary):
+        return None
+    optional, header = binary.optional_header, binary.header
+    alignment = optional.file_alignment
+    sections = []
+    for section in list(binary.sections)[:MAX_SECTIONS]:
+        sections.append(
+            Section(
+                name=_lief_name(section),
+                start=_loader_start(section.pointerto_raw_data, alignment),
+                size=section.sizeof_raw_data,
+                rva=section.virtual_address,
+                virtual_size=section.virtual_size,
+                executable=section.has_characteristic(_EXECUTE),
+            )
+        )
+    directories = {
+        name: (entry.rva, entry.size)
+        for name, entry in zip(DIRECTORIES, binary.data_directories, strict=False)
+        if entry.rva
+    }
+    return Headers(
+        parser="lief",
+        machine=int(header.machine.value),
+        subsystem=int(optional.subsystem.value),
+        bits=64 if optional.magic == lief.PE.PE_TYPE.PE32_PLUS else 32,
+        timestamp=header.time_date_stamps,
+        image_base=optional.imagebase,
+        entry_rva=optional.addressof_entrypoint,
+        header_size=optional.sizeof_headers,
+        sections=tuple(sections),
+        directories=directories,
+        binary=binary,
+    )
+
+
+def _lief_name(section: Any) -> str:
+    name = decode_name(section.fullname)
+    if name.startswith("/"):  # an offset into the COFF string table, as mingw writes
+        with contextlib.suppress(UnicodeDecodeError):
+            if section.coff_string is not None:
+                return decode_name(section.coff_string.string)
+    return name
+
+
+_config: Any = None
+_EXECUTE: Any = None
+
+
+def _lief_config() -> Any:
+    """Parse what regions, anchors and identity need; relocations and the rest cost time."""
+    global _config, _EXECUTE  # noqa: PLW0603 - LIEF is imported on first use, once a process
+    if _config is None:
+        import lief
+
+        _EXECUTE = lief.PE.Section.CHARACTERISTICS.MEM_EXECUTE
+        _config = lief.PE.ParserConfig()
+        _config.parse_reloc = _config.parse_exceptions = _config.parse_exports = False
+        _config.parse_arm64x_binary = False
+    return _config
+
+
+def _by_pefile(data: bytes) -> Headers | None:
+    import pefile
+
+    try:
+        binary = pefile.PE(data=data, fast_load=True)
+    except Exception:  # hostile headers make pefile raise more than its own error
+        return None
+    optional = binary.OPTIONAL_HEADER
+    if optional is None:
+        return None
+    sections = [
+        Section(
+            name=decode_name(section.Name),
+            start=_loader_start(section.PointerToRawData, optional.FileAlignment),
+            size=section.SizeOfRawData,
+            rva=section.VirtualAddress,
+            virtual_size=section.Misc_VirtualSize,
+            executable=bool(section.Characteristics & 0x20000000),
+        )
+        for section in binary.sections[:MAX_SECTIONS]
+    ]
+    return Headers(
+        parser="pefile",
+        machine=binary.FILE_HEADER.Machine,
+        subsystem=getattr(optional, "Subsystem", 0),
+        bits=64 if optional.Magic == pefile.OPTIONAL_HEADER_MAGIC_PE_PLUS else 32,
+        timestamp=binary.FILE_HEADER.TimeDateStamp,
+        image_base=optional.ImageBase,
+        entry_rva=optional.AddressOfEntryPoint,
+        header_size=optional.SizeOfHeaders,
+        sections=tuple(sections),
+        directories={
+            name: (entry.VirtualAddress, entry.Size)
+            for name, entry in zip(DIRECTORIES, optional.DATA_DIRECTORY, strict=False)
+            if entry.VirtualAddress
+        },
+        warnings=tuple(binary.get_warnings()[:MAX_WARNINGS]),
+        binary=binary,
+    )

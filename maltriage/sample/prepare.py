@@ -1,0 +1,63 @@
+"""From a path to everything a bundle and a report need of it. Runs in worker processes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.identity import identify
+from maltriage.sample.layout import make_layout
+from maltriage.sample.pe import read_headers
+from maltriage.sample.source import MAX_FILE_BYTES, read_sample
+from maltriage.sample.types import Format, Identity, Layout, Notice
+from maltriage.sample.views import ViewSpec
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH."""
+
+    views: tuple[ViewSpec, ...]
+    hashes: bool = False
+    max_size: int = MAX_FILE_BYTES
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample without its bytes: small enough to send between processes."""
+
+    path: str
+    format: Format
+    identity: Identity
+    layout: Layout
+    notices: list[Notice]
+    views: dict[str, View]
+    milliseconds: float
+
+
+def prepare(path: str, options: PrepareOptions) -> Prepared:
+    """Read, hash, parse and plot one file.
+
+    Raises:
+        SampleError: it gives no sample; see `read_sample`.
+    """
+    start = time.perf_counter()
+    contents = read_sample(path, options.max_size)
+    headers = read_headers(contents.data)
+    layout, notices = make_layout(contents.data, headers)
+    return Prepared(
+        path=path,
+        format=contents.format,
+        identity=identify(contents.data, headers, hashes=options.hashes),
+        layout=layout,
+        notices=notices,
+        views=make_views(contents.data, layout.anchors, options.views),
+        milliseconds=(time.perf_counter() - start) * 1e3,
+    )
+
+
+def excerpts(path: str, ranges: list[tuple[int, int]], limit: int, max_size: int) -> list[bytes]:
+    """The first bytes, at most `limit`, of each byte range of a file."""
+    data = read_sample(path, max_size).data
+    return [data[start : min(end, start + limit)] for start, end in ranges]

@@ -1,0 +1,198 @@
+"""Where samples come from: walking folders, and reading one file. Read-only throughout."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+from PIL import Image
+
+from maltriage.sample.types import Format
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+"""Files above this are skipped; `--max-size` lifts it."""
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """What to look at below the given paths. `depth` 0: only the files of a folder itself."""
+
+    depth: int | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_size: int = MAX_FILE_BYTES
+
+
+@dataclass(frozen=True)
+class Found:
+    path: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A path that is not read, with a stable code; `failed` where it should have been."""
+
+    path: str
+    code: str
+    reason: str
+    failed: bool
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The bytes of a sample: of a PE file as they are, of a byteplot PNG its pixels."""
+
+    data: bytes
+    format: Format
+
+
+class SampleError(Exception):
+    """This one file gives no sample; `failed` where it should have, else it is a skip."""
+
+    def __init__(self, code: str, reason: str, *, failed: bool = False) -> None:
+        super().__init__(code, reason, failed)
+        self.code, self.reason, self.failed = code, reason, failed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _sample_error, (self.code, self.reason, self.failed)
+
+
+def _sample_error(code: str, reason: str, failed: bool) -> SampleError:
+    return SampleError(code, reason, failed=failed)
+
+
+def read_list(lines: bytes) -> list[str]:
+    """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
+
+
+def walk(paths: Iterable[str], options: WalkOptions) -> Iterator[Found | Rejected]:
+    """The files below `paths`, lazily, each folder in the order of its names.
+
+    A symbolic link is followed where the user names it, and below that only if it stays
+    inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
+    are never opened.
+    """
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            yield _failure(path, error)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            seen = {(status.st_dev, status.st_ino)}
+            yield from _walk_folder(path, os.path.realpath(path), 0, seen, options)
+        else:
+            yield _file(path, status, options)
+
+
+def _walk_folder(
+    folder: str, root: str, level: int, seen: set[tuple[int, int]], options: WalkOptions
+) -> Iterator[Found | Rejected]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        yield _failure(folder, error)
+        return
+    for entry in entries:
+        if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
+            continue
+        try:
+            if entry.is_symlink() and not _inside(entry.path, root):
+                yield Rejected(entry.path, "symlink", "a link out of the folder", False)
+                continue
+            status = entry.stat()
+        except OSError as error:
+            yield _failure(entry.path, error)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            if key in seen:
+                yield Rejected(entry.path, "symlink", "a link to a folder already seen", False)
+            elif options.depth is None or level < options.depth:
+                seen.add(key)
+                yield from _walk_folder(entry.path, root, level + 1, seen, options)
+        elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
+            yield _file(entry.path, status, options)
+
+
+def _inside(path: str, root: str) -> bool:
+    try:
+        return os.path.commonpath([os.path.realpath(path, strict=True), root]) == root
+    except ValueError:  # another drive
+        return False
+
+
+def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:
+    if not stat.S_ISREG(status.st_mode):
+        return Rejected(path, "special-file", "not a regular file", False)
+    if status.st_size > options.max_size:
+        return Rejected(path, "too-large", _too_large(status.st_size, options.max_size), False)
+    return Found(path, status.st_size)
+
+
+def _too_large(size: int, limit: int) -> str:
+    return f"{size} bytes, above the limit of {limit} (--max-size lifts it)"
+
+
+def _failure(path: str, error: OSError) -> Rejected:
+    code = {FileNotFoundError: "not-found", PermissionError: "unreadable"}.get(type(error), "io")
+    return Rejected(path, code, error.strerror or str(error), True)
+
+
+def read_sample(path: str, max_size: int = MAX_FILE_BYTES) -> Contents:
+    """Read one file, which must be a PE file or a byteplot PNG.
+
+    Raises:
+        SampleError: it is neither, is empty or too large (a skip), or cannot be read.
+    """
+    # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SampleError("special-file", "not a regular file")
+            head = file.read(len(PNG_MAGIC))
+            if not head:
+                raise SampleError("empty", "an empty file")
+            if head[:2] != b"MZ" and head != PNG_MAGIC:
+                raise SampleError("not-pe", "neither a PE file nor a byteplot PNG")
+            if status.st_size > max_size:
+                raise SampleError("too-large", _too_large(status.st_size, max_size))
+            # A file that grows while it is read must not grow past the limit.
+            data = head + file.read(max_size - len(head) + 1)
+    except OSError as error:
+        rejected = _failure(path, error)
+        raise SampleError(rejected.code, rejected.reason, failed=True) from error
+    if len(data) > max_size:
+        raise SampleError("too-large", _too_large(len(data), max_size))
+    if data[:2] == b"MZ":
+        return Contents(data, "pe")
+    return Contents(_png_pixels(data, max_size), "png")
+
+
+def _png_pixels(data: bytes, max_size: int) -> bytes:
+    """Pixels of a byteplot PNG, row-major; its width says nothing and is ignored."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:
+                raise SampleError("not-byteplot", "a PNG, but not 8-bit grayscale")
+            if picture.width * picture.height > max_size:
+                size = picture.width * picture.height
+                raise SampleError("too-large", _too_large(size, max_size))
+            pixels = picture.tobytes()
+    except SampleError:
+        raise
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error
+    if pixels[:2] != b"MZ":
+        raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
+    return pixels

@@ -1,0 +1,97 @@
+"""What is known of a file under triage. Plain data: importing this costs nothing."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+RegionKind = Literal["header", "section", "gap", "certificate", "overlay", "unparsed"]
+Format = Literal["pe", "png"]
+
+
+class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Something to know beside the verdict, never instead of it.
+
+    `code` is stable and meant for machines; `text` is one sentence for people. Both may
+    quote a hostile sample, so renderers sanitize them.
+    """
+
+    code: str
+    text: str
+
+
+class Region(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A byte range [start, end) of the file; `rva` is where it is mapped, if it is."""
+
+    name: str
+    kind: RegionKind
+    start: int
+    end: int
+    rva: int | None = None
+    entropy: float = 0.0
+    """Shannon entropy of the bytes, in bits per byte, 0 to 8."""
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+
+class VersionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Strings of the version resource. Claims of the file about itself."""
+
+    company: str | None = None
+    product: str | None = None
+    original_name: str | None = None
+
+
+class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names by which the same or a related file can be found again.
+
+    For a byteplot PNG the hashes and the size are those of the pixels, which are the
+    bytes of the program, not of the PNG container.
+    """
+
+    sha256: str
+    size: int
+    md5: str | None = None
+    sha1: str | None = None
+    tlsh: str | None = None
+    imphash: str | None = None
+    rich_hash: str | None = None
+    """MD5 of the decoded Rich header, as VirusTotal and pefile compute it."""
+    compile_time: str | None = None
+    """COFF TimeDateStamp as ISO 8601 UTC; a claim, and often a hash of the build."""
+    pdb_path: str | None = None
+    version: VersionInfo | None = None
+    signer: str | None = None
+    """Subject of the signing certificate. Never verified here: not a reason to trust."""
+
+
+class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The regions of a file, which cover every byte exactly once, and its anchors.
+
+    `anchors` maps a name (`entry`, `import`, `resource`, `last_section`, ...) to a file
+    offset. An anchor that the file does not have is absent. `head` and `tail` need no
+    entry: they are ends of the plotted bytes.
+    """
+
+    parser: Literal["lief", "pefile", "none"]
+    machine: str | None
+    bits: int | None
+    """32 for PE32, 64 for PE32+, None where no optional header could be read."""
+    dotnet: bool
+    image_base: int | None
+    regions: list[Region]
+    anchors: dict[str, int]
+
+    def region_at(self, offset: int) -> Region | None:
+        """The region that holds a file offset, or None past the end."""
+        return next((r for r in self.regions if r.start <= offset < r.end), None)
+
+    def rva_of(self, offset: int) -> int | None:
+        """Relative virtual address of a file offset, None where it is not mapped."""
+        region = self.region_at(offset)
+        if region is None or region.rva is None:
+            return None
+        return region.rva + offset - region.start

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from maltriage.sample.byteplot import (
+    BodyGeometry,
+    WindowGeometry,
+    body,
+    make_views,
+    neutralize,
+    trimmed_length,
+    width_for,
+    window,
+)
+from maltriage.sample.views import BODY_CHANNELS, BodySpec, WindowSpec, default_views
+
+sizes = st.one_of(
+    st.integers(0, 64 * 1024 * 1024),
+    st.integers(0, 5000),
+    st.sampled_from([0, 1, 31, 32, 33, 1023, 1024, 10 * 1024, 10 * 1024 - 1, 64 * 1024 * 1024]),
+)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def cuts(rng: np.random.Generator, length: int) -> np.ndarray:
+    """Edges of regions that cover [0, length), with empty and one-byte ones among them."""
+    inner = rng.integers(0, length + 1, 12)
+    return np.unique(np.concatenate(([0, length], inner, np.minimum(inner + 1, length))))
+
+
+@given(sizes, st.integers(1, 70), st.integers(1, 70), seeds)
+@example(0, 8, 8, 0)
+@example(64 * 1024 * 1024, 8, 8, 0)
+def test_body_heat_is_conserved(size: int, h: int, w: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    geometry = BodyGeometry(size, width_for(size))
+    heat = rng.normal(size=(h, w)) * 10.0 ** rng.integers(-6, 6)
+    parts = np.diff(geometry.integrate(heat, cuts(rng, size)))
+    error = abs(parts.sum() + geometry.padding(heat) - heat.sum())
+    assert error <= 1e-6 * np.abs(heat).sum()
+
+
+@given(st.integers(0, 3000), st.sampled_from([32, 64, 128, 384]), seeds)
+def test_body_integral_is_the_sum_over_single_bytes(size: int, width: int, seed: int) -> None:
+    """Against the definition: a cell spreads its heat evenly over the area it covers."""
+    rng = np.random.default_rng(seed)
+    h, w = rng.integers(1, 20, 2)
+    heat = rng.normal(size=(h, w))
+    geometry = BodyGeometry(size, width)
+
+    def overlaps(cells: int, units: int) -> np.ndarray:
+        edges = np.arange(cells + 1) * units / cells
+        at = np.arange(units)
+        low = np.maximum(edges[:-1, None], at)
+        return np.clip(np.minimum(edges[1:, None], at + 1) - low, 0, None) * (cells / units)
+
+    by_byte = overlaps(h, geometry.rows).T @ heat @ overlaps(w, width)
+    expected = np.concatenate(([0.0], by_byte.ravel().cumsum()))[: size + 1]
+    got = geometry.integrate(heat, np.arange(size + 1))
+    np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
+
+
+@given(st.integers(0, 10_000), st.integers(0, 4096), st.integers(1, 300), seeds)
+def test_window_heat_is_conserved(start: int, present: int, cells: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    geometry = WindowGeometry(start, present, 4096)
+    heat = rng.normal(size=(1, cells))
+    parts = np.diff(geometry.integrate(heat, cuts(rng, start + present + 100)))
+    error = abs(parts.sum() + geometry.padding(heat) - heat.sum())
+    assert error <= 1e-6 * np.abs(heat).sum()
+
+
+@given(st.integers(0, 5000), st.integers(1, 4096), st.sampled_from([1, 64, 128, 256]))
+def test_every_byte_of_a_window_belongs_to_one_cell(start: int, present: int, cells: int) -> None:
+    geometry = WindowGeometry(start, present, 4096)
+    owners = np.zeros(present, dtype=int)
+    for cell in range(cells):
+        for low, high in geometry.cell_ranges((0, cell), (1, cells)):
+            owners[low - start : high - start] += 1
+            assert geometry.cell_at(low, (1, cells)) == (0, cell)
+            assert geometry.cell_at(high - 1, (1, cells)) == (0, cell)
+    assert (owners == 1).all()
+
+
+@given(st.integers(1, 200_000), st.sampled_from([8, 16, 64]), seeds)
+def test_the_cell_of_a_byte_has_the_byte_in_its_ranges(size: int, cells: int, seed: int) -> None:
+    geometry = BodyGeometry(size, width_for(size))
+    offset = int(np.random.default_rng(seed).integers(0, size))
+    cell = geometry.cell_at(offset, (cells, cells))
+    ranges = geometry.cell_ranges(cell, (cells, cells))
+    assert any(low <= offset < high for low, high in ranges)
+
+
+@given(st.integers(0, 60_000), st.sampled_from([8, 48, 64]), seeds)
+@example(0, 64, 0)
+@example(1, 64, 0)
+@example(20 * 1024, 64, 1)
+def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
+    """Against a slow, plain reading of the definition, enlarged plots included."""
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, size, dtype=np.uint8)
+    raw[rng.random(size) < 0.3] = 0
+    view = body(raw, BodySpec(size=side))
+    geometry = view.geometry
+    assert isinstance(geometry, BodyGeometry)
+    rows, width = geometry.rows, geometry.width
+    plot, there = np.zeros(rows * width), np.zeros(rows * width)
+    plot[:size], there[:size] = raw, 1.0
+
+    def weights(units: int) -> np.ndarray:
+        edges = np.arange(side + 1) * units / side
+        low = np.maximum(edges[:-1, None], np.arange(units))
+        high = np.minimum(edges[1:, None], np.arange(units) + 1)
+        return np.clip(high - low, 0, None) * (side / units)
+
+    def mean(values: np.ndarray) -> np.ndarray:
+        return weights(rows) @ values.reshape(rows, width) @ weights(width).T
+
+    average = mean(plot)
+    expected = np.stack(
+        [
+            average,
+            2 * np.sqrt(np.maximum(mean(plot**2) - average**2, 0)),
+            255 * mean(there * (plot == 0)),
+            255 * mean((plot >= 0x20) & (plot <= 0x7E)),
+            255 * mean(plot >= 0x80),
+        ]
+    )
+    assert len(BODY_CHANNELS) == len(expected)
+    assert np.abs(view.pixels - expected).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize(
+    ("size", "width"),
+    [(0, 32), (10 * 1024 - 1, 32), (10 * 1024, 64), (99 * 1024, 256), (1 << 20, 1024)],
+)
+def test_width_follows_nataraj(size: int, width: int) -> None:
+    assert width_for(size) == width
+
+
+@given(st.binary(max_size=300), st.integers(0, 200_000))
+def test_trailing_zeros_change_nothing(data: bytes, zeros: int) -> None:
+    anchors = {"entry": 40, "import": 10}
+    specs = default_views(16)
+    plain, padded = (
+        make_views(data, anchors, specs),
+        make_views(data + bytes(zeros), anchors, specs),
+    )
+    for name, view in plain.items():
+        assert (view.pixels == padded[name].pixels).all()
+        assert view.geometry == padded[name].geometry
+
+
+@given(st.binary(max_size=200), st.integers(0, 1 << 17))
+def test_trimmed_length(data: bytes, zeros: int) -> None:
+    raw = np.frombuffer(data + bytes(zeros), dtype=np.uint8)
+    assert trimmed_length(raw) == len(data.rstrip(b"\0"))
+
+
+def test_a_window_stays_inside_the_file() -> None:
+    raw = np.arange(1, 101, dtype=np.uint8)
+    view = window(raw, {"entry": 90}, WindowSpec("entry", "entry", before=20, length=64))
+    assert view.geometry == WindowGeometry(70, 30, 64)
+    assert view.pixels[0, :30].tolist() == list(range(71, 101))
+    assert view.pixels[1].sum() == 30
+    early = window(raw, {"entry": 5}, WindowSpec("entry", "entry", before=20, length=64))
+    assert early.geometry == WindowGeometry(0, 64, 64)
+
+
+@pytest.mark.parametrize("anchor", [None, -1, 100, 10**9])
+def test_a_missing_anchor_is_an_empty_window(anchor: int | None) -> None:
+    raw = np.ones(100, dtype=np.uint8)
+    anchors = {} if anchor is None else {"entry": anchor}
+    view = window(raw, anchors, WindowSpec("entry", "entry"))
+    assert not view.pixels.any()
+    assert view.geometry == WindowGeometry(0, 0, 4096)
+
+
+def test_machine_and_subsystem_are_never_seen(samples_dir) -> None:
+    data = (samples_dir / "console-x64.exe").read_bytes()
+    pe = int.from_bytes(data[60:64], "little")
+    disarmed = bytearray(data)
+    disarmed[pe + 4 : pe + 6] = disarmed[pe + 24 + 68 : pe + 24 + 70] = b"\0\0"
+    assert neutralize(data) == neutralize(bytes(disarmed)) == bytes(disarmed)
+    assert data != bytes(disarmed)
+    assert neutralize(b"MZ") == b"MZ"

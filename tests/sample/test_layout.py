@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pefile
+import pytest
+from hostile.make import CASES, Pe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage.sample import pe as pe_module
+from maltriage.sample.layout import entropy, make_layout
+from maltriage.sample.pe import read_headers
+from maltriage.sample.types import Layout, Notice
+
+
+def layout_of(data: bytes) -> tuple[Layout, list[Notice]]:
+    return make_layout(data, read_headers(data))
+
+
+def assert_covers(data: bytes, layout: Layout) -> None:
+    """Every byte belongs to exactly one region, and every anchor lies in the file."""
+    at = 0
+    for region in layout.regions:
+        assert region.start == at < region.end
+        at = region.end
+    assert at == len(data)
+    assert all(0 <= offset < len(data) for offset in layout.anchors.values())
+
+
+def test_a_plain_program(samples_dir: Path) -> None:
+    data = (samples_dir / "console-x64.exe").read_bytes()
+    layout, notices = layout_of(data)
+    assert_covers(data, layout)
+    assert (layout.parser, layout.bits, layout.machine) == ("lief", 64, "x64")
+    other = pefile.PE(data=data, fast_load=True)
+    names = [r.name for r in layout.regions if r.kind == "section"]
+    assert names == [s.Name.rstrip(b"\0").decode() for s in other.sections if s.SizeOfRawData]
+    entry = other.OPTIONAL_HEADER.AddressOfEntryPoint
+    assert layout.anchors["entry"] == other.get_offset_from_rva(entry)
+    assert layout.rva_of(layout.anchors["entry"]) == entry
+    assert not {n.code for n in notices} & {"truncated", "packed?", ".net", "disarmed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("dotnet.exe", ".net"),
+        ("packed-x86.exe", "packed?"),
+        ("truncated-x86.exe", "truncated"),
+    ],
+)
+def test_notices(samples_dir: Path, name: str, code: str) -> None:
+    data = (samples_dir / name).read_bytes()
+    layout, notices = layout_of(data)
+    assert_covers(data, layout)
+    assert code in {notice.code for notice in notices}
+
+
+def test_overlay_and_certificate(samples_dir: Path) -> None:
+    overlay, _ = layout_of((samples_dir / "overlay-x86.exe").read_bytes())
+    assert overlay.regions[-1].kind == "overlay"
+    assert overlay.anchors["overlay"] == overlay.regions[-1].start
+    signed, _ = layout_of((samples_dir / "signed-x64.exe").read_bytes())
+    assert any(region.kind == "certificate" for region in signed.regions)
+
+
+def test_disarmed_as_public_corpora_do(samples_dir: Path) -> None:
+    data = bytearray((samples_dir / "console-x86.exe").read_bytes())
+    pe = struct.unpack_from("<I", data, 60)[0]
+    data[pe + 4 : pe + 6] = data[pe + 92 : pe + 94] = b"\0\0"
+    layout, notices = layout_of(bytes(data))
+    assert layout.parser == "lief"
+    assert "disarmed" in {notice.code for notice in notices}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_hostile_files_are_covered(case: str) -> None:
+    data = CASES[case]()
+    layout, _ = layout_of(data)
+    assert_covers(data, layout)
+
+
+def test_overlaps_keep_file_order() -> None:
+    pe = Pe()
+    first, size = pe.raw(0)
+    pe.put("<II", pe.section(1) + 16, size, first)  # the second claims the bytes of the first
+    layout, notices = layout_of(pe.bytes())
+    assert_covers(pe.bytes(), layout)
+    assert layout.region_at(first).name == ".text"
+    assert "overlapping-sections" in {notice.code for notice in notices}
+
+
+def test_pefile_reads_what_lief_refuses(samples_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = (samples_dir / "gui-x86.exe").read_bytes()
+    by_lief, _ = layout_of(data)
+    monkeypatch.setattr(pe_module, "_by_lief", lambda data: None)
+    by_pefile, _ = layout_of(data)
+    assert by_pefile.parser == "pefile"
+    assert by_pefile.regions == by_lief.regions
+    assert by_pefile.anchors == by_lief.anchors
+    assert (by_pefile.bits, by_pefile.machine) == (by_lief.bits, by_lief.machine)
+
+
+def test_nothing_readable_is_one_region() -> None:
+    data = b"MZ" + bytes(200)
+    layout, notices = layout_of(data)
+    assert [(r.kind, r.start, r.end) for r in layout.regions] == [("unparsed", 0, 202)]
+    assert [notice.code for notice in notices] == ["unparsed"]
+
+
+@given(
+    st.integers(0, 0xFFFF),
+    st.lists(st.tuples(*[st.integers(0, 0xFFFFFFFF) | st.integers(0, 0x8000)] * 4), max_size=6),
+)
+def test_any_section_table_is_covered(
+    header_size: int, rows: list[tuple[int, int, int, int]]
+) -> None:
+    pe = Pe()
+    pe.put("<I", pe.pe + 24 + 60, header_size)
+    for index, row in enumerate(rows):
+        pe.put("<IIII", pe.section(index) + 8, *row)
+    layout, _ = layout_of(pe.bytes())
+    assert_covers(pe.bytes(), layout)
+
+
+def test_entropy() -> None:
+    assert entropy(memoryview(b"")) == 0.0
+    assert entropy(memoryview(bytes(100))) == 0.0
+    assert entropy(memoryview(bytes(range(256)) * 4)) == pytest.approx(8.0)
+    assert entropy(memoryview(b"ab" * 50)) == pytest.approx(1.0)
+
+
+def debian_programs() -> Iterator[Path]:
+    root = os.environ.get("MALTRIAGE_GOODWARE")
+    for path in sorted(Path(root).rglob("*")) if root else ():
+        if path.is_file() and not path.is_symlink() and path.stat().st_size > 64:
+            with path.open("rb") as file:
+                if file.read(2) == b"MZ":
+                    yield path
+
+
+@pytest.mark.slow
+def test_agrees_with_pefile_on_real_programs() -> None:
+    """Sections and entry point of real programs, in $MALTRIAGE_GOODWARE (see CONTRIBUTING)."""
+    checked = 0
+    for path in debian_programs():
+        data = path.read_bytes()
+        layout, notices = layout_of(data)
+        assert_covers(data, layout)
+        codes = {notice.code for notice in notices}
+        if codes & {"overlapping-sections", "truncated", "unparsed"}:
+            continue
+        other = pefile.PE(data=data, fast_load=True)
+        ranges = {(r.start, r.end) for r in layout.regions if r.kind == "section"}
+        for section in other.sections:
+            start = section.PointerToRawData_adj
+            if section.SizeOfRawData:
+                assert (start, start + section.SizeOfRawData) in ranges, path
+        checked += 1
+    if not checked:
+        pytest.skip("no programs: name a folder of them in MALTRIAGE_GOODWARE")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+from hostile.make import CASES, byteplot, non_utf8_file, sample
+
+from maltriage.sample.source import (
+    Found,
+    Rejected,
+    SampleError,
+    WalkOptions,
+    read_list,
+    read_sample,
+    walk,
+)
+
+
+def names(root: Path, **options: object) -> list[str]:
+    return [
+        os.path.relpath(item.path, root)
+        for item in walk([str(root)], WalkOptions(**options))  # type: ignore[arg-type]
+        if isinstance(item, Found)
+    ]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    for name in ("b.exe", "a.dll", "sub/c.exe", "sub/deep/d.exe", "notes.txt"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"MZ" + name.encode())
+    return root
+
+
+def test_order_depth_and_globs(tree: Path) -> None:
+    assert names(tree) == ["a.dll", "b.exe", "notes.txt", "sub/c.exe", "sub/deep/d.exe"]
+    assert names(tree, depth=0) == ["a.dll", "b.exe", "notes.txt"]
+    assert names(tree, depth=1, include=("*.exe",)) == ["b.exe", "sub/c.exe"]
+    assert names(tree, exclude=("sub",)) == ["a.dll", "b.exe", "notes.txt"]
+
+
+def test_links_stay_inside_and_out_of_loops(tree: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.exe").write_bytes(b"MZ")
+    (tree / "loop").symlink_to(tree)
+    (tree / "out").symlink_to(outside)
+    (tree / "out.exe").symlink_to(outside / "secret.exe")
+    (tree / "same.exe").symlink_to(tree / "b.exe")
+    (tree / "dangling.exe").symlink_to(tree / "gone.exe")
+    found = list(walk([str(tree)], WalkOptions()))
+    codes = {os.path.basename(i.path): i.code for i in found if isinstance(i, Rejected)}
+    assert codes == {
+        "loop": "symlink",
+        "out": "symlink",
+        "out.exe": "symlink",
+        "dangling.exe": "not-found",
+    }
+    assert "same.exe" in names(tree)
+    linked = tmp_path / "named"
+    linked.symlink_to(tree)
+    assert names(linked, depth=0, include=("b.exe",)) == ["b.exe"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_fifo_is_never_opened(tree: Path) -> None:
+    os.mkfifo(tree / "pipe.exe")
+    found = list(walk([str(tree / "pipe.exe")], WalkOptions()))
+    assert [(i.code, i.failed) for i in found if isinstance(i, Rejected)] == [
+        ("special-file", False)
+    ]
+    with pytest.raises(SampleError) as caught:  # put there after the walk: it must not block
+        read_sample(str(tree / "pipe.exe"))
+    assert caught.value.code in ("special-file", "empty")
+
+
+def test_missing_and_too_large(tree: Path) -> None:
+    missing, large = walk([str(tree / "gone"), str(tree / "b.exe")], WalkOptions(max_size=3))
+    assert isinstance(missing, Rejected)
+    assert isinstance(large, Rejected)
+    assert (missing.code, missing.failed) == ("not-found", True)
+    assert (large.code, large.failed) == ("too-large", False)
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+def test_unreadable(tree: Path) -> None:
+    (tree / "b.exe").chmod(0)
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(tree / "b.exe"))
+    assert (caught.value.code, caught.value.failed) == ("unreadable", True)
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "failed"),
+    [
+        (b"", "empty", False),
+        (b"M", "not-pe", False),
+        (b"plain text in a file called .exe", "not-pe", False),
+        (CASES["png_rgb"](), "not-byteplot", False),
+        (byteplot(b"a grey picture of something else"), "not-byteplot", False),
+        (byteplot(sample("console-x86.exe"))[:300], "damaged-png", True),
+    ],
+)
+def test_what_is_no_sample(tmp_path: Path, data: bytes, code: str, failed: bool) -> None:
+    path = tmp_path / "file.exe"
+    path.write_bytes(data)
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path))
+    assert (caught.value.code, caught.value.failed) == (code, failed)
+    again = pickle.loads(pickle.dumps(caught.value))  # it crosses processes
+    assert (again.code, again.reason, again.failed) == (code, caught.value.reason, failed)
+
+
+def test_limits_hold_for_files_and_for_pictures(tmp_path: Path) -> None:
+    program = tmp_path / "big.exe"
+    program.write_bytes(b"MZ" + bytes(1000))
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(byteplot(b"MZ" + bytes(1 << 20)))
+    assert bomb.stat().st_size < 1 << 16
+    for path, limit in ((program, 1000), (bomb, 1 << 16)):
+        with pytest.raises(SampleError) as caught:
+            read_sample(str(path), limit)
+        assert caught.value.code == "too-large"
+
+
+def test_a_picture_is_its_pixels(tmp_path: Path) -> None:
+    data = sample("console-x86.exe")
+    path = tmp_path / "plot.png"
+    path.write_bytes(byteplot(data, width=77))
+    contents = read_sample(str(path))
+    assert contents.format == "png"
+    assert contents.data.rstrip(b"\0") == data.rstrip(b"\0")
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    try:
+        path = non_utf8_file(tmp_path, sample("console-x86.exe"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (found,) = walk([str(tmp_path)], WalkOptions())
+    assert found.path == str(path)
+    assert read_sample(found.path).format == "pe"
+    assert read_list(os.fsencode(path) + b"\r\n\n") == [str(path)]

@@ -1,0 +1,288 @@
+"""A bundle: a trained model as it ships, one ONNX file that carries its own card.
+
+The contract between `learn`, which writes bundles, and `triage`, which runs them.
+
+Graph inputs (batch axis dynamic):
+    body        uint8 [B, C, S, S]
+    <window>    uint8 [B, 2, N]      bytes and presence, one input per window
+    target      int64 [B]            label to explain; -1: chosen in the graph, see below
+    against     int64 [B]            label to explain it against; -1: the mean of all labels
+    threshold   float32 [B]          with target -1: where the margin reaches it, the best
+                                     label that is not benign is explained against benign;
+                                     otherwise (and with +inf always) the top label against
+                                     the mean
+
+Graph outputs:
+    logits      float32 [B, K]       centred: they sum to zero over the labels
+    heat_<view> float32 [B, h, w]    signed HiResCAM of the explained score, the view's heat
+                                     on an empty input subtracted (windows: h = 1)
+    baseline    float32 [B]          the part of the explained score that no view carries
+    explained   int64 [B, 2]         target and against as they were used
+    embedding   float32 [B, D]
+
+Where the card says `additive`, the sum of all heat plus `baseline` is the explained score:
+`logits[target]`, or `logits[target] - logits[against]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maltriage.errors import MaltriageError
+from maltriage.sample.views import BodySpec, ViewSpec
+
+CARD_KEY = "maltriage.card"
+CARD_VERSION = 1
+BENIGN = "benign"
+MAX_BUNDLE_BYTES = 512 * 1024 * 1024
+MAX_CARD_BYTES = 4 * 1024 * 1024
+MAX_LABELS = 10_000
+
+
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where `flagged` begins, and the goodware that says so."""
+
+    margin: float
+    """logsumexp(logits of all but benign) - logit(benign), uncalibrated."""
+    fpr: float
+    """Share of the goodware that this threshold was set to flag."""
+    goodware: str
+    """Name of the goodware set."""
+    files: int
+    flagged: int
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the weights were made from: enough to make them again."""
+
+    dataset: str
+    manifest_sha256: str
+    """Over the sorted lines `sha256 label` of every sample."""
+    samples: int
+    split: str
+    """Kind of split: `grouped`, `random`."""
+    split_seed: int
+    fractions: tuple[float, float, float]
+    """Shares of training, validation and test."""
+    seed: int
+    epochs: int
+    recipe: dict[str, Any]
+
+
+class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a bundle says of itself. JSON in the ONNX metadata under `maltriage.card`."""
+
+    card_version: int = CARD_VERSION
+    name: str
+    created: str
+    maltriage_version: str
+    net: str
+    labels: tuple[str, ...]
+    views: tuple[ViewSpec, ...]
+    target_layer: str
+    method: str = "hirescam"
+    additive: bool
+    receptive_field_bytes: dict[str, int]
+    """By view, in bytes along the file for windows; for the body see the model's document."""
+    temperature: float | None = None
+    """None: probabilities are uncalibrated."""
+    threshold: Threshold | None = None
+    training: Training
+    metrics: dict[str, float] = {}
+    """Measured on the part of the training data that was held back for the test."""
+    parameters: int
+    licence: str = ""
+    weights_sha256: str = ""
+    """Over the graph with its metadata emptied; filled in when the bundle is written."""
+
+    @property
+    def benign(self) -> int | None:
+        """Index of the benign label, or None in a bundle that only tells families apart."""
+        return self.labels.index(BENIGN) if BENIGN in self.labels else None
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A verified bundle: where it lies, its card and its bytes (for the session)."""
+
+    path: str
+    card: Card
+    model: bytes
+
+
+def models_dir() -> Path:
+    """Folder of the bundles that ship with the package, in a wheel or in a checkout."""
+    here = Path(__file__).parent
+    return here / "models" if (here / "models").is_dir() else here.parent / "models"
+
+
+DEFAULT_MODEL = "maltriage-evidence"
+
+
+def shipped() -> list[Path]:
+    """The bundles that come with the package."""
+    return sorted(models_dir().glob("*.onnx"))
+
+
+def resolve(model: str | None) -> Path:
+    """Path of a bundle from a path or the name of one that ships; None: the default."""
+    name = model or DEFAULT_MODEL
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {p.stem: p for p in shipped()}
+    if name in known:
+        return known[name]
+    names = ", ".join(sorted(known)) or "none"
+    raise MaltriageError(f"no such model: {name} (not a file; shipped: {names})")
+
+
+def load(path: Path | str) -> Bundle:
+    """Read and verify a bundle: card, digest, inputs and outputs.
+
+    Raises:
+        MaltriageError: the file is missing, no bundle, or not what its card says.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BUNDLE_BYTES:
+            raise MaltriageError(f"{path}: larger than {MAX_BUNDLE_BYTES} bytes, not a bundle")
+        data = path.read_bytes()
+    except OSError as error:
+        raise MaltriageError(f"cannot read model {path}: {error.strerror}") from error
+    model = _parse(data, path)
+    cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
+    if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:
+        raise MaltriageError(f"{path}: an ONNX file without a maltriage card, not a bundle")
+    try:
+        card = msgspec.json.decode(cards[0], type=Card)
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: corrupt card: {error}") from error
+    _check_card(card, path)
+    if weights_sha256(model) != card.weights_sha256:
+        raise MaltriageError(f"{path}: the graph is not the one its card describes (digest)")
+    _check_graph(model, card, path)
+    return Bundle(str(path), card, data)
+
+
+def save(model: Any, card: Card, path: Path | str) -> Card:
+    """Write an ONNX model (`onnx.ModelProto`) with its card, atomically.
+
+    Returns:
+        The card as written, with `weights_sha256` filled in.
+    """
+    path = Path(path)
+    del model.metadata_props[:]
+    card = msgspec.structs.replace(card, weights_sha256=weights_sha256(model))
+    _check_card(card, path)
+    _check_graph(model, card, path)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, msgspec.json.encode(card).decode()
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(model.SerializeToString(deterministic=True))
+    part.replace(path)
+    return card
+
+
+def with_card(bundle: Bundle, card: Card, path: Path | str) -> Card:
+    """Write the bundle's graph again under another card (a new threshold, say)."""
+    return save(_parse(bundle.model, Path(bundle.path)), card, path)
+
+
+def weights_sha256(model: Any) -> str:
+    """Digest of an ONNX model with its metadata emptied."""
+    import onnx
+
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _parse(data: bytes, path: Path) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise MaltriageError(f"{path}: not an ONNX file") from error
+    if not model.graph.node:
+        raise MaltriageError(f"{path}: not an ONNX file")
+    return model
+
+
+def _check_card(card: Card, path: Path) -> None:
+    names = [view.name for view in card.views]
+    problem = None
+    if card.card_version != CARD_VERSION:
+        problem = f"card version {card.card_version}, this maltriage reads {CARD_VERSION}"
+    elif not 2 <= len(card.labels) <= MAX_LABELS or len(set(card.labels)) != len(card.labels):
+        problem = "labels must be 2 or more different names"
+    elif not names or len(set(names)) != len(names):
+        problem = "views must be 1 or more with different names"
+    elif not all(0 < math.prod(view.shape) <= 1 << 24 for view in card.views):
+        problem = "a view of an impossible size"
+    elif card.temperature is not None and not 0.0 < card.temperature < math.inf:
+        problem = "temperature must be positive"
+    elif card.threshold is not None and not math.isfinite(card.threshold.margin):
+        problem = "threshold must be finite"
+    elif card.threshold is not None and card.benign is None:
+        problem = "a threshold without a benign label"
+    if problem:
+        raise MaltriageError(f"{path}: bad card: {problem}")
+
+
+def _check_graph(model: Any, card: Card, path: Path) -> None:
+    """Inputs, outputs and their shapes are those of the contract; nothing lies outside."""
+    import onnx
+
+    def shapes(values: Any) -> dict[str, tuple[int, list[int | str]]]:
+        return {
+            v.name: (
+                v.type.tensor_type.elem_type,
+                [d.dim_value or d.dim_param for d in v.type.tensor_type.shape.dim],
+            )
+            for v in values
+        }
+
+    def fail(what: str) -> None:
+        raise MaltriageError(f"{path}: not a maltriage graph: {what}")
+
+    inputs, outputs = shapes(model.graph.input), shapes(model.graph.output)
+    wanted: dict[str, tuple[int, tuple[int, ...]]] = {
+        view.name: (onnx.TensorProto.UINT8, view.shape) for view in card.views
+    }
+    wanted |= {
+        "target": (onnx.TensorProto.INT64, ()),
+        "against": (onnx.TensorProto.INT64, ()),
+        "threshold": (onnx.TensorProto.FLOAT, ()),
+    }
+    if set(inputs) != set(wanted):
+        fail(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
+    for name, (dtype, shape) in wanted.items():
+        if inputs[name][0] != dtype or tuple(inputs[name][1][1:]) != shape:
+            fail(f"input {name} has another type or shape than the card says")
+    needed = {"logits", "baseline", "explained", "embedding"}
+    needed |= {f"heat_{view.name}" for view in card.views}
+    if not needed <= set(outputs):
+        fail(f"outputs missing: {', '.join(sorted(needed - set(outputs)))}")
+    if outputs["logits"][1][1:] != [len(card.labels)]:
+        fail("logits do not match the labels")
+    for view in card.views:
+        grid = outputs[f"heat_{view.name}"][1]
+        window = not isinstance(view, BodySpec)
+        if len(grid) != 3 or (window and grid[1] != 1):
+            fail(f"heat_{view.name} is no map")
+    for tensor in model.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+            fail("weights outside the file")
+    for node in model.graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            fail(f"operator of a foreign domain: {node.domain}")

@@ -1,0 +1,255 @@
+"""The result document of one sample: the JSON output and the only input of every renderer.
+
+A scan writes a stream of records: one `result`, `skipped` or `error` per file, one
+`summary` at the end. Strings that came from a sample are stored as they are and sanitized
+by whoever renders them.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import os
+from typing import Any
+
+import msgspec
+
+from maltriage.errors import MaltriageError
+from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
+
+SCHEMA_VERSION = "1.0"
+"""Added fields raise the minor version, changed or removed ones the major."""
+
+
+class Ranked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    label: str
+    probability: float
+
+
+class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the bundle says of the sample.
+
+    `label` is a family, `benign` or `suspicious`; with `suspicious`, `closest` is the family
+    it looks most like. `flagged` is None where the bundle has no benign label or no
+    threshold. `margin` is logsumexp(logits of all but benign) - logit(benign).
+    """
+
+    label: str
+    closest: str | None
+    probability: float
+    calibrated: bool
+    flagged: bool | None
+    margin: float | None
+    threshold: float | None
+    fpr: float | None
+    ranked: list[Ranked]
+
+
+class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The part of the explained score that lies on a region's bytes.
+
+    `share` is contribution / sum of |contribution| over all regions and padding.
+    """
+
+    name: str
+    kind: RegionKind
+    start: int
+    end: int
+    entropy: float
+    contribution: float
+    share: float
+
+
+class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A run of bytes with much heat for the explained label. `hex` is its first bytes."""
+
+    start: int
+    end: int
+    region: str
+    rva: int | None
+    contribution: float
+    hex: str | None = None
+
+
+class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the explained score divides over the views of the bundle."""
+
+    name: str
+    contribution: float
+    start: int | None
+    """File offset of a window; None for the body, which shows the whole file."""
+    end: int | None
+
+
+class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body view as a picture: reduced means of the bytes and the heat over them.
+
+    `pixels` is base64 of height x width bytes, `heat` row-major with its own size.
+    """
+
+    width: int
+    height: int
+    pixels: str
+    heat_width: int
+    heat_height: int
+    heat: list[float]
+
+
+class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An account of the explained score, byte by byte.
+
+    `logit` is the score that is explained: the centred logit of `label`, minus that of
+    `against` where it names a label. `total` is the heat on regions plus `padding`; where
+    `additive`, total + bias = logit.
+    """
+
+    method: str
+    label: str
+    against: str | None
+    additive: bool
+    total: float
+    bias: float
+    logit: float
+    regions: list[RegionHeat]
+    padding: float
+    hot: list[HotRange]
+    views: list[ViewHeat]
+    plane: Plane | None = None
+
+
+class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    name: str
+    weights_sha256: str
+
+
+class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Milliseconds: reading and preparing the file, and its share of the model's batch."""
+
+    prepare_ms: float
+    model_ms: float
+
+
+class Result(
+    msgspec.Struct, frozen=True, tag="result", tag_field="type", forbid_unknown_fields=True
+):
+    """Everything known of one sample."""
+
+    path: str
+    sha256: str
+    size: int
+    format: Format
+    identity: Identity
+    verdict: Verdict
+    evidence: Evidence
+    layout: Layout
+    notices: list[Notice]
+    model: ModelRef
+    timing: Timing
+    path_b64: str | None = None
+    schema_version: str = SCHEMA_VERSION
+
+
+class Skipped(
+    msgspec.Struct, frozen=True, tag="skipped", tag_field="type", forbid_unknown_fields=True
+):
+    """A file that was not looked at, and why. Not a failure."""
+
+    path: str
+    code: str
+    reason: str
+    path_b64: str | None = None
+    schema_version: str = SCHEMA_VERSION
+
+
+class Failed(
+    msgspec.Struct, frozen=True, tag="error", tag_field="type", forbid_unknown_fields=True
+):
+    """A file that should have been looked at and could not be."""
+
+    path: str
+    code: str
+    reason: str
+    path_b64: str | None = None
+    schema_version: str = SCHEMA_VERSION
+
+
+class Summary(
+    msgspec.Struct, frozen=True, tag="summary", tag_field="type", forbid_unknown_fields=True
+):
+    """The end of a scan. `files` counts results; `seconds` is wall-clock time."""
+
+    files: int
+    flagged: int
+    failed: int
+    skipped: int
+    bytes: int
+    seconds: float
+    interrupted: bool
+    model: ModelRef
+    version: str
+    schema_version: str = SCHEMA_VERSION
+
+
+Record = Result | Skipped | Failed | Summary
+
+
+class ScanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`scan --format json`: all records of a scan in one document."""
+
+    records: list[Result | Skipped | Failed]
+    summary: Summary
+    schema_version: str = SCHEMA_VERSION
+
+
+def path_fields(path: str) -> tuple[str, str | None]:
+    """A path as it can stand in JSON, and base64 of its bytes where that lost something.
+
+    Python keeps bytes that are not UTF-8 as lone surrogates; those are shown as \\xNN.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raw = os.fsencode(path)
+        return raw.decode("utf-8", "backslashreplace"), base64.b64encode(raw).decode()
+    return path, None
+
+
+def encode(record: Record | ScanDocument) -> bytes:
+    """Compact JSON of a record, valid UTF-8 whatever the sample's strings hold."""
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:  # a lone surrogate in a string of the sample
+        return msgspec.json.encode(_utf8(msgspec.to_builtins(record)))
+
+
+def _utf8(value: Any) -> Any:
+    """Plain data with lone surrogates written as \\udcNN, the rest as it is."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_utf8(key): _utf8(item) for key, item in value.items()}
+    return [_utf8(item) for item in value] if isinstance(value, list) else value
+
+
+def decode(data: bytes | str) -> Record:
+    """Read a record back.
+
+    Raises:
+        MaltriageError: not a record, or of a schema this version does not know.
+    """
+    try:
+        record: Record = msgspec.json.decode(data, type=Record)
+        return record
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"not a maltriage record: {error}") from error
+
+
+def finite(value: float) -> float:
+    """`value`, which must be a number: JSON has no NaN.
+
+    Raises:
+        MaltriageError: it is not finite.
+    """
+    if not math.isfinite(value):
+        raise MaltriageError("the model returned a value that is not a number")
+    return value

@@ -1,0 +1,1 @@
+"""A sample and a bundle become a report."""

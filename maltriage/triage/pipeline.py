@@ -1,0 +1,309 @@
+"""Paths in, records out: the one way from files to results, for every command.
+
+    walk -> worker processes (read, hash, layout, views) -> batches -> verdict and evidence
+
+Results come in the order of the walk, whoever finished first, and at most `MAX_IN_FLIGHT`
+files are under way, so memory does not grow with the folder.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass, field
+
+import msgspec
+
+from maltriage import __version__
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.document import (
+    Evidence,
+    Failed,
+    ModelRef,
+    Record,
+    Result,
+    Skipped,
+    Summary,
+    Timing,
+    path_fields,
+)
+from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
+from maltriage.sample.source import Found, WalkOptions, walk
+from maltriage.triage.evidence import Heat, account
+from maltriage.triage.session import CHOOSE, Device, Outputs, Session
+from maltriage.triage.verdict import Question, decide
+from maltriage.triage.workers import Workers, as_record, cores, rejected_record
+
+MAX_IN_FLIGHT = 64
+HEX_BYTES = 16
+"""Bytes shown of each hot range: an excerpt, never the sample."""
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
+
+    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
+    plane and the first bytes of hot ranges.
+    """
+
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    device: Device = "auto"
+    jobs: int = 0
+    threads: int = 0
+    batch_size: int = 16
+    timeout: float = 60.0
+    hashes: bool = False
+    label: str | None = None
+    close: bool = False
+
+
+@dataclass
+class Progress:
+    """Where a scan stands, for whoever wants to show it. Written by the scan alone."""
+
+    files: int = 0
+    flagged: int = 0
+    failed: int = 0
+    skipped: int = 0
+    bytes: int = 0
+    in_flight: list[tuple[str, float]] = field(default_factory=list)
+    """Paths of the files under way, and for how many seconds each."""
+
+
+def scan(
+    paths: Iterable[str],
+    bundle: Bundle,
+    options: ScanOptions,
+    *,
+    progress: Progress | None = None,
+    changed: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Scan files and folders: one record per file, then one `Summary`.
+
+    Args:
+        progress: kept up to date while the scan runs.
+        changed: called with it, several times a second.
+        stop: asked between files; once true, no file is begun, and what is done is reported.
+
+    Raises:
+        MaltriageError: the bundle does not run, or does not know `options.label`.
+    """
+    progress = progress or Progress()
+    label = _label_index(bundle, options.label)
+    began = time.monotonic()
+    model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
+    with Workers(options.jobs or cores(), options.timeout) as workers:
+        workers.submit(os.getpid)  # they start up while the model loads
+        session = Session(bundle, options.device, options.threads)
+        finish = _Finisher(session, model, label, options, workers)
+        prepared = _prepared(paths, bundle, options, workers, progress, stop)
+        for item in _in_batches(prepared, options):
+            if item is None:
+                changed(progress)
+                continue
+            records = finish.batch(item) if isinstance(item, list) else [item]
+            for record in records:
+                _count(progress, record)
+                yield record
+            changed(progress)
+        interrupted = stop()
+    yield Summary(
+        files=progress.files,
+        flagged=progress.flagged,
+        failed=progress.failed,
+        skipped=progress.skipped,
+        bytes=progress.bytes,
+        seconds=time.monotonic() - began,
+        interrupted=interrupted,
+        model=model,
+        version=__version__,
+    )
+
+
+def _label_index(bundle: Bundle, label: str | None) -> int | None:
+    labels = bundle.card.labels
+    if label is None:
+        return None
+    if label not in labels:
+        raise MaltriageError(f"the model knows no label {label!r}: {', '.join(labels)}")
+    return labels.index(label)
+
+
+def _count(progress: Progress, record: Record) -> None:
+    match record:
+        case Result():
+            progress.files += 1
+            progress.bytes += record.size
+            progress.flagged += bool(record.verdict.flagged)
+        case Failed():
+            progress.failed += 1
+        case Skipped():
+            progress.skipped += 1
+
+
+_Item = Prepared | Skipped | Failed
+
+
+def _prepared(
+    paths: Iterable[str],
+    bundle: Bundle,
+    options: ScanOptions,
+    workers: Workers,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> Iterator[_Item | None]:
+    """Prepared samples in the order of the walk; None while the next one takes its time."""
+    work = PrepareOptions(bundle.card.views, options.hashes or options.close, options.walk.max_size)
+    queue: deque[tuple[str, float, Future[Prepared] | Skipped | Failed]] = deque()
+    walker = walk(paths, options.walk)
+    more = True
+    while more or queue:
+        while more and len(queue) < MAX_IN_FLIGHT and not stop():
+            found = next(walker, None)
+            if found is None:
+                more = False
+            elif isinstance(found, Found):
+                future = workers.submit(prepare, found.path, work)
+                queue.append((found.path, time.monotonic(), future))
+            else:
+                queue.append((found.path, time.monotonic(), rejected_record(found)))
+        if stop():
+            more = False
+            for _, _, entry in queue:
+                if isinstance(entry, Future):
+                    entry.cancel()
+        if not queue:
+            break
+        path, _, entry = queue[0]
+        now = time.monotonic()
+        progress.in_flight = [(path, now - began) for path, began, e in queue if _running(e)]
+        if isinstance(entry, Future):
+            try:
+                item: _Item = entry.result(timeout=_POLL)
+            except CancelledError:
+                queue.popleft()
+                continue
+            except FutureTimeout as error:
+                if not entry.done():
+                    yield None
+                    continue
+                item = as_record(path, error, options.timeout)
+            except Exception as error:
+                item = as_record(path, error, options.timeout)
+        else:
+            item = entry
+        queue.popleft()
+        yield item
+
+
+def _running(entry: Future[Prepared] | Skipped | Failed) -> bool:
+    return isinstance(entry, Future) and entry.running() and not entry.done()
+
+
+def _in_batches(
+    items: Iterator[_Item | None], options: ScanOptions
+) -> Iterator[list[Prepared] | Skipped | Failed | None]:
+    """Group samples for the model. A batch that waits for a slow file goes as it is.
+
+    None comes through: nothing is ready, and somebody may want to show that.
+    """
+    batch: list[Prepared] = []
+    for item in items:
+        if isinstance(item, Prepared):
+            batch.append(item)
+            if len(batch) < options.batch_size:
+                continue
+        if batch:
+            yield batch
+            batch = []
+        if not isinstance(item, Prepared):
+            yield item
+    if batch:
+        yield batch
+
+
+@dataclass(frozen=True)
+class _Finisher:
+    """Turns a batch of prepared samples into results."""
+
+    session: Session
+    model: ModelRef
+    label: int | None
+    options: ScanOptions
+    workers: Workers
+
+    def batch(self, batch: list[Prepared]) -> list[Result | Failed]:
+        start = time.perf_counter()
+        outputs = self.session.run(
+            [p.views for p in batch], CHOOSE if self.label is None else self.label
+        )
+        each = (time.perf_counter() - start) * 1e3 / len(batch)
+        records: list[Result | Failed] = []
+        for row, prepared in enumerate(batch):
+            try:
+                records.append(self._result(prepared, outputs, row, each))
+            except MaltriageError as error:
+                shown, raw = path_fields(prepared.path)
+                records.append(Failed(shown, "model", str(error), raw))
+        return records
+
+    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
+        card = self.session.card
+        verdict, question = decide(outputs.logits[row], card)
+        if self.label is not None:
+            question = Question(self.label)
+        against = CHOOSE if question.against is None else question.against
+        if tuple(outputs.explained[row]) != (question.label, against):
+            # The graph compares in float32: on the edge it may explain the other question.
+            outputs, row = self.session.run([prepared.views], question.label, against), 0
+        score = float(outputs.logits[row, question.label])
+        if question.against is not None:
+            score -= float(outputs.logits[row, question.against])
+        heat = Heat(
+            maps={name: grid[row] for name, grid in outputs.heat.items()},
+            baseline=float(outputs.baseline[row]),
+            score=score,
+        )
+        evidence = account(prepared, heat, question, card, plane=self.options.close)
+        if self.options.close and evidence.hot:
+            evidence = self._with_excerpts(prepared, evidence)
+        shown, raw = path_fields(prepared.path)
+        return Result(
+            path=shown,
+            sha256=prepared.identity.sha256,
+            size=prepared.identity.size,
+            format=prepared.format,
+            identity=prepared.identity,
+            verdict=verdict,
+            evidence=evidence,
+            layout=prepared.layout,
+            notices=prepared.notices,
+            model=self.model,
+            timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
+            path_b64=raw,
+        )
+
+    def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
+        """The first bytes of each hot range, read by a worker like everything of a sample."""
+        ranges = [(hot.start, hot.end) for hot in evidence.hot]
+        limit = self.options.walk.max_size
+        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit)
+        try:
+            found = read.result()
+        except Exception as error:
+            raise MaltriageError(f"it could not be read a second time: {error}") from error
+        return msgspec.structs.replace(
+            evidence,
+            hot=[
+                msgspec.structs.replace(hot, hex=data.hex())
+                for hot, data in zip(evidence.hot, found, strict=True)
+            ],
+        )

@@ -1,0 +1,120 @@
+"""A bundle made ready to run: ONNX Runtime on the CPU, or on a GPU where there is one."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.sample.byteplot import View
+
+Device = Literal["auto", "cpu", "cuda"]
+Float32 = npt.NDArray[np.float32]
+
+CHOOSE = -1
+"""As target: let the graph choose what to explain; as against: the mean of all labels."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What the graph says of a batch of B samples; see `maltriage.bundle` for the meaning."""
+
+    logits: Float32
+    heat: dict[str, Float32]
+    baseline: Float32
+    explained: npt.NDArray[np.int64]
+    embedding: Float32
+
+
+class Session:
+    """Runs a bundle. Make one and keep it: loading costs more than many batches.
+
+    Args:
+        bundle: verified by `maltriage.bundle.load`.
+        device: `auto` takes CUDA where a device answers, else the CPU.
+        threads: for one operator on the CPU; 0 leaves the choice to ONNX Runtime.
+
+    Raises:
+        MaltriageError: `cuda` was asked for and is not there, or the graph does not load.
+    """
+
+    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+        import onnxruntime as ort
+
+        self.bundle = bundle
+        self.card = bundle.card
+        ort.disable_telemetry_events()
+        options = ort.SessionOptions()
+        options.log_severity_level = 4  # its warnings are for model authors
+        options.intra_op_num_threads = threads
+        # Idle threads that spin would take the cores from the processes that read files.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        providers: list[Any] = ["CPUExecutionProvider"]
+        if device != "cpu" and _cuda_answers(ort):
+            providers.insert(0, "CUDAExecutionProvider")
+        elif device == "cuda":
+            raise MaltriageError("no CUDA device answers here (--device cpu runs without)")
+        try:
+            self._session = ort.InferenceSession(bundle.model, options, providers=providers)
+        except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
+            first = str(error).strip().splitlines()[0]
+            raise MaltriageError(f"{bundle.path}: the graph does not load: {first}") from error
+        self.device = "cuda" if "CUDA" in self._session.get_providers()[0] else "cpu"
+        if device == "cuda" and self.device != "cuda":
+            raise MaltriageError("ONNX Runtime found a CUDA device but could not use it")
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(
+        self,
+        samples: Sequence[dict[str, View]],
+        target: int = CHOOSE,
+        against: int = CHOOSE,
+    ) -> Outputs:
+        """Run a batch.
+
+        Args:
+            samples: the views of each sample, by name.
+            target: index of the label to explain; CHOOSE: the graph's choice by the card's
+                threshold (a flagged sample's family against benign, else the top label).
+            against: index of the label to explain it against; CHOOSE: the mean of all.
+        """
+        count = len(samples)
+        threshold = self.card.threshold.margin if self.card.threshold else np.inf
+        feed: dict[str, npt.NDArray[Any]] = {
+            view.name: np.stack([sample[view.name].pixels for sample in samples])
+            for view in self.card.views
+        }
+        feed["target"] = np.full(count, target, dtype=np.int64)
+        feed["against"] = np.full(count, against, dtype=np.int64)
+        feed["threshold"] = np.full(count, threshold, dtype=np.float32)
+        found = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        return Outputs(
+            logits=found["logits"],
+            heat={view.name: found[f"heat_{view.name}"] for view in self.card.views},
+            baseline=found["baseline"],
+            explained=found["explained"],
+            embedding=found["embedding"],
+        )
+
+
+def _cuda_answers(ort: Any) -> bool:
+    """Whether the driver reports a device: the provider is listed even where none is."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return False
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return False
+    if count.value and hasattr(ort, "preload_dlls"):
+        ort.preload_dlls()  # CUDA and cuDNN wheels of the extra `gpu`, where installed
+    return count.value > 0

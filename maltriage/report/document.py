@@ -42,6 +42,8 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     margin: float | None
     threshold: float | None
     fpr: float | None
+    goodware: str | None
+    """The clean files on which the threshold was set for the rate `fpr`."""
     ranked: list[Ranked]
 
 
@@ -77,7 +79,8 @@ class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     contribution: float
     start: int | None
-    """File offset of a window; None for the body, which shows the whole file."""
+    """File offset of a window; None for the body, which shows the whole file, and for a
+    window at an anchor that the file does not have."""
     end: int | None
 
 

@@ -52,7 +52,7 @@ def trimmed_length(data: Bytes) -> int:
 
 def _prefix_at(prefix: Floats, at: Floats) -> Floats:
     """Linear interpolation of `prefix` (values at 0, 1, 2, ... along axis 0) at `at`."""
-    low = np.clip(np.floor(at).astype(np.int64), 0, len(prefix) - 2)
+    low = np.minimum(at.astype(np.int64), len(prefix) - 2)
     share = at - low
     return np.asarray(prefix[low] * (1.0 - share) + prefix[low + 1] * share)
 
@@ -100,8 +100,8 @@ class BodyGeometry:
         x = column * (w / self.width)
 
         def corner(y: Floats, at: Floats) -> Floats:
-            y0 = np.clip(np.floor(y).astype(np.int64), 0, h - 1)
-            x0 = np.clip(np.floor(at).astype(np.int64), 0, w - 1)
+            y0 = np.minimum(y.astype(np.int64), h - 1)
+            x0 = np.minimum(at.astype(np.int64), w - 1)
             fy, fx = y - y0, at - x0
             return np.asarray(
                 prefix[y0, x0] * (1 - fy) * (1 - fx)
@@ -154,8 +154,15 @@ class WindowGeometry:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate`."""
         flat = heat.reshape(-1)
         prefix = np.concatenate(([0.0], flat.cumsum(dtype=np.float64)))
-        inside = np.clip(offsets - self.start, 0, self.present).astype(np.float64)
-        return _prefix_at(prefix, inside * (len(flat) / self.length))
+        scale = len(flat) / self.length
+        # Most offsets lie ahead of a window or past it, where there is nothing to work out.
+        total = np.zeros(len(offsets))
+        total[offsets >= self.start + self.present] = _prefix_at(
+            prefix, np.array([self.present * scale])
+        )
+        inside = np.flatnonzero((offsets > self.start) & (offsets < self.start + self.present))
+        total[inside] = _prefix_at(prefix, (offsets[inside] - self.start) * scale)
+        return total
 
     def padding(self, heat: Floats) -> float:
         """Heat on the part of the window that is no byte of the file."""

@@ -42,8 +42,9 @@ def entropy(data: memoryview) -> float:
     # Pillow counts bytes in C without widening them first, which numpy's bincount does.
     pixels = np.frombuffer(data, dtype=np.uint8).reshape(1, -1)
     picture = Image.frombuffer("L", (len(data), 1), pixels, "raw", "L", 0, 1)
-    counts = [count for count in picture.histogram() if count]
-    return max(0.0, math.log2(len(data)) - sum(c * math.log2(c) for c in counts) / len(data))
+    counts = np.array(picture.histogram(), dtype=np.float64)
+    bits = counts @ np.log2(np.maximum(counts, 1.0))
+    return max(0.0, math.log2(len(data)) - float(bits) / len(data))
 
 
 def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Notice]]:

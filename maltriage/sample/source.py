@@ -167,8 +167,9 @@ def read_sample(path: str, max_size: int = MAX_FILE_BYTES) -> Contents:
                 raise SampleError("not-pe", "neither a PE file nor a byteplot PNG")
             if status.st_size > max_size:
                 raise SampleError("too-large", _too_large(status.st_size, max_size))
-            # A file that grows while it is read must not grow past the limit.
-            data = head + file.read(max_size - len(head) + 1)
+            file.seek(0)
+            # Not without a size: a file that grows while it is read must not pass the limit.
+            data = file.read(min(status.st_size, max_size) + 1)
     except OSError as error:
         rejected = _failure(path, error)
         raise SampleError(rejected.code, rejected.reason, failed=True) from error

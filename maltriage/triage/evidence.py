@@ -101,11 +101,13 @@ def _hot_ranges(prepared: Prepared, maps: dict[str, Floats]) -> list[HotRange]:
     if len(density) == 1:
         hot = density > 0
     bounds = np.flatnonzero(np.diff(np.concatenate(([0], hot.astype(np.int8), [0]))))
-    starts, ends = edges[bounds[::2]], edges[bounds[1::2]]
+    firsts, lasts = bounds[::2], bounds[1::2]
+    prefix = np.concatenate(([0.0], heat.cumsum()))
+    hottest = np.argsort(prefix[firsts] - prefix[lasts], kind="stable")[:MAX_HOT]
     pieces = [
         piece
-        for start, end in zip(starts, ends, strict=True)
-        for piece in _cut(int(start), int(end), prepared.layout)
+        for run in hottest
+        for piece in _cut(int(edges[firsts[run]]), int(edges[lasts[run]]), prepared.layout)
     ]
     offsets = np.array([offset for piece in pieces for offset in piece[:2]], dtype=np.int64)
     values = np.diff(_integrate(prepared.views, maps, offsets))[::2]
@@ -129,8 +131,12 @@ def _view_heat(name: str, view: View, grid: Floats) -> ViewHeat:
     value = float(grid.sum())
     if isinstance(view.geometry, BodyGeometry):
         return ViewHeat(name, value, None, None)
-    start = view.geometry.start
-    return ViewHeat(name, value, start, start + view.geometry.present)
+    start, present = view.geometry.start, view.geometry.present
+    return (
+        ViewHeat(name, value, start, start + present)
+        if present
+        else ViewHeat(name, value, None, None)
+    )
 
 
 def _plane(views: dict[str, View], maps: dict[str, Floats]) -> Plane | None:

@@ -70,6 +70,7 @@ def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Quest
         margin=score,
         threshold=card.threshold.margin if card.threshold else None,
         fpr=card.threshold.fpr if card.threshold else None,
+        goodware=card.threshold.goodware if card.threshold else None,
         ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],
     )
     return verdict, Question(closest, card.benign) if flagged else Question(top)

@@ -1,0 +1,77 @@
+"""The threshold of `flagged`: the margin that a stated share of clean files reaches."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from maltriage import bundle as bundles
+from maltriage.assess.metrics import clopper_pearson
+from maltriage.bundle import Bundle, Card, Threshold
+from maltriage.errors import MaltriageError
+from maltriage.report.document import Result
+from maltriage.report.measures import Interval
+from maltriage.triage.pipeline import Progress, ScanOptions, scan
+
+
+class Calibrated(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A new threshold and what it was measured on.
+
+    `flagged` are the clean files at or above it, `malware_like` the highest margins among
+    them: look at those files, one may not be clean.
+    """
+
+    threshold: Threshold
+    rate: Interval
+    malware_like: list[str]
+
+
+def threshold_for(
+    paths: Iterable[str],
+    bundle: Bundle,
+    fpr: float,
+    name: str,
+    options: ScanOptions,
+    *,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> Calibrated:
+    """Set a threshold on clean files, scanned the way that users scan.
+
+    Equal files count once. At most `fpr` of the files reach the threshold, which lies
+    halfway to the next margin below it.
+
+    Raises:
+        MaltriageError: no benign label, or fewer than 1 / fpr files.
+    """
+    if bundle.card.benign is None:
+        raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
+    margins: dict[str, tuple[float, str]] = {}
+    for record in scan(paths, bundle, options, changed=changed):
+        if isinstance(record, Result) and record.verdict.margin is not None:
+            margins[record.sha256] = (record.verdict.margin, record.path)
+    count, allowed = len(margins), math.floor(fpr * len(margins))
+    if allowed < 1:
+        needed = math.ceil(1 / fpr)
+        raise MaltriageError(f"{count} different clean files: a rate of {fpr:g} needs {needed}")
+    ranked = sorted(margins.values(), reverse=True)
+    values = np.array([value for value, _ in ranked])
+    below = float(values[allowed]) if allowed < count else float(values[-1]) - 1.0
+    reached = int((values > below).sum())  # fewer than allowed where margins are equal
+    margin = (float(values[reached - 1]) + below) / 2 if reached else below + 1e-6
+    return Calibrated(
+        threshold=Threshold(margin=margin, fpr=fpr, goodware=name, files=count, flagged=reached),
+        rate=clopper_pearson(reached, count),
+        malware_like=[path for _, path in ranked[:reached]],
+    )
+
+
+def write(bundle: Bundle, threshold: Threshold, output: Path) -> Card:
+    """Write the bundle with another threshold; the weights and their digest stay."""
+    created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    card = msgspec.structs.replace(bundle.card, threshold=threshold, created=created)
+    return bundles.with_card(bundle, card, output)

@@ -1,0 +1,108 @@
+"""How often a bundle is right on labelled files, through the path that users run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.assess import metrics
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.document import Failed, ModelRef, Result, Skipped, path_fields
+from maltriage.report.measures import Evaluation, FlagCounts
+from maltriage.triage.pipeline import Progress, ScanOptions, scan
+
+Bools = npt.NDArray[np.bool_]
+
+
+def evaluate(
+    samples: Sequence[tuple[str, str]],
+    bundle: Bundle,
+    part: str,
+    options: ScanOptions,
+    *,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> Evaluation:
+    """Scan labelled files and compare.
+
+    Args:
+        samples: pairs of path and label.
+        part: which part of the data this is, for the document: `test`, `all`.
+
+    Raises:
+        MaltriageError: no sample has a label that the bundle knows.
+    """
+    index = {label: i for i, label in enumerate(bundle.card.labels)}
+    unknown: dict[str, int] = {}
+    truth_by_path: dict[str, int] = {}
+    for path, label in samples:
+        if label in index:
+            truth_by_path[path_fields(path)[0]] = index[label]
+        else:
+            unknown[label] = unknown.get(label, 0) + 1
+    if not truth_by_path:
+        raise MaltriageError("none of the samples has a label that the model knows")
+    paths = [path for path, label in samples if label in index]
+    truth, predicted, confidence, flags = [], [], [], []
+    unreadable = 0
+    for record in scan(paths, bundle, options, changed=changed):
+        if isinstance(record, Result):
+            top = record.verdict.ranked[0]
+            truth.append(truth_by_path[record.path])
+            predicted.append(index[top.label])
+            confidence.append(top.probability)
+            flags.append(bool(record.verdict.flagged))
+        elif isinstance(record, Failed | Skipped):
+            unreadable += 1
+    if not truth:
+        raise MaltriageError("none of the samples could be read")
+    return _figures(
+        bundle,
+        part,
+        unreadable,
+        unknown,
+        np.array(truth),
+        np.array(predicted),
+        np.array(confidence),
+        np.array(flags),
+    )
+
+
+def _figures(
+    bundle: Bundle,
+    part: str,
+    unreadable: int,
+    unknown: dict[str, int],
+    truth: metrics.Ints,
+    predicted: metrics.Ints,
+    confidence: metrics.Floats,
+    flags: Bools,
+) -> Evaluation:
+    card, count = bundle.card, len(truth)
+    matrix = metrics.confusion(truth, predicted, len(card.labels))
+    return Evaluation(
+        model=ModelRef(card.name, card.weights_sha256),
+        part=part,
+        samples=count,
+        unreadable=unreadable,
+        unknown_labels=unknown,
+        accuracy=metrics.bootstrap(lambda at: metrics.accuracy(truth[at], predicted[at]), count),
+        macro_f1=metrics.bootstrap(
+            lambda at: metrics.macro_f1(truth[at], predicted[at], len(card.labels)), count
+        ),
+        ece=metrics.calibration_error(confidence, truth == predicted),
+        labels=metrics.label_figures(matrix, card.labels),
+        confusion=matrix.tolist(),
+        flags=None if card.threshold is None else _flags(truth == card.benign, flags),
+    )
+
+
+def _flags(benign: Bools, flagged: Bools) -> FlagCounts:
+    return FlagCounts(
+        malware=int((~benign).sum()),
+        malware_flagged=int(flagged[~benign].sum()),
+        benign=int(benign.sum()),
+        benign_flagged=int(flagged[benign].sum()),
+    )

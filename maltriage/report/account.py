@@ -1,0 +1,165 @@
+"""The account of the explained score: over regions, with sums that add up, and over views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from maltriage.report import facts, figures, grid
+from maltriage.report.document import Evidence, RegionHeat, ViewHeat
+from maltriage.report.sanitize import untrusted
+
+DEFAULT_REGIONS = 16
+MAX_NAME = 16
+MAX_BAR = 32
+MIN_BAR = 8
+
+_TITLES = ("region", "kind", "offsets", "size", "entropy", "contrib.", "share", "per KiB")
+_NUMERIC = (3, 4, 5, 6, 7)
+_CONTRIBUTION = 5
+
+
+def offsets(start: int, end: int, digits: int) -> str:
+    """`[start, end)` in hexadecimal, padded to `digits`."""
+    return f"{start:0{digits}x}-{end:0{digits}x}"
+
+
+def digits_for(end: int) -> int:
+    """Hexadecimal digits that every offset up to `end` needs; an even number."""
+    digits = len(f"{max(end, 0):x}")
+    return max(4, digits + digits % 2)
+
+
+def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
+    """The regions table, strongest first, and the sums below it.
+
+    Args:
+        top: rows before the rest is folded into one; None: `DEFAULT_REGIONS`, 0: all.
+    """
+    ordered = sorted(evidence.regions, key=lambda r: -abs(r.contribution))
+    limit = DEFAULT_REGIONS if top is None else top or len(ordered)
+    # One row more rather than a fold of one region.
+    limit = len(ordered) if len(ordered) == limit + 1 else limit
+    shown, folded = ordered[:limit], ordered[limit:]
+    digits = digits_for(max((r.end for r in ordered), default=0))
+    rows = [_region(region, digits) for region in shown]
+    rest = sum(r.contribution for r in folded)
+    weight = sum(abs(r.contribution) for r in ordered) + abs(evidence.padding)
+    longest = (_amount(evidence.total), _amount(evidence.bias), _amount(evidence.logit))
+    sizing = [*rows, *([*[Text()] * _CONTRIBUTION, t, Text(), Text()] for t in longest)]
+    layout = grid.columns(_TITLES, sizing, _NUMERIC)
+    gap, bar = _bar_width(layout, width - indent)
+    axis = figures.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
+    barred = [*layout, grid.Column("", bar)]
+    # Rows that are no region: a label over the first columns, numbers below the numbers.
+    label = grid.Column("", grid.width_of(layout[:_CONTRIBUTION], gap))
+    plain = [label, *barred[_CONTRIBUTION:]]
+
+    def extra(text: Text, value: float, part: float | None) -> Text:
+        cells = [text, _amount(value), Text("" if part is None else figures.share(part))]
+        stroke = Text() if part is None else axis.bar(value)
+        return grid.line([*cells, Text(), stroke], plain, gap, indent)
+
+    def part_of(value: float) -> float:
+        return value / weight if weight else 0.0
+
+    def ruled() -> Text:
+        blank = label.width + gap
+        return grid.rule(layout[_CONTRIBUTION].width, indent + blank)
+
+    yield grid.header(barred, gap, indent)
+    yield grid.rule(grid.width_of(layout, gap), indent)
+    for region, cells in zip(shown, rows, strict=True):
+        yield grid.line([*cells, axis.bar(region.contribution)], barred, gap, indent)
+    if folded:
+        yield extra(Text(f"… {len(folded):,} more regions", style="dim"), rest, part_of(rest))
+    padding = Text("padding (plotted, but no byte of the file)", style="dim")
+    yield extra(padding, evidence.padding, part_of(evidence.padding))
+    yield ruled()
+    yield extra(Text("total: all bytes and padding"), evidence.total, None)
+    name = untrusted(facts.score_name(evidence), "bold", 64)
+    if not evidence.additive:
+        yield extra(name, evidence.logit, None)
+        remark = "This net is not additive: the heat says where, it does not sum to the logit."
+        yield Text(" " * indent + remark, style="dim")
+        return
+    yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)
+    yield ruled()
+    yield extra(name, evidence.logit, None)
+    terms = [r.contribution for r in shown] + [rest] * bool(folded) + [evidence.padding]
+    printed = sum(round(term, 3) for term in terms)
+    if abs(printed - round(evidence.total, 3)) > 5e-4 or _off(evidence):
+        remark = "Rounded to three digits: the last digit of a sum may be off."
+        yield Text(" " * indent + remark, style="dim")
+
+
+def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
+    """How the same total divides over the views of the bundle."""
+    parts = evidence.views
+    weight = sum(abs(view.contribution) for view in parts)
+    digits = digits_for(max((view.end or 0 for view in parts), default=0))
+    rows = [_view(view, weight, digits) for view in parts]
+    total = sum(view.contribution for view in parts)
+    last = [Text("total"), Text(), _amount(total), Text()]
+    layout = grid.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
+    gap, bar = _bar_width(layout, min(width - indent, 100))
+    barred = [*layout, grid.Column("", bar)]
+    axis = figures.Axis.over([view.contribution for view in parts], bar)
+    yield grid.header(barred, gap, indent)
+    yield grid.rule(grid.width_of(layout, gap), indent)
+    for view, cells in zip(parts, rows, strict=True):
+        yield grid.line([*cells, axis.bar(view.contribution)], barred, gap, indent)
+    yield grid.rule(layout[2].width, indent + grid.width_of(layout[:2], gap) + gap)
+    yield grid.line(last, layout, gap, indent)
+
+
+def _region(region: RegionHeat, digits: int) -> list[Text]:
+    size = region.end - region.start
+    per_kib = signed_per_kib(region.contribution, size)
+    return [
+        untrusted(region.name, "bold" if region.contribution > 0 else "", MAX_NAME),
+        Text(region.kind, style="dim"),
+        Text(offsets(region.start, region.end, digits)),
+        Text(figures.size(size)),
+        Text(f"{region.entropy:.2f}"),
+        _amount(region.contribution),
+        Text(figures.share(region.share)),
+        Text(per_kib, style="dim"),
+    ]
+
+
+def signed_per_kib(contribution: float, size: int) -> str:
+    """Contribution per 1,024 bytes; empty for a region without bytes."""
+    return figures.signed(contribution / (size / 1024), 4) if size > 0 else ""
+
+
+def _view(view: ViewHeat, weight: float, digits: int) -> list[Text]:
+    if view.start is not None and view.end is not None and view.start < view.end:
+        reads = Text(offsets(view.start, view.end, digits))
+    elif view.name == "body":
+        reads = Text("the whole file")
+    else:
+        reads = Text("not in this file", style="dim")
+    part = view.contribution / weight if weight else 0.0
+    name = untrusted(view.name, "", MAX_NAME)
+    return [name, reads, _amount(view.contribution), Text(figures.share(part))]
+
+
+def _amount(value: float) -> Text:
+    return Text(figures.signed(value), style=figures.heat_style(value))
+
+
+def _bar_width(layout: Sequence[grid.Column], width: int) -> tuple[int, int]:
+    """The gap between columns and the width of a bar after them (0: there is no room)."""
+    for gap in (2, 1):
+        bar = min(width - grid.width_of(layout, gap) - gap, MAX_BAR)
+        if bar >= MIN_BAR + (2 if gap == 2 else 0):
+            return gap, bar
+    return 1, 0
+
+
+def _off(evidence: Evidence) -> bool:
+    """Whether total + bias = logit misses a digit as printed."""
+    printed = round(evidence.total, 3) + round(evidence.bias, 3)
+    return abs(printed - round(evidence.logit, 3)) > 5e-4

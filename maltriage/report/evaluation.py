@@ -1,0 +1,77 @@
+"""The screen of an evaluation: figures with their intervals, per label, and confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import figures
+from maltriage.report.measures import Evaluation, Interval
+from maltriage.report.sanitize import untrusted
+
+MAX_CONFUSIONS = 10
+"""Pairs of labels listed as most often confused."""
+
+
+def render(found: Evaluation, console: Console) -> None:
+    """Print an evaluation."""
+    head = Text.assemble(
+        untrusted(found.model.name, "bold"),
+        f"  {found.model.weights_sha256[:16]}  on part {found.part}, ",
+        figures.count(found.samples, "file"),
+    )
+    console.print(head)
+    for line in _remarks(found):
+        console.print(line)
+    console.print()
+    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    summary.add_row("accuracy", *_interval(found.accuracy))
+    summary.add_row("macro-F1", *_interval(found.macro_f1))
+    summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
+    if found.flags is not None:
+        flags = found.flags
+        summary.add_row("malware flagged", f"{flags.malware_flagged} of {flags.malware}", "")
+        summary.add_row("benign flagged", f"{flags.benign_flagged} of {flags.benign}", "")
+    console.print(summary)
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table.add_column("label")
+    for name in ("files", "precision", "recall", "F1"):
+        table.add_column(name, justify="right")
+    for row in found.labels:
+        values = (row.precision, row.recall, row.f1)
+        table.add_row(untrusted(row.label), str(row.support), *(f"{v:.3f}" for v in values))
+    console.print(table)
+    for line in _confusions(found):
+        console.print(line)
+
+
+def _interval(interval: Interval) -> tuple[str, str]:
+    return f"{interval.value:.3f}", f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
+
+
+def _remarks(found: Evaluation) -> Iterator[Text]:
+    if found.unreadable:
+        yield Text(f"{figures.count(found.unreadable, 'file')} could not be read", "yellow")
+    for label, count in sorted(found.unknown_labels.items()):
+        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
+        yield note.append(f": {figures.count(count, 'file')} left out")
+
+
+def _confusions(found: Evaluation) -> Iterator[Text]:
+    pairs = sorted(
+        (
+            (count, found.labels[i].label, found.labels[j].label)
+            for i, row in enumerate(found.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ),
+        reverse=True,
+    )
+    if pairs:
+        yield Text("\nmost often taken for another", "bold")
+    for count, truth, predicted in pairs[:MAX_CONFUSIONS]:
+        yield Text.assemble(f"{count:4d}  ", untrusted(truth), " as ", untrusted(predicted))

@@ -1,0 +1,60 @@
+"""What a one-line view of a result shows, derived from the document in one place."""
+
+from __future__ import annotations
+
+from maltriage.report.document import Evidence, RegionHeat, Result
+
+BENIGN = "benign"
+SUSPICIOUS = "suspicious"
+UNKNOWN = "unknown"
+_PACKED = frozenset({"packed?", "packed"})
+
+
+def hottest(result: Result) -> RegionHeat | None:
+    """The region that speaks most for the explained label, None where none speaks for it."""
+    best = max(result.evidence.regions, key=lambda region: region.contribution, default=None)
+    return best if best is not None and best.contribution > 0 else None
+
+
+def entropy(result: Result) -> float | None:
+    """Highest entropy of a section, in bits per byte; of any region in a file without sections.
+
+    The highest, not the mean over the file: one packed section in a large file is what an
+    analyst wants to see, and a mean hides it.
+    """
+    regions = result.layout.regions
+    sections = [r.entropy for r in regions if r.kind == "section" and r.size > 0]
+    return max(sections or [r.entropy for r in regions], default=None)
+
+
+def packed(result: Result) -> bool:
+    return any(notice.code in _PACKED for notice in result.notices)
+
+
+def notice_codes(result: Result) -> tuple[str, ...]:
+    """Codes of the notices, each once, in order, without the one that `packed` stands for."""
+    codes = (notice.code for notice in result.notices if notice.code not in _PACKED)
+    return tuple(dict.fromkeys(codes))
+
+
+def urgency(result: Result) -> tuple[int, float, str]:
+    """Sort key, smallest first: what an analyst should look at first.
+
+    Flagged families by margin (without one by probability), flagged files that look benign,
+    families and unknowns that are not flagged, benign files from the least certain on. It
+    depends on nothing but the sample's content, so equal files have equal keys; the score is
+    rounded because a sample's place in a batch moves its last digits.
+    """
+    verdict = result.verdict
+    if verdict.label == BENIGN and not verdict.flagged:
+        return 3, round(verdict.probability, 6), result.sha256
+    score = verdict.margin if verdict.margin is not None else verdict.probability
+    group = 1 if verdict.label == SUSPICIOUS else 0 if verdict.flagged else 2
+    return group, -round(score, 4), result.sha256
+
+
+def score_name(evidence: Evidence) -> str:
+    """The explained score in words. Holds labels of the bundle: sanitize it."""
+    if evidence.against is None:
+        return f"logit({evidence.label}), centred"
+    return f"logit({evidence.label}) - logit({evidence.against})"

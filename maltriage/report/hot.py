@@ -1,0 +1,76 @@
+"""Hot ranges: where the bytes are that carry the score, with a short hexdump of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from maltriage.report import figures, grid
+from maltriage.report.account import digits_for, offsets
+from maltriage.report.document import HotRange
+from maltriage.report.sanitize import untrusted
+
+DEFAULT_RANGES = 8
+MAX_LINES = 4
+_PER_LINE = 16
+
+
+def ranges(
+    hot: Sequence[HotRange], top: int | None, machine_base: int | None, indent: int
+) -> Iterator[Text]:
+    """Each range on a line, its first bytes below it, strongest first.
+
+    Args:
+        top: ranges before the rest is counted; None: `DEFAULT_RANGES`, 0: all.
+        machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
+    """
+    ordered = sorted(hot, key=lambda r: -abs(r.contribution))
+    shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
+    digits = digits_for(max((r.end for r in ordered), default=0))
+    titles = ("offsets", "size", "region", "rva", "address", "contrib.")
+    rows = [_range(r, digits, machine_base) for r in shown]
+    layout = grid.columns(titles, rows, (1, 3, 4, 5))
+    kept = [i for i in range(len(titles)) if any(cells[i].plain for cells in rows)]
+    layout = [layout[i] for i in kept]
+    yield grid.header(layout, 2, indent)
+    yield grid.rule(grid.width_of(layout, 2), indent)
+    for item, cells in zip(shown, rows, strict=True):
+        yield grid.line([cells[i] for i in kept], layout, 2, indent)
+        yield from _dump(item, digits, indent)
+    more = ordered[len(shown) :]
+    if more:
+        rest = figures.signed(sum(r.contribution for r in more))
+        text = f"… {figures.count(len(more), 'more range')}, {rest} together"
+        yield Text(" " * indent + text, style="dim")
+
+
+def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
+    address = "" if item.rva is None or base is None else f"{base + item.rva:x}"
+    value = Text(figures.signed(item.contribution), style=figures.heat_style(item.contribution))
+    return [
+        Text(offsets(item.start, item.end, digits), style="bold"),
+        Text(figures.size(item.end - item.start)),
+        untrusted(item.region, "", 16),
+        Text("" if item.rva is None else f"{item.rva:x}"),
+        Text(address),
+        value,
+    ]
+
+
+def _dump(item: HotRange, digits: int, indent: int) -> Iterator[Text]:
+    try:
+        data = bytes.fromhex(item.hex or "")
+    except ValueError:
+        return  # a saved document that somebody edited
+    data = data[: MAX_LINES * _PER_LINE]
+    for at in range(0, len(data), _PER_LINE):
+        part = data[at : at + _PER_LINE]
+        halves = (part[:8].hex(" "), part[8:].hex(" "))
+        text = Text(" " * (indent + 2), no_wrap=True)
+        text.append(f"{item.start + at:0{digits}x}  ", style="dim")
+        text.append(f"{halves[0]:<23}  {halves[1]:<23}  ")
+        for byte in part:
+            printable = 0x20 <= byte < 0x7F
+            text.append(chr(byte) if printable else ".", style="cyan" if printable else "dim")
+        yield text

@@ -1,0 +1,37 @@
+"""JSON: the whole scan as one `ScanDocument`.
+
+The document is written piece by piece as the records come, so a large scan is not held in
+memory; it is complete, and valid JSON, once the summary is written.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from maltriage.report.document import SCHEMA_VERSION, Failed, Result, Skipped, Summary, encode
+from maltriage.report.render import RenderOptions
+from maltriage.report.sanitize import json_safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class JsonRenderer:
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._stream = stream
+        self._before = b'{"records":[\n'
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._stream.write(self._before + json_safe(encode(record)))
+        self._before = b",\n"
+
+    def finish(self, summary: Summary) -> None:
+        start = b"\n" if self._before == b",\n" else self._before
+        version = msgspec.json.encode(SCHEMA_VERSION)
+        self._stream.write(
+            b'%b],"summary":%b,"schema_version":%b}\n'
+            % (start, json_safe(encode(summary)), version)
+        )
+        self._stream.flush()

@@ -1,0 +1,183 @@
+"""The account adds up: bytes to regions, regions to the total, the total to the logit."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile.make import CASES, byteplot, sample
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.report.document import Evidence, Record, Result
+from maltriage.triage.pipeline import ScanOptions, scan
+
+GEOMETRY, LOGIT = 1e-6, 1e-4
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+def results(paths: list[str], bundle: Bundle, **options: object) -> list[Result]:
+    records = scan(paths, bundle, ScanOptions(**options))  # type: ignore[arg-type]
+    return [record for record in records if isinstance(record, Result)]
+
+
+def assert_adds_up(evidence: Evidence) -> None:
+    parts = [region.contribution for region in evidence.regions] + [evidence.padding]
+    scale = sum(abs(part) for part in parts) or 1.0
+    assert abs(sum(parts) - evidence.total) <= GEOMETRY * scale
+    assert abs(sum(view.contribution for view in evidence.views) - evidence.total) <= (
+        GEOMETRY * scale
+    )
+    assert evidence.additive
+    assert abs(evidence.total + evidence.bias - evidence.logit) <= LOGIT * scale
+    shares = sum(abs(region.share) for region in evidence.regions) + abs(evidence.padding) / scale
+    assert shares == pytest.approx(1.0) or evidence.total == 0.0
+    assert evidence.hot == sorted(evidence.hot, key=lambda hot: -hot.contribution)
+
+
+def test_samples_add_up(samples_dir: Path, bundle: Bundle) -> None:
+    found = results([str(samples_dir)], bundle)
+    assert len(found) >= 9
+    for result in found:
+        assert_adds_up(result.evidence)
+        assert result.evidence.regions[-1].end == result.size
+
+
+@pytest.mark.parametrize("case", ["mz_only", "sections_65535", "overlapping_sections"])
+def test_odd_files_add_up(tmp_path: Path, case: str, bundle: Bundle) -> None:
+    (tmp_path / "odd.exe").write_bytes(CASES[case]())
+    (result,) = results([str(tmp_path)], bundle)
+    assert_adds_up(result.evidence)
+
+
+def test_every_label_can_be_explained_and_gives_the_ranking(
+    samples_dir: Path, bundle: Bundle
+) -> None:
+    """Softmax of the explained logits over the temperature is the ranked probabilities."""
+    path = str(samples_dir / "gui-x86.exe")
+    logits = {}
+    for label in bundle.card.labels:
+        (result,) = results([path], bundle, label=label)
+        assert_adds_up(result.evidence)
+        assert (result.evidence.label, result.evidence.against) == (label, None)
+        logits[label] = result.evidence.logit
+    values = np.array(list(logits.values())) / (bundle.card.temperature or 1.0)
+    shares = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
+    ranked = {entry.label: entry.probability for entry in result.verdict.ranked}
+    for label, share in zip(logits, shares, strict=True):
+        assert ranked[label] == pytest.approx(share, abs=1e-5)
+
+
+def test_the_evidence_answers_the_verdict(samples_dir: Path, bundle: Bundle) -> None:
+    for result in results([str(samples_dir)], bundle):
+        verdict, evidence = result.verdict, result.evidence
+        if verdict.flagged:
+            family = verdict.closest or verdict.label
+            assert (evidence.label, evidence.against) == (family, "benign")
+        else:
+            assert (evidence.label, evidence.against) == (verdict.label, None)
+
+
+def test_appended_zeros_carry_no_heat(tmp_path: Path, bundle: Bundle) -> None:
+    data = sample("console-x86.exe")
+    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "b.exe").write_bytes(data + bytes(100_000))
+    plain, padded = results([str(tmp_path)], bundle)
+    assert padded.verdict == plain.verdict
+    assert padded.evidence.regions[-1].contribution == 0.0
+    for before, after in zip(plain.evidence.regions, padded.evidence.regions, strict=False):
+        assert after.contribution == pytest.approx(before.contribution, abs=1e-9)
+
+
+@pytest.mark.parametrize("width", [1, 64, 100])
+def test_a_program_and_its_picture_are_one(tmp_path: Path, bundle: Bundle, width: int) -> None:
+    data = sample("gui-x86.exe")
+    data = data[: len(data) - len(data) % width]
+    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "b.png").write_bytes(byteplot(data, width))
+    program, picture = results([str(tmp_path)], bundle)
+    assert (program.format, picture.format) == ("pe", "png")
+    assert picture.sha256 == program.sha256
+    assert picture.verdict == program.verdict
+    assert picture.evidence == program.evidence
+    assert picture.layout == program.layout
+
+
+def test_the_last_row_of_a_picture_carries_no_heat(tmp_path: Path, bundle: Bundle) -> None:
+    data = sample("gui-x86.exe")
+    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "b.png").write_bytes(byteplot(data, 1000))
+    program, picture = results([str(tmp_path)], bundle)
+    assert picture.size > program.size
+    assert picture.verdict == program.verdict
+    *regions, rest = picture.evidence.regions
+    assert regions == program.evidence.regions
+    assert rest.contribution == 0.0
+
+
+def test_a_batch_changes_nothing(samples_dir: Path, bundle: Bundle) -> None:
+    alone = results([str(samples_dir)], bundle, batch_size=1)
+    together = results([str(samples_dir)], bundle, batch_size=64, jobs=1)
+    for one, many in zip(alone, together, strict=True):
+        assert one.path == many.path
+        assert one.verdict.label == many.verdict.label
+        assert one.evidence.total == pytest.approx(many.evidence.total, abs=1e-4)
+
+
+def test_two_runs_are_equal(samples_dir: Path, bundle: Bundle) -> None:
+    path = str(samples_dir / "gui-x86.exe")
+    first, second = (results([path], bundle)[0] for _ in range(2))
+    assert first.evidence == second.evidence
+    assert first.verdict == second.verdict
+
+
+def assert_all_add_up(records: list[Record], least: int) -> None:
+    found = [record for record in records if isinstance(record, Result)]
+    assert len(found) >= least
+    for result in found:
+        assert_adds_up(result.evidence)
+
+
+@pytest.mark.slow
+def test_vx_mini_adds_up(vx_mini: Path, bundle: Bundle) -> None:
+    assert_all_add_up(list(scan([str(vx_mini)], bundle, ScanOptions())), 972)
+
+
+@pytest.mark.slow
+def test_real_programs_add_up(bundle: Bundle) -> None:
+    """At least 700 programs of Debian packages, in $MALTRIAGE_GOODWARE (see CONTRIBUTING)."""
+    root = GOODWARE
+    if not root:
+        pytest.skip("no programs: name a folder of them in MALTRIAGE_GOODWARE")
+    assert_all_add_up(list(scan([root], bundle, ScanOptions())), 700)
+
+
+GOODWARE = os.environ.get("MALTRIAGE_GOODWARE")  # before the tests' own environment hides it
+
+
+def test_evidence_of_an_inconsistent_choice_is_made_again(
+    samples_dir: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the graph explains another question than the verdict asks, it is asked again."""
+    from maltriage.triage import session
+
+    run, calls = session.Session.run, []
+
+    def wrong(self, samples, target=session.CHOOSE, against=session.CHOOSE):  # type: ignore[no-untyped-def]
+        outputs = run(self, samples, target, against)
+        calls.append(target)
+        if target == session.CHOOSE:
+            return dataclasses.replace(outputs, explained=outputs.explained * 0 - 1)
+        return outputs
+
+    monkeypatch.setattr(session.Session, "run", wrong)
+    (result,) = results([str(samples_dir / "gui-x86.exe")], bundle)
+    assert len(calls) == 2
+    assert_adds_up(result.evidence)

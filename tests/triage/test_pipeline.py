@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from hostile.make import CASES, sample
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.sample.source import SampleError
+from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.workers import Workers, as_record
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Good files, skips and failures side by side."""
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    (tmp_path / "b.txt").write_text("no program")
+    (tmp_path / "c.exe").write_bytes(b"")
+    (tmp_path / "d.png").write_bytes(CASES["png_cut"]())
+    (tmp_path / "e.exe").write_bytes(sample("console-x64.exe"))
+    (tmp_path / "f.exe").symlink_to(tmp_path / "gone")
+    return tmp_path
+
+
+def test_one_record_a_file_in_the_order_of_the_walk(folder: Path, bundle: Bundle) -> None:
+    progress = Progress()
+    *records, summary = scan([str(folder)], bundle, ScanOptions(batch_size=4), progress=progress)
+    assert [os.path.basename(record.path) for record in records] == [  # type: ignore[union-attr]
+        "a.exe", "b.txt", "c.exe", "d.png", "e.exe", "f.exe",
+    ]  # fmt: skip
+    kinds = [type(record) for record in records]
+    assert kinds == [Result, Skipped, Skipped, Failed, Result, Failed]
+    assert [r.code for r in records if isinstance(r, Skipped | Failed)] == [
+        "not-pe", "empty", "damaged-png", "not-found",
+    ]  # fmt: skip
+    assert isinstance(summary, Summary)
+    assert (summary.files, summary.failed, summary.skipped) == (2, 2, 2)
+    assert summary.bytes == sum(r.size for r in records if isinstance(r, Result))
+    assert (progress.files, progress.failed, progress.skipped) == (2, 2, 2)
+
+
+def test_stop_reports_what_is_done(tmp_path: Path, bundle: Bundle) -> None:
+    for i in range(300):
+        (tmp_path / f"{i:03d}.exe").write_bytes(sample("console-x86.exe"))
+    progress = Progress()
+    records = list(
+        scan(
+            [str(tmp_path)],
+            bundle,
+            ScanOptions(batch_size=1),
+            progress=progress,
+            stop=lambda: progress.files >= 3,
+        )
+    )
+    summary = records[-1]
+    assert isinstance(summary, Summary)
+    assert summary.interrupted
+    assert 3 <= summary.files < 300
+    assert summary.files == len(records) - 1
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+def _die(number: int) -> None:
+    os.kill(os.getpid(), number)
+
+
+def _fail() -> None:
+    raise SampleError("empty", "an empty file")
+
+
+def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
+    with Workers(1, timeout=1.0) as workers:
+        futures = [
+            workers.submit(_sleep, 60.0),
+            workers.submit(_die, signal.SIGKILL),
+            workers.submit(_fail),
+            workers.submit(os.getpid),
+        ]
+        found = []
+        for future in futures[:-1]:
+            with pytest.raises(Exception) as caught:  # noqa: PT011 - each has its own kind
+                future.result(timeout=30)
+            found.append(as_record("x.exe", caught.value, 1.0))
+        assert [(type(record), record.code) for record in found] == [
+            (Failed, "timeout"),
+            (Failed, "crash"),
+            (Skipped, "empty"),
+        ]
+        assert "SIGKILL" in found[1].reason
+        assert futures[-1].result(timeout=30) > 0
+
+
+def test_the_hashes_are_asked_for(tmp_path: Path, bundle: Bundle) -> None:
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    plain = next(scan([str(tmp_path)], bundle, ScanOptions()))
+    hashed = next(scan([str(tmp_path)], bundle, ScanOptions(hashes=True)))
+    assert isinstance(plain, Result)
+    assert isinstance(hashed, Result)
+    assert plain.identity.md5 is None
+    assert hashed.identity.md5
+    assert plain.evidence.plane is None
+    assert all(hot.hex is None for hot in plain.evidence.hot)
+
+
+def test_a_close_look_has_excerpts_and_a_plane(tmp_path: Path, bundle: Bundle) -> None:
+    data = sample("gui-x86.exe")
+    (tmp_path / "a.exe").write_bytes(data)
+    result = next(scan([str(tmp_path)], bundle, ScanOptions(close=True)))
+    assert isinstance(result, Result)
+    assert result.evidence.plane is not None
+    assert result.evidence.hot
+    for hot in result.evidence.hot:
+        assert bytes.fromhex(hot.hex or "") == data[hot.start : min(hot.end, hot.start + 16)]
+        region = result.layout.region_at(hot.start)
+        assert region is not None
+        assert region.name == hot.region
+        assert hot.end <= region.end

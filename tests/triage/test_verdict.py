@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Card, Threshold
+from maltriage.errors import MaltriageError
+from maltriage.triage.verdict import Question, decide, margin, probabilities
+
+
+@pytest.fixture(scope="module")
+def card() -> Card:
+    card = bundles.load(bundles.resolve(None)).card
+    return msgspec.structs.replace(
+        card,
+        labels=("benign", "icedid", "maze"),
+        temperature=2.0,
+        threshold=Threshold(margin=-1.0, fpr=0.01, goodware="some", files=100, flagged=1),
+    )
+
+
+def test_a_flagged_family(card: Card) -> None:
+    verdict, question = decide(np.array([0.0, 3.0, 1.0]), card)
+    assert (verdict.label, verdict.flagged, verdict.closest) == ("icedid", True, None)
+    assert question == Question(1, 0)
+    assert verdict.probability == verdict.ranked[0].probability
+    assert verdict.margin == pytest.approx(np.logaddexp(3.0, 1.0))
+
+
+def test_flagged_with_benign_on_top_is_suspicious(card: Card) -> None:
+    verdict, question = decide(np.array([2.0, 0.0, 1.5]), card)
+    assert (verdict.label, verdict.closest) == ("suspicious", "maze")
+    assert question == Question(2, 0)
+    assert verdict.probability == pytest.approx(1 - verdict.ranked[0].probability)
+
+
+def test_clean(card: Card) -> None:
+    verdict, question = decide(np.array([5.0, 0.0, 1.0]), card)
+    assert (verdict.label, verdict.flagged) == ("benign", False)
+    assert question == Question(0)
+
+
+def test_a_family_below_the_threshold_is_not_flagged(card: Card) -> None:
+    high = msgspec.structs.replace(
+        card, threshold=msgspec.structs.replace(card.threshold, margin=9.0)
+    )
+    verdict, question = decide(np.array([0.0, 3.0, 1.0]), high)
+    assert (verdict.label, verdict.flagged) == ("icedid", False)
+    assert question == Question(1)
+
+
+def test_without_benign_nothing_is_flagged(card: Card) -> None:
+    families = msgspec.structs.replace(card, labels=("agent", "icedid", "maze"), threshold=None)
+    verdict, _ = decide(np.array([0.0, 3.0, 1.0]), families)
+    assert (verdict.flagged, verdict.margin, verdict.threshold) == (None, None, None)
+    assert verdict.goodware is None
+
+
+def test_without_a_threshold_nothing_is_flagged(card: Card) -> None:
+    verdict, _ = decide(np.array([0.0, 3.0, 1.0]), msgspec.structs.replace(card, threshold=None))
+    assert verdict.flagged is None
+    assert verdict.margin is not None
+
+
+@given(st.lists(st.floats(-300, 300), min_size=3, max_size=3))
+def test_probabilities_and_margin_stay_finite(values: list[float]) -> None:
+    logits = np.array(values)
+    assert np.isfinite(margin(logits, 0))
+    others = np.logaddexp(values[1], values[2])
+    assert margin(logits, 0) == pytest.approx(others - values[0], abs=1e-9)
+
+
+def test_temperature_and_uncalibrated(card: Card) -> None:
+    logits = np.array([0.0, 1.0, 2.0])
+    soft = probabilities(logits, card)
+    plain = probabilities(logits, msgspec.structs.replace(card, temperature=None))
+    assert soft.sum() == pytest.approx(1.0)
+    assert soft.max() < plain.max()
+    verdict, _ = decide(logits, msgspec.structs.replace(card, temperature=None))
+    assert verdict.calibrated is False
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_logit_that_is_no_number_is_an_error(card: Card, bad: float) -> None:
+    with pytest.raises(MaltriageError, match="not a number"):
+        decide(np.array([0.0, bad, 1.0]), card)
+
+
+def test_models_folder_is_in_the_checkout() -> None:
+    assert (Path(bundles.models_dir()) / "NOTICE").is_file()

@@ -1,0 +1,63 @@
+"""The program `maltriage`: its commands, and how it ends."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from maltriage import __version__
+from maltriage.cli import calibrate, evaluate, explain, export, models, scan, schema, train
+from maltriage.cli.console import quiet_broken_pipe
+from maltriage.cli.options import EXIT_ERROR, EXIT_INTERRUPTED
+from maltriage.errors import MaltriageError
+
+app = typer.Typer(
+    name="maltriage",
+    help="Triage Windows executables from images of their bytes: which family, and which bytes.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    scan.scan,
+    explain.explain,
+    train.train,
+    export.export,
+    evaluate.evaluate,
+    calibrate.calibrate,
+    models.models,
+    schema.schema,
+):
+    app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"maltriage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line and end the process with its exit code."""
+    try:
+        with quiet_broken_pipe():
+            app()
+    except MaltriageError as error:
+        from maltriage.report.sanitize import clean
+
+        sys.stderr.write(f"maltriage: {clean(str(error))}\n")
+        sys.exit(EXIT_ERROR)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,81 @@
+"""`maltriage explain`: which bytes of one file made its verdict."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+
+
+def explain(
+    file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG.")],
+    model: opt.Model = None,
+    label: Annotated[
+        str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
+    max_size: opt.MaxSize = 256,
+    device: opt.Device = opt.DeviceName.auto,
+    threads: opt.Threads = 0,
+    timeout: opt.Timeout = 60.0,
+    exit_zero: opt.ExitZero = False,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Explain one file: its verdict, and what each region added to the score.
+
+    The contributions of the regions, the padding and the bias add up to the logit that is
+    explained. Of a flagged file that is its family's against benign's, otherwise the
+    label's, less the mean of all labels.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.cli.console import make_console
+    from maltriage.cli.run import exit_code, opened, stopping
+    from maltriage.report.document import Result, Summary
+    from maltriage.report.render import RenderOptions, open_renderer
+    from maltriage.report.sanitize import clean
+    from maltriage.sample.source import WalkOptions
+    from maltriage.triage import pipeline
+
+    if os.path.isdir(file):
+        raise MaltriageError(f"{file}: a folder (scan takes folders, explain one file)")
+    bundle = bundles.load(bundles.resolve(model))
+    options = pipeline.ScanOptions(
+        walk=WalkOptions(max_size=max_size * opt.MIB),
+        device=device.value,
+        jobs=1,
+        threads=threads,
+        batch_size=1,
+        timeout=timeout,
+        label=label,
+        close=True,
+    )
+    progress = pipeline.Progress()
+    with opened(output) as out, stopping() as stop:
+        console = make_console(color.value, file=out.text)
+        name = "explain" if format is Format.table else "ndjson"
+        renderer = open_renderer(name, out.binary, RenderOptions(top=top), console)
+        for record in pipeline.scan([file], bundle, options, progress=progress, stop=stop):
+            if isinstance(record, Summary):
+                continue
+            if isinstance(record, Result) or format is Format.json:
+                renderer.write(record)
+            else:
+                typer.echo(f"maltriage: {clean(record.path)}: {clean(record.reason)}", err=True)
+    if progress.skipped:  # a folder may hold anything, but this file was asked for by name
+        raise typer.Exit(opt.EXIT_ERROR)
+    raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))

@@ -1,0 +1,40 @@
+"""`maltriage models`: which bundles ship, and what a card says."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def models(
+    model: Annotated[str | None, typer.Argument(help="A bundle: a file or a name.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The card as JSON.")] = False,
+) -> None:
+    """List the models that ship, or show the card of one."""
+    import msgspec
+
+    from maltriage import bundle as bundles
+    from maltriage.report.sanitize import clean
+
+    if model is None:
+        for path in bundles.shipped():
+            card = bundles.load(path).card
+            default = "  (default)" if path.stem == bundles.DEFAULT_MODEL else ""
+            typer.echo(f"{path.stem}  {len(card.labels)} labels  {path.stat().st_size} B{default}")
+        return
+    card = bundles.load(bundles.resolve(model)).card
+    text = msgspec.json.format(msgspec.json.encode(card)).decode()
+    if json:
+        typer.echo(text)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    from maltriage.cli.console import make_console
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in msgspec.to_builtins(card).items():
+        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        table.add_row(Text(name, "bold"), Text(clean(shown)))
+    make_console("auto").print(table)

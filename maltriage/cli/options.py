@@ -1,0 +1,53 @@
+"""Command-line options that more than one command has, with their help in one place."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Color(StrEnum):
+    auto = "auto"
+    always = "always"
+    never = "never"
+
+
+class DeviceName(StrEnum):
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),
+]
+Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
+Threads = Annotated[int, typer.Option(min=0, help="Threads of the model; 0: one a core.")]
+BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
+Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
+MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many MiB.")]
+ExitZero = Annotated[
+    bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
+]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
+DatasetName = Annotated[str, typer.Option("--dataset", help="vx-zoo, or folder for any such tree.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
+
+MIB = 1024 * 1024
+EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130
+"""Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
+not be read; interrupted by Ctrl-C."""
+EXIT_HELP = (
+    "Exit codes: 0 nothing flagged, 1 something flagged, 2 wrong use or the tool failed, "
+    "3 some files could not be read, 130 interrupted."
+)

@@ -1,0 +1,84 @@
+"""How a command that scans begins and ends: its output, Ctrl-C, its exit code."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import BinaryIO, TextIO
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.console import quiet_broken_pipe
+from maltriage.errors import MaltriageError
+from maltriage.triage.pipeline import Progress
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where results go: machine formats write bytes, screens write text."""
+
+    binary: BinaryIO
+    text: TextIO
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[Output]:
+    """Results go to stdout, or to a file that is written anew.
+
+    A reader of stdout that goes away ends the command quietly.
+
+    Raises:
+        MaltriageError: the file cannot be written, or the disk is full.
+    """
+    if path is None:
+        with quiet_broken_pipe() as pipe:
+            yield Output(sys.stdout.buffer, sys.stdout)
+        if pipe.broken:
+            raise typer.Exit(0)
+        return
+    try:
+        with path.open("wb") as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8", newline="\n", write_through=True)
+            yield Output(stream, text)
+            text.detach()
+    except OSError as error:
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """The first Ctrl-C or SIGTERM asks to stop; a second Ctrl-C stops at once.
+
+    Yields:
+        Whether the user asked.
+    """
+    asked = False
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def exit_code(progress: Progress, *, interrupted: bool, exit_zero: bool) -> int:
+    """The exit code of a scan: see `maltriage.cli.options.EXIT_HELP`."""
+    if interrupted:
+        return opt.EXIT_INTERRUPTED
+    if progress.failed:
+        return opt.EXIT_UNREAD
+    return opt.EXIT_FLAGGED if progress.flagged and not exit_zero else 0

@@ -1,0 +1,111 @@
+"""`maltriage scan`: triage files and folders."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
+
+
+class Format(StrEnum):
+    table = "table"
+    ndjson = "ndjson"
+    json = "json"
+    csv = "csv"
+
+
+def scan(
+    paths: Annotated[list[str] | None, typer.Argument(help="Files and folders.")] = None,
+    model: opt.Model = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
+    depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="No names or paths like this.")] = None,
+    files_from: Annotated[
+        str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
+    ] = None,
+    hashes: Annotated[bool, typer.Option("--hashes", help="Also md5, sha1 and TLSH.")] = False,
+    max_size: opt.MaxSize = 256,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    batch_size: opt.BatchSize = 16,
+    timeout: opt.Timeout = 60.0,
+    exit_zero: opt.ExitZero = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Triage files and folders: the family of each, and which region decided.
+
+    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG is
+    skipped. The table has first what to look at first.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.cli.console import make_console
+    from maltriage.cli.run import exit_code, opened, stopping
+    from maltriage.report.document import Summary
+    from maltriage.report.progress import ScanProgress
+    from maltriage.report.render import RenderOptions, open_renderer
+    from maltriage.sample.source import WalkOptions
+    from maltriage.triage import pipeline
+
+    roots = list(paths or []) + (_listed(files_from) if files_from else [])
+    if not roots:
+        raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+    bundle = bundles.load(bundles.resolve(model))
+    options = pipeline.ScanOptions(
+        walk=WalkOptions(depth, tuple(include or ()), tuple(exclude or ()), max_size * opt.MIB),
+        device=device.value,
+        jobs=jobs,
+        threads=threads,
+        batch_size=batch_size,
+        timeout=timeout,
+        hashes=hashes,
+    )
+    progress = pipeline.Progress()
+    with opened(output) as out, stopping() as stop:
+        console = make_console(color.value, file=out.text)
+        renderer = open_renderer(
+            format.value,
+            out.binary,
+            RenderOptions(top=top, quiet=quiet, show_skipped=verbose),
+            console,
+        )
+        errors = make_console(color.value, stderr=True)
+        streams = format is not Format.table and output is None and sys.stdout.isatty()
+        with ScanProgress(errors, enabled=not quiet and not streams) as status:
+
+            def show(now: pipeline.Progress) -> None:
+                status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
+
+            for record in pipeline.scan(
+                roots, bundle, options, progress=progress, changed=show, stop=stop
+            ):
+                if isinstance(record, Summary):
+                    status.stop()
+                    renderer.finish(record)
+                else:
+                    renderer.write(record)
+    raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+
+
+def _listed(files_from: str) -> list[str]:
+    from maltriage.sample.source import read_list
+
+    if files_from == "-":
+        return read_list(sys.stdin.buffer.read())
+    try:
+        return read_list(Path(files_from).read_bytes())
+    except OSError as error:
+        raise MaltriageError(f"cannot read {files_from}: {error.strerror}") from error

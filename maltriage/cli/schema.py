@@ -1,0 +1,14 @@
+"""`maltriage schema`: the JSON Schema of what `scan` and `explain` write."""
+
+from __future__ import annotations
+
+import json
+
+import typer
+
+
+def schema() -> None:
+    """Print the JSON Schema of the records (NDJSON) and of the document (JSON)."""
+    from maltriage.report.schema import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))

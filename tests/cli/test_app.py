@@ -1,0 +1,104 @@
+"""The front door as processes: help, imports, wrong use."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = ("scan", "explain", "train", "export", "evaluate", "calibrate", "models", "schema")
+HEAVY = ("torch", "torchvision", "timm", "pytorch_grad_cam", "matplotlib", "sklearn")
+
+
+def test_help_and_version(run_cli) -> None:  # type: ignore[no-untyped-def]
+    done = run_cli("--help")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    for command in COMMANDS:
+        assert command.encode() in done.stdout
+        assert run_cli(command, "--help").returncode == 0
+    assert run_cli("--version").stdout.startswith(b"maltriage 0.")
+
+
+@pytest.mark.parametrize("command", ["--help", "scan", "explain"])
+def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> None:
+    """`scan`, `explain` and `--help` import nothing of the extra `train`."""
+    arguments = [command] if command == "--help" else [command, str(samples_dir / "gui-x86.exe")]
+    code = (
+        "import sys, atexit\n"
+        "from maltriage.cli.app import main\n"
+        f"sys.argv = ['maltriage', *{arguments!r}]\n"
+        "if __name__ == '__main__':\n"
+        "    atexit.register(lambda: open('modules', 'w').write(' '.join(sys.modules)))\n"
+        "    main()\n"
+    )
+    script = tmp_path / "run.py"
+    script.write_text(code)
+    done = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, capture_output=True, check=False, timeout=120
+    )
+    assert done.returncode in (0, 1), done.stderr
+    modules = set((tmp_path / "modules").read_text().split())
+    assert "maltriage.cli.scan" in modules
+    assert not modules & set(HEAVY)
+    if command == "--help":
+        assert not modules & {"numpy", "onnx", "onnxruntime", "lief", "pefile"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["scan"], b"nothing to scan"),
+        (["scan", "--model", "none", "."], b"no such model: none"),
+        (["scan", "--model", "README", "."], b"no such model"),
+        (["scan", "--files-from", "gone", "."], b"cannot read gone"),
+        (["scan", "--device", "cuda", "."], b"no CUDA device"),
+        (["explain", "."], b"a folder"),
+        (["models", "gone"], b"no such model"),
+        (["evaluate", "maltriage-evidence", "--dataset", "nope"], b"no such dataset"),
+        (["evaluate", "maltriage-evidence"], b"vx-zoo"),
+    ],
+)
+def test_wrong_use_is_one_line_and_code_2(run_cli, arguments: list[str], message: bytes) -> None:  # type: ignore[no-untyped-def]
+    done = run_cli(*arguments, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert message in done.stderr
+    assert done.stderr.startswith(b"maltriage: ")
+    assert done.stderr.count(b"\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["scan", "--format", "xml", "."], ["scan", "--jobs", "-1", "."], ["nope"]]
+)
+def test_usage_errors_are_code_2(run_cli, arguments: list[str]) -> None:  # type: ignore[no-untyped-def]
+    done = run_cli(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == b""
+
+
+def test_a_file_that_is_no_bundle(run_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "x.onnx").write_bytes(b"not a model")
+    done = run_cli("scan", "--model", "x.onnx", ".")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"not an ONNX file" in done.stderr
+    (tmp_path / "x\x1b[31m.onnx").write_bytes(b"not a model")
+    assert b"\x1b" not in run_cli("scan", "--model", "x\x1b[31m.onnx", ".").stderr
+
+
+def test_models(run_cli) -> None:  # type: ignore[no-untyped-def]
+    assert b"maltriage-evidence" in run_cli("models").stdout
+    card = json.loads(run_cli("models", "maltriage-evidence", "--json").stdout)
+    assert card["labels"][0] == "benign"
+    shown = run_cli("models", "maltriage-evidence").stdout.decode()
+    assert "weights_sha256" in shown
+    assert card["weights_sha256"] in shown
+
+
+def test_schema(run_cli) -> None:  # type: ignore[no-untyped-def]
+    published = Path(__file__).resolve().parents[2] / "docs" / "schema"
+    (path,) = published.glob("*.json")
+    assert json.loads(run_cli("schema").stdout) == json.loads(path.read_text())

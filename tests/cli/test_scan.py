@@ -1,0 +1,233 @@
+"""`maltriage scan` and `explain` as processes: stdout, stderr, exit codes, hostile input."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import pytest
+from hostile.make import CASES, non_utf8_file, sample
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Threshold
+from maltriage.report.schema import json_schema
+
+
+def set_threshold(path: Path, margin: float) -> Path:
+    """The default bundle with a threshold of our choice, so that a verdict is known."""
+    import msgspec
+
+    bundle = bundles.load(bundles.resolve(None))
+    threshold = Threshold(margin=margin, fpr=0.01, goodware="none", files=1, flagged=0)
+    bundles.with_card(bundle, msgspec.structs.replace(bundle.card, threshold=threshold), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def flags_all(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return set_threshold(tmp_path_factory.mktemp("models") / "all.onnx", -1e6)
+
+
+@pytest.fixture(scope="module")
+def flags_none(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return set_threshold(tmp_path_factory.mktemp("models") / "none.onnx", 1e6)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "a.exe").write_bytes(sample("console-x86.exe"))
+    (root / "b.txt").write_text("no program")
+    return root
+
+
+def records(stdout: bytes) -> list[dict]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_exit_codes(run_cli, folder: Path, flags_all: Path, flags_none: Path) -> None:
+    def code(*arguments: object) -> int:
+        return run_cli("scan", folder, *arguments).returncode
+
+    assert code("--model", flags_none) == 0
+    assert code("--model", flags_all) == 1
+    assert code("--model", flags_all, "--exit-zero") == 0
+    (folder / "c.png").write_bytes(CASES["png_cut"]())
+    assert code("--model", flags_none) == 3
+    assert code("--model", flags_all) == 3
+    assert run_cli("explain", folder / "a.exe", "--model", flags_none).returncode == 0
+    assert run_cli("explain", folder / "a.exe", "--model", flags_all).returncode == 1
+    assert run_cli("explain", folder / "c.png").returncode == 3
+    assert run_cli("explain", folder / "b.txt").returncode == 2
+    assert run_cli("explain", folder / "gone").returncode == 3
+
+
+def test_table_to_a_pipe(run_cli, folder: Path) -> None:
+    done = run_cli("scan", folder, "--exit-zero")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    assert b"\x1b" not in done.stdout
+    assert b"a.exe" in done.stdout
+    assert b"1 skipped" in done.stdout
+
+
+def test_ndjson_follows_the_schema(run_cli, folder: Path) -> None:
+    (folder / "c.png").write_bytes(CASES["png_cut"]())
+    done = run_cli("scan", folder, "-f", "ndjson")
+    found = records(done.stdout)
+    assert [record["type"] for record in found] == ["result", "skipped", "error", "summary"]
+    for record in found:
+        jsonschema.validate(record, json_schema())
+    result = found[0]
+    parts = [region["contribution"] for region in result["evidence"]["regions"]]
+    evidence = result["evidence"]
+    assert sum(parts) + evidence["padding"] == pytest.approx(evidence["total"], abs=1e-6)
+    assert evidence["total"] + evidence["bias"] == pytest.approx(evidence["logit"], abs=1e-3)
+
+
+def test_json_and_csv_and_output(run_cli, folder: Path, tmp_path: Path) -> None:
+    document = json.loads(run_cli("scan", folder, "-f", "json").stdout)
+    jsonschema.validate(document, json_schema())
+    assert document["summary"]["files"] == 1
+    target = tmp_path / "out.csv"
+    done = run_cli("scan", folder, "-f", "csv", "-o", target, "--exit-zero")
+    assert done.stdout == b""
+    rows = list(csv.DictReader(io.StringIO(target.read_text())))
+    assert [row["status"] for row in rows] == ["result", "skipped"]
+    done = run_cli("scan", folder, "-o", tmp_path / "no" / "such" / "x.csv")
+    assert done.returncode == 2
+    assert b"cannot write" in done.stderr
+
+
+def test_explain(run_cli, folder: Path) -> None:
+    done = run_cli("explain", folder / "a.exe", "--exit-zero")
+    assert done.returncode == 0
+    assert done.stderr == b""
+    for part in (b"sha256", b".text", b"padding", b"baseline", b"total", b"logit", b"md5"):
+        assert part in done.stdout
+    done = run_cli("explain", folder / "a.exe", "-f", "json", "--class", "icedid")
+    (record,) = records(done.stdout)
+    assert record["evidence"]["label"] == "icedid"
+    assert record["evidence"]["plane"]
+    done = run_cli("explain", folder / "a.exe", "--class", "nobody")
+    assert done.returncode == 2
+    assert b"knows no label 'nobody'" in done.stderr
+
+
+def test_files_from_with_names_that_are_not_utf8(run_cli, tmp_path: Path) -> None:
+    try:
+        path = non_utf8_file(tmp_path, sample("console-x86.exe"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    done = run_cli("scan", "--files-from", "-", "-f", "ndjson", stdin=os.fsencode(path) + b"\n")
+    result = records(done.stdout)[0]
+    assert result["type"] == "result"
+    assert "\\xe9" in result["path"]
+    import base64
+
+    assert base64.b64decode(result["path_b64"]) == os.fsencode(path)
+    assert run_cli("scan", tmp_path).returncode in (0, 1)
+    assert run_cli("explain", path).returncode in (0, 1)
+
+
+def test_every_hostile_file_has_one_record(run_cli, tmp_path: Path) -> None:
+    root = tmp_path / "hostile"
+    root.mkdir()
+    for name, make in CASES.items():
+        (root / f"{name}.exe").write_bytes(make())
+    done = run_cli("scan", root, "-f", "ndjson", "--timeout", "30", timeout=300)
+    assert done.returncode in (0, 1, 3), done.stderr
+    *found, summary = records(done.stdout)
+    assert sorted(Path(record["path"]).stem for record in found) == sorted(CASES)
+    assert summary["type"] == "summary"
+    assert all(record.get("code") != "internal" for record in found)
+    assert done.stderr == b""
+
+
+@pytest.mark.parametrize("case", ["section_named_markup", "section_named_escape"])
+def test_hostile_names_do_not_reach_the_terminal(run_cli, tmp_path: Path, case: str) -> None:
+    path = tmp_path / "x\x1b[31m\u202e.exe"
+    path.write_bytes(CASES[case]())
+    for arguments in (["scan", tmp_path], ["explain", path], ["scan", "-f", "csv", tmp_path]):
+        done = run_cli(*arguments, "--color", "never")
+        assert done.returncode in (0, 1), done.stderr
+        assert not any(byte < 0x20 and byte != 0x0A for byte in done.stdout)
+        assert "\u202e" not in done.stdout.decode()
+        if case == "section_named_markup" and arguments[0] == "explain":
+            assert b"[/red]" in done.stdout
+
+
+def test_folders_that_vanish_and_links(run_cli, folder: Path) -> None:
+    done = run_cli("scan", folder / "gone", folder, "-f", "ndjson")
+    assert done.returncode == 3
+    kinds = [record["type"] for record in records(done.stdout)]
+    assert kinds == ["error", "result", "skipped", "summary"]
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "maltriage", "scan", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    root = tmp_path / "many"
+    root.mkdir()
+    for i in range(1500):
+        (root / f"{i:04d}.exe").write_bytes(sample("console-x86.exe"))
+    return root
+
+
+def test_stdout_closed_early_is_quiet(many: Path) -> None:
+    process = start(many, "-f", "ndjson")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) == 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_ctrl_c_writes_what_is_done_and_the_summary(many: Path) -> None:
+    process = start(many, "-f", "ndjson", "--batch-size", "1")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    *found, summary = records(first + rest)
+    assert process.returncode == 130
+    assert errors == b""
+    assert summary["type"] == "summary"
+    assert summary["interrupted"] is True
+    assert 1 <= summary["files"] == len(found) < 1500
+
+
+@pytest.mark.skipif(os.name != "posix", reason="process groups as POSIX has them")
+def test_no_process_is_left_behind(folder: Path) -> None:
+    import psutil
+
+    process = start(folder)
+    seen: list[psutil.Process] = []
+    while process.poll() is None:
+        try:
+            seen += psutil.Process(process.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            break
+        time.sleep(0.02)
+    process.communicate()
+    assert seen
+    _, alive = psutil.wait_procs(set(seen), timeout=10)
+    assert not alive

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import onnx
+import pytest
+
+from maltriage import bundle as bundles
+from maltriage.bundle import CARD_KEY, Card, Threshold
+from maltriage.errors import MaltriageError
+
+DEFAULT = bundles.resolve(None)
+
+
+def changed(tmp_path: Path, change: Callable[[Any], object]) -> Path:
+    """The default bundle after a change that its card does not know of."""
+    model = onnx.load(DEFAULT)
+    change(model)
+    path = tmp_path / "changed.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def with_card_text(text: str) -> Callable[[Any], object]:
+    def change(model: Any) -> None:
+        model.metadata_props[0].value = text
+
+    return change
+
+
+def other_card(**values: object) -> Callable[[Any], object]:
+    card = msgspec.to_builtins(bundles.load(DEFAULT).card)
+    return with_card_text(msgspec.json.encode({**card, **values}).decode())
+
+
+def _move_weights_out(model: Any) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", "../../etc/passwd"
+
+
+def _redigest(change: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A change by somebody who also puts the right digest into the card."""
+
+    def both(model: Any) -> None:
+        change(model)
+        card = msgspec.json.decode(model.metadata_props[0].value, type=Card)
+        card = msgspec.structs.replace(card, weights_sha256=bundles.weights_sha256(model))
+        model.metadata_props[0].value = msgspec.json.encode(card).decode()
+
+    return both
+
+
+def _drop_output(model: Any) -> None:
+    del model.graph.output[0]
+
+
+def _foreign_operator(model: Any) -> None:
+    model.graph.node[0].domain = "com.example"
+
+
+def _rename_input(model: Any) -> None:
+    model.graph.input[0].name = "pictures"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda model: model.metadata_props.pop(), "without a maltriage card"),
+        (with_card_text("{"), "corrupt card"),
+        (with_card_text('{"name": 1}'), "corrupt card"),
+        (other_card(surprise=1), "corrupt card"),
+        (other_card(card_version=99), "card version 99"),
+        (other_card(labels=["benign", "benign"]), "labels"),
+        (other_card(temperature=-1.0), "temperature"),
+        (other_card(weights_sha256="0" * 64), "digest"),
+        (_rename_input, "digest"),
+        (_redigest(_rename_input), "inputs"),
+        (_redigest(_drop_output), "outputs missing"),
+        (_redigest(_foreign_operator), "foreign domain"),
+        (_redigest(_move_weights_out), "weights outside"),
+        (other_card(labels=["benign", "other"]), "labels"),
+    ],
+)
+def test_what_is_no_bundle(tmp_path: Path, change: Callable[[Any], object], message: str) -> None:
+    with pytest.raises(MaltriageError, match=message) as caught:
+        bundles.load(changed(tmp_path, change))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data", [b"", b"text", b"MZ" + bytes(100), b"\x08\x07"])
+def test_what_is_no_onnx(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(data)
+    with pytest.raises(MaltriageError, match="not an ONNX file"):
+        bundles.load(path)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(MaltriageError, match="cannot read model"):
+        bundles.load(tmp_path / "none.onnx")
+    with pytest.raises(MaltriageError, match="no such model: none"):
+        bundles.resolve("none")
+
+
+def test_the_default_ships_and_is_small() -> None:
+    assert DEFAULT in bundles.shipped()
+    assert DEFAULT.stat().st_size <= 12_000_000
+    card = bundles.load(DEFAULT).card
+    assert card.benign == 0
+    assert card.threshold is not None
+    assert card.temperature is not None
+    assert bundles.resolve(bundles.DEFAULT_MODEL) == DEFAULT
+
+
+def test_another_card_leaves_the_weights(tmp_path: Path) -> None:
+    bundle = bundles.load(DEFAULT)
+    threshold = Threshold(margin=1.5, fpr=0.1, goodware="mine", files=10, flagged=1)
+    card = msgspec.structs.replace(bundle.card, threshold=threshold)
+    written = bundles.with_card(bundle, card, tmp_path / "new.onnx")
+    again = bundles.load(tmp_path / "new.onnx")
+    assert again.card == written
+    assert again.card.threshold == threshold
+    assert again.card.weights_sha256 == bundle.card.weights_sha256
+    assert [path.name for path in tmp_path.iterdir()] == ["new.onnx"]
+
+
+def test_a_bundle_names_no_path_of_the_machine_that_made_it() -> None:
+    data = DEFAULT.read_bytes()
+    for mark in (b"site-packages", b".py\x00", b"/home/", b"/root/", b'File "'):
+        assert mark not in data

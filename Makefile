@@ -1,0 +1,72 @@
+# make demo      set up .venv and scan samples/ with the model that ships
+# make test      set up .venv for the tests and run them
+# make check     what must hold before a commit: lint, types, imports, tests
+#
+# VENV=DIR uses another environment, PYTHON=python3.12 another Python (3.11 or newer), and
+# ARGS="tests/sample -x" runs pytest on something narrower.
+
+VENV ?= .venv
+PYTHON ?= python3
+EXTRAS ?= train,test
+ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+
+.DELETE_ON_ERROR:
+.PHONY: demo test slow lint format types imports check bench clean
+
+# Exit code 1 says that something was flagged, which is an answer and no failure.
+demo: $(VENV)/.base
+	$(BIN)/maltriage scan samples || test $$? -eq 1
+
+test: $(VENV)/.test
+	$(BIN)/pytest -q -n auto -m "not slow" $(ARGS)
+
+slow: $(VENV)/.test
+	$(BIN)/pytest -q -m slow $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# With torch installed, so that its types are checked too.
+types: $(VENV)/.test $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+check: lint types imports test
+
+bench: $(VENV)/.base
+	$(BIN)/python benchmarks/scan.py $(ARGS)
+
+clean:
+	rm -rf $(CACHES)
+	find maltriage tests samples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The package is installed in place: an edit needs no second installation, a new dependency
+# does. The tests and tools run with the versions of constraints.txt, users with any that fit.
+
+$(VENV)/pyvenv.cfg:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "maltriage needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.base: pyproject.toml | $(VENV)/pyvenv.cfg
+	$(PIP) install -q -e .
+	@touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(PIP) install -q -c constraints.txt -e ".[dev]"
+	@touch $@

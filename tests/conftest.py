@@ -1,0 +1,91 @@
+"""What all tests share: isolation from the user's caches and settings, samples, the program."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parents[1]
+SAY_HOW_TO_PRINT = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+CACHES = ("MALTRIAGE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA")
+
+# Before anything imports torch: processes beside each other, of many threads each, take longer.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Tests share few cores with each other: a time limit for each example would fail at random.
+settings.register_profile("maltriage", deadline=None)
+settings.load_profile("maltriage")
+
+RunCli = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No test reads or writes the user's cache, configuration or data, or knows a terminal."""
+    for name in list(os.environ):
+        if name.startswith("MALTRIAGE_") or name in SAY_HOW_TO_PRINT:
+            monkeypatch.delenv(name)
+    own = tmp_path_factory.mktemp("home")
+    for name in CACHES:
+        monkeypatch.setenv(name, str(own / name.lower()))
+    # One for all tests of a process: matplotlib looks through every font where it is empty.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp() / "matplotlib"))
+
+
+@pytest.fixture(scope="session")
+def samples_dir() -> Path:
+    """The folder of sample programs that belongs to the repository."""
+    return ROOT / "samples"
+
+
+@pytest.fixture(scope="session")
+def vx_mini() -> Path:
+    """The folder of real byteplots, which is not part of the repository."""
+    named = _VX_MINI or str(ROOT.parent / "shared" / "data" / "vx-mini")
+    if not Path(named, "manifest.csv").is_file():
+        pytest.skip(f"no data at {named}; name it with MALTRIAGE_VX_MINI")
+    return Path(named)
+
+
+# Read before the fixture above hides the variable from the tests.
+_VX_MINI = os.environ.get("MALTRIAGE_VX_MINI")
+
+
+@pytest.fixture
+def run_cli(tmp_path: Path) -> RunCli:
+    """Runs `maltriage ARGUMENTS` as a process of its own and waits for its end.
+
+    Takes the arguments (str, bytes or paths) and, by name: `cwd` (default: an empty folder),
+    `stdin` (bytes, default empty), `env` (variables to add; None takes one away) and `timeout`
+    in seconds, past which the test fails. Gives a CompletedProcess with stdout and stderr as
+    bytes; an exit code other than 0 is no error here.
+    """
+
+    def run(
+        *arguments: str | bytes | os.PathLike[str],
+        cwd: Path | None = None,
+        stdin: bytes = b"",
+        env: Mapping[str, str | None] | None = None,
+        timeout: float = 120.0,
+    ) -> subprocess.CompletedProcess[bytes]:
+        variables: dict[str, str | None] = {**os.environ, **(env or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "maltriage", *arguments],
+            cwd=cwd or tmp_path,
+            env={name: value for name, value in variables.items() if value is not None},
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run

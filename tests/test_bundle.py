@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.bundle import CARD_KEY, Card, Threshold
+from maltriage.bundle import Card, Threshold
 from maltriage.errors import MaltriageError
 
 DEFAULT = bundles.resolve(None)

@@ -29,9 +29,11 @@ class Ranked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the bundle says of the sample.
 
-    `label` is a family, `benign` or `suspicious`; with `suspicious`, `closest` is the family
-    it looks most like. `flagged` is None where the bundle has no benign label or no
-    threshold. `margin` is logsumexp(logits of all but benign) - logit(benign).
+    `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
+    or `unknown` (not flagged, though a family is); with the last two, `closest` is the family
+    it looks most like. `probability` is that of the likeliest label, of `suspicious` that of
+    not being benign. `flagged` is None where the bundle has no benign label or no threshold.
+    `margin` is logsumexp(logits of all but benign) - logit(benign).
     """
 
     label: str

@@ -161,7 +161,8 @@ class WindowGeometry:
             prefix, np.array([self.present * scale])
         )
         inside = np.flatnonzero((offsets > self.start) & (offsets < self.start + self.present))
-        total[inside] = _prefix_at(prefix, (offsets[inside] - self.start) * scale)
+        at = (offsets[inside] - self.start).astype(np.float64) * scale
+        total[inside] = _prefix_at(prefix, at)
         return total
 
     def padding(self, heat: Floats) -> float:

@@ -15,6 +15,7 @@ from maltriage.sample.types import Format
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Files above this are skipped; `--max-size` lifts it."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
 

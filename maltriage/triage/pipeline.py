@@ -178,7 +178,8 @@ def _prepared(
         if stop():
             more = False
             for _, _, entry in queue:
-                if isinstance(entry, Future):
+                # What a worker has in hand is finished: cancelling it would kill the worker.
+                if isinstance(entry, Future) and not entry.running():
                     entry.cancel()
         if not queue:
             break

@@ -11,6 +11,9 @@ from maltriage.bundle import Card
 from maltriage.report.document import Ranked, Verdict, finite
 
 SUSPICIOUS = "suspicious"
+"""Flagged, though benign is the likeliest single label."""
+UNKNOWN = "unknown"
+"""Not flagged, though a family is the likeliest label: too little to call it that."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,13 @@ def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Quest
         if card.threshold is not None:
             flagged = score >= card.threshold.margin
     closest = next(i for i in order if i != card.benign)
-    doubtful = bool(flagged) and top == card.benign
+    label = card.labels[top]
+    if flagged is not None and flagged == (top == card.benign):
+        label = SUSPICIOUS if flagged else UNKNOWN
     verdict = Verdict(
-        label=SUSPICIOUS if doubtful else card.labels[top],
-        closest=card.labels[closest] if doubtful else None,
-        probability=float(1.0 - shares[top] if doubtful else shares[top]),
+        label=label,
+        closest=None if label == card.labels[top] else card.labels[closest],
+        probability=float(1.0 - shares[top] if label == SUSPICIOUS else shares[top]),
         calibrated=card.temperature is not None,
         flagged=flagged,
         margin=score,

@@ -108,6 +108,14 @@ def test_json_and_csv_and_output(run_cli, folder: Path, tmp_path: Path) -> None:
     assert b"cannot write" in done.stderr
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_is_one_line(run_cli, folder: Path) -> None:
+    done = run_cli("scan", folder, "-f", "ndjson", "-o", "/dev/full")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"maltriage: cannot write /dev/full: No space")
+    assert done.stderr.count(b"\n") == 1
+
+
 def test_explain(run_cli, folder: Path) -> None:
     done = run_cli("explain", folder / "a.exe", "--exit-zero")
     assert done.returncode == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,31 @@ def test_missing_and_too_large(tree: Path) -> None:
     assert (large.code, large.failed) == ("too-large", False)
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
 def test_unreadable(tree: Path) -> None:
     (tree / "b.exe").chmod(0)
-    with pytest.raises(SampleError) as caught:
-        read_sample(str(tree / "b.exe"))
+    (tree / "sub").chmod(0)
+    user = os.geteuid()
+    if user == 0:  # root reads everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SampleError) as caught:
+            read_sample(str(tree / "b.exe"))
+        rejected = [i for i in walk([str(tree / "sub")], WalkOptions()) if isinstance(i, Rejected)]
+    finally:
+        os.seteuid(user)
+        (tree / "sub").chmod(0o700)
     assert (caught.value.code, caught.value.failed) == ("unreadable", True)
+    assert [(i.code, i.failed) for i in rejected] == [("unreadable", True)]
+
+
+def test_a_folder_that_vanishes_during_the_walk(tree: Path) -> None:
+    found = walk([str(tree)], WalkOptions())
+    assert isinstance(next(found), Found)
+    shutil.rmtree(tree / "sub")
+    rest = list(found)
+    assert [(i.code, i.failed) for i in rest if isinstance(i, Rejected)] == [("not-found", True)]
+    assert len(rest) == 3
 
 
 @pytest.mark.parametrize(

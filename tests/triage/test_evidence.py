@@ -82,7 +82,8 @@ def test_the_evidence_answers_the_verdict(samples_dir: Path, bundle: Bundle) -> 
             family = verdict.closest or verdict.label
             assert (evidence.label, evidence.against) == (family, "benign")
         else:
-            assert (evidence.label, evidence.against) == (verdict.label, None)
+            label = verdict.closest or verdict.label
+            assert (evidence.label, evidence.against) == (label, None)
 
 
 def test_appended_zeros_carry_no_heat(tmp_path: Path, bundle: Bundle) -> None:

@@ -46,12 +46,12 @@ def test_clean(card: Card) -> None:
     assert question == Question(0)
 
 
-def test_a_family_below_the_threshold_is_not_flagged(card: Card) -> None:
+def test_a_family_below_the_threshold_is_unknown(card: Card) -> None:
     high = msgspec.structs.replace(
         card, threshold=msgspec.structs.replace(card.threshold, margin=9.0)
     )
     verdict, question = decide(np.array([0.0, 3.0, 1.0]), high)
-    assert (verdict.label, verdict.flagged) == ("icedid", False)
+    assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "icedid", False)
     assert question == Question(1)
 
 
@@ -64,7 +64,7 @@ def test_without_benign_nothing_is_flagged(card: Card) -> None:
 
 def test_without_a_threshold_nothing_is_flagged(card: Card) -> None:
     verdict, _ = decide(np.array([0.0, 3.0, 1.0]), msgspec.structs.replace(card, threshold=None))
-    assert verdict.flagged is None
+    assert (verdict.label, verdict.flagged) == ("icedid", None)
     assert verdict.margin is not None
 
 

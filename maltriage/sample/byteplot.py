@@ -195,19 +195,25 @@ class View:
 
 
 def neutralize(data: bytes) -> bytes:
-    """`data` with COFF Machine and optional-header Subsystem zeroed, where they exist.
+    """`data` with the header fields zeroed by which public corpora are disarmed.
 
-    Public corpora ship disarmed by exactly those fields, so a net that saw them would
-    learn who disarmed the file.
+    SOREL-20M and BODMAS zero COFF Machine and optional-header Subsystem; others overwrite
+    AddressOfEntryPoint with a constant. A net that saw these fields would learn who disarmed
+    the file.
     """
     pe = pe_offset(data)
     if pe is None:
         return data
     out = bytearray(data)
-    for start, end in ((pe + 4, pe + 6), (pe + 24 + 68, pe + 24 + 70)):
+    for field, size in _DISARMED_FIELDS:
+        start, end = pe + field, pe + field + size
         if end <= len(out):
-            out[start:end] = b"\0\0"
+            out[start:end] = bytes(size)
     return bytes(out)
+
+
+_DISARMED_FIELDS = ((4, 2), (24 + 16, 4), (24 + 68, 2))
+"""(offset from the PE signature, size) of Machine, AddressOfEntryPoint and Subsystem."""
 
 
 def pe_offset(data: bytes) -> int | None:

@@ -170,6 +170,10 @@ def _notices(headers: Headers, layout: Layout) -> list[Notice]:
         notices.append(
             Notice("disarmed", "Machine and Subsystem are zero: it cannot run as it lies here.")
         )
+    if headers.entry_rva and "entry" not in layout.anchors:
+        notices.append(
+            Notice("entry-outside", "The entry point lies in no byte of the file (overwritten?).")
+        )
     if layout.dotnet:
         notices.append(
             Notice(".net", "A .NET assembly: its code is IL, which native families do not show.")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import example, given
@@ -179,11 +181,12 @@ def test_a_missing_anchor_is_an_empty_window(anchor: int | None) -> None:
     assert view.geometry == WindowGeometry(0, 0, 4096)
 
 
-def test_machine_and_subsystem_are_never_seen(samples_dir) -> None:
+def test_the_fields_that_disarm_a_file_are_never_seen(samples_dir: Path) -> None:
     data = (samples_dir / "console-x64.exe").read_bytes()
     pe = int.from_bytes(data[60:64], "little")
     disarmed = bytearray(data)
     disarmed[pe + 4 : pe + 6] = disarmed[pe + 24 + 68 : pe + 24 + 70] = b"\0\0"
+    disarmed[pe + 24 + 16 : pe + 24 + 20] = bytes(4)
     assert neutralize(data) == neutralize(bytes(disarmed)) == bytes(disarmed)
     assert data != bytes(disarmed)
     assert neutralize(b"MZ") == b"MZ"

@@ -77,6 +77,13 @@ def test_disarmed_as_public_corpora_do(samples_dir: Path) -> None:
     assert "disarmed" in {notice.code for notice in notices}
 
 
+def test_an_overwritten_entry_point() -> None:
+    pe = Pe()
+    layout, notices = layout_of(pe.put("<I", pe.pe + 24 + 16, 0xCC00FFEE).bytes())
+    assert "entry" not in layout.anchors
+    assert "entry-outside" in {notice.code for notice in notices}
+
+
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_hostile_files_are_covered(case: str) -> None:
     data = CASES[case]()

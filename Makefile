@@ -44,7 +44,7 @@ imports: $(VENV)/.dev
 
 check: lint types imports test
 
-bench: $(VENV)/.base
+bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scan.py $(ARGS)
 
 clean:

@@ -96,7 +96,6 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     metrics: dict[str, float] = {}
     """Measured on the part of the training data that was held back for the test."""
     parameters: int
-    licence: str = ""
     weights_sha256: str = ""
     """Over the graph with its metadata emptied; filled in when the bundle is written."""
 

@@ -153,10 +153,8 @@ def _anchors(headers: Headers, regions: list[Region], length: int) -> dict[str, 
     }
     if headers.entry_rva:
         wanted["entry"] = headers.offset_of(headers.entry_rva)
-        wanted["code"] = next(
-            (s.start for s in headers.sections if s.rva <= headers.entry_rva < s.rva + s.size),
-            None,
-        )
+    # Unlike the entry point this is there in files that were disarmed by overwriting it.
+    wanted["code"] = next((s.start for s in headers.sections if s.executable and s.size), None)
     for kind in ("overlay", "certificate"):
         wanted[kind] = next((r.start for r in regions if r.kind == kind), None)
     sections = [r.start for r in regions if r.kind == "section"]

@@ -45,14 +45,27 @@ class WindowSpec(
 ViewSpec = BodySpec | WindowSpec
 
 
+WINDOWS = (
+    WindowSpec("head", "head"),
+    WindowSpec("code", "code"),
+    WindowSpec("entry", "entry", before=512),
+    WindowSpec("import", "import", before=1024),
+    WindowSpec("resource", "resource"),
+    WindowSpec("last_section", "last_section"),
+    WindowSpec("tail", "tail"),
+)
+"""The windows that a net can be given."""
+
+DISTRUSTED = frozenset({"entry"})
+"""Windows that a net has only if it is asked for: a public source of labelled files overwrites
+the entry point, so that the window is empty in its files and tells where a file came from."""
+
+
+def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
+    """The body and every window."""
+    return (BodySpec(size=size), *WINDOWS)
+
+
 def default_views(size: int = 64) -> tuple[ViewSpec, ...]:
-    """The body and the six windows of the default net."""
-    return (
-        BodySpec(size=size),
-        WindowSpec("head", "head"),
-        WindowSpec("entry", "entry", before=512),
-        WindowSpec("import", "import", before=1024),
-        WindowSpec("resource", "resource"),
-        WindowSpec("last_section", "last_section"),
-        WindowSpec("tail", "tail"),
-    )
+    """The body and six windows: what a net looks at unless it is told otherwise."""
+    return tuple(view for view in known_views(size) if view.name not in DISTRUSTED)

@@ -33,11 +33,11 @@ from maltriage.report.document import (
     path_fields,
 )
 from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
-from maltriage.sample.source import Found, WalkOptions, walk
+from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
+from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import Heat, account
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide
-from maltriage.triage.workers import Workers, as_record, cores, rejected_record
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
@@ -174,7 +174,7 @@ def _prepared(
                 future = workers.submit(prepare, found.path, work)
                 queue.append((found.path, time.monotonic(), future))
             else:
-                queue.append((found.path, time.monotonic(), rejected_record(found)))
+                queue.append((found.path, time.monotonic(), _rejected(found)))
         if stop():
             more = False
             for _, _, entry in queue:
@@ -196,13 +196,24 @@ def _prepared(
                 if not entry.done():
                     yield None
                     continue
-                item = as_record(path, error, options.timeout)
+                item = _failed(path, reason_of(error, options.timeout))
             except Exception as error:
-                item = as_record(path, error, options.timeout)
+                item = _failed(path, reason_of(error, options.timeout))
         else:
             item = entry
         queue.popleft()
         yield item
+
+
+def _failed(path: str, error: SampleError) -> Skipped | Failed:
+    return _rejected(Rejected(path, error.code, error.reason, error.failed))
+
+
+def _rejected(rejected: Rejected) -> Skipped | Failed:
+    """The record of a path that gave no sample."""
+    shown, raw = path_fields(rejected.path)
+    kind = Failed if rejected.failed else Skipped
+    return kind(shown, rejected.code, rejected.reason, raw)
 
 
 def _running(entry: Future[Prepared] | Skipped | Failed) -> bool:

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +9,7 @@ from hostile.make import CASES, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.sample.source import SampleError
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
-from maltriage.triage.workers import Workers, as_record
 
 
 @pytest.fixture(scope="module")
@@ -68,40 +64,6 @@ def test_stop_reports_what_is_done(tmp_path: Path, bundle: Bundle) -> None:
     assert summary.interrupted
     assert 3 <= summary.files < 300
     assert summary.files == len(records) - 1
-
-
-def _sleep(seconds: float) -> None:
-    time.sleep(seconds)
-
-
-def _die(number: int) -> None:
-    os.kill(os.getpid(), number)
-
-
-def _fail() -> None:
-    raise SampleError("empty", "an empty file")
-
-
-def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
-    with Workers(1, timeout=1.0) as workers:
-        futures = [
-            workers.submit(_sleep, 60.0),
-            workers.submit(_die, signal.SIGKILL),
-            workers.submit(_fail),
-            workers.submit(os.getpid),
-        ]
-        found = []
-        for future in futures[:-1]:
-            with pytest.raises(Exception) as caught:  # noqa: PT011 - each has its own kind
-                future.result(timeout=30)
-            found.append(as_record("x.exe", caught.value, 1.0))
-        assert [(type(record), record.code) for record in found] == [
-            (Failed, "timeout"),
-            (Failed, "crash"),
-            (Skipped, "empty"),
-        ]
-        assert "SIGKILL" in found[1].reason
-        assert futures[-1].result(timeout=30) > 0
 
 
 def test_the_hashes_are_asked_for(tmp_path: Path, bundle: Bundle) -> None:

@@ -12,8 +12,7 @@ from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
 
-from maltriage.report.document import Failed, Skipped, path_fields
-from maltriage.sample.source import Rejected, SampleError
+from maltriage.sample.source import SampleError
 
 PRELOAD = ["maltriage.sample.prepare", "lief", "pefile", "PIL.PngImagePlugin"]
 """Imported once in the server that workers are forked from."""
@@ -58,26 +57,19 @@ class Workers:
         self._pool.join()
 
 
-def as_record(path: str, error: BaseException, timeout: float) -> Skipped | Failed:
-    """The record of a file that gave no sample."""
+def reason_of(error: Exception, timeout: float) -> SampleError:
+    """Why a worker gave no sample, whatever its future raised, in words for a user."""
     if isinstance(error, SampleError):
-        return rejected_record(Rejected(path, error.code, error.reason, error.failed))
+        return error
     if isinstance(error, TimeoutError):
-        code, reason = "timeout", f"not read within {timeout:g} s (--timeout lifts it)"
+        code, reason = "timeout", f"not read within {timeout:g} s, the time allowed for a file"
     elif isinstance(error, ProcessExpired):
         code, reason = "crash", f"the process that read it died ({_cause(error.exitcode)})"
     elif isinstance(error, MemoryError):
         code, reason = "memory", "not enough memory to read it"
     else:
         code, reason = "internal", f"{type(error).__name__}: {error}"
-    return rejected_record(Rejected(path, code, reason, True))
-
-
-def rejected_record(rejected: Rejected) -> Skipped | Failed:
-    """The record of a path that was not read."""
-    shown, raw = path_fields(rejected.path)
-    kind = Failed if rejected.failed else Skipped
-    return kind(shown, rejected.code, rejected.reason, raw)
+    return SampleError(code, reason, failed=True)
 
 
 def _cause(code: int | None) -> str:

@@ -1,0 +1,1 @@
+"""Labelled samples: datasets, their prepared arrays, and splits that do not leak."""

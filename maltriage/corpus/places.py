@@ -1,0 +1,66 @@
+"""Where data and caches live on this machine. The only reader of the user's config file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+
+from maltriage.errors import MaltriageError
+
+CONFIG_NAME = "config.toml"
+
+
+def _home(variable: str, fallback: str) -> Path:
+    """A base folder of the XDG specification (an empty variable counts as unset)."""
+    value = os.environ.get(variable)
+    return Path(value) if value else Path.home() / fallback
+
+
+def config_file() -> Path:
+    """Path of the user's config file, whether it exists or not."""
+    return _home("XDG_CONFIG_HOME", ".config") / "maltriage" / CONFIG_NAME
+
+
+def cache_dir() -> Path:
+    """Folder for what can be computed again: `$MALTRIAGE_CACHE`, else the XDG cache."""
+    named = os.environ.get("MALTRIAGE_CACHE")
+    return Path(named) if named else _home("XDG_CACHE_HOME", ".cache") / "maltriage"
+
+
+def configured_data() -> Path | None:
+    """The folder of datasets that the config file names (key `data`), if any.
+
+    Raises:
+        MaltriageError: the config file is there and cannot be read.
+    """
+    path = config_file()
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise MaltriageError(f"cannot read config {path}: {error}") from error
+    data = content.get("data")
+    if data is None:
+        return None
+    if not isinstance(data, str) or not data:
+        raise MaltriageError(f"config {path}: `data` must be the path of a folder")
+    return Path(data).expanduser()
+
+
+def data_places(dataset: str) -> list[tuple[Path, str]]:
+    """Where a dataset's folder is looked for when the user names none, in order.
+
+    Returns:
+        Pairs of a folder and where its name comes from.
+    """
+    places = []
+    named = os.environ.get("MALTRIAGE_DATA")
+    if named:
+        places.append((Path(named) / dataset, "$MALTRIAGE_DATA"))
+    configured = configured_data()
+    if configured is not None:
+        places.append((configured / dataset, str(config_file())))
+    places.append((Path("data") / dataset, "the current folder"))
+    return places

@@ -1,0 +1,162 @@
+"""Splits of a corpus into training, validation and test, and into folds.
+
+`grouped` keeps near twins (see `twins`) in one part; `random` does not, and is there to
+show what a leak is worth. Both are stratified and depend on nothing but the samples, their
+labels and a seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.corpus.cache import Corpus
+from maltriage.corpus.twins import near_twins
+from maltriage.errors import MaltriageError
+
+Integers = npt.NDArray[np.int64]
+Parts = npt.NDArray[np.str_]
+Kind = Literal["grouped", "random"]
+
+KINDS: tuple[Kind, ...] = ("grouped", "random")
+PARTS = ("train", "val", "test")
+FRACTIONS = (0.7, 0.1, 0.2)
+"""Shares of training, validation and test."""
+
+
+def groups_of(corpus: Corpus, kind: str) -> Integers:
+    """The groups that a kind of split keeps together: near twins, or each sample alone."""
+    if kind not in KINDS:
+        raise MaltriageError(f"no such split: {kind} (known: {', '.join(KINDS)})")
+    return near_twins(corpus.signs) if kind == "grouped" else np.arange(len(corpus))
+
+
+def split(
+    groups: Integers,
+    labels: Integers,
+    fractions: tuple[float, float, float] = FRACTIONS,
+    seed: int = 0,
+) -> Parts:
+    """Part of each sample: an array of 'train', 'val' and 'test', shape [n].
+
+    Args:
+        groups: number of the group of each sample, [n]; a group is never divided.
+        labels: number of the label of each sample, [n].
+        fractions: shares of the three parts; they add up to 1.
+        seed: of the order in which the groups are dealt out.
+    """
+    if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-9:
+        raise ValueError(f"fractions must be positive and add up to 1: {fractions}")
+    return np.array(PARTS)[_deal(groups, labels, np.array(fractions), seed)]
+
+
+def folds(groups: Integers, labels: Integers, k: int, seed: int = 0) -> Integers:
+    """Fold of each sample, 0 to k - 1, shape [n], of about equal size and mix of labels."""
+    if k < 2:
+        raise ValueError(f"at least two folds, not {k}")
+    return _deal(groups, labels, np.full(k, 1.0 / k), seed)
+
+
+def _deal(
+    groups: Integers, labels: Integers, shares: npt.NDArray[np.float64], seed: int
+) -> Integers:
+    """Deal out whole groups in a random order, each to where it fits best.
+
+    With `have` samples of a label in a part and `want` = share x all of that label, a group
+    goes where the sum of have^2 / want grows least, each label weighted by its rarity.
+    That fills all parts evenly, and puts a large group where there is room for it.
+    """
+    if len(groups) != len(labels):
+        raise ValueError("one group and one label for each sample")
+    names, place = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), int(labels.max(initial=-1)) + 1))
+    np.add.at(counts, (place, labels), 1.0)
+    want = np.maximum(shares[:, None] * counts.sum(axis=0), 1e-9)
+    have = np.zeros_like(want)
+    rarity = 1.0 / np.maximum(counts.sum(axis=0), 1.0)
+    part = np.zeros(len(names), dtype=np.int64)
+    for group in np.random.default_rng(seed).permutation(len(names)):
+        count = counts[group]
+        cost = ((count * (2.0 * have + count) / want) * rarity).sum(axis=1)
+        part[group] = int(np.argmin(cost))
+        have[part[group]] += count
+    return np.asarray(part[place])
+
+
+def leaks(groups: Integers, parts: Parts) -> int:
+    """How many test samples have a member of their group in the training part."""
+    seen = set(groups[parts == "train"].tolist())
+    return sum(group in seen for group in groups[parts == "test"].tolist())
+
+
+def manifest_sha256(corpus: Corpus) -> str:
+    """Digest over the sorted lines `sha256 label`: which samples, under which names."""
+    lines = sorted(
+        f"{sha256} {corpus.labels[label]}\n"
+        for sha256, label in zip(corpus.sha256, corpus.label, strict=True)
+    )
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A split as it is stored: parts by sha256, in the order of the corpus."""
+
+    kind: Kind
+    seed: int
+    fractions: tuple[float, float, float]
+    manifest_sha256: str
+    leaks: int
+    """Test samples that have a near twin in training."""
+    samples: tuple[tuple[str, str], ...]
+    """(sha256, part); a file that is there twice is listed twice."""
+
+    @property
+    def parts(self) -> Parts:
+        """Part of each sample, [n]."""
+        return np.array([part for _, part in self.samples], dtype=np.str_)
+
+
+def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFile:
+    """Split a corpus by one of `KINDS` in the usual fractions."""
+    twins = near_twins(corpus.signs)
+    groups = twins if kind == "grouped" else groups_of(corpus, kind)
+    parts = split(groups, corpus.label, FRACTIONS, seed)
+    samples = tuple(zip(corpus.sha256, parts.tolist(), strict=True))
+    return SplitFile(kind, seed, FRACTIONS, manifest_sha256(corpus), leaks(twins, parts), samples)
+
+
+def save_split(stored: SplitFile, path: Path) -> None:
+    """Write a split as JSON, atomically."""
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=1))
+    part.replace(path)
+
+
+def load_split(path: Path, sha256: Sequence[str]) -> Parts:
+    """Parts of the samples with these digests, in their order, from a stored split.
+
+    Raises:
+        MaltriageError: it is no split, or one of other samples.
+    """
+    try:
+        stored = msgspec.json.decode(path.read_bytes(), type=SplitFile)
+    except OSError as error:
+        raise MaltriageError(f"cannot read split {path}: {error.strerror}") from error
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: not a split: {error}") from error
+    known = dict[str, list[str]]()
+    for digest, part in reversed(stored.samples):
+        known.setdefault(digest, []).append(part)
+    parts = [known[digest].pop() if known.get(digest) else "" for digest in sha256]
+    if "" in parts or len(parts) != len(stored.samples):
+        raise MaltriageError(
+            f"{path}: a split of other samples ({len(stored.samples)} in it, "
+            f"{parts.count('')} of {len(parts)} here are not)"
+        )
+    return np.array(parts, dtype=np.str_)

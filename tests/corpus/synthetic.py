@@ -1,0 +1,63 @@
+"""Made-up programs for tests: byteplots of PE files that no compiler wrote and nothing runs."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PE_OFFSET = 0x80
+HEADERS = 0x400
+
+
+def program(family: int, number: int, size: int = 6000) -> bytes:
+    """A PE32 file of two sections whose bytes are typical of a family, and their own.
+
+    Args:
+        family: sets which byte values the code has.
+        number: sets the bytes; the same number gives the same file.
+        size: of the two sections together, in bytes, about.
+    """
+    generator = np.random.default_rng((family, number))
+    low = 30 * (family + 1)
+    code = generator.integers(low, low + 25, size // 2, dtype=np.uint8).tobytes()
+    data = generator.integers(0, 256, size // 2, dtype=np.uint8).tobytes()
+    align = 0x200
+    code, data = (part + bytes(-len(part) % align) for part in (code, data))
+    header = bytearray(HEADERS)
+    header[:2] = b"MZ"
+    struct.pack_into("<I", header, 60, PE_OFFSET)
+    header[PE_OFFSET : PE_OFFSET + 4] = b"PE\0\0"
+    struct.pack_into("<HHIIIHH", header, PE_OFFSET + 4, 0, 2, 0, 0, 0, 224, 0x102)
+    optional = PE_OFFSET + 24
+    struct.pack_into("<HBBIIIIII", header, optional, 0x10B, 14, 0, len(code), 0, 0, 0x1400, 0, 0)
+    struct.pack_into("<III", header, optional + 28, 0x400000, 0x1000, align)
+    struct.pack_into("<II", header, optional + 56, 0x8000, HEADERS)
+    struct.pack_into("<I", header, optional + 92, 16)
+    table = optional + 224
+    start, rva = HEADERS, 0x1000
+    for name, body, flags in ((b".text", code, 0x60000020), (b".data", data, 0xC0000040)):
+        struct.pack_into(
+            "<8sIIIIIIHHI", header, table, name, len(body), rva, len(body), start, 0, 0, 0, 0, flags
+        )
+        table, start, rva = table + 40, start + len(body), rva + 0x2000
+    return bytes(header) + code + data
+
+
+def write_png(path: Path, data: bytes, width: int = 64) -> Path:
+    """Write bytes as a byteplot PNG, the last row filled up with zero bytes."""
+    data += bytes(-len(data) % width)
+    rows = np.frombuffer(data, dtype=np.uint8).reshape(-1, width)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(rows).save(path)
+    return path
+
+
+def write_tree(root: Path, families: dict[str, int]) -> Path:
+    """A dataset of byteplots: so many of each family, `<root>/<family>/<number>.png`."""
+    for number, (family, count) in enumerate(families.items()):
+        for i in range(count):
+            write_png(root / family / f"{i:03d}.png", program(number, i))
+    return root

@@ -1,0 +1,263 @@
+"""`maltriage train`: from labelled files to a bundle."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maltriage.corpus.cache import Corpus
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.learn.train import Outcome, RunOptions
+
+NEEDED = ("torch", "onnxscript", "safetensors", "sklearn", "matplotlib")
+
+
+def need_torch() -> None:
+    """Raise MaltriageError where the extra `train` is not installed."""
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MaltriageError(
+            f"training needs more than the base install (no {', '.join(missing)}): "
+            "pip install 'maltriage[train]'"
+        )
+
+
+def train(
+    ctx: typer.Context,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
+    image_size: Annotated[
+        int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
+    ] = 64,
+    views: Annotated[
+        str | None, typer.Option(help="Views, with commas between; all but entry by default.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 40,
+    batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    split: Annotated[
+        str, typer.Option(help="grouped keeps near twins in one part, random does not.")
+    ] = "grouped",
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/<time> by default.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a run to go on with, as it was begun.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle; <dataset>-<net> by default.")
+    ] = None,
+    threads: opt.Threads = 0,
+    jobs: opt.Jobs = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Train a model on labelled files and export it.
+
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv. One part of them
+    tunes the probabilities, one is held back; the figures at the end are of that one.
+    Ctrl-C saves the run, and --resume goes on with it.
+    """
+    need_torch()
+    from maltriage.cli.console import make_console
+    from maltriage.cli.run import stopping
+
+    console = make_console(color.value, stderr=True)
+    named = {
+        option: value
+        for option, value in ctx.params.items()
+        if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
+    }
+    folder = _folder(ctx.params)
+    with status(console, "starting", enabled=not quiet):
+        found, options = _prepare(ctx.params, named, folder)
+        from maltriage.learn.train import train as run
+
+    corpus = _load(found, options, jobs, console, quiet)
+    with stopping() as stop, _progress(console, not quiet) as show:
+        outcome = run(corpus, options, progress=show, stop=stop)
+    if outcome.bundle is None:
+        if not quiet:
+            console.print(
+                f"Stopped in epoch {outcome.state.epoch + 1}. Go on with:"
+                f" maltriage train --resume {options.folder}"
+            )
+        raise typer.Exit(opt.EXIT_INTERRUPTED)
+    _report(outcome, options, corpus)
+
+
+def _folder(params: dict[str, Any]) -> Path:
+    """Where the run goes; wrong use is found here, before torch is imported."""
+    out, resume = params["out"], params["resume"]
+    if resume is None:
+        folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
+        return folder
+    if out is not None:
+        raise MaltriageError("--resume goes on in the run's own folder: leave out --out")
+    if not resume.is_dir():
+        raise MaltriageError(f"no run {resume}")
+    return Path(resume)
+
+
+def _prepare(
+    params: dict[str, Any], named: dict[str, Any], folder: Path
+) -> tuple[Dataset, RunOptions]:
+    """The dataset and the options of a run: a new one, or one to go on with.
+
+    To go on, the options are those of the run, and those that were named besides: where
+    they differ the run is refused later, in words.
+    """
+    from maltriage.corpus.datasets import open_dataset
+
+    values = dict(params)
+    if params["resume"] is not None:
+        values |= _begun(folder) | named
+    dataset = open_dataset(values["dataset"], values["root"])
+    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.nets import NETS
+    from maltriage.learn.train import RunOptions, views_for
+
+    if values["net"] not in NETS:
+        raise MaltriageError(f"no such net: {values['net']} (known: {', '.join(sorted(NETS))})")
+    views = values["views"]
+    fit = FitOptions(
+        net=values["net"],
+        image_size=values["image_size"],
+        views=None if views is None else tuple(part.strip() for part in views.split(",")),
+        epochs=values["epochs"],
+        batch_size=values["batch_size"],
+        seed=values["seed"],
+        threads=values["threads"] or None,
+    )
+    views_for(fit)  # wrong use is found before anything is read
+    options = RunOptions(
+        folder=folder,
+        name=values["name"] or f"{values['dataset']}-{values['net']}",
+        fit=fit,
+        split=values["split"],
+        split_seed=values["split_seed"],
+    )
+    return dataset, options
+
+
+def _begun(folder: Path) -> dict[str, Any]:
+    """The options that a run was begun with, by their names on the command line."""
+    from maltriage.learn.checkpoint import load_checkpoint
+    from maltriage.learn.train import fit_options
+
+    _, state = load_checkpoint(folder)
+    begun, origin = fit_options(state), state.origin
+    return {
+        "dataset": origin.dataset,
+        "root": Path(origin.root),
+        "net": origin.net,
+        "image_size": begun.image_size,
+        "views": None if begun.views is None else ",".join(begun.views),
+        "epochs": begun.epochs,
+        "batch_size": begun.batch_size,
+        "seed": begun.seed,
+        "split": origin.split,
+        "split_seed": origin.split_seed,
+        "name": state.name,
+    }
+
+
+def _load(
+    dataset: Dataset, options: RunOptions, jobs: int, console: Console, quiet: bool
+) -> Corpus:
+    """The corpus, with a bar while samples are prepared, and its notices."""
+    from maltriage.corpus.cache import load_corpus
+    from maltriage.learn.train import views_for
+    from maltriage.report.sanitize import untrusted
+
+    with bar(console, "reading samples", enabled=not quiet) as show:
+        corpus = load_corpus(dataset, views_for(options.fit), jobs=jobs or None, progress=show)
+    if not quiet:
+        for notice in corpus.notices:
+            console.print(untrusted(f"note: {notice.text}"))
+    return corpus
+
+
+@contextmanager
+def status(console: Console, text: str, *, enabled: bool) -> Iterator[None]:
+    """A spinner on a terminal, nothing elsewhere."""
+    if not (enabled and console.is_terminal):
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+@contextmanager
+def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
+    """A bar on a terminal, nothing elsewhere. Yields a function of (done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = not (enabled and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _progress(console: Console, enabled: bool) -> Iterator[Any]:
+    """Epoch, loss, macro-F1 and time left, on a terminal. Yields a function of a Tick."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    hidden = not (enabled and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("training", total=None, figures="")
+
+        def show(tick: Any) -> None:
+            score = "" if tick.macro_f1 is None else f"  macro-F1 {tick.macro_f1:.3f}"
+            minutes, seconds = divmod(round(tick.seconds_left), 60)
+            progress.update(
+                task,
+                description=f"epoch {tick.epoch}/{tick.epochs}",
+                total=tick.epochs * tick.steps,
+                completed=(tick.epoch - 1) * tick.steps + tick.step,
+                figures=f"loss {tick.loss:.3f}{score}  {minutes}:{seconds:02d} left",
+            )
+
+        yield show
+
+
+def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
+    """The closing block on stdout: where the bundle is, and what it scored."""
+    from maltriage.report.sanitize import clean
+
+    state, metrics = outcome.state, outcome.state.metrics
+    typer.echo(f"bundle       {clean(str(outcome.bundle))}")
+    typer.echo(
+        f"trained on   {clean(state.origin.dataset)}: {state.origin.samples} samples,"
+        f" {len(state.origin.labels)} labels, {state.epoch} epochs"
+    )
+    if metrics:
+        typer.echo(
+            f"held back    {metrics['test_samples']:.0f} samples: accuracy"
+            f" {metrics['test_accuracy']:.3f}, macro-F1 {metrics['test_macro_f1']:.3f}"
+            f" ({state.origin.split} split)"
+        )
+    if outcome.leaks:
+        typer.echo(f"             {outcome.leaks} of them have a near twin in training")
+    if state.temperature is not None:
+        typer.echo(f"temperature  {state.temperature:.3f}")
+    typer.echo(f"try it       maltriage scan --model {clean(str(outcome.bundle))} PATH")

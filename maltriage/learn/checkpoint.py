@@ -1,0 +1,123 @@
+"""Checkpoints: one safetensors file, with the state of the run as JSON in its header.
+
+Tensors: `ema.<name>`, the averaged weights that are shipped; in `last` also `net.<name>`
+and `optimizer.<parameter>.<name>`, to go on from. One file, written aside and renamed, so
+that weights and state are always of the same moment.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from maltriage.errors import MaltriageError
+from maltriage.sample.views import ViewSpec
+
+STATE_KEY = "maltriage.state"
+STATE_VERSION = 1
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one epoch came to: a row of metrics.csv. Scores are None without validation."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    learning_rate: float
+    val_loss: float | None
+    val_accuracy: float | None
+    val_macro_f1: float | None
+    seconds: float
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run is made from. A run goes on only from the same."""
+
+    net: str
+    labels: tuple[str, ...]
+    views: tuple[ViewSpec, ...]
+    dataset: str
+    root: str
+    manifest_sha256: str
+    samples: int
+    split: str
+    split_seed: int
+    fractions: tuple[float, float, float]
+    recipe: dict[str, Any]
+    """The options that have a bearing on the weights."""
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run is, beside its tensors."""
+
+    origin: Origin
+    name: str
+    state_version: int = STATE_VERSION
+    epoch: int = 0
+    """Whole epochs done."""
+    step: int = 0
+    """Steps done of the next one."""
+    loss_sum: float = 0.0
+    """Of those steps."""
+    seconds: float = 0.0
+    """Spent on those steps."""
+    history: tuple[Epoch, ...] = ()
+    temperature: float | None = None
+    metrics: dict[str, float] = {}
+    finished: str | None = None
+    """When training ended, ISO 8601 UTC."""
+    groups: list[dict[str, Any]] = []
+    """Of the optimizer."""
+    scheduler: dict[str, Any] = {}
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> None:
+    """Write a checkpoint, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    metadata = {STATE_KEY: msgspec.json.encode(state).decode()}
+    try:
+        part.write_bytes(save({k: v.detach().contiguous() for k, v in tensors.items()}, metadata))
+        part.replace(path)
+    except OSError as error:
+        raise MaltriageError(f"cannot write checkpoint {path}: {error}") from error
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
+    """Read a checkpoint: a file, or the last one of a run's folder.
+
+    Raises:
+        MaltriageError: missing, damaged, or not one of ours.
+    """
+    path = path / LAST if path.is_dir() else path
+    if not path.is_file():
+        raise MaltriageError(f"no checkpoint {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(STATE_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise MaltriageError(f"{path}: not a checkpoint: {error}") from error
+    if text is None:
+        raise MaltriageError(f"{path}: not a checkpoint of maltriage")
+    try:
+        state = msgspec.json.decode(text, type=State)
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: a checkpoint this version cannot read: {error}") from error
+    if state.state_version != STATE_VERSION:
+        raise MaltriageError(
+            f"{path}: checkpoint version {state.state_version}, "
+            f"this maltriage reads {STATE_VERSION}"
+        )
+    return tensors, state
+
+
+def part_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, without it."""
+    head = prefix + "."
+    return {name[len(head) :]: t for name, t in tensors.items() if name.startswith(head)}

@@ -1,0 +1,42 @@
+"""A corpus as tensors in memory, and batches of it."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+
+from maltriage.corpus.cache import Corpus
+from maltriage.sample.views import ViewSpec
+
+
+class Images:
+    """The images of all samples of a corpus; a batch is made from the numbers of its rows.
+
+    Windows are kept without their presence channel, which is made for each batch: that
+    halves the memory (about 45 KB a sample with the usual views).
+    """
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.views: tuple[ViewSpec, ...] = corpus.views
+        self.labels = torch.from_numpy(corpus.label)
+        self._arrays = {name: torch.from_numpy(array) for name, array in corpus.arrays.items()}
+        self._present = {name: torch.from_numpy(count) for name, count in corpus.present.items()}
+
+    def batch(self, index: Tensor) -> dict[str, Tensor]:
+        """Images of some samples by view, uint8 [n, *spec.shape]."""
+        images = {}
+        for name, array in self._arrays.items():
+            values = array[index]
+            if name in self._present:
+                exists = torch.arange(values.shape[1]) < self._present[name][index, None]
+                values = torch.stack([values, exists.to(torch.uint8)], dim=1)
+            images[name] = values
+        return images
+
+
+def key(*numbers: int) -> int:
+    """A seed from numbers, for a random stream of its own: (seed, epoch, step), say."""
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1

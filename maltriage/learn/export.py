@@ -1,0 +1,256 @@
+"""From a trained net to a bundle, checked number by number against PyTorch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maltriage import __version__
+from maltriage.bundle import Card, Training, load, save
+from maltriage.errors import MaltriageError
+from maltriage.learn.cam import ExplainedNet, empty_views
+from maltriage.learn.checkpoint import State
+from maltriage.learn.nets import Net
+from maltriage.sample.views import BodySpec, ViewSpec
+
+TOLERANCE = 1e-4
+"""Of the largest logit, and for heat of the sum of |contributions| of a sample."""
+OPSET = 18
+_OUTPUT = "maltriage_output_"
+CHECKED_BATCHES = (1, 17)
+
+
+def make_card(net: Net, state: State) -> Card:
+    """The card of a net with its run; the digest is filled in when the bundle is written."""
+    origin = state.origin
+    return Card(
+        name=state.name,
+        created=state.finished or "",
+        maltriage_version=__version__,
+        net=origin.net,
+        labels=origin.labels,
+        views=origin.views,
+        target_layer=net.target_layer,
+        additive=net.additive,
+        receptive_field_bytes=net.receptive_field_bytes(),
+        temperature=state.temperature,
+        training=Training(
+            dataset=origin.dataset,
+            manifest_sha256=origin.manifest_sha256,
+            samples=origin.samples,
+            split=origin.split,
+            split_seed=origin.split_seed,
+            fractions=origin.fractions,
+            seed=int(origin.recipe["seed"]),
+            epochs=state.epoch,
+            recipe=origin.recipe,
+        ),
+        metrics=state.metrics,
+        parameters=sum(parameter.numel() for parameter in net.parameters()),
+    )
+
+
+def export_bundle(
+    net: Net, state: State, path: Path, real: dict[str, Tensor] | None = None
+) -> Card:
+    """Write a bundle and hold it against PyTorch.
+
+    Args:
+        net: trained, additive.
+        state: of its run.
+        path: of the bundle; left as it was where the check fails.
+        real: images of real samples by view, for the check; random and empty ones are
+            always in it.
+
+    Raises:
+        MaltriageError: the exported graph does not give what the net gives, or the file
+            cannot be written.
+    """
+    card = make_card(net, state)
+    explained = ExplainedNet(net, card.benign)
+    model = to_onnx(explained)
+    draft = path.with_name(path.name + ".draft")
+    try:
+        written = save(model, card, draft)
+        check(explained, load(draft).model, real)
+        draft.replace(path)
+    except OSError as error:
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return written
+
+
+def to_onnx(explained: ExplainedNet) -> Any:
+    """The ONNX model (`onnx.ModelProto`) of an explained net, with a dynamic batch axis."""
+    views = explained.net.views
+    device = next(explained.parameters()).device
+    count = 3
+    images = tuple(
+        torch.zeros(count, *view.shape, dtype=torch.uint8, device=device) for view in views
+    )
+    choice = (
+        torch.full((count,), -1, device=device),
+        torch.full((count,), -1, device=device),
+        torch.zeros(count, device=device),
+    )
+    batch = torch.export.Dim("batch", min=1)
+    with _quiet():
+        program = torch.onnx.export(
+            explained,
+            (*images, *choice),
+            dynamo=True,
+            external_data=False,
+            opset_version=OPSET,
+            input_names=[*(view.name for view in views), "target", "against", "threshold"],
+            output_names=[_OUTPUT + name for name in explained.output_names],
+            dynamic_shapes=(tuple({0: batch} for _ in range(len(views) + 3)),),
+            verbose=False,
+        )
+    if program is None:
+        raise MaltriageError("the ONNX exporter gave no program")
+    model = program.model_proto
+    _strip(model)
+    _name_outputs(model)
+    return model
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter from writing to the terminal. Its errors are raised, not written."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _name_outputs(model: Any) -> None:
+    """Give the outputs their names, and other names to values inside that have those.
+
+    The exporter names a value after its operator (`embedding`) and does not look whether
+    an output is called the same.
+    """
+    names = {value.name: value.name.removeprefix(_OUTPUT) for value in model.graph.output}
+    names |= {name: f"inner_{name}" for name in names.values()}
+    for node in model.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    for value in (*model.graph.output, *model.graph.value_info, *model.graph.initializer):
+        value.name = names.get(value.name, value.name)
+
+
+def _strip(model: Any) -> None:
+    """Remove what the exporter notes beside the graph: stack traces with local paths."""
+    model.doc_string = ""
+    for owner in (model.graph, *model.functions):
+        owner.doc_string = ""
+        del owner.metadata_props[:]
+        for node in owner.node:
+            node.doc_string = ""
+            del node.metadata_props[:]
+        for value in (*owner.value_info, *getattr(owner, "initializer", ())):
+            value.doc_string = ""
+            del value.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output):
+        value.doc_string = ""
+        del value.metadata_props[:]
+
+
+def check(explained: ExplainedNet, model: bytes, real: dict[str, Tensor] | None = None) -> None:
+    """Compare an exported model with PyTorch on several inputs, batch sizes and targets.
+
+    Raises:
+        MaltriageError: an output differs by more than `TOLERANCE`.
+    """
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    views = explained.net.views
+    generator = torch.Generator().manual_seed(0)
+    for kind, images in _probes(views, real, generator).items():
+        for count in CHECKED_BATCHES:
+            rows = torch.arange(count) % len(images[views[0].name])
+            inputs = {view.name: images[view.name][rows] for view in views}
+            for choice in _choices(explained, inputs, generator):
+                with torch.inference_mode():
+                    wanted = explained(*inputs.values(), *choice)
+                named = dict(zip(("target", "against", "threshold"), choice, strict=True))
+                feed = {name: value.numpy() for name, value in (inputs | named).items()}
+                got = session.run(explained.output_names, feed)
+                outputs = {
+                    name: (a.numpy().astype(np.float64), np.asarray(b, dtype=np.float64))
+                    for name, a, b in zip(explained.output_names, wanted, got, strict=True)
+                }
+                _compare(outputs, f"{kind} input, batch of {count}")
+
+
+def _compare(outputs: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], case: str) -> None:
+    count = len(outputs["logits"][0])
+    account = [a for name, (a, _) in outputs.items() if name.startswith("heat_")]
+    account.append(outputs["baseline"][0])
+    contributions = sum(np.abs(a).reshape(count, -1).sum(axis=1) for a in account)
+    for name, (wanted, got) in outputs.items():
+        if wanted.shape != got.shape:
+            raise MaltriageError(f"export check failed: {name} has another shape ({case})")
+        difference = np.abs(wanted - got).reshape(count, -1).max(axis=1)
+        if name == "explained":
+            limit: Any = 0.0
+        elif name in ("logits", "embedding"):
+            limit = TOLERANCE * np.abs(wanted).max(axis=1)
+        else:
+            limit = TOLERANCE * contributions
+        # Written so that a difference that is no number fails, too.
+        if not (difference <= limit).all():
+            raise MaltriageError(
+                f"export check failed: {name} differs from PyTorch by {difference.max():.3g}"
+                f" ({case})"
+            )
+
+
+def _probes(
+    views: tuple[ViewSpec, ...], real: dict[str, Tensor] | None, generator: torch.Generator
+) -> dict[str, dict[str, Tensor]]:
+    """Images to check with, by kind: empty, random (windows of all lengths), and real."""
+    count = max(CHECKED_BATCHES)
+    noise = {}
+    for view in views:
+        values = torch.randint(0, 256, (count, *view.shape), dtype=torch.uint8, generator=generator)
+        if not isinstance(view, BodySpec):
+            length = torch.randint(0, view.length + 1, (count, 1), generator=generator)
+            exists = torch.arange(view.length) < length
+            values = torch.stack([values[:, 0] * exists, exists.to(torch.uint8)], dim=1)
+        noise[view.name] = values
+    probes = {"empty": empty_views(views), "random": noise}
+    return probes | ({"real": real} if real else {})
+
+
+def _choices(
+    explained: ExplainedNet, inputs: dict[str, Tensor], generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Targets to check: by default with thresholds on both sides, and named ones."""
+    count = len(next(iter(inputs.values())))
+    labels = explained.net.classifier.out_features
+    unset = torch.full((count,), -1)
+    for margin in (float("inf"), float("-inf")):
+        yield unset, unset, torch.full((count,), margin)
+    target = torch.randint(0, labels, (count,), generator=generator)
+    against = torch.randint(-1, labels, (count,), generator=generator)
+    yield target, against, torch.zeros(count)

@@ -1,0 +1,351 @@
+"""The training loop: from images to averaged weights.
+
+Everything random is drawn from a stream keyed by (seed, epoch, step), so a run that was
+stopped, or killed, goes on to the very weights it would have had.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.augment import augment
+from maltriage.learn.checkpoint import (
+    BEST,
+    LAST,
+    Epoch,
+    State,
+    load_checkpoint,
+    part_of,
+    save_checkpoint,
+)
+from maltriage.learn.data import Images, key
+from maltriage.learn.nets import Net, make_net
+from maltriage.learn.scores import accuracy, fit_temperature, macro_f1, mean_loss
+
+EVAL_BATCH = 128
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to train. All but `threads` has a bearing on the weights."""
+
+    net: str = "evidence"
+    image_size: int = 64
+    views: tuple[str, ...] | None = None
+    """Names of the views to look at; None: those of `default_views`."""
+    epochs: int = 40
+    batch_size: int = 64
+    seed: int = 0
+    learning_rate: float = 2e-3
+    """At the top of the one-cycle schedule."""
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    mixup: float = 0.3
+    """Both parameters of the beta distribution of the share; 0: no mixup."""
+    ema: float = 0.99
+    """Decay of the averaged weights for each step."""
+    threads: int | None = None
+
+    def recipe(self) -> dict[str, Any]:
+        """The options that have a bearing on the weights, as JSON has them."""
+        options = asdict(self)
+        del options["threads"]
+        return dict(msgspec.json.decode(msgspec.json.encode(options)))
+
+
+@dataclass(frozen=True)
+class Tick:
+    """How far training is, after each step."""
+
+    epoch: int
+    """The epoch under way, from 1."""
+    epochs: int
+    step: int
+    steps: int
+    loss: float
+    """Mean over the steps of this epoch so far."""
+    macro_f1: float | None
+    """On the validation part, after the last whole epoch."""
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The averaged net, in eval mode, and where the run is."""
+
+    net: Net
+    state: State
+    interrupted: bool
+
+
+def predict(net: Net, images: Images, index: Tensor) -> Tensor:
+    """Logits of some samples, [n, K]."""
+    net.eval()
+    with torch.inference_mode():
+        parts = [net(images.batch(rows)) for rows in index.split(EVAL_BATCH) if len(rows)]
+    width = net.classifier.out_features
+    return torch.cat(parts).clone() if parts else torch.zeros(0, width)
+
+
+def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
+    """The averaged net of a checkpoint, in eval mode."""
+    net = make_net(state.origin.net, state.origin.views, len(state.origin.labels))
+    _load(net, part_of(tensors, "ema"))
+    return net.eval()
+
+
+def _load(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise MaltriageError("the checkpoint's weights are not of the net it names") from error
+
+
+def fit(
+    images: Images,
+    parts: dict[str, Tensor],
+    options: FitOptions,
+    start: State,
+    folder: Path,
+    *,
+    progress: Callable[[Tick], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Fitted:
+    """Train, or go on training, with checkpoints in `folder`.
+
+    Args:
+        images: all samples.
+        parts: their numbers by part: `train`, and `val` to be scored after each epoch.
+        options: must be those that `start.origin` tells of.
+        start: where the run begins. If there is a checkpoint in `folder` it goes on from
+            that, which must be of the same origin.
+        folder: of the run; exists.
+        progress: told after each step.
+        stop: asked after each step; once true, the run is saved and ends.
+
+    Raises:
+        MaltriageError: the loss is no number any more (the last checkpoint stays), or the
+            checkpoint is one of another run.
+    """
+    return _Run(images, parts, options, start, folder).train(
+        progress or (lambda tick: None), stop or (lambda: False)
+    )
+
+
+class _Run:
+    """Net, averaged net, optimizer, schedule and state of one run."""
+
+    def __init__(
+        self,
+        images: Images,
+        parts: dict[str, Tensor],
+        options: FitOptions,
+        start: State,
+        folder: Path,
+    ) -> None:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        random.seed(options.seed)
+        np.random.seed(options.seed % 2**32)
+        torch.manual_seed(options.seed)
+        self.images, self.parts, self.options = images, parts, options
+        self.folder, self.state = folder, start
+        labels = images.labels[parts["train"]]
+        if len(labels) < 2:
+            raise MaltriageError("fewer than two samples to train on")
+        self.steps = max(1, round(len(labels) / options.batch_size))
+        counts = torch.bincount(labels, minlength=len(start.origin.labels))
+        self.class_weights = counts.clamp(min=1).double().rsqrt().float()
+        self.net = make_net(options.net, images.views, len(start.origin.labels))
+        self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
+        self.optimizer = torch.optim.AdamW(
+            self.net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, options.learning_rate, total_steps=options.epochs * self.steps + 1
+        )
+        if (folder / LAST).exists():
+            self._resume(folder / LAST)
+
+    def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
+        while self.state.epoch < self.options.epochs:
+            order = self._order(self.state.epoch)
+            while self.state.step < self.steps:
+                began = time.monotonic()
+                loss = self._step(order[self.state.step])
+                self.state = msgspec.structs.replace(
+                    self.state,
+                    step=self.state.step + 1,
+                    loss_sum=self.state.loss_sum + loss,
+                    seconds=self.state.seconds + time.monotonic() - began,
+                )
+                progress(self._tick())
+                if stop() and self.state.step < self.steps:
+                    self._save()
+                    return Fitted(self.ema, self.state, interrupted=True)
+            self._end_epoch()
+            if stop() and self.state.epoch < self.options.epochs:
+                return Fitted(self.ema, self.state, interrupted=True)
+        return Fitted(self.ema, self.state, interrupted=False)
+
+    def _order(self, epoch: int) -> tuple[Tensor, ...]:
+        """The training samples in the order of an epoch, in batches of about equal size."""
+        generator = torch.Generator().manual_seed(key(self.options.seed, epoch))
+        train = self.parts["train"]
+        shuffled = train[torch.randperm(len(train), generator=generator)]
+        return shuffled.tensor_split(self.steps)
+
+    def _step(self, rows: Tensor) -> float:
+        """One step of the optimizer on one batch; its loss."""
+        seed = key(self.options.seed, self.state.epoch, self.state.step)
+        torch.manual_seed(seed)  # for the dropouts
+        generator = torch.Generator().manual_seed(seed)
+        views = augment(self.images.batch(rows), self.images.views, generator)
+        labels = self.images.labels[rows]
+        self.net.train()
+        features = self.net.embed(self.net.activations(views))
+        if self.options.mixup > 0:
+            share = float(np.random.default_rng(seed).beta(self.options.mixup, self.options.mixup))
+            other = torch.randperm(len(rows), generator=generator)
+            logits = self.net.classifier(features.lerp(features[other], 1.0 - share))
+            loss = share * self._loss(logits, labels)
+            loss = loss + (1.0 - share) * self._loss(logits, labels[other])
+        else:
+            loss = self._loss(self.net.classifier(features), labels)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise MaltriageError(
+                f"training failed in epoch {self.state.epoch + 1}: the loss is {value}; "
+                f"the last checkpoint in {self.folder} is from before"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        self._average()
+        return value
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(
+            logits,
+            labels,
+            weight=self.class_weights,
+            label_smoothing=self.options.label_smoothing,
+        )
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged net towards the net; faster at first, to forget the start."""
+        step = self.state.epoch * self.steps + self.state.step
+        decay = min(self.options.ema, (1.0 + step) / (10.0 + step))
+        for mean, value in zip(
+            self.ema.state_dict().values(), self.net.state_dict().values(), strict=True
+        ):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1.0 - decay)
+            else:
+                mean.copy_(value)
+
+    def _end_epoch(self) -> None:
+        """Score the epoch and save it."""
+        began = time.monotonic()
+        val = self.parts["val"]
+        logits, labels = predict(self.ema, self.images, val), self.images.labels[val]
+        known = len(val) > 0
+        state = self.state
+        row = Epoch(
+            epoch=state.epoch + 1,
+            loss=state.loss_sum / self.steps,
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            val_loss=mean_loss(logits, labels) if known else None,
+            val_accuracy=accuracy(logits, labels) if known else None,
+            val_macro_f1=macro_f1(logits, labels) if known else None,
+            seconds=state.seconds + time.monotonic() - began,
+        )
+        best = max((e.val_macro_f1 or 0.0 for e in state.history), default=-1.0)
+        self.state = msgspec.structs.replace(
+            state,
+            epoch=state.epoch + 1,
+            step=0,
+            loss_sum=0.0,
+            seconds=0.0,
+            history=(*state.history, row),
+            temperature=fit_temperature(logits, labels),
+        )
+        self._save()
+        if (row.val_macro_f1 or 0.0) > best:
+            save_checkpoint(self.folder / BEST, _named("ema", self.ema), self.state)
+
+    def _tick(self) -> Tick:
+        state = self.state
+        done = state.epoch * self.steps + state.step
+        spent = state.seconds + sum(row.seconds for row in state.history)
+        return Tick(
+            epoch=state.epoch + 1,
+            epochs=self.options.epochs,
+            step=state.step,
+            steps=self.steps,
+            loss=state.loss_sum / state.step,
+            macro_f1=state.history[-1].val_macro_f1 if state.history else None,
+            seconds_left=spent / done * (self.options.epochs * self.steps - done),
+        )
+
+    def _save(self) -> None:
+        optimizer = self.optimizer.state_dict()
+        tensors = _named("net", self.net) | _named("ema", self.ema)
+        for number, values in optimizer["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+        self.state = msgspec.structs.replace(
+            self.state, groups=optimizer["param_groups"], scheduler=self.schedule.state_dict()
+        )
+        save_checkpoint(self.folder / LAST, tensors, self.state)
+
+    def _resume(self, path: Path) -> None:
+        tensors, state = load_checkpoint(path)
+        difference = differing(state, self.state)
+        if difference:
+            raise MaltriageError(f"{path}: a checkpoint of another run: {difference}")
+        _load(self.net, part_of(tensors, "net"))
+        _load(self.ema, part_of(tensors, "ema"))
+        moments = dict[int, dict[str, Tensor]]()
+        for name, tensor in part_of(tensors, "optimizer").items():
+            number, field = name.split(".", 1)
+            moments.setdefault(int(number), {})[field] = tensor
+        self.optimizer.load_state_dict({"state": moments, "param_groups": state.groups})
+        self.schedule.load_state_dict(state.scheduler)
+        self.state = state
+
+
+def differing(stored: State, wanted: State) -> str:
+    """In what two runs differ, in words; empty if in nothing that matters."""
+    a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
+    del a["root"], b["root"]  # the same files may lie elsewhere
+    a |= a.pop("recipe")
+    b |= b.pop("recipe")
+    names = [name for name in a | b if a.get(name) != b.get(name)]
+    if not names:
+        return ""
+    short = ("net", "dataset", "split", "split_seed", "epochs", "seed", "batch_size", "image_size")
+    shown = [
+        f"{name} {a.get(name)} instead of {b.get(name)}" if name in short else f"other {name}"
+        for name in names
+    ]
+    return ", ".join(shown)
+
+
+def _named(prefix: str, net: nn.Module) -> dict[str, Tensor]:
+    return {f"{prefix}.{name}": tensor for name, tensor in net.state_dict().items()}

@@ -1,0 +1,40 @@
+"""What training, explanation and export ask of a net."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from maltriage.sample.views import ViewSpec
+
+
+class Net(nn.Module):
+    """A net from the images of a sample to logits, cut at the layer that is explained.
+
+    `forward(views) = classifier(embed(activations(views)))`. Views are uint8 images by
+    name, [B, *spec.shape]; scaling them is the net's business.
+    """
+
+    views: tuple[ViewSpec, ...]
+    classifier: nn.Linear
+    """The last layer, from the embedding [B, D] to logits [B, K]."""
+    additive: bool
+    """Whether `embed` is the mean over the cells of each view, one after the other, so
+    that the logits are a sum over cells."""
+    target_layer: str
+    """Name of the layer whose activations are explained."""
+
+    def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Activations of the target layer by view, [B, C, h, w] (windows: h = 1)."""
+        raise NotImplementedError
+
+    def embed(self, activations: dict[str, Tensor]) -> Tensor:
+        """Features of the whole sample, [B, D]; in training, with dropped views."""
+        raise NotImplementedError
+
+    def receptive_field_bytes(self) -> dict[str, int]:
+        """How many bytes in a row one cell of a window sees, by window."""
+        raise NotImplementedError
+
+    def forward(self, views: dict[str, Tensor]) -> Tensor:
+        logits: Tensor = self.classifier(self.embed(self.activations(views)))
+        return logits

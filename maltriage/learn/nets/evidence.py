@@ -1,0 +1,152 @@
+"""Net `evidence`: additive by construction, so that its explanation is an account.
+
+A small convolutional trunk for each view, the mean over its cells, one linear layer over
+the concatenated means. A logit is then a sum over cells plus a bias. Windows are read along
+the bytes: a cell is 32 bytes in a row and sees 121, centred on its own.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from maltriage.learn.nets.base import Net
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+
+FEATURES = 96
+PALETTE = 8
+DROPOUT = 0.3
+VIEW_DROPOUT = 0.15
+
+WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
+"""(channels in, channels out, kernel, stride) along the bytes."""
+
+
+class Layer(nn.Module):
+    """Convolution, batch norm, ReLU. A last stride of 2 that looks ahead, not around.
+
+    With symmetric padding at every stride a cell would be centred on its first byte; the
+    `ahead` layer is padded at its far end only, which puts the centre into the middle of
+    the cell. Only there is the map honest about where it looks.
+    """
+
+    def __init__(
+        self,
+        channels: tuple[int, int],
+        kernel: tuple[int, int],
+        stride: tuple[int, int] = (1, 1),
+        *,
+        ahead: bool = False,
+    ) -> None:
+        super().__init__()
+        around = (kernel[0] // 2, kernel[1] // 2)
+        self.ahead = (0, kernel[1] - stride[1], 0, kernel[0] - stride[0]) if ahead else None
+        self.conv = nn.Conv2d(*channels, kernel, stride, 0 if ahead else around, bias=False)
+        self.norm = nn.BatchNorm2d(channels[1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.ahead is not None:
+            x = functional.pad(x, self.ahead)
+        return functional.relu(self.norm(self.conv(x)))
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions beside an identity."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = Layer((channels, channels), (3, 3))
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.norm(self.conv(self.first(x))))
+
+
+class BodyTrunk(nn.Module):
+    """The body view, uint8 [B, C, S, S], to [B, 96, S/8, S/8]. A cell sees 47 x 47."""
+
+    def __init__(self, spec: BodySpec) -> None:
+        super().__init__()
+        down = (2, 2)
+        self.layers = nn.Sequential(
+            Layer((len(spec.channels), 32), (3, 3), down),
+            Layer((32, 64), (3, 3), down),
+            Residual(64),
+            Layer((64, FEATURES), (3, 3), down, ahead=True),
+            Layer((FEATURES, FEATURES), (3, 3)),
+        )
+
+    def forward(self, body: Tensor) -> Tensor:
+        out: Tensor = self.layers(body.float() / 255.0)
+        return out
+
+
+class WindowTrunk(nn.Module):
+    """A window, uint8 [B, 2, N], to [B, 96, 1, N/32].
+
+    Each byte through a learned palette, times whether it exists: what is no byte of the
+    file is zero in all channels, unlike a byte of value zero.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.palette = nn.Embedding(256, PALETTE)
+        self.layers = nn.Sequential(
+            *(
+                Layer((before, after), (1, kernel), (1, stride), ahead=stride == 2)
+                for before, after, kernel, stride in WINDOW_LAYERS
+            )
+        )
+
+    def forward(self, window: Tensor) -> Tensor:
+        colours = self.palette(window[:, 0].int()) * window[:, 1, :, None].float()
+        out: Tensor = self.layers(colours.transpose(1, 2).unsqueeze(2))
+        return out
+
+
+def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
+    """How many inputs in a row one output of a stack of convolutions sees."""
+    field, jump = 1, 1
+    for _, _, kernel, stride in layers:
+        field += (kernel - 1) * jump
+        jump *= stride
+    return field
+
+
+class Evidence(Net):
+    """The net `evidence` for any choice of views; 0.6 M parameters for the usual ones."""
+
+    additive = True
+    target_layer = "trunks"
+
+    def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
+        super().__init__()
+        self.views = views
+        # A list, not a dict: `import` is no name that the exporter could write as code.
+        self.trunks = nn.ModuleList(
+            BodyTrunk(view) if isinstance(view, BodySpec) else WindowTrunk() for view in views
+        )
+        self.dropout = nn.Dropout(DROPOUT)
+        self.classifier = nn.Linear(FEATURES * len(views), labels)
+        self.to(memory_format=torch.channels_last)  # half as fast again on a CPU
+
+    def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {
+            view.name: trunk(views[view.name])
+            for view, trunk in zip(self.views, self.trunks, strict=True)
+        }
+
+    def embed(self, activations: dict[str, Tensor]) -> Tensor:
+        pooled = torch.stack([activations[v.name].mean(dim=(2, 3)) for v in self.views], dim=1)
+        if self.training:
+            # Dropping a view's input instead would ruin the statistics of its batch norms.
+            kept = torch.rand(pooled.shape[:2], device=pooled.device) >= VIEW_DROPOUT
+            pooled = pooled * (kept / (1.0 - VIEW_DROPOUT)).unsqueeze(2)
+        out: Tensor = self.dropout(pooled.flatten(1))
+        return out
+
+    def receptive_field_bytes(self) -> dict[str, int]:
+        field = receptive_field(WINDOW_LAYERS)
+        return {view.name: field for view in self.views if isinstance(view, WindowSpec)}

@@ -1,0 +1,208 @@
+"""A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
+
+The folder of a run holds `last` and `best` checkpoints, split.json, metrics.csv, curves.png,
+confusion.png and `<name>.onnx`. The bundle has the averaged weights of the last epoch: the
+schedule ends at a learning rate of zero, and the best of many epochs on a small validation
+part is luck that the temperature would then be fitted to.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from maltriage.bundle import Card
+from maltriage.corpus.cache import Corpus
+from maltriage.corpus.splits import PARTS, SplitFile, make_split, save_split
+from maltriage.errors import MaltriageError
+from maltriage.learn.checkpoint import (
+    LAST,
+    Epoch,
+    Origin,
+    State,
+    load_checkpoint,
+    save_checkpoint,
+)
+from maltriage.learn.data import Images
+from maltriage.learn.export import export_bundle
+from maltriage.learn.fit import FitOptions, Fitted, Tick, fit, predict, restore_net
+from maltriage.learn.plots import confusion, plot_confusion, plot_curves
+from maltriage.learn.scores import accuracy, macro_f1
+from maltriage.sample.views import ViewSpec, default_views, known_views
+
+SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
+CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
+PROBES = 17
+"""Real samples that the exported bundle is checked with."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is called, where it goes, and how the corpus is split."""
+
+    folder: Path
+    name: str
+    fit: FitOptions
+    split: str = "grouped"
+    split_seed: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to. After an interruption there is no bundle yet."""
+
+    state: State
+    leaks: int
+    """Test samples with a near twin in training."""
+    bundle: Path | None
+    card: Card | None
+
+
+def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
+    """The views that a net is trained on.
+
+    Raises:
+        MaltriageError: a name that is no known view, or an odd size.
+    """
+    if options.image_size % 8 or not 16 <= options.image_size <= 1024:
+        raise MaltriageError(
+            f"image size {options.image_size}: must be a multiple of 8 from 16 to 1024"
+        )
+    if options.views is None:
+        return default_views(options.image_size)
+    views = known_views(options.image_size)
+    known = [view.name for view in views]
+    strange = [name for name in options.views if name not in known]
+    if strange or not options.views:
+        raise MaltriageError(f"views must be some of {', '.join(known)}: {', '.join(strange)}")
+    return tuple(view for view in views if view.name in options.views)
+
+
+def fit_options(state: State, threads: int | None = None) -> FitOptions:
+    """The options that a run was begun with."""
+    try:
+        return msgspec.convert(state.origin.recipe | {"threads": threads}, FitOptions)
+    except msgspec.ValidationError as error:
+        raise MaltriageError(f"a checkpoint of another recipe: {error}") from error
+
+
+def train(
+    corpus: Corpus,
+    options: RunOptions,
+    *,
+    progress: Callable[[Tick], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Outcome:
+    """Train on a corpus, or go on where the folder's last checkpoint is, and export.
+
+    Args:
+        corpus: with the views of `views_for(options.fit)`.
+        options: of the run. The folder is made; a checkpoint in it must be of the same run.
+        progress: told after each step.
+        stop: asked after each step; once true, the run is saved and ends.
+
+    Raises:
+        MaltriageError: see `fit` and `export_bundle`.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
+        raise MaltriageError(f"name {options.name}: letters, digits, dots, dashes only")
+    divided = make_split(corpus, options.split, options.split_seed)  # type: ignore[arg-type]
+    start = State(origin=_origin(corpus, options, divided), name=options.name)
+    numbers = {part: torch.from_numpy(np.flatnonzero(divided.parts == part)) for part in PARTS}
+    _check_train(corpus, numbers["train"])
+    images = Images(corpus)
+    try:
+        options.folder.mkdir(parents=True, exist_ok=True)
+        fitted = fit(
+            images, numbers, options.fit, start, options.folder, progress=progress, stop=stop
+        )
+        save_split(divided, options.folder / SPLIT_FILE)
+        write_metrics(fitted.state.history, options.folder / METRICS_FILE)
+        if fitted.interrupted:
+            return Outcome(fitted.state, divided.leaks, None, None)
+        return _finish(fitted, images, numbers, options.folder, divided.leaks)
+    except OSError as error:
+        raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
+
+
+def _check_train(corpus: Corpus, train: Tensor) -> None:
+    """A label without a sample to train on would be a number that means nothing."""
+    counts = np.bincount(corpus.label[train.numpy()], minlength=len(corpus.labels))
+    empty = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
+    if empty:
+        raise MaltriageError(f"no samples to train on for: {', '.join(empty)}")
+
+
+def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
+    return Origin(
+        net=options.fit.net,
+        labels=corpus.labels,
+        views=corpus.views,
+        dataset=corpus.dataset,
+        root=str(corpus.root.absolute()),
+        manifest_sha256=divided.manifest_sha256,
+        samples=len(corpus),
+        split=divided.kind,
+        split_seed=divided.seed,
+        fractions=divided.fractions,
+        recipe=options.fit.recipe(),
+    )
+
+
+def _finish(
+    fitted: Fitted, images: Images, numbers: dict[str, Tensor], folder: Path, leaks: int
+) -> Outcome:
+    """Score the test part, note it in the checkpoint, draw, export."""
+    test = numbers["test"]
+    logits, truth = predict(fitted.net, images, test), images.labels[test]
+    metrics = dict[str, float]()
+    if len(test):
+        metrics = {
+            "test_accuracy": accuracy(logits, truth),
+            "test_macro_f1": macro_f1(logits, truth),
+            "test_samples": float(len(test)),
+        }
+    state = msgspec.structs.replace(
+        fitted.state,
+        metrics=metrics,
+        finished=fitted.state.finished or datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    tensors, _ = load_checkpoint(folder / LAST)
+    save_checkpoint(folder / LAST, tensors, state)
+    plot_curves(state.history, folder / CURVES_FILE)
+    labels = state.origin.labels
+    counts = confusion(truth.numpy(), logits.argmax(dim=1).numpy(), len(labels))
+    plot_confusion(counts, labels, folder / CONFUSION_FILE)
+    path = folder / f"{state.name}.onnx"
+    probes = images.batch(torch.cat([test, numbers["train"]])[:PROBES])
+    card = export_bundle(fitted.net, state, path, probes)
+    return Outcome(state, leaks, path, card)
+
+
+def export_checkpoint(checkpoint: Path, path: Path) -> Card:
+    """Write the bundle of a checkpoint (or of the last one of a run's folder).
+
+    Raises:
+        MaltriageError: see `load_checkpoint` and `export_bundle`.
+    """
+    tensors, state = load_checkpoint(checkpoint)
+    return export_bundle(restore_net(tensors, state), state, path)
+
+
+def write_metrics(history: tuple[Epoch, ...], path: Path) -> None:
+    """The epochs of a run as CSV, a row each."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Epoch.__struct_fields__)
+        writer.writerows(msgspec.structs.astuple(row) for row in history)
+    part.replace(path)

@@ -1,0 +1,203 @@
+"""`maltriage train` and `maltriage export`, as processes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus.synthetic import write_tree
+
+from maltriage.cli import train as module
+from maltriage.errors import MaltriageError
+
+TORCH = importlib.util.find_spec("torch") is not None
+needs_torch = pytest.mark.skipif(not TORCH, reason="needs the extra `train`")
+SHORT = (
+    *("--image-size", "16", "--views", "body,head", "--epochs", "1", "--batch-size", "8"),
+    *("--threads", "1", "--jobs", "1"),
+)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of datasets, as MALTRIAGE_DATA names one."""
+    folder = tmp_path_factory.mktemp("data")
+    write_tree(folder / "vx-zoo", {"benign": 12, "zeus": 10})
+    (folder / "vx-zoo" / "zeus" / "notes.txt").write_text("not a program")
+    (folder / "vx-zoo" / "empty").mkdir()
+    return folder
+
+
+def line(stderr: bytes) -> str:
+    """The one line that a refused command writes."""
+    text = stderr.decode()
+    assert text.startswith("maltriage: ")
+    assert text.endswith("\n")
+    assert text.count("\n") == 1
+    return text
+
+
+@needs_torch
+def test_from_files_to_a_scan(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    environment = {"MALTRIAGE_DATA": str(data)}
+    trained = run_cli("train", "--dataset", "vx-zoo", *SHORT, env=environment)
+    assert trained.returncode == 0, trained.stderr.decode()
+    (folder,) = (tmp_path / "runs").iterdir()
+    bundle = folder / "vx-zoo-evidence.onnx"
+    assert bundle.is_file()
+    words = trained.stdout.decode().split()
+    assert str(bundle.relative_to(tmp_path)) in words
+    for word in ("22", "macro-F1", "temperature"):
+        assert word in words
+    # No terminal, so no progress: only what was left out.
+    notes = trained.stderr.decode().splitlines()
+    assert len(notes) == 2
+    assert all(note.startswith("note: ") for note in notes)
+
+    shown = run_cli("models", bundle)
+    assert shown.returncode == 0
+    sample = data / "vx-zoo" / "zeus" / "000.png"
+    scanned = run_cli("scan", "--model", bundle, "--format", "ndjson", sample)
+    assert scanned.returncode == 0, scanned.stderr.decode()
+    assert b'"ranked"' in scanned.stdout
+
+    exported = run_cli("export", folder, "-o", tmp_path / "again.onnx")
+    assert exported.returncode == 0, exported.stderr.decode()
+    assert (tmp_path / "again.onnx").read_bytes() == bundle.read_bytes()
+    best = run_cli("export", "-q", folder / "best.safetensors", "-o", tmp_path / "best.onnx")
+    assert (best.returncode, best.stdout, best.stderr) == (0, b"", b"")
+
+    again = run_cli("train", "--out", folder, env=environment)
+    assert again.returncode == 2
+    assert "is not empty" in line(again.stderr)
+    other = run_cli("train", "--resume", folder, "--epochs", "3", "--jobs", "1", env=environment)
+    assert other.returncode == 2
+    assert "epochs 1 instead of 3" in line(other.stderr[other.stderr.index(b"maltriage:") :])
+
+
+@needs_torch
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    tree = str(data / "vx-zoo")
+    run = [*("train", "--root", tree), *SHORT, "--epochs", "3000", "--out", "run"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maltriage", *run],
+        cwd=tmp_path,
+        env=dict(os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        until = time.monotonic() + 100
+        while not (tmp_path / "run" / "last.safetensors").exists():
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert out == b""
+    assert b"maltriage train --resume run" in err
+    assert b"Traceback" not in err
+    assert not list((tmp_path / "run").glob("*.part"))
+    # What was begun goes on only as it was begun.
+    other = run_cli("train", "--resume", "run", "--seed", "5", "--jobs", "1", "-q")
+    assert other.returncode == 2
+    assert "seed 0 instead of 5" in line(other.stderr)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--dataset", "malimg"], "no such dataset: malimg"),
+        (["--root", "nowhere"], "<root>/<family>/<file>"),
+        (["--dataset", "folder"], "--root"),
+        (["--root", "DATA", "--net", "vgg"], "no such net: vgg"),
+        (["--root", "DATA", "--views", "body,heart"], "views must be some of"),
+        (["--root", "DATA", "--image-size", "33"], "multiple of 8"),
+        (["--resume", "nowhere"], "no run nowhere"),
+        (["--resume", ".", "--out", "x"], "leave out --out"),
+        (["--resume", "."], "no checkpoint"),
+    ],
+)
+def test_wrong_use(
+    run_cli: Any, data: Path, tmp_path: Path, arguments: list[str], words: str
+) -> None:
+    tree = str(data / "vx-zoo")
+    found = run_cli("train", *(tree if argument == "DATA" else argument for argument in arguments))
+    assert found.returncode == 2
+    assert found.stdout == b""
+    assert words in line(found.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@needs_torch
+def test_without_data_it_says_where_it_looked(run_cli: Any, tmp_path: Path) -> None:
+    found = run_cli("train", env={"MALTRIAGE_DATA": str(tmp_path / "elsewhere")})
+    assert found.returncode == 2
+    message = line(found.stderr)
+    assert str(tmp_path / "elsewhere" / "vx-zoo") in message
+    assert str(Path("data") / "vx-zoo") in message
+    assert "<root>/<family>/<file>" in message
+
+
+@needs_torch
+def test_an_unknown_split(run_cli: Any, data: Path) -> None:
+    found = run_cli("train", "--root", data / "vx-zoo", "--split", "temporal", "-q", *SHORT)
+    assert found.returncode == 2
+    assert "no such split: temporal" in line(found.stderr)
+
+
+@needs_torch
+def test_export_of_what_is_no_checkpoint(run_cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "some.safetensors").write_bytes(b"something else")
+    for name, words in (("some.safetensors", "not a checkpoint"), ("none", "no checkpoint none")):
+        found = run_cli("export", name, "-o", "out.onnx")
+        assert found.returncode == 2
+        assert words in line(found.stderr)
+        assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["export", "run", "-o", "file.onnx"]])
+def test_without_torch(run_cli: Any, tmp_path: Path, arguments: list[str]) -> None:
+    """Torch is hidden, as if it were not installed."""
+    (tmp_path / "hide").mkdir()
+    (tmp_path / "hide" / "sitecustomize.py").write_text(
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'torch' else find(name)\n"
+        "sys.modules['torch'] = None\n"
+    )
+    found = run_cli(*arguments, env={"PYTHONPATH": str(tmp_path / "hide")})
+    assert found.returncode == 2
+    assert "pip install 'maltriage[train]'" in line(found.stderr)
+
+
+def test_the_message_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NEEDED", ("json", "no_such_package"))
+    with pytest.raises(MaltriageError, match=r"\(no no_such_package\): pip install"):
+        module.need_torch()
+
+
+@pytest.mark.parametrize("command", ["train", "export"])
+def test_help_needs_no_torch(run_cli: Any, command: str) -> None:
+    code = (
+        "import sys, runpy\n"
+        f"sys.argv = ['maltriage', {command!r}, '--help']\n"
+        "try:\n    runpy.run_module('maltriage', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "heavy = {'torch', 'matplotlib', 'sklearn', 'onnxruntime', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,0 +1,58 @@
+"""A small corpus, and one short run over it that several tests look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from corpus.synthetic import write_tree
+
+from maltriage.corpus.cache import Corpus, load_corpus
+from maltriage.corpus.datasets import open_dataset
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+
+if TYPE_CHECKING:
+    from maltriage.learn.train import Outcome, RunOptions
+
+VIEWS: tuple[ViewSpec, ...] = (
+    BodySpec(size=16),
+    WindowSpec("head", "head"),
+    WindowSpec("entry", "entry", before=512),
+)
+OPTIONS: dict[str, Any] = {
+    "image_size": 16,
+    "views": ("body", "head", "entry"),
+    "epochs": 2,
+    "batch_size": 8,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of three families."""
+    return write_tree(tmp_path_factory.mktemp("dataset"), {"benign": 14, "icarus": 12, "zeus": 10})
+
+
+@pytest.fixture(scope="session")
+def corpus(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    folder = tmp_path_factory.mktemp("cache")
+    return load_corpus(open_dataset("folder", tree), VIEWS, jobs=1, folder=folder)
+
+
+@pytest.fixture(scope="session")
+def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.train import RunOptions
+
+    folder = tmp_path_factory.mktemp("runs") / "first"
+    return RunOptions(folder, "tiny", FitOptions(**OPTIONS))
+
+
+@pytest.fixture(scope="session")
+def outcome(corpus: Corpus, run_options: RunOptions) -> Outcome:
+    """A whole run of two epochs, exported."""
+    from maltriage.learn.train import train
+
+    return train(corpus, run_options)

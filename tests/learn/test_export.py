@@ -1,0 +1,148 @@
+"""Export: the file gives what PyTorch gives, and nothing of this machine is in it."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+import onnxruntime  # noqa: E402
+
+from maltriage import bundle as bundles  # noqa: E402
+from maltriage.corpus.cache import Corpus  # noqa: E402
+from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.learn import export as module  # noqa: E402
+from maltriage.learn.cam import ExplainedNet  # noqa: E402
+from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
+from maltriage.learn.export import check, export_bundle  # noqa: E402
+from maltriage.learn.fit import restore_net  # noqa: E402
+from maltriage.learn.nets import Net  # noqa: E402
+from maltriage.learn.train import Outcome, export_checkpoint  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def net(outcome: Outcome) -> Net:
+    assert outcome.bundle is not None
+    return restore_net(*load_checkpoint(outcome.bundle.parent))
+
+
+def session(outcome: Outcome) -> Any:
+    return onnxruntime.InferenceSession(
+        bundles.load(str(outcome.bundle)).model, providers=["CPUExecutionProvider"]
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 33])
+def test_any_batch(outcome: Outcome, net: Net, corpus: Corpus, count: int) -> None:
+    rows = np.arange(count) % len(corpus)
+    images = {view.name: corpus.pixels(view.name, rows) for view in corpus.views}
+    choice = {
+        "target": np.arange(count) % 4 - 1,
+        "against": np.arange(count) % 3 - 1,
+        "threshold": np.zeros(count, dtype=np.float32),
+    }
+    feed = images | choice
+    explained = ExplainedNet(net, 0)
+    got = session(outcome).run(explained.output_names, feed)
+    with torch.inference_mode():
+        wanted = explained(*(torch.from_numpy(value) for value in feed.values()))
+    for name, a, b in zip(explained.output_names, wanted, got, strict=True):
+        np.testing.assert_allclose(b, a.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_two_runs_are_equal(outcome: Outcome, corpus: Corpus) -> None:
+    feed = {v.name: corpus.pixels(v.name, slice(0, 5)) for v in corpus.views}
+    feed |= {"target": np.full(5, -1), "against": np.full(5, -1)}
+    feed["threshold"] = np.zeros(5, dtype=np.float32)
+    run = session(outcome).run
+    for a, b in zip(run(None, feed), run(None, feed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_nothing_of_this_machine_is_in_it(outcome: Outcome) -> None:
+    assert outcome.bundle is not None
+    data = outcome.bundle.read_bytes()
+    for trace in (b".py", b"stack_trace", b"site-packages", str(ROOT).encode()):
+        assert trace not in data
+    import onnx
+
+    model = onnx.load_from_string(data)
+    assert [entry.key for entry in model.metadata_props] == [bundles.CARD_KEY]
+    assert not model.graph.metadata_props
+    assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+    onnx.checker.check_model(model)
+
+
+def test_export_alone_gives_the_same_file(outcome: Outcome, tmp_path: Path) -> None:
+    assert outcome.bundle is not None
+    card = export_checkpoint(outcome.bundle.parent, tmp_path / "again.onnx")
+    assert card == outcome.card
+    assert (tmp_path / "again.onnx").read_bytes() == outcome.bundle.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["again.onnx"]
+
+
+def test_a_graph_of_other_weights_fails_the_check(outcome: Outcome, net: Net) -> None:
+    model = bundles.load(str(outcome.bundle)).model
+    check(ExplainedNet(net, 0), model)
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other.classifier.weight[1, 0] += 0.05
+    with pytest.raises(MaltriageError, match="export check failed: logits differs"):
+        check(ExplainedNet(other, 0), model)
+    other = copy.deepcopy(net)
+    with torch.no_grad():
+        other.classifier.bias += 3.0  # the same for all labels: centred away
+    check(ExplainedNet(other, 0), model)
+
+
+def test_a_map_that_is_moved_fails_the_check(outcome: Outcome, net: Net) -> None:
+    model = bundles.load(str(outcome.bundle)).model
+
+    class Moved(ExplainedNet):
+        def forward(self, *inputs: Any) -> Any:
+            logits, body, *rest = super().forward(*inputs)
+            return logits, body.roll(1, dims=2), *rest
+
+    with pytest.raises(MaltriageError, match="export check failed: heat_body differs"):
+        check(Moved(net, 0), model)
+
+
+def test_a_failed_check_leaves_no_file(
+    outcome: Outcome, net: Net, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any) -> None:
+        raise MaltriageError("export check failed: as the test wants")
+
+    monkeypatch.setattr(module, "check", fail)
+    (tmp_path / "old.onnx").write_bytes(b"old")
+    with pytest.raises(MaltriageError, match="as the test wants"):
+        export_bundle(net, outcome.state, tmp_path / "old.onnx")
+    assert (tmp_path / "old.onnx").read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_exporter_is_quiet(
+    outcome: Outcome, net: Net, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    export_bundle(net, outcome.state, tmp_path / "quiet.onnx")
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err == ""
+
+
+def test_no_place_to_write(outcome: Outcome, net: Net, tmp_path: Path) -> None:
+    with pytest.raises(MaltriageError, match="cannot write"):
+        export_bundle(net, outcome.state, tmp_path / "none" / "file.onnx")
+
+
+def test_without_a_benign_label(outcome: Outcome, net: Net) -> None:
+    """A bundle that only tells families apart explains the top label against the mean."""
+    explained = ExplainedNet(net, None)
+    check(explained, module.to_onnx(explained).SerializeToString())

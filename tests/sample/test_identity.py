@@ -49,7 +49,7 @@ def test_names_in_the_file(samples_dir: Path) -> None:
 def test_both_parsers_say_the_same(samples_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = sorted(samples_dir.glob("*.exe"))
     by_lief = [identity(path) for path in paths]
-    monkeypatch.setattr(pe_module, "_by_lief", lambda data: None)
+    monkeypatch.setattr(pe_module, "_by_lief", lambda data, pe: None)
     for path, lief in zip(paths, by_lief, strict=True):
         other = identity(path)
         for field in ("imphash", "rich_hash", "compile_time", "pdb_path", "version"):

@@ -104,7 +104,7 @@ def test_overlaps_keep_file_order() -> None:
 def test_pefile_reads_what_lief_refuses(samples_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = (samples_dir / "gui-x86.exe").read_bytes()
     by_lief, _ = layout_of(data)
-    monkeypatch.setattr(pe_module, "_by_lief", lambda data: None)
+    monkeypatch.setattr(pe_module, "_by_lief", lambda data, pe: None)
     by_pefile, _ = layout_of(data)
     assert by_pefile.parser == "pefile"
     assert by_pefile.regions == by_lief.regions

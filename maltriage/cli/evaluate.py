@@ -31,6 +31,7 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
+    goodware: opt.Goodware = None,
     split: Annotated[
         Part, typer.Option(help="Part to measure on, of the split that the model was trained with.")
     ] = Part.test,
@@ -63,7 +64,7 @@ def evaluate(
     from maltriage.triage.pipeline import Progress, ScanOptions
 
     bundle = bundles.load(bundles.resolve(model))
-    data = open_dataset(dataset, root)
+    data = open_dataset(dataset, root, goodware=goodware)
     samples = [(sample.path, sample.label) for sample in data.samples]
     if split is not Part.all:
         samples = _part(bundle, data, split.value, split_file)
@@ -96,8 +97,8 @@ def _part(
     corpus = load_corpus(data, ())
     if manifest_sha256(corpus) != training.manifest_sha256:
         raise MaltriageError(
-            f"{data.root} is not the data that this model was trained on, so its {part} part"
-            " is unknown (--split all measures on every file)"
+            f"{data.root} is not the data that this model was trained on (clean files of"
+            f" --goodware included), so its {part} part is unknown; --split all takes every file"
         )
     if split_file is None:
         parts = make_split(corpus, training.split, training.split_seed).parts  # type: ignore[arg-type]

@@ -42,6 +42,9 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stde
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
 DatasetName = Annotated[str, typer.Option("--dataset", help="vx-zoo, or folder for any such tree.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
+Goodware = Annotated[
+    Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
+]
 
 MIB = 1024 * 1024
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130

@@ -38,6 +38,7 @@ def train(
     ctx: typer.Context,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
+    goodware: opt.Goodware = None,
     net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
@@ -128,7 +129,7 @@ def _prepare(
     values = dict(params)
     if params["resume"] is not None:
         values |= _begun(folder) | named
-    dataset = open_dataset(values["dataset"], values["root"])
+    dataset = open_dataset(values["dataset"], values["root"], goodware=values["goodware"])
     from maltriage.learn.fit import FitOptions
     from maltriage.learn.nets import NETS
     from maltriage.learn.train import RunOptions, views_for
@@ -166,6 +167,7 @@ def _begun(folder: Path) -> dict[str, Any]:
     return {
         "dataset": origin.dataset,
         "root": Path(origin.root),
+        "goodware": None if origin.goodware is None else Path(origin.goodware),
         "net": origin.net,
         "image_size": begun.image_size,
         "views": None if begun.views is None else ",".join(begun.views),

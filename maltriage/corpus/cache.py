@@ -25,8 +25,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage import sample as sample_package
+from maltriage.bundle import BENIGN
 from maltriage.corpus import twins
-from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
+from maltriage.corpus.datasets.base import Dataset, LabelledSample, count_notice, sort_labels
 from maltriage.corpus.places import cache_dir
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
@@ -59,6 +60,7 @@ class Corpus:
 
     dataset: str
     root: Path
+    goodware: Path | None
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
     paths: tuple[str, ...]
@@ -135,10 +137,12 @@ def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> C
             f"{dataset.root}: fewer than two families with readable samples "
             f"({len(rejects)} files could not be used)"
         )
+    _refuse_both(samples, stored["sha256"].tolist())
     place = {label: i for i, label in enumerate(labels)}
     return Corpus(
         dataset=dataset.name,
         root=dataset.root,
+        goodware=dataset.goodware,
         labels=labels,
         views=views,
         paths=tuple(sample.path for sample in samples),
@@ -154,6 +158,17 @@ def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> C
         present={v.name: stored[f"present:{v.name}"] for v in views if isinstance(v, WindowSpec)},
         notices=tuple(notices),
     )
+
+
+def _refuse_both(samples: list[LabelledSample], digests: list[str]) -> None:
+    """A file that is benign and malware at once would teach a net nothing but doubt."""
+    first = dict[str, LabelledSample]()
+    for digest, sample in zip(digests, samples, strict=True):
+        other = first.setdefault(digest, sample)
+        if other.label != sample.label and BENIGN in (other.label, sample.label):
+            raise MaltriageError(
+                f"the same file is {other.label} and {sample.label}: {other.path}, {sample.path}"
+            )
 
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:

@@ -44,6 +44,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     views: tuple[ViewSpec, ...]
     dataset: str
     root: str
+    goodware: str | None
     manifest_sha256: str
     samples: int
     split: str

@@ -333,7 +333,8 @@ class _Run:
 def differing(stored: State, wanted: State) -> str:
     """In what two runs differ, in words; empty if in nothing that matters."""
     a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
-    del a["root"], b["root"]  # the same files may lie elsewhere
+    for stored_origin in (a, b):  # the same files may lie elsewhere
+        del stored_origin["root"], stored_origin["goodware"]
     a |= a.pop("recipe")
     b |= b.pop("recipe")
     names = [name for name in a | b if a.get(name) != b.get(name)]

@@ -149,6 +149,7 @@ def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
         views=corpus.views,
         dataset=corpus.dataset,
         root=str(corpus.root.absolute()),
+        goodware=None if corpus.goodware is None else str(corpus.goodware.absolute()),
         manifest_sha256=divided.manifest_sha256,
         samples=len(corpus),
         split=divided.kind,

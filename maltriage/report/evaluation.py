@@ -27,7 +27,7 @@ def render(found: Evaluation, console: Console) -> None:
     for line in _remarks(found):
         console.print(line)
     console.print()
-    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     summary.add_row("accuracy", *_interval(found.accuracy))
     summary.add_row("macro-F1", *_interval(found.macro_f1))
     summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
@@ -37,7 +37,7 @@ def render(found: Evaluation, console: Console) -> None:
         summary.add_row("benign flagged", f"{flags.benign_flagged} of {flags.benign}", "")
     console.print(summary)
     console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("label")
     for name in ("files", "precision", "recall", "F1"):
         table.add_column(name, justify="right")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -149,6 +150,33 @@ def test_without_data_it_says_where_it_looked(run_cli: Any, tmp_path: Path) -> N
     assert str(tmp_path / "elsewhere" / "vx-zoo") in message
     assert str(Path("data") / "vx-zoo") in message
     assert "<root>/<family>/<file>" in message
+
+
+@needs_torch
+def test_goodware_and_the_part_that_was_held_back(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    clean = write_tree(tmp_path / "clean", {"package": 9})
+    both = ("--root", data / "vx-zoo", "--goodware", clean)
+    trained = run_cli("train", *both, *SHORT, "--out", "run")
+    assert trained.returncode == 0, trained.stderr.decode()
+    assert "31 samples" in trained.stdout.decode()
+    bundle = tmp_path / "run" / "vx-zoo-evidence.onnx"
+    found = run_cli("evaluate", bundle, *both, "-f", "json")
+    assert found.returncode == 0, found.stderr.decode()
+    document = json.loads(found.stdout)
+    card = json.loads(run_cli("models", bundle, "--json").stdout)
+    assert document["samples"] == card["metrics"]["test_samples"]
+    assert document["accuracy"]["value"] == pytest.approx(card["metrics"]["test_accuracy"])
+    assert document["macro_f1"]["value"] == pytest.approx(card["metrics"]["test_macro_f1"])
+    kept = run_cli(
+        "evaluate", bundle, *both, "-f", "json", "--split-file", tmp_path / "run" / "split.json"
+    )
+    assert kept.stdout == found.stdout
+    without = run_cli("evaluate", bundle, "--root", data / "vx-zoo")
+    assert without.returncode == 2
+    assert "not the data that this model was trained on" in line(without.stderr)
+    everything = run_cli("evaluate", bundle, "--root", data / "vx-zoo", "--split", "all")
+    assert everything.returncode == 0
+    assert b"macro-F1" in everything.stdout
 
 
 @needs_torch

@@ -168,3 +168,14 @@ def test_no_views_at_all(tree: Path, tmp_path: Path) -> None:
     corpus = load_corpus(open_dataset("folder", tree), (), jobs=1, folder=tmp_path / "cache")
     assert len(corpus) == 7
     assert corpus.arrays == {}
+
+
+def test_a_file_that_is_benign_and_malware(tree: Path, tmp_path: Path) -> None:
+    family = next(folder for folder in tree.iterdir() if folder.name != "benign")
+    same = tmp_path / "clean"
+    same.mkdir()
+    some = next(iter(family.iterdir()))
+    (same / some.name).write_bytes(some.read_bytes())
+    dataset = open_dataset("folder", tree, goodware=same)
+    with pytest.raises(MaltriageError, match=f"the same file is {family.name} and benign"):
+        load_corpus(dataset, VIEWS, jobs=1, folder=tmp_path / "cache")

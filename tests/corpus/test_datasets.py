@@ -169,3 +169,18 @@ def test_a_png_counts_by_its_head_only(tmp_path: Path) -> None:
     broken = write_png(tmp_path / "zeus" / "broken.png", program(0, 5))
     broken.write_bytes(broken.read_bytes()[:60])
     assert len(open_dataset("folder", tmp_path).samples) == 7
+
+
+def test_goodware_is_benign_besides_and_last(tmp_path: Path) -> None:
+    root, clean = tmp_path / "z", tmp_path / "a"
+    write_tree(root, {"icedid": 3, "maze": 3})
+    write_tree(clean, {"package": 2})
+    dataset = open_dataset("folder", root, goodware=clean)
+    assert dataset.labels == ("benign", "icedid", "maze")
+    assert [sample.label for sample in dataset.samples[-2:]] == ["benign", "benign"]
+    assert dataset.goodware == clean
+    with pytest.raises(MaltriageError, match="no folder"):
+        open_dataset("folder", root, goodware=tmp_path / "gone")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MaltriageError, match="no samples"):
+        open_dataset("folder", root, goodware=tmp_path / "empty")

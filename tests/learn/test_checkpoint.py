@@ -30,6 +30,7 @@ ORIGIN = Origin(
     views=default_views(16),
     dataset="folder",
     root="data",
+    goodware=None,
     manifest_sha256="0" * 64,
     samples=10,
     split="grouped",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, LabelledSample
+from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, LabelledSample, with_goodware
 from maltriage.corpus.datasets.folder import open_folder
 from maltriage.corpus.datasets.vx_zoo import open_vx_zoo
 from maltriage.errors import MaltriageError
@@ -18,17 +18,24 @@ DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
 __all__ = ["DATASETS", "MIN_SAMPLES", "Dataset", "LabelledSample", "open_dataset"]
 
 
-def open_dataset(name: str, root: Path | None = None, min_samples: int = MIN_SAMPLES) -> Dataset:
+def open_dataset(
+    name: str,
+    root: Path | None = None,
+    min_samples: int = MIN_SAMPLES,
+    goodware: Path | None = None,
+) -> Dataset:
     """Open a dataset by name.
 
     Args:
         name: a key of `DATASETS`.
         root: its folder; None: wherever the dataset is looked for by default.
         min_samples: families with fewer files are left out, with a notice.
+        goodware: a folder of clean files, which become `benign` besides.
 
     Raises:
         MaltriageError: no such dataset, or not there, or fewer than two families in it.
     """
     if name not in DATASETS:
         raise MaltriageError(f"no such dataset: {name} (known: {', '.join(sorted(DATASETS))})")
-    return DATASETS[name](root, min_samples)
+    dataset = DATASETS[name](root, min_samples)
+    return dataset if goodware is None else with_goodware(dataset, goodware)

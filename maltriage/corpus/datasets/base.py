@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
@@ -34,6 +34,8 @@ class Dataset:
     samples: tuple[LabelledSample, ...]
     labels: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
+    goodware: Path | None = None
+    """Folder whose files are among the samples as `benign`, after the others."""
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -103,3 +105,27 @@ def assemble(
         )
     kept.sort(key=lambda sample: os.fsencode(sample.path))
     return Dataset(name, root, tuple(kept), labels, tuple(notices))
+
+
+def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
+    """The dataset with all samples below a folder as `benign` besides.
+
+    They come after the dataset's own, by their place in the folder, so that the order, and
+    with it a split, does not depend on where the two folders lie.
+
+    Raises:
+        MaltriageError: the folder is missing, or holds no samples.
+    """
+    if not folder.is_dir():
+        raise MaltriageError(f"goodware: no folder {folder}")
+    paths, notices = files_below(folder)
+    if not paths:
+        raise MaltriageError(f"goodware: no samples in {folder}")
+    paths.sort(key=lambda path: os.fsencode(os.path.relpath(path, folder)))
+    return replace(
+        dataset,
+        samples=(*dataset.samples, *(LabelledSample(path, BENIGN) for path in paths)),
+        labels=sort_labels((*dataset.labels, BENIGN)),
+        notices=(*dataset.notices, *notices),
+        goodware=folder,
+    )

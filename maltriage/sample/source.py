@@ -106,8 +106,9 @@ def _walk_folder(
         if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
             continue
         try:
-            if entry.is_symlink() and not _inside(entry.path, root):
-                yield Rejected(entry.path, "symlink", "a link out of the folder", False)
+            wrong = _wrong_link(entry.path, root) if entry.is_symlink() else None
+            if wrong:
+                yield Rejected(entry.path, "symlink", wrong, False)
                 continue
             status = entry.stat()
         except OSError as error:
@@ -124,11 +125,16 @@ def _walk_folder(
             yield _file(entry.path, status, options)
 
 
-def _inside(path: str, root: str) -> bool:
+def _wrong_link(path: str, root: str) -> str | None:
+    """Why a link below `root` is not followed, or None."""
     try:
-        return os.path.commonpath([os.path.realpath(path, strict=True), root]) == root
+        target = os.path.realpath(path, strict=True)
+        inside = os.path.commonpath([target, root]) == root
     except ValueError:  # another drive
-        return False
+        inside = False
+    except OSError:
+        return "a link to nothing, or in a circle"
+    return None if inside else "a link out of the folder"
 
 
 def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:

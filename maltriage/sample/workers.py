@@ -57,7 +57,7 @@ class Workers:
         self._pool.join()
 
 
-def reason_of(error: Exception, timeout: float) -> SampleError:
+def reason_of(error: BaseException, timeout: float) -> SampleError:
     """Why a worker gave no sample, whatever its future raised, in words for a user."""
     if isinstance(error, SampleError):
         return error

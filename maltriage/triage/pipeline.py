@@ -105,12 +105,8 @@ def scan(
         session = Session(bundle, options.device, options.threads)
         finish = _Finisher(session, model, label, options, workers)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
-        for item in _in_batches(prepared, options):
-            if item is None:
-                changed(progress)
-                continue
-            records = finish.batch(item) if isinstance(item, list) else [item]
-            for record in records:
+        for batch in _in_batches(prepared, options.batch_size):
+            for record in finish.records(batch):
                 _count(progress, record)
                 yield record
             changed(progress)
@@ -162,7 +158,7 @@ def _prepared(
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
     work = PrepareOptions(bundle.card.views, options.hashes or options.close, options.walk.max_size)
-    queue: deque[tuple[str, float, Future[Prepared] | Skipped | Failed]] = deque()
+    queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
     while more or queue:
@@ -171,38 +167,54 @@ def _prepared(
             if found is None:
                 more = False
             elif isinstance(found, Found):
-                future = workers.submit(prepare, found.path, work)
-                queue.append((found.path, time.monotonic(), future))
+                queue.append(_Task(found.path, workers.submit(prepare, found.path, work)))
             else:
-                queue.append((found.path, time.monotonic(), _rejected(found)))
+                queue.append(_rejected(found))
         if stop():
             more = False
-            for _, _, entry in queue:
+            for task in queue:
                 # What a worker has in hand is finished: cancelling it would kill the worker.
-                if isinstance(entry, Future) and not entry.running():
-                    entry.cancel()
+                if isinstance(task, _Task) and not task.future.running():
+                    task.future.cancel()
         if not queue:
             break
-        path, _, entry = queue[0]
-        now = time.monotonic()
-        progress.in_flight = [(path, now - began) for path, began, e in queue if _running(e)]
-        if isinstance(entry, Future):
-            try:
-                item: _Item = entry.result(timeout=_POLL)
-            except CancelledError:
-                queue.popleft()
-                continue
-            except FutureTimeout as error:
-                if not entry.done():
-                    yield None
-                    continue
-                item = _failed(path, reason_of(error, options.timeout))
-            except Exception as error:
-                item = _failed(path, reason_of(error, options.timeout))
-        else:
-            item = entry
-        queue.popleft()
+        progress.in_flight = _in_flight(queue)
+        head = queue[0]
+        item = head.result(options.timeout) if isinstance(head, _Task) else head
+        if item is not None or (isinstance(head, _Task) and head.future.cancelled()):
+            queue.popleft()
         yield item
+
+
+@dataclass
+class _Task:
+    """A file that a worker has, or will have."""
+
+    path: str
+    future: Future[Prepared]
+    began: float | None = None
+    """When it was first seen in a worker's hands."""
+
+    def result(self, timeout: float) -> _Item | None:
+        """What came of it; None if nothing has yet, or nothing will (cancelled)."""
+        try:
+            # Not `result`: the TimeoutError of a worker could not be told from that of waiting.
+            error = self.future.exception(timeout=_POLL)
+        except (CancelledError, FutureTimeout):
+            return None
+        if error is None:
+            return self.future.result()
+        return _failed(self.path, reason_of(error, timeout))
+
+
+def _in_flight(queue: Iterable[_Task | Skipped | Failed]) -> list[tuple[str, float]]:
+    now = time.monotonic()
+    running = []
+    for task in queue:
+        if isinstance(task, _Task) and task.future.running():
+            task.began = task.began or now
+            running.append((task.path, now - task.began))
+    return running
 
 
 def _failed(path: str, error: SampleError) -> Skipped | Failed:
@@ -216,30 +228,22 @@ def _rejected(rejected: Rejected) -> Skipped | Failed:
     return kind(shown, rejected.code, rejected.reason, raw)
 
 
-def _running(entry: Future[Prepared] | Skipped | Failed) -> bool:
-    return isinstance(entry, Future) and entry.running() and not entry.done()
+def _in_batches(items: Iterator[_Item | None], size: int) -> Iterator[list[_Item]]:
+    """Group what comes so that the model gets `size` samples at once.
 
-
-def _in_batches(
-    items: Iterator[_Item | None], options: ScanOptions
-) -> Iterator[list[Prepared] | Skipped | Failed | None]:
-    """Group samples for the model. A batch that waits for a slow file goes as it is.
-
-    None comes through: nothing is ready, and somebody may want to show that.
+    Skips and failures wait with the samples before them, which keeps the order. Whatever
+    is there goes when nothing more is ready, so an empty group says only that.
     """
-    batch: list[Prepared] = []
+    batch: list[_Item] = []
+    samples = 0
     for item in items:
-        if isinstance(item, Prepared):
+        if item is not None:
             batch.append(item)
-            if len(batch) < options.batch_size:
-                continue
-        if batch:
+            samples += isinstance(item, Prepared)
+        if item is None or samples == size or len(batch) == MAX_IN_FLIGHT:
             yield batch
-            batch = []
-        if not isinstance(item, Prepared):
-            yield item
-    if batch:
-        yield batch
+            batch, samples = [], 0
+    yield batch
 
 
 @dataclass(frozen=True)
@@ -252,20 +256,24 @@ class _Finisher:
     options: ScanOptions
     workers: Workers
 
-    def batch(self, batch: list[Prepared]) -> list[Result | Failed]:
+    def records(self, batch: list[_Item]) -> Iterator[Result | Skipped | Failed]:
+        """One record an item, in their order; the samples go through the model together."""
+        views = [item.views for item in batch if isinstance(item, Prepared)]
         start = time.perf_counter()
-        outputs = self.session.run(
-            [p.views for p in batch], CHOOSE if self.label is None else self.label
-        )
-        each = (time.perf_counter() - start) * 1e3 / len(batch)
-        records: list[Result | Failed] = []
-        for row, prepared in enumerate(batch):
-            try:
-                records.append(self._result(prepared, outputs, row, each))
-            except MaltriageError as error:
-                shown, raw = path_fields(prepared.path)
-                records.append(Failed(shown, "model", str(error), raw))
-        return records
+        target = CHOOSE if self.label is None else self.label
+        outputs = self.session.run(views, target) if views else None
+        each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
+        row = 0
+        for item in batch:
+            if isinstance(item, Prepared):
+                assert outputs is not None
+                try:
+                    yield self._result(item, outputs, row, each)
+                except MaltriageError as error:
+                    yield _failed(item.path, SampleError("model", str(error), failed=True))
+                row += 1
+            else:
+                yield item
 
     def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
         card = self.session.card

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "d.png").write_bytes(CASES["png_cut"]())
     (tmp_path / "e.exe").write_bytes(sample("console-x64.exe"))
     (tmp_path / "f.exe").symlink_to(tmp_path / "gone")
+    (tmp_path / "g.png").write_bytes(CASES["png_cut"]())
     return tmp_path
 
 
@@ -33,17 +34,17 @@ def test_one_record_a_file_in_the_order_of_the_walk(folder: Path, bundle: Bundle
     progress = Progress()
     *records, summary = scan([str(folder)], bundle, ScanOptions(batch_size=4), progress=progress)
     assert [os.path.basename(record.path) for record in records] == [  # type: ignore[union-attr]
-        "a.exe", "b.txt", "c.exe", "d.png", "e.exe", "f.exe",
+        "a.exe", "b.txt", "c.exe", "d.png", "e.exe", "f.exe", "g.png",
     ]  # fmt: skip
     kinds = [type(record) for record in records]
-    assert kinds == [Result, Skipped, Skipped, Failed, Result, Failed]
+    assert kinds == [Result, Skipped, Skipped, Failed, Result, Skipped, Failed]
     assert [r.code for r in records if isinstance(r, Skipped | Failed)] == [
-        "not-pe", "empty", "damaged-png", "not-found",
+        "not-pe", "empty", "damaged-png", "symlink", "damaged-png",
     ]  # fmt: skip
     assert isinstance(summary, Summary)
-    assert (summary.files, summary.failed, summary.skipped) == (2, 2, 2)
+    assert (summary.files, summary.failed, summary.skipped) == (2, 2, 3)
     assert summary.bytes == sum(r.size for r in records if isinstance(r, Result))
-    assert (progress.files, progress.failed, progress.skipped) == (2, 2, 2)
+    assert (progress.files, progress.failed, progress.skipped) == (2, 2, 3)
 
 
 def test_stop_reports_what_is_done(tmp_path: Path, bundle: Bundle) -> None:
@@ -64,6 +65,20 @@ def test_stop_reports_what_is_done(tmp_path: Path, bundle: Bundle) -> None:
     assert summary.interrupted
     assert 3 <= summary.files < 300
     assert summary.files == len(records) - 1
+
+
+def test_a_file_that_takes_too_long_fails_alone(tmp_path: Path, bundle: Bundle) -> None:
+    with (tmp_path / "a.exe").open("wb") as file:  # sparse: 250 MiB to hash and to plot
+        file.write(b"MZ")
+        file.seek(250 * 1024 * 1024)
+        file.write(b"x")
+    (tmp_path / "b.exe").write_bytes(sample("console-x86.exe"))
+    first, second, summary = scan([str(tmp_path)], bundle, ScanOptions(timeout=0.7))
+    assert isinstance(first, Failed)
+    assert first.code == "timeout"
+    assert isinstance(second, Result)
+    assert isinstance(summary, Summary)
+    assert summary.failed == 1
 
 
 def test_the_hashes_are_asked_for(tmp_path: Path, bundle: Bundle) -> None:

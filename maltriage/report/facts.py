@@ -53,6 +53,11 @@ def urgency(result: Result) -> tuple[int, float, str]:
     return group, -round(score, 4), result.sha256
 
 
+def region_name(name: str) -> str:
+    """A region's name as people are shown it: a blank one says so. Sanitize it."""
+    return name if name.strip() else "(unnamed)"
+
+
 def score_name(evidence: Evidence) -> str:
     """The explained score in words. Holds labels of the bundle: sanitize it."""
     if evidence.against is None:

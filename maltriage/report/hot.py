@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from maltriage.report import figures, grid
+from maltriage.report import facts, figures, grid
 from maltriage.report.account import digits_for, offsets
 from maltriage.report.document import HotRange
 from maltriage.report.sanitize import untrusted
@@ -51,7 +51,7 @@ def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
     return [
         Text(offsets(item.start, item.end, digits), style="bold"),
         Text(figures.size(item.end - item.start)),
-        untrusted(item.region, "", 16),
+        untrusted(facts.region_name(item.region), "", 16),
         Text("" if item.rva is None else f"{item.rva:x}"),
         Text(address),
         value,

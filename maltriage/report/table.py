@@ -178,7 +178,7 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         closest=verdict.closest,
         probability=verdict.probability,
         flagged=verdict.flagged,
-        region=clean(top.name, MAX_NAME) if top else None,
+        region=clean(facts.region_name(top.name), MAX_NAME) if top else None,
         share=top.share if top else 0.0,
         size=result.size,
         entropy=facts.entropy(result),

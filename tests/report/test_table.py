@@ -256,3 +256,14 @@ def test_saved_to_a_file_it_is_plain(tmp_path: Path) -> None:
     assert "\x1b" not in text
     assert "attachments/quarterly/Rechnung_2024-11_Überweisung.exe" in text
     assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_region_without_a_name_says_so(name: str) -> None:
+    result = make_result()
+    blank = RegionHeat(name, "section", 0, result.size, 6.0, 1.0, 1.0)
+    hot = [msgspec.structs.replace(item, region=name) for item in result.evidence.hot]
+    evidence = msgspec.structs.replace(result.evidence, regions=[blank], hot=hot)
+    result = msgspec.structs.replace(result, evidence=evidence)
+    assert "(unnamed) 100.0%" in screen("table", [result, make_summary()])
+    assert screen("explain", [result]).count("(unnamed)") == 1 + len(hot)

@@ -57,22 +57,33 @@ def test_odd_files_add_up(tmp_path: Path, case: str, bundle: Bundle) -> None:
     assert_adds_up(result.evidence)
 
 
-def test_every_label_can_be_explained_and_gives_the_ranking(
-    samples_dir: Path, bundle: Bundle
-) -> None:
+def assert_every_label_gives_the_ranking(paths: list[str], bundle: Bundle) -> None:
     """Softmax of the explained logits over the temperature is the ranked probabilities."""
-    path = str(samples_dir / "gui-x86.exe")
-    logits = {}
+    logits = []
     for label in bundle.card.labels:
-        (result,) = results([path], bundle, label=label)
-        assert_adds_up(result.evidence)
-        assert (result.evidence.label, result.evidence.against) == (label, None)
-        logits[label] = result.evidence.logit
-    values = np.array(list(logits.values())) / (bundle.card.temperature or 1.0)
-    shares = np.exp(values - values.max()) / np.exp(values - values.max()).sum()
-    ranked = {entry.label: entry.probability for entry in result.verdict.ranked}
-    for label, share in zip(logits, shares, strict=True):
-        assert ranked[label] == pytest.approx(share, abs=1e-5)
+        found = results(paths, bundle, label=label)
+        for result in found:
+            assert_adds_up(result.evidence)
+            assert (result.evidence.label, result.evidence.against) == (label, None)
+        logits.append([result.evidence.logit for result in found])
+    values = np.array(logits).T / (bundle.card.temperature or 1.0)
+    shares = np.exp(values - values.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    for row, result in zip(shares, found, strict=True):
+        ranked = {entry.label: entry.probability for entry in result.verdict.ranked}
+        expected = [ranked[label] for label in bundle.card.labels]
+        np.testing.assert_allclose(row, expected, atol=1e-5)
+
+
+def test_every_label_can_be_explained(samples_dir: Path, bundle: Bundle) -> None:
+    assert_every_label_gives_the_ranking([str(samples_dir)], bundle)
+
+
+@pytest.mark.slow
+def test_every_label_of_real_files_can_be_explained(vx_mini: Path, bundle: Bundle) -> None:
+    paths = [str(path) for path in sorted(vx_mini.glob("*/*.png"))[::10]]
+    assert len(paths) > 90
+    assert_every_label_gives_the_ranking(paths, bundle)
 
 
 def test_the_evidence_answers_the_verdict(samples_dir: Path, bundle: Bundle) -> None:

@@ -33,8 +33,8 @@ def models(
 
     from maltriage.cli.console import make_console
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     for name, value in msgspec.to_builtins(card).items():
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        table.add_row(Text(name, "bold"), Text(clean(shown)))
+        table.add_row(Text(name, "bold"), Text(clean(shown), overflow="fold"))
     make_console("auto").print(table)

@@ -118,7 +118,9 @@ def _region(region: RegionHeat, digits: int) -> list[Text]:
     size = region.end - region.start
     per_kib = signed_per_kib(region.contribution, size)
     return [
-        untrusted(facts.region_name(region.name), "bold" if region.contribution > 0 else "", MAX_NAME),
+        untrusted(
+            facts.region_name(region.name), "bold" if region.contribution > 0 else "", MAX_NAME
+        ),
         Text(region.kind, style="dim"),
         Text(offsets(region.start, region.end, digits)),
         Text(figures.size(size)),

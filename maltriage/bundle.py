@@ -57,13 +57,15 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flagged: int
 
 
-class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the weights were made from: enough to make them again."""
 
     dataset: str
     manifest_sha256: str
     """Over the sorted lines `sha256 label` of every sample."""
     samples: int
+    goodware_samples: int = 0
+    """How many of the samples are clean files that were added to the dataset."""
     split: str
     """Kind of split: `grouped`, `random`."""
     split_seed: int

@@ -61,6 +61,7 @@ class Corpus:
     dataset: str
     root: Path
     goodware: Path | None
+    goodware_samples: int
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
     paths: tuple[str, ...]
@@ -138,11 +139,13 @@ def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> C
             f"({len(rejects)} files could not be used)"
         )
     _refuse_both(samples, stored["sha256"].tolist())
+    own = len(dataset.samples) - dataset.goodware_samples
     place = {label: i for i, label in enumerate(labels)}
     return Corpus(
         dataset=dataset.name,
         root=dataset.root,
         goodware=dataset.goodware,
+        goodware_samples=int((stored["index"] >= own).sum()),
         labels=labels,
         views=views,
         paths=tuple(sample.path for sample in samples),

@@ -45,6 +45,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dataset: str
     root: str
     goodware: str | None
+    goodware_samples: int
     manifest_sha256: str
     samples: int
     split: str

@@ -48,6 +48,7 @@ def make_card(net: Net, state: State) -> Card:
             dataset=origin.dataset,
             manifest_sha256=origin.manifest_sha256,
             samples=origin.samples,
+            goodware_samples=origin.goodware_samples,
             split=origin.split,
             split_seed=origin.split_seed,
             fractions=origin.fractions,

@@ -152,6 +152,7 @@ def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
         goodware=None if corpus.goodware is None else str(corpus.goodware.absolute()),
         manifest_sha256=divided.manifest_sha256,
         samples=len(corpus),
+        goodware_samples=corpus.goodware_samples,
         split=divided.kind,
         split_seed=divided.seed,
         fractions=divided.fractions,

@@ -31,6 +31,7 @@ ORIGIN = Origin(
     dataset="folder",
     root="data",
     goodware=None,
+    goodware_samples=0,
     manifest_sha256="0" * 64,
     samples=10,
     split="grouped",

@@ -36,6 +36,8 @@ class Dataset:
     notices: tuple[Notice, ...] = ()
     goodware: Path | None = None
     """Folder whose files are among the samples as `benign`, after the others."""
+    goodware_samples: int = 0
+    """How many of the samples, the last ones, come from it."""
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -128,4 +130,5 @@ def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
         labels=sort_labels((*dataset.labels, BENIGN)),
         notices=(*dataset.notices, *notices),
         goodware=folder,
+        goodware_samples=len(paths),
     )

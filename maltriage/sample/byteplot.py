@@ -9,12 +9,12 @@ scanning call the same functions, on the same trimmed bytes, for PE files and fo
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.cells import cell_sums
+from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -40,13 +40,14 @@ def width_for(size: int) -> int:
 
 def trimmed_length(data: Bytes) -> int:
     """Length of `data` without its trailing zero bytes."""
-    step = 1 << 16
+    step = 1 << 9  # most files end soon after their last byte that is not zero
     end = len(data)
     while end:
-        chunk = np.flatnonzero(data[max(0, end - step) : end])
+        start = max(0, end - step)
+        chunk = np.flatnonzero(data[start:end])
         if len(chunk):
-            return max(0, end - step) + int(chunk[-1]) + 1
-        end = max(0, end - step)
+            return start + int(chunk[-1]) + 1
+        end, step = start, min(4 * step, 1 << 16)
     return 0
 
 
@@ -86,33 +87,37 @@ class BodyGeometry:
 
         Args:
             heat: map over this view, shape (h, w).
-            offsets: file offsets, shape (n,); those past the end count as the end.
+            offsets: file offsets, shape (n,), ascending; those past the end count as the end.
 
         Returns:
             Shape (n,), float64.
         """
         h, w = heat.shape
-        offsets = np.clip(offsets, 0, self.length)
-        row, column = np.divmod(offsets, self.width)
+        row, column = np.divmod(np.minimum(offsets, self.length), self.width)
         prefix = np.zeros((h + 1, w + 1))
         prefix[1:, 1:] = heat.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
-        top, bottom = row * (h / self.rows), (row + 1) * (h / self.rows)
-        x = column * (w / self.width)
+        flat = prefix.ravel()
+        total = _prefix_at(prefix[:, -1], np.minimum(row * (h / self.rows), h))
+        # Of the offsets that are asked for, most begin a row, where no part of one is to add.
+        inside = column.nonzero()[0]
+        row, x = row[inside], column[inside] * (w / self.width)
+        x0 = np.minimum(x.astype(np.int64), w - 1)
+        fx = x - x0
 
-        def corner(y: Floats, at: Floats) -> Floats:
+        def corner(y: Floats) -> Floats:
+            y = np.minimum(y, h)
             y0 = np.minimum(y.astype(np.int64), h - 1)
-            x0 = np.minimum(at.astype(np.int64), w - 1)
-            fy, fx = y - y0, at - x0
+            fy = y - y0
+            at = y0 * (w + 1) + x0
             return np.asarray(
-                prefix[y0, x0] * (1 - fy) * (1 - fx)
-                + prefix[y0 + 1, x0] * fy * (1 - fx)
-                + prefix[y0, x0 + 1] * (1 - fy) * fx
-                + prefix[y0 + 1, x0 + 1] * fy * fx
+                flat[at] * (1 - fy) * (1 - fx)
+                + flat[at + (w + 1)] * fy * (1 - fx)
+                + flat[at + 1] * (1 - fy) * fx
+                + flat[at + (w + 2)] * fy * fx
             )
 
-        full = _prefix_at(prefix[:, -1], np.minimum(top, h))
-        part = corner(np.minimum(bottom, h), x) - corner(np.minimum(top, h), x)
-        return full + np.where(column > 0, part, 0.0)
+        total[inside] += corner((row + 1) * (h / self.rows)) - corner(row * (h / self.rows))
+        return total
 
     def padding(self, heat: Floats) -> float:
         """Heat on the part of the plot that is no byte of the file."""
@@ -152,17 +157,23 @@ class WindowGeometry:
 
     def integrate(self, heat: Floats, offsets: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate`."""
+        total = np.zeros(len(offsets))
+        if not self.present:
+            return total
         flat = heat.reshape(-1)
         prefix = np.concatenate(([0.0], flat.cumsum(dtype=np.float64)))
-        scale = len(flat) / self.length
-        # Most offsets lie ahead of a window or past it, where there is nothing to work out.
-        total = np.zeros(len(offsets))
-        total[offsets >= self.start + self.present] = _prefix_at(
-            prefix, np.array([self.present * scale])
-        )
-        inside = np.flatnonzero((offsets > self.start) & (offsets < self.start + self.present))
-        at = (offsets[inside] - self.start).astype(np.float64) * scale
-        total[inside] = _prefix_at(prefix, at)
+        # Most offsets lie ahead of a window or past it, where there is nothing to work out;
+        # those past it get the value at its end, which is the last one here.
+        first = int(offsets.searchsorted(self.start, side="right"))
+        past = int(offsets.searchsorted(self.start + self.present))
+        at = np.empty(past - first + 1)
+        at[:-1] = offsets[first:past]
+        at[:-1] -= self.start
+        at[-1] = self.present
+        at *= len(flat) / self.length
+        inside = _prefix_at(prefix, at)
+        total[first:past] = inside[:-1]
+        total[past:] = inside[-1]
         return total
 
     def padding(self, heat: Floats) -> float:
@@ -204,12 +215,14 @@ def neutralize(data: bytes) -> bytes:
     pe = pe_offset(data)
     if pe is None:
         return data
-    out = bytearray(data)
+    view, at = memoryview(data), 0
+    parts: list[bytes | memoryview] = []
     for field, size in _DISARMED_FIELDS:
         start, end = pe + field, pe + field + size
-        if end <= len(out):
-            out[start:end] = bytes(size)
-    return bytes(out)
+        if end <= len(data):
+            parts += [view[at:start], bytes(size)]
+            at = end
+    return b"".join([*parts, view[at:]])
 
 
 _DISARMED_FIELDS = ((4, 2), (24 + 16, 4), (24 + 68, 2))
@@ -272,83 +285,18 @@ def body(raw: Bytes, spec: BodySpec) -> View:
     """
     geometry = BodyGeometry(len(raw), width_for(len(raw)))
     rows, width, size = geometry.rows, geometry.width, spec.size
-    area = (rows / size) * (width / size)
-    mean, square, zero, printable, high = _cell_sums(raw, rows, width, size) / area
-    planes = {
-        "mean": mean,
-        "spread": 2.0 * np.sqrt(np.maximum(square - mean**2, 0.0)),
-        "zero": 255.0 * zero,
-        "printable": 255.0 * printable,
-        "high": 255.0 * high,
-    }
-    stack = np.stack([planes[channel] for channel in spec.channels])
+    planes = cell_sums(raw, rows, width, size)
+    planes /= (rows / size) * (width / size)
+    mean, spread = planes[0], planes[1]  # so far the mean square
+    spread -= mean * mean
+    np.maximum(spread, 0.0, out=spread)
+    np.sqrt(spread, out=spread)
+    spread *= 2.0
+    planes[2:] *= 255.0
+    if spec.channels != BODY_CHANNELS:
+        planes = planes[[BODY_CHANNELS.index(channel) for channel in spec.channels]]
     # Sums are exact up to the last bits of float64; the nudge keeps a value that lies on a
     # half from being rounded differently on another machine.
-    return View(np.clip(np.floor(stack + (0.5 + 1e-9)), 0, 255).astype(np.uint8), geometry)
-
-
-_BLOCK = 256
-"""Rows summed at once: 256 x 255 still fits 16 bits, which makes the sums fast."""
-
-
-def _planes(block: Bytes) -> tuple[npt.NDArray[Any], ...]:
-    """Value, square, zero, printable and high of each byte, each of the block's shape."""
-    return (
-        block,
-        np.square(block, dtype=np.uint16),
-        (block == 0).view(np.uint8),
-        ((block - np.uint8(0x20)) < 0x5F).view(np.uint8),
-        block >> 7,
-    )
-
-
-def _sums(block: Bytes) -> Floats:
-    """Sums of the planes down the rows: (5, width)."""
-    sums = np.zeros((5, block.shape[1]))
-    for row in range(0, len(block), _BLOCK):
-        for i, plane in enumerate(_planes(block[row : row + _BLOCK])):
-            sums[i] += plane.sum(axis=0, dtype=np.uint32 if i == 1 else np.uint16)
-    return sums
-
-
-def _cell_sums(raw: Bytes, rows: int, width: int, size: int) -> Floats:
-    """Sums of the planes over each cell of a size x size map: (5, size, size).
-
-    A cell's edge may cut a row of bytes. Band i of rows is P(edge i + 1) - P(edge i), where
-    P(e) is the sum of the whole rows above e plus the cut share of the row that e lies in.
-    """
-    whole = len(raw) // width
-    plot = raw[: whole * width].reshape(whole, width)
-    at = np.arange(size + 1) * rows
-    row, cut = np.minimum(at // size, whole), (at % size) / size
-    cells = np.empty((5, size, size))
-    for i in range(size):
-        cells[:, i] = _columns(_sums(plot[row[i] : row[i + 1]]), size)
-    inner = np.flatnonzero((cut > 0) & (row < whole))
-    if len(inner):
-        lines = np.stack([_columns(plane, size) for plane in _planes(plot[row[inner]])])
-        lines *= cut[inner][:, None]
-        cells[:, inner - 1] += lines
-        cells[:, inner] -= lines
-    rest = np.zeros((1, width), dtype=np.uint8)
-    rest[0, : len(raw) - whole * width] = raw[whole * width :]
-    if whole < rows:  # the unfinished last row: only the bytes that exist count
-        edges = at / size
-        overlap = np.clip(np.minimum(edges[1:], rows) - np.maximum(edges[:-1], whole), 0.0, None)
-        sums = _sums(rest)
-        sums[2, len(raw) - whole * width :] = 0.0
-        cells += overlap[:, None] * _columns(sums, size)[:, None]
-    return cells
-
-
-def _columns(values: npt.NDArray[np.generic], size: int) -> Floats:
-    """Sums over `size` equal groups of columns: (n, width) to (n, size)."""
-    count, width = values.shape
-    if width % size == 0:
-        return np.asarray(values.reshape(count, size, width // size) @ np.ones(width // size))
-    prefix = np.zeros((count, width + 1))
-    values.cumsum(axis=1, out=prefix[:, 1:])
-    at = np.arange(size + 1) * width
-    column = np.minimum(at // size, width - 1)
-    cut = at / size - column
-    return np.diff(prefix[:, column] * (1 - cut) + prefix[:, column + 1] * cut, axis=1)
+    planes += 0.5 + 1e-9
+    np.minimum(planes, 255.0, out=planes)
+    return View(planes.astype(np.uint8), geometry)

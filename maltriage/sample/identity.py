@@ -40,7 +40,7 @@ def identify(data: bytes, headers: Headers | None, *, hashes: bool = False) -> I
 def _compile_time(headers: Headers | None) -> str | None:
     if headers is None or not headers.timestamp:
         return None
-    return datetime.fromtimestamp(headers.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(headers.timestamp, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _tlsh(data: bytes) -> str | None:

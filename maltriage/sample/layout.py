@@ -14,6 +14,8 @@ from maltriage.sample.types import Layout, Notice, Region, RegionKind
 PACKED_ENTROPY = 7.2
 """Bits per byte above which the code that runs first counts as compressed or encrypted."""
 PACKED_MIN_BYTES = 1024
+_FEW_BYTES = 8192
+"""Below, numpy counts bytes faster than a picture is made of them for Pillow to count."""
 PACKER_SECTIONS = frozenset(
     name.lower()
     for name in (
@@ -39,10 +41,13 @@ def entropy(data: memoryview) -> float:
     """Shannon entropy in bits per byte, 0 for nothing."""
     if not len(data):
         return 0.0
-    # Pillow counts bytes in C without widening them first, which numpy's bincount does.
-    pixels = np.frombuffer(data, dtype=np.uint8).reshape(1, -1)
-    picture = Image.frombuffer("L", (len(data), 1), pixels, "raw", "L", 0, 1)
-    counts = np.array(picture.histogram(), dtype=np.float64)
+    pixels = np.frombuffer(data, dtype=np.uint8)
+    if len(data) < _FEW_BYTES:
+        counts = np.bincount(pixels, minlength=256).astype(np.float64)
+    else:
+        # Pillow counts bytes in C without widening them first, which numpy's bincount does.
+        picture = Image.frombuffer("L", (len(data), 1), pixels, "raw", "L", 0, 1)
+        counts = np.array(picture.histogram(), dtype=np.float64)
     bits = counts @ np.log2(np.maximum(counts, 1.0))
     return max(0.0, math.log2(len(data)) - float(bits) / len(data))
 

@@ -153,7 +153,8 @@ def _by_lief(data: bytes, pe: int) -> Headers | None:
 
 def _without_symbols(data: bytes, pe: int) -> bytes:
     """`data` with an empty COFF symbol table: reading one takes LIEF longer than all else."""
-    return data[: pe + 12] + bytes(8) + data[pe + 20 :]
+    view = memoryview(data)
+    return b"".join((view[: pe + 12], bytes(8), view[pe + 20 :]))
 
 
 def _long_name(name: str, data: bytes, pe: int) -> str:

@@ -16,7 +16,7 @@ from maltriage.bundle import Card
 from maltriage.report.document import Evidence, HotRange, Plane, RegionHeat, ViewHeat, finite
 from maltriage.sample.byteplot import BodyGeometry, View
 from maltriage.sample.prepare import Prepared
-from maltriage.sample.types import Layout
+from maltriage.sample.types import Layout, Region
 from maltriage.triage.verdict import Question
 
 HOT_BLOCK = 256
@@ -48,9 +48,9 @@ def account(
     """
     maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
     layout = prepared.layout
-    edges = np.array([r.start for r in layout.regions] + [prepared.identity.size])
-    sums = np.diff(_integrate(prepared.views, maps, edges))
-    padding = sum(prepared.views[name].geometry.padding(grid) for name, grid in maps.items())
+    within = _within(prepared, maps)
+    sums = np.diff(within.at([region.start for region in layout.regions] + [within.size]))
+    padding = within.padding
     total = float(sums.sum()) + padding
     scale = float(np.abs(sums).sum()) + abs(padding)
     regions = [
@@ -75,29 +75,54 @@ def account(
         logit=finite(heat.score),
         regions=regions,
         padding=padding,
-        hot=_hot_ranges(prepared, maps),
+        hot=_hot_ranges(within, layout),
         views=[_view_heat(name, prepared.views[name], grid) for name, grid in maps.items()],
         plane=_plane(prepared.views, maps) if plane else None,
     )
 
 
-def _integrate(
-    views: dict[str, View], maps: dict[str, Floats], offsets: npt.NDArray[np.int64]
-) -> Floats:
-    """Heat of all views on the bytes [0, offset), for each offset."""
-    total = np.zeros(len(offsets))
-    for name, grid in maps.items():
-        total += views[name].geometry.integrate(grid, offsets)
-    return total
+@dataclass(frozen=True)
+class _Within:
+    """Heat on the bytes [0, offset) of a file, worked out once for all offsets asked for.
+
+    Those are the edges of its regions and of its blocks, in `offsets`, ascending; `blocks`
+    says which of them are edges of blocks. `padding` is the heat on no byte of the file.
+    """
+
+    size: int
+    offsets: npt.NDArray[np.int64]
+    blocks: npt.NDArray[np.intp]
+    heat: Floats
+    padding: float
+
+    def at(self, offsets: list[int]) -> Floats:
+        """Heat on the bytes [0, offset) for offsets that are among `offsets`."""
+        return self.heat[self.offsets.searchsorted(offsets)]
 
 
-def _hot_ranges(prepared: Prepared, maps: dict[str, Floats]) -> list[HotRange]:
-    """Runs of neighbouring blocks with much heat for the label; runs end at regions."""
+def _within(prepared: Prepared, maps: dict[str, Floats]) -> _Within:
     size = prepared.identity.size
-    edges = np.append(np.arange(0, size, HOT_BLOCK), size)
-    heat = np.diff(_integrate(prepared.views, maps, edges))
+    blocks = np.append(np.arange(0, size, HOT_BLOCK), size)
+    edges = [region.start for region in prepared.layout.regions]
+    offsets = np.concatenate((blocks, np.array(edges, dtype=np.int64)))
+    offsets.sort(kind="stable")  # two sorted runs, which this merges
+    heat = np.zeros(len(offsets))
+    padding = 0.0
+    for name, grid in maps.items():
+        part = prepared.views[name].geometry.integrate(grid, offsets)
+        heat += part
+        padding += float(grid.sum()) - float(part[-1])
+    return _Within(size, offsets, offsets.searchsorted(blocks), heat, padding)
+
+
+def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:
+    """Runs of neighbouring blocks with much heat for the label; runs end at regions."""
+    edges = within.offsets[within.blocks]
+    heat = np.diff(within.heat[within.blocks])
     density = heat / np.diff(edges)
-    hot = (density > np.quantile(density, HOT_QUANTILE)) & (density > 0)
+    rank = int((len(density) - 1) * HOT_QUANTILE)
+    # Above the quantile, interpolated or not, is above the value next below it.
+    hot = density > max(0.0, np.partition(density, rank)[rank])
     if len(density) == 1:
         hot = density > 0
     bounds = np.flatnonzero(np.diff(np.concatenate(([0], hot.astype(np.int8), [0]))))
@@ -107,21 +132,27 @@ def _hot_ranges(prepared: Prepared, maps: dict[str, Floats]) -> list[HotRange]:
     pieces = [
         piece
         for run in hottest
-        for piece in _cut(int(edges[firsts[run]]), int(edges[lasts[run]]), prepared.layout)
+        for piece in _cut(int(edges[firsts[run]]), int(edges[lasts[run]]), layout)
     ]
-    offsets = np.array([offset for piece in pieces for offset in piece[:2]], dtype=np.int64)
-    values = np.diff(_integrate(prepared.views, maps, offsets))[::2]
+    values = within.at([end for _, end, _ in pieces]) - within.at([start for start, _, _ in pieces])
     ranges = [
-        HotRange(start, end, name, prepared.layout.rva_of(start), float(value))
-        for (start, end, name), value in zip(pieces, values, strict=True)
+        HotRange(
+            start,
+            end,
+            region.name,
+            None if region.rva is None else region.rva + start - region.start,
+            float(value),
+        )
+        for (start, end, region), value in zip(pieces, values, strict=True)
         if value > 0
     ]
     return sorted(ranges, key=lambda hot_range: -hot_range.contribution)[:MAX_HOT]
 
 
-def _cut(start: int, end: int, layout: Layout) -> list[tuple[int, int, str]]:
+def _cut(start: int, end: int, layout: Layout) -> list[tuple[int, int, Region]]:
+    """The pieces of a run, each with the region it lies in."""
     return [
-        (max(start, region.start), min(end, region.end), region.name)
+        (max(start, region.start), min(end, region.end), region)
         for region in layout.regions
         if region.start < end and start < region.end
     ]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -96,21 +97,12 @@ def test_the_cell_of_a_byte_has_the_byte_in_its_ranges(size: int, cells: int, se
     assert any(low <= offset < high for low, high in ranges)
 
 
-@given(st.integers(0, 60_000), st.sampled_from([8, 48, 64]), seeds)
-@example(0, 64, 0)
-@example(1, 64, 0)
-@example(20 * 1024, 64, 1)
-def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
-    """Against a slow, plain reading of the definition, enlarged plots included."""
-    rng = np.random.default_rng(seed)
-    raw = rng.integers(0, 256, size, dtype=np.uint8)
-    raw[rng.random(size) < 0.3] = 0
-    view = body(raw, BodySpec(size=side))
-    geometry = view.geometry
-    assert isinstance(geometry, BodyGeometry)
-    rows, width = geometry.rows, geometry.width
+def area_means(raw: np.ndarray, side: int) -> np.ndarray:
+    """The body by a slow, plain reading of the definition, before rounding."""
+    width = width_for(len(raw))
+    rows = max(1, -(-len(raw) // width))
     plot, there = np.zeros(rows * width), np.zeros(rows * width)
-    plot[:size], there[:size] = raw, 1.0
+    plot[: len(raw)], there[: len(raw)] = raw, 1.0
 
     def weights(units: int) -> np.ndarray:
         edges = np.arange(side + 1) * units / side
@@ -122,7 +114,7 @@ def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
         return weights(rows) @ values.reshape(rows, width) @ weights(width).T
 
     average = mean(plot)
-    expected = np.stack(
+    return np.stack(
         [
             average,
             2 * np.sqrt(np.maximum(mean(plot**2) - average**2, 0)),
@@ -131,8 +123,51 @@ def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
             255 * mean(plot >= 0x80),
         ]
     )
+
+
+def noise(size: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(0, 256, size, dtype=np.uint8)
+    raw[rng.random(size) < 0.3] = 0
+    return raw
+
+
+@given(st.integers(0, 60_000), st.sampled_from([8, 48, 64, 96]), seeds)
+@example(0, 64, 0)
+@example(1, 64, 0)
+@example(6739, 96, 0)
+@example(20 * 1024, 64, 1)
+@example(20 * 1024 + 1, 64, 1)
+def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
+    raw = noise(size, seed)
+    expected = area_means(raw, side)
     assert len(BODY_CHANNELS) == len(expected)
-    assert np.abs(view.pixels - expected).max() <= 0.5 + 1e-4
+    assert np.abs(body(raw, BodySpec(size=side)).pixels - expected).max() <= 0.5 + 1e-4
+
+
+@pytest.mark.parametrize("side", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("size", [600_001, 3_000_001])
+def test_sums_over_large_cells_do_not_overflow(size: int, full: bool, side: int) -> None:
+    raw = np.full(size, 0xFF, dtype=np.uint8) if full else noise(size, side)
+    expected = area_means(raw, side)
+    assert np.abs(body(raw, BodySpec(size=side)).pixels - expected).max() <= 0.5 + 1e-4
+
+
+def test_one_body_does_not_change_another() -> None:
+    """Memory is kept from file to file, and threads may plot at once."""
+    raws = [noise(size, size) for size in (0, 5_000, 24_653, 900_000, 70_000)] * 4
+    alone = [body(raw, BodySpec()).pixels.tobytes() for raw in raws]
+    with ThreadPoolExecutor(4) as pool:
+        views = list(pool.map(lambda raw: body(raw, BodySpec()), raws))
+    assert [view.pixels.tobytes() for view in views] == alone
+
+
+def test_channels_are_those_of_the_spec() -> None:
+    raw = noise(30_000, 1)
+    every = body(raw, BodySpec()).pixels
+    some = body(raw, BodySpec(channels=("high", "mean"))).pixels
+    assert (some == every[[4, 0]]).all()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.assess import metrics
+from maltriage import metrics
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, ModelRef, Result, Skipped, path_fields

@@ -10,7 +10,7 @@ transitivity (union-find):
   `MAX_DISTANCE` grey levels, root mean square.
 
 Why 4 grey levels: over the 972 files of vx-mini, none of which are equal, the entry points
-alone give 931 groups (704 of the files have lost theirs, see `sample.views.DISTRUSTED`), with
+alone give 931 groups (704 of the files have lost theirs, see `sample.views.DEFAULT`), with
 a distance of 1 there are 922, with 4 910, with 6 902, none larger than 5 and none with two
 families in it. From 8 on (891 groups) families run together.
 """

@@ -19,9 +19,12 @@ def augment(
     images: dict[str, Tensor], views: tuple[ViewSpec, ...], generator: Generator
 ) -> dict[str, Tensor]:
     """Changed copies of a batch, uint8 of the same shapes; all randomness from `generator`."""
+    # Fixed windows are left alone: their table is not learned in steps.
     return {
         view.name: _body(images[view.name], generator)
         if isinstance(view, BodySpec)
+        else images[view.name]
+        if view.fixed
         else _window(images[view.name], generator)
         for view in views
     }

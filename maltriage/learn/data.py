@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from maltriage.corpus.cache import Corpus
-from maltriage.sample.views import ViewSpec
+from maltriage.sample.views import ViewSpec, WindowSpec
 
 
 class Images:
@@ -21,13 +21,19 @@ class Images:
     def __init__(self, corpus: Corpus) -> None:
         self.views: tuple[ViewSpec, ...] = corpus.views
         self.labels = torch.from_numpy(corpus.label)
+        own = len(corpus) - corpus.goodware_samples
+        self.added = torch.arange(len(corpus)) >= own
+        """Whether a sample is a clean file that was added to the dataset."""
         self._arrays = {name: torch.from_numpy(array) for name, array in corpus.arrays.items()}
+        self._fixed = {v.name for v in corpus.views if isinstance(v, WindowSpec) and v.fixed}
         self._present = {name: torch.from_numpy(count) for name, count in corpus.present.items()}
 
-    def batch(self, index: Tensor) -> dict[str, Tensor]:
-        """Images of some samples by view, uint8 [n, *spec.shape]."""
+    def batch(self, index: Tensor, *, fixed: bool = False) -> dict[str, Tensor]:
+        """Images of some samples by view, uint8 [n, *spec.shape]; `fixed`: such windows alone."""
         images = {}
         for name, array in self._arrays.items():
+            if fixed and name not in self._fixed:
+                continue
             values = array[index]
             if name in self._present:
                 exists = torch.arange(values.shape[1]) < self._present[name][index, None]

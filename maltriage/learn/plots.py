@@ -36,13 +36,6 @@ def _known(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
 
 
-def confusion(
-    truth: npt.NDArray[np.int64], guess: npt.NDArray[np.int64], labels: int
-) -> npt.NDArray[np.int64]:
-    """How many samples of each label (rows) were taken for each label (columns)."""
-    return np.bincount(truth * labels + guess, minlength=labels**2).reshape(labels, labels)
-
-
 def plot_confusion(counts: npt.NDArray[np.int64], labels: Sequence[str], path: Path) -> None:
     """A confusion matrix as PNG: rows are true labels, colours are shares of a row."""
     size = 2.5 + 0.32 * min(len(labels), MAX_NAMED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.pe import MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
@@ -76,7 +77,7 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
         dotnet="clr" in headers.directories,
         image_base=headers.image_base,
         regions=regions,
-        anchors=_anchors(headers, regions, len(data)),
+        anchors=_anchors(data, headers, regions),
     )
     return layout, notices + _notices(headers, layout)
 
@@ -149,7 +150,7 @@ def _some(names: list[str]) -> str:
     return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _anchors(headers: Headers, regions: list[Region], length: int) -> dict[str, int]:
+def _anchors(data: bytes, headers: Headers, regions: list[Region]) -> dict[str, int]:
     """File offsets of the places that windows are read at; only those the file has."""
     wanted: dict[str, int | None] = {
         name: headers.offset_of(rva)
@@ -160,11 +161,14 @@ def _anchors(headers: Headers, regions: list[Region], length: int) -> dict[str, 
         wanted["entry"] = headers.offset_of(headers.entry_rva)
     # Unlike the entry point this is there in files that were disarmed by overwriting it.
     wanted["code"] = next((s.start for s in headers.sections if s.executable and s.size), None)
+    # Fields lie elsewhere in the header of a 64-bit program.
+    wanted["pe32"] = pe_offset(data) if headers.bits == 32 else None
     for kind in ("overlay", "certificate"):
         wanted[kind] = next((r.start for r in regions if r.kind == kind), None)
     sections = [r.start for r in regions if r.kind == "section"]
+    wanted["second_section"] = sections[1] if len(sections) > 1 else None
     wanted["last_section"] = sections[-1] if sections else None
-    return {name: at for name, at in wanted.items() if at is not None and 0 <= at < length}
+    return {name: at for name, at in wanted.items() if at is not None and 0 <= at < len(data)}
 
 
 def _notices(headers: Headers, layout: Layout) -> list[Notice]:

@@ -35,6 +35,8 @@ class WindowSpec(
     anchor: str
     before: int = 0
     length: int = 4096
+    fixed: bool = False
+    """Whether the place of a byte in the window tells its meaning, as in a header."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,19 +48,23 @@ ViewSpec = BodySpec | WindowSpec
 
 
 WINDOWS = (
+    # PE signature, COFF header and optional header of a 32-bit program, to the last directory.
+    WindowSpec("header", "pe32", length=248, fixed=True),
     WindowSpec("head", "head"),
     WindowSpec("code", "code"),
     WindowSpec("entry", "entry", before=512),
     WindowSpec("import", "import", before=1024),
     WindowSpec("resource", "resource"),
+    WindowSpec("second_section", "second_section"),
     WindowSpec("last_section", "last_section"),
     WindowSpec("tail", "tail"),
 )
 """The windows that a net can be given."""
 
-DISTRUSTED = frozenset({"entry"})
-"""Windows that a net has only if it is asked for: a public source of labelled files overwrites
-the entry point, so that the window is empty in its files and tells where a file came from."""
+DEFAULT = ("body", "header", "code", "import", "resource", "second_section")
+"""What a net looks at unless it is told otherwise. The others made it no better (see the
+model's document), or tell where a file came from: a public source of labelled files overwrites
+the entry point, so that `entry` is empty in its files."""
 
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
@@ -67,5 +73,5 @@ def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
 
 
 def default_views(size: int = 64) -> tuple[ViewSpec, ...]:
-    """The body and six windows: what a net looks at unless it is told otherwise."""
-    return tuple(view for view in known_views(size) if view.name not in DISTRUSTED)
+    """The views of `DEFAULT`, the body with a side of `size`."""
+    return tuple(view for view in known_views(size) if view.name in DEFAULT)

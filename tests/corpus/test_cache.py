@@ -48,7 +48,7 @@ def test_arrays_are_those_of_prepare(tree: Path, tmp_path: Path) -> None:
         for view in VIEWS:
             pixels = corpus.pixels(view.name, np.array([i]))[0]
             np.testing.assert_array_equal(pixels, prepared.views[view.name].pixels)
-    assert len(corpus.pixels("head", slice(2, 5))) == 3
+    assert len(corpus.pixels("code", slice(2, 5))) == 3
 
 
 def test_the_second_time_nothing_is_read(

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 VIEWS: tuple[ViewSpec, ...] = (
     BodySpec(size=16),
+    WindowSpec("header", "pe32", length=248, fixed=True),
     WindowSpec("head", "head"),
     WindowSpec("entry", "entry", before=512),
 )
 OPTIONS: dict[str, Any] = {
     "image_size": 16,
-    "views": ("body", "head", "entry"),
+    "views": ("body", "header", "head", "entry"),
     "epochs": 2,
     "batch_size": 8,
     "threads": 1,

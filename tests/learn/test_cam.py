@@ -14,6 +14,7 @@ from maltriage.learn.cam import (  # noqa: E402
     gradient_times_activation,
 )
 from maltriage.learn.nets import Net, make_net  # noqa: E402
+from maltriage.learn.nets.evidence import TableTrunk  # noqa: E402
 from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402
 
 LABELS = 5
@@ -40,8 +41,12 @@ def net() -> Net:
     """A net with lively weights and batch norms that have seen something."""
     torch.manual_seed(0)
     net = make_net("evidence", VIEWS, LABELS)
-    torch.nn.init.normal_(net.classifier.weight)
-    torch.nn.init.normal_(net.classifier.bias)
+    for parameter in (net.heads.weight, net.heads.bias):
+        torch.nn.init.normal_(parameter)
+    for trunk in net.trunks:
+        if isinstance(trunk, TableTrunk):
+            torch.nn.init.normal_(trunk.table)
+            torch.nn.init.normal_(trunk.bias)
     net.train()
     with torch.no_grad():
         for seed in range(3):
@@ -107,9 +112,9 @@ def test_emptiness_scores_zero(net: Net) -> None:
 
 def test_what_lies_behind_the_end_of_a_window_has_no_heat(net: Net) -> None:
     inputs = images(1)
-    inputs["head"] = torch.ones(1, 2, 4096, dtype=torch.uint8) * 9
-    inputs["head"][0, 1] = (torch.arange(4096) < 1000).to(torch.uint8)
-    heat = explain(net, inputs, 2)["heat_head"][0, 0]
+    inputs["code"] = torch.ones(1, 2, 4096, dtype=torch.uint8) * 9
+    inputs["code"][0, 1] = (torch.arange(4096) < 1000).to(torch.uint8)
+    heat = explain(net, inputs, 2)["heat_code"][0, 0]
     # A cell sees 60 bytes to each side of its middle: the last that sees a byte is 32.
     assert heat[33:].abs().max() < 1e-6
     assert heat[:33].abs().min() > 1e-6
@@ -137,7 +142,7 @@ def test_it_is_that_of_pytorch_grad_cam(net: Net, method: str) -> None:
     """Before ReLU and rescaling, and up to what an empty input gives."""
     cams = pytest.importorskip("pytorch_grad_cam", reason="needs the extra `train`")
     for number, view in enumerate(VIEWS):
-        if not isinstance(view, BodySpec) and view.name != "tail":
+        if not isinstance(view, BodySpec) and view.name != "code":
             continue
 
         class OneView(torch.nn.Module):

@@ -93,12 +93,12 @@ def test_a_graph_of_other_weights_fails_the_check(outcome: Outcome, net: Net) ->
     check(ExplainedNet(net, 0), model)
     other = copy.deepcopy(net)
     with torch.no_grad():
-        other.classifier.weight[1, 0] += 0.05
+        other.heads.weight[1, 0] += 0.05
     with pytest.raises(MaltriageError, match="export check failed: logits differs"):
         check(ExplainedNet(other, 0), model)
     other = copy.deepcopy(net)
     with torch.no_grad():
-        other.classifier.bias += 3.0  # the same for all labels: centred away
+        other.heads.bias += 3.0  # the same for all labels: centred away
     check(ExplainedNet(other, 0), model)
 
 

@@ -9,7 +9,13 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.cam import empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
-from maltriage.learn.nets.evidence import BodyTrunk, WindowTrunk  # noqa: E402
+from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.nets.evidence import (  # noqa: E402
+    TABLE_WEIGHT,
+    BodyTrunk,
+    TableTrunk,
+    WindowTrunk,
+)
 from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402
 
 
@@ -22,10 +28,14 @@ def test_shapes() -> None:
     net = make_net("evidence", default_views(64), 14).eval()
     activations = net.activations(empty_views(net.views, 2))
     assert activations["body"].shape == (2, 96, 8, 8)
-    assert {tuple(a.shape) for n, a in activations.items() if n != "body"} == {(2, 96, 1, 128)}
-    assert net.embed(activations).shape == (2, 7 * 96)
+    assert activations["header"].shape == (2, 14, 1, 248)
+    windows = {tuple(a.shape) for n, a in activations.items() if n not in ("body", "header")}
+    assert windows == {(2, 96, 1, 128)}
+    assert net.embed(activations).shape == (2, 5 * 96 + 14)
     assert net(empty_views(net.views, 2)).shape == (2, 14)
-    assert 500_000 < sum(p.numel() for p in net.parameters()) < 1_100_000
+    learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
+    assert 400_000 < learned < 600_000
+    assert sum(p.numel() for p in net.parameters()) == learned + 248 * 256 * 14 + 14
 
 
 @pytest.mark.parametrize("cell", [3, 60, 124])
@@ -74,12 +84,54 @@ def test_what_does_not_exist_has_no_value() -> None:
     assert not torch.allclose(trunk(window), trunk(other))
 
 
-def test_views_are_dropped_in_training_only_and_whole() -> None:
+def lively(seed: int = 0) -> Net:
+    """A net whose heads and tables are not zero."""
+    torch.manual_seed(seed)
     net = make_net("evidence", default_views(16), 3)
-    net.dropout.p = 0.0
-    ones = {v.name: torch.ones(400, 96, 1, 2) for v in net.views}
-    features = net.train().embed(ones).reshape(400, 7, 96)
-    assert (features.amin(dim=2) == features.amax(dim=2)).all()
-    torch.testing.assert_close(features.unique(), torch.tensor([0.0, 1 / 0.85]))
-    assert 0.11 < float((features[:, :, 0] == 0).float().mean()) < 0.19
-    assert (net.eval().embed(ones) == 1.0).all()
+    for trunk in net.trunks:
+        if isinstance(trunk, TableTrunk):
+            torch.nn.init.normal_(trunk.table)
+            torch.nn.init.normal_(trunk.bias)
+    return net.eval()
+
+
+def test_the_logits_are_the_mean_of_the_votes_and_what_the_table_says() -> None:
+    net = lively()
+    views = {
+        v.name: torch.randint(0, 256, (4, *v.shape), dtype=torch.uint8).clamp(max=255)
+        for v in net.views
+    }
+    for spec in net.views:
+        if isinstance(spec, WindowSpec):
+            views[spec.name][:, 1] = 1
+    with torch.no_grad():
+        activations = net.activations(views)
+        votes = net.votes(net.embed(activations))
+        assert votes.shape == (4, 5, 3)
+        (table,) = (trunk for trunk in net.trunks if isinstance(trunk, TableTrunk))
+        said = activations["header"].sum(dim=(2, 3)) + table.bias
+        torch.testing.assert_close(net(views), votes.mean(dim=1) + TABLE_WEIGHT / 5 * said)
+
+
+def test_a_vote_depends_on_its_own_view_alone() -> None:
+    net = lively()
+    empty = empty_views(net.views)
+    other = dict(empty)
+    other["code"] = torch.ones_like(empty["code"])
+    with torch.no_grad():
+        before, after = (net.votes(net.embed(net.activations(v))) for v in (empty, other))
+    names = [view.name for view in net.views if view.name != "header"]
+    changed = (before != after).any(dim=2)[0].tolist()
+    assert [name for name, moved in zip(names, changed, strict=True) if moved] == ["code"]
+
+
+def test_a_table_reads_each_byte_at_its_place() -> None:
+    spec = WindowSpec("header", "pe32", length=4, fixed=True)
+    trunk = TableTrunk(spec, 2)
+    trunk.table.copy_(torch.arange(4 * 256 * 2).reshape(-1, 2))
+    window = torch.tensor([[[7, 0, 255, 9], [1, 1, 1, 0]]], dtype=torch.uint8)
+    said = trunk(window)
+    assert said.shape == (1, 2, 1, 4)
+    assert said[0, 0, 0].tolist() == [2 * 7, 2 * 256, 2 * (512 + 255), 0]
+    net = make_net("evidence", (spec, WindowSpec("head", "head")), 2)
+    assert net.receptive_field_bytes() == {"header": 1, "head": 121}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from maltriage.sample.views import ViewSpec
@@ -15,20 +16,36 @@ class Net(nn.Module):
     """
 
     views: tuple[ViewSpec, ...]
-    classifier: nn.Linear
-    """The last layer, from the embedding [B, D] to logits [B, K]."""
     additive: bool
     """Whether `embed` is the mean over the cells of each view, one after the other, so
     that the logits are a sum over cells."""
     target_layer: str
     """Name of the layer whose activations are explained."""
 
+    @property
+    def classifier(self) -> nn.Linear:
+        """The last layer, from the embedding [B, D] to logits [B, K]."""
+        raise NotImplementedError
+
+    def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
+        """Set what is not learned in steps, from all training samples at once.
+
+        Args:
+            views: images of fixed windows by name.
+            labels: int64 [n].
+            weights: of the samples, [n].
+        """
+
+    def votes(self, embedding: Tensor) -> Tensor:
+        """Logits that are each to be right in training, [B, V, K]; one vote by default."""
+        return torch.as_tensor(self.classifier(embedding)).unsqueeze(1)
+
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Activations of the target layer by view, [B, C, h, w] (windows: h = 1)."""
         raise NotImplementedError
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
-        """Features of the whole sample, [B, D]; in training, with dropped views."""
+        """Features of the whole sample, [B, D]; in training, with dropout."""
         raise NotImplementedError
 
     def receptive_field_bytes(self) -> dict[str, int]:

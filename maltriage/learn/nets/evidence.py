@@ -1,23 +1,32 @@
 """Net `evidence`: additive by construction, so that its explanation is an account.
 
-A small convolutional trunk for each view, the mean over its cells, one linear layer over
-the concatenated means. A logit is then a sum over cells plus a bias. Windows are read along
-the bytes: a cell is 32 bytes in a row and sees 121, centred on its own.
+A trunk for each view, the mean over its cells, one linear layer over the concatenated means. A
+logit is then a sum over cells plus a bias. Windows are read along the bytes: a cell is 32 bytes
+in a row and sees 121, centred on its own. A header, where the place of a byte tells its meaning,
+is read byte by byte through a table, and a cell is one byte.
+
+Every view is trained to tell the labels by itself, and the logits are the mean of what the views
+say. Trained on their sum, the view that learns fastest leaves nothing to the others, and the
+sum is worse than its parts.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
+from maltriage.learn.table import VALUES, fit_table
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 
 FEATURES = 96
 PALETTE = 8
 DROPOUT = 0.3
-VIEW_DROPOUT = 0.15
+TABLE_WEIGHT = 2.0
+"""What a table counts for beside a trunk in the mean."""
 
 WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
 """(channels in, channels out, kernel, stride) along the bytes."""
@@ -106,6 +115,24 @@ class WindowTrunk(nn.Module):
         return out
 
 
+class TableTrunk(nn.Module):
+    """A fixed window, uint8 [B, 2, N], to what each of its bytes says, [B, K, 1, N].
+
+    Not learned in steps: see `maltriage.learn.table`.
+    """
+
+    def __init__(self, spec: WindowSpec, labels: int) -> None:
+        super().__init__()
+        shape = (spec.length * VALUES, labels)
+        self.table = nn.Parameter(torch.zeros(shape), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
+
+    def forward(self, window: Tensor) -> Tensor:
+        places = torch.arange(window.shape[2], device=window.device) * VALUES
+        said = functional.embedding(window[:, 0].long() + places, self.table)
+        return (said * window[:, 1, :, None].float()).transpose(1, 2).unsqueeze(2)
+
+
 def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
     """How many inputs in a row one output of a stack of convolutions sees."""
     field, jump = 1, 1
@@ -116,7 +143,7 @@ def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
 
 
 class Evidence(Net):
-    """The net `evidence` for any choice of views; 0.6 M parameters for the usual ones."""
+    """The net `evidence` for any choice of views; 0.9 M numbers for the usual ones."""
 
     additive = True
     target_layer = "trunks"
@@ -125,12 +152,19 @@ class Evidence(Net):
         super().__init__()
         self.views = views
         # A list, not a dict: `import` is no name that the exporter could write as code.
-        self.trunks = nn.ModuleList(
-            BodyTrunk(view) if isinstance(view, BodySpec) else WindowTrunk() for view in views
-        )
+        self.trunks = nn.ModuleList(_trunk(view, labels) for view in views)
+        self.learned = [i for i, t in enumerate(self.trunks) if not isinstance(t, TableTrunk)]
         self.dropout = nn.Dropout(DROPOUT)
-        self.classifier = nn.Linear(FEATURES * len(views), labels)
+        self.heads = nn.Linear(FEATURES * len(self.learned), labels)
         self.to(memory_format=torch.channels_last)  # half as fast again on a CPU
+
+    def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
+        for view, trunk in zip(self.views, self.trunks, strict=True):
+            if isinstance(trunk, TableTrunk):
+                labels_wanted = self.heads.out_features
+                table, bias = fit_table(views[view.name], labels, labels_wanted, weights)
+                trunk.table.copy_(table)
+                trunk.bias.copy_(bias)
 
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -139,14 +173,49 @@ class Evidence(Net):
         }
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
-        pooled = torch.stack([activations[v.name].mean(dim=(2, 3)) for v in self.views], dim=1)
-        if self.training:
-            # Dropping a view's input instead would ruin the statistics of its batch norms.
-            kept = torch.rand(pooled.shape[:2], device=pooled.device) >= VIEW_DROPOUT
-            pooled = pooled * (kept / (1.0 - VIEW_DROPOUT)).unsqueeze(2)
-        out: Tensor = self.dropout(pooled.flatten(1))
+        means = [activations[view.name].mean(dim=(2, 3)) for view in self.views]
+        out: Tensor = self.dropout(torch.cat(means, dim=1))
         return out
+
+    @property
+    def classifier(self) -> nn.Linear:
+        """The mean over the trunks' own logits, and what the tables say."""
+        trunks, blocks = max(1, len(self.learned)), []
+        bias = self.heads.bias.detach().clone()
+        learned = iter(self.heads.weight.detach().split(FEATURES, dim=1))
+        for view, trunk in zip(self.views, self.trunks, strict=True):
+            if isinstance(trunk, TableTrunk):
+                weight = TABLE_WEIGHT / trunks
+                cells = math.prod(view.shape[1:])  # the mean over cells is no sum yet
+                blocks.append(torch.eye(len(bias), device=bias.device) * (weight * cells))
+                bias += weight * trunk.bias
+            else:
+                blocks.append(next(learned))
+        merged = nn.Linear(sum(block.shape[1] for block in blocks), len(bias), device=bias.device)
+        merged.weight.data, merged.bias.data = torch.cat(blocks, dim=1), bias
+        return merged
+
+    def votes(self, embedding: Tensor) -> Tensor:
+        """What each learned trunk says by itself: their mean is what all of them say."""
+        wide = embedding.split([self._width(trunk) for trunk in self.trunks], dim=1)
+        features = torch.stack([wide[i] for i in self.learned], dim=1)
+        weights = torch.stack(self.heads.weight.split(FEATURES, dim=1))
+        logits = torch.einsum("bvf,vkf->bvk", features, weights)
+        return logits * len(self.learned) + self.heads.bias
+
+    def _width(self, trunk: nn.Module) -> int:
+        return self.heads.out_features if isinstance(trunk, TableTrunk) else FEATURES
 
     def receptive_field_bytes(self) -> dict[str, int]:
         field = receptive_field(WINDOW_LAYERS)
-        return {view.name: field for view in self.views if isinstance(view, WindowSpec)}
+        return {
+            view.name: 1 if view.fixed else field
+            for view in self.views
+            if isinstance(view, WindowSpec)
+        }
+
+
+def _trunk(view: ViewSpec, labels: int) -> nn.Module:
+    if isinstance(view, BodySpec):
+        return BodyTrunk(view)
+    return TableTrunk(view, labels) if view.fixed else WindowTrunk()

@@ -1,0 +1,223 @@
+"""Figures of a classifier, from labels, logits and probabilities. Plain numpy.
+
+One definition for training, for evaluation and for what benchmarks compare.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.report.measures import Interval, LabelFigures
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+
+
+def confusion(truth: Ints, predicted: Ints, count: int) -> Ints:
+    """Confusion matrix: shape (K, K), row = true label, column = predicted."""
+    matrix = np.zeros((count, count), dtype=np.int64)
+    np.add.at(matrix, (truth, predicted), 1)
+    return matrix
+
+
+def label_figures(matrix: Ints, labels: tuple[str, ...]) -> list[LabelFigures]:
+    """Figures per label; a quotient without a denominator is 0."""
+    hits = np.diag(matrix).astype(np.float64)
+    predicted, support = matrix.sum(axis=0), matrix.sum(axis=1)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(predicted + support, 1)
+    return [
+        LabelFigures(name, float(p), float(r), float(f), int(n))
+        for name, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
+    ]
+
+
+def accuracy(truth: Ints, predicted: Ints) -> float:
+    """Share of the samples whose label was found; nan without samples."""
+    return float((truth == predicted).mean()) if len(truth) else math.nan
+
+
+def macro_f1(truth: Ints, predicted: Ints, count: int) -> float:
+    """Mean F1 over the labels that occur in `truth`, each label counting the same.
+
+    nan without samples.
+    """
+    if not len(truth):
+        return math.nan
+    matrix = confusion(truth, predicted, count)
+    support = matrix.sum(axis=1)
+    f1 = 2 * np.diag(matrix) / np.maximum(matrix.sum(axis=0) + support, 1)
+    return float(f1[support > 0].mean())
+
+
+def log_softmax(logits: Floats) -> Floats:
+    """Logarithms of the probabilities, shape (n, K)."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+
+
+def log_loss(logits: Floats, truth: Ints) -> float:
+    """Mean negative log likelihood of the true labels; nan without samples."""
+    if not len(truth):
+        return math.nan
+    return float(-log_softmax(logits)[np.arange(len(truth)), truth].mean())
+
+
+def temperature(logits: Floats, truth: Ints) -> float | None:
+    """The temperature that makes the logits likeliest (Guo et al. 2017), None without samples.
+
+    The loss is convex in 1/T, so halving the interval by its slope finds the best.
+    """
+    if not len(truth):
+        return None
+    logits = np.asarray(logits, dtype=np.float64)
+    own = logits[np.arange(len(truth)), truth]
+    low, high = 1.0 / MAX_TEMPERATURE, 1.0 / MIN_TEMPERATURE
+    for _ in range(60):
+        scale = (low + high) / 2
+        expected = (np.exp(log_softmax(logits * scale)) * logits).sum(axis=1)
+        if float((expected - own).mean()) > 0:
+            high = scale
+        else:
+            low = scale
+    return 2.0 / (low + high)
+
+
+def margins(logits: Floats, benign: int) -> Floats:
+    """logsumexp of all logits but benign's, minus benign's, shape (n,): does not saturate."""
+    others = np.delete(logits, benign, axis=1)
+    top = others.max(axis=1)
+    rest = np.log(np.exp(others - top[:, None]).sum(axis=1))
+    return np.asarray(top + rest - logits[:, benign])
+
+
+def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
+    """Area under the ROC curve: the share of pairs of a positive and a negative that the
+    scores put in order, ties counting half. nan without one of the two.
+    """
+    hits, count = int(positive.sum()), len(scores)
+    if not 0 < hits < count:
+        return math.nan
+    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (count - hits)))
+
+
+def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.95) -> Interval:
+    """Mean difference a - b of two recipes over the same folds, with a corrected interval.
+
+    Training sets of different folds overlap, so the plain t-interval is too narrow: the
+    variance of the mean is (1/n + test/train) s^2 (Nadeau and Bengio, Machine Learning 52,
+    2003, section 3.3) with n - 1 degrees of freedom.
+
+    Args:
+        a, b: a figure of each recipe for every fold of every seed, shape (n,), n > 1.
+        test_share: samples tested on / samples trained on, in a fold.
+    """
+    difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
+    n = len(difference)
+    if n < 2:
+        raise ValueError("a paired difference needs two folds or more")
+    mean, variance = float(difference.mean()), float(difference.var(ddof=1))
+    reach = student_quantile((1 + level) / 2, n - 1) * math.sqrt((1 / n + test_share) * variance)
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def student_quantile(p: float, freedom: int) -> float:
+    """Quantile of Student's t distribution for p of 0.5 or more, by bisection.
+
+    The distribution function is the integral of the density in theta = atan(t / sqrt(freedom)),
+    where it is a smooth power of the cosine: Simpson's rule is exact to 1e-12 there.
+    """
+    scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+
+    def above_half(theta: float) -> float:
+        at = np.linspace(0.0, theta, 2001)
+        weight = np.ones(2001)
+        weight[1:-1:2], weight[2:-1:2] = 4.0, 2.0
+        return scale * float(np.cos(at) ** (freedom - 1) @ weight) * theta / 6000
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if above_half(middle) < p - 0.5 else (low, middle)
+    return math.sqrt(freedom) * math.tan((low + high) / 2)
+
+
+def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: int = 10) -> float:
+    """Expected calibration error over bins of equal mass (Nixon et al. 2019).
+
+    Args:
+        confidence: probability of the predicted label, shape (n,).
+        correct: whether it was right, shape (n,).
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    gaps = [len(p) * abs(float(confidence[p].mean()) - float(correct[p].mean())) for p in parts]
+    return sum(gaps) / len(order)
+
+
+def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:
+    """Calibration error of out-of-fold logits at temperatures fitted to the other folds.
+
+    Args:
+        logits: shape (n, K).
+        truth: shape (n,).
+        fold: of each sample, shape (n,).
+    """
+    confidence = np.zeros(len(truth))
+    for number in np.unique(fold):
+        at = fold == number
+        scale = temperature(logits[~at], truth[~at]) or 1.0
+        confidence[at] = np.exp(log_softmax(logits[at] / scale).max(axis=1))
+    return calibration_error(confidence, logits.argmax(axis=1) == truth)
+
+
+def bootstrap(
+    figure: Callable[[Ints], float], count: int, *, rounds: int = 1000, seed: int = 0
+) -> Interval:
+    """A figure and its 95 % percentile interval over resampled samples.
+
+    Args:
+        figure: takes indices of samples, shape (n,), and returns the figure on them.
+        count: how many samples there are.
+    """
+    rng = np.random.default_rng(seed)
+    values = [figure(rng.integers(0, count, count)) for _ in range(rounds)]
+    low, high = np.quantile(values, [0.025, 0.975])
+    return Interval(figure(np.arange(count)), float(low), float(high))
+
+
+def clopper_pearson(hits: int, count: int, level: float = 0.95) -> Interval:
+    """A rate and its exact binomial interval (Clopper and Pearson 1934), by bisection."""
+    tail = (1 - level) / 2
+
+    def solve(below: Callable[[float], bool]) -> float:
+        low, high = 0.0, 1.0
+        for _ in range(60):
+            middle = (low + high) / 2
+            low, high = (middle, high) if below(middle) else (low, middle)
+        return (low + high) / 2
+
+    lower = 0.0 if hits == 0 else solve(lambda p: 1 - _binomial(hits - 1, count, p) < tail)
+    upper = 1.0 if hits == count else solve(lambda p: _binomial(hits, count, p) > tail)
+    return Interval(hits / count, lower, upper)
+
+
+def _binomial(hits: int, count: int, p: float) -> float:
+    """Probability of at most `hits` successes in `count` trials."""
+    if p in (0.0, 1.0):
+        return 1.0 if p == 0.0 or hits >= count else 0.0
+    k = np.arange(hits + 1, dtype=np.float64)
+    # log of the binomial coefficients, by their recurrence
+    steps = np.log((count - k[:-1]) / (k[:-1] + 1)) if hits else np.zeros(0)
+    coefficients = np.concatenate(([0.0], np.cumsum(steps)))
+    terms = coefficients + k * np.log(p) + (count - k) * np.log1p(-p)
+    return float(min(1.0, np.exp(terms).sum()))

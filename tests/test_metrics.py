@@ -1,0 +1,152 @@
+"""Figures from labels, logits and probabilities, against their definitions."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage import metrics
+
+TRUTH = np.array([0, 0, 0, 1, 1, 2])
+PREDICTED = np.array([0, 0, 1, 1, 1, 0])
+
+
+def test_against_hand_counts() -> None:
+    matrix = metrics.confusion(TRUTH, PREDICTED, 4)
+    assert matrix.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    rows = metrics.label_figures(matrix, ("a", "b", "c", "d"))
+    assert [row.support for row in rows] == [3, 2, 1, 0]
+    assert [round(row.f1, 4) for row in rows] == [round(4 / 6, 4), 0.8, 0.0, 0.0]
+    assert rows[0].precision == pytest.approx(2 / 3)
+    assert metrics.accuracy(TRUTH, PREDICTED) == pytest.approx(4 / 6)
+    # `d` does not occur, so it does not pull the mean down
+    assert metrics.macro_f1(TRUTH, PREDICTED, 4) == pytest.approx((4 / 6 + 0.8) / 3)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60),
+)
+def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="the extra `train` is not installed")
+    truth, predicted = (np.array(column) for column in zip(*pairs, strict=True))
+    present = sorted(set(truth.tolist()))
+    expected = sklearn.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
+    assert metrics.macro_f1(truth, predicted, 5) == pytest.approx(expected)
+
+
+def test_calibration_error() -> None:
+    right = np.array([True] * 50 + [False] * 50)
+    assert metrics.calibration_error(np.full(100, 0.5), right, bins=1) == pytest.approx(0.0)
+    assert metrics.calibration_error(np.full(100, 0.9), right, bins=1) == pytest.approx(0.4)
+    assert metrics.calibration_error(np.array([0.5]), np.array([True])) == pytest.approx(0.5)
+
+
+def test_bootstrap_is_seeded_and_holds_the_value() -> None:
+    def share(at: np.ndarray) -> float:
+        return float((at < 30).mean())
+
+    first, second = (metrics.bootstrap(share, 100, seed=3) for _ in range(2))
+    assert first == second
+    assert first.low < first.value == 0.3 < first.high
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [(0, 100, 0.0, 0.036217), (1, 100, 0.000253, 0.054459), (10, 10, 0.691503, 1.0)],
+)
+def test_clopper_pearson_against_published_values(
+    hits: int, count: int, low: float, high: float
+) -> None:
+    found = metrics.clopper_pearson(hits, count)
+    assert found.low == pytest.approx(low, abs=1e-5)
+    assert found.high == pytest.approx(high, abs=1e-5)
+
+
+def test_without_samples() -> None:
+    none, logits = np.zeros(0, dtype=np.int64), np.zeros((0, 3))
+    assert math.isnan(metrics.accuracy(none, none))
+    assert math.isnan(metrics.macro_f1(none, none, 3))
+    assert math.isnan(metrics.log_loss(logits, none))
+    assert metrics.temperature(logits, none) is None
+    assert math.isnan(metrics.auc(np.zeros(2), np.array([True, True])))
+
+
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 4.0])
+def test_temperature_is_found_again(temperature: float) -> None:
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 5)) * 2
+    shares = np.exp(metrics.log_softmax(logits))
+    truth = np.array([rng.choice(5, p=row) for row in shares])
+    assert metrics.temperature(logits * temperature, truth) == pytest.approx(temperature, rel=0.06)
+
+
+def test_temperature_is_the_best() -> None:
+    rng = np.random.default_rng(1)
+    logits, truth = rng.normal(size=(50, 4)), rng.integers(0, 4, 50)
+    logits[np.arange(50), truth] += 2.0
+    found = metrics.temperature(logits, truth)
+    assert found is not None
+    for other in (0.9 * found, 1.1 * found):
+        assert metrics.log_loss(logits / found, truth) < metrics.log_loss(logits / other, truth)
+
+
+def test_temperature_has_limits() -> None:
+    """All right would ask for zero, all wrong for infinity: neither can be divided by."""
+    logits, truth = np.eye(3) * 5, np.arange(3)
+    assert metrics.temperature(logits, truth) == pytest.approx(0.05)
+    assert metrics.temperature(-logits, truth) == pytest.approx(20.0)
+
+
+def test_margin_does_not_saturate() -> None:
+    logits = np.array([[0.0, 1.0, 2.0], [800.0, -800.0, -800.0]])
+    found = metrics.margins(logits, 0)
+    assert found[0] == pytest.approx(math.log(math.e + math.e**2))
+    assert found[1] == pytest.approx(-1600 + math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("freedom", "quantile"),
+    [(1, 12.706205), (2, 4.302653), (4, 2.776445), (9, 2.262157), (29, 2.045230), (1000, 1.962339)],
+)
+def test_student_quantile_against_published_values(freedom: int, quantile: float) -> None:
+    assert metrics.student_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-5)
+
+
+def test_paired_difference_is_wider_than_the_plain_one() -> None:
+    """By hand: differences 1, 2, 3, sd 1, variance of the mean (1/3 + 1/4), t(2) 4.302653."""
+    found = metrics.paired_difference(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), 0.25)
+    assert found.value == pytest.approx(2.0)
+    assert found.high - found.value == pytest.approx(4.302653 * math.sqrt(1 / 3 + 0.25), abs=1e-5)
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+    with pytest.raises(ValueError, match="two folds"):
+        metrics.paired_difference(np.zeros(1), np.zeros(1), 0.25)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-3, 3), st.booleans()), min_size=2, max_size=30).filter(
+        lambda pairs: len({positive for _, positive in pairs}) == 2
+    )
+)
+def test_auc_counts_pairs_in_order(pairs: list[tuple[int, bool]]) -> None:
+    scores = np.array([float(score) for score, _ in pairs])
+    positive = np.array([flag for _, flag in pairs])
+    a, b = scores[positive][:, None], scores[~positive][None]
+    expected = ((a > b) + 0.5 * (a == b)).mean()
+    assert metrics.auc(scores, positive) == pytest.approx(expected)
+
+
+def test_fold_calibration_uses_the_other_folds() -> None:
+    """Fold 1 is twice as sure as fold 0 and as often right: the temperature of fold 0 does
+    not suit it, and its own, which would, is not used on it."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(4000, 4)) * 2
+    shares = np.exp(metrics.log_softmax(logits))
+    truth = np.array([rng.choice(4, p=row) for row in shares])
+    fold = np.arange(4000) % 2
+    assert metrics.fold_calibration_error(logits, truth, fold) < 0.03
+    logits[fold == 1] *= 3.0
+    assert metrics.fold_calibration_error(logits, truth, fold) > 0.1

@@ -55,6 +55,10 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Name of the goodware set."""
     files: int
     flagged: int
+    malware: int = 0
+    malware_flagged: int = 0
+    """Of the malware that the nets of a cross-validation had not seen, how much reaches the
+    threshold that each of them has for the same rate on the same goodware; 0 of 0: unknown."""
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,6 +75,11 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     split_seed: int
     fractions: tuple[float, float, float]
     """Shares of training, validation and test."""
+    folds: int = 0
+    """With folds the weights have seen every sample, and the card's figures are those of
+    this many nets of the same recipe, each on the fold that it had not seen."""
+    malware_kinds: dict[str, int] = {}
+    """How many samples that are not benign are `pe32`, `pe32+`, `.net`: see `Layout.kind`."""
     seed: int
     epochs: int
     recipe: dict[str, Any]
@@ -93,10 +102,13 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """By view, in bytes along the file for windows; for the body see the model's document."""
     temperature: float | None = None
     """None: probabilities are uncalibrated."""
+    calibrated_on: str | None = None
+    """What the temperature was fitted to, in words."""
     threshold: Threshold | None = None
     training: Training
     metrics: dict[str, float] = {}
-    """Measured on the part of the training data that was held back for the test."""
+    """Measured on samples that were held back: the test part (`test_...`), or every sample
+    by the net that had not seen it (`out_of_fold_...`)."""
     parameters: int
     weights_sha256: str = ""
     """Over the graph with its metadata emptied; filled in when the bundle is written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 
 from maltriage import bundle as bundles
-from maltriage.assess.metrics import clopper_pearson
 from maltriage.bundle import Bundle, Card, Threshold
+from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
+from maltriage.metrics import clopper_pearson, margins
 from maltriage.report.document import Result
 from maltriage.report.measures import Interval
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
@@ -50,15 +51,15 @@ def threshold_for(
     """
     if bundle.card.benign is None:
         raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
-    margins: dict[str, tuple[float, str]] = {}
+    found: dict[str, tuple[float, str]] = {}
     for record in scan(paths, bundle, options, changed=changed):
         if isinstance(record, Result) and record.verdict.margin is not None:
-            margins[record.sha256] = (record.verdict.margin, record.path)
-    count, allowed = len(margins), math.floor(fpr * len(margins))
+            found[record.sha256] = (record.verdict.margin, record.path)
+    count, allowed = len(found), math.floor(fpr * len(found))
     if allowed < 1:
         needed = math.ceil(1 / fpr)
         raise MaltriageError(f"{count} different clean files: a rate of {fpr:g} needs {needed}")
-    ranked = sorted(margins.values(), reverse=True)
+    ranked = sorted(found.values(), reverse=True)
     values = np.array([value for value, _ in ranked])
     below = float(values[allowed]) if allowed < count else float(values[-1]) - 1.0
     reached = int((values > below).sum())  # fewer than allowed where margins are equal
@@ -68,6 +69,36 @@ def threshold_for(
         rate=clopper_pearson(reached, count),
         malware_like=[path for _, path in ranked[:reached]],
     )
+
+
+def malware_rate(
+    folds: Sequence[tuple[Bundle, Predictions]],
+    paths: Sequence[str],
+    fpr: float,
+    options: ScanOptions,
+) -> tuple[int, int]:
+    """How much malware that a net had not seen it flags, at its own threshold for `fpr`.
+
+    The net that ships has seen every sample, so its own rate on them says nothing. The nets
+    of its cross-validation stand in for it: each gets its threshold from the same clean
+    files, and is held against the fold that it had not seen.
+
+    Args:
+        folds: the bundle of each fold, and what that net said of its fold.
+        paths: of clean files, which none of the nets was trained on.
+
+    Returns:
+        Malware in all folds, and how much of it is flagged.
+    """
+    malware = flagged = 0
+    for bundle, found in folds:
+        if found.labels != bundle.card.labels or bundle.card.benign is None:
+            raise MaltriageError(f"{bundle.path}: its predictions have other labels")
+        limit = threshold_for(paths, bundle, fpr, "", options).threshold.margin
+        bad = found.truth != bundle.card.benign
+        malware += int(bad.sum())
+        flagged += int((margins(found.logits[bad], bundle.card.benign) >= limit).sum())
+    return malware, flagged
 
 
 def write(bundle: Bundle, threshold: Threshold, output: Path) -> Card:

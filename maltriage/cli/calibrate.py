@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.corpus.predictions import Predictions
 
 
 def calibrate(
@@ -17,6 +21,10 @@ def calibrate(
     fpr: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of clean files that may be flagged.")
     ] = 0.01,
+    folds: Annotated[
+        Path | None,
+        typer.Option(help="Run of the model's cross-validation: how much malware is flagged."),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="What the card calls the clean files; their folder's name.")
     ] = None,
@@ -24,6 +32,8 @@ def calibrate(
     quiet: opt.Quiet = False,
 ) -> None:
     """Set the threshold of `flagged` on clean files, at a stated false-positive rate."""
+    import msgspec
+
     from maltriage import bundle as bundles
     from maltriage.assess import calibrate as assess
     from maltriage.report.sanitize import clean
@@ -33,7 +43,13 @@ def calibrate(
     called = name or ", ".join(path.name for path in goodware)
     paths = [str(path) for path in goodware]
     found = assess.threshold_for(paths, bundle, fpr, called, ScanOptions(jobs=jobs))
-    assess.write(bundle, found.threshold, output)
+    threshold = found.threshold
+    if folds is not None:
+        malware, flagged = assess.malware_rate(
+            _folds(folds, bundle), paths, fpr, ScanOptions(jobs=jobs)
+        )
+        threshold = msgspec.structs.replace(threshold, malware=malware, malware_flagged=flagged)
+    assess.write(bundle, threshold, output)
     if quiet:
         return
     limits = f"{found.rate.low:.2%} to {found.rate.high:.2%}"
@@ -42,5 +58,34 @@ def calibrate(
         f" {found.threshold.flagged} of {found.threshold.files} clean files reach"
         f" ({found.rate.value:.2%}, 95 % interval {limits})"
     )
+    if threshold.malware:
+        typer.echo(
+            f"  malware out of fold: {threshold.malware_flagged} of {threshold.malware} flagged"
+            f" ({threshold.malware_flagged / threshold.malware:.1%}), each fold's net at its own"
+            " threshold for the same rate"
+        )
     for path in found.malware_like[:20]:
         typer.echo(f"  reached by {clean(path)}")
+
+
+def _folds(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
+    """Bundle and predictions of each fold of a cross-validation of the same recipe."""
+    from maltriage import bundle as bundles
+    from maltriage.corpus.predictions import load_predictions
+    from maltriage.errors import MaltriageError
+
+    training = bundle.card.training
+    found = []
+    for fold in range(training.folds):
+        folder = run / f"fold-{fold}"
+        paths = sorted(folder.glob("*.onnx"))
+        if len(paths) != 1:
+            raise MaltriageError(f"{folder}: no bundle of this fold")
+        part = bundles.load(paths[0])
+        other = part.card.training
+        if (other.manifest_sha256, other.recipe) != (training.manifest_sha256, training.recipe):
+            raise MaltriageError(f"{paths[0]}: of other data or another recipe than the model")
+        found.append((part, load_predictions(folder / "predictions.csv")))
+    if not found:
+        raise MaltriageError(f"{bundle.path}: not from a cross-validation")
+    return found

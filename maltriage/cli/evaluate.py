@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
+    from maltriage.triage.pipeline import ScanOptions
 
 
 class Format(StrEnum):
@@ -28,7 +30,9 @@ class Part(StrEnum):
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
+    model: Annotated[
+        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+    ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
@@ -38,6 +42,21 @@ def evaluate(
     split_file: Annotated[
         Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
     ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option(help="Measure false positives on a folder of clean files instead."),
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Measure out-of-fold predictions instead: a CSV for each seed."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Predictions of other recipes on the same folds, to compare with."),
+    ] = None,
+    added: Annotated[
+        bool, typer.Option("--added", help="Predictions of clean files that were added count too.")
+    ] = False,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -50,20 +69,26 @@ def evaluate(
     """Measure a model on labelled files, scanned the way that users scan.
 
     The default part is the one that training held back: the split is made again from the
-    card, and a card of other data is refused.
+    card, and a card of other data is refused. A cross-validated model has seen every sample:
+    measure the out-of-fold predictions of its run.
     """
-    import msgspec
-
     from maltriage import bundle as bundles
     from maltriage.assess import evaluate as assess
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
     from maltriage.corpus.datasets import open_dataset
     from maltriage.report.evaluation import render
     from maltriage.report.progress import ScanProgress
     from maltriage.triage.pipeline import Progress, ScanOptions
 
+    if predictions:
+        _predictions(predictions, against or [], added, format, output, color)
+        return
+    if against or added:
+        raise MaltriageError("--against and --added go with --predictions")
     bundle = bundles.load(bundles.resolve(model))
+    if clean is not None:
+        _clean(bundle, clean, ScanOptions(device=device.value, jobs=jobs), format, output, color)
+        return
     data = open_dataset(dataset, root, goodware=goodware)
     samples = [(sample.path, sample.label) for sample in data.samples]
     if split is not Part.all:
@@ -78,11 +103,53 @@ def evaluate(
 
         options = ScanOptions(device=device.value, jobs=jobs)
         found = assess.evaluate(samples, bundle, split.value, options, changed=show)
+    _write(found, render, format, output, color)
+
+
+def _predictions(
+    paths: list[Path],
+    against: list[Path],
+    added: bool,
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+) -> None:
+    from maltriage.assess.folds import assess_folds
+    from maltriage.corpus.predictions import load_predictions
+    from maltriage.report.folds import render
+
+    runs = [load_predictions(path) for path in (*paths, *against)]
+    _write(assess_folds(runs, added=added), render, format, output, color)
+
+
+def _clean(
+    bundle: Bundle,
+    folder: Path,
+    options: ScanOptions,
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+) -> None:
+    from maltriage.assess.clean import false_positives
+    from maltriage.report.clean import render
+
+    _write(false_positives(str(folder), bundle, options), render, format, output, color)
+
+
+def _write(
+    document: Any, render: Any, format: Format, output: Path | None, color: opt.Color
+) -> None:
+    """A document as JSON, or through its renderer."""
+    import msgspec
+
+    from maltriage.cli.console import make_console
+    from maltriage.cli.run import opened
+
     with opened(output) as out:
         if format is Format.json:
-            out.binary.write(msgspec.json.encode(found) + b"\n")
+            out.binary.write(msgspec.json.encode(document) + b"\n")
         else:
-            render(found, make_console(color.value, file=out.text))
+            render(document, make_console(color.value, file=out.text))
 
 
 def _part(
@@ -91,9 +158,12 @@ def _part(
     """Path and label of the samples of one part of the split that the card describes."""
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.splits import load_split, make_split, manifest_sha256
-    from maltriage.errors import MaltriageError
 
     training = bundle.card.training
+    if training.folds:
+        raise MaltriageError(
+            f"{bundle.path} has seen every sample: its figures are out of fold, see --predictions"
+        )
     corpus = load_corpus(data, ())
     if manifest_sha256(corpus) != training.manifest_sha256:
         raise MaltriageError(

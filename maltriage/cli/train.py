@@ -6,6 +6,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,13 @@ if TYPE_CHECKING:
     from maltriage.corpus.datasets import Dataset
     from maltriage.learn.train import Outcome, RunOptions
 
-NEEDED = ("torch", "onnxscript", "safetensors", "sklearn", "matplotlib")
+
+class Precision(StrEnum):
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
 
 
 def need_torch() -> None:
@@ -43,16 +50,29 @@ def train(
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
     ] = 64,
-    views: Annotated[
-        str | None, typer.Option(help="Views, with commas between; all but entry by default.")
-    ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 40,
+    views: Annotated[str | None, typer.Option(help="Views, with commas between.")] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 30,
+    precision: Annotated[
+        Precision, typer.Option(help="Of the training; bfloat16 is faster where it is built in.")
+    ] = Precision.float32,
     batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     split: Annotated[
         str, typer.Option(help="grouped keeps near twins in one part, random does not.")
     ] = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Cross-validate in so many folds, then train on all; 0: hold a part back.",
+        ),
+    ] = 0,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Train this fold only, beside other processes; --resume ends it."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/<time> by default.")
     ] = None,
@@ -70,7 +90,8 @@ def train(
     """Train a model on labelled files and export it.
 
     Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv. One part of them
-    tunes the probabilities, one is held back; the figures at the end are of that one.
+    tunes the probabilities, one is held back; the figures at the end are of that one. With
+    --folds every sample is held back once, and the model that is exported has seen them all.
     Ctrl-C saves the run, and --resume goes on with it.
     """
     need_torch()
@@ -83,14 +104,14 @@ def train(
         for option, value in ctx.params.items()
         if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
     }
+    if fold is not None and not (folds and fold < folds):
+        raise MaltriageError("--fold I is one of --folds K, counted from 0")
     folder = _folder(ctx.params)
     with status(console, "starting", enabled=not quiet):
         found, options = _prepare(ctx.params, named, folder)
-        from maltriage.learn.train import train as run
-
     corpus = _load(found, options, jobs, console, quiet)
     with stopping() as stop, _progress(console, not quiet) as show:
-        outcome = run(corpus, options, progress=show, stop=stop)
+        outcome = _run(corpus, options, show, stop)
     if outcome.bundle is None:
         if not quiet:
             console.print(
@@ -101,12 +122,30 @@ def train(
     _report(outcome, options, corpus)
 
 
+def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
+    """One run, one fold of a cross-validation, or a whole one, as the options ask."""
+    from maltriage.learn.crossval import cross_validate, train_fold
+    from maltriage.learn.train import train as run
+
+    if not options.folds:
+        return run(corpus, options, progress=show, stop=stop)
+
+    def show_fold(now: Any) -> None:
+        where = f"fold {now.run + 1}/{now.folds}" if now.run < now.folds else "all samples"
+        show(now.tick, f"{where}, ")
+
+    if options.fold is not None:
+        return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
+    return cross_validate(corpus, options, progress=show_fold, stop=stop)
+
+
 def _folder(params: dict[str, Any]) -> Path:
     """Where the run goes; wrong use is found here, before torch is imported."""
     out, resume = params["out"], params["resume"]
     if resume is None:
         folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        taken = folder if params["fold"] is None else folder / f"fold-{params['fold']}"
+        if taken.exists() and (not taken.is_dir() or any(taken.iterdir())):
             raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
         return folder
     if out is not None:
@@ -143,6 +182,7 @@ def _prepare(
         views=None if views is None else tuple(part.strip() for part in views.split(",")),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
+        precision=str(values["precision"]),  # type: ignore[arg-type]
         seed=values["seed"],
         threads=values["threads"] or None,
     )
@@ -153,16 +193,20 @@ def _prepare(
         fit=fit,
         split=values["split"],
         split_seed=values["split_seed"],
+        folds=values["folds"],
+        fold=params["fold"],
     )
     return dataset, options
 
 
 def _begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
-    from maltriage.learn.checkpoint import load_checkpoint
+    from maltriage.learn.checkpoint import LAST, load_checkpoint
     from maltriage.learn.train import fit_options
 
-    _, state = load_checkpoint(folder)
+    # A cross-validation that stopped early has runs of folds only.
+    runs = [folder, *sorted(folder.glob("fold-*"))]
+    _, state = load_checkpoint(next((run for run in runs if (run / LAST).exists()), folder))
     begun, origin = fit_options(state), state.origin
     return {
         "dataset": origin.dataset,
@@ -173,9 +217,11 @@ def _begun(folder: Path) -> dict[str, Any]:
         "views": None if begun.views is None else ",".join(begun.views),
         "epochs": begun.epochs,
         "batch_size": begun.batch_size,
+        "precision": begun.precision,
         "seed": begun.seed,
         "split": origin.split,
         "split_seed": origin.split_seed,
+        "folds": origin.folds,
         "name": state.name,
     }
 
@@ -228,12 +274,12 @@ def _progress(console: Console, enabled: bool) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("training", total=None, figures="")
 
-        def show(tick: Any) -> None:
+        def show(tick: Any, where: str = "") -> None:
             score = "" if tick.macro_f1 is None else f"  macro-F1 {tick.macro_f1:.3f}"
             minutes, seconds = divmod(round(tick.seconds_left), 60)
             progress.update(
                 task,
-                description=f"epoch {tick.epoch}/{tick.epochs}",
+                description=f"{where}epoch {tick.epoch}/{tick.epochs}",
                 total=tick.epochs * tick.steps,
                 completed=(tick.epoch - 1) * tick.steps + tick.step,
                 figures=f"loss {tick.loss:.3f}{score}  {minutes}:{seconds:02d} left",
@@ -252,7 +298,14 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
         f"trained on   {clean(state.origin.dataset)}: {state.origin.samples} samples,"
         f" {len(state.origin.labels)} labels, {state.epoch} epochs"
     )
-    if metrics:
+    if "out_of_fold_samples" in metrics:
+        typer.echo(
+            f"out of fold  {metrics['out_of_fold_samples']:.0f} samples: accuracy"
+            f" {metrics['out_of_fold_accuracy']:.3f}, macro-F1"
+            f" {metrics['out_of_fold_macro_f1']:.3f}, calibration error"
+            f" {metrics['out_of_fold_ece']:.3f} ({state.origin.folds} {state.origin.split} folds)"
+        )
+    if "test_samples" in metrics:
         typer.echo(
             f"held back    {metrics['test_samples']:.0f} samples: accuracy"
             f" {metrics['test_accuracy']:.3f}, macro-F1 {metrics['test_macro_f1']:.3f}"

@@ -69,6 +69,8 @@ class Corpus:
     """Of the program's bytes, also where the file is a byteplot PNG."""
     label: Integers
     """Index into `labels`."""
+    kinds: tuple[str, ...]
+    """`Layout.kind` of each sample, empty where none could be read."""
     signs: twins.Signs
     arrays: dict[str, Bytes]
     """By view: uint8 [N, C, S, S] of a body, [N, length] of a window."""
@@ -151,6 +153,7 @@ def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> C
         paths=tuple(sample.path for sample in samples),
         sha256=tuple(stored["sha256"].tolist()),
         label=np.array([place[sample.label] for sample in samples], dtype=np.int64),
+        kinds=tuple(stored["kind"].tolist()),
         signs=twins.Signs(
             tuple(stored["sha256"].tolist()),
             tuple(stored["entry"].tolist()),
@@ -206,6 +209,7 @@ class _Row:
     """One prepared sample as it comes back from a worker."""
 
     sha256: str
+    kind: str
     entry: str
     width: int
     plane: Bytes
@@ -227,6 +231,7 @@ def _prepare_row(path: str, views: tuple[ViewSpec, ...]) -> _Row:
     assert isinstance(body.geometry, BodyGeometry)
     return _Row(
         sha256=prepared.identity.sha256,
+        kind=prepared.layout.kind or "",
         entry=twins.entry_sign(entry),
         width=body.geometry.width,
         plane=body.pixels[0],
@@ -242,6 +247,7 @@ def _prepare_all(
     body = twins.VIEWS[0]
     stored: _Stored = {
         "sha256": np.zeros(count, dtype="U64"),
+        "kind": np.zeros(count, dtype="U8"),
         "entry": np.zeros(count, dtype="U32"),
         "width": np.zeros(count, dtype=np.int64),
         "plane": np.zeros((count, body.size, body.size), dtype=np.uint8),
@@ -257,7 +263,8 @@ def _prepare_all(
             rejects.append((i, row.code, row.reason))
         else:
             kept.append(i)
-            stored["sha256"][i], stored["entry"][i] = row.sha256, row.entry
+            stored["sha256"][i], stored["kind"][i] = row.sha256, row.kind
+            stored["entry"][i] = row.entry
             stored["width"][i], stored["plane"][i] = row.width, row.plane
             for name, pixels in row.pixels.items():
                 stored[f"view:{name}"][i] = pixels
@@ -291,7 +298,7 @@ def _rows(paths: list[str], views: tuple[ViewSpec, ...], jobs: int) -> Iterator[
 
 def _read(place: Path, views: tuple[ViewSpec, ...], samples: int) -> _Stored | None:
     """A stored preparation, or None where there is none that fits."""
-    needed = {"index", "sha256", "entry", "width", "plane", "rejects"}
+    needed = {"index", "sha256", "kind", "entry", "width", "plane", "rejects"}
     needed |= {f"view:{view.name}" for view in views}
     needed |= {f"present:{view.name}" for view in views if isinstance(view, WindowSpec)}
     try:

@@ -1,5 +1,8 @@
 """Splits of a corpus into training, validation and test, and into folds.
 
+In a cross-validation each fold is held back once; the net that ships is then trained on
+every sample, and its figures are those of the fold nets.
+
 `grouped` keeps near twins (see `twins`) in one part; `random` does not, and is there to
 show what a leak is worth. Both are stratified and depend on nothing but the samples, their
 labels and a seed.
@@ -10,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -104,12 +107,16 @@ def manifest_sha256(corpus: Corpus) -> str:
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A split as it is stored: parts by sha256, in the order of the corpus."""
 
     kind: Kind
     seed: int
     fractions: tuple[float, float, float]
+    folds: int = 0
+    """Into how many folds the samples were dealt; 0: into three parts."""
+    fold: int | None = None
+    """The fold that is the test part; None: every sample is for training."""
     manifest_sha256: str
     leaks: int
     """Test samples that have a near twin in training."""
@@ -124,11 +131,44 @@ class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFile:
     """Split a corpus by one of `KINDS` in the usual fractions."""
-    twins = near_twins(corpus.signs)
-    groups = twins if kind == "grouped" else groups_of(corpus, kind)
-    parts = split(groups, corpus.label, FRACTIONS, seed)
-    samples = tuple(zip(corpus.sha256, parts.tolist(), strict=True))
-    return SplitFile(kind, seed, FRACTIONS, manifest_sha256(corpus), leaks(twins, parts), samples)
+    parts = split(groups_of(corpus, kind), corpus.label, FRACTIONS, seed)
+    return _stored(corpus, parts, kind=kind, seed=seed, fractions=FRACTIONS)
+
+
+def make_fold(
+    corpus: Corpus, kind: Kind, seed: int, count: int, held_back: int | None
+) -> SplitFile:
+    """The split of a cross-validation that holds one fold of `count` back, or none.
+
+    Raises:
+        MaltriageError: no such fold, or a label that it takes all samples of.
+    """
+    if count < 2 or (held_back is not None and not 0 <= held_back < count):
+        raise MaltriageError(f"no fold {held_back} of {count}: folds are counted from 0, 2 or more")
+    dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
+    test = np.full(len(corpus), False) if held_back is None else dealt == held_back
+    left = np.bincount(corpus.label[~test], minlength=len(corpus.labels))
+    if not left.all():
+        names = [label for label, n in zip(corpus.labels, left, strict=True) if not n]
+        raise MaltriageError(
+            f"fold {held_back} of {count} would take every sample of {', '.join(names)}: near"
+            " twins are kept together, and there are too few groups of them"
+        )
+    parts = np.where(test, "test", "train")
+    share = float(test.mean())
+    fractions = (1.0 - share, 0.0, share)
+    return _stored(
+        corpus, parts, kind=kind, seed=seed, fractions=fractions, folds=count, fold=held_back
+    )
+
+
+def _stored(corpus: Corpus, parts: Parts, **how: Any) -> SplitFile:
+    return SplitFile(
+        **how,
+        manifest_sha256=manifest_sha256(corpus),
+        leaks=leaks(near_twins(corpus.signs), parts),
+        samples=tuple(zip(corpus.sha256, parts.tolist(), strict=True)),
+    )
 
 
 def save_split(stored: SplitFile, path: Path) -> None:

@@ -36,7 +36,7 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
 
 
-class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run is made from. A run goes on only from the same."""
 
     net: str
@@ -51,6 +51,11 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     split: str
     split_seed: int
     fractions: tuple[float, float, float]
+    folds: int = 0
+    """Of the cross-validation that this run is part of; 0: none."""
+    fold: int | None = None
+    """The fold held back; None: none."""
+    malware_kinds: dict[str, int] = {}
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
 
@@ -71,6 +76,8 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Spent on those steps."""
     history: tuple[Epoch, ...] = ()
     temperature: float | None = None
+    calibrated_on: str | None = None
+    """What the temperature was fitted to, in words."""
     metrics: dict[str, float] = {}
     finished: str | None = None
     """When training ended, ISO 8601 UTC."""

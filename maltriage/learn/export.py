@@ -44,6 +44,7 @@ def make_card(net: Net, state: State) -> Card:
         additive=net.additive,
         receptive_field_bytes=net.receptive_field_bytes(),
         temperature=state.temperature,
+        calibrated_on=state.calibrated_on,
         training=Training(
             dataset=origin.dataset,
             manifest_sha256=origin.manifest_sha256,
@@ -52,6 +53,8 @@ def make_card(net: Net, state: State) -> Card:
             split=origin.split,
             split_seed=origin.split_seed,
             fractions=origin.fractions,
+            folds=origin.folds,
+            malware_kinds=origin.malware_kinds,
             seed=int(origin.recipe["seed"]),
             epochs=state.epoch,
             recipe=origin.recipe,

@@ -1,28 +1,33 @@
 """A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
 
 The folder of a run holds `last` and `best` checkpoints, split.json, metrics.csv, curves.png,
-confusion.png and `<name>.onnx`. The bundle has the averaged weights of the last epoch: the
-schedule ends at a learning rate of zero, and the best of many epochs on a small validation
-part is luck that the temperature would then be fitted to.
+confusion.png, predictions.csv (of the samples held back) and `<name>.onnx`. The bundle has
+the averaged weights of the last epoch: the schedule ends at a learning rate of zero, and the
+best of many epochs on a small validation part is luck that the temperature would then be
+fitted to.
 """
 
 from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from maltriage.bundle import Card
+from maltriage import metrics
+from maltriage.bundle import BENIGN, Card, load
 from maltriage.corpus.cache import Corpus
-from maltriage.corpus.splits import PARTS, SplitFile, make_split, save_split
+from maltriage.corpus.predictions import Predictions, save_predictions
+from maltriage.corpus.splits import PARTS, SplitFile, make_fold, make_split, save_split
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import (
     LAST,
@@ -34,13 +39,14 @@ from maltriage.learn.checkpoint import (
 )
 from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
-from maltriage.learn.fit import FitOptions, Fitted, Tick, fit, predict, restore_net
-from maltriage.learn.plots import confusion, plot_confusion, plot_curves
-from maltriage.learn.scores import accuracy, macro_f1
-from maltriage.sample.views import ViewSpec, default_views, known_views
+from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
+from maltriage.learn.plots import plot_confusion, plot_curves
+from maltriage.sample.views import ViewSpec, WindowSpec, default_views, known_views
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
+PREDICTIONS_FILE = "predictions.csv"
+VALIDATION = "validation part of the split"
 PROBES = 17
 """Real samples that the exported bundle is checked with."""
 
@@ -54,6 +60,19 @@ class RunOptions:
     fit: FitOptions
     split: str = "grouped"
     split_seed: int = 0
+    folds: int = 0
+    """0: training, validation and test; otherwise this run is one of a cross-validation."""
+    fold: int | None = None
+    """The fold to hold back; None: none, every sample is for training."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a run without samples of its own to hold back takes from other runs."""
+
+    temperature: float
+    calibrated_on: str
+    metrics: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -84,7 +103,12 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
     strange = [name for name in options.views if name not in known]
     if strange or not options.views:
         raise MaltriageError(f"views must be some of {', '.join(known)}: {', '.join(strange)}")
-    return tuple(view for view in views if view.name in options.views)
+    chosen = tuple(view for view in views if view.name in options.views)
+    if all(isinstance(view, WindowSpec) and view.fixed for view in chosen):
+        raise MaltriageError(
+            f"{', '.join(options.views)}: name a view besides that a net can learn"
+        )
+    return chosen
 
 
 def fit_options(state: State, threads: int | None = None) -> FitOptions:
@@ -99,14 +123,18 @@ def train(
     corpus: Corpus,
     options: RunOptions,
     *,
+    calibration: Calibration | None = None,
     progress: Callable[[Tick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
     """Train on a corpus, or go on where the folder's last checkpoint is, and export.
 
+    A run that is whole already is not trained or exported again.
+
     Args:
         corpus: with the views of `views_for(options.fit)`.
         options: of the run. The folder is made; a checkpoint in it must be of the same run.
+        calibration: to put in the card in place of what the run's own parts would give.
         progress: told after each step.
         stop: asked after each step; once true, the run is saved and ends.
 
@@ -115,10 +143,12 @@ def train(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
         raise MaltriageError(f"name {options.name}: letters, digits, dots, dashes only")
-    divided = make_split(corpus, options.split, options.split_seed)  # type: ignore[arg-type]
+    divided = _divide(corpus, options)
     start = State(origin=_origin(corpus, options, divided), name=options.name)
     numbers = {part: torch.from_numpy(np.flatnonzero(divided.parts == part)) for part in PARTS}
     _check_train(corpus, numbers["train"])
+    if (whole := _whole(options, start, divided.leaks)) is not None:
+        return whole
     images = Images(corpus)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
@@ -129,9 +159,27 @@ def train(
         write_metrics(fitted.state.history, options.folder / METRICS_FILE)
         if fitted.interrupted:
             return Outcome(fitted.state, divided.leaks, None, None)
-        return _finish(fitted, images, numbers, options.folder, divided.leaks)
+        return _finish(fitted, corpus, images, numbers, options, divided.leaks, calibration)
     except OSError as error:
         raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
+
+
+def _divide(corpus: Corpus, options: RunOptions) -> SplitFile:
+    kind: Any = options.split
+    if not options.folds:
+        return make_split(corpus, kind, options.split_seed)
+    return make_fold(corpus, kind, options.split_seed, options.folds, options.fold)
+
+
+def _whole(options: RunOptions, start: State, leaks: int) -> Outcome | None:
+    """What a run came to that was finished before, None where something is left to do."""
+    bundle = options.folder / f"{options.name}.onnx"
+    if not ((options.folder / LAST).exists() and bundle.exists()):
+        return None
+    _, state = load_checkpoint(options.folder / LAST)
+    if state.finished is None or state.name != options.name or differing(state, start):
+        return None
+    return Outcome(state, leaks, bundle, load(bundle).card)
 
 
 def _check_train(corpus: Corpus, train: Tensor) -> None:
@@ -156,38 +204,84 @@ def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
         split=divided.kind,
         split_seed=divided.seed,
         fractions=divided.fractions,
+        folds=divided.folds,
+        fold=divided.fold,
+        malware_kinds=_malware_kinds(corpus),
         recipe=options.fit.recipe(),
     )
 
 
+def _malware_kinds(corpus: Corpus) -> dict[str, int]:
+    kinds = Counter(
+        kind
+        for kind, label in zip(corpus.kinds, corpus.label, strict=True)
+        if corpus.labels[label] != BENIGN and kind
+    )
+    return dict(sorted(kinds.items()))
+
+
 def _finish(
-    fitted: Fitted, images: Images, numbers: dict[str, Tensor], folder: Path, leaks: int
+    fitted: Fitted,
+    corpus: Corpus,
+    images: Images,
+    numbers: dict[str, Tensor],
+    options: RunOptions,
+    leaks: int,
+    calibration: Calibration | None,
 ) -> Outcome:
     """Score the test part, note it in the checkpoint, draw, export."""
-    test = numbers["test"]
-    logits, truth = predict(fitted.net, images, test), images.labels[test]
-    metrics = dict[str, float]()
+    test, folder = numbers["test"], options.folder
+    found = dict[str, float]()
+    state, labels = fitted.state, fitted.state.origin.labels
     if len(test):
-        metrics = {
-            "test_accuracy": accuracy(logits, truth),
-            "test_macro_f1": macro_f1(logits, truth),
+        held_back = predictions(fitted, corpus, images, test)
+        save_predictions(held_back, folder / PREDICTIONS_FILE)
+        truth, guess = held_back.truth, held_back.logits.argmax(axis=1)
+        found = {
+            "test_accuracy": metrics.accuracy(truth, guess),
+            "test_macro_f1": metrics.macro_f1(truth, guess, len(labels)),
             "test_samples": float(len(test)),
         }
+        counts = metrics.confusion(truth, guess, len(labels))
+        plot_confusion(counts, labels, folder / CONFUSION_FILE)
+    if state.temperature is not None:
+        state = msgspec.structs.replace(state, calibrated_on=VALIDATION)
+    if calibration is not None:
+        state = msgspec.structs.replace(
+            state,
+            temperature=calibration.temperature,
+            calibrated_on=calibration.calibrated_on,
+        )
+        found |= calibration.metrics
     state = msgspec.structs.replace(
-        fitted.state,
-        metrics=metrics,
-        finished=fitted.state.finished or datetime.now(UTC).isoformat(timespec="seconds"),
+        state,
+        metrics=found,
+        finished=state.finished or datetime.now(UTC).isoformat(timespec="seconds"),
     )
     tensors, _ = load_checkpoint(folder / LAST)
     save_checkpoint(folder / LAST, tensors, state)
     plot_curves(state.history, folder / CURVES_FILE)
-    labels = state.origin.labels
-    counts = confusion(truth.numpy(), logits.argmax(dim=1).numpy(), len(labels))
-    plot_confusion(counts, labels, folder / CONFUSION_FILE)
     path = folder / f"{state.name}.onnx"
     probes = images.batch(torch.cat([test, numbers["train"]])[:PROBES])
     card = export_bundle(fitted.net, state, path, probes)
     return Outcome(state, leaks, path, card)
+
+
+def predictions(fitted: Fitted, corpus: Corpus, images: Images, rows: Tensor) -> Predictions:
+    """What a net says of some samples of a corpus; those beyond the dataset's are `added`."""
+    origin = fitted.state.origin
+    at = rows.numpy()
+    own = len(corpus) - corpus.goodware_samples
+    return Predictions(
+        recipe=fitted.state.name,
+        seed=int(origin.recipe["seed"]),
+        labels=origin.labels,
+        sha256=tuple(corpus.sha256[i] for i in at),
+        truth=corpus.label[at],
+        fold=np.full(len(at), origin.fold or 0, dtype=np.int64),
+        added=at >= own,
+        logits=predict(fitted.net, images, rows).double().numpy(),
+    )
 
 
 def export_checkpoint(checkpoint: Path, path: Path) -> Card:

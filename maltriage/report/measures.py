@@ -55,3 +55,101 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confusion: list[list[int]]
     flags: FlagCounts | None
     """None where the bundle has no benign label or no threshold."""
+
+
+class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mean and standard deviation over folds and seeds."""
+
+    mean: float
+    sd: float
+
+
+class FoldFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures of one fold of one seed; macro-F1 is over the labels that occur in it."""
+
+    seed: int
+    fold: int
+    samples: int
+    accuracy: float
+    macro_f1: float
+
+
+class LabelSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures of a label over all folds of a seed, spread over the seeds.
+
+    `f1_interval` is a 95 % bootstrap interval over the samples.
+    """
+
+    label: str
+    support: int
+    precision: Spread
+    recall: Spread
+    f1: Spread
+    f1_interval: tuple[float, float]
+
+
+class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A recipe on samples that its nets had not seen.
+
+    `accuracy` and `macro_f1` are spread over the folds of all seeds, `pooled_macro_f1` over
+    the seeds, each over all its folds at once. `ece` is over 10 bins of equal mass, at a
+    temperature fitted to the other folds. `detection` is the area under the ROC curve of the
+    margin, all malware against all benign. `confusion` is summed over the seeds.
+    """
+
+    recipe: str
+    samples: int
+    seeds: list[int]
+    accuracy: Spread
+    macro_f1: Spread
+    pooled_macro_f1: Spread
+    ece: Spread
+    detection: Spread | None
+    folds: list[FoldFigures]
+    labels: list[LabelSpread]
+    confusion: list[list[int]]
+
+
+class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`first` minus `second`, paired by fold and seed, with the corrected 95 % interval of
+    Nadeau and Bengio (2003)."""
+
+    first: str
+    second: str
+    seeds: list[int]
+    accuracy: Interval
+    macro_f1: Interval
+
+
+class FoldReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The document of a comparison of recipes on the same folds."""
+
+    recipes: list[RecipeFigures]
+    differences: list[Difference]
+
+
+class CleanKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Flagged clean files of one kind; `rate` with its exact 95 % interval."""
+
+    kind: str
+    files: int
+    flagged: int
+    rate: Interval
+
+
+class CleanReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """False positives of a bundle on clean files, equal files counted once.
+
+    `kinds` are those of the optional header (`pe32`, `pe32+`, `.net`, `none`), `folders` the
+    first level below what was scanned. `unknown` are files whose likeliest label is a family,
+    below the threshold. `malware_like` are the paths that were flagged, highest margin first.
+    """
+
+    model: ModelRef
+    margin: float
+    all: CleanKind
+    kinds: list[CleanKind]
+    folders: list[CleanKind]
+    unknown: int
+    unreadable: int
+    malware_like: list[str]

@@ -85,6 +85,13 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regions: list[Region]
     anchors: dict[str, int]
 
+    @property
+    def kind(self) -> str | None:
+        """`.net`, `pe32` or `pe32+` by the optional header, None where none could be read."""
+        if self.dotnet:
+            return ".net"
+        return {32: "pe32", 64: "pe32+"}.get(self.bits or 0)
+
     def region_at(self, offset: int) -> Region | None:
         """The region that holds a file offset, or None past the end."""
         return next((r for r in self.regions if r.start <= offset < r.end), None)

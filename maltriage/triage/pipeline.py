@@ -37,7 +37,7 @@ from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, w
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import Heat, account
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
-from maltriage.triage.verdict import Question, decide
+from maltriage.triage.verdict import Question, decide, outside_training
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
@@ -305,7 +305,7 @@ class _Finisher:
             verdict=verdict,
             evidence=evidence,
             layout=prepared.layout,
-            notices=prepared.notices,
+            notices=[*prepared.notices, *outside_training(prepared.layout, card)],
             model=self.model,
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,

@@ -8,12 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import Card
+from maltriage.metrics import margins
 from maltriage.report.document import Ranked, Verdict, finite
+from maltriage.sample.types import Layout, Notice
 
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
 UNKNOWN = "unknown"
 """Not flagged, though a family is the likeliest label: too little to call it that."""
+
+
+MIN_SHARE = 0.05
+"""Share of the malware in training below which a kind of file is outside it."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +37,21 @@ def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[n
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
 
 
-def margin(logits: npt.NDArray[np.floating], benign: int) -> float:
-    """logsumexp of all logits but benign's, minus benign's: does not saturate.
+def outside_training(layout: Layout, card: Card) -> list[Notice]:
+    """The notice for a file of a kind that hardly any malware in training was of.
 
-    Args:
-        logits: shape (K,).
+    A net that has only seen 32-bit malware can take "64-bit" for "clean".
     """
-    values = np.asarray(logits, dtype=np.float64)
-    others = np.delete(values, benign)
-    top = others.max()
-    return float(top + np.log(np.exp(others - top).sum()) - values[benign])
+    kinds, kind = card.training.malware_kinds, layout.kind
+    total = sum(kinds.values())
+    if kind is None or not total or kinds.get(kind, 0) >= MIN_SHARE * total:
+        return []
+    seen = f"{kinds.get(kind, 0)} of the {total} malware files that the model learned from are"
+    text = f"{_KINDS[kind]}: {seen} of this kind, so that it looks clean says little."
+    return [Notice("outside-training", text)]
+
+
+_KINDS = {"pe32": "32-bit (PE32)", "pe32+": "64-bit (PE32+)", ".net": "A .NET assembly"}
 
 
 def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Question]:
@@ -59,7 +70,7 @@ def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Quest
     top = order[0]
     flagged = score = None
     if card.benign is not None:
-        score = margin(logits, card.benign)
+        score = float(margins(np.asarray(logits, dtype=np.float64)[None], card.benign)[0])
         if card.threshold is not None:
             flagged = score >= card.threshold.margin
     closest = next(i for i in order if i != card.benign)

@@ -129,6 +129,8 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
         (["--resume", "nowhere"], "no run nowhere"),
         (["--resume", ".", "--out", "x"], "leave out --out"),
         (["--resume", "."], "no checkpoint"),
+        (["--fold", "0"], "--fold I is one of --folds K"),
+        (["--folds", "2", "--fold", "2"], "--fold I is one of --folds K"),
     ],
 )
 def test_wrong_use(
@@ -178,6 +180,67 @@ def test_goodware_and_the_part_that_was_held_back(run_cli: Any, data: Path, tmp_
     everything = run_cli("evaluate", bundle, "--root", data / "vx-zoo", "--split", "all")
     assert everything.returncode == 0
     assert b"macro-F1" in everything.stdout
+
+
+@needs_torch
+def test_a_cross_validation_and_what_is_measured_of_it(
+    run_cli: Any, data: Path, tmp_path: Path
+) -> None:
+    """One fold by a process of its own, then all; figures, threshold and false positives."""
+    clean = write_tree(tmp_path / "clean", {"package": 24})
+    command = ("train", "--root", data / "vx-zoo", *SHORT, "--name", "crossed", "--folds", "2")
+    first = run_cli(*command, "--fold", "1", "--out", "run")
+    assert first.returncode == 0, first.stderr.decode()
+    assert not (tmp_path / "run" / "crossed.onnx").exists()
+    both = run_cli("train", "--resume", "run", "--jobs", "1")
+    assert both.returncode == 0, both.stderr.decode()
+    words = both.stdout.decode()
+    assert "out of fold  22 samples" in words
+    assert "held back" not in words
+    bundle, run = tmp_path / "run" / "crossed.onnx", tmp_path / "run"
+    card = json.loads(run_cli("models", bundle, "--json").stdout)
+    assert card["training"]["folds"] == 2
+    assert card["metrics"]["out_of_fold_samples"] == 22
+
+    found = run_cli("evaluate", "--predictions", run / "out-of-fold.csv", "-f", "json")
+    (recipe,) = json.loads(found.stdout)["recipes"]
+    assert (recipe["recipe"], recipe["samples"], len(recipe["folds"])) == ("crossed", 22, 2)
+    expected = card["metrics"]["out_of_fold_macro_f1"]
+    assert recipe["pooled_macro_f1"]["mean"] == pytest.approx(expected)
+    text = (run / "out-of-fold.csv").read_text().replace("crossed,", "peer,")
+    (tmp_path / "peer.csv").write_text(text)
+    shown = run_cli(
+        *("evaluate", "--predictions", run / "out-of-fold.csv"),
+        *("--against", tmp_path / "peer.csv"),
+    )
+    assert "crossed - peer:  accuracy +0.000 (+0.000 to +0.000)" in shown.stdout.decode()
+    seen = run_cli("evaluate", bundle, "--root", data / "vx-zoo")
+    assert seen.returncode == 2
+    assert "has seen every sample" in line(seen.stderr)
+    alone = run_cli("evaluate", bundle, "--against", tmp_path / "peer.csv")
+    assert "--against and --added go with --predictions" in line(alone.stderr)
+
+    without = run_cli("evaluate", bundle, "--clean", clean)
+    assert "no threshold, so nothing can be flagged" in line(without.stderr)
+    mine = tmp_path / "mine.onnx"
+    set_to = ("calibrate", bundle, "--goodware", clean, "--fpr", "0.1", "-o", mine)
+    done = run_cli(*set_to, "--folds", run)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "malware out of fold" in done.stdout.decode()
+    threshold = json.loads(run_cli("models", mine, "--json").stdout)["threshold"]
+    assert threshold["malware"] == 10
+    assert 0 <= threshold["malware_flagged"] <= 10
+    report = json.loads(run_cli("evaluate", mine, "--clean", clean, "-f", "json").stdout)
+    assert report["all"]["files"] == threshold["files"] == 24
+    assert report["all"]["flagged"] == threshold["flagged"] == len(report["malware_like"])
+    assert [row["kind"] for row in report["folders"]] == ["package"]
+    assert [(row["kind"], row["files"]) for row in report["kinds"]] == [("pe32", 24)]
+    screen = run_cli("evaluate", mine, "--clean", clean).stdout.decode()
+    assert "pe32" in screen
+    (run / "fold-0" / "crossed.onnx").unlink()
+    gone = run_cli(*set_to, "--folds", run)
+    assert gone.returncode == 2
+    assert "no bundle of this fold" in line(gone.stderr)
 
 
 @needs_torch

@@ -21,7 +21,7 @@ from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.data import Images  # noqa: E402
 from maltriage.learn.fit import FitOptions, predict, restore_net  # noqa: E402
-from maltriage.learn.plots import confusion, plot_confusion, plot_curves  # noqa: E402
+from maltriage.learn.plots import plot_confusion, plot_curves  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, train, views_for  # noqa: E402
 
 
@@ -34,6 +34,7 @@ def test_the_folder(outcome: Outcome, run_options: RunOptions, corpus: Corpus) -
         "metrics.csv",
         "curves.png",
         "confusion.png",
+        "predictions.csv",
         "tiny.onnx",
     }
     with (folder / "metrics.csv").open(encoding="utf-8", newline="") as file:
@@ -54,9 +55,11 @@ def test_the_card(outcome: Outcome, corpus: Corpus) -> None:
     assert card.labels == ("benign", "icarus", "zeus")
     assert card.views == corpus.views
     assert card.additive
-    assert card.receptive_field_bytes == {"head": 121, "entry": 121}
+    assert card.receptive_field_bytes == {"header": 1, "head": 121, "entry": 121}
     assert card.temperature == outcome.state.temperature
     assert card.threshold is None
+    assert card.calibrated_on == "validation part of the split"
+    assert (card.training.folds, card.training.malware_kinds) == (0, {"pe32": 22})
     assert card.training.samples == 36
     assert card.training.manifest_sha256 == manifest_sha256(corpus)
     assert card.training.recipe == FitOptions(**OPTIONS).recipe()
@@ -108,9 +111,11 @@ def test_a_family_that_is_all_one_group(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_views() -> None:
     assert [v.name for v in views_for(FitOptions(views=("tail", "body")))] == ["body", "tail"]
-    assert len(views_for(FitOptions())) == 7
+    assert len(views_for(FitOptions())) == 6
     with pytest.raises(MaltriageError, match=r"views must be some of body, .*: heart"):
         views_for(FitOptions(views=("body", "heart")))
+    with pytest.raises(MaltriageError, match="header: name a view besides"):
+        views_for(FitOptions(views=("header",)))
     with pytest.raises(MaltriageError, match="multiple of 8"):
         views_for(FitOptions(image_size=30))
 
@@ -118,9 +123,7 @@ def test_views() -> None:
 def test_pictures_of_odd_runs(tmp_path: Path) -> None:
     history = [Epoch(1, 1.0, 0.1, None, None, None, 1.0)]
     plot_curves(history, tmp_path / "curves.png")
-    counts = confusion(np.array([0, 1, 1]), np.array([0, 0, 1]), 2)
-    assert counts.tolist() == [[1, 0], [1, 1]]
-    plot_confusion(counts, ["$a", "\\frac{b"], tmp_path / "few.png")
+    plot_confusion(np.array([[1, 0], [1, 1]]), ["$a", "\\frac{b"], tmp_path / "few.png")
     many = [f"family{i}" for i in range(200)]
     plot_confusion(np.eye(200, dtype=np.int64), many, tmp_path / "many.png")
     plot_confusion(np.zeros((2, 2), dtype=np.int64), ["a", "b"], tmp_path / "none.png")

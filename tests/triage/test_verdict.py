@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Card, Threshold
 from maltriage.errors import MaltriageError
-from maltriage.triage.verdict import Question, decide, margin, probabilities
+from maltriage.metrics import margins
+from maltriage.sample.types import Layout
+from maltriage.triage.verdict import Question, decide, outside_training, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -69,11 +71,10 @@ def test_without_a_threshold_nothing_is_flagged(card: Card) -> None:
 
 
 @given(st.lists(st.floats(-300, 300), min_size=3, max_size=3))
-def test_probabilities_and_margin_stay_finite(values: list[float]) -> None:
-    logits = np.array(values)
-    assert np.isfinite(margin(logits, 0))
-    others = np.logaddexp(values[1], values[2])
-    assert margin(logits, 0) == pytest.approx(others - values[0], abs=1e-9)
+def test_margin_stays_finite(values: list[float]) -> None:
+    found = float(margins(np.array([values]), 0)[0])
+    assert np.isfinite(found)
+    assert found == pytest.approx(np.logaddexp(values[1], values[2]) - values[0], abs=1e-9)
 
 
 def test_temperature_and_uncalibrated(card: Card) -> None:
@@ -94,3 +95,22 @@ def test_a_logit_that_is_no_number_is_an_error(card: Card, bad: float) -> None:
 
 def test_models_folder_is_in_the_checkout() -> None:
     assert (Path(bundles.models_dir()) / "NOTICE").is_file()
+
+
+@pytest.mark.parametrize(
+    ("bits", "dotnet", "codes"),
+    [
+        (32, False, []),
+        (64, False, ["outside-training"]),
+        (32, True, ["outside-training"]),
+        (None, False, []),
+    ],
+)
+def test_kinds_hardly_seen_as_malware_are_noted(
+    card: Card, bits: int | None, dotnet: bool, codes: list[str]
+) -> None:
+    training = msgspec.structs.replace(card.training, malware_kinds={"pe32": 97, "pe32+": 3})
+    known = msgspec.structs.replace(card, training=training)
+    layout = Layout("lief", None, bits, dotnet, None, [], {})
+    assert [notice.code for notice in outside_training(layout, known)] == codes
+    assert outside_training(layout, card) == []  # a card that does not say

@@ -1,0 +1,74 @@
+"""False positives of a bundle on clean files, by kind and by where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import PurePath
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.metrics import clopper_pearson
+from maltriage.report.document import Failed, ModelRef, Result, Skipped
+from maltriage.report.measures import CleanKind, CleanReport
+from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.verdict import UNKNOWN
+
+
+def false_positives(
+    folder: str,
+    bundle: Bundle,
+    options: ScanOptions,
+    *,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> CleanReport:
+    """Scan clean files the way that users scan, and count what is flagged.
+
+    Equal files count once, under the first of them.
+
+    Raises:
+        MaltriageError: the bundle flags nothing, or there is nothing to scan.
+    """
+    threshold = bundle.card.threshold
+    if threshold is None:
+        raise MaltriageError(f"{bundle.path}: no threshold, so nothing can be flagged")
+    found: dict[str, Result] = {}
+    unreadable = 0
+    for record in scan([folder], bundle, options, changed=changed):
+        if isinstance(record, Result):
+            found.setdefault(record.sha256, record)
+        elif isinstance(record, Failed | Skipped):
+            unreadable += 1
+    if not found:
+        raise MaltriageError(f"{folder}: no files that could be scanned")
+    results = list(found.values())
+    kinds: dict[str, list[Result]] = {}
+    folders: dict[str, list[Result]] = {}
+    for result in results:
+        kinds.setdefault(result.layout.kind or "none", []).append(result)
+        folders.setdefault(_first_level(result.path, folder), []).append(result)
+    flagged = sorted((r for r in results if r.verdict.flagged), key=_margin, reverse=True)
+    return CleanReport(
+        model=ModelRef(bundle.card.name, bundle.card.weights_sha256),
+        margin=threshold.margin,
+        all=_count("all", results),
+        kinds=[_count(kind, kinds[kind]) for kind in sorted(kinds)],
+        folders=[_count(name, folders[name]) for name in sorted(folders)],
+        unknown=sum(result.verdict.label == UNKNOWN for result in results),
+        unreadable=unreadable,
+        malware_like=[result.path for result in flagged],
+    )
+
+
+def _count(kind: str, results: Iterable[Result]) -> CleanKind:
+    flags = [bool(result.verdict.flagged) for result in results]
+    return CleanKind(kind, len(flags), sum(flags), clopper_pearson(sum(flags), len(flags)))
+
+
+def _first_level(path: str, folder: str) -> str:
+    """The folder directly below the one that was scanned, `.` for a file in itself."""
+    parts = PurePath(path).parts[len(PurePath(folder).parts) :]
+    return parts[0] if len(parts) > 1 else "."
+
+
+def _margin(result: Result) -> float:
+    return result.verdict.margin or 0.0

@@ -1,0 +1,159 @@
+"""How good is a recipe: its out-of-fold predictions, alone and against another recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maltriage import metrics
+from maltriage.bundle import BENIGN
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+from maltriage.report.measures import (
+    Difference,
+    FoldFigures,
+    FoldReport,
+    Interval,
+    LabelSpread,
+    RecipeFigures,
+    Spread,
+)
+
+
+def assess_folds(runs: Sequence[Predictions], *, added: bool = False) -> FoldReport:
+    """Figures of each recipe, and the first against every other.
+
+    Args:
+        runs: of any number of recipes; those of one name are its seeds. The recipes are
+            compared where they have the same seeds.
+        added: whether clean files that were added to the dataset count too; without them
+            a net that was given some is measured on what every other recipe saw.
+
+    Raises:
+        MaltriageError: other samples or folds under the same seed, or a seed twice.
+    """
+    recipes: dict[str, dict[int, Predictions]] = {}
+    for run in runs:
+        kept = run if added else run.take(~run.added)
+        if not len(kept):
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples of the dataset")
+        if recipes.setdefault(run.recipe, {}).setdefault(run.seed, kept) is not kept:
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: given twice")
+    names = list(recipes)
+    first = names[0]
+    return FoldReport(
+        recipes=[_recipe(name, recipes[name]) for name in names],
+        differences=[_difference(first, recipes[first], name, recipes[name]) for name in names[1:]],
+    )
+
+
+def _by_fold(run: Predictions) -> list[FoldFigures]:
+    guess = run.logits.argmax(axis=1)
+    rows = []
+    for fold in range(run.folds):
+        at = run.fold == fold
+        if not at.any():
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples in fold {fold}")
+        rows.append(
+            FoldFigures(
+                seed=run.seed,
+                fold=fold,
+                samples=int(at.sum()),
+                accuracy=metrics.accuracy(run.truth[at], guess[at]),
+                macro_f1=metrics.macro_f1(run.truth[at], guess[at], len(run.labels)),
+            )
+        )
+    return rows
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    array = np.array(values)
+    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)
+
+
+def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
+    runs = list(seeds.values())
+    labels = runs[0].labels
+    if any(run.labels != labels for run in runs):
+        raise MaltriageError(f"{name}: other labels in another seed")
+    folds = [row for run in runs for row in _by_fold(run)]
+    matrices = [
+        metrics.confusion(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs
+    ]
+    figures = [metrics.label_figures(matrix, labels) for matrix in matrices]
+    detection = None
+    if BENIGN in labels:
+        benign = labels.index(BENIGN)
+        areas = [metrics.auc(metrics.margins(r.logits, benign), r.truth != benign) for r in runs]
+        detection = _spread(areas)
+    return RecipeFigures(
+        recipe=name,
+        samples=len(runs[0]),
+        seeds=sorted(seeds),
+        accuracy=_spread([row.accuracy for row in folds]),
+        macro_f1=_spread([row.macro_f1 for row in folds]),
+        pooled_macro_f1=_spread(
+            [metrics.macro_f1(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs]
+        ),
+        ece=_spread([metrics.fold_calibration_error(r.logits, r.truth, r.fold) for r in runs]),
+        detection=detection,
+        folds=folds,
+        labels=[
+            LabelSpread(
+                label=label,
+                support=int(matrices[0][i].sum()),
+                precision=_spread([f[i].precision for f in figures]),
+                recall=_spread([f[i].recall for f in figures]),
+                f1=_spread([f[i].f1 for f in figures]),
+                f1_interval=_f1_interval(runs, i),
+            )
+            for i, label in enumerate(labels)
+        ],
+        confusion=np.sum(matrices, axis=0).tolist(),
+    )
+
+
+def _f1_interval(runs: Sequence[Predictions], label: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a label's F1 over the samples of all seeds together."""
+    truth = np.stack([run.truth == label for run in runs])
+    guess = np.stack([run.logits.argmax(axis=1) == label for run in runs])
+
+    def f1(at: metrics.Ints) -> float:
+        hits = (truth[:, at] & guess[:, at]).sum()
+        return float(2 * hits / max(1, truth[:, at].sum() + guess[:, at].sum()))
+
+    interval = metrics.bootstrap(f1, truth.shape[1])
+    return interval.low, interval.high
+
+
+def _difference(
+    first: str, a: dict[int, Predictions], second: str, b: dict[int, Predictions]
+) -> Difference:
+    shared = sorted(set(a) & set(b))
+    if not shared:
+        raise MaltriageError(f"{first} and {second} have no seed in common")
+    for seed in shared:
+        if dict(zip(a[seed].sha256, a[seed].fold.tolist(), strict=True)) != dict(
+            zip(b[seed].sha256, b[seed].fold.tolist(), strict=True)
+        ):
+            raise MaltriageError(f"{first} and {second}: other samples or folds under seed {seed}")
+    rows = [(_by_fold(a[seed]), _by_fold(b[seed])) for seed in shared]
+    ours = [row for pair in rows for row in pair[0]]
+    theirs = [row for pair in rows for row in pair[1]]
+    share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
+
+    def paired(figure: str) -> Interval:
+        return metrics.paired_difference(
+            np.array([getattr(row, figure) for row in ours]),
+            np.array([getattr(row, figure) for row in theirs]),
+            share,
+        )
+
+    return Difference(
+        first=first,
+        second=second,
+        seeds=shared,
+        accuracy=paired("accuracy"),
+        macro_f1=paired("macro_f1"),
+    )

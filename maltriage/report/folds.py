@@ -1,0 +1,72 @@
+"""The screen of out-of-fold figures: recipes side by side, their differences, the labels."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import figures
+from maltriage.report.measures import Difference, FoldReport, Interval, Spread
+from maltriage.report.sanitize import untrusted
+
+
+def render(found: FoldReport, console: Console) -> None:
+    """Print the figures of recipes on the same folds."""
+    first = found.recipes[0]
+    folds = len({row.fold for row in first.folds})
+    console.print(
+        f"{figures.count(first.samples, 'sample')}, each predicted by a net that had not seen it:"
+        f" {folds} folds, {figures.count(len(first.seeds), 'seed')}"
+        " (mean and standard deviation)"
+    )
+    console.print()
+    table = _table("recipe", "accuracy", "macro-F1", "pooled macro-F1", "ECE", "detection AUC")
+    for recipe in found.recipes:
+        table.add_row(
+            untrusted(recipe.recipe),
+            *(_spread(value) for value in (recipe.accuracy, recipe.macro_f1)),
+            *(_spread(value) for value in (recipe.pooled_macro_f1, recipe.ece)),
+            "-" if recipe.detection is None else _spread(recipe.detection),
+        )
+    console.print(table)
+    if found.differences:
+        console.print(
+            Text("\ndifference, paired by fold and seed, corrected 95 % interval", "bold")
+        )
+    for row in found.differences:
+        console.print(_difference(row))
+    console.print()
+    labels = _table(str(first.recipe), "files", "precision", "recall", "F1", "95 % interval")
+    for label in first.labels:
+        low, high = label.f1_interval
+        labels.add_row(
+            untrusted(label.label),
+            str(label.support),
+            *(f"{value.mean:.3f}" for value in (label.precision, label.recall, label.f1)),
+            f"{low:.3f} to {high:.3f}",
+        )
+    console.print(labels)
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column(untrusted(first))
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _spread(value: Spread) -> str:
+    return f"{value.mean:.3f} ± {value.sd:.3f}"
+
+
+def _difference(row: Difference) -> Text:
+    return Text.assemble(
+        *(untrusted(row.first), " - ", untrusted(row.second)),
+        f":  accuracy {_interval(row.accuracy)},  macro-F1 {_interval(row.macro_f1)}",
+    )
+
+
+def _interval(value: Interval) -> str:
+    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"

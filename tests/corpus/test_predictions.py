@@ -1,0 +1,79 @@
+"""Predictions as a file that anybody may write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maltriage.corpus.predictions import Predictions, join, load_predictions, save_predictions
+from maltriage.errors import MaltriageError
+
+FOUND = Predictions(
+    recipe="net, with a comma",
+    seed=3,
+    labels=("benign", "zeus\udcff"),
+    sha256=("a" * 64, "b" * 64, "c" * 64),
+    truth=np.array([0, 1, 0]),
+    fold=np.array([0, 1, 1]),
+    added=np.array([False, False, True]),
+    logits=np.array([[1.5, -1.5], [-0.25, 0.25], [1e-7, -1e-7]]),
+)
+
+
+def same(a: Predictions, b: Predictions) -> bool:
+    return (
+        (a.recipe, a.seed, a.labels, a.sha256) == (b.recipe, b.seed, b.labels, b.sha256)
+        and all(
+            np.array_equal(getattr(a, name), getattr(b, name))
+            for name in ("truth", "fold", "added")
+        )
+        and np.allclose(a.logits, b.logits, rtol=1e-6)
+    )
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    save_predictions(FOUND, tmp_path / "found.csv")
+    assert same(load_predictions(tmp_path / "found.csv"), FOUND)
+    assert [path.name for path in tmp_path.iterdir()] == ["found.csv"]
+
+
+def test_folds_are_taken_apart_and_joined() -> None:
+    assert FOUND.folds == 2
+    parts = [FOUND.take(FOUND.fold == fold) for fold in (0, 1)]
+    assert [len(part) for part in parts] == [1, 2]
+    assert same(join(parts), FOUND)
+
+
+HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "not predictions"),
+        ("a,b\n1,2\n", "not predictions"),
+        ("recipe,seed,sha256,label,fold,added,benign,benign\n", "two labels"),
+        (HEADER, "no predictions"),
+        (HEADER + "net,0,aa,benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
+        (HEADER + "net,0,aa,benign,0,0,1.0,nan\n", "line 2: a logit that is no number"),
+        (HEADER + "net,0,aa,agent,0,0,1.0,2.0\n", "line 2: no such label"),
+        (HEADER + "net,0,aa,zeus,-1,0,1.0,2.0\n", "line 2: a negative fold"),
+        (HEADER + "net,x,aa,zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
+        (
+            HEADER + "net,0,aa,zeus,0,0,1.0,2.0\nnet,1,ab,zeus,0,0,1.0,2.0\n",
+            "line 3: another recipe or seed",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    with pytest.raises(MaltriageError, match=message):
+        load_predictions(path)
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(MaltriageError, match="cannot read predictions"):
+        load_predictions(tmp_path / "none.csv")

@@ -70,6 +70,11 @@ def stages(paths: list[str], model: str | None) -> dict[str, float]:
             lambda: [datas.append(d) or hashlib.sha256(d).digest() for d in map(_bytes, paths)]
         )
     }
+    for data in datas[:1]:  # what is imported or made on first use is no part of a stage
+        first = read_headers(data)
+        layout, _ = make_layout(data, first)
+        identify(data, first)
+        make_views(data, layout.anchors, views)
     headers = []
     took["headers (LIEF)"] = seconds(lambda: headers.extend(map(read_headers, datas)))
     pairs = list(zip(datas, headers, strict=True))

@@ -46,6 +46,21 @@ def test_a_plain_program(samples_dir: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "kind"),
+    [("console-x86.exe", "pe32"), ("console-x64.exe", "pe32+"), ("dotnet.exe", ".net")],
+)
+def test_kinds_and_the_header_of_32_bit_programs(samples_dir: Path, name: str, kind: str) -> None:
+    data = (samples_dir / name).read_bytes()
+    layout, _ = layout_of(data)
+    assert layout.kind == kind
+    assert ("pe32" in layout.anchors) == (layout.bits == 32)
+    if layout.bits == 32:
+        assert data[layout.anchors["pe32"] :][:4] == b"PE\0\0"
+    sections = [r.start for r in layout.regions if r.kind == "section"]
+    assert layout.anchors["second_section"] == sections[1]
+
+
+@pytest.mark.parametrize(
     ("name", "code"),
     [
         ("dotnet.exe", ".net"),

@@ -1,0 +1,68 @@
+"""The tabular peer takes samples and folds from predictions, and writes predictions."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maltriage.corpus.predictions import Predictions, load_predictions, save_predictions
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "peer.py"
+needs_sklearn = pytest.mark.skipif(
+    importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn"
+)
+COUNT = 60
+
+
+def inputs(folder: Path) -> np.ndarray:
+    """Predictions of 60 samples, the last six added; features of the others. Returns truth."""
+    rng = np.random.default_rng(0)
+    truth = np.arange(COUNT) % 3
+    digests = tuple(f"{i:064x}" for i in range(COUNT))
+    folds = Predictions(
+        "net", 4, ("benign", "icedid", "maze"), digests, truth, np.arange(COUNT) // 3 % 5,
+        np.arange(COUNT) >= COUNT - 6, np.zeros((COUNT, 3)),
+    )  # fmt: skip
+    save_predictions(folds, folder / "folds.csv")
+    features = np.zeros((COUNT, 2568), dtype=np.float32)
+    features[:, :3] = rng.normal(size=(COUNT, 3))
+    features[:, 701] = truth  # the entry point gives the label away, and nothing else does
+    order = rng.permutation(COUNT - 6)
+    np.savez(folder / "features.npz", sha256=np.array(digests)[order], features=features[order])
+    return truth
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, SCRIPT, "features.npz", "folds.csv", "--models", "extra-trees"]
+    return subprocess.run(
+        [*command, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@needs_sklearn
+def test_it_runs_on_the_folds_it_is_given(tmp_path: Path) -> None:
+    truth = inputs(tmp_path)
+    for arguments in ((), ("--without-entry",)):
+        done = run(tmp_path, *arguments)
+        assert done.returncode == 0, done.stderr
+    found = load_predictions(tmp_path / "extra-trees-seed-4.csv")
+    blind = load_predictions(tmp_path / "extra-trees-without-entry-seed-4.csv")
+    assert len(found) == len(blind) == COUNT - 6
+    assert (found.recipe, found.seed, found.folds) == ("extra-trees", 4, 5)
+    assert blind.recipe == "extra-trees-without-entry"
+    right, without = ((p.logits.argmax(axis=1) == truth[:-6]).mean() for p in (found, blind))
+    assert right > without + 0.2
+
+
+@needs_sklearn
+def test_samples_without_features_are_named(tmp_path: Path) -> None:
+    inputs(tmp_path)
+    np.savez(tmp_path / "features.npz", sha256=np.array(["0" * 64]), features=np.zeros((1, 2568)))
+    done = run(tmp_path)
+    assert done.returncode == 2
+    assert "53 samples have no features" in done.stderr

@@ -46,6 +46,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Measure false positives on a folder of clean files instead."),
     ] = None,
+    exclude: opt.Exclude = None,
     predictions: Annotated[
         list[Path] | None,
         typer.Option(help="Measure out-of-fold predictions instead: a CSV for each seed."),
@@ -78,6 +79,7 @@ def evaluate(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.report.evaluation import render
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.source import WalkOptions
     from maltriage.triage.pipeline import Progress, ScanOptions
 
     if predictions:
@@ -87,8 +89,12 @@ def evaluate(
         raise MaltriageError("--against and --added go with --predictions")
     bundle = bundles.load(bundles.resolve(model))
     if clean is not None:
-        _clean(bundle, clean, ScanOptions(device=device.value, jobs=jobs), format, output, color)
+        walk = WalkOptions(exclude=tuple(exclude or ()))
+        scanning = ScanOptions(device=device.value, jobs=jobs, walk=walk)
+        _clean(bundle, clean, scanning, format, output, color)
         return
+    if exclude:
+        raise MaltriageError("--exclude goes with --clean")
     data = open_dataset(dataset, root, goodware=goodware)
     samples = [(sample.path, sample.label) for sample in data.samples]
     if split is not Part.all:

@@ -46,6 +46,8 @@ Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
 ]
 
+Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
+
 MIB = 1024 * 1024
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could

@@ -30,7 +30,7 @@ def scan(
     top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
     depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="No names or paths like this.")] = None,
+    exclude: opt.Exclude = None,
     files_from: Annotated[
         str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
     ] = None,

@@ -235,6 +235,10 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     assert report["all"]["flagged"] == threshold["flagged"] == len(report["malware_like"])
     assert [row["kind"] for row in report["folders"]] == ["package"]
     assert [(row["kind"], row["files"]) for row in report["kinds"]] == [("pe32", 24)]
+    some = run_cli("evaluate", mine, "--clean", clean, "--exclude", "*0.*", "-f", "json")
+    assert 0 < json.loads(some.stdout)["all"]["files"] < 24
+    misplaced = run_cli("evaluate", mine, "--exclude", "*0.*")
+    assert "--exclude goes with --clean" in line(misplaced.stderr)
     screen = run_cli("evaluate", mine, "--clean", clean).stdout.decode()
     assert "pe32" in screen
     (run / "fold-0" / "crossed.onnx").unlink()

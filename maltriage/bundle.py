@@ -44,11 +44,15 @@ MAX_CARD_BYTES = 4 * 1024 * 1024
 MAX_LABELS = 10_000
 
 
-class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Where `flagged` begins, and the goodware that says so."""
 
     margin: float
     """logsumexp(logits of all but benign) - logit(benign), uncalibrated."""
+    kinds: dict[str, float] = {}
+    """Margins of their own by `Layout.kind`, each set for the same rate on clean files of that
+    kind. A kind that a net has seen no malware of has other margins: one threshold for all
+    would flag too many of the one and miss too much of the other."""
     fpr: float
     """Share of the goodware that this threshold was set to flag."""
     goodware: str
@@ -59,6 +63,10 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     malware_flagged: int = 0
     """Of the malware that the nets of a cross-validation had not seen, how much reaches the
     threshold that each of them has for the same rate on the same goodware; 0 of 0: unknown."""
+
+    def at(self, kind: str | None) -> float:
+        """The margin from which a file of a kind is flagged."""
+        return self.kinds.get(kind or "", self.margin)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -244,7 +252,9 @@ def _check_card(card: Card, path: Path) -> None:
         problem = "a view of an impossible size"
     elif card.temperature is not None and not 0.0 < card.temperature < math.inf:
         problem = "temperature must be positive"
-    elif card.threshold is not None and not math.isfinite(card.threshold.margin):
+    elif card.threshold is not None and not all(
+        map(math.isfinite, (card.threshold.margin, *card.threshold.kinds.values()))
+    ):
         problem = "threshold must be finite"
     elif card.threshold is not None and card.benign is None:
         problem = "a threshold without a benign label"

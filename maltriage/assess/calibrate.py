@@ -44,31 +44,59 @@ def threshold_for(
     """Set a threshold on clean files, scanned the way that users scan.
 
     Equal files count once. At most `fpr` of the files reach the threshold, which lies
-    halfway to the next margin below it.
+    halfway to the next margin below it. Each kind of file (`Layout.kind`) that there are
+    enough of has a threshold of its own.
 
     Raises:
         MaltriageError: no benign label, or fewer than 1 / fpr files.
     """
     if bundle.card.benign is None:
         raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
-    found: dict[str, tuple[float, str]] = {}
+    found: dict[str, tuple[float, str, str]] = {}
     for record in scan(paths, bundle, options, changed=changed):
         if isinstance(record, Result) and record.verdict.margin is not None:
-            found[record.sha256] = (record.verdict.margin, record.path)
-    count, allowed = len(found), math.floor(fpr * len(found))
-    if allowed < 1:
+            kind = record.layout.kind or ""
+            found[record.sha256] = (record.verdict.margin, record.path, kind)
+    if math.floor(fpr * len(found)) < 1:
         needed = math.ceil(1 / fpr)
-        raise MaltriageError(f"{count} different clean files: a rate of {fpr:g} needs {needed}")
+        raise MaltriageError(
+            f"{len(found)} different clean files: a rate of {fpr:g} needs {needed}"
+        )
     ranked = sorted(found.values(), reverse=True)
-    values = np.array([value for value, _ in ranked])
-    below = float(values[allowed]) if allowed < count else float(values[-1]) - 1.0
-    reached = int((values > below).sum())  # fewer than allowed where margins are equal
-    margin = (float(values[reached - 1]) + below) / 2 if reached else below + 1e-6
-    return Calibrated(
-        threshold=Threshold(margin=margin, fpr=fpr, goodware=name, files=count, flagged=reached),
-        rate=clopper_pearson(reached, count),
-        malware_like=[path for _, path in ranked[:reached]],
+    by_kind: dict[str, list[float]] = {}
+    for value, _, kind in ranked:
+        by_kind.setdefault(kind, []).append(value)
+    threshold = Threshold(
+        margin=_limit([value for value, _, _ in ranked], fpr),
+        kinds={
+            kind: _limit(values, fpr)
+            for kind, values in sorted(by_kind.items())
+            if kind and math.floor(fpr * len(values)) >= 1
+        },
+        fpr=fpr,
+        goodware=name,
+        files=len(found),
+        flagged=0,
     )
+    reached = [path for value, path, kind in ranked if value >= threshold.at(kind)]
+    return Calibrated(
+        threshold=msgspec.structs.replace(threshold, flagged=len(reached)),
+        rate=clopper_pearson(len(reached), len(found)),
+        malware_like=reached,
+    )
+
+
+def _limit(ranked: list[float], fpr: float) -> float:
+    """Halfway between the lowest of the margins that may be flagged and the next below it.
+
+    Args:
+        ranked: margins, highest first, of 1 / fpr files or more.
+        fpr: share of them that may reach the limit.
+    """
+    values, allowed = np.array(ranked), math.floor(fpr * len(ranked))
+    below = float(values[allowed]) if allowed < len(values) else float(values[-1]) - 1.0
+    reached = int((values > below).sum())  # fewer than allowed where margins are equal
+    return (float(values[reached - 1]) + below) / 2 if reached else below + 1e-6
 
 
 def malware_rate(
@@ -94,7 +122,10 @@ def malware_rate(
     for bundle, found in folds:
         if found.labels != bundle.card.labels or bundle.card.benign is None:
             raise MaltriageError(f"{bundle.path}: its predictions have other labels")
-        limit = threshold_for(paths, bundle, fpr, "", options).threshold.margin
+        # Which kind a sample is of is not in its predictions: that of most malware it is.
+        kinds = bundle.card.training.malware_kinds
+        kind = max(kinds, key=lambda name: kinds[name], default=None)
+        limit = threshold_for(paths, bundle, fpr, "", options).threshold.at(kind)
         bad = found.truth != bundle.card.benign
         malware += int(bad.sum())
         flagged += int((margins(found.logits[bad], bundle.card.benign) >= limit).sum())

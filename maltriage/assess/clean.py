@@ -28,8 +28,7 @@ def false_positives(
     Raises:
         MaltriageError: the bundle flags nothing, or there is nothing to scan.
     """
-    threshold = bundle.card.threshold
-    if threshold is None:
+    if bundle.card.threshold is None:
         raise MaltriageError(f"{bundle.path}: no threshold, so nothing can be flagged")
     found: dict[str, Result] = {}
     unreadable = 0
@@ -49,7 +48,6 @@ def false_positives(
     flagged = sorted((r for r in results if r.verdict.flagged), key=_margin, reverse=True)
     return CleanReport(
         model=ModelRef(bundle.card.name, bundle.card.weights_sha256),
-        margin=threshold.margin,
         all=_count("all", results),
         kinds=[_count(kind, kinds[kind]) for kind in sorted(kinds)],
         folders=[_count(name, folders[name]) for name in sorted(folders)],

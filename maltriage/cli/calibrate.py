@@ -54,7 +54,7 @@ def calibrate(
         return
     limits = f"{found.rate.low:.2%} to {found.rate.high:.2%}"
     typer.echo(
-        f"{output}: flagged from margin {found.threshold.margin:+.3f}, which"
+        f"{output}: flagged from margin {found.threshold.margin:+.3f} (by kind below), which"
         f" {found.threshold.flagged} of {found.threshold.files} clean files reach"
         f" ({found.rate.value:.2%}, 95 % interval {limits})"
     )
@@ -64,6 +64,8 @@ def calibrate(
             f" ({threshold.malware_flagged / threshold.malware:.1%}), each fold's net at its own"
             " threshold for the same rate"
         )
+    for kind, margin in threshold.kinds.items():
+        typer.echo(f"  {kind} files from margin {margin:+.3f}")
     for path in found.malware_like[:20]:
         typer.echo(f"  reached by {clean(path)}")
 

@@ -19,7 +19,7 @@ def render(found: CleanReport, console: Console) -> None:
     console.print(
         Text.assemble(
             untrusted(found.model.name, "bold"),
-            f"  {found.model.weights_sha256[:16]}  flags from margin {found.margin:+.3f}",
+            f"  {found.model.weights_sha256[:16]}  {figures.count(found.all.files, 'clean file')}",
         )
     )
     console.print()

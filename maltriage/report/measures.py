@@ -146,7 +146,6 @@ class CleanReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     model: ModelRef
-    margin: float
     all: CleanKind
     kinds: list[CleanKind]
     folders: list[CleanKind]

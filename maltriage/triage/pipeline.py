@@ -258,10 +258,11 @@ class _Finisher:
 
     def records(self, batch: list[_Item]) -> Iterator[Result | Skipped | Failed]:
         """One record an item, in their order; the samples go through the model together."""
-        views = [item.views for item in batch if isinstance(item, Prepared)]
+        samples = [item for item in batch if isinstance(item, Prepared)]
+        views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
         target = CHOOSE if self.label is None else self.label
-        outputs = self.session.run(views, target) if views else None
+        outputs = self.session.run(views, target, kinds=kinds) if views else None
         each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
         row = 0
         for item in batch:
@@ -277,7 +278,7 @@ class _Finisher:
 
     def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
         card = self.session.card
-        verdict, question = decide(outputs.logits[row], card)
+        verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
         if self.label is not None:
             question = Question(self.label)
         against = CHOOSE if question.against is None else question.against

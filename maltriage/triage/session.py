@@ -76,6 +76,7 @@ class Session:
         samples: Sequence[dict[str, View]],
         target: int = CHOOSE,
         against: int = CHOOSE,
+        kinds: Sequence[str | None] | None = None,
     ) -> Outputs:
         """Run a batch.
 
@@ -84,16 +85,18 @@ class Session:
             target: index of the label to explain; CHOOSE: the graph's choice by the card's
                 threshold (a flagged sample's family against benign, else the top label).
             against: index of the label to explain it against; CHOOSE: the mean of all.
+            kinds: `Layout.kind` of each sample, for its threshold; None: not known.
         """
         count = len(samples)
-        threshold = self.card.threshold.margin if self.card.threshold else np.inf
+        limit = self.card.threshold
+        limits = [np.inf if limit is None else limit.at(kind) for kind in kinds or [None] * count]
         feed: dict[str, npt.NDArray[Any]] = {
             view.name: np.stack([sample[view.name].pixels for sample in samples])
             for view in self.card.views
         }
         feed["target"] = np.full(count, target, dtype=np.int64)
         feed["against"] = np.full(count, against, dtype=np.int64)
-        feed["threshold"] = np.full(count, threshold, dtype=np.float32)
+        feed["threshold"] = np.array(limits, dtype=np.float32)
         found = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         return Outputs(
             logits=found["logits"],

@@ -54,11 +54,15 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
 _KINDS = {"pe32": "32-bit (PE32)", "pe32+": "64-bit (PE32+)", ".net": "A .NET assembly"}
 
 
-def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Question]:
+def decide(
+    logits: npt.NDArray[np.floating], card: Card, kind: str | None = None
+) -> tuple[Verdict, Question]:
     """The verdict on one sample.
 
     Args:
         logits: shape (K,), uncalibrated.
+        card: of the bundle.
+        kind: `Layout.kind` of the sample, for its threshold.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -69,10 +73,11 @@ def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Quest
     order = [int(i) for i in np.argsort(-shares, kind="stable")]
     top = order[0]
     flagged = score = None
+    limit = card.threshold.at(kind) if card.threshold else None
     if card.benign is not None:
         score = float(margins(np.asarray(logits, dtype=np.float64)[None], card.benign)[0])
-        if card.threshold is not None:
-            flagged = score >= card.threshold.margin
+        if limit is not None:
+            flagged = score >= limit
     closest = next(i for i in order if i != card.benign)
     label = card.labels[top]
     if flagged is not None and flagged == (top == card.benign):
@@ -84,7 +89,7 @@ def decide(logits: npt.NDArray[np.floating], card: Card) -> tuple[Verdict, Quest
         calibrated=card.temperature is not None,
         flagged=flagged,
         margin=score,
-        threshold=card.threshold.margin if card.threshold else None,
+        threshold=limit,
         fpr=card.threshold.fpr if card.threshold else None,
         goodware=card.threshold.goodware if card.threshold else None,
         ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],

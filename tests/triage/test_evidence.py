@@ -182,8 +182,8 @@ def test_evidence_of_an_inconsistent_choice_is_made_again(
 
     run, calls = session.Session.run, []
 
-    def wrong(self, samples, target=session.CHOOSE, against=session.CHOOSE):  # type: ignore[no-untyped-def]
-        outputs = run(self, samples, target, against)
+    def wrong(self, samples, target=session.CHOOSE, against=session.CHOOSE, kinds=None):  # type: ignore[no-untyped-def]
+        outputs = run(self, samples, target, against, kinds)
         calls.append(target)
         if target == session.CHOOSE:
             return dataclasses.replace(outputs, explained=outputs.explained * 0 - 1)

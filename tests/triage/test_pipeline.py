@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hostile.make import CASES, sample
 
@@ -106,3 +107,22 @@ def test_a_close_look_has_excerpts_and_a_plane(tmp_path: Path, bundle: Bundle) -
         assert region is not None
         assert region.name == hot.region
         assert hot.end <= region.end
+
+
+def test_the_graph_explains_by_the_threshold_of_the_kind(
+    samples_dir: Path, bundle: Bundle, tmp_path: Path
+) -> None:
+    """The threshold is an input of the graph for each sample: 64-bit files alone are flagged,
+    and what is explained of a flagged file is a family against benign."""
+    assert bundle.card.threshold is not None
+    threshold = msgspec.structs.replace(
+        bundle.card.threshold, margin=1e6, kinds={"pe32+": -1e6, "pe32": 1e6}
+    )
+    card = msgspec.structs.replace(bundle.card, threshold=threshold)
+    bundles.with_card(bundle, card, tmp_path / "kinds.onnx")
+    changed = bundles.load(tmp_path / "kinds.onnx")
+    found = [r for r in scan([str(samples_dir)], changed, ScanOptions()) if isinstance(r, Result)]
+    assert {r.layout.kind for r in found} >= {"pe32", "pe32+", ".net"}
+    for result in found:
+        assert result.verdict.flagged == (result.layout.kind == "pe32+")
+        assert (result.evidence.against == "benign") == (result.layout.kind == "pe32+")

@@ -115,3 +115,13 @@ def test_kinds_hardly_seen_as_malware_are_noted(
     assert [notice.code for notice in outside_training(layout, known)] == codes
     silent = msgspec.structs.replace(card.training, malware_kinds={})
     assert outside_training(layout, msgspec.structs.replace(card, training=silent)) == []
+
+
+def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
+    assert card.threshold is not None
+    threshold = msgspec.structs.replace(card.threshold, margin=0.0, kinds={"pe32": 5.0})
+    known = msgspec.structs.replace(card, threshold=threshold)
+    logits = np.array([0.0, 2.0, 1.0])
+    flags = {kind: decide(logits, known, kind)[0].flagged for kind in ("pe32", "pe32+", None)}
+    assert flags == {"pe32": False, "pe32+": True, None: True}
+    assert decide(logits, known, "pe32")[0].threshold == 5.0

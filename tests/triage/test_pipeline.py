@@ -10,6 +10,7 @@ from hostile.make import CASES, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.sample.source import WalkOptions
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
 
 
@@ -69,12 +70,14 @@ def test_stop_reports_what_is_done(tmp_path: Path, bundle: Bundle) -> None:
 
 
 def test_a_file_that_takes_too_long_fails_alone(tmp_path: Path, bundle: Bundle) -> None:
-    with (tmp_path / "a.exe").open("wb") as file:  # sparse: 250 MiB to hash and to plot
+    with (tmp_path / "a.exe").open("wb") as file:  # sparse: 800 MiB to hash and to plot
         file.write(b"MZ")
-        file.seek(250 * 1024 * 1024)
+        file.seek(800 * 1024 * 1024)
         file.write(b"x")
     (tmp_path / "b.exe").write_bytes(sample("console-x86.exe"))
-    first, second, summary = scan([str(tmp_path)], bundle, ScanOptions(timeout=0.7))
+    first, second, summary = scan(
+        [str(tmp_path)], bundle, ScanOptions(timeout=0.7, walk=WalkOptions(max_size=1 << 30))
+    )
     assert isinstance(first, Failed)
     assert first.code == "timeout"
     assert isinstance(second, Result)

@@ -12,7 +12,12 @@ import numpy as np
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle, Card, Threshold
-from maltriage.corpus.predictions import Predictions
+from maltriage.corpus.predictions import (
+    PREDICTIONS_FILE,
+    Predictions,
+    fold_folder,
+    load_predictions,
+)
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson, margins
 from maltriage.report.document import Result
@@ -97,6 +102,32 @@ def _limit(ranked: list[float], fpr: float) -> float:
     below = float(values[allowed]) if allowed < len(values) else float(values[-1]) - 1.0
     reached = int((values > below).sum())  # fewer than allowed where margins are equal
     return (float(values[reached - 1]) + below) / 2 if reached else below + 1e-6
+
+
+def fold_bundles(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
+    """Bundle and predictions of each fold of a bundle's cross-validation.
+
+    Args:
+        run: folder of the cross-validation.
+
+    Raises:
+        MaltriageError: a fold is missing, or of other data or another recipe.
+    """
+    training = bundle.card.training
+    found = []
+    for fold in range(training.folds):
+        folder = fold_folder(run, fold)
+        paths = sorted(folder.glob("*.onnx"))
+        if len(paths) != 1:
+            raise MaltriageError(f"{folder}: no bundle of this fold")
+        part = bundles.load(paths[0])
+        other = part.card.training
+        if (other.manifest_sha256, other.recipe) != (training.manifest_sha256, training.recipe):
+            raise MaltriageError(f"{paths[0]}: of other data or another recipe than the model")
+        found.append((part, load_predictions(folder / PREDICTIONS_FILE)))
+    if not found:
+        raise MaltriageError(f"{bundle.path}: not from a cross-validation")
+    return found
 
 
 def malware_rate(

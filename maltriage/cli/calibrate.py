@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from maltriage.cli import options as opt
-
-if TYPE_CHECKING:
-    from maltriage.bundle import Bundle
-    from maltriage.corpus.predictions import Predictions
 
 
 def calibrate(
@@ -46,7 +42,7 @@ def calibrate(
     threshold = found.threshold
     if folds is not None:
         malware, flagged = assess.malware_rate(
-            _folds(folds, bundle), paths, fpr, ScanOptions(jobs=jobs)
+            assess.fold_bundles(folds, bundle), paths, fpr, ScanOptions(jobs=jobs)
         )
         threshold = msgspec.structs.replace(threshold, malware=malware, malware_flagged=flagged)
     assess.write(bundle, threshold, output)
@@ -68,26 +64,3 @@ def calibrate(
         typer.echo(f"  {kind} files from margin {margin:+.3f}")
     for path in found.malware_like[:20]:
         typer.echo(f"  reached by {clean(path)}")
-
-
-def _folds(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
-    """Bundle and predictions of each fold of a cross-validation of the same recipe."""
-    from maltriage import bundle as bundles
-    from maltriage.corpus.predictions import load_predictions
-    from maltriage.errors import MaltriageError
-
-    training = bundle.card.training
-    found = []
-    for fold in range(training.folds):
-        folder = run / f"fold-{fold}"
-        paths = sorted(folder.glob("*.onnx"))
-        if len(paths) != 1:
-            raise MaltriageError(f"{folder}: no bundle of this fold")
-        part = bundles.load(paths[0])
-        other = part.card.training
-        if (other.manifest_sha256, other.recipe) != (training.manifest_sha256, training.recipe):
-            raise MaltriageError(f"{paths[0]}: of other data or another recipe than the model")
-        found.append((part, load_predictions(folder / "predictions.csv")))
-    if not found:
-        raise MaltriageError(f"{bundle.path}: not from a cross-validation")
-    return found

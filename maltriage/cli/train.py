@@ -141,10 +141,12 @@ def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
 
 def _folder(params: dict[str, Any]) -> Path:
     """Where the run goes; wrong use is found here, before torch is imported."""
+    from maltriage.corpus.predictions import fold_folder
+
     out, resume = params["out"], params["resume"]
     if resume is None:
         folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-        taken = folder if params["fold"] is None else folder / f"fold-{params['fold']}"
+        taken = folder if params["fold"] is None else fold_folder(folder, params["fold"])
         if taken.exists() and (not taken.is_dir() or any(taken.iterdir())):
             raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
         return folder
@@ -201,11 +203,12 @@ def _prepare(
 
 def _begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
+    from maltriage.corpus.predictions import fold_folder
     from maltriage.learn.checkpoint import LAST, load_checkpoint
     from maltriage.learn.train import fit_options
 
     # A cross-validation that stopped early has runs of folds only.
-    runs = [folder, *sorted(folder.glob("fold-*"))]
+    runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
     _, state = load_checkpoint(next((run for run in runs if (run / LAST).exists()), folder))
     begun, origin = fit_options(state), state.origin
     return {

@@ -22,6 +22,15 @@ Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("recipe", "seed", "sha256", "label", "fold", "added")
 """Followed by a column for the logit of each label."""
+PREDICTIONS_FILE = "predictions.csv"
+"""In the folder of a run: what its net said of the samples it held back."""
+OUT_OF_FOLD_FILE = "out-of-fold.csv"
+"""In the folder of a cross-validation: those of all folds."""
+
+
+def fold_folder(run: Path, fold: int | str) -> Path:
+    """Where the run that holds a fold back lies in the folder of a cross-validation."""
+    return run / f"fold-{fold}"
 
 
 @dataclass(frozen=True)

@@ -143,8 +143,10 @@ def make_fold(
     Raises:
         MaltriageError: no such fold, or a label that it takes all samples of.
     """
-    if count < 2 or (held_back is not None and not 0 <= held_back < count):
-        raise MaltriageError(f"no fold {held_back} of {count}: folds are counted from 0, 2 or more")
+    if count < 2:
+        raise MaltriageError(f"at least two folds, not {count}")
+    if held_back is not None and not 0 <= held_back < count:
+        raise MaltriageError(f"no fold {held_back} of {count}: they are counted from 0")
     dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
     test = np.full(len(corpus), False) if held_back is None else dealt == held_back
     left = np.bincount(corpus.label[~test], minlength=len(corpus.labels))

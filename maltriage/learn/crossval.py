@@ -10,16 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from maltriage import metrics
 from maltriage.corpus.cache import Corpus
-from maltriage.corpus.predictions import Predictions, join, load_predictions, save_predictions
+from maltriage.corpus.predictions import (
+    OUT_OF_FOLD_FILE,
+    PREDICTIONS_FILE,
+    Predictions,
+    fold_folder,
+    join,
+    load_predictions,
+    save_predictions,
+)
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit import Tick
-from maltriage.learn.train import PREDICTIONS_FILE, Calibration, Outcome, RunOptions, train
-
-OUT_OF_FOLD_FILE = "out-of-fold.csv"
+from maltriage.learn.train import Calibration, Outcome, RunOptions, train
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,6 @@ class FoldTick:
     run: int
     folds: int
     tick: Tick
-
-
-def fold_folder(folder: Path, fold: int) -> Path:
-    """Where the run that holds a fold back lies in the folder of a cross-validation."""
-    return folder / f"fold-{fold}"
 
 
 def train_fold(

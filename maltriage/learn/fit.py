@@ -173,13 +173,13 @@ class _Run:
             raise MaltriageError("fewer than two samples to train on")
         self.steps = max(1, round(len(labels) / options.batch_size))
         self.weights = torch.where(images.added, options.goodware_weight, 1.0)
-        shares = self.weights[parts["train"]]
-        counts = torch.bincount(labels, shares, minlength=len(start.origin.labels))
+        weights = self.weights[parts["train"]]
+        counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
         self.class_weights = counts.clamp(min=1).double().rsqrt().float()
         self.net = make_net(options.net, images.views, len(start.origin.labels))
         views = images.batch(parts["train"], fixed=True)
         if views:
-            self.net.begin(views, labels, shares)
+            self.net.begin(views, labels, weights)
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             self.net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
@@ -305,7 +305,7 @@ class _Run:
             temperature=metrics.temperature(logits, truth),
         )
         self._save()
-        if (row.val_macro_f1 or 0.0) > best:
+        if row.val_macro_f1 is not None and row.val_macro_f1 > best:
             save_checkpoint(self.folder / BEST, _named("ema", self.ema), self.state)
 
     def _tick(self) -> Tick:

@@ -26,7 +26,7 @@ from torch import Tensor
 from maltriage import metrics
 from maltriage.bundle import BENIGN, Card, load
 from maltriage.corpus.cache import Corpus
-from maltriage.corpus.predictions import Predictions, save_predictions
+from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
 from maltriage.corpus.splits import PARTS, SplitFile, make_fold, make_split, save_split
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import (
@@ -45,7 +45,6 @@ from maltriage.sample.views import ViewSpec, WindowSpec, default_views, known_vi
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
-PREDICTIONS_FILE = "predictions.csv"
 VALIDATION = "validation part of the split"
 PROBES = 17
 """Real samples that the exported bundle is checked with."""

@@ -47,7 +47,7 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
     if kind is None or not total or kinds.get(kind, 0) >= MIN_SHARE * total:
         return []
     seen = f"{kinds.get(kind, 0)} of the {total} malware files that the model learned from are"
-    text = f"{_KINDS[kind]}: {seen} of this kind, so that it looks clean says little."
+    text = f"{_KINDS[kind]}: {seen} of this kind, so the verdict says little, whichever it is."
     return [Notice("outside-training", text)]
 
 

@@ -15,10 +15,9 @@ from learn.conftest import OPTIONS  # noqa: E402
 from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus.cache import Corpus  # noqa: E402
-from maltriage.corpus.predictions import load_predictions  # noqa: E402
+from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
 from maltriage.corpus.splits import folds, groups_of, load_split, make_fold  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
-from maltriage.learn import crossval  # noqa: E402
 from maltriage.learn.crossval import FoldTick, cross_validate, train_fold  # noqa: E402
 from maltriage.learn.fit import FitOptions  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions  # noqa: E402
@@ -53,6 +52,8 @@ def test_every_sample_is_held_back_once(
         parts = load_split(options.folder / f"fold-{fold}" / "split.json", corpus.sha256)
         np.testing.assert_array_equal(parts == "test", dealt == fold)
         assert not (parts == "val").any()
+        # Nothing says which epoch was best, so none is kept as such.
+        assert not (options.folder / f"fold-{fold}" / "best.safetensors").exists()
 
 
 def test_the_net_that_ships_has_seen_all_and_its_figures_are_out_of_fold(
@@ -99,8 +100,8 @@ def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
     assert whole.card is not None
     assert second.card is not None
     assert second.card.weights_sha256 == whole.card.weights_sha256
-    text = (tmp_path / "run" / crossval.OUT_OF_FOLD_FILE).read_bytes()
-    assert text == (tmp_path / "whole" / crossval.OUT_OF_FOLD_FILE).read_bytes()
+    text = (tmp_path / "run" / OUT_OF_FOLD_FILE).read_bytes()
+    assert text == (tmp_path / "whole" / OUT_OF_FOLD_FILE).read_bytes()
 
 
 def test_a_fold_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -125,3 +126,5 @@ def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
     for fold in (-1, K):
         with pytest.raises(MaltriageError, match="no fold"):
             make_fold(corpus, "grouped", 0, K, fold)
+    with pytest.raises(MaltriageError, match="at least two folds, not 1"):
+        make_fold(corpus, "grouped", 0, 1, None)

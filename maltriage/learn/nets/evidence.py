@@ -143,7 +143,7 @@ def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
 
 
 class Evidence(Net):
-    """The net `evidence` for any choice of views; 0.9 M numbers for the usual ones."""
+    """The net `evidence` for any choice of views; 1.4 M parameters for the usual ones."""
 
     additive = True
     target_layer = "trunks"
@@ -161,8 +161,8 @@ class Evidence(Net):
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
         for view, trunk in zip(self.views, self.trunks, strict=True):
             if isinstance(trunk, TableTrunk):
-                labels_wanted = self.heads.out_features
-                table, bias = fit_table(views[view.name], labels, labels_wanted, weights)
+                count = self.heads.out_features
+                table, bias = fit_table(views[view.name], labels, count, weights)
                 trunk.table.copy_(table)
                 trunk.bias.copy_(bias)
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
@@ -23,6 +24,8 @@ class LabelledSample:
 
     path: str
     label: str
+    first_seen: datetime | None = None
+    """When somebody first saw the file, in UTC without a time zone; None: nobody says."""
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     goodware_samples: int = 0
     """How many of the samples are clean files that were added to the dataset."""
     split: str
-    """Kind of split: `grouped`, `random`."""
+    """Kind of split: `grouped`, `random`, `time`."""
     split_seed: int
+    split_sha256: str = ""
+    """Over the sorted lines `sha256 part`; empty in cards of versions that did not keep it."""
     fractions: tuple[float, float, float]
     """Shares of training, validation and test."""
     folds: int = 0

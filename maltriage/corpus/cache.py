@@ -61,6 +61,8 @@ class Corpus:
     root: Path
     goodware: Path | None
     goodware_samples: int
+    min_samples: int
+    """Families with fewer files were left out."""
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
     paths: tuple[str, ...]
@@ -201,6 +203,7 @@ def _corpus(
         root=dataset.root,
         goodware=dataset.goodware,
         goodware_samples=dataset.goodware_samples - sum(index >= own for index in left_out),
+        min_samples=dataset.min_samples,
         labels=labels,
         views=views,
         paths=tuple(sample.path for sample in samples),

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.sample.views import ViewSpec
 
@@ -55,6 +56,11 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of the cross-validation that this run is part of; 0: none."""
     fold: int | None = None
     """The fold held back; None: none."""
+    split_file: bool = False
+    """Whether the split was taken from a file, not made."""
+    split_sha256: str = ""
+    """See `SplitFile.sha256`; empty in checkpoints of versions that did not keep it."""
+    min_samples: int = MIN_SAMPLES
     malware_kinds: dict[str, int] = {}
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""

@@ -52,6 +52,7 @@ def make_card(net: Net, state: State) -> Card:
             goodware_samples=origin.goodware_samples,
             split=origin.split,
             split_seed=origin.split_seed,
+            split_sha256=origin.split_sha256,
             fractions=origin.fractions,
             folds=origin.folds,
             malware_kinds=origin.malware_kinds,

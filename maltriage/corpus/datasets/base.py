@@ -41,6 +41,8 @@ class Dataset:
     """Folder whose files are among the samples as `benign`, after the others."""
     goodware_samples: int = 0
     """How many of the samples, the last ones, come from it."""
+    min_samples: int = MIN_SAMPLES
+    """Families with fewer files were left out."""
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -109,7 +111,7 @@ def assemble(
             f"found {len(labels)}"
         )
     kept.sort(key=lambda sample: os.fsencode(sample.path))
-    return Dataset(name, root, tuple(kept), labels, tuple(notices))
+    return Dataset(name, root, tuple(kept), labels, tuple(notices), min_samples=min_samples)
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:

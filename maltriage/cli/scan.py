@@ -48,15 +48,17 @@ def scan(
 ) -> None:
     """Triage files and folders: the family of each, and which region decided.
 
-    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG is
-    skipped. The table has first what to look at first.
+    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
+    dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
+    first what to look at first.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
     from maltriage.cli.run import exit_code, opened, stopping
-    from maltriage.report.document import Summary
+    from maltriage.report.document import Skipped, Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions, open_renderer
+    from maltriage.report.sanitize import untrusted
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
@@ -74,6 +76,7 @@ def scan(
         hashes=hashes,
     )
     progress = pipeline.Progress()
+    refused, first = 0, None
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(
@@ -97,6 +100,11 @@ def scan(
                     renderer.finish(record)
                 else:
                     renderer.write(record)
+                    if isinstance(record, Skipped) and record.code == "input":
+                        refused, first = refused + 1, first or record
+        if first is not None and not quiet:
+            text = f"note: {refused} skipped: {first.reason} (such as {first.path})"
+            errors.print(untrusted(text))
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
 
 

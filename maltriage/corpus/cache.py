@@ -33,7 +33,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import SampleError
-from maltriage.sample.types import Notice
+from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 from maltriage.sample.workers import Workers, cores, reason_of
 
@@ -77,6 +77,8 @@ class Corpus:
     present: dict[str, Integers]
     """By window: how many of its bytes exist, [N]."""
     notices: tuple[Notice, ...]
+    formats: tuple[Format, ...]
+    """`Prepared.format` of each sample."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -163,6 +165,7 @@ def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> C
         arrays={view.name: stored[f"view:{view.name}"] for view in views},
         present={v.name: stored[f"present:{v.name}"] for v in views if isinstance(v, WindowSpec)},
         notices=tuple(notices),
+        formats=tuple(stored["format"].tolist()),
     )
 
 
@@ -179,7 +182,7 @@ def _refuse_both(samples: list[LabelledSample], digests: list[str]) -> None:
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     """Digest of everything the arrays depend on. Labels are not among it."""
-    digest = hashlib.sha256(msgspec.json.encode((views, twins.VIEWS)))
+    digest = hashlib.sha256(msgspec.json.encode((views, twins.VIEWS, dataset.formats)))
     for package in ("lief", "pefile", "numpy", "pillow"):
         digest.update(f"{package} {_version(package)}\n".encode())
     # The code that parses and plots counts as a whole: a version number that somebody
@@ -210,6 +213,7 @@ class _Row:
 
     sha256: str
     kind: str
+    format: Format
     entry: str
     width: int
     plane: Bytes
@@ -217,9 +221,9 @@ class _Row:
     present: dict[str, int]
 
 
-def _prepare_row(path: str, views: tuple[ViewSpec, ...]) -> _Row:
+def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> _Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS))
+    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS, formats=formats))
     pixels, present = dict[str, Bytes](), dict[str, int]()
     for spec in views:
         view = prepared.views[spec.name]
@@ -232,6 +236,7 @@ def _prepare_row(path: str, views: tuple[ViewSpec, ...]) -> _Row:
     return _Row(
         sha256=prepared.identity.sha256,
         kind=prepared.layout.kind or "",
+        format=prepared.format,
         entry=twins.entry_sign(entry),
         width=body.geometry.width,
         plane=body.pixels[0],
@@ -248,6 +253,7 @@ def _prepare_all(
     stored: _Stored = {
         "sha256": np.zeros(count, dtype="U64"),
         "kind": np.zeros(count, dtype="U8"),
+        "format": np.zeros(count, dtype="U8"),
         "entry": np.zeros(count, dtype="U32"),
         "width": np.zeros(count, dtype=np.int64),
         "plane": np.zeros((count, body.size, body.size), dtype=np.uint8),
@@ -258,13 +264,14 @@ def _prepare_all(
         if isinstance(spec, WindowSpec):
             stored[f"present:{spec.name}"] = np.zeros(count, dtype=np.int64)
     kept, rejects = list[int](), list[tuple[int, str, str]]()
-    for i, row in enumerate(_rows([s.path for s in dataset.samples], views, jobs)):
+    paths = [sample.path for sample in dataset.samples]
+    for i, row in enumerate(_rows(paths, views, dataset.formats, jobs)):
         if isinstance(row, SampleError):
             rejects.append((i, row.code, row.reason))
         else:
             kept.append(i)
             stored["sha256"][i], stored["kind"][i] = row.sha256, row.kind
-            stored["entry"][i] = row.entry
+            stored["entry"][i], stored["format"][i] = row.entry, row.format
             stored["width"][i], stored["plane"][i] = row.width, row.plane
             for name, pixels in row.pixels.items():
                 stored[f"view:{name}"][i] = pixels
@@ -280,14 +287,16 @@ def _prepare_all(
     return stored
 
 
-def _rows(paths: list[str], views: tuple[ViewSpec, ...], jobs: int) -> Iterator[_Row | SampleError]:
+def _rows(
+    paths: list[str], views: tuple[ViewSpec, ...], formats: tuple[Format, ...], jobs: int
+) -> Iterator[_Row | SampleError]:
     """The prepared samples in order. A worker that dies or hangs costs its sample only."""
     pending = deque[Future[_Row]]()
     todo = iter(paths)
     with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
         while True:
             while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
-                pending.append(workers.submit(_prepare_row, path, views))
+                pending.append(workers.submit(_prepare_row, path, views, formats))
             if not pending:
                 break
             try:
@@ -298,7 +307,7 @@ def _rows(paths: list[str], views: tuple[ViewSpec, ...], jobs: int) -> Iterator[
 
 def _read(place: Path, views: tuple[ViewSpec, ...], samples: int) -> _Stored | None:
     """A stored preparation, or None where there is none that fits."""
-    needed = {"index", "sha256", "kind", "entry", "width", "plane", "rejects"}
+    needed = {"index", "sha256", "kind", "format", "entry", "width", "plane", "rejects"}
     needed |= {f"view:{view.name}" for view in views}
     needed |= {f"present:{view.name}" for view in views if isinstance(view, WindowSpec)}
     try:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
 
 STATE_KEY = "maltriage.state"
@@ -56,6 +57,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     fold: int | None = None
     """The fold held back; None: none."""
     malware_kinds: dict[str, int] = {}
+    input: tuple[Format, ...] = ("pe", "png")
+    """Formats that such samples come in: see `Card.input`."""
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
 

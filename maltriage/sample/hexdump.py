@@ -56,15 +56,15 @@ class Dump:
     """The bytes of a hex dump, one after the other as the text has them.
 
     `blocks` are runs of bytes whose addresses follow each other, as (offset into `data`,
-    address), the first at offset 0; empty where the dump has no addresses. Of more than
-    `MAX_BLOCKS` the rest is not told apart, and `cut` says so.
+    address), the first at offset 0; empty where the dump has no addresses. From the offset
+    `rest` on there are more than `MAX_BLOCKS`, and they are not told apart.
     """
 
     data: bytes
     unmapped: int
     """How many of the bytes are `??`."""
     blocks: tuple[tuple[int, int], ...] = ()
-    cut: bool = False
+    rest: int | None = None
 
 
 def begins_like_dump(head: bytes) -> bool:
@@ -104,7 +104,7 @@ def parse_dump(text: bytes, unmapped: int = UNMAPPED) -> Dump:
         lines += len(part.counts)
         at += part.length
     data = values[:done].tobytes()
-    return Dump(data, holes, tuple(blocks.found), blocks.cut) if lead else Dump(data, holes)
+    return Dump(data, holes, tuple(blocks.found), blocks.rest) if lead else Dump(data, holes)
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class _Blocks:
 
     def __init__(self) -> None:
         self.found = list[tuple[int, int]]()
-        self.cut = False
+        self.rest: int | None = None
         self._last = (-PER_LINE - 1, PER_LINE)
         """Address and bytes of the line before; at first, none that another goes on from."""
 
@@ -153,10 +153,10 @@ class _Blocks:
             raise DumpError(lines + i, what)
         rows = np.flatnonzero(address != before + length)
         room = MAX_BLOCKS - len(self.found)
-        self.cut |= len(rows) > room
-        rows = rows[:room]
-        offsets = done + (np.cumsum(count) - count)[rows]
-        self.found += zip(offsets.tolist(), address[rows].tolist(), strict=True)
+        offsets = (done + (np.cumsum(count) - count)[rows]).tolist()
+        if len(rows) > room and self.rest is None:
+            self.rest = offsets[room]
+        self.found += zip(offsets[:room], address[rows[:room]].tolist(), strict=True)
 
 
 @cache

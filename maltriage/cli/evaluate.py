@@ -95,7 +95,8 @@ def evaluate(
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    data = open_dataset(dataset, root, goodware=goodware)
+    resized = dataset == "malimg" and "picture" in bundle.card.input
+    data = open_dataset(dataset, root, goodware=goodware, allow_resized=resized)
     samples = [(sample.path, sample.label) for sample in data.samples]
     if split is not Part.all:
         samples = _part(bundle, data, split.value, split_file)

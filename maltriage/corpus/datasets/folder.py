@@ -19,7 +19,7 @@ from maltriage.sample.types import Notice
 
 LABELS_FILE = "labels.csv"
 LAYOUT = (
-    "<root>/<family>/<file> with PE files or byteplot PNGs, or <root>/<file> with a "
+    "<root>/<family>/<file> with PE files, byteplot PNGs or hex dumps, or <root>/<file> with a "
     f"<root>/{LABELS_FILE} of two columns: `path,family` or `sha256,family`"
 )
 

@@ -55,10 +55,9 @@ def scan(
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
     from maltriage.cli.run import exit_code, opened, stopping
-    from maltriage.report.document import Skipped, Summary
+    from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions, open_renderer
-    from maltriage.report.sanitize import untrusted
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
@@ -76,7 +75,6 @@ def scan(
         hashes=hashes,
     )
     progress = pipeline.Progress()
-    refused, first = 0, None
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(
@@ -100,11 +98,6 @@ def scan(
                     renderer.finish(record)
                 else:
                     renderer.write(record)
-                    if isinstance(record, Skipped) and record.code == "input":
-                        refused, first = refused + 1, first or record
-        if first is not None and not quiet:
-            text = f"note: {refused} skipped: {first.reason} (such as {first.path})"
-            errors.print(untrusted(text))
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
 
 

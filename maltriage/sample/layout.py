@@ -121,7 +121,11 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
         text = f"Addresses jump more than {MAX_BLOCKS} times: the rest is shown as it lies."
         notices.append(Notice("many-blocks", text))
     elif len(blocks) > 1:
-        text = f"Addresses jump {len(blocks) - 1} times: ranges lie further apart than offsets."
+        jumps = len(blocks) - 1
+        text = (
+            f"Addresses jump {jumps} time{'s' * (jumps > 1)}: ranges that follow are not all next"
+        )
+        text += " to each other in memory."
         notices.append(Notice("address-jumps", text))
     base = 0 if dump.blocks else None
     layout = Layout("none", None, None, False, base, regions, {}, dump.unmapped)

@@ -52,6 +52,7 @@ def check(
     root: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
     dataset: opt.DatasetName = "folder",
     goodware: opt.Goodware = None,
+    allow_resized: opt.AllowResized = False,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     format: FormatOption = Format.table,
     output: opt.Output = None,
@@ -72,7 +73,7 @@ def check(
     from maltriage.report.datasets import render_check
 
     errors = make_console(color.value, stderr=True)
-    data = open_dataset(dataset, root, min_samples, goodware)
+    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
     with bar(errors, "reading samples", enabled=not quiet) as show:
         corpus = load_corpus(data, (), jobs=jobs or None, progress=show, conflicts=True)
     found = look(data, corpus)

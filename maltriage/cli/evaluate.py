@@ -109,7 +109,8 @@ def evaluate(
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    data = open_dataset(dataset, root, min_samples, goodware)
+    resized = dataset == "malimg" and "picture" in bundle.card.input
+    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
     part = Held([(sample.path, sample.label) for sample in data.samples])
     if split is not Part.all:
         part = _part(bundle, data, split.value, split_file)

@@ -40,9 +40,15 @@ Output = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="vx-zoo, or folder for any such tree.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="vx-zoo, malimg, big2015, or folder for any tree.")
+]
 MinSamples = Annotated[
     int, typer.Option("--min-samples", min=1, help="Leave families with fewer files out.")
+]
+AllowResized = Annotated[
+    bool,
+    typer.Option("--allow-resized", help="Take resized copies of malimg's images as pictures."),
 ]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
 Goodware = Annotated[

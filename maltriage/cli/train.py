@@ -47,6 +47,7 @@ def train(
     root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    allow_resized: opt.AllowResized = False,
     net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
@@ -97,10 +98,11 @@ def train(
 ) -> None:
     """Train a model on labelled files and export it.
 
-    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv. One part of them
-    tunes the probabilities, one is held back; the figures at the end are of that one. With
-    --folds every sample is held back once, and the model that is exported has seen them all.
-    Ctrl-C saves the run, and --resume goes on with it.
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; of big2015, hex
+    dumps <Id>.bytes beside trainLabels.csv. One part of them tunes the probabilities, one is
+    held back; the figures at the end are of that one. With --folds every sample is held back
+    once, and the model that is exported has seen them all. Ctrl-C saves the run, and --resume
+    goes on with it.
     """
     need_torch()
     from maltriage.cli.console import make_console
@@ -184,7 +186,11 @@ def _prepare(
             f"--split-file says how samples are split: leave out --{min(also).replace('_', '-')}"
         )
     dataset = open_dataset(
-        values["dataset"], values["root"], values["min_samples"], values["goodware"]
+        values["dataset"],
+        values["root"],
+        values["min_samples"],
+        values["goodware"],
+        allow_resized=values["allow_resized"],
     )
     from maltriage.learn.fit import FitOptions
     from maltriage.learn.nets import NETS
@@ -193,10 +199,11 @@ def _prepare(
     if values["net"] not in NETS:
         raise MaltriageError(f"no such net: {values['net']} (known: {', '.join(sorted(NETS))})")
     views = values["views"]
+    named_views = None if views is None else tuple(part.strip() for part in views.split(","))
     fit = FitOptions(
         net=values["net"],
         image_size=values["image_size"],
-        views=None if views is None else tuple(part.strip() for part in views.split(",")),
+        views=dataset.views(named_views),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
         precision=str(values["precision"]),  # type: ignore[arg-type]
@@ -232,6 +239,7 @@ def _begun(folder: Path) -> dict[str, Any]:
         "root": Path(origin.root),
         "goodware": None if origin.goodware is None else Path(origin.goodware),
         "min_samples": origin.min_samples,
+        "allow_resized": "picture" in origin.input,
         "net": origin.net,
         "image_size": begun.image_size,
         "views": None if begun.views is None else ",".join(begun.views),

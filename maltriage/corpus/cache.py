@@ -32,7 +32,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import SampleError
-from maltriage.sample.types import Notice
+from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 from maltriage.sample.workers import Workers, cores, reason_of
 
@@ -86,6 +86,8 @@ class Corpus:
     rejects: tuple[store.Reject, ...]
     """Files of the dataset that gave no sample."""
     notices: tuple[Notice, ...]
+    formats: tuple[Format, ...]
+    """`Prepared.format` of each sample."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -107,6 +109,7 @@ class Corpus:
             label=np.searchsorted(used, self.label[at]),
             first_seen=self.first_seen[at],
             kinds=tuple(self.kinds[i] for i in at),
+            formats=tuple(self.formats[i] for i in at),
             signs=self.signs.take(at),
             rows=self.rows[at],
         )
@@ -172,6 +175,7 @@ def _columns(views: tuple[ViewSpec, ...]) -> store.Columns:
         "sha256": ("U64", ()),
         "size": ("i8", ()),
         "kind": ("U8", ()),
+        "format": ("U8", ()),
         "entry": ("U32", ()),
         "width": ("i8", ()),
         "plane": ("u1", (side, side)),
@@ -220,6 +224,7 @@ def _corpus(
         present={v.name: stored[f"present-{v.name}"] for v in views if isinstance(v, WindowSpec)},
         rejects=manifest.rejects,
         notices=tuple(_notices(dataset, labels, manifest.rejects)),
+        formats=tuple(stored["format"].tolist()),
     )
 
 
@@ -278,7 +283,8 @@ def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     """Digest of everything the arrays depend on. Labels are not among it."""
-    digest = hashlib.sha256(msgspec.json.encode((store.LAYOUT_VERSION, views, twins.VIEWS)))
+    what = (store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats)
+    digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
         digest.update(f"{package} {_version(package)}\n".encode())
     # The code that parses and plots counts as a whole: a version number that somebody
@@ -307,15 +313,16 @@ Row = dict[str, Any]
 """A prepared sample as it comes back from a worker: a value for each of `_columns`."""
 
 
-def _prepare_row(path: str, views: tuple[ViewSpec, ...]) -> Row:
+def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS))
+    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS, formats=formats))
     body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
     assert isinstance(body.geometry, BodyGeometry)
     row: Row = {
         "sha256": prepared.identity.sha256,
         "size": prepared.identity.size,
         "kind": prepared.layout.kind or "",
+        "format": prepared.format,
         "entry": twins.entry_sign(entry),
         "width": body.geometry.width,
         "plane": body.pixels[0],
@@ -341,7 +348,8 @@ def _prepare_all(
     count = len(dataset.samples)
     rejects = list[store.Reject]()
     with store.Builder(place, _columns(views), count) as builder:
-        for i, row in enumerate(_rows([s.path for s in dataset.samples], views, jobs)):
+        paths = [sample.path for sample in dataset.samples]
+        for i, row in enumerate(_rows(paths, views, dataset.formats, jobs)):
             if isinstance(row, SampleError):
                 rejects.append(store.Reject(i, row.code, row.reason, row.failed))
             else:
@@ -364,14 +372,16 @@ def _shown(folder: Path) -> str:
     return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()
 
 
-def _rows(paths: list[str], views: tuple[ViewSpec, ...], jobs: int) -> Iterator[Row | SampleError]:
+def _rows(
+    paths: list[str], views: tuple[ViewSpec, ...], formats: tuple[Format, ...], jobs: int
+) -> Iterator[Row | SampleError]:
     """The prepared samples in order. A worker that dies or hangs costs its sample only."""
     pending = deque[Future[Row]]()
     todo = iter(paths)
     with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
         while True:
             while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
-                pending.append(workers.submit(_prepare_row, path, views))
+                pending.append(workers.submit(_prepare_row, path, views, formats))
             if not pending:
                 break
             try:

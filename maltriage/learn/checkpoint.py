@@ -17,6 +17,7 @@ from torch import Tensor
 
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
+from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
 
 STATE_KEY = "maltriage.state"
@@ -62,6 +63,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """See `SplitFile.sha256`; empty in checkpoints of versions that did not keep it."""
     min_samples: int = MIN_SAMPLES
     malware_kinds: dict[str, int] = {}
+    input: tuple[Format, ...] = ("pe", "png")
+    """Formats that such samples come in: see `Card.input`."""
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
 

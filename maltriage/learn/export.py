@@ -40,6 +40,7 @@ def make_card(net: Net, state: State) -> Card:
         net=origin.net,
         labels=origin.labels,
         views=origin.views,
+        input=origin.input,
         target_layer=net.target_layer,
         additive=net.additive,
         receptive_field_bytes=net.receptive_field_bytes(),

@@ -48,6 +48,7 @@ from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
 from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
 from maltriage.learn.plots import plot_confusion, plot_curves
+from maltriage.sample.types import FORMATS, Format
 from maltriage.sample.views import ViewSpec, WindowSpec, default_views, known_views
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
@@ -233,8 +234,21 @@ def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
         split_sha256=divided.sha256,
         min_samples=corpus.min_samples,
         malware_kinds=_malware_kinds(corpus),
+        input=_input(corpus),
         recipe=options.fit.recipe(),
     )
+
+
+def _input(corpus: Corpus) -> tuple[Format, ...]:
+    """The formats that a net on these samples is for.
+
+    A byteplot PNG is the program that it shows, and gives the same images: who has learned
+    from the one reads the other.
+    """
+    found: set[Format] = set(corpus.formats)
+    if found & {"pe", "png"}:
+        found |= {"pe", "png"}
+    return tuple(format for format in FORMATS if format in found)
 
 
 def _malware_kinds(corpus: Corpus) -> dict[str, int]:

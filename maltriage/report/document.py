@@ -17,7 +17,7 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 

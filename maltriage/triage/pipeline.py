@@ -157,7 +157,9 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    work = PrepareOptions(bundle.card.views, options.hashes or options.close, options.walk.max_size)
+    card = bundle.card
+    hashes, limit = options.hashes or options.close, options.walk.max_size
+    work = PrepareOptions(card.views, hashes, limit, card.input)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -315,8 +317,8 @@ class _Finisher:
     def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
         """The first bytes of each hot range, read by a worker like everything of a sample."""
         ranges = [(hot.start, hot.end) for hot in evidence.hot]
-        limit = self.options.walk.max_size
-        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit)
+        limit, formats = self.options.walk.max_size, self.session.card.input
+        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit, formats)
         try:
             found = read.result()
         except Exception as error:

@@ -120,7 +120,8 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dataset", "malimg"], "no such dataset: malimg"),
+        (["--dataset", "malnet"], "no such dataset: malnet"),
+        (["--root", "DATA", "--allow-resized"], "known of malimg, not of vx-zoo"),
         (["--root", "nowhere"], "<root>/<family>/<file>"),
         (["--dataset", "folder"], "--root"),
         (["--root", "DATA", "--net", "vgg"], "no such net: vgg"),

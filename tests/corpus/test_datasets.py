@@ -103,7 +103,9 @@ def test_one_family_is_no_dataset(tmp_path: Path) -> None:
 
 
 def test_unknown_dataset() -> None:
-    with pytest.raises(MaltriageError, match=r"no such dataset: malnet \(known: folder, vx-zoo\)"):
+    with pytest.raises(
+        MaltriageError, match=r"no such dataset: malnet \(known: big2015, folder, malimg, vx-zoo\)"
+    ):
         open_dataset("malnet")
 
 

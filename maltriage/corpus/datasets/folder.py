@@ -16,8 +16,8 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.types import Notice
 
 LAYOUT = (
-    "<root>/<family>/<file> with PE files or byteplot PNGs, or any files below <root> with "
-    f"a table of labels in it: {TABLES}"
+    "<root>/<family>/<file> with PE files, byteplot PNGs or hex dumps, or any of them below <root>"
+    f" with a table of labels in it: {TABLES}"
 )
 
 

@@ -122,7 +122,7 @@ def evaluate(
                 now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(part.samples)
             )
 
-        options = ScanOptions(device=device.value, jobs=jobs)
+        options = ScanOptions(device=device.value, jobs=jobs, archives=True)
         found = assess.evaluate(part.samples, bundle, split.value, options, changed=show)
     found = msgspec.structs.replace(
         found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out

@@ -315,7 +315,7 @@ Row = dict[str, Any]
 
 def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS, formats=formats))
+    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=True))
     body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
     assert isinstance(body.geometry, BodyGeometry)
     row: Row = {

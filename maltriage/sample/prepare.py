@@ -18,13 +18,15 @@ from maltriage.sample.views import ViewSpec
 class PrepareOptions:
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
-    `formats`: those that are read; a file of another one gives no sample.
+    `formats`: those that are read; a file of another one gives no sample. `archives`: whether
+    the one file in a password archive is a sample too.
     """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
     max_size: int = MAX_FILE_BYTES
     formats: tuple[Format, ...] = PROGRAMS
+    archives: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
         SampleError: it gives no sample; see `read_sample`.
     """
     start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats)
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
     # A dump has no headers; what looks like some in it is no program's own.
     headers = None if contents.dump else read_headers(contents.data)
     if contents.dump:

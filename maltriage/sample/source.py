@@ -11,6 +11,7 @@ from fnmatch import fnmatch
 
 from PIL import Image
 
+from maltriage.sample.archive import ArchiveError, begins_like_archive, read_member
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
 
@@ -187,9 +188,18 @@ def sniff(path: str, head: bytes) -> Format | None:
 
 
 def read_sample(
-    path: str, max_size: int = MAX_FILE_BYTES, formats: tuple[Format, ...] = PROGRAMS
+    path: str,
+    max_size: int = MAX_FILE_BYTES,
+    formats: tuple[Format, ...] = PROGRAMS,
+    archives: bool = False,
 ) -> Contents:
     """Read one file, which must be of one of `formats`.
+
+    Args:
+        path: of the file.
+        max_size: of the file, and of what it unpacks to, in bytes.
+        formats: that are wanted.
+        archives: whether the one file in a password archive is a sample too.
 
     Raises:
         SampleError: it is no sample, of another format, empty or too large (a skip), or
@@ -205,11 +215,8 @@ def read_sample(
             head = file.read(HEAD_BYTES)
             if not head:
                 raise SampleError("empty", "an empty file")
-            format = sniff(path, head)
-            if format is None:
-                raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
-            if format != "png":
-                _refuse_format(format, formats)
+            packed = archives and begins_like_archive(head)
+            format = None if packed else _wanted_format(path, head, formats)
             if status.st_size > max_size:
                 raise SampleError("too-large", _too_large(status.st_size, max_size))
             file.seek(0)
@@ -220,6 +227,12 @@ def read_sample(
         raise SampleError(rejected.code, rejected.reason, failed=True) from error
     if len(data) > max_size:
         raise SampleError("too-large", _too_large(len(data), max_size))
+    if packed:
+        try:
+            data = read_member(data, max_size)
+        except ArchiveError as error:
+            raise SampleError(error.code, str(error), failed=error.failed) from error
+        format = _wanted_format("", data[:HEAD_BYTES], formats)
     if format == "bytes":
         try:
             dump = parse_dump(data)
@@ -237,6 +250,16 @@ def read_sample(
         raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
     _refuse_format("png", formats)
     return Contents(pixels, "png")
+
+
+def _wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
+    """The format of a sample by its first bytes; what a PNG is, its pixels tell later."""
+    format = sniff(path, head)
+    if format is None:
+        raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
+    if format != "png":
+        _refuse_format(format, formats)
+    return format
 
 
 def _refuse_format(format: Format, formats: tuple[Format, ...]) -> None:

@@ -50,7 +50,8 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
-    plane and the first bytes of hot ranges.
+    plane and the first bytes of hot ranges. `archives`: whether the one file in a password
+    archive is a sample too, as in a dataset.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -62,6 +63,7 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     close: bool = False
+    archives: bool = False
 
 
 @dataclass
@@ -159,7 +161,7 @@ def _prepared(
     """Prepared samples in the order of the walk; None while the next one takes its time."""
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size
-    work = PrepareOptions(card.views, hashes, limit, card.input)
+    work = PrepareOptions(card.views, hashes, limit, card.input, options.archives)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus.synthetic import program, write_png, write_tree
+from corpus.synthetic import program, write_png, write_tree, zipped
 
 from maltriage.cli import options
 from maltriage.corpus.datasets import MIN_SAMPLES
@@ -119,6 +119,22 @@ def test_the_same_bytes_as_benign_and_malware_are_shown(run_cli: Any, tmp_path: 
     assert done.returncode == 0
     (group,) = json.loads(done.stdout)["conflicts"]
     assert sorted(group["labels"]) == ["benign", "zeus"]
+
+
+def test_archives_are_measured_like_files(run_cli: Any, tmp_path: Path) -> None:
+    for family in ("benign", "icedid"):
+        (tmp_path / "zoo" / family).mkdir(parents=True)
+        for i in range(3):
+            data = zipped({"x.exe": program(family == "benign", i)})
+            (tmp_path / "zoo" / family / f"{i}.zip").write_bytes(data)
+    arguments = ("--dataset", "folder", "--root", "zoo", "--split", "all", "--jobs", "1")
+    done = run_cli("evaluate", "maltriage-evidence", *arguments, "-f", "json")
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert (found["samples"], found["unreadable"]) == (6, 0)
+    assert found["near_twins"] is None
+    shown = run_cli("evaluate", "maltriage-evidence", *arguments).stdout.decode()
+    assert "how many of them the model was trained on is not known" in shown
 
 
 def test_the_default_is_that_of_the_library() -> None:

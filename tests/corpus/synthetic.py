@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
+import py7zr
+import pyzipper
 from PIL import Image
 
 PE_OFFSET = 0x80
@@ -85,3 +88,26 @@ def write_tree(root: Path, families: dict[str, int]) -> Path:
         for i in range(count):
             write_png(root / family / f"{i:03d}.png", program(number, i))
     return root
+
+
+def zipped(members: dict[str, bytes], password: str | None = "infected") -> bytes:
+    """A ZIP file of members by name, encrypted with AES unless `password` is None."""
+    out = io.BytesIO()
+    with pyzipper.AESZipFile(out, "w", compression=pyzipper.ZIP_DEFLATED) as archive:
+        if password:
+            archive.setpassword(password.encode())
+            archive.setencryption(pyzipper.WZ_AES, nbits=256)
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def seven_zipped(
+    members: dict[str, bytes], password: str | None = "infected", headers: bool = False
+) -> bytes:
+    """A 7z file of members by name; `headers`: their names are encrypted too."""
+    out = io.BytesIO()
+    with py7zr.SevenZipFile(out, "w", password=password, header_encryption=headers) as archive:
+        for name, data in members.items():
+            archive.writestr(data, name)
+    return out.getvalue()

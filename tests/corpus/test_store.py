@@ -79,6 +79,20 @@ def test_other_columns_are_another_cache(tmp_path: Path) -> None:
         assert store.read(tmp_path / key(0), columns) is None
 
 
+@pytest.mark.parametrize("name", ["pixels.npy", "name.npy", "manifest.json"])
+@pytest.mark.parametrize("damage", [b"", b"no array", b"half", None])
+def test_a_damaged_cache_is_none(tmp_path: Path, name: str, damage: bytes | None) -> None:
+    build(tmp_path / key(0), 3)
+    stored = tmp_path / key(0) / name
+    whole = stored.read_bytes()
+    stored.unlink()
+    if damage is not None:
+        stored.write_bytes(whole[: len(whole) // 2] if damage == b"half" else damage)
+    assert store.read(tmp_path / key(0), COLUMNS) is None
+    assert build(tmp_path / key(0), 3)["name"].tolist() == ["n0", "n1", "n2"]
+    assert stored.read_bytes() == whole
+
+
 def test_the_ones_used_longest_ago_go(tmp_path: Path) -> None:
     for i in range(store.KEPT_CACHES):
         build(tmp_path / key(i), 1)

@@ -12,6 +12,7 @@ from pathlib import Path
 from maltriage.bundle import BENIGN
 from maltriage.corpus.places import config_file, data_places
 from maltriage.errors import MaltriageError
+from maltriage.sample.archive import begins_like_archive
 from maltriage.sample.source import (
     DUMP_SUFFIX,
     HEAD_BYTES,
@@ -136,20 +137,20 @@ def files_below(folder: Path) -> tuple[list[str], list[Notice]]:
     for path in below:
         (paths if _begins_like_sample(path) else strange).append(path)
     if strange:
-        what = "neither PE nor byteplot PNG nor hex dump"
+        what = "neither PE nor byteplot PNG nor hex dump, nor an archive of one"
         notices.append(count_notice("not-a-sample", what, strange))
     return paths, notices
 
 
 def _begins_like_sample(path: str) -> bool:
-    """Whether the first bytes are those of a PE file, a PNG or a hex dump. An unreadable file
-    passes: reading it as a sample then says what is wrong with it."""
+    """Whether the first bytes are those of a PE file, a PNG, a hex dump or an archive of one.
+    An unreadable file passes: reading it as a sample then says what is wrong with it."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
     except OSError:
         return True
-    return sniff(path, head) is not None
+    return begins_like_archive(head) or sniff(path, head) is not None
 
 
 def is_dump(path: str) -> bool:

@@ -5,8 +5,9 @@ hex digits (or none in the whole file), and up to 16 bytes of two hex digits eac
 between. `??` stands for a byte that is mapped in memory but not in the file. The PE header is
 left out.
 
-No byte passes through Python by itself: a block of lines of one length is a strided array of
-pairs of characters, and a table of 65,536 entries says what each pair is.
+No byte passes through Python by itself. A block of lines of one length is compared with what
+such lines have between their pairs, all characters at once, and `bytes.fromhex` then reads the
+pairs, which is as fast as it can be; blocks of other lines are brought into that form first.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 
 Bytes = npt.NDArray[np.uint8]
-Words = npt.NDArray[np.uint16]
 Integers = npt.NDArray[np.int64]
 
 UNMAPPED = 0
@@ -30,10 +30,8 @@ MAX_BLOCKS = 2048
 LONGEST_LINE = 64
 """Characters of the longest line that can be one, its end included."""
 
-_ROWS = 8192
+_ROWS = 4096
 """Lines parsed at once: enough to outweigh the calls, few enough to stay in a cache."""
-_NO_BYTE, _NO_PAIR = 0x100, 0x200
-"""Bits of a table entry: a pair of question marks; no pair of hex digits either."""
 _PAIR = rb"(?:[0-9A-Fa-f]{2}|\?\?)"
 _BYTES = _PAIR + rb"(?: " + _PAIR + rb"){0,15}"
 _WITH_ADDRESS = re.compile(rb"[0-9A-Fa-f]{8} " + _BYTES + rb" ?\r?")
@@ -84,27 +82,35 @@ def parse_dump(text: bytes, unmapped: int = UNMAPPED) -> Dump:
         DumpError: a line is none of a dump, lacks bytes in the middle of a block, or has an
             address where others have none.
     """
-    end = len(text.rstrip(b" \r\n"))
+    end = _end(text)
     if not end:
         raise DumpError(1, "no bytes in the whole dump")
     # A pair and a space, or eight digits: the third character tells them apart.
     lead = 9 if text[2:3].strip() else 0
-    table, blocks = _table(unmapped), _Blocks()
-    values = np.empty(end // 3 + 1, dtype=np.uint8)
+    blocks, parts = _Blocks(), list[bytes]()
     done = holes = at = lines = 0
     while at < end:
-        part = _even_lines(text, at, lead, table) or _lines(text, at, end, lead, table, lines)
-        values[done : done + len(part.values)] = part.values
-        holes += int(np.count_nonzero(part.values & _NO_BYTE))
-        if part.addresses is None:
-            blocks.add(PER_LINE * (lines + np.arange(len(part.counts))), part.counts, done, lines)
-        else:
-            blocks.add(part.addresses, part.counts, done, lines)
-        done += len(part.values)
+        part = _even_lines(text, at, lead, unmapped) or _lines(text, at, end, lead, unmapped, lines)
+        blocks.add(part, done, lines)
+        parts.append(part.data)
+        holes += part.holes
+        done += len(part.data)
         lines += len(part.counts)
         at += part.length
-    data = values[:done].tobytes()
+    data = b"".join(parts)
     return Dump(data, holes, tuple(blocks.found), blocks.rest) if lead else Dump(data, holes)
+
+
+def _end(text: bytes) -> int:
+    """Length without the blank lines at the end, without a copy of the rest."""
+    end = len(text)
+    while end:
+        start = max(0, end - (1 << 16))
+        left = len(text[start:end].rstrip(b" \r\n"))
+        if left:
+            return start + left
+        end = start
+    return 0
 
 
 @dataclass(frozen=True)
@@ -115,8 +121,11 @@ class _Part:
     """Characters of the text, ends of lines included."""
     counts: Bytes
     """Bytes of each line."""
-    values: Words
-    """Table entries of those bytes."""
+    full: bool
+    """Whether those are 16 in every line."""
+    data: bytes
+    holes: int
+    """How many of them are `??`."""
     addresses: Integers | None
     """Of each line, where lines have one."""
 
@@ -130,22 +139,27 @@ class _Blocks:
         self._last = (-PER_LINE - 1, PER_LINE)
         """Address and bytes of the line before; at first, none that another goes on from."""
 
-    def add(self, address: Integers, counts: Bytes, done: int, lines: int) -> None:
+    def add(self, part: _Part, done: int, lines: int) -> None:
         """Take in some lines.
 
         Args:
-            address: of each line, [n].
-            counts: bytes of each line, [n].
             done: bytes before them.
             lines: lines before them.
 
         Raises:
             DumpError: a line lacks bytes, though the next one goes on after 16.
         """
-        count = counts.astype(np.int64)
+        address = part.addresses
+        if address is None:  # as if the first line were at 0
+            address = PER_LINE * np.arange(lines, lines + len(part.counts))
+        # Of full lines that follow each other only the first can be where something ends.
+        even = part.full and (np.diff(address) == PER_LINE).all()
+        last = int(address[-1]), int(part.counts[-1])
+        address = address[:1] if even else address
+        count = part.counts[: len(address)].astype(np.int64)
         before = np.concatenate(([self._last[0]], address[:-1]))
         length = np.concatenate(([self._last[1]], count[:-1]))
-        self._last = int(address[-1]), int(count[-1])
+        self._last = last
         short = np.flatnonzero((length < PER_LINE) & (address == before + PER_LINE))
         if len(short):
             i = int(short[0])
@@ -159,24 +173,11 @@ class _Blocks:
         self.found += zip(offsets[:room], address[rows[:room]].tolist(), strict=True)
 
 
-@cache
-def _table(unmapped: int) -> Words:
-    """What two characters are, read as a little-endian number: the byte, or a flag."""
-    table = np.full(1 << 16, _NO_PAIR, dtype=np.uint16)
-    for value in range(256):
-        for text in {f"{value:02x}", f"{value:02X}"}:
-            for pair in {text, text[0] + text[1].swapcase()}:
-                table[int.from_bytes(pair.encode(), "little")] = value
-    table[int.from_bytes(b"??", "little")] = _NO_BYTE | unmapped
-    table.flags.writeable = False
-    return table
-
-
-def _even_lines(text: bytes, at: int, lead: int, table: Words) -> _Part | None:
+def _even_lines(text: bytes, at: int, lead: int, unmapped: int) -> _Part | None:
     """A block of whole lines of 16 bytes and one length, or None where they are not that.
 
-    All lines have the ends of the first; that they are those of a dump is seen by comparing
-    every character between the pairs with what belongs there.
+    All lines have the end of the first: every character between the pairs is compared with
+    what belongs there.
     """
     pitch = text.find(b"\n", at, at + LONGEST_LINE) + 1 - at
     rows = min(_ROWS, (len(text) - at) // pitch) if pitch > 0 else 0
@@ -185,28 +186,20 @@ def _even_lines(text: bytes, at: int, lead: int, table: Words) -> _Part | None:
     ending = text[at + lead + 3 * PER_LINE - 1 : at + pitch]
     if ending not in (b"\n", b"\r\n", b" \n", b" \r\n"):
         return None
+    chars = np.frombuffer(text, np.uint8, rows * pitch, at)
     # XOR and AND on the lines as they lie: zero but where a separator is another.
     wanted, between = _separators(lead, ending)
-    found = np.frombuffer(text, np.uint8, rows * pitch, at) ^ wanted[: rows * pitch]
+    found = chars ^ wanted[: rows * pitch]
     found &= between[: rows * pitch]
-    if found.any():
+    if found.max():
         return None
-    values = table[_pairs(text, at + lead, rows, PER_LINE, pitch, 3)]
-    if values.max() >= _NO_PAIR:
+    grid = chars.reshape(rows, pitch)
+    spelled = _bytes(grid[:, lead:], rows * PER_LINE, unmapped)
+    addresses = _addresses(grid[:, :8]) if lead else None
+    if spelled is None or (lead and addresses is None):
         return None
-    addresses = None
-    if lead:
-        digits = table[_pairs(text, at, rows, 4, pitch, 2)]
-        if digits.max() >= _NO_BYTE:
-            return None
-        addresses = digits.astype(np.uint8).view(">u4").ravel().astype(np.int64)
     counts = np.full(rows, PER_LINE, dtype=np.uint8)
-    return _Part(rows * pitch, counts, values.ravel(), addresses)
-
-
-def _pairs(text: bytes, at: int, rows: int, count: int, pitch: int, step: int) -> Words:
-    """Pairs of characters as numbers, [rows, count], read where they lie."""
-    return np.ndarray((rows, count), "<u2", text, at, (pitch, step))
+    return _Part(rows * pitch, counts, True, *spelled, addresses)
 
 
 @cache
@@ -218,7 +211,45 @@ def _separators(lead: int, ending: bytes) -> tuple[Bytes, Bytes]:
     return wanted, np.where(wanted > 0, 255, 0).astype(np.uint8)
 
 
-def _lines(text: bytes, at: int, end: int, lead: int, table: Words, before: int) -> _Part:
+def _bytes(pairs: Bytes, count: int, unmapped: int) -> tuple[bytes, int] | None:
+    """Bytes of pairs of characters with white space between any two, and how many are `??`.
+
+    Returns:
+        None where they are not `count` pairs of hex digits or question marks.
+    """
+    flat = pairs.ravel()
+    unknown = flat == ord("?")
+    holes = 0
+    if unknown.any():
+        first = unknown[:-1] & unknown[1:]
+        holes = int(np.count_nonzero(first))
+        if np.count_nonzero(unknown) != 2 * holes:  # one beside a digit
+            return None
+        flat = flat.copy()
+        high, low = b"%02x" % unmapped
+        np.copyto(flat, low, where=unknown)
+        np.copyto(flat[:-1], high, where=first)
+    data = _from_hex(flat)
+    # White space in place of a pair is passed over.
+    return None if data is None or len(data) != count else (data, holes)
+
+
+def _addresses(digits: Bytes) -> Integers | None:
+    """Numbers of eight hex digits each, [n, 8]; None where a character is none."""
+    data = _from_hex(digits.ravel())
+    if data is None or len(data) != 4 * len(digits):
+        return None
+    return np.frombuffer(data, dtype=">u4").astype(np.int64)
+
+
+def _from_hex(text: Bytes) -> bytes | None:
+    try:
+        return bytes.fromhex(str(text.data, "ascii"))
+    except ValueError:  # UnicodeDecodeError is one
+        return None
+
+
+def _lines(text: bytes, at: int, end: int, lead: int, unmapped: int, before: int) -> _Part:
     """The next lines, of any lengths.
 
     Args:
@@ -245,20 +276,20 @@ def _lines(text: bytes, at: int, end: int, lead: int, table: Words, before: int)
     counts = (lengths + 1) // 3
     if (lengths % 3 != 2).any() or counts.min() < 1 or counts.max() > PER_LINE:
         raise _first_wrong(block, lead, before)
-    pairs = np.ndarray((len(block) - 1,), "<u2", block, 0, (1,))
     first = np.cumsum(counts) - counts
     places = np.repeat(starts + lead - 3 * first, counts) + 3 * np.arange(counts.sum())
-    values = table[pairs[places]]
-    inner = np.delete(places, first + counts - 1)  # a space follows all but a line's last pair
-    wrong = values.max() >= _NO_PAIR or (chars[inner + 2] != ord(" ")).any()
-    addresses = None
-    if lead:
-        digits = table[pairs[starts[:, None] + np.arange(0, 8, 2)]]
-        wrong = wrong or digits.max() >= _NO_BYTE or (chars[starts + 8] != ord(" ")).any()
-        addresses = digits.astype(np.uint8).view(">u4").ravel().astype(np.int64)
-    if wrong:
+    # A space follows all but the last pair of a line.
+    inner = np.delete(places, first + counts - 1) + 2
+    pairs = np.full((len(places), 3), ord(" "), dtype=np.uint8)
+    pairs[:, 0], pairs[:, 1] = chars[places], chars[places + 1]
+    spelled = _bytes(pairs, len(places), unmapped)
+    addresses = _addresses(chars[starts[:, None] + np.arange(8)]) if lead else None
+    spaced = (chars[inner] == ord(" ")).all() and (
+        not lead or (chars[starts + 8] == ord(" ")).all()
+    )
+    if spelled is None or not spaced or (lead and addresses is None):
         raise _first_wrong(block, lead, before)
-    return _Part(len(block), counts.astype(np.uint8), values, addresses)
+    return _Part(len(block), counts.astype(np.uint8), False, *spelled, addresses)
 
 
 def _first_wrong(block: bytes, lead: int, before: int) -> DumpError:

@@ -34,6 +34,7 @@ from typing import Any
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.types import Format
 from maltriage.sample.views import BodySpec, ViewSpec
 
 CARD_KEY = "maltriage.card"
@@ -79,8 +80,10 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     goodware_samples: int = 0
     """How many of the samples are clean files that were added to the dataset."""
     split: str
-    """Kind of split: `grouped`, `random`."""
+    """Kind of split: `grouped`, `random`, `time`."""
     split_seed: int
+    split_sha256: str = ""
+    """Over the sorted lines `sha256 part`; empty in cards of versions that did not keep it."""
     fractions: tuple[float, float, float]
     """Shares of training, validation and test."""
     folds: int = 0
@@ -103,6 +106,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     net: str
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
+    input: tuple[Format, ...] = ("pe", "png")
+    """Formats that the model was made for: a file of another one is skipped."""
     target_layer: str
     method: str = "hirescam"
     additive: bool
@@ -248,6 +253,8 @@ def _check_card(card: Card, path: Path) -> None:
         problem = "labels must be 2 or more different names"
     elif not names or len(set(names)) != len(names):
         problem = "views must be 1 or more with different names"
+    elif not card.input or len(set(card.input)) != len(card.input):
+        problem = "input must be 1 or more different formats"
     elif not all(0 < math.prod(view.shape) <= 1 << 24 for view in card.views):
         problem = "a view of an impossible size"
     elif card.temperature is not None and not 0.0 < card.temperature < math.inf:

@@ -56,8 +56,19 @@ def vx_mini() -> Path:
     return Path(named)
 
 
-# Read before the fixture above hides the variable from the tests.
+@pytest.fixture(scope="session")
+def big2015_sample() -> Path:
+    """The folder of real hex dumps, which is not part of the repository."""
+    folder = ROOT.parent / "shared" / "data" / "big2015-sample"
+    folder = Path(_BIG2015_SAMPLE or folder)
+    if not (folder / "trainLabels.csv").is_file():
+        pytest.skip(f"no data at {folder}; name it with MALTRIAGE_BIG2015_SAMPLE")
+    return folder
+
+
+# Read before the fixture above hides the variables from the tests.
 _VX_MINI = os.environ.get("MALTRIAGE_VX_MINI")
+_BIG2015_SAMPLE = os.environ.get("MALTRIAGE_BIG2015_SAMPLE")
 
 
 @pytest.fixture

@@ -77,6 +77,8 @@ def _rename_input(model: Any) -> None:
         (other_card(card_version=99), "card version 99"),
         (other_card(labels=["benign", "benign"]), "labels"),
         (other_card(temperature=-1.0), "temperature"),
+        (other_card(input=[]), "input must be"),
+        (other_card(input=["pe", "elf"]), "corrupt card"),
         (other_card(weights_sha256="0" * 64), "digest"),
         (_rename_input, "digest"),
         (_redigest(_rename_input), "inputs"),
@@ -133,3 +135,10 @@ def test_a_bundle_names_no_path_of_the_machine_that_made_it() -> None:
     data = DEFAULT.read_bytes()
     for mark in (b"site-packages", b".py\x00", b"/home/", b"/root/", b'File "'):
         assert mark not in data
+
+
+def test_a_card_without_an_input_is_for_programs_and_their_byteplots(tmp_path: Path) -> None:
+    values = msgspec.to_builtins(bundles.load(DEFAULT).card)
+    del values["input"]
+    path = changed(tmp_path, with_card_text(msgspec.json.encode(values).decode()))
+    assert bundles.load(path).card.input == ("pe", "png")

@@ -46,7 +46,7 @@ def evaluate(
         raise MaltriageError("none of the samples has a label that the model knows")
     paths = [path for path, label in samples if label in index]
     truth, predicted, confidence, flags = [], [], [], []
-    unreadable = 0
+    unread = list[Failed | Skipped]()
     for record in scan(paths, bundle, options, changed=changed):
         if isinstance(record, Result):
             top = record.verdict.ranked[0]
@@ -55,13 +55,14 @@ def evaluate(
             confidence.append(top.probability)
             flags.append(bool(record.verdict.flagged))
         elif isinstance(record, Failed | Skipped):
-            unreadable += 1
+            unread.append(record)
     if not truth:
-        raise MaltriageError("none of the samples could be read")
+        first = f"{unread[0].path}: {unread[0].reason}" if unread else "there are none"
+        raise MaltriageError(f"none of the samples could be read, the first: {first}")
     return _figures(
         bundle,
         part,
-        unreadable,
+        len(unread),
         unknown,
         np.array(truth),
         np.array(predicted),

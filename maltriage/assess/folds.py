@@ -98,6 +98,7 @@ def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
         ),
         ece=_spread([metrics.fold_calibration_error(r.logits, r.truth, r.fold) for r in runs]),
         detection=detection,
+        duplicates=max(run.duplicates for run in runs),
         folds=folds,
         labels=[
             LabelSpread(

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from maltriage import __version__
-from maltriage.cli import calibrate, evaluate, explain, export, models, scan, schema, train
+from maltriage.cli import (
+    calibrate,
+    datasets,
+    evaluate,
+    explain,
+    export,
+    models,
+    scan,
+    schema,
+    train,
+)
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR, EXIT_INTERRUPTED
 from maltriage.errors import MaltriageError
@@ -32,6 +42,7 @@ for command in (
     schema.schema,
 ):
     app.command()(command)
+app.add_typer(datasets.app)
 
 
 def _version(wanted: bool) -> None:

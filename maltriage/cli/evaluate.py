@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +23,16 @@ class Format(StrEnum):
     json = "json"
 
 
+@dataclass(frozen=True)
+class Held:
+    """Path and label of samples to measure on, and what training has of them if that is known."""
+
+    samples: list[tuple[str, str]]
+    duplicates: int | None = None
+    near_twins: int | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
 class Part(StrEnum):
     all = "all"
     train = "train"
@@ -36,6 +47,7 @@ def evaluate(
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     split: Annotated[
         Part, typer.Option(help="Part to measure on, of the split that the model was trained with.")
     ] = Part.test,
@@ -73,6 +85,8 @@ def evaluate(
     card, and a card of other data is refused. A cross-validated model has seen every sample:
     measure the out-of-fold predictions of its run.
     """
+    import msgspec
+
     from maltriage import bundle as bundles
     from maltriage.assess import evaluate as assess
     from maltriage.cli.console import make_console
@@ -95,20 +109,24 @@ def evaluate(
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    data = open_dataset(dataset, root, goodware=goodware)
-    samples = [(sample.path, sample.label) for sample in data.samples]
+    resized = dataset == "malimg" and "picture" in bundle.card.input
+    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    part = Held([(sample.path, sample.label) for sample in data.samples])
     if split is not Part.all:
-        samples = _part(bundle, data, split.value, split_file)
+        part = _part(bundle, data, split.value, split_file)
     errors = make_console(color.value, stderr=True)
     with ScanProgress(errors, enabled=not quiet) as status:
 
         def show(now: Progress) -> None:
             status.update(
-                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(samples)
+                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(part.samples)
             )
 
-        options = ScanOptions(device=device.value, jobs=jobs)
-        found = assess.evaluate(samples, bundle, split.value, options, changed=show)
+        options = ScanOptions(device=device.value, jobs=jobs, archives=True)
+        found = assess.evaluate(part.samples, bundle, split.value, options, changed=show)
+    found = msgspec.structs.replace(
+        found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out
+    )
     _write(found, render, format, output, color)
 
 
@@ -158,15 +176,13 @@ def _write(
             render(document, make_console(color.value, file=out.text))
 
 
-def _part(
-    bundle: Bundle, data: Dataset, part: str, split_file: Path | None
-) -> list[tuple[str, str]]:
-    """Path and label of the samples of one part of the split that the card describes."""
+def _part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:
+    """One part of the split that the card describes, made again or read from a file."""
     from maltriage.corpus.cache import load_corpus
-    from maltriage.corpus.splits import load_split, make_split, manifest_sha256
+    from maltriage.corpus.splits import make_split, manifest_sha256, read_split, twins_in_training
 
     training = bundle.card.training
-    if training.folds:
+    if training.folds and not (split_file and training.split_sha256):
         raise MaltriageError(
             f"{bundle.path} has seen every sample: its figures are out of fold, see --predictions"
         )
@@ -177,11 +193,22 @@ def _part(
             f" --goodware included), so its {part} part is unknown; --split all takes every file"
         )
     if split_file is None:
-        parts = make_split(corpus, training.split, training.split_seed).parts  # type: ignore[arg-type]
+        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
+        hint = "it cannot be made again: name it with --split-file"
     else:
-        parts = load_split(split_file, corpus.sha256)
-    return [
-        (corpus.paths[i], corpus.labels[corpus.label[i]])
-        for i in range(len(corpus))
-        if parts[i] == part
-    ]
+        divided = read_split(split_file, corpus)
+        hint = f"{split_file} is another one"
+    if training.split_sha256 not in ("", divided.sha256):
+        raise MaltriageError(f"{bundle.path} was trained with a split of its own; {hint}")
+    parts = divided.parts
+    duplicates, near = twins_in_training(corpus, parts, part)
+    return Held(
+        [
+            (corpus.paths[i], corpus.labels[corpus.label[i]])
+            for i in range(len(corpus))
+            if parts[i] == part
+        ],
+        duplicates,
+        near,
+        divided.left_out,
+    )

@@ -40,7 +40,16 @@ Output = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
-DatasetName = Annotated[str, typer.Option("--dataset", help="vx-zoo, or folder for any such tree.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="vx-zoo, malimg, big2015, or folder for any tree.")
+]
+MinSamples = Annotated[
+    int, typer.Option("--min-samples", min=1, help="Leave families with fewer files out.")
+]
+AllowResized = Annotated[
+    bool,
+    typer.Option("--allow-resized", help="Take resized copies of malimg's images as pictures."),
+]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
 Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
@@ -49,6 +58,8 @@ Goodware = Annotated[
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
 MIB = 1024 * 1024
+MIN_SAMPLES = 3
+"""As in `maltriage.corpus.datasets`, which takes too long to import for `--help`."""
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
 not be read; interrupted by Ctrl-C."""

@@ -48,8 +48,9 @@ def scan(
 ) -> None:
     """Triage files and folders: the family of each, and which region decided.
 
-    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG is
-    skipped. The table has first what to look at first.
+    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
+    dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
+    first what to look at first.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console

@@ -46,6 +46,8 @@ def train(
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    allow_resized: opt.AllowResized = False,
     net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
@@ -58,9 +60,16 @@ def train(
     batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     split: Annotated[
-        str, typer.Option(help="grouped keeps near twins in one part, random does not.")
+        str,
+        typer.Option(
+            help="grouped keeps near twins in one part, random does not, time tests on the newest."
+        ),
     ] = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(help="The split.json of a run (or of one of its folds) in place of a split."),
+    ] = None,
     folds: Annotated[
         int,
         typer.Option(
@@ -89,10 +98,11 @@ def train(
 ) -> None:
     """Train a model on labelled files and export it.
 
-    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv. One part of them
-    tunes the probabilities, one is held back; the figures at the end are of that one. With
-    --folds every sample is held back once, and the model that is exported has seen them all.
-    Ctrl-C saves the run, and --resume goes on with it.
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; of big2015, hex
+    dumps <Id>.bytes beside trainLabels.csv. One part of them tunes the probabilities, one is
+    held back; the figures at the end are of that one. With --folds every sample is held back
+    once, and the model that is exported has seen them all. Ctrl-C saves the run, and --resume
+    goes on with it.
     """
     need_torch()
     from maltriage.cli.console import make_console
@@ -170,7 +180,18 @@ def _prepare(
     values = dict(params)
     if params["resume"] is not None:
         values |= _begun(folder) | named
-    dataset = open_dataset(values["dataset"], values["root"], goodware=values["goodware"])
+    also = {"split", "split_seed", "folds"} & named.keys()
+    if values["split_file"] is not None and also:
+        raise MaltriageError(
+            f"--split-file says how samples are split: leave out --{min(also).replace('_', '-')}"
+        )
+    dataset = open_dataset(
+        values["dataset"],
+        values["root"],
+        values["min_samples"],
+        values["goodware"],
+        allow_resized=values["allow_resized"],
+    )
     from maltriage.learn.fit import FitOptions
     from maltriage.learn.nets import NETS
     from maltriage.learn.train import RunOptions, views_for
@@ -178,10 +199,11 @@ def _prepare(
     if values["net"] not in NETS:
         raise MaltriageError(f"no such net: {values['net']} (known: {', '.join(sorted(NETS))})")
     views = values["views"]
+    named_views = None if views is None else tuple(part.strip() for part in views.split(","))
     fit = FitOptions(
         net=values["net"],
         image_size=values["image_size"],
-        views=None if views is None else tuple(part.strip() for part in views.split(",")),
+        views=dataset.views(named_views),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
         precision=str(values["precision"]),  # type: ignore[arg-type]
@@ -197,6 +219,7 @@ def _prepare(
         split_seed=values["split_seed"],
         folds=values["folds"],
         fold=params["fold"],
+        split_file=values["split_file"],
     )
     return dataset, options
 
@@ -205,7 +228,7 @@ def _begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
     from maltriage.learn.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.train import fit_options
+    from maltriage.learn.train import SPLIT_FILE, fit_options
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
@@ -215,6 +238,8 @@ def _begun(folder: Path) -> dict[str, Any]:
         "dataset": origin.dataset,
         "root": Path(origin.root),
         "goodware": None if origin.goodware is None else Path(origin.goodware),
+        "min_samples": origin.min_samples,
+        "allow_resized": "picture" in origin.input,
         "net": origin.net,
         "image_size": begun.image_size,
         "views": None if begun.views is None else ",".join(begun.views),
@@ -224,7 +249,9 @@ def _begun(folder: Path) -> dict[str, Any]:
         "seed": begun.seed,
         "split": origin.split,
         "split_seed": origin.split_seed,
-        "folds": origin.folds,
+        # A run of a stored split has it in its folder, whatever became of the file.
+        "split_file": folder / SPLIT_FILE if origin.split_file else None,
+        "folds": 0 if origin.split_file else origin.folds,
         "name": state.name,
     }
 
@@ -293,6 +320,9 @@ def _progress(console: Console, enabled: bool) -> Iterator[Any]:
 
 def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
     """The closing block on stdout: where the bundle is, and what it scored."""
+    import numpy as np
+
+    from maltriage.corpus.splits import LEFT_OUT
     from maltriage.report.sanitize import clean
 
     state, metrics = outcome.state, outcome.state.metrics
@@ -314,8 +344,18 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
             f" {metrics['test_accuracy']:.3f}, macro-F1 {metrics['test_macro_f1']:.3f}"
             f" ({state.origin.split} split)"
         )
-    if outcome.leaks:
-        typer.echo(f"             {outcome.leaks} of them have a near twin in training")
+    for part in ("test", "out_of_fold"):
+        if f"{part}_near_twins" in metrics:
+            typer.echo(
+                f"twins        {metrics[f'{part}_duplicates']:.0f} of them have a duplicate in"
+                f" training, {metrics[f'{part}_near_twins']:.0f} a near twin or duplicate"
+            )
+    left_out = outcome.divided.left_out
+    if state.origin.split == "time" and state.origin.folds:
+        left_out = {"undated": int(np.isnat(corpus.first_seen).sum())}
+    for part, count in left_out.items():
+        if count:
+            typer.echo(f"left out     {count} samples {LEFT_OUT[part]}")
     if state.temperature is not None:
         typer.echo(f"temperature  {state.temperature:.3f}")
     typer.echo(f"try it       maltriage scan --model {clean(str(outcome.bundle))} PATH")

@@ -1,21 +1,20 @@
 """From a dataset to arrays: every sample prepared once, and kept for the next run.
 
 Samples are read in worker processes, by the function that `scan` uses. The result is
-cached under a key over the files (path, size, time of change), the views wanted and the
-code that makes them, so a stale cache cannot be mistaken for a fresh one. The cache is
-never needed: what cannot be read or written is prepared again.
+cached (see `store`) under a key over the files (path, size, time of change), the views
+wanted and the code that makes them, so a stale cache cannot be mistaken for a fresh one.
+The cache is never needed: what cannot be read is prepared again, and what cannot be
+written is held in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import uuid
-import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -26,14 +25,14 @@ import numpy.typing as npt
 
 from maltriage import sample as sample_package
 from maltriage.bundle import BENIGN
-from maltriage.corpus import twins
-from maltriage.corpus.datasets.base import Dataset, LabelledSample, count_notice, sort_labels
+from maltriage.corpus import store, twins
+from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
 from maltriage.corpus.places import cache_dir
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import SampleError
-from maltriage.sample.types import Notice
+from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 from maltriage.sample.workers import Workers, cores, reason_of
 
@@ -44,49 +43,84 @@ Progress = Callable[[int, int], None]
 
 SAMPLE_TIMEOUT = 120.0
 """Seconds for one sample, after which its worker is killed and the sample left out."""
-KEPT_CACHES = 8
-"""Prepared datasets kept on disk; the one written longest ago goes first."""
 _PENDING = 8
 """Samples under way for each worker: bounds what waits in memory."""
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The samples of a dataset as arrays; row i of each belongs to sample i.
+    """The samples of a dataset, and where their images are: row `rows[i]` of each array.
 
     A body view is stored as it is, a window as its bytes [N, length] and how many of them
-    exist (the others are zero); `pixels` gives both in the shape of their spec.
+    exist (the others are zero); `pixels` gives both in the shape of their spec. The arrays
+    are memory maps where the corpus is cached: read-only, and no larger in memory than
+    what is looked at.
     """
 
     dataset: str
     root: Path
     goodware: Path | None
     goodware_samples: int
+    min_samples: int
+    """Families with fewer files were left out."""
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
     paths: tuple[str, ...]
     sha256: tuple[str, ...]
     """Of the program's bytes, also where the file is a byteplot PNG."""
+    sizes: Integers
+    """Of the program, in bytes."""
     label: Integers
     """Index into `labels`."""
+    first_seen: npt.NDArray[np.datetime64]
+    """To the second, in UTC; not-a-time where nobody says."""
     kinds: tuple[str, ...]
     """`Layout.kind` of each sample, empty where none could be read."""
     signs: twins.Signs
+    rows: Integers
+    """Of each sample, in the arrays."""
     arrays: dict[str, Bytes]
     """By view: uint8 [N, C, S, S] of a body, [N, length] of a window."""
     present: dict[str, Integers]
     """By window: how many of its bytes exist, [N]."""
+    rejects: tuple[store.Reject, ...]
+    """Files of the dataset that gave no sample."""
     notices: tuple[Notice, ...]
+    formats: tuple[Format, ...]
+    """`Prepared.format` of each sample."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    def take(self, keep: npt.NDArray[np.bool_]) -> Corpus:
+        """The corpus of some samples, by a mask [N]; labels without any are left out.
+
+        The arrays stay where they are.
+        """
+        at = np.flatnonzero(keep)
+        used = np.unique(self.label[at])
+        return replace(
+            self,
+            goodware_samples=int((at >= len(self) - self.goodware_samples).sum()),
+            labels=tuple(self.labels[label] for label in used),
+            paths=tuple(self.paths[i] for i in at),
+            sha256=tuple(self.sha256[i] for i in at),
+            sizes=self.sizes[at],
+            label=np.searchsorted(used, self.label[at]),
+            first_seen=self.first_seen[at],
+            kinds=tuple(self.kinds[i] for i in at),
+            formats=tuple(self.formats[i] for i in at),
+            signs=self.signs.take(at),
+            rows=self.rows[at],
+        )
+
     def pixels(self, view: str, index: Integers | slice) -> Bytes:
         """The images of some samples, uint8 [n, *spec.shape]."""
-        values = self.arrays[view][index]
+        rows = self.rows[index]
+        values = self.arrays[view][rows]
         if view not in self.present:
             return values
-        exists = np.arange(values.shape[1]) < self.present[view][index][:, None]
+        exists = np.arange(values.shape[1]) < self.present[view][rows][:, None]
         return np.stack([values, exists.astype(np.uint8)], axis=1)
 
 
@@ -97,6 +131,7 @@ def load_corpus(
     jobs: int | None = None,
     progress: Progress | None = None,
     folder: Path | None = None,
+    conflicts: bool = False,
 ) -> Corpus:
     """The arrays of a dataset, from the cache where they are in it.
 
@@ -106,87 +141,157 @@ def load_corpus(
         jobs: worker processes; None: one for each core.
         progress: told how far it is.
         folder: of the cache; None: that of the user.
+        conflicts: whether the same bytes may be benign and malware, to be looked at.
 
     Raises:
-        MaltriageError: fewer than two families are left.
+        MaltriageError: fewer than two families are left, or a file is benign and malware.
     """
-    place = (folder or cache_dir() / "corpus") / f"{_key(dataset, views)}.npz"
-    stored = _read(place, views, len(dataset.samples))
+    place = (folder or cache_dir() / "corpus") / _key(dataset, views)
+    stored = store.read(place, _columns(views))
+    notices = list[Notice]()
     if stored is None:
-        stored = _prepare_all(dataset, views, jobs or cores(), progress)
-        _write(place, stored)
-    return _corpus(dataset, views, stored)
+        jobs = jobs or cores()
+        try:
+            stored = _prepare_all(dataset, views, jobs, progress, place)
+        except store.StoreError as error:
+            notices.append(
+                Notice(
+                    "no-cache",
+                    f"held in memory and prepared again next time: cannot write {place.parent}"
+                    f" ({error}); MALTRIAGE_CACHE names another folder",
+                )
+            )
+            stored = _prepare_all(dataset, views, jobs, progress, None)
+    corpus = _corpus(dataset, views, *stored)
+    if not conflicts:
+        notices += _conflict_notices(corpus)
+    return replace(corpus, notices=(*corpus.notices, *notices))
 
 
-# What is stored, under the names of the npz file: `index` [n] into dataset.samples, the
-# signs of near twins, `view:<name>`, `present:<name>`, and `rejects` (JSON, as bytes).
-_Stored = dict[str, npt.NDArray[Any]]
+def _columns(views: tuple[ViewSpec, ...]) -> store.Columns:
+    """What is kept of a sample: the signs of near twins, `view-<name>`, `present-<name>`."""
+    side = twins.VIEWS[0].size
+    columns: dict[str, tuple[str, tuple[int, ...]]] = {
+        "sha256": ("U64", ()),
+        "size": ("i8", ()),
+        "kind": ("U8", ()),
+        "format": ("U8", ()),
+        "entry": ("U32", ()),
+        "width": ("i8", ()),
+        "plane": ("u1", (side, side)),
+    }
+    for spec in views:
+        shape = spec.shape if isinstance(spec, BodySpec) else (spec.length,)
+        columns[f"view-{spec.name}"] = ("u1", shape)
+        if isinstance(spec, WindowSpec):
+            columns[f"present-{spec.name}"] = ("i8", ())
+    return columns
 
 
-def _corpus(dataset: Dataset, views: tuple[ViewSpec, ...], stored: _Stored) -> Corpus:
-    samples = [dataset.samples[i] for i in stored["index"]]
+def _corpus(
+    dataset: Dataset, views: tuple[ViewSpec, ...], manifest: store.Manifest, stored: store.Arrays
+) -> Corpus:
+    left_out = {reject.index for reject in manifest.rejects}
+    samples = [sample for i, sample in enumerate(dataset.samples) if i not in left_out]
     labels = sort_labels(sample.label for sample in samples)
-    notices = list(dataset.notices)
-    rejects = msgspec.json.decode(stored["rejects"].tobytes(), type=list[tuple[int, str, str]])
-    reasons = dict[str, tuple[str, list[str]]]()
-    for index, code, reason in rejects:
-        reasons.setdefault(code, (reason, []))[1].append(dataset.samples[index].path)
-    notices += [count_notice(code, reason, names) for code, (reason, names) in reasons.items()]
-    for label in dataset.labels:
-        if label not in labels:
-            notices.append(Notice("empty-family", f"left out, no readable samples: {label}"))
     if len(labels) < 2:
         raise MaltriageError(
             f"{dataset.root}: fewer than two families with readable samples "
-            f"({len(rejects)} files could not be used)"
+            f"({len(left_out)} files could not be used)"
         )
-    _refuse_both(samples, stored["sha256"].tolist())
     own = len(dataset.samples) - dataset.goodware_samples
     place = {label: i for i, label in enumerate(labels)}
+    sha256 = tuple(stored["sha256"].tolist())
     return Corpus(
         dataset=dataset.name,
         root=dataset.root,
         goodware=dataset.goodware,
-        goodware_samples=int((stored["index"] >= own).sum()),
+        goodware_samples=dataset.goodware_samples - sum(index >= own for index in left_out),
+        min_samples=dataset.min_samples,
         labels=labels,
         views=views,
         paths=tuple(sample.path for sample in samples),
-        sha256=tuple(stored["sha256"].tolist()),
+        sha256=sha256,
+        sizes=stored["size"],
         label=np.array([place[sample.label] for sample in samples], dtype=np.int64),
+        first_seen=np.array([sample.first_seen for sample in samples], dtype="datetime64[s]"),
         kinds=tuple(stored["kind"].tolist()),
         signs=twins.Signs(
-            tuple(stored["sha256"].tolist()),
-            tuple(stored["entry"].tolist()),
-            stored["width"],
-            stored["plane"],
+            sha256, tuple(stored["entry"].tolist()), stored["width"], stored["plane"]
         ),
-        arrays={view.name: stored[f"view:{view.name}"] for view in views},
-        present={v.name: stored[f"present:{v.name}"] for v in views if isinstance(v, WindowSpec)},
-        notices=tuple(notices),
+        rows=np.arange(len(samples)),
+        arrays={view.name: stored[f"view-{view.name}"] for view in views},
+        present={v.name: stored[f"present-{v.name}"] for v in views if isinstance(v, WindowSpec)},
+        rejects=manifest.rejects,
+        notices=tuple(_notices(dataset, labels, manifest.rejects)),
+        formats=tuple(stored["format"].tolist()),
     )
 
 
-def _refuse_both(samples: list[LabelledSample], digests: list[str]) -> None:
-    """A file that is benign and malware at once would teach a net nothing but doubt."""
-    first = dict[str, LabelledSample]()
-    for digest, sample in zip(digests, samples, strict=True):
-        other = first.setdefault(digest, sample)
-        if other.label != sample.label and BENIGN in (other.label, sample.label):
+def _notices(
+    dataset: Dataset, labels: tuple[str, ...], rejects: tuple[store.Reject, ...]
+) -> Iterator[Notice]:
+    yield from dataset.notices
+    reasons = dict[str, tuple[str, list[str]]]()
+    for reject in rejects:
+        names = reasons.setdefault(reject.code, (reject.reason, []))[1]
+        names.append(dataset.samples[reject.index].path)
+    for code, (reason, names) in reasons.items():
+        yield count_notice(code, reason, names)
+    for label in dataset.labels:
+        if label not in labels:
+            yield Notice("empty-family", f"left out, no readable samples: {label}")
+
+
+def same_bytes(corpus: Corpus) -> list[list[int]]:
+    """The samples that are there more than once, by their bytes: numbers of each such file."""
+    numbers = dict[str, list[int]]()
+    for i, digest in enumerate(corpus.sha256):
+        numbers.setdefault(digest, []).append(i)
+    return [same for same in numbers.values() if len(same) > 1]
+
+
+def conflicts_of(corpus: Corpus) -> list[list[int]]:
+    """Those of `same_bytes` that are there under different labels."""
+    return [same for same in same_bytes(corpus) if len(set(corpus.label[same].tolist())) > 1]
+
+
+def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
+    """What to say of files under several families.
+
+    Raises:
+        MaltriageError: one is benign and malware: it would teach a net nothing but doubt.
+    """
+    found = conflicts_of(corpus)
+    if not found:
+        return
+    for same in found:
+        labels = [corpus.labels[corpus.label[i]] for i in same]
+        if BENIGN in labels:
+            one = labels.index(BENIGN)
+            other = next(n for n, label in enumerate(labels) if label != BENIGN)
+            a, b = sorted((one, other))
             raise MaltriageError(
-                f"the same file is {other.label} and {sample.label}: {other.path}, {sample.path}"
+                f"the same file is {labels[a]} and {labels[b]}: {corpus.paths[same[a]]},"
+                f" {corpus.paths[same[b]]}"
             )
+    first = found[0]
+    text = ", ".join(f"{corpus.paths[i]} ({corpus.labels[corpus.label[i]]})" for i in first)
+    many = "file is" if len(found) == 1 else "files are"
+    yield Notice("label-conflict", f"{len(found)} {many} there under different families: {text}")
 
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     """Digest of everything the arrays depend on. Labels are not among it."""
-    digest = hashlib.sha256(msgspec.json.encode((views, twins.VIEWS)))
+    what = (store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats)
+    digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
         digest.update(f"{package} {_version(package)}\n".encode())
     # The code that parses and plots counts as a whole: a version number that somebody
     # forgets to raise would train a net on pixels that `scan` no longer makes.
-    for folder in sample_package.__path__:
-        for source in sorted(Path(folder).glob("*.py")):
-            digest.update(source.read_bytes())
+    sources = [path for folder in sample_package.__path__ for path in Path(folder).glob("*.py")]
+    for source in (*sorted(sources), Path(twins.__file__)):
+        digest.update(source.read_bytes())
     for sample in dataset.samples:
         try:
             status = os.stat(sample.path)
@@ -204,126 +309,82 @@ def _version(package: str) -> str:
         return "none"
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One prepared sample as it comes back from a worker."""
-
-    sha256: str
-    kind: str
-    entry: str
-    width: int
-    plane: Bytes
-    pixels: dict[str, Bytes]
-    present: dict[str, int]
+Row = dict[str, Any]
+"""A prepared sample as it comes back from a worker: a value for each of `_columns`."""
 
 
-def _prepare_row(path: str, views: tuple[ViewSpec, ...]) -> _Row:
+def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views=views + twins.VIEWS))
-    pixels, present = dict[str, Bytes](), dict[str, int]()
+    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=True))
+    body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
+    assert isinstance(body.geometry, BodyGeometry)
+    row: Row = {
+        "sha256": prepared.identity.sha256,
+        "size": prepared.identity.size,
+        "kind": prepared.layout.kind or "",
+        "format": prepared.format,
+        "entry": twins.entry_sign(entry),
+        "width": body.geometry.width,
+        "plane": body.pixels[0],
+    }
     for spec in views:
         view = prepared.views[spec.name]
         if isinstance(view.geometry, WindowGeometry):
-            pixels[spec.name], present[spec.name] = view.pixels[0], view.geometry.present
+            row[f"view-{spec.name}"] = view.pixels[0]
+            row[f"present-{spec.name}"] = view.geometry.present
         else:
-            pixels[spec.name] = view.pixels
-    body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
-    assert isinstance(body.geometry, BodyGeometry)
-    return _Row(
-        sha256=prepared.identity.sha256,
-        kind=prepared.layout.kind or "",
-        entry=twins.entry_sign(entry),
-        width=body.geometry.width,
-        plane=body.pixels[0],
-        pixels=pixels,
-        present=present,
-    )
+            row[f"view-{spec.name}"] = view.pixels
+    return row
 
 
 def _prepare_all(
-    dataset: Dataset, views: tuple[ViewSpec, ...], jobs: int, progress: Progress | None
-) -> _Stored:
+    dataset: Dataset,
+    views: tuple[ViewSpec, ...],
+    jobs: int,
+    progress: Progress | None,
+    place: Path | None,
+) -> tuple[store.Manifest, store.Arrays]:
+    """Prepare every sample, into a folder or (None) into memory; raises StoreError."""
     count = len(dataset.samples)
-    body = twins.VIEWS[0]
-    stored: _Stored = {
-        "sha256": np.zeros(count, dtype="U64"),
-        "kind": np.zeros(count, dtype="U8"),
-        "entry": np.zeros(count, dtype="U32"),
-        "width": np.zeros(count, dtype=np.int64),
-        "plane": np.zeros((count, body.size, body.size), dtype=np.uint8),
-    }
-    for spec in views:
-        shape = spec.shape if isinstance(spec, BodySpec) else (spec.length,)
-        stored[f"view:{spec.name}"] = np.zeros((count, *shape), dtype=np.uint8)
-        if isinstance(spec, WindowSpec):
-            stored[f"present:{spec.name}"] = np.zeros(count, dtype=np.int64)
-    kept, rejects = list[int](), list[tuple[int, str, str]]()
-    for i, row in enumerate(_rows([s.path for s in dataset.samples], views, jobs)):
-        if isinstance(row, SampleError):
-            rejects.append((i, row.code, row.reason))
-        else:
-            kept.append(i)
-            stored["sha256"][i], stored["kind"][i] = row.sha256, row.kind
-            stored["entry"][i] = row.entry
-            stored["width"][i], stored["plane"][i] = row.width, row.plane
-            for name, pixels in row.pixels.items():
-                stored[f"view:{name}"][i] = pixels
-            for name, present in row.present.items():
-                stored[f"present:{name}"][i] = present
-        if progress is not None:
-            progress(i + 1, count)
-    index = np.array(kept, dtype=np.int64)
-    if len(kept) < count:
-        stored = {name: values[index] for name, values in stored.items()}
-    stored["index"] = index
-    stored["rejects"] = np.frombuffer(msgspec.json.encode(rejects), dtype=np.uint8)
-    return stored
+    rejects = list[store.Reject]()
+    with store.Builder(place, _columns(views), count) as builder:
+        paths = [sample.path for sample in dataset.samples]
+        for i, row in enumerate(_rows(paths, views, dataset.formats, jobs)):
+            if isinstance(row, SampleError):
+                rejects.append(store.Reject(i, row.code, row.reason, row.failed))
+            else:
+                builder.append(row)
+            if progress is not None:
+                progress(i + 1, count)
+        manifest = store.Manifest(
+            dataset=dataset.name,
+            root=_shown(dataset.root),
+            goodware=None if dataset.goodware is None else _shown(dataset.goodware),
+            views=tuple(view.name for view in views),
+            files=count,
+            rejects=tuple(rejects),
+        )
+        return manifest, builder.commit(manifest)
 
 
-def _rows(paths: list[str], views: tuple[ViewSpec, ...], jobs: int) -> Iterator[_Row | SampleError]:
+def _shown(folder: Path) -> str:
+    """A folder's path as JSON can hold it: bytes that are no UTF-8 are escaped."""
+    return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()
+
+
+def _rows(
+    paths: list[str], views: tuple[ViewSpec, ...], formats: tuple[Format, ...], jobs: int
+) -> Iterator[Row | SampleError]:
     """The prepared samples in order. A worker that dies or hangs costs its sample only."""
-    pending = deque[Future[_Row]]()
+    pending = deque[Future[Row]]()
     todo = iter(paths)
     with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
         while True:
             while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
-                pending.append(workers.submit(_prepare_row, path, views))
+                pending.append(workers.submit(_prepare_row, path, views, formats))
             if not pending:
                 break
             try:
                 yield pending.popleft().result()
             except Exception as error:  # a fault in a parser must not end a whole run
                 yield reason_of(error, SAMPLE_TIMEOUT)
-
-
-def _read(place: Path, views: tuple[ViewSpec, ...], samples: int) -> _Stored | None:
-    """A stored preparation, or None where there is none that fits."""
-    needed = {"index", "sha256", "kind", "entry", "width", "plane", "rejects"}
-    needed |= {f"view:{view.name}" for view in views}
-    needed |= {f"present:{view.name}" for view in views if isinstance(view, WindowSpec)}
-    try:
-        with np.load(place, allow_pickle=False) as archive:
-            stored = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError):
-        return None
-    if not needed <= set(stored) or not (stored["index"] < samples).all():
-        return None
-    return stored
-
-
-def _write(place: Path, stored: _Stored) -> None:
-    """Store a preparation, whole or not at all; without room for it the run goes on."""
-    part = place.with_name(f"{place.name}.{uuid.uuid4().hex}.part")
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("wb") as file:
-                np.savez(file, allow_pickle=False, **stored)
-            part.replace(place)
-        finally:
-            part.unlink(missing_ok=True)
-        known = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
-        for old in known[:-KEPT_CACHES]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        return

@@ -58,6 +58,14 @@ class Predictions:
     def folds(self) -> int:
         return int(self.fold.max(initial=-1)) + 1
 
+    @property
+    def duplicates(self) -> int:
+        """How many samples have their very bytes in another fold."""
+        folds = dict[str, set[int]]()
+        for sha256, fold in zip(self.sha256, self.fold.tolist(), strict=True):
+            folds.setdefault(sha256, set()).add(fold)
+        return sum(len(folds[sha256]) > 1 for sha256 in self.sha256)
+
     def take(self, rows: npt.NDArray[np.bool_]) -> Predictions:
         """Those of some samples, by a mask [n]."""
         return Predictions(

@@ -3,14 +3,23 @@
 In a cross-validation each fold is held back once; the net that ships is then trained on
 every sample, and its figures are those of the fold nets.
 
-`grouped` keeps near twins (see `twins`) in one part; `random` does not, and is there to
-show what a leak is worth. Both are stratified and depend on nothing but the samples, their
-labels and a seed.
+* `grouped` keeps near twins (see `twins`) in one part;
+* `random` does not, and is there to show what a leak is worth;
+* `time` trains on the oldest samples and tests on the newest, as Pendlebury et al. ask for
+  ("TESSERACT", USENIX Security 2019, section 4: no sample of training is younger than one
+  of test). Samples of one date are in one part. Samples without a date, and samples to
+  validate or test of families that training has none of, are in no part.
+
+`grouped` and `random` are stratified and depend on nothing but the samples, their labels
+and a seed; `time` depends on the dates alone. Folds of `time` chain forward: of k + 1 spans of
+about as many samples each, fold i is trained on the spans 0 to i and tested on the next, so
+the oldest span is never tested, and the others once.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,18 +34,24 @@ from maltriage.errors import MaltriageError
 
 Integers = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.str_]
-Kind = Literal["grouped", "random"]
+Dates = npt.NDArray[np.datetime64]
+Kind = Literal["grouped", "random", "time"]
 
-KINDS: tuple[Kind, ...] = ("grouped", "random")
+KINDS: tuple[Kind, ...] = ("grouped", "random", "time")
 PARTS = ("train", "val", "test")
+LEFT_OUT = {
+    "undated": "without a date",
+    "unseen": "of families that training has no sample of",
+    "later": "newer than what is tested",
+}
+"""Parts of a split by time that are for nothing, and what is in them."""
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of training, validation and test."""
 
 
 def groups_of(corpus: Corpus, kind: str) -> Integers:
     """The groups that a kind of split keeps together: near twins, or each sample alone."""
-    if kind not in KINDS:
-        raise MaltriageError(f"no such split: {kind} (known: {', '.join(KINDS)})")
+    _check_kind(kind)
     return near_twins(corpus.signs) if kind == "grouped" else np.arange(len(corpus))
 
 
@@ -92,10 +107,58 @@ def _deal(
     return np.asarray(part[place])
 
 
-def leaks(groups: Integers, parts: Parts) -> int:
-    """How many test samples have a member of their group in the training part."""
+def by_time(dates: Dates, shares: Sequence[float]) -> Integers:
+    """Spans of time with about these shares of the samples: the number of each, [n].
+
+    Args:
+        dates: of the samples, [n], all of them known. One date is never divided.
+        shares: of the spans, the oldest first; they add up to 1.
+
+    Raises:
+        MaltriageError: fewer dates than spans.
+    """
+    days, place, counts = np.unique(dates, return_inverse=True, return_counts=True)
+    if len(days) < len(shares):
+        raise MaltriageError(
+            f"a split by time into {len(shares)} spans needs as many dates (first_seen in"
+            f" labels.csv), found {len(days)}"
+        )
+    reached = np.cumsum(counts) / max(1, len(dates))
+    ends = list[int]()  # the last day of each span but the last one
+    for share in np.cumsum(shares)[:-1]:
+        first = ends[-1] + 1 if ends else 0
+        last = len(days) - (len(shares) - 1 - len(ends))  # a day is left for each later span
+        ends.append(first + int(np.argmin(np.abs(reached[first:last] - share))))
+    return np.searchsorted(np.array(ends, dtype=np.int64), place).astype(np.int64)
+
+
+def _time_parts(corpus: Corpus, shares: Sequence[float], names: Sequence[str]) -> Parts:
+    """Parts by name for each span of time; samples that are for nothing are marked so."""
+    dated = ~np.isnat(corpus.first_seen)
+    parts = np.full(len(corpus), "undated", dtype="U8")
+    parts[dated] = np.array(names)[by_time(corpus.first_seen[dated], shares)]
+    trained = np.unique(corpus.label[parts == "train"])
+    held_back = (parts == "val") | (parts == "test")
+    parts[held_back & ~np.isin(corpus.label, trained)] = "unseen"
+    if len(trained) < 2 or not (parts == "test").any():
+        raise MaltriageError(
+            "a split by time needs two families or more in the oldest samples, and some of them"
+            " in the newest"
+        )
+    return parts
+
+
+def leaks(groups: Integers, parts: Parts, part: str = "test") -> int:
+    """How many samples of a part have a member of their group in the training part."""
     seen = set(groups[parts == "train"].tolist())
-    return sum(group in seen for group in groups[parts == "test"].tolist())
+    return sum(group in seen for group in groups[parts == part].tolist())
+
+
+def twins_in_training(corpus: Corpus, parts: Parts, part: str = "test") -> tuple[int, int]:
+    """How many samples of a part have their very bytes in the training part, and how many a
+    near twin (the former included)."""
+    same = np.unique(np.array(corpus.sha256), return_inverse=True)[1]
+    return leaks(same, parts, part), leaks(near_twins(corpus.signs), parts, part)
 
 
 def manifest_sha256(corpus: Corpus) -> str:
@@ -119,19 +182,41 @@ class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """The fold that is the test part; None: every sample is for training."""
     manifest_sha256: str
     leaks: int
-    """Test samples that have a near twin in training."""
+    """Test samples that have a near twin in training, duplicates included."""
+    duplicates: int = 0
+    """Test samples whose very bytes are in training."""
     samples: tuple[tuple[str, str], ...]
     """(sha256, part); a file that is there twice is listed twice."""
 
     @property
     def parts(self) -> Parts:
-        """Part of each sample, [n]."""
+        """Part of each sample, [n]: one of `PARTS`, or of `LEFT_OUT`."""
         return np.array([part for _, part in self.samples], dtype=np.str_)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """How many samples are in no part, by a key of `LEFT_OUT`."""
+        counts = Counter(part for _, part in self.samples)
+        return {part: counts[part] for part in LEFT_OUT if counts[part]}
+
+    @property
+    def sha256(self) -> str:
+        """Digest over the sorted lines `sha256 part`: which samples are in which part."""
+        lines = sorted(f"{sha256} {part}\n" for sha256, part in self.samples)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFile:
-    """Split a corpus by one of `KINDS` in the usual fractions."""
-    parts = split(groups_of(corpus, kind), corpus.label, FRACTIONS, seed)
+    """Split a corpus by one of `KINDS` in the usual fractions.
+
+    Raises:
+        MaltriageError: no such kind, or dates that allow no split by time.
+    """
+    _check_kind(kind)
+    if kind == "time":
+        parts = _time_parts(corpus, FRACTIONS, PARTS)
+    else:
+        parts = split(groups_of(corpus, kind), corpus.label, FRACTIONS, seed)
     return _stored(corpus, parts, kind=kind, seed=seed, fractions=FRACTIONS)
 
 
@@ -141,34 +226,52 @@ def make_fold(
     """The split of a cross-validation that holds one fold of `count` back, or none.
 
     Raises:
-        MaltriageError: no such fold, or a label that it takes all samples of.
+        MaltriageError: no such fold, or a label that it takes all samples of, or dates that
+            allow no split by time.
     """
+    _check_kind(kind)
     if count < 2:
         raise MaltriageError(f"at least two folds, not {count}")
     if held_back is not None and not 0 <= held_back < count:
         raise MaltriageError(f"no fold {held_back} of {count}: they are counted from 0")
-    dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
-    test = np.full(len(corpus), False) if held_back is None else dealt == held_back
-    left = np.bincount(corpus.label[~test], minlength=len(corpus.labels))
-    if not left.all():
-        names = [label for label, n in zip(corpus.labels, left, strict=True) if not n]
-        raise MaltriageError(
-            f"fold {held_back} of {count} would take every sample of {', '.join(names)}: near"
-            " twins are kept together, and there are too few groups of them"
-        )
-    parts = np.where(test, "test", "train")
-    share = float(test.mean())
+    if held_back is None:
+        parts = np.full(len(corpus), "train")
+    elif kind == "time":
+        names = ("train",) * (held_back + 1) + ("test",) + ("later",) * (count - held_back - 1)
+        parts = _time_parts(corpus, np.full(count + 1, 1.0 / (count + 1)).tolist(), names)
+    else:
+        dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
+        parts = np.where(dealt == held_back, "test", "train")
+        _refuse_whole_families(corpus, parts, held_back, count)
+    share = float((parts == "test").mean())
     fractions = (1.0 - share, 0.0, share)
     return _stored(
         corpus, parts, kind=kind, seed=seed, fractions=fractions, folds=count, fold=held_back
     )
 
 
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise MaltriageError(f"no such split: {kind} (known: {', '.join(KINDS)})")
+
+
+def _refuse_whole_families(corpus: Corpus, parts: Parts, held_back: int, count: int) -> None:
+    left = np.bincount(corpus.label[parts == "train"], minlength=len(corpus.labels))
+    if not left.all():
+        names = [label for label, n in zip(corpus.labels, left, strict=True) if not n]
+        raise MaltriageError(
+            f"fold {held_back} of {count} would take every sample of {', '.join(names)}: near"
+            " twins are kept together, and there are too few groups of them"
+        )
+
+
 def _stored(corpus: Corpus, parts: Parts, **how: Any) -> SplitFile:
+    duplicates, near = twins_in_training(corpus, parts)
     return SplitFile(
         **how,
         manifest_sha256=manifest_sha256(corpus),
-        leaks=leaks(near_twins(corpus.signs), parts),
+        leaks=near,
+        duplicates=duplicates,
         samples=tuple(zip(corpus.sha256, parts.tolist(), strict=True)),
     )
 
@@ -180,18 +283,47 @@ def save_split(stored: SplitFile, path: Path) -> None:
     part.replace(path)
 
 
+def read_split(path: Path, corpus: Corpus) -> SplitFile:
+    """A stored split of the samples of a corpus, in their order, its counts made anew.
+
+    Raises:
+        MaltriageError: see `load_split`.
+    """
+    stored = _load(path)
+    return _stored(
+        corpus,
+        _in_order(stored, path, corpus.sha256),
+        kind=stored.kind,
+        seed=stored.seed,
+        fractions=stored.fractions,
+        folds=stored.folds,
+        fold=stored.fold,
+    )
+
+
 def load_split(path: Path, sha256: Sequence[str]) -> Parts:
     """Parts of the samples with these digests, in their order, from a stored split.
 
     Raises:
         MaltriageError: it is no split, or one of other samples.
     """
+    return _in_order(_load(path), path, sha256)
+
+
+def _load(path: Path) -> SplitFile:
     try:
         stored = msgspec.json.decode(path.read_bytes(), type=SplitFile)
     except OSError as error:
         raise MaltriageError(f"cannot read split {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:
         raise MaltriageError(f"{path}: not a split: {error}") from error
+    strange = {part for _, part in stored.samples} - {*PARTS, *LEFT_OUT}
+    if strange:
+        raise MaltriageError(f"{path}: not a split: no such part: {min(strange)}")
+    return stored
+
+
+def _in_order(stored: SplitFile, path: Path, sha256: Sequence[str]) -> Parts:
     known = dict[str, list[str]]()
     for digest, part in reversed(stored.samples):
         known.setdefault(digest, []).append(part)

@@ -54,6 +54,15 @@ class Signs:
     plane: Bytes
     """Mean plane of the byteplot, [n, 64, 64]."""
 
+    def take(self, at: Integers) -> Signs:
+        """The signs of some samples, by their numbers."""
+        return Signs(
+            tuple(self.sha256[i] for i in at),
+            tuple(self.entry[i] for i in at),
+            self.width[at],
+            self.plane[at],
+        )
+
 
 def entry_sign(entry: View) -> str:
     """Digest of the window at the entry point (32 hex digits), or empty if it is trivial."""

@@ -15,7 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
+from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
 
 STATE_KEY = "maltriage.state"
@@ -55,7 +57,14 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of the cross-validation that this run is part of; 0: none."""
     fold: int | None = None
     """The fold held back; None: none."""
+    split_file: bool = False
+    """Whether the split was taken from a file, not made."""
+    split_sha256: str = ""
+    """See `SplitFile.sha256`; empty in checkpoints of versions that did not keep it."""
+    min_samples: int = MIN_SAMPLES
     malware_kinds: dict[str, int] = {}
+    input: tuple[Format, ...] = ("pe", "png")
+    """Formats that such samples come in: see `Card.input`."""
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
 

@@ -8,7 +8,7 @@ card. Folds are runs of their own: several processes may train different ones.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from maltriage import metrics
@@ -22,6 +22,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
     save_predictions,
 )
+from maltriage.corpus.splits import SplitFile
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit import Tick
 from maltriage.learn.train import Calibration, Outcome, RunOptions, train
@@ -71,12 +72,13 @@ def cross_validate(
     Raises:
         MaltriageError: see `train`.
     """
-    parts = []
+    parts, divided = [], []
     for fold in range(options.folds):
         outcome = train_fold(corpus, options, fold, progress=progress, stop=stop)
         if outcome.bundle is None:
             return outcome
         parts.append(load_predictions(outcome.bundle.parent / PREDICTIONS_FILE))
+        divided.append(outcome.divided)
     found = join(parts)
     try:
         save_predictions(found, options.folder / OUT_OF_FOLD_FILE)
@@ -85,14 +87,15 @@ def cross_validate(
     return train(
         corpus,
         replace(options, fold=None),
-        calibration=calibration(found),
+        calibration=calibration(found, divided),
         progress=_at(options.folds, options.folds, progress),
         stop=stop,
     )
 
 
-def calibration(found: Predictions) -> Calibration:
-    """Temperature and figures of out-of-fold predictions.
+def calibration(found: Predictions, divided: Sequence[SplitFile]) -> Calibration:
+    """Temperature and figures of out-of-fold predictions, with the twins that the splits of
+    their folds count.
 
     The calibration error is that of temperatures fitted to the other folds: the one in the
     card, fitted to all, would be measured on what it was fitted to. Accuracy and macro-F1
@@ -109,6 +112,8 @@ def calibration(found: Predictions) -> Calibration:
             "out_of_fold_accuracy": metrics.accuracy(own.truth, guess),
             "out_of_fold_macro_f1": metrics.macro_f1(own.truth, guess, len(own.labels)),
             "out_of_fold_samples": float(len(own)),
+            "out_of_fold_duplicates": float(sum(split.duplicates for split in divided)),
+            "out_of_fold_near_twins": float(sum(split.leaks for split in divided)),
             "out_of_fold_ece": metrics.fold_calibration_error(
                 found.logits, found.truth, found.fold
             ),

@@ -1,4 +1,4 @@
-"""A corpus as tensors in memory, and batches of it."""
+"""A corpus as tensors: batches of it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from maltriage.sample.views import ViewSpec, WindowSpec
 class Images:
     """The images of all samples of a corpus; a batch is made from the numbers of its rows.
 
-    Windows are kept without their presence channel, which is made for each batch: that
-    halves the memory (about 45 KB a sample with the usual views).
+    They stay where the corpus has them, which is a file where it is cached: batches alone
+    are copied into memory. Windows are kept without their presence channel, which is made
+    for each batch: that halves the size (about 45 KB a sample with the usual views).
     """
 
     def __init__(self, corpus: Corpus) -> None:
@@ -24,19 +25,22 @@ class Images:
         own = len(corpus) - corpus.goodware_samples
         self.added = torch.arange(len(corpus)) >= own
         """Whether a sample is a clean file that was added to the dataset."""
-        self._arrays = {name: torch.from_numpy(array) for name, array in corpus.arrays.items()}
+        self._rows = corpus.rows
+        self._arrays = corpus.arrays
         self._fixed = {v.name for v in corpus.views if isinstance(v, WindowSpec) and v.fixed}
         self._present = {name: torch.from_numpy(count) for name, count in corpus.present.items()}
 
     def batch(self, index: Tensor, *, fixed: bool = False) -> dict[str, Tensor]:
         """Images of some samples by view, uint8 [n, *spec.shape]; `fixed`: such windows alone."""
+        rows = self._rows[index.numpy()]
         images = {}
         for name, array in self._arrays.items():
             if fixed and name not in self._fixed:
                 continue
-            values = array[index]
+            # Indexed by numpy: torch takes no array that cannot be written to.
+            values = torch.from_numpy(array[rows])
             if name in self._present:
-                exists = torch.arange(values.shape[1]) < self._present[name][index, None]
+                exists = torch.arange(values.shape[1]) < self._present[name][rows, None]
                 values = torch.stack([values, exists.to(torch.uint8)], dim=1)
             images[name] = values
         return images

@@ -353,6 +353,8 @@ def differing(stored: State, wanted: State) -> str:
     a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
     for stored_origin in (a, b):  # the same files may lie elsewhere
         del stored_origin["root"], stored_origin["goodware"]
+    if not a["split_sha256"]:  # of a version that did not keep it
+        b["split_sha256"] = ""
     a |= a.pop("recipe")
     b |= b.pop("recipe")
     names = [name for name in a | b if a.get(name) != b.get(name)]

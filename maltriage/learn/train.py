@@ -27,7 +27,14 @@ from maltriage import metrics
 from maltriage.bundle import BENIGN, Card, load
 from maltriage.corpus.cache import Corpus
 from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
-from maltriage.corpus.splits import PARTS, SplitFile, make_fold, make_split, save_split
+from maltriage.corpus.splits import (
+    PARTS,
+    SplitFile,
+    make_fold,
+    make_split,
+    read_split,
+    save_split,
+)
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import (
     LAST,
@@ -41,6 +48,7 @@ from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
 from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
 from maltriage.learn.plots import plot_confusion, plot_curves
+from maltriage.sample.types import FORMATS, Format
 from maltriage.sample.views import ViewSpec, WindowSpec, default_views, known_views
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
@@ -63,6 +71,8 @@ class RunOptions:
     """0: training, validation and test; otherwise this run is one of a cross-validation."""
     fold: int | None = None
     """The fold to hold back; None: none, every sample is for training."""
+    split_file: Path | None = None
+    """A stored split to take instead of making one; the four fields before say nothing then."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +89,14 @@ class Outcome:
     """What a run came to. After an interruption there is no bundle yet."""
 
     state: State
-    leaks: int
-    """Test samples with a near twin in training."""
+    divided: SplitFile
     bundle: Path | None
     card: Card | None
+
+    @property
+    def leaks(self) -> int:
+        """Test samples with a near twin in training."""
+        return self.divided.leaks
 
 
 def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
@@ -142,35 +156,46 @@ def train(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
         raise MaltriageError(f"name {options.name}: letters, digits, dots, dashes only")
-    divided = _divide(corpus, options)
+    divided = divide(corpus, options)
+    parts = divided.parts
+    if divided.kind == "time" and not divided.folds:
+        # A net knows no family that it has no sample of. Nets of folds have the labels of all,
+        # so that their predictions can be put together.
+        corpus, parts = corpus.take(np.isin(parts, PARTS)), parts[np.isin(parts, PARTS)]
     start = State(origin=_origin(corpus, options, divided), name=options.name)
-    numbers = {part: torch.from_numpy(np.flatnonzero(divided.parts == part)) for part in PARTS}
-    _check_train(corpus, numbers["train"])
-    if (whole := _whole(options, start, divided.leaks)) is not None:
+    numbers = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in PARTS}
+    if divided.kind != "time":
+        _check_train(corpus, numbers["train"])
+    if (whole := _whole(options, start, divided)) is not None:
         return whole
     images = Images(corpus)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
+        if not (options.folder / LAST).exists():  # of another run, which `fit` would refuse
+            save_split(divided, options.folder / SPLIT_FILE)
         fitted = fit(
             images, numbers, options.fit, start, options.folder, progress=progress, stop=stop
         )
         save_split(divided, options.folder / SPLIT_FILE)
         write_metrics(fitted.state.history, options.folder / METRICS_FILE)
         if fitted.interrupted:
-            return Outcome(fitted.state, divided.leaks, None, None)
-        return _finish(fitted, corpus, images, numbers, options, divided.leaks, calibration)
+            return Outcome(fitted.state, divided, None, None)
+        return _finish(fitted, corpus, images, numbers, options, divided, calibration)
     except OSError as error:
         raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
 
 
-def _divide(corpus: Corpus, options: RunOptions) -> SplitFile:
+def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
+    """The split of a run."""
     kind: Any = options.split
+    if options.split_file is not None:
+        return read_split(options.split_file, corpus)
     if not options.folds:
         return make_split(corpus, kind, options.split_seed)
     return make_fold(corpus, kind, options.split_seed, options.folds, options.fold)
 
 
-def _whole(options: RunOptions, start: State, leaks: int) -> Outcome | None:
+def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | None:
     """What a run came to that was finished before, None where something is left to do."""
     bundle = options.folder / f"{options.name}.onnx"
     if not ((options.folder / LAST).exists() and bundle.exists()):
@@ -178,7 +203,7 @@ def _whole(options: RunOptions, start: State, leaks: int) -> Outcome | None:
     _, state = load_checkpoint(options.folder / LAST)
     if state.finished is None or state.name != options.name or differing(state, start):
         return None
-    return Outcome(state, leaks, bundle, load(bundle).card)
+    return Outcome(state, divided, bundle, load(bundle).card)
 
 
 def _check_train(corpus: Corpus, train: Tensor) -> None:
@@ -205,9 +230,25 @@ def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
         fractions=divided.fractions,
         folds=divided.folds,
         fold=divided.fold,
+        split_file=options.split_file is not None,
+        split_sha256=divided.sha256,
+        min_samples=corpus.min_samples,
         malware_kinds=_malware_kinds(corpus),
+        input=_input(corpus),
         recipe=options.fit.recipe(),
     )
+
+
+def _input(corpus: Corpus) -> tuple[Format, ...]:
+    """The formats that a net on these samples is for.
+
+    A byteplot PNG is the program that it shows, and gives the same images: who has learned
+    from the one reads the other.
+    """
+    found: set[Format] = set(corpus.formats)
+    if found & {"pe", "png"}:
+        found |= {"pe", "png"}
+    return tuple(format for format in FORMATS if format in found)
 
 
 def _malware_kinds(corpus: Corpus) -> dict[str, int]:
@@ -225,7 +266,7 @@ def _finish(
     images: Images,
     numbers: dict[str, Tensor],
     options: RunOptions,
-    leaks: int,
+    divided: SplitFile,
     calibration: Calibration | None,
 ) -> Outcome:
     """Score the test part, note it in the checkpoint, draw, export."""
@@ -240,6 +281,8 @@ def _finish(
             "test_accuracy": metrics.accuracy(truth, guess),
             "test_macro_f1": metrics.macro_f1(truth, guess, len(labels)),
             "test_samples": float(len(test)),
+            "test_duplicates": float(divided.duplicates),
+            "test_near_twins": float(divided.leaks),
         }
         counts = metrics.confusion(truth, guess, len(labels))
         plot_confusion(counts, labels, folder / CONFUSION_FILE)
@@ -263,7 +306,7 @@ def _finish(
     path = folder / f"{state.name}.onnx"
     probes = images.batch(torch.cat([test, numbers["train"]])[:PROBES])
     card = export_bundle(fitted.net, state, path, probes)
-    return Outcome(state, leaks, path, card)
+    return Outcome(state, divided, path, card)
 
 
 def predictions(fitted: Fitted, corpus: Corpus, images: Images, rows: Tensor) -> Predictions:

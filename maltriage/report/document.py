@@ -17,7 +17,7 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -219,8 +219,8 @@ def path_fields(path: str) -> tuple[str, str | None]:
     return path, None
 
 
-def encode(record: Record | ScanDocument) -> bytes:
-    """Compact JSON of a record, valid UTF-8 whatever the sample's strings hold."""
+def encode(record: msgspec.Struct) -> bytes:
+    """Compact JSON of a record or document, valid UTF-8 whatever the sample's strings hold."""
     try:
         return msgspec.json.encode(record)
     except UnicodeEncodeError:  # a lone surrogate in a string of the sample

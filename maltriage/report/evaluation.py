@@ -54,11 +54,27 @@ def _interval(interval: Interval) -> tuple[str, str]:
 
 
 def _remarks(found: Evaluation) -> Iterator[Text]:
+    yield _twins(found)
+    for why, count in found.left_out.items():
+        yield Text(f"{figures.count(count, 'file')} in no part of the split: {why}", "yellow")
     if found.unreadable:
         yield Text(f"{figures.count(found.unreadable, 'file')} could not be read", "yellow")
     for label, count in sorted(found.unknown_labels.items()):
         note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
         yield note.append(f": {figures.count(count, 'file')} left out")
+
+
+def _twins(found: Evaluation) -> Text:
+    """What of the part the model may remember instead of recognising it."""
+    if found.part == "train":
+        return Text("the model was trained on these files", "yellow")
+    if found.duplicates is None or found.near_twins is None:
+        return Text("how many of them the model was trained on is not known", "yellow")
+    return Text(
+        f"{found.duplicates} have a duplicate in training,"
+        f" {found.near_twins} a near twin or duplicate",
+        "yellow" if found.near_twins else "",
+    )
 
 
 def _confusions(found: Evaluation) -> Iterator[Text]:

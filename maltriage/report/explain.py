@@ -23,6 +23,7 @@ MAX_GOODWARE = 60
 """Characters shown of the name of a goodware set."""
 _INDENT = 2
 _BAR = 24
+_FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 _LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 
 
@@ -105,7 +106,7 @@ def _kind(result: Result) -> str:
     size = figures.size(result.size, _LONG_UNITS)
     exact = f" ({result.size:,} bytes)" if result.size >= 1024 else ""
     parts = [size + exact]
-    parts += ["byteplot PNG"] if result.format == "png" else []
+    parts += [_FORMATS[result.format]] if result.format in _FORMATS else []
     parts += ["PE32+" if layout.bits == 64 else "PE32"] if layout.bits else []
     parts += [clean(layout.machine, 32)] if layout.machine else []
     parts += [".NET"] if layout.dotnet else []

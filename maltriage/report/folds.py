@@ -20,6 +20,11 @@ def render(found: FoldReport, console: Console) -> None:
         f" {folds} folds, {figures.count(len(first.seeds), 'seed')}"
         " (mean and standard deviation)"
     )
+    for recipe in found.recipes:
+        line = Text.assemble(untrusted(recipe.recipe), f": {recipe.duplicates} have a duplicate")
+        line.append(" in another fold (near twins: see the card)")
+        line.stylize("yellow" if recipe.duplicates else "")
+        console.print(line)
     console.print()
     table = _table("recipe", "accuracy", "macro-F1", "pooled macro-F1", "ECE", "detection AUC")
     for recipe in found.recipes:

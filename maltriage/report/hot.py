@@ -47,12 +47,14 @@ def ranges(
 
 def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
     address = "" if item.rva is None or base is None else f"{base + item.rva:x}"
+    # In an image at 0, which a hex dump with addresses is, both are the same.
+    rva = "" if item.rva is None or base == 0 else f"{item.rva:x}"
     value = Text(figures.signed(item.contribution), style=figures.heat_style(item.contribution))
     return [
         Text(offsets(item.start, item.end, digits), style="bold"),
         Text(figures.size(item.end - item.start)),
         untrusted(facts.region_name(item.region), "", 16),
-        Text("" if item.rva is None else f"{item.rva:x}"),
+        Text(rva),
         Text(address),
         value,
     ]

@@ -55,6 +55,12 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confusion: list[list[int]]
     flags: FlagCounts | None
     """None where the bundle has no benign label or no threshold."""
+    duplicates: int | None = None
+    """Of the part, how many files have their very bytes in training; None: not known."""
+    near_twins: int | None = None
+    """How many have a near twin or duplicate in training; None: not known."""
+    left_out: dict[str, int] = {}
+    """Files that a split by time has in no part, by why: `undated`, `unseen`, `later`."""
 
 
 class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +100,8 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `accuracy` and `macro_f1` are spread over the folds of all seeds, `pooled_macro_f1` over
     the seeds, each over all its folds at once. `ece` is over 10 bins of equal mass, at a
     temperature fitted to the other folds. `detection` is the area under the ROC curve of the
-    margin, all malware against all benign. `confusion` is summed over the seeds.
+    margin, all malware against all benign. `confusion` is summed over the seeds. `duplicates`
+    are the samples whose very bytes are in another fold, of the seed that has most of them.
     """
 
     recipe: str
@@ -105,6 +112,7 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     pooled_macro_f1: Spread
     ece: Spread
     detection: Spread | None
+    duplicates: int
     folds: list[FoldFigures]
     labels: list[LabelSpread]
     confusion: list[list[int]]

@@ -106,6 +106,8 @@ class TableRenderer:
         self._best = _Best(DEFAULT_TOP if options.top is None else options.top)
         self._problems: dict[str, list[Skipped | Failed]] = {"failed": [], "skipped": []}
         self._counts = {"failed": 0, "skipped": 0}
+        self._refused: tuple[int, str] = 0, ""
+        """Files of a format that the model was not made for, and what is said of the first."""
         self._calibrated = True
         self._thresholded = True
 
@@ -117,6 +119,9 @@ class TableRenderer:
             return
         kind = "skipped" if isinstance(record, Skipped) else "failed"
         self._counts[kind] += 1
+        if record.code == "input":
+            count, reason = self._refused
+            self._refused = count + 1, reason or record.reason
         if len(self._problems[kind]) < MAX_PROBLEMS:
             self._problems[kind].append(record)
 
@@ -130,7 +135,7 @@ class TableRenderer:
             yield from _table(rows, width)
             yield from self._cut(rows)
         else:
-            yield Text("No file was triaged: no PE file or byteplot among what was given.")
+            yield Text("No file was triaged: nothing that the model reads among what was given.")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
             yield from self._listed(kind, width)
         if not self._options.quiet:
@@ -163,6 +168,9 @@ class TableRenderer:
     def _remarks(self, rows: list[_Row], summary: Summary) -> Iterator[Text]:
         if summary.interrupted:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
+        refused, reason = self._refused
+        if refused:
+            yield untrusted(f"{figures.count(refused, 'file')} skipped: {reason}.", "yellow")
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         if rows and not self._calibrated:

@@ -238,7 +238,10 @@ def pe_offset(data: bytes) -> int | None:
 
 
 def make_views(
-    data: bytes, anchors: dict[str, int], specs: tuple[ViewSpec, ...]
+    data: bytes,
+    anchors: dict[str, int],
+    specs: tuple[ViewSpec, ...],
+    width: int | None = None,
 ) -> dict[str, View]:
     """The views of a file, by name, in the order of `specs`.
 
@@ -246,13 +249,14 @@ def make_views(
         data: the whole file (of a PNG: its pixels).
         anchors: file offsets by anchor name, as `Layout.anchors`.
         specs: the views wanted, as a card lists them.
+        width: of the byteplot, where it is not the one that the file's size sets.
     """
     raw = np.frombuffer(neutralize(data), dtype=np.uint8)
     raw = raw[: trimmed_length(raw)]
     views: dict[str, View] = {}
     for spec in specs:
         views[spec.name] = (
-            body(raw, spec) if isinstance(spec, BodySpec) else window(raw, anchors, spec)
+            body(raw, spec, width) if isinstance(spec, BodySpec) else window(raw, anchors, spec)
         )
     return views
 
@@ -275,7 +279,7 @@ def window(raw: Bytes, anchors: dict[str, int], spec: WindowSpec) -> View:
     return View(pixels, WindowGeometry(start, len(part), spec.length))
 
 
-def body(raw: Bytes, spec: BodySpec) -> View:
+def body(raw: Bytes, spec: BodySpec, width: int | None = None) -> View:
     """The byteplot of the trimmed bytes, area-averaged to (C, S, S).
 
     Channels, each over the same cells: `mean` of the bytes, `spread` (twice their standard
@@ -283,7 +287,7 @@ def body(raw: Bytes, spec: BodySpec) -> View:
     0x7e) and `high` (0x80 and up) bytes, times 255. Padding counts as nothing in every
     channel, so an empty file is all zero.
     """
-    geometry = BodyGeometry(len(raw), width_for(len(raw)))
+    geometry = BodyGeometry(len(raw), width or width_for(len(raw)))
     rows, width, size = geometry.rows, geometry.width, spec.size
     planes = cell_sums(raw, rows, width, size)
     planes /= (rows / size) * (width / size)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
 from maltriage.sample.byteplot import pe_offset
+from maltriage.sample.hexdump import MAX_BLOCKS, Dump
 from maltriage.sample.pe import MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
@@ -17,6 +19,8 @@ PACKED_ENTROPY = 7.2
 PACKED_MIN_BYTES = 1024
 _FEW_BYTES = 8192
 """Below, numpy counts bytes faster than a picture is made of them for Pillow to count."""
+DUMP_RANGES = 16
+"""About how many ranges a hex dump is divided into, where its addresses do not jump."""
 PACKER_SECTIONS = frozenset(
     name.lower()
     for name in (
@@ -80,6 +84,52 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
         anchors=_anchors(data, headers, regions),
     )
     return layout, notices + _notices(headers, layout)
+
+
+def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
+    """The layout of a hex dump: ranges of addresses, as it has no headers to name anything.
+
+    A range begins where the addresses jump, and at the multiples of a power of two, at least
+    4 KiB, of which the whole dump is about `DUMP_RANGES`. It is called by its first address, or
+    by its offset, `+004000`, in a dump without addresses. Addresses are absolute: as if of an
+    image at 0.
+    """
+    size = len(dump.data)
+    known = size if dump.rest is None else dump.rest
+    step = max(4096, 1 << (max(1, size // DUMP_RANGES) - 1).bit_length())
+    view = memoryview(dump.data)
+    blocks = dump.blocks or ((0, 0),)
+    ends = [*(offset for offset, _ in blocks[1:]), known]
+    regions = []
+    for (first, address), end in zip(blocks, ends, strict=True):
+        edges = [first, *range(first + step - address % step, end, step), end]
+        for start, stop in pairwise(edges):
+            at = address + start - first
+            name, rva = (f"{at:08x}", at) if dump.blocks else (f"+{at:06x}", None)
+            regions.append(Region(name, "range", start, stop, rva, entropy(view[start:stop])))
+    if known < size:
+        regions.append(Region("(rest)", "range", known, size, None, entropy(view[known:])))
+    notices = []
+    if dump.unmapped:
+        notices.append(
+            Notice(
+                "unmapped",
+                f"{dump.unmapped / size:.1%} of its bytes are unknown (??) and read as zero.",
+            )
+        )
+    if known < size:
+        text = f"Addresses jump more than {MAX_BLOCKS} times: the rest is shown as it lies."
+        notices.append(Notice("many-blocks", text))
+    elif len(blocks) > 1:
+        jumps = len(blocks) - 1
+        text = (
+            f"Addresses jump {jumps} time{'s' * (jumps > 1)}: ranges that follow are not all next"
+        )
+        text += " to each other in memory."
+        notices.append(Notice("address-jumps", text))
+    base = 0 if dump.blocks else None
+    layout = Layout("none", None, None, False, base, regions, {}, dump.unmapped)
+    return layout, notices
 
 
 def _cover(length: int, headers: Headers) -> tuple[list[_Claim], list[Notice]]:

@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.identity import identify
-from maltriage.sample.layout import make_layout
+from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import MAX_FILE_BYTES, read_sample
+from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, read_sample
 from maltriage.sample.types import Format, Identity, Layout, Notice
 from maltriage.sample.views import ViewSpec
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH."""
+    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
+
+    `formats`: those that are read; a file of another one gives no sample. `archives`: whether
+    the one file in a password archive is a sample too.
+    """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
     max_size: int = MAX_FILE_BYTES
+    formats: tuple[Format, ...] = PROGRAMS
+    archives: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,21 +49,33 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
         SampleError: it gives no sample; see `read_sample`.
     """
     start = time.perf_counter()
-    contents = read_sample(path, options.max_size)
-    headers = read_headers(contents.data)
-    layout, notices = make_layout(contents.data, headers)
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    # A dump has no headers; what looks like some in it is no program's own.
+    headers = None if contents.dump else read_headers(contents.data)
+    if contents.dump:
+        layout, notices = dump_layout(contents.dump)
+    else:
+        layout, notices = make_layout(contents.data, headers)
+    if contents.format == "picture":
+        notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
     return Prepared(
         path=path,
         format=contents.format,
         identity=identify(contents.data, headers, hashes=options.hashes),
         layout=layout,
         notices=notices,
-        views=make_views(contents.data, layout.anchors, options.views),
+        views=make_views(contents.data, layout.anchors, options.views, contents.width),
         milliseconds=(time.perf_counter() - start) * 1e3,
     )
 
 
-def excerpts(path: str, ranges: list[tuple[int, int]], limit: int, max_size: int) -> list[bytes]:
+def excerpts(
+    path: str,
+    ranges: list[tuple[int, int]],
+    limit: int,
+    max_size: int,
+    formats: tuple[Format, ...] = PROGRAMS,
+) -> list[bytes]:
     """The first bytes, at most `limit`, of each byte range of a file."""
-    data = read_sample(path, max_size).data
+    data = read_sample(path, max_size, formats).data
     return [data[start : min(end, start + limit)] for start, end in ranges]

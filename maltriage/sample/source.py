@@ -11,12 +11,25 @@ from fnmatch import fnmatch
 
 from PIL import Image
 
+from maltriage.sample.archive import ArchiveError, begins_like_archive, read_member
+from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Files above this are skipped; `--max-size` lifts it."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+DUMP_SUFFIX = ".bytes"
+HEAD_BYTES = 64
+"""First bytes of a file that tell its format."""
+PROGRAMS: tuple[Format, ...] = ("pe", "png", "bytes")
+"""Formats whose bytes are those of a program. Where `picture` is asked for, every PNG is one."""
+_CALLED: dict[Format, str] = {
+    "pe": "a PE file",
+    "png": "a byteplot PNG",
+    "bytes": "a hex dump",
+    "picture": "a grayscale picture",
+}
 
 
 @dataclass(frozen=True)
@@ -47,10 +60,15 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Contents:
-    """The bytes of a sample: of a PE file as they are, of a byteplot PNG its pixels."""
+    """The bytes of a sample: of a PE file as they are, of a PNG its pixels, of a dump its bytes.
+
+    `width` is that of a picture whose pixels are no bytes: its rows mean something.
+    """
 
     data: bytes
     format: Format
+    dump: Dump | None = None
+    width: int | None = None
 
 
 class SampleError(Exception):
@@ -154,11 +172,38 @@ def _failure(path: str, error: OSError) -> Rejected:
     return Rejected(path, code, error.strerror or str(error), True)
 
 
-def read_sample(path: str, max_size: int = MAX_FILE_BYTES) -> Contents:
-    """Read one file, which must be a PE file or a byteplot PNG.
+def sniff(path: str, head: bytes) -> Format | None:
+    """The format of a file by its first `HEAD_BYTES` bytes, None where it is no sample.
+
+    A PNG is `png` whether its pixels are a program's or not. A hex dump is told by its first
+    line; by its name too, so that a damaged first line is an error and not a skip, unless
+    what it holds is no text.
+    """
+    if head[:2] == b"MZ":
+        return "pe"
+    if head.startswith(PNG_MAGIC):
+        return "png"
+    named = path.lower().endswith(DUMP_SUFFIX) and head.isascii() and b"\0" not in head
+    return "bytes" if begins_like_dump(head) or (head and named) else None
+
+
+def read_sample(
+    path: str,
+    max_size: int = MAX_FILE_BYTES,
+    formats: tuple[Format, ...] = PROGRAMS,
+    archives: bool = False,
+) -> Contents:
+    """Read one file, which must be of one of `formats`.
+
+    Args:
+        path: of the file.
+        max_size: of the file, and of what it unpacks to, in bytes.
+        formats: that are wanted.
+        archives: whether the one file in a password archive is a sample too.
 
     Raises:
-        SampleError: it is neither, is empty or too large (a skip), or cannot be read.
+        SampleError: it is no sample, of another format, empty or too large (a skip), or
+            cannot be read.
     """
     # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -167,11 +212,11 @@ def read_sample(path: str, max_size: int = MAX_FILE_BYTES) -> Contents:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise SampleError("special-file", "not a regular file")
-            head = file.read(len(PNG_MAGIC))
+            head = file.read(HEAD_BYTES)
             if not head:
                 raise SampleError("empty", "an empty file")
-            if head[:2] != b"MZ" and head != PNG_MAGIC:
-                raise SampleError("not-pe", "neither a PE file nor a byteplot PNG")
+            packed = archives and begins_like_archive(head)
+            format = None if packed else _wanted_format(path, head, formats)
             if status.st_size > max_size:
                 raise SampleError("too-large", _too_large(status.st_size, max_size))
             file.seek(0)
@@ -182,13 +227,49 @@ def read_sample(path: str, max_size: int = MAX_FILE_BYTES) -> Contents:
         raise SampleError(rejected.code, rejected.reason, failed=True) from error
     if len(data) > max_size:
         raise SampleError("too-large", _too_large(len(data), max_size))
-    if data[:2] == b"MZ":
+    if packed:
+        try:
+            data = read_member(data, max_size)
+        except ArchiveError as error:
+            raise SampleError(error.code, str(error), failed=error.failed) from error
+        format = _wanted_format("", data[:HEAD_BYTES], formats)
+    if format == "bytes":
+        try:
+            dump = parse_dump(data)
+        except DumpError as error:
+            raise SampleError(
+                "damaged-dump", f"a damaged hex dump ({error})", failed=True
+            ) from error
+        return Contents(dump.data, "bytes", dump=dump)
+    if format == "pe":
         return Contents(data, "pe")
-    return Contents(_png_pixels(data, max_size), "png")
+    pixels, width = _png_pixels(data, max_size)
+    if "picture" in formats:
+        return Contents(pixels, "picture", width=width)
+    if pixels[:2] != b"MZ":
+        raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
+    _refuse_format("png", formats)
+    return Contents(pixels, "png")
 
 
-def _png_pixels(data: bytes, max_size: int) -> bytes:
-    """Pixels of a byteplot PNG, row-major; its width says nothing and is ignored."""
+def _wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
+    """The format of a sample by its first bytes; what a PNG is, its pixels tell later."""
+    format = sniff(path, head)
+    if format is None:
+        raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
+    if format != "png":
+        _refuse_format(format, formats)
+    return format
+
+
+def _refuse_format(format: Format, formats: tuple[Format, ...]) -> None:
+    if format not in formats:
+        wanted = " or ".join(_CALLED[name] for name in formats)
+        raise SampleError("input", f"{_CALLED[format]}, where the model was made for {wanted}")
+
+
+def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
+    """Pixels of a grayscale PNG, row-major, and its width."""
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:
@@ -196,11 +277,8 @@ def _png_pixels(data: bytes, max_size: int) -> bytes:
             if picture.width * picture.height > max_size:
                 size = picture.width * picture.height
                 raise SampleError("too-large", _too_large(size, max_size))
-            pixels = picture.tobytes()
+            return picture.tobytes(), picture.width
     except SampleError:
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error
-    if pixels[:2] != b"MZ":
-        raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
-    return pixels

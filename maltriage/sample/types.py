@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
-RegionKind = Literal["header", "section", "gap", "certificate", "overlay", "unparsed"]
-Format = Literal["pe", "png"]
+RegionKind = Literal["header", "section", "gap", "certificate", "overlay", "range", "unparsed"]
+Format = Literal["pe", "png", "bytes", "picture"]
+"""A PE file; a byteplot PNG, whose pixels are the bytes of a PE file; a hex dump; a grayscale PNG
+whose pixels are no bytes of a PE file (a resized byteplot, say)."""
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,8 +51,8 @@ class VersionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names by which the same or a related file can be found again.
 
-    For a byteplot PNG the hashes and the size are those of the pixels, which are the
-    bytes of the program, not of the PNG container.
+    For a PNG the hashes and the size are those of the pixels, for a hex dump those of the
+    bytes that it spells out: of the program, not of what it is wrapped in.
     """
 
     sha256: str
@@ -84,6 +87,8 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image_base: int | None
     regions: list[Region]
     anchors: dict[str, int]
+    unmapped: int = 0
+    """How many of the bytes a hex dump does not know (`??`)."""
 
     @property
     def kind(self) -> str | None:

@@ -50,7 +50,8 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
-    plane and the first bytes of hot ranges.
+    plane and the first bytes of hot ranges. `archives`: whether the one file in a password
+    archive is a sample too, as in a dataset.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -62,6 +63,7 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     close: bool = False
+    archives: bool = False
 
 
 @dataclass
@@ -157,7 +159,9 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    work = PrepareOptions(bundle.card.views, options.hashes or options.close, options.walk.max_size)
+    card = bundle.card
+    hashes, limit = options.hashes or options.close, options.walk.max_size
+    work = PrepareOptions(card.views, hashes, limit, card.input, options.archives)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -315,8 +319,8 @@ class _Finisher:
     def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
         """The first bytes of each hot range, read by a worker like everything of a sample."""
         ranges = [(hot.start, hot.end) for hot in evidence.hot]
-        limit = self.options.walk.max_size
-        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit)
+        limit, formats = self.options.walk.max_size, self.session.card.input
+        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit, formats)
         try:
             found = read.result()
         except Exception as error:

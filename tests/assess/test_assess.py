@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from corpus.synthetic import write_dump
 from hostile.make import sample
 
 from maltriage import bundle as bundles
@@ -88,3 +89,9 @@ def test_the_command_writes_a_bundle_that_scan_uses(run_cli, tmp_path: Path) -> 
     assert b"95 % interval" in done.stdout
     shown = run_cli("models", new, "--json")
     assert json.loads(shown.stdout)["threshold"]["goodware"] == "clean"
+
+
+def test_evaluate_says_why_nothing_could_be_read(tmp_path: Path, bundle: Bundle) -> None:
+    path = write_dump(tmp_path / "a.bytes", sample("console-x86.exe"))
+    with pytest.raises(MaltriageError, match=r"none of the samples .*: a hex dump, where"):
+        evaluate([(str(path), "benign")], bundle, "all", ScanOptions())

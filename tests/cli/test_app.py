@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("scan", "explain", "train", "export", "evaluate", "calibrate", "models", "schema")
+COMMANDS = (
+    "scan",
+    "explain",
+    "train",
+    "export",
+    "evaluate",
+    "calibrate",
+    "models",
+    "schema",
+    "datasets",
+)
 HEAVY = ("torch", "torchvision", "timm", "pytorch_grad_cam", "matplotlib", "sklearn")
 
 

@@ -120,7 +120,8 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dataset", "malimg"], "no such dataset: malimg"),
+        (["--dataset", "malnet"], "no such dataset: malnet"),
+        (["--root", "DATA", "--allow-resized"], "known of malimg, not of vx-zoo"),
         (["--root", "nowhere"], "<root>/<family>/<file>"),
         (["--dataset", "folder"], "--root"),
         (["--root", "DATA", "--net", "vgg"], "no such net: vgg"),
@@ -297,3 +298,80 @@ def test_help_needs_no_torch(run_cli: Any, command: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@needs_torch
+def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> None:
+    """Two families of dates, one that is too new to be learnt, one sample without a date."""
+    root = write_tree(tmp_path / "root", {"benign": 12, "zeus": 12, "new": 3})
+    lines = ["path,family,first_seen"]
+    for path in sorted(root.rglob("*.png")):
+        family, number = path.parent.name, int(path.stem)
+        day = "" if (family, number) == ("zeus", 0) else f"2020-01-{number + 1:02d}"
+        year = "2024-01-05" if family == "new" else day
+        lines.append(f"{path.relative_to(root).as_posix()},{family},{year}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    data = ("--dataset", "folder", "--root", root)
+    timed = run_cli("train", *data, *SHORT, "--split", "time", "--out", "run")
+    assert timed.returncode == 0, timed.stderr.decode()
+    words = timed.stdout.decode()
+    assert "left out     1 samples without a date" in words
+    assert "left out     3 samples of families that training has no sample of" in words
+    assert "twins        0 of them have a duplicate in training, 0 a near twin" in words
+    bundle = tmp_path / "run" / "folder-evidence.onnx"
+    card = json.loads(run_cli("models", bundle, "--json").stdout)
+    assert card["labels"] == ["benign", "zeus"]
+    assert card["training"]["split"] == "time"
+    assert card["metrics"]["test_near_twins"] == 0
+    found = json.loads(run_cli("evaluate", bundle, *data, "-f", "json").stdout)
+    assert found["samples"] == card["metrics"]["test_samples"]
+    assert found["accuracy"]["value"] == pytest.approx(card["metrics"]["test_accuracy"])
+    assert (found["duplicates"], found["near_twins"]) == (0, 0)
+    assert found["left_out"] == {"undated": 1, "unseen": 3}
+
+    # A split of one's own: the manifest of that run with two samples exchanged.
+    split = json.loads((tmp_path / "run" / "split.json").read_bytes())
+    parts = [part for _, part in split["samples"]]
+    a, b = parts.index("train"), parts.index("test")
+    split["samples"][a][1], split["samples"][b][1] = "test", "train"
+    (tmp_path / "own.json").write_text(json.dumps(split))
+    also = run_cli("train", *data, *SHORT, "--split-file", "own.json", "--split", "random")
+    assert "leave out --split" in line(also.stderr)
+    own = run_cli("train", *data, *SHORT, "--split-file", "own.json", "--out", "own", "-q")
+    assert own.returncode == 0, own.stderr.decode()
+    kept = json.loads((tmp_path / "own" / "split.json").read_bytes())
+    assert kept["samples"] == split["samples"]
+    (tmp_path / "own.json").unlink()  # the run has its own
+    again = run_cli("train", "--resume", "own", "-q", "--jobs", "1")
+    assert again.returncode == 0, again.stderr.decode()
+    bundle = tmp_path / "own" / "folder-evidence.onnx"
+    remade = run_cli("evaluate", bundle, *data)
+    assert "trained with a split of its own" in line(remade.stderr)
+    wrong = run_cli("evaluate", bundle, *data, "--split-file", "run/split.json")
+    assert "run/split.json is another one" in line(wrong.stderr)
+    named = run_cli("evaluate", bundle, *data, "--split-file", "own/split.json")
+    assert named.returncode == 0, named.stderr.decode()
+    assert b"0 have a duplicate in training, 0 a near twin or duplicate" in named.stdout
+
+
+@needs_torch
+def test_a_fold_as_a_split(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    """The split of a fold trains the same net alone, and is measured with it."""
+    command = ("train", "--root", data / "vx-zoo", *SHORT, "--name", "one")
+    first = run_cli(*command, "--folds", "2", "--fold", "1", "--out", "crossed")
+    assert first.returncode == 0, first.stderr.decode()
+    split = tmp_path / "crossed" / "fold-1" / "split.json"
+    alone = run_cli(*command, "--split-file", split, "--out", "alone")
+    assert alone.returncode == 0, alone.stderr.decode()
+    a, b = (tmp_path / folder / "one.onnx" for folder in ("crossed/fold-1", "alone"))
+    cards = [json.loads(run_cli("models", path, "--json").stdout) for path in (a, b)]
+    assert cards[0]["weights_sha256"] == cards[1]["weights_sha256"]
+    found = run_cli("evaluate", b, "--root", data / "vx-zoo", "--split-file", split, "-f", "json")
+    assert json.loads(found.stdout)["samples"] == cards[1]["metrics"]["test_samples"] == 11
+
+
+@needs_torch
+def test_families_that_are_too_small(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    done = run_cli("train", "--root", data / "vx-zoo", *SHORT, "--min-samples", "11")
+    assert done.returncode == 2
+    assert "two families of 11 samples or more" in line(done.stderr)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
+import py7zr
+import pyzipper
 from PIL import Image
 
 PE_OFFSET = 0x80
@@ -55,9 +58,56 @@ def write_png(path: Path, data: bytes, width: int = 64) -> Path:
     return path
 
 
+def write_dump(path: Path, data: bytes, address: int | None = None) -> Path:
+    """Write bytes as a hex dump, with addresses from `address` on or without any."""
+    lines = []
+    for at in range(0, len(data), 16):
+        where = "" if address is None else f"{address + at:08X} "
+        lines.append(where + data[at : at + 16].hex(" ").upper())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\r\n".join(lines) + "\r\n", encoding="ascii", newline="")
+    return path
+
+
+def write_big2015(root: Path, classes: dict[int, int]) -> Path:
+    """A dataset as BIG2015 is: so many hex dumps of each class below `root`, and their labels."""
+    rows = ['"Id","Class"']
+    for label, count in classes.items():
+        for i in range(count):
+            name = f"{label}x{i:03d}"
+            data = program(label % 7, 1000 * label + i)[HEADERS:]
+            write_dump(root / "train" / f"{name}.bytes", data, 0x401000)
+            rows.append(f'"{name}",{label}')
+    (root / "trainLabels.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
 def write_tree(root: Path, families: dict[str, int]) -> Path:
     """A dataset of byteplots: so many of each family, `<root>/<family>/<number>.png`."""
     for number, (family, count) in enumerate(families.items()):
         for i in range(count):
             write_png(root / family / f"{i:03d}.png", program(number, i))
     return root
+
+
+def zipped(members: dict[str, bytes], password: str | None = "infected") -> bytes:
+    """A ZIP file of members by name, encrypted with AES unless `password` is None."""
+    out = io.BytesIO()
+    with pyzipper.AESZipFile(out, "w", compression=pyzipper.ZIP_DEFLATED) as archive:
+        if password:
+            archive.setpassword(password.encode())
+            archive.setencryption(pyzipper.WZ_AES, nbits=256)
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def seven_zipped(
+    members: dict[str, bytes], password: str | None = "infected", headers: bool = False
+) -> bytes:
+    """A 7z file of members by name; `headers`: their names are encrypted too."""
+    out = io.BytesIO()
+    with py7zr.SevenZipFile(out, "w", password=password, header_encryption=headers) as archive:
+        for name, data in members.items():
+            archive.writestr(data, name)
+    return out.getvalue()

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from corpus.synthetic import program, write_png, write_tree
+from corpus.synthetic import program, seven_zipped, write_png, write_tree, zipped
 from PIL import Image
 
-from maltriage.corpus import cache
+from maltriage.corpus import cache, store
 from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
@@ -86,31 +89,139 @@ def test_changed_code_has_another_key(
     assert cache._key(dataset, VIEWS) != before
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not a zip", None])
-def test_a_damaged_cache_is_made_again(tree: Path, tmp_path: Path, damage: bytes | None) -> None:
+def test_a_damaged_cache_is_made_again(tree: Path, tmp_path: Path) -> None:
     first = load(tree, tmp_path / "cache")
-    (stored,) = (tmp_path / "cache").glob("*.npz")
+    (folder,) = (tmp_path / "cache").iterdir()
+    stored = folder / "view-code.npy"
     whole = stored.read_bytes()
-    stored.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    assert load(tree, tmp_path / "cache").sha256 == first.sha256
+    stored.unlink()  # the first corpus still looks at it
+    stored.write_bytes(whole[: len(whole) // 2])
+    again = load(tree, tmp_path / "cache")
+    assert again.sha256 == first.sha256
+    np.testing.assert_array_equal(again.arrays["code"], first.arrays["code"])
     assert stored.read_bytes() == whole
-    assert list((tmp_path / "cache").iterdir()) == [stored]
+    assert list((tmp_path / "cache").iterdir()) == [folder]
 
 
 def test_without_a_place_for_the_cache(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").touch()
-    assert len(load(tree, tmp_path / "cache")) == 7
+    corpus = load(tree, tmp_path / "cache")
+    assert len(corpus) == 7
+    (notice,) = corpus.notices
+    assert notice.code == "no-cache"
+    assert str(tmp_path / "cache") in notice.text
+    cached = load(tree, tmp_path / "another")
+    assert cached.notices == ()
+    for name, array in cached.arrays.items():
+        np.testing.assert_array_equal(corpus.arrays[name], array)
 
 
-def test_old_caches_go(tree: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    for i in range(cache.KEPT_CACHES + 3):
-        (folder / f"{i}.npz").touch()
-        os.utime(folder / f"{i}.npz", (i, i))
-    load(tree, folder)
-    assert len(list(folder.iterdir())) == cache.KEPT_CACHES
-    assert not (folder / "0.npz").exists()
+def test_with_less_room_than_it_needs(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr(store.shutil, "disk_usage", lambda folder: usage)
+    (notice,) = load(tree, tmp_path / "cache").notices
+    assert "0 MiB are free" in notice.text
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_when_the_room_runs_out(tree: Path, tmp_path: Path) -> None:
+    """A file may be no larger than 20,000 bytes: a window of 7 samples is."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        corpus = load(tree, tmp_path / "cache")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [notice.code for notice in corpus.notices] == ["no-cache"]
+    assert list((tmp_path / "cache").iterdir()) == []
+    assert corpus.sha256 == load(tree, tmp_path / "cache").sha256
+
+
+def test_arrays_are_mapped_and_cannot_be_written(tree: Path, tmp_path: Path) -> None:
+    corpus = load(tree, tmp_path / "cache")
+    for array in (*corpus.arrays.values(), corpus.signs.plane):
+        assert isinstance(array.base, np.memmap)
+        with pytest.raises(ValueError, match="read-only"):
+            array[:] = 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
+def test_a_killed_build_leaves_no_cache(tree: Path, tmp_path: Path) -> None:
+    """Killed after three samples; the next one makes it whole, and clears up an hour later."""
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from maltriage.corpus.cache import load_corpus\n"
+        "from maltriage.corpus.datasets import open_dataset\n"
+        "def die(done, count):\n"
+        "    if done == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "if __name__ == '__main__':\n"
+        "    data = open_dataset('folder', Path(sys.argv[1]))\n"
+        "    load_corpus(data, (), jobs=1, folder=Path(sys.argv[2]), progress=die)\n"
+    )
+    script, folder = tmp_path / "killed.py", tmp_path / "cache"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, script, tree, folder], check=False, timeout=100)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = folder.iterdir()
+    assert left.name.endswith(".part")
+    assert len(load(tree, folder)) == 7
+    assert left.exists()  # somebody may be at it
+    for path in (left, *left.iterdir()):
+        os.utime(path, (0, 0))
+    load_corpus(open_dataset("folder", tree), (), jobs=1, folder=folder)
+    assert not left.exists()
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_an_interrupted_build_leaves_nothing(tree: Path, tmp_path: Path) -> None:
+    def stop(done: int, count: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        load(tree, tmp_path / "cache", progress=stop)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_some_samples_of_a_corpus(tree: Path, tmp_path: Path) -> None:
+    clean = write_tree(tmp_path / "clean", {"package": 2})
+    for path in (clean / "package").iterdir():
+        path.write_bytes(write_png(tmp_path / "x.png", program(2, int(path.stem))).read_bytes())
+    write_tree(tree, {"icarus": 3})
+    for i in range(3):
+        write_png(tree / "icarus" / f"{i:03d}.png", program(3, i))
+    dataset = open_dataset("folder", tree, goodware=clean)
+    corpus = load_corpus(dataset, VIEWS, jobs=1, folder=tmp_path / "cache")
+    assert (len(corpus), corpus.goodware_samples) == (12, 2)
+    keep = np.array([label != 1 for label in corpus.label])
+    keep[[0, -1]] = False
+    some = corpus.take(keep)
+    at = np.flatnonzero(keep)
+    assert some.labels == ("benign", "zeus")
+    assert (len(some), some.goodware_samples) == (7, 1)
+    assert some.paths == tuple(corpus.paths[i] for i in at)
+    assert [some.labels[i] for i in some.label] == [corpus.labels[corpus.label[i]] for i in at]
+    for view in VIEWS:
+        np.testing.assert_array_equal(
+            some.pixels(view.name, slice(None)), corpus.pixels(view.name, at)
+        )
+    np.testing.assert_array_equal(some.signs.plane, corpus.signs.plane[at])
+
+
+def test_a_file_of_two_families_is_said(tree: Path, tmp_path: Path) -> None:
+    write_tree(tree, {"icarus": 3})
+    for i in range(3):
+        write_png(tree / "icarus" / f"{i:03d}.png", program(3, i))
+    write_png(tree / "icarus" / "same.png", program(1, 0))
+    notices = {notice.code: notice.text for notice in load(tree, tmp_path / "cache").notices}
+    assert "1 file is there under different families" in notices["label-conflict"]
+    assert "(icarus)" in notices["label-conflict"]
+    assert "(zeus)" in notices["label-conflict"]
 
 
 def test_unreadable_samples_are_counted(tree: Path, tmp_path: Path) -> None:
@@ -161,6 +272,32 @@ def test_a_program_and_its_byteplot_are_one_sample(tree: Path, tmp_path: Path) -
     for view in VIEWS:
         pixels = corpus.pixels(view.name, np.array([a, b]))
         np.testing.assert_array_equal(pixels[0], pixels[1])
+
+
+def test_samples_in_password_archives(tmp_path: Path) -> None:
+    """Named by the digest of what is inside, as collections are; an archive of two is none."""
+    root, lines = tmp_path / "tree", ["sha256,family"]
+    root.mkdir()
+    for i in range(6):
+        data = program(i % 2, i)
+        digest = hashlib.sha256(data).hexdigest()
+        pack = zipped if i < 4 else seven_zipped
+        (root / f"{digest}.zip").write_bytes(pack({f"{digest}.exe": data}))
+        lines.append(f"{digest},{('benign', 'zeus')[i % 2]}")
+    (root / f"{'0' * 64}.zip").write_bytes(zipped({"a": program(0, 9), "b": program(0, 8)}))
+    (root / "labels.csv").write_text("\n".join([*lines, f"{'0' * 64},zeus"]))
+    corpus = load(root, tmp_path / "cache")
+    assert sorted(
+        f"{sha},{corpus.labels[y]}" for sha, y in zip(corpus.sha256, corpus.label, strict=True)
+    ) == sorted(lines[1:])
+    assert [notice.code for notice in corpus.notices] == ["archive"]
+    (tmp_path / "plain.exe").write_bytes(program(0, 0))
+    at = corpus.sha256.index(hashlib.sha256(program(0, 0)).hexdigest())
+    plain = prepare(str(tmp_path / "plain.exe"), PrepareOptions(views=VIEWS))
+    for view in VIEWS:
+        np.testing.assert_array_equal(
+            corpus.pixels(view.name, slice(at, at + 1))[0], plain.views[view.name].pixels
+        )
 
 
 def test_no_views_at_all(tree: Path, tmp_path: Path) -> None:

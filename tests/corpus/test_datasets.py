@@ -72,8 +72,9 @@ def test_table_of_labels(tmp_path: Path, column: str) -> None:
     assert dataset.labels == ("benign", "zeus")
     assert [s.label for s in dataset.samples].count("zeus") == 3
     assert len(dataset.samples) == 6
-    assert [n.code for n in dataset.notices] == ["missing"]
+    assert [n.code for n in dataset.notices] == ["missing", "unlabelled"]
     assert dataset.notices[0].text.startswith("2 files left out")
+    assert dataset.notices[1].text.startswith("1 file left out: not in labels.csv")
 
 
 def test_table_without_its_columns(tmp_path: Path) -> None:
@@ -102,7 +103,9 @@ def test_one_family_is_no_dataset(tmp_path: Path) -> None:
 
 
 def test_unknown_dataset() -> None:
-    with pytest.raises(MaltriageError, match=r"no such dataset: malnet \(known: folder, vx-zoo\)"):
+    with pytest.raises(
+        MaltriageError, match=r"no such dataset: malnet \(known: big2015, folder, malimg, vx-zoo\)"
+    ):
         open_dataset("malnet")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -107,7 +109,7 @@ def test_a_random_split_leaks_and_says_so(corpus: Corpus) -> None:
 
 
 def test_a_stored_split_is_the_same(corpus: Corpus, tmp_path: Path) -> None:
-    for kind in splits.KINDS:
+    for kind in ("grouped", "random"):
         made = splits.make_split(corpus, kind, 3)
         splits.save_split(made, tmp_path / "split.json")
         parts = splits.load_split(tmp_path / "split.json", corpus.sha256)
@@ -146,3 +148,112 @@ def test_the_manifest_is_of_samples_and_labels(corpus: Corpus, tmp_path: Path) -
     (copy / "zeus").rename(copy / "other")
     other = load_corpus(open_dataset("folder", copy), (), jobs=1, folder=tmp_path / "cache")
     assert splits.manifest_sha256(other) != splits.manifest_sha256(corpus)
+
+
+DAYS = st.lists(st.integers(0, 30), min_size=1, max_size=60)
+
+
+@given(days=DAYS, count=st.integers(2, 5))
+def test_spans_of_time_are_in_order(days: list[int], count: int) -> None:
+    dates = np.array(days, dtype="datetime64[D]")
+    shares = np.full(count, 1.0 / count).tolist()
+    if len(set(days)) < count:
+        with pytest.raises(MaltriageError, match=f"into {count} spans needs as many dates"):
+            splits.by_time(dates, shares)
+        return
+    span = splits.by_time(dates, shares)
+    assert sorted(set(span.tolist())) == list(range(count))
+    for i in range(count - 1):
+        assert dates[span == i].max() < dates[span == i + 1].min()
+
+
+def test_spans_of_time_have_their_shares() -> None:
+    dates = np.array(np.random.default_rng(0).permutation(1000), dtype="datetime64[D]")
+    assert np.bincount(splits.by_time(dates, splits.FRACTIONS)).tolist() == [700, 100, 200]
+
+
+def dated(corpus: Corpus, days: list[int | None]) -> Corpus:
+    """The corpus with dates, in days from 1970."""
+    seconds = [None if day is None else np.datetime64(day, "D") for day in days]
+    return dataclasses.replace(corpus, first_seen=np.array(seconds, dtype="datetime64[s]"))
+
+
+def test_a_split_by_time(corpus: Corpus) -> None:
+    """Eight benign samples, then twelve of zeus, whose last five are copies of the eighth."""
+    days: list[int | None] = [*range(8), *range(12)]
+    days[3] = days[10] = None
+    made = splits.make_split(dated(corpus, days), "time", 7)
+    parts = dict(zip(days, made.parts, strict=True))
+    assert made.left_out == {"undated": 2}
+    order = [parts[day] for day in sorted(day for day in parts if day is not None)]
+    assert order == sorted(order, key=splits.PARTS.index)
+    assert set(order) == set(splits.PARTS)
+    assert splits.make_split(dated(corpus, days), "time", 8).samples == made.samples
+
+
+def test_families_that_are_too_new(corpus: Corpus) -> None:
+    labels = ("benign", "zeus", "new")
+    label = corpus.label.copy()
+    label[-2:] = 2
+    newer = dataclasses.replace(corpus, labels=labels, label=label)
+    made = splits.make_split(dated(newer, [*range(8), *range(12)]), "time")
+    assert made.left_out == {"unseen": 2}
+    assert made.parts[-2:].tolist() == ["unseen"] * 2
+    with pytest.raises(MaltriageError, match="two families or more in the oldest samples"):
+        splits.make_split(dated(corpus, [50] * 8 + [*range(12)]), "time")
+    with pytest.raises(MaltriageError, match="needs as many dates"):
+        splits.make_split(dated(corpus, [None] * 20), "time")
+
+
+def test_folds_of_time_chain_forward(corpus: Corpus) -> None:
+    days: list[int | None] = [*range(8), *range(12)]
+    whole = dated(corpus, days)
+    made = [splits.make_fold(whole, "time", 0, 3, fold) for fold in range(3)]
+    tested = np.zeros(20, dtype=int)
+    for split in made:
+        train, test = (whole.first_seen[split.parts == part] for part in ("train", "test"))
+        assert train.max() < test.min()
+        assert not (split.parts == "val").any()
+        tested += split.parts == "test"
+    assert [split.left_out.get("later", 0) > 0 for split in made] == [True, True, False]
+    assert set(tested) == {0, 1}
+    assert tested[whole.first_seen == whole.first_seen.min()].tolist() == [0, 0]
+    last = splits.make_fold(whole, "time", 0, 3, None)
+    assert (last.parts == "train").all()
+
+
+def test_twins_in_training(corpus: Corpus) -> None:
+    """Five of the samples are the same file."""
+    same = np.array([corpus.sha256.count(digest) == 5 for digest in corpus.sha256])
+    parts = np.where(same, "test", "train")
+    assert splits.twins_in_training(corpus, parts) == (0, 0)
+    parts[np.flatnonzero(same)[0]] = "train"
+    assert splits.twins_in_training(corpus, parts) == (4, 4)
+    parts[np.flatnonzero(same)[1]] = "val"
+    assert splits.twins_in_training(corpus, parts, "val") == (1, 1)
+    entry = tuple("x" if label else "" for label in corpus.label)
+    alike = dataclasses.replace(corpus, signs=dataclasses.replace(corpus.signs, entry=entry))
+    assert splits.twins_in_training(alike, np.where(same, "test", "train")) == (0, 5)
+
+
+def test_a_split_is_read_with_its_counts(corpus: Corpus, tmp_path: Path) -> None:
+    for made in (
+        splits.make_split(corpus, "random", 1),
+        splits.make_fold(corpus, "grouped", 2, 3, 1),
+        splits.make_split(dated(corpus, [*range(8), None, *range(11)]), "time"),
+    ):
+        splits.save_split(made, tmp_path / "split.json")
+        assert splits.read_split(tmp_path / "split.json", corpus) == made
+        assert len(made.sha256) == 64
+    text = (tmp_path / "split.json").read_text()
+    (tmp_path / "split.json").write_text(text.replace('"test"', '"tset"', 1))
+    with pytest.raises(MaltriageError, match="no such part: tset"):
+        splits.read_split(tmp_path / "split.json", corpus)
+
+
+def test_a_split_of_an_earlier_version(corpus: Corpus, tmp_path: Path) -> None:
+    splits.save_split(splits.make_split(corpus), tmp_path / "split.json")
+    stored = json.loads((tmp_path / "split.json").read_bytes())
+    del stored["duplicates"]
+    (tmp_path / "split.json").write_text(json.dumps(stored))
+    assert splits.read_split(tmp_path / "split.json", corpus) == splits.make_split(corpus)

@@ -196,6 +196,16 @@ def _resource_loop() -> bytes:
     raise AssertionError("gui-x86.exe has no resource section")
 
 
+def _dump_with_a_wrong_line() -> bytes:
+    full = b" ".join([b"5A"] * 16)
+    return b"00401000 %s\r\n00401010 %s\r\n00401020 5A 5\x1b]52\r\n" % (full, full)
+
+
+def _dump_that_jumps() -> bytes:
+    line = b" ".join([b"55 8B EC ??"] * 4)
+    return b"".join(b"%08X %s\n" % (i << 12, line) for i in range(5000))
+
+
 CASES: dict[str, Callable[[], bytes]] = {
     "empty": lambda: b"",
     "one_byte": lambda: b"M",
@@ -219,5 +229,7 @@ CASES: dict[str, Callable[[], bytes]] = {
     "certificate_from_header": _certificate_from_header,
     "no_sections": _no_sections,
     "resource_loop": _resource_loop,
+    "dump_with_a_wrong_line": _dump_with_a_wrong_line,
+    "dump_that_jumps": _dump_that_jumps,
 }
 """Malformed files by name; each call gives the same bytes."""

@@ -9,6 +9,8 @@ import pytest
 from hostile.make import CASES, ESCAPE_NAME, ESCAPE_PATH, MARKUP_NAME, Pe, byteplot, sample
 from PIL import Image
 
+from maltriage.sample.hexdump import MAX_BLOCKS, DumpError, parse_dump
+
 
 def parse(name: str) -> pefile.PE:
     return pefile.PE(data=CASES[name](), fast_load=True)
@@ -76,6 +78,12 @@ def test_resource_loop() -> None:
     rva = pe.OPTIONAL_HEADER.DATA_DIRECTORY[2].VirtualAddress
     entry = pe.get_data(rva + 16, 8)
     assert entry[4:] == b"\0\0\0\x80"
+
+
+def test_hex_dumps() -> None:
+    with pytest.raises(DumpError, match="line 3"):
+        parse_dump(CASES["dump_with_a_wrong_line"]())
+    assert parse_dump(CASES["dump_that_jumps"]()).rest == 16 * MAX_BLOCKS
 
 
 def test_pictures() -> None:

@@ -128,3 +128,38 @@ def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
             make_fold(corpus, "grouped", 0, K, fold)
     with pytest.raises(MaltriageError, match="at least two folds, not 1"):
         make_fold(corpus, "grouped", 0, 1, None)
+
+
+def test_folds_of_time(corpus: Corpus, tmp_path: Path) -> None:
+    """The oldest span is never tested; a family that comes late is a label of every net."""
+    days = np.arange(len(corpus))
+    days[corpus.label == 0] = np.arange(14)
+    days[corpus.label == 1] = np.arange(12)
+    days[corpus.label == 2] = np.arange(10) + 20
+    first_seen = np.array(days, dtype="datetime64[D]").astype("datetime64[s]")
+    first_seen[0] = np.datetime64("NaT")
+    dated = dataclasses.replace(corpus, first_seen=first_seen)
+    options = RunOptions(
+        tmp_path / "run",
+        "tiny",
+        FitOptions(**{**OPTIONS, "epochs": 1, "views": ("body", "head")}),
+        split="time",
+        folds=3,
+    )
+    views = tuple(view for view in corpus.views if view.name in ("body", "head"))
+    dated = dataclasses.replace(
+        dated, views=views, arrays={v.name: corpus.arrays[v.name] for v in views}
+    )
+    outcome = cross_validate(dated, options)
+    assert outcome.card is not None
+    assert outcome.card.labels == ("benign", "icarus", "zeus")
+    assert outcome.card.training.samples == 36
+    found = load_predictions(tmp_path / "run" / OUT_OF_FOLD_FILE)
+    assert 0 < len(found) < 35
+    place = {digest: i for i, digest in enumerate(corpus.sha256)}
+    tested = [first_seen[place[digest]] for digest in found.sha256]
+    assert min(tested) > np.nanmin(first_seen)
+    assert outcome.card.metrics["out_of_fold_near_twins"] == 0.0
+    for fold in range(3):
+        divided = make_fold(dated, "time", 0, 3, fold)
+        assert (found.fold == fold).sum() == (divided.parts == "test").sum()

@@ -267,3 +267,11 @@ def test_a_region_without_a_name_says_so(name: str) -> None:
     result = msgspec.structs.replace(result, evidence=evidence)
     assert "(unnamed) 100.0%" in screen("table", [result, make_summary()])
     assert screen("explain", [result]).count("(unnamed)") == 1 + len(hot)
+
+
+def test_files_that_the_model_was_not_made_for_are_no_silent_skips() -> None:
+    reason = "a hex dump, where the model was made for a PE file"
+    records = [make_skipped(code="input", reason=reason), *make_scan(), make_summary()]
+    assert f"\n1 file skipped: {reason}.\n" in screen("table", records)
+    assert reason not in screen("table", records, RenderOptions(quiet=True))
+    assert "skipped:" not in screen("table", [*make_scan(), make_summary()])

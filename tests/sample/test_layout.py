@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.sample import pe as pe_module
-from maltriage.sample.layout import entropy, make_layout
+from maltriage.sample.hexdump import Dump
+from maltriage.sample.layout import DUMP_RANGES, dump_layout, entropy, make_layout
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Layout, Notice
 
@@ -189,3 +190,38 @@ def test_agrees_with_pefile_on_real_programs() -> None:
         checked += 1
     if not checked:
         pytest.skip("no programs: name a folder of them in MALTRIAGE_GOODWARE")
+
+
+@given(
+    st.lists(st.integers(1, 3_000), min_size=1, max_size=5),
+    st.integers(0, 1 << 20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_ranges_of_a_dump_cover_it(
+    sizes: list[int], first: int, addressed: bool, cut: bool
+) -> None:
+    """Each byte lies in one range, and its address is the one that the dump gives it."""
+    data = os.urandom(sum(sizes) * 16)
+    blocks, at, address = list[tuple[int, int]](), 0, first
+    for size in sizes if addressed else []:
+        blocks.append((at, address))
+        at, address = at + 16 * size, address + 16 * size + 0x10010
+    rest = blocks.pop()[0] if cut and len(blocks) > 1 else None
+    dump = Dump(data, 8 * sum(sizes), tuple(blocks), rest)
+    layout, notices = dump_layout(dump)
+    assert_covers(data, layout)
+    assert {n.code for n in notices} >= {"unmapped"} | ({"many-blocks"} if rest else set())
+    assert layout.kind is None
+    assert layout.unmapped == dump.unmapped
+    assert len(layout.regions) <= 2 * DUMP_RANGES + len(sizes) + 1
+    for offset in range(0, len(data), 160):
+        block = max((b for b in blocks if b[0] <= offset), default=None)
+        known = block is not None and (rest is None or offset < rest)
+        assert layout.rva_of(offset) == (block[1] + offset - block[0] if block and known else None)
+    for region in layout.regions:
+        if region.rva is not None:
+            assert int(region.name, 16) == region.rva
+            assert region.start in dict(blocks) or region.rva % 4096 == 0
+        elif not addressed:
+            assert region.name == f"+{region.start:06x}"

@@ -17,6 +17,7 @@ from maltriage.sample.source import (
     read_sample,
     walk,
 )
+from maltriage.sample.types import FORMATS, Format
 
 
 def names(root: Path, **options: object) -> list[str]:
@@ -133,6 +134,72 @@ def test_what_is_no_sample(tmp_path: Path, data: bytes, code: str, failed: bool)
     assert (caught.value.code, caught.value.failed) == (code, failed)
     again = pickle.loads(pickle.dumps(caught.value))  # it crosses processes
     assert (again.code, again.reason, again.failed) == (code, caught.value.reason, failed)
+
+
+FULL = b" ".join([b"4D 5A"] * 8) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "failed"),
+    [
+        ("a.bytes", FULL + b"zz", "damaged-dump", True),
+        ("a.bytes", b"no dump, whatever its name says", "damaged-dump", True),
+        ("a.txt", FULL + FULL[:-8], "", False),
+        ("a.txt", b"10 20 30\n" * 20, "not-pe", False),
+        ("a.bytes", b"\x00\x01binary", "not-pe", False),
+        ("a.bytes", b"\xff\xfe4\x00D\x00", "not-pe", False),
+        ("a.bytes", b"", "empty", False),
+        ("A.BYTES", b"00401000 55 8B", "", False),
+    ],
+)
+def test_hex_dumps_by_name_or_first_line(
+    tmp_path: Path, name: str, data: bytes, code: str, failed: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    if not code:
+        contents = read_sample(str(path))
+        assert contents.format == "bytes"
+        assert contents.dump is not None
+        assert contents.data == contents.dump.data != b""
+        return
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path))
+    assert (caught.value.code, caught.value.failed) == (code, failed)
+    if failed:
+        assert "line" in caught.value.reason
+
+
+def test_a_program_named_like_a_dump_is_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "a.bytes"
+    path.write_bytes(sample("console-x86.exe"))
+    assert read_sample(str(path)).format == "pe"
+
+
+@pytest.mark.parametrize(
+    ("data", "formats", "found"),
+    [
+        (b"MZ", ("bytes",), "input"),
+        (b"MZ", ("pe", "png"), "pe"),
+        (FULL, ("pe", "png"), "input"),
+        (byteplot(b"MZ"), ("bytes",), "input"),
+        (byteplot(b"MZ"), ("picture",), "picture"),
+        (byteplot(b"grey"), ("picture",), "picture"),
+        (byteplot(b"grey"), ("pe", "png"), "not-byteplot"),
+        (byteplot(b"grey"), ("bytes",), "not-byteplot"),
+    ],
+)
+def test_only_the_formats_that_are_asked_for(
+    tmp_path: Path, data: bytes, formats: tuple[Format, ...], found: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    if found in FORMATS:
+        assert read_sample(str(path), formats=formats).format == found
+        return
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path), formats=formats)
+    assert (caught.value.code, caught.value.failed) == (found, False)
 
 
 def test_limits_hold_for_files_and_for_pictures(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from corpus.synthetic import write_dump
 from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
@@ -193,3 +195,31 @@ def test_evidence_of_an_inconsistent_choice_is_made_again(
     (result,) = results([str(samples_dir / "gui-x86.exe")], bundle)
     assert len(calls) == 2
     assert_adds_up(result.evidence)
+
+
+@pytest.mark.parametrize("address", [None, 0x401000])
+def test_hex_dumps_add_up_by_address(tmp_path: Path, bundle: Bundle, address: int | None) -> None:
+    """The account of a dump is over ranges of its addresses, and loses nothing on the way."""
+    data = sample("gui-x86.exe")
+    write_dump(tmp_path / "a.bytes", data, address)
+    card = msgspec.structs.replace(bundle.card, input=("bytes",))
+    changed = msgspec.structs.replace(bundle, card=card)
+    (result,) = results([str(tmp_path)], changed, close=True, label="icedid")
+    assert result.format == "bytes"
+    assert_adds_up(result.evidence)
+    assert {region.kind for region in result.evidence.regions} == {"range"}
+    assert len(result.evidence.regions) > 4
+    assert result.evidence.regions[-1].end == result.size == len(data)
+    assert result.evidence.hot
+    for hot in result.evidence.hot:
+        assert bytes.fromhex(hot.hex or "") == data[hot.start : min(hot.end, hot.start + 16)]
+        assert hot.rva == (None if address is None else address + hot.start)
+
+
+def test_a_dump_that_jumps_adds_up(tmp_path: Path, bundle: Bundle) -> None:
+    (tmp_path / "a.bytes").write_bytes(CASES["dump_that_jumps"]())
+    card = msgspec.structs.replace(bundle.card, input=("bytes",))
+    (result,) = results([str(tmp_path)], msgspec.structs.replace(bundle, card=card))
+    assert_adds_up(result.evidence)
+    assert [notice.code for notice in result.notices] == ["unmapped", "many-blocks"]
+    assert result.evidence.regions[-1].name == "(rest)"

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hostile.make import CASES, sample
+from corpus.synthetic import write_dump
+from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.sample.source import WalkOptions
+from maltriage.sample.types import Format
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
 
 
@@ -129,3 +131,30 @@ def test_the_graph_explains_by_the_threshold_of_the_kind(
     for result in found:
         assert result.verdict.flagged == (result.layout.kind == "pe32+")
         assert (result.evidence.against == "benign") == (result.layout.kind == "pe32+")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "codes"),
+    [
+        (("pe", "png"), ["", "", "input", "not-byteplot"]),
+        (("pe",), ["", "input", "input", "not-byteplot"]),
+        (("bytes",), ["input", "input", "", "not-byteplot"]),
+        (("picture",), ["input", "", "input", ""]),
+    ],
+)
+def test_a_model_reads_what_it_was_made_for(
+    tmp_path: Path, bundle: Bundle, accepted: tuple[Format, ...], codes: list[str]
+) -> None:
+    """What it was not made for is skipped: nothing is wrong with the file."""
+    data = sample("console-x86.exe")
+    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "b.png").write_bytes(byteplot(data))
+    write_dump(tmp_path / "c.bytes", data)
+    (tmp_path / "d.png").write_bytes(byteplot(b"grey" * 999))
+    changed = msgspec.structs.replace(
+        bundle, card=msgspec.structs.replace(bundle.card, input=accepted)
+    )
+    *records, summary = scan([str(tmp_path)], changed, ScanOptions())
+    assert [r.code if isinstance(r, Skipped) else "" for r in records] == codes
+    assert isinstance(summary, Summary)
+    assert (summary.skipped, summary.failed) == (4 - codes.count(""), 0)

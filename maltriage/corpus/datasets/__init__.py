@@ -6,12 +6,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, LabelledSample, with_goodware
+from maltriage.corpus.datasets.big2015 import open_big2015
 from maltriage.corpus.datasets.folder import open_folder
+from maltriage.corpus.datasets.malimg import open_malimg
 from maltriage.corpus.datasets.vx_zoo import open_vx_zoo
 from maltriage.errors import MaltriageError
 
 DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
+    "big2015": open_big2015,
     "folder": open_folder,
+    "malimg": open_malimg,
     "vx-zoo": open_vx_zoo,
 }
 
@@ -23,6 +27,8 @@ def open_dataset(
     root: Path | None = None,
     min_samples: int = MIN_SAMPLES,
     goodware: Path | None = None,
+    *,
+    allow_resized: bool = False,
 ) -> Dataset:
     """Open a dataset by name.
 
@@ -31,11 +37,17 @@ def open_dataset(
         root: its folder; None: wherever the dataset is looked for by default.
         min_samples: families with fewer files are left out, with a notice.
         goodware: a folder of clean files, which become `benign` besides.
+        allow_resized: of `malimg` only, see `open_malimg`.
 
     Raises:
         MaltriageError: no such dataset, or not there, or fewer than two families in it.
     """
     if name not in DATASETS:
         raise MaltriageError(f"no such dataset: {name} (known: {', '.join(sorted(DATASETS))})")
-    dataset = DATASETS[name](root, min_samples)
+    if allow_resized:
+        if name != "malimg":
+            raise MaltriageError(f"resized byteplots are known of malimg, not of {name}")
+        dataset = open_malimg(root, min_samples, allow_resized=True)
+    else:
+        dataset = DATASETS[name](root, min_samples)
     return dataset if goodware is None else with_goodware(dataset, goodware)

@@ -6,15 +6,32 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
+from maltriage.corpus.places import config_file, data_places
 from maltriage.errors import MaltriageError
-from maltriage.sample.source import PNG_MAGIC, Found, WalkOptions, walk
-from maltriage.sample.types import Notice
+from maltriage.sample.archive import begins_like_archive
+from maltriage.sample.source import (
+    DUMP_SUFFIX,
+    HEAD_BYTES,
+    PROGRAMS,
+    Found,
+    WalkOptions,
+    sniff,
+    walk,
+)
+from maltriage.sample.types import Format, Notice
+from maltriage.sample.views import WINDOWS
 
 MIN_SAMPLES = 3
 """Families with fewer files are left out: one file each to train, tune and test on."""
+
+HEADLESS = ("body", "head")
+"""Views of samples without a PE header, unless others are named."""
+ENDS = ("head", "tail")
+"""Anchors that such samples have: the ends of their bytes."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +40,8 @@ class LabelledSample:
 
     path: str
     label: str
+    first_seen: datetime | None = None
+    """When somebody first saw the file, in UTC without a time zone; None: nobody says."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,33 @@ class Dataset:
     """Folder whose files are among the samples as `benign`, after the others."""
     goodware_samples: int = 0
     """How many of the samples, the last ones, come from it."""
+    min_samples: int = MIN_SAMPLES
+    """Families with fewer files were left out."""
+    formats: tuple[Format, ...] = PROGRAMS
+    """Formats that its samples may have."""
+
+    @property
+    def headless(self) -> bool:
+        """Whether no sample has a PE header: hex dumps have none, nor have pictures."""
+        return "picture" in self.formats or all(is_dump(sample.path) for sample in self.samples)
+
+    def views(self, named: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        """Names of the views of such samples: those named, None for the usual ones of a net.
+
+        Raises:
+            MaltriageError: a named view is at a place that no sample has.
+        """
+        if not self.headless:
+            return named
+        if named is None:
+            return ("body",) if "picture" in self.formats else HEADLESS
+        nowhere = [v.name for v in WINDOWS if v.name in named and v.anchor not in ENDS]
+        if nowhere:
+            raise MaltriageError(
+                f"views {', '.join(nowhere)}: samples of {self.name} have no PE header that says"
+                f" where they are (views of {', '.join(ENDS)} and of the whole are left)"
+            )
+        return named
 
 
 def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
@@ -51,31 +97,65 @@ def count_notice(code: str, what: str, names: list[str]) -> Notice:
     return Notice(code, f"{len(names)} {plural} left out: {what} (such as {min(names)})")
 
 
-def files_below(folder: Path) -> tuple[list[str], list[Notice]]:
-    """Paths below a folder that begin like a PE file or a PNG, and notices on the rest."""
-    paths, strange, rejected = [], [], dict[str, tuple[str, list[str]]]()
+def find_root(name: str, root: Path | None, layout: str) -> Path:
+    """The folder of a dataset: the one named, or the first of the usual places that exists.
+
+    Raises:
+        MaltriageError: it is nowhere; the message says where it was looked for.
+    """
+    if root is not None:
+        if not root.is_dir():
+            raise MaltriageError(f"dataset {name}: no folder {root}; expected {layout}")
+        return root
+    places = data_places(name)
+    for folder, _ in places:
+        if folder.is_dir():
+            return folder
+    looked = ", ".join(f"{folder} (from {source})" for folder, source in places)
+    raise MaltriageError(
+        f"dataset {name}: nothing found in {looked}. Expected {layout}. Name the folder with "
+        f"--root, or set MALTRIAGE_DATA (or `data` in {config_file()}) to the folder that "
+        f"holds {name}"
+    )
+
+
+def all_below(folder: Path) -> tuple[list[str], list[Notice]]:
+    """Paths of the files below a folder, and notices on what is none that can be read."""
+    paths, rejected = [], dict[str, tuple[str, list[str]]]()
     for entry in walk([str(folder)], WalkOptions()):
-        if not isinstance(entry, Found):
-            rejected.setdefault(entry.code, (entry.reason, []))[1].append(entry.path)
-        elif _begins_like_sample(entry.path):
+        if isinstance(entry, Found):
             paths.append(entry.path)
         else:
-            strange.append(entry.path)
-    notices = [count_notice(code, reason, names) for code, (reason, names) in rejected.items()]
+            rejected.setdefault(entry.code, (entry.reason, []))[1].append(entry.path)
+    return paths, [count_notice(code, reason, names) for code, (reason, names) in rejected.items()]
+
+
+def files_below(folder: Path) -> tuple[list[str], list[Notice]]:
+    """Paths below a folder that begin like a sample, and notices on the rest."""
+    paths, strange = list[str](), list[str]()
+    below, notices = all_below(folder)
+    for path in below:
+        (paths if _begins_like_sample(path) else strange).append(path)
     if strange:
-        notices.append(count_notice("not-a-sample", "neither PE nor byteplot PNG", strange))
+        what = "neither PE nor byteplot PNG nor hex dump, nor an archive of one"
+        notices.append(count_notice("not-a-sample", what, strange))
     return paths, notices
 
 
 def _begins_like_sample(path: str) -> bool:
-    """Whether the first bytes are those of a PE or PNG file. An unreadable file passes:
-    reading it as a sample then says what is wrong with it."""
+    """Whether the first bytes are those of a PE file, a PNG, a hex dump or an archive of one.
+    An unreadable file passes: reading it as a sample then says what is wrong with it."""
     try:
         with open(path, "rb") as file:
-            head = file.read(len(PNG_MAGIC))
+            head = file.read(HEAD_BYTES)
     except OSError:
         return True
-    return head[:2] == b"MZ" or head == PNG_MAGIC
+    return begins_like_archive(head) or sniff(path, head) is not None
+
+
+def is_dump(path: str) -> bool:
+    """Whether a file is named like a hex dump."""
+    return path.lower().endswith(DUMP_SUFFIX)
 
 
 def assemble(
@@ -106,7 +186,7 @@ def assemble(
             f"found {len(labels)}"
         )
     kept.sort(key=lambda sample: os.fsencode(sample.path))
-    return Dataset(name, root, tuple(kept), labels, tuple(notices))
+    return Dataset(name, root, tuple(kept), labels, tuple(notices), min_samples=min_samples)
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
@@ -123,6 +203,16 @@ def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
     paths, notices = files_below(folder)
     if not paths:
         raise MaltriageError(f"goodware: no samples in {folder}")
+    if "picture" in dataset.formats:
+        raise MaltriageError(
+            "goodware: pictures of clean files must be resized like the others, so they belong into"
+            f" the dataset, as a family {BENIGN}"
+        )
+    if any(is_dump(path) != dataset.headless for path in paths):
+        raise MaltriageError(
+            f"goodware: hex dumps and files with a PE header together ({folder}): a net would"
+            " learn which are which"
+        )
     paths.sort(key=lambda path: os.fsencode(os.path.relpath(path, folder)))
     return replace(
         dataset,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import os
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import (
@@ -11,16 +9,15 @@ from maltriage.corpus.datasets.base import (
     Dataset,
     LabelledSample,
     assemble,
-    count_notice,
     files_below,
 )
+from maltriage.corpus.datasets.labels import TABLES, find_table, label_files
 from maltriage.errors import MaltriageError
 from maltriage.sample.types import Notice
 
-LABELS_FILE = "labels.csv"
 LAYOUT = (
-    "<root>/<family>/<file> with PE files or byteplot PNGs, or <root>/<file> with a "
-    f"<root>/{LABELS_FILE} of two columns: `path,family` or `sha256,family`"
+    "<root>/<family>/<file> with PE files, byteplot PNGs or hex dumps, or any of them below <root>"
+    f" with a table of labels in it: {TABLES}"
 )
 
 
@@ -34,7 +31,7 @@ def open_folder(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
 def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
     """A dataset from a folder of the expected layout.
 
-    With a `labels.csv` in it, the table alone says what belongs to the dataset. Otherwise
+    With a table of labels in it, that alone says what belongs to the dataset. Otherwise
     every folder is a family, with all files below it; files that lie directly in `root`
     (a manifest, a README) are no samples.
 
@@ -43,8 +40,9 @@ def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
     """
     if not root.is_dir():
         raise MaltriageError(f"dataset {name}: no folder {root}; expected {LAYOUT}")
-    if (root / LABELS_FILE).is_file():
-        samples, notices = _from_table(root)
+    table = find_table(root)
+    if table is not None:
+        samples, notices = _from_table(root, table)
     else:
         samples, notices = _from_folders(root)
     if not samples:
@@ -65,37 +63,8 @@ def _from_folders(root: Path) -> tuple[list[LabelledSample], list[Notice]]:
     return samples, notices
 
 
-def _from_table(root: Path) -> tuple[list[LabelledSample], list[Notice]]:
-    """Samples of `labels.csv`. A sha256 names the file of that name, with any suffix."""
-    column, rows = _read_table(root / LABELS_FILE)
+def _from_table(root: Path, table: Path) -> tuple[list[LabelledSample], list[Notice]]:
     paths, notices = files_below(root)
-    if column == "sha256":
-        known = {Path(path).name.split(".")[0].lower(): path for path in paths}
-        wanted = [(known.get(key.lower()), key, family) for key, family in rows]
-    else:
-        known = {os.path.normpath(os.path.relpath(path, root)): path for path in paths}
-        wanted = [(known.get(os.path.normpath(key)), key, family) for key, family in rows]
-    labelled = {path: family for path, _, family in wanted if path is not None}
-    missing = [key for path, key, _ in wanted if path is None]
-    # The table itself is among the strange files; what is not in the table is no news.
-    notices = [notice for notice in notices if notice.code != "not-a-sample"]
-    if missing:
-        notices.append(count_notice("missing", f"in {LABELS_FILE}, but not there", missing))
-    return [LabelledSample(path, family) for path, family in labelled.items()], notices
-
-
-def _read_table(table: Path) -> tuple[str, list[tuple[str, str]]]:
-    """Name of the key column (`path` or `sha256`) and the rows (key, family)."""
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames or []
-            column = next((c for c in ("path", "sha256") if c in columns), None)
-            if column is None or "family" not in columns:
-                raise MaltriageError(
-                    f"{table}: the first line must name `path` or `sha256`, and `family`"
-                )
-            rows = [((row[column] or "").strip(), (row["family"] or "").strip()) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MaltriageError(f"cannot read {table}: {error}") from error
-    return column, [(key, family) for key, family in rows if key and family]
+    samples, said = label_files(root, table, paths)
+    # The table itself is among the strange files.
+    return samples, [*(notice for notice in notices if notice.code != "not-a-sample"), *said]

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset
+from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, find_root
 from maltriage.corpus.datasets.folder import LAYOUT, read_tree
-from maltriage.corpus.places import config_file, data_places
-from maltriage.errors import MaltriageError
 
 NAME = "vx-zoo"
 
@@ -21,15 +19,4 @@ def open_vx_zoo(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
     Raises:
         MaltriageError: it is nowhere; the message says where it was looked for.
     """
-    if root is not None:
-        return read_tree(NAME, root, min_samples)
-    places = data_places(NAME)
-    for folder, _ in places:
-        if folder.is_dir():
-            return read_tree(NAME, folder, min_samples)
-    looked = ", ".join(f"{folder} (from {source})" for folder, source in places)
-    raise MaltriageError(
-        f"dataset {NAME}: nothing found in {looked}. Expected {LAYOUT}. Name the folder with "
-        f"--root, or set MALTRIAGE_DATA (or `data` in {config_file()}) to the folder that "
-        f"holds {NAME}"
-    )
+    return read_tree(NAME, find_root(NAME, root, LAYOUT), min_samples)

@@ -1,0 +1,146 @@
+"""What is in a dataset, and which datasets there are: for people who are about to use one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.corpus import splits, store
+from maltriage.corpus.cache import Corpus, conflicts_of, same_bytes
+from maltriage.corpus.datasets import DATASETS, Dataset
+from maltriage.corpus.places import cache_dir, data_places
+from maltriage.corpus.twins import near_twins
+from maltriage.report.datasets import (
+    CachedSamples,
+    ClassFigures,
+    DatasetCheck,
+    DatasetList,
+    Group,
+    KnownDataset,
+    Place,
+    Unreadable,
+)
+
+NO_PLACE = ("folder",)
+"""Datasets that lie nowhere in particular."""
+
+
+def known_datasets() -> DatasetList:
+    """Every dataset that can be read, where it is looked for, and what is cached of it.
+
+    Raises:
+        MaltriageError: the user's config file, or the cache, cannot be read.
+    """
+    folder = cache_dir() / "corpus"
+    cached = store.caches(folder)
+    return DatasetList(
+        cache=str(folder),
+        datasets=tuple(
+            KnownDataset(
+                name=name,
+                places=tuple(
+                    Place(str(place), source, place.is_dir())
+                    for place, source in (() if name in NO_PLACE else data_places(name))
+                ),
+                cached=tuple(_cached(c) for c in cached if c.manifest.dataset == name),
+            )
+            for name in sorted(DATASETS)
+        ),
+    )
+
+
+def _cached(cached: store.Cached) -> CachedSamples:
+    manifest = cached.manifest
+    return CachedSamples(
+        folder=str(cached.folder),
+        root=manifest.root,
+        goodware=manifest.goodware,
+        views=manifest.views,
+        files=manifest.files,
+        size=cached.size,
+        used=datetime.fromtimestamp(cached.used, UTC).isoformat(timespec="seconds"),
+    )
+
+
+def check(dataset: Dataset, corpus: Corpus) -> DatasetCheck:
+    """Classes, duplicates, near twins, contradictions and unreadable files of a dataset.
+
+    Args:
+        dataset: what the corpus was made from.
+        corpus: no views are needed; conflicts among its labels are listed, not refused.
+    """
+    groups = near_twins(corpus.signs)
+    duplicates = same_bytes(corpus)
+    divided = splits.split(np.arange(len(corpus)), corpus.label)
+    together = np.bincount(groups)[groups] > 1
+    copied = np.zeros(len(corpus), dtype=np.bool_)
+    copied[[i for same in duplicates for i in same]] = True
+    return DatasetCheck(
+        dataset=corpus.dataset,
+        root=str(corpus.root),
+        samples=len(corpus),
+        classes=tuple(
+            _class(corpus, label, corpus.label == i, copied, together)
+            for i, label in enumerate(corpus.labels)
+        ),
+        duplicates=_groups(corpus, duplicates),
+        conflicts=_groups(corpus, conflicts_of(corpus)),
+        near_twins=_groups(corpus, _together(groups)),
+        random_test=int((divided == "test").sum()),
+        random_leaks=splits.leaks(groups, divided),
+        unreadable=tuple(
+            Unreadable(dataset.samples[r.index].path, r.code, r.reason, r.failed)
+            for r in corpus.rejects
+        ),
+        notices=corpus.notices,
+    )
+
+
+def _together(groups: npt.NDArray[np.int64]) -> list[list[int]]:
+    """The members of every group of two or more."""
+    order = np.argsort(groups, kind="stable")
+    parts = np.split(order, np.cumsum(np.bincount(groups))[:-1])
+    return [part.tolist() for part in parts if len(part) > 1]
+
+
+def _below(path: str, root: Path) -> str:
+    """A path without the root's, where it is below it."""
+    return os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
+
+
+def _groups(corpus: Corpus, groups: Iterable[list[int]]) -> tuple[Group, ...]:
+    return tuple(
+        Group(
+            tuple(_below(corpus.paths[i], corpus.root) for i in group),
+            tuple(corpus.labels[corpus.label[i]] for i in group),
+        )
+        for group in groups
+    )
+
+
+def _class(
+    corpus: Corpus,
+    label: str,
+    at: npt.NDArray[np.bool_],
+    copied: npt.NDArray[np.bool_],
+    together: npt.NDArray[np.bool_],
+) -> ClassFigures:
+    sizes, dates = corpus.sizes[at], corpus.first_seen[at]
+    dates = np.sort(dates[~np.isnat(dates)])
+    return ClassFigures(
+        label=label,
+        samples=len(sizes),
+        smallest=int(sizes.min()),
+        median=int(np.median(sizes)),
+        largest=int(sizes.max()),
+        duplicates=int(copied[at].sum()),
+        near_twins=int(together[at].sum()),
+        dated=len(dates),
+        first_seen=str(dates[0]) if len(dates) else None,
+        last_seen=str(dates[-1]) if len(dates) else None,
+    )

@@ -1,0 +1,109 @@
+"""Dataset `malimg`: byteplots in a folder per family (Nataraj et al. 2011, table 2).
+
+As published, an image has a pixel for each byte of its program, at the width that the file's
+size sets, and is read like the program itself. Copies that circulate are often resized to
+squares, where a pixel is an average of bytes: those are refused unless asked for, and then taken
+as pictures, without a head, sections or offsets that mean anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from maltriage.corpus.datasets.base import (
+    MIN_SAMPLES,
+    Dataset,
+    LabelledSample,
+    assemble,
+    count_notice,
+    files_below,
+    find_root,
+)
+from maltriage.errors import MaltriageError
+from maltriage.sample.source import PNG_MAGIC
+from maltriage.sample.types import Notice
+
+NAME = "malimg"
+LAYOUT = "<root>/<family>/<file>.png, or that below <root>/train, <root>/val, <root>/test"
+PARTS = frozenset("train training val valid validation test testing".split())
+
+
+def open_malimg(
+    root: Path | None, min_samples: int = MIN_SAMPLES, *, allow_resized: bool = False
+) -> Dataset:
+    """The dataset in `root`, or in the first of the usual places that exists.
+
+    Folders by the name of a part of a split are merged: exact copies lie across those that
+    circulate (895 of the 9,339 images are copies of others), and splits made here keep them
+    together.
+
+    Args:
+        allow_resized: take every image as a picture, whatever its size.
+
+    Raises:
+        MaltriageError: it is not there, or its images are resized copies.
+    """
+    root = find_root(NAME, root, LAYOUT)
+    samples, notices = list[LabelledSample](), list[Notice]()
+    families, merged, loose = _families(root)
+    if merged:
+        text = f"{', '.join(merged)}: merged, as splits keep near twins in one part"
+        notices.append(Notice("merged", text))
+    if loose:
+        notices.append(count_notice("unlabelled", "in no folder of a family", loose))
+    sizes = set[tuple[int, int]]()
+    for folder in families:
+        paths, found = files_below(folder)
+        notices += found
+        pictures = {path: size for path in paths if (size := _png_size(path)) is not None}
+        strange = [path for path in paths if path not in pictures]
+        if strange:
+            notices.append(count_notice("not-a-sample", "no PNG", strange))
+        samples += [LabelledSample(path, folder.name) for path in pictures]
+        sizes |= set(pictures.values())
+    if not samples:
+        raise MaltriageError(f"dataset {NAME}: no samples in {root}; expected {LAYOUT}")
+    if allow_resized:
+        return replace(assemble(NAME, root, samples, notices, min_samples), formats=("picture",))
+    width, height = next(iter(sizes))
+    if len(samples) > 1 and len(sizes) == 1 and width == height:
+        raise MaltriageError(
+            f"{root}: all {len(samples)} images are {width} x {height}, resized copies, whose"
+            " pixels are no bytes: use images of the original size, or --allow-resized to take"
+            " them as pictures"
+        )
+    return assemble(NAME, root, samples, notices, min_samples)
+
+
+def _families(root: Path) -> tuple[list[Path], list[str], list[str]]:
+    """Folders of families, names of the parts they were merged from, and files beside them."""
+    folders = _folders(root)
+    while len(folders) == 1 and _folders(folders[0]):  # a folder too many, as archives have
+        folders = _folders(folders[0])
+    if not folders or not all(folder.name.lower() in PARTS for folder in folders):
+        return folders, [], []
+    loose = [str(p) for folder in folders for p in folder.iterdir() if p.suffix.lower() == ".png"]
+    families = [family for folder in folders for family in _folders(folder)]
+    return families, [folder.name for folder in folders], loose
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def _png_size(path: str) -> tuple[int, int] | None:
+    """Width and height as a PNG's header has them, None where a file is no PNG.
+
+    A header that is cut short gives (0, 0): reading the sample then says what is wrong.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(24)
+    except OSError:
+        return 0, 0
+    if not head.startswith(PNG_MAGIC):
+        return None
+    if len(head) < 24:
+        return 0, 0
+    return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")

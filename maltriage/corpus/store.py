@@ -1,0 +1,314 @@
+"""Prepared arrays on disk: a folder of .npy files, whole or not there at all.
+
+A folder is built under another name, row by row, and renamed when it is whole; so an
+interrupted build is never taken for a cache. Arrays are read through memory maps: a corpus
+may be larger than the memory. Files are written, not mapped, while they grow: a full disk
+is then an error that can be handled, where a write through a map would end the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shutil
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.errors import MaltriageError
+
+LAYOUT_VERSION = 1
+"""Of the folder; part of every key, so that another layout is another cache."""
+MANIFEST = "manifest.json"
+KEPT_CACHES = 8
+"""Prepared datasets kept on disk; the one used longest ago goes first."""
+LEFTOVER_SECONDS = 3600.0
+"""A build in which nothing was written for so long was killed. A row takes 2 minutes at most."""
+_PART = ".part"
+# Nothing else below the folder is touched: a user may have named one that holds more.
+_PLACE = re.compile(r"[0-9a-f]{64}")
+_LEFTOVER = re.compile(_PLACE.pattern + r"\.[0-9a-f]{32}" + re.escape(_PART))
+_OLD = re.compile(_PLACE.pattern + r"\.npz")
+
+Arrays = dict[str, npt.NDArray[Any]]
+Columns = Mapping[str, tuple[str, tuple[int, ...]]]
+"""By name: dtype and shape of one row."""
+
+
+class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file that gave no sample, by its place in the dataset; see `SampleError`."""
+
+    index: int
+    code: str
+    reason: str
+    failed: bool
+
+
+class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a folder of arrays holds: manifest.json in it, written last."""
+
+    dataset: str
+    root: str
+    goodware: str | None
+    views: tuple[str, ...]
+    files: int
+    """Of the dataset; those that gave no sample are `rejects`, the others a row each."""
+    rejects: tuple[Reject, ...]
+
+
+class StoreError(Exception):
+    """The folder cannot be written: no room, no permission, no folder. Says why."""
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A cache as it is listed."""
+
+    folder: Path
+    manifest: Manifest
+    size: int
+    """Bytes of all its files."""
+    used: float
+    """When it was last read or written, in seconds since 1970."""
+
+
+class _Column:
+    """An array that grows by rows, in .npy format on a stream."""
+
+    def __init__(self, stream: BinaryIO, dtype: str, shape: tuple[int, ...]) -> None:
+        self._stream, self._dtype, self._shape, self._rows = stream, np.dtype(dtype), shape, 0
+        self._header()
+        self._start = stream.tell()
+
+    def append(self, row: Any) -> None:
+        values = np.asarray(row, dtype=self._dtype)
+        if values.shape != self._shape:
+            raise ValueError(f"a row of shape {values.shape} instead of {self._shape}")
+        self._stream.write(values.tobytes())
+        self._rows += 1
+
+    def finish(self) -> None:
+        """Write the number of rows into the header, which numpy pads for that."""
+        self._stream.seek(0)
+        self._header()
+        if self._stream.tell() != self._start:
+            raise ValueError("the header of an array grew")
+
+    def _header(self) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._stream,
+            {
+                "descr": np.lib.format.dtype_to_descr(self._dtype),
+                "fortran_order": False,
+                "shape": (self._rows, *self._shape),
+            },
+        )
+
+
+class Builder:
+    """Arrays under construction. Use as a context manager: without `commit` nothing is left.
+
+    Args:
+        place: the folder to become; None: the arrays are held in memory.
+        columns: what a row consists of.
+        rows: how many there will be at most.
+
+    Raises:
+        StoreError: the folder cannot be made, or there is less room than it needs.
+    """
+
+    def __init__(self, place: Path | None, columns: Columns, rows: int) -> None:
+        self._place = place
+        self._columns = dict(columns)
+        self._part: Path | None = None
+        self._streams = dict[str, BinaryIO]()
+        try:
+            if place is not None:
+                self._part = place.with_name(f"{place.name}.{uuid.uuid4().hex}{_PART}")
+                self._part.mkdir(parents=True)
+                _need_room(self._part, self._columns, rows)
+            for name in self._columns:
+                self._streams[name] = (
+                    io.BytesIO() if self._part is None else _file(self._part, name).open("xb")
+                )
+            self._open = {
+                name: _Column(self._streams[name], *column)
+                for name, column in self._columns.items()
+            }
+        except OSError as error:
+            self._discard()
+            raise StoreError(_why(error)) from error
+        except StoreError:
+            self._discard()
+            raise
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Add a row: a value for each column.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        try:
+            for name, column in self._open.items():
+                column.append(row[name])
+        except OSError as error:
+            raise StoreError(_why(error)) from error
+
+    def commit(self, manifest: Manifest) -> Arrays:
+        """Give the folder its name, and the arrays as they are read from it.
+
+        Raises:
+            StoreError: it cannot be written.
+        """
+        try:
+            for column in self._open.values():
+                column.finish()
+            if self._place is None or self._part is None:
+                return {name: _from_memory(stream) for name, stream in self._streams.items()}
+            for stream in self._streams.values():
+                stream.flush()
+                os.fsync(stream.fileno())
+                stream.close()
+            (self._part / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            arrays = _rename(self._part, self._place, self._columns)
+        except OSError as error:
+            raise StoreError(_why(error)) from error
+        tidy(self._place.parent)
+        return arrays
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
+        """Remove what has no name yet. What memory holds stays with the arrays that show it."""
+        if self._part is None:
+            return
+        for stream in self._streams.values():
+            with contextlib.suppress(OSError):  # a full disk refuses the last flush as well
+                stream.close()
+        shutil.rmtree(self._part, ignore_errors=True)
+
+
+def _from_memory(stream: BinaryIO) -> npt.NDArray[Any]:
+    assert isinstance(stream, io.BytesIO)
+    stream.seek(0)
+    np.lib.format.read_magic(stream)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(stream)
+    return np.frombuffer(stream.getbuffer(), dtype, offset=stream.tell()).reshape(shape)
+
+
+def _rename(part: Path, place: Path, columns: Columns) -> Arrays:
+    """Move a whole build to its place; another process may have been there before."""
+    for _ in range(2):
+        with contextlib.suppress(OSError):  # the place is taken
+            part.rename(place)
+        stored = read(place, columns)
+        if stored is not None:
+            return stored[1]
+        shutil.rmtree(place, ignore_errors=True)  # damaged
+    raise OSError(0, "the folder cannot be renamed")
+
+
+def _need_room(part: Path, columns: Columns, rows: int) -> None:
+    row = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for dtype, shape in columns.values())
+    needed, free = rows * row, shutil.disk_usage(part).free
+    if free < needed:
+        raise StoreError(f"{needed >> 20} MiB are needed and {free >> 20} MiB are free")
+
+
+def _why(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+def _file(folder: Path, column: str) -> Path:
+    return folder / f"{column}.npy"
+
+
+def read(place: Path, columns: Columns) -> tuple[Manifest, Arrays] | None:
+    """Manifest and arrays of a folder, or None where there is none that is whole.
+
+    Arrays of more than one axis are memory maps that cannot be written to; they take no
+    memory before they are used, and stay readable if the folder is removed meanwhile.
+    """
+    try:
+        manifest = _manifest(place)
+        arrays = Arrays()
+        for name, (dtype, shape) in columns.items():
+            mapped = np.load(
+                _file(place, name), mmap_mode="r" if shape else None, allow_pickle=False
+            )
+            arrays[name] = np.asarray(mapped)
+            rows = manifest.files - len(manifest.rejects)
+            if mapped.dtype != np.dtype(dtype) or mapped.shape != (rows, *shape):
+                return None
+        with contextlib.suppress(OSError):  # somebody else's cache, say
+            os.utime(place / MANIFEST)
+    except (OSError, ValueError, EOFError, msgspec.MsgspecError):
+        return None
+    return manifest, arrays
+
+
+def _manifest(place: Path) -> Manifest:
+    return msgspec.json.decode((place / MANIFEST).read_bytes(), type=Manifest)
+
+
+def caches(folder: Path) -> list[Cached]:
+    """The caches below a folder, the one used last first.
+
+    Raises:
+        MaltriageError: the folder is there and cannot be read.
+    """
+    found = list[Cached]()
+    for place in _named(folder, _PLACE):
+        try:
+            size = sum(file.stat().st_size for file in place.iterdir())
+            used = (place / MANIFEST).stat().st_mtime
+            found.append(Cached(place, _manifest(place), size, used))
+        except (OSError, msgspec.MsgspecError):
+            continue
+    return sorted(found, key=lambda cached: -cached.used)
+
+
+def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise MaltriageError(f"cannot read cache {folder}: {error.strerror}") from error
+
+
+def tidy(folder: Path) -> None:
+    """Remove what nobody will use: old caches, leftovers of builds that were killed."""
+    with contextlib.suppress(OSError, MaltriageError):
+        for cached in caches(folder)[KEPT_CACHES:]:
+            shutil.rmtree(cached.folder, ignore_errors=True)
+        before = time.time() - LEFTOVER_SECONDS
+        for part in _named(folder, _LEFTOVER):
+            if _changed(part) < before:
+                shutil.rmtree(part, ignore_errors=True)
+        for old in _named(folder, _OLD):  # of a version that kept one file each
+            old.unlink(missing_ok=True)
+
+
+def _changed(folder: Path) -> float:
+    """When something was last written below a folder."""
+    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))

@@ -1,0 +1,98 @@
+"""MalImg: byteplots in a folder per family, parts that are merged, and resized copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from corpus.synthetic import program, write_png
+from PIL import Image
+
+from maltriage.corpus.cache import load_corpus
+from maltriage.corpus.datasets import open_dataset
+from maltriage.errors import MaltriageError
+from maltriage.sample.byteplot import width_for
+from maltriage.sample.views import BodySpec
+
+FAMILIES = ("Adialer.C", "Yuner.A")
+
+
+def write_malimg(root: Path, count: int = 4) -> Path:
+    """Byteplots at the widths that Nataraj et al. give them."""
+    for number, family in enumerate(FAMILIES):
+        for i in range(count):
+            data = program(number, i, size=4000 + 6000 * i)
+            write_png(root / family / f"{i}.png", data, width_for(len(data)))
+    return root
+
+
+def resize(root: Path, size: tuple[int, int]) -> Path:
+    for path in root.rglob("*.png"):
+        with Image.open(path) as picture:
+            picture.resize(size, Image.Resampling.BILINEAR).save(path)
+    return root
+
+
+def test_a_folder_per_family(tmp_path: Path) -> None:
+    root = write_malimg(tmp_path)
+    (root / "Yuner.A" / "notes.txt").write_text("no image")
+    (root / "Yuner.A" / "program.exe").write_bytes(program(1, 99))
+    (root / "Yuner.A" / "cut.png").write_bytes((root / "Yuner.A" / "0.png").read_bytes()[:20])
+    dataset = open_dataset("malimg", root)
+    assert dataset.labels == FAMILIES
+    assert len(dataset.samples) == 9
+    assert [n.code for n in dataset.notices] == ["not-a-sample", "not-a-sample"]
+    corpus = load_corpus(dataset, (BodySpec(size=16),), jobs=1, folder=tmp_path / "cache")
+    assert len(corpus) == 8
+    assert set(corpus.formats) == {"png"}
+    assert [n.code for n in corpus.notices][2:] == ["damaged-png"]
+
+
+@pytest.mark.parametrize("outer", ["", "malimg_dataset/"])
+def test_parts_are_merged(tmp_path: Path, outer: str) -> None:
+    for part, count in (("train", 4), ("Validation", 2)):
+        write_malimg(tmp_path / outer / part, count)
+    write_png(tmp_path / outer / "test" / "loose.png", program(0, 50))
+    dataset = open_dataset("malimg", tmp_path)
+    assert dataset.labels == FAMILIES
+    assert len(dataset.samples) == 12
+    text = {notice.code: notice.text for notice in dataset.notices}
+    assert text["merged"].startswith("Validation, test, train: merged")
+    assert "loose.png" in text["unlabelled"]
+
+
+def test_resized_copies_are_refused_unless_asked_for(tmp_path: Path) -> None:
+    root = resize(write_malimg(tmp_path / "malimg"), (24, 24))
+    with pytest.raises(MaltriageError, match="all 8 images are 24 x 24, resized copies"):
+        open_dataset("malimg", root)
+    dataset = open_dataset("malimg", root, allow_resized=True)
+    assert dataset.headless
+    assert dataset.views(None) == ("body",)
+    corpus = load_corpus(dataset, (BodySpec(size=24),), jobs=1, folder=tmp_path / "cache")
+    assert set(corpus.formats) == {"picture"}
+    for i, path in enumerate(corpus.paths):
+        with Image.open(path) as picture:  # at its own width, so the body is the picture itself
+            assert corpus.pixels("body", slice(i, i + 1))[0, 0].tobytes() == picture.tobytes()
+    with pytest.raises(MaltriageError, match="must be resized like the others"):
+        open_dataset("malimg", root, allow_resized=True, goodware=root)
+    with pytest.raises(MaltriageError, match="known of malimg, not of folder"):
+        open_dataset("folder", root, allow_resized=True)
+
+
+def test_other_sizes_are_no_sign_of_resizing(tmp_path: Path) -> None:
+    root = resize(write_malimg(tmp_path / "oblong"), (64, 24))
+    assert len(open_dataset("malimg", root).samples) == 8
+
+
+def test_the_layout_of_vx_mini_is_that_of_malimg(vx_mini: Path) -> None:
+    dataset = open_dataset("malimg", vx_mini)
+    assert (len(dataset.samples), len(dataset.labels)) == (972, 14)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(MaltriageError, match="no samples in"):
+        open_dataset("malimg", tmp_path)
+    with pytest.raises(MaltriageError, match="dataset malimg: no folder"):
+        open_dataset("malimg", tmp_path / "nowhere")
+    with pytest.raises(MaltriageError, match=r"dataset malimg: nothing found in .*MALTRIAGE_DATA"):
+        open_dataset("malimg")

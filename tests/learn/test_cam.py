@@ -13,7 +13,7 @@ from maltriage.learn.cam import (  # noqa: E402
     empty_views,
     gradient_times_activation,
 )
-from maltriage.learn.nets import make_net
+from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.evidence import TableTrunk  # noqa: E402
 from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402

@@ -69,10 +69,10 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
     found = entry(name)
     try:
         module = importlib.import_module(f"maltriage.learn.nets.{name}")
+        net: Net = getattr(module, found.name)(views, labels)
     except ModuleNotFoundError as error:
         raise MaltriageError(
             f"net {name} needs more than is installed (no {error.name}): "
             "pip install 'maltriage[train]'"
         ) from error
-    net: Net = getattr(module, found.name)(views, labels)
     return net

@@ -39,7 +39,8 @@ COLOUR_MEAN, COLOUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def jet() -> Tensor:
     """The colour map jet, [256, 3] in red, green, blue from 0 to 1.
 
-    Each colour is a trapezoid over the value: red around 0.75, green 0.5, blue 0.25.
+    Each colour is a trapezoid over the value: red around 0.75, green 0.5, blue 0.25 (as in
+    MATLAB; matplotlib's has its knots a little elsewhere).
     """
     value = torch.linspace(0, 1, 256)[:, None]
     centres = torch.tensor([0.75, 0.5, 0.25])

@@ -21,13 +21,15 @@ optimiser (its rate and schedule are not), and whether there was dropout, for wh
 0.5 is taken. Target layer is block 5 before its pooling, where a map is 14 x 14 at 224 pixels.
 
 What differs: below 128 pixels the fourth pooling is left out, so that the map has 8 x 8 cells.
+In the last pooling equal values share the gradient (`SharingMaxPool`).
 The first convolution takes as many channels as the body has. The optimiser is that of the loop
 here (AdamW, one cycle to 1e-4: without batch norm a higher rate does not train).
 """
 
 from __future__ import annotations
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from maltriage.learn.nets.byteplot import Backbone, ByteplotNet, stride_for
 from maltriage.sample.views import ViewSpec
@@ -37,6 +39,8 @@ DROPOUT = 0.5
 STRIDE = 16
 """Of block 5 before its pooling, as published."""
 CHANNELS = 512
+TIE = 1e-2
+"""Of the largest value of a sample: what is nearer to a maximum than this shares in it."""
 
 
 class Vgg16(Backbone):
@@ -58,11 +62,31 @@ class Vgg16(Backbone):
             layers[pools[3]] = nn.Identity()
 
 
+class SharingMaxPool(nn.Module):
+    """Max-pool 2 of values that are not negative, whose gradient equal values share.
+
+    In runs of equal bytes, of which programs are full, all cells of a pooling are equal up to
+    rounding. `nn.MaxPool2d` gives the whole gradient to one of them, and rounding decides to
+    which: the map would differ from runtime to runtime. Here a value within `TIE` of the
+    maximum shares in it, the more the nearer it is: no step that rounding could tip over.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, columns = x.shape[2] // 2, x.shape[3] // 2
+        four = x.reshape(x.shape[0], x.shape[1], rows, 2, columns, 2)
+        with torch.no_grad():
+            near = TIE * four.amax(dim=(1, 2, 3, 4, 5), keepdim=True).clamp(min=1e-30)
+            behind = four.amax(dim=(3, 5), keepdim=True) - four
+            share = (1.0 - behind / near).clamp(min=0.0)
+            share = share / share.sum(dim=(3, 5), keepdim=True)
+        return (four * share).sum(dim=(3, 5))
+
+
 def dense_head(size: int, width: int) -> nn.Sequential:
     """VGG's last pooling and its two fully connected layers of `width`."""
     cells = (size // stride_for(size, STRIDE) // 2) ** 2
     return nn.Sequential(
-        nn.MaxPool2d(2),
+        SharingMaxPool(),
         nn.Flatten(),
         nn.Linear(CHANNELS * cells, width),
         nn.ReLU(),

@@ -193,11 +193,8 @@ def _prepare(
         allow_resized=values["allow_resized"],
     )
     from maltriage.learn.fit import FitOptions
-    from maltriage.learn.nets import NETS
     from maltriage.learn.train import RunOptions, views_for
 
-    if values["net"] not in NETS:
-        raise MaltriageError(f"no such net: {values['net']} (known: {', '.join(sorted(NETS))})")
     views = values["views"]
     named_views = None if views is None else tuple(part.strip() for part in views.split(","))
     fit = FitOptions(

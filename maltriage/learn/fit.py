@@ -34,7 +34,8 @@ from maltriage.learn.checkpoint import (
     save_checkpoint,
 )
 from maltriage.learn.data import Images, key
-from maltriage.learn.nets import Net, make_net
+from maltriage.learn.nets import make_net
+from maltriage.learn.nets.base import Net
 
 EVAL_BATCH = 128
 
@@ -46,7 +47,7 @@ class FitOptions:
     net: str = "evidence"
     image_size: int = 64
     views: tuple[str, ...] | None = None
-    """Names of the views to look at; None: those of `default_views`."""
+    """Names of the views to look at; None: those that the net is made for."""
     epochs: int = 30
     batch_size: int = 64
     seed: int = 0

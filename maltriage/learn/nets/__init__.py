@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
+from maltriage.learn.nets.camvit import CamViT
 from maltriage.learn.nets.evidence import Evidence
 from maltriage.sample.views import ViewSpec
 
 NETS: dict[str, Callable[[tuple[ViewSpec, ...], int], Net]] = {
+    "camvit": CamViT,
     "evidence": Evidence,
 }
 

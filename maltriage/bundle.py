@@ -16,12 +16,16 @@ Graph outputs:
     logits      float32 [B, K]       centred: they sum to zero over the labels
     heat_<view> float32 [B, h, w]    signed HiResCAM of the explained score, the view's heat
                                      on an empty input subtracted (windows: h = 1)
-    baseline    float32 [B]          the part of the explained score that no view carries
+    gradcam_<view>  float32 [B, h, w]  signed Grad-CAM, likewise; only where it differs
+    baseline    float32 [B]          the explained score of an empty input
     explained   int64 [B, 2]         target and against as they were used
     embedding   float32 [B, D]
 
-Where the card says `additive`, the sum of all heat plus `baseline` is the explained score:
-`logits[target]`, or `logits[target] - logits[against]`.
+The explained score is `logits[target]`, or `logits[target] - logits[against]`. Where the card
+says `additive`, it is the sum of all heat plus `baseline`: nothing is left over. Elsewhere heat
+is the gradient at the input times the activation. It says where the score is made and how
+strongly, but it is no account: heat and `baseline` do not sum to the score, and what they miss
+is nowhere in the outputs. On an empty input all heat is zero, in every bundle.
 """
 
 from __future__ import annotations
@@ -299,7 +303,9 @@ def _check_graph(model: Any, card: Card, path: Path) -> None:
     if outputs["logits"][1][1:] != [len(card.labels)]:
         fail("logits do not match the labels")
     for view in card.views:
-        grid = outputs[f"heat_{view.name}"][1]
+        grid, other = outputs[f"heat_{view.name}"][1], outputs.get(f"gradcam_{view.name}")
+        if other is not None and other[1] != grid:
+            fail(f"gradcam_{view.name} is no map like heat_{view.name}")
         window = not isinstance(view, BodySpec)
         if len(grid) != 3 or (window and grid[1] != 1):
             fail(f"heat_{view.name} is no map")

@@ -196,11 +196,8 @@ def _prepare(
         values |= _begun(folder) | named
     dataset = open_dataset(values["dataset"], values["root"], goodware=values["goodware"])
     from maltriage.learn.fit import FitOptions
-    from maltriage.learn.nets import NETS
     from maltriage.learn.train import RunOptions, views_for
 
-    if values["net"] not in NETS:
-        raise MaltriageError(f"no such net: {values['net']} (known: {', '.join(sorted(NETS))})")
     views = values["views"]
     fit = FitOptions(
         net=values["net"],

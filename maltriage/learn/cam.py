@@ -1,16 +1,22 @@
 """The explanation as part of the model: one module from images to logits and signed maps.
 
-For a net that ends in the mean over cells and a linear layer, HiResCAM (Draelos and Carin
-2020, arXiv 2011.08891: gradient times activation, element by element) has a closed form:
-the score's weights times the activation, divided by the number of cells. So it needs no
-gradient in the graph. See `maltriage.bundle` for the inputs and outputs, DESIGN.md for why
-the score is centred and emptiness is subtracted.
+HiResCAM (Draelos and Carin 2020, arXiv 2011.08891) is gradient times activation, element by
+element. For a net that ends in the mean over cells and a linear layer it has a closed form:
+the score's weights times the activation, divided by the number of cells. For any other net
+the gradient through its head is traced (`traced`) and becomes part of the graph, and where
+Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) is another map, the graph gives that one
+too. See `maltriage.bundle` for the inputs and outputs, DESIGN.md for why the score is centred
+and emptiness is subtracted.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from maltriage.learn.nets.base import Net
 from maltriage.sample.views import ViewSpec
@@ -22,55 +28,77 @@ def empty_views(views: tuple[ViewSpec, ...], count: int = 1) -> dict[str, Tensor
 
 
 class ExplainedNet(nn.Module):
-    """An additive net with its explanation, as it is exported.
+    """A net with its explanation, as it is exported.
 
     Args:
-        net: an additive net; put into eval mode.
+        net: put into eval mode.
         benign: number of the benign label, or None.
     """
 
     weights: Tensor
     bias: Tensor
+    others: Tensor
 
     def __init__(self, net: Net, benign: int | None) -> None:
         super().__init__()
-        if not net.additive:
-            raise ValueError("only additive nets have this closed form")
         self.net = net.eval()
         self.benign = benign
-        self.others = [k for k in range(net.classifier.out_features) if k != benign]
         weights = net.classifier.weight.detach()
         bias = net.classifier.bias.detach()
         # Centred in float64: the mean over the labels must vanish to the last bits.
         self.register_buffer("weights", (weights.double() - weights.double().mean(0)).float())
         self.register_buffer("bias", (bias.double() - bias.double().mean()).float())
+        others = [k for k in range(len(bias)) if k != benign]
+        self.register_buffer("others", torch.tensor(others, device=bias.device))
         with torch.no_grad():
-            device = weights.device
-            empty = {k: v.to(device) for k, v in empty_views(net.views).items()}
-            for name, activation in net.activations(empty).items():
-                self.register_buffer(f"empty_{name}", activation.contiguous())
+            activations = net.activations(_empty(net))
+        self.names = tuple(activations)
+        """Of what `Net.activations` gives, in order."""
+        if net.additive:
+            for view in net.views:
+                self.register_buffer(f"empty_{view.name}", activations[view.name].contiguous())
+        else:
+            self._note_emptiness(activations)
         self.eval()
 
     @property
     def output_names(self) -> list[str]:
         """Names of the outputs of `forward`, in order."""
         heat = [f"heat_{view.name}" for view in self.net.views]
-        return ["logits", *heat, "baseline", "explained", "embedding"]
+        other = [f"gradcam_{name}" for name in self.net.unpooled]
+        return ["logits", *heat, *other, "baseline", "explained", "embedding"]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Inputs as in the bundle: the views in order, then target, against, threshold."""
-        *images, target, against, threshold = inputs
-        views = self.net.views
-        activations = self.net.activations(
-            {view.name: image for view, image in zip(views, images, strict=True)}
-        )
+        return self.answer(*self.stem(*inputs[:-3]), *inputs[-3:])
+
+    def stem(self, *images: Tensor) -> list[Tensor]:
+        """The net up to what is explained: activations in the order of `names`."""
+        views = {v.name: image for v, image in zip(self.net.views, images, strict=True)}
+        found = self.net.activations(views)
+        if self.net.additive:
+            return [found[name] for name in self.names]
+        # The traced graph has the strides of what it was traced with.
+        return [found[name].contiguous() for name in self.names]
+
+    def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """From what `stem` gives, and target, against, threshold, to the outputs."""
+        *tensors, target, against, threshold = inputs
+        activations = dict(zip(self.names, tensors, strict=True))
+        if self.net.additive:
+            return self._closed_form(activations, target, against, threshold)
+        return self._by_gradient(activations, target, against, threshold)
+
+    def _closed_form(
+        self, activations: dict[str, Tensor], target: Tensor, against: Tensor, threshold: Tensor
+    ) -> tuple[Tensor, ...]:
         embedding = self.net.embed(activations)
         logits = embedding @ self.weights.T + self.bias
         explained = self._choose(logits, target, against, threshold)
-        weights, bias = self._score(explained)
-        heat, baseline = [], bias
+        weights, baseline = _of(self.weights, explained), _of(self.bias, explained)
+        heat = []
         start = 0
-        for view in views:
+        for view in self.net.views:
             activation = activations[view.name]
             empty = getattr(self, f"empty_{view.name}")
             channels, cells = activation.shape[1], activation.shape[2] * activation.shape[3]
@@ -82,6 +110,59 @@ class ExplainedNet(nn.Module):
             baseline = baseline + part @ empty.sum(dim=(0, 2, 3))
         return logits, *heat, baseline, explained, embedding
 
+    def _by_gradient(
+        self, activations: dict[str, Tensor], target: Tensor, against: Tensor, threshold: Tensor
+    ) -> tuple[Tensor, ...]:
+        names = [view.name for view in self.net.views]
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            leaves = {name: activations[name].detach().requires_grad_() for name in names}
+            embedding = self.net.embed(activations | leaves)
+            plain = embedding.detach()
+            logits = plain @ self.weights.T + self.bias
+            explained = self._choose(logits, target, against, threshold)
+            score = (embedding * _of(self.weights, explained)).sum()
+            gradients = dict(
+                zip(names, torch.autograd.grad(score, list(leaves.values())), strict=True)
+            )
+        heat = [
+            _hirescam(activations[name], gradients[name])
+            - _of(getattr(self, f"empty_heat_{name}"), explained)
+            for name in names
+        ]
+        other = [
+            _gradcam(activations[name], gradients[name])
+            - _of(getattr(self, f"empty_gradcam_{name}"), explained)
+            for name in self.net.unpooled
+        ]
+        baseline = _of(self.get_buffer("empty_logits"), explained)
+        return logits, *heat, *other, baseline, explained, plain
+
+    def _note_emptiness(self, activations: dict[str, Tensor]) -> None:
+        """What an empty input scores and where, for each label against the mean of all.
+
+        A score of one label against another is the difference of two of these, and so are
+        its maps: they are linear in the score's weights.
+        """
+        names = [view.name for view in self.net.views]
+        maps: dict[str, list[Tensor]] = {f"empty_heat_{name}": [] for name in names}
+        maps |= {f"empty_gradcam_{name}": [] for name in self.net.unpooled}
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            leaves = {name: activations[name].detach().requires_grad_() for name in names}
+            embedding = self.net.embed(activations | leaves)
+            for weights in self.weights:
+                found = torch.autograd.grad(
+                    (embedding * weights).sum(), list(leaves.values()), retain_graph=True
+                )
+                for name, gradient in zip(names, found, strict=True):
+                    activation = activations[name]
+                    maps[f"empty_heat_{name}"].append(_hirescam(activation, gradient))
+                    if name in self.net.unpooled:
+                        maps[f"empty_gradcam_{name}"].append(_gradcam(activation, gradient))
+        for name, grids in maps.items():
+            self.register_buffer(name, torch.cat(grids))
+        logits = embedding.detach() @ self.weights.T + self.bias
+        self.register_buffer("empty_logits", logits[0])
+
     def _choose(self, logits: Tensor, target: Tensor, against: Tensor, threshold: Tensor) -> Tensor:
         """Labels to explain and to explain them against, int64 [B, 2]; -1: the mean."""
         top = logits.argmax(dim=1)
@@ -89,28 +170,109 @@ class ExplainedNet(nn.Module):
         if self.benign is not None:
             malicious = logits[:, self.others]
             margin = torch.logsumexp(malicious, dim=1) - logits[:, self.benign]
-            others = torch.tensor(self.others, device=logits.device)
             flagged = margin >= threshold
-            top = torch.where(flagged, others[malicious.argmax(dim=1)], top)
+            top = torch.where(flagged, self.others[malicious.argmax(dim=1)], top)
             rival = torch.where(flagged, torch.full_like(top, self.benign), rival)
         chosen = target >= 0
         return torch.stack(
             [torch.where(chosen, target, top), torch.where(chosen, against, rival)], dim=1
         )
 
-    def _score(self, explained: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights [B, D] and bias [B] of the explained score."""
-        target, against = explained[:, 0], explained[:, 1]
-        rival = against.clamp(min=0)
-        present = (against >= 0).to(self.weights.dtype)
-        weights = self.weights[target] - self.weights[rival] * present.unsqueeze(1)
-        return weights, self.bias[target] - self.bias[rival] * present
+
+def traced(explained: ExplainedNet) -> nn.Module:
+    """The same module with the gradient through the net's head written out as a graph.
+
+    `torch.onnx.export` knows no autograd. For an additive net nothing is to be done.
+    """
+    if explained.net.additive:
+        return explained
+    count = 3  # any batch but 0 and 1, which the tracer would take for constants
+    images = _empty(explained.net, count).values()
+    # Three tensors: the tracer takes one that is given twice for one input.
+    choice = torch.zeros(3, count, device=explained.weights.device)
+    target, against, threshold = choice[0].long(), choice[1].long(), choice[2]
+    with torch.no_grad():
+        inputs = (*explained.stem(*images), target, against, threshold)
+        answer = make_fx(
+            explained.answer,
+            decomposition_table={torch.ops.aten.convolution_backward.default: _through_convolution},
+            tracing_mode="symbolic",
+            _allow_non_fake_inputs=True,
+        )(*inputs)
+    return _Traced(explained, answer)
+
+
+class _Traced(nn.Module):
+    """Stem of an explained net, and its answer as a graph."""
+
+    def __init__(self, explained: ExplainedNet, answer: nn.Module) -> None:
+        super().__init__()
+        self.explained, self.answer = explained, answer  # `graph` is taken by torch.export
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return self.answer(*self.explained.stem(*inputs[:-3]), *inputs[-3:])
+
+
+def _through_convolution(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    bias_sizes: Any,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+    output_mask: list[bool],
+) -> tuple[Tensor, None, None]:
+    """`aten.convolution_backward` for the input alone, in operators that ONNX has."""
+    if transposed or output_mask != [True, False, False]:
+        raise NotImplementedError("only the input's gradient of a plain convolution")
+    more = [
+        x.shape[i + 2]
+        - (gradient.shape[i + 2] - 1) * stride[i]
+        + 2 * padding[i]
+        - dilation[i] * (weight.shape[i + 2] - 1)
+        - 1
+        for i in range(2)
+    ]
+    back = torch.conv_transpose2d(gradient, weight, None, stride, padding, more, groups, dilation)
+    return back, None, None
+
+
+def _empty(net: Net, count: int = 1) -> dict[str, Tensor]:
+    """`empty_views` of a net, where its weights are."""
+    device = net.classifier.weight.device
+    return {name: image.to(device) for name, image in empty_views(net.views, count).items()}
+
+
+def _of(table: Tensor, explained: Tensor) -> Tensor:
+    """Of a table with an entry for each label, [K, ...], that of the explained score, [B, ...].
+
+    The entries are against the mean of all labels, so where there is a label to explain
+    against, its entry is subtracted.
+    """
+    target, against = explained[:, 0], explained[:, 1]
+    present = (against >= 0).to(table.dtype).reshape(-1, *[1] * (table.dim() - 1))
+    return table[target] - table[against.clamp(min=0)] * present
+
+
+def _hirescam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Gradient times activation, summed over channels: [B, C, h, w] to [B, h, w]."""
+    return (gradient * activation).sum(dim=1)
+
+
+def _gradcam(activation: Tensor, gradient: Tensor) -> Tensor:
+    """Activation weighted by the mean gradient of its channel; signed, no ReLU."""
+    return (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1)
 
 
 def gradient_times_activation(
     net: Net, views: dict[str, Tensor], score: Tensor
 ) -> dict[str, Tensor]:
-    """HiResCAM by autograd, for any net: the definition that the closed form is held to.
+    """HiResCAM by autograd, for any net: the definition that the graph is held to.
 
     Args:
         net: in eval mode.
@@ -121,11 +283,12 @@ def gradient_times_activation(
     Returns:
         By view, the sum over channels of gradient times activation, [B, h, w].
     """
-    activations = {k: v.detach().requires_grad_() for k, v in net.activations(views).items()}
+    names = [view.name for view in net.views]
+    activations = dict(net.activations(views))
+    activations |= {name: activations[name].detach().requires_grad_() for name in names}
     logits = net.classifier(net.embed(activations))
-    names = list(activations)
     gradients = torch.autograd.grad((logits * score).sum(), [activations[n] for n in names])
     return {
-        name: (gradient * activations[name]).sum(dim=1).detach()
+        name: _hirescam(activations[name], gradient).detach()
         for name, gradient in zip(names, gradients, strict=True)
     }

@@ -15,7 +15,8 @@ from maltriage.errors import MaltriageError
 from maltriage.learn.cam import ExplainedNet
 from maltriage.learn.checkpoint import Guide
 from maltriage.learn.heatmaps import regrid, shares
-from maltriage.learn.nets import Net, make_net
+from maltriage.learn.nets import make_net
+from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import CamViT
 from maltriage.sample.views import BodySpec, ViewSpec
 

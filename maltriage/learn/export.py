@@ -19,9 +19,9 @@ from torch import Tensor
 from maltriage import __version__
 from maltriage.bundle import Card, Training, load, save
 from maltriage.errors import MaltriageError
-from maltriage.learn.cam import ExplainedNet, empty_views
+from maltriage.learn.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.checkpoint import Origin, State
-from maltriage.learn.nets import Net
+from maltriage.learn.nets.base import Net
 from maltriage.sample.views import BodySpec, ViewSpec
 
 TOLERANCE = 1e-4
@@ -81,7 +81,7 @@ def export_bundle(
     """Write a bundle and hold it against PyTorch.
 
     Args:
-        net: trained, additive.
+        net: trained.
         state: of its run.
         path: of the bundle; left as it was where the check fails.
         real: images of real samples by view, for the check; random and empty ones are
@@ -122,7 +122,7 @@ def to_onnx(explained: ExplainedNet) -> Any:
     batch = torch.export.Dim("batch", min=1)
     with _quiet():
         program = torch.onnx.export(
-            explained,
+            traced(explained),
             (*images, *choice),
             dynamo=True,
             external_data=False,
@@ -205,7 +205,7 @@ def check(explained: ExplainedNet, model: bytes, real: dict[str, Tensor] | None 
             rows = torch.arange(count) % len(images[views[0].name])
             inputs = {view.name: images[view.name][rows] for view in views}
             for choice in _choices(explained, inputs, generator):
-                with torch.inference_mode():
+                with torch.no_grad():  # not inference_mode: heat may take a gradient
                     wanted = explained(*inputs.values(), *choice)
                 named = dict(zip(("target", "against", "threshold"), choice, strict=True))
                 feed = {name: value.numpy() for name, value in (inputs | named).items()}
@@ -221,7 +221,7 @@ def _compare(outputs: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], case
     count = len(outputs["logits"][0])
     account = [a for name, (a, _) in outputs.items() if name.startswith("heat_")]
     account.append(outputs["baseline"][0])
-    contributions = sum(np.abs(a).reshape(count, -1).sum(axis=1) for a in account)
+    contributions = sum(_size(a) for a in account)
     for name, (wanted, got) in outputs.items():
         if wanted.shape != got.shape:
             raise MaltriageError(f"export check failed: {name} has another shape ({case})")
@@ -230,6 +230,8 @@ def _compare(outputs: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], case
             limit: Any = 0.0
         elif name in ("logits", "embedding"):
             limit = TOLERANCE * np.abs(wanted).max(axis=1)
+        elif name.startswith("gradcam_"):
+            limit = TOLERANCE * np.maximum(_size(wanted), contributions)
         else:
             limit = TOLERANCE * contributions
         # Written so that a difference that is no number fails, too.
@@ -238,6 +240,11 @@ def _compare(outputs: dict[str, tuple[npt.NDArray[Any], npt.NDArray[Any]]], case
                 f"export check failed: {name} differs from PyTorch by {difference.max():.3g}"
                 f" ({case})"
             )
+
+
+def _size(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Sum of the absolute values of each sample."""
+    return np.asarray(np.abs(values).reshape(len(values), -1).sum(axis=1))
 
 
 def _probes(

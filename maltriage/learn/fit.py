@@ -36,7 +36,8 @@ from maltriage.learn.checkpoint import (
 )
 from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images, key
-from maltriage.learn.nets import Net, make_net
+from maltriage.learn.nets import make_net
+from maltriage.learn.nets.base import Net
 
 EVAL_BATCH = 128
 
@@ -48,7 +49,7 @@ class FitOptions:
     net: str = "evidence"
     image_size: int = 64
     views: tuple[str, ...] | None = None
-    """Names of the views to look at; None: those of `default_views`."""
+    """Names of the views to look at; None: those that the net is made for."""
     epochs: int = 30
     batch_size: int = 64
     seed: int = 0

@@ -7,7 +7,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from maltriage.learn.cam import empty_views
-from maltriage.learn.nets import Net
+from maltriage.learn.nets.base import Net
 
 
 def count_flops(net: Net) -> int:

@@ -42,7 +42,7 @@ from maltriage.learn.chooser import heat_of
 from maltriage.learn.data import Images, key
 from maltriage.learn.fit import EVAL_BATCH, restore_net
 from maltriage.learn.heatmaps import COMMON, regrid, shares, ssim
-from maltriage.learn.nets import Net
+from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
 from maltriage.sample.views import BodySpec, ViewSpec
 

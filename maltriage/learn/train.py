@@ -43,15 +43,22 @@ from maltriage.learn.export import export_bundle
 from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
 from maltriage.learn.flops import count_flops
 from maltriage.learn.guide import GuideOptions, Prepared, prepare, save_maps
+from maltriage.learn.nets import entry
 from maltriage.learn.plots import plot_confusion, plot_curves
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, default_views, known_views
+from maltriage.sample.views import (
+    BYTEPLOT,
+    DEFAULT,
+    BodySpec,
+    ViewSpec,
+    WindowSpec,
+    byteplot,
+    known_views,
+)
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
 GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
-PLAIN = "byteplot"
-"""Name for the body in one channel, as published; in a card it is a `body` of channel `mean`."""
 PROBES = 17
 """Real samples that the exported bundle is checked with."""
 
@@ -94,35 +101,33 @@ class Outcome:
 
 
 def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
-    """The views that a net is trained on.
+    """The views that a net is trained on: those named, or else what the net is made for.
 
     Raises:
-        MaltriageError: a name that is no known view, or an odd size.
+        MaltriageError: an unknown net or view, views that the net cannot read, an odd size.
     """
     if options.image_size % 8 or not 16 <= options.image_size <= 1024:
         raise MaltriageError(
             f"image size {options.image_size}: must be a multiple of 8 from 16 to 1024"
         )
-    if options.views is None:
-        return default_views(options.image_size)
-    views = known_views(options.image_size)
-    wanted = set(options.views)
-    known = [view.name for view in views]
-    strange = sorted(wanted - {*known, PLAIN})
-    if strange or not wanted:
-        raise MaltriageError(
-            f"views must be some of {', '.join([*known, PLAIN])}: {', '.join(strange)}"
-        )
-    if PLAIN in wanted:
-        if "body" in wanted:
-            raise MaltriageError(f"body and {PLAIN} are one view: name one of them")
-        views = (BodySpec(size=options.image_size, channels=("mean",)), *views[1:])
-        wanted.add("body")
-    chosen = tuple(view for view in views if view.name in wanted)
-    if all(isinstance(view, WindowSpec) and view.fixed for view in chosen):
-        raise MaltriageError(
-            f"{', '.join(options.views)}: name a view besides that a net can learn"
-        )
+    net = entry(options.net)
+    names = options.views or net.views or DEFAULT
+    choices = {BYTEPLOT: byteplot(options.image_size)}
+    choices |= {view.name: view for view in known_views(options.image_size)}
+    strange = [name for name in names if name not in choices]
+    if strange or options.views == ():
+        raise MaltriageError(f"views must be some of {', '.join(choices)}: {', '.join(strange)}")
+    chosen = tuple(view for name, view in choices.items() if name in names)
+    bodies = sum(isinstance(view, BodySpec) for view in chosen)
+    fixed = [v.name for v in chosen if isinstance(v, WindowSpec) and v.fixed]
+    if bodies > 1:
+        raise MaltriageError(f"{BYTEPLOT} is the first channel of body: name one of them")
+    if net.body and not bodies:
+        raise MaltriageError(f"net {options.net} reads a picture: name {BYTEPLOT} or body")
+    if fixed and not net.fixed:
+        raise MaltriageError(f"net {options.net} cannot read {', '.join(fixed)}")
+    if len(fixed) == len(chosen):
+        raise MaltriageError(f"{', '.join(fixed)}: name a view besides that a net can learn")
     return chosen
 
 

@@ -67,6 +67,15 @@ model's document), or tell where a file came from: a public source of labelled f
 the entry point, so that `entry` is empty in its files."""
 
 
+BYTEPLOT = "byteplot"
+"""What a command calls the body with one channel, the picture that papers are about."""
+
+
+def byteplot(size: int = 64) -> BodySpec:
+    """The published byteplot: the body's mean alone."""
+    return BodySpec(size=size, channels=BODY_CHANNELS[:1])
+
+
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
     """The body and every window."""
     return (BodySpec(size=size), *WINDOWS)

@@ -13,7 +13,8 @@ from maltriage.learn.cam import (  # noqa: E402
     empty_views,
     gradient_times_activation,
 )
-from maltriage.learn.nets import Net, make_net  # noqa: E402
+from maltriage.learn.nets import make_net  # noqa: E402
+from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.evidence import TableTrunk  # noqa: E402
 from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402
 
@@ -209,10 +210,3 @@ def test_the_default_choice() -> None:
 def test_a_named_target_is_taken_as_it_is(net: Net) -> None:
     found = explain(net, images(3), [4, 0, 2], [-1, 2, 0], threshold=float("-inf"))
     assert found["explained"].tolist() == [[4, -1], [0, 2], [2, 0]]
-
-
-def test_only_additive_nets(net: Net) -> None:
-    other = make_net("evidence", VIEWS, LABELS)
-    other.additive = False
-    with pytest.raises(ValueError, match="additive"):
-        ExplainedNet(other, 0)

@@ -21,7 +21,7 @@ from maltriage.learn.cam import ExplainedNet  # noqa: E402
 from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.export import check, export_bundle  # noqa: E402
 from maltriage.learn.fit import restore_net  # noqa: E402
-from maltriage.learn.nets import Net  # noqa: E402
+from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.train import Outcome, export_checkpoint  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -23,6 +23,7 @@ from maltriage.learn.data import Images  # noqa: E402
 from maltriage.learn.fit import FitOptions, predict, restore_net  # noqa: E402
 from maltriage.learn.plots import plot_confusion, plot_curves  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, train, views_for  # noqa: E402
+from maltriage.sample.views import BodySpec  # noqa: E402
 
 
 def test_the_folder(outcome: Outcome, run_options: RunOptions, corpus: Corpus) -> None:
@@ -112,12 +113,28 @@ def test_a_family_that_is_all_one_group(corpus: Corpus, tmp_path: Path) -> None:
 def test_views() -> None:
     assert [v.name for v in views_for(FitOptions(views=("tail", "body")))] == ["body", "tail"]
     assert len(views_for(FitOptions())) == 6
-    with pytest.raises(MaltriageError, match=r"views must be some of body, .*: heart"):
+    with pytest.raises(MaltriageError, match=r"views must be some of byteplot, body, .*: heart"):
         views_for(FitOptions(views=("body", "heart")))
     with pytest.raises(MaltriageError, match="header: name a view besides"):
         views_for(FitOptions(views=("header",)))
     with pytest.raises(MaltriageError, match="multiple of 8"):
         views_for(FitOptions(image_size=30))
+    with pytest.raises(MaltriageError, match="views must be some of"):
+        views_for(FitOptions(views=()))
+    with pytest.raises(MaltriageError, match="byteplot is the first channel of body"):
+        views_for(FitOptions(views=("body", "byteplot")))
+
+
+def test_views_of_a_cnn() -> None:
+    assert views_for(FitOptions(net="gibert")) == (BodySpec(size=64, channels=("mean",)),)
+    more = views_for(FitOptions(net="gibert", views=("code", "body"), image_size=32))
+    assert [(v.name, v.shape) for v in more] == [("body", (5, 32, 32)), ("code", (2, 4096))]
+    with pytest.raises(MaltriageError, match="net gibert reads a picture"):
+        views_for(FitOptions(net="gibert", views=("code",)))
+    with pytest.raises(MaltriageError, match="net gibert cannot read header"):
+        views_for(FitOptions(net="gibert", views=("body", "header")))
+    with pytest.raises(MaltriageError, match="no such net: none"):
+        views_for(FitOptions(net="none"))
 
 
 def test_pictures_of_odd_runs(tmp_path: Path) -> None:

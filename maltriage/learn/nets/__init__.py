@@ -1,25 +1,71 @@
-"""Registry of nets: one file and one line each."""
+"""Registry of nets: one file and one line each.
+
+Importing this imports no torch; a net's own file is imported when the net is made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
-from maltriage.learn.nets.base import Net
-from maltriage.learn.nets.camvit import CamViT
-from maltriage.learn.nets.evidence import Evidence
-from maltriage.sample.views import ViewSpec
 
-NETS: dict[str, Callable[[tuple[ViewSpec, ...], int], Net]] = {
-    "camvit": CamViT,
-    "evidence": Evidence,
+if TYPE_CHECKING:
+    from maltriage.learn.nets.base import Net
+    from maltriage.sample.views import ViewSpec
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a net before it is made."""
+
+    name: str
+    """Of the class, in the file that is called as the net."""
+    views: tuple[str, ...] | None = None
+    """What it looks at unless it is told otherwise; None: `views.DEFAULT`."""
+    body: bool = False
+    """Whether it must be given a body."""
+    fixed: bool = True
+    """Whether it can be given fixed windows."""
+
+
+def _cnn(name: str) -> Entry:
+    """A CNN on the published byteplot: see `maltriage.learn.nets.byteplot`."""
+    return Entry(name, views=("byteplot",), body=True, fixed=False)
+
+
+NETS: dict[str, Entry] = {
+    "camvit": Entry("CamViT", views=("byteplot",)),
+    "evidence": Entry("Evidence"),
+    "gibert": _cnn("Gibert"),
 }
 
-__all__ = ["NETS", "Net", "make_net"]
+
+def entry(name: str) -> Entry:
+    """What is known of a net by its name.
+
+    Raises:
+        MaltriageError: there is no such net.
+    """
+    if name not in NETS:
+        raise MaltriageError(f"no such net: {name} (known: {', '.join(sorted(NETS))})")
+    return NETS[name]
 
 
 def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
-    """A fresh net by name, for images of these views and this many labels."""
-    if name not in NETS:
-        raise MaltriageError(f"no such net: {name} (known: {', '.join(sorted(NETS))})")
-    return NETS[name](views, labels)
+    """A fresh net by name, for images of these views and this many labels.
+
+    Raises:
+        MaltriageError: there is no such net, or it needs what is not installed.
+    """
+    found = entry(name)
+    try:
+        module = importlib.import_module(f"maltriage.learn.nets.{name}")
+    except ModuleNotFoundError as error:
+        raise MaltriageError(
+            f"net {name} needs more than is installed (no {error.name}): "
+            "pip install 'maltriage[train]'"
+        ) from error
+    net: Net = getattr(module, found.name)(views, labels)
+    return net

@@ -40,12 +40,28 @@ class Net(nn.Module):
         """Logits that are each to be right in training, [B, V, K]; one vote by default."""
         return torch.as_tensor(self.classifier(embedding)).unsqueeze(1)
 
+    @property
+    def unpooled(self) -> tuple[str, ...]:
+        """Views with whose cells `embed` does more than take their mean first.
+
+        There the gradient differs from cell to cell, and Grad-CAM is another map than
+        HiResCAM.
+        """
+        return () if self.additive else tuple(view.name for view in self.views)
+
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Activations of the target layer by view, [B, C, h, w] (windows: h = 1)."""
+        """Activations of the target layer by view, [B, C, h, w] (windows: h = 1).
+
+        What else `embed` needs of a sample (beside the layer, say) may be in it under
+        names that are no views; it is not explained.
+        """
         raise NotImplementedError
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
-        """Features of the whole sample, [B, D]; in training, with dropout."""
+        """Features of the whole sample, [B, D]; in training, with dropout.
+
+        The explanation of a net that is not additive is the gradient of this.
+        """
         raise NotImplementedError
 
     def receptive_field_bytes(self) -> dict[str, int]:

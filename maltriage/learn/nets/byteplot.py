@@ -1,0 +1,113 @@
+"""What the published byteplot CNNs have in common: a picture of the file to logits.
+
+The body view goes through the paper's CNN. Windows, where any are asked for, each go through
+the one-dimensional trunk of net `evidence` and the mean over its cells, and join the CNN's
+features before the last layer (late fusion, no part of any paper). Windows whose places have
+meanings (`header`) are read by `evidence` alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.nets.base import Net
+from maltriage.learn.nets.evidence import FEATURES, WINDOW_LAYERS, WindowTrunk, receptive_field
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+
+MEAN, STD = 0.449, 0.226
+"""Of ImageNet's grey values, which published weights expect pictures to be scaled by."""
+CELLS = 8
+"""Cells that a heat map is to have along a side at least."""
+
+
+class ByteplotNet(Net):
+    """A CNN on the body, with late fusion of windows.
+
+    A subclass calls `build` once, with its layers.
+    """
+
+    def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
+        super().__init__()
+        self.views = views
+        self.labels = labels
+        bodies = [view for view in views if isinstance(view, BodySpec)]
+        if len(bodies) != 1 or any(isinstance(v, WindowSpec) and v.fixed for v in views):
+            raise MaltriageError("a byteplot CNN reads the body, and windows that are not fixed")
+        self.spec = bodies[0]
+
+    def build(
+        self, features: nn.Module, head: nn.Module, width: int, *, dropout: float = 0.0
+    ) -> None:
+        """Set the layers.
+
+        Args:
+            features: scaled body [B, C, S, S] to the target layer's activation [B, F, h, w].
+            head: that activation to [B, width].
+            width: of the CNN's features before the last layer.
+            dropout: of all features before the last layer.
+        """
+        self.features, self.head = features, head
+        self.windows = nn.ModuleList(
+            WindowTrunk() for view in self.views if isinstance(view, WindowSpec)
+        )
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(width + FEATURES * len(self.windows), self.labels)
+        self.to(memory_format=torch.channels_last)  # convolutions run faster so on a CPU
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.last
+
+    @property
+    def unpooled(self) -> tuple[str, ...]:
+        """The body, unless the head begins with the mean: that of windows always does."""
+        return () if isinstance(self.head, Mean | PooledHead) else (self.spec.name,)
+
+    def scale(self, body: Tensor) -> Tensor:
+        """Bytes, uint8 [B, C, S, S], to what the CNN is given."""
+        return (body.float() / 255.0 - MEAN) / STD
+
+    def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        found, trunks = {}, iter(self.windows)
+        for view in self.views:
+            image = views[view.name]
+            if isinstance(view, BodySpec):
+                found[view.name] = self.features(self.scale(image))
+            else:
+                found[view.name] = next(trunks)(image)
+        return found
+
+    def embed(self, activations: dict[str, Tensor]) -> Tensor:
+        parts = [
+            self.head(activations[view.name])
+            if isinstance(view, BodySpec)
+            else activations[view.name].mean(dim=(2, 3))
+            for view in self.views
+        ]
+        out: Tensor = self.dropout(torch.cat(parts, dim=1))
+        return out
+
+    def receptive_field_bytes(self) -> dict[str, int]:
+        field = receptive_field(WINDOW_LAYERS)
+        return {view.name: field for view in self.views if isinstance(view, WindowSpec)}
+
+
+class Mean(nn.Module):
+    """Global average pooling: [B, C, h, w] to [B, C]."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean(dim=(2, 3))
+
+
+class PooledHead(nn.Module):
+    """Fully connected layers on the mean over the cells."""
+
+    def __init__(self, layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers(x.mean(dim=(2, 3)))
+        return out

@@ -1,0 +1,81 @@
+"""Net `gibert`: three convolutions and one fully connected layer.
+
+Gibert, Mateu, Planes and Vicens 2019, "Using convolutional neural networks for classification
+of malware represented as images", Journal of Computer Virology and Hacking Techniques 15.
+
+    layer      as published (and in the authors' code)          at 64 x 64
+    input      128 x 128, one channel                           64 x 64
+    conv 1     50 of 5 x 5, ReLU; max-pool 2; normalisation     50 x 32 x 32
+    conv 2     70 of 3 x 3, ReLU; max-pool 2; normalisation     70 x 16 x 16
+    conv 3     70 of 3 x 3, ReLU; max-pool 2; normalisation     70 x 8 x 8
+    dropout    0.5 on the flattened maps
+    dense      256, ReLU; dropout 0.5
+    output     one per family, softmax
+    optimiser  Adam, 1e-3, batches of 256, 15 epochs; cross-entropy
+
+The paper leaves the kind of normalisation open; the authors' code has local response
+normalisation over 9 channels (alpha 1e-3 / 9 each, beta 0.75), which is taken here. Target
+layer is the third pooling, so the map has a cell for 8 x 8 pixels and a cell sees 22 x 22.
+
+What differs: the size of the input is free. Pixels are scaled by a mean and deviation, theirs
+are not. The optimiser is that of the loop here (AdamW, one cycle, label smoothing, mixup,
+weights for rare families), their initial biases (normal, deviation 1) are zero here.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.learn.nets.byteplot import ByteplotNet
+from maltriage.sample.views import ViewSpec
+
+DENSE = 256
+DROPOUT = 0.5
+
+
+class ResponseNorm(nn.Module):
+    """Local response normalisation (Krizhevsky et al. 2012) as a product with a band matrix.
+
+    `nn.LocalResponseNorm` gives the same, by a pooling whose gradient ONNX does not have.
+    """
+
+    band: Tensor
+
+    def __init__(self, channels: int, radius: int = 4, alpha: float = 1e-3 / 9) -> None:
+        super().__init__()
+        at = torch.arange(channels)
+        band = ((at[:, None] - at).abs() <= radius).float() * alpha
+        self.register_buffer("band", band, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        power = torch.matmul(self.band, x.square().flatten(2)).reshape(x.shape)
+        return x * (1.0 + power).pow(-0.75)
+
+
+class Gibert(ByteplotNet):
+    """The net `gibert`; 1.2 M parameters at 64 x 64 with 14 labels."""
+
+    additive = False
+    target_layer = "features.pool3"
+
+    def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
+        super().__init__(views, labels)
+        features, before = nn.Sequential(), len(self.spec.channels)
+        for number, (channels, kernel) in enumerate(((50, 5), (70, 3), (70, 3)), start=1):
+            if number > 1:
+                features.add_module(f"norm{number - 1}", ResponseNorm(before))
+            conv = nn.Conv2d(before, channels, kernel, padding=kernel // 2)
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+            features.add_module(f"conv{number}", conv)
+            features.add_module(f"relu{number}", nn.ReLU())
+            features.add_module(f"pool{number}", nn.MaxPool2d(2))
+            before = channels
+        dense = nn.Linear(before * (self.spec.size // 8) ** 2, DENSE)
+        nn.init.xavier_uniform_(dense.weight)
+        nn.init.zeros_(dense.bias)
+        head = nn.Sequential(
+            ResponseNorm(before), nn.Flatten(), nn.Dropout(DROPOUT), dense, nn.ReLU()
+        )
+        self.build(features, head, DENSE, dropout=DROPOUT)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from maltriage.errors import MaltriageError
-from maltriage.learn.cam import ExplainedNet
+from maltriage.learn.cam import ExplainedNet, traced
 from maltriage.learn.checkpoint import Guide
 from maltriage.learn.heatmaps import regrid, shares
 from maltriage.learn.nets import make_net
@@ -20,13 +20,18 @@ from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import CamViT
 from maltriage.sample.views import BodySpec, ViewSpec
 
-_TIE = 1e-6
-"""By how much of the largest score an earlier token is preferred to the next where their heat is
-the same: neighbours share a cell of the teacher's, and what is no byte has no heat at all."""
+_STEPS = 100
+"""Steps that scores are rounded to, in the mean share of a token. Heat that is the same to the
+last bits is then the same in PyTorch and ONNX Runtime, and the earlier token goes first:
+neighbours share a cell of the teacher's, and what is no byte has no heat at all."""
+_FLOOR = 0.05
+"""Sum of |heat|, in units of a logit, that no choice should hang on: an empty file's is noise."""
 
 
 class Chooser(nn.Module):
-    """Scores of the tokens of each image by what its teachers see in it, [B, tokens].
+    """Scores of the tokens of each image by what its teachers see in it, int64 [B, tokens].
+
+    No two tokens of an image have the same score.
 
     Frozen, and in eval mode whatever the net around it is in.
 
@@ -47,6 +52,7 @@ class Chooser(nn.Module):
         super().__init__()
         self.views, self.grids, self.cam = views, grids, cam
         self.explained = nn.ModuleList(ExplainedNet(net, None) for net in teachers)
+        self._graphs: list[nn.Module] | None = None
         self.requires_grad_(False)
         self.eval()
 
@@ -58,10 +64,10 @@ class Chooser(nn.Module):
         unset = torch.full((first.shape[0],), -1, device=first.device)
         scores = []
         with _plain(first.device.type):
-            for explained in self.explained:
+            for explained, graph in zip(self.explained, self._as_graphs(), strict=True):
                 assert isinstance(explained, ExplainedNet)
-                heat = heat_of(explained, self.views, views, unset, self.cam)
-                found = shares(heat, positive=False)
+                heat = heat_of(explained, self.views, views, unset, self.cam, graph)
+                found = shares(heat, positive=False, floor=_FLOOR)
                 parts = [
                     regrid(found[name], grid).flatten(1)
                     if name in found
@@ -70,8 +76,18 @@ class Chooser(nn.Module):
                 ]
                 scores.append(torch.cat(parts, dim=1))
         total = torch.stack(scores).sum(dim=0)
-        largest = total.abs().amax(dim=1, keepdim=True).clamp(min=1e-12)
-        return total / largest - _TIE * torch.arange(total.shape[1], device=total.device)
+        count = total.shape[1]
+        ranks = (total * (_STEPS * count / len(scores))).round().long()
+        return ranks * count - torch.arange(count, device=first.device)
+
+    def _as_graphs(self) -> list[nn.Module]:
+        """The teachers with their gradients written out: `predict` and the exporter know no
+        autograd. Made at the first call, when the weights are those of the teachers; they
+        share them, and are no modules of this one, whose weights would be there twice."""
+        if self._graphs is None:
+            with torch.inference_mode(False):
+                self._graphs = [traced(explained) for explained in self.explained]  # type: ignore[arg-type]
+        return self._graphs
 
 
 @contextlib.contextmanager
@@ -92,6 +108,7 @@ def heat_of(
     images: dict[str, Tensor],
     target: Tensor,
     cam: str,
+    graph: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """A teacher's maps of images, signed, less those of an empty input.
 
@@ -101,6 +118,7 @@ def heat_of(
         images: by view, uint8 [B, *spec.shape].
         target: label to explain against the mean of all, int64 [B]; -1: the teacher's own.
         cam: `hirescam` or `gradcam`.
+        graph: the teacher as `cam.traced` gives it, to be run in its place.
 
     Returns:
         By view of the teacher, [B, h, w].
@@ -113,7 +131,7 @@ def heat_of(
             image = image[:, [bodies[view.name].index(channel) for channel in view.channels]]
         inputs.append(image)
     threshold = torch.full_like(target, torch.inf, dtype=torch.float32)
-    outputs = explained(*inputs, target, torch.full_like(target, -1), threshold)
+    outputs = (graph or explained)(*inputs, target, torch.full_like(target, -1), threshold)
     found = dict(zip(explained.output_names, outputs, strict=True))
     maps = {}
     for view in explained.net.views:

@@ -33,7 +33,9 @@ def _overlap(before: int, after: int) -> Tensor:
     return (high - low).clamp(min=0) / after
 
 
-def shares(maps: dict[str, Tensor], *, positive: bool = True) -> dict[str, Tensor]:
+def shares(
+    maps: dict[str, Tensor], *, positive: bool = True, floor: float = 1e-12
+) -> dict[str, Tensor]:
     """The maps of each image over all its views, divided by the sum of their |heat|.
 
     So every image counts the same, and heat in one view can be held against heat in another.
@@ -41,10 +43,11 @@ def shares(maps: dict[str, Tensor], *, positive: bool = True) -> dict[str, Tenso
     Args:
         maps: signed, by view, [B, h, w].
         positive: take what speaks for the label alone, as ReLU does in other tools.
+        floor: added to the sum, so that an image without heat has no shares.
     """
     kept = {name: heat.relu() if positive else heat for name, heat in maps.items()}
     total = torch.stack([heat.abs().sum(dim=(1, 2)) for heat in kept.values()]).sum(dim=0)
-    scale = total.clamp(min=1e-12)[:, None, None]
+    scale = (total + floor)[:, None, None]
     return {name: heat / scale for name, heat in kept.items()}
 
 

@@ -200,6 +200,18 @@ class CamViT(Net):
         out: Tensor = self.dropout(self.norm(x.mean(dim=1)))
         return out
 
+    def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        if KEPT not in activations:  # what is never kept is zero on an empty input too
+            return {}
+        kept = activations[KEPT]
+        seen = activations[BESIDE].new_zeros(kept.shape[0], self.tokens).scatter(1, kept, 1.0)
+        return {
+            name: part.reshape(-1, *grid)
+            for (name, grid), part in zip(
+                self.grids.items(), seen.split(self.counts, dim=1), strict=True
+            )
+        }
+
     def receptive_field_bytes(self) -> dict[str, int]:
         """Attention: every cell has seen the whole window (and the other views)."""
         return {view.name: view.length for view in self.views if isinstance(view, WindowSpec)}

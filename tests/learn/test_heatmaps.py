@@ -43,7 +43,10 @@ def test_a_window_is_read_along_its_bytes(before: int, after: int, seed: int) ->
 
 
 def test_shares_of_an_image_over_all_its_views() -> None:
-    maps = {"a": torch.tensor([[[3.0, -2.0]], [[0.0, -1.0]]]), "b": torch.tensor([[[1.0]], [[0.0]]])}
+    maps = {
+        "a": torch.tensor([[[3.0, -2.0]], [[0.0, -1.0]]]),
+        "b": torch.tensor([[[1.0]], [[0.0]]]),
+    }
     found = shares(maps)
     assert found["a"].tolist() == [[[0.75, 0.0]], [[0.0, 0.0]]]
     assert found["b"].tolist() == [[[0.25]], [[0.0]]]

@@ -22,6 +22,8 @@ from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.camvit import BESIDE, EMBED, KEPT, CamViT  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 LABELS = 4
 PLAIN: tuple[ViewSpec, ...] = (byteplot(32),)
 VIEWS: tuple[ViewSpec, ...] = (

@@ -31,6 +31,8 @@ from maltriage.learn.nets.camvit import CamViT  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, _origin, guide_options, train  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, byteplot  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 VIEWS: tuple[ViewSpec, ...] = (byteplot(32),)
 PLAIN: dict[str, Any] = {**OPTIONS, "image_size": 32, "views": ("byteplot",), "epochs": 1}
 
@@ -47,7 +49,7 @@ def options(folder: Path, net: str = "camvit", guide: Any = None, **changes: Any
 
 
 @pytest.fixture(scope="module")
-def teacher(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def teacher(shallow: None, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a trained `evidence`."""
     folder = tmp_path_factory.mktemp("runs") / "teacher"
     train(corpus, options(folder, "evidence"))

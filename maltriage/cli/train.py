@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from maltriage.learn.train import Outcome, RunOptions
 
 
+class Guide(StrEnum):
+    none = "none"
+    cumulative = "cumulative"
+    instance = "instance"
+    random = "random"
+    inverse = "inverse"
+
+
+class Cam(StrEnum):
+    hirescam = "hirescam"
+    gradcam = "gradcam"
+
+
 class Precision(StrEnum):
     float32 = "float32"
     bfloat16 = "bfloat16"
@@ -82,6 +95,17 @@ def train(
         int | None,
         typer.Option(min=0, help="Train this fold only, beside other processes; --resume ends it."),
     ] = None,
+    guide: Annotated[
+        Guide, typer.Option(help="Which tokens --net camvit looks at: what teachers have heat on.")
+    ] = Guide.none,
+    keep: Annotated[
+        float, typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1.")
+    ] = 0.5,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run of a trained net that guides, of the same split; repeatable."),
+    ] = None,
+    cam: Annotated[Cam, typer.Option(help="Whose heat maps of the teachers.")] = Cam.hirescam,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; runs/<time> by default.")
     ] = None,
@@ -217,21 +241,46 @@ def _prepare(
         folds=values["folds"],
         fold=params["fold"],
         split_file=values["split_file"],
+        guide=_guide(values, named),
     )
     return dataset, options
+
+
+def _guide(values: dict[str, Any], named: dict[str, Any]) -> Any:
+    """The GuideOptions that the command line asks for; wrong use is found here."""
+    from maltriage.learn.guide import GuideOptions
+
+    kind, keep = str(values["guide"]), values["keep"]
+    if kind == "none":
+        misplaced = sorted({"keep", "cam", "teacher"} & set(named))
+        if misplaced:
+            raise MaltriageError(f"--{misplaced[0]} goes with a --guide")
+        return None
+    if values["net"] != "camvit":
+        raise MaltriageError("--guide goes with --net camvit")
+    teachers = tuple(Path(path).absolute() for path in values["teacher"] or ())
+    guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
+    guide.check()
+    return guide
 
 
 def _begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
     from maltriage.learn.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.train import SPLIT_FILE, fit_options
+    from maltriage.learn.train import SPLIT_FILE, fit_options, guide_options
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
     _, state = load_checkpoint(next((run for run in runs if (run / LAST).exists()), folder))
-    begun, origin = fit_options(state), state.origin
-    return {
+    begun, origin, guide = fit_options(state), state.origin, guide_options(state)
+    guided = {} if guide is None else {
+        "guide": guide.kind,
+        "keep": guide.keep,
+        "cam": guide.cam,
+        "teacher": list(guide.teachers),
+    }  # fmt: skip
+    return guided | {
         "dataset": origin.dataset,
         "root": Path(origin.root),
         "goodware": None if origin.goodware is None else Path(origin.goodware),
@@ -355,4 +404,12 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
             typer.echo(f"left out     {count} samples {LEFT_OUT[part]}")
     if state.temperature is not None:
         typer.echo(f"temperature  {state.temperature:.3f}")
+    if state.origin.guide is not None:
+        guide = state.origin.guide
+        typer.echo(
+            f"guide        {guide.kind}: {guide.tokens} tokens of each image,"
+            f" {metrics['flops'] / 1e6:.0f} million operations"
+        )
+        for pair, value in guide.similarity.items():
+            typer.echo(f"             likeness of the teachers {pair}: SSIM {value:.3f}")
     typer.echo(f"try it       maltriage scan --model {clean(str(outcome.bundle))} PATH")

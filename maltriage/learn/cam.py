@@ -133,14 +133,17 @@ class ExplainedNet(nn.Module):
             gradients = dict(
                 zip(names, torch.autograd.grad(score, list(leaves.values())), strict=True)
             )
+        seen = self.net.seen(activations)
+
+        def empty(kind: str, name: str) -> Tensor:
+            heat = _of(getattr(self, f"empty_{kind}_{name}"), explained)
+            return heat * seen[name] if name in seen else heat
+
         heat = [
-            _hirescam(activations[name], gradients[name])
-            - _of(getattr(self, f"empty_heat_{name}"), explained)
-            for name in names
+            _hirescam(activations[name], gradients[name]) - empty("heat", name) for name in names
         ]
         other = [
-            _gradcam(activations[name], gradients[name])
-            - _of(getattr(self, f"empty_gradcam_{name}"), explained)
+            _gradcam(activations[name], gradients[name]) - empty("gradcam", name)
             for name in self.net.unpooled
         ]
         baseline = _of(self.get_buffer("empty_logits"), explained)

@@ -38,6 +38,34 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds: float
 
 
+class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trained net whose heat guides another one: enough to make its like again."""
+
+    net: str
+    views: tuple[ViewSpec, ...]
+    weights_sha256: str
+    path: str
+    """Where its checkpoint was."""
+
+
+class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which tokens a guided net looks at, and who says so: see `maltriage.learn.guide`."""
+
+    kind: str
+    """`cumulative`, `instance`, `random` or `inverse`."""
+    keep: float
+    """Share of the tokens that are kept."""
+    tokens: int
+    """How many tokens that is."""
+    cam: str | None = None
+    """`hirescam` or `gradcam`; None where no teacher was asked."""
+    teachers: tuple[Teacher, ...] = ()
+    kept: dict[str, tuple[int, ...]] = {}
+    """By view, the numbers of its tokens that are kept, the same for every image."""
+    similarity: dict[str, float] = {}
+    """Structural similarity of the teachers' cumulative body maps, by pair (`1-2`)."""
+
+
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What a run is made from. A run goes on only from the same."""
 
@@ -67,6 +95,7 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Formats that such samples come in: see `Card.input`."""
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
+    guide: Guide | None = None
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

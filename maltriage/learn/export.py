@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -19,7 +20,7 @@ from maltriage import __version__
 from maltriage.bundle import Card, Training, load, save
 from maltriage.errors import MaltriageError
 from maltriage.learn.cam import ExplainedNet, empty_views, traced
-from maltriage.learn.checkpoint import State
+from maltriage.learn.checkpoint import Origin, State
 from maltriage.learn.nets.base import Net
 from maltriage.sample.views import BodySpec, ViewSpec
 
@@ -61,11 +62,21 @@ def make_card(net: Net, state: State) -> Card:
             malware_kinds=origin.malware_kinds,
             seed=int(origin.recipe["seed"]),
             epochs=state.epoch,
-            recipe=origin.recipe,
+            recipe=origin.recipe | _guide(origin),
         ),
         metrics=state.metrics,
         parameters=sum(parameter.numel() for parameter in net.parameters()),
     )
+
+
+def _guide(origin: Origin) -> dict[str, Any]:
+    """What the card says of a run's guide; where the teachers lay is nobody's business."""
+    if origin.guide is None:
+        return {}
+    guide = dict(msgspec.to_builtins(origin.guide))
+    for teacher in guide["teachers"]:
+        del teacher["path"]
+    return {"guide": guide}
 
 
 def export_bundle(

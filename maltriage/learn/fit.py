@@ -10,7 +10,7 @@ import copy
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,11 +28,13 @@ from maltriage.learn.checkpoint import (
     BEST,
     LAST,
     Epoch,
+    Origin,
     State,
     load_checkpoint,
     part_of,
     save_checkpoint,
 )
+from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images, key
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
@@ -108,9 +110,15 @@ def predict(net: Net, images: Images, index: Tensor) -> Tensor:
 
 def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
     """The averaged net of a checkpoint, in eval mode."""
-    net = make_net(state.origin.net, state.origin.views, len(state.origin.labels))
+    net = _make(state.origin)
     _load(net, part_of(tensors, "ema"))
     return net.eval()
+
+
+def _make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
+    """A fresh net of a run, guided as the run is."""
+    net = make_net(origin.net, origin.views, len(origin.labels))
+    return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 
 def _load(net: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -127,6 +135,7 @@ def fit(
     start: State,
     folder: Path,
     *,
+    teachers: Sequence[Net] | None = None,
     progress: Callable[[Tick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Fitted:
@@ -139,6 +148,7 @@ def fit(
         start: where the run begins. If there is a checkpoint in `folder` it goes on from
             that, which must be of the same origin.
         folder: of the run; exists.
+        teachers: of a net that is guided image by image; a checkpoint holds them itself.
         progress: told after each step.
         stop: asked after each step; once true, the run is saved and ends.
 
@@ -146,7 +156,7 @@ def fit(
         MaltriageError: the loss is no number any more (the last checkpoint stays), or the
             checkpoint is one of another run.
     """
-    return _Run(images, parts, options, start, folder).train(
+    return _Run(images, parts, options, start, folder, teachers).train(
         progress or (lambda tick: None), stop or (lambda: False)
     )
 
@@ -161,6 +171,7 @@ class _Run:
         options: FitOptions,
         start: State,
         folder: Path,
+        teachers: Sequence[Net] | None,
     ) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
@@ -177,7 +188,7 @@ class _Run:
         weights = self.weights[parts["train"]]
         counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
         self.class_weights = counts.clamp(min=1).double().rsqrt().float()
-        self.net = make_net(options.net, images.views, len(start.origin.labels))
+        self.net = _make(start.origin, teachers)
         views = images.batch(parts["train"], fixed=True)
         if views:
             self.net.begin(views, labels, weights)
@@ -358,15 +369,27 @@ def differing(stored: State, wanted: State) -> str:
         b["split_sha256"] = ""
     a |= a.pop("recipe")
     b |= b.pop("recipe")
+    for origin in (a, b):
+        for teacher in (origin["guide"] or {}).get("teachers", ()):
+            del teacher["path"]
     names = [name for name in a | b if a.get(name) != b.get(name)]
     if not names:
         return ""
-    short = ("net", "dataset", "split", "split_seed", "epochs", "seed", "batch_size", "image_size")
+    short = {"net", "dataset", "split", "split_seed", "epochs", "seed", "batch_size", "image_size"}
+    if _say(a["guide"]) != _say(b["guide"]):  # otherwise they differ in teachers or tokens
+        short.add("guide")
     shown = [
-        f"{name} {a.get(name)} instead of {b.get(name)}" if name in short else f"other {name}"
+        f"{name} {_say(a.get(name))} instead of {_say(b.get(name))}"
+        if name in short
+        else f"other {name}"
         for name in names
     ]
     return ", ".join(shown)
+
+
+def _say(value: Any) -> str:
+    """A value of an origin in a message; of a guide, its kind and share."""
+    return f"{value['kind']} {value['keep']:g}" if isinstance(value, dict) else str(value)
 
 
 def _named(prefix: str, net: nn.Module) -> dict[str, Tensor]:

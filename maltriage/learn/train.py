@@ -1,7 +1,8 @@
 """A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
 
 The folder of a run holds `last` and `best` checkpoints, split.json, metrics.csv, curves.png,
-confusion.png, predictions.csv (of the samples held back) and `<name>.onnx`. The bundle has
+confusion.png, predictions.csv (of the samples held back), guide.npz (the cumulative maps of the
+teachers, where there are some) and `<name>.onnx`. The bundle has
 the averaged weights of the last epoch: the schedule ends at a learning rate of zero, and the
 best of many epochs on a small validation part is luck that the temperature would then be
 fitted to.
@@ -47,6 +48,8 @@ from maltriage.learn.checkpoint import (
 from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
 from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
+from maltriage.learn.flops import count_flops
+from maltriage.learn.guide import GuideOptions, Prepared, prepare, save_maps
 from maltriage.learn.nets import entry
 from maltriage.learn.plots import plot_confusion, plot_curves
 from maltriage.sample.types import FORMATS, Format
@@ -62,6 +65,7 @@ from maltriage.sample.views import (
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
+GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
 PROBES = 17
 """Real samples that the exported bundle is checked with."""
@@ -82,6 +86,8 @@ class RunOptions:
     """The fold to hold back; None: none, every sample is for training."""
     split_file: Path | None = None
     """A stored split to take instead of making one; the four fields before say nothing then."""
+    guide: GuideOptions | None = None
+    """Of the net's tokens; None: it looks at all of them."""
 
 
 @dataclass(frozen=True)
@@ -177,19 +183,32 @@ def train(
         # A net knows no family that it has no sample of. Nets of folds have the labels of all,
         # so that their predictions can be put together.
         corpus, parts = corpus.take(np.isin(parts, PARTS)), parts[np.isin(parts, PARTS)]
-    start = State(origin=_origin(corpus, options, divided), name=options.name)
+    origin = _origin(corpus, options, divided)
     numbers = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in PARTS}
     if divided.kind != "time":
         _check_train(corpus, numbers["train"])
+    images = Images(corpus)
+    guidance = _guidance(options, origin, images, numbers["train"])
+    if guidance is not None:
+        origin = msgspec.structs.replace(origin, guide=guidance.guide)
+    start = State(origin=origin, name=options.name)
     if (whole := _whole(options, start, divided)) is not None:
         return whole
-    images = Images(corpus)
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
         if not (options.folder / LAST).exists():  # of another run, which `fit` would refuse
             save_split(divided, options.folder / SPLIT_FILE)
+        if guidance is not None and guidance.maps:
+            save_maps(guidance.maps, origin.labels, options.folder / GUIDE_FILE)
         fitted = fit(
-            images, numbers, options.fit, start, options.folder, progress=progress, stop=stop
+            images,
+            numbers,
+            options.fit,
+            start,
+            options.folder,
+            teachers=None if guidance is None else guidance.teachers,
+            progress=progress,
+            stop=stop,
         )
         save_split(divided, options.folder / SPLIT_FILE)
         write_metrics(fitted.state.history, options.folder / METRICS_FILE)
@@ -208,6 +227,29 @@ def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
     if not options.folds:
         return make_split(corpus, kind, options.split_seed)
     return make_fold(corpus, kind, options.split_seed, options.folds, options.fold)
+
+
+def _guidance(
+    options: RunOptions, origin: Origin, images: Images, train: Tensor
+) -> Prepared | None:
+    """What guides the net of a run; of one that goes on, what guided it so far."""
+    if options.guide is None:
+        return None
+    begun = None
+    if (options.folder / LAST).exists():
+        begun = load_checkpoint(options.folder / LAST)[1].origin.guide
+    return prepare(options.guide, origin, images, train, begun)
+
+
+def guide_options(state: State) -> GuideOptions | None:
+    """How a run was guided when it was begun."""
+    guide = state.origin.guide
+    if guide is None:
+        return None
+    teachers = tuple(Path(teacher.path) for teacher in guide.teachers)
+    kind: Any = guide.kind
+    cam: Any = guide.cam or "hirescam"
+    return GuideOptions(kind, guide.keep, cam, teachers)
 
 
 def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | None:
@@ -286,13 +328,13 @@ def _finish(
 ) -> Outcome:
     """Score the test part, note it in the checkpoint, draw, export."""
     test, folder = numbers["test"], options.folder
-    found = dict[str, float]()
+    found = {"flops": float(count_flops(fitted.net))}
     state, labels = fitted.state, fitted.state.origin.labels
     if len(test):
         held_back = predictions(fitted, corpus, images, test)
         save_predictions(held_back, folder / PREDICTIONS_FILE)
         truth, guess = held_back.truth, held_back.logits.argmax(axis=1)
-        found = {
+        found |= {
             "test_accuracy": metrics.accuracy(truth, guess),
             "test_macro_f1": metrics.macro_f1(truth, guess, len(labels)),
             "test_samples": float(len(test)),
@@ -301,6 +343,8 @@ def _finish(
         }
         counts = metrics.confusion(truth, guess, len(labels))
         plot_confusion(counts, labels, folder / CONFUSION_FILE)
+    if state.origin.guide is not None:
+        found |= {f"guide_ssim_{k}": v for k, v in state.origin.guide.similarity.items()}
     if state.temperature is not None:
         state = msgspec.structs.replace(state, calibrated_on=VALIDATION)
     if calibration is not None:

@@ -132,6 +132,13 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
         (["--resume", "."], "no checkpoint"),
         (["--fold", "0"], "--fold I is one of --folds K"),
         (["--folds", "2", "--fold", "2"], "--fold I is one of --folds K"),
+        (["--root", "DATA", "--keep", "0.5"], "--keep goes with a --guide"),
+        (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),
+        (["--root", "DATA", "--net", "camvit", "--guide", "inverse"], "needs a --teacher"),
+        (
+            ["--root", "DATA", "--net", "camvit", "--guide", "random", "--keep", "0"],
+            "--keep 0: must be from 0.25 to 1",
+        ),
     ],
 )
 def test_wrong_use(
@@ -246,6 +253,42 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     gone = run_cli(*set_to, "--folds", run)
     assert gone.returncode == 2
     assert "no bundle of this fold" in line(gone.stderr)
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", ["cumulative", "instance"])
+def test_a_guided_net_from_its_teacher_to_an_explanation(
+    run_cli: Any, data: Path, tmp_path: Path, guide: str
+) -> None:
+    """Teacher and student fold by fold, stopped in between and without the teacher at the end."""
+    pytest.importorskip("timm", reason="needs the extra `train`")
+    short = ("--root", data / "vx-zoo", *SHORT, "--folds", "2", "-q")
+    taught = run_cli("train", *short, "--net", "evidence", "--out", "teacher")
+    assert taught.returncode == 0, taught.stderr.decode()
+    student = ("--net", "camvit", "--guide", guide, "--teacher", "teacher", "--keep", "0.25")
+    first = run_cli("train", *short, *student, "--fold", "0", "--out", "run")
+    assert first.returncode == 0, first.stderr.decode()
+    other = run_cli("train", "--resume", "run", "--keep", "0.5", "--jobs", "1", "-q")
+    assert f"guide {guide} 0.25 instead of {guide} 0.5" in line(other.stderr)
+    both = run_cli("train", "--resume", "run", "--jobs", "1", "-q")
+    assert both.returncode == 0, both.stderr.decode()
+    assert f"guide        {guide}: " in both.stdout.decode()
+    (tmp_path / "teacher").rename(tmp_path / "gone")
+    again = run_cli("train", "--resume", "run", "--jobs", "1", "-q")
+    assert again.returncode == 0, again.stderr.decode()
+
+    bundle = tmp_path / "run" / "vx-zoo-camvit.onnx"
+    assert bundle.stat().st_size < 16 << 20
+    exported = run_cli("export", "run", "-o", "again.onnx")
+    assert exported.returncode == 0, exported.stderr.decode()
+    assert (tmp_path / "again.onnx").read_bytes() == bundle.read_bytes()
+    sample = data / "vx-zoo" / "zeus" / "000.png"
+    scanned = run_cli("scan", "--model", bundle, "--format", "json", sample)
+    assert scanned.returncode == 0, scanned.stderr.decode()
+    assert not json.loads(scanned.stdout)["records"][0]["evidence"]["additive"]
+    shown = run_cli("explain", "--model", bundle, sample)
+    assert "not additive" in shown.stdout.decode()
 
 
 @needs_torch

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,3 +58,14 @@ def outcome(corpus: Corpus, run_options: RunOptions) -> Outcome:
     from maltriage.learn.train import train
 
     return train(corpus, run_options)
+
+
+@pytest.fixture(scope="module")
+def shallow() -> Iterator[None]:
+    """Net `camvit` of two blocks: as good for most tests, and exported in a third of the time."""
+    from maltriage.learn.nets import camvit
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(camvit, "DEPTH", 2)
+        patch.setattr(camvit.CamViT, "target_layer", "blocks.1.norm1")
+        yield

@@ -39,6 +39,7 @@ def _cnn(name: str, learning_rate: float) -> Entry:
 
 
 NETS: dict[str, Entry] = {
+    "camvit": Entry("CamViT", views=("byteplot",)),
     "evidence": Entry("Evidence"),
     "gibert": _cnn("Gibert", 1e-3),
     "mcnn": _cnn("Mcnn", 1e-4),

@@ -62,6 +62,13 @@ class Net(nn.Module):
         """
         raise NotImplementedError
 
+    def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Of a net that looks at other cells of each image, by view: 1 on those, [B, h, w].
+
+        The others have no heat, whatever an empty input has there.
+        """
+        return {}
+
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
         """Features of the whole sample, [B, D]; in training, with dropout.
 

@@ -1,0 +1,282 @@
+"""Whether heat maps of other nets make a vision transformer better: guided, unguided, controls.
+
+    python benchmarks/guidance.py ROOT --out STUDY                 # train what is missing, print
+    python benchmarks/guidance.py ROOT --out STUDY --table         # print what is there
+    python benchmarks/guidance.py ROOT --out STUDY --views body,header,code,import,resource \\
+        --teachers evidence --keep 0.25
+
+Trains the teachers and then the students `none`, `cumulative`, `instance`, `random` and
+`inverse` over grouped folds and seeds, every teacher on the folds and with the seed of its
+students. A cell that is finished is not trained again, one that was stopped goes on; a folder
+can hold several teachers and shares, but one set of views, size and epochs.
+
+The table, in Markdown: macro-F1 over all out-of-fold predictions of a seed (mean and deviation
+over seeds), by fold (over all folds), the difference from the unguided net and from the random
+mask, paired by fold and seed with the corrected 95 % interval of Nadeau and Bengio (2003);
+operations of a forward pass, and milliseconds an image takes with its explanation in ONNX
+Runtime on one thread, in batches of 16. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from maltriage import bundle as bundles
+from maltriage.assess.folds import assess_folds
+from maltriage.corpus.predictions import (
+    PREDICTIONS_FILE,
+    Predictions,
+    fold_folder,
+    join,
+    load_predictions,
+)
+from maltriage.errors import MaltriageError
+from maltriage.report.measures import Interval, Spread
+
+GUIDES = ("none", "cumulative", "instance", "random", "inverse")
+SETTINGS = ("dataset", "views", "image_size", "epochs", "teacher_epochs", "folds", "precision")
+"""What all cells of a folder have in common."""
+MAX_JOBS = 2
+BATCH, ROUNDS = 16, 15
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run: a recipe under one seed with one fold held back."""
+
+    recipe: str
+    net: str
+    guide: str
+    seed: int
+    fold: int
+
+    def folder(self, out: Path) -> Path:
+        """Of the cross-validation that it is part of."""
+        return out / self.recipe / f"seed-{self.seed}"
+
+    def done(self, out: Path) -> bool:
+        place = fold_folder(self.folder(out), self.fold)
+        return (place / PREDICTIONS_FILE).exists() and (place / f"{self.recipe}.onnx").exists()
+
+
+def teacher(net: str) -> str:
+    """Name of a teacher's recipe."""
+    return f"teacher-{net}"
+
+
+def recipe(guide: str, options: argparse.Namespace) -> str:
+    """Name of a student's recipe: all that tells it from others in a study."""
+    if guide == "none":
+        return "none"
+    name = f"{guide}-{options.keep:g}"
+    if guide == "random":
+        return name
+    name += "-" + "-".join(options.teachers)
+    return name if options.cam == "hirescam" else f"{name}-{options.cam}"
+
+
+def cells(options: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
+    """Teachers and students; all folds of a seed before the next seed."""
+    at = [(seed, fold) for seed in range(options.seeds) for fold in range(options.folds)]
+    asked = any(guide not in ("none", "random") for guide in options.guides)
+    teachers = [
+        Cell(teacher(net), net, "none", seed, fold)
+        for seed, fold in at
+        for net in options.teachers
+        if asked
+    ]
+    students = [
+        Cell(recipe(guide, options), "camvit", guide, seed, fold)
+        for seed, fold in at
+        for guide in options.guides
+    ]
+    return teachers, students
+
+
+def train_cell(cell: Cell, options: argparse.Namespace) -> float:
+    """Train one cell to its end, in a process of its own; seconds of processor time."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from maltriage.corpus.cache import load_corpus
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.learn.crossval import train_fold
+    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.guide import GuideOptions
+    from maltriage.learn.train import RunOptions, views_for
+
+    student = cell.net == "camvit"
+    fit = FitOptions(
+        net=cell.net,
+        image_size=options.image_size,
+        views=tuple(options.views.split(",")),
+        epochs=options.epochs if student else options.teacher_epochs or options.epochs,
+        seed=cell.seed,
+        precision=options.precision,
+        threads=1,
+    )
+    guide = None
+    if cell.guide != "none":
+        paths = [Cell(teacher(net), net, "none", cell.seed, 0) for net in options.teachers]
+        taught = () if cell.guide == "random" else paths
+        guide = GuideOptions(
+            cell.guide,  # type: ignore[arg-type]
+            options.keep,
+            options.cam,
+            tuple(one.folder(options.out).absolute() for one in taught),
+        )
+    run = RunOptions(cell.folder(options.out), cell.recipe, fit, folds=options.folds, guide=guide)
+    corpus = load_corpus(open_dataset(options.dataset, options.root), views_for(fit), jobs=1)
+    began = time.process_time()
+    train_fold(corpus, run, cell.fold)
+    return time.process_time() - began
+
+
+def train_all(todo: list[Cell], options: argparse.Namespace) -> None:
+    todo = [cell for cell in todo if not cell.done(options.out)]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
+        waiting = {pool.submit(train_cell, cell, options): cell for cell in todo}
+        try:
+            for number, future in enumerate(as_completed(waiting), 1):
+                cell = waiting[future]
+                print(
+                    f"{number}/{len(todo)}  {cell.recipe}, seed {cell.seed}, fold {cell.fold}:"
+                    f" {future.result():.0f} s of processor time",
+                    flush=True,
+                )
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def same_study(options: argparse.Namespace) -> None:
+    """Raise MaltriageError where the folder holds cells of other settings."""
+    place = options.out / "study.json"
+    settings = {name: str(getattr(options, name)) for name in SETTINGS}
+    if place.exists():
+        stored = json.loads(place.read_text(encoding="utf-8"))
+        other = [name for name in SETTINGS if stored.get(name) != settings[name]]
+        if other:
+            raise MaltriageError(f"{options.out} holds a study with other {', '.join(other)}")
+    elif not options.table:
+        options.out.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
+
+
+def runs_of(name: str, options: argparse.Namespace) -> Iterator[Predictions]:
+    """The out-of-fold predictions of a recipe, one for each seed whose folds are all there."""
+    for seed in range(options.seeds):
+        parts = [Cell(name, "", "", seed, fold) for fold in range(options.folds)]
+        if all(cell.done(options.out) for cell in parts):
+            yield join(
+                [
+                    load_predictions(fold_folder(c.folder(options.out), c.fold) / PREDICTIONS_FILE)
+                    for c in parts
+                ]
+            )
+
+
+def milliseconds(model: bytes, views: Any) -> float:
+    """Median time of an image in ONNX Runtime, with its explanation, on one thread."""
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(0)
+    feed: dict[str, Any] = {}
+    for view in views:
+        feed[view.name] = generator.integers(0, 256, (BATCH, *view.shape), dtype=np.uint8)
+        if len(view.shape) == 2:
+            feed[view.name][:, 1] = 1  # every byte of a window exists
+    feed["target"] = feed["against"] = np.full(BATCH, -1)
+    feed["threshold"] = np.zeros(BATCH, dtype=np.float32)
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        session.run(None, feed)
+        times.append((time.perf_counter() - began) / BATCH)
+    return 1000 * float(np.median(times))
+
+
+def spread(value: Spread) -> str:
+    return f"{value.mean:.3f} ± {value.sd:.3f}"
+
+
+def interval(value: Interval | None) -> str:
+    if value is None:
+        return ""
+    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
+
+
+def table(options: argparse.Namespace) -> str:
+    """What is there of the study, as Markdown."""
+    guides = {guide: recipe(guide, options) for guide in options.guides}
+    names = [teacher(net) for net in options.teachers] + list(guides.values())
+    runs = {name: found for name in names if (found := list(runs_of(name, options)))}
+    header = ("recipe", "seeds", "pooled macro-F1", "macro-F1 by fold", "less none", "less random")
+    header = (*header, "million operations", "ms an image")
+    lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
+    for name, own in runs.items():
+        others = [guides.get(guide) for guide in ("none", "random")]
+        against = [runs[other] for other in others if other in runs and other != name]
+        report = assess_folds([*own, *(run for found in against for run in found)])
+        less = {d.second: d.macro_f1 for d in report.differences}
+        figures = report.recipes[0]
+        bundle = bundles.load(
+            fold_folder(options.out / name / f"seed-{own[0].seed}", 0) / f"{name}.onnx"
+        )
+        row = (
+            *(name, str(len(figures.seeds))),
+            *(spread(figures.pooled_macro_f1), spread(figures.macro_f1)),
+            *(interval(less.get(str(other))) for other in others),
+            f"{bundle.card.metrics['flops'] / 1e6:.0f}",
+            f"{milliseconds(bundle.model, bundle.card.views):.2f}",
+        )
+        lines.append(f"| {' | '.join(row)} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("root", type=Path)
+    parser.add_argument("--dataset", default="vx-zoo")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--guides", nargs="+", choices=GUIDES, default=list(GUIDES))
+    parser.add_argument("--teachers", nargs="+", default=["gibert", "evidence"])
+    parser.add_argument("--keep", type=float, default=0.5)
+    parser.add_argument("--cam", default="hirescam")
+    parser.add_argument("--views", default="byteplot")
+    parser.add_argument("--image-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--teacher-epochs", type=int, default=0, help="0: as --epochs")
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")
+    parser.add_argument("--jobs", type=int, choices=range(1, MAX_JOBS + 1), default=MAX_JOBS)
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    try:
+        same_study(options)
+        if not options.table:
+            for todo in cells(options):
+                train_all(todo, options)
+        print(table(options))
+    except MaltriageError as error:
+        print(f"guidance: {error}")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

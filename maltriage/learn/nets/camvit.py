@@ -1,0 +1,241 @@
+"""Net `camvit`: a small vision transformer over the patches of all views, which can be guided.
+
+The blocks of a timm `VisionTransformer` (Dosovitskiy et al. 2021, arXiv 2010.11929) of 128
+features, 6 blocks and 4 heads, without a class token: the mean over the tokens, a layer norm and
+one linear layer. A token is a patch of the body, 8 x 8 cells, or 128 bytes in a row of a window
+(8 of a header) through a palette; it has an embedding of its view and one of its place.
+Trained from scratch.
+
+The paper behind maltriage (Brosolo et al. 2025, arXiv 2503.02441) masks the images that a vision
+transformer sees by cumulative heat maps of CNNs. Here tokens are left out instead of blackened:
+`restrict` leaves out the same ones of every image, `choose_by` others of each. What is left out
+is not computed, and has no heat. See `maltriage.learn.guide` for who chooses.
+
+What is explained is the input of the last attention, `blocks[-1].norm1`. Attention is not
+additive: heat does not sum up to the score, and a cell has seen every byte that was kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.nets.base import Net
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+
+EMBED, DEPTH, HEADS = 128, 6, 4
+PALETTE = 8
+DROPOUT = 0.1
+BODY_PATCH = 8
+WINDOW_PATCH, HEADER_PATCH = 128, 8
+BESIDE, KEPT = "beside", "kept"
+"""Names, beside those of views, in `CamViT.activations`: the residual stream that the target
+layer is added to, [B, k, D], and where tokens are chosen for each image their numbers, [B, k]."""
+
+
+def grid_of(view: ViewSpec) -> tuple[int, int]:
+    """How many tokens of a view there are, in rows and columns (windows: one row)."""
+    if isinstance(view, BodySpec):
+        return view.size // BODY_PATCH, view.size // BODY_PATCH
+    return 1, view.length // _step(view)
+
+
+def _step(view: WindowSpec) -> int:
+    return HEADER_PATCH if view.fixed else WINDOW_PATCH
+
+
+class BodyPatches(nn.Module):
+    """The body, uint8 [B, C, S, S], to embedded patches, [B, n, 128]."""
+
+    def __init__(self, spec: BodySpec) -> None:
+        super().__init__()
+        self.embed = nn.Linear(len(spec.channels) * BODY_PATCH**2, EMBED)
+
+    def forward(self, body: Tensor, kept: Tensor | None) -> Tensor:
+        count, channels, size, _ = body.shape
+        side = size // BODY_PATCH
+        cut = body.reshape(count, channels, side, BODY_PATCH, side, BODY_PATCH)
+        cut = cut.permute(0, 2, 4, 1, 3, 5).reshape(count, side * side, -1)
+        if kept is not None:
+            cut = cut[:, kept]
+        return torch.as_tensor(self.embed(cut.float() / 127.5 - 1.0))
+
+
+class WindowPatches(nn.Module):
+    """A window, uint8 [B, 2, N], to embedded patches, [B, n, 128].
+
+    Bytes through a learned palette, times whether they exist.
+    """
+
+    def __init__(self, spec: WindowSpec) -> None:
+        super().__init__()
+        self.step = _step(spec)
+        self.palette = nn.Embedding(256, PALETTE)
+        self.embed = nn.Linear(self.step * PALETTE, EMBED)
+
+    def forward(self, window: Tensor, kept: Tensor | None) -> Tensor:
+        cut = window.reshape(window.shape[0], 2, -1, self.step)
+        if kept is not None:
+            cut = cut[:, :, kept]
+        colours = self.palette(cut[:, 0].int()) * cut[:, 1, ..., None].float()
+        return torch.as_tensor(self.embed(colours.flatten(2)))
+
+
+class CamViT(Net):
+    """The net `camvit` for any choice of views; 1.3 M parameters for the usual ones."""
+
+    additive = False
+    target_layer = f"blocks.{DEPTH - 1}.norm1"
+    kept: Tensor
+
+    def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
+        super().__init__()
+        self.views = views
+        for view in views:
+            step = BODY_PATCH if isinstance(view, BodySpec) else _step(view)
+            if view.shape[-1] % step:
+                raise MaltriageError(f"camvit cuts {view.name} into patches of {step}")
+        self.grids = {view.name: grid_of(view) for view in views}
+        self.counts = [math.prod(grid) for grid in self.grids.values()]
+        self.tokens = sum(self.counts)
+        made = _transformer()
+        self.blocks, self.norm = made.blocks, made.fc_norm
+        # Without the fused kernel, whose gradient no ONNX operator gives.
+        self.blocks[-1].attn.fused_attn = False
+        self.patches = nn.ModuleList(
+            BodyPatches(view) if isinstance(view, BodySpec) else WindowPatches(view)
+            for view in views
+        )
+        self.view_embedding = nn.Parameter(torch.zeros(len(views), EMBED))
+        self.place_embedding = nn.Parameter(torch.zeros(self.tokens, EMBED))
+        self.dropout = nn.Dropout(DROPOUT)
+        self.head = nn.Linear(EMBED, labels)
+        for parameter in (self.view_embedding, self.place_embedding, self.head.weight):
+            nn.init.trunc_normal_(parameter, std=0.02)
+        nn.init.zeros_(self.head.bias)
+        self.chooser: nn.Module | None = None
+        self.choice = self.tokens
+        self.fixed: list[int] | None = None
+
+    def restrict(self, kept: Sequence[int]) -> None:
+        """Look at these tokens alone, of every image: numbers over all views in order."""
+        if not kept or len(set(kept)) != len(kept) or not 0 <= min(kept) <= max(kept) < self.tokens:
+            raise ValueError("tokens to keep are some of those that there are, each once")
+        self.register_buffer("kept", torch.tensor(sorted(kept)))
+        edges = pairwise([0, *accumulate(self.counts)])
+        self.fixed = [sum(low <= token < high for token in kept) for low, high in edges]
+
+    def choose_by(self, chooser: nn.Module, count: int) -> None:
+        """Look at `count` tokens of each image: those with the highest scores, [B, tokens],
+        which `chooser` gives for the images of the views by name."""
+        self.chooser, self.choice = chooser, count
+
+    @property
+    def classifier(self) -> nn.Linear:
+        return self.head
+
+    def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        tokens, chosen = self._look(views)
+        x = tokens
+        for block in self.blocks[:-1]:
+            x = block(x)
+        normed = self.blocks[-1].norm1(x)
+        index = chosen
+        if self.fixed is not None:
+            index = self.kept.expand(x.shape[0], -1)
+        if index is not None:
+            whole = normed.new_zeros(normed.shape[0], self.tokens, EMBED)
+            normed = whole.scatter(1, _wide(index), normed)
+        parts = normed.transpose(1, 2).split(self.counts, dim=2)
+        found = {
+            name: part.reshape(part.shape[0], EMBED, *grid)
+            for (name, grid), part in zip(self.grids.items(), parts, strict=True)
+        }
+        found[BESIDE] = x
+        if chosen is not None:
+            found[KEPT] = chosen
+        return found
+
+    def _look(self, views: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The tokens that are computed, [B, k, D], and those chosen for each image, [B, k]."""
+        places = self.place_embedding.split(self.counts)
+        if self.fixed is not None:
+            kept, start, parts = self.kept.split(self.fixed), 0, []
+            for number, view in enumerate(self.views):
+                if self.fixed[number]:
+                    at = kept[number] - start
+                    part = self.patches[number](views[view.name], at)
+                    parts.append(part + self.view_embedding[number] + places[number][at])
+                start += self.counts[number]
+            return torch.cat(parts, dim=1), None
+        tokens = torch.cat(
+            [
+                patches(views[view.name], None) + self.view_embedding[number] + places[number]
+                for number, (view, patches) in enumerate(zip(self.views, self.patches, strict=True))
+            ],
+            dim=1,
+        )
+        if self.chooser is None:
+            return tokens, None
+        chosen = self.chooser(views).topk(self.choice, dim=1).indices
+        return tokens.gather(1, _wide(chosen)), chosen
+
+    def embed(self, activations: dict[str, Tensor]) -> Tensor:
+        normed = torch.cat([activations[view.name].flatten(2) for view in self.views], dim=2)
+        normed = normed.transpose(1, 2)
+        x = activations[BESIDE]
+        if self.fixed is not None:
+            normed = normed.gather(1, _wide(self.kept.expand(x.shape[0], -1)))
+        elif KEPT in activations:
+            normed = normed.gather(1, _wide(activations[KEPT]))
+        last = self.blocks[-1]
+        x = x + last.attn(normed)
+        x = x + last.mlp(last.norm2(x))
+        out: Tensor = self.dropout(self.norm(x.mean(dim=1)))
+        return out
+
+    def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
+        if KEPT not in activations:  # what is never kept is zero on an empty input too
+            return {}
+        kept = activations[KEPT]
+        seen = activations[BESIDE].new_zeros(kept.shape[0], self.tokens).scatter(1, kept, 1.0)
+        return {
+            name: part.reshape(-1, *grid)
+            for (name, grid), part in zip(
+                self.grids.items(), seen.split(self.counts, dim=1), strict=True
+            )
+        }
+
+    def receptive_field_bytes(self) -> dict[str, int]:
+        """Attention: every cell has seen the whole window (and the other views)."""
+        return {view.name: view.length for view in self.views if isinstance(view, WindowSpec)}
+
+
+def _wide(index: Tensor) -> Tensor:
+    """Numbers of tokens, [B, k], for all features of them: [B, k, D]."""
+    return index.unsqueeze(2).expand(-1, -1, EMBED)
+
+
+def _transformer() -> Any:
+    try:
+        from timm.models.vision_transformer import VisionTransformer
+    except ImportError as error:
+        raise MaltriageError("the net camvit needs timm: pip install 'maltriage[train]'") from error
+    return VisionTransformer(
+        img_size=BODY_PATCH,
+        patch_size=BODY_PATCH,
+        in_chans=1,
+        num_classes=0,
+        global_pool="avg",
+        embed_dim=EMBED,
+        depth=DEPTH,
+        num_heads=HEADS,
+        class_token=False,
+        pos_embed="none",
+    )

@@ -1,0 +1,274 @@
+"""Net `camvit`: tokens of all views, some of them left out, and its graph in ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("timm", reason="needs the extra `train`")
+
+import onnxruntime  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.learn.cam import ExplainedNet, empty_views, gradient_times_activation  # noqa: E402
+from maltriage.learn.chooser import Chooser  # noqa: E402
+from maltriage.learn.export import check, to_onnx  # noqa: E402
+from maltriage.learn.flops import count_flops  # noqa: E402
+from maltriage.learn.nets import make_net  # noqa: E402
+from maltriage.learn.nets.camvit import BESIDE, EMBED, KEPT, CamViT  # noqa: E402
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+LABELS = 4
+PLAIN: tuple[ViewSpec, ...] = (byteplot(32),)
+VIEWS: tuple[ViewSpec, ...] = (
+    BodySpec(size=32),
+    WindowSpec("header", "pe32", length=248, fixed=True),
+    WindowSpec("code", "code", length=1024),
+)
+GUIDES = ("none", "fixed", "evidence", "gibert")
+
+
+def images(views: tuple[ViewSpec, ...], count: int, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    found = {}
+    for view in views:
+        shape = (count, *view.shape)
+        found[view.name] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+        if isinstance(view, WindowSpec):
+            length = torch.randint(0, view.length + 1, (count, 1), generator=generator)
+            exists = torch.arange(view.length) < length
+            found[view.name][:, 1] = exists
+            found[view.name][:, 0] *= exists
+    return found
+
+
+def lively(name: str, views: tuple[ViewSpec, ...], seed: int) -> Any:
+    """A net with weights that make something of its input."""
+    torch.manual_seed(seed)
+    net = make_net(name, views, LABELS)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(1.5)
+        net.train()
+        net(images(views, 16))  # batch norms see something
+    return net.eval()
+
+
+def camvit(guide: str, views: tuple[ViewSpec, ...] = PLAIN) -> CamViT:
+    net: CamViT = lively("camvit", views, 0)
+    if guide == "fixed":
+        net.restrict(range(1, net.tokens, 2))
+    elif guide != "none":
+        net.choose_by(Chooser([lively(guide, views, 1)], views, net.grids, "hirescam"), 9)
+    return net.eval()
+
+
+def test_shapes() -> None:
+    net = camvit("none", VIEWS)
+    assert net.grids == {"body": (4, 4), "header": (1, 31), "code": (1, 8)}
+    found = net.activations(images(VIEWS, 2))
+    assert {name: tuple(value.shape) for name, value in found.items()} == {
+        "body": (2, EMBED, 4, 4),
+        "header": (2, EMBED, 1, 31),
+        "code": (2, EMBED, 1, 8),
+        BESIDE: (2, 55, EMBED),
+    }
+    assert net.embed(found).shape == (2, EMBED)
+    assert net.receptive_field_bytes() == {"header": 248, "code": 1024}
+    assert dict(net.named_modules())[net.target_layer] is net.blocks[-1].norm1
+
+
+@pytest.mark.parametrize("views", [PLAIN, VIEWS])
+def test_all_tokens_kept_is_the_plain_net(views: tuple[ViewSpec, ...]) -> None:
+    net, inputs = camvit("none", views), images(views, 3)
+    with torch.no_grad():
+        plain = net(inputs)
+        net.restrict(range(net.tokens))
+        torch.testing.assert_close(net(inputs), plain)
+
+
+def test_what_is_left_out_is_not_seen_and_not_computed() -> None:
+    net, inputs = camvit("none", VIEWS), images(VIEWS, 2)
+    whole = count_flops(net)
+    kept = [0, 5, 16, 17, 46, 54]  # of the body, the header, the code
+    net.restrict(kept)
+    assert net.activations(inputs)[BESIDE].shape == (2, 6, EMBED)
+    assert count_flops(net) < 0.15 * whole
+    with torch.no_grad():
+        before = net(inputs)
+        changed = {name: image.clone() for name, image in inputs.items()}
+        changed["body"][:, :, :8, 8:] = 3  # tokens 1, 2, 3
+        changed["header"][:, :, 16:240] = 1
+        torch.testing.assert_close(net(changed), before, rtol=0, atol=0)
+        changed["body"][:, :, 8:16, 8:16] = 3  # token 5
+        assert not torch.allclose(net(changed), before)
+
+
+def test_a_mask_is_some_of_the_tokens() -> None:
+    for kept in ([], [0, 0], [-1], [16]):
+        with pytest.raises(ValueError, match="tokens to keep"):
+            camvit("none").restrict(kept)
+    with pytest.raises(MaltriageError, match="into patches of 128"):
+        make_net("camvit", (WindowSpec("code", "code", length=1000),), 2)
+
+
+class Fixed(nn.Module):
+    """A chooser with scores of its own."""
+
+    def __init__(self, scores: Tensor) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, views: dict[str, Tensor]) -> Tensor:
+        return self.scores
+
+
+def test_each_image_has_tokens_of_its_own() -> None:
+    net, inputs = camvit("none", VIEWS), images(VIEWS, 2)
+    kept = [[2, 20, 50], [0, 1, 54]]
+    scores = torch.zeros(2, net.tokens).scatter(1, torch.tensor(kept), 1.0)
+    with torch.no_grad():
+        wanted = []
+        for row, tokens in enumerate(kept):
+            fixed = camvit("none", VIEWS)
+            fixed.restrict(tokens)
+            wanted.append(fixed({name: image[row : row + 1] for name, image in inputs.items()}))
+        net.choose_by(Fixed(scores), 3)
+        torch.testing.assert_close(net(inputs), torch.cat(wanted))
+        found = net.activations(inputs)
+    assert found[KEPT].sort(dim=1).values.tolist() == kept
+    seen = torch.cat([part.flatten(1) for part in net.seen(found).values()], dim=1)
+    assert torch.equal(seen, scores)
+
+
+def explain(net: CamViT, inputs: dict[str, Tensor], target: int) -> dict[str, Tensor]:
+    module, count = ExplainedNet(net, 0), len(next(iter(inputs.values())))
+    choice = torch.full((count,), target), torch.full((count,), -1), torch.zeros(count)
+    with torch.no_grad():
+        return dict(zip(module.output_names, module(*inputs.values(), *choice), strict=True))
+
+
+@pytest.mark.parametrize("guide", ["fixed", "evidence"])
+def test_tokens_that_are_left_out_have_no_heat(guide: str) -> None:
+    net, inputs = camvit(guide), images(PLAIN, 5)
+    found = explain(net, inputs, 2)
+    with torch.no_grad():
+        zero = net.activations(inputs)["body"].abs().sum(dim=1) == 0
+    assert zero.flatten(1).sum(dim=1).tolist() == [16 - (8 if guide == "fixed" else 9)] * 5
+    for name in ("heat_body", "gradcam_body"):
+        assert (found[name][zero] == 0).all()
+        assert (found[name][~zero] != 0).all()
+
+
+def test_emptiness_has_no_heat() -> None:
+    for guide in GUIDES:
+        found = explain(camvit(guide), empty_views(PLAIN, 2), 1)
+        assert found["heat_body"].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("method", ["HiResCAM", "GradCAM"])
+def test_the_maps_are_those_of_pytorch_grad_cam(guide: str, method: str) -> None:
+    """On the same layer, before ReLU and rescaling and up to what an empty input gives."""
+    cams = pytest.importorskip("pytorch_grad_cam", reason="needs the extra `train`")
+    net, inputs, empty = camvit(guide), images(PLAIN, 3), empty_views(PLAIN, 3)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, image: Tensor) -> Tensor:
+            return self.net({"body": image})
+
+    class Centred:
+        def __call__(self, logits: Tensor) -> Tensor:
+            return logits[3] - logits.mean()
+
+    def raw(image: Tensor) -> Tensor:
+        """On the grid of tokens, zero where they are left out."""
+        layer = dict(net.named_modules())[net.target_layer]
+        with getattr(cams, method)(Model().eval(), [layer], reshape_transform=_columns) as cam:
+            outputs = cam.activations_and_grads(image)
+            sum(Centred()(row) for row in outputs).backward()
+            grabbed = cam.activations_and_grads
+            maps = cam.get_cam_image(
+                *(image, layer, [Centred()] * len(image)),
+                grabbed.activations[0].numpy(),
+                grabbed.gradients[0].numpy(),
+                eigen_smooth=False,
+            )
+        maps = torch.from_numpy(maps).flatten(1)
+        with torch.no_grad():
+            found = net.activations({"body": image})
+        kept = found.get(KEPT)
+        if kept is None:
+            kept = torch.arange(net.tokens) if net.fixed is None else net.kept
+            kept = kept.expand(len(image), -1)
+        if method == "GradCAM":  # its mean gradient is over what was kept alone
+            maps = maps * (maps.shape[1] / net.tokens)
+        whole = torch.zeros(len(image), net.tokens).scatter(1, kept, maps)
+        return whole.reshape(-1, 4, 4)
+
+    name = "heat_body" if method == "HiResCAM" else "gradcam_body"
+    seen = explain(net, inputs, 3)[name] != 0
+    wanted = (raw(inputs["body"]) - raw(empty["body"])) * seen
+    torch.testing.assert_close(explain(net, inputs, 3)[name], wanted, rtol=1e-4, atol=1e-6)
+    if method == "HiResCAM":
+        score = nn.functional.one_hot(torch.full((3,), 3), LABELS) - 1 / LABELS
+        torch.testing.assert_close(
+            gradient_times_activation(net, inputs, score)["body"],
+            raw(inputs["body"]),
+            rtol=1e-4,
+            atol=1e-6,
+        )
+
+
+def _columns(tensor: Tensor) -> Tensor:
+    """Tokens [B, k, D] as a picture of one row."""
+    return tensor.transpose(1, 2).unsqueeze(2)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_exported_graph_gives_what_pytorch_gives(guide: str) -> None:
+    """At batches of 1 and 17 (`check`): empty, random and these images."""
+    explained = ExplainedNet(camvit(guide), 0)
+    model = to_onnx(explained).SerializeToString()
+    check(explained, model, images(PLAIN, 17, seed=5))
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    shape = session.get_outputs()[1].shape
+    assert shape[1:] == [4, 4]
+    other = ExplainedNet(camvit("none" if guide != "none" else "fixed"), 0)
+    with pytest.raises(MaltriageError, match="export check failed"):
+        check(other, model)
+
+
+def test_all_views_in_one_graph() -> None:
+    net = camvit("none", VIEWS)
+    teachers = [lively("evidence", VIEWS, 1), lively("gibert", PLAIN, 2)]
+    net.choose_by(Chooser(teachers, VIEWS, net.grids, "gradcam"), 20)
+    explained = ExplainedNet(net, None)
+    check(explained, to_onnx(explained).SerializeToString(), images(VIEWS, 17))
+
+
+def test_a_mask_is_a_constant_of_a_smaller_graph() -> None:
+    inputs = {"body": images(PLAIN, 64)["body"].numpy()}
+    inputs |= {"target": np.full(64, -1), "against": np.full(64, -1)}
+    inputs["threshold"] = np.zeros(64, dtype=np.float32)
+    shapes = {}
+    for guide in ("none", "fixed"):
+        model = to_onnx(ExplainedNet(camvit(guide), 0))
+        session = onnxruntime.InferenceSession(
+            model.SerializeToString(), providers=["CPUExecutionProvider"]
+        )
+        shapes[guide] = session.run(["heat_body"], inputs)[0].shape
+        names = {tuple(tensor.dims) for tensor in model.graph.initializer if tensor.data_type == 7}
+        assert ((8,) in names) == (guide == "fixed")
+    assert set(shapes.values()) == {(64, 4, 4)}

@@ -94,7 +94,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """With folds the weights have seen every sample, and the card's figures are those of
     this many nets of the same recipe, each on the fold that it had not seen."""
     malware_kinds: dict[str, int] = {}
-    """How many samples that are not benign are `pe32`, `pe32+`, `.net`: see `Layout.kind`."""
+    """How many samples that are not benign are `pe32`, `pe32+`, `.net`, `efi`: see `Layout.kind`."""
     seed: int
     epochs: int
     recipe: dict[str, Any]

@@ -110,6 +110,7 @@ def _kind(result: Result) -> str:
     parts += ["PE32+" if layout.bits == 64 else "PE32"] if layout.bits else []
     parts += [clean(layout.machine, 32)] if layout.machine else []
     parts += [".NET"] if layout.dotnet else []
+    parts += ["EFI"] if layout.efi else []
     return ", ".join(parts)
 
 

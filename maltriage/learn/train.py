@@ -126,7 +126,7 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
         )
     net = entry(options.net)
     names = options.views or net.views or DEFAULT
-    choices = {BYTEPLOT: byteplot(options.image_size)}
+    choices: dict[str, ViewSpec] = {BYTEPLOT: byteplot(options.image_size)}
     choices |= {view.name: view for view in known_views(options.image_size)}
     strange = [name for name in names if name not in choices]
     if strange or options.views == ():

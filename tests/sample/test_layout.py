@@ -66,10 +66,13 @@ def test_an_efi_image_is_a_kind_of_its_own(samples_dir: Path) -> None:
     subsystem = int.from_bytes(data[60:64], "little") + 24 + 68
     data[subsystem : subsystem + 2] = (10).to_bytes(2, "little")
     layout, _ = layout_of(bytes(data))
-    assert layout.efi and layout.kind == "efi" and layout.bits == 32
+    assert layout.efi
+    assert layout.kind == "efi"
+    assert layout.bits == 32
     data[subsystem : subsystem + 2] = b"\0\0"
     layout, _ = layout_of(bytes(data))
-    assert not layout.efi and layout.kind == "pe32"
+    assert not layout.efi
+    assert layout.kind == "pe32"
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,8 @@ def test_each_cnn_from_files_to_an_explanation(
     short = [*SHORT, "--net", net]
     at = short.index("--views")
     del short[at : at + 2]  # what the net is made for
-    trained = run_cli("train", "--root", data / "vx-zoo", *short, "--out", "run", "--name", "net")
+    where = ("--root", data / "vx-zoo", "--out", "run", "--name", "net")
+    trained = run_cli("train", *where, *short, timeout=900)
     assert trained.returncode == 0, trained.stderr.decode()
     bundle = tmp_path / "run" / "net.onnx"
     card = json.loads(run_cli("models", bundle, "--json").stdout)

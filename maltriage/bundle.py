@@ -43,7 +43,8 @@ from maltriage.sample.views import BodySpec, ViewSpec
 CARD_KEY = "maltriage.card"
 CARD_VERSION = 1
 BENIGN = "benign"
-MAX_BUNDLE_BYTES = 512 * 1024 * 1024
+MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
+"""VGG-16 with its dense layers for pictures of 224 x 224 has 553 MB of weights."""
 MAX_CARD_BYTES = 4 * 1024 * 1024
 MAX_LABELS = 10_000
 

@@ -14,6 +14,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
+from maltriage.learn.nets import NETS, entry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,15 +60,29 @@ def train(
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
-    net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
+    net: Annotated[str, typer.Option(help=f"The net to train: {', '.join(NETS)}.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
     ] = 64,
-    views: Annotated[str | None, typer.Option(help="Views, with commas between.")] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(help="Views, with commas between; those that the net is made for by default."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|hub",
+            help="Weights that a net on a backbone of timm begins with; hub fetches timm's own.",
+        ),
+    ] = None,
     epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 30,
     precision: Annotated[
         Precision, typer.Option(help="Of the training; bfloat16 is faster where it is built in.")
     ] = Precision.float32,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(min=1e-8, max=1.0, help="At its top; by default what suits the net."),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
     split: Annotated[
@@ -205,11 +220,14 @@ def _prepare(
         views=None if views is None else tuple(part.strip() for part in views.split(",")),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
+        learning_rate=values["learning_rate"] or entry(values["net"]).learning_rate,
+        pretrained=values["pretrained"],
         precision=str(values["precision"]),  # type: ignore[arg-type]
         seed=values["seed"],
         threads=values["threads"] or None,
     )
     views_for(fit)  # wrong use is found before anything is read
+    fit.recipe()
     options = RunOptions(
         folder=folder,
         name=values["name"] or f"{values['dataset']}-{values['net']}",
@@ -266,6 +284,8 @@ def _begun(folder: Path) -> dict[str, Any]:
         "views": None if begun.views is None else ",".join(begun.views),
         "epochs": begun.epochs,
         "batch_size": begun.batch_size,
+        "learning_rate": begun.learning_rate,
+        "pretrained": begun.pretrained,
         "precision": begun.precision,
         "seed": begun.seed,
         "split": origin.split,

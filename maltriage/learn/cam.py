@@ -89,6 +89,15 @@ class ExplainedNet(nn.Module):
             return self._closed_form(activations, target, against, threshold)
         return self._by_gradient(activations, target, against, threshold)
 
+    def subtracted(self, explained: Tensor) -> Tensor:
+        """Sum of the absolute heat that is subtracted as that of an empty input, [B].
+
+        Args:
+            explained: target and against, as in the outputs.
+        """
+        parts = [_of(self.get_buffer(f"empty_heat_{v.name}"), explained) for v in self.net.views]
+        return torch.stack([part.abs().flatten(1).sum(dim=1) for part in parts]).sum(dim=0)
+
     def _closed_form(
         self, activations: dict[str, Tensor], target: Tensor, against: Tensor, threshold: Tensor
     ) -> tuple[Tensor, ...]:

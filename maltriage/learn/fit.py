@@ -38,6 +38,7 @@ from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images, key
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
+from maltriage.learn.pretrained import identify, load_pretrained
 
 EVAL_BATCH = 128
 
@@ -65,12 +66,20 @@ class FitOptions:
     """What a clean file that was added to the dataset counts for beside one of its own."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the trunks in training; bfloat16 halves the time on a processor that has it."""
+    pretrained: str | None = None
+    """What the backbone begins with: a file of weights, or `hub`; see `learn.pretrained`."""
     threads: int | None = None
 
     def recipe(self) -> dict[str, Any]:
-        """The options that have a bearing on the weights, as JSON has them."""
+        """The options that have a bearing on the weights, as JSON has them.
+
+        Raises:
+            MaltriageError: the file of weights is not there.
+        """
         options = asdict(self)
         del options["threads"]
+        if self.pretrained is not None:
+            options["pretrained"] = identify(self.pretrained)
         return dict(msgspec.json.decode(msgspec.json.encode(options)))
 
 
@@ -189,6 +198,8 @@ class _Run:
         counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
         self.class_weights = counts.clamp(min=1).double().rsqrt().float()
         self.net = _make(start.origin, teachers)
+        if options.pretrained is not None and not (folder / LAST).exists():
+            load_pretrained(self.net, options.pretrained)
         views = images.batch(parts["train"], fixed=True)
         if views:
             self.net.begin(views, labels, weights)

@@ -106,8 +106,8 @@ def test_a_map_that_is_moved_fails_the_check(outcome: Outcome, net: Net) -> None
     model = bundles.load(str(outcome.bundle)).model
 
     class Moved(ExplainedNet):
-        def forward(self, *inputs: Any) -> Any:
-            logits, body, *rest = super().forward(*inputs)
+        def answer(self, *inputs: Any) -> Any:
+            logits, body, *rest = super().answer(*inputs)
             return logits, body.roll(1, dims=2), *rest
 
     with pytest.raises(MaltriageError, match="export check failed: heat_body differs"):

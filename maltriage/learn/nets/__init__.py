@@ -28,17 +28,25 @@ class Entry:
     """Whether it must be given a body."""
     fixed: bool = True
     """Whether it can be given fixed windows."""
+    learning_rate: float = 2e-3
+    """At the top of the schedule, unless another is named."""
 
 
-def _cnn(name: str) -> Entry:
+def _cnn(name: str, learning_rate: float) -> Entry:
     """A CNN on the published byteplot: see `maltriage.learn.nets.byteplot`."""
-    return Entry(name, views=("byteplot",), body=True, fixed=False)
+    plain = ("byteplot",)
+    return Entry(name, views=plain, body=True, fixed=False, learning_rate=learning_rate)
 
 
 NETS: dict[str, Entry] = {
     "camvit": Entry("CamViT", views=("byteplot",)),
     "evidence": Entry("Evidence"),
-    "gibert": _cnn("Gibert"),
+    "gibert": _cnn("Gibert", 1e-3),
+    "mcnn": _cnn("Mcnn", 1e-4),
+    "imcfn": _cnn("Imcfn", 1e-4),
+    "mcft": _cnn("Mcft", 1e-3),
+    "densenet": _cnn("DenseNet", 1e-3),
+    "xception": _cnn("Xception", 1e-3),
 }
 
 
@@ -62,10 +70,10 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
     found = entry(name)
     try:
         module = importlib.import_module(f"maltriage.learn.nets.{name}")
+        net: Net = getattr(module, found.name)(views, labels)
     except ModuleNotFoundError as error:
         raise MaltriageError(
             f"net {name} needs more than is installed (no {error.name}): "
             "pip install 'maltriage[train]'"
         ) from error
-    net: Net = getattr(module, found.name)(views, labels)
     return net

@@ -27,6 +27,11 @@ class Net(nn.Module):
         """The last layer, from the embedding [B, D] to logits [B, K]."""
         raise NotImplementedError
 
+    @property
+    def backbone(self) -> nn.Module | None:
+        """The part that has published weights, a model of timm; None: there is none."""
+        return None
+
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
         """Set what is not learned in steps, from all training samples at once.
 

@@ -8,6 +8,8 @@ meanings (`header`) are read by `evidence` alone.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -61,9 +63,13 @@ class ByteplotNet(Net):
         return self.last
 
     @property
+    def backbone(self) -> nn.Module | None:
+        return self.features.model if isinstance(self.features, Backbone) else None
+
+    @property
     def unpooled(self) -> tuple[str, ...]:
         """The body, unless the head begins with the mean: that of windows always does."""
-        return () if isinstance(self.head, Mean | PooledHead) else (self.spec.name,)
+        return () if isinstance(self.head, Pooled) else (self.spec.name,)
 
     def scale(self, body: Tensor) -> Tensor:
         """Bytes, uint8 [B, C, S, S], to what the CNN is given."""
@@ -94,20 +100,38 @@ class ByteplotNet(Net):
         return {view.name: field for view in self.views if isinstance(view, WindowSpec)}
 
 
-class Mean(nn.Module):
-    """Global average pooling: [B, C, h, w] to [B, C]."""
+class Pooled(nn.Module):
+    """The mean over the cells, and layers on it: [B, C, h, w] to [B, D]."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(2, 3))
-
-
-class PooledHead(nn.Module):
-    """Fully connected layers on the mean over the cells."""
-
-    def __init__(self, layers: nn.Module) -> None:
+    def __init__(self, layers: nn.Module | None = None) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers = layers or nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.layers(x.mean(dim=(2, 3)))
         return out
+
+
+class Backbone(nn.Module):
+    """A model of timm without its classifier: scaled body to its last feature map."""
+
+    def __init__(self, name: str, channels: int, **options: Any) -> None:
+        super().__init__()
+        import timm  # seconds, which nets without a backbone are spared
+
+        self.model = timm.create_model(
+            name, pretrained=False, in_chans=channels, num_classes=0, **options
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.model.forward_features(x)
+        return out
+
+
+def stride_for(size: int, published: int) -> int:
+    """How many pixels a cell of the map is wide: the published number, or fewer, down to 8,
+    so that `CELLS` cells fit along a body of `size`."""
+    stride = published
+    while stride > 8 and size < CELLS * stride:
+        stride //= 2
+    return stride

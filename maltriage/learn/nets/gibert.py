@@ -15,7 +15,7 @@ of malware represented as images", Journal of Computer Virology and Hacking Tech
 
 The paper leaves the kind of normalisation open; the authors' code has local response
 normalisation over 9 channels (alpha 1e-3 / 9 each, beta 0.75), which is taken here. Target
-layer is the third pooling, so the map has a cell for 8 x 8 pixels and a cell sees 22 x 22.
+layer is the third pooling, so the map has a cell for 8 x 8 pixels and a cell sees 24 x 24.
 
 What differs: the size of the input is free. Pixels are scaled by a mean and deviation, theirs
 are not. The optimiser is that of the loop here (AdamW, one cycle, label smoothing, mixup,

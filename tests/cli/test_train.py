@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -310,6 +311,7 @@ def test_a_guided_net_from_its_teacher_to_an_explanation(
 ) -> None:
     """Teacher and student fold by fold, stopped in between and without the teacher at the end."""
     pytest.importorskip("timm", reason="needs the extra `train`")
+    run_cli = functools.partial(run_cli, timeout=900)
     short = ("--root", data / "vx-zoo", *SHORT, "--folds", "2", "-q")
     taught = run_cli("train", *short, "--net", "evidence", "--out", "teacher")
     assert taught.returncode == 0, taught.stderr.decode()

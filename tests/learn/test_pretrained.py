@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
@@ -13,10 +15,16 @@ timm = pytest.importorskip("timm", reason="needs the extra `train`")
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
+from maltriage.corpus.cache import Corpus  # noqa: E402
+from maltriage.corpus.splits import PARTS, make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.learn.checkpoint import State  # noqa: E402
+from maltriage.learn.data import Images  # noqa: E402
+from maltriage.learn.fit import FitOptions, Fitted, fit  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.pretrained import identify, load_pretrained  # noqa: E402
+from maltriage.learn.train import RunOptions, _origin  # noqa: E402
 from maltriage.sample.views import BodySpec, byteplot, default_views  # noqa: E402
 
 
@@ -148,6 +156,48 @@ def test_a_hub_that_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         MaltriageError, match=r"no weights of densenet121 from the hub: no network$"
     ):
         load_pretrained(net, "hub")
+
+
+def test_a_run_begins_with_it_and_notes_the_digest(
+    published: dict[str, Tensor], corpus: Corpus, tmp_path: Path
+) -> None:
+    """Gone on with it needs the file no more, and another file is another run."""
+    path = tmp_path / "weights.safetensors"
+    save_file(published, path)
+    body = dataclasses.replace(
+        corpus,
+        views=(byteplot(16),),
+        arrays={"body": corpus.arrays["body"][:, :1].copy()},
+        present={},
+    )
+
+    def run(pretrained: str | None, epochs: int = 2, stop: bool = False) -> Fitted:
+        options = FitOptions(
+            net="densenet",
+            views=("byteplot",),
+            image_size=16,
+            epochs=epochs,
+            batch_size=18,
+            threads=1,
+            learning_rate=1e-9,
+            weight_decay=0.0,
+            pretrained=pretrained,
+        )
+        divided = make_split(body)
+        parts = {p: torch.from_numpy(np.flatnonzero(divided.parts == p)) for p in PARTS}
+        origin = _origin(body, RunOptions(tmp_path, "run", options), divided)
+        start = State(origin=origin, name="run")
+        return fit(Images(body), parts, options, start, tmp_path, stop=lambda: stop)
+
+    stopped = run(str(path), stop=True)
+    digest = identify(str(path))
+    assert stopped.state.origin.recipe["pretrained"] == digest
+    name = "features.denseblock1.denselayer1.conv1.weight"
+    torch.testing.assert_close(loaded(stopped.net)[name], published[name], rtol=0, atol=1e-6)
+    path.unlink()
+    assert not run(digest).interrupted
+    with pytest.raises(MaltriageError, match="other pretrained"):
+        run(None)
 
 
 def test_vgg_leaves_out_its_dense_layers(monkeypatch: pytest.MonkeyPatch) -> None:

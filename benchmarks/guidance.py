@@ -161,7 +161,7 @@ def train_all(todo: list[Cell], options: argparse.Namespace) -> None:
                     flush=True,
                 )
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
             raise
 
 

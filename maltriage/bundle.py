@@ -44,7 +44,8 @@ from maltriage.sample.views import BodySpec, ViewSpec
 CARD_KEY = "maltriage.card"
 CARD_VERSION = 1
 BENIGN = "benign"
-MAX_BUNDLE_BYTES = 512 * 1024 * 1024
+MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
+"""VGG-16 with its dense layers for pictures of 224 x 224 has 553 MB of weights."""
 MAX_CARD_BYTES = 4 * 1024 * 1024
 MAX_LABELS = 10_000
 
@@ -94,7 +95,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """With folds the weights have seen every sample, and the card's figures are those of
     this many nets of the same recipe, each on the fold that it had not seen."""
     malware_kinds: dict[str, int] = {}
-    """How many samples that are not benign are `pe32`, `pe32+`, `.net`: see `Layout.kind`."""
+    """How many samples that are not benign are of each `Layout.kind`."""
     seed: int
     epochs: int
     recipe: dict[str, Any]

@@ -45,7 +45,10 @@ Epochs = Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the d
 BatchSize = Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")]
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
 Optimizer = Annotated[OptimizerName, typer.Option(help="adamw, adam, or sgd with momentum 0.9.")]
-LearningRate = Annotated[float, typer.Option(min=0, help="At the top of the schedule.")]
+LearningRate = Annotated[
+    float | None,
+    typer.Option(min=1e-8, max=1.0, help="At its top; by default what suits the net."),
+]
 WeightDecay = Annotated[float, typer.Option(min=0, help="Of all weights.")]
 Schedule = Annotated[ScheduleName, typer.Option(help="How the learning rate rises and falls.")]
 Warmup = Annotated[
@@ -91,16 +94,18 @@ CheckpointMinutes = Annotated[
 RECIPE = (
     *("epochs", "batch_size", "seed", "optimizer", "learning_rate", "weight_decay", "schedule"),
     *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "ema"),
-    *("patience", "precision", "devices"),
+    *("patience", "precision", "devices", "pretrained"),
 )
 """The options that a run keeps when it is resumed; to be asked for again as they were."""
 FREE = ("accelerator", "checkpoint_minutes")
 """Those that may be others then."""
 
 
-def as_fields(values: dict[str, Any]) -> dict[str, Any]:
-    """Fields of FitOptions from the values of all options of the command."""
+def as_fields(values: dict[str, Any], rate: float) -> dict[str, Any]:
+    """Fields of FitOptions from the values of all options of the command, and the learning rate
+    that suits the net."""
     found = {name: values[name] for name in (*RECIPE, *FREE)}
+    found["learning_rate"] = found["learning_rate"] or rate
     return {name: str(v) if isinstance(v, StrEnum) else v for name, v in found.items()}
 
 

@@ -16,6 +16,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.errors import MaltriageError
+from maltriage.learn.nets import NETS, entry
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,16 +59,26 @@ def train(
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,
-    net: Annotated[str, typer.Option(help="The net to train.")] = "evidence",
+    net: Annotated[str, typer.Option(help=f"The net to train: {', '.join(NETS)}.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
     ] = 64,
-    views: Annotated[str | None, typer.Option(help="Views, with commas between.")] = None,
+    views: Annotated[
+        str | None,
+        typer.Option(help="Views, with commas between; those that the net is made for by default."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|hub",
+            help="Weights that a net on a backbone of timm begins with; hub fetches timm's own.",
+        ),
+    ] = None,
     epochs: rec.Epochs = 30,
     batch_size: rec.BatchSize = 64,
     seed: rec.Seed = 0,
     optimizer: rec.Optimizer = rec.OptimizerName.adamw,
-    learning_rate: rec.LearningRate = 2e-3,
+    learning_rate: rec.LearningRate = None,
     weight_decay: rec.WeightDecay = 0.05,
     schedule: rec.Schedule = rec.ScheduleName.onecycle,
     warmup: rec.Warmup = 0.3,
@@ -236,12 +247,13 @@ def _prepare(
     fit = FitOptions(
         net=values["net"],
         image_size=values["image_size"],
-        views=dataset.views(named_views),
+        views=dataset.views(named_views or entry(values["net"]).views),
         threads=values["threads"] or None,
-        **rec.as_fields(values),
+        **rec.as_fields(values, entry(values["net"]).learning_rate),
     )
     fit.check()
     views_for(fit)  # wrong use is found before anything is read
+    fit.recipe()
     options = RunOptions(
         folder=folder,
         name=values["name"] or f"{values['dataset']}-{values['net']}",

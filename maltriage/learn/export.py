@@ -233,8 +233,12 @@ def _named(explained: ExplainedNet, outputs: tuple[Tensor, ...]) -> dict[str, Te
 
 
 def _contributions(explained: ExplainedNet, found: dict[str, Tensor]) -> Tensor:
-    """Sum of the absolute values that the heat of each sample was added up from, [B]."""
-    total = found["baseline"].abs()
+    """Sum of the absolute values that the heat of each sample was added up from, [B].
+
+    At least the largest logit: of an empty input all that is left may be the difference of two
+    labels that score the same, and what rounding does to it is not to be held against itself.
+    """
+    total = torch.maximum(found["baseline"].abs(), found["logits"].abs().amax(dim=1))
     for view in explained.net.views:
         total = total + found[f"heat_{view.name}"].abs().flatten(1).sum(dim=1)
     return total if explained.net.additive else total + explained.subtracted(found["explained"])

@@ -46,6 +46,7 @@ from maltriage.learn.devices import (
 )
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
+from maltriage.learn.pretrained import load_pretrained
 from maltriage.learn.recipe import (
     FitOptions,
     best_epoch,
@@ -188,6 +189,8 @@ class _Run:
         counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
         self.class_weights = class_weights(counts, options.class_weights)
         self.net = _make(start.origin, teachers)
+        if options.pretrained is not None and not (folder / LAST).exists():
+            load_pretrained(self.net, options.pretrained)
         views = images.batch(parts["train"], fixed=True)
         if views:
             self.net.begin(views, labels, weights)

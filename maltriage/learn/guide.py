@@ -82,7 +82,8 @@ class Prepared(NamedTuple):
     """A guide, and what it was made from."""
 
     guide: Guide
-    teachers: tuple[Net, ...] = ()
+    teachers: tuple[Net, ...] | None = None
+    """None where a checkpoint has them, or nobody was asked."""
     maps: dict[str, Tensor] = {}  # noqa: RUF012
     """Cumulative maps on the student's tokens by `<teacher>/<view>`, counted from 1: a row for
     each label, [K, h, w]."""

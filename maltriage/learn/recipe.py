@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import Epoch, State
+from maltriage.learn.pretrained import identify
 
 Optimizer = Literal["adamw", "adam", "sgd"]
 Schedule = Literal["onecycle", "cosine"]
@@ -67,6 +68,8 @@ class FitOptions:
     """What a clean file that was added to the dataset counts for beside one of its own."""
     precision: Precision = "float32"
     """Of the trunks in training; bfloat16 halves the time on a processor that has it."""
+    pretrained: str | None = None
+    """What the backbone begins with: a file of weights, or `hub`; see `learn.pretrained`."""
     devices: int = 1
     """Processes that share each batch: see `maltriage.learn.parallel`."""
     threads: int | None = None
@@ -76,10 +79,16 @@ class FitOptions:
     """A checkpoint is written at least so often, besides those at the ends of epochs; 0: not."""
 
     def recipe(self) -> dict[str, Any]:
-        """The options that have a bearing on the weights, as JSON has them."""
+        """The options that have a bearing on the weights, as JSON has them.
+
+        Raises:
+            MaltriageError: the file of weights is not there.
+        """
         options = asdict(self)
         for name in NO_BEARING:
             del options[name]
+        if self.pretrained is not None:
+            options["pretrained"] = identify(self.pretrained)
         return dict(msgspec.json.decode(msgspec.json.encode(options)))
 
     def check(self) -> None:

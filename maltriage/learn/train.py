@@ -1,11 +1,11 @@
 """A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
 
-The folder of a run holds `last` and `best` checkpoints, split.json, metrics.csv, curves.png,
-confusion.png, predictions.csv (of the samples held back), guide.npz (the cumulative maps of the
-teachers, where there are some) and `<name>.onnx`. The bundle has
+The folder of a run holds `last` and `best` checkpoints, config.json, environment.json, split.json,
+metrics.csv, curves.png, confusion.png, predictions.csv (of the samples held back), guide.npz (the
+cumulative maps of the teachers, where there are some) and `<name>.onnx`. The bundle has
 the averaged weights of the last epoch: the schedule ends at a learning rate of zero, and the
 best of many epochs on a small validation part is luck that the temperature would then be
-fitted to.
+fitted to. Only a run with patience takes its best one, and says so in its recipe.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
         )
     net = entry(options.net)
     names = options.views or net.views or DEFAULT
-    choices = {BYTEPLOT: byteplot(options.image_size)}
+    choices: dict[str, ViewSpec] = {BYTEPLOT: byteplot(options.image_size)}
     choices |= {view.name: view for view in known_views(options.image_size)}
     strange = [name for name in names if name not in choices]
     if strange or options.views == ():

@@ -69,7 +69,12 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if result.notices:
         yield from heading("Notices")
         yield from _notices(result, console, width)
-    yield from heading("Where the score comes from", f"in units of {facts.score_name(evidence)}")
+    if evidence.additive:
+        unit = f"in units of {facts.score_name(evidence)}"
+        yield from heading("Where the score comes from", unit)
+    else:
+        unit = f"gradient of {facts.score_name(evidence)}, times activation: no account of it"
+        yield from heading("Where the net looked", unit)
     yield from account.regions(evidence, options.top, width, _INDENT)
     if evidence.views:
         yield from heading("Which view saw it", "the same total, divided over the views")
@@ -110,6 +115,7 @@ def _kind(result: Result) -> str:
     parts += ["PE32+" if layout.bits == 64 else "PE32"] if layout.bits else []
     parts += [clean(layout.machine, 32)] if layout.machine else []
     parts += [".NET"] if layout.dotnet else []
+    parts += ["EFI"] if layout.efi else []
     return ", ".join(parts)
 
 

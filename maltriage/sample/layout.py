@@ -11,7 +11,7 @@ from PIL import Image
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.hexdump import MAX_BLOCKS, Dump
-from maltriage.sample.pe import MACHINES, MAX_SECTIONS, Headers
+from maltriage.sample.pe import EFI, MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
 PACKED_ENTROPY = 7.2
@@ -82,6 +82,7 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
         image_base=headers.image_base,
         regions=regions,
         anchors=_anchors(data, headers, regions),
+        efi=headers.subsystem in EFI,
     )
     return layout, notices + _notices(headers, layout)
 

@@ -20,6 +20,8 @@ MAX_NAME = 256
 """Bytes read of a long section name."""
 COFF_SYMBOL_BYTES = 18
 
+EFI = range(10, 14)
+"""Values of Subsystem that name an EFI image: application, two kinds of driver, ROM."""
 MACHINES = {
     0x0: "none",
     0x14C: "x86",

@@ -89,10 +89,14 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     anchors: dict[str, int]
     unmapped: int = 0
     """How many of the bytes a hex dump does not know (`??`)."""
+    efi: bool = False
+    """Whether Subsystem names an EFI image. Of a file whose field was zeroed nobody can tell."""
 
     @property
     def kind(self) -> str | None:
-        """`.net`, `pe32` or `pe32+` by the optional header, None where none could be read."""
+        """`efi`, `.net`, `pe32` or `pe32+` by the optional header, None without a readable one."""
+        if self.efi:
+            return "efi"
         if self.dotnet:
             return ".net"
         return {32: "pe32", 64: "pe32+"}.get(self.bits or 0)

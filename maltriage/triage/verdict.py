@@ -51,7 +51,12 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
     return [Notice("outside-training", text)]
 
 
-_KINDS = {"pe32": "32-bit (PE32)", "pe32+": "64-bit (PE32+)", ".net": "A .NET assembly"}
+_KINDS = {
+    "pe32": "32-bit (PE32)",
+    "pe32+": "64-bit (PE32+)",
+    ".net": "A .NET assembly",
+    "efi": "An EFI image",
+}
 
 
 def decide(

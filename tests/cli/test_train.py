@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
@@ -17,6 +18,7 @@ from corpus.synthetic import write_tree
 
 from maltriage.cli import train as module
 from maltriage.errors import MaltriageError
+from maltriage.learn.nets import NETS
 
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="needs the extra `train`")
@@ -83,6 +85,50 @@ def test_from_files_to_a_scan(run_cli: Any, data: Path, tmp_path: Path) -> None:
     assert "epochs 1 instead of 3" in line(other.stderr[other.stderr.index(b"maltriage:") :])
 
 
+SLOW_NETS = ("mcnn", "imcfn", "mcft", "densenet", "xception")
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("net", "additive"),
+    [
+        pytest.param("gibert", False),
+        *(
+            pytest.param(net, net in ("densenet", "xception"), marks=pytest.mark.slow)
+            for net in SLOW_NETS
+        ),
+    ],
+)
+def test_each_cnn_from_files_to_an_explanation(
+    run_cli: Any, data: Path, tmp_path: Path, net: str, additive: bool
+) -> None:
+    if net != "gibert":
+        pytest.importorskip("timm", reason="needs the extra `train`")
+    short = [*SHORT, "--net", net]
+    at = short.index("--views")
+    del short[at : at + 2]  # what the net is made for
+    where = ("--root", data / "vx-zoo", "--out", "run", "--name", "net")
+    trained = run_cli("train", *where, *short, timeout=900)
+    assert trained.returncode == 0, trained.stderr.decode()
+    bundle = tmp_path / "run" / "net.onnx"
+    card = json.loads(run_cli("models", bundle, "--json").stdout)
+    assert (card["net"], card["additive"]) == (net, additive)
+    assert [(v["name"], v["channels"]) for v in card["views"]] == [("body", ["mean"])]
+    rate = card["training"]["recipe"]["learning_rate"]
+    assert rate == NETS[net].learning_rate
+    sample = data / "vx-zoo" / "zeus" / "000.png"
+    scanned = run_cli("scan", "--model", bundle, "--format", "ndjson", sample)
+    assert scanned.returncode == 0, scanned.stderr.decode()
+    evidence = json.loads(scanned.stdout.splitlines()[0])["evidence"]
+    assert evidence["additive"] == additive
+    off = evidence["total"] + evidence["bias"] - evidence["logit"]
+    size = abs(evidence["bias"]) + sum(abs(r["contribution"]) for r in evidence["regions"])
+    assert (abs(off) < 1e-4 * size) == additive
+    explained = run_cli("explain", "--model", bundle, sample).stdout.decode()
+    assert ("Where the score comes from" in explained) == additive
+    assert ("no account" in explained) != additive
+
+
 @needs_torch
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
 @pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
@@ -128,6 +174,8 @@ def test_interrupted_and_gone_on_with(
         (["--root", "nowhere"], "<root>/<family>/<file>"),
         (["--dataset", "folder"], "--root"),
         (["--root", "DATA", "--net", "vgg"], "no such net: vgg"),
+        (["--root", "DATA", "--net", "gibert", "--views", "code"], "reads a picture"),
+        (["--root", "DATA", "--net", "mcft", "--pretrained", "none"], "cannot read weights none"),
         (["--root", "DATA", "--views", "body,heart"], "views must be some of"),
         (["--root", "DATA", "--image-size", "33"], "multiple of 8"),
         (["--resume", "nowhere"], "no run nowhere"),
@@ -267,6 +315,7 @@ def test_a_guided_net_from_its_teacher_to_an_explanation(
 ) -> None:
     """Teacher and student fold by fold, stopped in between and without the teacher at the end."""
     pytest.importorskip("timm", reason="needs the extra `train`")
+    run_cli = functools.partial(run_cli, timeout=900)
     short = ("--root", data / "vx-zoo", *SHORT, "--folds", "2", "-q")
     taught = run_cli("train", *short, "--net", "evidence", "--out", "teacher")
     assert taught.returncode == 0, taught.stderr.decode()

@@ -200,6 +200,22 @@ def test_parameters_and_maps(name: str) -> None:
         assert net.classifier(net.embed({"body": activation})).shape == (1, 14)
 
 
+def test_a_cell_of_gibert_sees_24_pixels() -> None:
+    net = make_net("gibert", (byteplot(64),), 2).eval()
+    for parameter in net.parameters():
+        nn.init.uniform_(parameter, 0.01, 0.02)  # no ReLU may cut a path
+    body = torch.full((1, 1, 64, 64), 130, dtype=torch.uint8)
+    with torch.no_grad():
+        before = net.activations({"body": body})["body"][0, :, 4, 4]
+        seen = []
+        for row in range(64):
+            changed = body.clone()
+            changed[0, :, row] = 255
+            after = net.activations({"body": changed})["body"][0, :, 4, 4]
+            seen += [] if torch.equal(before, after) else [row]
+    assert (seen[0], seen[-1]) == (36 - 12, 35 + 12)
+
+
 def test_strides() -> None:
     assert [stride_for(size, 32) for size in (16, 64, 120, 128, 248, 256, 1024)] == [
         *(8, 8, 8, 16, 16, 32, 32)

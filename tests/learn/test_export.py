@@ -17,9 +17,9 @@ from maltriage import bundle as bundles  # noqa: E402
 from maltriage.corpus.cache import Corpus  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import export as module  # noqa: E402
-from maltriage.learn.cam import ExplainedNet  # noqa: E402
+from maltriage.learn.cam import ExplainedNet, empty_views  # noqa: E402
 from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
-from maltriage.learn.export import check, export_bundle  # noqa: E402
+from maltriage.learn.export import _contributions, check, export_bundle  # noqa: E402
 from maltriage.learn.fit import restore_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.train import Outcome, export_checkpoint  # noqa: E402
@@ -112,6 +112,17 @@ def test_a_map_that_is_moved_fails_the_check(outcome: Outcome, net: Net) -> None
 
     with pytest.raises(MaltriageError, match="export check failed: heat_body differs"):
         check(Moved(net, 0), model)
+
+
+def test_labels_that_cancel_are_held_to_what_cancelled(net: Net) -> None:
+    explained = ExplainedNet(net, 0)
+    views = empty_views(net.views, 1)
+    with torch.no_grad():
+        against = torch.tensor([2])
+        found = explained(*views.values(), torch.tensor([2]), against, torch.zeros(1))
+    outputs = dict(zip(explained.output_names, found, strict=True))
+    assert float(outputs["baseline"].abs()) == 0.0
+    assert float(_contributions(explained, outputs)) >= float(outputs["logits"].abs().max()) > 0.0
 
 
 def test_a_failed_check_leaves_no_file(

@@ -148,6 +148,6 @@ def test_a_checkpoint_from_before_there_was_a_choice() -> None:
 def test_the_command_line_has_the_same_defaults() -> None:
     defaults = inspect.signature(train).parameters
     values = {name: defaults[name].default for name in (*options.RECIPE, *options.FREE)}
-    assert FitOptions(**options.as_fields(values)) == FitOptions()
+    assert FitOptions(**options.as_fields(values, 2e-3)) == FitOptions()
     fields = set(FitOptions.__dataclass_fields__)
     assert fields - set(values) == {"net", "image_size", "views", "goodware_weight", "threads"}

@@ -141,6 +141,8 @@ def test_a_net_that_is_not_additive_promises_no_sum() -> None:
     text = shown(with_evidence(additive=False, logit=7.5))
     assert "baseline" not in text
     assert "not additive" in text
+    assert "Where the score comes from" not in text
+    assert "Where the net looked   gradient of logit(icedid) - logit(benign), times" in text
     assert amounts(text)["logit(icedid)"] == 7.5
 
 

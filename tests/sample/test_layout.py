@@ -61,6 +61,20 @@ def test_kinds_and_the_header_of_32_bit_programs(samples_dir: Path, name: str, k
     assert layout.anchors["second_section"] == sections[1]
 
 
+def test_an_efi_image_is_a_kind_of_its_own(samples_dir: Path) -> None:
+    data = bytearray((samples_dir / "console-x86.exe").read_bytes())
+    subsystem = int.from_bytes(data[60:64], "little") + 24 + 68
+    data[subsystem : subsystem + 2] = (10).to_bytes(2, "little")
+    layout, _ = layout_of(bytes(data))
+    assert layout.efi
+    assert layout.kind == "efi"
+    assert layout.bits == 32
+    data[subsystem : subsystem + 2] = b"\0\0"
+    layout, _ = layout_of(bytes(data))
+    assert not layout.efi
+    assert layout.kind == "pe32"
+
+
 @pytest.mark.parametrize(
     ("name", "code"),
     [

@@ -115,6 +115,8 @@ class Pooled(nn.Module):
 class Backbone(nn.Module):
     """A model of timm without its classifier: scaled body to its last feature map."""
 
+    model: Any  # its parts have names that no type knows
+
     def __init__(self, name: str, channels: int, **options: Any) -> None:
         super().__init__()
         import timm  # seconds, which nets without a backbone are spared

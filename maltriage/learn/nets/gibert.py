@@ -53,6 +53,12 @@ class ResponseNorm(nn.Module):
         return x * (1.0 + power).pow(-0.75)
 
 
+def _initialise(layer: nn.Conv2d | nn.Linear) -> None:
+    nn.init.xavier_uniform_(layer.weight)
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+
+
 class Gibert(ByteplotNet):
     """The net `gibert`; 1.2 M parameters at 64 x 64 with 14 labels."""
 
@@ -66,15 +72,13 @@ class Gibert(ByteplotNet):
             if number > 1:
                 features.add_module(f"norm{number - 1}", ResponseNorm(before))
             conv = nn.Conv2d(before, channels, kernel, padding=kernel // 2)
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+            _initialise(conv)
             features.add_module(f"conv{number}", conv)
             features.add_module(f"relu{number}", nn.ReLU())
             features.add_module(f"pool{number}", nn.MaxPool2d(2))
             before = channels
         dense = nn.Linear(before * (self.spec.size // 8) ** 2, DENSE)
-        nn.init.xavier_uniform_(dense.weight)
-        nn.init.zeros_(dense.bias)
+        _initialise(dense)
         head = nn.Sequential(
             ResponseNorm(before), nn.Flatten(), nn.Dropout(DROPOUT), dense, nn.ReLU()
         )

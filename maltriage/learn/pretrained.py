@@ -1,0 +1,117 @@
+"""Published weights for the backbone of a net: from a file, or fetched by timm."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.nets.base import Net
+
+HUB = "hub"
+"""Instead of a file: timm's own weights for the backbone, over the network."""
+_DIGEST = "sha256:"
+_BESIDE = ("pre_logits.",)
+"""What published files hold between the last map and the classifier; made anew here."""
+
+
+def identify(source: str) -> str:
+    """What a recipe says of where weights came from: `hub`, or the digest of a file.
+
+    Raises:
+        MaltriageError: there is no such file.
+    """
+    if source == HUB or source.startswith(_DIGEST):
+        return source
+    try:
+        with Path(source).open("rb") as file:
+            return _DIGEST + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read weights {source}: {error.strerror}") from error
+
+
+def load_pretrained(net: Net, source: str) -> None:
+    """Put published weights into the backbone of a fresh net.
+
+    Args:
+        net: its backbone is a model of timm.
+        source: a safetensors file or a state dict saved by torch, with timm's names for that
+            backbone, classifier or not; or `hub`. The first convolution is adapted to the
+            channels of the input as timm does it.
+
+    Raises:
+        MaltriageError: the net has no such backbone, the file is not its weights, or the
+            hub gives none.
+    """
+    backbone = net.backbone
+    if backbone is None:
+        raise MaltriageError("no published weights are known for this net: leave out --pretrained")
+    config: Any = backbone.pretrained_cfg
+    name = config.get("architecture", "the backbone")
+    if source.startswith(_DIGEST):
+        raise MaltriageError(
+            f"the run began with weights of {source}: name --pretrained FILE again"
+        )
+    found = _fetch(name) if source == HUB else _read(Path(source))
+    _fill(backbone, found, f"{source}: not weights of {name} as timm names them")
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file. Nothing in it is run: weights only."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from timm.models import clean_state_dict
+
+    try:
+        if path.suffix == ".safetensors":
+            found: Any = load_file(path)
+        else:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MaltriageError(f"cannot read weights {path}: {error.strerror}") from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        first = str(error).strip().splitlines()[:1]
+        raise MaltriageError(f"{path}: not a file of weights: {''.join(first)}") from error
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise MaltriageError(f"{path}: not a file of weights: no state dict")
+    return dict(clean_state_dict(found))
+
+
+def _fetch(name: str) -> dict[str, Tensor]:
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    import timm
+
+    try:
+        return dict(timm.create_model(name, pretrained=True).state_dict())
+    except Exception as error:  # of the network, the hub or timm: no common kind
+        first = str(error).strip().splitlines()[:1]
+        raise MaltriageError(f"no weights of {name} from the hub: {''.join(first)}") from error
+
+
+def _fill(backbone: nn.Module, found: dict[str, Tensor], problem: str) -> None:
+    from timm.models import adapt_input_conv
+
+    config: Any = backbone.pretrained_cfg
+    wanted = backbone.state_dict()
+    first = f"{config['first_conv']}.weight"
+    if first in found and found[first].dim() == 4:
+        found = found | {first: adapt_input_conv(wanted[first].shape[1], found[first])}
+    classifier = config["classifier"]
+    beside = (*_BESIDE, *(f"{n}." for n in ([classifier] if isinstance(classifier, str) else ())))
+    strange = [name for name in found if name not in wanted and not name.startswith(beside)]
+    lacking = [n for n in wanted if n not in found and not n.endswith("num_batches_tracked")]
+    other = [n for n in wanted if n in found and found[n].shape != wanted[n].shape]
+    for what, names in (("lacks", lacking), ("has besides", strange), ("has other shapes", other)):
+        if names:
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            raise MaltriageError(f"{problem}: it {what}: {', '.join(names[:3])}{more}")
+    backbone.load_state_dict({n: found.get(n, value) for n, value in wanted.items()})

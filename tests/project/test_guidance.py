@@ -1,0 +1,73 @@
+"""The guidance study: its cells, what is trained when, and that a folder holds one study."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus.synthetic import write_tree
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "guidance.py"
+SETTINGS = ("--views", "byteplot", "--image-size", "16", "--epochs", "1", "--folds", "2")
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(SCRIPT), "data", "--dataset", "folder", "--out", "study"]
+    return subprocess.run(
+        [*command, *SETTINGS, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    spec = importlib.util.spec_from_file_location("guidance", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["guidance"] = module  # where its dataclass looks itself up
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_cells(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[list[Any]] = []
+    monkeypatch.setattr(script, "train_all", lambda todo, options: seen.append(todo))
+    out = str(tmp_path / "study")
+    arguments = ["guidance", "data", "--out", out, "--teachers", "gibert", "--seeds", "2"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    assert script.main() == 0
+    teachers, students = seen
+    assert len(teachers) == 2 * 5
+    assert len(students) == 2 * 5 * 5
+    assert {cell.recipe for cell in teachers} == {"teacher-gibert"}
+    names = ["none", "cumulative-0.5-gibert", "instance-0.5-gibert", "random-0.5"]
+    assert {cell.recipe for cell in students} == {*names, "inverse-0.5-gibert"}
+    assert [cell.seed for cell in students] == sorted(cell.seed for cell in students)
+    # Without a guide that asks them, no teacher is trained.
+    monkeypatch.setattr(sys, "argv", [*arguments, "--guides", "none", "random"])
+    assert script.main() == 0
+    assert seen[2] == []
+    monkeypatch.setattr(sys, "argv", [*arguments, "--epochs", "7"])
+    assert script.main() == 2
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("timm") is None, reason="needs the extra `train`")
+def test_a_small_study(tmp_path: Path) -> None:
+    write_tree(tmp_path / "data", {"benign": 12, "zeus": 10})
+    some = ("--teachers", "evidence", "--seeds", "1", "--guides", "none", "random", "cumulative")
+    first = run(tmp_path, *some)
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.count("processor time") == 2 * 4
+    rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
+    names = ["recipe", "teacher-evidence", "none", "random-0.5", "cumulative-0.5-evidence"]
+    assert [row.split()[1] for row in rows] == names
+    assert rows[-1].count(" to ") == 2  # less none, less random
+    assert all(row.count("|") == 9 for row in rows)
+    again = run(tmp_path, *some)
+    assert "processor time" not in again.stdout
+    assert again.stdout.count("| none |") == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,24 +52,38 @@ def opened(path: Path | None) -> Iterator[Output]:
         raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
 
 
+class Stop:
+    """Whether the user asked to stop, and by which signal."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+
+    def __call__(self) -> bool:
+        return self.number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """As a shell has it of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        return opt.EXIT_INTERRUPTED if self.number is None else 128 + self.number
+
+
 @contextmanager
-def stopping() -> Iterator[Callable[[], bool]]:
-    """The first Ctrl-C or SIGTERM asks to stop; a second Ctrl-C stops at once.
+def stopping() -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM asks to stop; a second one stops at once.
 
     Yields:
         Whether the user asked.
     """
-    asked = False
+    stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
+        if stop():
             raise KeyboardInterrupt
-        asked = True
+        stop.number = number
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: asked
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

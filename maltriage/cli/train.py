@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli import recipe as rec
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import NETS, entry
 
@@ -35,11 +37,6 @@ class Guide(StrEnum):
 class Cam(StrEnum):
     hirescam = "hirescam"
     gradcam = "gradcam"
-
-
-class Precision(StrEnum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
 
 
 NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
@@ -77,16 +74,24 @@ def train(
             help="Weights that a net on a backbone of timm begins with; hub fetches timm's own.",
         ),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")] = 30,
-    precision: Annotated[
-        Precision, typer.Option(help="Of the training; bfloat16 is faster where it is built in.")
-    ] = Precision.float32,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(min=1e-8, max=1.0, help="At its top; by default what suits the net."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")] = 0,
+    epochs: rec.Epochs = 30,
+    batch_size: rec.BatchSize = 64,
+    seed: rec.Seed = 0,
+    optimizer: rec.Optimizer = rec.OptimizerName.adamw,
+    learning_rate: rec.LearningRate = None,
+    weight_decay: rec.WeightDecay = 0.05,
+    schedule: rec.Schedule = rec.ScheduleName.onecycle,
+    warmup: rec.Warmup = 0.3,
+    clip_norm: rec.ClipNorm = 0.0,
+    class_weights: rec.ClassWeights = rec.ClassWeightsName.sqrt,
+    label_smoothing: rec.LabelSmoothing = 0.05,
+    mixup: rec.Mixup = 0.3,
+    augment: rec.Augment = True,
+    ema: rec.Ema = 0.99,
+    patience: rec.Patience = 0,
+    accelerator: rec.Accelerator = rec.AcceleratorName.auto,
+    devices: rec.Devices = 1,
+    precision: rec.Precision = rec.PrecisionName.float32,
     split: Annotated[
         str,
         typer.Option(
@@ -130,6 +135,7 @@ def train(
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; <dataset>-<net> by default.")
     ] = None,
+    checkpoint_minutes: rec.CheckpointMinutes = 5.0,
     threads: opt.Threads = 0,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
@@ -140,8 +146,8 @@ def train(
     Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; of big2015, hex
     dumps <Id>.bytes beside trainLabels.csv. One part of them tunes the probabilities, one is
     held back; the figures at the end are of that one. With --folds every sample is held back
-    once, and the model that is exported has seen them all. Ctrl-C saves the run, and --resume
-    goes on with it.
+    once, and the model that is exported has seen them all. Ctrl-C and SIGTERM save the run
+    (exit codes 130 and 143), and --resume goes on with it.
     """
     need_torch()
     from maltriage.cli.console import make_console
@@ -167,7 +173,7 @@ def train(
                 f"Stopped in epoch {outcome.state.epoch + 1}. Go on with:"
                 f" maltriage train --resume {options.folder}"
             )
-        raise typer.Exit(opt.EXIT_INTERRUPTED)
+        raise typer.Exit(stop.exit_code)
     _report(outcome, options, corpus)
 
 
@@ -218,12 +224,14 @@ def _prepare(
 
     values = dict(params)
     if params["resume"] is not None:
-        values |= _begun(folder) | named
+        values |= rec.begun(folder) | named
     also = {"split", "split_seed", "folds"} & named.keys()
     if values["split_file"] is not None and also:
         raise MaltriageError(
             f"--split-file says how samples are split: leave out --{min(also).replace('_', '-')}"
         )
+    if values["patience"] and values["folds"]:
+        raise MaltriageError("--patience needs a validation part: leave out --folds")
     dataset = open_dataset(
         values["dataset"],
         values["root"],
@@ -231,7 +239,7 @@ def _prepare(
         values["goodware"],
         allow_resized=values["allow_resized"],
     )
-    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.recipe import FitOptions
     from maltriage.learn.train import RunOptions, views_for
 
     views = values["views"]
@@ -240,14 +248,10 @@ def _prepare(
         net=values["net"],
         image_size=values["image_size"],
         views=dataset.views(named_views or entry(values["net"]).views),
-        epochs=values["epochs"],
-        batch_size=values["batch_size"],
-        learning_rate=values["learning_rate"] or entry(values["net"]).learning_rate,
-        pretrained=values["pretrained"],
-        precision=str(values["precision"]),  # type: ignore[arg-type]
-        seed=values["seed"],
         threads=values["threads"] or None,
+        **rec.as_fields(values, entry(values["net"]).learning_rate),
     )
+    fit.check()
     views_for(fit)  # wrong use is found before anything is read
     fit.recipe()
     options = RunOptions(
@@ -260,6 +264,7 @@ def _prepare(
         fold=params["fold"],
         split_file=values["split_file"],
         guide=_guide(values, named),
+        command=("maltriage", *sys.argv[1:]),
     )
     return dataset, options
 
@@ -280,46 +285,6 @@ def _guide(values: dict[str, Any], named: dict[str, Any]) -> Any:
     guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
     guide.check()
     return guide
-
-
-def _begun(folder: Path) -> dict[str, Any]:
-    """The options that a run was begun with, by their names on the command line."""
-    from maltriage.corpus.predictions import fold_folder
-    from maltriage.learn.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.train import SPLIT_FILE, fit_options, guide_options
-
-    # A cross-validation that stopped early has runs of folds only.
-    runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]
-    _, state = load_checkpoint(next((run for run in runs if (run / LAST).exists()), folder))
-    begun, origin, guide = fit_options(state), state.origin, guide_options(state)
-    guided = {} if guide is None else {
-        "guide": guide.kind,
-        "keep": guide.keep,
-        "cam": guide.cam,
-        "teacher": list(guide.teachers),
-    }  # fmt: skip
-    return guided | {
-        "dataset": origin.dataset,
-        "root": Path(origin.root),
-        "goodware": None if origin.goodware is None else Path(origin.goodware),
-        "min_samples": origin.min_samples,
-        "allow_resized": "picture" in origin.input,
-        "net": origin.net,
-        "image_size": begun.image_size,
-        "views": None if begun.views is None else ",".join(begun.views),
-        "epochs": begun.epochs,
-        "batch_size": begun.batch_size,
-        "learning_rate": begun.learning_rate,
-        "pretrained": begun.pretrained,
-        "precision": begun.precision,
-        "seed": begun.seed,
-        "split": origin.split,
-        "split_seed": origin.split_seed,
-        # A run of a stored split has it in its folder, whatever became of the file.
-        "split_file": folder / SPLIT_FILE if origin.split_file else None,
-        "folds": 0 if origin.split_file else origin.folds,
-        "name": state.name,
-    }
 
 
 def _load(
@@ -422,6 +387,8 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
     for part, count in left_out.items():
         if count:
             typer.echo(f"left out     {count} samples {LEFT_OUT[part]}")
+    if state.best_epoch is not None:
+        typer.echo(f"best epoch   {state.best_epoch}, by macro-F1 of the validation part")
     if state.temperature is not None:
         typer.echo(f"temperature  {state.temperature:.3f}")
     if state.origin.guide is not None:

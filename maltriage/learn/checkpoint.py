@@ -7,6 +7,7 @@ that weights and state are always of the same moment.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -122,17 +123,31 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: list[dict[str, Any]] = []
     """Of the optimizer."""
     scheduler: dict[str, Any] = {}
+    scaler: dict[str, Any] = {}
+    """Of the loss in float16."""
+    best_epoch: int | None = None
+    """The epoch that `ema` is of, where a run with patience ended and took its best one."""
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> None:
-    """Write a checkpoint, whole or not at all."""
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        MaltriageError: it cannot be written: no space left, say. One that was there stays.
+    """
     part = path.with_name(path.name + ".part")
     metadata = {STATE_KEY: msgspec.json.encode(state).decode()}
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        part.write_bytes(save({k: v.detach().contiguous() for k, v in tensors.items()}, metadata))
+        part.write_bytes(save(held, metadata))
         part.replace(path)
     except OSError as error:
-        raise MaltriageError(f"cannot write checkpoint {path}: {error}") from error
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # it may hold the last of the space
+        stays = "; the one before it stays" if path.exists() else ""
+        raise MaltriageError(
+            f"cannot write checkpoint {path}: {error.strerror or error}{stays}"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -30,6 +33,18 @@ class Images:
         self._fixed = {v.name for v in corpus.views if isinstance(v, WindowSpec) and v.fixed}
         self._present = {name: torch.from_numpy(count) for name, count in corpus.present.items()}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: a file that is mapped goes by its name, not with what is in it."""
+        arrays = {name: _mapping(array) or array for name, array in self._arrays.items()}
+        return self.__dict__ | {"_arrays": arrays}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        arrays = {
+            name: np.memmap(mode="r", **found) if isinstance(found, dict) else found
+            for name, found in state["_arrays"].items()
+        }
+        self.__dict__.update(state | {"_arrays": arrays})
+
     def batch(self, index: Tensor, *, fixed: bool = False) -> dict[str, Tensor]:
         """Images of some samples by view, uint8 [n, *spec.shape]; `fixed`: such windows alone."""
         rows = self._rows[index.numpy()]
@@ -44,6 +59,19 @@ class Images:
                 values = torch.stack([values, exists.to(torch.uint8)], dim=1)
             images[name] = values
         return images
+
+
+def _mapping(array: npt.NDArray[np.uint8]) -> dict[str, Any] | None:
+    """What maps the file of an array again, None where there is none."""
+    mapped = array.base
+    if not isinstance(mapped, np.memmap) or mapped.shape != array.shape or not mapped.filename:
+        return None
+    return {
+        "filename": mapped.filename,
+        "dtype": array.dtype,
+        "shape": array.shape,
+        "offset": mapped.offset,
+    }
 
 
 def key(*numbers: int) -> int:

@@ -61,7 +61,7 @@ def make_card(net: Net, state: State) -> Card:
             folds=origin.folds,
             malware_kinds=origin.malware_kinds,
             seed=int(origin.recipe["seed"]),
-            epochs=state.epoch,
+            epochs=state.best_epoch or state.epoch,
             recipe=origin.recipe | _guide(origin),
         ),
         metrics=state.metrics,

@@ -11,9 +11,8 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -36,51 +35,29 @@ from maltriage.learn.checkpoint import (
 )
 from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images, key
+from maltriage.learn.devices import (
+    Alone,
+    Crew,
+    Votes,
+    device_of,
+    make_scaler,
+    moved,
+    pick_device,
+)
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
-from maltriage.learn.pretrained import identify, load_pretrained
+from maltriage.learn.pretrained import load_pretrained
+from maltriage.learn.recipe import (
+    FitOptions,
+    best_epoch,
+    class_weights,
+    differing,
+    exhausted,
+    make_optimizer,
+    make_schedule,
+)
 
 EVAL_BATCH = 128
-
-
-@dataclass(frozen=True)
-class FitOptions:
-    """How to train. All but `threads` has a bearing on the weights."""
-
-    net: str = "evidence"
-    image_size: int = 64
-    views: tuple[str, ...] | None = None
-    """Names of the views to look at; None: those that the net is made for."""
-    epochs: int = 30
-    batch_size: int = 64
-    seed: int = 0
-    learning_rate: float = 2e-3
-    """At the top of the one-cycle schedule."""
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    mixup: float = 0.3
-    """Both parameters of the beta distribution of the share; 0: no mixup."""
-    ema: float = 0.99
-    """Decay of the averaged weights for each step."""
-    goodware_weight: float = 0.3
-    """What a clean file that was added to the dataset counts for beside one of its own."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the trunks in training; bfloat16 halves the time on a processor that has it."""
-    pretrained: str | None = None
-    """What the backbone begins with: a file of weights, or `hub`; see `learn.pretrained`."""
-    threads: int | None = None
-
-    def recipe(self) -> dict[str, Any]:
-        """The options that have a bearing on the weights, as JSON has them.
-
-        Raises:
-            MaltriageError: the file of weights is not there.
-        """
-        options = asdict(self)
-        del options["threads"]
-        if self.pretrained is not None:
-            options["pretrained"] = identify(self.pretrained)
-        return dict(msgspec.json.decode(msgspec.json.encode(options)))
 
 
 @dataclass(frozen=True)
@@ -111,8 +88,13 @@ class Fitted:
 def predict(net: Net, images: Images, index: Tensor) -> Tensor:
     """Logits of some samples, [n, K]."""
     net.eval()
+    device = device_of(net)
     with torch.inference_mode():
-        parts = [net(images.batch(rows)) for rows in index.split(EVAL_BATCH) if len(rows)]
+        parts = [
+            net(moved(images.batch(rows), device)).cpu()
+            for rows in index.split(EVAL_BATCH)
+            if len(rows)
+        ]
     width = net.classifier.out_features
     return torch.cat(parts).clone() if parts else torch.zeros(0, width)
 
@@ -147,6 +129,7 @@ def fit(
     teachers: Sequence[Net] | None = None,
     progress: Callable[[Tick], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    crew: Crew | None = None,
 ) -> Fitted:
     """Train, or go on training, with checkpoints in `folder`.
 
@@ -160,12 +143,14 @@ def fit(
         teachers: of a net that is guided image by image; a checkpoint holds them itself.
         progress: told after each step.
         stop: asked after each step; once true, the run is saved and ends.
+        crew: whom the batches are shared with; None: nobody. See `maltriage.learn.parallel`.
 
     Raises:
-        MaltriageError: the loss is no number any more (the last checkpoint stays), or the
-            checkpoint is one of another run.
+        MaltriageError: the loss is no number any more, or a checkpoint cannot be written (the
+            last one stays), the checkpoint is one of another run, options that cannot be.
     """
-    return _Run(images, parts, options, start, folder, teachers).train(
+    options.check()
+    return _Run(images, parts, options, start, folder, teachers, crew or Alone()).train(
         progress or (lambda tick: None), stop or (lambda: False)
     )
 
@@ -181,40 +166,48 @@ class _Run:
         start: State,
         folder: Path,
         teachers: Sequence[Net] | None,
+        crew: Crew,
     ) -> None:
+        self.device = pick_device(options.accelerator, crew.rank)
         if options.threads:
             torch.set_num_threads(options.threads)
         random.seed(options.seed)
         np.random.seed(options.seed % 2**32)
         torch.manual_seed(options.seed)
-        self.images, self.parts, self.options = images, parts, options
+        self.images, self.parts, self.options, self.crew = images, parts, options, crew
         self.folder, self.state = folder, start
         labels = images.labels[parts["train"]]
         if len(labels) < 2:
             raise MaltriageError("fewer than two samples to train on")
+        if options.patience and not len(parts["val"]):
+            raise MaltriageError("--patience needs a validation part, which this split has not")
         self.steps = max(1, round(len(labels) / options.batch_size))
+        if crew.size > 1 and len(labels) // self.steps < 2 * crew.size:
+            raise MaltriageError(f"too few samples to train on for {crew.size} devices")
         self.weights = torch.where(images.added, options.goodware_weight, 1.0)
         weights = self.weights[parts["train"]]
         counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
-        self.class_weights = counts.clamp(min=1).double().rsqrt().float()
+        self.class_weights = class_weights(counts, options.class_weights)
         self.net = _make(start.origin, teachers)
         if options.pretrained is not None and not (folder / LAST).exists():
             load_pretrained(self.net, options.pretrained)
         views = images.batch(parts["train"], fixed=True)
         if views:
             self.net.begin(views, labels, weights)
+        self.net.to(self.device)
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            self.net.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
-        )
-        self.schedule = torch.optim.lr_scheduler.OneCycleLR(
-            self.optimizer, options.learning_rate, total_steps=options.epochs * self.steps + 1
-        )
+        self.votes = crew.wrap(Votes(self.net, options.precision))
+        self.optimizer = make_optimizer(self.net.parameters(), options)
+        self.schedule = make_schedule(self.optimizer, options, options.epochs * self.steps)
+        self.scaler = make_scaler(self.device, options.precision)
+        self.saved = time.monotonic()
         if (folder / LAST).exists():
             self._resume(folder / LAST)
+        elif crew.rank == 0:
+            self._save()  # so that a run that is killed before its first epoch can go on too
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
-        while self.state.epoch < self.options.epochs:
+        while self.state.epoch < self.options.epochs and not self._exhausted():
             order = self._order(self.state.epoch)
             while self.state.step < self.steps:
                 began = time.monotonic()
@@ -226,13 +219,43 @@ class _Run:
                     seconds=self.state.seconds + time.monotonic() - began,
                 )
                 progress(self._tick())
-                if stop() and self.state.step < self.steps:
+                within = self.state.step < self.steps
+                if self.crew.agree(stop()) and within:
+                    return self._fitted(interrupted=True)
+                if within and self._is_due():
                     self._save()
-                    return Fitted(self.ema, self.state, interrupted=True)
             self._end_epoch()
-            if stop() and self.state.epoch < self.options.epochs:
-                return Fitted(self.ema, self.state, interrupted=True)
-        return Fitted(self.ema, self.state, interrupted=False)
+            if self.crew.agree(stop()) and self.state.epoch < self.options.epochs:
+                return self._fitted(interrupted=True)
+        return self._fitted(interrupted=False)
+
+    def _exhausted(self) -> bool:
+        """Whether the run ends early; also, that it has ended and taken its best epoch."""
+        early = exhausted(self.state.history, self.options.patience)
+        return self.crew.agree(early or self.state.best_epoch is not None)
+
+    def _is_due(self) -> bool:
+        minutes = self.options.checkpoint_minutes
+        due = minutes > 0 and time.monotonic() - self.saved >= 60.0 * minutes
+        return due and self.crew.rank == 0
+
+    def _fitted(self, *, interrupted: bool) -> Fitted:
+        """What the run came to, on the CPU; saved."""
+        if self.crew.rank == 0:
+            if interrupted:
+                self._save()
+            elif self.options.patience and self.state.best_epoch is None:
+                self._take_best()
+        return Fitted(self.ema.cpu(), self.state, interrupted)
+
+    def _take_best(self) -> None:
+        """The averaged net of the best epoch in place of the last one's, for good."""
+        tensors, best = load_checkpoint(self.folder / BEST)
+        _load(self.ema, part_of(tensors, "ema"))
+        self.state = msgspec.structs.replace(
+            self.state, best_epoch=best.epoch, temperature=best.temperature
+        )
+        self._save()
 
     def _order(self, epoch: int) -> tuple[Tensor, ...]:
         """The training samples in the order of an epoch, in batches of about equal size."""
@@ -241,50 +264,64 @@ class _Run:
         shuffled = train[torch.randperm(len(train), generator=generator)]
         return shuffled.tensor_split(self.steps)
 
-    def _step(self, rows: Tensor) -> float:
-        """One step of the optimizer on one batch; its loss."""
-        seed = key(self.options.seed, self.state.epoch, self.state.step)
+    def _step(self, batch: Tensor) -> float:
+        """One step of the optimizer on one batch, of which this process has a part; its loss."""
+        crew, mixup = self.crew, self.options.mixup
+        at = (self.options.seed, self.state.epoch, self.state.step)
+        seed = key(*at) if crew.size == 1 else key(*at, crew.rank)
         torch.manual_seed(seed)  # for the dropouts
         generator = torch.Generator().manual_seed(seed)
-        views = augment(self.images.batch(rows), self.images.views, generator)
+        rows = batch.tensor_split(crew.size)[crew.rank]
+        views = self.images.batch(rows)
+        if self.options.augment:
+            views = augment(views, self.images.views, generator)
+        views = moved(views, self.device)
         labels, weights = self.images.labels[rows], self.weights[rows]
         self.net.train()
-        low = self.options.precision == "bfloat16"
-        with torch.autocast(views[next(iter(views))].device.type, torch.bfloat16, enabled=low):
-            features = self.net.embed(self.net.activations(views)).float()
-        if self.options.mixup > 0:
-            share = float(np.random.default_rng(seed).beta(self.options.mixup, self.options.mixup))
+        if mixup > 0:
+            share = float(np.random.default_rng(key(*at)).beta(mixup, mixup))
             other = torch.randperm(len(rows), generator=generator)
-            logits = self.net.votes(features.lerp(features[other], 1.0 - share))
-            loss = share * self._loss(logits, labels, weights)
-            loss = loss + (1.0 - share) * self._loss(logits, labels[other], weights[other])
+            votes = self.votes(views, share, other.to(self.device))
+            loss = share * self._loss(votes, labels, weights)
+            loss = loss + (1.0 - share) * self._loss(votes, labels[other], weights[other])
         else:
-            loss = self._loss(self.net.votes(features), labels, weights)
-        value = float(loss.detach())
+            loss = self._loss(self.votes(views, 1.0, None), labels, weights)
+        if crew.size > 1:  # the mean of all gradients is then that of the whole batch
+            loss = loss * (crew.size * float(self._weight(rows) / self._weight(batch)))
+        value = crew.mean(float(loss.detach()))
         if not math.isfinite(value):
             raise MaltriageError(
                 f"training failed in epoch {self.state.epoch + 1}: the loss is {value}; "
                 f"the last checkpoint in {self.folder} is from before"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.optimizer.step()
+        self.scaler.scale(loss).backward()
+        if self.options.clip_norm:
+            self.scaler.unscale_(self.optimizer)
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.schedule.step()
         self._average()
         return value
 
+    def _weight(self, rows: Tensor) -> Tensor:
+        """What samples weigh in the loss together."""
+        return (self.class_weights[self.images.labels[rows]] * self.weights[rows]).sum()
+
     def _loss(self, votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
         """Weighted mean loss of all votes, [B, V, K], by weights of labels and of samples."""
-        count = votes.shape[1]
+        count, device = votes.shape[1], self.device
+        total = count * (self.class_weights[labels] * weights).sum()
         losses = functional.cross_entropy(
             votes.flatten(0, 1),
-            labels.repeat_interleave(count),
-            weight=self.class_weights,
+            labels.to(device).repeat_interleave(count),
+            weight=self.class_weights.to(device),
             label_smoothing=self.options.label_smoothing,
             reduction="none",
         )
-        total = count * (self.class_weights[labels] * weights).sum()
-        return (losses * weights.repeat_interleave(count)).sum() / total
+        weights = weights.to(device).repeat_interleave(count)
+        return (losses * weights).sum() / total.to(device)
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -300,9 +337,9 @@ class _Run:
                 mean.copy_(value)
 
     def _end_epoch(self) -> None:
-        """Score the epoch and save it."""
+        """Score the epoch and save it; of a crew, the first one does."""
         began = time.monotonic()
-        val = self.parts["val"]
+        val = self.parts["val"] if self.crew.rank == 0 else self.parts["val"][:0]
         logits = predict(self.ema, self.images, val).double().numpy()
         truth = self.images.labels[val].numpy()
         guess, labels = logits.argmax(axis=1), logits.shape[1]
@@ -317,7 +354,6 @@ class _Run:
             val_macro_f1=metrics.macro_f1(truth, guess, labels) if known else None,
             seconds=state.seconds + time.monotonic() - began,
         )
-        best = max((e.val_macro_f1 or 0.0 for e in state.history), default=-1.0)
         self.state = msgspec.structs.replace(
             state,
             epoch=state.epoch + 1,
@@ -327,9 +363,12 @@ class _Run:
             history=(*state.history, row),
             temperature=metrics.temperature(logits, truth),
         )
-        self._save()
-        if row.val_macro_f1 is not None and row.val_macro_f1 > best:
+        if self.crew.rank > 0:
+            return
+        # The best one first: killed in between, the run makes this epoch again.
+        if best_epoch(self.state.history) == row.epoch:
             save_checkpoint(self.folder / BEST, _named("ema", self.ema), self.state)
+        self._save()
 
     def _tick(self) -> Tick:
         state = self.state
@@ -349,11 +388,19 @@ class _Run:
         optimizer = self.optimizer.state_dict()
         tensors = _named("net", self.net) | _named("ema", self.ema)
         for number, values in optimizer["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value for name, value in values.items()}
+            tensors |= {
+                f"optimizer.{number}.{name}": value
+                for name, value in values.items()
+                if isinstance(value, Tensor)  # SGD has None before its first step
+            }
         self.state = msgspec.structs.replace(
-            self.state, groups=optimizer["param_groups"], scheduler=self.schedule.state_dict()
+            self.state,
+            groups=optimizer["param_groups"],
+            scheduler=self.schedule.state_dict(),
+            scaler=self.scaler.state_dict(),
         )
         save_checkpoint(self.folder / LAST, tensors, self.state)
+        self.saved = time.monotonic()
 
     def _resume(self, path: Path) -> None:
         tensors, state = load_checkpoint(path)
@@ -368,39 +415,9 @@ class _Run:
             moments.setdefault(int(number), {})[field] = tensor
         self.optimizer.load_state_dict({"state": moments, "param_groups": state.groups})
         self.schedule.load_state_dict(state.scheduler)
+        if state.scaler:
+            self.scaler.load_state_dict(state.scaler)
         self.state = state
-
-
-def differing(stored: State, wanted: State) -> str:
-    """In what two runs differ, in words; empty if in nothing that matters."""
-    a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
-    for stored_origin in (a, b):  # the same files may lie elsewhere
-        del stored_origin["root"], stored_origin["goodware"]
-    if not a["split_sha256"]:  # of a version that did not keep it
-        b["split_sha256"] = ""
-    a |= a.pop("recipe")
-    b |= b.pop("recipe")
-    for origin in (a, b):
-        for teacher in (origin["guide"] or {}).get("teachers", ()):
-            del teacher["path"]
-    names = [name for name in a | b if a.get(name) != b.get(name)]
-    if not names:
-        return ""
-    short = {"net", "dataset", "split", "split_seed", "epochs", "seed", "batch_size", "image_size"}
-    if _say(a["guide"]) != _say(b["guide"]):  # otherwise they differ in teachers or tokens
-        short.add("guide")
-    shown = [
-        f"{name} {_say(a.get(name))} instead of {_say(b.get(name))}"
-        if name in short
-        else f"other {name}"
-        for name in names
-    ]
-    return ", ".join(shown)
-
-
-def _say(value: Any) -> str:
-    """A value of an origin in a message; of a guide, its kind and share."""
-    return f"{value['kind']} {value['keep']:g}" if isinstance(value, dict) else str(value)
 
 
 def _named(prefix: str, net: nn.Module) -> dict[str, Tensor]:

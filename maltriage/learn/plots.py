@@ -29,7 +29,7 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
     for axes in (left, right):
         axes.legend(frameon=False)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def _known(values: Sequence[float | None]) -> list[float]:
@@ -55,4 +55,11 @@ def plot_confusion(counts: npt.NDArray[np.int64], labels: Sequence[str], path: P
                     column, row, str(count), ha="center", va="center", fontsize=8,
                     color="white" if dark else "black",
                 )  # fmt: skip
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    part = path.with_name(path.name + ".part")
+    figure.savefig(part, dpi=120, format="png")
+    part.replace(path)

@@ -1,16 +1,15 @@
 """A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
 
-The folder of a run holds `last` and `best` checkpoints, split.json, metrics.csv, curves.png,
-confusion.png, predictions.csv (of the samples held back), guide.npz (the cumulative maps of the
-teachers, where there are some) and `<name>.onnx`. The bundle has
+The folder of a run holds `last` and `best` checkpoints, config.json, environment.json, split.json,
+metrics.csv, curves.png, confusion.png, predictions.csv (of the samples held back), guide.npz (the
+cumulative maps of the teachers, where there are some) and `<name>.onnx`. The bundle has
 the averaged weights of the last epoch: the schedule ends at a learning rate of zero, and the
 best of many epochs on a small validation part is luck that the temperature would then be
-fitted to.
+fitted to. Only a run with patience takes its best one, and says so in its recipe.
 """
 
 from __future__ import annotations
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -39,7 +38,6 @@ from maltriage.corpus.splits import (
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import (
     LAST,
-    Epoch,
     Origin,
     State,
     load_checkpoint,
@@ -47,11 +45,14 @@ from maltriage.learn.checkpoint import (
 )
 from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
-from maltriage.learn.fit import FitOptions, Fitted, Tick, differing, fit, predict, restore_net
+from maltriage.learn.fit import Fitted, Tick, fit, predict, restore_net
 from maltriage.learn.flops import count_flops
 from maltriage.learn.guide import GuideOptions, Prepared, prepare, save_maps
 from maltriage.learn.nets import entry
+from maltriage.learn.parallel import fit_together
 from maltriage.learn.plots import plot_confusion, plot_curves
+from maltriage.learn.recipe import FitOptions, differing
+from maltriage.learn.record import write_config, write_environment, write_metrics
 from maltriage.sample.types import FORMATS, Format
 from maltriage.sample.views import (
     BYTEPLOT,
@@ -64,6 +65,7 @@ from maltriage.sample.views import (
 )
 
 SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
+CONFIG_FILE, ENVIRONMENT_FILE = "config.json", "environment.json"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
 GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
@@ -88,6 +90,8 @@ class RunOptions:
     """A stored split to take instead of making one; the four fields before say nothing then."""
     guide: GuideOptions | None = None
     """Of the net's tokens; None: it looks at all of them."""
+    command: tuple[str, ...] = ()
+    """What the user typed, for the record."""
 
 
 @dataclass(frozen=True)
@@ -145,10 +149,10 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
     return chosen
 
 
-def fit_options(state: State, threads: int | None = None) -> FitOptions:
-    """The options that a run was begun with."""
+def fit_options(state: State, **others: Any) -> FitOptions:
+    """The options that a run was begun with, and others that have no bearing on its weights."""
     try:
-        return msgspec.convert(state.origin.recipe | {"threads": threads}, FitOptions)
+        return msgspec.convert(state.origin.recipe | others, FitOptions)
     except msgspec.ValidationError as error:
         raise MaltriageError(f"a checkpoint of another recipe: {error}") from error
 
@@ -192,15 +196,18 @@ def train(
     if guidance is not None:
         origin = msgspec.structs.replace(origin, guide=guidance.guide)
     start = State(origin=origin, name=options.name)
+    options.fit.check()
     if (whole := _whole(options, start, divided)) is not None:
         return whole
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
         if not (options.folder / LAST).exists():  # of another run, which `fit` would refuse
             save_split(divided, options.folder / SPLIT_FILE)
+            write_config(options, corpus, options.folder / CONFIG_FILE)
         if guidance is not None and guidance.maps:
             save_maps(guidance.maps, origin.labels, options.folder / GUIDE_FILE)
-        fitted = fit(
+        write_environment(options, options.folder / ENVIRONMENT_FILE)
+        fitted = (fit if options.fit.devices == 1 else fit_together)(
             images,
             numbers,
             options.fit,
@@ -393,13 +400,3 @@ def export_checkpoint(checkpoint: Path, path: Path) -> Card:
     """
     tensors, state = load_checkpoint(checkpoint)
     return export_bundle(restore_net(tensors, state), state, path)
-
-
-def write_metrics(history: tuple[Epoch, ...], path: Path) -> None:
-    """The epochs of a run as CSV, a row each."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Epoch.__struct_fields__)
-        writer.writerows(msgspec.structs.astuple(row) for row in history)
-    part.replace(path)

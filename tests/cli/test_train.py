@@ -131,7 +131,10 @@ def test_each_cnn_from_files_to_an_explanation(
 
 @needs_torch
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
-def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_gone_on_with(
+    run_cli: Any, data: Path, tmp_path: Path, by: signal.Signals
+) -> None:
     tree = str(data / "vx-zoo")
     run = [*("train", "--root", tree), *SHORT, "--epochs", "3000", "--out", "run"]
     process = subprocess.Popen(
@@ -147,11 +150,11 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < until
             time.sleep(0.1)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         out, err = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.returncode == 128 + by
     assert out == b""
     assert b"maltriage train --resume run" in err
     assert b"Traceback" not in err
@@ -180,6 +183,7 @@ def test_interrupted_and_gone_on_with(run_cli: Any, data: Path, tmp_path: Path) 
         (["--resume", "."], "no checkpoint"),
         (["--fold", "0"], "--fold I is one of --folds K"),
         (["--folds", "2", "--fold", "2"], "--fold I is one of --folds K"),
+        (["--root", "DATA", "--folds", "2", "--patience", "3"], "leave out --folds"),
         (["--root", "DATA", "--keep", "0.5"], "--keep goes with a --guide"),
         (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),
         (["--root", "DATA", "--net", "camvit", "--guide", "inverse"], "needs a --teacher"),

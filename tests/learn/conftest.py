@@ -49,7 +49,7 @@ def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     from maltriage.learn.train import RunOptions
 
     folder = tmp_path_factory.mktemp("runs") / "first"
-    return RunOptions(folder, "tiny", FitOptions(**OPTIONS))
+    return RunOptions(folder, "tiny", FitOptions(**OPTIONS), command=("maltriage", "train"))
 
 
 @pytest.fixture(scope="session")

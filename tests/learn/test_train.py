@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import json
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +35,8 @@ def test_the_folder(outcome: Outcome, run_options: RunOptions, corpus: Corpus) -
         "last.safetensors",
         "best.safetensors",
         "split.json",
+        "config.json",
+        "environment.json",
         "metrics.csv",
         "curves.png",
         "confusion.png",
@@ -47,6 +52,25 @@ def test_the_folder(outcome: Outcome, run_options: RunOptions, corpus: Corpus) -
     for name in ("curves.png", "confusion.png"):
         with Image.open(folder / name) as picture:
             assert picture.width > 200
+
+
+def test_what_the_folder_says_of_the_run(
+    outcome: Outcome, run_options: RunOptions, corpus: Corpus
+) -> None:
+    folder = run_options.folder
+    config = json.loads((folder / "config.json").read_bytes())
+    assert config["fit"] == json.loads(json.dumps(dataclasses.asdict(run_options.fit)))
+    assert config["run"]["split"] == "grouped"
+    assert config["data"]["root"] == str(corpus.root)
+    assert config["data"]["labels"] == ["benign", "icarus", "zeus"]
+    text = (folder / "environment.json").read_text()
+    (sitting,) = json.loads(text)["sittings"]
+    assert sitting["packages"]["torch"] == version("torch")
+    assert sitting["python"] == platform.python_version()
+    assert (sitting["threads"], sitting["command"]) == (1, ["maltriage", "train"])
+    assert sitting["seeds"] == {"python": 0, "numpy": 0, "torch": 0}
+    for private in (str(folder), str(Path.home())):
+        assert private not in text
 
 
 def test_the_card(outcome: Outcome, corpus: Corpus) -> None:

@@ -37,6 +37,7 @@ def compare(
     out: Path,
     corpora: Mapping[str, Corpus],
     *,
+    seeds: int,
     folds: int,
     reference: str | None = None,
     others: Sequence[Predictions] = (),
@@ -48,6 +49,7 @@ def compare(
         nets: the names of the rows, in order.
         out: the folder.
         corpora: of each net that has cells, the samples with its views.
+        seeds: how many were asked for, counted from 0.
         folds: how many a seed has; 0: one split, whose cells have the fold None.
         reference: name of the row that others are compared with; None: the first.
         others: predictions on the same folds that came from elsewhere.
@@ -72,9 +74,9 @@ def compare(
     base = reference or next(iter(runs))
     if base not in runs:
         raise MaltriageError(f"{base}: no row to compare with (there are {', '.join(runs)})")
-    unfinished = [net for net in nets if net not in runs]
-    seeds = {run.seed for run in runs[base]}
-    for name in [name for name in runs if not seeds & {run.seed for run in runs[name]}]:
+    unfinished = _unfinished(found, nets, seeds, folds)
+    own = {run.seed for run in runs[base]}
+    for name in [name for name in runs if not own & {run.seed for run in runs[name]}]:
         del runs[name]
         unfinished.append(f"{name} (no seed in common with {base})")
     figures, differences = _figures(runs, base, found)
@@ -102,7 +104,7 @@ def compare(
         left_out={
             why: max(cell.left_out.get(why, 0) for cell in found.values()) for why in first.left_out
         },
-        unfinished=unfinished + _lacking(found, rows, folds),
+        unfinished=unfinished,
         rows=rows,
     )
 
@@ -131,13 +133,16 @@ def _whole(found: Found, net: str, folds: int) -> list[list[Cell]]:
     return [cells for cells in studies if all(cell in found for cell in cells)]
 
 
-def _lacking(found: Found, rows: Sequence[Row], folds: int) -> list[str]:
-    """Seeds that do not count, though some of their folds are finished."""
+def _unfinished(found: Found, nets: Sequence[str], seeds: int, folds: int) -> list[str]:
+    """Seeds that do not count, because not all of their folds are finished."""
     lacking = list[str]()
-    for row in rows:
-        for seed in sorted({cell.seed for cell in found if cell.net == row.name} - {*row.seeds}):
-            there = sum((cell.net, cell.seed) == (row.name, seed) for cell in found)
-            lacking.append(f"{row.name}, seed {seed} ({there} of {folds} folds)")
+    for net in nets:
+        whole = {cells[0].seed for cells in _whole(found, net, folds)}
+        for seed in sorted(set(range(seeds)) - whole):
+            there = sum((cell.net, cell.seed) == (net, seed) for cell in found)
+            lacking.append(
+                f"{net}, seed {seed}" + (f" ({there} of {folds} folds)" if folds else "")
+            )
     return lacking
 
 

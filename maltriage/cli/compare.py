@@ -368,6 +368,7 @@ def _tabulate(
             study.nets,
             out,
             study.corpora,
+            seeds=study.seeds,
             folds=study.folds,
             reference=reference,
             others=others,

@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from maltriage.report.comparison import Comparison
+from maltriage.report.sanitize import clean
 
 MAX_SHOWN = 24
 """Characters of a name."""
@@ -55,5 +56,4 @@ def plot_comparison(found: Comparison, path: Path) -> None:
 
 def _name(name: str) -> str:
     """A name as matplotlib may draw it: `$` would begin a formula."""
-    short = name if len(name) <= MAX_SHOWN else name[: MAX_SHOWN - 1] + "…"
-    return short.replace("$", r"\$")
+    return clean(name, MAX_SHOWN).replace("$", r"\$")

@@ -101,7 +101,7 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     left_out: dict[str, int]
     """Samples that a split by time has in no part of a run, by why; the most in a fold."""
     unfinished: list[str]
-    """Nets without a row, because no seed of theirs is finished, and seeds that do not count."""
+    """Seeds that do not count, because not all of their folds are finished."""
     rows: list[Row]
 
 

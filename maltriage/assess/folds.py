@@ -21,7 +21,9 @@ from maltriage.report.measures import (
 )
 
 
-def assess_folds(runs: Sequence[Predictions], *, added: bool = False) -> FoldReport:
+def assess_folds(
+    runs: Sequence[Predictions], *, added: bool = False, test_share: float | None = None
+) -> FoldReport:
     """Figures of each recipe, and the first against every other.
 
     Args:
@@ -29,9 +31,15 @@ def assess_folds(runs: Sequence[Predictions], *, added: bool = False) -> FoldRep
             compared where they have the same seeds.
         added: whether clean files that were added to the dataset count too; without them
             a net that was given some is measured on what every other recipe saw.
+        test_share: samples tested on / trained on, of predictions of one split, which do not
+            tell.
+
+    Returns:
+        Of recipes that have fewer than two folds of seeds in common, without a difference.
 
     Raises:
-        MaltriageError: other samples or folds under the same seed, or a seed twice.
+        MaltriageError: other samples or folds under the same seed, or a seed twice, or one
+            split and no `test_share`.
     """
     recipes: dict[str, dict[int, Predictions]] = {}
     for run in runs:
@@ -42,9 +50,12 @@ def assess_folds(runs: Sequence[Predictions], *, added: bool = False) -> FoldRep
             raise MaltriageError(f"{run.recipe}, seed {run.seed}: given twice")
     names = list(recipes)
     first = names[0]
+    compared = [
+        _difference(first, recipes[first], name, recipes[name], test_share) for name in names[1:]
+    ]
     return FoldReport(
         recipes=[_recipe(name, recipes[name]) for name in names],
-        differences=[_difference(first, recipes[first], name, recipes[name]) for name in names[1:]],
+        differences=[difference for difference in compared if difference is not None],
     )
 
 
@@ -129,8 +140,12 @@ def _f1_interval(runs: Sequence[Predictions], label: int) -> tuple[float, float]
 
 
 def _difference(
-    first: str, a: dict[int, Predictions], second: str, b: dict[int, Predictions]
-) -> Difference:
+    first: str,
+    a: dict[int, Predictions],
+    second: str,
+    b: dict[int, Predictions],
+    test_share: float | None,
+) -> Difference | None:
     shared = sorted(set(a) & set(b))
     if not shared:
         raise MaltriageError(f"{first} and {second} have no seed in common")
@@ -142,7 +157,14 @@ def _difference(
     rows = [(_by_fold(a[seed]), _by_fold(b[seed])) for seed in shared]
     ours = [row for pair in rows for row in pair[0]]
     theirs = [row for pair in rows for row in pair[1]]
-    share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
+    if len(ours) < 2:
+        return None
+    if test_share is not None:
+        share = test_share
+    elif any(run.folds < 2 for run in a.values()):
+        raise MaltriageError(f"{first} and {second}: one split, and not known how much it trains")
+    else:
+        share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
 
     def paired(figure: str) -> Interval:
         return metrics.paired_difference(

@@ -10,6 +10,7 @@ import typer
 from maltriage import __version__
 from maltriage.cli import (
     calibrate,
+    compare,
     datasets,
     evaluate,
     explain,
@@ -37,6 +38,7 @@ for command in (
     train.train,
     export.export,
     evaluate.evaluate,
+    compare.compare,
     calibrate.calibrate,
     models.models,
     schema.schema,

@@ -165,7 +165,7 @@ def train(
     with status(console, "starting", enabled=not quiet):
         found, options = _prepare(ctx.params, named, folder)
     corpus = _load(found, options, jobs, console, quiet)
-    with stopping() as stop, _progress(console, not quiet) as show:
+    with stopping() as stop, training_bar(console, not quiet) as show:
         outcome = _run(corpus, options, show, stop)
     if outcome.bundle is None:
         if not quiet:
@@ -326,7 +326,7 @@ def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
 
 
 @contextmanager
-def _progress(console: Console, enabled: bool) -> Iterator[Any]:
+def training_bar(console: Console, enabled: bool) -> Iterator[Any]:
     """Epoch, loss, macro-F1 and time left, on a terminal. Yields a function of a Tick."""
     from rich.progress import BarColumn, Progress, TextColumn
 

@@ -47,6 +47,8 @@ LEFT_OUT = {
 """Parts of a split by time that are for nothing, and what is in them."""
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of training, validation and test."""
+SPLIT_FILE = "split.json"
+"""In the folder of a run: how its samples were split."""
 
 
 def groups_of(corpus: Corpus, kind: str) -> Integers:
@@ -248,6 +250,17 @@ def make_fold(
     return _stored(
         corpus, parts, kind=kind, seed=seed, fractions=fractions, folds=count, fold=held_back
     )
+
+
+def check_folds(corpus: Corpus, kind: Kind, seed: int, count: int) -> None:
+    """Raise the MaltriageError that `make_fold` would raise for one of the folds."""
+    if kind == "time":
+        for fold in range(count):
+            make_fold(corpus, kind, seed, count, fold)
+        return
+    dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
+    for fold in range(count):
+        _refuse_whole_families(corpus, np.where(dealt == fold, "test", "train"), fold, count)
 
 
 def _check_kind(kind: str) -> None:

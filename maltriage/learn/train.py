@@ -29,6 +29,7 @@ from maltriage.corpus.cache import Corpus
 from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
 from maltriage.corpus.splits import (
     PARTS,
+    SPLIT_FILE,
     SplitFile,
     make_fold,
     make_split,
@@ -64,7 +65,7 @@ from maltriage.sample.views import (
     known_views,
 )
 
-SPLIT_FILE, METRICS_FILE = "split.json", "metrics.csv"
+METRICS_FILE = "metrics.csv"
 CONFIG_FILE, ENVIRONMENT_FILE = "config.json", "environment.json"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
 GUIDE_FILE = "guide.npz"

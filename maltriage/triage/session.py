@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,8 @@ class Outputs:
     baseline: Float32
     explained: npt.NDArray[np.int64]
     embedding: Float32
+    gradcam: dict[str, Float32] = field(default_factory=dict)
+    """Of the views where it is another map than `heat`."""
 
 
 class Session:
@@ -90,9 +92,29 @@ class Session:
         count = len(samples)
         limit = self.card.threshold
         limits = [np.inf if limit is None else limit.at(kind) for kind in kinds or [None] * count]
-        feed: dict[str, npt.NDArray[Any]] = {
+        images = {
             view.name: np.stack([sample[view.name].pixels for sample in samples])
             for view in self.card.views
+        }
+        return self.answer(images, limits, target, against)
+
+    def answer(
+        self,
+        images: Mapping[str, npt.NDArray[np.uint8]],
+        limits: Sequence[float],
+        target: int = CHOOSE,
+        against: int = CHOOSE,
+    ) -> Outputs:
+        """Run a batch of images.
+
+        Args:
+            images: by view, [B, *spec.shape].
+            limits: threshold of each sample, [B]; see `maltriage.bundle`.
+            target, against: as in `run`.
+        """
+        count = len(limits)
+        feed: dict[str, npt.NDArray[Any]] = {
+            view.name: images[view.name] for view in self.card.views
         }
         feed["target"] = np.full(count, target, dtype=np.int64)
         feed["against"] = np.full(count, against, dtype=np.int64)
@@ -104,6 +126,11 @@ class Session:
             baseline=found["baseline"],
             explained=found["explained"],
             embedding=found["embedding"],
+            gradcam={
+                view.name: found[f"gradcam_{view.name}"]
+                for view in self.card.views
+                if f"gradcam_{view.name}" in found
+            },
         )
 
 

@@ -80,3 +80,20 @@ def test_what_cannot_be_compared() -> None:
         assess_folds([a, other])
     with pytest.raises(MaltriageError, match="no samples in fold 2"):
         assess_folds([replace(a, fold=np.where(a.fold == 2, 3, a.fold))])
+
+
+def test_predictions_of_one_split() -> None:
+    """Its training part is not among the predictions, so its size must be told."""
+
+    def split(name: str, seed: int, skill: float) -> Predictions:
+        return replace(run(name, seed, skill), fold=np.zeros(120, dtype=np.int64))
+
+    runs = [split(name, seed, skill) for name, skill in (("a", 0.9), ("b", 0.6)) for seed in (0, 1)]
+    with pytest.raises(MaltriageError, match="one split"):
+        assess_folds(runs)
+    (narrow,) = assess_folds(runs, test_share=0.1).differences
+    (wide,) = assess_folds(runs, test_share=0.5).differences
+    assert narrow.accuracy.value == wide.accuracy.value > 0
+    assert narrow.accuracy.high <= wide.accuracy.high
+    alone = assess_folds([split("a", 0, 0.9), split("b", 0, 0.6)], test_share=0.1)
+    assert (len(alone.recipes), alone.differences) == (2, [])

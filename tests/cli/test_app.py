@@ -15,6 +15,7 @@ COMMANDS = (
     "train",
     "export",
     "evaluate",
+    "compare",
     "calibrate",
     "models",
     "schema",

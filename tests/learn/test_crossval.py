@@ -16,7 +16,7 @@ from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus.cache import Corpus  # noqa: E402
 from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
-from maltriage.corpus.splits import folds, groups_of, load_split, make_fold  # noqa: E402
+from maltriage.corpus.splits import check_folds, folds, groups_of, load_split, make_fold  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.crossval import FoldTick, cross_validate, train_fold  # noqa: E402
 from maltriage.learn.fit import FitOptions  # noqa: E402
@@ -123,6 +123,11 @@ def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
     assert len(taken) == 1
     with pytest.raises(MaltriageError, match=r"would take every sample of zeus: near twins"):
         make_fold(alike, "grouped", 0, K, taken[0])
+    with pytest.raises(
+        MaltriageError, match=rf"fold {taken[0]} of 3 would take every sample of zeus"
+    ):
+        check_folds(alike, "grouped", 0, K)
+    check_folds(corpus, "grouped", 0, K)
     for fold in (-1, K):
         with pytest.raises(MaltriageError, match="no fold"):
             make_fold(corpus, "grouped", 0, K, fold)

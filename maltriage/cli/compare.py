@@ -1,0 +1,396 @@
+"""`maltriage compare`: nets against each other on the same folds of a dataset."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.evaluate import Format
+from maltriage.cli.train import Precision, bar, need_torch, status, training_bar
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maltriage.assess.cells import Measured
+    from maltriage.corpus.cache import Corpus
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.predictions import Predictions
+    from maltriage.corpus.study import Cell
+    from maltriage.learn.fit import FitOptions
+    from maltriage.report.comparison import Comparison
+
+TABLE_FILE, DOCUMENT_FILE, CHART_FILE = "table.md", "table.json", "chart.png"
+EPOCHS = 30
+
+
+def compare(
+    ctx: typer.Context,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the study: what is finished in it is not made again.")
+    ],
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    allow_resized: opt.AllowResized = False,
+    nets: Annotated[str, typer.Option(help="Nets with commas between, or all.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds of each net, from 0.")] = 3,
+    folds: Annotated[
+        int, typer.Option(min=0, max=100, help="Of each seed; 0: one part is held back instead.")
+    ] = 5,
+    split: Annotated[str, typer.Option(help="grouped, random or time; as in train.")] = "grouped",
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split, the same of all.")] = 0,
+    image_size: Annotated[
+        int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
+    ] = 64,
+    views: Annotated[
+        str | None, typer.Option(help="Views of all nets; by default what each is made for.")
+    ] = None,
+    epochs: Annotated[
+        str, typer.Option(help="A number for all nets, or of some: 30,mcnn=5,imcfn=5.")
+    ] = str(EPOCHS),
+    batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
+    precision: Annotated[Precision, typer.Option(help="Of the training.")] = Precision.float32,
+    reference: Annotated[
+        str | None, typer.Option(help="The row that others are compared with; the first one.")
+    ] = None,
+    peers: Annotated[
+        list[Path] | None,
+        typer.Option("--with", help="CSV of predictions on the same folds: a row; repeatable."),
+    ] = None,
+    train: Annotated[
+        bool, typer.Option(help="--no-train: only what is finished; needs no torch.")
+    ] = True,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it on stdout.")
+    ] = Format.table,
+    output: opt.Output = None,
+    threads: opt.Threads = 0,
+    jobs: opt.Jobs = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Train nets over seeds and folds, and set their figures and their cost side by side.
+
+    Each net is measured with its exported bundle, which scans the samples that its training
+    held back. OUT gets a run for each cell, table.md, table.json and chart.png. Ctrl-C saves
+    the cell under way; the same command goes on. Processes started beside each other with one
+    OUT share the cells.
+    """
+    from maltriage.cli.console import make_console
+    from maltriage.cli.run import opened, stopping
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.predictions import load_predictions
+    from maltriage.report.comparison import render
+    from maltriage.report.document import encode
+
+    if folds == 1:
+        raise MaltriageError("--folds 1: two or more, or 0 to hold one part back")
+    if train:
+        need_torch()
+    elif not out.is_dir():
+        raise MaltriageError(f"no study {out}")
+    console = make_console(color.value, stderr=True)
+    names = _nets(nets)
+    study = Study(out, names, seeds, folds, _epochs(epochs, names), dict(ctx.params))
+    others = [load_predictions(path) for path in peers or []]
+    known = [*names, *(run.recipe for run in others)]
+    if reference is not None and reference not in known:
+        raise MaltriageError(f"--reference {reference}: no row of that name ({', '.join(known)})")
+    with status(console, "starting", enabled=not quiet):
+        data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
+        if train:
+            study.fits = _fits(study, data)
+    with stopping() as stop:
+        found = _cells(study, data, console, stop)
+        if not stop():
+            with _alone(study, stop):
+                document = None if stop() else _tabulate(study, found, reference, others, console)
+        if stop():
+            if not quiet:
+                console.print(
+                    f"Stopped: {len(found)} of {len(study.cells)} cells are finished."
+                    " The same command goes on."
+                )
+            raise typer.Exit(opt.EXIT_INTERRUPTED)
+    assert document is not None
+    with opened(output) as stream:
+        if format is Format.json:
+            stream.binary.write(encode(document) + b"\n")
+        else:
+            render(document, make_console(color.value, file=stream.text))
+
+
+@dataclass
+class Study:
+    """What is asked for, and the samples of each net once they are read."""
+
+    out: Path
+    nets: list[str]
+    seeds: int
+    folds: int
+    epochs: dict[str, int]
+    params: dict[str, Any]
+    fits: dict[str, FitOptions] = field(default_factory=dict)
+    """How to train each net; empty: nothing is trained."""
+    corpora: dict[str, Corpus] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All nets of a seed before the next one, so that what is there compares them all."""
+        from maltriage.corpus.study import Cell
+
+        numbers = range(self.folds) if self.folds else (None,)
+        return [
+            Cell(net, seed, fold)
+            for seed in range(self.seeds)
+            for net in self.nets
+            for fold in numbers
+        ]
+
+
+def _nets(text: str) -> list[str]:
+    from maltriage.learn.nets import NETS, entry
+
+    names = list(NETS) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        entry(name)  # raises MaltriageError
+    if len(set(names)) < len(names):
+        raise MaltriageError(f"--nets {text}: a net is named twice")
+    return names
+
+
+def _epochs(text: str, nets: list[str]) -> dict[str, int]:
+    """Epochs of each net, from `30`, or `30,mcnn=5`, or `mcnn=5`."""
+    others, named = EPOCHS, dict[str, int]()
+    for part in text.split(","):
+        net, equals, number = part.strip().rpartition("=")
+        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= 100_000):
+            raise MaltriageError(
+                f"--epochs {text}: {part!r} is no number of epochs, nor NET=NUMBER"
+            )
+        if not equals:
+            others = int(number)
+        elif net not in nets:
+            raise MaltriageError(f"--epochs {text}: {net} is none of the nets ({', '.join(nets)})")
+        else:
+            named[net] = int(number)
+    return {net: named.get(net, others) for net in nets}
+
+
+def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
+    """How to train each net; wrong use is found before anything is read."""
+    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.nets import entry
+    from maltriage.learn.train import views_for
+
+    params = study.params
+    named = None if params["views"] is None else tuple(params["views"].split(","))
+    fits = {}
+    for net in study.nets:
+        fits[net] = FitOptions(
+            net=net,
+            image_size=params["image_size"],
+            views=data.views(None if named is None else tuple(name.strip() for name in named)),
+            epochs=study.epochs[net],
+            batch_size=params["batch_size"],
+            learning_rate=entry(net).learning_rate,
+            precision=str(params["precision"]),  # type: ignore[arg-type]
+            threads=params["threads"] or None,
+        )
+        views_for(fits[net])
+    return fits
+
+
+def _wanted(study: Study, cell: Cell) -> dict[str, Any] | None:
+    """What the card of a cell must say of its recipe and split; None: whatever it says."""
+    if not study.fits:
+        return None
+    split = {name: study.params[name] for name in ("split", "split_seed", "folds")}
+    return split | replace(study.fits[cell.net], seed=cell.seed).recipe()
+
+
+def _cells(
+    study: Study, data: Dataset, console: Console, stop: Callable[[], bool]
+) -> dict[Cell, Measured]:
+    """Every cell, trained where it is not yet and measured where it is not yet."""
+    from maltriage.assess import cells
+    from maltriage.report.progress import ScanProgress
+    from maltriage.triage.pipeline import Progress, ScanOptions
+
+    quiet, todo = study.params["quiet"], study.cells
+    options = ScanOptions(device="cpu", jobs=study.params["jobs"], archives=True)
+    _read(study, data, console)
+    found: dict[Cell, Measured] = {}
+    for cell in _finished(study, console, stop):
+        corpus, wanted = study.corpora[cell.net], _wanted(study, cell)
+        measured = cells.known(cell, study.out)
+        if measured is not None:
+            cells.check(cell, measured.card.training, corpus, wanted)
+        else:
+            with ScanProgress(console, enabled=not quiet) as shown:
+
+                def show(now: Progress, shown: ScanProgress = shown) -> None:
+                    shown.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
+
+                measured = cells.measure(
+                    cell, study.out, corpus, options, wanted=wanted, changed=show, stop=stop
+                )
+            if measured is None:
+                break
+            if not quiet:
+                score = measured.card.metrics.get("test_macro_f1", float("nan"))
+                console.print(f"{cell}: macro-F1 {score:.3f} ({len(found) + 1} of {len(todo)})")
+        found[cell] = measured
+        folds = [one for one in todo if (one.net, one.seed) == (cell.net, cell.seed)]
+        if cell.fold is not None and all(one in found for one in folds):
+            cells.save_out_of_fold(folds, study.out)
+    return found
+
+
+def _read(study: Study, data: Dataset, console: Console) -> None:
+    """The samples of each net, once for all nets that have the same views."""
+    from maltriage import bundle as bundles
+    from maltriage.corpus.cache import load_corpus
+    from maltriage.report.sanitize import untrusted
+
+    quiet, read, said = study.params["quiet"], dict[Any, Any](), set[str]()
+    for net in study.nets:
+        if study.fits:
+            from maltriage.learn.train import views_for
+
+            views = views_for(study.fits[net])
+        else:
+            done = (cell.bundle(study.out) for cell in study.cells if cell.net == net)
+            first = next((path for path in done if path.exists()), None)
+            if first is None:
+                continue
+            views = bundles.load(first).card.views
+        if views not in read:
+            with bar(console, "reading samples", enabled=not quiet) as show:
+                jobs = study.params["jobs"] or None
+                read[views] = load_corpus(data, views, jobs=jobs, progress=show)
+        study.corpora[net] = read[views]
+        for notice in read[views].notices:
+            if not quiet and notice.text not in said:
+                console.print(untrusted(f"note: {notice.text}"))
+            said.add(notice.text)
+
+
+def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Iterator[Cell]:
+    """The cells that are finished, and after each has been trained the others."""
+    if not study.fits:
+        for cell in study.cells:
+            if not stop() and cell.bundle(study.out).exists():
+                yield cell
+        return
+    from maltriage.learn.compare import run_options, train_missing
+
+    quiet, split = study.params["quiet"], study.params["split"]
+    runs = {
+        cell: run_options(
+            cell,
+            study.out,
+            study.fits[cell.net],
+            folds=study.folds,
+            split=split,
+            split_seed=study.params["split_seed"],
+        )
+        for cell in study.cells
+    }
+    draw: list[Any] = []
+    told: list[int] = []
+
+    def waiting(count: int) -> None:
+        if told[-1:] != [count] and not quiet:
+            console.print(f"waiting for {count} cells that other processes have")
+        told.append(count)
+
+    trained = train_missing(
+        runs,
+        study.out,
+        study.corpora,
+        progress=lambda cell, tick: draw[-1](tick, f"{cell}, "),
+        waiting=waiting,
+        stop=stop,
+    )
+    while True:
+        # A terminal has one bar at a time: this one is gone while a cell is measured.
+        with training_bar(console, not quiet) as show:
+            draw[:] = [show]
+            cell = next(trained, None)
+        if cell is None:
+            return
+        yield cell
+
+
+@contextmanager
+def _alone(study: Study, stop: Callable[[], bool]) -> Iterator[None]:
+    """Times are measured, and the table is written, by one process at a time."""
+    from maltriage.corpus.study import LOCKS, claim
+
+    while True:
+        with claim(study.out / LOCKS / "table.lock") as held:
+            if held or stop():
+                yield
+                return
+        time.sleep(0.5)
+
+
+def _tabulate(
+    study: Study,
+    found: dict[Cell, Measured],
+    reference: str | None,
+    others: list[Predictions],
+    console: Console,
+) -> Comparison:
+    """The document, and the files of the folder that show it."""
+    import msgspec
+
+    from maltriage.assess.compare import compare as assess
+    from maltriage.report.comparison import markdown
+    from maltriage.report.document import encode
+    from maltriage.report.sanitize import untrusted
+
+    out, chart = study.out, importlib.util.find_spec("matplotlib") is not None
+    with status(console, "measuring", enabled=not study.params["quiet"]):
+        document = assess(
+            found,
+            study.nets,
+            out,
+            study.corpora,
+            seeds=study.seeds,
+            folds=study.folds,
+            reference=reference,
+            others=others,
+        )
+    try:
+        _write(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
+        _write(out / TABLE_FILE, markdown(document).encode())
+        if chart:
+            from maltriage.learn.charts import plot_comparison
+
+            plot_comparison(document, out / CHART_FILE)
+    except OSError as error:
+        raise MaltriageError(f"cannot write {out}: {error.strerror}") from error
+    if not study.params["quiet"]:
+        if not chart:
+            console.print(f"note: no {CHART_FILE}, which needs matplotlib")
+        files = f"{TABLE_FILE}, {DOCUMENT_FILE}" + (f", {CHART_FILE}" if chart else "")
+        console.print(untrusted(f"written to {out}: {files}"))
+    return document
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)

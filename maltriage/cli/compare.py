@@ -327,10 +327,10 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
         # A terminal has one bar at a time: this one is gone while a cell is measured.
         with training_bar(console, not quiet) as show:
             draw[:] = [show]
-            cell = next(trained, None)
-        if cell is None:
+            done = next(trained, None)
+        if done is None:
             return
-        yield cell
+        yield done
 
 
 @contextmanager

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli import recipe as rec
 from maltriage.cli.evaluate import Format
-from maltriage.cli.train import Precision, bar, need_torch, status, training_bar
+from maltriage.cli.train import bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def compare(
         str, typer.Option(help="A number for all nets, or of some: 30,mcnn=5,imcfn=5.")
     ] = str(EPOCHS),
     batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
-    precision: Annotated[Precision, typer.Option(help="Of the training.")] = Precision.float32,
+    precision: rec.Precision = rec.PrecisionName.float32,
     reference: Annotated[
         str | None, typer.Option(help="The row that others are compared with; the first one.")
     ] = None,
@@ -327,10 +328,10 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
         # A terminal has one bar at a time: this one is gone while a cell is measured.
         with training_bar(console, not quiet) as show:
             draw[:] = [show]
-            cell = next(trained, None)
-        if cell is None:
+            done = next(trained, None)
+        if done is None:
             return
-        yield cell
+        yield done
 
 
 @contextmanager

@@ -122,7 +122,7 @@ def compare(
                     f"Stopped: {len(found)} of {len(study.cells)} cells are finished."
                     " The same command goes on."
                 )
-            raise typer.Exit(opt.EXIT_INTERRUPTED)
+            raise typer.Exit(stop.exit_code)
     assert document is not None
     with opened(output) as stream:
         if format is Format.json:

@@ -23,7 +23,7 @@ optimiser (its rate and schedule are not), and whether there was dropout, for wh
 What differs: below 128 pixels the fourth pooling is left out, so that the map has 8 x 8 cells.
 In the last pooling equal values share the gradient (`SharingMaxPool`).
 The first convolution takes as many channels as the body has. The optimiser is that of the loop
-here (AdamW, one cycle to 1e-4: without batch norm a higher rate does not train).
+here (AdamW, one cycle to 1e-4). From random weights it learns slowly: it has no batch norm.
 """
 
 from __future__ import annotations

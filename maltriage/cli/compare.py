@@ -283,7 +283,7 @@ def _read(study: Study, data: Dataset, console: Console) -> None:
         study.corpora[net] = read[views]
         for notice in read[views].notices:
             if not quiet and notice.text not in said:
-                console.print(untrusted(f"note: {notice.text}"))
+                console.print(untrusted(f"note: {notice.text}"), soft_wrap=True)
             said.add(notice.text)
 
 
@@ -387,7 +387,7 @@ def _tabulate(
         if not chart:
             console.print(f"note: no {CHART_FILE}, which needs matplotlib")
         files = f"{TABLE_FILE}, {DOCUMENT_FILE}" + (f", {CHART_FILE}" if chart else "")
-        console.print(untrusted(f"written to {out}: {files}"))
+        console.print(untrusted(f"written to {out}: {files}"), soft_wrap=True)
     return document
 
 

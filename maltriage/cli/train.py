@@ -299,7 +299,7 @@ def _load(
         corpus = load_corpus(dataset, views_for(options.fit), jobs=jobs or None, progress=show)
     if not quiet:
         for notice in corpus.notices:
-            console.print(untrusted(f"note: {notice.text}"))
+            console.print(untrusted(f"note: {notice.text}"), soft_wrap=True)
     return corpus
 
 

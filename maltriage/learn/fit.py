@@ -27,24 +27,20 @@ from maltriage.learn.checkpoint import (
     BEST,
     LAST,
     Epoch,
-    Origin,
     State,
     load_checkpoint,
     part_of,
     save_checkpoint,
 )
-from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images, key
 from maltriage.learn.devices import (
     Alone,
     Crew,
     Votes,
-    device_of,
     make_scaler,
     moved,
     pick_device,
 )
-from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
 from maltriage.learn.pretrained import load_pretrained
 from maltriage.learn.recipe import (
@@ -56,8 +52,7 @@ from maltriage.learn.recipe import (
     make_optimizer,
     make_schedule,
 )
-
-EVAL_BATCH = 128
+from maltriage.learn.restore import load_weights, make, predict
 
 
 @dataclass(frozen=True)
@@ -83,40 +78,6 @@ class Fitted:
     net: Net
     state: State
     interrupted: bool
-
-
-def predict(net: Net, images: Images, index: Tensor) -> Tensor:
-    """Logits of some samples, [n, K]."""
-    net.eval()
-    device = device_of(net)
-    with torch.inference_mode():
-        parts = [
-            net(moved(images.batch(rows), device)).cpu()
-            for rows in index.split(EVAL_BATCH)
-            if len(rows)
-        ]
-    width = net.classifier.out_features
-    return torch.cat(parts).clone() if parts else torch.zeros(0, width)
-
-
-def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
-    """The averaged net of a checkpoint, in eval mode."""
-    net = _make(state.origin)
-    _load(net, part_of(tensors, "ema"))
-    return net.eval()
-
-
-def _make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
-    """A fresh net of a run, guided as the run is."""
-    net = make_net(origin.net, origin.views, len(origin.labels))
-    return net if origin.guide is None else guided(net, origin.guide, teachers)
-
-
-def _load(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    try:
-        net.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise MaltriageError("the checkpoint's weights are not of the net it names") from error
 
 
 def fit(
@@ -188,7 +149,7 @@ class _Run:
         weights = self.weights[parts["train"]]
         counts = torch.bincount(labels, weights, minlength=len(start.origin.labels))
         self.class_weights = class_weights(counts, options.class_weights)
-        self.net = _make(start.origin, teachers)
+        self.net = make(start.origin, teachers)
         if options.pretrained is not None and not (folder / LAST).exists():
             load_pretrained(self.net, options.pretrained)
         views = images.batch(parts["train"], fixed=True)
@@ -251,7 +212,7 @@ class _Run:
     def _take_best(self) -> None:
         """The averaged net of the best epoch in place of the last one's, for good."""
         tensors, best = load_checkpoint(self.folder / BEST)
-        _load(self.ema, part_of(tensors, "ema"))
+        load_weights(self.ema, part_of(tensors, "ema"))
         self.state = msgspec.structs.replace(
             self.state, best_epoch=best.epoch, temperature=best.temperature
         )
@@ -407,8 +368,8 @@ class _Run:
         difference = differing(state, self.state)
         if difference:
             raise MaltriageError(f"{path}: a checkpoint of another run: {difference}")
-        _load(self.net, part_of(tensors, "net"))
-        _load(self.ema, part_of(tensors, "ema"))
+        load_weights(self.net, part_of(tensors, "net"))
+        load_weights(self.ema, part_of(tensors, "ema"))
         moments = dict[int, dict[str, Tensor]]()
         for name, tensor in part_of(tensors, "optimizer").items():
             number, field = name.split(".", 1)

@@ -40,10 +40,10 @@ from maltriage.learn.cam import ExplainedNet
 from maltriage.learn.checkpoint import Guide, Origin, State, Teacher, load_checkpoint, part_of
 from maltriage.learn.chooser import heat_of
 from maltriage.learn.data import Images, key
-from maltriage.learn.fit import EVAL_BATCH, restore_net
 from maltriage.learn.heatmaps import COMMON, regrid, shares, ssim
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
+from maltriage.learn.restore import EVAL_BATCH, restore_net
 from maltriage.sample.views import BodySpec, ViewSpec
 
 Kind = Literal["cumulative", "instance", "random", "inverse"]

@@ -27,9 +27,10 @@ from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import LAST, State, load_checkpoint
 from maltriage.learn.data import Images
 from maltriage.learn.devices import Together, pick_device
-from maltriage.learn.fit import Fitted, Tick, fit, restore_net
+from maltriage.learn.fit import Fitted, Tick, fit
 from maltriage.learn.nets.base import Net
 from maltriage.learn.recipe import FitOptions
+from maltriage.learn.restore import restore_net
 
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: while the first one scores an epoch, say."""

@@ -46,7 +46,7 @@ from maltriage.learn.checkpoint import (
 )
 from maltriage.learn.data import Images
 from maltriage.learn.export import export_bundle
-from maltriage.learn.fit import Fitted, Tick, fit, predict, restore_net
+from maltriage.learn.fit import Fitted, Tick, fit
 from maltriage.learn.flops import count_flops
 from maltriage.learn.guide import GuideOptions, Prepared, prepare, save_maps
 from maltriage.learn.nets import entry
@@ -54,6 +54,7 @@ from maltriage.learn.parallel import fit_together
 from maltriage.learn.plots import plot_confusion, plot_curves
 from maltriage.learn.recipe import FitOptions, differing
 from maltriage.learn.record import write_config, write_environment, write_metrics
+from maltriage.learn.restore import predict, restore_net
 from maltriage.sample.types import FORMATS, Format
 from maltriage.sample.views import (
     BYTEPLOT,

@@ -21,7 +21,8 @@ from maltriage.learn.checkpoint import (  # noqa: E402
     part_of,
     save_checkpoint,
 )
-from maltriage.learn.fit import FitOptions, restore_net  # noqa: E402
+from maltriage.learn.recipe import FitOptions  # noqa: E402
+from maltriage.learn.restore import restore_net  # noqa: E402
 from maltriage.sample.views import default_views  # noqa: E402
 
 ORIGIN = Origin(

@@ -20,8 +20,8 @@ from maltriage.learn import export as module  # noqa: E402
 from maltriage.learn.cam import ExplainedNet, empty_views  # noqa: E402
 from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.export import _contributions, check, export_bundle  # noqa: E402
-from maltriage.learn.fit import restore_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.restore import restore_net  # noqa: E402
 from maltriage.learn.train import Outcome, export_checkpoint  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]

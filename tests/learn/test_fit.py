@@ -27,8 +27,9 @@ from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import fit as module  # noqa: E402
 from maltriage.learn.checkpoint import BEST, LAST, State, load_checkpoint, part_of  # noqa: E402
 from maltriage.learn.data import Images, key  # noqa: E402
-from maltriage.learn.fit import FitOptions, Fitted, Tick, fit, predict, restore_net  # noqa: E402
+from maltriage.learn.fit import FitOptions, Fitted, Tick, fit  # noqa: E402
 from maltriage.learn.parallel import fit_together  # noqa: E402
+from maltriage.learn.restore import predict, restore_net  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, _origin, train  # noqa: E402
 
 

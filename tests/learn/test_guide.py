@@ -25,9 +25,10 @@ from maltriage.learn.cam import ExplainedNet, gradient_times_activation  # noqa:
 from maltriage.learn.checkpoint import LAST, Guide, Origin, load_checkpoint  # noqa: E402
 from maltriage.learn.crossval import train_fold  # noqa: E402
 from maltriage.learn.data import Images  # noqa: E402
-from maltriage.learn.fit import FitOptions, restore_net  # noqa: E402
 from maltriage.learn.guide import GuideOptions, cumulative, prepare  # noqa: E402
 from maltriage.learn.nets.camvit import CamViT  # noqa: E402
+from maltriage.learn.recipe import FitOptions  # noqa: E402
+from maltriage.learn.restore import restore_net  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, _origin, guide_options, train  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, byteplot  # noqa: E402
 

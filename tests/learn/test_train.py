@@ -23,8 +23,9 @@ from maltriage.corpus.splits import load_split, make_split, manifest_sha256  # n
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.data import Images  # noqa: E402
-from maltriage.learn.fit import FitOptions, predict, restore_net  # noqa: E402
 from maltriage.learn.plots import plot_confusion, plot_curves  # noqa: E402
+from maltriage.learn.recipe import FitOptions  # noqa: E402
+from maltriage.learn.restore import predict, restore_net  # noqa: E402
 from maltriage.learn.train import Outcome, RunOptions, train, views_for  # noqa: E402
 from maltriage.sample.views import BodySpec  # noqa: E402
 

@@ -1,0 +1,62 @@
+"""The net of a run: made afresh, loaded from a checkpoint, asked for its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.checkpoint import Origin, State, part_of
+from maltriage.learn.chooser import guided
+from maltriage.learn.data import Images
+from maltriage.learn.devices import device_of, moved
+from maltriage.learn.nets import make_net
+from maltriage.learn.nets.base import Net
+
+EVAL_BATCH = 128
+
+
+def predict(net: Net, images: Images, index: Tensor) -> Tensor:
+    """Logits of some samples, [n, K]."""
+    net.eval()
+    device = device_of(net)
+    with torch.inference_mode():
+        parts = [
+            net(moved(images.batch(rows), device)).cpu()
+            for rows in index.split(EVAL_BATCH)
+            if len(rows)
+        ]
+    width = net.classifier.out_features
+    return torch.cat(parts).clone() if parts else torch.zeros(0, width)
+
+
+def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
+    """The averaged net of a checkpoint, in eval mode."""
+    net = make(state.origin)
+    load_weights(net, part_of(tensors, "ema"))
+    return net.eval()
+
+
+def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
+    """A fresh net of a run, guided as the run is.
+
+    Args:
+        origin: of the run.
+        teachers: of a net that is guided image by image; None: to be loaded with its weights.
+    """
+    net = make_net(origin.net, origin.views, len(origin.labels))
+    return net if origin.guide is None else guided(net, origin.guide, teachers)
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put the weights of a checkpoint into a net.
+
+    Raises:
+        MaltriageError: they are of another net.
+    """
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise MaltriageError("the checkpoint's weights are not of the net it names") from error

@@ -42,6 +42,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
 )
 from maltriage.errors import MaltriageError
+from maltriage.learn.nets import entry
 from maltriage.report.measures import Interval, Spread
 
 GUIDES = ("none", "cumulative", "instance", "random", "inverse")
@@ -115,7 +116,6 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     from maltriage.learn.crossval import train_fold
     from maltriage.learn.fit import FitOptions
     from maltriage.learn.guide import GuideOptions
-    from maltriage.learn.nets import entry
     from maltriage.learn.train import RunOptions, views_for
 
     student = cell.net == "camvit"
@@ -124,9 +124,9 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
         image_size=options.image_size,
         views=tuple(options.views.split(",")),
         epochs=options.epochs if student else options.teacher_epochs or options.epochs,
-        batch_size=options.batch_size if student else 64,
+        batch_size=options.batch_size if student else entry(cell.net).batch_size,
         seed=cell.seed,
-        learning_rate=(options.learning_rate if student else None) or entry(cell.net).learning_rate,
+        learning_rate=options.learning_rate if student else entry(cell.net).learning_rate,
         precision=options.precision,
         threads=1,
     )
@@ -266,8 +266,11 @@ def main() -> int:
     parser.add_argument("--image-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--teacher-epochs", type=int, default=0, help="0: as --epochs")
-    parser.add_argument("--learning-rate", type=float, help="of the students")
-    parser.add_argument("--batch-size", type=int, default=64, help="of the students")
+    usual = entry("camvit")
+    parser.add_argument(
+        "--learning-rate", type=float, default=usual.learning_rate, help="of the students"
+    )
+    parser.add_argument("--batch-size", type=int, default=usual.batch_size, help="of the students")
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="bfloat16")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 TABLE_FILE, DOCUMENT_FILE, CHART_FILE = "table.md", "table.json", "chart.png"
 EPOCHS = 30
+MOST = {"epochs": 100_000, "batch-size": 4096}
+"""Of what a net can be given a number of."""
 
 
 def compare(
@@ -59,7 +61,13 @@ def compare(
     epochs: Annotated[
         str, typer.Option(help="A number for all nets, or of some: 30,mcnn=5,imcfn=5.")
     ] = str(EPOCHS),
-    batch_size: Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")] = 64,
+    batch_size: Annotated[
+        str | None,
+        typer.Option(
+            help="Samples in one step, of all nets or of some, as --epochs; by default what suits"
+            " each."
+        ),
+    ] = None,
     precision: rec.Precision = rec.PrecisionName.float32,
     reference: Annotated[
         str | None, typer.Option(help="The row that others are compared with; the first one.")
@@ -91,6 +99,7 @@ def compare(
     from maltriage.cli.run import opened, stopping
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
+    from maltriage.learn.nets import entry
     from maltriage.report.comparison import render
     from maltriage.report.document import encode
 
@@ -102,7 +111,10 @@ def compare(
         raise MaltriageError(f"no study {out}")
     console = make_console(color.value, stderr=True)
     names = _nets(nets)
-    study = Study(out, names, seeds, folds, _epochs(epochs, names), dict(ctx.params))
+    numbers = _by_net("epochs", epochs, dict.fromkeys(names, EPOCHS), 1)
+    usual = {net: entry(net).batch_size for net in names}
+    batches = _by_net("batch-size", batch_size, usual, 2)
+    study = Study(out, names, seeds, folds, numbers, batches, dict(ctx.params))
     others = [load_predictions(path) for path in peers or []]
     known = [*names, *(run.recipe for run in others)]
     if reference is not None and reference not in known:
@@ -140,6 +152,7 @@ class Study:
     seeds: int
     folds: int
     epochs: dict[str, int]
+    batches: dict[str, int]
     params: dict[str, Any]
     fits: dict[str, FitOptions] = field(default_factory=dict)
     """How to train each net; empty: nothing is trained."""
@@ -170,22 +183,26 @@ def _nets(text: str) -> list[str]:
     return names
 
 
-def _epochs(text: str, nets: list[str]) -> dict[str, int]:
-    """Epochs of each net, from `30`, or `30,mcnn=5`, or `mcnn=5`."""
-    others, named = EPOCHS, dict[str, int]()
-    for part in text.split(","):
+def _by_net(option: str, text: str | None, usual: dict[str, int], least: int) -> dict[str, int]:
+    """A number for each net, from `30`, or `30,mcnn=5`, or `mcnn=5`; the usual ones elsewhere."""
+    everyone: int | None = None
+    named = dict[str, int]()
+    for part in () if text is None else text.split(","):
         net, equals, number = part.strip().rpartition("=")
-        if not (number.isascii() and number.isdigit() and 1 <= int(number) <= 100_000):
+        if not (number.isascii() and number.isdigit() and least <= int(number) <= MOST[option]):
             raise MaltriageError(
-                f"--epochs {text}: {part!r} is no number of epochs, nor NET=NUMBER"
+                f"--{option} {text}: {part!r} is no number from {least} to {MOST[option]},"
+                " nor NET=NUMBER"
             )
         if not equals:
-            others = int(number)
-        elif net not in nets:
-            raise MaltriageError(f"--epochs {text}: {net} is none of the nets ({', '.join(nets)})")
+            everyone = int(number)
+        elif net not in usual:
+            raise MaltriageError(
+                f"--{option} {text}: {net} is none of the nets ({', '.join(usual)})"
+            )
         else:
             named[net] = int(number)
-    return {net: named.get(net, others) for net in nets}
+    return {net: named.get(net, everyone or number) for net, number in usual.items()}
 
 
 def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
@@ -203,7 +220,7 @@ def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
             image_size=params["image_size"],
             views=data.views(None if named is None else tuple(name.strip() for name in named)),
             epochs=study.epochs[net],
-            batch_size=params["batch_size"],
+            batch_size=study.batches[net],
             learning_rate=entry(net).learning_rate,
             precision=str(params["precision"]),  # type: ignore[arg-type]
             threads=params["threads"] or None,

@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from maltriage.learn.nets import Entry
 
 
 class OptimizerName(StrEnum):
@@ -42,7 +45,10 @@ class AcceleratorName(StrEnum):
 
 
 Epochs = Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")]
-BatchSize = Annotated[int, typer.Option(min=2, max=4096, help="Samples in one step.")]
+BatchSize = Annotated[
+    int | None,
+    typer.Option(min=2, max=4096, help="Samples in one step; by default what suits the net."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
 Optimizer = Annotated[OptimizerName, typer.Option(help="adamw, adam, or sgd with momentum 0.9.")]
 LearningRate = Annotated[
@@ -101,11 +107,12 @@ FREE = ("accelerator", "checkpoint_minutes")
 """Those that may be others then."""
 
 
-def as_fields(values: dict[str, Any], rate: float) -> dict[str, Any]:
-    """Fields of FitOptions from the values of all options of the command, and the learning rate
-    that suits the net."""
+def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
+    """Fields of FitOptions from the values of all options of the command; what was left to the
+    net is as suits it."""
     found = {name: values[name] for name in (*RECIPE, *FREE)}
-    found["learning_rate"] = found["learning_rate"] or rate
+    found["learning_rate"] = found["learning_rate"] or net.learning_rate
+    found["batch_size"] = found["batch_size"] or net.batch_size
     return {name: str(v) if isinstance(v, StrEnum) else v for name, v in found.items()}
 
 

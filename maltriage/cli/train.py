@@ -75,7 +75,7 @@ def train(
         ),
     ] = None,
     epochs: rec.Epochs = 30,
-    batch_size: rec.BatchSize = 64,
+    batch_size: rec.BatchSize = None,
     seed: rec.Seed = 0,
     optimizer: rec.Optimizer = rec.OptimizerName.adamw,
     learning_rate: rec.LearningRate = None,
@@ -249,7 +249,7 @@ def _prepare(
         image_size=values["image_size"],
         views=dataset.views(named_views or entry(values["net"]).views),
         threads=values["threads"] or None,
-        **rec.as_fields(values, entry(values["net"]).learning_rate),
+        **rec.as_fields(values, entry(values["net"])),
     )
     fit.check()
     views_for(fit)  # wrong use is found before anything is read

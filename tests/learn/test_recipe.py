@@ -19,6 +19,7 @@ from maltriage.cli.train import train  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.checkpoint import Epoch  # noqa: E402
 from maltriage.learn.devices import pick_device  # noqa: E402
+from maltriage.learn.nets import entry  # noqa: E402
 from maltriage.learn.recipe import (  # noqa: E402
     FitOptions,
     best_epoch,
@@ -148,6 +149,6 @@ def test_a_checkpoint_from_before_there_was_a_choice() -> None:
 def test_the_command_line_has_the_same_defaults() -> None:
     defaults = inspect.signature(train).parameters
     values = {name: defaults[name].default for name in (*options.RECIPE, *options.FREE)}
-    assert FitOptions(**options.as_fields(values, 2e-3)) == FitOptions()
+    assert FitOptions(**options.as_fields(values, entry("evidence"))) == FitOptions()
     fields = set(FitOptions.__dataclass_fields__)
     assert fields - set(values) == {"net", "image_size", "views", "goodware_weight", "threads"}

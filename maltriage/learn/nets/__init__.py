@@ -30,6 +30,8 @@ class Entry:
     """Whether it can be given fixed windows."""
     learning_rate: float = 2e-3
     """At the top of the schedule, unless another is named."""
+    batch_size: int = 64
+    """Samples in one step, unless another number is named."""
 
 
 def _cnn(name: str, learning_rate: float) -> Entry:
@@ -39,7 +41,7 @@ def _cnn(name: str, learning_rate: float) -> Entry:
 
 
 NETS: dict[str, Entry] = {
-    "camvit": Entry("CamViT", views=("byteplot",)),
+    "camvit": Entry("CamViT", views=("byteplot",), learning_rate=2.5e-4, batch_size=16),
     "evidence": Entry("Evidence"),
     "gibert": _cnn("Gibert", 1e-3),
     "mcnn": _cnn("Mcnn", 1e-4),

@@ -69,6 +69,7 @@ def compare(
         ),
     ] = None,
     precision: rec.Precision = rec.PrecisionName.float32,
+    accelerator: rec.Accelerator = rec.AcceleratorName.auto,
     reference: Annotated[
         str | None, typer.Option(help="The row that others are compared with; the first one.")
     ] = None,
@@ -207,11 +208,13 @@ def _by_net(option: str, text: str | None, usual: dict[str, int], least: int) ->
 
 def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
     """How to train each net; wrong use is found before anything is read."""
+    from maltriage.learn.devices import pick_device
     from maltriage.learn.fit import FitOptions
     from maltriage.learn.nets import entry
     from maltriage.learn.train import views_for
 
     params = study.params
+    pick_device(str(params["accelerator"]))  # type: ignore[arg-type]
     named = None if params["views"] is None else tuple(params["views"].split(","))
     fits = {}
     for net in study.nets:
@@ -223,8 +226,10 @@ def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
             batch_size=study.batches[net],
             learning_rate=entry(net).learning_rate,
             precision=str(params["precision"]),  # type: ignore[arg-type]
+            accelerator=str(params["accelerator"]),  # type: ignore[arg-type]
             threads=params["threads"] or None,
         )
+        fits[net].check()
         views_for(fits[net])
     return fits
 

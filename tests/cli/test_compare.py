@@ -74,6 +74,20 @@ def test_nets_are_named_once() -> None:
 
 
 @needs_torch
+def test_a_device_that_is_not_there(run_cli: Any, tmp_path: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    tree = write_tree(tmp_path / "tree", {"benign": 12, "zeus": 10})
+    asked = ("--out", "study", "--accelerator", "cuda", *SHORT)
+    found = run_cli("compare", "--root", str(tree), *asked)
+    assert (found.returncode, found.stdout) == (2, b"")
+    assert b"CUDA" in found.stderr
+    assert not (tmp_path / "study").exists()
+
+
+@needs_torch
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
 def test_a_study_killed_stopped_and_gone_on_with(run_cli: Any, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -105,7 +105,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `logit` is the score that is explained: the centred logit of `label`, minus that of
     `against` where it names a label. `total` is the heat on regions plus `padding`; where
-    `additive`, total + bias = logit.
+    `additive`, total + bias = logit. `same_as` are other methods that give the very same heat for
+    this model, by construction.
     """
 
     method: str
@@ -120,6 +121,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hot: list[HotRange]
     views: list[ViewHeat]
     plane: Plane | None = None
+    same_as: list[str] = []
 
 
 class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -201,7 +201,7 @@ def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
         "file name": version.original_name if version else None,
         "signer": _claim(identity.signer, "unverified"),
         "model": f"{result.model.name} {result.model.weights_sha256[:12]}",
-        "evidence": result.evidence.method,
+        "evidence": facts.method_name(result.evidence),
     }
     present = [(Text(name, style="dim"), untrusted(v)) for name, v in claims.items() if v]
     yield from _fields(present, console, width)

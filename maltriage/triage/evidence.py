@@ -31,11 +31,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Heat:
-    """The graph's answer for one sample: a map per view, and the score they account for."""
+    """The graph's answer for one sample: a map per view, and the score they account for.
+
+    `same_as`: other methods whose maps these are by construction.
+    """
 
     maps: dict[str, npt.NDArray[np.float32]]
     baseline: float
     score: float
+    method: str = "hirescam"
+    same_as: tuple[str, ...] = ()
 
 
 def account(
@@ -66,7 +71,8 @@ def account(
         for region, value in zip(layout.regions, sums, strict=True)
     ]
     return Evidence(
-        method=card.method,
+        method=heat.method,
+        same_as=list(heat.same_as),
         label=card.labels[question.label],
         against=None if question.against is None else card.labels[question.against],
         additive=card.additive,

@@ -36,8 +36,9 @@ from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import Heat, account
+from maltriage.triage.methods import GRAPH_METHODS, maps_of, same_maps
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
-from maltriage.triage.verdict import Question, decide, outside_training
+from maltriage.triage.verdict import asked, decide, outside_training
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
@@ -49,6 +50,8 @@ _POLL = 0.1
 class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
+    `against`: explain the score of the label less this label's, of each file the verdict's or
+    `label`. `method`: one of `maltriage.triage.methods`.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
     plane and the first bytes of hot ranges. `archives`: whether the one file in a password
     archive is a sample too, as in a dataset.
@@ -62,6 +65,8 @@ class ScanOptions:
     timeout: float = 60.0
     hashes: bool = False
     label: str | None = None
+    against: str | None = None
+    method: str = "hirescam"
     close: bool = False
     archives: bool = False
 
@@ -96,16 +101,21 @@ def scan(
         stop: asked between files; once true, no file is begun, and what is done is reported.
 
     Raises:
-        MaltriageError: the bundle does not run, or does not know `options.label`.
+        MaltriageError: the bundle does not run, or does not know `options.label` or
+            `options.against`, or they are the same, or there is no such method.
     """
     progress = progress or Progress()
-    label = _label_index(bundle, options.label)
+    label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
+    if label is not None and label == against:
+        raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
+    if options.method not in GRAPH_METHODS:
+        raise MaltriageError(f"no such method: {options.method}")
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
         workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, options.threads)
-        finish = _Finisher(session, model, label, options, workers)
+        finish = _Finisher(session, model, label, against, options, workers)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
         for batch in _in_batches(prepared, options.batch_size):
             for record in finish.records(batch):
@@ -257,6 +267,7 @@ class _Finisher:
     session: Session
     model: ModelRef
     label: int | None
+    against: int | None
     options: ScanOptions
     workers: Workers
 
@@ -266,7 +277,8 @@ class _Finisher:
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
         target = CHOOSE if self.label is None else self.label
-        outputs = self.session.run(views, target, kinds=kinds) if views else None
+        against = CHOOSE if self.against is None else self.against
+        outputs = self.session.run(views, target, against, kinds) if views else None
         each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
         row = 0
         for item in batch:
@@ -283,19 +295,21 @@ class _Finisher:
     def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
         card = self.session.card
         verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
-        if self.label is not None:
-            question = Question(self.label)
+        question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against
         if tuple(outputs.explained[row]) != (question.label, against):
-            # The graph compares in float32: on the edge it may explain the other question.
+            # It cannot know whom `against` is held against. And it compares in float32: on
+            # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
         score = float(outputs.logits[row, question.label])
         if question.against is not None:
             score -= float(outputs.logits[row, question.against])
         heat = Heat(
-            maps={name: grid[row] for name, grid in outputs.heat.items()},
+            maps=maps_of(outputs, row, self.options.method),
             baseline=float(outputs.baseline[row]),
             score=score,
+            method=self.options.method,
+            same_as=same_maps(outputs, self.options.method),
         )
         evidence = account(prepared, heat, question, card, plane=self.options.close)
         if self.options.close and evidence.hot:

@@ -20,6 +20,7 @@ class Format(StrEnum):
 class Method(StrEnum):
     hirescam = "hirescam"
     gradcam = "gradcam"
+    occlusion = "occlusion"
 
 
 def explain(
@@ -32,6 +33,7 @@ def explain(
         str | None, typer.Option(help="Explain the score less this label's: why not that one.")
     ] = None,
     method: Annotated[Method, typer.Option(help="How the score is explained.")] = Method.hirescam,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -53,7 +55,8 @@ def explain(
     verdict is LABEL itself, of the likeliest other label).
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
-    gradient is averaged first. For an additive model both are the same map.
+    gradient is averaged first; for an additive model both are the same map. occlusion: what
+    the score loses where a window of bytes is masked by bytes drawn from the file.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -77,6 +80,7 @@ def explain(
         label=label,
         against=against,
         method=method.value,
+        seed=seed,
         close=True,
     )
     progress = pipeline.Progress()

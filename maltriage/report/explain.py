@@ -69,12 +69,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if result.notices:
         yield from heading("Notices")
         yield from _notices(result, console, width)
-    if evidence.additive:
-        unit = f"in units of {facts.score_name(evidence)}"
-        yield from heading("Where the score comes from", unit)
-    else:
-        unit = f"gradient of {facts.score_name(evidence)}, times activation: no account of it"
-        yield from heading("Where the net looked", unit)
+    yield from heading(*account.title(evidence))
     yield from account.regions(evidence, options.top, width, _INDENT)
     if evidence.views:
         yield from heading("Which view saw it", "the same total, divided over the views")

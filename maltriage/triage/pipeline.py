@@ -36,13 +36,16 @@ from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import Heat, account
-from maltriage.triage.methods import GRAPH_METHODS, maps_of, same_maps
+from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
+from maltriage.triage.occlusion import OCCLUSION, occlude
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
 """Bytes shown of each hot range: an excerpt, never the sample."""
+METHODS = (*GRAPH_METHODS, OCCLUSION)
+"""How evidence can be made."""
 _POLL = 0.1
 
 
@@ -51,7 +54,7 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `method`: one of `maltriage.triage.methods`.
+    `label`. `method`: one of `METHODS`. `seed`: of what is drawn at random to mask bytes with.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
     plane and the first bytes of hot ranges. `archives`: whether the one file in a password
     archive is a sample too, as in a dataset.
@@ -66,7 +69,8 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     against: str | None = None
-    method: str = "hirescam"
+    method: str = HIRESCAM
+    seed: int = 0
     close: bool = False
     archives: bool = False
 
@@ -108,7 +112,7 @@ def scan(
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
     if label is not None and label == against:
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
-    if options.method not in GRAPH_METHODS:
+    if options.method not in METHODS:
         raise MaltriageError(f"no such method: {options.method}")
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
@@ -169,9 +173,7 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    card = bundle.card
-    hashes, limit = options.hashes or options.close, options.walk.max_size
-    work = PrepareOptions(card.views, hashes, limit, card.input, options.archives)
+    work = _work(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -198,6 +200,13 @@ def _prepared(
         if item is not None or (isinstance(head, _Task) and head.future.cancelled()):
             queue.popleft()
         yield item
+
+
+def _work(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+    """What workers are to make of each file."""
+    card = bundle.card
+    hashes, limit = options.hashes or options.close, options.walk.max_size
+    return PrepareOptions(card.views, hashes, limit, card.input, options.archives)
 
 
 @dataclass
@@ -286,6 +295,8 @@ class _Finisher:
                 assert outputs is not None
                 try:
                     yield self._result(item, outputs, row, each)
+                except SampleError as error:
+                    yield _failed(item.path, error)
                 except MaltriageError as error:
                     yield _failed(item.path, SampleError("model", str(error), failed=True))
                 row += 1
@@ -301,17 +312,27 @@ class _Finisher:
             # It cannot know whom `against` is held against. And it compares in float32: on
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
-        score = float(outputs.logits[row, question.label])
-        if question.against is not None:
-            score -= float(outputs.logits[row, question.against])
+        method = self.options.method
+        drawn = method if method in GRAPH_METHODS else HIRESCAM
         heat = Heat(
-            maps=maps_of(outputs, row, self.options.method),
+            maps=maps_of(outputs, row, drawn),
             baseline=float(outputs.baseline[row]),
-            score=score,
-            method=self.options.method,
-            same_as=same_maps(outputs, self.options.method),
+            score=float(question.score(outputs.logits[row])),
+            method=drawn,
+            same_as=same_maps(outputs, drawn),
         )
         evidence = account(prepared, heat, question, card, plane=self.options.close)
+        if method == OCCLUSION:
+            work = _work(self.session.bundle, self.options)
+            evidence = occlude(
+                self.session,
+                self.workers,
+                prepared,
+                question,
+                evidence,
+                work,
+                seed=self.options.seed,
+            )
         if self.options.close and evidence.hot:
             evidence = self._with_excerpts(prepared, evidence)
         shown, raw = path_fields(prepared.path)

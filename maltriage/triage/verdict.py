@@ -29,6 +29,11 @@ class Question:
     label: int
     against: int | None = None
 
+    def score(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """The explained score of each sample: of centred logits (..., K), shape (...)."""
+        scores = np.asarray(logits[..., self.label], dtype=np.float64)
+        return scores if self.against is None else scores - logits[..., self.against]
+
 
 def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[np.float64]:
     """Softmax over the last axis at the card's temperature (1 where uncalibrated)."""

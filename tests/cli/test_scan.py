@@ -147,6 +147,13 @@ def test_explain_by_another_method(run_cli, folder: Path) -> None:
     shown = run_cli("explain", folder / "a.exe", "--method", "gradcam", "--exit-zero")
     assert shown.returncode == 0
     assert b"gradcam = hirescam" in shown.stdout
+    arguments = ("explain", folder / "a.exe", "--method", "occlusion", "--seed", "3")
+    shown = run_cli(*arguments, "--exit-zero")
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"What masking takes away" in shown.stdout
+    assert b"Effects of masking are not additive" in shown.stdout
+    (record,) = records(run_cli(*arguments, "-f", "json").stdout)
+    assert record["evidence"]["occluded"]["seed"] == 3
     wrong = run_cli("explain", folder / "a.exe", "--method", "tea-leaves")
     assert (wrong.returncode, wrong.stdout) == (2, b"")
 

@@ -17,12 +17,23 @@ class Format(StrEnum):
     json = "json"
 
 
+class Method(StrEnum):
+    hirescam = "hirescam"
+    gradcam = "gradcam"
+    occlusion = "occlusion"
+
+
 def explain(
     file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG.")],
     model: opt.Model = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Explain the score less this label's: why not that one.")
+    ] = None,
+    method: Annotated[Method, typer.Option(help="How the score is explained.")] = Method.hirescam,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -40,7 +51,12 @@ def explain(
 
     The contributions of the regions, the padding and the bias add up to the logit that is
     explained. Of a flagged file that is its family's against benign's, otherwise the
-    label's, less the mean of all labels.
+    label's, less the mean of all labels; with --against LABEL, less that label's (where the
+    verdict is LABEL itself, of the likeliest other label).
+
+    Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
+    gradient is averaged first; for an additive model both are the same map. occlusion: what
+    the score loses where a window of bytes is masked by bytes drawn from the file.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -62,6 +78,9 @@ def explain(
         batch_size=1,
         timeout=timeout,
         label=label,
+        against=against,
+        method=method.value,
+        seed=seed,
         close=True,
     )
     progress = pipeline.Progress()

@@ -32,7 +32,12 @@ def explain(
     against: Annotated[
         str | None, typer.Option(help="Explain the score less this label's: why not that one.")
     ] = None,
-    method: Annotated[Method, typer.Option(help="How the score is explained.")] = Method.hirescam,
+    method: Annotated[
+        Method | None, typer.Option(help="How the score is explained; hirescam.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
@@ -56,7 +61,8 @@ def explain(
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
     gradient is averaged first; for an additive model both are the same map. occlusion: what
-    the score loses where a window of bytes is masked by bytes drawn from the file.
+    the score loses where a window of bytes is masked by bytes drawn from the file. Of --methods
+    the first is the one of the account.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -79,7 +85,7 @@ def explain(
         timeout=timeout,
         label=label,
         against=against,
-        method=method.value,
+        methods=_methods(method, methods),
         seed=seed,
         close=True,
     )
@@ -98,3 +104,11 @@ def explain(
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+
+
+def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
+    if several is None:
+        return ((one or Method.hirescam).value,)
+    if one is not None:
+        raise MaltriageError("--method or --methods, not both")
+    return tuple(name.strip() for name in several.split(","))

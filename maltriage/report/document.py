@@ -114,6 +114,34 @@ class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int
 
 
+class MethodHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one method says: contributions in the order of `Evidence.regions`, see there."""
+
+    method: str
+    same_as: list[str]
+    total: float
+    padding: float
+    regions: list[float]
+
+
+class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Spearman's rank correlation of two methods over the regions that have bytes.
+
+    None where it says nothing: under three regions, or one method says the same of all.
+    """
+
+    first: str
+    second: str
+    rank_correlation: float | None
+
+
+class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several methods side by side, the evidence's own first, and how far they agree."""
+
+    methods: list[MethodHeat]
+    agreement: list[Agreement]
+
+
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An account of the explained score, byte by byte.
 
@@ -138,6 +166,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plane: Plane | None = None
     same_as: list[str] = []
     occluded: Occluded | None = None
+    compared: Compared | None = None
 
 
 class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
 
-from maltriage.report import account, facts, figures, grid, hot, plane
+from maltriage.report import account, facts, figures, grid, hot, methods, plane
 from maltriage.report.document import Failed, Result, Skipped, Summary, Verdict
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
@@ -71,6 +71,9 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from _notices(result, console, width)
     yield from heading(*account.title(evidence))
     yield from account.regions(evidence, options.top, width, _INDENT)
+    if evidence.compared is not None:
+        yield from heading("Methods side by side", "share of each region, by method")
+        yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
     if evidence.views:
         yield from heading("Which view saw it", "the same total, divided over the views")
         yield from account.views(evidence, width, _INDENT)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -35,17 +35,13 @@ from maltriage.report.document import (
 from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.workers import Workers, cores, reason_of
-from maltriage.triage.evidence import Heat, account
-from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
-from maltriage.triage.occlusion import OCCLUSION, occlude
+from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
 """Bytes shown of each hot range: an excerpt, never the sample."""
-METHODS = (*GRAPH_METHODS, OCCLUSION)
-"""How evidence can be made."""
 _POLL = 0.1
 
 
@@ -54,7 +50,7 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `method`: one of `METHODS`. `seed`: of what is drawn at random to mask bytes with.
+    `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
     plane and the first bytes of hot ranges. `archives`: whether the one file in a password
     archive is a sample too, as in a dataset.
@@ -69,7 +65,8 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     against: str | None = None
-    method: str = HIRESCAM
+    methods: tuple[str, ...] = (HIRESCAM,)
+    mappers: Mapping[str, Mapper] = field(default_factory=dict)
     seed: int = 0
     close: bool = False
     archives: bool = False
@@ -112,14 +109,22 @@ def scan(
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
     if label is not None and label == against:
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
-    if options.method not in METHODS:
-        raise MaltriageError(f"no such method: {options.method}")
+    check_methods(options.methods, options.mappers)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
         workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, options.threads)
-        finish = _Finisher(session, model, label, against, options, workers)
+        explainer = Explainer(
+            session,
+            workers,
+            _work(bundle, options),
+            options.methods,
+            options.mappers,
+            options.seed,
+            options.close,
+        )
+        finish = _Finisher(session, model, label, against, options, workers, explainer)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
         for batch in _in_batches(prepared, options.batch_size):
             for record in finish.records(batch):
@@ -279,6 +284,7 @@ class _Finisher:
     against: int | None
     options: ScanOptions
     workers: Workers
+    explainer: Explainer
 
     def records(self, batch: list[_Item]) -> Iterator[Result | Skipped | Failed]:
         """One record an item, in their order; the samples go through the model together."""
@@ -312,27 +318,7 @@ class _Finisher:
             # It cannot know whom `against` is held against. And it compares in float32: on
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
-        method = self.options.method
-        drawn = method if method in GRAPH_METHODS else HIRESCAM
-        heat = Heat(
-            maps=maps_of(outputs, row, drawn),
-            baseline=float(outputs.baseline[row]),
-            score=float(question.score(outputs.logits[row])),
-            method=drawn,
-            same_as=same_maps(outputs, drawn),
-        )
-        evidence = account(prepared, heat, question, card, plane=self.options.close)
-        if method == OCCLUSION:
-            work = _work(self.session.bundle, self.options)
-            evidence = occlude(
-                self.session,
-                self.workers,
-                prepared,
-                question,
-                evidence,
-                work,
-                seed=self.options.seed,
-            )
+        evidence = self.explainer.evidence(prepared, outputs, row, question)
         if self.options.close and evidence.hot:
             evidence = self._with_excerpts(prepared, evidence)
         shown, raw = path_fields(prepared.path)

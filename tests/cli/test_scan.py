@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -156,6 +157,31 @@ def test_explain_by_another_method(run_cli, folder: Path) -> None:
     assert record["evidence"]["occluded"]["seed"] == 3
     wrong = run_cli("explain", folder / "a.exe", "--method", "tea-leaves")
     assert (wrong.returncode, wrong.stdout) == (2, b"")
+
+
+def test_explain_by_several_methods(run_cli, folder: Path) -> None:
+    arguments = ("explain", folder / "a.exe", "--methods", "occlusion, hirescam,gradcam")
+    shown = run_cli(*arguments, "--exit-zero", "--top", "3").stdout.decode()
+    table = shown.split("Methods side by side", 1)[1].split("\n\n", 1)[0]
+    assert "occlusion  hirescam = gradcam" in table
+    assert table.count("%") == 3 * 2
+    assert re.search(r"rank agreement of occlusion and hirescam .*: [+-]\d\.\d\d$", table, re.M)
+    (record,) = records(run_cli(*arguments, "-f", "json").stdout)
+    evidence = record["evidence"]
+    assert evidence["method"] == "occlusion"
+    first, second = evidence["compared"]["methods"]
+    assert first["regions"] == [region["contribution"] for region in evidence["regions"]]
+    assert (second["method"], second["same_as"]) == ("hirescam", ["gradcam"])
+    (pair,) = evidence["compared"]["agreement"]
+    assert (pair["first"], pair["second"]) == ("occlusion", "hirescam")
+    for wrong, message in (
+        (("--methods", "hirescam,tea-leaves"), b"no such method: tea-leaves"),
+        (("--methods", "hirescam,hirescam"), b"each named once"),
+        (("--methods", "hirescam,occlusion", "--method", "gradcam"), b"not both"),
+    ):
+        done = run_cli("explain", folder / "a.exe", *wrong)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr
 
 
 def test_files_from_with_names_that_are_not_utf8(run_cli, tmp_path: Path) -> None:

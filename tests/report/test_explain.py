@@ -22,7 +22,16 @@ from report.screens import console_of, hidden, printed, screen
 from report.snapshots import check
 from rich.cells import cell_len
 
-from maltriage.report.document import Evidence, HotRange, Plane, RegionHeat, Result
+from maltriage.report.document import (
+    Agreement,
+    Compared,
+    Evidence,
+    HotRange,
+    MethodHeat,
+    Plane,
+    RegionHeat,
+    Result,
+)
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit
 from maltriage.report.render import RenderOptions
@@ -337,3 +346,21 @@ def test_any_numbers_make_both_screens(result: Result, width: int) -> None:
     emit(console, explanation(result, RenderOptions(), console))
     assert printed(console).splitlines()
     assert screen("table", [result, make_summary(seconds=0.0)], width=width)
+
+
+def test_methods_side_by_side() -> None:
+    regions = make_evidence().regions
+    own = [region.contribution for region in regions]
+    heats = [
+        MethodHeat("hirescam", ["gradcam"], sum(own), 0.0, own),
+        MethodHeat(HOSTILE, [], 1.0, 0.0, [0.0] * (len(own) - 1) + [-1.0]),
+    ]
+    compared = Compared(heats, [Agreement("hirescam", HOSTILE, None)])
+    text = part(shown(with_evidence(compared=compared), top=2), "Methods side by side")
+    assert "hirescam = gradcam" in text
+    assert "\x1b" not in text
+    assert f"{len(own) - 2} more regions" in text
+    assert "none can be told" in text
+    wide = part(shown(with_evidence(compared=compared), top=0, width=120), "Methods side by side")
+    last = next(line for line in wide.splitlines() if line.split()[0] == "overlay")
+    assert last.split()[-1] == "-100.0%"

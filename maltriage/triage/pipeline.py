@@ -118,7 +118,7 @@ def scan(
         explainer = Explainer(
             session,
             workers,
-            _work(bundle, options),
+            work_of(bundle, options),
             options.methods,
             options.mappers,
             options.seed,
@@ -178,7 +178,7 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    work = _work(bundle, options)
+    work = work_of(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -207,7 +207,7 @@ def _prepared(
         yield item
 
 
-def _work(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     """What workers are to make of each file."""
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size

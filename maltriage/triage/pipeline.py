@@ -127,7 +127,7 @@ def scan(
         explainer = Explainer(
             session,
             workers,
-            _work(bundle, options),
+            work_of(bundle, options),
             options.methods,
             options.mappers,
             options.seed,
@@ -201,7 +201,7 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    work = _work(bundle, options)
+    work = work_of(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -230,7 +230,7 @@ def _prepared(
         yield item
 
 
-def _work(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     """What workers are to make of each file."""
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size
@@ -376,7 +376,7 @@ class _Finisher:
                 result.evidence,
                 item.parts,
                 item.question,
-                _work(self.session.bundle, self.options),
+                work_of(self.session.bundle, self.options),
                 self.options.seed,
             )
         except (SampleError, MaltriageError) as error:

@@ -32,6 +32,9 @@ def explain(
     device: opt.Device = opt.DeviceName.auto,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
+    no_inspect: Annotated[
+        bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
+    ] = False,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
@@ -40,7 +43,8 @@ def explain(
 
     The contributions of the regions, the padding and the bias add up to the logit that is
     explained. Of a flagged file that is its family's against benign's, otherwise the
-    label's, less the mean of all labels.
+    label's, less the mean of all labels. Hot ranges show what is in them: code, strings,
+    imports, resources, fields of the headers.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -63,6 +67,7 @@ def explain(
         timeout=timeout,
         label=label,
         close=True,
+        inspect=not no_inspect,
     )
     progress = pipeline.Progress()
     with opened(output) as out, stopping() as stop:

@@ -106,13 +106,19 @@ def _within(prepared: Prepared, maps: dict[str, Floats]) -> _Within:
     edges = [region.start for region in prepared.layout.regions]
     offsets = np.concatenate((blocks, np.array(edges, dtype=np.int64)))
     offsets.sort(kind="stable")  # two sorted runs, which this merges
-    heat = np.zeros(len(offsets))
-    padding = 0.0
-    for name, grid in maps.items():
-        part = prepared.views[name].geometry.integrate(grid, offsets)
-        heat += part
-        padding += float(grid.sum()) - float(part[-1])
+    heat = cumulative(prepared, maps, offsets)
+    padding = sum(float(grid.sum()) for grid in maps.values()) - float(heat[-1])
     return _Within(size, offsets, offsets.searchsorted(blocks), heat, padding)
+
+
+def cumulative(
+    prepared: Prepared, maps: dict[str, Floats], offsets: npt.NDArray[np.int64]
+) -> Floats:
+    """Heat on the bytes [0, offset) of a file, all views together, for ascending offsets."""
+    heat = np.zeros(len(offsets))
+    for name, grid in maps.items():
+        heat += prepared.views[name].geometry.integrate(grid, offsets)
+    return heat
 
 
 def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:

@@ -16,7 +16,7 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 
-import msgspec
+import numpy as np
 
 from maltriage import __version__
 from maltriage.bundle import Bundle
@@ -32,16 +32,18 @@ from maltriage.report.document import (
     Timing,
     path_fields,
 )
-from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
+from maltriage.sample.inspect.snap import Range
+from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
+from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
+from maltriage.sample.types import Notice
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import Heat, account
+from maltriage.triage.inspect import inspected
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide, outside_training
 
 MAX_IN_FLIGHT = 64
-HEX_BYTES = 16
-"""Bytes shown of each hot range: an excerpt, never the sample."""
 _POLL = 0.1
 
 
@@ -49,9 +51,9 @@ _POLL = 0.1
 class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
-    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
-    plane and the first bytes of hot ranges. `archives`: whether the one file in a password
-    archive is a sample too, as in a dataset.
+    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
+    `inspect`: then also what is in the hot ranges, for which the file is read once more.
+    `archives`: whether the one file in a password archive is a sample too, as in a dataset.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -63,6 +65,7 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     close: bool = False
+    inspect: bool = True
     archives: bool = False
 
 
@@ -274,6 +277,8 @@ class _Finisher:
                 assert outputs is not None
                 try:
                     yield self._result(item, outputs, row, each)
+                except SampleError as error:
+                    yield _failed(item.path, error)
                 except MaltriageError as error:
                     yield _failed(item.path, SampleError("model", str(error), failed=True))
                 row += 1
@@ -298,8 +303,10 @@ class _Finisher:
             score=score,
         )
         evidence = account(prepared, heat, question, card, plane=self.options.close)
-        if self.options.close and evidence.hot:
-            evidence = self._with_excerpts(prepared, evidence)
+        notices = [*prepared.notices, *outside_training(prepared.layout, card)]
+        if self.options.close and self.options.inspect:
+            evidence, more = self._inspected(prepared, heat, evidence)
+            notices += more
         shown, raw = path_fields(prepared.path)
         return Result(
             path=shown,
@@ -310,25 +317,38 @@ class _Finisher:
             verdict=verdict,
             evidence=evidence,
             layout=prepared.layout,
-            notices=[*prepared.notices, *outside_training(prepared.layout, card)],
+            notices=notices,
             model=self.model,
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
         )
 
-    def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
-        """The first bytes of each hot range, read by a worker like everything of a sample."""
-        ranges = [(hot.start, hot.end) for hot in evidence.hot]
-        limit, formats = self.options.walk.max_size, self.session.card.input
-        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit, formats)
+    def _inspected(
+        self, prepared: Prepared, heat: Heat, evidence: Evidence
+    ) -> tuple[Evidence, list[Notice]]:
+        """The evidence with what is in its hot ranges, read by a worker like everything of a
+        sample; a notice instead where the worker does not come back.
+
+        Raises:
+            SampleError: the file is gone, or another than before.
+        """
+        maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
+        options, formats = self.options, self.session.card.input
+
+        def look(ranges: list[Range], snap: bool) -> list[Inspected]:
+            how = InspectOptions(
+                prepared.identity.sha256, snap, options.walk.max_size, formats, options.archives
+            )
+            found: list[Inspected] = self.workers.submit(
+                inspect, prepared.path, ranges, how
+            ).result()
+            return found
+
         try:
-            found = read.result()
+            return inspected(prepared, maps, evidence, look), []
         except Exception as error:
-            raise MaltriageError(f"it could not be read a second time: {error}") from error
-        return msgspec.structs.replace(
-            evidence,
-            hot=[
-                msgspec.structs.replace(hot, hex=data.hex())
-                for hot, data in zip(evidence.hot, found, strict=True)
-            ],
-        )
+            reason = reason_of(error, options.timeout)
+            if isinstance(error, SampleError):
+                raise
+            text = f"What is in the hot bytes could not be looked into: {reason.reason}."
+            return evidence, [Notice("not-inspected", text)]

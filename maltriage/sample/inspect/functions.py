@@ -18,6 +18,8 @@ from maltriage.sample.pe import Section
 MAX_SCANNED = 4 * 1024 * 1024
 """Bytes of a section, around a range, that are searched for calls and prologues."""
 MAX_FUNCTIONS = 100_000
+MAX_LENGTH = 64 * 1024
+"""Bytes of a function whose end is not known."""
 MAX_NAME = 128
 _CALL = 0xE8
 _AFTER = rb"(?:(?<=[\xc3\xcc\x90])|(?<=\xc2..))"
@@ -48,14 +50,15 @@ class Functions:
     """Of the section, without the zeros that it is filled up with."""
 
     def around(self, offset: int) -> Thing | None:
-        """The function that a byte lies in; it ends where the next one starts, if nothing else
-        is known of its end."""
+        """The function that a byte lies in. If nothing else is known of its end, it ends where the
+        next one starts, or after `MAX_LENGTH` bytes: what lies behind them is more likely another.
+        """
         index = bisect.bisect_right(self.starts, offset) - 1
         if index < 0:
             return None
         start = self.starts[index]
         after = self.starts[index + 1] if index + 1 < len(self.starts) else self.end
-        end = min(self.ends.get(start, after), after)
+        end = min(self.ends.get(start, start + MAX_LENGTH), after)
         return Thing(start, end, self.names.get(start, "")) if offset < end else None
 
     def synchronised(self, offset: int) -> tuple[int, Synchronised] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from maltriage.sample.content import FoundString
 from maltriage.sample.inspect.image import Budget, Thing
@@ -51,9 +52,28 @@ def coverage(data: bytes, start: int, end: int) -> float:
     return min(1.0, covered / (end - start)) if end > start else 0.0
 
 
-def find(data: bytes, start: int, end: int, focus: int, budget: Budget) -> list[FoundString]:
-    """The strings of a range, in file order; where there are too many, those from `focus` on."""
-    every = spans(data, start, end)
+def find(
+    data: bytes,
+    start: int,
+    end: int,
+    focus: int,
+    budget: Budget,
+    least: int = MIN_LENGTH,
+    known: Sequence[tuple[int, int]] = (),
+) -> list[FoundString]:
+    """The strings of a range, in file order; where there are too many, those from `focus` on.
+
+    Args:
+        budget: bytes of the sample that may still be shown.
+        least: characters of a string.
+        known: byte ranges whose strings are not wanted, for they are shown as something else.
+    """
+    every = [
+        (thing, encoding)
+        for thing, encoding in spans(data, start, end)
+        if thing.end - thing.start >= least * (1 if encoding == "ascii" else 2)
+        and not any(low < thing.end and thing.start < high for low, high in known)
+    ]
     ordered = sorted(every, key=lambda item: (item[0].end <= focus, item[0].start))
     found = []
     for thing, encoding in ordered[:MAX_STRINGS]:

@@ -50,18 +50,21 @@ class Table:
     def by_rva(self) -> dict[int, Entry]:
         return {entry.rva: entry for entry in self.entries if entry.rva is not None}
 
-    def covered(self, start: int, end: int) -> int:
-        """Bytes of [start, end) that describe an entry or a DLL."""
-        spans = sorted(
-            (max(low, start), min(high, end))
+    def places(self, start: int, end: int) -> list[tuple[int, int]]:
+        """What describes an entry or a DLL and shares a byte with a range, in file order."""
+        return sorted(
+            (low, high)
             for entry in (*self.entries, *self.heads)
             for low, high in entry.places
             if low < end and start < high
         )
+
+    def covered(self, start: int, end: int) -> int:
+        """Bytes of [start, end) that describe an entry or a DLL."""
         total, at = 0, start
-        for low, high in spans:
-            total += max(0, high - max(low, at))
-            at = max(at, high)
+        for low, high in self.places(start, end):
+            total += max(0, min(high, end) - max(low, at))
+            at = max(at, min(high, end))
         return total
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-import msgspec
-
 from maltriage.sample.content import ContentKind, HotContent, Listing, ResourceRef
 from maltriage.sample.inspect import code, dotnet, functions, header, resources, strings, tables
 from maltriage.sample.inspect.image import Budget, Image, Thing
@@ -26,8 +24,10 @@ MAX_EXCERPTS = 4096
 """Bytes of a sample that are shown at most, in hexdumps, instructions and strings together."""
 MAX_SECONDS = 10.0
 """After this, what is left of a file's ranges is not looked into."""
-PACKED, PACKED_MIN_BYTES = 7.2, 256
-"""Bits per byte from which, in so many bytes, what is decoded as code is more likely packed."""
+PACKED, PACKED_MIN_BYTES = 7.0, 256
+"""Bits per byte from which so many bytes are packed: code has up to 6.6, 256 random bytes 7.2."""
+NOISE, NOISE_LENGTH = 6.0, 8
+"""Bits per byte, above those of text, from which shorter runs of printable bytes are chance."""
 MIN_FILL = 8
 """Bytes from which one byte over and over is called so."""
 MOSTLY = 0.5
@@ -70,12 +70,21 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
     Raises:
         SampleError: it cannot be read again, or is another file than it was (`changed`).
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    try:
+        contents = read_sample(path, options.max_size, options.formats, options.archives)
+    except SampleError as error:
+        if error.failed:
+            raise
+        raise _changed(error.reason) from error  # it was a sample before
     if hashlib.sha256(contents.data).hexdigest() != options.sha256:
-        raise SampleError("changed", "it changed while it was explained", failed=True)
+        raise _changed("its bytes are others")
     if contents.format == "picture":
         return [_bare(contents.data, item, None) for item in ranges]
     return look(contents.data, ranges, parse=contents.dump is None, snap=options.snap)
+
+
+def _changed(how: str) -> SampleError:
+    return SampleError("changed", f"it changed while it was explained ({how})", failed=True)
 
 
 def look(data: bytes, ranges: list[Range], *, parse: bool, snap: bool) -> list[Inspected]:
@@ -158,7 +167,7 @@ class _Inspector:
         fields = self._attempt("headers", lambda: header.fields(image, start, end)) or []
         if not fields:
             self._notes.append("no header fields could be read")
-        return {"kind": "header", "fields": fields, "strings": self._strings(place)}
+        return {"kind": "header", "fields": fields}
 
     def _body(self, place: Range, bits: float) -> dict[str, Any]:
         """A range outside the headers: everything that it holds a part of, and its kind."""
@@ -172,8 +181,10 @@ class _Inspector:
         found["imports"] = tables.imported_in(imports, start, end)
         found["exports"] = tables.exported_in(exports, start, end)
         described = imports.covered(start, end), exports.covered(start, end)
+        known = sorted([*imports.places(start, end), *exports.places(start, end)])
+        table: ContentKind = "imports" if described[0] >= described[1] else "exports"
         if sum(described) >= MOSTLY * size:
-            kind = "imports" if described[0] >= described[1] else "exports"
+            kind = table
         leaf = self._attempt("resources", lambda: self._leaf(place))
         if leaf is not None:
             found["resource"], kind = leaf, kind or "resource"
@@ -187,34 +198,39 @@ class _Inspector:
             if spot is not None:
                 found["metadata"], kind = spot, kind or "metadata"
         wordy = strings.coverage(self._data, start, end) > MOSTLY
-        if kind is None and not wordy:
-            listing = self._attempt("code", lambda: self._code(place, bits))
+        if kind is None and bits >= PACKED and size >= PACKED_MIN_BYTES:
+            self._notes.append(f"entropy {bits:.2f}: compressed or encrypted")
+        elif kind is None and not wordy:
+            listing = self._attempt("code", lambda: self._code(place, known))
             if listing is not None:
                 found["code"], kind = listing, "code"
         if kind not in ("code", "il"):  # where bytes of instructions look like text, by chance
-            found["strings"] = self._strings(place)
-        return {"kind": kind or ("strings" if wordy else "data"), **found}
+            least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
+            found["strings"] = strings.find(
+                self._data, start, end, place.focus, self._budget, least, known
+            )
+        if kind is None:
+            kind = table if any(described) else "strings" if wordy else "data"
+        return {"kind": kind, **found}
 
-    def _strings(self, place: Range) -> list[Any]:
-        data, budget = self._data, self._budget
-        return strings.find(data, place.start, place.end, place.focus, budget)
-
-    def _code(self, place: Range, bits: float) -> Listing | None:
+    def _code(self, place: Range, tables_at: list[tuple[int, int]]) -> Listing | None:
+        """Instructions of a range, if it may run; none of the addresses of imports in it."""
         section, known = self._code_section(place), self._image.architecture
         if section is None:
             return None
         if known is None:
             self._notes.append("code for a processor that is not decoded here")
             return None
-        where = self._functions_of(section, place.focus)
+        focus = place.focus
+        for low, high in tables_at:
+            focus = high if low <= focus < high else focus
+        where = self._functions_of(section, focus)
         delta = section.rva - section.start
-        listing = self._disassembler.listing(where, place.focus, place.end, delta, self._budget)
+        listing = self._disassembler.listing(where, focus, place.end, delta, self._budget)
         if not listing.instructions:
             return None
-        if bits >= PACKED and place.end - place.start >= PACKED_MIN_BYTES:
-            self._notes.append(f"entropy {bits:.2f}: likely packed, and then these are no code")
-        elif code.undecoded(listing):
-            self._notes.append("hardly any of these bytes decode: data, or packed")
+        if code.undecoded(listing):
+            self._notes.append("hardly any of these bytes decode: data, or encrypted code")
         return listing
 
     def _il(self, place: Range) -> Listing | None:
@@ -290,14 +306,3 @@ class _Inspector:
         except Exception as error:
             self._notes.append(f"{what} could not be read ({type(error).__name__})")
             return None
-
-
-def with_contribution(content: HotContent, heat: dict[int, float]) -> HotContent:
-    """The content with the heat of header fields, by their offsets."""
-    fields = [
-        msgspec.structs.replace(field, contribution=heat[field.offset])
-        if field.offset in heat
-        else field
-        for field in content.fields
-    ]
-    return msgspec.structs.replace(content, fields=fields)

@@ -141,7 +141,7 @@ def test_a_disarmed_program_is_disassembled_by_a_guess() -> None:
     assert unknown.notes == ["code for a processor that is not decoded here"]
 
 
-def test_packed_code_is_doubted() -> None:
+def test_packed_code_is_not_disassembled() -> None:
     pe = Pe(sample("packed-x86.exe"))
     data = pe.bytes()
     noise = next(r for r in layout_of(data).regions if r.name == ".pack")
@@ -149,7 +149,8 @@ def test_packed_code_is_doubted() -> None:
     pe.data[start : start + size] = data[noise.start : noise.start + size]
     content = one(pe.bytes(), start, 1024).content
     assert content is not None
-    assert any("likely packed" in note for note in content.notes)
+    assert (content.kind, content.code) == ("data", None)
+    assert any("compressed or encrypted" in note for note in content.notes)
 
 
 def test_lying_metadata_is_a_note_and_no_code() -> None:

@@ -16,6 +16,8 @@ from maltriage.report.measures import Interval, LabelFigures
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
+MIN_PAIRS = 3
+"""Pairs of numbers from which on a rank correlation is given."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 
 
@@ -178,6 +180,25 @@ def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:
         scale = temperature(logits[~at], truth[~at]) or 1.0
         confidence[at] = np.exp(log_softmax(logits[at] / scale).max(axis=1))
     return calibration_error(confidence, logits.argmax(axis=1) == truth)
+
+
+def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
+    """Spearman's rank correlation of two lists of numbers, ties at their mean rank.
+
+    None where it says nothing: under three pairs, or one of the lists all the same.
+    """
+    ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)]
+    if len(ranks[0]) < MIN_PAIRS:
+        return None
+    a, b = (values - values.mean() for values in ranks)
+    scale = math.sqrt(float(a @ a) * float(b @ b))
+    return float(a @ b) / scale if scale else None
+
+
+def _ranks(values: Floats) -> Floats:
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = counts.cumsum()
+    return np.asarray((last - (counts - 1) / 2)[place])
 
 
 def bootstrap(

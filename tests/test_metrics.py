@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from maltriage import metrics
 
@@ -150,3 +151,17 @@ def test_fold_calibration_uses_the_other_folds() -> None:
     assert metrics.fold_calibration_error(logits, truth, fold) < 0.03
     logits[fold == 1] *= 3.0
     assert metrics.fold_calibration_error(logits, truth, fold) > 0.1
+
+
+@given(st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=3, max_size=30))
+def test_rank_correlation_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None:
+    first, second = zip(*pairs, strict=True)
+    found = metrics.rank_correlation(first, second)
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        assert found is None
+    else:
+        assert found == pytest.approx(stats.spearmanr(first, second).statistic, abs=1e-12)
+
+
+def test_two_pairs_have_no_rank_correlation() -> None:
+    assert metrics.rank_correlation([1.0, 2.0], [1.0, 2.0]) is None

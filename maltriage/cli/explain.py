@@ -17,12 +17,23 @@ class Format(StrEnum):
     json = "json"
 
 
+class Method(StrEnum):
+    hirescam = "hirescam"
+    gradcam = "gradcam"
+    occlusion = "occlusion"
+
+
 def explain(
     file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG.")],
     model: opt.Model = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
     ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Explain the score less this label's: why not that one.")
+    ] = None,
+    method: Annotated[Method, typer.Option(help="How the score is explained.")] = Method.hirescam,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -43,8 +54,14 @@ def explain(
 
     The contributions of the regions, the padding and the bias add up to the logit that is
     explained. Of a flagged file that is its family's against benign's, otherwise the
-    label's, less the mean of all labels. Hot ranges show what is in them: code, strings,
-    imports, resources, fields of the headers.
+    label's, less the mean of all labels; with --against LABEL, less that label's (where the
+    verdict is LABEL itself, of the likeliest other label).
+
+    Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
+    gradient is averaged first; for an additive model both are the same map. occlusion: what
+    the score loses where a window of bytes is masked by bytes drawn from the file.
+
+    Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -66,6 +83,9 @@ def explain(
         batch_size=1,
         timeout=timeout,
         label=label,
+        against=against,
+        method=method.value,
+        seed=seed,
         close=True,
         inspect=not no_inspect,
     )

@@ -31,6 +31,17 @@ def digits_for(end: int) -> int:
     return max(4, digits + digits % 2)
 
 
+def title(evidence: Evidence) -> tuple[str, str]:
+    """Heading of the regions table, and what its numbers are. Holds labels: sanitize it."""
+    score, occluded = facts.score_name(evidence), evidence.occluded
+    if occluded is not None:
+        how = f"window by window of {occluded.window:,} bytes ({occluded.mask})"
+        return "What masking takes away", f"what {score} loses, {how}: no account of it"
+    if evidence.additive:
+        return "Where the score comes from", f"in units of {score}"
+    return "Where the net looked", f"gradient of {score}, times activation: no account of it"
+
+
 def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
     """The regions table, strongest first, and the sums below it.
 
@@ -82,6 +93,8 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     if not evidence.additive:
         yield extra(name, evidence.logit, None)
         remark = "This net is not additive: the heat says where, it does not sum to the logit."
+        if evidence.occluded is not None:
+            remark = "Effects of masking are not additive: they do not sum to the logit."
         yield Text(" " * indent + remark, style="dim")
         return
     yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)

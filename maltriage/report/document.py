@@ -103,12 +103,28 @@ class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heat: list[float]
 
 
+class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How bytes were masked for the method occlusion.
+
+    Windows of `window` bytes, one every `stride` bytes, those at the ends cut off by the file's;
+    `mask` says what stood in their place, `seed` which bytes were drawn.
+    """
+
+    window: int
+    stride: int
+    windows: int
+    mask: str
+    seed: int
+
+
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """An account of the explained score, byte by byte.
 
     `logit` is the score that is explained: the centred logit of `label`, minus that of
     `against` where it names a label. `total` is the heat on regions plus `padding`; where
-    `additive`, total + bias = logit.
+    `additive`, total + bias = logit. `same_as` are other methods that give the very same heat for
+    this model, by construction. With the method `occlusion` a contribution is what the score
+    loses where bytes are masked, and `occluded` says how; there are no views then.
     """
 
     method: str
@@ -123,6 +139,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hot: list[HotRange]
     views: list[ViewHeat]
     plane: Plane | None = None
+    same_as: list[str] = []
+    occluded: Occluded | None = None
 
 
 class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -69,12 +69,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if result.notices:
         yield from heading("Notices")
         yield from _notices(result, console, width)
-    if evidence.additive:
-        unit = f"in units of {facts.score_name(evidence)}"
-        yield from heading("Where the score comes from", unit)
-    else:
-        unit = f"gradient of {facts.score_name(evidence)}, times activation: no account of it"
-        yield from heading("Where the net looked", unit)
+    yield from heading(*account.title(evidence))
     yield from account.regions(evidence, options.top, width, _INDENT)
     if evidence.views:
         yield from heading("Which view saw it", "the same total, divided over the views")
@@ -202,7 +197,7 @@ def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
         "file name": version.original_name if version else None,
         "signer": _claim(identity.signer, "unverified"),
         "model": f"{result.model.name} {result.model.weights_sha256[:12]}",
-        "evidence": result.evidence.method,
+        "evidence": facts.method_name(result.evidence),
     }
     present = [(Text(name, style="dim"), untrusted(v)) for name, v in claims.items() if v]
     yield from _fields(present, console, width)

@@ -63,3 +63,8 @@ def score_name(evidence: Evidence) -> str:
     if evidence.against is None:
         return f"logit({evidence.label}), centred"
     return f"logit({evidence.label}) - logit({evidence.against})"
+
+
+def method_name(evidence: Evidence) -> str:
+    """The method, and the others that are the same one for this model. Sanitize it."""
+    return " = ".join((evidence.method, *evidence.same_as))

@@ -212,17 +212,21 @@ def neutralize(data: bytes) -> bytes:
     AddressOfEntryPoint with a constant. A net that saw these fields would learn who disarmed
     the file.
     """
-    pe = pe_offset(data)
-    if pe is None:
-        return data
     view, at = memoryview(data), 0
     parts: list[bytes | memoryview] = []
-    for field, size in _DISARMED_FIELDS:
-        start, end = pe + field, pe + field + size
-        if end <= len(data):
-            parts += [view[at:start], bytes(size)]
-            at = end
-    return b"".join([*parts, view[at:]])
+    for start, end in disarmed_ranges(data):
+        parts += [view[at:start], bytes(end - start)]
+        at = end
+    return b"".join([*parts, view[at:]]) if parts else data
+
+
+def disarmed_ranges(data: bytes) -> list[tuple[int, int]]:
+    """Byte ranges of the header fields that `neutralize` zeroes, ascending."""
+    pe = pe_offset(data)
+    if pe is None:
+        return []
+    ranges = [(pe + field, pe + field + size) for field, size in _DISARMED_FIELDS]
+    return [(start, end) for start, end in ranges if end <= len(data)]
 
 
 _DISARMED_FIELDS = ((4, 2), (24 + 16, 4), (24 + 68, 2))
@@ -251,8 +255,19 @@ def make_views(
         specs: the views wanted, as a card lists them.
         width: of the byteplot, where it is not the one that the file's size sets.
     """
+    return plot(plotted(data), anchors, specs, width)
+
+
+def plotted(data: bytes) -> Bytes:
+    """The bytes that views show: disarmed, and without trailing zeros."""
     raw = np.frombuffer(neutralize(data), dtype=np.uint8)
-    raw = raw[: trimmed_length(raw)]
+    return raw[: trimmed_length(raw)]
+
+
+def plot(
+    raw: Bytes, anchors: dict[str, int], specs: tuple[ViewSpec, ...], width: int | None = None
+) -> dict[str, View]:
+    """The views of bytes as `plotted` gives them; see `make_views`."""
     views: dict[str, View] = {}
     for spec in specs:
         views[spec.name] = (
@@ -288,8 +303,21 @@ def body(raw: Bytes, spec: BodySpec, width: int | None = None) -> View:
     channel, so an empty file is all zero.
     """
     geometry = BodyGeometry(len(raw), width or width_for(len(raw)))
+    return View(body_bands(raw, spec, geometry), geometry)
+
+
+def body_bands(
+    raw: Bytes, spec: BodySpec, geometry: BodyGeometry, bands: tuple[int, int] | None = None
+) -> Bytes:
+    """Pixels of the body: (C, S, S), or of its rows [first, end) alone: (C, end - first, S).
+
+    Args:
+        raw: the plotted bytes.
+        geometry: of the body of these bytes.
+        bands: rows of the image; None: all. Bit by bit what the whole image has there.
+    """
     rows, width, size = geometry.rows, geometry.width, spec.size
-    planes = cell_sums(raw, rows, width, size)
+    planes = cell_sums(raw, rows, width, size, bands)
     planes /= (rows / size) * (width / size)
     mean, spread = planes[0], planes[1]  # so far the mean square
     spread -= mean * mean
@@ -303,4 +331,4 @@ def body(raw: Bytes, spec: BodySpec, width: int | None = None) -> View:
     # half from being rounded differently on another machine.
     planes += 0.5 + 1e-9
     np.minimum(planes, 255.0, out=planes)
-    return View(planes.astype(np.uint8), geometry)
+    return planes.astype(np.uint8)

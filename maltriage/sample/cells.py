@@ -48,31 +48,40 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def cell_sums(raw: Bytes, rows: int, width: int, size: int) -> Floats:
+def cell_sums(
+    raw: Bytes, rows: int, width: int, size: int, bands: tuple[int, int] | None = None
+) -> Floats:
     """Sums over each cell of a size x size map: (5, size, size), which hold until the next call.
 
     The planes are value, square, zero, printable and high of each byte. A cell's edge may
     cut a row of bytes. Band i of rows is P(edge i + 1) - P(edge i), where P(e) is the sum
     of the whole rows above e plus the cut share of the row that e lies in.
+
+    Args:
+        bands: work out these rows of the map alone, [first, end): (5, end - first, size), which
+            are bit by bit what the whole map has there.
     """
+    begin, end = bands or (0, size)
     whole = len(raw) // width
     plot = raw[: whole * width].reshape(whole, width)
     at = np.arange(size + 1) * rows
     row, cut = np.minimum(at // size, whole), (at % size) / size
-    cells = _scratch("planes", (5, size, size), np.float64)
+    cells = _scratch("planes", (5, end - begin, size), np.float64)
     count = np.diff(row)
     common = int(count.min())  # rows that every band has: no band has more than one besides
-    _sum_bands(cells, plot, row[:-1], common)
+    _sum_bands(cells, plot, row[begin:end], common)
     if whole and (whole < rows or rows % size):
-        # Row by row: the one besides, and those that an edge cuts.
-        lines = _scratch("edges", (5, 2 * size - 1, size), np.float64)
-        _sum_bands(lines, plot, np.concatenate((row[:-1] + common, row[1:-1])), 1)
-        besides, edges = lines[:, :size], lines[:, size:]
-        besides *= (count > common)[:, None]
+        # Row by row: the one besides, and those that an edge between two bands cuts.
+        low, high = max(begin, 1), min(end, size - 1) + 1
+        lines = _scratch("edges", (5, end - begin + high - low, size), np.float64)
+        _sum_bands(lines, plot, np.concatenate((row[begin:end] + common, row[low:high])), 1)
+        besides, edges = lines[:, : end - begin], lines[:, end - begin :]
+        besides *= (count[begin:end] > common)[:, None]
         cells += besides
-        edges *= (cut * (row < whole))[1:-1, None]
-        cells[:, :-1] += edges
-        cells[:, 1:] -= edges
+        edges *= (cut * (row < whole))[low:high, None]
+        above = low - begin  # 1 where the map's upper edge, which cuts nothing, is one of these
+        cells[:, : high - 1 - begin] += edges[:, 1 - above :]
+        cells[:, above:] -= edges[:, : end - low]
     if whole < rows:  # the unfinished last row: only the bytes that exist count
         rest = raw[whole * width :]
         sums = np.zeros((5, width))
@@ -81,10 +90,11 @@ def cell_sums(raw: Bytes, rows: int, width: int, size: int) -> Floats:
         sums[2, : len(rest)] = rest == 0
         sums[3, : len(rest)] = (rest - np.uint8(0x20)) < 0x5F
         sums[4, : len(rest)] = rest >> 7
-        first = whole * size // rows
-        top, bottom = at[first:-1] / size, at[first + 1 :] / size
-        overlap = np.minimum(bottom, rows) - np.maximum(top, whole)
-        cells[:, first:] += overlap[:, None] * _columns(sums, size)[:, None]
+        first = max(whole * size // rows, begin)
+        if first < end:
+            top, bottom = at[first:end] / size, at[first + 1 : end + 1] / size
+            overlap = np.minimum(bottom, rows) - np.maximum(top, whole)
+            cells[:, first - begin :] += overlap[:, None] * _columns(sums, size)[:, None]
     return cells
 
 

@@ -7,7 +7,9 @@ Nothing is lost on the way: regions + padding = the sum of all heat (to 1e-6 of 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -31,11 +33,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Heat:
-    """The graph's answer for one sample: a map per view, and the score they account for."""
+    """The graph's answer for one sample: a map per view, and the score they account for.
+
+    `same_as`: other methods whose maps these are by construction.
+    """
 
     maps: dict[str, npt.NDArray[np.float32]]
     baseline: float
     score: float
+    method: str = "hirescam"
+    same_as: tuple[str, ...] = ()
 
 
 def account(
@@ -47,11 +54,60 @@ def account(
         plane: also the body view as a picture, for people (it adds about 8 KB).
     """
     maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
+    division = divide(prepared, parts_of(prepared, maps))
+    return Evidence(
+        method=heat.method,
+        same_as=list(heat.same_as),
+        label=card.labels[question.label],
+        against=None if question.against is None else card.labels[question.against],
+        additive=card.additive,
+        total=finite(division.total),
+        bias=finite(heat.baseline),
+        logit=finite(heat.score),
+        regions=division.regions,
+        padding=division.padding,
+        hot=division.hot,
+        views=[_view_heat(name, prepared.views[name], grid) for name, grid in maps.items()],
+        plane=_plane(prepared.views, maps) if plane else None,
+    )
+
+
+class Places(Protocol):
+    """Where the cells of a map lie in the file: the geometry of a view, or another one."""
+
+    def integrate(self, heat: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        """Heat on the bytes [0, offset) of the file, for ascending offsets."""
+        ...
+
+
+Part = tuple[Places, Floats]
+"""A map and where its cells lie."""
+
+
+def parts_of(prepared: Prepared, maps: Mapping[str, npt.NDArray[np.floating]]) -> list[Part]:
+    """Maps by view, with the geometry of their views."""
+    return [
+        (prepared.views[name].geometry, np.asarray(grid, dtype=np.float64))
+        for name, grid in maps.items()
+    ]
+
+
+@dataclass(frozen=True)
+class Division:
+    """All heat of a sample, divided over its bytes: regions + padding = total."""
+
+    total: float
+    padding: float
+    regions: list[RegionHeat]
+    hot: list[HotRange]
+
+
+def divide(prepared: Prepared, parts: Sequence[Part]) -> Division:
+    """Divide the heat of maps over the regions and hot ranges of a sample."""
     layout = prepared.layout
-    within = _within(prepared, maps)
+    within = _within(prepared, parts)
     sums = np.diff(within.at([region.start for region in layout.regions] + [within.size]))
     padding = within.padding
-    total = float(sums.sum()) + padding
     scale = float(np.abs(sums).sum()) + abs(padding)
     regions = [
         RegionHeat(
@@ -65,20 +121,24 @@ def account(
         )
         for region, value in zip(layout.regions, sums, strict=True)
     ]
-    return Evidence(
-        method=card.method,
-        label=card.labels[question.label],
-        against=None if question.against is None else card.labels[question.against],
-        additive=card.additive,
-        total=finite(total),
-        bias=finite(heat.baseline),
-        logit=finite(heat.score),
-        regions=regions,
-        padding=padding,
-        hot=_hot_ranges(within, layout),
-        views=[_view_heat(name, prepared.views[name], grid) for name, grid in maps.items()],
-        plane=_plane(prepared.views, maps) if plane else None,
-    )
+    return Division(float(sums.sum()) + padding, padding, regions, _hot_ranges(within, layout))
+
+
+def heat_on(parts: Sequence[Part], ranges: npt.NDArray[np.int64]) -> Floats:
+    """Heat on byte ranges of a file, all maps together.
+
+    Args:
+        ranges: [start, end) of each, shape (n, 2).
+
+    Returns:
+        Shape (n,).
+    """
+    offsets, place = np.unique(ranges, return_inverse=True)
+    heat = np.zeros(len(offsets))
+    for places, grid in parts:
+        heat += places.integrate(grid, offsets)
+    edges = heat[place.reshape(ranges.shape)]
+    return np.asarray(edges[:, 1] - edges[:, 0])
 
 
 @dataclass(frozen=True)
@@ -100,25 +160,19 @@ class _Within:
         return self.heat[self.offsets.searchsorted(offsets)]
 
 
-def _within(prepared: Prepared, maps: dict[str, Floats]) -> _Within:
+def _within(prepared: Prepared, parts: Sequence[Part]) -> _Within:
     size = prepared.identity.size
     blocks = np.append(np.arange(0, size, HOT_BLOCK), size)
     edges = [region.start for region in prepared.layout.regions]
     offsets = np.concatenate((blocks, np.array(edges, dtype=np.int64)))
     offsets.sort(kind="stable")  # two sorted runs, which this merges
-    heat = cumulative(prepared, maps, offsets)
-    padding = sum(float(grid.sum()) for grid in maps.values()) - float(heat[-1])
-    return _Within(size, offsets, offsets.searchsorted(blocks), heat, padding)
-
-
-def cumulative(
-    prepared: Prepared, maps: dict[str, Floats], offsets: npt.NDArray[np.int64]
-) -> Floats:
-    """Heat on the bytes [0, offset) of a file, all views together, for ascending offsets."""
     heat = np.zeros(len(offsets))
-    for name, grid in maps.items():
-        heat += prepared.views[name].geometry.integrate(grid, offsets)
-    return heat
+    padding = 0.0
+    for places, grid in parts:
+        part = places.integrate(grid, offsets)
+        heat += part
+        padding += float(grid.sum()) - float(part[-1])
+    return _Within(size, offsets, offsets.searchsorted(blocks), heat, padding)
 
 
 def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:

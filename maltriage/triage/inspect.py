@@ -6,7 +6,7 @@ edges, wherever those have moved to, and ranges neither overlap nor cross a regi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
@@ -16,9 +16,8 @@ from maltriage.sample.byteplot import WindowGeometry
 from maltriage.sample.content import HotContent
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import Inspected
-from maltriage.sample.prepare import Prepared
 from maltriage.sample.types import Layout, Region
-from maltriage.triage.evidence import HOT_BLOCK, Floats, cumulative
+from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
 
 MERGE_GAP = HOT_BLOCK
 """Bytes between two hot ranges of a region that may be taken into one with them."""
@@ -31,22 +30,26 @@ Look = Callable[[list[Range], bool], list[Inspected]]
 
 
 def inspected(
-    prepared: Prepared, maps: dict[str, Floats], evidence: Evidence, look: Look
+    layout: Layout, parts: Sequence[Part] | None, evidence: Evidence, look: Look
 ) -> Evidence:
     """The evidence with its hot ranges merged, snapped and looked into.
 
     Args:
-        maps: the heat by view, as `account` has it.
+        parts: the heat that the evidence accounts for; None: ranges stay as they are.
         look: is called once; a second time, with edges left where they are, only where a range
             with its edges moved had no more heat for the label than against it.
     """
     if not evidence.hot:
         return evidence
-    ranges = merged(prepared, maps, evidence.hot)
-    found = look(ranges, True)
-    if min(_sums(prepared, maps, [(item.start, item.end) for item in found])) <= 0.0:
-        found = look(ranges, False)
-    sums = _sums(prepared, maps, [(item.start, item.end) for item in found])
+    if parts is None:
+        found = look([_as_it_is(layout, item) for item in evidence.hot], False)
+        sums = [item.contribution for item in evidence.hot]
+    else:
+        ranges = merged(layout, parts, evidence.hot)
+        found = look(ranges, True)
+        if min(_sums(parts, found)) <= 0.0:
+            found = look(ranges, False)
+        sums = _sums(parts, found)
     hot = [
         HotRange(
             start=item.start,
@@ -55,7 +58,7 @@ def inspected(
             rva=_rva(item.region, item.start),
             contribution=value,
             hex=item.hex,
-            content=_with_heat(prepared, maps, item.content),
+            content=_with_heat(parts or (), item.content),
         )
         for item, value in zip(found, sums, strict=True)
     ]
@@ -63,7 +66,7 @@ def inspected(
     return msgspec.structs.replace(evidence, hot=hot)
 
 
-def merged(prepared: Prepared, maps: dict[str, Floats], hot: list[HotRange]) -> list[Range]:
+def merged(layout: Layout, parts: Sequence[Part], hot: Sequence[HotRange]) -> list[Range]:
     """Hot ranges as they are looked into, the hottest first.
 
     Neighbours of one region with at most `MERGE_GAP` bytes between them are one, unless the bytes
@@ -71,20 +74,23 @@ def merged(prepared: Prepared, maps: dict[str, Floats], hot: list[HotRange]) -> 
     """
     joined: list[tuple[int, int, float, Region]] = []
     for item in sorted(hot, key=lambda item: item.start):
-        region = _region(prepared.layout, item.start)
+        region = _region(layout, item.start)
         if joined:
             start, end, value, before = joined[-1]
             if before == region and item.start - end <= MERGE_GAP:
-                (whole,) = _sums(prepared, maps, [(start, item.end)])
+                whole = float(heat_on(parts, np.array([(start, item.end)]))[0])
                 if whole >= max(value, item.contribution):
                     joined[-1] = start, item.end, whole, region
                     continue
         joined.append((item.start, item.end, item.contribution, region))
     joined.sort(key=lambda part: -part[2])
     return [
-        Range(start, end, _focus(prepared, maps, start, end), region)
-        for start, end, _, region in joined
+        Range(start, end, _focus(parts, start, end), region) for start, end, _, region in joined
     ]
+
+
+def _as_it_is(layout: Layout, item: HotRange) -> Range:
+    return Range(item.start, item.end, item.start, _region(layout, item.start))
 
 
 def _region(layout: Layout, offset: int) -> Region:
@@ -97,32 +103,27 @@ def _rva(region: Region, offset: int) -> int | None:
     return None if region.rva is None else region.rva + offset - region.start
 
 
-def _sums(prepared: Prepared, maps: dict[str, Floats], spans: list[tuple[int, int]]) -> list[float]:
-    """Heat on each byte range."""
-    edges = np.unique(np.array(spans, dtype=np.int64))
-    heat = cumulative(prepared, maps, edges)
-    first, last = (edges.searchsorted([span[side] for span in spans]) for side in (0, 1))
-    return [float(value) for value in heat[last] - heat[first]]
+def _sums(parts: Sequence[Part], found: Sequence[Inspected]) -> list[float]:
+    """Heat on what was looked into."""
+    heat = heat_on(parts, np.array([(item.start, item.end) for item in found]))
+    return [float(value) for value in heat]
 
 
-def _focus(prepared: Prepared, maps: dict[str, Floats], start: int, end: int) -> int:
+def _focus(parts: Sequence[Part], start: int, end: int) -> int:
     """Where the `FOCUS` bytes with the most heat begin, in steps of half of them."""
-    if end - start <= FOCUS:
+    starts = np.arange(start, end - FOCUS + 1, FOCUS // 2)
+    if len(starts) < 2:
         return start
-    edges = np.arange(start, end + 1, FOCUS // 2, dtype=np.int64)
-    heat = cumulative(prepared, maps, edges)
-    return int(edges[int(np.argmax(heat[2:] - heat[:-2]))])
+    heat = heat_on(parts, np.stack((starts, starts + FOCUS), axis=1))
+    return int(starts[int(np.argmax(heat))])
 
 
-def _with_heat(
-    prepared: Prepared, maps: dict[str, Floats], content: HotContent | None
-) -> HotContent | None:
+def _with_heat(parts: Sequence[Part], content: HotContent | None) -> HotContent | None:
     """Content with the heat of the header fields that a view reads byte by byte."""
     if content is None or not content.fields:
         return content
     spans = {}
-    for name, grid in maps.items():
-        geometry = prepared.views[name].geometry
+    for geometry, grid in parts:
         if isinstance(geometry, WindowGeometry) and grid.size == geometry.length:
             low, high = geometry.start, geometry.start + geometry.present
             for field in content.fields:
@@ -130,7 +131,7 @@ def _with_heat(
                     spans[field.offset] = (field.offset, field.offset + field.size)
     if not spans:
         return content
-    heat = dict(zip(spans, _sums(prepared, maps, list(spans.values())), strict=True))
+    heat = dict(zip(spans, heat_on(parts, np.array(list(spans.values()))).tolist(), strict=True))
     fields = [
         msgspec.structs.replace(field, contribution=heat[field.offset])
         if field.offset in heat

@@ -16,8 +16,6 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
 
-import numpy as np
-
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
@@ -38,12 +36,16 @@ from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.types import Notice
 from maltriage.sample.workers import Workers, cores, reason_of
-from maltriage.triage.evidence import Heat, account
+from maltriage.triage.evidence import Heat, account, parts_of
 from maltriage.triage.inspect import inspected
+from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
+from maltriage.triage.occlusion import OCCLUSION, occlude
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
-from maltriage.triage.verdict import Question, decide, outside_training
+from maltriage.triage.verdict import asked, decide, outside_training
 
 MAX_IN_FLIGHT = 64
+METHODS = (*GRAPH_METHODS, OCCLUSION)
+"""How evidence can be made."""
 _POLL = 0.1
 
 
@@ -51,6 +53,8 @@ _POLL = 0.1
 class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
+    `against`: explain the score of the label less this label's, of each file the verdict's or
+    `label`. `method`: one of `METHODS`. `seed`: of what is drawn at random to mask bytes with.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
     `inspect`: then also what is in the hot ranges, for which the file is read once more.
     `archives`: whether the one file in a password archive is a sample too, as in a dataset.
@@ -64,6 +68,9 @@ class ScanOptions:
     timeout: float = 60.0
     hashes: bool = False
     label: str | None = None
+    against: str | None = None
+    method: str = HIRESCAM
+    seed: int = 0
     close: bool = False
     inspect: bool = True
     archives: bool = False
@@ -99,16 +106,21 @@ def scan(
         stop: asked between files; once true, no file is begun, and what is done is reported.
 
     Raises:
-        MaltriageError: the bundle does not run, or does not know `options.label`.
+        MaltriageError: the bundle does not run, or does not know `options.label` or
+            `options.against`, or they are the same, or there is no such method.
     """
     progress = progress or Progress()
-    label = _label_index(bundle, options.label)
+    label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
+    if label is not None and label == against:
+        raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
+    if options.method not in METHODS:
+        raise MaltriageError(f"no such method: {options.method}")
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
         workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, options.threads)
-        finish = _Finisher(session, model, label, options, workers)
+        finish = _Finisher(session, model, label, against, options, workers)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
         for batch in _in_batches(prepared, options.batch_size):
             for record in finish.records(batch):
@@ -162,9 +174,7 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    card = bundle.card
-    hashes, limit = options.hashes or options.close, options.walk.max_size
-    work = PrepareOptions(card.views, hashes, limit, card.input, options.archives)
+    work = _work(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -191,6 +201,13 @@ def _prepared(
         if item is not None or (isinstance(head, _Task) and head.future.cancelled()):
             queue.popleft()
         yield item
+
+
+def _work(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+    """What workers are to make of each file."""
+    card = bundle.card
+    hashes, limit = options.hashes or options.close, options.walk.max_size
+    return PrepareOptions(card.views, hashes, limit, card.input, options.archives)
 
 
 @dataclass
@@ -260,6 +277,7 @@ class _Finisher:
     session: Session
     model: ModelRef
     label: int | None
+    against: int | None
     options: ScanOptions
     workers: Workers
 
@@ -269,7 +287,8 @@ class _Finisher:
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
         target = CHOOSE if self.label is None else self.label
-        outputs = self.session.run(views, target, kinds=kinds) if views else None
+        against = CHOOSE if self.against is None else self.against
+        outputs = self.session.run(views, target, against, kinds) if views else None
         each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
         row = 0
         for item in batch:
@@ -288,24 +307,36 @@ class _Finisher:
     def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
         card = self.session.card
         verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
-        if self.label is not None:
-            question = Question(self.label)
+        question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against
         if tuple(outputs.explained[row]) != (question.label, against):
-            # The graph compares in float32: on the edge it may explain the other question.
+            # It cannot know whom `against` is held against. And it compares in float32: on
+            # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
-        score = float(outputs.logits[row, question.label])
-        if question.against is not None:
-            score -= float(outputs.logits[row, question.against])
+        method = self.options.method
+        drawn = method if method in GRAPH_METHODS else HIRESCAM
         heat = Heat(
-            maps={name: grid[row] for name, grid in outputs.heat.items()},
+            maps=maps_of(outputs, row, drawn),
             baseline=float(outputs.baseline[row]),
-            score=score,
+            score=float(question.score(outputs.logits[row])),
+            method=drawn,
+            same_as=same_maps(outputs, drawn),
         )
         evidence = account(prepared, heat, question, card, plane=self.options.close)
+        if method == OCCLUSION:
+            work = _work(self.session.bundle, self.options)
+            evidence = occlude(
+                self.session,
+                self.workers,
+                prepared,
+                question,
+                evidence,
+                work,
+                seed=self.options.seed,
+            )
         notices = [*prepared.notices, *outside_training(prepared.layout, card)]
         if self.options.close and self.options.inspect:
-            evidence, more = self._inspected(prepared, heat, evidence)
+            evidence, more = self._inspected(prepared, outputs, row, evidence)
             notices += more
         shown, raw = path_fields(prepared.path)
         return Result(
@@ -324,7 +355,7 @@ class _Finisher:
         )
 
     def _inspected(
-        self, prepared: Prepared, heat: Heat, evidence: Evidence
+        self, prepared: Prepared, outputs: Outputs, row: int, evidence: Evidence
     ) -> tuple[Evidence, list[Notice]]:
         """The evidence with what is in its hot ranges, read by a worker like everything of a
         sample; a notice instead where the worker does not come back.
@@ -332,23 +363,24 @@ class _Finisher:
         Raises:
             SampleError: the file is gone, or another than before.
         """
-        maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
-        options, formats = self.options, self.session.card.input
+        options, formats, method = self.options, self.session.card.input, evidence.method
+        # Occlusion is coarser than any edge, so edges stay where its heat has them.
+        drawn = maps_of(outputs, row, method) if method in GRAPH_METHODS else None
 
         def look(ranges: list[Range], snap: bool) -> list[Inspected]:
             how = InspectOptions(
                 prepared.identity.sha256, snap, options.walk.max_size, formats, options.archives
             )
-            found: list[Inspected] = self.workers.submit(
-                inspect, prepared.path, ranges, how
-            ).result()
+            task = self.workers.submit(inspect, prepared.path, ranges, how)
+            found: list[Inspected] = task.result()
             return found
 
         try:
-            return inspected(prepared, maps, evidence, look), []
+            parts = None if drawn is None else parts_of(prepared, drawn)
+            return inspected(prepared.layout, parts, evidence, look), []
+        except SampleError:
+            raise
         except Exception as error:
-            reason = reason_of(error, options.timeout)
-            if isinstance(error, SampleError):
-                raise
-            text = f"What is in the hot bytes could not be looked into: {reason.reason}."
+            reason = reason_of(error, options.timeout).reason
+            text = f"What is in the hot bytes could not be looked into: {reason}."
             return evidence, [Notice("not-inspected", text)]

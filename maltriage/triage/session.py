@@ -14,6 +14,7 @@ import numpy.typing as npt
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
+from maltriage.sample.views import ViewSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]
@@ -53,25 +54,51 @@ class Session:
         self.bundle = bundle
         self.card = bundle.card
         ort.disable_telemetry_events()
-        options = ort.SessionOptions()
-        options.log_severity_level = 4  # its warnings are for model authors
-        options.intra_op_num_threads = threads
+        self._options = ort.SessionOptions()
+        self._options.log_severity_level = 4  # its warnings are for model authors
+        self._options.intra_op_num_threads = threads
         # Idle threads that spin would take the cores from the processes that read files.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        providers: list[Any] = ["CPUExecutionProvider"]
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._providers: list[Any] = ["CPUExecutionProvider"]
         if device != "cpu" and _cuda_answers(ort):
-            providers.insert(0, "CUDAExecutionProvider")
+            self._providers.insert(0, "CUDAExecutionProvider")
         elif device == "cuda":
             raise MaltriageError("no CUDA device answers here (--device cpu runs without)")
-        try:
-            self._session = ort.InferenceSession(bundle.model, options, providers=providers)
-        except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
-            first = str(error).strip().splitlines()[0]
-            raise MaltriageError(f"{bundle.path}: the graph does not load: {first}") from error
+        self._session = self._opened(bundle.model)
+        self._lean: Any = None
+        """The part of the graph that gives the logits, once they were asked for."""
         self.device = "cuda" if "CUDA" in self._session.get_providers()[0] else "cpu"
         if device == "cuda" and self.device != "cuda":
             raise MaltriageError("ONNX Runtime found a CUDA device but could not use it")
         self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def _opened(self, model: bytes) -> Any:
+        import onnxruntime as ort
+
+        try:
+            return ort.InferenceSession(model, self._options, providers=self._providers)
+        except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
+            first = str(error).strip().splitlines()[0]
+            raise MaltriageError(f"{self.bundle.path}: the graph does not load: {first}") from error
+
+    def logits(self, images: Mapping[str, npt.NDArray[np.uint8]]) -> Float32:
+        """The logits of a batch of images and nothing else, so that no map is worked out.
+
+        ONNX Runtime runs the whole graph however few of its outputs are asked for. The part
+        that gives the logits is therefore a session of its own, made when this is first called.
+
+        Args:
+            images: by view, [B, *spec.shape].
+
+        Returns:
+            Shape (B, K); those of `run` but for what a batch moves in the last digits.
+        """
+        if self._lean is None:
+            self._lean = self._opened(logits_alone(self.bundle.model, self.card.views))
+        feed = {view.name: images[view.name] for view in self.card.views}
+        (found,) = self._lean.run(["logits"], feed)
+        logits: Float32 = found
+        return logits
 
     def run(
         self,
@@ -132,6 +159,16 @@ class Session:
                 if f"gradcam_{view.name}" in found
             },
         )
+
+
+def logits_alone(model: bytes, views: Sequence[ViewSpec]) -> bytes:
+    """The part of an ONNX model that leads from the images of `views` to the logits."""
+    import onnx
+    from onnx.utils import Extractor
+
+    extractor = Extractor(onnx.load_model_from_string(model))
+    lean = extractor.extract_model([view.name for view in views], ["logits"])
+    return bytes(lean.SerializeToString())
 
 
 def _cuda_answers(ort: Any) -> bool:

@@ -29,6 +29,11 @@ class Question:
     label: int
     against: int | None = None
 
+    def score(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """The explained score of each sample: of centred logits (..., K), shape (...)."""
+        scores = np.asarray(logits[..., self.label], dtype=np.float64)
+        return scores if self.against is None else scores - logits[..., self.against]
+
 
 def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[np.float64]:
     """Softmax over the last axis at the card's temperature (1 where uncalibrated)."""
@@ -100,3 +105,27 @@ def decide(
         ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],
     )
     return verdict, Question(closest, card.benign) if flagged else Question(top)
+
+
+def asked(
+    question: Question,
+    logits: npt.NDArray[np.floating],
+    label: int | None = None,
+    against: int | None = None,
+) -> Question:
+    """The question that the evidence answers, where the user asks another than the verdict does.
+
+    Args:
+        question: of the verdict.
+        logits: of the sample, shape (K,).
+        label: to explain; None: the verdict's. Where that is `against` itself, the likeliest
+            of the other labels.
+        against: label to explain it against; None: for a label that was named the mean of all
+            labels, else what the verdict says.
+    """
+    if against is None:
+        return question if label is None else Question(label)
+    if label is None:
+        others = np.where(np.arange(len(logits)) == against, -np.inf, logits)
+        label = int(others.argmax()) if question.label == against else question.label
+    return Question(label, against)

@@ -131,6 +131,33 @@ def test_explain(run_cli, folder: Path) -> None:
     assert b"knows no label 'nobody'" in done.stderr
 
 
+def test_explain_against_a_label(run_cli, folder: Path) -> None:
+    arguments = ("explain", folder / "a.exe", "--class", "bifrose", "--against", "hupigon")
+    shown = run_cli(*arguments, "--exit-zero")
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"logit(bifrose) - logit(hupigon)" in shown.stdout
+    (record,) = records(run_cli(*arguments, "-f", "json").stdout)
+    assert (record["evidence"]["label"], record["evidence"]["against"]) == ("bifrose", "hupigon")
+    wrong = run_cli(*arguments[:-1], "nobody")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert b"knows no label 'nobody'" in wrong.stderr
+
+
+def test_explain_by_another_method(run_cli, folder: Path) -> None:
+    shown = run_cli("explain", folder / "a.exe", "--method", "gradcam", "--exit-zero")
+    assert shown.returncode == 0
+    assert b"gradcam = hirescam" in shown.stdout
+    arguments = ("explain", folder / "a.exe", "--method", "occlusion", "--seed", "3")
+    shown = run_cli(*arguments, "--exit-zero")
+    assert (shown.returncode, shown.stderr) == (0, b"")
+    assert b"What masking takes away" in shown.stdout
+    assert b"Effects of masking are not additive" in shown.stdout
+    (record,) = records(run_cli(*arguments, "-f", "json").stdout)
+    assert record["evidence"]["occluded"]["seed"] == 3
+    wrong = run_cli("explain", folder / "a.exe", "--method", "tea-leaves")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+
+
 def test_files_from_with_names_that_are_not_utf8(run_cli, tmp_path: Path) -> None:
     try:
         path = non_utf8_file(tmp_path, sample("console-x86.exe"))

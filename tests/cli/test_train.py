@@ -127,6 +127,12 @@ def test_each_cnn_from_files_to_an_explanation(
     explained = run_cli("explain", "--model", bundle, sample).stdout.decode()
     assert ("Where the score comes from" in explained) == additive
     assert ("no account" in explained) != additive
+    mean = run_cli("explain", "--model", bundle, "--method", "gradcam", "-f", "json", sample)
+    other = json.loads(mean.stdout)["evidence"]
+    assert other["method"] == "gradcam"
+    assert (other["regions"] == evidence["regions"]) == (other["same_as"] == ["hirescam"])
+    assert other["same_as"] == evidence["same_as"] == [] or other["same_as"] == ["hirescam"]
+    assert other["same_as"] or not additive
 
 
 @needs_torch

@@ -10,6 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
+import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
@@ -22,6 +23,7 @@ from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.byteplot import stride_for  # noqa: E402
 from maltriage.learn.nets.gibert import ResponseNorm  # noqa: E402
 from maltriage.sample.views import WINDOWS, ViewSpec, WindowSpec, byteplot  # noqa: E402
+from maltriage.triage.session import logits_alone  # noqa: E402
 
 LABELS = 5
 needs_timm = pytest.mark.skipif(
@@ -85,12 +87,18 @@ def lively(name: str, views: tuple[ViewSpec, ...]) -> Net:
 
 
 @pytest.fixture(scope="module", params=cases(CNNS))
-def exported(request: pytest.FixtureRequest) -> tuple[Net, ExplainedNet, Any]:
-    """A net at 32 x 32 with a window besides, its explanation, and a session of its graph."""
+def model(request: pytest.FixtureRequest) -> tuple[Net, ExplainedNet, bytes]:
+    """A net at 32 x 32 with a window besides, its explanation, and its graph."""
     net = lively(request.param, (byteplot(32), *CODE))
     explained = ExplainedNet(net, 0)
-    model = to_onnx(explained).SerializeToString()
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    return net, explained, to_onnx(explained).SerializeToString()
+
+
+@pytest.fixture(scope="module")
+def exported(model: tuple[Net, ExplainedNet, bytes]) -> tuple[Net, ExplainedNet, Any]:
+    """A net, its explanation, and a session of its graph."""
+    net, explained, graph = model
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return net, explained, session
 
 
@@ -119,6 +127,21 @@ def test_the_graph_gives_what_pytorch_gives(exported: Any, count: int) -> None:
     for name, value in zip(explained.output_names, wanted, strict=True):
         assert difference(found[name].float(), value.float()) <= 1e-4, name
     assert ("gradcam_body" in found) == bool(net.unpooled)
+
+
+def test_the_logits_alone_are_those_of_the_graph(model: Any, exported: Any) -> None:
+    """The part of the graph without maps has less to do, and gives the same logits."""
+    net, _, graph = model
+    part = logits_alone(graph, net.views)
+    lean = onnxruntime.InferenceSession(part, providers=["CPUExecutionProvider"])
+    assert [value.name for value in lean.get_inputs()] == [view.name for view in net.views]
+    assert len(onnx.load_from_string(part).graph.node) < len(
+        onnx.load_from_string(graph).graph.node
+    )
+    inputs = images(net.views, 3)
+    (found,) = lean.run(None, {name: value.numpy() for name, value in inputs.items()})
+    wanted = run(exported[2], inputs, [0, 1, 2], [-1, -1, 0])["logits"]
+    np.testing.assert_allclose(found, wanted.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_parts_of_the_account(exported: Any) -> None:

@@ -14,8 +14,11 @@ from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
 from maltriage.report.document import Evidence, Record, Result
+from maltriage.triage.methods import GRAPH_METHODS, maps_of, same_maps
 from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.session import Outputs
 
 GEOMETRY, LOGIT = 1e-6, 1e-4
 
@@ -97,6 +100,74 @@ def test_the_evidence_answers_the_verdict(samples_dir: Path, bundle: Bundle) -> 
         else:
             label = verdict.closest or verdict.label
             assert (evidence.label, evidence.against) == (label, None)
+
+
+def test_one_label_against_another(samples_dir: Path, bundle: Bundle) -> None:
+    """The difference of two scores is explained by the difference of their explanations."""
+    path = [str(samples_dir / "gui-x86.exe")]
+    (first,), (second,) = (results(path, bundle, label=name) for name in ("bifrose", "hupigon"))
+    (both,) = results(path, bundle, label="bifrose", against="hupigon")
+    assert_adds_up(both.evidence)
+    assert (both.evidence.label, both.evidence.against) == ("bifrose", "hupigon")
+    assert both.evidence.logit == pytest.approx(
+        first.evidence.logit - second.evidence.logit, abs=1e-5
+    )
+    assert [region.contribution for region in both.evidence.regions] == pytest.approx(
+        [
+            one.contribution - other.contribution
+            for one, other in zip(first.evidence.regions, second.evidence.regions, strict=True)
+        ],
+        abs=1e-4,
+    )
+
+
+def test_the_verdict_against_a_label(samples_dir: Path, bundle: Bundle) -> None:
+    for result in results([str(samples_dir)], bundle, against="hupigon"):
+        assert_adds_up(result.evidence)
+        ranked = [entry.label for entry in result.verdict.ranked if entry.label != "hupigon"]
+        said = result.verdict.closest or result.verdict.label
+        expected = ranked[0] if said == "hupigon" else said
+        assert (result.evidence.label, result.evidence.against) == (expected, "hupigon")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"against": "nobody"}, "knows no label 'nobody'"),
+        ({"label": "icedid", "against": "icedid"}, "icedid against itself"),
+        ({"method": "tea-leaves"}, "no such method: tea-leaves"),
+    ],
+)
+def test_questions_without_an_answer(bundle: Bundle, options: dict[str, str], message: str) -> None:
+    with pytest.raises(MaltriageError, match=message):
+        results(["/nowhere"], bundle, **options)
+
+
+def test_grad_cam_of_an_additive_bundle_is_hirescam(samples_dir: Path, bundle: Bundle) -> None:
+    path = [str(samples_dir / "gui-x86.exe")]
+    (fine,), (mean,) = (results(path, bundle, method=name) for name in GRAPH_METHODS)
+    assert (fine.evidence.method, fine.evidence.same_as) == ("hirescam", ["gradcam"])
+    assert (mean.evidence.method, mean.evidence.same_as) == ("gradcam", ["hirescam"])
+    assert mean.evidence.regions == fine.evidence.regions
+
+
+def test_grad_cam_where_a_view_has_a_map_of_its_own() -> None:
+    def grid(value: float) -> np.ndarray:
+        return np.full((2, 1, 3), value, dtype=np.float32)
+
+    none = np.zeros((2, 2))
+    outputs = Outputs(
+        none, {"body": grid(1.0), "head": grid(2.0)}, none, none, none, {"body": grid(3.0)}
+    )
+    assert {name: float(g[0, 0]) for name, g in maps_of(outputs, 1, "hirescam").items()} == {
+        "body": 1.0,
+        "head": 2.0,
+    }
+    assert {name: float(g[0, 0]) for name, g in maps_of(outputs, 1, "gradcam").items()} == {
+        "body": 3.0,
+        "head": 2.0,
+    }
+    assert same_maps(outputs, "hirescam") == same_maps(outputs, "gradcam") == ()
 
 
 def test_appended_zeros_carry_no_heat(tmp_path: Path, bundle: Bundle) -> None:

@@ -24,7 +24,7 @@ from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.views import known_views
 from maltriage.sample.workers import Workers
 from maltriage.triage import pipeline
-from maltriage.triage.evidence import Floats, Heat, account, cumulative
+from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.inspect import FOCUS, MERGE_GAP, inspected, merged
 from maltriage.triage.pipeline import ScanOptions, scan
 from maltriage.triage.verdict import Question
@@ -65,9 +65,12 @@ def looker(name: str):  # type: ignore[no-untyped-def]
     return lambda ranges, snap: look(data, ranges, parse=True, snap=snap)
 
 
-def heat_on(item: Prepared, maps: dict[str, Floats], start: int, end: int) -> float:
-    low, high = cumulative(item, maps, np.array([start, end], dtype=np.int64))
-    return float(high - low)
+def looked(item: Prepared, maps: dict[str, Floats], evidence: Evidence, name: str) -> Evidence:
+    return inspected(item.layout, parts_of(item, maps), evidence, looker(name))
+
+
+def heat_in(item: Prepared, maps: dict[str, Floats], start: int, end: int) -> float:
+    return float(heat_on(parts_of(item, maps), np.array([(start, end)]))[0])
 
 
 def assert_conserved(item: Prepared, maps: dict[str, Floats], evidence: Evidence) -> None:
@@ -76,7 +79,7 @@ def assert_conserved(item: Prepared, maps: dict[str, Floats], evidence: Evidence
     ordered = sorted(evidence.hot, key=lambda hot: hot.start)
     edges = [0, *(edge for hot in ordered for edge in (hot.start, hot.end)), item.identity.size]
     assert edges == sorted(edges)
-    rest = sum(heat_on(item, maps, a, b) for a, b in list(pairwise(edges))[::2])
+    rest = sum(heat_in(item, maps, a, b) for a, b in list(pairwise(edges))[::2])
     parts = sum(hot.contribution for hot in ordered)
     whole = evidence.total - evidence.padding
     assert parts + rest == pytest.approx(whole, abs=1e-9 * scale)
@@ -84,7 +87,7 @@ def assert_conserved(item: Prepared, maps: dict[str, Floats], evidence: Evidence
         region = item.layout.region_at(hot.start)
         assert region is not None
         assert (region.name, hot.end <= region.end) == (hot.region, True)
-        assert hot.contribution == heat_on(item, maps, hot.start, hot.end)
+        assert hot.contribution == heat_in(item, maps, hot.start, hot.end)
         assert hot.rva == (None if region.rva is None else region.rva + hot.start - region.start)
         if hot.content is not None:
             assert hot.start <= hot.content.focus < hot.end
@@ -98,7 +101,7 @@ def test_heat_is_conserved(name: str, seed: int, spikes: int) -> None:
     maps = random_maps(item, seed, spikes)
     before = evidence_of(item, maps)
     assert_conserved(item, maps, before)
-    after = inspected(item, maps, before, looker(name))
+    after = looked(item, maps, before, name)
     assert_conserved(item, maps, after)
     assert (after.total, after.regions, after.padding) == (
         before.total,
@@ -115,7 +118,18 @@ def test_nothing_hot_is_nothing_to_look_into() -> None:
     maps = {name: np.zeros_like(grid) for name, grid in random_maps(item, 0, 0).items()}
     evidence = evidence_of(item, maps)
     assert evidence.hot == []
-    assert inspected(item, maps, evidence, None) is evidence  # type: ignore[arg-type]
+    assert inspected(item.layout, parts_of(item, maps), evidence, None) is evidence  # type: ignore[arg-type]
+
+
+def test_coarse_heat_moves_no_edge() -> None:
+    """Without the heat itself, ranges and what they carry stay as they are."""
+    item = prepared("gui-x86.exe")
+    evidence = evidence_of(item, random_maps(item, 5, 6))
+    found = inspected(item.layout, None, evidence, looker("gui-x86.exe"))
+    assert [(h.start, h.end, h.contribution) for h in found.hot] == [
+        (h.start, h.end, h.contribution) for h in evidence.hot
+    ]
+    assert all(h.content is not None and h.content.snapped == (0, 0) for h in found.hot)
 
 
 def by_bytes(item: Prepared, heat: dict[tuple[int, int], float]) -> dict[str, Floats]:
@@ -140,21 +154,28 @@ def test_near_neighbours_are_one() -> None:
     maps = by_bytes(item, {(0x500, 0x600): 1.0, (0x700, 0x800): 2.0, (0xA00, 0xB00): 9.0})
     ranges = [hot(0xA00, 0xB00, 9.0), hot(0x700, 0x800, 2.0), hot(0x500, 0x600, 1.0)]
     assert 0x700 - 0x600 <= MERGE_GAP < 0xA00 - 0x800
-    assert spans(merged(item, maps, ranges)) == [(0xA00, 0xB00), (0x500, 0x800)]
+    assert spans(merged(item.layout, parts_of(item, maps), ranges)) == [
+        (0xA00, 0xB00),
+        (0x500, 0x800),
+    ]
 
 
 def test_a_gap_that_speaks_against_the_label_keeps_ranges_apart() -> None:
     item = prepared("gui-x86.exe")
     for against, expected in ((-0.9, [(0x500, 0x800)]), (-1.1, [(0x700, 0x800), (0x500, 0x600)])):
         maps = by_bytes(item, {(0x500, 0x600): 1.0, (0x600, 0x700): against, (0x700, 0x800): 2.0})
-        found = merged(item, maps, [hot(0x700, 0x800, 2.0), hot(0x500, 0x600, 1.0)])
+        found = merged(
+            item.layout, parts_of(item, maps), [hot(0x700, 0x800, 2.0), hot(0x500, 0x600, 1.0)]
+        )
         assert spans(found) == expected
 
 
 def test_regions_keep_ranges_apart() -> None:
     item = prepared("gui-x86.exe")
     maps = by_bytes(item, {(0x300, 0x400): 1.0, (0x400, 0x500): 2.0})
-    found = merged(item, maps, [hot(0x400, 0x500, 2.0), hot(0x300, 0x400, 1.0)])
+    found = merged(
+        item.layout, parts_of(item, maps), [hot(0x400, 0x500, 2.0), hot(0x300, 0x400, 1.0)]
+    )
     assert spans(found) == [(0x400, 0x500), (0x300, 0x400)]
     assert [part.region.name for part in found] == [".text", "(headers)"]
 
@@ -162,9 +183,9 @@ def test_regions_keep_ranges_apart() -> None:
 def test_the_focus_is_where_the_heat_is() -> None:
     item = prepared("gui-x86.exe")
     maps = by_bytes(item, {(0x500, 0x900): 1.0, (0x740, 0x7C0): 5.0})
-    (found,) = merged(item, maps, [hot(0x500, 0x900, 6.0)])
+    (found,) = merged(item.layout, parts_of(item, maps), [hot(0x500, 0x900, 6.0)])
     assert found.focus == 0x740
-    (short,) = merged(item, maps, [hot(0x780, 0x780 + FOCUS, 2.0)])
+    (short,) = merged(item.layout, parts_of(item, maps), [hot(0x780, 0x780 + FOCUS, 2.0)])
     assert short.focus == 0x780
 
 
@@ -181,7 +202,7 @@ def test_edges_that_would_cost_the_heat_stay() -> None:
             ranges = [dataclasses.replace(part, end=part.end + 200) for part in ranges]
         return look(sample("gui-x86.exe"), ranges, parse=True, snap=False)
 
-    found = inspected(item, maps, evidence, stretching)
+    found = inspected(item.layout, parts_of(item, maps), evidence, stretching)
     assert calls == [True, False]
     assert [(h.start, h.end, h.contribution) for h in found.hot] == [
         (0x500, 0x600, pytest.approx(1.0))
@@ -197,13 +218,15 @@ def test_fields_have_the_heat_of_their_bytes() -> None:
     item = prepared("gui-x86.exe")
     maps = random_maps(item, 7, 3)
     maps["header"][0, 4:6] = 2.0  # COFF Machine
-    evidence = inspected(item, maps, evidence_of(item, maps), looker("gui-x86.exe"))
+    evidence = inspected(
+        item.layout, parts_of(item, maps), evidence_of(item, maps), looker("gui-x86.exe")
+    )
     (header,) = [h for h in evidence.hot if h.content and h.content.kind == "header"]
     assert header.content is not None
     fields = {field.name: field for field in header.content.fields}
     machine = fields["COFF Machine"]
     assert machine.contribution == pytest.approx(
-        heat_on(item, maps, machine.offset, machine.offset + 2)
+        heat_in(item, maps, machine.offset, machine.offset + 2)
     )
     assert machine.contribution == pytest.approx(4.0, abs=0.5)
     view = item.views["header"].geometry
@@ -212,7 +235,9 @@ def test_fields_have_the_heat_of_their_bytes() -> None:
         assert (field.contribution is not None) == read
     assert not all(field.contribution is not None for field in fields.values())
     without = {name: grid for name, grid in maps.items() if name != "header"}
-    evidence = inspected(item, without, evidence_of(item, without), looker("gui-x86.exe"))
+    evidence = inspected(
+        item.layout, parts_of(item, without), evidence_of(item, without), looker("gui-x86.exe")
+    )
     assert all(
         field.contribution is None
         for h in evidence.hot

@@ -13,7 +13,7 @@ from maltriage.bundle import Card, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
 from maltriage.sample.types import Layout
-from maltriage.triage.verdict import Question, decide, outside_training, probabilities
+from maltriage.triage.verdict import Question, asked, decide, outside_training, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +125,18 @@ def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
     flags = {kind: decide(logits, known, kind)[0].flagged for kind in ("pe32", "pe32+", None)}
     assert flags == {"pe32": False, "pe32+": True, None: True}
     assert decide(logits, known, "pe32")[0].threshold == 5.0
+
+
+@pytest.mark.parametrize(
+    ("label", "against", "question"),
+    [
+        (None, None, Question(2, 0)),  # what the verdict says
+        (1, None, Question(1)),
+        (1, 3, Question(1, 3)),
+        (None, 3, Question(2, 3)),
+        (None, 2, Question(1, 2)),  # the verdict's own: the likeliest other
+    ],
+)
+def test_what_the_user_asks(label: int | None, against: int | None, question: Question) -> None:
+    logits = np.array([0.5, 2.0, 3.0, -1.0])
+    assert asked(Question(2, 0), logits, label, against) == question

@@ -1,0 +1,64 @@
+"""What a bundle says of a sample with some of its bytes masked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.sample.mask import MaskedViews, Variant, masked
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.workers import Workers, reason_of
+from maltriage.triage.session import Session
+
+VARIANTS_AT_ONCE = 128
+"""Variants that one call of a worker makes: while the net looks at them, it makes the next."""
+BATCH = 32
+"""Variants in one forward pass. More are no faster on a CPU, and take more memory."""
+
+
+def run_masked(
+    session: Session,
+    workers: Workers,
+    prepared: Prepared,
+    variants: Sequence[Variant],
+    options: PrepareOptions,
+) -> npt.NDArray[np.float64]:
+    """Logits of variants of a sample, which workers read and mask.
+
+    Args:
+        prepared: the sample; it must still be the same file.
+        variants: what to mask in each.
+        options: with which it was prepared.
+
+    Returns:
+        Shape (V, K), centred as the graph gives them.
+
+    Raises:
+        SampleError: it cannot be read again, or it changed since.
+    """
+    tasks = [
+        workers.submit(
+            masked,
+            prepared.path,
+            prepared.identity.sha256,
+            prepared.layout.anchors,
+            options,
+            variants[first : first + VARIANTS_AT_ONCE],
+        )
+        for first in range(0, len(variants), VARIANTS_AT_ONCE)
+    ]
+    logits = np.empty((len(variants), len(session.card.labels)))
+    for first, task in zip(range(0, len(variants), VARIANTS_AT_ONCE), tasks, strict=True):
+        try:
+            views: MaskedViews = task.result()
+        except Exception as error:
+            for other in tasks:
+                if not other.running():  # cancelling one that runs would kill the worker
+                    other.cancel()
+            raise reason_of(error, workers.timeout) from error
+        for at in range(0, len(views), BATCH):
+            part = session.logits(views.batch(at, at + BATCH))
+            logits[first + at : first + at + len(part)] = part
+    return logits

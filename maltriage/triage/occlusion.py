@@ -1,0 +1,158 @@
+"""Occlusion: which bytes matter, by masking them window by window (Zeiler and Fergus 2014).
+
+It asks nothing of a bundle but its logits. A window's effect is what the explained score loses
+when its bytes are masked. Effects are not additive: bytes that say the same thing twice lose
+nothing when one of them is masked, so effects do not sum to the score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.report.document import Evidence, Occluded, finite
+from maltriage.sample.byteplot import Floats, Offsets
+from maltriage.sample.mask import Mask, Range, Variant
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.workers import Workers
+from maltriage.triage.evidence import Part, divide
+from maltriage.triage.masking import run_masked
+from maltriage.triage.session import Session
+from maltriage.triage.verdict import Question
+
+OCCLUSION = "occlusion"
+STEPS = 64
+"""Strides that a file is divided into, about."""
+OVERLAP = 2
+"""Strides that a window is long: so many windows cover each byte."""
+ALIGNED = 64
+"""Bytes that a stride is a multiple of."""
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows that slide over a file of `size` bytes; the first and the last reach past its ends.
+
+    Each byte lies in `OVERLAP` of them.
+    """
+
+    size: int
+    stride: int
+
+    @classmethod
+    def over(cls, size: int) -> Windows:
+        """About `STEPS` strides over a file."""
+        return cls(size, max(1, -(-size // (STEPS * ALIGNED))) * ALIGNED)
+
+    @property
+    def length(self) -> int:
+        return OVERLAP * self.stride
+
+    @property
+    def ranges(self) -> list[Range]:
+        """The bytes of each window that exist, [start, end), ascending."""
+        first = self.stride - self.length
+        starts = range(first, self.size, self.stride)
+        return [(max(0, at), min(at + self.length, self.size)) for at in starts]
+
+
+@dataclass(frozen=True)
+class RangeGeometry:
+    """Heat that is spread evenly over byte ranges which follow each other from the file's start.
+
+    `edges` are the ends of the ranges with a 0 before them, shape (n + 1,), ascending.
+    """
+
+    edges: Offsets
+
+    def integrate(self, heat: Floats, offsets: Offsets) -> Floats:
+        """Heat on the bytes [0, offset) of the file.
+
+        Args:
+            heat: of each range, shape (n,).
+            offsets: file offsets, shape (m,).
+        """
+        prefix = np.concatenate(([0.0], np.cumsum(heat, dtype=np.float64)))
+        return np.interp(offsets, self.edges, prefix)
+
+
+def spread(windows: Windows, effects: Floats) -> Part:
+    """The effects of windows as heat on bytes.
+
+    An effect is spread evenly over the bytes of its window; a byte has the mean over the
+    windows that cover it. So all heat is the sum of the effects over `OVERLAP`.
+
+    Args:
+        effects: shape (n,), as `windows.ranges`.
+    """
+    lengths = np.array([end - start for start, end in windows.ranges])
+    # A stride is covered by the windows that begin with it and up to OVERLAP - 1 before it.
+    density = np.convolve(effects / lengths, np.full(OVERLAP, 1 / OVERLAP), mode="valid")
+    edges = np.append(np.arange(0, windows.size, windows.stride), windows.size)
+    return RangeGeometry(edges), density * np.diff(edges)
+
+
+def effects(
+    session: Session,
+    workers: Workers,
+    prepared: Prepared,
+    question: Question,
+    options: PrepareOptions,
+    windows: Windows,
+    mask: Mask,
+    seed: int,
+) -> npt.NDArray[np.float64]:
+    """What the explained score loses where a window is masked, shape (n,).
+
+    Raises:
+        SampleError: the file cannot be read again, or it changed.
+    """
+    variants = [Variant((), mask)]
+    variants += [Variant((part,), mask, seed + i) for i, part in enumerate(windows.ranges)]
+    scores = question.score(run_masked(session, workers, prepared, variants, options))
+    return np.asarray(scores[0] - scores[1:])
+
+
+def occlude(
+    session: Session,
+    workers: Workers,
+    prepared: Prepared,
+    question: Question,
+    evidence: Evidence,
+    options: PrepareOptions,
+    *,
+    mask: Mask = "histogram",
+    seed: int = 0,
+) -> Evidence:
+    """The evidence of occlusion.
+
+    Args:
+        prepared: the sample; it must still be the same file.
+        evidence: of another method, for the same question.
+        options: with which the sample was prepared.
+        mask: what stands in the place of masked bytes.
+        seed: of the bytes that are drawn; window i draws with seed + i.
+
+    Raises:
+        SampleError: the file cannot be read again, or it changed.
+        MaltriageError: the model gave what is no number.
+    """
+    windows = Windows.over(prepared.identity.size)
+    found = effects(session, workers, prepared, question, options, windows, mask, seed)
+    division = divide(prepared, [spread(windows, found)])
+    return msgspec.structs.replace(
+        evidence,
+        method=OCCLUSION,
+        same_as=[],
+        additive=False,
+        total=finite(division.total),
+        regions=division.regions,
+        padding=division.padding,
+        hot=division.hot,
+        views=[],
+        plane=None,
+        occluded=Occluded(windows.length, windows.stride, len(found), mask, seed),
+    )

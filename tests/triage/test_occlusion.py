@@ -1,0 +1,133 @@
+"""Occlusion: windows cover the file, effects are kept, and masking what matters shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile.make import byteplot, sample
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.report.document import Evidence, Failed, Result
+from maltriage.triage import pipeline
+from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread
+from maltriage.triage.pipeline import ScanOptions, scan
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+def occluded(path: Path, bundle: Bundle, **options: object) -> Evidence:
+    scanning = ScanOptions(device="cpu", jobs=1, method="occlusion", **options)  # type: ignore[arg-type]
+    result = next(iter(scan([str(path)], bundle, scanning)))
+    assert isinstance(result, Result)
+    return result.evidence
+
+
+@given(st.integers(1, 3_000_000))
+def test_each_byte_lies_in_as_many_windows(size: int) -> None:
+    windows = Windows.over(size)
+    assert windows.stride % ALIGNED == 0
+    assert len(windows.ranges) <= STEPS + OVERLAP - 1
+    edges = np.unique([0, size, *(edge for part in windows.ranges for edge in part)])
+    starts, ends = np.array(windows.ranges).T
+    for middle in (edges[:-1] + edges[1:]) / 2:
+        assert int(((starts <= middle) & (middle < ends)).sum()) == OVERLAP
+    assert (starts < ends).all()
+    assert (starts.min(), ends.max()) == (0, size)
+
+
+@given(st.integers(1, 300_000), st.integers(0, 2**32))
+def test_effects_are_kept(size: int, seed: int) -> None:
+    windows = Windows.over(size)
+    found = np.random.default_rng(seed).normal(size=len(windows.ranges))
+    geometry, heat = spread(windows, found)
+    assert isinstance(geometry, RangeGeometry)
+    scale = np.abs(found).sum()
+    assert abs(heat.sum() - found.sum() / OVERLAP) <= 1e-9 * scale
+    cuts = np.unique(np.random.default_rng(seed + 1).integers(0, size + 1, 7))
+    at = geometry.integrate(heat, np.array([0, *cuts, size]))
+    assert at[0] == 0.0
+    assert abs(at[-1] - heat.sum()) <= 1e-9 * scale
+
+
+def test_heat_lies_where_the_effect_was() -> None:
+    windows = Windows(1000, 64)
+    found = np.zeros(len(windows.ranges))
+    found[5] = 3.0  # the bytes from 256 on: the first window ends with the first stride
+    assert windows.ranges[5] == (256, 384)
+    geometry, heat = spread(windows, found)
+    np.testing.assert_allclose(
+        geometry.integrate(heat, np.array([256, 320, 384, 1000])), [0.0, 0.75, 1.5, 1.5]
+    )
+
+
+@pytest.mark.parametrize("name", ["gui-x86.exe", "overlay-x86.exe"])
+def test_an_account_of_bytes(samples_dir: Path, bundle: Bundle, name: str) -> None:
+    evidence = occluded(samples_dir / name, bundle)
+    parts = [region.contribution for region in evidence.regions]
+    scale = sum(map(abs, parts))
+    assert abs(sum(parts) - evidence.total) <= 1e-6 * scale
+    assert abs(evidence.padding) <= 1e-9 * scale
+    assert (evidence.method, evidence.additive, evidence.same_as) == ("occlusion", False, [])
+    assert (evidence.views, evidence.plane) == ([], None)
+    assert evidence.occluded is not None
+    size = evidence.regions[-1].end
+    assert evidence.occluded.windows == len(Windows.over(size).ranges)
+    assert evidence.hot
+
+
+def test_the_seed_draws_the_bytes(samples_dir: Path, bundle: Bundle) -> None:
+    path = samples_dir / "gui-x86.exe"
+    first, again, other = (occluded(path, bundle, seed=seed) for seed in (0, 0, 1))
+    assert first == again
+    assert [region.contribution for region in first.regions] != [
+        region.contribution for region in other.regions
+    ]
+    assert other.occluded is not None
+    assert other.occluded.seed == 1
+
+
+def test_a_program_and_its_picture_are_one(tmp_path: Path, bundle: Bundle) -> None:
+    data = sample("gui-x86.exe")
+    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "b.png").write_bytes(byteplot(data, 64))
+    program, picture = (occluded(tmp_path / name, bundle) for name in ("a.exe", "b.png"))
+    assert program.regions == picture.regions
+    assert program.hot == picture.hot
+
+
+def test_a_label_against_another(samples_dir: Path, bundle: Bundle) -> None:
+    """Effects are of the score that is explained: of a difference, the difference of effects."""
+    path = samples_dir / "gui-x86.exe"
+    first, second = (occluded(path, bundle, label=name) for name in ("bifrose", "hupigon"))
+    both = occluded(path, bundle, label="bifrose", against="hupigon")
+    expected = [
+        one.contribution - other.contribution
+        for one, other in zip(first.regions, second.regions, strict=True)
+    ]
+    assert [region.contribution for region in both.regions] == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_file_that_changes_meanwhile(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    honest = pipeline.occlude
+
+    def late(*arguments: object, **options: object) -> Evidence:
+        path.write_bytes(sample("console-x86.exe"))
+        return honest(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(pipeline, "occlude", late)
+    scanning = ScanOptions(device="cpu", jobs=1, method="occlusion")
+    record = next(iter(scan([str(path)], bundle, scanning)))
+    assert isinstance(record, Failed)
+    assert record.code == "changed"

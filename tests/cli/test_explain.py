@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
-from hostile.make import CASES, Pe, byteplot, sample
+from hostile.make import CASES, Pe, sample
 from report.screens import hidden
 from sample.inspect import builds
 
@@ -93,28 +92,3 @@ def test_hostile_files_are_explained(run_cli: Any, tmp_path: Path, case: str) ->
     path.write_bytes(CASES[case]())
     found = record(run_cli, path)
     assert "not-inspected" not in {notice["code"] for notice in found["notices"]}
-
-
-def test_a_disarmed_byteplot_says_that_it_guesses(run_cli: Any, tmp_path: Path) -> None:
-    """As public corpora ship their files: a PNG, with Machine and Subsystem zeroed."""
-    pe = Pe(sample("console-x86.exe"))
-    pe.put("<H", pe.pe + 4, 0).put("<H", pe.pe + 24 + 68, 0)
-    path = tmp_path / "a.png"
-    path.write_bytes(byteplot(pe.bytes()))
-    listings = []
-    for label in ("benign", "agent", "icedid", "hupigon"):
-        hot = record(run_cli, path, "--class", label)["evidence"]["hot"]
-        listings += [item["content"]["code"] for item in hot if item["content"]["code"]]
-    assert listings
-    assert all(code["guessed"] and code["architecture"] == "x86" for code in listings)
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a path of POSIX")
-def test_real_byteplots_are_looked_into(run_cli: Any, vx_mini: Path) -> None:
-    paths = sorted(vx_mini.glob("*/*.png"))[::200]
-    assert len(paths) >= 4
-    for path in paths:
-        found = record(run_cli, path)
-        for hot in found["evidence"]["hot"]:
-            assert hot["content"] is not None
-            assert not any("could not be read (" in note for note in hot["content"]["notes"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from hostile.make import byteplot, sample
+from hostile.make import Pe, byteplot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -262,6 +262,31 @@ def test_a_program_and_its_picture_have_the_same_content(tmp_path: Path) -> None
         hot.content for hot in picture.evidence.hot
     ]
     assert {hot.content.kind for hot in program.evidence.hot if hot.content} >= {"header"}
+
+
+def test_a_disarmed_byteplot_is_guessed_at(tmp_path: Path) -> None:
+    """As public corpora ship their files: a PNG, with Machine and Subsystem zeroed."""
+    pe = Pe(sample("console-x86.exe"))
+    pe.put("<H", pe.pe + 4, 0).put("<H", pe.pe + 24 + 68, 0)
+    (tmp_path / "a.png").write_bytes(byteplot(pe.bytes()))
+    listings = []
+    for label in ("benign", "icedid"):
+        (result,) = results([tmp_path], label=label)
+        assert isinstance(result, Result)
+        listings += [h.content.code for h in result.evidence.hot if h.content and h.content.code]
+    assert listings
+    assert all(code.guessed and code.architecture == "x86" for code in listings)
+
+
+def test_real_byteplots_are_looked_into(vx_mini: Path) -> None:
+    paths = sorted(vx_mini.glob("*/*.png"))[::60]
+    assert len(paths) > 10
+    for result in results(paths):
+        assert isinstance(result, Result)
+        assert not any(notice.code == "not-inspected" for notice in result.notices)
+        for item in result.evidence.hot:
+            assert item.content is not None
+            assert not any("could not be read (" in note for note in item.content.notes)
 
 
 def test_without_inspection_nothing_is_read_again(tmp_path: Path) -> None:

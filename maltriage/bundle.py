@@ -226,13 +226,18 @@ def with_card(bundle: Bundle, card: Card, path: Path | str) -> Card:
 
 
 def weights_sha256(model: Any) -> str:
-    """Digest of an ONNX model with its metadata emptied."""
-    import onnx
+    """Digest of an ONNX model with its metadata emptied.
 
-    bare = onnx.ModelProto()
-    bare.CopyFrom(model)
-    del bare.metadata_props[:]
-    return hashlib.sha256(bare.SerializeToString(deterministic=True)).hexdigest()
+    The model is as it was afterwards. It is not copied, because its weights may be most of the
+    memory that there is.
+    """
+    kept = [entry.SerializeToString() for entry in model.metadata_props]
+    del model.metadata_props[:]
+    try:
+        return hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+    finally:
+        for entry in kept:
+            model.metadata_props.add().ParseFromString(entry)
 
 
 def _parse(data: bytes, path: Path) -> Any:

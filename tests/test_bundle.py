@@ -142,3 +142,12 @@ def test_a_card_without_an_input_is_for_programs_and_their_byteplots(tmp_path: P
     del values["input"]
     path = changed(tmp_path, with_card_text(msgspec.json.encode(values).decode()))
     assert bundles.load(path).card.input == ("pe", "png")
+
+
+def test_the_digest_leaves_the_model_as_it_was_and_does_not_see_its_metadata() -> None:
+    model = onnx.load(DEFAULT)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "note", "kept"
+    before = model.SerializeToString(deterministic=True)
+    assert bundles.weights_sha256(model) == bundles.load(DEFAULT).card.weights_sha256
+    assert model.SerializeToString(deterministic=True) == before

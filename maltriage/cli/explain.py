@@ -38,7 +38,11 @@ def explain(
     methods: Annotated[
         str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
+    ] = True,
+    seed: opt.Seed = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -63,6 +67,10 @@ def explain(
     gradient is averaged first; for an additive model both are the same map. occlusion: what
     the score loses where a window of bytes is masked by bytes drawn from the file. Of --methods
     the first is the one of the account.
+
+    Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
+    model is asked again, and what the score loses is compared with the claim, and with what it
+    loses where as many bytes elsewhere are masked.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -87,6 +95,7 @@ def explain(
         against=against,
         methods=_methods(method, methods),
         seed=seed,
+        checks=0 if verify else None,
         close=True,
     )
     progress = pipeline.Progress()

@@ -83,7 +83,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from plane.drawing(evidence.plane, evidence.label, body, console, width, _INDENT)
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
-        yield from hot.ranges(evidence.hot, options.top, result.layout.image_base, _INDENT)
+        yield from hot.ranges(evidence, options.top, result.layout.image_base, _INDENT)
     yield from heading("Identity")
     yield from _identity(result, console, width)
 
@@ -95,6 +95,10 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("file", Text(_kind(result)))
     yield _field("verdict", _verdict(result.verdict))
     yield from _flag(result.verdict)
+    if result.evidence.checks is not None:
+        first, *others = account.verdict_on(result.evidence.checks)
+        yield _field("checked", Text(first))
+        yield from (_field("", Text(other, style="dim")) for other in others)
     yield Text()
     yield from _ranked(result.verdict)
 

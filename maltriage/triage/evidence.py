@@ -126,6 +126,23 @@ def divide(prepared: Prepared, parts: Sequence[Part]) -> Division:
     return Division(float(sums.sum()) + padding, padding, regions, _hot_ranges(within, layout))
 
 
+def heat_on(parts: Sequence[Part], ranges: npt.NDArray[np.int64]) -> Floats:
+    """Heat on byte ranges of a file, all maps together.
+
+    Args:
+        ranges: [start, end) of each, shape (n, 2).
+
+    Returns:
+        Shape (n,).
+    """
+    offsets, place = np.unique(ranges, return_inverse=True)
+    heat = np.zeros(len(offsets))
+    for places, grid in parts:
+        heat += places.integrate(grid, offsets)
+    edges = heat[place.reshape(ranges.shape)]
+    return np.asarray(edges[:, 1] - edges[:, 0])
+
+
 @dataclass(frozen=True)
 class _Within:
     """Heat on the bytes [0, offset) of a file, worked out once for all offsets asked for.

@@ -16,7 +16,7 @@ from maltriage.report.document import Agreement, Compared, Evidence, MethodHeat
 from maltriage.sample.byteplot import View
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.workers import Workers
-from maltriage.triage.evidence import Heat, account
+from maltriage.triage.evidence import Heat, Part, account, parts_of
 from maltriage.triage.occlusion import OCCLUSION, occlude
 from maltriage.triage.session import Outputs, Session
 from maltriage.triage.verdict import Question
@@ -74,8 +74,8 @@ class Explainer:
 
     def evidence(
         self, prepared: Prepared, outputs: Outputs, row: int, question: Question
-    ) -> Evidence:
-        """The evidence of one sample.
+    ) -> tuple[Evidence, list[Part]]:
+        """The evidence of one sample, and the heat that it was made of.
 
         Args:
             outputs: what the graph said of it, in explanation of `question`.
@@ -85,17 +85,19 @@ class Explainer:
             SampleError: the file cannot be read again, or it changed.
             MaltriageError: the model gave what is no number.
         """
-        found: list[Evidence] = []
+        found: list[tuple[Evidence, list[Part]]] = []
         for method in self.methods:
-            if not any(method in known.same_as for known in found):
+            if not any(method in known.same_as for known, _ in found):
                 found.append(self._by(method, prepared, outputs, row, question))
-        if len(self.methods) == 1:
-            return found[0]
-        return msgspec.structs.replace(found[0], compared=compare(found))
+        evidence, parts = found[0]
+        if len(self.methods) > 1:
+            compared = compare([each for each, _ in found])
+            evidence = msgspec.structs.replace(evidence, compared=compared)
+        return evidence, parts
 
     def _by(
         self, method: str, prepared: Prepared, outputs: Outputs, row: int, question: Question
-    ) -> Evidence:
+    ) -> tuple[Evidence, list[Part]]:
         mapper = self.mappers.get(method)
         if mapper is not None:
             maps = mapper(prepared.views, question)
@@ -111,7 +113,7 @@ class Explainer:
         )
         evidence = account(prepared, heat, question, self.session.card, plane=self.plane)
         if method != OCCLUSION:
-            return evidence
+            return evidence, parts_of(prepared, maps)
         return occlude(
             self.session,
             self.workers,

@@ -34,10 +34,13 @@ from maltriage.report.document import (
 )
 from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
-from maltriage.sample.workers import Workers, cores, reason_of
+from maltriage.sample.types import Notice
+from maltriage.sample.workers import LOST, Workers, cores, reason_of
 from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
+from maltriage.triage.top import Explained, MostUrgent
 from maltriage.triage.verdict import asked, decide, outside_training
+from maltriage.triage.verify import verify
 
 MAX_IN_FLIGHT = 64
 HEX_BYTES = 16
@@ -50,7 +53,8 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`.
+    `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many
+    files the evidence is put to the test, the most urgent ones; 0: of all, None: of none.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
     plane and the first bytes of hot ranges. `archives`: whether the one file in a password
     archive is a sample too, as in a dataset.
@@ -68,6 +72,7 @@ class ScanOptions:
     methods: tuple[str, ...] = (HIRESCAM,)
     mappers: Mapping[str, Mapper] = field(default_factory=dict)
     seed: int = 0
+    checks: int | None = None
     close: bool = False
     archives: bool = False
 
@@ -95,6 +100,10 @@ def scan(
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
     """Scan files and folders: one record per file, then one `Summary`.
+
+    Records come in the order of the walk. Where `options.checks` is a number, those many that
+    are the most urgent (`report.facts.urgency`) come after all others, the most urgent first. Of
+    files of equal content one is checked.
 
     Args:
         progress: kept up to date while the scan runs.
@@ -126,10 +135,24 @@ def scan(
         )
         finish = _Finisher(session, model, label, against, options, workers, explainer)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
+        top = MostUrgent(options.checks or 0)
         for batch in _in_batches(prepared, options.batch_size):
-            for record in finish.records(batch):
+            for item in finish.records(batch):
+                if isinstance(item, Explained) and options.checks:
+                    _count(progress, item.result)
+                    let_go = top.add(item)
+                    if let_go is not None:
+                        yield let_go.result
+                    continue
+                if not isinstance(item, Explained):
+                    record: Record = item
+                else:
+                    record = item.result if options.checks is None else finish.checked(item)
                 _count(progress, record)
                 yield record
+            changed(progress)
+        for held in top.taken():
+            yield held.result if stop() else finish.checked(held)
             changed(progress)
         interrupted = stop()
     yield Summary(
@@ -286,8 +309,8 @@ class _Finisher:
     workers: Workers
     explainer: Explainer
 
-    def records(self, batch: list[_Item]) -> Iterator[Result | Skipped | Failed]:
-        """One record an item, in their order; the samples go through the model together."""
+    def records(self, batch: list[_Item]) -> Iterator[Explained | Skipped | Failed]:
+        """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
@@ -309,7 +332,7 @@ class _Finisher:
             else:
                 yield item
 
-    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
+    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Explained:
         card = self.session.card
         verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
         question = asked(question, outputs.logits[row], self.label, self.against)
@@ -318,11 +341,11 @@ class _Finisher:
             # It cannot know whom `against` is held against. And it compares in float32: on
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
-        evidence = self.explainer.evidence(prepared, outputs, row, question)
+        evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
         if self.options.close and evidence.hot:
             evidence = self._with_excerpts(prepared, evidence)
         shown, raw = path_fields(prepared.path)
-        return Result(
+        result = Result(
             path=shown,
             sha256=prepared.identity.sha256,
             size=prepared.identity.size,
@@ -336,6 +359,34 @@ class _Finisher:
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
         )
+        return Explained(result, prepared, parts, question)
+
+    def checked(self, item: Explained) -> Result | Failed | Skipped:
+        """A result whose evidence was put to the test.
+
+        Where that fails it has a notice instead; but a file that was asked for by itself, and is
+        another one by now, fails.
+        """
+        result, prepared = item.result, item.prepared
+        try:
+            checks = verify(
+                self.session,
+                self.workers,
+                prepared,
+                result.evidence,
+                item.parts,
+                item.question,
+                work_of(self.session.bundle, self.options),
+                self.options.seed,
+            )
+        except (SampleError, MaltriageError) as error:
+            if isinstance(error, SampleError) and self.options.close and error.code not in LOST:
+                return _failed(prepared.path, error)
+            reason = error.reason if isinstance(error, SampleError) else str(error)
+            notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+            return msgspec.structs.replace(result, notices=[*result.notices, notice])
+        evidence = msgspec.structs.replace(result.evidence, checks=checks)
+        return msgspec.structs.replace(result, evidence=evidence)
 
     def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
         """The first bytes of each hot range, read by a worker like everything of a sample."""

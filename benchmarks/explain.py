@@ -68,7 +68,7 @@ def main() -> None:
     print(f"\nby default / plain = {median['by default'] / unit:.2f}, target at most {TARGET:g}")
 
 
-PARTS = ("verify",)
+PARTS = ("verify", "inspect")
 """What `explain` does besides, each with an option `--no-...`."""
 
 

@@ -69,6 +69,9 @@ def explain(
     device: opt.Device = opt.DeviceName.auto,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
+    no_inspect: Annotated[
+        bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
+    ] = False,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
@@ -89,6 +92,8 @@ def explain(
     Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
     model is asked again, and what the score loses is compared with the claim, and with what it
     loses where as many bytes elsewhere are masked.
+
+    Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -117,6 +122,7 @@ def explain(
         seed=seed,
         checks=0 if verify else None,
         close=True,
+        inspect=not no_inspect,
     )
     progress = pipeline.Progress()
     with opened(output) as out, stopping() as stop:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.content import HotContent
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
 SCHEMA_VERSION = "1.2"
@@ -73,6 +74,8 @@ class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rva: int | None
     contribution: float
     hex: str | None = None
+    content: HotContent | None = None
+    """What is in it, where that was asked for and the bytes are those of a program."""
 
 
 class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

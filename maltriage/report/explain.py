@@ -83,7 +83,8 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from plane.drawing(evidence.plane, evidence.label, body, console, width, _INDENT)
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
-        yield from hot.ranges(evidence, options.top, result.layout.image_base, _INDENT)
+        base = result.layout.image_base
+        yield from hot.ranges(evidence, options.top, base, width, _INDENT)
     yield from heading("Identity")
     yield from _identity(result, console, width)
 

@@ -1,4 +1,4 @@
-"""Hot ranges: where the bytes are that carry the score, with a short hexdump of each."""
+"""Hot ranges: where the bytes are that carry the score, and what is in them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from maltriage.report import facts, figures, grid
+from maltriage.report import content, facts, figures, grid
 from maltriage.report.account import checked, digits_for, offsets
 from maltriage.report.document import Evidence, HotRange
 from maltriage.report.sanitize import untrusted
@@ -17,13 +17,15 @@ _PER_LINE = 16
 
 
 def ranges(
-    evidence: Evidence, top: int | None, machine_base: int | None, indent: int
+    evidence: Evidence, top: int | None, machine_base: int | None, width: int, indent: int
 ) -> Iterator[Text]:
-    """Each range on a line, its first bytes below it, strongest first.
+    """Each range on a line, what is in it and its first bytes below, strongest first.
 
     Args:
-        top: ranges before the rest is counted; None: `DEFAULT_RANGES`, 0: all.
+        top: ranges before the rest is counted; None: `DEFAULT_RANGES`, 0: all, and all of what is
+            in them.
         machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
+        width: columns of the screen.
     """
     ordered = sorted(evidence.hot, key=lambda r: -abs(r.contribution))
     shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
@@ -39,7 +41,12 @@ def ranges(
     yield grid.rule(grid.width_of(layout, 2), indent)
     for item, cells in zip(shown, rows, strict=True):
         yield grid.line([cells[i] for i in kept], layout, 2, indent)
+        if item.content is not None:
+            yield from content.title(item.content, width, indent + 2)
         yield from _dump(item, digits, indent)
+        if item.content is not None:
+            limit = 0 if top == 0 else None
+            yield from content.lines(item.content, limit, digits, width, indent + 2)
     more = ordered[len(shown) :]
     if more:
         rest = figures.signed(sum(r.contribution for r in more))

@@ -20,6 +20,8 @@ MAX_NAME = 256
 """Bytes read of a long section name."""
 COFF_SYMBOL_BYTES = 18
 
+PE32_PLUS = 0x20B
+"""Magic of the optional header of a 64-bit program."""
 EFI = range(10, 14)
 """Values of Subsystem that name an EFI image: application, two kinds of driver, ROM."""
 MACHINES = {
@@ -140,9 +142,11 @@ def _by_lief(data: bytes, pe: int) -> Headers | None:
     }
     return Headers(
         parser="lief",
-        machine=int(header.machine.value),
-        subsystem=int(optional.subsystem.value),
-        bits=64 if optional.magic == lief.PE.PE_TYPE.PE32_PLUS else 32,
+        # From the bytes: LIEF has these as enumerations, and warns of a value that it has no name
+        # for, and gives a plain number for it.
+        machine=_word(data, pe + 4),
+        subsystem=_word(data, pe + 24 + 68),
+        bits=64 if _word(data, pe + 24) == PE32_PLUS else 32,
         timestamp=header.time_date_stamps,
         image_base=optional.imagebase,
         entry_rva=optional.addressof_entrypoint,
@@ -151,6 +155,10 @@ def _by_lief(data: bytes, pe: int) -> Headers | None:
         directories=directories,
         binary=binary,
     )
+
+
+def _word(data: bytes, at: int) -> int:
+    return int.from_bytes(data[at : at + 2], "little")
 
 
 def _without_symbols(data: bytes, pe: int) -> bytes:

@@ -67,15 +67,3 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
         views=make_views(contents.data, layout.anchors, options.views, contents.width),
         milliseconds=(time.perf_counter() - start) * 1e3,
     )
-
-
-def excerpts(
-    path: str,
-    ranges: list[tuple[int, int]],
-    limit: int,
-    max_size: int,
-    formats: tuple[Format, ...] = PROGRAMS,
-) -> list[bytes]:
-    """The first bytes, at most `limit`, of each byte range of a file."""
-    data = read_sample(path, max_size, formats).data
-    return [data[start : min(end, start + limit)] for start, end in ranges]

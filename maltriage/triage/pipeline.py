@@ -22,7 +22,6 @@ from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import (
-    Evidence,
     Failed,
     ModelRef,
     Record,
@@ -32,19 +31,19 @@ from maltriage.report.document import (
     Timing,
     path_fields,
 )
-from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
+from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.types import Notice
 from maltriage.sample.workers import LOST, Workers, cores, reason_of
+from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
+from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.top import Explained, MostUrgent
 from maltriage.triage.verdict import asked, decide, outside_training
 from maltriage.triage.verify import verify
 
 MAX_IN_FLIGHT = 64
-HEX_BYTES = 16
-"""Bytes shown of each hot range: an excerpt, never the sample."""
 _POLL = 0.1
 
 
@@ -55,9 +54,9 @@ class ScanOptions:
     `against`: explain the score of the label less this label's, of each file the verdict's or
     `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many
     files the evidence is put to the test, the most urgent ones; 0: of all, None: of none.
-    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH, the
-    plane and the first bytes of hot ranges. `archives`: whether the one file in a password
-    archive is a sample too, as in a dataset.
+    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
+    `inspect`: then also what is in the hot ranges, for which the file is read once more.
+    `archives`: whether the one file in a password archive is a sample too, as in a dataset.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -74,6 +73,7 @@ class ScanOptions:
     seed: int = 0
     checks: int | None = None
     close: bool = False
+    inspect: bool = True
     archives: bool = False
 
 
@@ -342,8 +342,13 @@ class _Finisher:
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
         evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
-        if self.options.close and evidence.hot:
-            evidence = self._with_excerpts(prepared, evidence)
+        notices = [*prepared.notices, *outside_training(prepared.layout, card)]
+        if self.options.close and self.options.inspect:
+            work = work_of(self.session.bundle, self.options)
+            # Occlusion is coarser than any edge, so edges stay where its heat has them.
+            fine = None if evidence.method == OCCLUSION else parts
+            evidence, more = look_into(self.workers, prepared, fine, evidence, work)
+            notices += more
         shown, raw = path_fields(prepared.path)
         result = Result(
             path=shown,
@@ -354,7 +359,7 @@ class _Finisher:
             verdict=verdict,
             evidence=evidence,
             layout=prepared.layout,
-            notices=[*prepared.notices, *outside_training(prepared.layout, card)],
+            notices=notices,
             model=self.model,
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
@@ -387,20 +392,3 @@ class _Finisher:
             return msgspec.structs.replace(result, notices=[*result.notices, notice])
         evidence = msgspec.structs.replace(result.evidence, checks=checks)
         return msgspec.structs.replace(result, evidence=evidence)
-
-    def _with_excerpts(self, prepared: Prepared, evidence: Evidence) -> Evidence:
-        """The first bytes of each hot range, read by a worker like everything of a sample."""
-        ranges = [(hot.start, hot.end) for hot in evidence.hot]
-        limit, formats = self.options.walk.max_size, self.session.card.input
-        read = self.workers.submit(excerpts, prepared.path, ranges, HEX_BYTES, limit, formats)
-        try:
-            found = read.result()
-        except Exception as error:
-            raise MaltriageError(f"it could not be read a second time: {error}") from error
-        return msgspec.structs.replace(
-            evidence,
-            hot=[
-                msgspec.structs.replace(hot, hex=data.hex())
-                for hot, data in zip(evidence.hot, found, strict=True)
-            ],
-        )

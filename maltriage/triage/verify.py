@@ -229,9 +229,9 @@ def status_of(
     A change tells something of a range if it is not negligible and exceeds the limit of the
     controls. Without controls, all masks must agree on its sign, and it must be at least half of
     what is claimed. A change that tells something supports a claim of its own sign and contradicts
-    one of the other sign. A claim of next to nothing is negligible, unless a change that tells
-    something is three times what is negligible: then it missed something, and is contradicted.
-    All other claims are weak.
+    one of the other sign. A claim of next to nothing is negligible, unless a change that controls
+    show to tell something is three times what is negligible: then it missed something, and is
+    contradicted. All other claims are weak.
 
     Args:
         effects: of each mask, shape (masks,).
@@ -244,7 +244,7 @@ def status_of(
         telling = agreed and abs(measured) >= WITHOUT_CONTROLS * abs(claimed)
     telling = telling and abs(measured) >= negligible
     if abs(claimed) < negligible or not claimed:
-        missed = telling and abs(measured) >= MISSED * negligible
+        missed = telling and controls is not None and abs(measured) >= MISSED * negligible
         return "contradicted" if missed else "negligible"
     if not telling:
         return "weak"

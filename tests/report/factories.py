@@ -29,6 +29,15 @@ from maltriage.report.document import (
     Verdict,
     ViewHeat,
 )
+from maltriage.sample.content import (
+    FoundString,
+    HeaderField,
+    HotContent,
+    ImportedNames,
+    Instruction,
+    Listing,
+    ResourceRef,
+)
 from maltriage.sample.types import Identity, Layout, Notice, Region, VersionInfo
 
 LABELS = ("benign", "icedid", "bifrose", "phorpiex", "dreambot", "maze", "agent")
@@ -205,6 +214,53 @@ def make_checked(*arguments: Any, **changes: Any) -> Result:
     evidence = result.evidence
     evidence = msgspec.structs.replace(evidence, checks=make_checks(evidence))
     return msgspec.structs.replace(result, evidence=evidence)
+
+
+def make_contents() -> dict[str, HotContent]:
+    """A content of each kind that has its own lines, by name; their offsets fit the regions."""
+
+    def content(kind: str, rva: int | None, **parts: Any) -> HotContent:
+        va = None if rva is None else 0x400000 + rva
+        parts = {"snapped": (0, 0), "focus": 0x1AC00, "entropy": 5.6, **parts}
+        return HotContent(kind=kind, rva=rva, va=va, **parts)  # type: ignore[arg-type]
+
+    def instruction(offset: int, raw: str, mnemonic: str, operands: str, *comment: str) -> Any:
+        return Instruction(offset, offset + 0xC00, raw, mnemonic, operands, *comment)
+
+    code = [
+        instruction(0x1AC00, "55", "push", "ebp"),
+        instruction(0x1AC01, "8bec", "mov", "ebp, esp"),
+        instruction(0x1AC03, "6840f34200", "push", "0x42f340", '"http://%s/gate.php"'),
+        instruction(0x1AC08, "ff1540c14200", "call", "dword ptr [0x42c140]", "WININET.dll!Open"),
+        *(instruction(0x1AC0E + i, "90", "nop", "") for i in range(9)),
+    ]
+    leaf = ResourceRef("RCDATA", "PAYLOAD", "russian (0x419)", 0x38000, 0x5E000)
+    fields = [
+        HeaderField(0x80, 4, "PE signature", "PE\\0\\0", 0.0),
+        HeaderField(0x84, 2, "COFF Machine", "0x14c (i386)", -0.01),
+        HeaderField(0xA8, 4, "Optional AddressOfEntryPoint", "0x1b800", 0.4),
+        HeaderField(0x178, 40, "Section 1", ".text r-x, 0x2a800 bytes at 0x400"),
+    ]
+    il = [Instruction(0x1AC01, 0x1B801, "7201000070", "ldstr", '"hello"')]
+    texts = [
+        FoundString(0x60310, "ascii", "cmd.exe /c del %s"),
+        FoundString(0x60330, "utf-16le", "SOFTWARE\\Run", True),
+    ]
+    return {
+        "code": content(
+            "code",
+            0x1B800,
+            snapped=(12, 40),
+            code=Listing("x86", True, "call", "sub_41b800", 0x1AC00, code),
+        ),
+        "il": content("il", 0x1B800, il=Listing("il", False, "method", "A.B::C", 0x1AC00, il)),
+        "resource": content("resource", 0x3B100, resource=leaf, entropy=7.9, notes=["packed"]),
+        "header": content("header", 0, fields=fields, snapped=(0, -16)),
+        "strings": content("strings", None, strings=texts),
+        "metadata": content("metadata", 0x2000, metadata="stream #US", strings=texts),
+        "imports": content("imports", 0x2C000, imports=[ImportedNames("A.dll", ["Open"], 3)]),
+        "exports": content("exports", 0x2C000, exports=["DllRegisterServer"]),
+    }
 
 
 def make_layout(**changes: Any) -> Layout:

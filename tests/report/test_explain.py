@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
@@ -11,6 +11,7 @@ from report.factories import (
     make_check,
     make_checked,
     make_checks,
+    make_contents,
     make_evidence,
     make_failed,
     make_identity,
@@ -39,6 +40,16 @@ from maltriage.report.document import (
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit
 from maltriage.report.render import RenderOptions
+from maltriage.sample.content import (
+    ContentKind,
+    FoundString,
+    HeaderField,
+    HotContent,
+    ImportedNames,
+    Instruction,
+    Listing,
+    ResourceRef,
+)
 from maltriage.sample.types import Notice, Region, VersionInfo
 
 HOSTILE = "[/red]\x1b[31m\x1b]52;c;eA==\x07\u202e\x00\nsecond line\x9b=cmd()"
@@ -250,6 +261,39 @@ def test_a_hexdump_shows_the_first_bytes() -> None:
         assert len(part(shown(with_evidence(hot=hot)), "Hot ranges").splitlines()) == 3
 
 
+def with_contents(*names: str) -> Result:
+    """A result whose hot ranges have these contents."""
+    places = {".text": 0x1AC00, ".rsrc": 0x38100, "header": 0x0, "overlay": 0x60300}
+    contents = make_contents()
+    hot = [
+        HotRange(
+            start, start + 256, region, contents[name].rva, 1.0 - i / 10, "4d5a", contents[name]
+        )
+        for i, (name, (region, start)) in enumerate(zip(names, places.items(), strict=False))
+    ]
+    return with_evidence(hot=hot)
+
+
+def test_contents_of_hot_ranges() -> None:
+    result = with_contents("code", "resource", "header", "strings")
+    check("explain-contents-100.txt", part(shown(result, 100), "Hot ranges"))
+    others = with_contents("il", "metadata", "imports", "exports")
+    check("explain-contents-more-100.txt", part(shown(others, 100), "Hot ranges"))
+
+
+def test_contents_are_cut_unless_all_is_asked_for() -> None:
+    text = part(shown(with_contents("code")), "Hot ranges")
+    assert text.count("nop") == 2
+    assert "… 7 more instructions" in text
+    assert part(shown(with_contents("code"), top=0), "Hot ranges").count("nop") == 9
+
+
+def test_contents_fit_the_screen() -> None:
+    for names in (("code", "resource", "header", "strings"), ("il", "metadata", "imports")):
+        lines = part(shown(with_contents(*names), 80), "Hot ranges").splitlines()
+        assert max(map(len, lines)) <= 80
+
+
 def test_hot_ranges_beyond_the_top_are_summed() -> None:
     text = part(shown(make_result(), top=1), "Hot ranges")
     assert "… 3 more ranges, +0.473 together" in text
@@ -328,7 +372,7 @@ def _hostile(text: str) -> Result:
         method=text,
         against=text,
         regions=[RegionHeat(text, "section", 0, 9, 1.0, 1.0, 1.0)],
-        hot=[HotRange(0, 9, text, None, 1.0, text)],
+        hot=[HotRange(0, 9, text, None, 1.0, text, content) for content in _contents(text)],
         views=[msgspec.structs.replace(result.evidence.views[0], name=text)],
         plane=msgspec.structs.replace(make_plane(), pixels=text),
     )
@@ -343,11 +387,56 @@ def _hostile(text: str) -> Result:
     )
 
 
+def _contents(text: str) -> list[HotContent]:
+    """Contents with `text` in each string that a sample or a saved document can say."""
+    item = Instruction(0, None, text, text, text, text)
+    listing = Listing("x86", False, "export", text, 0, [item])
+    parts: list[dict[str, Any]] = [
+        {"kind": "code", "code": listing},
+        {"kind": "il", "il": listing},
+        {"kind": "metadata", "metadata": text},
+        {"kind": "resource", "resource": ResourceRef(text, text, text, 0, 9)},
+        {"kind": "header", "fields": [HeaderField(0, 2, text, text, 1.0)]},
+        {
+            "kind": "imports",
+            "imports": [ImportedNames(text, [text])],
+            "exports": [text],
+            "strings": [FoundString(0, "ascii", text)],
+        },
+    ]
+    common = {"rva": None, "va": None, "entropy": 1.0, "snapped": (0, 0), "focus": 0}
+    return [HotContent(**common, notes=[text], **part) for part in parts]
+
+
 NUMBER = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from([0.0, -0.0, 1e-300, 1e308, -1e308]),
 )
 OFFSET = st.one_of(st.integers(0, 1 << 20), st.integers(-(1 << 63), (1 << 64) - 1))
+
+
+CONTENT = st.builds(
+    HotContent,
+    kind=st.sampled_from(get_args(ContentKind)),
+    rva=OFFSET,
+    va=OFFSET,
+    entropy=NUMBER,
+    snapped=st.tuples(OFFSET, OFFSET),
+    focus=OFFSET,
+    code=st.builds(
+        Listing,
+        st.just("x64"),
+        st.booleans(),
+        st.just("none"),
+        st.none(),
+        OFFSET,
+        st.lists(
+            st.builds(Instruction, OFFSET, OFFSET, st.just("90"), st.just("nop"), st.just(""))
+        ),
+    ),
+    fields=st.lists(st.builds(HeaderField, OFFSET, OFFSET, st.just("f"), st.just("v"), NUMBER)),
+    strings=st.lists(st.builds(FoundString, OFFSET, st.just("ascii"), st.just("s"))),
+)
 
 
 @st.composite
@@ -364,7 +453,16 @@ def _results(draw: st.DrawFn) -> Result:
         regions=draw(st.lists(heats, max_size=4)),
         hot=draw(
             st.lists(
-                st.builds(HotRange, OFFSET, OFFSET, st.just("r"), OFFSET, NUMBER, st.just("00")),
+                st.builds(
+                    HotRange,
+                    OFFSET,
+                    OFFSET,
+                    st.just("r"),
+                    OFFSET,
+                    NUMBER,
+                    st.just("00"),
+                    st.one_of(st.none(), CONTENT),
+                ),
                 max_size=3,
             )
         ),

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def test_disarmed_as_public_corpora_do(samples_dir: Path) -> None:
     layout, notices = layout_of(bytes(data))
     assert layout.parser == "lief"
     assert "disarmed" in {notice.code for notice in notices}
+
+
+def test_machines_and_subsystems_without_a_name() -> None:
+    """Neither is refused, nor is anything said of it on stderr, which warnings would be."""
+    pe = Pe()
+    pe.put("<H", pe.pe + 4, 0xBEEF).put("<H", pe.pe + 24 + 68, 0x7777)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        headers = read_headers(pe.bytes())
+    assert headers is not None
+    assert (headers.parser, headers.machine, headers.subsystem) == ("lief", 0xBEEF, 0x7777)
+    layout, _ = make_layout(pe.bytes(), headers)
+    assert layout.machine == "0xbeef"
 
 
 def test_an_overwritten_entry_point() -> None:

@@ -9,7 +9,7 @@ import pytest
 from corpus.synthetic import write_dump, write_png
 from hostile.make import sample
 
-from maltriage.sample.prepare import Prepared, PrepareOptions, excerpts, prepare
+from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.source import SampleError
 from maltriage.sample.views import known_views
 
@@ -35,7 +35,6 @@ def test_a_dump_gives_the_images_of_its_bytes(tmp_path: Path, address: int | Non
     # It says nothing of where code or a header is, though these bytes begin like a program.
     for name in ("header", "code", "import"):
         assert not dump.views[name].pixels.any()
-    assert excerpts(dump.path, [(0, 2), (64, 70)], 4, 1 << 20) == [data[:2], data[64:68]]
 
 
 def test_unknown_bytes_of_a_dump(tmp_path: Path) -> None:

@@ -1,0 +1,179 @@
+"""Hot ranges with what is in them: merged, snapped to sensible edges, and summed anew.
+
+Heat is conserved: what a range carries is always the difference of the cumulative heat at its
+edges, wherever those have moved to, and ranges neither overlap nor cross a region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+
+from maltriage.report.document import Evidence, HotRange
+from maltriage.sample.byteplot import WindowGeometry
+from maltriage.sample.content import HotContent
+from maltriage.sample.inspect.snap import Range
+from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.source import SampleError
+from maltriage.sample.types import Layout, Notice, Region
+from maltriage.sample.workers import Workers, reason_of
+from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
+
+MERGE_GAP = HOT_BLOCK
+"""Bytes between two hot ranges of a region that may be taken into one with them."""
+FOCUS = 128
+"""Bytes of the hottest part of a range, where a listing of it begins: about what a cell of a
+window sees."""
+
+Look = Callable[[list[Range], bool], list[Inspected]]
+"""Looks into ranges, the hottest first, in a worker; whether their edges may move."""
+
+
+def look_into(
+    workers: Workers,
+    prepared: Prepared,
+    parts: Sequence[Part] | None,
+    evidence: Evidence,
+    options: PrepareOptions,
+) -> tuple[Evidence, list[Notice]]:
+    """The evidence with what is in its hot ranges, read by a worker like everything of a sample;
+    a notice instead where the worker does not come back.
+
+    Args:
+        parts: see `inspected`.
+        options: with which the sample was prepared.
+
+    Raises:
+        SampleError: the file is gone, or another than before.
+    """
+
+    def look(ranges: list[Range], snap: bool) -> list[Inspected]:
+        how = InspectOptions(
+            prepared.identity.sha256, snap, options.max_size, options.formats, options.archives
+        )
+        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
+        return found
+
+    try:
+        return inspected(prepared.layout, parts, evidence, look), []
+    except SampleError:
+        raise
+    except Exception as error:
+        reason = reason_of(error, workers.timeout).reason
+        text = f"What is in the hot bytes could not be looked into: {reason}."
+        return evidence, [Notice("not-inspected", text)]
+
+
+def inspected(
+    layout: Layout, parts: Sequence[Part] | None, evidence: Evidence, look: Look
+) -> Evidence:
+    """The evidence with its hot ranges merged, snapped and looked into.
+
+    Args:
+        parts: the heat that the evidence accounts for; None: ranges stay as they are.
+        look: is called once; a second time, with edges left where they are, only where a range
+            with its edges moved had no more heat for the label than against it.
+    """
+    if not evidence.hot:
+        return evidence
+    if parts is None:
+        found = look([_as_it_is(layout, item) for item in evidence.hot], False)
+        sums = [item.contribution for item in evidence.hot]
+    else:
+        ranges = merged(layout, parts, evidence.hot)
+        found = look(ranges, True)
+        if min(_sums(parts, found)) <= 0.0:
+            found = look(ranges, False)
+        sums = _sums(parts, found)
+    hot = [
+        HotRange(
+            start=item.start,
+            end=item.end,
+            region=item.region.name,
+            rva=_rva(item.region, item.start),
+            contribution=value,
+            hex=item.hex,
+            content=_with_heat(parts or (), item.content),
+        )
+        for item, value in zip(found, sums, strict=True)
+    ]
+    hot.sort(key=lambda item: -item.contribution)
+    return msgspec.structs.replace(evidence, hot=hot)
+
+
+def merged(layout: Layout, parts: Sequence[Part], hot: Sequence[HotRange]) -> list[Range]:
+    """Hot ranges as they are looked into, the hottest first.
+
+    Neighbours of one region with at most `MERGE_GAP` bytes between them are one, unless the bytes
+    between speak so much against the label that the whole would have less heat than a part.
+    """
+    joined: list[tuple[int, int, float, Region]] = []
+    for item in sorted(hot, key=lambda item: item.start):
+        region = _region(layout, item.start)
+        if joined:
+            start, end, value, before = joined[-1]
+            if before == region and item.start - end <= MERGE_GAP:
+                whole = float(heat_on(parts, np.array([(start, item.end)]))[0])
+                if whole >= max(value, item.contribution):
+                    joined[-1] = start, item.end, whole, region
+                    continue
+        joined.append((item.start, item.end, item.contribution, region))
+    joined.sort(key=lambda part: -part[2])
+    return [
+        Range(start, end, _focus(parts, start, end), region) for start, end, _, region in joined
+    ]
+
+
+def _as_it_is(layout: Layout, item: HotRange) -> Range:
+    return Range(item.start, item.end, item.start, _region(layout, item.start))
+
+
+def _region(layout: Layout, offset: int) -> Region:
+    region = layout.region_at(offset)
+    assert region is not None  # a hot range is a piece of a region
+    return region
+
+
+def _rva(region: Region, offset: int) -> int | None:
+    return None if region.rva is None else region.rva + offset - region.start
+
+
+def _sums(parts: Sequence[Part], found: Sequence[Inspected]) -> list[float]:
+    """Heat on what was looked into."""
+    heat = heat_on(parts, np.array([(item.start, item.end) for item in found]))
+    return [float(value) for value in heat]
+
+
+def _focus(parts: Sequence[Part], start: int, end: int) -> int:
+    """Where the `FOCUS` bytes with the most heat begin, in steps of half of them."""
+    starts = np.arange(start, end - FOCUS + 1, FOCUS // 2)
+    if len(starts) < 2:
+        return start
+    heat = heat_on(parts, np.stack((starts, starts + FOCUS), axis=1))
+    return int(starts[int(np.argmax(heat))])
+
+
+def _with_heat(parts: Sequence[Part], content: HotContent | None) -> HotContent | None:
+    """Content with the heat of the header fields that a view reads byte by byte."""
+    if content is None or not content.fields:
+        return content
+    spans = {}
+    for geometry, grid in parts:
+        if isinstance(geometry, WindowGeometry) and grid.size == geometry.length:
+            low, high = geometry.start, geometry.start + geometry.present
+            for field in content.fields:
+                if low <= field.offset and field.offset + field.size <= high:
+                    spans[field.offset] = (field.offset, field.offset + field.size)
+    if not spans:
+        return content
+    heat = dict(zip(spans, heat_on(parts, np.array(list(spans.values()))).tolist(), strict=True))
+    fields = [
+        msgspec.structs.replace(field, contribution=heat[field.offset])
+        if field.offset in heat
+        else field
+        for field in content.fields
+    ]
+    return msgspec.structs.replace(content, fields=fields)

@@ -1,0 +1,94 @@
+"""`maltriage explain` shows what is in the hot bytes, and nothing that acts on a terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hostile.make import CASES, Pe, sample
+from report.screens import hidden
+from sample.inspect import builds
+
+from maltriage.report.schema import json_schema
+
+
+def record(run_cli: Any, path: Path, *arguments: str) -> dict[str, Any]:
+    done = run_cli("explain", path, "-f", "json", *arguments)
+    assert done.returncode in (0, 1), done.stderr
+    assert done.stderr == b""
+    found: dict[str, Any] = json.loads(done.stdout)
+    jsonschema.validate(found, json_schema())
+    return found
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_hot_ranges_say_what_is_in_them(run_cli: Any, tmp_path: Path, bits: int) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(builds.program(bits))
+    found = record(run_cli, path)
+    contents = [hot["content"] for hot in found["evidence"]["hot"]]
+    assert contents
+    assert all(content is not None for content in contents)
+    kinds = {content["kind"] for content in contents}
+    assert kinds & {"header", "code", "strings", "imports"}
+    screen = run_cli("explain", path, "--exit-zero").stdout.decode()
+    assert ", entropy " in screen.split("Hot ranges")[1]
+
+
+def test_a_net_program(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(builds.assembly())
+    for label in ("icedid", "benign"):
+        for hot in record(run_cli, path, "--class", label)["evidence"]["hot"]:
+            assert hot["content"]["code"] is None
+            assert hot["content"]["notes"] == []
+
+
+def test_no_inspect(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    hot = record(run_cli, path, "--no-inspect")["evidence"]["hot"]
+    assert hot
+    assert all(item["content"] is None and item["hex"] is None for item in hot)
+    screen = run_cli("explain", path, "--no-inspect", "--exit-zero").stdout.decode()
+    assert ", entropy " not in screen.split("Hot ranges")[1]
+    assert "--no-inspect" in run_cli("explain", "--help", env={"COLUMNS": "120"}).stdout.decode()
+
+
+def test_excerpts_of_a_file_are_bounded(run_cli: Any, tmp_path: Path) -> None:
+    """4 KiB of hexdumps, instructions and strings, whatever label is asked for."""
+    path = tmp_path / "a.exe"
+    path.write_bytes(builds.program(32))
+    total = 0
+    for hot in record(run_cli, path, "--class", "benign")["evidence"]["hot"]:
+        content = hot["content"]
+        total += len(hot["hex"]) // 2
+        total += sum(len(i["hex"]) // 2 for i in (content["code"] or {}).get("instructions", ()))
+        total += sum(len(s["text"]) for s in content["strings"])
+    assert 16 < total <= 4096
+
+
+def test_strings_of_a_sample_do_not_reach_the_terminal(run_cli: Any, tmp_path: Path) -> None:
+    """Names of exports and sections, and strings, with escapes, bidi controls and markup."""
+    pe = Pe(sample("library-x64.dll"))
+    data = pe.put("8s", pe.section(0), b"\x1b]52;c;\x07").bytes()
+    hostile = "[/red]\u202e".encode()
+    data = data.replace(b"sample_adler32", hostile.ljust(14, b"\x1b"))
+    data = data.replace(b"maltriage sample", b"[/red]\x1b[31m[/x]y")
+    path = tmp_path / "a.dll"
+    path.write_bytes(data)
+    for arguments in (["--top", "0"], ["--color", "never"], ["--class", "icedid"]):
+        done = run_cli("explain", path, "--exit-zero", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert not hidden(done.stdout.decode())
+
+
+@pytest.mark.parametrize("case", ["resource_loop", "section_of_4gb", "unsorted_sections"])
+def test_hostile_files_are_explained(run_cli: Any, tmp_path: Path, case: str) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(CASES[case]())
+    found = record(run_cli, path)
+    assert "not-inspected" not in {notice["code"] for notice in found["notices"]}

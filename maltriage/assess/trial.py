@@ -44,7 +44,7 @@ class Terms:
     methods: tuple[str, ...] = (HIRESCAM,)
     mask: Mask = "histogram"
     seed: int = 0
-    orders: int = 3
+    orders: int = 2
     nets: int = 2
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.triage.methods import Mapper
 
 
 class Format(StrEnum):
@@ -21,6 +26,14 @@ class Method(StrEnum):
     hirescam = "hirescam"
     gradcam = "gradcam"
     occlusion = "occlusion"
+    gradcam_plus_plus = "gradcam++"
+    layercam = "layercam"
+    eigencam = "eigencam"
+    scorecam = "scorecam"
+
+
+FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
+"""As in `maltriage.learn.cams`, which takes PyTorch to import."""
 
 
 def explain(
@@ -37,6 +50,10 @@ def explain(
     ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The model's run or checkpoint, for methods that ask the net itself."),
     ] = None,
     verify: Annotated[
         bool,
@@ -68,8 +85,9 @@ def explain(
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
     gradient is averaged first; for an additive model both are the same map. occlusion: what
-    the score loses where a window of bytes is masked by bytes drawn from the file. Of --methods
-    the first is the one of the account.
+    the score loses where a window of bytes is masked by bytes drawn from the file. gradcam++,
+    layercam, eigencam and scorecam ask the net itself: they need --checkpoint, and PyTorch. Of
+    --methods the first is the one of the account.
 
     Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
     model is asked again, and what the score loses is compared with the claim, and with what it
@@ -89,6 +107,7 @@ def explain(
     if os.path.isdir(file):
         raise MaltriageError(f"{file}: a folder (scan takes folders, explain one file)")
     bundle = bundles.load(bundles.resolve(model))
+    chosen = _methods(method, methods)
     options = pipeline.ScanOptions(
         walk=WalkOptions(max_size=max_size * opt.MIB),
         device=device.value,
@@ -98,7 +117,8 @@ def explain(
         timeout=timeout,
         label=label,
         against=against,
-        methods=_methods(method, methods),
+        methods=chosen,
+        mappers=_mappers(chosen, checkpoint, bundle),
         seed=seed,
         checks=0 if verify else None,
         close=True,
@@ -127,3 +147,26 @@ def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
     if one is not None:
         raise MaltriageError("--method or --methods, not both")
     return tuple(name.strip() for name in several.split(","))
+
+
+def _mappers(
+    methods: tuple[str, ...], checkpoint: Path | None, bundle: Bundle
+) -> dict[str, Mapper]:
+    """Those of the methods that ask the net itself, ready to."""
+    wanted = [name for name in methods if name in FROM_CHECKPOINT]
+    if not wanted:
+        if checkpoint is not None:
+            names = ", ".join(sorted(FROM_CHECKPOINT))
+            raise MaltriageError(f"--checkpoint goes with a method of {names}")
+        return {}
+    from maltriage.cli.train import need_torch
+
+    need_torch(f"method {wanted[0]}", "pytorch_grad_cam")
+    if checkpoint is None:
+        raise MaltriageError(
+            f"method {wanted[0]} asks the net itself: name the run that the model is from with"
+            " --checkpoint"
+        )
+    from maltriage.learn.cams import open_maps
+
+    return {**open_maps(checkpoint, bundle, wanted)}

@@ -42,12 +42,17 @@ class Cam(StrEnum):
 NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
 
 
-def need_torch() -> None:
-    """Raise MaltriageError where the extra `train` is not installed."""
-    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+def need_torch(what: str = "training", *more: str) -> None:
+    """Raise MaltriageError where the extra `train` is not installed.
+
+    Args:
+        what: needs it, in words.
+        more: modules of the extra that it needs besides the usual ones.
+    """
+    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
     if missing:
         raise MaltriageError(
-            f"training needs more than the base install (no {', '.join(missing)}): "
+            f"{what} needs more than the base install (no {', '.join(missing)}): "
             "pip install 'maltriage[train]'"
         )
 

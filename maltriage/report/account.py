@@ -42,7 +42,9 @@ def title(evidence: Evidence) -> tuple[str, str]:
         return "What masking takes away", f"what {score} loses, {how}: no account of it"
     if evidence.additive:
         return "Where the score comes from", f"in units of {score}"
-    return "Where the net looked", f"gradient of {score}, times activation: no account of it"
+    if evidence.method in facts.GRAPH_METHODS:
+        return "Where the net looked", f"gradient of {score}, times activation: no account of it"
+    return "Where the net looked", f"{evidence.method} of {score}: no account of it"
 
 
 def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
@@ -110,6 +112,8 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
         remark = "This net is not additive: the heat says where, it does not sum to the logit."
         if evidence.occluded is not None:
             remark = "Effects of masking are not additive: they do not sum to the logit."
+        elif evidence.method not in facts.GRAPH_METHODS:
+            remark = "The method is not additive: the heat says where, in a unit of its own."
         yield Text(" " * indent + remark, style="dim")
         return
     yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)

@@ -7,6 +7,8 @@ from maltriage.report.document import Checks, Evidence, RegionHeat, Result
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
+GRAPH_METHODS = frozenset({"hirescam", "gradcam"})
+"""Methods whose heat is in the unit of the score, and sums to it where the model is additive."""
 _PACKED = frozenset({"packed?", "packed"})
 
 

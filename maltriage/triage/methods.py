@@ -29,8 +29,9 @@ METHODS = (*GRAPH_METHODS, OCCLUSION)
 
 Maps = Mapping[str, npt.NDArray[np.float32]]
 """Map of one sample by view, [h, w] (windows: h = 1)."""
-Mapper = Callable[[Mapping[str, View], Question], Maps]
-"""A method that needs more than the bundle: from the views of a sample to its maps."""
+Mapper = Callable[[Mapping[str, View], int, int | None], Maps]
+"""A method that needs more than the bundle: from the views of a sample, the label to explain and
+the one to explain it against (None: the mean of all) to its maps."""
 
 
 def maps_of(outputs: Outputs, row: int, method: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -100,7 +101,7 @@ class Explainer:
     ) -> tuple[Evidence, list[Part]]:
         mapper = self.mappers.get(method)
         if mapper is not None:
-            maps = mapper(prepared.views, question)
+            maps = mapper(prepared.views, question.label, question.against)
         else:
             maps = maps_of(outputs, row, GRADCAM if method == GRADCAM else HIRESCAM)
         heat = Heat(

@@ -367,7 +367,14 @@ def test_export_of_what_is_no_checkpoint(run_cli: Any, tmp_path: Path) -> None:
         assert not (tmp_path / "out.onnx").exists()
 
 
-@pytest.mark.parametrize("arguments", [["train"], ["export", "run", "-o", "file.onnx"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train"],
+        ["export", "run", "-o", "file.onnx"],
+        ["explain", "file.exe", "--method", "layercam", "--checkpoint", "run"],
+    ],
+)
 def test_without_torch(run_cli: Any, tmp_path: Path, arguments: list[str]) -> None:
     """Torch is hidden, as if it were not installed."""
     (tmp_path / "hide").mkdir()

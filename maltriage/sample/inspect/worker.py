@@ -153,7 +153,9 @@ class _Inspector:
         }
         self._notes = []
         self._budget.take(min(place.end - place.start, HEX_BYTES))
-        if time.process_time() > self._until:
+        if place.start == place.end:
+            self._notes.append("no bytes")
+        elif time.process_time() > self._until:
             self._notes.append(f"not looked into: the file took more than {MAX_SECONDS:g} s")
         elif region.kind == "header":
             found |= self._header(place)

@@ -260,6 +260,19 @@ def test_a_large_section_is_searched_in_few_places(monkeypatch: pytest.MonkeyPat
     assert len(places) == len(set(places)) <= 2 + text.size // 1024
 
 
+@pytest.mark.parametrize("at", [0, 0x84, 0x500, 0x2E80, 0x3900])
+def test_a_range_without_bytes_has_nothing_in_it(at: int) -> None:
+    data = sample("gui-x86.exe")
+    region = layout_of(data).region_at(at)
+    assert region is not None
+    empty, whole = Range(at, at, at, region), Range(at, region.end, at, region)
+    for ranges in ([empty], [whole, empty]):
+        found = look(data, ranges, parse=True, snap=True)[-1]
+        assert (found.start, found.end, found.hex) == (at, at, "")
+        assert found.content is not None
+        assert (found.content.kind, found.content.notes) == ("data", ["no bytes"])
+
+
 def test_what_fails_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("hostile\x1b")

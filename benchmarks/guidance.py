@@ -2,6 +2,7 @@
 
     python benchmarks/guidance.py ROOT --out STUDY                 # train what is missing, print
     python benchmarks/guidance.py ROOT --out STUDY --table         # print what is there
+    python benchmarks/guidance.py ROOT --out STUDY --counts FILE   # keep what came of it in FILE
     python benchmarks/guidance.py ROOT --out STUDY --views body,header,code,import,resource \\
         --teachers evidence --keep 0.25
 
@@ -9,6 +10,11 @@ Trains the teachers and then the students `none`, `cumulative`, `instance`, `ran
 `inverse` over grouped folds and seeds, every teacher on the folds and with the seed of its
 students. A cell that is finished is not trained again, one that was stopped goes on; a folder
 can hold several teachers and shares, but one set of views, size and epochs.
+
+What came of every cell is kept in `STUDY/counts.json`, or the FILE of `--counts`: its confusion
+matrix, and the cost of each recipe. The table is made of nothing else, and what is in it is not
+trained again, so a study can go on, with more seeds or guides, where its folder is gone.
+`guidance-vx-mini.json` beside this script is the one of docs/guidance.md.
 
 The table, in Markdown: macro-F1 over all out-of-fold predictions of a seed (mean and deviation
 over seeds), by fold (over all folds), the difference from the unguided net and from the random
@@ -38,19 +44,21 @@ from maltriage.corpus.predictions import (
     PREDICTIONS_FILE,
     Predictions,
     fold_folder,
-    join,
     load_predictions,
 )
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import entry
+from maltriage.metrics import confusion
 from maltriage.report.measures import Interval, Spread
 
 GUIDES = ("none", "cumulative", "instance", "random", "inverse")
+UNTAUGHT = ("none", "random")
 SETTINGS = (
     *("dataset", "views", "image_size", "epochs", "teacher_epochs", "learning_rate"),
     *("batch_size", "folds", "precision"),
 )
 """What all cells of a folder have in common."""
+COUNTS_FILE = "counts.json"
 MAX_JOBS = 2
 BATCH, ROUNDS = 16, 15
 
@@ -73,6 +81,11 @@ class Cell:
         place = fold_folder(self.folder(out), self.fold)
         return (place / PREDICTIONS_FILE).exists() and (place / f"{self.recipe}.onnx").exists()
 
+    @property
+    def key(self) -> str:
+        """In the file of counts."""
+        return f"{self.recipe}/{self.seed}/{self.fold}"
+
 
 def teacher(net: str) -> str:
     """Name of a teacher's recipe."""
@@ -93,7 +106,7 @@ def recipe(guide: str, options: argparse.Namespace) -> str:
 def cells(options: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
     """Teachers and students; all folds of a seed before the next seed."""
     at = [(seed, fold) for seed in range(options.seeds) for fold in range(options.folds)]
-    asked = any(guide not in ("none", "random") for guide in options.guides)
+    asked = any(guide not in UNTAUGHT for guide in options.guides)
     teachers = [
         Cell(teacher(net), net, "none", seed, fold)
         for seed, fold in at
@@ -179,16 +192,79 @@ def same_study(options: argparse.Namespace) -> None:
         place.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8")
 
 
-def runs_of(name: str, options: argparse.Namespace) -> Iterator[Predictions]:
-    """The out-of-fold predictions of a recipe, one for each seed whose folds are all there."""
-    for seed in range(options.seeds):
-        parts = [Cell(name, "", "", seed, fold) for fold in range(options.folds)]
-        if all(cell.done(options.out) for cell in parts):
-            yield join(
-                [
-                    load_predictions(fold_folder(c.folder(options.out), c.fold) / PREDICTIONS_FILE)
-                    for c in parts
-                ]
+class Counts:
+    """What came of the cells of a study, in a file of its own.
+
+    Raises:
+        MaltriageError: it holds a study of other settings.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.path: Path = options.counts or options.out / COUNTS_FILE
+        settings = {name: str(getattr(options, name)) for name in SETTINGS}
+        self.state: dict[str, Any] = {"settings": settings, "labels": [], "cost": {}, "cells": {}}
+        if self.path.exists():
+            self.state = json.loads(self.path.read_text(encoding="utf-8"))
+            stored = self.state["settings"]
+            other = [name for name in SETTINGS if stored.get(name) != settings[name]]
+            if other:
+                raise MaltriageError(f"{self.path} holds a study with other {', '.join(other)}")
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self.state["cells"]
+
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        cells = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.state["cells"].items())
+        head = json.dumps({k: v for k, v in self.state.items() if k != "cells"}, indent=1)
+        text = head[:-2] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }\n}\n"
+        part = self.path.with_name(self.path.name + ".part")
+        part.write_text(text, encoding="utf-8")
+        part.replace(self.path)
+
+    def add(self, cell: Cell, out: Path) -> None:
+        """Take in a finished cell, and what its recipe costs if that is not known yet."""
+        place = fold_folder(cell.folder(out), cell.fold)
+        found = load_predictions(place / PREDICTIONS_FILE)
+        if self.state["labels"] not in ([], list(found.labels)):
+            raise MaltriageError(f"{place}: other labels than in {self.path}")
+        self.state["labels"] = list(found.labels)
+        matrix = confusion(found.truth, found.logits.argmax(axis=1), len(found.labels))
+        self.state["cells"][cell.key] = matrix.tolist()
+        if cell.recipe not in self.state["cost"]:
+            bundle = bundles.load(place / f"{cell.recipe}.onnx")
+            self.state["cost"][cell.recipe] = {
+                "flops": bundle.card.metrics["flops"],
+                "milliseconds": milliseconds(bundle.model, bundle.card.views),
+            }
+        self.write()
+
+    def runs(self, name: str, options: argparse.Namespace) -> Iterator[Predictions]:
+        """A recipe's answers over all folds, for each seed whose folds are all there.
+
+        A confusion matrix says all of them but which sample was which: samples of a fold go by
+        their label, so that those of two recipes are the same ones if their counts are.
+        """
+        labels = tuple(self.state["labels"])
+        for seed in range(options.seeds):
+            parts = [Cell(name, "", "", seed, fold) for fold in range(options.folds)]
+            if not all(cell in self for cell in parts):
+                continue
+            matrices = [np.array(self.state["cells"][cell.key]) for cell in parts]
+            pairs = np.indices((len(labels), len(labels))).reshape(2, -1)
+            truth, guess = np.hstack([pairs.repeat(m.ravel(), axis=1) for m in matrices])
+            fold = np.repeat(np.arange(options.folds), [m.sum() for m in matrices])
+            yield Predictions(
+                recipe=name,
+                seed=seed,
+                labels=labels,
+                sha256=tuple(
+                    f"{f} {t} {i}" for i, (f, t) in enumerate(zip(fold, truth, strict=True))
+                ),
+                truth=truth,
+                fold=fold,
+                added=np.zeros(len(truth), dtype=bool),
+                logits=np.eye(len(labels))[guess],
             )
 
 
@@ -225,11 +301,11 @@ def interval(value: Interval | None) -> str:
     return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
 
 
-def table(options: argparse.Namespace) -> str:
+def table(counts: Counts, options: argparse.Namespace) -> str:
     """What is there of the study, as Markdown."""
     guides = {guide: recipe(guide, options) for guide in options.guides}
     names = [teacher(net) for net in options.teachers] + list(guides.values())
-    runs = {name: found for name in names if (found := list(runs_of(name, options)))}
+    runs = {name: found for name in names if (found := list(counts.runs(name, options)))}
     header = ("recipe", "seeds", "pooled macro-F1", "macro-F1 by fold", "less none", "less random")
     header = (*header, "million operations", "ms an image")
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
@@ -238,16 +314,13 @@ def table(options: argparse.Namespace) -> str:
         against = [runs[other] for other in others if other in runs and other != name]
         report = assess_folds([*own, *(run for found in against for run in found)])
         less = {d.second: d.macro_f1 for d in report.differences}
-        figures = report.recipes[0]
-        bundle = bundles.load(
-            fold_folder(options.out / name / f"seed-{own[0].seed}", 0) / f"{name}.onnx"
-        )
+        figures, cost = report.recipes[0], counts.state["cost"][name]
         row = (
             *(name, str(len(figures.seeds))),
             *(spread(figures.pooled_macro_f1), spread(figures.macro_f1)),
             *(interval(less.get(str(other))) for other in others),
-            f"{bundle.card.metrics['flops'] / 1e6:.0f}",
-            f"{milliseconds(bundle.model, bundle.card.views):.2f}",
+            f"{cost['flops'] / 1e6:.0f}",
+            f"{cost['milliseconds']:.2f}",
         )
         lines.append(f"| {' | '.join(row)} |")
     return "\n".join(lines)
@@ -258,6 +331,7 @@ def main() -> int:
     parser.add_argument("root", type=Path)
     parser.add_argument("--dataset", default="vx-zoo")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--counts", type=Path, help="what came of the cells; default: in STUDY")
     parser.add_argument("--guides", nargs="+", choices=GUIDES, default=list(GUIDES))
     parser.add_argument("--teachers", nargs="+", default=["gibert", "evidence"])
     parser.add_argument("--keep", type=float, default=0.5)
@@ -279,10 +353,20 @@ def main() -> int:
     options = parser.parse_args()
     try:
         same_study(options)
+        counts = Counts(options)
+        teachers, students = cells(options)
         if not options.table:
-            for todo in cells(options):
+            students = [cell for cell in students if cell not in counts]
+            wanted = {(cell.seed, cell.fold) for cell in students if cell.guide not in UNTAUGHT}
+            teachers = [
+                cell for cell in teachers if cell not in counts or (cell.seed, cell.fold) in wanted
+            ]
+            for todo in (teachers, students):
                 train_all(todo, options)
-        print(table(options))
+        for cell in [*teachers, *students]:
+            if cell not in counts and cell.done(options.out):
+                counts.add(cell, options.out)
+        print(table(counts, options))
     except MaltriageError as error:
         print(f"guidance: {error}")
         return 2

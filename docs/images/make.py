@@ -52,7 +52,7 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
 def main() -> None:
     picture("table", "maltriage scan samples", "samples", ScanOptions(), 50)
     program = "samples/gui-x86.exe"
-    close = ScanOptions(close=True, batch_size=1)
+    close = ScanOptions(close=True, batch_size=1, checks=0)
     picture("explain", f"maltriage explain {program}", program, close, 6)
 
 

@@ -113,7 +113,7 @@ def evaluate(
     data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
     part = Held([(sample.path, sample.label) for sample in data.samples])
     if split is not Part.all:
-        part = _part(bundle, data, split.value, split_file)
+        part = held_part(bundle, data, split.value, split_file)
     errors = make_console(color.value, stderr=True)
     with ScanProgress(errors, enabled=not quiet) as status:
 
@@ -127,7 +127,7 @@ def evaluate(
     found = msgspec.structs.replace(
         found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out
     )
-    _write(found, render, format, output, color)
+    write_document(found, render, format, output, color)
 
 
 def _predictions(
@@ -143,7 +143,7 @@ def _predictions(
     from maltriage.report.folds import render
 
     runs = [load_predictions(path) for path in (*paths, *against)]
-    _write(assess_folds(runs, added=added), render, format, output, color)
+    write_document(assess_folds(runs, added=added), render, format, output, color)
 
 
 def _clean(
@@ -157,10 +157,10 @@ def _clean(
     from maltriage.assess.clean import false_positives
     from maltriage.report.clean import render
 
-    _write(false_positives(str(folder), bundle, options), render, format, output, color)
+    write_document(false_positives(str(folder), bundle, options), render, format, output, color)
 
 
-def _write(
+def write_document(
     document: Any, render: Any, format: Format, output: Path | None, color: opt.Color
 ) -> None:
     """A document as JSON, or through its renderer."""
@@ -176,7 +176,7 @@ def _write(
             render(document, make_console(color.value, file=out.text))
 
 
-def _part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:
+def held_part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:
     """One part of the split that the card describes, made again or read from a file."""
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.splits import make_split, manifest_sha256, read_split, twins_in_training

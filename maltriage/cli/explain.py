@@ -32,8 +32,17 @@ def explain(
     against: Annotated[
         str | None, typer.Option(help="Explain the score less this label's: why not that one.")
     ] = None,
-    method: Annotated[Method, typer.Option(help="How the score is explained.")] = Method.hirescam,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")] = 0,
+    method: Annotated[
+        Method | None, typer.Option(help="How the score is explained; hirescam.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
+    ] = True,
+    seed: opt.Seed = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -59,7 +68,12 @@ def explain(
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
     gradient is averaged first; for an additive model both are the same map. occlusion: what
-    the score loses where a window of bytes is masked by bytes drawn from the file.
+    the score loses where a window of bytes is masked by bytes drawn from the file. Of --methods
+    the first is the one of the account.
+
+    Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
+    model is asked again, and what the score loses is compared with the claim, and with what it
+    loses where as many bytes elsewhere are masked.
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
     """
@@ -84,8 +98,9 @@ def explain(
         timeout=timeout,
         label=label,
         against=against,
-        method=method.value,
+        methods=_methods(method, methods),
         seed=seed,
+        checks=0 if verify else None,
         close=True,
         inspect=not no_inspect,
     )
@@ -104,3 +119,11 @@ def explain(
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+
+
+def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
+    if several is None:
+        return ((one or Method.hirescam).value,)
+    if one is not None:
+        raise MaltriageError("--method or --methods, not both")
+    return tuple(name.strip() for name in several.split(","))

@@ -34,6 +34,7 @@ MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many Mi
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
 ]
+Seed = Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
 ]

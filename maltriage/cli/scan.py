@@ -35,6 +35,11 @@ def scan(
         str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
     ] = None,
     hashes: Annotated[bool, typer.Option("--hashes", help="Also md5, sha1 and TLSH.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Put the evidence of the --top files to the test."),
+    ] = False,
+    seed: opt.Seed = 0,
     max_size: opt.MaxSize = 256,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
@@ -51,6 +56,9 @@ def scan(
     Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
     dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
     first what to look at first.
+
+    With --verify the evidence of the first --top files is put to the test, as `explain` does it;
+    in every format they come last then, the first to look at first.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -73,6 +81,8 @@ def scan(
         batch_size=batch_size,
         timeout=timeout,
         hashes=hashes,
+        seed=seed,
+        checks=top if verify else None,
     )
     progress = pipeline.Progress()
     with opened(output) as out, stopping() as stop:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from maltriage.report import facts, figures, grid
-from maltriage.report.document import Evidence, RegionHeat, ViewHeat
+from maltriage.report.document import Check, Checks, Evidence, RegionHeat, ViewHeat
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_REGIONS = 16
@@ -16,8 +16,11 @@ MAX_BAR = 32
 MIN_BAR = 8
 
 _TITLES = ("region", "kind", "offsets", "size", "entropy", "contrib.", "share", "per KiB")
-_NUMERIC = (3, 4, 5, 6, 7)
-_CONTRIBUTION = 5
+_CHECKED = (*_TITLES[:-1], "measured", "check")
+_NUMERIC = frozenset(("size", "entropy", "contrib.", "share", "per KiB", "measured"))
+_AMOUNT, _SHARE = "contrib.", "share"
+_SPARED = (_SHARE, "kind", "entropy")
+"""Columns that a narrow screen goes without, where it must."""
 
 
 def offsets(start: int, end: int, digits: int) -> str:
@@ -54,30 +57,42 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     limit = len(ordered) if len(ordered) == limit + 1 else limit
     shown, folded = ordered[:limit], ordered[limit:]
     digits = digits_for(max((r.end for r in ordered), default=0))
-    rows = [_region(region, digits) for region in shown]
+    checks = evidence.checks
+    known = {(check.start, check.end): check for check in checks.regions} if checks else None
+    rows = [_region(region, digits, known) for region in shown]
     rest = sum(r.contribution for r in folded)
     weight = sum(abs(r.contribution) for r in ordered) + abs(evidence.padding)
-    longest = (_amount(evidence.total), _amount(evidence.bias), _amount(evidence.logit))
-    sizing = [*rows, *([*[Text()] * _CONTRIBUTION, t, Text(), Text()] for t in longest)]
-    layout = grid.columns(_TITLES, sizing, _NUMERIC)
+    titles = list(_TITLES if known is None else _CHECKED)
+    longest = [len(_amount(v).plain) for v in (evidence.total, evidence.bias, evidence.logit)]
+    layout = _columns(titles, rows, max(longest))
+    for spared in _SPARED:
+        if known is None or grid.width_of(layout, 1) <= width - indent:
+            break
+        at = titles.index(spared)
+        titles.pop(at)
+        rows = [cells[:at] + cells[at + 1 :] for cells in rows]
+        layout = _columns(titles, rows, max(longest))
+    amount = titles.index(_AMOUNT)
     gap, bar = _bar_width(layout, width - indent)
     axis = figures.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
     barred = [*layout, grid.Column("", bar)]
     # Rows that are no region: a label over the first columns, numbers below the numbers.
-    label = grid.Column("", grid.width_of(layout[:_CONTRIBUTION], gap))
-    plain = [label, *barred[_CONTRIBUTION:]]
+    label = grid.Column("", grid.width_of(layout[:amount], gap))
+    plain = [label, *barred[amount:]]
 
     def extra(text: Text, value: float, part: float | None) -> Text:
-        cells = [text, _amount(value), Text("" if part is None else figures.share(part))]
+        known = {_AMOUNT: _amount(value)}
+        if part is not None:
+            known[_SHARE] = Text(figures.share(part))
         stroke = Text() if part is None else axis.bar(value)
-        return grid.line([*cells, Text(), stroke], plain, gap, indent)
+        cells = [text, *(known.get(title, Text()) for title in titles[amount:]), stroke]
+        return grid.line(cells, plain, gap, indent)
 
     def part_of(value: float) -> float:
         return value / weight if weight else 0.0
 
     def ruled() -> Text:
-        blank = label.width + gap
-        return grid.rule(layout[_CONTRIBUTION].width, indent + blank)
+        return grid.rule(layout[amount].width, indent + label.width + gap)
 
     yield grid.header(barred, gap, indent)
     yield grid.rule(grid.width_of(layout, gap), indent)
@@ -127,21 +142,70 @@ def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
     yield grid.line(last, layout, gap, indent)
 
 
-def _region(region: RegionHeat, digits: int) -> list[Text]:
-    size = region.end - region.start
-    per_kib = signed_per_kib(region.contribution, size)
+def _columns(titles: list[str], rows: list[list[Text]], amount: int) -> list[grid.Column]:
+    """Columns of the regions table; the amounts below it need `amount` cells."""
+    layout = grid.columns(titles, rows, [i for i, t in enumerate(titles) if t in _NUMERIC])
     return [
-        untrusted(
-            facts.region_name(region.name), "bold" if region.contribution > 0 else "", MAX_NAME
-        ),
+        grid.Column(c.title, max(c.width, amount), c.right) if c.title == _AMOUNT else c
+        for c in layout
+    ]
+
+
+def _region(
+    region: RegionHeat, digits: int, checks: dict[tuple[int, int], Check] | None
+) -> list[Text]:
+    size = region.end - region.start
+    name = untrusted(
+        facts.region_name(region.name), "bold" if region.contribution > 0 else "", MAX_NAME
+    )
+    cells = [
+        name,
         Text(region.kind, style="dim"),
         Text(offsets(region.start, region.end, digits)),
         Text(figures.size(size)),
         Text(f"{region.entropy:.2f}"),
         _amount(region.contribution),
         Text(figures.share(region.share)),
-        Text(per_kib, style="dim"),
     ]
+    if checks is None:
+        return [*cells, Text(signed_per_kib(region.contribution, size), style="dim")]
+    return cells + checked(checks.get((region.start, region.end)))
+
+
+def checked(check: Check | None) -> list[Text]:
+    """What masking took away, and what that says of the claim; blank where it was not checked."""
+    if check is None:
+        return [Text(), Text()]
+    status = Text(check.status, style=_STATUS_STYLES.get(check.status, ""))
+    if check.controls is None:
+        status.append("*")
+    return [_amount(check.measured), status]
+
+
+def verdict_on(checks: Checks) -> Iterator[str]:
+    """In words: how far masking agrees with the claims, and what the asterisk stands for."""
+    count = len(checks.regions)
+    if checks.rank_correlation is None:
+        yield f"{figures.count(count, 'region')}, too few to rank claims by what masking took away"
+    else:
+        yield (
+            f"rank correlation {figures.signed(checks.rank_correlation, 2)} of claimed and "
+            f"measured, over {figures.count(count, 'region')}"
+        )
+    every = [*checks.regions, *checks.hot]
+    counts = [(sum(check.status == status for check in every), status) for status in _STATUS_STYLES]
+    summed = ", ".join(f"{number} {status}" for number, status in counts if number)
+    yield f"of {figures.count(len(every), 'claim')}: {summed or 'none'}"
+    if any(check.controls is None for check in every):
+        yield "* no room for controls: by sign and size alone"
+
+
+_STATUS_STYLES = {
+    "supported": "green",
+    "weak": "yellow",
+    "contradicted": "bold red",
+    "negligible": "dim",
+}
 
 
 def signed_per_kib(contribution: float, size: int) -> str:

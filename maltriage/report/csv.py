@@ -38,6 +38,9 @@ COLUMNS = (
     "model",
     "weights_sha256",
     "error",
+    "supported",
+    "claims",
+    "rank_correlation",
 )
 
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
@@ -89,7 +92,8 @@ def _problem(record: Skipped | Failed) -> dict[str, str | float | bool | None]:
 
 
 def _result(record: Result) -> dict[str, str | float | bool | None]:
-    verdict, top = record.verdict, facts.hottest(record)
+    verdict, top, checks = record.verdict, facts.hottest(record), record.evidence.checks
+    supported, claims = facts.supports(checks) if checks else (None, None)
     return {
         "path": record.path,
         "status": "result",
@@ -108,4 +112,7 @@ def _result(record: Result) -> dict[str, str | float | bool | None]:
         "notices": " ".join(facts.notice_codes(record)),
         "model": record.model.name,
         "weights_sha256": record.model.weights_sha256,
+        "supported": supported,
+        "claims": claims,
+        "rank_correlation": checks.rank_correlation if checks else None,
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import math
 import os
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -103,6 +103,65 @@ class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heat: list[float]
 
 
+Status = Literal["supported", "weak", "contradicted", "negligible"]
+
+
+class MaskEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one mask over a range took away: before minus after, positive where the bytes spoke
+    for the label. `logit` is that of the explained score, `probability` that of the label."""
+
+    mask: str
+    logit: float
+    probability: float
+
+
+class Controls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The same masks over other ranges of the same length, for which little is claimed.
+
+    `effects` has the change of each, the median over the masks, in the order of their places in
+    the file; `limit` is the quantile of |effects| that a change must exceed to tell anything.
+    """
+
+    starts: list[int]
+    effects: list[float]
+    limit: float
+
+
+class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether what is claimed for a range stands when its bytes are masked.
+
+    `claimed` is its contribution; `measured` the median over the masks of what the explained
+    score loses without its bytes, and `probability` that of the label's probability. Without
+    `controls` there was no room for them. See docs/explanations.md for the rule of `status`.
+    """
+
+    start: int
+    end: int
+    claimed: float
+    measured: float
+    probability: float
+    status: Status
+    effects: list[MaskEffect]
+    controls: Controls | None = None
+
+
+class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The account put to the test: ranges are masked, and the net is asked again.
+
+    `rank_correlation` is Spearman's, of claimed and measured over `regions`; None under three
+    of them. Of regions and hot ranges those with most |contribution| are checked, and how many
+    are not is in `regions_left`, `hot_left`. Claims and changes below `negligible` count as none.
+    """
+
+    seed: int
+    rank_correlation: float | None
+    negligible: float
+    regions: list[Check]
+    hot: list[Check]
+    regions_left: int = 0
+    hot_left: int = 0
+
+
 class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How bytes were masked for the method occlusion.
 
@@ -115,6 +174,34 @@ class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     windows: int
     mask: str
     seed: int
+
+
+class MethodHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one method says: contributions in the order of `Evidence.regions`, see there."""
+
+    method: str
+    same_as: list[str]
+    total: float
+    padding: float
+    regions: list[float]
+
+
+class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Spearman's rank correlation of two methods over the regions that have bytes.
+
+    None where it says nothing: under three regions, or one method says the same of all.
+    """
+
+    first: str
+    second: str
+    rank_correlation: float | None
+
+
+class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Several methods side by side, the evidence's own first, and how far they agree."""
+
+    methods: list[MethodHeat]
+    agreement: list[Agreement]
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -141,6 +228,8 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     plane: Plane | None = None
     same_as: list[str] = []
     occluded: Occluded | None = None
+    compared: Compared | None = None
+    checks: Checks | None = None
 
 
 class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

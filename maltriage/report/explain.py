@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
 
-from maltriage.report import account, facts, figures, grid, hot, plane
+from maltriage.report import account, facts, figures, grid, hot, methods, plane
 from maltriage.report.document import Failed, Result, Skipped, Summary, Verdict
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
@@ -71,6 +71,9 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from _notices(result, console, width)
     yield from heading(*account.title(evidence))
     yield from account.regions(evidence, options.top, width, _INDENT)
+    if evidence.compared is not None:
+        yield from heading("Methods side by side", "share of each region, by method")
+        yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
     if evidence.views:
         yield from heading("Which view saw it", "the same total, divided over the views")
         yield from account.views(evidence, width, _INDENT)
@@ -81,7 +84,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
         base = result.layout.image_base
-        yield from hot.ranges(evidence.hot, options.top, base, width, _INDENT)
+        yield from hot.ranges(evidence, options.top, base, width, _INDENT)
     yield from heading("Identity")
     yield from _identity(result, console, width)
 
@@ -93,6 +96,10 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("file", Text(_kind(result)))
     yield _field("verdict", _verdict(result.verdict))
     yield from _flag(result.verdict)
+    if result.evidence.checks is not None:
+        first, *others = account.verdict_on(result.evidence.checks)
+        yield _field("checked", Text(first))
+        yield from (_field("", Text(other, style="dim")) for other in others)
     yield Text()
     yield from _ranked(result.verdict)
 

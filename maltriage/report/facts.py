@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from maltriage.report.document import Evidence, RegionHeat, Result
+from maltriage.report.document import Checks, Evidence, RegionHeat, Result
 
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
@@ -29,6 +29,23 @@ def entropy(result: Result) -> float | None:
 
 def packed(result: Result) -> bool:
     return any(notice.code in _PACKED for notice in result.notices)
+
+
+def checked(result: Result) -> str | None:
+    """How the evidence stood its test: `5/6 +0.83`, claims that are supported of those that are
+    not negligible, and the rank correlation where there is one. None where it was not tested."""
+    checks = result.evidence.checks
+    if checks is None:
+        return None
+    supported, claimed = supports(checks)
+    rank = "" if checks.rank_correlation is None else f" {checks.rank_correlation:+.2f}"
+    return f"{supported}/{claimed}{rank}"
+
+
+def supports(checks: Checks) -> tuple[int, int]:
+    """How many claims are supported, and how many there are that are not negligible."""
+    every = [check.status for check in (*checks.regions, *checks.hot)]
+    return every.count("supported"), len(every) - every.count("negligible")
 
 
 def notice_codes(result: Result) -> tuple[str, ...]:

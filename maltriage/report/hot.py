@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.text import Text
 
 from maltriage.report import content, facts, figures, grid
-from maltriage.report.account import digits_for, offsets
-from maltriage.report.document import HotRange
+from maltriage.report.account import checked, digits_for, offsets
+from maltriage.report.document import Evidence, HotRange
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_RANGES = 8
@@ -17,7 +17,7 @@ _PER_LINE = 16
 
 
 def ranges(
-    hot: Sequence[HotRange], top: int | None, machine_base: int | None, width: int, indent: int
+    evidence: Evidence, top: int | None, machine_base: int | None, width: int, indent: int
 ) -> Iterator[Text]:
     """Each range on a line, what is in it and its first bytes below, strongest first.
 
@@ -27,12 +27,14 @@ def ranges(
         machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
         width: columns of the screen.
     """
-    ordered = sorted(hot, key=lambda r: -abs(r.contribution))
+    ordered = sorted(evidence.hot, key=lambda r: -abs(r.contribution))
     shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
     digits = digits_for(max((r.end for r in ordered), default=0))
-    titles = ("offsets", "size", "region", "rva", "address", "contrib.")
-    rows = [_range(r, digits, machine_base) for r in shown]
-    layout = grid.columns(titles, rows, (1, 3, 4, 5))
+    titles = ("offsets", "size", "region", "rva", "address", "contrib.", "measured", "check")
+    found = evidence.checks.hot if evidence.checks else []
+    checks = {(check.start, check.end): check for check in found}
+    rows = [_range(r, digits, machine_base) + checked(checks.get((r.start, r.end))) for r in shown]
+    layout = grid.columns(titles, rows, (1, 3, 4, 5, 6))
     kept = [i for i in range(len(titles)) if any(cells[i].plain for cells in rows)]
     layout = [layout[i] for i in kept]
     yield grid.header(layout, 2, indent)

@@ -136,6 +136,97 @@ class FoldReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     differences: list[Difference]
 
 
+class CurveFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Area under a curve while bytes go (deletion) or come (insertion), with 95 % intervals.
+
+    `own`: in the order of the method's heat; `random`: the same ranges elsewhere in the file;
+    `by_size`: region by region, the largest first. `better`: how much better own is than random,
+    as a share of random: of deletion by how much the area is smaller, of insertion larger.
+    """
+
+    own: Interval
+    random: Interval
+    by_size: Interval
+    better: Interval
+
+
+class MeanCurves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Mean probability of the label over the share of bytes that are masked, or shown."""
+
+    fractions: list[float]
+    deletion: list[float]
+    random_deletion: list[float]
+    insertion: list[float]
+    random_insertion: list[float]
+
+
+class MethodFaithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How well one method's maps stand up to masking.
+
+    `deletion` and `insertion` are areas of the probability of the label; of the `_score` ones the
+    unit is the explained score of the file as it is, zero being that of the file all masked.
+    `top_region`: share of the files whose region with most heat is the one whose masking takes
+    most. `rank_correlation`: median over the files of Spearman's, of claimed and measured
+    contribution of regions. The others are medians of Spearman's over the blocks of a file:
+    `random_nets` of its absolute value, with nets of randomised weights; `appended` with bytes
+    appended; `padded` with other padding. None: there is no file that tells, or the method was
+    not asked. See docs/explanations.md.
+    """
+
+    method: str
+    same_as: list[str]
+    deletion: CurveFigures
+    insertion: CurveFigures
+    deletion_score: CurveFigures
+    insertion_score: CurveFigures
+    top_region: Interval | None
+    rank_correlation: Interval | None
+    random_nets: Interval | None
+    appended: Interval | None
+    padded: Interval | None
+    curves: MeanCurves
+
+
+class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure of the first method and what it should be, at least or at most."""
+
+    name: str
+    value: float
+    at_least: float | None
+    at_most: float | None
+    met: bool
+
+
+class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Figures of a bundle's explanations, over the files whose verdict is right.
+
+    `files` are those that were tried, `right` those with the right label on top, which all
+    figures are over; `told` those of them with two regions or more, over which `top_region` and
+    `largest_region` are: how often the largest region is the one whose masking takes most.
+    """
+
+    model: ModelRef
+    part: str
+    """`all`, a part of a split, or `out of fold`: each file by the net that had not seen it."""
+    seen: bool
+    """Whether the model was trained on these very files, as far as can be known."""
+    files: int
+    right: int
+    told: int
+    unreadable: int
+    unknown_labels: dict[str, int]
+    missing: int
+    """Of a cross-validation, files that no fold held back, or that are not here any more."""
+    mask: str
+    seed: int
+    orders: int
+    nets: int
+    seconds: float
+    largest_region: Interval | None
+    methods: list[MethodFaithfulness]
+    targets: list[Target]
+
+
 class CleanKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Flagged clean files of one kind; `rate` with its exact 95 % interval."""
 

@@ -31,8 +31,18 @@ MIN_FILE = 28
 """Cells that the file column keeps before remarks move to a line of their own."""
 
 _FLAGS = {True: "yes", False: "no", None: "-"}
-_TITLES = ("file", "flag", "verdict", "prob.", "hottest region", "size", "entropy", "notices")
-_FILE, _VERDICT, _NOTICES = 0, 2, 7
+_TITLES = (
+    "file",
+    "flag",
+    "verdict",
+    "prob.",
+    "hottest region",
+    "size",
+    "entropy",
+    "checked",
+    "notices",
+)
+_FILE, _VERDICT, _CHECKED, _NOTICES = 0, 2, 7, 8
 _NUMERIC = (3, 5, 6)
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
@@ -57,6 +67,7 @@ class _Row:
     entropy: float | None
     packed: bool
     codes: tuple[str, ...]
+    checked: str | None = None
     copies: int = 1
 
     def __lt__(self, other: _Row) -> bool:
@@ -84,6 +95,7 @@ class _Best:
             known.copies += 1
             # The order in which workers finish must not show.
             known.path = min(known.path, result.path)
+            known.checked = known.checked or facts.checked(result)
             return
         key = facts.urgency(result)
         full = self._limit > 0 and len(self._heap) >= self._limit
@@ -192,6 +204,7 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         entropy=facts.entropy(result),
         packed=facts.packed(result),
         codes=facts.notice_codes(result)[:MAX_CODES],
+        checked=facts.checked(result),
     )
 
 
@@ -199,14 +212,15 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
     """The header and the rows. Remarks that do not fit get a line below their row."""
     closest = any(row.closest for row in rows)
     notices = any(row.codes for row in rows)
+    checked = any(row.checked for row in rows)
     # From all in one line to the narrowest; the first that leaves paths enough room wins.
     plans = [(closest, notices), (False, notices), (closest, False), (False, False)]
     for inline_closest, inline_notices in plans:
-        cells = [_cells(row, inline_closest) for row in rows]
-        if not inline_notices:
-            cells = [row_cells[:_NOTICES] for row_cells in cells]
-        titles = _TITLES[: len(cells[0])]
-        layout = grid.columns(titles, cells, _NUMERIC)
+        kept = [i for i in range(len(_TITLES)) if inline_notices or i != _NOTICES]
+        kept = [i for i in kept if checked or i != _CHECKED]
+        whole = [_cells(row, inline_closest) for row in rows]
+        cells = [[row_cells[i] for i in kept] for row_cells in whole]
+        layout = grid.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
         room = width - grid.width_of(layout, 2) + layout[_FILE].width
         if room >= min(layout[_FILE].width, MIN_FILE):
             break
@@ -241,6 +255,7 @@ def _cells(row: _Row, inline_closest: bool) -> list[Text]:
         hottest,
         Text(figures.size(row.size), style=calm),
         Text("packed?", style="yellow") if row.packed else Text(entropy, style=calm),
+        Text(row.checked or "", style=calm),
         Text(", ".join(clean(code) for code in row.codes), style="dim"),
     ]
 

@@ -18,6 +18,10 @@ PRELOAD = ["maltriage.sample.prepare", "lief", "pefile", "PIL.PngImagePlugin"]
 """Imported once in the server that workers are forked from."""
 
 
+LOST = frozenset(("timeout", "crash", "memory", "internal"))
+"""Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
+
+
 def cores() -> int:
     """Cores this process may use, which is fewer than the machine has in many containers."""
     if hasattr(os, "sched_getaffinity"):

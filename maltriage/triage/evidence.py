@@ -35,13 +35,15 @@ Floats = npt.NDArray[np.float64]
 class Heat:
     """The graph's answer for one sample: a map per view, and the score they account for.
 
-    `same_as`: other methods whose maps these are by construction.
+    `same_as`: other methods whose maps these are by construction. `additive`: whether the maps
+    and the baseline sum to the score.
     """
 
     maps: dict[str, npt.NDArray[np.float32]]
     baseline: float
     score: float
-    method: str = "hirescam"
+    additive: bool
+    method: str
     same_as: tuple[str, ...] = ()
 
 
@@ -60,7 +62,7 @@ def account(
         same_as=list(heat.same_as),
         label=card.labels[question.label],
         against=None if question.against is None else card.labels[question.against],
-        additive=card.additive,
+        additive=heat.additive,
         total=finite(division.total),
         bias=finite(heat.baseline),
         logit=finite(heat.score),

@@ -15,8 +15,11 @@ from maltriage.report.document import Evidence, HotRange
 from maltriage.sample.byteplot import WindowGeometry
 from maltriage.sample.content import HotContent
 from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import Inspected
-from maltriage.sample.types import Layout, Region
+from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.source import SampleError
+from maltriage.sample.types import Layout, Notice, Region
+from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
 
 MERGE_GAP = HOT_BLOCK
@@ -27,6 +30,41 @@ window sees."""
 
 Look = Callable[[list[Range], bool], list[Inspected]]
 """Looks into ranges, the hottest first, in a worker; whether their edges may move."""
+
+
+def look_into(
+    workers: Workers,
+    prepared: Prepared,
+    parts: Sequence[Part] | None,
+    evidence: Evidence,
+    options: PrepareOptions,
+) -> tuple[Evidence, list[Notice]]:
+    """The evidence with what is in its hot ranges, read by a worker like everything of a sample;
+    a notice instead where the worker does not come back.
+
+    Args:
+        parts: see `inspected`.
+        options: with which the sample was prepared.
+
+    Raises:
+        SampleError: the file is gone, or another than before.
+    """
+
+    def look(ranges: list[Range], snap: bool) -> list[Inspected]:
+        how = InspectOptions(
+            prepared.identity.sha256, snap, options.max_size, options.formats, options.archives
+        )
+        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
+        return found
+
+    try:
+        return inspected(prepared.layout, parts, evidence, look), []
+    except SampleError:
+        raise
+    except Exception as error:
+        reason = reason_of(error, workers.timeout).reason
+        text = f"What is in the hot bytes could not be looked into: {reason}."
+        return evidence, [Notice("not-inspected", text)]
 
 
 def inspected(

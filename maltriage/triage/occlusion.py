@@ -126,8 +126,8 @@ def occlude(
     *,
     mask: Mask = "histogram",
     seed: int = 0,
-) -> Evidence:
-    """The evidence of occlusion.
+) -> tuple[Evidence, list[Part]]:
+    """The evidence of occlusion, and the heat that it was made of.
 
     Args:
         prepared: the sample; it must still be the same file.
@@ -142,8 +142,9 @@ def occlude(
     """
     windows = Windows.over(prepared.identity.size)
     found = effects(session, workers, prepared, question, options, windows, mask, seed)
-    division = divide(prepared, [spread(windows, found)])
-    return msgspec.structs.replace(
+    parts = [spread(windows, found)]
+    division = divide(prepared, parts)
+    evidence = msgspec.structs.replace(
         evidence,
         method=OCCLUSION,
         same_as=[],
@@ -156,3 +157,4 @@ def occlude(
         plane=None,
         occluded=Occluded(windows.length, windows.stride, len(found), mask, seed),
     )
+    return evidence, parts

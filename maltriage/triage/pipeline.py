@@ -11,16 +11,17 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
+
+import msgspec
 
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import (
-    Evidence,
     Failed,
     ModelRef,
     Record,
@@ -30,22 +31,19 @@ from maltriage.report.document import (
     Timing,
     path_fields,
 )
-from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, WalkOptions, walk
 from maltriage.sample.types import Notice
-from maltriage.sample.workers import Workers, cores, reason_of
-from maltriage.triage.evidence import Heat, account, parts_of
-from maltriage.triage.inspect import inspected
-from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
-from maltriage.triage.occlusion import OCCLUSION, occlude
+from maltriage.sample.workers import LOST, Workers, cores, reason_of
+from maltriage.triage.inspect import look_into
+from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
+from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
+from maltriage.triage.top import Explained, MostUrgent
 from maltriage.triage.verdict import asked, decide, outside_training
+from maltriage.triage.verify import verify
 
 MAX_IN_FLIGHT = 64
-METHODS = (*GRAPH_METHODS, OCCLUSION)
-"""How evidence can be made."""
 _POLL = 0.1
 
 
@@ -54,7 +52,8 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `method`: one of `METHODS`. `seed`: of what is drawn at random to mask bytes with.
+    `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many
+    files the evidence is put to the test, the most urgent ones; 0: of all, None: of none.
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
     `inspect`: then also what is in the hot ranges, for which the file is read once more.
     `archives`: whether the one file in a password archive is a sample too, as in a dataset.
@@ -69,8 +68,10 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     against: str | None = None
-    method: str = HIRESCAM
+    methods: tuple[str, ...] = (HIRESCAM,)
+    mappers: Mapping[str, Mapper] = field(default_factory=dict)
     seed: int = 0
+    checks: int | None = None
     close: bool = False
     inspect: bool = True
     archives: bool = False
@@ -100,6 +101,10 @@ def scan(
 ) -> Iterator[Record]:
     """Scan files and folders: one record per file, then one `Summary`.
 
+    Records come in the order of the walk. Where `options.checks` is a number, those many that
+    are the most urgent (`report.facts.urgency`) come after all others, the most urgent first. Of
+    files of equal content one is checked.
+
     Args:
         progress: kept up to date while the scan runs.
         changed: called with it, several times a second.
@@ -113,19 +118,41 @@ def scan(
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
     if label is not None and label == against:
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
-    if options.method not in METHODS:
-        raise MaltriageError(f"no such method: {options.method}")
+    check_methods(options.methods, options.mappers)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
         workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, options.threads)
-        finish = _Finisher(session, model, label, against, options, workers)
+        explainer = Explainer(
+            session,
+            workers,
+            work_of(bundle, options),
+            options.methods,
+            options.mappers,
+            options.seed,
+            options.close,
+        )
+        finish = _Finisher(session, model, label, against, options, workers, explainer)
         prepared = _prepared(paths, bundle, options, workers, progress, stop)
+        top = MostUrgent(options.checks or 0)
         for batch in _in_batches(prepared, options.batch_size):
-            for record in finish.records(batch):
+            for item in finish.records(batch):
+                if isinstance(item, Explained) and options.checks:
+                    _count(progress, item.result)
+                    let_go = top.add(item)
+                    if let_go is not None:
+                        yield let_go.result
+                    continue
+                if not isinstance(item, Explained):
+                    record: Record = item
+                else:
+                    record = item.result if options.checks is None else finish.checked(item)
                 _count(progress, record)
                 yield record
+            changed(progress)
+        for held in top.taken():
+            yield held.result if stop() else finish.checked(held)
             changed(progress)
         interrupted = stop()
     yield Summary(
@@ -174,7 +201,7 @@ def _prepared(
     stop: Callable[[], bool],
 ) -> Iterator[_Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
-    work = _work(bundle, options)
+    work = work_of(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
     walker = walk(paths, options.walk)
     more = True
@@ -203,7 +230,7 @@ def _prepared(
         yield item
 
 
-def _work(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     """What workers are to make of each file."""
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size
@@ -280,9 +307,10 @@ class _Finisher:
     against: int | None
     options: ScanOptions
     workers: Workers
+    explainer: Explainer
 
-    def records(self, batch: list[_Item]) -> Iterator[Result | Skipped | Failed]:
-        """One record an item, in their order; the samples go through the model together."""
+    def records(self, batch: list[_Item]) -> Iterator[Explained | Skipped | Failed]:
+        """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
@@ -304,7 +332,7 @@ class _Finisher:
             else:
                 yield item
 
-    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Result:
+    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Explained:
         card = self.session.card
         verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
         question = asked(question, outputs.logits[row], self.label, self.against)
@@ -313,33 +341,16 @@ class _Finisher:
             # It cannot know whom `against` is held against. And it compares in float32: on
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
-        method = self.options.method
-        drawn = method if method in GRAPH_METHODS else HIRESCAM
-        heat = Heat(
-            maps=maps_of(outputs, row, drawn),
-            baseline=float(outputs.baseline[row]),
-            score=float(question.score(outputs.logits[row])),
-            method=drawn,
-            same_as=same_maps(outputs, drawn),
-        )
-        evidence = account(prepared, heat, question, card, plane=self.options.close)
-        if method == OCCLUSION:
-            work = _work(self.session.bundle, self.options)
-            evidence = occlude(
-                self.session,
-                self.workers,
-                prepared,
-                question,
-                evidence,
-                work,
-                seed=self.options.seed,
-            )
+        evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
         notices = [*prepared.notices, *outside_training(prepared.layout, card)]
         if self.options.close and self.options.inspect:
-            evidence, more = self._inspected(prepared, outputs, row, evidence)
+            work = work_of(self.session.bundle, self.options)
+            # Occlusion is coarser than any edge, so edges stay where its heat has them.
+            fine = None if evidence.method == OCCLUSION else parts
+            evidence, more = look_into(self.workers, prepared, fine, evidence, work)
             notices += more
         shown, raw = path_fields(prepared.path)
-        return Result(
+        result = Result(
             path=shown,
             sha256=prepared.identity.sha256,
             size=prepared.identity.size,
@@ -353,34 +364,31 @@ class _Finisher:
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
         )
+        return Explained(result, prepared, parts, question)
 
-    def _inspected(
-        self, prepared: Prepared, outputs: Outputs, row: int, evidence: Evidence
-    ) -> tuple[Evidence, list[Notice]]:
-        """The evidence with what is in its hot ranges, read by a worker like everything of a
-        sample; a notice instead where the worker does not come back.
+    def checked(self, item: Explained) -> Result | Failed | Skipped:
+        """A result whose evidence was put to the test.
 
-        Raises:
-            SampleError: the file is gone, or another than before.
+        Where that fails it has a notice instead; but a file that was asked for by itself, and is
+        another one by now, fails.
         """
-        options, formats, method = self.options, self.session.card.input, evidence.method
-        # Occlusion is coarser than any edge, so edges stay where its heat has them.
-        drawn = maps_of(outputs, row, method) if method in GRAPH_METHODS else None
-
-        def look(ranges: list[Range], snap: bool) -> list[Inspected]:
-            how = InspectOptions(
-                prepared.identity.sha256, snap, options.walk.max_size, formats, options.archives
-            )
-            task = self.workers.submit(inspect, prepared.path, ranges, how)
-            found: list[Inspected] = task.result()
-            return found
-
+        result, prepared = item.result, item.prepared
         try:
-            parts = None if drawn is None else parts_of(prepared, drawn)
-            return inspected(prepared.layout, parts, evidence, look), []
-        except SampleError:
-            raise
-        except Exception as error:
-            reason = reason_of(error, options.timeout).reason
-            text = f"What is in the hot bytes could not be looked into: {reason}."
-            return evidence, [Notice("not-inspected", text)]
+            checks = verify(
+                self.session,
+                self.workers,
+                prepared,
+                result.evidence,
+                item.parts,
+                item.question,
+                work_of(self.session.bundle, self.options),
+                self.options.seed,
+            )
+        except (SampleError, MaltriageError) as error:
+            if isinstance(error, SampleError) and self.options.close and error.code not in LOST:
+                return _failed(prepared.path, error)
+            reason = error.reason if isinstance(error, SampleError) else str(error)
+            notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+            return msgspec.structs.replace(result, notices=[*result.notices, notice])
+        evidence = msgspec.structs.replace(result.evidence, checks=checks)
+        return msgspec.structs.replace(result, evidence=evidence)

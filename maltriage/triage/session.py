@@ -14,7 +14,7 @@ import numpy.typing as npt
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
-from maltriage.sample.views import ViewSpec
+from maltriage.triage.lean import Lean
 
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]
@@ -65,8 +65,7 @@ class Session:
         elif device == "cuda":
             raise MaltriageError("no CUDA device answers here (--device cpu runs without)")
         self._session = self._opened(bundle.model)
-        self._lean: Any = None
-        """The part of the graph that gives the logits, once they were asked for."""
+        self._lean: Lean | None = None
         self.device = "cuda" if "CUDA" in self._session.get_providers()[0] else "cpu"
         if device == "cuda" and self.device != "cuda":
             raise MaltriageError("ONNX Runtime found a CUDA device but could not use it")
@@ -81,24 +80,27 @@ class Session:
             first = str(error).strip().splitlines()[0]
             raise MaltriageError(f"{self.bundle.path}: the graph does not load: {first}") from error
 
-    def logits(self, images: Mapping[str, npt.NDArray[np.uint8]]) -> Float32:
-        """The logits of a batch of images and nothing else, so that no map is worked out.
+    def logits(
+        self,
+        images: Mapping[str, npt.NDArray[np.uint8]],
+        rows: Mapping[str, npt.NDArray[np.int64]] | None = None,
+    ) -> Float32:
+        """The logits of V variants and nothing else, so that no map is worked out.
 
-        ONNX Runtime runs the whole graph however few of its outputs are asked for. The part
-        that gives the logits is therefore a session of its own, made when this is first called.
+        The first call loads the part of the graph that this takes, which is kept.
 
         Args:
-            images: by view, [B, *spec.shape].
+            images: by view, [U, *spec.shape]: those that differ.
+            rows: by view, [V], which of them is a variant's; None: the one in its place.
 
         Returns:
-            Shape (B, K); those of `run` but for what a batch moves in the last digits.
+            Shape (V, K); those of `run` but for what a batch moves in the last digits.
         """
         if self._lean is None:
-            self._lean = self._opened(logits_alone(self.bundle.model, self.card.views))
-        feed = {view.name: images[view.name] for view in self.card.views}
-        (found,) = self._lean.run(["logits"], feed)
-        logits: Float32 = found
-        return logits
+            self._lean = Lean(self.bundle.model, self.card.views, self._opened)
+        if rows is None:
+            rows = {name: np.arange(len(pixels)) for name, pixels in images.items()}
+        return self._lean.run(images, rows)
 
     def run(
         self,
@@ -159,16 +161,6 @@ class Session:
                 if f"gradcam_{view.name}" in found
             },
         )
-
-
-def logits_alone(model: bytes, views: Sequence[ViewSpec]) -> bytes:
-    """The part of an ONNX model that leads from the images of `views` to the logits."""
-    import onnx
-    from onnx.utils import Extractor
-
-    extractor = Extractor(onnx.load_model_from_string(model))
-    lean = extractor.extract_model([view.name for view in views], ["logits"])
-    return bytes(lean.SerializeToString())
 
 
 def _cuda_answers(ort: Any) -> bool:

@@ -15,6 +15,7 @@ COMMANDS = (
     "train",
     "export",
     "evaluate",
+    "faithfulness",
     "compare",
     "calibrate",
     "models",

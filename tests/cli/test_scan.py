@@ -6,15 +6,17 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import jsonschema
 import pytest
-from hostile.make import CASES, non_utf8_file, sample
+from hostile.make import CASES, byteplot, non_utf8_file, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Threshold
@@ -131,6 +133,97 @@ def test_explain(run_cli, folder: Path) -> None:
     assert b"knows no label 'nobody'" in done.stderr
 
 
+def test_explain_puts_its_claims_to_the_test(run_cli, folder: Path) -> None:
+    arguments = ("explain", folder / "a.exe", "--exit-zero")
+    done = run_cli(*arguments, "-f", "json", "--seed", "3")
+    jsonschema.validate(json.loads(done.stdout), json_schema())
+    (record,) = records(done.stdout)
+    evidence, checks = record["evidence"], record["evidence"]["checks"]
+    assert checks["seed"] == 3
+    assert -1 <= checks["rank_correlation"] <= 1
+    claims = {(r["start"], r["end"]): r["contribution"] for r in evidence["regions"]}
+    assert len(checks["regions"]) == len(claims) > 3
+    for check in checks["regions"]:
+        assert check["claimed"] == claims[check["start"], check["end"]]
+        assert [effect["mask"] for effect in check["effects"]] == ["zeros", "histogram", "shuffle"]
+    screen = run_cli(*arguments).stdout.decode()
+    assert "  checked   rank correlation " in screen
+    assert "measured" in screen
+    header = next(line for line in screen.splitlines() if line.startswith("  (headers)"))
+    assert "supported" in header
+    again = records(run_cli(*arguments, "-f", "json", "--seed", "3").stdout)
+    assert again[0]["evidence"] == evidence
+    untested = run_cli(*arguments, "--no-verify").stdout.decode()
+    assert "per KiB" in untested
+    assert "measured" not in untested
+    (bare,) = records(run_cli(*arguments, "--no-verify", "-f", "json").stdout)
+    assert bare["evidence"]["checks"] is None
+    assert bare["evidence"]["regions"] == evidence["regions"]
+
+
+def test_a_file_that_changes_while_it_is_explained(run_cli, tmp_path: Path) -> None:
+    """It is another file each time that it is opened."""
+    path, over = tmp_path / "a.exe", threading.Event()
+
+    def change() -> None:
+        count = 0
+        while not over.is_set():
+            count += 1
+            (tmp_path / "next").write_bytes(sample("console-x86.exe") + b"%d" % count)
+            (tmp_path / "next").replace(path)
+
+    writer = threading.Thread(target=change)
+    writer.start()
+    try:
+        while not path.exists():
+            time.sleep(0.01)
+        done = run_cli("explain", path)
+        listed = run_cli("explain", path, "-f", "json")
+    finally:
+        over.set()
+        writer.join()
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert b"a.exe: it changed while it was explained" in done.stderr
+    (record,) = records(listed.stdout)
+    assert (record["type"], record["code"]) == ("error", "changed")
+
+
+@pytest.mark.parametrize("case", ["mz_only", "section_named_markup", "png_of_few_bytes"])
+def test_odd_files_are_put_to_the_test(run_cli, tmp_path: Path, case: str) -> None:
+    path = tmp_path / f"odd{'.png' if case.startswith('png') else '.exe'}"
+    path.write_bytes(CASES.get(case, lambda: byteplot(b"MZ" + bytes(range(1, 90)), 16))())
+    (record,) = records(run_cli("explain", path, "-f", "json", "--exit-zero").stdout)
+    assert record["evidence"]["checks"]["regions"]
+    assert run_cli("explain", path, "--exit-zero").returncode == 0
+
+
+def test_scan_puts_the_most_urgent_to_the_test(run_cli, tmp_path: Path, flags_all: Path) -> None:
+    """They come last, the first to look at first; the others as they were found."""
+    names = ["console-x86.exe", "gui-x86.exe", "dotnet.exe", "library-x64.dll"]
+    for name in names:
+        (tmp_path / name).write_bytes(sample(name))
+    (tmp_path / "a copy.exe").write_bytes(sample("gui-x86.exe"))
+    arguments = ("scan", tmp_path, "--model", flags_all, "--exit-zero")
+    done = run_cli(*arguments, "--verify", "--top", "2", "-f", "ndjson")
+    assert done.returncode == 0, done.stderr
+    *results, summary = records(done.stdout)
+    assert summary["files"] == summary["flagged"] == 5
+    checked = [result["evidence"]["checks"] is not None for result in results]
+    assert checked == [False, False, False, True, True]
+    first, second = results[3:]
+    assert first["verdict"]["margin"] >= second["verdict"]["margin"]
+    assert first["sha256"] != second["sha256"]
+    margins = sorted({r["sha256"]: r["verdict"]["margin"] for r in results}.values())
+    assert [second["verdict"]["margin"], first["verdict"]["margin"]] == pytest.approx(margins[-2:])
+    table = run_cli(*arguments, "--verify", "--top", "2").stdout.decode()
+    assert "checked" in table.splitlines()[0]
+    whole = records(run_cli(*arguments, "--verify", "--top", "0", "-f", "ndjson").stdout)
+    assert all(result["evidence"]["checks"] for result in whole[:-1])
+    assert [Path(r["path"]).name for r in whole[:-1]] == sorted(p.name for p in tmp_path.iterdir())
+    plain = records(run_cli(*arguments, "-f", "ndjson").stdout)
+    assert not any(result["evidence"]["checks"] for result in plain[:-1])
+
+
 def test_explain_against_a_label(run_cli, folder: Path) -> None:
     arguments = ("explain", folder / "a.exe", "--class", "bifrose", "--against", "hupigon")
     shown = run_cli(*arguments, "--exit-zero")
@@ -156,6 +249,31 @@ def test_explain_by_another_method(run_cli, folder: Path) -> None:
     assert record["evidence"]["occluded"]["seed"] == 3
     wrong = run_cli("explain", folder / "a.exe", "--method", "tea-leaves")
     assert (wrong.returncode, wrong.stdout) == (2, b"")
+
+
+def test_explain_by_several_methods(run_cli, folder: Path) -> None:
+    arguments = ("explain", folder / "a.exe", "--methods", "occlusion, hirescam,gradcam")
+    shown = run_cli(*arguments, "--exit-zero", "--top", "3").stdout.decode()
+    table = shown.split("Methods side by side", 1)[1].split("\n\n", 1)[0]
+    assert "occlusion  hirescam = gradcam" in table
+    assert table.count("%") == 3 * 2
+    assert re.search(r"rank agreement of occlusion and hirescam .*: [+-]\d\.\d\d$", table, re.M)
+    (record,) = records(run_cli(*arguments, "-f", "json").stdout)
+    evidence = record["evidence"]
+    assert evidence["method"] == "occlusion"
+    first, second = evidence["compared"]["methods"]
+    assert first["regions"] == [region["contribution"] for region in evidence["regions"]]
+    assert (second["method"], second["same_as"]) == ("hirescam", ["gradcam"])
+    (pair,) = evidence["compared"]["agreement"]
+    assert (pair["first"], pair["second"]) == ("occlusion", "hirescam")
+    for wrong, message in (
+        (("--methods", "hirescam,tea-leaves"), b"no such method: tea-leaves"),
+        (("--methods", "hirescam,hirescam"), b"each named once"),
+        (("--methods", "hirescam,occlusion", "--method", "gradcam"), b"not both"),
+    ):
+        done = run_cli("explain", folder / "a.exe", *wrong)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr
 
 
 def test_files_from_with_names_that_are_not_utf8(run_cli, tmp_path: Path) -> None:

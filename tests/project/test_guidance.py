@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from corpus.synthetic import write_tree
+
+from maltriage.assess.folds import assess_folds
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+from maltriage.metrics import confusion
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "guidance.py"
 SETTINGS = ("--views", "byteplot", "--image-size", "16", "--epochs", "1", "--folds", "2")
@@ -70,4 +78,45 @@ def test_a_small_study(tmp_path: Path) -> None:
     assert all(row.count("|") == 9 for row in rows)
     again = run(tmp_path, *some)
     assert "processor time" not in again.stdout
-    assert again.stdout.count("| none |") == 1
+    assert again.stdout == first.stdout[first.stdout.index("| recipe") :]
+    # What came of it is enough: for the table, and to train what is new and nothing else.
+    (tmp_path / "study" / "counts.json").rename(tmp_path / "kept.json")
+    shutil.rmtree(tmp_path / "study")
+    kept = run(tmp_path, *some, "--counts", "kept.json", "--table")
+    assert kept.stdout == again.stdout
+    more = run(tmp_path, *some[:-1], "random", "inverse", "--counts", "kept.json")
+    assert more.stdout.count("processor time") == 2 * 2  # the teachers again, and `inverse`
+
+
+def test_counts_are_the_answers(script: Any, tmp_path: Path) -> None:
+    """The figures of a recipe from its confusion matrices are those of its predictions."""
+    generator = np.random.default_rng(0)
+    truth, fold = generator.integers(0, 3, 60), np.repeat([0, 1], 30)
+    options = argparse.Namespace(
+        **dict.fromkeys(script.SETTINGS, 1), counts=tmp_path / "c.json", out=tmp_path
+    )
+    options.folds, options.seeds = 2, 1
+    counts, runs = script.Counts(options), []
+    counts.state["labels"] = ["a", "b", "benign"]
+    for name in ("none", "random-0.5"):
+        logits = generator.standard_normal((60, 3)) + 2 * np.eye(3)[truth]
+        sha256 = tuple(f"{i:064x}" for i in range(60))
+        new = np.zeros(60, dtype=bool)
+        labels = ("a", "b", "benign")
+        runs.append(Predictions(name, 0, labels, sha256, truth, fold, new, logits))
+        for part in (0, 1):
+            at = fold == part
+            matrix = confusion(truth[at], logits[at].argmax(axis=1), 3)
+            counts.state["cells"][script.Cell(name, "", "", 0, part).key] = matrix.tolist()
+    counts.write()
+    read = [
+        run for name in ("none", "random-0.5") for run in script.Counts(options).runs(name, options)
+    ]
+    got, wanted = assess_folds(read), assess_folds(runs)
+    assert got.differences == wanted.differences
+    for ours, theirs in zip(got.recipes, wanted.recipes, strict=True):
+        assert ours.folds == theirs.folds
+        assert ours.pooled_macro_f1 == theirs.pooled_macro_f1
+    options.epochs = 2
+    with pytest.raises(MaltriageError, match="other epochs"):
+        script.Counts(options)

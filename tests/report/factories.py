@@ -10,15 +10,20 @@ from typing import Any
 import msgspec
 
 from maltriage.report.document import (
+    Check,
+    Checks,
+    Controls,
     Evidence,
     Failed,
     HotRange,
+    MaskEffect,
     ModelRef,
     Plane,
     Ranked,
     RegionHeat,
     Result,
     Skipped,
+    Status,
     Summary,
     Timing,
     Verdict,
@@ -166,6 +171,49 @@ def make_evidence(
         plane=picture,
     )
     return msgspec.structs.replace(evidence, **changes)
+
+
+MASKS = ("zeros", "histogram", "shuffle")
+MEASURED: dict[str, tuple[float, Status, bool]] = {
+    # region: measured, status, whether there was room for controls
+    "header": (0.2604, "supported", True),
+    ".text": (2.2057, "supported", False),
+    ".rdata": (0.0511, "weak", True),
+    ".data": (-0.0612, "negligible", True),
+    ".rsrc": (-0.4210, "contradicted", True),
+    ".reloc": (0.0, "negligible", True),
+    "overlay": (-0.3127, "supported", True),
+}
+
+
+def make_check(
+    start: int, end: int, claimed: float, measured: float, status: Status, controls: bool = True
+) -> Check:
+    effects = [MaskEffect(m, measured + d, 0.1) for m, d in zip(MASKS, (0, 0.1, -0.1), strict=True)]
+    quiet = Controls([end + 256 * i for i in range(9)], [0.01 * i for i in range(9)], 0.072)
+    found = quiet if controls else None
+    return Check(start, end, claimed, measured, 0.1, status, effects, found)
+
+
+def make_checks(evidence: Evidence, **changes: Any) -> Checks:
+    """Checks of every region of `make_evidence`, and of its two hottest ranges."""
+    regions = [
+        make_check(r.start, r.end, r.contribution, *MEASURED[r.name]) for r in evidence.regions
+    ]
+    hot = [
+        make_check(h.start, h.end, h.contribution, h.contribution * 0.9, "supported")
+        for h in evidence.hot[:2]
+    ]
+    checks = Checks(7, 0.714, 0.085, regions, hot, hot_left=len(evidence.hot) - len(hot))
+    return msgspec.structs.replace(checks, **changes)
+
+
+def make_checked(*arguments: Any, **changes: Any) -> Result:
+    """A result whose evidence was put to the test."""
+    result = make_result(*arguments, **changes)
+    evidence = result.evidence
+    evidence = msgspec.structs.replace(evidence, checks=make_checks(evidence))
+    return msgspec.structs.replace(result, evidence=evidence)
 
 
 def make_contents() -> dict[str, HotContent]:

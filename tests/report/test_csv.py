@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report.factories import (
+    make_checked,
     make_failed,
     make_result,
     make_scan,
@@ -99,3 +100,10 @@ def test_no_string_of_a_sample_starts_a_formula_or_a_row(text: str) -> None:
     for value in (value for row in rows for value in row.values()):
         start = value.lstrip(" ")[:1]
         assert start not in set("=+-@＝＋－＠\t\r") or float(value) is not None
+
+
+def test_how_the_evidence_stood_its_test() -> None:
+    checked, plain = read(written("csv", [make_checked(), make_result("b.exe"), make_summary()]))
+    assert (checked["supported"], checked["claims"]) == ("5", "7")
+    assert checked["rank_correlation"] == "0.714"
+    assert (plain["supported"], plain["claims"], plain["rank_correlation"]) == ("", "", "")

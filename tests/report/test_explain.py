@@ -8,6 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from report.factories import (
+    make_check,
+    make_checked,
+    make_checks,
     make_contents,
     make_evidence,
     make_failed,
@@ -23,7 +26,17 @@ from report.screens import console_of, hidden, printed, screen
 from report.snapshots import check
 from rich.cells import cell_len
 
-from maltriage.report.document import Evidence, HotRange, Plane, RegionHeat, Result
+from maltriage.report.document import (
+    Agreement,
+    Checks,
+    Compared,
+    Evidence,
+    HotRange,
+    MethodHeat,
+    Plane,
+    RegionHeat,
+    Result,
+)
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit
 from maltriage.report.render import RenderOptions
@@ -130,6 +143,48 @@ def test_the_rest_is_folded_with_its_sum() -> None:
     assert amounts(text)["…"] == pytest.approx(-0.003)
     whole = part(shown(make_result(), top=6), "Where the score comes from")
     assert "more regions" not in whole  # a fold of one row would save nothing
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_with_checks(width: int) -> None:
+    text = shown(make_checked(), width)
+    check(f"explain-checked-{width}.txt", text)
+    assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+def test_measured_is_beside_what_is_claimed() -> None:
+    text = part(shown(make_checked(), 120), "Where the score comes from")
+    found = {line.split()[0]: line.split() for line in text.splitlines()}
+    assert found[".rsrc"][5:9] == ["+1.244", "29.1%", "-0.421", "contradicted"]
+    assert found[".text"][7:9] == ["+2.206", "supported*"]  # no room for controls
+    narrow = part(shown(make_checked(), 80), "Where the score comes from")
+    for name, row in found.items():
+        if name.startswith("."):
+            assert f" {row[7]} " in narrow
+            assert row[8] in narrow
+
+
+def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
+    text = shown(make_checked(), 120)
+    head = text.split("\n\n")[0]
+    assert "checked   rank correlation +0.71 of claimed and measured, over 7 regions" in head
+    assert "of 9 claims: 5 supported, 1 weak, 1 contradicted, 2 negligible" in head
+    assert "* no room for controls: by sign and size alone" in head
+    result = make_checked()
+    few = make_checks(result.evidence, rank_correlation=None)
+    few = msgspec.structs.replace(few, regions=few.regions[:1], hot=[])
+    evidence = msgspec.structs.replace(result.evidence, checks=few)
+    text = shown(msgspec.structs.replace(result, evidence=evidence), 120)
+    assert "checked   1 region, too few to rank claims by what masking took away" in text
+    assert "of 1 claim: 1 supported\n" in text
+    assert "no room" not in text.split("\n\n")[0]
+    assert "checked" not in shown(make_result())
+
+
+def test_hot_ranges_that_were_not_checked_are_blank() -> None:
+    text = part(shown(make_checked(), 120), "Hot ranges")
+    assert "01ac00-01b000  1.0K  .text    1b800   41b800    +0.812    +0.731  supported" in text
+    assert "000000-000100  256B  header       0   400000    +0.101\n" in text
 
 
 def test_views_add_up_to_the_same_total() -> None:
@@ -415,6 +470,12 @@ def _results(draw: st.DrawFn) -> Result:
             make_plane(8, 2), heat=draw(st.lists(NUMBER, min_size=4, max_size=4))
         ),
     )
+    checks = [
+        make_check(h.start, h.end, h.contribution, draw(NUMBER), "weak", draw(st.booleans()))
+        for h in (*evidence.regions, *evidence.hot)
+    ]
+    found = Checks(0, draw(st.none() | NUMBER), 0.1, checks, checks)
+    evidence = msgspec.structs.replace(evidence, checks=draw(st.sampled_from([None, found])))
     verdict = make_verdict("icedid", draw(NUMBER), draw(NUMBER), draw(NUMBER), fpr=draw(NUMBER))
     layout = msgspec.structs.replace(
         make_result().layout,
@@ -435,3 +496,21 @@ def test_any_numbers_make_both_screens(result: Result, width: int) -> None:
     emit(console, explanation(result, RenderOptions(), console))
     assert printed(console).splitlines()
     assert screen("table", [result, make_summary(seconds=0.0)], width=width)
+
+
+def test_methods_side_by_side() -> None:
+    regions = make_evidence().regions
+    own = [region.contribution for region in regions]
+    heats = [
+        MethodHeat("hirescam", ["gradcam"], sum(own), 0.0, own),
+        MethodHeat(HOSTILE, [], 1.0, 0.0, [0.0] * (len(own) - 1) + [-1.0]),
+    ]
+    compared = Compared(heats, [Agreement("hirescam", HOSTILE, None)])
+    text = part(shown(with_evidence(compared=compared), top=2), "Methods side by side")
+    assert "hirescam = gradcam" in text
+    assert "\x1b" not in text
+    assert f"{len(own) - 2} more regions" in text
+    assert "none can be told" in text
+    wide = part(shown(with_evidence(compared=compared), top=0, width=120), "Methods side by side")
+    last = next(line for line in wide.splitlines() if line.split()[0] == "overlay")
+    assert last.split()[-1] == "-100.0%"

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report.factories import (
+    make_checked,
+    make_checks,
     make_failed,
     make_result,
     make_scan,
@@ -275,3 +277,22 @@ def test_files_that_the_model_was_not_made_for_are_no_silent_skips() -> None:
     assert f"\n1 file skipped: {reason}.\n" in screen("table", records)
     assert reason not in screen("table", records, RenderOptions(quiet=True))
     assert "skipped:" not in screen("table", [*make_scan(), make_summary()])
+
+
+def test_a_column_says_how_the_evidence_stood_its_test() -> None:
+    """Only where a file was tested; a copy that was not does not hide it."""
+    checked = make_checked("a.exe", sha256=sha256_of("a"))
+    copy = make_result("b.exe", sha256=sha256_of("a"))
+    other = make_result("c.exe", make_verdict("benign", 0.9, -4.0))
+    for first, second in ((checked, copy), (copy, checked)):
+        text = screen("table", [first, other, second, make_summary()], width=140)
+        header, _, *rows = text.splitlines()
+        column = header.index("checked")
+        assert [row[column:].split("  ")[0].strip() for row in rows[:2]] == ["5/7 +0.71", ""]
+    assert "checked" not in screen("table", [copy, other, make_summary()], width=140)
+    evidence = checked.evidence
+    unranked = msgspec.structs.replace(make_checks(evidence), rank_correlation=None)
+    evidence = msgspec.structs.replace(evidence, checks=unranked)
+    text = screen("table", [msgspec.structs.replace(checked, evidence=evidence), make_summary()])
+    assert "5/7" in text
+    assert "+0.71" not in text

@@ -16,7 +16,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Evidence, Record, Result
-from maltriage.triage.methods import GRAPH_METHODS, maps_of, same_maps
+from maltriage.triage.methods import GRAPH_METHODS, compare, maps_of, same_maps
 from maltriage.triage.pipeline import ScanOptions, scan
 from maltriage.triage.session import Outputs
 
@@ -135,17 +135,19 @@ def test_the_verdict_against_a_label(samples_dir: Path, bundle: Bundle) -> None:
     [
         ({"against": "nobody"}, "knows no label 'nobody'"),
         ({"label": "icedid", "against": "icedid"}, "icedid against itself"),
-        ({"method": "tea-leaves"}, "no such method: tea-leaves"),
+        ({"methods": ("tea-leaves",)}, "no such method: tea-leaves"),
     ],
 )
-def test_questions_without_an_answer(bundle: Bundle, options: dict[str, str], message: str) -> None:
+def test_questions_without_an_answer(
+    bundle: Bundle, options: dict[str, object], message: str
+) -> None:
     with pytest.raises(MaltriageError, match=message):
         results(["/nowhere"], bundle, **options)
 
 
 def test_grad_cam_of_an_additive_bundle_is_hirescam(samples_dir: Path, bundle: Bundle) -> None:
     path = [str(samples_dir / "gui-x86.exe")]
-    (fine,), (mean,) = (results(path, bundle, method=name) for name in GRAPH_METHODS)
+    (fine,), (mean,) = (results(path, bundle, methods=(name,)) for name in GRAPH_METHODS)
     assert (fine.evidence.method, fine.evidence.same_as) == ("hirescam", ["gradcam"])
     assert (mean.evidence.method, mean.evidence.same_as) == ("gradcam", ["hirescam"])
     assert mean.evidence.regions == fine.evidence.regions
@@ -168,6 +170,44 @@ def test_grad_cam_where_a_view_has_a_map_of_its_own() -> None:
         "head": 2.0,
     }
     assert same_maps(outputs, "hirescam") == same_maps(outputs, "gradcam") == ()
+
+
+def test_methods_are_compared_region_by_region(samples_dir: Path, bundle: Bundle) -> None:
+    evidence = results([str(samples_dir / "gui-x86.exe")], bundle)[0].evidence
+    least = msgspec.structs.replace(
+        evidence,
+        method="other",
+        regions=[
+            msgspec.structs.replace(region, contribution=-region.contribution)
+            for region in evidence.regions
+        ],
+    )
+    none = msgspec.structs.replace(
+        evidence,
+        method="none",
+        regions=[msgspec.structs.replace(region, contribution=0.0) for region in evidence.regions],
+    )
+    found = compare([evidence, least, none])
+    assert [heat.method for heat in found.methods] == ["hirescam", "other", "none"]
+    assert [(pair.first, pair.second) for pair in found.agreement] == [
+        ("hirescam", "other"),
+        ("hirescam", "none"),
+        ("other", "none"),
+    ]
+    assert found.agreement[0].rank_correlation == pytest.approx(-1.0)
+    assert [pair.rank_correlation for pair in found.agreement[1:]] == [None, None]
+    assert found.methods[1].regions == [-region.contribution for region in evidence.regions]
+
+
+def test_regions_without_bytes_have_no_rank(samples_dir: Path, bundle: Bundle) -> None:
+    evidence = results([str(samples_dir / "gui-x86.exe")], bundle)[0].evidence
+    first = evidence.regions[0]
+    empty = [msgspec.structs.replace(first, end=first.start, contribution=0.0)] * 5
+    other = msgspec.structs.replace(
+        evidence, regions=[*evidence.regions[:2], *empty], method="other"
+    )
+    found = compare([msgspec.structs.replace(other, method="one"), other])
+    assert found.agreement[0].rank_correlation is None  # two regions are too few
 
 
 def test_appended_zeros_carry_no_heat(tmp_path: Path, bundle: Bundle) -> None:

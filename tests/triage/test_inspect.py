@@ -19,11 +19,11 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Evidence, Failed, HotRange, Result
 from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import Inspected, look
+from maltriage.sample.inspect.worker import Inspected, inspect, look
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.views import known_views
 from maltriage.sample.workers import Workers
-from maltriage.triage import pipeline
+from maltriage.triage import methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.inspect import FOCUS, MERGE_GAP, inspected, merged
 from maltriage.triage.pipeline import ScanOptions, scan
@@ -57,7 +57,7 @@ def random_maps(item: Prepared, seed: int, spikes: int) -> dict[str, Floats]:
 
 
 def evidence_of(item: Prepared, maps: dict[str, Floats]) -> Evidence:
-    return account(item, Heat(maps, 0.0, 0.0), Question(0), bundle().card)  # type: ignore[arg-type]
+    return account(item, Heat(maps, 0.0, 0.0, True, "hirescam"), Question(0), bundle().card)  # type: ignore[arg-type]
 
 
 def looker(name: str):  # type: ignore[no-untyped-def]
@@ -313,13 +313,13 @@ def test_a_file_that_changes_while_it_is_explained_is_a_failure(
 ) -> None:
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
-    explain = pipeline.account
+    explain = methods.account
 
     def slow(*arguments, **options):  # type: ignore[no-untyped-def]
         change(path)
         return explain(*arguments, **options)
 
-    monkeypatch.setattr(pipeline, "account", slow)
+    monkeypatch.setattr(methods, "account", slow)
     (record,) = results([path])
     assert isinstance(record, Failed)
     assert record.code == code
@@ -334,7 +334,7 @@ def test_a_worker_that_dies_costs_the_content_only(
     submit = Workers.submit
 
     def killing(self, function, *arguments):  # type: ignore[no-untyped-def]
-        if function is pipeline.inspect:
+        if function is inspect:
             return submit(self, os._exit, 3)
         return submit(self, function, *arguments)
 

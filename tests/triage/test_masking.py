@@ -13,7 +13,7 @@ from maltriage.sample.mask import MASKS, Variant
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers
-from maltriage.triage import masking
+from maltriage.triage import lean, masking
 from maltriage.triage.session import Session
 
 
@@ -28,7 +28,7 @@ def test_logits_of_variants(
 ) -> None:
     """However they are divided, each variant gets its own logits; nothing masked, the sample's."""
     monkeypatch.setattr(masking, "VARIANTS_AT_ONCE", at_once)
-    monkeypatch.setattr(masking, "BATCH", batch)
+    monkeypatch.setattr(lean, "BATCH", batch)
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
     options = PrepareOptions(session.card.views)

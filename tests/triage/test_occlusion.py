@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Evidence, Failed, Result
-from maltriage.triage import pipeline
+from maltriage.triage import methods
 from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread
 from maltriage.triage.pipeline import ScanOptions, scan
 
@@ -24,7 +24,7 @@ def bundle() -> Bundle:
 
 
 def occluded(path: Path, bundle: Bundle, **options: object) -> Evidence:
-    scanning = ScanOptions(device="cpu", jobs=1, method="occlusion", **options)  # type: ignore[arg-type]
+    scanning = ScanOptions(device="cpu", jobs=1, methods=("occlusion",), **options)  # type: ignore[arg-type]
     result = next(iter(scan([str(path)], bundle, scanning)))
     assert isinstance(result, Result)
     return result.evidence
@@ -120,14 +120,14 @@ def test_a_file_that_changes_meanwhile(
 ) -> None:
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
-    honest = pipeline.occlude
+    honest = methods.occlude
 
     def late(*arguments: object, **options: object) -> Evidence:
         path.write_bytes(sample("console-x86.exe"))
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(pipeline, "occlude", late)
-    scanning = ScanOptions(device="cpu", jobs=1, method="occlusion")
+    monkeypatch.setattr(methods, "occlude", late)
+    scanning = ScanOptions(device="cpu", jobs=1, methods=("occlusion",))
     record = next(iter(scan([str(path)], bundle, scanning)))
     assert isinstance(record, Failed)
     assert record.code == "changed"

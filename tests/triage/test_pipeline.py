@@ -11,8 +11,9 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.sample.source import WalkOptions
+from maltriage.sample.source import SampleError, WalkOptions
 from maltriage.sample.types import Format
+from maltriage.triage import pipeline
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
 
 
@@ -158,3 +159,59 @@ def test_a_model_reads_what_it_was_made_for(
     assert [r.code if isinstance(r, Skipped) else "" for r in records] == codes
     assert isinstance(summary, Summary)
     assert (summary.skipped, summary.failed) == (4 - codes.count(""), 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "close", "fails"),
+    [("timeout", True, False), ("changed", True, True), ("changed", False, False)],
+)
+def test_evidence_that_cannot_be_put_to_the_test(
+    tmp_path: Path,
+    bundle: Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    close: bool,
+    fails: bool,
+) -> None:
+    """A result says so; only a file that was asked for by itself, and is another one, fails."""
+
+    def refuse(*_: object) -> None:
+        raise SampleError(code, "a reason", failed=True)
+
+    monkeypatch.setattr(pipeline, "verify", refuse)
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    progress = Progress()
+    options = ScanOptions(close=close, checks=0 if close else 3)
+    record, summary = scan([str(tmp_path)], bundle, options, progress=progress)
+    assert isinstance(summary, Summary)
+    assert (summary.files, summary.failed) == ((0, 1) if fails else (1, 0))
+    if fails:
+        assert isinstance(record, Failed)
+        assert record.code == "changed"
+    else:
+        assert isinstance(record, Result)
+        assert record.evidence.checks is None
+        assert [n.text for n in record.notices if n.code == "unchecked"] == [
+            "The evidence was not put to the test: a reason."
+        ]
+
+
+def test_who_stops_a_scan_waits_for_no_more_checks(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is held back is written all the same."""
+    names = ["console-x86.exe", "gui-x86.exe", "dotnet.exe"]
+    for name in names:
+        (tmp_path / name).write_bytes(sample(name))
+    checked = []
+
+    def note(*arguments: object) -> None:
+        checked.append(arguments)
+
+    monkeypatch.setattr(pipeline, "verify", note)
+    options = ScanOptions(checks=3)
+    *records, summary = scan([str(tmp_path)], bundle, options, stop=lambda: bool(checked))
+    assert len(checked) == 1
+    assert sorted(Path(record.path).name for record in records) == sorted(names)  # type: ignore[union-attr]
+    assert isinstance(summary, Summary)
+    assert (summary.files, summary.interrupted) == (3, True)

@@ -1,0 +1,35 @@
+"""A bundle whose weights say nothing: the sanity check of Adebayo et al. 2018 (1810.03292).
+
+A map that hardly changes when the weights are taken from the net explains the file, not the net.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+
+from maltriage.bundle import Bundle
+
+SMALLEST = 8
+"""Numbers of a tensor from which on it is taken for weights; smaller ones are constants of the
+graph, such as the largest value of a byte."""
+
+
+def randomised(bundle: Bundle, seed: int) -> Bundle:
+    """The bundle with the numbers of each weight tensor in another order.
+
+    So each layer keeps its scale, and no value is one that the graph could not have. It is run
+    as it is and never written: its digest is not that of its card.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    generator = np.random.default_rng(seed)
+    model = onnx.load_model_from_string(bundle.model)
+    for tensor in model.graph.initializer:
+        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
+            continue
+        values = numpy_helper.to_array(tensor)
+        shuffled = generator.permutation(values.ravel()).reshape(values.shape)
+        tensor.CopyFrom(numpy_helper.from_array(shuffled, tensor.name))
+    return msgspec.structs.replace(bundle, model=model.SerializeToString())

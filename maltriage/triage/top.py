@@ -1,0 +1,55 @@
+"""The most urgent results of a scan, held back until all of its files were seen."""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from maltriage.report import facts
+from maltriage.report.document import Result
+from maltriage.sample.prepare import Prepared
+from maltriage.triage.evidence import Part
+from maltriage.triage.verdict import Question
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A result with what it takes to check its evidence."""
+
+    result: Result
+    prepared: Prepared
+    parts: list[Part]
+    question: Question
+
+    def __lt__(self, other: Explained) -> bool:
+        """So that a heap has its least urgent result at its root."""
+        return facts.urgency(self.result) > facts.urgency(other.result)
+
+
+class MostUrgent:
+    """The `limit` most urgent results, each file's content once: 70 KB or so each."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._heap: list[Explained] = []
+        self._held: set[str] = set()
+
+    def add(self, item: Explained) -> Explained | None:
+        """Take one more. What need not be held back for it is given back: it, or another."""
+        if item.result.sha256 in self._held:
+            return item
+        if len(self._heap) < self._limit:
+            self._held.add(item.result.sha256)
+            heapq.heappush(self._heap, item)
+            return None
+        least = heapq.heappushpop(self._heap, item)
+        if least is not item:
+            self._held.remove(least.result.sha256)
+            self._held.add(item.result.sha256)
+        return least
+
+    def taken(self) -> list[Explained]:
+        """All that is held, the most urgent first, which is held no longer."""
+        items = sorted(self._heap, reverse=True)
+        self._heap, self._held = [], set()
+        return items

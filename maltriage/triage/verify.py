@@ -1,0 +1,251 @@
+"""Evidence put to the test: bytes are masked, the net is asked again, claims are compared.
+
+A claim is the contribution of a region or a hot range. Its bytes are masked in three ways
+(`maltriage.sample.mask`), and what the explained score loses is the measured effect: positive
+where the bytes spoke for the label, as in the claim. Other ranges of the same length, for which
+little is claimed, are masked in the same ways: a change that they make as well says nothing of
+this range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Card
+from maltriage.metrics import rank_correlation
+from maltriage.report.document import (
+    Check,
+    Checks,
+    Controls,
+    Evidence,
+    MaskEffect,
+    Status,
+    finite,
+)
+from maltriage.sample.byteplot import BodyGeometry
+from maltriage.sample.mask import MASKS, Range, Variant
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.workers import Workers
+from maltriage.triage.evidence import Part, heat_on
+from maltriage.triage.masking import run_masked
+from maltriage.triage.session import Session
+from maltriage.triage.verdict import Question, probabilities
+
+MAX_REGIONS = 12
+"""Regions that are checked, those with most |contribution|."""
+MAX_HOT = 8
+"""Hot ranges that are checked, the hottest."""
+CONTROLS = 9
+"""Control ranges of a claim: the chance that a change that is like theirs exceeds all of them is
+one in ten."""
+MIN_CONTROLS = 8
+"""With fewer there are none."""
+QUANTILE = 0.9
+"""Of the changes of controls, which the change of a claim must exceed."""
+MAX_CLAIM = 0.5
+"""What may be claimed of a control, as a share of what is claimed of the range it is for."""
+NEGLIGIBLE = 0.02
+"""A claim or a change below this share of the sum of |contributions| counts as none."""
+MISSED = 3.0
+"""How many times what is negligible a change must be to contradict a claim that is."""
+WITHOUT_CONTROLS = 0.5
+"""What a change without controls must be of the claim, at least."""
+_TRIES = 256
+"""Places that are drawn for the controls of a range."""
+
+Floats = npt.NDArray[np.float64]
+
+
+def verify(
+    session: Session,
+    workers: Workers,
+    prepared: Prepared,
+    evidence: Evidence,
+    parts: Sequence[Part],
+    question: Question,
+    options: PrepareOptions,
+    seed: int = 0,
+) -> Checks:
+    """Check what evidence claims of its regions and hot ranges.
+
+    Args:
+        prepared: the sample; it is read again, and must be the same file.
+        parts: the heat of which the evidence was made.
+        question: which score is explained.
+        options: with which the sample was prepared.
+        seed: of masks and of the places of controls.
+
+    Raises:
+        SampleError: the file changed, or cannot be read again.
+        MaltriageError: the model gave what is no number.
+    """
+    regions = sorted(
+        (region for region in evidence.regions if region.start < region.end),
+        key=lambda region: -abs(region.contribution),
+    )
+    claims = [_Claim((r.start, r.end), r.contribution) for r in regions[:MAX_REGIONS]]
+    claims += [_Claim((h.start, h.end), h.contribution) for h in evidence.hot[:MAX_HOT]]
+    amounts = [region.contribution for region in evidence.regions] + [evidence.padding]
+    negligible = NEGLIGIBLE * sum(map(abs, amounts))
+    generator = np.random.default_rng(seed)
+    controls = [_places(prepared, parts, claim, negligible, generator) for claim in claims]
+    ranges = [
+        found
+        for claim, places in zip(claims, controls, strict=True)
+        for found in (claim.range, *places)
+    ]
+    seeds = generator.integers(0, 1 << 62, len(ranges) * len(MASKS)).tolist()
+    variants = [Variant((), MASKS[0])] + [
+        Variant((found,), mask, seeds.pop()) for found in ranges for mask in MASKS
+    ]
+    logits = run_masked(session, workers, prepared, variants, options)
+    lost = _lost(logits, question, session.card).reshape(len(ranges), len(MASKS), 2)
+    checks, at = [], 0
+    for claim, places in zip(claims, controls, strict=True):
+        checks.append(_check(claim, places, lost[at : at + 1 + len(places)], negligible))
+        at += 1 + len(places)
+    of_regions = checks[: min(len(regions), MAX_REGIONS)]
+    return Checks(
+        seed=seed,
+        rank_correlation=rank_correlation(
+            [check.claimed for check in of_regions], [check.measured for check in of_regions]
+        ),
+        negligible=negligible,
+        regions=of_regions,
+        hot=checks[len(of_regions) :],
+        regions_left=len(regions) - len(of_regions),
+        hot_left=max(0, len(evidence.hot) - MAX_HOT),
+    )
+
+
+@dataclass(frozen=True)
+class _Claim:
+    range: Range
+    contribution: float
+
+
+def _lost(logits: Floats, question: Question, card: Card) -> Floats:
+    """What the explained score and the probability of the label lose: (V - 1, 2).
+
+    Args:
+        logits: of the sample as it is, then of its variants, shape (V, K).
+
+    Raises:
+        MaltriageError: a logit is not a number.
+    """
+    shares = probabilities(logits, card)[:, question.label]
+    both = np.stack((question.score(logits), shares), axis=1)
+    finite(float(np.abs(both).max()))
+    return np.asarray(both[0] - both[1:])
+
+
+def _places(
+    prepared: Prepared,
+    parts: Sequence[Part],
+    claim: _Claim,
+    negligible: float,
+    generator: np.random.Generator,
+) -> list[Range]:
+    """Ranges of the length of a claim's elsewhere in the file, for which little is claimed.
+
+    They keep off the claim's own bytes, and off each other as long as there is room for that.
+    None where fewer than `MIN_CONTROLS` are found: a file that is hardly longer than the range,
+    or a claim that is as large all over it.
+    """
+    start, end = claim.range
+    length, size = end - start, _plotted(prepared)
+    before = max(0, start - length + 1)  # places that end ahead of the range
+    after = max(0, size - length - end + 1)
+    if before + after < MIN_CONTROLS:
+        return []
+    at = generator.permutation(before + after) if before + after <= _TRIES else (
+        generator.integers(0, before + after, _TRIES)
+    )  # fmt: skip
+    starts = np.unique(np.where(at < before, at, at - before + end))
+    starts = generator.permutation(starts)
+    claimed = heat_on(parts, np.stack((starts, starts + length), axis=1))
+    limit = MAX_CLAIM * max(abs(claim.contribution), negligible)
+    apart: list[int] = []
+    others: list[int] = []
+    for place in starts[np.abs(claimed) <= limit].tolist():
+        clear = all(abs(place - taken) >= length for taken in apart)
+        (apart if clear else others).append(place)
+    kept = (apart + others)[:CONTROLS]
+    if len(kept) < MIN_CONTROLS:
+        return []
+    return [(place, place + length) for place in sorted(kept)]
+
+
+def _plotted(prepared: Prepared) -> int:
+    """Where the bytes end that a view of the sample shows."""
+    ends = [
+        view.geometry.length
+        if isinstance(view.geometry, BodyGeometry)
+        else view.geometry.start + view.geometry.present
+        for view in prepared.views.values()
+    ]
+    return max(ends)
+
+
+def _check(claim: _Claim, places: list[Range], lost: Floats, negligible: float) -> Check:
+    """The check of one claim.
+
+    Args:
+        lost: of its range, then of its controls, shape (1 + C, masks, 2).
+    """
+    medians = np.median(lost, axis=1)
+    measured, probability = medians[0].tolist()
+    controls = None
+    if places:
+        changes = medians[1:, 0]
+        controls = Controls(
+            starts=[start for start, _ in places],
+            effects=changes.tolist(),
+            limit=float(np.quantile(np.abs(changes), QUANTILE)),
+        )
+    return Check(
+        start=claim.range[0],
+        end=claim.range[1],
+        claimed=claim.contribution,
+        measured=measured,
+        probability=probability,
+        status=status_of(claim.contribution, lost[0, :, 0], controls, negligible),
+        effects=[
+            MaskEffect(mask, *values) for mask, values in zip(MASKS, lost[0].tolist(), strict=True)
+        ],
+        controls=controls,
+    )
+
+
+def status_of(
+    claimed: float, effects: Floats, controls: Controls | None, negligible: float
+) -> Status:
+    """The rule.
+
+    A change tells something of a range if it is not negligible and exceeds the limit of the
+    controls. Without controls, all masks must agree on its sign, and it must be at least half of
+    what is claimed. A change that tells something supports a claim of its own sign and contradicts
+    one of the other sign. A claim of next to nothing is negligible, unless a change that controls
+    show to tell something is three times what is negligible: then it missed something, and is
+    contradicted. All other claims are weak.
+
+    Args:
+        effects: of each mask, shape (masks,).
+    """
+    measured = float(np.median(effects))
+    if controls is not None:
+        telling = abs(measured) > controls.limit
+    else:
+        agreed = bool((effects > 0).all() or (effects < 0).all())
+        telling = agreed and abs(measured) >= WITHOUT_CONTROLS * abs(claimed)
+    telling = telling and abs(measured) >= negligible
+    if abs(claimed) < negligible or not claimed:
+        missed = telling and controls is not None and abs(measured) >= MISSED * negligible
+        return "contradicted" if missed else "negligible"
+    if not telling:
+        return "weak"
+    return "supported" if (claimed > 0) == (measured > 0) else "contradicted"

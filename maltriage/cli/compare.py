@@ -15,7 +15,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.cli.evaluate import Format
-from maltriage.cli.train import bar, need_torch, status, training_bar
+from maltriage.cli.training import bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:

@@ -66,7 +66,7 @@ def check(
     samples have one in training is counted. Ends with 3 if files could not be read.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.train import bar
+    from maltriage.cli.training import bar
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.check import check as look
     from maltriage.corpus.datasets import open_dataset

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.train import need_torch
+from maltriage.cli.training import need_torch
 
 
 def export(
@@ -22,7 +22,7 @@ def export(
     """Export a checkpoint as a bundle, checked number by number against PyTorch."""
     need_torch()
     from maltriage.cli.console import make_console
-    from maltriage.cli.train import status
+    from maltriage.cli.training import status
     from maltriage.report.sanitize import clean
 
     with status(make_console(color.value, stderr=True), "exporting", enabled=not quiet):

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +12,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
+from maltriage.cli.training import bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import NETS, entry
 
@@ -37,24 +35,6 @@ class Guide(StrEnum):
 class Cam(StrEnum):
     hirescam = "hirescam"
     gradcam = "gradcam"
-
-
-NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
-
-
-def need_torch(what: str = "training", *more: str) -> None:
-    """Raise MaltriageError where the extra `train` is not installed.
-
-    Args:
-        what: needs it, in words.
-        more: modules of the extra that it needs besides the usual ones.
-    """
-    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MaltriageError(
-            f"{what} needs more than the base install (no {', '.join(missing)}): "
-            "pip install 'maltriage[train]'"
-        )
 
 
 def train(
@@ -306,52 +286,6 @@ def _load(
         for notice in corpus.notices:
             console.print(untrusted(f"note: {notice.text}"), soft_wrap=True)
     return corpus
-
-
-@contextmanager
-def status(console: Console, text: str, *, enabled: bool) -> Iterator[None]:
-    """A spinner on a terminal, nothing elsewhere."""
-    if not (enabled and console.is_terminal):
-        yield
-        return
-    with console.status(text):
-        yield
-
-
-@contextmanager
-def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
-    """A bar on a terminal, nothing elsewhere. Yields a function of (done, total)."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    hidden = not (enabled and console.is_terminal)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task(text, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-@contextmanager
-def training_bar(console: Console, enabled: bool) -> Iterator[Any]:
-    """Epoch, loss, macro-F1 and time left, on a terminal. Yields a function of a Tick."""
-    from rich.progress import BarColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
-    hidden = not (enabled and console.is_terminal)
-    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
-        task = progress.add_task("training", total=None, figures="")
-
-        def show(tick: Any, where: str = "") -> None:
-            score = "" if tick.macro_f1 is None else f"  macro-F1 {tick.macro_f1:.3f}"
-            minutes, seconds = divmod(round(tick.seconds_left), 60)
-            progress.update(
-                task,
-                description=f"{where}epoch {tick.epoch}/{tick.epochs}",
-                total=tick.epochs * tick.steps,
-                completed=(tick.epoch - 1) * tick.steps + tick.step,
-                figures=f"loss {tick.loss:.3f}{score}  {minutes}:{seconds:02d} left",
-            )
-
-        yield show
 
 
 def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:

@@ -89,8 +89,9 @@ def _title(content: HotContent, room: int) -> Text:
         text.append("guessed to be " if listing.guessed else "")
         text.append(_CALLED["il"] if content.kind == "il" else f"{listing.architecture} code")
         if listing.function:
-            text.append(" of " if content.kind == "il" else " in ")
+            text.append(" of " if content.kind == "il" else " at ")
             text.append(clean(listing.function, MAX_NAME), style="bold")
+            text.append(_into(listing))
         if listing.synchronised == "none":
             text.append(" (no start of a function known)", style="dim")
     elif content.resource is not None and content.kind == "resource":
@@ -108,6 +109,14 @@ def _title(content: HotContent, room: int) -> Text:
         text.append("; " + ", ".join(part for part in moved if part), style="dim")
     text.truncate(room, overflow="ellipsis")
     return text
+
+
+def _into(listing: Listing) -> str:
+    """`+0x1c`: how far behind the function's start the listing begins."""
+    if listing.start is None or not listing.instructions or listing.architecture == "il":
+        return ""
+    distance = listing.instructions[0].offset - listing.start
+    return f"+0x{distance:x}" if distance > 0 else ""
 
 
 def _moved(count: int, side: str) -> str:

@@ -34,6 +34,14 @@ Mask = Literal["zeros", "histogram", "shuffle"]
 file, as frequent as they are there; the bytes of the range itself in another order."""
 MASKS: tuple[Mask, ...] = get_args(Mask)
 
+_TABLE = 1 << 16
+"""Bytes that others are drawn from, or are shuffled at once, where they are many: as many as a
+cache holds, and as 16 bits tell apart."""
+_BLOCK = 1 << 20
+"""Bytes drawn at once."""
+_LINE = 64
+"""Bytes of what is shuffled as a whole first, where they are many: what a cache reads at once."""
+
 Range = tuple[int, int]
 
 
@@ -147,10 +155,36 @@ def _apply(changed: Bytes, raw: Bytes, pieces: list[Range], variant: Variant) ->
     generator = np.random.default_rng(variant.seed)
     for start, end in pieces:
         if variant.mask == "shuffle":
-            changed[start:end] = generator.permutation(raw[start:end])
+            _shuffle(changed[start:end], generator)
         else:
-            # A byte from a random place is a byte drawn from the histogram.
-            changed[start:end] = raw[generator.integers(0, len(raw), end - start)]
+            _draw(changed[start:end], raw, generator)
+
+
+def _shuffle(part: Bytes, generator: np.random.Generator) -> None:
+    """Put bytes into another order.
+
+    Of many, lines of a few bytes are shuffled and then the bytes block by block: Fisher and Yates
+    jump about in all of them, which is slow where they are more than a cache holds.
+    """
+    if len(part) > _TABLE:
+        lines = part[: len(part) // _LINE * _LINE].reshape(-1, _LINE)
+        lines[:] = lines[generator.permutation(len(lines))]
+    for at in range(0, len(part), _TABLE):
+        generator.shuffle(part[at : at + _TABLE])
+
+
+def _draw(into: Bytes, raw: Bytes, generator: np.random.Generator) -> None:
+    """Fill `into` with bytes from random places of `raw`, which are bytes of its histogram.
+
+    Many are drawn from a table that was drawn like this: jumping about in a large file is slow.
+    """
+    if len(into) <= _TABLE:
+        into[:] = raw[generator.integers(0, len(raw), len(into))]
+        return
+    table = raw[generator.integers(0, len(raw), _TABLE)]
+    for at in range(0, len(into), _BLOCK):
+        part = into[at : at + _BLOCK]
+        part[:] = table[generator.integers(0, _TABLE, len(part), dtype=np.uint16)]
 
 
 def _image(changed: Bytes, pieces: list[Range], spec: ViewSpec, view: View) -> Bytes | None:

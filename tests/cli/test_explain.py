@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,15 @@ def test_no_inspect(run_cli: Any, tmp_path: Path) -> None:
     screen = run_cli("explain", path, "--no-inspect", "--exit-zero").stdout.decode()
     assert ", entropy " not in screen.split("Hot ranges")[1]
     assert "--no-inspect" in run_cli("explain", "--help", env={"COLUMNS": "120"}).stdout.decode()
+
+
+def test_a_scan_loads_no_disassembler() -> None:
+    """Whatever only the inspection needs is imported when it is asked for."""
+    code = "import sys, maltriage.triage.pipeline; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "maltriage.triage.inspect" in loaded
+    assert not loaded & {"capstone", "dnfile", "dncil", "pefile", "lief"}
 
 
 def test_excerpts_of_a_file_are_bounded(run_cli: Any, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from corpus.synthetic import write_tree
 
-from maltriage.cli import train as module
+from maltriage.cli import training as module
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import NETS
 

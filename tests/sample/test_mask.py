@@ -126,6 +126,35 @@ def test_what_stands_in_the_place_of_bytes() -> None:
         assert (changed(mask, 3) != changed(mask, 4)).any()
 
 
+def test_a_large_range_is_drawn_from_the_histogram_too() -> None:
+    raw = np.random.default_rng(0).choice([7, 8, 9, 200], 3_000_000, p=[0.6, 0.25, 0.1, 0.05])
+    data = raw.astype(np.uint8).tobytes()
+    whole = (WindowSpec("whole", "head", length=len(data)),)
+    views = mask_views(data, {}, whole, [Variant(((5, 2_500_000),), "histogram", 3)])
+    changed = images(views, 0)["whole"][0]
+    shares = np.bincount(changed[5:2_500_000], minlength=256) / 2_499_995
+    np.testing.assert_allclose(shares[[7, 8, 9, 200]], [0.6, 0.25, 0.1, 0.05], atol=0.01)
+    assert shares.sum() == pytest.approx(shares[[7, 8, 9, 200]].sum())
+    same = (changed[:2_500_000] == raw[:2_500_000]).mean()
+    assert same == pytest.approx(0.6**2 + 0.25**2 + 0.1**2 + 0.05**2, abs=0.01)
+    np.testing.assert_array_equal(changed[2_500_000:], raw[2_500_000:])
+
+
+def test_a_large_range_is_shuffled_all_over() -> None:
+    """Every part of it gets bytes from every other, and each byte stays as often as it was."""
+    raw = np.arange(1_000_003) // 4096 % 251 + 1
+    data = raw.astype(np.uint8).tobytes()
+    whole = (WindowSpec("whole", "head", length=len(data)),)
+    views = mask_views(data, {}, whole, [Variant(((3, 999_999),), "shuffle", 3)])
+    changed = images(views, 0)["whole"][0]
+    np.testing.assert_array_equal(np.sort(changed), np.sort(raw))
+    np.testing.assert_array_equal(
+        changed[[0, 1, 2, -4, -3, -2, -1]], raw[[0, 1, 2, -4, -3, -2, -1]]
+    )
+    for part in np.array_split(changed[3:980_000], 12):
+        assert len(np.unique(part)) > 220
+
+
 @pytest.mark.parametrize("mask", MASKS)
 def test_a_masked_end_moves_nothing(mask: Mask) -> None:
     """With its last bytes zero a file would be plotted shorter: a masked one is not."""

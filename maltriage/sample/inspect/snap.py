@@ -19,7 +19,7 @@ long; inwards less, since what is left out was hot."""
 
 @dataclass(frozen=True)
 class Range:
-    """Bytes [start, end) of a region, at least one; `focus` is the offset of the hottest."""
+    """Bytes [start, end) of a region; `focus` is the offset of the hottest."""
 
     start: int
     end: int
@@ -44,12 +44,16 @@ def snapped(ranges: list[Range], things_at: ThingsAt) -> list[Snapped]:
     """Ranges with their edges moved, none over a neighbour or out of its region.
 
     Two of one region that touch are one then, and stand where the first of them stood in
-    `ranges`; but for that the order is kept. The ranges given must not overlap.
+    `ranges`; but for that the order is kept. The ranges given must not overlap. One without bytes
+    stays where it is.
     """
     order = sorted(range(len(ranges)), key=lambda index: ranges[index].start)
     placed: list[tuple[int, Snapped]] = []
     for position, index in enumerate(order):
         item = ranges[index]
+        if item.start == item.end:
+            placed.append((index, Snapped(item)))
+            continue
         low, high = item.region.start, item.region.end
         if placed:
             low = max(low, placed[-1][1].range.end)

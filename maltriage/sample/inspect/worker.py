@@ -23,7 +23,7 @@ HEX_BYTES = 16
 MAX_EXCERPTS = 4096
 """Bytes of a sample that are shown at most, in hexdumps, instructions and strings together."""
 MAX_SECONDS = 10.0
-"""After this, what is left of a file's ranges is not looked into."""
+"""Of the processor: after this, what is left of a file's ranges is not looked into."""
 PACKED, PACKED_MIN_BYTES = 7.0, 256
 """Bits per byte from which so many bytes are packed: code has up to 6.6, 256 random bytes 7.2."""
 NOISE, NOISE_LENGTH = 6.0, 8
@@ -111,13 +111,13 @@ class _Inspector:
         self._data = data
         self._image = Image(data, parse)
         self._budget = Budget(MAX_EXCERPTS)
-        self._until = time.monotonic() + MAX_SECONDS
+        self._until = time.process_time() + MAX_SECONDS
         self._functions: dict[tuple[int, int], functions.Functions] = {}
         self._notes: list[str] = []
 
     def things_at(self, item: Range, edge: int) -> list[Thing]:
         """What an edge of a range may cut, what says most first, cut to the range's region."""
-        if time.monotonic() > self._until:
+        if time.process_time() > self._until:
             return []
         found = self._attempt("edges", lambda: self._things(item, edge)) or []
         low, high = item.region.start, item.region.end
@@ -153,7 +153,9 @@ class _Inspector:
         }
         self._notes = []
         self._budget.take(min(place.end - place.start, HEX_BYTES))
-        if time.monotonic() > self._until:
+        if place.start == place.end:
+            self._notes.append("no bytes")
+        elif time.process_time() > self._until:
             self._notes.append(f"not looked into: the file took more than {MAX_SECONDS:g} s")
         elif region.kind == "header":
             found |= self._header(place)
@@ -165,16 +167,20 @@ class _Inspector:
         image = self._image
         start, end = place.start, place.end
         fields = self._attempt("headers", lambda: header.fields(image, start, end)) or []
-        if not fields:
+        if fields:
+            return {"kind": "header", "fields": fields}
+        if image.pe is None:
             self._notes.append("no header fields could be read")
-        return {"kind": "header", "fields": fields}
+        # Behind the section table there may be anything.
+        found = strings.find(self._data, start, end, place.focus, self._budget)
+        return {"kind": self._plain(place), "strings": found}
 
     def _body(self, place: Range, bits: float) -> dict[str, Any]:
         """A range outside the headers: everything that it holds a part of, and its kind."""
         start, end, size = place.start, place.end, place.end - place.start
         found: dict[str, Any] = {}
         kind: ContentKind | None = None
-        if bits == 0.0 and size >= MIN_FILL:
+        if self._plain(place) == "fill":
             return {"kind": "fill"}
         imports = self._attempt("imports", lambda: self._imports) or tables.Table()
         exports = self._attempt("exports", lambda: self._exports) or tables.Table()
@@ -197,7 +203,7 @@ class _Inspector:
             spot = self._attempt(".NET metadata", lambda: self._metadata(place))
             if spot is not None:
                 found["metadata"], kind = spot, kind or "metadata"
-        wordy = strings.coverage(self._data, start, end) > MOSTLY
+        wordy = self._plain(place) == "strings"
         if kind is None and bits >= PACKED and size >= PACKED_MIN_BYTES:
             self._notes.append(f"entropy {bits:.2f}: compressed or encrypted")
         elif kind is None and not wordy:
@@ -212,6 +218,13 @@ class _Inspector:
         if kind is None:
             kind = table if any(described) else "strings" if wordy else "data"
         return {"kind": kind, **found}
+
+    def _plain(self, place: Range) -> ContentKind:
+        """What a range is by its bytes alone."""
+        data, start, end = self._data, place.start, place.end
+        if end - start >= MIN_FILL and data[start:end] == data[start : start + 1] * (end - start):
+            return "fill"
+        return "strings" if strings.coverage(data, start, end) > MOSTLY else "data"
 
     def _code(self, place: Range, tables_at: list[tuple[int, int]]) -> Listing | None:
         """Instructions of a range, if it may run; none of the addresses of imports in it."""
@@ -267,9 +280,10 @@ class _Inspector:
 
     def _functions_of(self, section: Section, near: int) -> functions.Functions:
         known = self._image.architecture
-        # Of a section that is searched whole, the place does not matter.
-        whole = section.size <= functions.MAX_SCANNED
-        key = section.start, -1 if whole else near
+        # A section that is not searched whole is searched in few places.
+        step = functions.MAX_SCANNED // 2
+        near = near // step * step + step // 2 if section.size > functions.MAX_SCANNED else 0
+        key = section.start, near
         if known is None:
             return functions.Functions([], {}, {}, {}, section.start + section.size)
         if key not in self._functions:

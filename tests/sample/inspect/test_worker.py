@@ -228,6 +228,51 @@ def test_a_slow_file_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert content.snapped == (0, 0)
 
 
+def test_behind_the_section_table_are_no_fields() -> None:
+    data = bytearray(sample("gui-x86.exe"))
+    content = one(bytes(data), 0x3C0, 0x40).content
+    assert content is not None
+    assert (content.kind, content.fields, content.notes) == ("fill", [], [])
+    data[0x3C0:0x3D8] = b"hidden behind the table."
+    content = one(bytes(data), 0x3C0, 0x20).content
+    assert content is not None
+    assert (content.kind, [text.text for text in content.strings]) == (
+        "strings",
+        ["hidden behind the table."],
+    )
+
+
+def test_a_large_section_is_searched_in_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.functions, "MAX_SCANNED", 2048)
+    places = []
+    find = worker.functions.find
+
+    def counted(image, section, exports, architecture, near):  # type: ignore[no-untyped-def]
+        places.append(near)
+        return find(image, section, exports, architecture, near)
+
+    monkeypatch.setattr(worker.functions, "find", counted)
+    data = sample("gui-x86.exe")
+    text = next(region for region in layout_of(data).regions if region.name == ".text")
+    ranges = [Range(at, at + 100, at, text) for at in range(text.start, text.end - 100, 200)]
+    found = look(data, ranges, parse=True, snap=True)
+    assert sum(item.content is not None and item.content.code is not None for item in found) > 5
+    assert len(places) == len(set(places)) <= 2 + text.size // 1024
+
+
+@pytest.mark.parametrize("at", [0, 0x84, 0x500, 0x2E80, 0x3900])
+def test_a_range_without_bytes_has_nothing_in_it(at: int) -> None:
+    data = sample("gui-x86.exe")
+    region = layout_of(data).region_at(at)
+    assert region is not None
+    empty, whole = Range(at, at, at, region), Range(at, region.end, at, region)
+    for ranges in ([empty], [whole, empty]):
+        found = look(data, ranges, parse=True, snap=True)[-1]
+        assert (found.start, found.end, found.hex) == (at, at, "")
+        assert found.content is not None
+        assert (found.content.kind, found.content.notes) == ("data", ["no bytes"])
+
+
 def test_what_fails_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> None:
         raise RuntimeError("hostile\x1b")

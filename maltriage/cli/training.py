@@ -1,0 +1,77 @@
+"""What the commands share that train: whether they can, and how far they are."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
+"""Modules of the extra `train` that every training needs."""
+
+
+def need_torch(what: str = "training", *more: str) -> None:
+    """Raise MaltriageError where the extra `train` is not installed.
+
+    Args:
+        what: needs it, in words.
+        more: modules of the extra that it needs besides the usual ones.
+    """
+    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
+    if missing:
+        raise MaltriageError(
+            f"{what} needs more than the base install (no {', '.join(missing)}): "
+            "pip install 'maltriage[train]'"
+        )
+
+
+@contextmanager
+def status(console: Console, text: str, *, enabled: bool) -> Iterator[None]:
+    """A spinner on a terminal, nothing elsewhere."""
+    if not (enabled and console.is_terminal):
+        yield
+        return
+    with console.status(text):
+        yield
+
+
+@contextmanager
+def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
+    """A bar on a terminal, nothing elsewhere. Yields a function of (done, total)."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    hidden = not (enabled and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task(text, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+@contextmanager
+def training_bar(console: Console, enabled: bool) -> Iterator[Any]:
+    """Epoch, loss, macro-F1 and time left, on a terminal. Yields a function of a Tick."""
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"))
+    hidden = not (enabled and console.is_terminal)
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
+        task = progress.add_task("training", total=None, figures="")
+
+        def show(tick: Any, where: str = "") -> None:
+            score = "" if tick.macro_f1 is None else f"  macro-F1 {tick.macro_f1:.3f}"
+            minutes, seconds = divmod(round(tick.seconds_left), 60)
+            progress.update(
+                task,
+                description=f"{where}epoch {tick.epoch}/{tick.epochs}",
+                total=tick.epochs * tick.steps,
+                completed=(tick.epoch - 1) * tick.steps + tick.step,
+                figures=f"loss {tick.loss:.3f}{score}  {minutes}:{seconds:02d} left",
+            )
+
+        yield show

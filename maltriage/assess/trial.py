@@ -243,7 +243,7 @@ class _File:
         """
         if outputs is None or method not in GRAPH_METHODS:
             terms, prepared = self.bench.terms, self.prepared
-            windows = Windows.over(prepared.identity.size)
+            windows = Windows.over(prepared.layout)
             found = effects(
                 session,
                 self.bench.workers,

@@ -165,8 +165,9 @@ class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How bytes were masked for the method occlusion.
 
-    Windows of `window` bytes, one every `stride` bytes, those at the ends cut off by the file's;
-    `mask` says what stood in their place, `seed` which bytes were drawn.
+    Windows of `window` bytes, one every `stride` bytes of each region, cut off where the region
+    ends (of a file with very many regions, where the file does). `mask` says what stood in their
+    place, `seed` which bytes were drawn.
     """
 
     window: int

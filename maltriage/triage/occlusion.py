@@ -17,6 +17,7 @@ from maltriage.report.document import Evidence, Occluded, finite
 from maltriage.sample.byteplot import Floats, Offsets
 from maltriage.sample.mask import Mask, Range, Variant
 from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.types import Layout
 from maltriage.sample.workers import Workers
 from maltriage.triage.evidence import Part, divide
 from maltriage.triage.masking import run_masked
@@ -34,29 +35,42 @@ ALIGNED = 64
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows that slide over a file of `size` bytes; the first and the last reach past its ends.
+    """Windows that slide over the pieces of a file, and never across the edge of a piece.
 
-    Each byte lies in `OVERLAP` of them.
+    The first and the last of a piece reach past its ends, where they are cut off. Each byte lies
+    in `OVERLAP` of them. `pieces` are byte ranges that cover the file, ascending.
     """
 
-    size: int
+    pieces: tuple[Range, ...]
     stride: int
 
     @classmethod
-    def over(cls, size: int) -> Windows:
-        """About `STEPS` strides over a file."""
-        return cls(size, max(1, -(-size // (STEPS * ALIGNED))) * ALIGNED)
+    def over(cls, layout: Layout) -> Windows:
+        """About `STEPS` strides over a file, whose pieces are its regions.
+
+        A region is what an account is given of; what masking half of it and half of the next
+        one takes could not be told apart. A file of very many regions is one piece.
+        """
+        size = layout.regions[-1].end
+        pieces = tuple((region.start, region.end) for region in layout.regions if region.size)
+        if len(pieces) > STEPS:
+            pieces = ((0, size),)
+        return cls(pieces, max(1, -(-size // (STEPS * ALIGNED))) * ALIGNED)
 
     @property
     def length(self) -> int:
         return OVERLAP * self.stride
 
+    def within(self, piece: Range) -> list[Range]:
+        """The bytes of each window of a piece, [start, end), ascending."""
+        start, end = piece
+        starts = range(start + self.stride - self.length, end, self.stride)
+        return [(max(start, at), min(at + self.length, end)) for at in starts]
+
     @property
     def ranges(self) -> list[Range]:
-        """The bytes of each window that exist, [start, end), ascending."""
-        first = self.stride - self.length
-        starts = range(first, self.size, self.stride)
-        return [(max(0, at), min(at + self.length, self.size)) for at in starts]
+        """The bytes of each window of the file, piece by piece."""
+        return [part for piece in self.pieces for part in self.within(piece)]
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,17 @@ def spread(windows: Windows, effects: Floats) -> Part:
     Args:
         effects: shape (n,), as `windows.ranges`.
     """
-    lengths = np.array([end - start for start, end in windows.ranges])
-    # A stride is covered by the windows that begin with it and up to OVERLAP - 1 before it.
-    density = np.convolve(effects / lengths, np.full(OVERLAP, 1 / OVERLAP), mode="valid")
-    edges = np.append(np.arange(0, windows.size, windows.stride), windows.size)
-    return RangeGeometry(edges), density * np.diff(edges)
+    edges, heat, done = [], [], 0
+    share = np.full(OVERLAP, 1 / OVERLAP)
+    for start, end in windows.pieces:
+        lengths = np.array([stop - first for first, stop in windows.within((start, end))])
+        # A stride is covered by the windows that begin with it and up to OVERLAP - 1 before it.
+        density = np.convolve(effects[done : done + len(lengths)] / lengths, share, mode="valid")
+        done += len(lengths)
+        cuts = np.append(np.arange(start, end, windows.stride), end)
+        heat.append(density * np.diff(cuts))
+        edges.append(cuts[:-1])
+    return RangeGeometry(np.concatenate((*edges, [windows.pieces[-1][1]]))), np.concatenate(heat)
 
 
 def effects(
@@ -140,7 +160,7 @@ def occlude(
         SampleError: the file cannot be read again, or it changed.
         MaltriageError: the model gave what is no number.
     """
-    windows = Windows.over(prepared.identity.size)
+    windows = Windows.over(prepared.layout)
     found = effects(session, workers, prepared, question, options, windows, mask, seed)
     parts = [spread(windows, found)]
     division = divide(prepared, parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Evidence, Failed, Result
+from maltriage.sample.types import Layout, Region
 from maltriage.triage import methods
 from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread
 from maltriage.triage.pipeline import ScanOptions, scan
@@ -30,35 +32,55 @@ def occluded(path: Path, bundle: Bundle, **options: object) -> Evidence:
     return result.evidence
 
 
-@given(st.integers(1, 3_000_000))
-def test_each_byte_lies_in_as_many_windows(size: int) -> None:
-    windows = Windows.over(size)
+def layout_of(sizes: list[int]) -> Layout:
+    edges = [0, *accumulate(sizes)]
+    regions = [Region("r", "section", a, b) for a, b in pairwise(edges)]
+    return Layout("none", None, None, False, None, regions, {})
+
+
+SIZES = st.lists(st.integers(0, 200_000), min_size=1, max_size=9).filter(any)
+
+
+@given(SIZES)
+def test_each_byte_lies_in_as_many_windows_of_its_region(sizes: list[int]) -> None:
+    layout = layout_of(sizes)
+    windows = Windows.over(layout)
+    size = sum(sizes)
     assert windows.stride % ALIGNED == 0
-    assert len(windows.ranges) <= STEPS + OVERLAP - 1
-    edges = np.unique([0, size, *(edge for part in windows.ranges for edge in part)])
+    assert len(windows.ranges) <= STEPS + 2 * len(sizes)
     starts, ends = np.array(windows.ranges).T
+    assert (starts < ends).all()
+    edges = np.unique(np.concatenate(([0, size], starts, ends)))
     for middle in (edges[:-1] + edges[1:]) / 2:
         assert int(((starts <= middle) & (middle < ends)).sum()) == OVERLAP
-    assert (starts < ends).all()
-    assert (starts.min(), ends.max()) == (0, size)
+    for start, end in windows.ranges:
+        assert any(r.start <= start and end <= r.end for r in layout.regions)
 
 
-@given(st.integers(1, 300_000), st.integers(0, 2**32))
-def test_effects_are_kept(size: int, seed: int) -> None:
-    windows = Windows.over(size)
+def test_very_many_regions_are_slid_over_as_one() -> None:
+    assert Windows.over(layout_of([10] * (STEPS + 1))).pieces == ((0, 10 * (STEPS + 1)),)
+    assert len(Windows.over(layout_of([10] * STEPS)).pieces) == STEPS
+
+
+@given(SIZES, st.integers(0, 2**32))
+def test_effects_are_kept(sizes: list[int], seed: int) -> None:
+    """Of the file, and of each region the effects of its own windows."""
+    layout = layout_of(sizes)
+    windows = Windows.over(layout)
     found = np.random.default_rng(seed).normal(size=len(windows.ranges))
     geometry, heat = spread(windows, found)
     assert isinstance(geometry, RangeGeometry)
     scale = np.abs(found).sum()
     assert abs(heat.sum() - found.sum() / OVERLAP) <= 1e-9 * scale
-    cuts = np.unique(np.random.default_rng(seed + 1).integers(0, size + 1, 7))
-    at = geometry.integrate(heat, np.array([0, *cuts, size]))
-    assert at[0] == 0.0
-    assert abs(at[-1] - heat.sum()) <= 1e-9 * scale
+    starts = np.array([start for start, _ in windows.ranges])
+    for region in layout.regions:
+        inside = (region.start <= starts) & (starts < region.end)
+        low, high = geometry.integrate(heat, np.array([region.start, region.end]))
+        assert abs(high - low - found[inside].sum() / OVERLAP) <= 1e-9 * scale
 
 
 def test_heat_lies_where_the_effect_was() -> None:
-    windows = Windows(1000, 64)
+    windows = Windows(((0, 1000),), 64)
     found = np.zeros(len(windows.ranges))
     found[5] = 3.0  # the bytes from 256 on: the first window ends with the first stride
     assert windows.ranges[5] == (256, 384)
@@ -78,8 +100,8 @@ def test_an_account_of_bytes(samples_dir: Path, bundle: Bundle, name: str) -> No
     assert (evidence.method, evidence.additive, evidence.same_as) == ("occlusion", False, [])
     assert (evidence.views, evidence.plane) == ([], None)
     assert evidence.occluded is not None
-    size = evidence.regions[-1].end
-    assert evidence.occluded.windows == len(Windows.over(size).ranges)
+    layout = layout_of([region.end - region.start for region in evidence.regions])
+    assert evidence.occluded.windows == len(Windows.over(layout).ranges)
     assert evidence.hot
 
 

@@ -42,6 +42,8 @@ def render(found: Faithfulness, console: Console) -> None:
 def _remarks(found: Faithfulness) -> Iterator[Text]:
     if found.seen:
         yield Text("the model was trained on these files", "yellow")
+    elif found.part == "all":
+        yield Text("whether the model was trained on some of them is not known", "yellow")
     if found.missing:
         yield Text(f"{figures.count(found.missing, 'file')} of no fold, or not here", "yellow")
     if found.unreadable:

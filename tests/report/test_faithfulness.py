@@ -90,3 +90,5 @@ def test_the_screen() -> None:
 
 def test_it_says_that_the_model_has_seen_the_files() -> None:
     assert "the model was trained on these files" in shown(document(seen=True))
+    unknown = shown(document(part="all"))
+    assert "whether the model was trained on some of them is not known" in unknown

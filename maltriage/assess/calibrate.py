@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -122,12 +123,31 @@ def fold_bundles(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
             raise MaltriageError(f"{folder}: no bundle of this fold")
         part = bundles.load(paths[0])
         other = part.card.training
-        if (other.manifest_sha256, other.recipe) != (training.manifest_sha256, training.recipe):
+        if (other.manifest_sha256, _as_asked(other.recipe)) != (
+            training.manifest_sha256,
+            _as_asked(training.recipe),
+        ):
             raise MaltriageError(f"{paths[0]}: of other data or another recipe than the model")
         found.append((part, load_predictions(folder / PREDICTIONS_FILE)))
     if not found:
         raise MaltriageError(f"{bundle.path}: not from a cross-validation")
     return found
+
+
+def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe without what came of it: each fold's net has teachers of its own, of the same
+    nets and views, and they choose other tokens.
+    """
+    guide = recipe.get("guide")
+    if not isinstance(guide, dict):
+        return recipe
+    asked = {key: value for key, value in guide.items() if key not in _FOUND}
+    teachers = [{**teacher, "weights_sha256": None} for teacher in guide.get("teachers") or []]
+    return {**recipe, "guide": {**asked, "teachers": teachers}}
+
+
+_FOUND = ("kept", "similarity")
+"""What a guide notes of the maps of its teachers."""
 
 
 def malware_rate(

@@ -73,5 +73,7 @@ def test_base_install_scans_with_the_model_that_ships(wheel: Path) -> None:
         assert "onnxruntime" in installed
         assert not [name for name in TRAIN_ONLY if f"\n{name}==" in f"\n{installed}"]
         scan = (binaries / "maltriage", "scan", "--format", "csv", ROOT / "samples")
-        out = run(*scan, good=(0, 1))
-        assert "console-x64.exe" in out
+        for model in ("maltriage-evidence", "maltriage-camvit"):
+            out = run(*scan, "--model", model, good=(0, 1))
+            assert "console-x64.exe" in out
+            assert model in out

@@ -65,15 +65,23 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     rest = sum(r.contribution for r in folded)
     weight = sum(abs(r.contribution) for r in ordered) + abs(evidence.padding)
     titles = list(_TITLES if known is None else _CHECKED)
-    longest = [len(_amount(v).plain) for v in (evidence.total, evidence.bias, evidence.logit)]
-    layout = _columns(titles, rows, max(longest))
+
+    def part_of(value: float) -> float:
+        return value / weight if weight else 0.0
+
+    sums = (evidence.total, evidence.bias, evidence.logit, rest, evidence.padding)
+    least = {
+        _AMOUNT: max(len(_amount(value).plain) for value in sums),
+        _SHARE: max(len(figures.share(part_of(value))) for value in (rest, evidence.padding)),
+    }
+    layout = _columns(titles, rows, least)
     for spared in _SPARED:
         if known is None or grid.width_of(layout, 1) <= width - indent:
             break
         at = titles.index(spared)
         titles.pop(at)
         rows = [cells[:at] + cells[at + 1 :] for cells in rows]
-        layout = _columns(titles, rows, max(longest))
+        layout = _columns(titles, rows, least)
     amount = titles.index(_AMOUNT)
     gap, bar = _bar_width(layout, width - indent)
     axis = figures.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
@@ -89,9 +97,6 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
         stroke = Text() if part is None else axis.bar(value)
         cells = [text, *(known.get(title, Text()) for title in titles[amount:]), stroke]
         return grid.line(cells, plain, gap, indent)
-
-    def part_of(value: float) -> float:
-        return value / weight if weight else 0.0
 
     def ruled() -> Text:
         return grid.rule(layout[amount].width, indent + label.width + gap)
@@ -146,13 +151,10 @@ def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
     yield grid.line(last, layout, gap, indent)
 
 
-def _columns(titles: list[str], rows: list[list[Text]], amount: int) -> list[grid.Column]:
-    """Columns of the regions table; the amounts below it need `amount` cells."""
+def _columns(titles: list[str], rows: list[list[Text]], least: dict[str, int]) -> list[grid.Column]:
+    """Columns of the regions table; what stands below it needs `least` cells, by title."""
     layout = grid.columns(titles, rows, [i for i, t in enumerate(titles) if t in _NUMERIC])
-    return [
-        grid.Column(c.title, max(c.width, amount), c.right) if c.title == _AMOUNT else c
-        for c in layout
-    ]
+    return [grid.Column(c.title, max(c.width, least.get(c.title, 0)), c.right) for c in layout]
 
 
 def _region(

@@ -26,6 +26,7 @@ from report.screens import console_of, hidden, printed, screen
 from report.snapshots import check
 from rich.cells import cell_len
 
+from maltriage.report import account
 from maltriage.report.document import (
     Agreement,
     Checks,
@@ -514,3 +515,12 @@ def test_methods_side_by_side() -> None:
     wide = part(shown(with_evidence(compared=compared), top=0, width=120), "Methods side by side")
     last = next(line for line in wide.splitlines() if line.split()[0] == "overlay")
     assert last.split()[-1] == "-100.0%"
+
+
+def test_a_share_of_padding_is_printed_whole() -> None:
+    """The rows below the regions may need more room than the regions do."""
+    evidence = make_evidence(padding=-30.0)
+    lines = [line.plain for line in account.regions(evidence, None, 120, 2)]
+    (padding,) = [line for line in lines if "padding (plotted" in line]
+    assert "…" not in padding
+    assert re.search(r"-\d\d\.\d%", padding)

@@ -109,7 +109,8 @@ def main() -> None:
         _, question = decide(outputs.logits[0], card, sample.layout.kind)
         maps = maps_of(outputs, 0, HIRESCAM)
         score = float(question.score(outputs.logits[0]))
-        heat = Heat(maps, float(outputs.baseline[0]), score)
+        baseline = float(outputs.baseline[0])
+        heat = Heat(maps, baseline, score, additive=card.additive, method=HIRESCAM)
         return account(sample, heat, question, card, plane=True), parts_of(sample, maps)
 
     evidence, heat = explained()

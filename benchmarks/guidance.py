@@ -160,7 +160,11 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     return time.process_time() - began
 
 
-def train_all(todo: list[Cell], options: argparse.Namespace) -> None:
+def train_all(todo: list[Cell], options: argparse.Namespace, counts: Counts) -> None:
+    """Train what is missing of `todo`, and take in each cell when it is finished."""
+    for cell in todo:
+        if cell not in counts and cell.done(options.out):
+            counts.add(cell, options.out)
     todo = [cell for cell in todo if not cell.done(options.out)]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.jobs, context, max_tasks_per_child=1) as pool:
@@ -173,6 +177,8 @@ def train_all(todo: list[Cell], options: argparse.Namespace) -> None:
                     f" {future.result():.0f} s of processor time",
                     flush=True,
                 )
+                if cell not in counts:  # teachers may be trained again, for students to come
+                    counts.add(cell, options.out)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
@@ -362,10 +368,7 @@ def main() -> int:
                 cell for cell in teachers if cell not in counts or (cell.seed, cell.fold) in wanted
             ]
             for todo in (teachers, students):
-                train_all(todo, options)
-        for cell in [*teachers, *students]:
-            if cell not in counts and cell.done(options.out):
-                counts.add(cell, options.out)
+                train_all(todo, options, counts)
         print(table(counts, options))
     except MaltriageError as error:
         print(f"guidance: {error}")

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterator
 
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from maltriage.report import figures, grid
+from maltriage.report import figures, grid, raster
 from maltriage.report.document import Plane
+from maltriage.report.raster import Colour
 from maltriage.report.sanitize import untrusted
 
 MAX_COLUMNS = 64
 MIN_COLUMNS = 32
 MAX_ROWS = 96
-MAX_PIXELS = 1 << 20
-"""A saved document may say anything; a larger picture is left out."""
 LEGEND_WIDTH = 40
 
 _DEPTHS = ("256", "truecolor")
-_WARM = (255, 110, 0)
-_COLD = (45, 140, 255)
 _STEPS = 21
-
-Colour = tuple[int, int, int]
 
 
 def drawing(
@@ -44,7 +37,7 @@ def drawing(
         yield Text(" " * indent + f"Picture left out: {obstacle}.", style="dim")
         return
     picture = list(_picture(plane, columns))
-    strongest = max((abs(value) for value in plane.heat), default=0.0)
+    strongest = raster.strongest(plane)
     legend = _legend(label, strongest, contribution, plane)
     if width >= indent + columns + 3 + LEGEND_WIDTH:
         for index, line in enumerate(picture):
@@ -64,31 +57,20 @@ def _obstacle(plane: Plane, console: Console, columns: int) -> str | None:
         return "it needs 256 colours or more"
     if console.options.ascii_only or console.legacy_windows:
         return "it needs Unicode block characters"
-    if not 0 < plane.width * plane.height <= MAX_PIXELS or plane.width < 1:
-        return "its size makes no picture"
-    cells = plane.heat_width * plane.heat_height
-    if not 0 < cells == len(plane.heat) or plane.heat_width < 1:
-        return "its heat does not have the size that it states"
-    if len(_pixels(plane)) != plane.width * plane.height:
-        return "its pixels do not have the size that it states"
+    flaw = raster.problem(plane)
+    if flaw:
+        return flaw
     if columns < min(plane.width, MIN_COLUMNS):
         return f"the screen is narrower than {MIN_COLUMNS} columns"
     return None
-
-
-def _pixels(plane: Plane) -> bytes:
-    try:
-        return base64.b64decode(plane.pixels, validate=True)
-    except (binascii.Error, ValueError):
-        return b""
 
 
 def _picture(plane: Plane, columns: int) -> Iterator[Text]:
     """Lines of `columns` half blocks, the upper row as foreground, the lower as background."""
     rows = max(2, min(round(plane.height * columns / plane.width), MAX_ROWS))
     rows += rows % 2
-    strongest = max((abs(value) for value in plane.heat), default=0.0)
-    pixels = _pixels(plane)
+    strongest = raster.strongest(plane)
+    pixels = raster.pixels(plane)
     colours = [
         [_cell(plane, pixels, row, column, rows, columns, strongest) for column in range(columns)]
         for row in range(rows)
@@ -96,7 +78,9 @@ def _picture(plane: Plane, columns: int) -> Iterator[Text]:
     for upper, lower in zip(colours[::2], colours[1::2], strict=True):
         line = Text(no_wrap=True)
         for above, below in zip(upper, lower, strict=True):
-            line.append("▀", Style(color=_hex(above), bgcolor=_hex(below)))
+            line.append(
+                "▀", Style(color=raster.hexadecimal(above), bgcolor=raster.hexadecimal(below))
+            )
         yield line
 
 
@@ -118,7 +102,7 @@ def _cell(
     y = (2 * row + 1) * plane.heat_height // (2 * rows)
     x = (2 * column + 1) * plane.heat_width // (2 * columns)
     heat = plane.heat[y * plane.heat_width + x]
-    return _blend(grey, heat / strongest if strongest else 0.0)
+    return raster.blend(grey, heat / strongest if strongest else 0.0)
 
 
 def _span(index: int, parts: int, length: int) -> tuple[int, int]:
@@ -127,27 +111,13 @@ def _span(index: int, parts: int, length: int) -> tuple[int, int]:
     return start, max(start + 1, (index + 1) * length // parts)
 
 
-def _blend(grey: float, heat: float) -> Colour:
-    """Grey of a byte (0 to 1) under heat (-1 to 1); bright bytes stay brighter than dark ones."""
-    base = 18 + 200 * grey
-    strength = min(abs(heat), 1.0) ** 0.7 * 0.92
-    tint = _WARM if heat > 0 else _COLD
-    light = 0.45 + 0.55 * grey
-    red, green, blue = (round(base * (1 - strength) + t * light * strength) for t in tint)
-    return red, green, blue
-
-
-def _hex(colour: Colour) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
-
-
 def _legend(label: str, strongest: float, contribution: float | None, plane: Plane) -> list[Text]:
     scale = Text()
     for step in range(_STEPS):
-        scale.append("█", _hex(_blend(0.45, 2 * step / (_STEPS - 1) - 1)))
+        scale.append("█", raster.hexadecimal(raster.blend(0.45, 2 * step / (_STEPS - 1) - 1)))
     greys = Text()
     for step in range(_STEPS):
-        greys.append("█", _hex(_blend(step / (_STEPS - 1), 0.0)))
+        greys.append("█", raster.hexadecimal(raster.blend(step / (_STEPS - 1), 0.0)))
     limit = figures.signed(strongest)
     lines = [
         Text.assemble("bytes  00 ", greys, " ff"),

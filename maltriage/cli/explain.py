@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
 
 
 def explain(
-    file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG.")],
+    files: Annotated[
+        list[str], typer.Argument(help="A PE file or a byteplot PNG; several with --yara.")
+    ],
     model: opt.Model = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
@@ -72,6 +74,8 @@ def explain(
     no_inspect: Annotated[
         bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
     ] = False,
+    yara: Yara = None,
+    goodware: Goodware = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
@@ -94,6 +98,10 @@ def explain(
     loses where as many bytes elsewhere are masked.
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
+
+    With --yara RULE.yar a YARA rule is made of the strings in the hot ranges of one or more files
+    of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
+    written; where none can be made, nothing is written and the exit code is 2.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -104,8 +112,7 @@ def explain(
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
-    if os.path.isdir(file):
-        raise MaltriageError(f"{file}: a folder (scan takes folders, explain one file)")
+    check_options(files, yara, goodware)
     bundle = bundles.load(bundles.resolve(model))
     chosen = _methods(method, methods)
     options = pipeline.ScanOptions(
@@ -124,18 +131,22 @@ def explain(
         close=True,
         inspect=not no_inspect,
     )
-    progress = pipeline.Progress()
+    progress, records = pipeline.Progress(), []
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         name = "explain" if format is Format.table else "ndjson"
         renderer = open_renderer(name, out.binary, RenderOptions(top=top), console)
-        for record in pipeline.scan([file], bundle, options, progress=progress, stop=stop):
+        for record in pipeline.scan(files, bundle, options, progress=progress, stop=stop):
             if isinstance(record, Summary):
                 continue
+            records.append(record)
             if isinstance(record, Result) or format is Format.json:
                 renderer.write(record)
             else:
                 typer.echo(f"maltriage: {clean(record.path)}: {clean(record.reason)}", err=True)
+    if yara is not None and not stop():
+        limit = options.walk.max_size
+        write_rule(yara, records, bundle, goodware, max_size=limit, timeout=timeout, quiet=quiet)
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))

@@ -139,8 +139,9 @@ class _Finder:
         if fixups is not None and fixups[0] <= item.start < fixups[1]:
             return  # a linker's, other with every byte that is added to a program
         texts = _some(self._strings(number, item))
-        yield from texts
+        yield from (text for text in texts if not _ordinary(text))
         yield from _some(self._names(number, item))
+        # What is no string for a rule because all programs have it is no data for one either.
         taken = [(c.offset, c.offset + len(c.pattern.data)) for c in texts]
         taken += self._imports.places(item.start, item.end)
         code = _some(self._code(number, item))
@@ -228,10 +229,14 @@ class _Finder:
 
 
 def _dull(text: str) -> bool:
-    """Whether a string has no word in it, or says nothing of a program."""
-    if len(set(text)) < MIN_LETTERS or _WORD.search(text) is None or _LONE.fullmatch(text):
-        return True
-    return _ORDINARY.search(text.encode("utf-8", "replace")) is not None
+    """Whether a string has no word in it, or is one by itself."""
+    few = len(set(text)) < MIN_LETTERS
+    return few or _WORD.search(text) is None or _LONE.fullmatch(text) is not None
+
+
+def _ordinary(candidate: Candidate) -> bool:
+    """Whether a string says nothing of a program."""
+    return _ORDINARY.search(candidate.text[0].encode("utf-8", "replace")) is not None
 
 
 def _some(found: Iterator[Candidate]) -> list[Candidate]:

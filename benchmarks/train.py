@@ -67,7 +67,7 @@ class Bare:
         labels = self.images.labels[rows].repeat_interleave(votes.shape[1]).to(device)
         loss = functional.cross_entropy(votes.flatten(0, 1), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 

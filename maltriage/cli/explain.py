@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 class Format(StrEnum):
     table = "table"
     json = "json"
+    html = "html"
+
+
+RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
+"""As in `maltriage.report.render`, which takes too long to import for `--help`."""
 
 
 class Method(StrEnum):
@@ -94,6 +99,8 @@ def explain(
     loses where as many bytes elsewhere are masked.
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
+
+    --format html -o FILE makes one page for a browser, which asks nothing of a network.
     """
     from maltriage import bundle as bundles
     from maltriage.cli.console import make_console
@@ -127,8 +134,7 @@ def explain(
     progress = pipeline.Progress()
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
-        name = "explain" if format is Format.table else "ndjson"
-        renderer = open_renderer(name, out.binary, RenderOptions(top=top), console)
+        renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
         for record in pipeline.scan([file], bundle, options, progress=progress, stop=stop):
             if isinstance(record, Summary):
                 continue

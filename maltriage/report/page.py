@@ -90,15 +90,15 @@ def encoded(value: Any) -> str:
     return text.translate(_IN_JSON)
 
 
-def png(width: int, height: int, pixels: bytes) -> str:
-    """A picture as the URL that holds it.
+def png(width: int, height: int, pixels: bytes) -> Markup:
+    """A picture as the URL that holds it, fit for an attribute as it is.
 
     Args:
         pixels: red, green, blue of each pixel, row-major: 3 x width x height bytes.
     """
     stream = io.BytesIO()
     Image.frombytes("RGB", (width, height), pixels).save(stream, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return Markup("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode())
 
 
 def markup(text: Text) -> Markup:

@@ -1,16 +1,22 @@
-"""Make the pictures of the README: the program's own screens on samples/.
+"""Make the pictures of the documentation: the program's own screens and pages on samples/.
 
     python docs/images/make.py
 
-Run it where the program prints other screens than the pictures show.
+Run it where the program shows other screens than the pictures. Pages need a Chromium: the first of
+MALTRIAGE_CHROMIUM and `chromium` on the path.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
+from PIL import Image
+from playwright.sync_api import sync_playwright
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
@@ -49,11 +55,38 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
     (HERE / file).write_text(svg)
 
 
+def pages(name: str, path: str, options: ScanOptions, clicks: tuple[str, ...]) -> None:
+    """A page as a reader has it after these clicks, on a dark screen."""
+    stream = io.BytesIO()
+    renderer = open_renderer(name, stream, RenderOptions(top=20), Console(file=io.StringIO()))
+    for record in scan([path], bundles.load(bundles.resolve(None)), options):
+        if isinstance(record, Summary):
+            renderer.finish(record)
+        else:
+            renderer.write(record)
+    browser = os.environ.get("MALTRIAGE_CHROMIUM") or shutil.which("chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        (Path(folder) / "page.html").write_bytes(stream.getvalue())
+        flags = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        chromium = playwright.chromium.launch(executable_path=browser, args=flags)
+        page = chromium.new_page(viewport={"width": 1360, "height": 860}, color_scheme="dark")
+        page.goto((Path(folder) / "page.html").as_uri())
+        for click in clicks:
+            page.locator(click).first.click()
+        page.mouse.move(0, 0)
+        shot = Image.open(io.BytesIO(page.screenshot()))
+        chromium.close()
+    file = {"html": "scan-page.png", "explain-page": "explain-page.png"}[name]
+    shot.convert("RGB").save(HERE / file, optimize=True)
+
+
 def main() -> None:
     picture("table", "maltriage scan samples", "samples", ScanOptions(), 50)
     program = "samples/gui-x86.exe"
     close = ScanOptions(close=True, batch_size=1, checks=0)
     picture("explain", f"maltriage explain {program}", program, close, 6)
+    pages("explain-page", program, close, ("button.light",))
+    pages("html", "samples", ScanOptions(), ("#rows a",))
 
 
 if __name__ == "__main__":

@@ -112,6 +112,9 @@ def test_dark_light_heat_and_paper(opened: Open) -> None:
     expect(page.locator("#plain")).to_be_visible()
     page.emulate_media(media="print")
     assert page.evaluate(back) == "rgb(255, 255, 255)"
+    expect(page.get_by_role("button", name="Show this page light")).to_be_hidden()
+    expect(page.locator("h3", has_text="01ac00-01b000")).to_be_visible()
+    expect(page.locator(".regions button", has_text=".text")).to_be_visible()
     assert not page.evaluate("Object.keys(localStorage).length + document.cookie.length")
 
 

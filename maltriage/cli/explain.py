@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 class Format(StrEnum):
     table = "table"
     json = "json"
+    html = "html"
+
+
+RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
+"""As in `maltriage.report.render`, which takes too long to import for `--help`."""
 
 
 class Method(StrEnum):
@@ -37,7 +42,8 @@ FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
 
 
 def explain(
-    file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG.")],
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG, or a saved report.")],
     model: opt.Model = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
@@ -60,6 +66,14 @@ def explain(
         typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
     ] = True,
     seed: opt.Seed = 0,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Which file of a saved report: its path, name or sha256."),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option("--with", help="The file of a saved record, to explain it anew."),
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -94,8 +108,17 @@ def explain(
     loses where as many bytes elsewhere are masked.
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
+
+    --format html -o FILE makes one page for a browser, which asks nothing of a network.
+
+    A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
+    --record says which of its files. With --with FILE that file is explained anew, by the model
+    and for the label of the record, and refused if its sha256 is not that of the record.
     """
+    from functools import partial
+
     from maltriage import bundle as bundles
+    from maltriage.cli import replay
     from maltriage.cli.console import make_console
     from maltriage.cli.run import exit_code, opened, stopping
     from maltriage.report.document import Result, Summary
@@ -106,36 +129,49 @@ def explain(
 
     if os.path.isdir(file):
         raise MaltriageError(f"{file}: a folder (scan takes folders, explain one file)")
-    bundle = bundles.load(bundles.resolve(model))
-    chosen = _methods(method, methods)
-    options = pipeline.ScanOptions(
-        walk=WalkOptions(max_size=max_size * opt.MIB),
-        device=device.value,
-        jobs=1,
-        threads=threads,
-        batch_size=1,
-        timeout=timeout,
-        label=label,
-        against=against,
-        methods=chosen,
-        mappers=_mappers(chosen, checkpoint, bundle),
-        seed=seed,
-        checks=0 if verify else None,
-        close=True,
-        inspect=not no_inspect,
-    )
+    saved = replay.picked(context, file, record, sample, output, quiet=quiet)
+    source: replay.Source
+    if saved is not None and sample is None:
+        source = saved.shown()
+    else:
+        if saved is not None:
+            bundle = saved.bundle(model)
+            if label is None and against is None:
+                label, against = saved.result.evidence.label, saved.result.evidence.against
+            if method is None and methods is None:
+                methods = saved.result.evidence.method
+        else:
+            bundle = bundles.load(bundles.resolve(model))
+        chosen = _methods(method, methods)
+        options = pipeline.ScanOptions(
+            walk=WalkOptions(max_size=max_size * opt.MIB),
+            device=device.value,
+            jobs=1,
+            threads=threads,
+            batch_size=1,
+            timeout=timeout,
+            label=label,
+            against=against,
+            methods=chosen,
+            mappers=_mappers(chosen, checkpoint, bundle),
+            seed=seed,
+            checks=0 if verify else None,
+            close=True,
+            inspect=not no_inspect,
+        )
+        source = partial(pipeline.scan, [sample or file], bundle, options)
+        source = source if saved is None else saved.held_against(source)
     progress = pipeline.Progress()
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
-        name = "explain" if format is Format.table else "ndjson"
-        renderer = open_renderer(name, out.binary, RenderOptions(top=top), console)
-        for record in pipeline.scan([file], bundle, options, progress=progress, stop=stop):
-            if isinstance(record, Summary):
+        renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
+        for item in source(progress=progress, stop=stop):
+            if isinstance(item, Summary):
                 continue
-            if isinstance(record, Result) or format is Format.json:
-                renderer.write(record)
+            if isinstance(item, Result) or format is Format.json:
+                renderer.write(item)
             else:
-                typer.echo(f"maltriage: {clean(record.path)}: {clean(record.reason)}", err=True)
+                typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))

@@ -49,6 +49,7 @@ FORMATS: dict[str, str] = {
     "json": "maltriage.report.json:JsonRenderer",
     "csv": "maltriage.report.csv:CsvRenderer",
     "explain": "maltriage.report.explain:ExplainRenderer",
+    "explain-page": "maltriage.report.explain_page:ExplainPage",
 }
 """Name of a format -> module:class, imported when it is opened."""
 

@@ -21,6 +21,7 @@ import msgspec
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.report.counts import Counts
 from maltriage.report.document import (
     Failed,
     ModelRef,
@@ -78,14 +79,9 @@ class ScanOptions:
 
 
 @dataclass
-class Progress:
+class Progress(Counts):
     """Where a scan stands, for whoever wants to show it. Written by the scan alone."""
 
-    files: int = 0
-    flagged: int = 0
-    failed: int = 0
-    skipped: int = 0
-    bytes: int = 0
     in_flight: list[tuple[str, float]] = field(default_factory=list)
     """Paths of the files under way, and for how many seconds each."""
 
@@ -139,7 +135,7 @@ def scan(
         for batch in in_batches(items, options.batch_size):
             for item in finish.records(batch):
                 if isinstance(item, Explained) and options.checks:
-                    _count(progress, item.result)
+                    progress.add(item.result)
                     let_go = top.add(item)
                     if let_go is not None:
                         yield let_go.result
@@ -148,7 +144,7 @@ def scan(
                     record: Record = item
                 else:
                     record = item.result if options.checks is None else finish.checked(item)
-                _count(progress, record)
+                progress.add(record)
                 yield record
             changed(progress)
         for held in top.taken():
@@ -175,18 +171,6 @@ def _label_index(bundle: Bundle, label: str | None) -> int | None:
     if label not in labels:
         raise MaltriageError(f"the model knows no label {label!r}: {', '.join(labels)}")
     return labels.index(label)
-
-
-def _count(progress: Progress, record: Record) -> None:
-    match record:
-        case Result():
-            progress.files += 1
-            progress.bytes += record.size
-            progress.flagged += bool(record.verdict.flagged)
-        case Failed():
-            progress.failed += 1
-        case Skipped():
-            progress.skipped += 1
 
 
 Item = Prepared | Skipped | Failed

@@ -124,7 +124,7 @@ class _Maker:
         choice = Choice((), ())
         for statuses in LEVELS:
             some = [item for item in clean_ones if item.evidence.status in statuses]
-            choice = choose(some, len(self.results))
+            choice = choose(some, len(self.results), tried or 0)
             if not choice.poor and (len(self.results) == 1 or not choice.alone):
                 break
         self._enough(choice, "" if tried is None else " that the goodware does not have as well")
@@ -223,7 +223,8 @@ class _Maker:
             return {}, None, 0
         hits: dict[str, set[str]] = {}
         tried = unread = 0
-        for there in self._searched(self.options.goodware, source):
+        folder, limit = self.options.goodware, self.options.max_size
+        for _, there in search(self.workers, [folder], source, limit):
             if isinstance(there, SampleError):
                 unread += there.failed
                 continue
@@ -233,28 +234,6 @@ class _Maker:
         if not tried:
             raise MaltriageError(f"no clean file to try the rule on in {self.options.goodware}")
         return hits, tried, unread
-
-    def _searched(self, folder: str, source: str) -> Iterator[dict[str, list[str]] | SampleError]:
-        """What of a rule set is in each file of a folder, in the order of the walk."""
-        under_way: deque[Future[Any]] = deque()
-
-        def oldest() -> dict[str, list[str]] | SampleError:
-            try:
-                found: dict[str, list[str]] = under_way.popleft().result()
-                return found
-            except Exception as error:
-                return reason_of(error, self.workers.timeout)
-
-        for found in walk([folder], WalkOptions(max_size=self.options.max_size)):
-            if not isinstance(found, Found):
-                yield SampleError(found.code, found.reason, failed=found.failed)
-                continue
-            task = self.workers.submit(matches, found.path, source, self.options.max_size)
-            under_way.append(task)
-            if len(under_way) == _IN_FLIGHT:
-                yield oldest()
-        while under_way:
-            yield oldest()
 
     def _facts(self, family: str, tried: int | None) -> Facts:
         largest = TIMES_LARGER * max(result.size for result in self.results)
@@ -286,6 +265,31 @@ class _Maker:
                 raise MaltriageError(f"no rule: it does not match {clean(path_of(result))}")
         if self._in_goodware(text)[0]:
             raise MaltriageError("no rule: it matches a file of the goodware")
+
+
+def search(
+    workers: Workers, paths: Iterable[str], source: str, max_size: int = MAX_FILE_BYTES
+) -> Iterator[tuple[str, dict[str, list[str]] | SampleError]]:
+    """What of a rule set is in each file of files and folders (see `matches`), or why it could not
+    be searched, with its path; in the order of the walk."""
+    under_way: deque[tuple[str, Future[Any]]] = deque()
+
+    def oldest() -> tuple[str, dict[str, list[str]] | SampleError]:
+        path, task = under_way.popleft()
+        try:
+            return path, task.result()
+        except Exception as error:
+            return path, reason_of(error, workers.timeout)
+
+    for found in walk(paths, WalkOptions(max_size=max_size)):
+        if not isinstance(found, Found):
+            yield found.path, SampleError(found.code, found.reason, failed=found.failed)
+            continue
+        under_way.append((found.path, workers.submit(matches, found.path, source, max_size)))
+        if len(under_way) == _IN_FLIGHT:
+            yield oldest()
+    while under_way:
+        yield oldest()
 
 
 def path_of(result: Result) -> str:

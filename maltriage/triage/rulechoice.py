@@ -16,10 +16,12 @@ PER_RANGE = 6
 ENOUGH = 3
 """Strings that two files must have in common to be of one group, and that a file by itself must
 have: one or two may be chance."""
-PART = 0.2
+PART = 1 / 3
 """How many of the strings that each file of a group has must be found, as a part of them."""
 LEAST = 2
-"""Strings that must be found at least."""
+"""Strings that must be found at least; and no more, where they were searched for in `MANY` clean
+files and none of them is in any: other files of the family have some of the strings and not all."""
+MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Choice:
         return [group.files[0] for group in self.groups if len(group.files) == 1]
 
 
-def choose(found: Sequence[Chosen], count: int) -> Choice:
+def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
     """Strings for each group of files that share some; a file that shares none is one by itself.
 
     A family by name is often several by their bytes: files of one group need not have anything
@@ -43,6 +45,7 @@ def choose(found: Sequence[Chosen], count: int) -> Choice:
 
     Args:
         count: of the given files.
+        tried: clean files that have none of the patterns.
     """
     groups, poor = [], []
     for files in _together(found, count):
@@ -51,18 +54,13 @@ def choose(found: Sequence[Chosen], count: int) -> Choice:
         chosen = _picked(shared, files)
         has = Counter(number for item in chosen for number in item.files & members)
         fewest = min(has[number] for number in files)
-        if fewest < min(ENOUGH, LEAST if len(files) > 1 else ENOUGH):
+        if fewest < ENOUGH:
             poor += files
         else:
-            groups.append(Group(tuple(files), tuple(chosen), fewest, _least(fewest)))
+            least = LEAST if tried >= MANY else max(LEAST, round(PART * fewest))
+            groups.append(Group(tuple(files), tuple(chosen), fewest, least))
     groups.sort(key=lambda group: (-len(group.files), group.files))
     return Choice(tuple(groups), tuple(sorted(poor)))
-
-
-def _least(fewest: int) -> int:
-    """How many strings a file must have: a part of what the file has that has the fewest, since
-    others of the family have some of them and not all."""
-    return max(LEAST, round(PART * fewest))
 
 
 def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
@@ -80,23 +78,25 @@ def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
 
 
 def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
-    """At most `MAX_STRINGS` of the patterns.
+    """At most `MAX_STRINGS` of the patterns, or as many as give each of many files `ENOUGH`.
 
     Taken is, again and again, the one that does most for the files that have the fewest so far,
     so those that all files share come first; of equals one of the range that the fewest are from,
     and then the one with most heat.
     """
+    limit = max(MAX_STRINGS, ENOUGH * len(files))
     left = list(found)
     has = dict.fromkeys(files, 0)
     of_range: Counter[tuple[int, tuple[int, int]]] = Counter()
     picked: list[Chosen] = []
 
-    def worth(item: Chosen) -> tuple[bool, float, int, float]:
+    def worth(item: Chosen) -> tuple[bool, bool, float, int, float]:
+        needed = any(has.get(number, ENOUGH) < ENOUGH for number in item.files)
         gain = sum(1.0 / (1 + has[number]) for number in item.files if number in has)
         taken = of_range[item.evidence.file, item.evidence.range]
-        return taken < PER_RANGE, gain, -taken, item.evidence.contribution
+        return needed, taken < PER_RANGE, gain, -taken, item.evidence.contribution
 
-    while left and len(picked) < MAX_STRINGS:
+    while left and len(picked) < limit:
         best = max(left, key=worth)
         left.remove(best)
         picked.append(best)

@@ -23,7 +23,7 @@ from maltriage.sample.workers import Workers
 from maltriage.triage import rule as rules
 from maltriage.triage.pipeline import ScanOptions, scan
 from maltriage.triage.rule import Rule, RuleOptions, make_rule
-from maltriage.triage.rulechoice import ENOUGH, LEAST, MAX_STRINGS, choose
+from maltriage.triage.rulechoice import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text
 
 MINGW = ("gui-x86.exe", "console-x86.exe", "overlay-x86.exe")
@@ -256,6 +256,25 @@ def test_groups_are_files_that_share_enough() -> None:
     assert choice.alone == [3]
 
 
+def test_many_clean_files_make_two_strings_enough() -> None:
+    found = strings(12, (0, 1))
+    wanted = {tried: choose(found, 2, tried).groups[0].least for tried in (0, MANY - 1, MANY)}
+    assert wanted == {0: 4, MANY - 1: 4, MANY: LEAST}
+
+
+def test_many_files_that_share_little() -> None:
+    """Each has what it takes, however many strings others have in common."""
+    count = 60
+    found = strings(100, range(10))
+    found += [
+        string(bytes([at, n, 7, 7]), (at, at + 1)) for at in range(9, count) for n in range(3)
+    ]
+    choice = choose(found, count + 1)
+    assert choice.poor == ()
+    (group,) = choice.groups
+    assert len(group.strings) <= ENOUGH * (count + 1)
+
+
 @given(st.lists(st.frozensets(st.integers(0, 4), min_size=1), max_size=80))
 def test_every_file_of_a_group_has_what_it_takes(files: list[frozenset[int]]) -> None:
     found = [
@@ -267,9 +286,11 @@ def test_every_file_of_a_group_has_what_it_takes(files: list[frozenset[int]]) ->
     assert sorted([*grouped, *choice.poor]) == [0, 1, 2, 3, 4]
     for group in choice.groups:
         assert len(group.strings) <= MAX_STRINGS
+        members = set(group.files)
+        assert all(len(item.files & members) >= min(2, len(members)) for item in group.strings)
         has = [sum(number in item.files for item in group.strings) for number in group.files]
         assert min(has) == group.fewest >= group.least >= LEAST
-        assert len(group.files) > 1 or group.fewest >= ENOUGH
+        assert group.fewest >= ENOUGH
 
 
 @settings(max_examples=60)

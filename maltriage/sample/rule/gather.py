@@ -32,8 +32,9 @@ MIN_FIXED, MIN_RUN, MIN_DISTINCT = 12, 4, 6
 """Bytes of a pattern of bytes that matter; in a row; different ones."""
 MAX_SAME = 0.5
 """Part of the bytes that matter that may be one and the same: more is filling."""
-WINDOW = 32
-"""Bytes of a pattern of data that has no name."""
+WINDOW, MIN_VARIED = 32, 12
+"""Bytes of a pattern of data that has no name, and different ones among them: palettes and tables
+of small numbers are in many programs."""
 NAMES = 3
 """Names of imports in a row that make a pattern: their order is that of one build's source."""
 
@@ -45,9 +46,11 @@ _LONE = re.compile(r"_{0,2}[A-Za-z]+[0-9]{0,2}")
 in none of 1,134 clean programs and in two files of a family, 113 were in one of 2,047 other clean
 programs, and these words were nearly all of them."""
 _ORDINARY = re.compile(
-    # In any program of a compiler, or in any program: section names, the DOS stub, DLLs, what the
-    # C runtimes of Microsoft, mingw and Borland say when they fail, and alphabets and digits.
-    rb"DOS mode|^\.\w+$|\.dll$|Runtime (?:Library|Error)|runtime error|Microsoft Visual C"
+    # In any program of a compiler, or in any program: names of sections and DLLs, the DOS stub,
+    # what the C runtimes of Microsoft, mingw and Borland say when they fail, keys of version
+    # information (one of which is eight digits), alphabets.
+    rb"DOS mode|^\.\w+$|\.(?:dll|drv|exe)$|^[0-9A-F]{8}$"
+    rb"|Runtime (?:Library|Error)|runtime error|Microsoft Visual C"
     rb"|GCC: \(|mingw|pseudo relocation|VirtualProtect failed|assembly xmlns|</?\w*assembly"
     rb"|requestedPrivileges|requestedExecutionLevel|ABCDEFGHIJKLMNOPQRSTUVWXYZ|0123456789"
     rb"|VS_VERSION_INFO|StringFileInfo|VarFileInfo|Translation|FileVersion|ProductVersion"
@@ -210,6 +213,8 @@ class _Finder:
                 if int.from_bytes(raw[at : at + 4], "little") in self._image.addresses:
                     mask[at : at + 4] = bytes(4)
             kind: Kind = "resource" if inside else "data"
+            if len(set(raw)) < MIN_VARIED:
+                continue
             yield from self._run(kind, number, start, bytes(mask), ())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,21 +24,23 @@ class Pictures:
     png: Path | None
     svg: Path | None
 
-    def check(self, read: str) -> None:
+    def check(self, read: Sequence[str]) -> None:
         """Find out before the work what would fail after it.
 
         Args:
-            read: the file that is explained.
+            read: the files that are explained, one of which can be drawn.
 
         Raises:
-            MaltriageError: a folder does not exist, both would be one file, or `read` would be
-                written over.
+            MaltriageError: a folder does not exist, both would be one file, several files are
+                read, or one would be written over.
         """
         for path in self._paths():
             if path.is_dir() or not path.parent.is_dir():
                 why = "a folder" if path.is_dir() else f"no folder {path.parent}"
                 raise MaltriageError(f"cannot write {path}: {why}")
-            if path.exists() and os.path.exists(read) and os.path.samefile(path, read):
+            if len(read) > 1:
+                raise MaltriageError("--png and --svg draw one file")
+            if path.exists() and os.path.exists(read[0]) and os.path.samefile(path, read[0]):
                 raise MaltriageError(f"{path}: it is what is explained, and would be written over")
         if self.png is not None and self.png == self.svg:
             raise MaltriageError(f"--png and --svg are one file: {self.png}")

@@ -54,6 +54,7 @@ def test_wrong_use_writes_nothing(run_cli: Any, program: Path, tmp_path: Path) -
     for arguments, message in (
         ((program, "--png", "no/such/a.png"), "cannot write no/such/a.png: no folder no/such"),
         ((program, "--svg", tmp_path), "a folder"),
+        ((program, program, "--yara", "x.yar", "--svg", "x"), "--png and --svg draw one file"),
         ((program, "--svg", "x", "--png", "x"), "--png and --svg are one file: x"),
         ((program, "--png", program), "it is what is explained, and would be written over"),
         ((program, "--png", "x", "--method", "occlusion"), "the method occlusion has none"),

@@ -18,6 +18,7 @@ class Format(StrEnum):
     ndjson = "ndjson"
     json = "json"
     csv = "csv"
+    html = "html"
 
 
 def scan(
@@ -65,6 +66,9 @@ def scan(
 
     With --verify the evidence of the first --top files is put to the test, as `explain` does it;
     in every format they come last then, the first to look at first.
+
+    --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
+    every file, and nothing asked of a network. It lists all files, whatever --top is.
     """
     from functools import partial
 

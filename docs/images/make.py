@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: the program's own screens and pages on samples/.
+"""Make the pictures of the documentation: screens, pictures and pages of samples/.
 
     python docs/images/make.py
 
@@ -22,8 +22,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Summary
+from maltriage.report.document import Result, Summary
+from maltriage.report.picture import scene
 from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.svg import svg
 from maltriage.triage.pipeline import ScanOptions, scan
 
 HERE = Path(__file__).parent
@@ -51,8 +53,15 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
         else:
             renderer.write(record)
     file = {"table": "scan.svg", "explain": "explain.svg"}[name]
-    svg = console.export_svg(title=command, theme=MONOKAI, code_format=FORMAT, unique_id=name)
-    (HERE / file).write_text(svg)
+    text = console.export_svg(title=command, theme=MONOKAI, code_format=FORMAT, unique_id=name)
+    (HERE / file).write_text(text)
+
+
+def explanation(path: str, options: ScanOptions) -> None:
+    """As `maltriage explain PATH --svg` draws it."""
+    for record in scan([path], bundles.load(bundles.resolve(None)), options):
+        if isinstance(record, Result):
+            (HERE / "explanation.svg").write_bytes(svg(scene(record)))
 
 
 def pages(name: str, path: str, options: ScanOptions, clicks: tuple[str, ...]) -> None:
@@ -87,6 +96,7 @@ def main() -> None:
     picture("explain", f"maltriage explain {program}", program, close, 6)
     pages("explain-page", program, close, ("button.light",))
     pages("html", "samples", ScanOptions(), ("#rows a",))
+    explanation(program, close)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -43,7 +43,10 @@ FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
 
 def explain(
     context: typer.Context,
-    file: Annotated[str, typer.Argument(help="A PE file or a byteplot PNG, or a saved report.")],
+    files: Annotated[
+        list[str],
+        typer.Argument(help="A PE file or a byteplot PNG, or a saved report; several with --yara."),
+    ],
     model: opt.Model = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
@@ -78,6 +81,10 @@ def explain(
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
     output: opt.Output = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
     device: opt.Device = opt.DeviceName.auto,
@@ -86,6 +93,8 @@ def explain(
     no_inspect: Annotated[
         bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
     ] = False,
+    yara: Yara = None,
+    goodware: Goodware = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
@@ -114,12 +123,17 @@ def explain(
     A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
     --record says which of its files. With --with FILE that file is explained anew, by the model
     and for the label of the record, and refused if its sha256 is not that of the record.
+
+    With --yara RULE.yar a YARA rule is made of the strings in the hot ranges of one or more files
+    of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
+    written; where none can be made, nothing is written and the exit code is 2.
     """
     from functools import partial
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
+    from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, opened, stopping
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
@@ -127,9 +141,14 @@ def explain(
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
-    if os.path.isdir(file):
-        raise MaltriageError(f"{file}: a folder (scan takes folders, explain one file)")
-    saved = replay.picked(context, file, record, sample, output, quiet=quiet)
+    check_options(files, yara, goodware)
+    pictures = Pictures(png, svg)
+    pictures.check(files)
+    saved = None
+    if len(files) == 1:
+        saved = replay.picked(context, files[0], record, sample, output, quiet=quiet)
+    else:
+        replay.reports_among(context, files, output)  # a rule is made of samples: refused
     source: replay.Source
     if saved is not None and sample is None:
         source = saved.shown()
@@ -143,6 +162,7 @@ def explain(
         else:
             bundle = bundles.load(bundles.resolve(model))
         chosen = _methods(method, methods)
+        pictures.check_method(chosen[0])
         options = pipeline.ScanOptions(
             walk=WalkOptions(max_size=max_size * opt.MIB),
             device=device.value,
@@ -159,19 +179,25 @@ def explain(
             close=True,
             inspect=not no_inspect,
         )
-        source = partial(pipeline.scan, [sample or file], bundle, options)
+        source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
         source = source if saved is None else saved.held_against(source)
-    progress = pipeline.Progress()
+    progress, records = pipeline.Progress(), []
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
         for item in source(progress=progress, stop=stop):
             if isinstance(item, Summary):
                 continue
+            records.append(item)
+            if isinstance(item, Result):
+                pictures.write(item)
             if isinstance(item, Result) or format is Format.json:
                 renderer.write(item)
             else:
                 typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
+    if yara is not None and not stop():
+        limit = max_size * opt.MIB
+        write_rule(yara, records, bundle, goodware, max_size=limit, timeout=timeout, quiet=quiet)
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))

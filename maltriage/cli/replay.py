@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from maltriage.bundle import Bundle
 
 SHOWN_ANEW = frozenset(
-    "paths file record format output top exit_zero quiet verbose color png svg".split()
+    "paths files record format output top exit_zero quiet verbose color png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made, which is over."""
 EVERY = 256

@@ -130,9 +130,9 @@ def scan(
             options.close,
         )
         finish = _Finisher(session, model, label, against, options, workers, explainer)
-        prepared = _prepared(paths, bundle, options, workers, progress, stop)
+        items = prepared_items(paths, bundle, options, workers, progress, stop)
         top = MostUrgent(options.checks or 0)
-        for batch in _in_batches(prepared, options.batch_size):
+        for batch in in_batches(items, options.batch_size):
             for item in finish.records(batch):
                 if isinstance(item, Explained) and options.checks:
                     progress.add(item.result)
@@ -173,17 +173,17 @@ def _label_index(bundle: Bundle, label: str | None) -> int | None:
     return labels.index(label)
 
 
-_Item = Prepared | Skipped | Failed
+Item = Prepared | Skipped | Failed
 
 
-def _prepared(
+def prepared_items(
     paths: Iterable[str],
     bundle: Bundle,
     options: ScanOptions,
     workers: Workers,
     progress: Progress,
     stop: Callable[[], bool],
-) -> Iterator[_Item | None]:
+) -> Iterator[Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
     work = work_of(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
@@ -230,7 +230,7 @@ class _Task:
     began: float | None = None
     """When it was first seen in a worker's hands."""
 
-    def result(self, timeout: float) -> _Item | None:
+    def result(self, timeout: float) -> Item | None:
         """What came of it; None if nothing has yet, or nothing will (cancelled)."""
         try:
             # Not `result`: the TimeoutError of a worker could not be told from that of waiting.
@@ -263,13 +263,13 @@ def _rejected(rejected: Rejected) -> Skipped | Failed:
     return kind(shown, rejected.code, rejected.reason, raw)
 
 
-def _in_batches(items: Iterator[_Item | None], size: int) -> Iterator[list[_Item]]:
+def in_batches(items: Iterator[Item | None], size: int) -> Iterator[list[Item]]:
     """Group what comes so that the model gets `size` samples at once.
 
     Skips and failures wait with the samples before them, which keeps the order. Whatever
     is there goes when nothing more is ready, so an empty group says only that.
     """
-    batch: list[_Item] = []
+    batch: list[Item] = []
     samples = 0
     for item in items:
         if item is not None:
@@ -293,7 +293,7 @@ class _Finisher:
     workers: Workers
     explainer: Explainer
 
-    def records(self, batch: list[_Item]) -> Iterator[Explained | Skipped | Failed]:
+    def records(self, batch: list[Item]) -> Iterator[Explained | Skipped | Failed]:
         """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]

@@ -22,6 +22,10 @@ MAX_NAME = 256
 MAX_TEXT = 64
 """Characters shown of a string that an instruction loads."""
 MAX_TARGETS = 8
+_PREFIX = 0xFE
+"""First byte of an opcode of two."""
+_NO_TOKEN = tuple("beq bge bgt ble blt bne br ldc leave switch".split())
+"""How mnemonics begin that may have a number or a distance of four bytes."""
 _UNKNOWN = "UNKNOWN"
 """How dncil calls what is no instruction."""
 _TINY, _FAT = 2, 3
@@ -83,7 +87,7 @@ class Assembly:
                 return None
             body = later[0]
         found: list[Instruction] = []
-        for at, raw, mnemonic, operands in self._decode(body):
+        for at, raw, mnemonic, operands in self.decode(body):
             if at + len(raw) <= focus:
                 continue
             if at >= end or not budget.take(len(raw) + len(operands)):
@@ -121,7 +125,13 @@ class Assembly:
                     found.append(body)
         return sorted(found, key=lambda body: body.start)
 
-    def _decode(self, body: Body) -> Iterator[tuple[int, bytes, str, str]]:
+    def names_token(self, raw: bytes, mnemonic: str) -> bool:
+        """Whether the last four bytes of an instruction are a token: of those with an operand that
+        long, all but numbers and branches have one."""
+        long = len(raw) - (2 if raw[0] == _PREFIX else 1) == 4
+        return long and not mnemonic.startswith(_NO_TOKEN)
+
+    def decode(self, body: Body) -> Iterator[tuple[int, bytes, str, str]]:
         """(file offset, bytes, mnemonic, operands) of a method's instructions."""
         from dncil.cil.body.reader import CilMethodBodyReaderBytes
         from dncil.cil.error import MethodBodyFormatError

@@ -71,6 +71,14 @@ class Image:
         """Bytes of an address."""
         return 8 if self.headers and self.headers.bits == 64 else 4
 
+    @cached_property
+    def addresses(self) -> range:
+        """The addresses that the image has in memory; none without sections."""
+        if self.headers is None or not self.headers.sections:
+            return range(0)
+        size = max(s.rva + max(s.virtual_size, s.size) for s in self.headers.sections)
+        return range(self.base, self.base + size)
+
     def section_at(self, offset: int) -> Section | None:
         """The first section whose bytes in the file hold `offset`."""
         for section in self.headers.sections if self.headers else ():

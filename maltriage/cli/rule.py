@@ -1,0 +1,125 @@
+"""`maltriage explain --yara`: a rule made of what was explained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.report.document import Record
+    from maltriage.triage.rule import Rule
+
+SUFFIXES = (".yar", ".yara")
+EPOCH = "SOURCE_DATE_EPOCH"
+
+Yara = Annotated[
+    Path | None,
+    typer.Option("--yara", help="Write a YARA rule that matches all the files; docs/rules.md."),
+]
+Goodware = Annotated[
+    Path | None,
+    typer.Option(help="With --yara: a folder of clean files, none of which the rule may match."),
+]
+
+
+def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None) -> None:
+    """Say what is wrong before anything is explained.
+
+    Raises:
+        MaltriageError: several files without a rule, a rule that could not be written, tried or
+            named, or goodware without a rule.
+    """
+    for file in files:
+        if os.path.isdir(file):
+            raise MaltriageError(f"{file}: a folder (scan takes folders, explain files)")
+    if yara is None:
+        if len(files) > 1:
+            raise MaltriageError("several files are explained to make a rule of them: --yara")
+        if goodware is not None:
+            raise MaltriageError("--goodware goes with --yara")
+        return
+    from maltriage.triage.rule import need_yara
+
+    need_yara()
+    if yara.suffix.lower() not in SUFFIXES:  # a sample named by mistake is not written over
+        raise MaltriageError(f"{yara}: the name of a rule ends in {' or '.join(SUFFIXES)}")
+    if not yara.parent.is_dir():
+        raise MaltriageError(f"cannot write {yara}: no folder {yara.parent}")
+    if goodware is not None and not goodware.is_dir():
+        raise MaltriageError(f"{goodware}: no folder of clean files")
+    _date()
+
+
+def write_rule(
+    path: Path,
+    records: Sequence[Record],
+    bundle: Bundle,
+    goodware: Path | None,
+    *,
+    max_size: int,
+    timeout: float,
+    quiet: bool,
+) -> None:
+    """Make a rule of explained files and write it; on stderr, in a line, what it is made of.
+
+    Raises:
+        MaltriageError: a file gave no result, or no rule could be made: see `make_rule`. Then
+            nothing is written.
+    """
+    from maltriage.cli.console import make_console
+    from maltriage.cli.training import status
+    from maltriage.report.document import Failed, Result, Skipped
+    from maltriage.report.sanitize import clean
+    from maltriage.sample.workers import Workers, cores
+    from maltriage.triage.rule import RuleOptions, make_rule
+
+    for record in records:
+        if isinstance(record, Failed | Skipped):
+            raise MaltriageError(f"no rule: {clean(record.path)}: {clean(record.reason)}")
+    results = {record.sha256: record for record in records if isinstance(record, Result)}
+    options = RuleOptions(_date(), None if goodware is None else str(goodware), max_size)
+    console = make_console(stderr=True)
+    shown = status(console, "making a rule", enabled=not quiet)
+    with Workers(cores(), timeout) as workers, shown:
+        rule = make_rule(list(results.values()), bundle, workers, options)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(rule.text, encoding="ascii", newline="\n")
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+    if not quiet:
+        typer.echo(f"{clean(str(path))}: {_summary(rule)}", err=True)
+
+
+def _summary(rule: Rule) -> str:
+    wanted = (f"{group.least} of {len(group.strings)} strings" for group in rule.groups)
+    parts = [f"{rule.name}, {' or '.join(wanted)}"]
+    if rule.statuses != ("supported",):
+        parts.append("not all from ranges whose check is `supported`")
+    if rule.tried is None:
+        parts.append("tried on no goodware (--goodware)")
+    else:
+        parts.append(f"in none of {rule.tried:,} clean files")
+    if rule.unread:
+        parts.append(f"{rule.unread} more could not be read")
+    return "; ".join(parts)
+
+
+def _date() -> str:
+    """Today in UTC, or the day of SOURCE_DATE_EPOCH: the same files then give the same bytes."""
+    epoch = os.environ.get(EPOCH)
+    try:
+        day = datetime.now(UTC) if not epoch else datetime.fromtimestamp(int(epoch), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise MaltriageError(f"{EPOCH} is no time in seconds: {epoch!r}") from error
+    return day.date().isoformat()

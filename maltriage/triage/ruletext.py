@@ -1,0 +1,144 @@
+"""A YARA rule as text. Whatever comes from a sample or a bundle is escaped: see `quoted`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maltriage import __version__
+from maltriage.report.document import Status
+from maltriage.report.sanitize import clean
+from maltriage.sample.rule.gather import Candidate
+from maltriage.sample.rule.pattern import quoted
+
+MAX_COMMENT = 160
+"""Characters of what a string is, beside it."""
+MAX_COMMENTED = 8
+"""Instructions of a string that are shown."""
+PREFIX = "maltriage_"
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
+_MAX_NAME = 64
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Where a string was found: in which of the given files, what its range says and how far that
+    stands. `status` None: nobody asked."""
+
+    file: int
+    range: tuple[int, int]
+    region: str
+    contribution: float
+    status: Status | None
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A string of the rule, its evidence, and which of the given files have it."""
+
+    candidate: Candidate
+    evidence: Evidence
+    files: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that share strings, the strings, how many of them the file has that has the fewest, and
+    how many a file must have."""
+
+    files: tuple[int, ...]
+    strings: tuple[Chosen, ...]
+    fewest: int
+    least: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a rule says of itself. `tried`: clean files that it was tried on; None: none named."""
+
+    family: str
+    model: str
+    model_sha256: str
+    date: str
+    samples: tuple[str, ...]
+    tried: int | None
+    largest: int
+    programs: bool
+
+
+def rule_name(family: str) -> str:
+    """An identifier of YARA for a family: never empty, never a keyword, at most 74 characters."""
+    return PREFIX + (_NO_NAME.sub("_", family).strip("_")[:_MAX_NAME] or "family")
+
+
+def rule_text(groups: Sequence[Group], facts: Facts) -> str:
+    """The rule: of the strings of one of the groups as many as it takes, in a file of a size like
+    those of the samples."""
+    # With an underscore, so that no name of a group begins like another's.
+    heads = [f"g{number}_" for number in range(1, len(groups) + 1)]
+    named = [
+        (head, [(f"{head}{i:02d}", item) for i, item in enumerate(group.strings, 1)])
+        for head, group in zip(heads, groups, strict=True)
+    ]
+    every = [pair for _, pairs in named for pair in pairs]
+    lines = [f"rule {rule_name(facts.family)}", "{", "    meta:"]
+    meta = _meta(facts)
+    meta += [(f"evidence_{name}", _where(item, len(facts.samples))) for name, item in every]
+    for head, group in zip(heads, groups, strict=True):
+        meta.append((f"condition_{head.rstrip('_')}", _why(group)))
+    lines += [f"        {key} = {_text(value)}" for key, value in meta]
+    lines += ["    strings:"]
+    for name, item in every:
+        lines += [f"        // {line}" for line in _comments(item)]
+        lines += [f"        ${name} = {item.candidate.pattern.yara()}"]
+    wanted = [f"{g.least} of (${head}*)" for head, g in zip(heads, groups, strict=True)]
+    any_of = wanted[0] if len(wanted) == 1 else f"({' or '.join(wanted)})"
+    begins = "uint16(0) == 0x5A4D and " if facts.programs else ""
+    condition = f"        {begins}filesize <= {facts.largest} and {any_of}"
+    return "\n".join([*lines, "    condition:", condition, "}", ""])
+
+
+def _meta(facts: Facts) -> list[tuple[str, str]]:
+    tried = "none" if facts.tried is None else f"no match in {facts.tried} files"
+    return [
+        ("author", f"maltriage {__version__}"),
+        ("description", f"Hot bytes of {len(facts.samples)} file(s) of {facts.family}"),
+        ("family", facts.family),
+        ("date", facts.date),
+        ("model", facts.model),
+        ("model_sha256", facts.model_sha256),
+        ("goodware", tried),
+        *((f"sample_{i}", sha256) for i, sha256 in enumerate(facts.samples, 1)),
+    ]
+
+
+def _where(item: Chosen, count: int) -> str:
+    where = item.evidence
+    return (
+        f"{item.candidate.kind} at 0x{item.candidate.offset:x} of sample_{where.file + 1}, in "
+        f"{len(item.files)} of {count}; range 0x{where.range[0]:x}-0x{where.range[1]:x} of "
+        f"{where.region}, heat {where.contribution:+.3f}, {where.status or 'not checked'}"
+    )
+
+
+def _why(group: Group) -> str:
+    """How many strings a file must have, and how that came about."""
+    samples = ", ".join(f"sample_{number + 1}" for number in group.files)
+    return (
+        f"{group.least} of {len(group.strings)}; of {samples} the one with the fewest has "
+        f"{group.fewest}"
+    )
+
+
+def _comments(item: Chosen) -> list[str]:
+    """What a string is, on lines of their own that nothing in it can leave; of text nothing."""
+    if item.candidate.pattern.form != "hex":
+        return []
+    shown = [clean(line, MAX_COMMENT) for line in item.candidate.text[:MAX_COMMENTED]]
+    more = len(item.candidate.text) - len(shown)
+    return [*shown, f"and {more} more"] if more else shown
+
+
+def _text(value: str) -> str:
+    return quoted(clean(value).encode("utf-8", "backslashreplace"))

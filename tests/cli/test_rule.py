@@ -1,0 +1,120 @@
+"""`maltriage explain --yara` as a process: the file that it writes, and when it writes none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yara_x
+from hostile.make import sample
+
+FAMILY = ("--class", "icedid", "--no-verify", "--exit-zero")
+EPOCH = {"SOURCE_DATE_EPOCH": "1767312000"}
+
+
+@pytest.fixture
+def rule(tmp_path: Path) -> Path:
+    return tmp_path / "out" / "a.yar"
+
+
+def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule: Path) -> None:
+    rule.parent.mkdir()
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "a.dll").write_bytes(sample("library-x64.dll"))
+    paths = [samples_dir / "gui-x86.exe", samples_dir / "console-x86.exe"]
+    done = run_cli(
+        "explain", *paths, *FAMILY, "--yara", rule, "--goodware", good, "-f", "json", env=EPOCH
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 2  # a record of each file
+    assert b"in none of 1 clean files" in done.stderr
+    assert [path.name for path in rule.parent.iterdir()] == ["a.yar"]
+    text = rule.read_text()
+    assert 'date = "2026-01-02"' in text
+    compiled = yara_x.compile(text)
+    assert all(compiled.scan(path.read_bytes()).matching_rules for path in paths)
+    assert not compiled.scan(sample("library-x64.dll")).matching_rules
+    before = rule.read_bytes()
+    again = run_cli("explain", *paths, *FAMILY, "--yara", rule, "--goodware", good, "-q", env=EPOCH)
+    assert (again.stderr, rule.read_bytes()) == (b"", before)
+
+
+def test_no_rule_no_file(run_cli: Any, samples_dir: Path, rule: Path) -> None:
+    rule.parent.mkdir()
+    rule.write_text("an older one")
+    done = run_cli(
+        "explain", samples_dir / "gui-x86.exe", samples_dir / "dotnet.exe", *FAMILY, "--yara", rule
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"maltriage: no rule: ")
+    assert done.stderr.count(b"\n") == 1
+    assert [path.name for path in rule.parent.iterdir()] == ["a.yar"]
+    assert rule.read_text() == "an older one"
+
+
+def test_a_file_that_is_no_program(run_cli: Any, tmp_path: Path, samples_dir: Path) -> None:
+    (tmp_path / "text").write_bytes(b"no program")
+    done = run_cli(
+        "explain", samples_dir / "gui-x86.exe", "text", *FAMILY, "--yara", "a.yar", cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert b"no rule: text: neither a PE file" in done.stderr
+    assert not (tmp_path / "a.yar").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["a.exe", "b.exe"], b"several files are explained to make a rule of them: --yara"),
+        (["a.exe", "--goodware", "."], b"--goodware goes with --yara"),
+        (["a.exe", "--yara", "b.exe"], b"ends in .yar or .yara"),
+        (["a.exe", "--yara", "nowhere/a.yar"], b"no folder nowhere"),
+        (["a.exe", "--yara", "a.yar", "--goodware", "a.exe"], b"no folder of clean files"),
+        ([".", "--yara", "a.yar"], b"a folder"),
+    ],
+)
+def test_wrong_use(run_cli: Any, tmp_path: Path, arguments: list[str], reason: bytes) -> None:
+    for name in ("a.exe", "b.exe"):
+        (tmp_path / name).write_bytes(sample("gui-x86.exe"))
+    done = run_cli("explain", *arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert reason in done.stderr
+    assert done.stdout == b""
+    assert (tmp_path / "b.exe").read_bytes() == sample("gui-x86.exe")
+
+
+def test_a_wrong_date(run_cli: Any, samples_dir: Path) -> None:
+    done = run_cli(
+        "explain", samples_dir / "gui-x86.exe", "--yara", "a.yar", env={"SOURCE_DATE_EPOCH": "now"}
+    )
+    assert done.returncode == 2
+    assert b"SOURCE_DATE_EPOCH is no time in seconds: 'now'" in done.stderr
+
+
+def test_without_yara_x(tmp_path: Path, samples_dir: Path) -> None:
+    """The base install has no yara-x: one line says what to install, and all else works."""
+    code = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == "yara_x":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+import importlib.util
+found = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *a: None if name == "yara_x" else found(name, *a)
+from maltriage.cli.app import main
+main()
+"""
+    command = [sys.executable, "-c", code, "explain", str(samples_dir / "gui-x86.exe")]
+    how: Any = {"cwd": tmp_path, "capture_output": True}
+    done = subprocess.run([*command, "--yara", "a.yar"], check=False, **how)
+    assert done.returncode == 2
+    assert b"pip install 'maltriage[yara]'" in done.stderr
+    assert not (tmp_path / "a.yar").exists()
+    plain = subprocess.run([*command, "--exit-zero"], check=False, **how)
+    assert plain.returncode == 0, plain.stderr

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Format(StrEnum):
     table = "table"
     json = "json"
+    html = "html"
 
 
 class Method(StrEnum):
@@ -173,5 +174,9 @@ def _write(
     with opened(output) as out:
         if format is Format.json:
             out.binary.write(json_safe(encode(found)) + b"\n")
+        elif format is Format.html:
+            from maltriage.report.patternpage import render_page
+
+            out.binary.write(render_page(found).encode())
         else:
             render(found, make_console(color.value, file=out.text), details=details)

@@ -16,13 +16,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from maltriage.errors import MaltriageError
-from maltriage.report.patterns import BundlePatterns, FamilyPattern, Grid, Patterns
-from maltriage.report.raster import blend
+from maltriage.report.patterns import BundlePatterns, FamilyPattern, Grid, Patterns, ViewPattern
+from maltriage.report.raster import Colour, blend
 from maltriage.report.sanitize import clean
 from maltriage.sample.regrid import regrid
 
-MAX_PIXELS = 1 << 26
-"""Some 500 families by one bundle."""
+MAX_PIXELS = 1 << 25
+"""Some 250 families by one bundle of six views."""
 CELL = 7
 """Pixels of a cell of the plane, each way."""
 STRIP_WIDTH, STRIP_HEIGHT = 256, 10
@@ -39,6 +39,8 @@ COLOURS = 64
 BACKGROUND, INK, FAINT = (16, 16, 18), (230, 230, 230), (150, 150, 150)
 
 Floats = npt.NDArray[np.float64]
+Pixels = list[list[Colour]]
+"""Rows of colours."""
 
 
 def write_grid(found: Patterns, path: Path) -> None:
@@ -99,16 +101,15 @@ def _panel(
     pen: ImageDraw.ImageDraw,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    plane = _values(family.plane)
-    picture.paste(_coloured(plane, (plane.shape[1] * CELL, plane.shape[0] * CELL)), at)
-    x, y = at[0] + plane.shape[1] * CELL + GAP, at[1]
+    size = (family.plane.width * CELL, family.plane.height * CELL)
+    picture.paste(_image(plane_picture(family), size), at)
+    x, y = at[0] + size[0] + GAP, at[1]
     for view in family.views:
         if view.anchor is None:
             continue
         label = f"{clean(view.name, NAME)} {view.share.mean:.0%}"
         pen.text((x, y), label, FAINT, font)
-        strip = regrid(_values(view.map), (1, STRIP_WIDTH))
-        picture.paste(_coloured(strip, (STRIP_WIDTH, STRIP_HEIGHT)), (x, y + TEXT + 3))
+        picture.paste(_image(strip(view), (STRIP_WIDTH, STRIP_HEIGHT)), (x, y + TEXT + 3))
         y += LINE
 
 
@@ -118,22 +119,37 @@ def _legend(
     pen: ImageDraw.ImageDraw,
     font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
-    ramp = np.linspace(-1.0, 1.0, STRIP_WIDTH // 2)[None]
-    picture.paste(_coloured(ramp, (STRIP_WIDTH // 2, STRIP_HEIGHT)), at)
+    ramp = coloured(np.linspace(-1.0, 1.0, STRIP_WIDTH // 2)[None])
+    picture.paste(_image(ramp, (STRIP_WIDTH // 2, STRIP_HEIGHT)), at)
     text = "blue: against the family, orange: for it; each map to its own largest |heat|"
     pen.text((at[0] + STRIP_WIDTH // 2 + GAP, at[1] - 1), text, FAINT, font)
+
+
+def plane_picture(family: FamilyPattern) -> Pixels:
+    """The heat of all views on the byteplot, a pixel a cell."""
+    return coloured(_values(family.plane))
+
+
+def strip(view: ViewPattern) -> Pixels:
+    """The heat of a window from its first byte to its last, `STRIP_WIDTH` pixels."""
+    return coloured(regrid(_values(view.map), (1, STRIP_WIDTH)))
+
+
+def coloured(heat: Floats | Sequence[Sequence[float]]) -> Pixels:
+    """A map in the colours of every picture here, scaled to its largest |heat|.
+
+    There are no bytes below it, so strong heat is bright and none is dark.
+    """
+    values = np.asarray(heat, dtype=np.float64)
+    rows = (values / (float(np.abs(values).max()) or 1.0)).tolist()
+    return [[blend(abs(value), value) for value in row] for row in rows]
 
 
 def _values(grid: Grid) -> Floats:
     return np.array(grid.mean).reshape(grid.height, grid.width)
 
 
-def _coloured(heat: Floats, size: tuple[int, int]) -> Image.Image:
-    """A map in the colours of every picture here, each cell a rectangle: heat is never smoothed.
-
-    There are no bytes below it, so strong heat is bright and none is dark.
-    """
-    strongest = float(np.abs(heat).max()) or 1.0
-    rows: Sequence[Sequence[float]] = (heat / strongest).tolist()
-    pixels = np.array([[blend(abs(value), value) for value in row] for row in rows], dtype=np.uint8)
-    return Image.fromarray(pixels).resize(size, Image.Resampling.NEAREST)
+def _image(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
+    """Each cell a rectangle: heat is never smoothed."""
+    array = np.array(pixels, dtype=np.uint8)
+    return Image.fromarray(array).resize(size, Image.Resampling.NEAREST)

@@ -12,6 +12,7 @@ import pytest
 from assess.planted import CELL, LABELS, cross_validate, plant, weights
 from corpus.synthetic import program, write_png
 from PIL import Image
+from report.pages import assert_sealed
 from report.screens import hidden
 
 from maltriage.assess.groups import Group
@@ -194,6 +195,8 @@ def test_the_command(
     found = msgspec.json.decode((tmp_path / "a.json").read_bytes(), type=Patterns)
     assert found.schema_version == "1.0"
     assert [len(bundle.families) for bundle in found.bundles] == [2, 2]
+    page = run_cli(*arguments, "--format", "html").stdout.decode()
+    assert_sealed(page)
     few = json.loads(run_cli(*arguments, "-f", "json", "--limit", "2").stdout)
     assert [f["samples"] for f in few["bundles"][0]["families"]] == [1, 1]
 

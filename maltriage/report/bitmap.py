@@ -42,8 +42,8 @@ def _paint(item: Item, image: Image.Image, draw: ImageDraw.ImageDraw) -> None:
         case Words():
             font = ImageFont.load_default(item.size * SCALE)
             place = (_at(item.x), _at(item.y))
-            text = _shown(item.text)
-            draw.text(place, text, item.colour, font, anchor=_ANCHORS[item.anchor])
+            text = item.fitted(lambda text: font.getlength(_shown(text)) / SCALE)
+            draw.text(place, _shown(text), item.colour, font, anchor=_ANCHORS[item.anchor])
         case Pixels():
             picture = Image.frombytes("RGB", (item.columns, item.rows), item.rgb)
             size = (max(1, _at(item.width)), max(1, _at(item.height)))

@@ -12,9 +12,11 @@ A `Scene` is a list of boxes, lines and words in units of a pixel; `bitmap` pain
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from rich.cells import cell_len
 
 from maltriage.errors import MaltriageError
 from maltriage.report import facts, figures, raster
@@ -27,7 +29,7 @@ MAX_REGIONS = 20
 """Regions that are named; the rest is one line."""
 MAX_NAME = 16
 MAX_LABEL = 24
-MAX_PATH = 110
+MAX_PATH = 160
 MAX_MODEL = 48
 
 INK, FAINT, PAPER, RULE = (28, 28, 30), (100, 102, 108), (255, 255, 255), (200, 202, 208)
@@ -73,7 +75,8 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Words:
-    """One line of clean text; `y` is its base line."""
+    """One line of clean text; `y` is its base line, `room` the width that it may have: what
+    paints it cuts it to that, since fonts differ."""
 
     x: float
     y: float
@@ -81,6 +84,15 @@ class Words:
     size: int = 14
     colour: Colour = INK
     anchor: Anchor = "start"
+    room: float = WIDTH
+
+    def fitted(self, width: Callable[[str], float]) -> str:
+        """The text, its middle cut as far as it must be, `width` being that of a text."""
+        text, cells = self.text, cell_len(self.text)
+        while cells > 1 and width(text) > self.room:
+            cells -= 1
+            text = figures.middle(self.text, cells)
+        return text
 
 
 @dataclass(frozen=True)
@@ -150,15 +162,15 @@ def _heading(result: Result) -> Iterator[Item]:
     if verdict.closest:
         line += f"  (closest: {_label(verdict.closest)})"
     flags = {True: "flagged", False: "not flagged", None: "the model has no threshold"}
-    yield Words(_LEFT, 52, line, 30)
+    yield Words(_LEFT, 52, line, 30, room=860)
     right = WIDTH - _LEFT
     colour = FOR if verdict.flagged else FAINT
     yield Words(right, 52, flags[verdict.flagged], 20, colour, "end")
-    yield Words(_LEFT, 80, figures.middle(clean(result.path), MAX_PATH), 15)
+    yield Words(_LEFT, 80, figures.middle(clean(result.path), MAX_PATH), 15, room=980)
     yield Words(right, 80, f"{result.size:,} bytes", 15, FAINT, "end")
     model = f"{clean(result.model.name, MAX_MODEL)} {clean(result.model.weights_sha256[:12])}"
-    yield Words(_LEFT, 102, f"sha256 {clean(result.sha256, 64)}", 15, FAINT)
-    yield Words(right, 102, f"model {model}", 15, FAINT, "end")
+    yield Words(_LEFT, 102, f"sha256 {clean(result.sha256, 64)}", 15, FAINT, room=760)
+    yield Words(right, 102, f"model {model}", 15, FAINT, "end", room=360)
     yield Stroke(((_LEFT, 114), (right, 114)), RULE)
 
 
@@ -247,7 +259,8 @@ def _regions(result: Result, plane: Plane) -> Iterator[Item]:
 def _region(region: RegionHeat, y: float, strongest: float, evidence: Evidence) -> Iterator[Item]:
     value, base = region.contribution, y + 5
     colour = _sign_colour(value)
-    yield Words(_NAMES, base, clean(facts.region_name(region.name), MAX_NAME), 15)
+    name = clean(facts.region_name(region.name), MAX_NAME)
+    yield Words(_NAMES, base, name, 15, room=_AMOUNTS - _NAMES - 84)
     yield Words(_AMOUNTS, base, figures.signed(value), 15, colour, "end")
     reach = _REACH * abs(value) / strongest if strongest else 0.0
     fill = _tint(math.copysign(1.0, value))
@@ -276,7 +289,8 @@ def _sums(evidence: Evidence, left: Sequence[RegionHeat], plane: Plane) -> Itera
     y += 4
     yield Words(_NAMES, y, "sum: the score" if evidence.additive else "score", 15)
     yield Words(_AMOUNTS, y, figures.signed(evidence.logit), 15, INK, "end")
-    yield Words(_NAMES, y + 20, clean(facts.score_name(evidence), 64), 13, FAINT)
+    name = clean(facts.score_name(evidence), 64)
+    yield Words(_NAMES, y + 20, name, 13, FAINT, room=WIDTH - _LEFT - _NAMES)
     remarks = []
     if not evidence.additive:
         remarks.append("Not additive: the heat says where, and does not sum to the score.")
@@ -295,8 +309,10 @@ def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
     strongest = raster.strongest(plane)
     left, top, width, height = _LEFT, _TOP + _SIDE + 36, 6 * _STEPS, 16
     against = "against it" if evidence.against is None else f"for {_label(evidence.against)}"
-    yield Words(left, top - 8, f"-  {against}", 14, AGAINST)
-    yield Words(left + width, top - 8, f"for {_label(evidence.label)}  +", 14, FOR, "end")
+    room = width / 2 - 8
+    yield Words(left, top - 8, f"-  {against}", 14, AGAINST, room=room)
+    text = f"for {_label(evidence.label)}  +"
+    yield Words(left + width, top - 8, text, 14, FOR, "end", room)
     for index, colour in enumerate(raster.scale(_STEPS)):
         yield Box(left + index * 6, top, 6, height, colour)
     yield Box(left, top, width, height, None, FAINT)
@@ -309,7 +325,9 @@ def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
     unit = "logit units" if evidence.method in facts.GRAPH_METHODS else "a unit of the method"
     cells = f"cell of a {plane.heat_width} x {plane.heat_height} map"
     method = clean(facts.method_name(evidence), 48)
-    yield Words(left, top + height + 42, f"heat ({method}) per {cells}, in {unit}", 13, FAINT)
+    yield Words(
+        left, top + height + 42, f"heat ({method}) per {cells}, in {unit}", 13, FAINT, room=_SIDE
+    )
     signs = f"+ and -: cells with {_MARKED:.0%} of the strongest heat or more"
     yield Words(left, top + height + 60, signs, 13, FAINT)
     right = _LEFT + _SIDE

@@ -10,6 +10,7 @@ A report is an input like any other and may say anything: it is checked against 
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -42,7 +43,7 @@ HEAD_BYTES = 4096
 TAIL_BYTES = 4096
 """Last bytes of a report, where its summary says which maltriage wrote it."""
 
-_BOM = b"\xef\xbb\xbf"
+_BOM = codecs.BOM_UTF8
 _BEGIN = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*\{\s*"
     rb'(?:(?P<document>"records"\s*:\s*\[)|"type"\s*:\s*"(?:result|skipped|error|summary)")'
@@ -83,7 +84,8 @@ def is_report(path: str) -> bool:
         with open(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return False
-            return _BEGIN.match(file.read(HEAD_BYTES)) is not None
+            head = file.read(HEAD_BYTES)
+            return _BEGIN.match(head) is not None or _is_utf16(head)
     except OSError:
         return False
 
@@ -205,6 +207,10 @@ def _read(path: str) -> Iterator[Record | _Cut]:
             head = file.read(HEAD_BYTES)
             file.seek(0)
             begin = _BEGIN.match(head)
+            if _is_utf16(head):
+                raise MaltriageError(
+                    f"{path}: in UTF-16, as some shells write what is sent to a file; use --output"
+                )
             if begin is None:
                 raise MaltriageError(f"{path}: no report that maltriage wrote")
             if _LINES.match(head):
@@ -215,6 +221,13 @@ def _read(path: str) -> Iterator[Record | _Cut]:
                 yield from _whole(path, file, begin["document"] is not None)
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _is_utf16(head: bytes) -> bool:
+    """Whether it would be a report if it were UTF-8."""
+    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return False
+    return _BEGIN.match(head.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
 
 
 def _lines(path: str, file: BinaryIO) -> Iterator[Line]:
@@ -331,6 +344,8 @@ def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> Malt
                 f"{path}: made by a newer maltriage{_written_by(path)}, with schema {stated} where"
                 f" this one, {__version__}, reads {_KNOWN}: {error}"
             )
+    if line is None and "trailing characters" in str(error):
+        return MaltriageError(f"{path}: several records that are not one a line each (jq -c)")
     if "truncated" in str(error):
         return MaltriageError(f"{place}: cut off in the middle")
     return MaltriageError(f"{place}: not a maltriage record: {error}")

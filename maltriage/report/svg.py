@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import cache
 from xml.sax.saxutils import escape, quoteattr
 
-from PIL import Image
+from PIL import Image, ImageFont
+from rich.cells import cell_len
 
 from maltriage.report.picture import Box, Item, Pixels, Scene, Stroke, Words
 from maltriage.report.raster import hexadecimal
 
 SHARP = 2
 """Pixels of the byteplot's PNG for each of the scene."""
+SPARE = 1.1
+"""Text may be so much wider in the reader's font than in Pillow's, by which it is cut."""
+_SIZE = 100
 FONTS = "Aileron, Helvetica, Arial, sans-serif"
 
 
@@ -48,7 +53,8 @@ def _element(item: Item) -> str:
             place = f'x="{_number(item.x)}" y="{_number(item.y)}" font-size="{item.size}"'
             anchor = "" if item.anchor == "start" else f' text-anchor="{item.anchor}"'
             fill = f'fill="{hexadecimal(item.colour)}"'
-            return f"<text {place} {fill}{anchor}>{escape(item.text)}</text>"
+            text = item.fitted(lambda text: _width(text) * item.size)
+            return f"<text {place} {fill}{anchor}>{escape(text)}</text>"
         case Pixels():
             stream = io.BytesIO()
             # Enlarged, since what shows it may smooth it, and heat must not look finer than it is.
@@ -59,6 +65,18 @@ def _element(item: Item) -> str:
             url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
             style = 'preserveAspectRatio="none" style="image-rendering:pixelated"'
             return f'<image {_place(item)} {style} href="{url}"/>'
+
+
+def _width(text: str) -> float:
+    """An upper estimate of the width of a text, for each unit of its size."""
+    plain = "".join(character for character in text if character.isascii())
+    others = cell_len(text) - len(plain)
+    return SPARE * _font().getlength(plain) / _SIZE + 0.6 * others
+
+
+@cache
+def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(_SIZE)
 
 
 def _place(item: Box | Pixels) -> str:

@@ -18,7 +18,9 @@ from report.factories import (
 )
 from report.screens import hidden, written
 
-from maltriage.report.document import ModelRef
+from maltriage.cli.replay import Replay
+from maltriage.report.document import ModelRef, Result, Summary
+from maltriage.triage.pipeline import Progress
 
 CALM = make_verdict("benign", 0.99, -6.0)
 HOSTILE = "[red]\x1b]52;c;eA==\x07\u202e.exe"
@@ -127,6 +129,21 @@ def test_several_reports_are_one(run_cli: Any, tmp_path: Path) -> None:
     done = run_cli("scan", first, other)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"figures of two models do not add up" in done.stderr
+
+
+def test_a_replay_can_be_stopped(tmp_path: Path) -> None:
+    """What is done is written, with a summary that counts it."""
+    scan = make_scan()
+    source = Replay.of_reports([str(saved(tmp_path, *scan, make_summary()))], quiet=True)
+    progress, seen = Progress(), []
+    for record in source(progress=progress, stop=lambda: len(seen) == 5):
+        seen.append(record)
+    *found, summary = seen
+    assert found == scan[:5]
+    assert isinstance(summary, Summary)
+    assert summary.interrupted
+    assert (summary.files, summary.skipped, summary.failed) == (4, 1, 0)
+    assert summary.bytes == sum(r.size for r in found if isinstance(r, Result))
 
 
 def test_wrong_use_with_saved_reports(run_cli: Any, folder: Path) -> None:

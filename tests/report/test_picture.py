@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFont
 from report.factories import (
     REGIONS,
     make_checked,
@@ -24,6 +24,7 @@ from report.factories import (
     make_verdict,
 )
 from report.screens import hidden
+from rich.cells import cell_len
 
 from maltriage.errors import MaltriageError
 from maltriage.report import raster
@@ -199,6 +200,31 @@ def test_a_file_of_many_regions() -> None:
     places = [w.y for w in found.items if isinstance(w, Words) and w.text in named]
     assert all(b - a >= 20 for a, b in pairwise(places))
     assert named == sorted(named, key=lambda name: int(name[1:]))
+
+
+@pytest.mark.parametrize("letter", ["W", "i", "下", "\x1b"])
+def test_no_text_runs_into_another(letter: str) -> None:
+    """Names of any width end before what stands beside them; hashes are never cut."""
+    name = letter * 60
+    regions = [RegionHeat(name, "section", 0, 512, 1.0, 0.5, 1.0)]
+    evidence = make_evidence(name, name, True, regions=regions, method=name)
+    result = make_result(f"a/{name * 4}/b.exe", make_verdict(name, closest=name))
+    found = scene(msgspec.structs.replace(result, evidence=evidence))
+    font = ImageFont.load_default(100)
+    root = ElementTree.fromstring(svg(found))
+    boxes: dict[float, list[tuple[float, float]]] = {}
+    for text in root.iter(SVG + "text"):
+        shown, size = text.text or "", float(text.attrib["font-size"])
+        wide = [1.0 if cell_len(c) == 2 else font.getlength(c) / 100 for c in shown]
+        width, x = sum(wide) * size, float(text.attrib["x"])
+        start = {"end": x - width, "middle": x - width / 2}.get(text.get("text-anchor", ""), x)
+        boxes.setdefault(float(text.attrib["y"]), []).append((start, start + width))
+    for line in boxes.values():
+        line.sort()
+        assert all(end <= start for (_, end), (start, _) in pairwise(line)), line
+        assert line[0][0] >= 0
+        assert line[-1][1] <= WIDTH
+    assert f"sha256 {result.sha256}" in {text.text for text in root.iter(SVG + "text")}
 
 
 def test_the_same_bytes_each_time() -> None:

@@ -292,6 +292,21 @@ def test_damage_in_the_middle_names_the_line(tmp_path: Path) -> None:
         look_through(str(tmp_path / "gone"))
 
 
+def test_what_other_programs_make_of_reports_is_called_by_its_name(tmp_path: Path) -> None:
+    lines = written("ndjson", whole())
+    for encoding in ("utf-16", "utf-16-be"):
+        bom = "\ufeff" if encoding == "utf-16-be" else ""
+        path = write(tmp_path, (bom + lines.decode()).encode(encoding))
+        assert is_report(path)
+        assert "r.ndjson: in UTF-16, as some shells write" in _refused(path)
+    assert not is_report(write(tmp_path, '{"type": "module"}'.encode("utf-16")))
+    indented = b"\n".join(
+        json.dumps(json.loads(line), indent=2).encode() for line in lines.splitlines()
+    )
+    message = _refused(write(tmp_path, indented))
+    assert message.endswith("several records that are not one a line each (jq -c)")
+
+
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved, "MAX_LINE", 20_000)
     lines = encode(make_skipped()) + b"\n" + encode(make_skipped(reason="x" * 20_000)) + b"\n"

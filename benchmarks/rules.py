@@ -8,7 +8,8 @@ matches, as `maltriage explain --class FAMILY --yara` does it. Then every rule i
 ROOT and over B, clean files that had no part in it. Printed are, for each rule: how many files its
 groups have, and its strings; recall, the part of the family's other files that it matches; false
 matches on files of other families, on clean files of ROOT, and on B. A family of which no rule
-could be made has recall 0, and its reason below.
+could be made has recall 0, and its reason below. Where the tool says to leave a file out that has
+too few strings that clean programs lack, it is left out (-1), and is none of the family's others.
 
 The model that ships was trained on vx-mini, so heat is that of a model that knows the files. What
 is measured is what rules find, not how well the model tells families apart.
@@ -33,7 +34,14 @@ from maltriage.report.document import Result
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage import pipeline
-from maltriage.triage.rule import Rule, RuleOptions, make_rule, search
+from maltriage.triage.rule import (
+    Rule,
+    RuleOptions,
+    TooFewError,
+    make_rule,
+    path_of,
+    search,
+)
 
 MIN_FILES = 20
 TARGET_RECALL, TARGET_CLEAN = 0.5, 1e-3
@@ -41,12 +49,14 @@ TARGET_RECALL, TARGET_CLEAN = 0.5, 1e-3
 
 @dataclass(frozen=True)
 class Made:
-    """A rule, or why there is none, of the files `paths` of a family."""
+    """A rule, or why there is none, of the files `paths` of a family, without those that had too
+    few strings for one."""
 
     family: str
     seed: int
     paths: frozenset[str]
     rule: Rule | None
+    left_out: int = 0
     why: str = ""
 
     @property
@@ -60,11 +70,18 @@ def make(
     options = pipeline.ScanOptions(label=family, checks=0, close=True, batch_size=1)
     records = pipeline.scan(paths, bundle, options)
     results = [record for record in records if isinstance(record, Result)]
-    try:
-        rule = make_rule(results, bundle, workers, RuleOptions("2026-01-01", goodware))
-    except MaltriageError as error:
-        return Made(family, seed, frozenset(paths), None, str(error))
-    return Made(family, seed, frozenset(paths), rule)
+    drawn, out = frozenset(paths), 0
+    while True:
+        try:
+            rule = make_rule(results, bundle, workers, RuleOptions("2026-01-01", goodware))
+            return Made(family, seed, drawn, rule, out)
+        except TooFewError as error:  # as its message says
+            results = [result for result in results if path_of(result) != error.path]
+            out += 1
+            if len(results) < 2:
+                return Made(family, seed, drawn, None, out, str(error))
+        except MaltriageError as error:
+            return Made(family, seed, drawn, None, out, str(error))
 
 
 def source_of(made: list[Made]) -> str:
@@ -154,15 +171,16 @@ def counted(
 
 def report(made: list[Made], counts: list[Counts], benign: int, clean: int) -> None:
     print(f"clean files: {benign} of the data set, {clean} held out\n")
-    print("family       seed  groups     strings  recall          others    clean  held out")
+    print("family       seed  groups       strings  recall          others    clean  held out")
     recall: dict[str, list[float]] = defaultdict(list)
     for item, n in zip(made, counts, strict=True):
         recall[item.family].append(n.found / n.rest)
         groups = item.rule.groups if item.rule else ()
         sizes = "+".join(str(len(group.files)) for group in groups) or "no rule"
+        sizes += f" -{item.left_out}" if item.left_out else ""
         strings = sum(len(group.strings) for group in groups)
         print(
-            f"{item.family:12s} {item.seed:4d}  {sizes:10s} {strings:7d}"
+            f"{item.family:12s} {item.seed:4d}  {sizes:12s} {strings:7d}"
             f"  {n.found:3d}/{n.rest:<3d} {n.found / n.rest:5.2f}"
             f"  {n.others:3d}/{n.of_others:<4d} {n.benign:6d} {n.clean:9d}"
         )

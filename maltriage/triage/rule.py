@@ -62,6 +62,14 @@ class Rule:
     unread: int
 
 
+class TooFewError(MaltriageError):
+    """One of the files has too few strings for a rule that matches it; the others may do."""
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 def need_yara() -> None:
     """Raises MaltriageError where the extra `yara` is not installed."""
     if importlib.util.find_spec("yara_x") is None:
@@ -79,8 +87,9 @@ def make_rule(
 
     Raises:
         MaltriageError: yara-x is missing; the files are explained for different labels, or a label
-            that is no family; they share nothing; nothing is left after the goodware; a file
-            changed; the goodware cannot be read.
+            that is no family; they share nothing, or nothing that is not in the goodware; a file
+            changed; there is no clean file.
+        TooFewError: one of the files has nothing that is not in the goodware.
     """
     need_yara()
     family = _family(results)
@@ -144,10 +153,11 @@ class _Maker:
         if len(self.results) > 1 and not any(len(group.files) > 1 for group in choice.groups):
             raise MaltriageError(f"no rule: no two of the files share {ENOUGH} strings{after}")
         if choice.poor:
-            name = clean(path_of(self.results[choice.poor[0]]))
-            raise MaltriageError(
-                f"no rule: {name} has fewer than {ENOUGH} strings in its hot ranges{after}; a rule"
-                " can be made without it"
+            path = path_of(self.results[choice.poor[0]])
+            raise TooFewError(
+                f"no rule: {clean(path)} has fewer than {ENOUGH} strings in its hot ranges{after};"
+                " leave it out",
+                path,
             )
 
     def _gathered(self) -> list[tuple[Candidate, Evidence]]:

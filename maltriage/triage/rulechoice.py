@@ -13,9 +13,9 @@ MAX_STRINGS = 40
 """Of a group."""
 PER_RANGE = 6
 """Strings from one hot range, as long as others can be had."""
-ENOUGH = 3
+ENOUGH = 2
 """Strings that two files must have in common to be of one group, and that a file by itself must
-have: one or two may be chance."""
+have: one may be chance."""
 PART = 1 / 3
 """How many of the strings that each file of a group has must be found, as a part of them."""
 LEAST = 2

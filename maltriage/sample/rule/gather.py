@@ -49,11 +49,13 @@ programs, and these words were nearly all of them."""
 _ORDINARY = re.compile(
     # In any program of a compiler, or in any program: names of sections and DLLs, the DOS stub,
     # what the C runtimes of Microsoft, mingw and Borland say when they fail, keys of version
-    # information (one of which is eight digits), alphabets.
+    # information (one of which is eight digits), lines of manifests, alphabets.
     rb"DOS mode|^\.\w+$|\.(?:dll|drv|exe)$|^[0-9A-F]{8}$"
     rb"|Runtime (?:Library|Error)|runtime error|Microsoft Visual C"
-    rb"|GCC: \(|mingw|pseudo relocation|VirtualProtect failed|assembly xmlns|</?\w*assembly"
-    rb"|requestedPrivileges|requestedExecutionLevel|ABCDEFGHIJKLMNOPQRSTUVWXYZ|0123456789"
+    rb"|GCC: \(|mingw|pseudo relocation|VirtualProtect failed"
+    rb"|urn:schemas-microsoft-com|<\?xml|</?\w*(?:assembly|dependen|trustInfo|security)"
+    rb"|(?:processorArchitecture|publicKeyToken|manifestVersion)=|(?:type|language)=[\x22']"
+    rb"|Microsoft\.Windows\.|requestedPrivileges|requestedExecutionLevel|ABCDEFGHIJKLMNOPQRSTUVWXYZ|0123456789"
     rb"|VS_VERSION_INFO|StringFileInfo|VarFileInfo|Translation|FileVersion|ProductVersion"
     rb"|OriginalFilename|InternalName|FileDescription|LegalCopyright|CompanyName|ProductName",
     re.IGNORECASE,

@@ -69,7 +69,6 @@ def share(family: FamilyPattern, kind: str) -> float:
 
 
 def test_a_known_map(first: Bundle, tree: Path, tmp_path: Path) -> None:
-    (tmp_path / "bad.exe").write_bytes(b"MZ")
     samples = [*samples_of(tree), (str(tmp_path / "gone"), LABELS[0]), (str(tree), "nobody")]
     seen: list[int] = []
 

@@ -26,6 +26,8 @@ from maltriage.triage.maps import Mapped
 Floats = npt.NDArray[np.float64]
 
 KINDS: tuple[PartKind, ...] = get_args(PartKind)
+SLOT_BYTES = 256
+"""Of a window about so many bytes are followed together, as in the blocks of hot ranges."""
 HEADER_ANCHOR = "pe32"
 """Of the window whose bytes are the fields of a PE header."""
 
@@ -94,12 +96,13 @@ class Frame:
                 slots += [Slot(view.name, f.start, f.end, (f.name,)) for f in fields]
                 bounds += [at + f.start for f in fields]
             else:
-                size = view.length / w
-                for i in range(w):
-                    start, end = i * size - view.before, (i + 1) * size - view.before
-                    inside = names_in(int(start), int(end)) if view.anchor == HEADER_ANCHOR else []
+                header, size = view.anchor == HEADER_ANCHOR, view.length / w
+                step = 1 if header else max(1, round(SLOT_BYTES / size))
+                for i in range(0, w, step):
+                    start, end = i * size - view.before, min(i + step, w) * size - view.before
+                    inside = names_in(int(start), int(end)) if header else []
                     slots.append(Slot(view.name, start, end, tuple(inside)))
-                bounds += range(at, at + w)
+                bounds += range(at, at + w, step)
             at += h * w
         return cls(card, shapes, spans, tuple(slots), np.array(bounds, dtype=np.intp))
 

@@ -34,8 +34,6 @@ NAME = 14
 """Characters shown of a family's name."""
 LINE = STRIP_HEIGHT + TEXT + 6
 """Pixels from one strip to the next, its label included."""
-COLOURS = 64
-"""Of the palette of the file: more are not told apart."""
 BACKGROUND, INK, FAINT = (16, 16, 18), (230, 230, 230), (150, 150, 150)
 
 Floats = npt.NDArray[np.float64]
@@ -57,7 +55,7 @@ def write_grid(found: Patterns, path: Path) -> None:
 
 
 def draw_grid(found: Patterns) -> Image.Image:
-    """The picture, with a palette.
+    """The picture.
 
     Raises:
         MaltriageError: it would have more than `MAX_PIXELS`.
@@ -87,7 +85,7 @@ def draw_grid(found: Patterns) -> Image.Image:
                 _panel(known[label], (left, top + row * height), picture, pen, font)
         left += width
     _legend((LABELS, size[1] - bottom + GAP), picture, pen, font)
-    return picture.quantize(COLOURS)
+    return picture
 
 
 def _windows(bundle: BundlePatterns) -> int:

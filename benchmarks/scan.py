@@ -26,12 +26,13 @@ from pathlib import Path
 import psutil
 
 from maltriage import bundle as bundles
-from maltriage.sample.byteplot import make_views
+from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
-from maltriage.sample.pe import read_headers
+from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import Found, SampleError, WalkOptions, read_sample, walk
+from maltriage.sample.types import Layout, Notice
 from maltriage.sample.workers import cores
 from maltriage.triage.session import Session
 
@@ -40,7 +41,7 @@ BATCH = 16
 
 def readable(folders: list[str], limit: int) -> list[str]:
     """The first `limit` samples below the folders; their bytes are then in the page cache."""
-    paths = []
+    paths: list[str] = []
     for found in walk(folders, WalkOptions()):
         if len(paths) == limit:
             break
@@ -64,26 +65,28 @@ def stages(paths: list[str], model: str | None) -> dict[str, float]:
     bundle = bundles.load(bundles.resolve(model))
     session = Session(bundle, "cpu", threads=1)
     views, options = bundle.card.views, PrepareOptions(bundle.card.views)
-    datas = []
-    took = {
-        "read + sha256": seconds(
-            lambda: [datas.append(d) or hashlib.sha256(d).digest() for d in map(_bytes, paths)]
-        )
-    }
+    datas: list[bytes] = []
+
+    def read_and_hash() -> None:
+        for data in map(_bytes, paths):
+            datas.append(data)
+            hashlib.sha256(data).digest()
+
+    took = {"read + sha256": seconds(read_and_hash)}
     for data in datas[:1]:  # what is imported or made on first use is no part of a stage
         first = read_headers(data)
         layout, _ = make_layout(data, first)
         identify(data, first)
         make_views(data, layout.anchors, views)
-    headers = []
+    headers: list[Headers | None] = []
     took["headers (LIEF)"] = seconds(lambda: headers.extend(map(read_headers, datas)))
     pairs = list(zip(datas, headers, strict=True))
-    layouts = []
+    layouts: list[tuple[Layout, list[Notice]]] = []
     took["regions, entropy"] = seconds(lambda: layouts.extend(make_layout(d, h) for d, h in pairs))
     took["names, imphash"] = seconds(lambda: [identify(d, h) for d, h in pairs]) - seconds(
         lambda: [hashlib.sha256(d).digest() for d in datas]
     )
-    made = []
+    made: list[dict[str, View]] = []
     anchors = [layout.anchors for layout, _ in layouts]
     took["views"] = seconds(
         lambda: made.extend(make_views(d, a, views) for d, a in zip(datas, anchors, strict=True))

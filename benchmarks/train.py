@@ -35,8 +35,9 @@ from maltriage.learn.data import Images, key
 from maltriage.learn.devices import Votes, device_of, moved, pick_device
 from maltriage.learn.fit import Tick, fit
 from maltriage.learn.nets import make_net
+from maltriage.learn.origin import origin_of
 from maltriage.learn.recipe import FitOptions, make_optimizer
-from maltriage.learn.train import RunOptions, _origin, divide, views_for
+from maltriage.learn.train import RunOptions, divide, views_for
 
 Spent = tuple[float, float]
 """Seconds by the clock, and of processor time."""
@@ -67,7 +68,7 @@ class Bare:
         labels = self.images.labels[rows].repeat_interleave(votes.shape[1]).to(device)
         loss = functional.cross_entropy(votes.flatten(0, 1), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
 
 
@@ -122,7 +123,7 @@ def main() -> None:
                 ours.append(spent if tick.step > 1 else (float("nan"), float("nan")))
             last[0] = now()
 
-        start = State(origin=_origin(corpus, run, divided), name="benchmark")
+        start = State(origin=origin_of(corpus, run, divided), name="benchmark")
         fit(images, parts, options, start, Path(folder), progress=follow,
             stop=lambda: len(whole) >= found.steps)  # fmt: skip
 

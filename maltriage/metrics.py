@@ -1,4 +1,4 @@
-"""Figures of a classifier, from labels, logits and probabilities. Plain numpy.
+"""Figures of a classifier, from labels, logits, probabilities and maps. Plain numpy.
 
 One definition for training, for evaluation and for what benchmarks compare.
 """
@@ -19,6 +19,10 @@ Floats = npt.NDArray[np.float64]
 MIN_PAIRS = 3
 """Pairs of numbers from which on a rank correlation is given."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
+COMMON = (16, 16)
+"""Grid that maps of different nets are compared on."""
+_SSIM_WINDOW = 7
+_SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
 def confusion(truth: Ints, predicted: Ints, count: int) -> Ints:
@@ -199,6 +203,29 @@ def _ranks(values: Floats) -> Floats:
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     return np.asarray((last - (counts - 1) / 2)[place])
+
+
+def ssim(a: Floats, b: Floats) -> float:
+    """Structural similarity of two maps of one shape [h, w], each scaled to a largest |value| of 1.
+
+    Wang et al. 2004 ("Image quality assessment: from error visibility to structural
+    similarity"), with a uniform window of 7 x 7 and the means over whole windows alone.
+    """
+    x, y = (np.asarray(m, dtype=np.float64) / max(float(np.abs(m).max()), 1e-12) for m in (a, b))
+
+    def mean(values: Floats) -> Floats:
+        windows = np.lib.stride_tricks.sliding_window_view(values, (_SSIM_WINDOW, _SSIM_WINDOW))
+        return np.asarray(windows.mean(axis=(2, 3)))
+
+    count = _SSIM_WINDOW * _SSIM_WINDOW
+    unbiased = count / (count - 1)
+    mx, my = mean(x), mean(y)
+    vx, vy = unbiased * (mean(x * x) - mx * mx), unbiased * (mean(y * y) - my * my)
+    both = unbiased * (mean(x * y) - mx * my)
+    c1, c2 = _SSIM_K1**2, _SSIM_K2**2
+    top = (2 * mx * my + c1) * (2 * both + c2)
+    bottom = (mx * mx + my * my + c1) * (vx + vy + c2)
+    return float((top / bottom).mean())
 
 
 def bootstrap(

@@ -165,3 +165,28 @@ def test_rank_correlation_is_that_of_scipy(pairs: list[tuple[int, int]]) -> None
 
 def test_two_pairs_have_no_rank_correlation() -> None:
     assert metrics.rank_correlation([1.0, 2.0], [1.0, 2.0]) is None
+
+
+def test_likeness_of_maps() -> None:
+    a, b = np.random.default_rng(0).random((2, 16, 16))
+    assert metrics.ssim(a, a) == pytest.approx(1.0)
+    assert metrics.ssim(a, 7 * a) == pytest.approx(1.0)
+    assert metrics.ssim(a, b) == pytest.approx(metrics.ssim(b, a))
+    assert abs(metrics.ssim(a, b)) < 0.5
+    assert metrics.ssim(a, a.mean() * 2 - a) < 0
+    assert metrics.ssim(np.zeros((16, 16)), np.zeros((16, 16))) == pytest.approx(1.0)
+
+
+def test_likeness_of_maps_by_its_definition() -> None:
+    """Against the means over each window, taken one by one."""
+    x, y = np.random.default_rng(1).normal(size=(2, 16, 16))
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    values = []
+    for i in range(10):
+        for j in range(10):
+            p, q = (m[i : i + 7, j : j + 7].ravel() for m in (x, y))
+            both = float(np.cov(p, q)[0, 1])
+            top = (2 * p.mean() * q.mean() + 1e-4) * (2 * both + 9e-4)
+            bottom = p.mean() ** 2 + q.mean() ** 2 + 1e-4
+            values.append(float(top / (bottom * (p.var(ddof=1) + q.var(ddof=1) + 9e-4))))
+    assert metrics.ssim(x, y) == pytest.approx(np.mean(values))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
 from maltriage.assess.curves import FRACTIONS, area
+from maltriage.assess.groups import Group
 from maltriage.assess.trial import Bench, Curves, FileTrial, Floats, MethodTrial, Terms
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
@@ -34,14 +34,6 @@ SAME_MAP = 0.5
 """Rank correlation with the map of a net with randomised weights from which on a map is taken to
 explain the file and not the net."""
 SCORE, PROBABILITY = 0, 1
-
-
-@dataclass(frozen=True)
-class Group:
-    """Pairs of path and label, and the bundle that is asked about them."""
-
-    bundle: Bundle
-    samples: Sequence[tuple[str, str]]
 
 
 def assess_faithfulness(

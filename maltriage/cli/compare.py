@@ -6,7 +6,6 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +14,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.cli.evaluate import Format
+from maltriage.cli.study import EPOCHS, Study, named_nets, numbers_by_net, recipes, wanted_of
 from maltriage.cli.training import bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError
 
@@ -22,17 +22,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from maltriage.assess.cells import Measured
-    from maltriage.corpus.cache import Corpus
     from maltriage.corpus.datasets import Dataset
     from maltriage.corpus.predictions import Predictions
     from maltriage.corpus.study import Cell
-    from maltriage.learn.fit import FitOptions
     from maltriage.report.comparison import Comparison
 
 TABLE_FILE, DOCUMENT_FILE, CHART_FILE = "table.md", "table.json", "chart.png"
-EPOCHS = 30
-MOST = {"epochs": 100_000, "batch-size": 4096}
-"""Of what a net can be given a number of."""
 
 
 def compare(
@@ -111,10 +106,10 @@ def compare(
     elif not out.is_dir():
         raise MaltriageError(f"no study {out}")
     console = make_console(color.value, stderr=True)
-    names = _nets(nets)
-    numbers = _by_net("epochs", epochs, dict.fromkeys(names, EPOCHS), 1)
+    names = named_nets(nets)
+    numbers = numbers_by_net("epochs", epochs, dict.fromkeys(names, EPOCHS), 1)
     usual = {net: entry(net).batch_size for net in names}
-    batches = _by_net("batch-size", batch_size, usual, 2)
+    batches = numbers_by_net("batch-size", batch_size, usual, 2)
     study = Study(out, names, seeds, folds, numbers, batches, dict(ctx.params))
     others = [load_predictions(path) for path in peers or []]
     known = [*names, *(run.recipe for run in others)]
@@ -123,7 +118,7 @@ def compare(
     with status(console, "starting", enabled=not quiet):
         data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
         if train:
-            study.fits = _fits(study, data)
+            study.fits = recipes(study, data)
     with stopping() as stop:
         found = _cells(study, data, console, stop)
         if not stop():
@@ -144,104 +139,6 @@ def compare(
             render(document, make_console(color.value, file=stream.text))
 
 
-@dataclass
-class Study:
-    """What is asked for, and the samples of each net once they are read."""
-
-    out: Path
-    nets: list[str]
-    seeds: int
-    folds: int
-    epochs: dict[str, int]
-    batches: dict[str, int]
-    params: dict[str, Any]
-    fits: dict[str, FitOptions] = field(default_factory=dict)
-    """How to train each net; empty: nothing is trained."""
-    corpora: dict[str, Corpus] = field(default_factory=dict)
-
-    @property
-    def cells(self) -> list[Cell]:
-        """All nets of a seed before the next one, so that what is there compares them all."""
-        from maltriage.corpus.study import Cell
-
-        numbers = range(self.folds) if self.folds else (None,)
-        return [
-            Cell(net, seed, fold)
-            for seed in range(self.seeds)
-            for net in self.nets
-            for fold in numbers
-        ]
-
-
-def _nets(text: str) -> list[str]:
-    from maltriage.learn.nets import NETS, entry
-
-    names = list(NETS) if text == "all" else [name.strip() for name in text.split(",")]
-    for name in names:
-        entry(name)  # raises MaltriageError
-    if len(set(names)) < len(names):
-        raise MaltriageError(f"--nets {text}: a net is named twice")
-    return names
-
-
-def _by_net(option: str, text: str | None, usual: dict[str, int], least: int) -> dict[str, int]:
-    """A number for each net, from `30`, or `30,mcnn=5`, or `mcnn=5`; the usual ones elsewhere."""
-    everyone: int | None = None
-    named = dict[str, int]()
-    for part in () if text is None else text.split(","):
-        net, equals, number = part.strip().rpartition("=")
-        if not (number.isascii() and number.isdigit() and least <= int(number) <= MOST[option]):
-            raise MaltriageError(
-                f"--{option} {text}: {part!r} is no number from {least} to {MOST[option]},"
-                " nor NET=NUMBER"
-            )
-        if not equals:
-            everyone = int(number)
-        elif net not in usual:
-            raise MaltriageError(
-                f"--{option} {text}: {net} is none of the nets ({', '.join(usual)})"
-            )
-        else:
-            named[net] = int(number)
-    return {net: named.get(net, everyone or number) for net, number in usual.items()}
-
-
-def _fits(study: Study, data: Dataset) -> dict[str, FitOptions]:
-    """How to train each net; wrong use is found before anything is read."""
-    from maltriage.learn.devices import pick_device
-    from maltriage.learn.fit import FitOptions
-    from maltriage.learn.nets import entry
-    from maltriage.learn.train import views_for
-
-    params = study.params
-    pick_device(str(params["accelerator"]))  # type: ignore[arg-type]
-    named = None if params["views"] is None else tuple(params["views"].split(","))
-    fits = {}
-    for net in study.nets:
-        fits[net] = FitOptions(
-            net=net,
-            image_size=params["image_size"],
-            views=data.views(None if named is None else tuple(name.strip() for name in named)),
-            epochs=study.epochs[net],
-            batch_size=study.batches[net],
-            learning_rate=entry(net).learning_rate,
-            precision=str(params["precision"]),  # type: ignore[arg-type]
-            accelerator=str(params["accelerator"]),  # type: ignore[arg-type]
-            threads=params["threads"] or None,
-        )
-        fits[net].check()
-        views_for(fits[net])
-    return fits
-
-
-def _wanted(study: Study, cell: Cell) -> dict[str, Any] | None:
-    """What the card of a cell must say of its recipe and split; None: whatever it says."""
-    if not study.fits:
-        return None
-    split = {name: study.params[name] for name in ("split", "split_seed", "folds")}
-    return split | replace(study.fits[cell.net], seed=cell.seed).recipe()
-
-
 def _cells(
     study: Study, data: Dataset, console: Console, stop: Callable[[], bool]
 ) -> dict[Cell, Measured]:
@@ -255,7 +152,7 @@ def _cells(
     _read(study, data, console)
     found: dict[Cell, Measured] = {}
     for cell in _finished(study, console, stop):
-        corpus, wanted = study.corpora[cell.net], _wanted(study, cell)
+        corpus, wanted = study.corpora[cell.net], wanted_of(study, cell)
         measured = cells.known(cell, study.out)
         if measured is not None:
             cells.check(cell, measured.card.training, corpus, wanted)

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 class Format(StrEnum):
     table = "table"
     json = "json"
+    html = "html"
+
+
+RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
+"""As in `maltriage.report.render`, which takes too long to import for `--help`."""
 
 
 class Method(StrEnum):
@@ -37,8 +42,10 @@ FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
 
 
 def explain(
+    context: typer.Context,
     files: Annotated[
-        list[str], typer.Argument(help="A PE file or a byteplot PNG; several with --yara.")
+        list[str],
+        typer.Argument(help="A PE file or a byteplot PNG, or a saved report; several with --yara."),
     ],
     model: opt.Model = None,
     label: Annotated[
@@ -62,10 +69,22 @@ def explain(
         typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
     ] = True,
     seed: opt.Seed = 0,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Which file of a saved report: its path, name or sha256."),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option("--with", help="The file of a saved record, to explain it anew."),
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
     output: opt.Output = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
     device: opt.Device = opt.DeviceName.auto,
@@ -99,12 +118,22 @@ def explain(
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
 
+    --format html -o FILE makes one page for a browser, which asks nothing of a network.
+
+    A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
+    --record says which of its files. With --with FILE that file is explained anew, by the model
+    and for the label of the record, and refused if its sha256 is not that of the record.
+
     With --yara RULE.yar a YARA rule is made of the strings in the hot ranges of one or more files
     of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
     written; where none can be made, nothing is written and the exit code is 2.
     """
+    from functools import partial
+
     from maltriage import bundle as bundles
+    from maltriage.cli import replay
     from maltriage.cli.console import make_console
+    from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, opened, stopping
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
@@ -113,39 +142,61 @@ def explain(
     from maltriage.triage import pipeline
 
     check_options(files, yara, goodware)
-    bundle = bundles.load(bundles.resolve(model))
-    chosen = _methods(method, methods)
-    options = pipeline.ScanOptions(
-        walk=WalkOptions(max_size=max_size * opt.MIB),
-        device=device.value,
-        jobs=1,
-        threads=threads,
-        batch_size=1,
-        timeout=timeout,
-        label=label,
-        against=against,
-        methods=chosen,
-        mappers=_mappers(chosen, checkpoint, bundle),
-        seed=seed,
-        checks=0 if verify else None,
-        close=True,
-        inspect=not no_inspect,
-    )
+    pictures = Pictures(png, svg)
+    pictures.check(files)
+    saved = None
+    if len(files) == 1:
+        saved = replay.picked(context, files[0], record, sample, output, quiet=quiet)
+    else:
+        replay.reports_among(context, files, output)  # a rule is made of samples: refused
+    source: replay.Source
+    if saved is not None and sample is None:
+        source = saved.shown()
+    else:
+        if saved is not None:
+            bundle = saved.bundle(model)
+            if label is None and against is None:
+                label, against = saved.result.evidence.label, saved.result.evidence.against
+            if method is None and methods is None:
+                methods = saved.result.evidence.method
+        else:
+            bundle = bundles.load(bundles.resolve(model))
+        chosen = _methods(method, methods)
+        pictures.check_method(chosen[0])
+        options = pipeline.ScanOptions(
+            walk=WalkOptions(max_size=max_size * opt.MIB),
+            device=device.value,
+            jobs=1,
+            threads=threads,
+            batch_size=1,
+            timeout=timeout,
+            label=label,
+            against=against,
+            methods=chosen,
+            mappers=_mappers(chosen, checkpoint, bundle),
+            seed=seed,
+            checks=0 if verify else None,
+            close=True,
+            inspect=not no_inspect,
+        )
+        source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
+        source = source if saved is None else saved.held_against(source)
     progress, records = pipeline.Progress(), []
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
-        name = "explain" if format is Format.table else "ndjson"
-        renderer = open_renderer(name, out.binary, RenderOptions(top=top), console)
-        for record in pipeline.scan(files, bundle, options, progress=progress, stop=stop):
-            if isinstance(record, Summary):
+        renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
+        for item in source(progress=progress, stop=stop):
+            if isinstance(item, Summary):
                 continue
-            records.append(record)
-            if isinstance(record, Result) or format is Format.json:
-                renderer.write(record)
+            records.append(item)
+            if isinstance(item, Result):
+                pictures.write(item)
+            if isinstance(item, Result) or format is Format.json:
+                renderer.write(item)
             else:
-                typer.echo(f"maltriage: {clean(record.path)}: {clean(record.reason)}", err=True)
+                typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
     if yara is not None and not stop():
-        limit = options.walk.max_size
+        limit = max_size * opt.MIB
         write_rule(yara, records, bundle, goodware, max_size=limit, timeout=timeout, quiet=quiet)
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.evaluate import Format, held_part, write_document
-
-if TYPE_CHECKING:
-    from maltriage.assess.faithfulness import Group
-    from maltriage.bundle import Bundle
-    from maltriage.corpus.cache import Corpus
 
 
 class MaskName(StrEnum):
@@ -67,7 +62,8 @@ def faithfulness(
     appended. Without --folds and --split-file all files of the dataset are measured.
     """
     from maltriage import bundle as bundles
-    from maltriage.assess.faithfulness import Group, assess_faithfulness, stratified
+    from maltriage.assess.faithfulness import assess_faithfulness, stratified
+    from maltriage.assess.groups import Group, by_fold
     from maltriage.assess.trial import Terms
     from maltriage.cli.console import make_console
     from maltriage.corpus.cache import load_corpus
@@ -92,7 +88,7 @@ def faithfulness(
     groups = [Group(bundle, samples)]
     if folds is not None:
         part = "out of fold"
-        groups, missing = _by_fold(folds, bundle, corpus, samples)
+        groups, missing = by_fold(folds, bundle, corpus, samples)
     seen = part == "all" and manifest_sha256(corpus) == bundle.card.training.manifest_sha256
     terms = Terms(
         tuple(name.strip() for name in methods.split(",")),
@@ -113,19 +109,3 @@ def faithfulness(
             bundle, groups, part, options, terms, seen=seen, missing=missing, changed=show
         )
     write_document(found, render, format, output, color)
-
-
-def _by_fold(
-    run: Path, bundle: Bundle, corpus: Corpus, samples: list[tuple[str, str]]
-) -> tuple[list[Group], int]:
-    """The samples by the fold that held them back, and how many of them none did."""
-    from maltriage.assess.calibrate import fold_bundles
-    from maltriage.assess.faithfulness import Group
-
-    sha256 = dict(zip(corpus.paths, corpus.sha256, strict=True))
-    groups, left = [], list(samples)
-    for part, said in fold_bundles(run, bundle):
-        held = set(said.sha256)
-        groups.append(Group(part, [s for s in left if sha256.get(s[0]) in held]))
-        left = [s for s in left if sha256.get(s[0]) not in held]
-    return groups, len(left)

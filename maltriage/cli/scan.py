@@ -18,10 +18,14 @@ class Format(StrEnum):
     ndjson = "ndjson"
     json = "json"
     csv = "csv"
+    html = "html"
 
 
 def scan(
-    paths: Annotated[list[str] | None, typer.Argument(help="Files and folders.")] = None,
+    context: typer.Context,
+    paths: Annotated[
+        list[str] | None, typer.Argument(help="Files and folders, or saved reports.")
+    ] = None,
     model: opt.Model = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
@@ -57,10 +61,19 @@ def scan(
     dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
     first what to look at first.
 
+    Saved reports (--format ndjson or json) are shown again, in any format and without the
+    samples; several as one.
+
     With --verify the evidence of the first --top files is put to the test, as `explain` does it;
     in every format they come last then, the first to look at first.
+
+    --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
+    every file, and nothing asked of a network. It lists all files, whatever --top is.
     """
+    from functools import partial
+
     from maltriage import bundle as bundles
+    from maltriage.cli import replay
     from maltriage.cli.console import make_console
     from maltriage.cli.run import exit_code, opened, stopping
     from maltriage.report.document import Summary
@@ -69,22 +82,27 @@ def scan(
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
-    roots = list(paths or []) + (_listed(files_from) if files_from else [])
-    if not roots:
-        raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
-    bundle = bundles.load(bundles.resolve(model))
-    options = pipeline.ScanOptions(
-        walk=WalkOptions(depth, tuple(include or ()), tuple(exclude or ()), max_size * opt.MIB),
-        device=device.value,
-        jobs=jobs,
-        threads=threads,
-        batch_size=batch_size,
-        timeout=timeout,
-        hashes=hashes,
-        seed=seed,
-        checks=top if verify else None,
-    )
-    progress = pipeline.Progress()
+    source: replay.Source
+    if replay.reports_among(context, paths or [], output):
+        source = replay.Replay.of_reports(paths or [], quiet=quiet)
+    else:
+        roots = list(paths or []) + (_listed(files_from) if files_from else [])
+        if not roots:
+            raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+        bundle = bundles.load(bundles.resolve(model))
+        options = pipeline.ScanOptions(
+            walk=WalkOptions(depth, tuple(include or ()), tuple(exclude or ()), max_size * opt.MIB),
+            device=device.value,
+            jobs=jobs,
+            threads=threads,
+            batch_size=batch_size,
+            timeout=timeout,
+            hashes=hashes,
+            seed=seed,
+            checks=top if verify else None,
+        )
+        source = partial(pipeline.scan, roots, bundle, options)
+    progress, interrupted = pipeline.Progress(), False
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(
@@ -100,15 +118,14 @@ def scan(
             def show(now: pipeline.Progress) -> None:
                 status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
 
-            for record in pipeline.scan(
-                roots, bundle, options, progress=progress, changed=show, stop=stop
-            ):
+            for record in source(progress=progress, changed=show, stop=stop):
                 if isinstance(record, Summary):
+                    interrupted = record.interrupted
                     status.stop()
                     renderer.finish(record)
                 else:
                     renderer.write(record)
-    raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+    raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
 
 
 def _listed(files_from: str) -> list[str]:

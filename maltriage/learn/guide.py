@@ -40,10 +40,11 @@ from maltriage.learn.cam import ExplainedNet
 from maltriage.learn.checkpoint import Guide, Origin, State, Teacher, load_checkpoint, part_of
 from maltriage.learn.chooser import heat_of
 from maltriage.learn.data import Images, key
-from maltriage.learn.heatmaps import COMMON, regrid, shares, ssim
+from maltriage.learn.heatmaps import regrid, shares
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
 from maltriage.learn.restore import EVAL_BATCH, restore_net
+from maltriage.metrics import COMMON, ssim
 from maltriage.sample.views import BodySpec, ViewSpec
 
 Kind = Literal["cumulative", "instance", "random", "inverse"]
@@ -207,7 +208,7 @@ def save_maps(maps: dict[str, Tensor], labels: tuple[str, ...], path: Path) -> N
 def likeness(own: Sequence[dict[str, Tensor]]) -> dict[str, float]:
     """Structural similarity of the body maps of each pair of teachers, on a common grid."""
     bodies = {
-        i: regrid(found["body"].mean(dim=0), COMMON)
+        i: regrid(found["body"].mean(dim=0), COMMON).double().numpy()
         for i, found in enumerate(own, 1)
         if "body" in found
     }

@@ -1,15 +1,11 @@
-"""What is done to heat maps before a net is guided by them: shares, another grid, likeness."""
+"""What is done to heat maps before a net is guided by them: shares, another grid."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-COMMON = (16, 16)
-"""Grid that the body maps of different nets are compared on."""
-_WINDOW = 7
-_K1, _K2 = 0.01, 0.03
+from maltriage.sample.regrid import overlap
 
 
 def regrid(maps: Tensor, shape: tuple[int, int]) -> Tensor:
@@ -19,18 +15,9 @@ def regrid(maps: Tensor, shape: tuple[int, int]) -> Tensor:
     grids divide one rectangle evenly (for a window: its bytes in a row), so this is the
     geometry of the bytes, whatever the file's size.
     """
-    rows = _overlap(maps.shape[-2], shape[0]).to(maps)
-    columns = _overlap(maps.shape[-1], shape[1]).to(maps)
+    rows = torch.from_numpy(overlap(maps.shape[-2], shape[0])).to(maps)
+    columns = torch.from_numpy(overlap(maps.shape[-1], shape[1])).to(maps)
     return rows @ maps @ columns.T
-
-
-def _overlap(before: int, after: int) -> Tensor:
-    """Share of each old cell that lies in each new one, [after, before], in one direction."""
-    old = torch.arange(before + 1, dtype=torch.float64) * after
-    new = torch.arange(after + 1, dtype=torch.float64) * before
-    low = torch.maximum(new[:-1, None], old[None, :-1])
-    high = torch.minimum(new[1:, None], old[None, 1:])
-    return (high - low).clamp(min=0) / after
 
 
 def shares(
@@ -49,25 +36,3 @@ def shares(
     total = torch.stack([heat.abs().sum(dim=(1, 2)) for heat in kept.values()]).sum(dim=0)
     scale = (total + floor)[:, None, None]
     return {name: heat / scale for name, heat in kept.items()}
-
-
-def ssim(a: Tensor, b: Tensor) -> float:
-    """Structural similarity of two maps of one shape [h, w], each scaled to a largest value of 1.
-
-    Wang et al. 2004 ("Image quality assessment: from error visibility to structural
-    similarity"), with a uniform window of 7 x 7 and the means over whole windows alone.
-    """
-    x, y = (m.double() / m.abs().max().clamp(min=1e-12) for m in (a, b))
-
-    def mean(values: Tensor) -> Tensor:
-        return functional.avg_pool2d(values[None, None], _WINDOW, 1)[0, 0]
-
-    count = _WINDOW * _WINDOW
-    unbiased = count / (count - 1)
-    mx, my = mean(x), mean(y)
-    vx, vy = unbiased * (mean(x * x) - mx * mx), unbiased * (mean(y * y) - my * my)
-    both = unbiased * (mean(x * y) - mx * my)
-    c1, c2 = _K1**2, _K2**2
-    top = (2 * mx * my + c1) * (2 * both + c2)
-    bottom = (mx * mx + my * my + c1) * (vx + vy + c2)
-    return float((top / bottom).mean())

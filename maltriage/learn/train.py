@@ -11,7 +11,6 @@ fitted to. Only a run with patience takes its best one, and says so in its recip
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from maltriage import metrics
-from maltriage.bundle import BENIGN, Card, load
+from maltriage.bundle import Card, load
 from maltriage.corpus.cache import Corpus
 from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
 from maltriage.corpus.splits import (
@@ -50,12 +49,12 @@ from maltriage.learn.fit import Fitted, Tick, fit
 from maltriage.learn.flops import count_flops
 from maltriage.learn.guide import GuideOptions, Prepared, prepare, save_maps
 from maltriage.learn.nets import entry
+from maltriage.learn.origin import origin_of
 from maltriage.learn.parallel import fit_together
 from maltriage.learn.plots import plot_confusion, plot_curves
 from maltriage.learn.recipe import FitOptions, differing
 from maltriage.learn.record import write_config, write_environment, write_metrics
 from maltriage.learn.restore import predict, restore_net
-from maltriage.sample.types import FORMATS, Format
 from maltriage.sample.views import (
     BYTEPLOT,
     DEFAULT,
@@ -189,7 +188,7 @@ def train(
         # A net knows no family that it has no sample of. Nets of folds have the labels of all,
         # so that their predictions can be put together.
         corpus, parts = corpus.take(np.isin(parts, PARTS)), parts[np.isin(parts, PARTS)]
-    origin = _origin(corpus, options, divided)
+    origin = origin_of(corpus, options, divided)
     numbers = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in PARTS}
     if divided.kind != "time":
         _check_train(corpus, numbers["train"])
@@ -278,52 +277,6 @@ def _check_train(corpus: Corpus, train: Tensor) -> None:
     empty = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
     if empty:
         raise MaltriageError(f"no samples to train on for: {', '.join(empty)}")
-
-
-def _origin(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
-    return Origin(
-        net=options.fit.net,
-        labels=corpus.labels,
-        views=corpus.views,
-        dataset=corpus.dataset,
-        root=str(corpus.root.absolute()),
-        goodware=None if corpus.goodware is None else str(corpus.goodware.absolute()),
-        manifest_sha256=divided.manifest_sha256,
-        samples=len(corpus),
-        goodware_samples=corpus.goodware_samples,
-        split=divided.kind,
-        split_seed=divided.seed,
-        fractions=divided.fractions,
-        folds=divided.folds,
-        fold=divided.fold,
-        split_file=options.split_file is not None,
-        split_sha256=divided.sha256,
-        min_samples=corpus.min_samples,
-        malware_kinds=_malware_kinds(corpus),
-        input=_input(corpus),
-        recipe=options.fit.recipe(),
-    )
-
-
-def _input(corpus: Corpus) -> tuple[Format, ...]:
-    """The formats that a net on these samples is for.
-
-    A byteplot PNG is the program that it shows, and gives the same images: who has learned
-    from the one reads the other.
-    """
-    found: set[Format] = set(corpus.formats)
-    if found & {"pe", "png"}:
-        found |= {"pe", "png"}
-    return tuple(format for format in FORMATS if format in found)
-
-
-def _malware_kinds(corpus: Corpus) -> dict[str, int]:
-    kinds = Counter(
-        kind
-        for kind, label in zip(corpus.kinds, corpus.label, strict=True)
-        if corpus.labels[label] != BENIGN and kind
-    )
-    return dict(sorted(kinds.items()))
 
 
 def _finish(

@@ -18,7 +18,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.content import HotContent
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
-SCHEMA_VERSION = "1.2"
+SCHEMA_VERSION = "1.3"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -92,7 +92,10 @@ class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body view as a picture: reduced means of the bytes and the heat over them.
 
-    `pixels` is base64 of height x width bytes, `heat` row-major with its own size.
+    `pixels` is base64 of height x width bytes, `heat` row-major with its own size. The picture
+    shows the first `length` bytes of the file, without the zeros at its end, in rows of
+    `row_bytes`: the byte at `offset` is in row `offset // row_bytes` of as many as `length` needs.
+    Both are None in records of a schema before 1.3.
     """
 
     width: int
@@ -101,6 +104,8 @@ class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     heat_width: int
     heat_height: int
     heat: list[float]
+    length: int | None = None
+    row_bytes: int | None = None
 
 
 Status = Literal["supported", "weak", "contradicted", "negligible"]

@@ -93,7 +93,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield from grid.wrapped(untrusted(result.path, "bold"), console, width, 0)
     yield grid.rule(width)
     yield _field("sha256", Text(clean(result.sha256)))
-    yield _field("file", Text(_kind(result)))
+    yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
     yield from _flag(result.verdict)
     if result.evidence.checks is not None:
@@ -109,7 +109,8 @@ def _field(name: str, value: Text) -> Text:
     return grid.line((Text(name, style="dim"), value), layout, 2, _INDENT)
 
 
-def _kind(result: Result) -> str:
+def kind_of(result: Result) -> str:
+    """What the file is, in a line of clean text: its size, format, machine."""
     layout = result.layout
     size = figures.size(result.size, _LONG_UNITS)
     exact = f" ({result.size:,} bytes)" if result.size >= 1024 else ""
@@ -190,8 +191,14 @@ def _notices(result: Result, console: Console, width: int) -> Iterator[Text]:
 
 
 def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
+    present = [(Text(n, style="dim"), untrusted(v)) for n, v in names_of(result).items()]
+    yield from _fields(present, console, width)
+
+
+def names_of(result: Result) -> dict[str, str]:
+    """Hashes and claims of the file that are known, and what made the evidence. Sanitize them."""
     identity, version = result.identity, result.identity.version
-    claims = {
+    known = {
         "md5": identity.md5,
         "sha1": identity.sha1,
         "tlsh": identity.tlsh,
@@ -206,8 +213,7 @@ def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
         "model": f"{result.model.name} {result.model.weights_sha256[:12]}",
         "evidence": facts.method_name(result.evidence),
     }
-    present = [(Text(name, style="dim"), untrusted(v)) for name, v in claims.items() if v]
-    yield from _fields(present, console, width)
+    return {name: value for name, value in known.items() if value}
 
 
 def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:

@@ -43,7 +43,7 @@ def ranges(
         yield grid.line([cells[i] for i in kept], layout, 2, indent)
         if item.content is not None:
             yield from content.title(item.content, width, indent + 2)
-        yield from _dump(item, digits, indent)
+        yield from dump(item, digits, indent)
         if item.content is not None:
             limit = 0 if top == 0 else None
             yield from content.lines(item.content, limit, digits, width, indent + 2)
@@ -69,7 +69,8 @@ def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
     ]
 
 
-def _dump(item: HotRange, digits: int, indent: int) -> Iterator[Text]:
+def dump(item: HotRange, digits: int, indent: int) -> Iterator[Text]:
+    """The first bytes of a range, sixteen a line; nothing where there are none."""
     try:
         data = bytes.fromhex(item.hex or "")
     except ValueError:

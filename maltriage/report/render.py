@@ -48,7 +48,9 @@ FORMATS: dict[str, str] = {
     "ndjson": "maltriage.report.ndjson:NdjsonRenderer",
     "json": "maltriage.report.json:JsonRenderer",
     "csv": "maltriage.report.csv:CsvRenderer",
+    "html": "maltriage.report.scan_page:ScanPage",
     "explain": "maltriage.report.explain:ExplainRenderer",
+    "explain-page": "maltriage.report.explain_page:ExplainPage",
 }
 """Name of a format -> module:class, imported when it is opened."""
 

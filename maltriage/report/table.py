@@ -277,12 +277,13 @@ def _summary_line(summary: Summary) -> Text:
     def number(value: int, noun: str, style: str) -> tuple[str, str]:
         return f"{value:,} {noun}", style if value else "dim"
 
-    speed = summary.files / summary.seconds if summary.seconds > 0 else 0.0
     parts: list[str | tuple[str, str]] = [
         (figures.count(summary.files, "file"), "bold"),
         number(summary.flagged, "flagged", "bold red"),
         number(summary.failed, "failed", "bold yellow"),
         number(summary.skipped, "skipped", ""),
-        (f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""),
     ]
+    if summary.seconds > 0:  # nobody knows how long a scan took that was killed
+        speed = summary.files / summary.seconds
+        parts.append((f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""))
     return Text("  ").join(Text.assemble(part) for part in parts)

@@ -244,5 +244,7 @@ def _plane(views: dict[str, View], maps: dict[str, Floats]) -> Plane | None:
                 heat_width=grid.shape[1],
                 heat_height=grid.shape[0],
                 heat=[float(value) for value in grid.ravel()],
+                length=view.geometry.length,
+                row_bytes=view.geometry.width,
             )
     return None

@@ -21,6 +21,7 @@ import msgspec
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.report.counts import Counts
 from maltriage.report.document import (
     Failed,
     ModelRef,
@@ -78,14 +79,9 @@ class ScanOptions:
 
 
 @dataclass
-class Progress:
+class Progress(Counts):
     """Where a scan stands, for whoever wants to show it. Written by the scan alone."""
 
-    files: int = 0
-    flagged: int = 0
-    failed: int = 0
-    skipped: int = 0
-    bytes: int = 0
     in_flight: list[tuple[str, float]] = field(default_factory=list)
     """Paths of the files under way, and for how many seconds each."""
 
@@ -134,12 +130,12 @@ def scan(
             options.close,
         )
         finish = _Finisher(session, model, label, against, options, workers, explainer)
-        prepared = _prepared(paths, bundle, options, workers, progress, stop)
+        items = prepared_items(paths, bundle, options, workers, progress, stop)
         top = MostUrgent(options.checks or 0)
-        for batch in _in_batches(prepared, options.batch_size):
+        for batch in in_batches(items, options.batch_size):
             for item in finish.records(batch):
                 if isinstance(item, Explained) and options.checks:
-                    _count(progress, item.result)
+                    progress.add(item.result)
                     let_go = top.add(item)
                     if let_go is not None:
                         yield let_go.result
@@ -148,7 +144,7 @@ def scan(
                     record: Record = item
                 else:
                     record = item.result if options.checks is None else finish.checked(item)
-                _count(progress, record)
+                progress.add(record)
                 yield record
             changed(progress)
         for held in top.taken():
@@ -177,29 +173,17 @@ def _label_index(bundle: Bundle, label: str | None) -> int | None:
     return labels.index(label)
 
 
-def _count(progress: Progress, record: Record) -> None:
-    match record:
-        case Result():
-            progress.files += 1
-            progress.bytes += record.size
-            progress.flagged += bool(record.verdict.flagged)
-        case Failed():
-            progress.failed += 1
-        case Skipped():
-            progress.skipped += 1
+Item = Prepared | Skipped | Failed
 
 
-_Item = Prepared | Skipped | Failed
-
-
-def _prepared(
+def prepared_items(
     paths: Iterable[str],
     bundle: Bundle,
     options: ScanOptions,
     workers: Workers,
     progress: Progress,
     stop: Callable[[], bool],
-) -> Iterator[_Item | None]:
+) -> Iterator[Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time."""
     work = work_of(bundle, options)
     queue: deque[_Task | Skipped | Failed] = deque()
@@ -246,7 +230,7 @@ class _Task:
     began: float | None = None
     """When it was first seen in a worker's hands."""
 
-    def result(self, timeout: float) -> _Item | None:
+    def result(self, timeout: float) -> Item | None:
         """What came of it; None if nothing has yet, or nothing will (cancelled)."""
         try:
             # Not `result`: the TimeoutError of a worker could not be told from that of waiting.
@@ -279,13 +263,13 @@ def _rejected(rejected: Rejected) -> Skipped | Failed:
     return kind(shown, rejected.code, rejected.reason, raw)
 
 
-def _in_batches(items: Iterator[_Item | None], size: int) -> Iterator[list[_Item]]:
+def in_batches(items: Iterator[Item | None], size: int) -> Iterator[list[Item]]:
     """Group what comes so that the model gets `size` samples at once.
 
     Skips and failures wait with the samples before them, which keeps the order. Whatever
     is there goes when nothing more is ready, so an empty group says only that.
     """
-    batch: list[_Item] = []
+    batch: list[Item] = []
     samples = 0
     for item in items:
         if item is not None:
@@ -309,7 +293,7 @@ class _Finisher:
     workers: Workers
     explainer: Explainer
 
-    def records(self, batch: list[_Item]) -> Iterator[Explained | Skipped | Failed]:
+    def records(self, batch: list[Item]) -> Iterator[Explained | Skipped | Failed]:
         """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]

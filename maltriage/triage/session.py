@@ -131,7 +131,7 @@ class Session:
         self,
         images: Mapping[str, npt.NDArray[np.uint8]],
         limits: Sequence[float],
-        target: int = CHOOSE,
+        target: int | Sequence[int] = CHOOSE,
         against: int = CHOOSE,
     ) -> Outputs:
         """Run a batch of images.
@@ -139,7 +139,7 @@ class Session:
         Args:
             images: by view, [B, *spec.shape].
             limits: threshold of each sample, [B]; see `maltriage.bundle`.
-            target, against: as in `run`.
+            target, against: as in `run`; a target of each sample, [B], or one for all.
         """
         count = len(limits)
         feed: dict[str, npt.NDArray[Any]] = {

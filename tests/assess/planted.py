@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from maltriage import bundle as bundles
+from maltriage.corpus.cache import Corpus
+from maltriage.corpus.predictions import Predictions, fold_folder, save_predictions
+from maltriage.corpus.splits import manifest_sha256
 from maltriage.sample.views import WindowSpec
 
 CELLS, CELL = 128, 32
@@ -115,3 +119,39 @@ def plant(
     )
     bundles.save(model, card, path)
     return bundles.load(path)
+
+
+def cross_validate(
+    run: Path, nets: Sequence[bundles.Bundle], corpus: Corpus, held: Sequence[Sequence[int]]
+) -> bundles.Bundle:
+    """Write bundles as the folds of a run, and the last one also as the net that ships.
+
+    Args:
+        nets: of each fold.
+        held: of each fold, numbers of the samples that it held back.
+    """
+    training = msgspec.structs.replace(
+        nets[-1].card.training, folds=len(nets), manifest_sha256=manifest_sha256(corpus)
+    )
+    for fold, (net, own) in enumerate(zip(nets, held, strict=True)):
+        folder = fold_folder(run, fold)
+        folder.mkdir(parents=True)
+        bundles.with_card(
+            net, msgspec.structs.replace(net.card, training=training), folder / "net.onnx"
+        )
+        save_predictions(
+            Predictions(
+                recipe="planted",
+                seed=0,
+                labels=LABELS,
+                sha256=tuple(corpus.sha256[i] for i in own),
+                truth=np.zeros(len(own), dtype=np.int64),
+                fold=np.full(len(own), fold),
+                added=np.zeros(len(own), dtype=bool),
+                logits=np.zeros((len(own), len(LABELS))),
+            ),
+            folder / "predictions.csv",
+        )
+    card = msgspec.structs.replace(nets[-1].card, training=training)
+    bundles.with_card(nets[-1], card, run / "model.onnx")
+    return bundles.load(run / "model.onnx")

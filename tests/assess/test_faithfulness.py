@@ -7,22 +7,20 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from assess.planted import LABELS, plant, weights
+from assess.planted import LABELS, cross_validate, plant, weights
 from corpus.synthetic import program, write_png
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.assess.curves import FRACTIONS
-from maltriage.assess.faithfulness import Group, assess_faithfulness, stratified
+from maltriage.assess.faithfulness import assess_faithfulness, stratified
+from maltriage.assess.groups import Group
 from maltriage.assess.trial import Bench, FileTrial, Terms
-from maltriage.bundle import Bundle, with_card
+from maltriage.bundle import Bundle
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.predictions import Predictions, fold_folder, save_predictions
-from maltriage.corpus.splits import manifest_sha256
 from maltriage.errors import MaltriageError
 from maltriage.sample.workers import Workers
 from maltriage.triage.pipeline import ScanOptions, work_of
@@ -229,32 +227,10 @@ def test_each_file_by_the_net_that_held_it_back(
 ) -> None:
     """Fold 0 has a bundle whose map lies: it is measured on the files of that fold alone."""
     corpus = load_corpus(open_dataset("folder", tree), (), jobs=1, folder=tmp_path / "cache")
-    training = msgspec.structs.replace(
-        honest.card.training, folds=2, manifest_sha256=manifest_sha256(corpus)
-    )
     run = tmp_path / "run"
     liar = plant(tmp_path / "liar.onnx", TRUE, LYING)
-    held = ([0, 3], [1, 4])  # of the files in the order of the corpus; 2 and 5 in no fold
-    for fold, source in enumerate((liar, honest)):
-        folder = fold_folder(run, fold)
-        folder.mkdir(parents=True)
-        card = msgspec.structs.replace(source.card, training=training)
-        with_card(source, card, folder / "net.onnx")
-        save_predictions(
-            Predictions(
-                recipe="planted",
-                seed=0,
-                labels=LABELS,
-                sha256=tuple(corpus.sha256[i] for i in held[fold]),
-                truth=np.zeros(2, dtype=np.int64),
-                fold=np.full(2, fold),
-                added=np.zeros(2, dtype=bool),
-                logits=np.zeros((2, 2)),
-            ),
-            folder / "predictions.csv",
-        )
-    model = tmp_path / "model.onnx"
-    with_card(honest, msgspec.structs.replace(honest.card, training=training), model)
+    # Of the files in the order of the corpus; 2 and 5 are in no fold.
+    model = cross_validate(run, (liar, honest), corpus, ([0, 3], [1, 4])).path
     arguments = ("faithfulness", model, "--dataset", "folder", "--root", tree, "--folds", run)
     done = run_cli(*arguments, "--mask", "zeros", "-f", "json", "--jobs", "1")
     assert done.returncode == 0, done.stderr.decode()

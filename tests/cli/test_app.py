@@ -16,6 +16,7 @@ COMMANDS = (
     "export",
     "evaluate",
     "faithfulness",
+    "patterns",
     "compare",
     "calibrate",
     "models",

@@ -15,9 +15,6 @@ from typing import Any
 import pytest
 from corpus.synthetic import write_tree
 
-from maltriage.cli.compare import _by_net, _nets
-from maltriage.errors import MaltriageError
-
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra `train`"
 )
@@ -46,31 +43,6 @@ def test_wrong_use(run_cli: Any, tmp_path: Path, arguments: list[str], words: st
     assert words in found.stderr.decode()
     assert found.stderr.count(b"\n") == 1
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_number_for_each_net() -> None:
-    usual = {"gibert": 30, "mcnn": 30, "camvit": 60}
-    some = {"gibert": 9, "mcnn": 2, "camvit": 3}
-    assert _by_net("epochs", "7", usual, 1) == {"gibert": 7, "mcnn": 7, "camvit": 7}
-    assert _by_net("epochs", "9, mcnn=2,camvit=3", usual, 1) == some
-    assert _by_net("epochs", "mcnn=2", usual, 1) == {"gibert": 30, "mcnn": 2, "camvit": 60}
-    assert _by_net("epochs", None, usual, 1) == usual
-    for text, words in (
-        ("30,mcnn=x", "no number from 1"),
-        ("0", "no number from 1"),
-        ("", "no number from 1"),
-        ("mcft=3", "mcft is none of the nets"),
-    ):
-        with pytest.raises(MaltriageError, match=words):
-            _by_net("epochs", text, usual, 1)
-    with pytest.raises(MaltriageError, match="no number from 2 to 4096"):
-        _by_net("batch-size", "1", usual, 2)
-
-
-def test_nets_are_named_once() -> None:
-    assert len(_nets("all")) >= 8
-    with pytest.raises(MaltriageError, match="named twice"):
-        _nets("gibert,gibert")
 
 
 @needs_torch

@@ -11,6 +11,7 @@ from typing import Any
 import jsonschema
 import pytest
 from hostile.make import CASES, Pe, sample
+from report.pages import assert_sealed
 from report.screens import hidden
 from sample.inspect import builds
 
@@ -103,3 +104,39 @@ def test_hostile_files_are_explained(run_cli: Any, tmp_path: Path, case: str) ->
     path.write_bytes(CASES[case]())
     found = record(run_cli, path)
     assert "not-inspected" not in {notice["code"] for notice in found["notices"]}
+
+
+def test_a_page(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "<b>.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    done = run_cli("explain", path, "-f", "html", "-o", tmp_path / "a.html", "--exit-zero")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    parts = assert_sealed((tmp_path / "a.html").read_text("utf-8"))
+    plot = json.loads(parts.data["plot-data"])
+    size = path.stat().st_size
+    # The map covers the bytes that are plotted, which are all but the zeros at the end.
+    assert 0 < sum(cell[3] for cell in plot["cells"]) <= 2 * size
+    assert max(cell[1] for cell in plot["cells"]) == len(path.read_bytes().rstrip(b"\0"))
+    assert run_cli("explain", path, "-f", "html", "--exit-zero").stdout.startswith(b"<!doctype")
+
+
+def test_a_page_into_a_folder_that_does_not_exist(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    done = run_cli("explain", path, "-f", "html", "-o", tmp_path / "none" / "a.html")
+    assert done.returncode == 2
+    assert done.stdout == b""
+    assert done.stderr.decode().count("\n") == 1
+    assert "cannot write" in done.stderr.decode()
+
+
+def test_a_page_of_a_saved_record(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    page = run_cli("explain", path, "-f", "html", "--no-verify", "--exit-zero").stdout
+    saved = tmp_path / "a.json"
+    run_cli("explain", path, "-f", "json", "--no-verify", "-o", saved)
+    path.unlink()
+    again = run_cli("explain", saved, "-f", "html", "--exit-zero")
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert again.stdout == page

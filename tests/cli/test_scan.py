@@ -17,6 +17,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 from hostile.make import CASES, byteplot, non_utf8_file, sample
+from report.pages import assert_sealed
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Threshold
@@ -108,6 +109,17 @@ def test_json_and_csv_and_output(run_cli, folder: Path, tmp_path: Path) -> None:
     done = run_cli("scan", folder, "-o", tmp_path / "no" / "such" / "x.csv")
     assert done.returncode == 2
     assert b"cannot write" in done.stderr
+
+
+def test_a_page_of_a_scan(run_cli, folder: Path, tmp_path: Path) -> None:
+    target = tmp_path / "scan.html"
+    done = run_cli("scan", folder, "-f", "html", "-o", target, "--top", "1", "--exit-zero")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    parts = assert_sealed(target.read_text("utf-8"))
+    summary = json.loads(parts.data["end"])["summary"]
+    rows = [json.loads(line) for line in parts.data["files"].splitlines()[1::2]]
+    assert [row["state"] for row in rows] == ["result", "skipped"]
+    assert summary["files"] == 1
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")

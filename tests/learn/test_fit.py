@@ -28,9 +28,10 @@ from maltriage.learn import fit as module  # noqa: E402
 from maltriage.learn.checkpoint import BEST, LAST, State, load_checkpoint, part_of  # noqa: E402
 from maltriage.learn.data import Images, key  # noqa: E402
 from maltriage.learn.fit import FitOptions, Fitted, Tick, fit  # noqa: E402
+from maltriage.learn.origin import origin_of  # noqa: E402
 from maltriage.learn.parallel import fit_together  # noqa: E402
 from maltriage.learn.restore import predict, restore_net  # noqa: E402
-from maltriage.learn.train import Outcome, RunOptions, _origin, train  # noqa: E402
+from maltriage.learn.train import Outcome, RunOptions, train  # noqa: E402
 
 
 def run(corpus: Corpus, folder: Path, **changes: Any) -> Fitted:
@@ -40,7 +41,7 @@ def run(corpus: Corpus, folder: Path, **changes: Any) -> Fitted:
     options = FitOptions(**{**OPTIONS, **changes})
     divided = make_split(corpus)
     parts = {p: torch.from_numpy(np.flatnonzero(divided.parts == p)) for p in PARTS}
-    origin = _origin(corpus, RunOptions(folder, "tiny", options), divided)
+    origin = origin_of(corpus, RunOptions(folder, "tiny", options), divided)
     folder.mkdir(exist_ok=True)
     return by(Images(corpus), parts, options, State(origin=origin, name="tiny"), folder, **calls)
 
@@ -352,7 +353,7 @@ def test_the_options_of_a_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
 
     options = FitOptions(**OPTIONS)
     divided = make_split(corpus)
-    state = State(_origin(corpus, RunOptions(tmp_path, "tiny", options), divided), "tiny")
+    state = State(origin_of(corpus, RunOptions(tmp_path, "tiny", options), divided), "tiny")
     assert fit_options(state, threads=1) == options
 
 

@@ -27,9 +27,10 @@ from maltriage.learn.crossval import train_fold  # noqa: E402
 from maltriage.learn.data import Images  # noqa: E402
 from maltriage.learn.guide import GuideOptions, cumulative, prepare  # noqa: E402
 from maltriage.learn.nets.camvit import CamViT  # noqa: E402
+from maltriage.learn.origin import origin_of  # noqa: E402
 from maltriage.learn.recipe import FitOptions  # noqa: E402
 from maltriage.learn.restore import restore_net  # noqa: E402
-from maltriage.learn.train import Outcome, RunOptions, _origin, guide_options, train  # noqa: E402
+from maltriage.learn.train import Outcome, RunOptions, guide_options, train  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, byteplot  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -68,7 +69,7 @@ def student(corpus: Corpus, teacher: Path, tmp_path_factory: pytest.TempPathFact
 def origin(corpus: Corpus, tmp_path: Path, seed: int = 0) -> Origin:
     run = options(tmp_path)
     run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=seed))
-    return _origin(corpus, run, make_split(corpus))
+    return origin_of(corpus, run, make_split(corpus))
 
 
 def guide(corpus: Corpus, tmp_path: Path, asked: GuideOptions, seed: int = 0) -> Guide:

@@ -1,4 +1,4 @@
-"""Heat on another grid, as shares, and compared."""
+"""Heat on another grid, and as shares."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from maltriage.learn.heatmaps import regrid, shares, ssim  # noqa: E402
+from maltriage.learn.heatmaps import regrid, shares  # noqa: E402
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry  # noqa: E402
 
 SIDES = st.integers(1, 12)
@@ -53,30 +53,3 @@ def test_shares_of_an_image_over_all_its_views() -> None:
     signed = shares(maps, positive=False)
     torch.testing.assert_close(signed["a"][0], torch.tensor([[3 / 6, -2 / 6]]))
     torch.testing.assert_close(signed["a"][1], torch.tensor([[0.0, -1.0]]))
-
-
-def test_likeness() -> None:
-    generator = torch.Generator().manual_seed(0)
-    a, b = torch.rand(2, 16, 16, generator=generator)
-    assert ssim(a, a) == pytest.approx(1.0)
-    assert ssim(a, 7 * a) == pytest.approx(1.0)
-    assert ssim(a, b) == pytest.approx(ssim(b, a))
-    assert abs(ssim(a, b)) < 0.5
-    assert ssim(a, a.mean() * 2 - a) < 0
-    assert ssim(torch.zeros(16, 16), torch.zeros(16, 16)) == pytest.approx(1.0)
-
-
-def test_likeness_by_its_definition() -> None:
-    """Against the means over each window, taken one by one."""
-    generator = torch.Generator().manual_seed(1)
-    x, y = torch.rand(2, 16, 16, generator=generator, dtype=torch.float64)
-    x, y = x / x.max(), y / y.max()
-    values = []
-    for i in range(10):
-        for j in range(10):
-            p, q = (m[i : i + 7, j : j + 7].flatten() for m in (x, y))
-            both = float(np.cov(p.numpy(), q.numpy())[0, 1])
-            top = (2 * p.mean() * q.mean() + 1e-4) * (2 * both + 9e-4)
-            bottom = (p.mean() ** 2 + q.mean() ** 2 + 1e-4) * (p.var() + q.var() + 9e-4)
-            values.append(float(top / bottom))
-    assert ssim(x, y) == pytest.approx(np.mean(values))

@@ -23,8 +23,9 @@ from maltriage.learn.data import Images  # noqa: E402
 from maltriage.learn.fit import FitOptions, Fitted, fit  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.origin import origin_of  # noqa: E402
 from maltriage.learn.pretrained import identify, load_pretrained  # noqa: E402
-from maltriage.learn.train import RunOptions, _origin  # noqa: E402
+from maltriage.learn.train import RunOptions  # noqa: E402
 from maltriage.sample.views import BodySpec, byteplot, default_views  # noqa: E402
 
 
@@ -185,7 +186,7 @@ def test_a_run_begins_with_it_and_notes_the_digest(
         )
         divided = make_split(body)
         parts = {p: torch.from_numpy(np.flatnonzero(divided.parts == p)) for p in PARTS}
-        origin = _origin(body, RunOptions(tmp_path, "run", options), divided)
+        origin = origin_of(body, RunOptions(tmp_path, "run", options), divided)
         start = State(origin=origin, name="run")
         return fit(Images(body), parts, options, start, tmp_path, stop=lambda: stop)
 

@@ -117,7 +117,7 @@ def make_plane(size: int = 64, cells: int = 16) -> Plane:
         for j in range(cells)
     ]
     picture = base64.b64encode(bytes(pixels)).decode()
-    return Plane(size, size, picture, cells, cells, heat)
+    return Plane(size, size, picture, cells, cells, heat, length=REGIONS[-1][3], row_bytes=512)
 
 
 def make_evidence(

@@ -11,6 +11,7 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.sample.byteplot import width_for
 from maltriage.sample.source import SampleError, WalkOptions
 from maltriage.sample.types import Format
 from maltriage.triage import pipeline
@@ -102,10 +103,14 @@ def test_the_hashes_are_asked_for(tmp_path: Path, bundle: Bundle) -> None:
 
 def test_a_close_look_has_excerpts_and_a_plane(tmp_path: Path, bundle: Bundle) -> None:
     data = sample("gui-x86.exe")
-    (tmp_path / "a.exe").write_bytes(data)
+    (tmp_path / "a.exe").write_bytes(data + bytes(512))
     result = next(scan([str(tmp_path)], bundle, ScanOptions(close=True)))
     assert isinstance(result, Result)
-    assert result.evidence.plane is not None
+    plane = result.evidence.plane
+    assert plane is not None
+    assert plane.length is not None
+    assert plane.length == len(data.rstrip(b"\0"))
+    assert plane.row_bytes == width_for(plane.length)
     assert result.evidence.hot
     for hot in result.evidence.hot:
         assert bytes.fromhex(hot.hex or "") == data[hot.start : min(hot.end, hot.start + 16)]

@@ -1,0 +1,262 @@
+"""The maps of a family's samples added up one by one, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Card
+from maltriage.metrics import COMMON
+from maltriage.report.patterns import PartKind
+from maltriage.sample.byteplot import BodyGeometry, WindowGeometry, width_for
+from maltriage.sample.fields import PE32_FIELDS, names_in
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.regrid import onto_plane, regrid
+from maltriage.sample.types import Layout
+from maltriage.sample.views import BodySpec
+from maltriage.triage.evidence import heat_on, parts_of
+from maltriage.triage.maps import Mapped
+
+Floats = npt.NDArray[np.float64]
+
+KINDS: tuple[PartKind, ...] = get_args(PartKind)
+SLOT_BYTES = 256
+"""Of a window about so many bytes are followed together, as in the blocks of hot ranges."""
+HEADER_ANCHOR = "pe32"
+"""Of the window whose bytes are the fields of a PE header."""
+
+
+class Moments:
+    """Mean and standard deviation of arrays of one shape that come one by one (Welford 1962)."""
+
+    def __init__(self, shape: int | tuple[int, ...]) -> None:
+        self.count = 0
+        self.mean = np.zeros(shape)
+        self._squares = np.zeros(shape)
+
+    def add(self, values: Floats) -> None:
+        self.count += 1
+        before = values - self.mean
+        self.mean += before / self.count
+        self._squares += before * (values - self.mean)
+
+    @property
+    def sd(self) -> Floats | None:
+        """Over n - 1; None under two."""
+        if self.count < 2:
+            return None
+        return np.asarray(np.sqrt(self._squares / (self.count - 1)))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Bytes whose heat is followed through a family; see `RecurringRange`."""
+
+    view: str
+    start: float
+    end: float
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How the maps of a bundle lie in one vector of D numbers, view after view.
+
+    `slots` are sums over runs of it: slot i over [bounds[i], bounds[i + 1]).
+    """
+
+    card: Card
+    shapes: dict[str, tuple[int, int]]
+    spans: dict[str, slice]
+    slots: tuple[Slot, ...]
+    bounds: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, card: Card, maps: Mapping[str, npt.NDArray[Any]]) -> Frame:
+        """From the maps of any sample."""
+        shapes = {
+            view.name: (maps[view.name].shape[0], maps[view.name].shape[1]) for view in card.views
+        }
+        spans, slots, bounds, at = {}, list[Slot](), list[int](), 0
+        for view in card.views:
+            h, w = shapes[view.name]
+            spans[view.name] = slice(at, at + h * w)
+            if isinstance(view, BodySpec):
+                slots += [Slot(view.name, i / h, (i + 1) / h) for i in range(h)]
+                bounds += range(at, at + h * w, w)
+            elif view.anchor == HEADER_ANCHOR and not view.before and w == view.length:
+                # Read byte by byte: a field is what a reader knows.
+                fields = [each for each in PE32_FIELDS if each.start < view.length]
+                slots += [Slot(view.name, f.start, f.end, (f.name,)) for f in fields]
+                bounds += [at + f.start for f in fields]
+            else:
+                header, size = view.anchor == HEADER_ANCHOR, view.length / w
+                step = 1 if header else max(1, round(SLOT_BYTES / size))
+                for i in range(0, w, step):
+                    start, end = i * size - view.before, min(i + step, w) * size - view.before
+                    inside = names_in(int(start), int(end)) if header else []
+                    slots.append(Slot(view.name, start, end, tuple(inside)))
+                bounds += range(at, at + w, step)
+            at += h * w
+        return cls(card, shapes, spans, tuple(slots), np.array(bounds, dtype=np.intp))
+
+    @property
+    def size(self) -> int:
+        return sum(h * w for h, w in self.shapes.values())
+
+
+def kinds_of(layout: Layout) -> list[PartKind]:
+    """Of each region of a layout, the kind of bytes that it counts as; see `PartKind`."""
+    found: list[PartKind] = [
+        "data" if region.kind == "section" else region.kind for region in layout.regions
+    ]
+    # What is named last wins: code that also holds a directory is code.
+    wanted: tuple[tuple[str, PartKind], ...] = (
+        ("import", "imports"),
+        ("resource", "resources"),
+        ("entry", "code"),
+        ("code", "code"),
+    )
+    for anchor, kind in wanted:
+        at = layout.anchors.get(anchor)
+        for i, region in enumerate(layout.regions):
+            if at is not None and region.kind == "section" and region.start <= at < region.end:
+                found[i] = kind
+    return found
+
+
+def kind_shares(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
+    """Of the heat that speaks for the label, the share on each of `KINDS`; zeros without any.
+
+    A cell speaks for the label or against it as a whole.
+    """
+    warm = {name: grid.clip(min=0) for name, grid in maps.items()}
+    total = sum(float(grid.sum()) for grid in warm.values())
+    found = np.zeros(len(KINDS))
+    if total <= 0:
+        return found
+    regions = prepared.layout.regions
+    if regions:
+        ranges = np.array([(region.start, region.end) for region in regions], dtype=np.int64)
+        heat = heat_on(parts_of(prepared, warm), ranges)
+        places = [KINDS.index(kind) for kind in kinds_of(prepared.layout)]
+        np.add.at(found, places, heat / total)
+    found[KINDS.index("padding")] = max(0.0, 1.0 - float(found.sum()))
+    return found
+
+
+def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
+    """The heat of the views where the byteplot shows their bytes, on the grid `COMMON`."""
+    geometries = {name: prepared.views[name].geometry for name in maps}
+    size = prepared.identity.size
+    plane = BodyGeometry(size, width_for(size))
+    found = np.zeros(COMMON)
+    for name, geometry in geometries.items():
+        if isinstance(geometry, BodyGeometry):
+            plane = geometry
+            found += regrid(maps[name], COMMON)
+    for name, geometry in geometries.items():
+        if isinstance(geometry, WindowGeometry):
+            found += onto_plane(maps[name], geometry, plane, COMMON)
+    return found
+
+
+class Spill:
+    """Rows of numbers on disk, in a file without a name that is gone when it is closed."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        self._width = 0
+
+    def append(self, row: npt.NDArray[np.float32]) -> int:
+        """Keep a row; its number. All rows are as long as the first."""
+        self._width = len(row)
+        at = self._file.seek(0, 2)
+        self._file.write(row.tobytes())
+        return at // (4 * self._width)
+
+    def rows(self, numbers: Sequence[int]) -> Iterator[Floats]:
+        """Rows by their numbers, one at a time."""
+        for number in numbers:
+            self._file.seek(4 * self._width * number)
+            data = self._file.read(4 * self._width)
+            yield np.frombuffer(data, dtype=np.float32).astype(np.float64)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+@dataclass
+class Tally:
+    """What was added up of one family."""
+
+    frame: Frame
+    maps: Moments = field(init=False)
+    slots: Moments = field(init=False)
+    positive: npt.NDArray[np.int64] = field(init=False)
+    """Of each slot, samples in which it speaks for the family."""
+    plane: Moments = field(init=False)
+    body: Moments = field(init=False)
+    """What the view of the whole file alone says, on the grid of `plane`."""
+    kinds: Moments = field(init=False)
+    contributions: Moments = field(init=False)
+    """By view, in the unit of the score."""
+    shares: Moments = field(init=False)
+    """By view, of the heat that speaks for the family."""
+    present: npt.NDArray[np.int64] = field(init=False)
+    samples: list[tuple[str, str, int]] = field(default_factory=list)
+    """sha256, path and number of the spilled maps of each."""
+    right: int = 0
+    cold: int = 0
+
+    def __post_init__(self) -> None:
+        views, slots = len(self.frame.card.views), len(self.frame.slots)
+        self.maps, self.slots = Moments(self.frame.size), Moments(slots)
+        self.plane, self.body, self.kinds = Moments(COMMON), Moments(COMMON), Moments(len(KINDS))
+        self.contributions, self.shares = Moments(views), Moments(views)
+        self.positive = np.zeros(slots, dtype=np.int64)
+        self.present = np.zeros(views, dtype=np.int64)
+
+    def add(self, item: Mapped, spill: Spill) -> None:
+        """Add a sample; its maps are kept aside for `alike` and the exemplars."""
+        prepared, views = item.prepared, self.frame.card.views
+        maps = {view.name: np.asarray(item.maps[view.name], dtype=np.float64) for view in views}
+        self.contributions.add(np.array([maps[view.name].sum() for view in views]))
+        flat = np.concatenate([maps[view.name].ravel() for view in views])
+        size = float(np.abs(flat).sum())
+        self.cold += size == 0
+        flat /= size or 1.0
+        maps = {
+            name: flat[span].reshape(self.frame.shapes[name])
+            for name, span in self.frame.spans.items()
+        }
+        warm = np.array([maps[view.name].clip(min=0).sum() for view in views])
+        self.shares.add(warm / (float(warm.sum()) or 1.0))
+        self.maps.add(flat)
+        slots = np.add.reduceat(flat, self.frame.bounds)
+        self.slots.add(slots)
+        self.positive += slots > 0
+        body = {v.name: maps[v.name] for v in views if isinstance(v, BodySpec)}
+        self.plane.add(plane_of(prepared, maps))
+        self.body.add(plane_of(prepared, body))
+        self.kinds.add(kind_shares(prepared, maps))
+        for i, view in enumerate(views):
+            geometry = prepared.views[view.name].geometry
+            self.present[i] += isinstance(geometry, BodyGeometry) or geometry.present > 0
+        self.right += int(item.logits.argmax()) == item.label
+        number = spill.append(flat.astype(np.float32))
+        self.samples.append((prepared.identity.sha256, prepared.path, number))

@@ -1,0 +1,232 @@
+"""Saved reports in place of samples: `scan` and `explain` render what they hold again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import typer
+
+from maltriage.errors import MaltriageError
+from maltriage.report.counts import Counts
+from maltriage.report.document import ModelRef, Record, Result, Summary
+from maltriage.report.pick import pick
+from maltriage.report.sanitize import clean
+from maltriage.report.saved import FileRecord, SavedReport, combined, is_report, look_through
+from maltriage.triage.pipeline import Progress
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+
+SHOWN_ANEW = frozenset(
+    "paths files record format output top exit_zero quiet verbose color png svg".split()
+)
+"""Parameters that say how records are shown. All others say how they are made, which is over."""
+EVERY = 256
+"""Records between two looks at the progress line."""
+
+
+class Source(Protocol):
+    """Where the records of a command come from, ready to be begun."""
+
+    def __call__(
+        self,
+        *,
+        progress: Progress,
+        changed: Callable[[Progress], None] = ...,
+        stop: Callable[[], bool] = ...,
+    ) -> Iterator[Record]: ...
+
+
+def reports_among(context: typer.Context, paths: Sequence[str], output: Path | None) -> bool:
+    """Whether the paths that the user named are saved reports: all of them, or none.
+
+    Raises:
+        MaltriageError: some are, or an option that is given makes no sense with them, or they
+            would be written over while they are read.
+    """
+    saved = [path for path in paths if is_report(path)]
+    if not saved:
+        return False
+    others = [path for path in paths if path not in set(saved)]
+    if others:
+        raise MaltriageError(
+            f"{saved[0]} is a saved report and {others[0]} is none: give one call the one or the"
+            " other"
+        )
+    _refuse_options(context, saved[0])
+    for path in saved:
+        _refuse_writing_over(path, output)
+    return True
+
+
+def picked(
+    context: typer.Context,
+    path: str,
+    wanted: str | None,
+    sample: str | None,
+    output: Path | None,
+    *,
+    quiet: bool,
+) -> Picked | None:
+    """The record that `explain` is to show, None where `path` is a sample and no saved report.
+
+    Args:
+        wanted: see `pick`.
+        sample: a file that is to be explained anew, so that options for samples are in order.
+
+    Raises:
+        MaltriageError: as for `reports_among`; or there is no such record, or it has no sha256
+            to hold `sample` against.
+    """
+    if not is_report(path):
+        for name, value in (("--record", wanted), ("--with", sample)):
+            if value is not None:
+                raise MaltriageError(f"{name} goes with a saved report, and {path} is none")
+        return None
+    if sample is None:
+        _refuse_options(context, path)
+    _refuse_writing_over(path, output)
+    report = look_through(path)
+    record = pick(report, wanted)
+    if sample is not None and not isinstance(record, Result):
+        raise MaltriageError(f"{path}: nothing is known of {record.path}: {record.reason}")
+    _tell([report], quiet)
+    return Picked(path, record, report.models)
+
+
+def _refuse_options(context: typer.Context, path: str) -> None:
+    wrong = [
+        max(parameter.opts, key=len)
+        for parameter in context.command.params
+        if parameter.name not in SHOWN_ANEW and _given(context, parameter.name or "")
+    ]
+    if wrong:
+        what = "is an option for samples" if len(wrong) == 1 else "are options for samples"
+        raise MaltriageError(
+            f"{', '.join(wrong)} {what}, and {path} is a saved report: its records are shown as"
+            " they were made"
+        )
+
+
+def _refuse_writing_over(path: str, output: Path | None) -> None:
+    if output is not None and output.exists() and os.path.samefile(path, output):
+        raise MaltriageError(f"{path}: it would be written over while it is read")
+
+
+def _tell(reports: Sequence[SavedReport], quiet: bool) -> None:
+    """Say on stderr what is the matter with reports."""
+    for report in reports if not quiet else ():
+        for notice in report.notices():
+            typer.echo(f"maltriage: {clean(notice)}", err=True)
+
+
+def _given(context: typer.Context, parameter: str) -> bool:
+    source = context.get_parameter_source(parameter)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Saved records as a source: as they are, one after the other, with one summary."""
+
+    records: Callable[[], Iterator[FileRecord]]
+    summary: Summary
+
+    @classmethod
+    def of_reports(cls, paths: Sequence[str], *, quiet: bool) -> Replay:
+        """All of several reports. What is the matter with them is said on stderr.
+
+        Raises:
+            MaltriageError: one cannot be read, or they do not go together.
+        """
+        reports = [look_through(path) for path in paths]
+        summary = combined(reports)
+        _tell(reports, quiet)
+        return cls(lambda: chain.from_iterable(r.records() for r in reports), summary)
+
+    def __call__(
+        self,
+        *,
+        progress: Progress,
+        changed: Callable[[Progress], None] = lambda progress: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Record]:
+        for number, record in enumerate(self.records()):
+            if stop():
+                done = asdict(progress)
+                del done["in_flight"]
+                yield msgspec.structs.replace(self.summary, **done, interrupted=True)
+                return
+            progress.add(record)
+            if number % EVERY == 0:
+                changed(progress)
+            yield record
+        yield self.summary
+
+
+@dataclass(frozen=True)
+class Picked:
+    """One record of a saved report."""
+
+    path: str
+    record: FileRecord
+    models: list[ModelRef]
+
+    def shown(self) -> Source:
+        """The record as it is."""
+        counts = Counts()
+        counts.add(self.record)
+        models = [self.record.model] if isinstance(self.record, Result) else self.models[:1]
+        summary = combined([SavedReport(self.path, counts, models=models)])
+        return Replay(lambda: iter([self.record]), summary)
+
+    def bundle(self, model: str | None) -> Bundle:
+        """The model that made the record.
+
+        Args:
+            model: that the user named; None: the one that ships under the record's name.
+
+        Raises:
+            MaltriageError: there is none, or it is another one.
+        """
+        from maltriage import bundle as bundles
+
+        made_by = self.result.model
+        if model is None and made_by.name not in {path.stem for path in bundles.shipped()}:
+            raise MaltriageError(
+                f"{self.path}: made with the model {made_by.name}, which does not ship: name its"
+                " file with --model"
+            )
+        bundle = bundles.load(bundles.resolve(model or made_by.name))
+        if bundle.card.weights_sha256 != made_by.weights_sha256:
+            raise MaltriageError(
+                f"{self.path}: made with {made_by.name} {made_by.weights_sha256[:12]}, which is"
+                f" not {bundle.card.name} {bundle.card.weights_sha256[:12]}: name it with --model"
+            )
+        return bundle
+
+    def held_against(self, source: Source) -> Source:
+        """What `source` gives of the record's sample; another file is an error, not a result."""
+
+        def same(**arguments: Any) -> Iterator[Record]:
+            for record in source(**arguments):
+                if isinstance(record, Result) and record.sha256 != self.result.sha256:
+                    raise MaltriageError(
+                        f"{record.path}: the file changed since {self.path} was made, or is"
+                        f" another one: its sha256 is {record.sha256[:12]}…, of the record"
+                        f" {self.result.sha256[:12]}…"
+                    )
+                yield record
+
+        return same
+
+    @property
+    def result(self) -> Result:
+        assert isinstance(self.record, Result)  # `picked` refuses others where it matters
+        return self.record

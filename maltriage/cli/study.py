@@ -1,0 +1,119 @@
+"""What a comparison of nets is asked for, and how each net is to be trained in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.corpus.cache import Corpus
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.study import Cell
+    from maltriage.learn.fit import FitOptions
+
+EPOCHS = 30
+MOST = {"epochs": 100_000, "batch-size": 4096}
+"""Of what a net can be given a number of."""
+
+
+@dataclass
+class Study:
+    """What is asked for, and the samples of each net once they are read."""
+
+    out: Path
+    nets: list[str]
+    seeds: int
+    folds: int
+    epochs: dict[str, int]
+    batches: dict[str, int]
+    params: dict[str, Any]
+    fits: dict[str, FitOptions] = field(default_factory=dict)
+    """How to train each net; empty: nothing is trained."""
+    corpora: dict[str, Corpus] = field(default_factory=dict)
+
+    @property
+    def cells(self) -> list[Cell]:
+        """All nets of a seed before the next one, so that what is there compares them all."""
+        from maltriage.corpus.study import Cell
+
+        numbers = range(self.folds) if self.folds else (None,)
+        return [
+            Cell(net, seed, fold)
+            for seed in range(self.seeds)
+            for net in self.nets
+            for fold in numbers
+        ]
+
+
+def named_nets(text: str) -> list[str]:
+    from maltriage.learn.nets import NETS, entry
+
+    names = list(NETS) if text == "all" else [name.strip() for name in text.split(",")]
+    for name in names:
+        entry(name)  # raises MaltriageError
+    if len(set(names)) < len(names):
+        raise MaltriageError(f"--nets {text}: a net is named twice")
+    return names
+
+
+def numbers_by_net(
+    option: str, text: str | None, usual: dict[str, int], least: int
+) -> dict[str, int]:
+    """A number for each net, from `30`, or `30,mcnn=5`, or `mcnn=5`; the usual ones elsewhere."""
+    everyone: int | None = None
+    named = dict[str, int]()
+    for part in () if text is None else text.split(","):
+        net, equals, number = part.strip().rpartition("=")
+        if not (number.isascii() and number.isdigit() and least <= int(number) <= MOST[option]):
+            raise MaltriageError(
+                f"--{option} {text}: {part!r} is no number from {least} to {MOST[option]},"
+                " nor NET=NUMBER"
+            )
+        if not equals:
+            everyone = int(number)
+        elif net not in usual:
+            raise MaltriageError(
+                f"--{option} {text}: {net} is none of the nets ({', '.join(usual)})"
+            )
+        else:
+            named[net] = int(number)
+    return {net: named.get(net, everyone or number) for net, number in usual.items()}
+
+
+def recipes(study: Study, data: Dataset) -> dict[str, FitOptions]:
+    """How to train each net; wrong use is found before anything is read."""
+    from maltriage.learn.devices import pick_device
+    from maltriage.learn.fit import FitOptions
+    from maltriage.learn.nets import entry
+    from maltriage.learn.train import views_for
+
+    params = study.params
+    pick_device(str(params["accelerator"]))  # type: ignore[arg-type]
+    named = None if params["views"] is None else tuple(params["views"].split(","))
+    fits = {}
+    for net in study.nets:
+        fits[net] = FitOptions(
+            net=net,
+            image_size=params["image_size"],
+            views=data.views(None if named is None else tuple(name.strip() for name in named)),
+            epochs=study.epochs[net],
+            batch_size=study.batches[net],
+            learning_rate=entry(net).learning_rate,
+            precision=str(params["precision"]),  # type: ignore[arg-type]
+            accelerator=str(params["accelerator"]),  # type: ignore[arg-type]
+            threads=params["threads"] or None,
+        )
+        fits[net].check()
+        views_for(fits[net])
+    return fits
+
+
+def wanted_of(study: Study, cell: Cell) -> dict[str, Any] | None:
+    """What the card of a cell must say of its recipe and split; None: whatever it says."""
+    if not study.fits:
+        return None
+    split = {name: study.params[name] for name in ("split", "split_seed", "folds")}
+    return split | replace(study.fits[cell.net], seed=cell.seed).recipe()

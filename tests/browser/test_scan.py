@@ -1,0 +1,160 @@
+"""The page of a scan, driven as a reader drives it, at a size that scans have."""
+
+from __future__ import annotations
+
+from random import Random
+
+import msgspec
+import pytest
+from browser.conftest import Open
+from playwright.sync_api import Page, expect
+from report.factories import (
+    make_checked,
+    make_failed,
+    make_result,
+    make_scan,
+    make_skipped,
+    make_summary,
+    make_verdict,
+)
+from report.pages import BREAKOUT
+from report.screens import Item, written
+
+from maltriage.sample.types import Notice
+
+MANY = 5_000
+NODES = 6_000
+"""Elements in the document at most, however many files there are."""
+
+
+def page_of(records: list[Item], **summary: object) -> bytes:
+    return written("html", [*records, make_summary(**summary)])
+
+
+@pytest.fixture(scope="module")
+def many() -> bytes:
+    """5,000 files in 40 folders, a third of them flagged, each with a size of its own."""
+    random, records = Random(7), []
+    for number in range(MANY):
+        label = random.choice(("icedid", "bifrose", "maze", "benign", "benign", "benign"))
+        flagged = label != "benign" and random.random() < 0.7
+        margin = 1.3 + random.random() * 8 if flagged else -random.random() * 8
+        verdict = make_verdict(label, 0.4 + random.random() * 0.6, margin)
+        if not flagged and label != "benign":
+            verdict = msgspec.structs.replace(verdict, label="unknown", closest=label)
+        path = f"corpus/{number % 40:02d}/sample_{number:05d}.exe"
+        records.append(make_result(path, verdict, size=1_000_000 + number))
+    return page_of([*records], files=MANY, flagged=1_650)
+
+
+def paths(page: Page) -> list[str]:
+    links = page.locator("#rows th a")
+    found: list[str] = links.evaluate_all("links => links.map((link) => link.title)")
+    return found
+
+
+def test_five_thousand_files_stay_usable(opened: Open, many: bytes) -> None:
+    page, _ = opened(many)
+    status = page.locator("#status")
+    expect(status).to_have_text("5,000 of 5,000 listed")
+    assert page.locator("#rows tr").count() == 100
+    assert page.evaluate("document.querySelectorAll('*').length") < NODES
+    first = paths(page)
+    page.get_by_role("button", name="size").click()
+    assert paths(page)[0].endswith("sample_04999.exe")
+    page.get_by_role("button", name="size").click()
+    assert paths(page) == [f"corpus/{n % 40:02d}/sample_{n:05d}.exe" for n in range(100)]
+    expect(page.get_by_role("columnheader", name="size")).to_have_attribute(
+        "aria-sort", "descending"
+    )
+    page.get_by_role("button", name="Next").click()
+    assert paths(page)[0].endswith("sample_00100.exe")
+    expect(page.locator("#where")).to_have_text("101 to 200 of 5,000")
+    page.get_by_label("Find").fill("CORPUS/07 sample_")
+    expect(status).to_have_text("125 of 5,000 listed")
+    assert paths(page)[0].endswith("sample_00007.exe")
+    page.get_by_label("flagged only").check()
+    assert set(page.locator("#rows td:nth-of-type(2)").all_text_contents()) == {"yes"}
+    page.get_by_label("Find").fill("no such file")
+    expect(page.locator("#where")).to_have_text("no file like this")
+    page.get_by_label("Find").fill("")
+    page.get_by_label("flagged only").uncheck()
+    page.get_by_role("button", name="#").click()
+    assert paths(page) == first
+    for number in range(60):  # opening files leaves nothing behind
+        page.evaluate(f"location.hash = 'file-{number}'")
+    expect(page.locator("#panel h2")).to_have_text("corpus/19/sample_00059.exe")
+    assert page.evaluate("document.querySelectorAll('*').length") < NODES
+
+
+def test_counts_and_verdicts(opened: Open) -> None:
+    page, _ = opened(page_of(make_scan(), interrupted=True))
+    counts = page.locator("#counts")
+    expect(counts).to_contain_text("8files4flagged1failed2skipped")
+    said = page.locator("#remarks li").all_text_contents()
+    assert said == ["files below cases/2024-117/", "Interrupted: this is not the whole scan."]
+    assert page.locator("#rows th a").first.inner_text().startswith("attachments/quarterly/")
+    assert paths(page)[0].endswith("Überweisung.exe")
+    assert len(paths(page)) == 9
+    verdicts = page.get_by_role("group", name="Verdicts")
+    verdicts.get_by_role("button", name="skipped 2").click()
+    assert [path.rpartition("/")[2] for path in paths(page)] == ["notes.txt", "photo.png"]
+    verdicts.get_by_role("button", name="failed 1").click()
+    expect(page.locator("#rows")).to_contain_text("permission denied")
+    verdicts.get_by_role("button", name="all 9").click()
+    page.get_by_label("Find").fill("closest bifrose")
+    assert paths(page) == []
+    page.get_by_label("Find").fill("bifrose")
+    assert [path.rpartition("/")[2] for path in paths(page)] == ["svch0st.exe"]
+    expect(page.locator("#rows")).to_contain_text("suspicious closest: bifrose")
+
+
+def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
+    checked = make_checked("b/checked.exe", notices=(("packed?", "looks packed"),))
+    text = page_of([make_result("a/first.exe", make_verdict("maze", 0.99, 9.0)), checked])
+    page, _ = opened(text)
+    link = page.get_by_role("link", name="first.exe")
+    link.focus()
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_role("link", name="checked.exe")).to_be_focused()
+    page.keyboard.press("Enter")
+    panel = page.get_by_role("complementary", name="Evidence of one file")
+    expect(panel.locator("h2")).to_be_focused()
+    expect(panel.get_by_role("row", name=".rsrc section")).to_contain_text("-0.421contradicted")
+    for part in ("looks packed", "margin +3.412", "logit(icedid) - logit(benign)", "01ac00-01b000"):
+        expect(panel).to_contain_text(part)
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    expect(page.get_by_role("link", name="checked.exe")).to_be_focused()
+    again, _ = opened(text, "#file-0")
+    expect(again.locator("#panel h2")).to_have_text("a/first.exe")
+    again.get_by_role("button", name="Close the evidence").click()
+    expect(again.locator("#panel")).to_be_hidden()
+
+
+def test_a_hostile_sample_runs_nothing(opened: Open) -> None:
+    verdict = make_verdict(BREAKOUT, closest=BREAKOUT)
+    result = make_result(BREAKOUT, verdict, notices=((BREAKOUT, BREAKOUT),))
+    regions = [msgspec.structs.replace(r, name=BREAKOUT) for r in result.evidence.regions]
+    hot = [msgspec.structs.replace(h, region=BREAKOUT) for h in result.evidence.hot]
+    evidence = msgspec.structs.replace(result.evidence, regions=regions, hot=hot, label=BREAKOUT)
+    result = msgspec.structs.replace(result, evidence=evidence, notices=[Notice("x", BREAKOUT)])
+    problems = [make_failed(BREAKOUT, reason=BREAKOUT), make_skipped("</script>", reason=BREAKOUT)]
+    page, seen = opened(page_of([result, *problems]))
+    page.locator("#rows a").first.click()
+    shown = r"</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202e\u2028"
+    expect(page.locator("#panel h2")).to_have_text(shown)
+    page.get_by_role("button", name="skipped").click()
+    expect(page.locator("#rows")).to_contain_text(shown)
+    assert page.locator("img").count() == 0
+    assert page.locator("script").count() == 3
+    assert seen.errors == []
+
+
+def test_a_page_that_is_not_whole_and_one_without_scripts_say_so(opened: Open) -> None:
+    text = page_of(make_scan())
+    whole = text[: text.index(b"</script>\n<script", text.index(b'id="files"'))]
+    page, _ = opened(whole)
+    expect(page.locator("#unfinished")).to_be_visible()
+    silent, _ = opened(text, java_script_enabled=False)
+    expect(silent.get_by_text("--format csv")).to_be_visible()

@@ -1,0 +1,190 @@
+"""Patterns of families on the screen, on a page and as a picture: same words, nothing that acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from report.pages import BREAKOUT, assert_sealed
+from report.screens import console_of, hidden, printed
+
+from maltriage.errors import MaltriageError
+from maltriage.report import patterngrid, patternscreen, patternwords
+from maltriage.report.document import ModelRef
+from maltriage.report.patternpage import render_page
+from maltriage.report.patterns import (
+    BundlePatterns,
+    Exemplar,
+    FamilyLikeness,
+    FamilyPattern,
+    Grid,
+    KindShare,
+    Mean,
+    PairLikeness,
+    Patterns,
+    RecurringRange,
+    ViewPattern,
+)
+
+HOSTILE = f"\x1b]52;c;x\x07[red]{BREAKOUT}"
+
+
+def grid(width: int, height: int, hot: int) -> Grid:
+    """A map with one cell for the family and the next one half as much against it."""
+    values = [0.0] * (width * height)
+    values[hot], values[hot + 1] = 0.2, -0.1
+    return Grid(width, height, values, None)
+
+
+def family(name: str) -> FamilyPattern:
+    mean = Mean(0.5, 0.25)
+    return FamilyPattern(
+        family=name,
+        samples=1200,
+        right=1100,
+        cold=2,
+        alike=None,
+        kinds=[
+            KindShare("header", Mean(0.6, 0.1)),
+            KindShare("gap", Mean(0.1, 0.1)),
+            KindShare("code", Mean(0.3, None)),
+        ],
+        views=[
+            ViewPattern("body", None, 1200, mean, mean, grid(8, 8, 3)),
+            ViewPattern(HOSTILE, "code", 900, Mean(-1.5, None), mean, grid(128, 1, 64)),
+        ],
+        plane=grid(16, 16, 20),
+        ranges=[
+            RecurringRange(HOSTILE, "bytes", -64, -32, [], Mean(0.031, 0.01), 0.875),
+            RecurringRange("header", "bytes", 8, 12, ["COFF TimeDateStamp"], Mean(0.02, None), 1.0),
+            RecurringRange("header", "bytes", 0, 8, ["PE signature", "COFF X"], Mean(0.01, 0.0), 1),
+            RecurringRange("body", "share", 0.125, 0.25, [], Mean(0.01, 0.0), 0.5),
+        ],
+        exemplars=[Exemplar("ab" * 32, HOSTILE, 0.987)],
+    )
+
+
+def bundle(name: str, *families: str) -> BundlePatterns:
+    return BundlePatterns(
+        name=name,
+        model=ModelRef(name, "0" * 64),
+        net="gibert",
+        additive=False,
+        part="all",
+        seen=False,
+        unknown_labels={HOSTILE: 3},
+        missing=0,
+        unreadable=1,
+        families=[family(label) for label in families],
+    )
+
+
+def document(*bundles: BundlePatterns, pairs: list[PairLikeness] | None = None) -> Patterns:
+    return Patterns(
+        maltriage_version="0",
+        dataset="vx-zoo",
+        method="hirescam",
+        seconds=1.0,
+        bundles=list(bundles),
+        pairs=pairs or [],
+    )
+
+
+def two() -> Patterns:
+    likeness = FamilyLikeness(
+        "zeus", 0.25, None, 0.5, {"header": 0.5, "code": -0.4, "gap": -0.1}, 0.5
+    )
+    pair = PairLikeness("net", HOSTILE, 0.25, [likeness], [HOSTILE])
+    other = PairLikeness("net", "third", None, [], [])
+    return document(bundle("net", "zeus", HOSTILE), bundle(HOSTILE, "zeus"), pairs=[pair, other])
+
+
+def test_places_in_words() -> None:
+    places = [patternwords.place(each) for each in family("zeus").ranges]
+    assert places == [
+        "-0x40..-0x20",
+        "COFF TimeDateStamp",
+        "PE signature to COFF X",
+        "12..25 % of file",
+    ]
+    (first, *_) = family("zeus").ranges
+    across = msgspec.structs.replace(first, end=32)
+    assert patternwords.place(across) == "-0x40..0x20"
+
+
+def test_the_screen() -> None:
+    console = console_of(200)
+    patternscreen.render(two(), console, details=True)
+    text = printed(console)
+    assert not hidden(text)
+    assert "part all: 2,400 files of 2 families" in text
+    assert "1 file could not be read" in text
+    lines = text.splitlines()
+    row = next(line for line in lines if line.startswith("zeus "))
+    # Files, right, alike; kinds that have a column; what is on others.
+    assert row.split()[1:7] == ["1,200", "1,100", "-", "60.0%", "30.0%", "10.0%"]
+    assert "zeus: 2 files without any heat" in text
+    assert "mean SSIM 0.250" in text
+    assert "header +50%, code -40%" in text
+    assert "net and third: no family in common" in text
+    assert "nearest to the mean: 0.987  " + "ab" * 32 in text
+    assert "header COFF TimeDateStamp" in text
+    short = console_of(200)
+    patternscreen.render(two(), short)
+    assert "nearest to the mean" not in printed(short)
+
+
+def test_what_to_know_first() -> None:
+    seen = msgspec.structs.replace(bundle("net", "zeus"), seen=True, unknown_labels={})
+    assert next(patternwords.remarks(seen)).startswith("the model was trained on these files")
+    held = msgspec.structs.replace(seen, seen=False, part="out of fold", missing=2, unreadable=0)
+    assert list(patternwords.remarks(held)) == [
+        "2 files of no fold left out",
+        "zeus: 2 files without any heat",
+    ]
+
+
+def test_the_page() -> None:
+    text = render_page(two())
+    parts = assert_sealed(text)
+    pictures = [attributes["alt"] for tag, attributes in parts.elements if tag == "img"]
+    # The scale, and of each of the three patterns the plane and a window.
+    assert len(pictures) == 1 + 3 * 2
+    assert "not known to it" in text
+    assert "header +50%, code -40%" in text
+    assert "<script>alert" not in text
+    assert "COFF TimeDateStamp" in text
+
+
+def test_the_picture(tmp_path: Path) -> None:
+    picture = patterngrid.draw_grid(two()).convert("RGB")
+    height = picture.size[1]
+    assert picture.size[0] > 2 * patterngrid.STRIP_WIDTH
+    taller = patterngrid.draw_grid(document(bundle("net", *(f"f{i}" for i in range(9)))))
+    assert taller.size[1] > 3 * height / 2
+    pixels = np.asarray(picture).astype(int)
+    warm = (pixels[..., 0] > pixels[..., 2] + 80).sum()
+    cold = (pixels[..., 2] > pixels[..., 0] + 80).sum()
+    assert warm > 100
+    assert cold > 100
+    patterngrid.write_grid(two(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(MaltriageError, match="cannot write"):
+        patterngrid.write_grid(two(), tmp_path / "gone" / "a.png")
+
+
+def test_too_large_a_picture() -> None:
+    many = [f"f{i}" for i in range(600)]
+    with pytest.raises(MaltriageError, match="too large a picture: choose with --family"):
+        patterngrid.draw_grid(document(bundle("net", *many)))
+
+
+def test_a_strongest_cell_is_in_the_colour_of_heat() -> None:
+    pixels = patterngrid.coloured([[1.0, 0.0, -0.5]])
+    (warm, none, cold) = pixels[0]
+    assert warm[0] > warm[2]
+    assert cold[2] > cold[0]
+    assert max(none) < 30
+    assert patterngrid.coloured([[0.0, 0.0]])[0][0] == none

@@ -1,4 +1,4 @@
-"""Make the pictures of the README: the program's own screens on samples/.
+"""Make the pictures of the documentation: the program's own screens and pictures on samples/.
 
     python docs/images/make.py
 
@@ -16,8 +16,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Summary
+from maltriage.report.document import Result, Summary
+from maltriage.report.picture import scene
 from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.svg import svg
 from maltriage.triage.pipeline import ScanOptions, scan
 
 HERE = Path(__file__).parent
@@ -45,8 +47,15 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
         else:
             renderer.write(record)
     file = {"table": "scan.svg", "explain": "explain.svg"}[name]
-    svg = console.export_svg(title=command, theme=MONOKAI, code_format=FORMAT, unique_id=name)
-    (HERE / file).write_text(svg)
+    text = console.export_svg(title=command, theme=MONOKAI, code_format=FORMAT, unique_id=name)
+    (HERE / file).write_text(text)
+
+
+def explanation(path: str, options: ScanOptions) -> None:
+    """As `maltriage explain PATH --svg` draws it."""
+    for record in scan([path], bundles.load(bundles.resolve(None)), options):
+        if isinstance(record, Result):
+            (HERE / "explanation.svg").write_bytes(svg(scene(record)))
 
 
 def main() -> None:
@@ -54,6 +63,7 @@ def main() -> None:
     program = "samples/gui-x86.exe"
     close = ScanOptions(close=True, batch_size=1, checks=0)
     picture("explain", f"maltriage explain {program}", program, close, 6)
+    explanation(program, close)
 
 
 if __name__ == "__main__":

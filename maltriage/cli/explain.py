@@ -81,6 +81,10 @@ def explain(
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
     output: opt.Output = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
     device: opt.Device = opt.DeviceName.auto,
@@ -129,6 +133,7 @@ def explain(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
+    from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, opened, stopping
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
@@ -137,6 +142,8 @@ def explain(
     from maltriage.triage import pipeline
 
     check_options(files, yara, goodware)
+    pictures = Pictures(png, svg)
+    pictures.check(files)
     saved = None
     if len(files) == 1:
         saved = replay.picked(context, files[0], record, sample, output, quiet=quiet)
@@ -155,6 +162,7 @@ def explain(
         else:
             bundle = bundles.load(bundles.resolve(model))
         chosen = _methods(method, methods)
+        pictures.check_method(chosen[0])
         options = pipeline.ScanOptions(
             walk=WalkOptions(max_size=max_size * opt.MIB),
             device=device.value,
@@ -181,6 +189,8 @@ def explain(
             if isinstance(item, Summary):
                 continue
             records.append(item)
+            if isinstance(item, Result):
+                pictures.write(item)
             if isinstance(item, Result) or format is Format.json:
                 renderer.write(item)
             else:

@@ -56,6 +56,27 @@ def blend(grey: float, heat: float) -> Colour:
     return red, green, blue
 
 
+def rgb(plane: Plane) -> bytes:
+    """The picture with the heat on it, a pixel a pixel: red, green, blue of each, row-major.
+
+    A pixel has the heat of the cell that holds it. The plane must have no `problem`.
+    """
+    greys, end = pixels(plane), strongest(plane)
+    columns = [x * plane.heat_width // plane.width for x in range(plane.width)]
+    colours = bytearray()
+    for y in range(plane.height):
+        row = y * plane.heat_height // plane.height * plane.heat_width
+        for x in range(plane.width):
+            heat = plane.heat[row + columns[x]] / end if end else 0.0
+            colours += bytes(blend(greys[y * plane.width + x] / 255, heat))
+    return bytes(colours)
+
+
+def scale(steps: int) -> list[Colour]:
+    """Colours of heat from all against the label to all for it, over a middling grey."""
+    return [blend(0.45, 2 * step / (steps - 1) - 1) for step in range(steps)]
+
+
 def hexadecimal(colour: Colour) -> str:
     """As CSS, SVG and Rich write it: #rrggbb."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

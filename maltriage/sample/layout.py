@@ -1,4 +1,4 @@
-"""Regions that cover every byte of a file once, its anchors, and notices about both."""
+"""Regions that cover every byte of a file once, its anchors, and what is odd about both."""
 
 from __future__ import annotations
 
@@ -14,21 +14,10 @@ from maltriage.sample.hexdump import MAX_BLOCKS, Dump
 from maltriage.sample.pe import EFI, MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
-PACKED_ENTROPY = 7.2
-"""Bits per byte above which the code that runs first counts as compressed or encrypted."""
-PACKED_MIN_BYTES = 1024
 _FEW_BYTES = 8192
 """Below, numpy counts bytes faster than a picture is made of them for Pillow to count."""
 DUMP_RANGES = 16
 """About how many ranges a hex dump is divided into, where its addresses do not jump."""
-PACKER_SECTIONS = frozenset(
-    name.lower()
-    for name in (
-        "UPX0 UPX1 UPX2 .aspack .adata ASPack .MPRESS1 .MPRESS2 .petite .nsp0 .nsp1 nsp0 nsp1"
-        " .vmp0 .vmp1 .vmp2 .themida .winlice .enigma1 .enigma2 FSG! PEC2 PECompact2 .packed"
-        " MEW kkrunchy .yP .y0da pebundle RLPack .rlpack .spack .svkp .taz WinLicen"
-    ).split()
-)
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
         anchors=_anchors(data, headers, regions),
         efi=headers.subsystem in EFI,
     )
-    return layout, notices + _notices(headers, layout)
+    return layout, notices
 
 
 def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
@@ -220,42 +209,3 @@ def _anchors(data: bytes, headers: Headers, regions: list[Region]) -> dict[str, 
     wanted["second_section"] = sections[1] if len(sections) > 1 else None
     wanted["last_section"] = sections[-1] if sections else None
     return {name: at for name, at in wanted.items() if at is not None and 0 <= at < len(data)}
-
-
-def _notices(headers: Headers, layout: Layout) -> list[Notice]:
-    notices = []
-    if headers.machine == 0 and headers.subsystem == 0:
-        notices.append(
-            Notice("disarmed", "Machine and Subsystem are zero: it cannot run as it lies here.")
-        )
-    if headers.entry_rva and "entry" not in layout.anchors:
-        notices.append(
-            Notice("entry-outside", "The entry point lies in no byte of the file (overwritten?).")
-        )
-    if layout.dotnet:
-        notices.append(
-            Notice(".net", "A .NET assembly: its code is IL, which native families do not show.")
-        )
-    rule = _packed_rule(headers, layout)
-    if rule:
-        notices.append(
-            Notice("packed?", f"Looks packed ({rule}): what is seen is the packer as much as it.")
-        )
-    notices.extend(Notice("parser-warning", text) for text in headers.warnings)
-    return notices
-
-
-def _packed_rule(headers: Headers, layout: Layout) -> str | None:
-    """The first rule that says packed, in words, or None."""
-    for section in headers.sections:
-        if section.name.lower() in PACKER_SECTIONS:
-            return f"section name {section.name}"
-    entry = layout.anchors.get("entry")
-    region = layout.region_at(entry) if entry is not None else None
-    if region and region.size >= PACKED_MIN_BYTES and region.entropy >= PACKED_ENTROPY:
-        return f"entropy {region.entropy:.2f} in {region.name}, where it starts"
-    bodies = [r for r in layout.regions if r.kind == "section" and r.name != ".rsrc"]
-    dense = [r for r in bodies if r.entropy >= PACKED_ENTROPY and r.size >= PACKED_MIN_BYTES]
-    if dense and 2 * sum(r.size for r in dense) > sum(r.size for r in bodies):
-        return f"entropy {dense[0].entropy:.2f} in {dense[0].name}, most of the sections' bytes"
-    return None

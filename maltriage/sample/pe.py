@@ -22,6 +22,8 @@ COFF_SYMBOL_BYTES = 18
 
 PE32_PLUS = 0x20B
 """Magic of the optional header of a 64-bit program."""
+NATIVE = 1
+"""Subsystem of drivers, and of programs that run without the Windows API."""
 EFI = range(10, 14)
 """Values of Subsystem that name an EFI image: application, two kinds of driver, ROM."""
 MACHINES = {

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
+from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
 from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, read_sample
 from maltriage.sample.types import Format, Identity, Layout, Notice
@@ -56,6 +57,7 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
         layout, notices = dump_layout(contents.dump)
     else:
         layout, notices = make_layout(contents.data, headers)
+        notices += observe(contents.data, headers, layout)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
     return Prepared(

@@ -37,8 +37,8 @@ KIB = 1024
 RULE_SET = "candidates"
 _IN_FLIGHT = 64
 LEVELS: tuple[tuple[Status | None, ...], ...] = (("supported",), ("supported", "weak", None))
-"""Checks of ranges that strings are from; the second where the first leave a file alone. None:
-not checked."""
+"""Checks of ranges that strings are from; the second only where that leaves fewer files alone.
+None: not checked."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,13 @@ class Rule:
 def need_yara() -> None:
     """Raises MaltriageError where the extra `yara` is not installed."""
     if importlib.util.find_spec("yara_x") is None:
-        raise MaltriageError("a rule is tried with YARA-X before it is written: "
-                             "pip install 'maltriage[yara]'")  # fmt: skip
+        raise MaltriageError(
+            "a rule is tried with YARA-X before it is written: pip install 'maltriage[yara]'"
+        )
 
 
 def make_rule(
-    results: Sequence[Result],
-    bundle: Bundle,
-    workers: Workers,
-    options: RuleOptions,
+    results: Sequence[Result], bundle: Bundle, workers: Workers, options: RuleOptions
 ) -> Rule:
     """A rule of explained files of one family.
 
@@ -85,11 +83,12 @@ def make_rule(
             changed; the goodware cannot be read.
     """
     need_yara()
-    family = _family(results, bundle)
+    family = _family(results)
     return _Maker(results, bundle, workers, options).make(family)
 
 
-def _family(results: Sequence[Result], bundle: Bundle) -> str:
+def _family(results: Sequence[Result]) -> str:
+    """The one label that all are explained for."""
     if not results:
         raise MaltriageError("no file to make a rule of")
     if any(result.format == "picture" for result in results):
@@ -116,17 +115,17 @@ class _Maker:
     options: RuleOptions
 
     def make(self, family: str) -> Rule:
+        count = len(self.results)
         found = self._known(self._gathered())
         self._share_any(found)
         hits, tried, unread = self._in_goodware(_rule_set([item.candidate for item in found]))
         hit = hits.get(RULE_SET, set())
         clean_ones = [item for number, item in enumerate(found) if f"$c{number}" not in hit]
-        choice = Choice((), ())
-        for statuses in LEVELS:
-            some = [item for item in clean_ones if item.evidence.status in statuses]
-            choice = choose(some, len(self.results), tried or 0)
-            if not choice.poor and (len(self.results) == 1 or not choice.alone):
-                break
+        choices = [
+            choose([i for i in clean_ones if i.evidence.status in statuses], count, tried or 0)
+            for statuses in LEVELS
+        ]
+        choice = min(choices, key=lambda choice: (len(choice.poor), len(choice.alone)))
         self._enough(choice, "" if tried is None else " that the goodware does not have as well")
         text = rule_text(choice.groups, self._facts(family, tried))
         self._try(text, rule_name(family))

@@ -128,3 +128,15 @@ def test_a_page_into_a_folder_that_does_not_exist(run_cli: Any, tmp_path: Path) 
     assert done.stdout == b""
     assert done.stderr.decode().count("\n") == 1
     assert "cannot write" in done.stderr.decode()
+
+
+def test_a_page_of_a_saved_record(run_cli: Any, tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe"))
+    page = run_cli("explain", path, "-f", "html", "--no-verify", "--exit-zero").stdout
+    saved = tmp_path / "a.json"
+    run_cli("explain", path, "-f", "json", "--no-verify", "-o", saved)
+    path.unlink()
+    again = run_cli("explain", saved, "-f", "html", "--exit-zero")
+    assert (again.returncode, again.stderr) == (0, b"")
+    assert again.stdout == page

@@ -72,6 +72,15 @@ def test_an_explanation_is_shown_again_without_its_sample(run_cli: Any, folder: 
     assert b"a.exe" in table.stdout
 
 
+def test_pages_of_saved_reports(run_cli: Any, tmp_path: Path) -> None:
+    report = saved(tmp_path, make_result(plane=True))
+    for command in ("scan", "explain"):
+        page = tmp_path / f"{command}.html"
+        done = run_cli(command, report, "-f", "html", "-o", page)
+        assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
+        assert "invoice_0481.exe" in page.read_text("utf-8")
+
+
 def test_exit_codes_are_those_of_the_run_that_wrote_it(run_cli: Any, tmp_path: Path) -> None:
     def code(command: str, *items: Any, more: tuple[str, ...] = ()) -> int:
         return int(run_cli(command, saved(tmp_path, *items), *more).returncode)

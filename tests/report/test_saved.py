@@ -29,6 +29,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report import saved
 from maltriage.report.counts import Counts
 from maltriage.report.document import SCHEMA_VERSION, ModelRef, Result, Summary, encode
+from maltriage.report.render import FORMATS
 from maltriage.report.saved import combined, is_report, look_through
 
 
@@ -87,6 +88,16 @@ def test_whatever_was_saved_is_rendered_as_it_was(
             assert written(machine, again) == written(machine, items)
         for people in ("table", "explain"):
             assert screen(people, again) == screen(people, items)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_is_the_same_from_a_saved_report(tmp_path: Path, name: str) -> None:
+    checked = make_checked("checked.exe", plane=True)
+    scan = [checked] if name == "explain-page" else [*make_scan(), checked]
+    items = [*scan, summary_of(scan)]
+    again = items_of(write(tmp_path, written("ndjson", items)))
+    assert written(name, again) == written(name, items)
+    assert screen(name, again, colour=True) == screen(name, items, colour=True)
 
 
 @pytest.mark.parametrize("indent", [None, 2])

@@ -65,16 +65,27 @@ function verdictOf(file) {
   return file.state === "result" ? file.label : file.state;
 }
 
+/** The folders that all files share, which no row has to repeat. */
+function sharedFolder(files) {
+  const folderOf = (path) => path.slice(0, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
+  let shared = files.length ? folderOf(files[0].path) : "";
+  for (const { path } of files) {
+    while (!path.startsWith(shared)) shared = folderOf(shared.slice(0, -1));
+  }
+  return shared;
+}
+
 /** The cells of a row; the last one, of the checks, where any file was checked. */
-function cellsOf(file, copies, checked) {
+function cellsOf(file, copies, checked, shared) {
   const slash = Math.max(file.path.lastIndexOf("/"), file.path.lastIndexOf("\\")) + 1;
   const same = copies.get(file.sha256) || 1;
-  const link = make("a", { href: `#file-${file.number}`, class: "name" }, make("span", { class: "folder" }, file.path.slice(0, slash)), file.path.slice(slash));
+  const parts = [make("span", { class: "folder" }, file.path.slice(shared.length, slash)), make("span", { class: "base" }, file.path.slice(slash))];
+  const link = make("a", { href: `#file-${file.number}`, class: "path", title: file.path }, ...parts);
   const rank = make("td", { class: "number faint" }, count(file.rank));
   const path = make("th", { scope: "row" }, link, same > 1 ? make("span", { class: "copies", title: "files with these very bytes" }, `x${count(same)}`) : null);
   if (file.state !== "result") {
     const state = make("td", { class: file.state === "failed" ? "label t-bad" : "label faint" }, file.state);
-    return [rank, path, make("td"), state, make("td", { colspan: checked ? 6 : 5, class: "codes name" }, file.reason)];
+    return [rank, path, make("td"), state, make("td", { colspan: checked ? 6 : 5, class: "codes name", title: file.reason }, file.reason)];
   }
   const number = (text) => make("td", { class: "number" }, text);
   const verdict = make("td", {}, make("span", { class: `label name ${styleOf(file)}` }, file.label));
@@ -85,10 +96,10 @@ function cellsOf(file, copies, checked) {
     make("td", { class: file.flagged ? "flagged label" : "faint" }, file.flagged === null ? "-" : file.flagged ? "yes" : "no"),
     verdict,
     number(percent(file.probability)),
-    make("td", { class: "name" }, ...(file.region === null ? ["-"] : [file.region, make("span", { class: "faint" }, ` ${(100 * file.share).toFixed(1)}%`)])),
+    make("td", { class: "name one" }, ...(file.region === null ? ["-"] : [file.region, make("span", { class: "faint" }, ` ${(100 * file.share).toFixed(1)}%`)])),
     number(size(file.size)),
     make("td", { class: "number" }, file.packed ? make("span", { class: "weak" }, "packed?") : file.entropy === null ? "" : file.entropy.toFixed(2)),
-    make("td", { class: "codes name" }, file.codes.join(", ")),
+    make("td", { class: "codes name", title: file.codes.join(", ") }, file.codes.join(", ")),
     ...(checked ? [make("td", { class: "mono" }, file.checked || "")] : []),
   ];
 }
@@ -102,6 +113,7 @@ function scanTable(files, { summary, remarks }) {
     if (file.sha256) copies.set(file.sha256, (copies.get(file.sha256) || 0) + 1);
     verdicts.set(verdictOf(file), (verdicts.get(verdictOf(file)) || 0) + 1);
   }
+  const shared = sharedFolder(files);
   const checked = files.some((file) => file.checked);
   const columns = checked ? COLUMNS : COLUMNS.slice(0, -1);
   let found = [];
@@ -131,7 +143,7 @@ function scanTable(files, { summary, remarks }) {
     by("rows").replaceChildren(
       ...part.map((file) => {
         const classes = [file.label === "benign" && !file.flagged ? "calm" : "", file === opened ? "open" : ""];
-        return make("tr", { class: classes.join(" ").trim() || null, "data-number": file.number }, ...cellsOf(file, copies, checked));
+        return make("tr", { class: classes.join(" ").trim() || null, "data-number": file.number }, ...cellsOf(file, copies, checked, shared));
       }),
     );
     by("status").textContent = `${count(found.length)} of ${count(files.length)} listed`;
@@ -186,6 +198,7 @@ function scanTable(files, { summary, remarks }) {
       text(`${summary.seconds.toFixed(1)} s`, "taken"),
       text(summary.model.name, `model ${summary.model.weights_sha256.slice(0, 16)}`),
     );
+    if (shared) by("remarks").append(make("li", { class: "faint" }, "files below ", make("span", { class: "name mono" }, shared)));
     by("remarks").append(...remarks.map((remark) => make("li", {}, remark)));
   }
 

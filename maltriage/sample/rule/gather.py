@@ -13,8 +13,9 @@ from typing import Literal
 from maltriage.sample.inspect import dotnet, functions, strings, tables
 from maltriage.sample.inspect.image import Image
 from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import NOISE, InspectOptions
+from maltriage.sample.inspect.worker import NOISE, PACKED, PACKED_MIN_BYTES, InspectOptions
 from maltriage.sample.layout import entropy
+from maltriage.sample.pe import decode_name
 from maltriage.sample.rule.code import il_runs, runs
 from maltriage.sample.rule.pattern import Pattern, trimmed
 from maltriage.sample.source import SampleError, read_sample
@@ -129,6 +130,7 @@ class _Finder:
         self._exports = _table(tables.exports, self._image)
 
     def of(self, number: int, item: Range) -> Iterator[Candidate]:
+        """Candidates of the range that is the `number`th of those given."""
         if item.region.kind == "header" or item.start >= item.end:
             return
         fixups = self._image.directory("reloc")
@@ -159,13 +161,13 @@ class _Finder:
             yield Candidate(Pattern(form, raw), "string", thing.start, number, (letters,))  # type: ignore[arg-type]
 
     def _names(self, number: int, item: Range) -> Iterator[Candidate]:
-        """Names of imports in a row as the linker laid them out; their hints do not matter."""
+        """Names of imports in a row as the linker laid them out; hints do not matter."""
         places = sorted(
             {
                 place
                 for entry in self._imports.entries
-                for place in entry.places[-1:]
-                if place[1] - place[0] > _HINT + 1 and item.start <= place[0] < item.end
+                for place in entry.places[-1:]  # of one without a name that is its address
+                if item.start <= place[0] < item.end and self._name(place) == entry.name
             }
         )
         for at in range(0, len(places) - NAMES + 1, NAMES):
@@ -176,10 +178,12 @@ class _Finder:
             mask = bytearray(b"\xff" * len(raw))
             for start, _ in some:
                 mask[start - some[0][0] : start - some[0][0] + _HINT] = bytes(_HINT)
-            names = (self._data[a + _HINT : b].rstrip(b"\0").decode("latin-1") for a, b in some)
-            pattern = trimmed(raw, bytes(mask))
-            skipped = len(mask) - len(bytes(mask).lstrip(b"\0"))
-            yield Candidate(pattern, "imports", some[0][0] + skipped, number, (", ".join(names),))
+            names = ", ".join(map(self._name, some))
+            yield from self._run("imports", number, some[0][0], bytes(mask), (names,))
+
+    def _name(self, place: tuple[int, int]) -> str:
+        """The name of an import, without the hint before it."""
+        return decode_name(self._data[place[0] + _HINT : place[1]])
 
     def _code(self, number: int, item: Range) -> Iterator[Candidate]:
         if self._assembly is not None:
@@ -187,6 +191,9 @@ class _Finder:
                 yield from self._run("il", number, run.start, run.mask, run.text)
         section, known = self._image.section_at(item.start), self._image.architecture
         if self._managed or section is None or not section.executable or known is None:
+            return
+        bits = entropy(memoryview(self._data)[item.start : item.end])
+        if bits >= PACKED and item.end - item.start >= PACKED_MIN_BYTES:
             return
         where = functions.find(self._image, section, self._exports, known[0], item.start)
         delta = section.rva - section.start

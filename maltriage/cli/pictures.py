@@ -1,0 +1,81 @@
+"""`explain --png` and `--svg`: pictures beside the result, as files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.report.document import Result
+
+WITHOUT = "occlusion"
+"""The method that gives no heat over the byteplot."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The files that are wanted. Each is written under another name and then renamed."""
+
+    png: Path | None
+    svg: Path | None
+
+    def check(self, read: Sequence[str]) -> None:
+        """Find out before the work what would fail after it.
+
+        Args:
+            read: the files that are explained, one of which can be drawn.
+
+        Raises:
+            MaltriageError: a folder does not exist, both would be one file, several files are
+                read, or one would be written over.
+        """
+        for path in self._paths():
+            if path.is_dir() or not path.parent.is_dir():
+                why = "a folder" if path.is_dir() else f"no folder {path.parent}"
+                raise MaltriageError(f"cannot write {path}: {why}")
+            if len(read) > 1:
+                raise MaltriageError("--png and --svg draw one file")
+            if path.exists() and os.path.exists(read[0]) and os.path.samefile(path, read[0]):
+                raise MaltriageError(f"{path}: it is what is explained, and would be written over")
+        if self.png is not None and self.png == self.svg:
+            raise MaltriageError(f"--png and --svg are one file: {self.png}")
+
+    def check_method(self, method: str) -> None:
+        """Raises MaltriageError where evidence by `method` has no picture."""
+        if self._paths() and method == WITHOUT:
+            raise MaltriageError(f"no picture: the method {WITHOUT} has none; take another one")
+
+    def write(self, result: Result) -> None:
+        """Draw what is wanted of a result.
+
+        Raises:
+            MaltriageError: there is nothing to draw, or a file cannot be written.
+        """
+        if not self._paths():
+            return
+        from maltriage.report.bitmap import png
+        from maltriage.report.picture import scene
+        from maltriage.report.svg import svg
+
+        drawn = scene(result)
+        for path, draw in ((self.png, png), (self.svg, svg)):
+            if path is not None:
+                _write(path, draw(drawn))
+
+    def _paths(self) -> list[Path]:
+        return [path for path in (self.png, self.svg) if path is not None]
+
+
+def _write(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error

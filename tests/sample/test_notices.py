@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import io
+import random
+import struct
+import zipfile
+from pathlib import Path
+
+import py7zr
+import pytest
+from hostile.make import CASES, Pe
+
+from maltriage.sample.layout import make_layout
+from maltriage.sample.notices import FEW_IMPORTS, INSTALLER_MIN_BYTES, SMALL_BYTES, observe
+from maltriage.sample.pe import read_headers
+
+NOISE = random.Random(5).randbytes(INSTALLER_MIN_BYTES)
+DOCUMENT = Path(__file__).parents[2] / "docs" / "notices.md"
+
+
+def notices_of(data: bytes) -> dict[str, str]:
+    headers = read_headers(data)
+    layout, _ = make_layout(data, headers)
+    found = observe(data, headers, layout)
+    assert len({notice.code for notice in found} - {"parser-warning"}) == len(
+        [notice for notice in found if notice.code != "parser-warning"]
+    )
+    return {notice.code: notice.text for notice in found}
+
+
+def put(data: bytes, at: int, value: int) -> bytes:
+    """Two bytes of the headers, `at` bytes behind "PE"."""
+    start = struct.unpack_from("<I", data, 60)[0] + at
+    return data[:start] + struct.pack("<H", value) + data[start + 2 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "codes"),
+    [
+        ("console-x64.exe", set()),
+        ("console-x86.exe", set()),
+        ("debug-x86.exe", set()),
+        ("gui-x86.exe", set()),
+        ("library-x64.dll", set()),
+        ("overlay-x86.exe", set()),
+        ("truncated-x86.exe", set()),
+        ("dotnet.exe", {".net", "small"}),
+        ("driver-x64.sys", {"driver", "small", "mostly-zero"}),
+        ("packed-x86.exe", {"packed?"}),
+        ("signed-x64.exe", {"signed"}),
+    ],
+)
+def test_real_programs(samples_dir: Path, name: str, codes: set[str]) -> None:
+    data = (samples_dir / name).read_bytes()
+    assert ("small" in codes) == (len(data) < SMALL_BYTES)
+    assert set(notices_of(data)) == codes
+
+
+def test_disarmed_as_public_corpora_do(samples_dir: Path) -> None:
+    data = (samples_dir / "console-x86.exe").read_bytes()
+    disarmed = put(put(data, 4, 0), 92, 0)
+    assert set(notices_of(disarmed)) == {"disarmed"}
+
+
+def test_an_efi_image(samples_dir: Path) -> None:
+    data = (samples_dir / "console-x86.exe").read_bytes()
+    assert set(notices_of(put(data, 92, 10))) == {"efi"}
+
+
+def test_an_overwritten_entry_point() -> None:
+    pe = Pe()
+    assert "entry-outside" in notices_of(pe.put("<I", pe.pe + 24 + 16, 0xCC00FFEE).bytes())
+
+
+def test_every_rule_that_says_packed_is_named(samples_dir: Path) -> None:
+    data = (samples_dir / "packed-x86.exe").read_bytes()
+    one = notices_of(data)["packed?"]
+    assert "entropy 7.9" in one
+    named = notices_of(data.replace(b".pack\0\0\0", b".aspack\0", 1))["packed?"]
+    assert "section name .aspack; entropy 7.9" in named
+
+
+def test_one_weak_sign_is_none(samples_dir: Path) -> None:
+    """A program that starts in its last section, or imports next to nothing, may be a plain one."""
+    data = (samples_dir / "driver-x64.sys").read_bytes()
+    assert "packed?" not in notices_of(data)
+    few = notices_of(put(data, 92, 3))  # a console program with the few imports of the driver
+    assert "packed?" not in few
+    headers = read_headers(data)
+    assert headers is not None
+    assert sum(len(library.entries) for library in headers.binary.imports) <= FEW_IMPORTS
+
+
+def test_two_weak_signs(samples_dir: Path) -> None:
+    """With few imports, and the entry point moved into the last section."""
+    data = put((samples_dir / "driver-x64.sys").read_bytes(), 92, 3)
+    headers = read_headers(data)
+    assert headers is not None
+    last = max((s for s in headers.sections if s.size), key=lambda section: section.start)
+    at = struct.unpack_from("<I", data, 60)[0] + 24 + 16
+    moved = data[:at] + struct.pack("<I", last.rva) + data[at + 4 :]
+    text = notices_of(moved)["packed?"]
+    assert "functions; starts in its last section" in text
+
+
+def seven_zip(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with py7zr.SevenZipFile(stream, "w") as archive:
+        archive.writestr(content, "setup.exe")
+    return stream.getvalue()
+
+
+def zipped(content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("setup.exe", content)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("overlay", "name"),
+    [
+        (seven_zip(NOISE), "7-Zip archive"),
+        (zipped(NOISE), "zip archive"),
+        (b";!@Install@!UTF-8!;!@InstallEnd@!" + seven_zip(NOISE), "7-Zip archive"),
+        (bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst" + NOISE, "NSIS"),
+        (NOISE + b"MEI\x0c\x0b\x0a\x0b\x0e" + bytes(80), "PyInstaller"),
+    ],
+)
+def test_what_an_installer_carries(samples_dir: Path, overlay: bytes, name: str) -> None:
+    stub = (samples_dir / "console-x86.exe").read_bytes()
+    text = notices_of(stub + overlay)["installer"]
+    assert name in text
+    assert f"{len(overlay) / (len(stub) + len(overlay)):.0%} of the file" in text
+
+
+def test_an_overlay_that_is_no_installer(samples_dir: Path) -> None:
+    stub = (samples_dir / "console-x86.exe").read_bytes()
+    assert "installer" not in notices_of(stub + NOISE)
+    assert "installer" not in notices_of(stub + zipped(b"short"))  # a resource, or a mark
+
+
+def test_few_bytes_and_many_zeros(samples_dir: Path) -> None:
+    data = (samples_dir / "console-x86.exe").read_bytes()
+    padded = notices_of(data + bytes(9 * len(data)))
+    assert "9" in padded["mostly-zero"]
+    assert "mostly-zero" not in notices_of(data)
+    assert set(notices_of(b"MZ" + b"x" * 100)) == {"small"}
+    assert set(notices_of(b"")) == {"small"}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_hostile_files_are_looked_at(case: str) -> None:
+    for text in notices_of(CASES[case]()).values():
+        assert text
+
+
+def test_all_codes_are_documented() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    source = "".join(
+        path.read_text(encoding="utf-8")
+        for path in (Path(__file__).parents[2] / "maltriage" / "sample").glob("*.py")
+    )
+    codes = {part.split('"')[1] for part in source.split("Notice(")[1:] if '"' in part[:40]}
+    assert codes >= {"packed?", "installer", "signed", "truncated", "unmapped"}
+    assert [code for code in sorted(codes) if f"`{code}`" not in text] == []

@@ -39,9 +39,6 @@ of small numbers are in many programs."""
 NAMES = 3
 """Names of imports in a row that make a pattern: their order is that of one build's source."""
 
-MOSTLY = 0.75
-"""Part of a window of data from which strings of any program make it one of them."""
-
 Kind = Literal["code", "il", "string", "imports", "resource", "data"]
 _HINT = 2
 _WORD = re.compile(r"[^\W_]" * MIN_LETTERS)
@@ -142,19 +139,17 @@ class _Finder:
         if fixups is not None and fixups[0] <= item.start < fixups[1]:
             return  # a linker's, other with every byte that is added to a program
         texts = _some(self._strings(number, item))
-        yield from (text for text in texts if not _ordinary(text))
+        yield from texts
         yield from _some(self._names(number, item))
-        places = [(_ordinary(c), c.offset, c.offset + len(c.pattern.data)) for c in texts]
-        # What is no string because all programs have it is no data either, when it is by itself.
-        common = [(start, end) for ordinary, start, end in places if ordinary]
-        taken = [(start, end) for ordinary, start, end in places if not ordinary]
+        # Words of any program are no strings, but may be data: in what order they stand, and what
+        # lies around them, is what some families share and clean programs lack.
+        taken = [(c.offset, c.offset + len(c.pattern.data)) for c in texts]
         taken += self._imports.places(item.start, item.end)
         code = _some(self._code(number, item))
         for candidate in code or _some(self._windows(number, item)):
             low, high = candidate.offset, candidate.offset + len(candidate.pattern.data)
-            if _shared(taken, low, high) or _shared(common, low, high) >= MOSTLY * (high - low):
-                continue
-            yield candidate
+            if not any(low < end and start < high for start, end in taken):
+                yield candidate
 
     def _strings(self, number: int, item: Range) -> Iterator[Candidate]:
         bits = entropy(memoryview(self._data)[item.start : item.end])
@@ -235,19 +230,10 @@ class _Finder:
 
 
 def _dull(text: str) -> bool:
-    """Whether a string has no word in it, or is one by itself."""
-    few = len(set(text)) < MIN_LETTERS
-    return few or _WORD.search(text) is None or _LONE.fullmatch(text) is not None
-
-
-def _ordinary(candidate: Candidate) -> bool:
-    """Whether a string says nothing of a program."""
-    return _ORDINARY.search(candidate.text[0].encode("utf-8", "replace")) is not None
-
-
-def _shared(places: list[tuple[int, int]], low: int, high: int) -> int:
-    """Bytes of [low, high) that are in places, which do not overlap."""
-    return sum(max(0, min(high, end) - max(low, start)) for start, end in places)
+    """Whether a string has no word in it, or is one by itself, or says nothing of a program."""
+    if len(set(text)) < MIN_LETTERS or _WORD.search(text) is None or _LONE.fullmatch(text):
+        return True
+    return _ORDINARY.search(text.encode("utf-8", "replace")) is not None
 
 
 def _some(found: Iterator[Candidate]) -> list[Candidate]:

@@ -106,14 +106,6 @@ def test_strings_of_any_program_are_none() -> None:
     assert not [text for text in shown if "DOS mode" in text or "mingw" in text.lower()]
 
 
-def test_strings_of_any_program_are_no_data_either() -> None:
-    data = sample("gui-x86.exe")
-    at = data.index(b"Unknown pseudo relocation protocol version")
-    for candidate in candidates(data, everything(data), parse=True):
-        end = candidate.offset + len(candidate.pattern.data)
-        assert not (candidate.offset < at + 32 and at + 8 < end)
-
-
 def test_wide_strings_are_text_and_others_bytes() -> None:
     data = sample("gui-x86.exe")
     wide = [c for c in of(data, "string") if c.pattern.form == "wide"]

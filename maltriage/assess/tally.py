@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import Card
+from maltriage.errors import MaltriageError
 from maltriage.metrics import COMMON
 from maltriage.report.patterns import PartKind
 from maltriage.sample.byteplot import BodyGeometry, WindowGeometry, width_for
@@ -171,14 +174,24 @@ class Spill:
     """Rows of numbers on disk, in a file without a name that is gone when it is closed."""
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by __exit__
+        # Without a buffer, so that nothing is left to write, and to fail, when it is closed.
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by __exit__
         self._width = 0
 
     def append(self, row: npt.NDArray[np.float32]) -> int:
-        """Keep a row; its number. All rows are as long as the first."""
+        """Keep a row; its number. All rows are as long as the first.
+
+        Raises:
+            MaltriageError: the disk is full.
+        """
         self._width = len(row)
         at = self._file.seek(0, 2)
-        self._file.write(row.tobytes())
+        try:
+            if self._file.write(row.tobytes()) < row.nbytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError as error:
+            where = tempfile.gettempdir()
+            raise MaltriageError(f"cannot keep maps in {where}: {error.strerror}") from error
         return at // (4 * self._width)
 
     def rows(self, numbers: Sequence[int]) -> Iterator[Floats]:

@@ -134,7 +134,7 @@ def explain(
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
     from maltriage.cli.pictures import Pictures
-    from maltriage.cli.run import exit_code, opened, stopping
+    from maltriage.cli.run import exit_code, keep, opened, stopping
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
@@ -144,11 +144,12 @@ def explain(
     check_options(files, yara, goodware)
     pictures = Pictures(png, svg)
     pictures.check(files)
+    keep([*files, *([sample] if sample else [])], output)
     saved = None
     if len(files) == 1:
-        saved = replay.picked(context, files[0], record, sample, output, quiet=quiet)
+        saved = replay.picked(context, files[0], record, sample, quiet=quiet)
     else:
-        replay.reports_among(context, files, output)  # a rule is made of samples: refused
+        replay.reports_among(context, files)  # a rule is made of samples: refused
     source: replay.Source
     if saved is not None and sample is None:
         source = saved.shown()

@@ -31,7 +31,7 @@ class Method(StrEnum):
 def patterns(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Bundles: files, or names of those that ship.", metavar="BUNDLE..."),
+        typer.Argument(help="Bundles: files, or names of those that ship.", metavar="BUNDLE"),
     ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -84,8 +84,9 @@ def patterns(
     from maltriage.report.progress import ScanProgress
     from maltriage.triage.pipeline import Progress, ScanOptions
 
-    if png is not None and not png.parent.is_dir():
-        raise MaltriageError(f"cannot write {png}: no such folder")  # not after minutes
+    for path in (png, output):
+        if path is not None and not path.parent.is_dir():  # said now, and not after minutes
+            raise MaltriageError(f"cannot write {path}: no such folder")
     named: list[str | None] = [*models] if models else [None]
     loaded = [bundles.load(bundles.resolve(model)) for model in named]
     resized = dataset == "malimg" and all("picture" in b.card.input for b in loaded)

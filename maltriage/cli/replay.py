@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -43,12 +41,11 @@ class Source(Protocol):
     ) -> Iterator[Record]: ...
 
 
-def reports_among(context: typer.Context, paths: Sequence[str], output: Path | None) -> bool:
+def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
     """Whether the paths that the user named are saved reports: all of them, or none.
 
     Raises:
-        MaltriageError: some are, or an option that is given makes no sense with them, or they
-            would be written over while they are read.
+        MaltriageError: some are, or an option that is given makes no sense with them.
     """
     saved = [path for path in paths if is_report(path)]
     if not saved:
@@ -60,8 +57,6 @@ def reports_among(context: typer.Context, paths: Sequence[str], output: Path | N
             " other"
         )
     _refuse_options(context, saved[0])
-    for path in saved:
-        _refuse_writing_over(path, output)
     return True
 
 
@@ -70,7 +65,6 @@ def picked(
     path: str,
     wanted: str | None,
     sample: str | None,
-    output: Path | None,
     *,
     quiet: bool,
 ) -> Picked | None:
@@ -91,7 +85,6 @@ def picked(
         return None
     if sample is None:
         _refuse_options(context, path)
-    _refuse_writing_over(path, output)
     report = look_through(path)
     record = pick(report, wanted)
     if sample is not None and not isinstance(record, Result):
@@ -112,11 +105,6 @@ def _refuse_options(context: typer.Context, path: str) -> None:
             f"{', '.join(wrong)} {what}, and {path} is a saved report: its records are shown as"
             " they were made"
         )
-
-
-def _refuse_writing_over(path: str, output: Path | None) -> None:
-    if output is not None and output.exists() and os.path.samefile(path, output):
-        raise MaltriageError(f"{path}: it would be written over while it is read")
 
 
 def _tell(reports: Sequence[SavedReport], quiet: bool) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,13 @@ class Output:
 
     binary: BinaryIO
     text: TextIO
+
+
+def keep(read: Sequence[str], output: Path | None) -> None:
+    """Raise MaltriageError where results would be written over a sample or report to be read."""
+    for name in read if output is not None and output.exists() else ():
+        if os.path.exists(name) and os.path.samefile(name, str(output)):
+            raise MaltriageError(f"{output}: it would be written over while it is read")
 
 
 @contextmanager

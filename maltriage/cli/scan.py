@@ -75,15 +75,16 @@ def scan(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import exit_code, opened, stopping
+    from maltriage.cli.run import exit_code, keep, opened, stopping
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
+    keep(paths or [], output)
     source: replay.Source
-    if replay.reports_among(context, paths or [], output):
+    if replay.reports_among(context, paths or []):
         source = replay.Replay.of_reports(paths or [], quiet=quiet)
     else:
         roots = list(paths or []) + (_listed(files_from) if files_from else [])

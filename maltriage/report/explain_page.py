@@ -301,6 +301,6 @@ def _picture(
         body=body,
         known=places is not None,
         covers=covers,
-        swatches=plot.swatches(_SWATCHES),
+        swatches=[raster.hexadecimal(colour) for colour in raster.scale(_SWATCHES)],
         data=data,
     )

@@ -113,8 +113,8 @@ def _span(index: int, parts: int, length: int) -> tuple[int, int]:
 
 def _legend(label: str, strongest: float, contribution: float | None, plane: Plane) -> list[Text]:
     scale = Text()
-    for step in range(_STEPS):
-        scale.append("█", raster.hexadecimal(raster.blend(0.45, 2 * step / (_STEPS - 1) - 1)))
+    for colour in raster.scale(_STEPS):
+        scale.append("█", raster.hexadecimal(colour))
     greys = Text()
     for step in range(_STEPS):
         greys.append("█", raster.hexadecimal(raster.blend(step / (_STEPS - 1), 0.0)))

@@ -57,18 +57,10 @@ def pictures(plane: Plane) -> tuple[Markup, Markup]:
 
     The plane must have no `raster.problem`.
     """
-    pixels, strongest = raster.pixels(plane), raster.strongest(plane)
-    hot, plain = bytearray(), bytearray()
-    for y in range(plane.height):
-        row = y * plane.heat_height // plane.height * plane.heat_width
-        for x in range(plane.width):
-            grey = pixels[y * plane.width + x] / 255
-            heat = plane.heat[row + x * plane.heat_width // plane.width]
-            hot += bytes(raster.blend(grey, heat / strongest if strongest else 0.0))
-            plain += bytes(raster.blend(grey, 0.0))
+    width, height = plane.width, plane.height
     return (
-        page.png(plane.width, plane.height, bytes(hot)),
-        page.png(plane.width, plane.height, bytes(plain)),
+        page.png(width, height, raster.rgb(plane)),
+        page.png(width, height, raster.rgb(plane, heat=False)),
     )
 
 
@@ -128,8 +120,3 @@ def outline(geometry: BodyGeometry, start: int, end: int) -> str:
         path += f"H{rest}V{last + 1}"
     path += f"H0V{row + 1}"
     return path + (f"H{column}Z" if column else "Z")
-
-
-def swatches(steps: int) -> list[str]:
-    """Colours of the heat scale, from against the label to for it, over a middling grey."""
-    return [raster.hexadecimal(raster.blend(0.45, 2 * i / (steps - 1) - 1)) for i in range(steps)]

@@ -56,19 +56,22 @@ def blend(grey: float, heat: float) -> Colour:
     return red, green, blue
 
 
-def rgb(plane: Plane) -> bytes:
-    """The picture with the heat on it, a pixel a pixel: red, green, blue of each, row-major.
+def rgb(plane: Plane, *, heat: bool = True) -> bytes:
+    """The picture, a pixel a pixel: red, green, blue of each, row-major.
 
     A pixel has the heat of the cell that holds it. The plane must have no `problem`.
+
+    Args:
+        heat: with the heat on it; otherwise the bytes alone, in the same greys.
     """
-    greys, end = pixels(plane), strongest(plane)
+    greys, end = pixels(plane), strongest(plane) if heat else 0.0
     columns = [x * plane.heat_width // plane.width for x in range(plane.width)]
     colours = bytearray()
     for y in range(plane.height):
         row = y * plane.heat_height // plane.height * plane.heat_width
         for x in range(plane.width):
-            heat = plane.heat[row + columns[x]] / end if end else 0.0
-            colours += bytes(blend(greys[y * plane.width + x] / 255, heat))
+            value = plane.heat[row + columns[x]] / end if end else 0.0
+            colours += bytes(blend(greys[y * plane.width + x] / 255, value))
     return bytes(colours)
 
 

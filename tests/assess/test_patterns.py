@@ -207,6 +207,7 @@ def test_the_command(
         (("--family", "nobody"), b"no files of a family 'nobody'"),
         (("--folds", "gone"), b"gone/fold-0: no bundle of this fold"),
         (("--png", "gone/a.png"), b"cannot write gone/a.png: no such folder"),
+        (("--output", "gone/a.html"), b"cannot write gone/a.html: no such folder"),
     ],
 )
 def test_wrong_use(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +25,7 @@ from maltriage.assess.tally import (
     kinds_of,
     plane_of,
 )
+from maltriage.errors import MaltriageError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import default_views
@@ -78,6 +82,17 @@ def test_spilled_rows_come_back() -> None:
         for number, row in zip((3, 0), spill.rows([3, 0]), strict=True):
             np.testing.assert_array_equal(row, rows[number])
         assert spill.append(rows[0]) == 5  # reading has not moved where rows are added
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full")
+def test_a_full_disk_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(buffering: int) -> io.FileIO:
+        return io.FileIO("/dev/full", "r+")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    said = r"cannot keep maps in .*: No space left"
+    with pytest.raises(MaltriageError, match=said), Spill() as spill:
+        spill.append(np.zeros(7, dtype=np.float32))
 
 
 def test_kinds_of_regions() -> None:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -396,3 +397,15 @@ def test_no_process_is_left_behind(folder: Path) -> None:
     assert seen
     _, alive = psutil.wait_procs(set(seen), timeout=10)
     assert not alive
+
+
+@pytest.mark.parametrize("command", ["scan", "explain"])
+def test_a_sample_is_not_written_over(
+    run_cli: Any, samples_dir: Path, tmp_path: Path, command: str
+) -> None:
+    data = (samples_dir / "console-x86.exe").read_bytes()
+    (tmp_path / "a.exe").write_bytes(data)
+    found = run_cli(command, "a.exe", "-o", "./a.exe", cwd=tmp_path)
+    assert (found.returncode, found.stdout) == (2, b"")
+    assert "a.exe: it would be written over while it is read" in found.stderr.decode()
+    assert (tmp_path / "a.exe").read_bytes() == data

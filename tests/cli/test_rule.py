@@ -43,12 +43,15 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     assert (again.stderr, rule.read_bytes()) == (b"", before)
 
 
-def test_no_rule_no_file(run_cli: Any, samples_dir: Path, rule: Path) -> None:
+def test_no_rule_no_file(run_cli: Any, tmp_path: Path, samples_dir: Path, rule: Path) -> None:
+    """What a clean file has as well makes no rule, and an older one stays as it is."""
     rule.parent.mkdir()
     rule.write_text("an older one")
-    done = run_cli(
-        "explain", samples_dir / "gui-x86.exe", samples_dir / "dotnet.exe", *FAMILY, "--yara", rule
-    )
+    good = tmp_path / "good"
+    good.mkdir()
+    (good / "a.exe").write_bytes(sample("gui-x86.exe"))
+    path = samples_dir / "gui-x86.exe"
+    done = run_cli("explain", path, *FAMILY, "--yara", rule, "--goodware", good)
     assert done.returncode == 2
     assert done.stderr.startswith(b"maltriage: no rule: ")
     assert done.stderr.count(b"\n") == 1

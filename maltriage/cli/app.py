@@ -16,6 +16,7 @@ from maltriage.cli import (
     explain,
     export,
     faithfulness,
+    index,
     models,
     patterns,
     scan,
@@ -49,6 +50,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(datasets.app)
+app.add_typer(index.app)
 
 
 def _version(wanted: bool) -> None:

@@ -22,6 +22,7 @@ COMMANDS = (
     "models",
     "schema",
     "datasets",
+    "index",
 )
 HEAVY = ("torch", "torchvision", "timm", "pytorch_grad_cam", "matplotlib", "sklearn")
 

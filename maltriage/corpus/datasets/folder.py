@@ -38,6 +38,16 @@ def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
     Raises:
         MaltriageError: the folder is missing, or holds fewer than two families.
     """
+    samples, notices = labelled_files(name, root)
+    return assemble(name, root, samples, notices, min_samples)
+
+
+def labelled_files(name: str, root: Path) -> tuple[list[LabelledSample], list[Notice]]:
+    """What `read_tree` finds, of however few families, and notices on what it leaves out.
+
+    Raises:
+        MaltriageError: the folder is missing, or holds no samples.
+    """
     if not root.is_dir():
         raise MaltriageError(f"dataset {name}: no folder {root}; expected {LAYOUT}")
     table = find_table(root)
@@ -47,7 +57,7 @@ def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
         samples, notices = _from_folders(root)
     if not samples:
         raise MaltriageError(f"dataset {name}: no samples in {root}; expected {LAYOUT}")
-    return assemble(name, root, samples, notices, min_samples)
+    return samples, notices
 
 
 def _from_folders(root: Path) -> tuple[list[LabelledSample], list[Notice]]:

@@ -1,0 +1,81 @@
+"""Labelled files in, their embeddings out: read as a scan reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.document import Failed, Skipped
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.workers import Workers, cores
+from maltriage.triage.pipeline import Progress, ScanOptions, in_batches, prepared_items
+from maltriage.triage.session import Session
+
+
+@dataclass
+class Embedded:
+    """Files with their embeddings, in the order of the walk."""
+
+    sha256: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    embeddings: npt.NDArray[np.float32] = field(
+        default_factory=lambda: np.zeros((0, 0), np.float32)
+    )
+    """As the bundle gives them, [n, D]."""
+    unread: list[Failed | Skipped] = field(default_factory=list)
+    """Files that gave no sample, or no numbers."""
+
+
+def embed(
+    labels: Mapping[str, str],
+    bundle: Bundle,
+    options: ScanOptions,
+    *,
+    progress: Progress | None = None,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> Embedded:
+    """The embeddings of files.
+
+    Args:
+        labels: of each path.
+        progress: counts on.
+        changed: called with it after each batch.
+
+    Raises:
+        MaltriageError: none of the files could be read, or the bundle does not run.
+    """
+    progress = progress or Progress()
+    found, rows = Embedded(), list[npt.NDArray[np.float32]]()
+    with Workers(options.jobs or cores(), options.timeout) as workers:
+        session = Session(bundle, options.device, options.threads)
+        items = prepared_items(labels, bundle, options, workers, progress, lambda: False)
+        for batch in in_batches(items, options.batch_size):
+            samples = [item for item in batch if isinstance(item, Prepared)]
+            for item in batch:
+                if not isinstance(item, Prepared):
+                    found.unread.append(item)
+                    progress.add(item)
+            outputs = session.run([item.views for item in samples]) if samples else None
+            for row, item in enumerate(samples):
+                assert outputs is not None
+                embedding = outputs.embedding[row]
+                if not np.isfinite(embedding).all():
+                    reason = "the model returned a value that is not a number"
+                    found.unread.append(Failed(item.path, "model", reason))
+                    progress.failed += 1
+                    continue
+                progress.files += 1
+                found.sha256.append(item.identity.sha256)
+                found.labels.append(labels[item.path])
+                rows.append(embedding)
+            changed(progress)
+    if not rows:
+        first = f", the first: {found.unread[0].path}: {found.unread[0].reason}"
+        raise MaltriageError(f"none of the files could be read{first if found.unread else ''}")
+    found.embeddings = np.stack(rows)
+    return found

@@ -1,0 +1,369 @@
+"""An index of labelled files: their embeddings by one bundle, in one file beside it.
+
+A NumPy archive (.npz) without pickles, of four arrays:
+
+    header      uint8 [...]      JSON of `Header`
+    embeddings  float16 [n, D]   of unit length
+    sha256      uint8 [n, 32]    of the program's bytes, as in records; each file once
+    labels      int32 [n]        index into `Header.labels`
+
+An index is an input like any other: it may come from somebody else. It is read within limits,
+and its labels are sanitized by whoever shows them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import os
+import uuid
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import __version__
+from maltriage.bundle import MAX_LABELS, Bundle, models_dir
+from maltriage.errors import MaltriageError
+from maltriage.report.document import ModelRef
+from maltriage.report.index import IndexInfo, Limit
+
+FORMAT_VERSION = 1
+SUFFIX = ".index.npz"
+"""In place of the bundle's `.onnx`: under that name an index is found beside it."""
+MAX_INDEX_BYTES = 1024 * 1024 * 1024
+"""Of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
+MAX_HEADER_BYTES = 4 * 1024 * 1024
+MAX_LABEL = 256
+"""Characters of a label."""
+COSINE = "cosine"
+"""1 - the cosine of the angle between two embeddings: 0 in the same direction, 2 opposite."""
+
+Float32 = npt.NDArray[np.float32]
+_DTYPES = {"header": "|u1", "embeddings": "<f2", "sha256": "|u1", "labels": "<i4"}
+
+
+class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an index says of itself."""
+
+    format_version: int = FORMAT_VERSION
+    model: str
+    weights_sha256: str
+    """Of the bundle whose embeddings these are: those of another one mean something else."""
+    distance: str = COSINE
+    dimensions: int
+    files: int
+    labels: tuple[str, ...]
+    """Those of the bundle first; further ones are the user's own."""
+    limit: Limit | None = None
+    created: str
+    changed: str
+    maltriage_version: str
+
+
+@dataclass(frozen=True)
+class Index:
+    """A checked index: n files with their embeddings, float16 [n, D] of unit length."""
+
+    header: Header
+    embeddings: npt.NDArray[np.float16]
+    sha256: tuple[str, ...]
+    labels: npt.NDArray[np.int32]
+    """Index into `header.labels`, [n]."""
+    digest: str = ""
+    """SHA-256 of the file that it was read from, and its size in bytes."""
+    size: int = 0
+
+    def __len__(self) -> int:
+        return len(self.sha256)
+
+    def counts(self) -> dict[str, int]:
+        """How many files have each label, in the order of the labels; none of 0."""
+        numbers = np.bincount(self.labels, minlength=len(self.header.labels)).tolist()
+        return {n: c for n, c in zip(self.header.labels, numbers, strict=True) if c}
+
+    def check(self, bundle: Bundle, path: Path | str) -> None:
+        """Raise MaltriageError where the embeddings are those of another bundle."""
+        card, header = bundle.card, self.header
+        if header.weights_sha256 != card.weights_sha256:
+            raise MaltriageError(
+                f"{path}: made with {header.model} {header.weights_sha256[:12]}, which is not"
+                f" {card.name} {card.weights_sha256[:12]}: distances would mean nothing. Build it"
+                " anew (maltriage index build), or scan without one (--index none)"
+            )
+
+
+def info(index: Index, bundle: Bundle | None, path: str) -> IndexInfo:
+    """What is in an index that was read.
+
+    Args:
+        bundle: that it is for, if that is at hand: it says which labels are the user's own.
+    """
+    header, counts = index.header, index.counts()
+    known = counts if bundle is None else bundle.card.labels
+    return IndexInfo(
+        path=path,
+        sha256=index.digest,
+        size=index.size,
+        model=ModelRef(header.model, header.weights_sha256),
+        distance=header.distance,
+        dimensions=header.dimensions,
+        files=len(index),
+        labels=counts,
+        own_labels=tuple(label for label in counts if label not in known),
+        limit=header.limit,
+        created=header.created,
+        changed=header.changed,
+    )
+
+
+@dataclass(frozen=True)
+class Grown:
+    """How an index grew."""
+
+    index: Index
+    added: int
+    replaced: int
+    """Files that were in it, and have the label now that they were given last."""
+
+
+def empty(bundle: Bundle, limit: Limit | None = None) -> Index:
+    """An index of a bundle without any files."""
+    now = _now()
+    header = Header(
+        model=bundle.card.name,
+        weights_sha256=bundle.card.weights_sha256,
+        dimensions=0,
+        files=0,
+        labels=bundle.card.labels,
+        limit=limit,
+        created=now,
+        changed=now,
+        maltriage_version=__version__,
+    )
+    nothing = np.zeros((0, 0), np.float16)
+    return Index(header, nothing, (), np.zeros(0, np.int32))
+
+
+def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings: Float32) -> Grown:
+    """An index with more files in it. A file that is in it already is replaced.
+
+    Args:
+        sha256: of each file; where one is there twice, its last label counts.
+        labels: of each file.
+        embeddings: as the bundle gives them, [m, D].
+
+    Raises:
+        MaltriageError: the index would be too large, or a label is none.
+    """
+    names = list(index.header.labels)
+    numbers = {name: i for i, name in enumerate(names)}
+    for label in labels:
+        if label not in numbers:
+            if not label or len(label) > MAX_LABEL or not label.isprintable():
+                raise MaltriageError(f"no label: {label[:40]!r} (1 to {MAX_LABEL} characters)")
+            numbers[label] = len(names)
+            names.append(label)
+    last = {digest: row for row, digest in enumerate(sha256)}
+    stay = [row for row, digest in enumerate(index.sha256) if digest not in last]
+    new = list(last.values())
+    vectors = unit(embeddings[new]).astype(np.float16)
+    if len(index):
+        vectors = np.concatenate((index.embeddings[stay], vectors))
+    header = msgspec.structs.replace(
+        index.header,
+        dimensions=int(vectors.shape[1]),
+        files=len(vectors),
+        labels=tuple(names),
+        changed=_now(),
+        maltriage_version=__version__,
+    )
+    together = Index(
+        header,
+        vectors,
+        (*(index.sha256[row] for row in stay), *last),
+        np.concatenate((index.labels[stay], [numbers[labels[row]] for row in new])).astype(
+            np.int32
+        ),
+    )
+    replaced = len(index) - len(stay)
+    return Grown(together, len(new) - replaced, replaced)
+
+
+def unit(embeddings: npt.NDArray[Any]) -> Float32:
+    """Embeddings [n, D] of unit length, as float32; one of zeros stays what it is."""
+    wide = np.asarray(embeddings, dtype=np.float32)
+    length = np.linalg.norm(wide, axis=1, keepdims=True)
+    return np.asarray(wide / np.where(length > 0, length, 1), dtype=np.float32)
+
+
+def beside(bundle: Bundle) -> Path | None:
+    """Where the index of a bundle lies, if it has one.
+
+    That is beside it under its name, or the one that ships with a model of the same weights: a
+    copy of a bundle with another threshold has the same embeddings.
+    """
+    path = Path(bundle.path)
+    own = path.with_name(path.stem + SUFFIX)
+    if own.is_file():
+        return own
+    shipped = models_dir() / (bundle.card.name + SUFFIX)
+    if Path(bundle.card.name).name != bundle.card.name or not shipped.is_file():
+        return None
+    same = read_header(shipped).weights_sha256 == bundle.card.weights_sha256
+    return shipped if same else None
+
+
+def write(index: Index, path: Path) -> None:
+    """Write an index, whole or not at all.
+
+    Raises:
+        MaltriageError: it cannot be written, or is too large.
+    """
+    arrays: dict[str, Any] = {
+        "header": np.frombuffer(msgspec.json.encode(index.header), np.uint8),
+        "embeddings": index.embeddings.astype("<f2"),
+        "sha256": np.frombuffer(bytes.fromhex("".join(index.sha256)), np.uint8).reshape(-1, 32),
+        "labels": index.labels.astype("<i4"),
+    }
+    if sum(array.nbytes for array in arrays.values()) > MAX_INDEX_BYTES:
+        raise MaltriageError(f"{path}: an index above {MAX_INDEX_BYTES:,} bytes is not read again")
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        try:
+            with part.open("wb") as stream:
+                np.savez_compressed(stream, **arrays)
+                stream.flush()
+                os.fsync(stream.fileno())
+            part.replace(path)
+        finally:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read(path: Path | str) -> Index:
+    """Read an index, and check all that it says of itself.
+
+    Raises:
+        MaltriageError: the file is missing, no index, damaged, or above the limits.
+    """
+    data = _data(path)
+    with _opened(data, path) as archive:
+        header = _header(archive, path)
+        arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
+    shapes = {
+        "embeddings": (header.files, header.dimensions),
+        "sha256": (header.files, 32),
+        "labels": (header.files,),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise _bad(path, f"{name} has the shape {arrays[name].shape} instead of {shape}")
+    labels, vectors = arrays["labels"], arrays["embeddings"]
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(header.labels):
+        raise _bad(path, "a label that it has no name for")
+    if not np.isfinite(vectors).all():
+        raise _bad(path, "an embedding that is not a number")
+    sha256 = tuple(bytes(row).hex() for row in arrays["sha256"])
+    if len(set(sha256)) != len(sha256):
+        raise _bad(path, "the same file twice")
+    return Index(header, vectors, sha256, labels, hashlib.sha256(data).hexdigest(), len(data))
+
+
+def read_header(path: Path | str) -> Header:
+    """What an index says of itself; its arrays are not looked at.
+
+    Raises:
+        MaltriageError: as for `read`.
+    """
+    with _opened(_data(path), path) as archive:
+        return _header(archive, path)
+
+
+def _data(path: Path | str) -> bytes:
+    try:
+        with Path(path).open("rb") as stream:
+            data = stream.read(MAX_INDEX_BYTES + 1)
+    except OSError as error:
+        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
+    if len(data) > MAX_INDEX_BYTES:
+        raise _bad(path, f"larger than {MAX_INDEX_BYTES:,} bytes")
+    return data
+
+
+def _opened(data: bytes, path: Path | str) -> zipfile.ZipFile:
+    try:
+        archive = zipfile.ZipFile(io.BytesIO(data))
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise _bad(path, "no NumPy archive, or cut off") from error
+    names = sorted(archive.namelist())
+    if names != sorted(f"{name}.npy" for name in _DTYPES):
+        raise _bad(path, "other arrays than those of an index")
+    if sum(entry.file_size for entry in archive.infolist()) > MAX_INDEX_BYTES:
+        raise _bad(path, f"arrays above {MAX_INDEX_BYTES:,} bytes")
+    return archive
+
+
+def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
+    if archive.getinfo("header.npy").file_size > MAX_HEADER_BYTES:
+        raise _bad(path, f"a header above {MAX_HEADER_BYTES:,} bytes")
+    text = _array(archive, "header", path).tobytes()
+    try:
+        header = msgspec.json.decode(text, type=Header)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise _bad(path, f"its header: {error}") from error
+    labels, limit = header.labels, header.limit
+    problem = None
+    if header.format_version != FORMAT_VERSION:
+        problem = f"format {header.format_version}, this maltriage reads {FORMAT_VERSION}"
+    elif header.distance != COSINE:
+        problem = f"distance {header.distance[:40]!r}, this maltriage knows {COSINE}"
+    elif not 0 < len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
+        problem = "labels must be 1 or more different names"
+    elif not all(0 < len(label) <= MAX_LABEL for label in labels):
+        problem = f"a label of no or more than {MAX_LABEL} characters"
+    elif limit is not None and not (math.isfinite(limit.distance) and 0 <= limit.share <= 1):
+        problem = "a limit that is none"
+    if problem:
+        raise _bad(path, problem)
+    return header
+
+
+def _array(archive: zipfile.ZipFile, name: str, path: Path | str) -> npt.NDArray[Any]:
+    """One array. Not by `numpy.load`, which makes room for whatever a header claims."""
+    try:
+        with archive.open(f"{name}.npy") as stream:
+            data = io.BytesIO(stream.read(MAX_INDEX_BYTES + 1))
+        version = np.lib.format.read_magic(data)
+        if version != (1, 0):
+            raise ValueError("another version of the .npy format")
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
+    except Exception as error:  # zipfile, zlib, lzma and numpy have errors of their own each
+        raise _bad(path, f"{name} is damaged") from error
+    left = len(data.getbuffer()) - data.tell()
+    if (
+        dtype.str != _DTYPES[name]
+        or fortran
+        or min(shape, default=0) < 0
+        or left != math.prod(shape) * dtype.itemsize
+    ):
+        raise _bad(path, f"{name} has another type or size than it says")
+    return np.frombuffer(data.getbuffer()[data.tell() :], dtype).reshape(shape)
+
+
+def _bad(path: Path | str, problem: str) -> MaltriageError:
+    return MaltriageError(f"{path}: not an index of maltriage: {problem}")
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,105 @@
+"""`maltriage index`, as a process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from corpus.synthetic import program, write_png, write_tree
+
+from maltriage import bundle as bundles
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_tree(tmp_path / "zoo", {"zeus": 3, "gbot": 2})
+
+
+def build(run_cli: Any, root: Path, **more: Any) -> Any:
+    return run_cli(
+        *("index", "build", "maltriage-evidence", "-o", "a.index.npz", "--jobs", "1"),
+        *("--dataset", "folder", "--root", root),
+        **more,
+    )
+
+
+def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
+    done = build(run_cli, root)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == b"a.index.npz: 5 files of 2 labels\n"
+    told = json.loads(run_cli("index", "info", "a.index.npz", "-f", "json").stdout)
+    card = bundles.load(bundles.resolve(None)).card
+    assert told["model"] == {"name": card.name, "weights_sha256": card.weights_sha256}
+    assert (told["files"], told["labels"], told["own_labels"]) == (
+        5,
+        {"gbot": 2, "zeus": 3},
+        ["zeus"],
+    )
+    assert told["limit"] is None
+
+    # One family is enough to add, and a file that is there gets another label.
+    write_png(tmp_path / "own" / "icarus" / "a.png", program(6, 1))
+    write_png(tmp_path / "own" / "icarus" / "b.png", program(0, 0))
+    (tmp_path / "own" / "icarus" / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    before = (tmp_path / "a.index.npz").read_bytes()
+    done = run_cli("index", "add", "a.index.npz", "--root", "own", "-o", "b.npz", "--jobs", "1")
+    assert done.returncode == 3  # one of them could not be read
+    assert done.stdout == b"b.npz: 1 added, 1 replaced, 6 now\n"
+    assert done.stderr.count(b"\n") == 1
+    assert b"left out: own" in done.stderr
+    assert (tmp_path / "a.index.npz").read_bytes() == before
+    told = json.loads(run_cli("index", "info", "b.npz", "-f", "json").stdout)
+    assert told["labels"] == {"gbot": 2, "zeus": 2, "icarus": 2}
+
+    (tmp_path / "own" / "icarus" / "c.png").unlink()
+    grown = run_cli("index", "add", "a.index.npz", "--root", "own", "--label", "x", "--jobs", "1")
+    assert grown.stdout == b"a.index.npz: 1 added, 1 replaced, 6 now\n"
+    one = tmp_path / "own" / "icarus" / "a.png"
+    grown = run_cli("index", "add", "a.index.npz", "--root", one, "--label", "y", "--jobs", "1")
+    assert grown.stdout == b"a.index.npz: 0 added, 1 replaced, 6 now\n"
+    shown = run_cli("index", "info", "a.index.npz").stdout.decode()
+    assert "not known to the model" in shown
+    assert "none: nothing is said to resemble nothing" in shown
+
+
+def test_refusals(run_cli: Any, root: Path, tmp_path: Path) -> None:
+    assert build(run_cli, root).returncode == 0
+    before = (tmp_path / "a.index.npz").read_bytes()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("no program")
+    (tmp_path / "bad.npz").write_bytes(before[:200])
+    camvit = bundles.resolve("maltriage-camvit")
+    add = ("index", "add", "a.index.npz", "--jobs", "1")
+    for arguments, message in (
+        ((*add, "--root", "gone"), "no folder gone"),
+        ((*add, "--root", "empty"), "no samples in empty"),
+        ((*add, "--root", "empty", "--label", "x"), "no samples in empty"),
+        ((*add, "--root", "text", "--label", "x"), "no samples in text"),
+        ((*add, "--root", root, "--label", ""), "no label"),
+        ((*add, "--root", root, "--model", camvit), "which is not maltriage-camvit"),
+        ((*add, "--root", root, "-o", "gone/b.npz"), "no such folder"),
+        (("index", "add", "bad.npz", "--root", root), "not an index of maltriage"),
+        (("index", "info", "bad.npz"), "not an index of maltriage"),
+        (("index", "info", "gone.npz"), "cannot read index gone.npz"),
+        (("index", "info", "a.index.npz", "--model", camvit), "which is not maltriage-camvit"),
+    ):
+        done = run_cli(*arguments)
+        assert (done.returncode, done.stdout) == (2, b""), arguments
+        assert message in done.stderr.decode().replace("\n", " "), arguments
+        assert done.stderr.count(b"\n") <= 2
+    assert (tmp_path / "a.index.npz").read_bytes() == before
+
+
+def test_an_index_beside_another_bundle(run_cli: Any, root: Path, tmp_path: Path) -> None:
+    """`add` takes the bundle that lies beside the index, and refuses it where it is another."""
+    assert build(run_cli, root).returncode == 0
+    shutil.copy(bundles.resolve("maltriage-camvit"), tmp_path / "a.onnx")
+    done = run_cli("index", "add", "a.index.npz", "--root", root)
+    assert done.returncode == 2
+    assert b"distances would mean nothing" in done.stderr
+    # What is in it is told all the same.
+    assert run_cli("index", "info", "a.index.npz").returncode == 0

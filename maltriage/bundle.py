@@ -65,6 +65,10 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Name of the goodware set."""
     files: int
     flagged: int
+    low: float | None = None
+    high: float | None = None
+    """95 % interval of the rate `flagged` of `files` (Clopper and Pearson 1934); None in cards of
+    versions that did not keep it."""
     malware: int = 0
     malware_flagged: int = 0
     """Of the malware that the nets of a cross-validation had not seen, how much reaches the
@@ -273,6 +277,10 @@ def _check_card(card: Card, path: Path) -> None:
         map(math.isfinite, (card.threshold.margin, *card.threshold.kinds.values()))
     ):
         problem = "threshold must be finite"
+    elif card.threshold is not None and not all(
+        value is None or 0.0 <= value <= 1.0 for value in (card.threshold.low, card.threshold.high)
+    ):
+        problem = "an interval of a rate must lie in 0 to 1"
     elif card.threshold is not None and card.benign is None:
         problem = "a threshold without a benign label"
     if problem:

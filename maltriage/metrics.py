@@ -178,12 +178,20 @@ def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:
         truth: shape (n,).
         fold: of each sample, shape (n,).
     """
-    confidence = np.zeros(len(truth))
+    confidence = np.exp(log_softmax(fold_scaled(logits, truth, fold)).max(axis=1))
+    return calibration_error(confidence, logits.argmax(axis=1) == truth)
+
+
+def fold_scaled(logits: Floats, truth: Ints, fold: Ints) -> Floats:
+    """Logits, each divided by the temperature that is fitted to the other folds, shape (n, K).
+
+    Of one fold alone they stay as they are. Arguments as of `fold_calibration_error`.
+    """
+    scaled = np.array(logits, dtype=np.float64)
     for number in np.unique(fold):
         at = fold == number
-        scale = temperature(logits[~at], truth[~at]) or 1.0
-        confidence[at] = np.exp(log_softmax(logits[at] / scale).max(axis=1))
-    return calibration_error(confidence, logits.argmax(axis=1) == truth)
+        scaled[at] /= temperature(logits[~at], truth[~at]) or 1.0
+    return scaled
 
 
 def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:

@@ -1,22 +1,38 @@
-"""`maltriage calibrate`: set what counts as flagged on your own clean files."""
+"""`maltriage calibrate`: what a probability means and what counts as flagged, on your own files."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.evaluate import Format, write_document
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.assess.scaling import Labelled
+    from maltriage.bundle import Bundle
+    from maltriage.corpus.predictions import Predictions
 
 
 def calibrate(
     model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
-    goodware: Annotated[list[Path], typer.Option(help="Clean files or folders of them.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new bundle.")],
+    goodware: Annotated[
+        list[Path] | None,
+        typer.Option(help="Clean files or folders of them: sets the threshold."),
+    ] = None,
     fpr: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="Share of clean files that may be flagged.")
     ] = 0.01,
+    kind_files: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="So many clean files of a kind give it its own threshold; 3 / fpr."
+        ),
+    ] = None,
     folds: Annotated[
         Path | None,
         typer.Option(help="Run of the model's cross-validation: how much malware is flagged."),
@@ -24,43 +40,104 @@ def calibrate(
     name: Annotated[
         str | None, typer.Option(help="What the card calls the clean files; their folder's name.")
     ] = None,
+    labelled: Annotated[
+        Path | None,
+        typer.Option(help="Labelled files, not those of training: set the temperature."),
+    ] = None,
+    dataset: opt.DatasetName = "vx-zoo",
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Out-of-fold predictions of the model's run: set the temperature."),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to say what was measured.")
+    ] = Format.table,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Set the threshold of `flagged` on clean files, at a stated false-positive rate."""
+    """Set the threshold of `flagged` on clean files, and the temperature on labelled ones.
+
+    --goodware sets the margin from which files are flagged, at a stated false-positive rate;
+    --labelled and --predictions set the temperature of the probabilities. What is not asked for
+    stays as it is in the card. The weights stay in any case.
+    """
     import msgspec
 
     from maltriage import bundle as bundles
     from maltriage.assess import calibrate as assess
-    from maltriage.report.sanitize import clean
+    from maltriage.assess import scaling
+    from maltriage.report.calibration import Calibration, render
+    from maltriage.report.document import ModelRef
     from maltriage.triage.pipeline import ScanOptions
 
+    _check(output, goodware, labelled, predictions, folds)
     bundle = bundles.load(bundles.resolve(model))
-    called = name or ", ".join(path.name for path in goodware)
-    paths = [str(path) for path in goodware]
-    found = assess.threshold_for(paths, bundle, fpr, called, ScanOptions(jobs=jobs))
-    threshold = found.threshold
-    if folds is not None:
-        malware, flagged = assess.malware_rate(
-            assess.fold_bundles(folds, bundle), paths, fpr, ScanOptions(jobs=jobs)
-        )
-        threshold = msgspec.structs.replace(threshold, malware=malware, malware_flagged=flagged)
-    assess.write(bundle, threshold, output)
+    changes: dict[str, object] = {}
+    temperature = threshold = None
+    if labelled is not None or predictions is not None:
+        known = None if predictions is None else scaling.held_back(predictions, bundle)
+        asked = None
+        if labelled is not None:
+            asked = _ask(bundle, labelled, dataset, min_samples, known, jobs)
+        called = "" if labelled is None else labelled.resolve().name
+        temperature, _ = scaling.fit(bundle, known, asked, called)
+        changes |= {"temperature": temperature.temperature, "calibrated_on": temperature.on}
+    if goodware:
+        options = ScanOptions(jobs=jobs)
+        paths = [str(path) for path in goodware]
+        called = name or ", ".join(path.resolve().name for path in goodware)
+        threshold = assess.threshold_for(paths, bundle, fpr, called, options, kind_files=kind_files)
+        if folds is not None:
+            nets = assess.fold_bundles(folds, bundle)
+            malware, flagged = assess.malware_rate(nets, paths, fpr, options, kind_files)
+            threshold = msgspec.structs.replace(threshold, malware=malware, malware_flagged=flagged)
+        changes["threshold"] = assess.threshold_of(threshold)
+    card = assess.write(bundle, output, **changes)
     if quiet:
         return
-    limits = f"{found.rate.low:.2%} to {found.rate.high:.2%}"
-    typer.echo(
-        f"{output}: flagged from margin {found.threshold.margin:+.3f} (by kind below), which"
-        f" {found.threshold.flagged} of {found.threshold.files} clean files reach"
-        f" ({found.rate.value:.2%}, 95 % interval {limits})"
-    )
-    if threshold.malware:
-        typer.echo(
-            f"  malware out of fold: {threshold.malware_flagged} of {threshold.malware} flagged"
-            f" ({threshold.malware_flagged / threshold.malware:.1%}), each fold's net at its own"
-            " threshold for the same rate"
+    found = Calibration(ModelRef(card.name, card.weights_sha256), temperature, threshold)
+    write_document(found, render, format, None, color)
+
+
+def _check(
+    output: Path,
+    goodware: list[Path] | None,
+    labelled: Path | None,
+    predictions: Path | None,
+    folds: Path | None,
+) -> None:
+    """Say before the work what would fail after it."""
+    if not output.parent.is_dir():
+        raise MaltriageError(f"cannot write {output}: no such folder")
+    if not goodware and labelled is None and predictions is None:
+        raise MaltriageError(
+            "nothing to calibrate on: --goodware sets the threshold, --labelled or --predictions"
+            " the temperature"
         )
-    for kind, margin in threshold.kinds.items():
-        typer.echo(f"  {kind} files from margin {margin:+.3f}")
-    for path in found.malware_like[:20]:
-        typer.echo(f"  reached by {clean(path)}")
+    if folds is not None and not goodware:
+        raise MaltriageError("--folds goes with --goodware")
+
+
+def _ask(
+    bundle: Bundle,
+    root: Path,
+    dataset: str,
+    min_samples: int,
+    known: Predictions | None,
+    jobs: int,
+) -> Labelled:
+    """What the bundle says of labelled files that are not among those it was trained on."""
+    from maltriage.assess.scaling import ask
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.triage.pipeline import ScanOptions
+
+    resized = dataset == "malimg" and "picture" in bundle.card.input
+    data = open_dataset(dataset, root, min_samples, allow_resized=resized)
+    return ask(
+        [(sample.path, sample.label) for sample in data.samples],
+        bundle,
+        ScanOptions(jobs=jobs, archives=True),
+        trained_on=frozenset(known.sha256 if known is not None else ()),
+    )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Threshold
 
 
 def models(
@@ -37,4 +40,26 @@ def models(
     for name, value in msgspec.to_builtins(card).items():
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         table.add_row(Text(name, "bold"), Text(clean(shown), overflow="fold"))
-    make_console("auto").print(table)
+    console = make_console("auto")
+    console.print(table)
+    if card.threshold is not None:
+        console.print()
+        console.print(Text(clean(_in_words(card.threshold))), soft_wrap=True)
+
+
+def _in_words(limit: Threshold) -> str:
+    """What a threshold promises, and how well that is known."""
+    from maltriage.metrics import clopper_pearson
+
+    if not limit.files:
+        return (
+            f"flagged: set for {limit.fpr:.3%} on {limit.goodware}, of an unknown number of files"
+        )
+    rate = clopper_pearson(limit.flagged, limit.files)
+    low, high = limit.low, limit.high
+    if low is None or high is None:  # of a card that did not keep them
+        low, high = rate.low, rate.high
+    return (
+        f"flagged: {limit.flagged} of {limit.files} clean files of {limit.goodware}"
+        f" ({rate.value:.2%}, 95 % interval {low:.2%} to {high:.2%})"
+    )

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -165,10 +165,13 @@ def twins_in_training(corpus: Corpus, parts: Parts, part: str = "test") -> tuple
 
 def manifest_sha256(corpus: Corpus) -> str:
     """Digest over the sorted lines `sha256 label`: which samples, under which names."""
-    lines = sorted(
-        f"{sha256} {corpus.labels[label]}\n"
-        for sha256, label in zip(corpus.sha256, corpus.label, strict=True)
-    )
+    labels = (corpus.labels[label] for label in corpus.label)
+    return manifest_of(zip(corpus.sha256, labels, strict=True))
+
+
+def manifest_of(samples: Iterable[tuple[str, str]]) -> str:
+    """The same digest of pairs of sha256 and label."""
+    lines = sorted(f"{sha256} {label}\n" for sha256, label in samples)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -79,7 +79,7 @@ def plant(
         helper.make_node("Unsqueeze", ["signs", "axis"], ["turned"]),
         helper.make_node("Mul", ["sums", "heat_weights"], ["warm"]),
         helper.make_node("Mul", ["warm", "turned"], ["heat_head"]),
-        helper.make_node("Cast", ["threshold"], ["limit"], to=TensorProto.FLOAT),
+        helper.make_node("Cast", ["target"], ["limit"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["limit", "limit"], ["baseline"]),
         helper.make_node("Unsqueeze", ["chosen", "axis"], ["left"]),
         helper.make_node("Unsqueeze", ["against", "axis"], ["right"]),

@@ -253,7 +253,7 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     run_cli: Any, data: Path, tmp_path: Path
 ) -> None:
     """One fold by a process of its own, then all; figures, threshold and false positives."""
-    clean = write_tree(tmp_path / "clean", {"package": 24})
+    clean = write_tree(tmp_path / "clean", {"package": 30})
     command = ("train", "--root", data / "vx-zoo", *SHORT, "--name", "crossed", "--folds", "2")
     first = run_cli(*command, "--fold", "1", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
@@ -297,12 +297,12 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     assert threshold["malware"] == 10
     assert 0 <= threshold["malware_flagged"] <= 10
     report = json.loads(run_cli("evaluate", mine, "--clean", clean, "-f", "json").stdout)
-    assert report["all"]["files"] == threshold["files"] == 24
+    assert report["all"]["files"] == threshold["files"] == 30
     assert report["all"]["flagged"] == threshold["flagged"] == len(report["malware_like"])
     assert [row["kind"] for row in report["folders"]] == ["package"]
-    assert [(row["kind"], row["files"]) for row in report["kinds"]] == [("pe32", 24)]
+    assert [(row["kind"], row["files"]) for row in report["kinds"]] == [("pe32", 30)]
     some = run_cli("evaluate", mine, "--clean", clean, "--exclude", "*0.*", "-f", "json")
-    assert 0 < json.loads(some.stdout)["all"]["files"] < 24
+    assert 0 < json.loads(some.stdout)["all"]["files"] < 30
     misplaced = run_cli("evaluate", mine, "--exclude", "*0.*")
     assert "--exclude goes with --clean" in line(misplaced.stderr)
     screen = run_cli("evaluate", mine, "--clean", clean).stdout.decode()

@@ -2,7 +2,7 @@
 
 Everything after this module works on `Headers` and does not know which parser spoke. Raw
 ranges are those that the Windows loader would map, which is not always what the section
-table says (see `_loader_start`).
+table says (see `loader_start`).
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def decode_name(raw: str | bytes) -> str:
     return raw.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
 
 
-def _loader_start(pointer: int, file_alignment: int) -> int:
+def loader_start(pointer: int, file_alignment: int) -> int:
     """The loader rounds PointerToRawData down to 512 unless the file is mapped as it lies."""
     return pointer & ~0x1FF if file_alignment >= 0x200 else pointer
 
@@ -130,7 +130,7 @@ def _by_lief(data: bytes, pe: int) -> Headers | None:
         sections.append(
             Section(
                 name=_long_name(decode_name(section.fullname), data, pe),
-                start=_loader_start(section.pointerto_raw_data, alignment),
+                start=loader_start(section.pointerto_raw_data, alignment),
                 size=section.sizeof_raw_data,
                 rva=section.virtual_address,
                 virtual_size=section.virtual_size,
@@ -210,7 +210,7 @@ def _by_pefile(data: bytes, pe: int) -> Headers | None:
     sections = [
         Section(
             name=_long_name(decode_name(section.Name), data, pe),
-            start=_loader_start(section.PointerToRawData, optional.FileAlignment),
+            start=loader_start(section.PointerToRawData, optional.FileAlignment),
             size=section.SizeOfRawData,
             rva=section.VirtualAddress,
             virtual_size=section.Misc_VirtualSize,

@@ -10,7 +10,7 @@ from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, read_sample
+from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, Contents, read_sample
 from maltriage.sample.types import Format, Identity, Layout, Notice
 from maltriage.sample.views import ViewSpec
 
@@ -51,6 +51,19 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
     """
     start = time.perf_counter()
     contents = read_sample(path, options.max_size, options.formats, options.archives)
+    return prepare_contents(path, contents, options, start)
+
+
+def prepare_contents(
+    path: str, contents: Contents, options: PrepareOptions, start: float | None = None
+) -> Prepared:
+    """Hash, parse and plot what was read of one file, or was made of it in memory.
+
+    Args:
+        path: that the sample is called by.
+        start: when reading it began, by `time.perf_counter`; None: now.
+    """
+    start = time.perf_counter() if start is None else start
     # A dump has no headers; what looks like some in it is no program's own.
     headers = None if contents.dump else read_headers(contents.data)
     if contents.dump:

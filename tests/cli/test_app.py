@@ -17,6 +17,7 @@ COMMANDS = (
     "evaluate",
     "faithfulness",
     "patterns",
+    "robustness",
     "compare",
     "calibrate",
     "models",

@@ -1,0 +1,57 @@
+"""One file as it is and after each of several transformations, prepared as a scan prepares it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from maltriage.sample.prepare import Prepared, PrepareOptions, prepare_contents
+from maltriage.sample.source import Contents, read_sample
+from maltriage.sample.transform import TRANSFORMS
+from maltriage.sample.transform.donors import Draw
+from maltriage.sample.transform.program import NotApplicableError, Program
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """A sample, and what came of it by name of transformation: a sample, or why there is none."""
+
+    plain: Prepared
+    changed: dict[str, Prepared | str]
+
+
+def transformed(
+    path: str, names: Sequence[str], donors: Sequence[str], options: PrepareOptions, seed: int
+) -> Transformed:
+    """Read a file once, change it in memory, and prepare what comes of it.
+
+    A PNG's pixels are changed as if they were the file. What came out as it went in is prepared
+    too: the transformation was made, and had nothing to change.
+
+    Args:
+        path: of the file.
+        names: of transformations, among `TRANSFORMS`.
+        donors: paths of benign files; the file itself is none of its own.
+        options: with which it is prepared.
+        seed: of all that is drawn, with the file's SHA-256 and the name of the transformation.
+
+    Raises:
+        SampleError: the file gives no sample; see `read_sample`.
+    """
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    plain = prepare_contents(path, contents, options)
+    others = [donor for donor in donors if donor != path]
+    digest = hashlib.sha256(contents.data).hexdigest()
+    found: dict[str, Prepared | str] = {}
+    for name in names:
+        draw = Draw(seed, digest, name, others)
+        try:
+            if contents.format not in ("pe", "png"):
+                raise NotApplicableError("no PE headers")
+            data = TRANSFORMS[name].apply(Program(contents.data), draw)
+        except NotApplicableError as error:
+            found[name] = str(error)
+        else:
+            found[name] = prepare_contents(path, Contents(data, contents.format), options)
+    return Transformed(plain, found)

@@ -116,6 +116,42 @@ def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
     return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (count - hits)))
 
 
+def ranked_counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Ints, Ints]:
+    """How many positives and how many negatives reach each different score, highest first.
+
+    Returns:
+        The scores, the positives at or above each, the negatives at or above each.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranked = scores[order]
+    last = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
+    hits = np.cumsum(positive[order], dtype=np.int64)[last]
+    return ranked[last], hits, last + 1 - hits
+
+
+def average_precision(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
+    """Area under the curve of precision over recall, in steps: the mean precision at the score
+    of each positive, without interpolation. nan without positives.
+    """
+    if not positive.any():
+        return math.nan
+    _, hits, others = ranked_counts(scores, positive)
+    return float((np.diff(hits, prepend=0) * hits / (hits + others)).sum() / hits[-1])
+
+
+def rate_at(scores: Floats, positive: npt.NDArray[np.bool_], fpr: float) -> float:
+    """Share of the positives above the score that at most `fpr` of the negatives exceed.
+
+    nan without positives or negatives.
+    """
+    negative = np.sort(scores[~positive])[::-1]
+    if not len(negative) or len(negative) == len(scores):
+        return math.nan
+    allowed = math.floor(fpr * len(negative))
+    limit = negative[allowed] if allowed < len(negative) else -math.inf
+    return float((scores[positive] > limit).mean())
+
+
 def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.95) -> Interval:
     """Mean difference a - b of two recipes over the same folds, with a corrected interval.
 
@@ -164,10 +200,17 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
         confidence: probability of the predicted label, shape (n,).
         correct: whether it was right, shape (n,).
     """
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    gaps = [len(p) * abs(float(confidence[p].mean()) - float(correct[p].mean())) for p in parts]
-    return sum(gaps) / len(order)
+    gaps = [
+        len(part) * abs(float(confidence[part].mean()) - float(correct[part].mean()))
+        for part in equal_mass(confidence, bins)
+    ]
+    return sum(gaps) / len(confidence)
+
+
+def equal_mass(values: Floats, bins: int) -> list[Ints]:
+    """Indices of the values in bins of as many each as can be, from the lowest values up."""
+    order = np.argsort(values, kind="stable")
+    return np.array_split(order, min(bins, len(order)))
 
 
 def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:
@@ -192,6 +235,15 @@ def fold_scaled(logits: Floats, truth: Ints, fold: Ints) -> Floats:
         at = fold == number
         scaled[at] /= temperature(logits[~at], truth[~at]) or 1.0
     return scaled
+
+
+def brier(logits: Floats, truth: Ints) -> Floats:
+    """Brier score of each sample, shape (n,): the sum over the labels of the squared distance
+    of its probability from 1 for the true label and 0 for another; 0 to 2 (Brier 1950).
+    """
+    shares = np.exp(log_softmax(logits))
+    shares[np.arange(len(truth)), truth] -= 1.0
+    return np.asarray((shares**2).sum(axis=1))
 
 
 def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
@@ -237,18 +289,34 @@ def ssim(a: Floats, b: Floats) -> float:
 
 
 def bootstrap(
-    figure: Callable[[Ints], float], count: int, *, rounds: int = 1000, seed: int = 0
+    figure: Callable[[Ints], float],
+    count: int,
+    *,
+    rounds: int = 1000,
+    seed: int = 0,
+    upward: bool = False,
 ) -> Interval:
     """A figure and its 95 % percentile interval over resampled samples.
+
+    Rounds in which the figure is nan (no malware was drawn, say) do not count.
 
     Args:
         figure: takes indices of samples, shape (n,), and returns the figure on them.
         count: how many samples there are.
+        upward: the figure is a mean of absolute differences, which chance alone makes larger, in
+            a resample once more than in the sample: the mean excess of the rounds is taken from
+            the interval, which ends at 0. Else it may lie above the figure.
     """
     rng = np.random.default_rng(seed)
     values = [figure(rng.integers(0, count, count)) for _ in range(rounds)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(figure(np.arange(count)), float(low), float(high))
+    known = [value for value in values if not math.isnan(value)] or [math.nan]
+    low, high = (float(limit) for limit in np.quantile(known, [0.025, 0.975]))
+    value = figure(np.arange(count))
+    if upward:
+        excess = max(0.0, float(np.mean(known)) - value)
+        low, high = max(0.0, low - excess), max(value, high - excess)
+        low = min(low, value)
+    return Interval(value, low, high)
 
 
 def clopper_pearson(hits: int, count: int, level: float = 0.95) -> Interval:

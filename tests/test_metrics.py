@@ -190,3 +190,52 @@ def test_likeness_of_maps_by_its_definition() -> None:
             bottom = p.mean() ** 2 + q.mean() ** 2 + 1e-4
             values.append(float(top / (bottom * (p.var(ddof=1) + q.var(ddof=1) + 9e-4))))
     assert metrics.ssim(x, y) == pytest.approx(np.mean(values))
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40))
+def test_average_precision_against_scikit_learn(pairs: list[tuple[int, bool]]) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="the extra `train` is not installed")
+    scores = np.array([float(score) for score, _ in pairs])
+    positive = np.array([flag for _, flag in pairs])
+    if not positive.any():
+        assert np.isnan(metrics.average_precision(scores, positive))
+        return
+    expected = sklearn.average_precision_score(positive, scores)
+    assert metrics.average_precision(scores, positive) == pytest.approx(expected)
+
+
+def test_the_share_found_at_a_rate() -> None:
+    scores = np.array([5.0, 4.0, 3.0, 2.0, 1.0, 0.0])
+    positive = np.array([True, False, True, True, False, False])
+    assert metrics.rate_at(scores, positive, 0.0) == pytest.approx(1 / 3)
+    assert metrics.rate_at(scores, positive, 0.34) == 1.0
+    assert metrics.rate_at(scores, positive, 1.0) == 1.0
+    tied = np.array([1.0, 1.0, 0.0])
+    assert metrics.rate_at(tied, np.array([True, False, False]), 0.5) == 1.0
+    assert metrics.rate_at(tied, np.array([True, False, False]), 0.4) == 0.0  # level is not above
+    assert np.isnan(metrics.rate_at(tied, np.ones(3, dtype=bool), 0.1))
+
+
+def test_brier() -> None:
+    certain = np.array([[50.0, 0.0], [50.0, 0.0]])
+    assert metrics.brier(certain, np.array([0, 1])) == pytest.approx([0.0, 2.0])
+    assert metrics.brier(np.zeros((1, 2)), np.array([0])) == pytest.approx([0.5])
+
+
+def test_a_bootstrap_of_what_chance_makes_larger() -> None:
+    """The calibration error of a resample is larger than that of the sample, on average."""
+    rng = np.random.default_rng(1)
+    confidence = rng.uniform(0.5, 1.0, 400)
+    right = rng.random(400) < confidence
+
+    def ece(at: np.ndarray) -> float:
+        return metrics.calibration_error(confidence[at], right[at])
+
+    plain, shifted = metrics.bootstrap(ece, 400), metrics.bootstrap(ece, 400, upward=True)
+    assert shifted.value == plain.value
+    assert 0.0 <= shifted.low <= shifted.value <= shifted.high < plain.high
+
+
+def test_a_bootstrap_leaves_out_rounds_without_a_figure() -> None:
+    found = metrics.bootstrap(lambda at: 1.0 if (at == 0).any() else float("nan"), 5)
+    assert (found.low, found.value, found.high) == (1.0, 1.0, 1.0)

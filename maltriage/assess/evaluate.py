@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from maltriage import metrics
-from maltriage.bundle import Bundle
+from maltriage.assess.quality import detection, f1_interval, reliability
+from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, ModelRef, Result, Skipped, path_fields
 from maltriage.report.measures import Evaluation, FlagCounts
@@ -45,14 +47,13 @@ def evaluate(
     if not truth_by_path:
         raise MaltriageError("none of the samples has a label that the model knows")
     paths = [path for path, label in samples if label in index]
-    truth, predicted, confidence, flags = [], [], [], []
+    truth, logs, margins, flags = [], [], [], []
     unread = list[Failed | Skipped]()
     for record in scan(paths, bundle, options, changed=changed):
         if isinstance(record, Result):
-            top = record.verdict.ranked[0]
             truth.append(truth_by_path[record.path])
-            predicted.append(index[top.label])
-            confidence.append(top.probability)
+            logs.append(log_probabilities(record, bundle.card))
+            margins.append(record.verdict.margin)
             flags.append(bool(record.verdict.flagged))
         elif isinstance(record, Failed | Skipped):
             unread.append(record)
@@ -65,9 +66,9 @@ def evaluate(
         len(unread),
         unknown,
         np.array(truth),
-        np.array(predicted),
-        np.array(confidence),
+        np.array(logs),
         np.array(flags),
+        None if margins[0] is None else np.array(margins, dtype=np.float64),
     )
 
 
@@ -77,12 +78,14 @@ def _figures(
     unreadable: int,
     unknown: dict[str, int],
     truth: metrics.Ints,
-    predicted: metrics.Ints,
-    confidence: metrics.Floats,
+    logs: metrics.Floats,
     flags: Bools,
+    margins: metrics.Floats | None,
 ) -> Evaluation:
-    card, count = bundle.card, len(truth)
+    card, count, predicted = bundle.card, len(truth), logs.argmax(axis=1)
     matrix = metrics.confusion(truth, predicted, len(card.labels))
+    labels = metrics.label_figures(matrix, card.labels)
+    judged = reliability(logs[None], truth[None])
     return Evaluation(
         model=ModelRef(card.name, card.weights_sha256),
         part=part,
@@ -93,10 +96,18 @@ def _figures(
         macro_f1=metrics.bootstrap(
             lambda at: metrics.macro_f1(truth[at], predicted[at], len(card.labels)), count
         ),
-        ece=metrics.calibration_error(confidence, truth == predicted),
-        labels=metrics.label_figures(matrix, card.labels),
+        ece=judged.ece.value,
+        labels=[
+            msgspec.structs.replace(row, f1_interval=f1_interval(truth[None], predicted[None], i))
+            for i, row in enumerate(labels)
+        ],
         confusion=matrix.tolist(),
         flags=None if card.threshold is None else _flags(truth == card.benign, flags),
+        calibrated=card.temperature is not None,
+        reliability=judged,
+        detection_curves=(
+            None if margins is None else detection(margins[None], (truth != card.benign)[None])
+        ),
     )
 
 
@@ -107,3 +118,10 @@ def _flags(benign: Bools, flagged: Bools) -> FlagCounts:
         benign=int(benign.sum()),
         benign_flagged=int(flagged[benign].sum()),
     )
+
+
+def log_probabilities(record: Result, card: Card) -> list[float]:
+    """Logarithms of the probabilities of a record, in the order of the card's labels."""
+    tiny = np.finfo(np.float64).tiny
+    shares = {entry.label: max(entry.probability, tiny) for entry in record.verdict.ranked}
+    return [float(np.log(shares[label])) for label in card.labels]

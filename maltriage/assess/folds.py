@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from maltriage import metrics
+from maltriage.assess import quality
 from maltriage.bundle import BENIGN
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
@@ -93,9 +94,13 @@ def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
         metrics.confusion(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs
     ]
     figures = [metrics.label_figures(matrix, labels) for matrix in matrices]
-    detection = None
+    plain, scaled, truth = _together(runs)
+    guess = plain.argmax(axis=2)
+    detection = curves = None
     if BENIGN in labels:
         benign = labels.index(BENIGN)
+        scores = metrics.margins(plain.reshape(-1, len(labels)), benign).reshape(truth.shape)
+        curves = quality.detection(scores, truth != benign)
         areas = [metrics.auc(metrics.margins(r.logits, benign), r.truth != benign) for r in runs]
         detection = _spread(areas)
     return RecipeFigures(
@@ -118,25 +123,41 @@ def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
                 precision=_spread([f[i].precision for f in figures]),
                 recall=_spread([f[i].recall for f in figures]),
                 f1=_spread([f[i].f1 for f in figures]),
-                f1_interval=_f1_interval(runs, i),
+                f1_interval=quality.f1_interval(truth, guess, i),
             )
             for i, label in enumerate(labels)
         ],
         confusion=np.sum(matrices, axis=0).tolist(),
+        reliability=quality.reliability(scaled, truth),
+        detection_curves=curves,
     )
 
 
-def _f1_interval(runs: Sequence[Predictions], label: int) -> tuple[float, float]:
-    """95 % bootstrap interval of a label's F1 over the samples of all seeds together."""
-    truth = np.stack([run.truth == label for run in runs])
-    guess = np.stack([run.logits.argmax(axis=1) == label for run in runs])
+def _together(runs: Sequence[Predictions]) -> tuple[metrics.Floats, metrics.Floats, metrics.Ints]:
+    """Logits as they are and at the temperatures of the other folds, and the truth, of all seeds.
 
-    def f1(at: metrics.Ints) -> float:
-        hits = (truth[:, at] & guess[:, at]).sum()
-        return float(2 * hits / max(1, truth[:, at].sum() + guess[:, at].sum()))
-
-    interval = metrics.bootstrap(f1, truth.shape[1])
-    return interval.low, interval.high
+    Returns:
+        [S, n, K], [S, n, K] and [S, n]: samples in one order for all seeds. Where the seeds
+        have other samples, their rows after each other, and S is 1.
+    """
+    orders = [np.argsort(run.sha256, kind="stable") for run in runs]
+    names = [
+        tuple(zip(np.array(run.sha256)[at], run.truth[at].tolist(), strict=True))
+        for run, at in zip(runs, orders, strict=True)
+    ]
+    plain = [run.logits[at] for run, at in zip(runs, orders, strict=True)]
+    scaled = [
+        metrics.fold_scaled(run.logits, run.truth, run.fold)[at]
+        for run, at in zip(runs, orders, strict=True)
+    ]
+    truth = [run.truth[at] for run, at in zip(runs, orders, strict=True)]
+    if any(other != names[0] for other in names):
+        return (
+            np.concatenate(plain)[None],
+            np.concatenate(scaled)[None],
+            np.concatenate(truth)[None],
+        )
+    return np.stack(plain), np.stack(scaled), np.stack(truth)
 
 
 def _difference(

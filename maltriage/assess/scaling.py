@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from maltriage import metrics
+from maltriage.assess.evaluate import log_probabilities
+from maltriage.assess.quality import reliability
 from maltriage.bundle import Bundle, Card
 from maltriage.corpus.predictions import Predictions, join, load_predictions
 from maltriage.corpus.splits import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.report.calibration import TemperatureFigures
 from maltriage.report.document import Failed, Result, Skipped, path_fields
-from maltriage.report.measures import Interval
 from maltriage.triage.pipeline import Progress, ScanOptions, scan
 
 MIN_LABELLED = 50
@@ -135,10 +136,7 @@ def ask(
 
 def _logits(record: Result, card: Card) -> list[float]:
     """Logits of a record up to a constant, which no probability depends on."""
-    tiny = np.finfo(np.float64).tiny
-    shares = {entry.label: max(entry.probability, tiny) for entry in record.verdict.ranked}
-    scale = card.temperature or 1.0
-    return [scale * float(np.log(shares[label])) for label in card.labels]
+    return [(card.temperature or 1.0) * value for value in log_probabilities(record, card)]
 
 
 def fit(
@@ -200,8 +198,8 @@ def fit(
         samples=len(found),
         folds=len(np.unique(fold)),
         right=int(right.sum()),
-        ece=_ece(now, truth),
-        ece_before=_ece(was, truth),
+        ece=reliability(now[None], truth[None]).ece,
+        ece_before=reliability(was[None], truth[None]).ece,
         log_loss=metrics.log_loss(now, truth),
         log_loss_before=metrics.log_loss(was, truth),
         left_out=labelled.left_out if labelled else 0,
@@ -248,11 +246,3 @@ def _known(card: Card, labelled: Labelled) -> list[str]:
         " --predictions of its cross-validation leaves those out"
     )
     return [warning]
-
-
-def _ece(logits: metrics.Floats, truth: metrics.Ints) -> Interval:
-    confidence = np.exp(metrics.log_softmax(logits).max(axis=1))
-    right = logits.argmax(axis=1) == truth
-    return metrics.bootstrap(
-        lambda at: metrics.calibration_error(confidence[at], right[at]), len(truth)
-    )

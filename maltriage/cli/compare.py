@@ -13,7 +13,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
-from maltriage.cli.evaluate import Format
+from maltriage.cli.documents import Format
 from maltriage.cli.study import EPOCHS, Study, named_nets, numbers_by_net, recipes, wanted_of
 from maltriage.cli.training import bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError

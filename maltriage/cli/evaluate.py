@@ -5,22 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.documents import write_document
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
+    from maltriage.report.measures import Evaluation, FoldReport
     from maltriage.triage.pipeline import ScanOptions
 
 
 class Format(StrEnum):
     table = "table"
     json = "json"
+    html = "html"
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,10 @@ def evaluate(
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Also a picture: reliability, ROC, precision and recall, confusion."),
+    ] = None,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
@@ -91,13 +98,13 @@ def evaluate(
     from maltriage.assess import evaluate as assess
     from maltriage.cli.console import make_console
     from maltriage.corpus.datasets import open_dataset
-    from maltriage.report.evaluation import render
     from maltriage.report.progress import ScanProgress
     from maltriage.sample.source import WalkOptions
     from maltriage.triage.pipeline import Progress, ScanOptions
 
+    _check(format, png, output, clean)
     if predictions:
-        _predictions(predictions, against or [], added, format, output, color)
+        _write(_predictions(predictions, against or [], added), format, png, output, color)
         return
     if against or added:
         raise MaltriageError("--against and --added go with --predictions")
@@ -127,23 +134,48 @@ def evaluate(
     found = msgspec.structs.replace(
         found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out
     )
-    write_document(found, render, format, output, color)
+    _write(found, format, png, output, color)
 
 
-def _predictions(
-    paths: list[Path],
-    against: list[Path],
-    added: bool,
+def _check(format: Format, png: Path | None, output: Path | None, clean: Path | None) -> None:
+    """Say before the work what would fail after it."""
+    for path in (png, output):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "a folder" if path.is_dir() else "no such folder"
+            raise MaltriageError(f"cannot write {path}: {why}")
+    if png is not None and png == output:
+        raise MaltriageError(f"--png and --output are one file: {png}")
+    if clean is not None and (png is not None or format is Format.html):
+        raise MaltriageError("--clean counts false positives: it has no picture and no page")
+
+
+def _predictions(paths: list[Path], against: list[Path], added: bool) -> FoldReport:
+    from maltriage.assess.folds import assess_folds
+    from maltriage.corpus.predictions import load_predictions
+
+    runs = [load_predictions(path) for path in (*paths, *against)]
+    return assess_folds(runs, added=added)
+
+
+def _write(
+    found: Evaluation | FoldReport,
     format: Format,
+    png: Path | None,
     output: Path | None,
     color: opt.Color,
 ) -> None:
-    from maltriage.assess.folds import assess_folds
-    from maltriage.corpus.predictions import load_predictions
-    from maltriage.report.folds import render
+    from maltriage.report import evaluation, folds
+    from maltriage.report.evaluationpage import render_page
+    from maltriage.report.measures import FoldReport
 
-    runs = [load_predictions(path) for path in (*paths, *against)]
-    write_document(assess_folds(runs, added=added), render, format, output, color)
+    if png is not None:
+        from maltriage.cli.pictures import write_picture
+        from maltriage.report.bitmap import png as painted
+        from maltriage.report.charts import picture
+
+        write_picture(png, painted(picture(found)))
+    render = folds.render if isinstance(found, FoldReport) else evaluation.render
+    write_document(found, render, format, output, color, render_page)
 
 
 def _clean(
@@ -158,22 +190,6 @@ def _clean(
     from maltriage.report.clean import render
 
     write_document(false_positives(str(folder), bundle, options), render, format, output, color)
-
-
-def write_document(
-    document: Any, render: Any, format: Format, output: Path | None, color: opt.Color
-) -> None:
-    """A document as JSON, or through its renderer."""
-    import msgspec
-
-    from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
-
-    with opened(output) as out:
-        if format is Format.json:
-            out.binary.write(msgspec.json.encode(document) + b"\n")
-        else:
-            render(document, make_console(color.value, file=out.text))
 
 
 def held_part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:

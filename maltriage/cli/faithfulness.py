@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.evaluate import Format, held_part, write_document
+from maltriage.cli.documents import Format, write_document
+from maltriage.cli.evaluate import held_part
 
 
 class MaskName(StrEnum):

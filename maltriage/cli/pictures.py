@@ -65,13 +65,14 @@ class Pictures:
         drawn = scene(result)
         for path, draw in ((self.png, png), (self.svg, svg)):
             if path is not None:
-                _write(path, draw(drawn))
+                write_picture(path, draw(drawn))
 
     def _paths(self) -> list[Path]:
         return [path for path in (self.png, self.svg) if path is not None]
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_picture(path: Path, data: bytes) -> None:
+    """Write a picture under another name and rename it."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(data)

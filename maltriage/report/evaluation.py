@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maltriage.report import figures
-from maltriage.report.measures import Evaluation, Interval
+from maltriage.report.measures import Detection, Evaluation, Interval, Reliability
 from maltriage.report.sanitize import untrusted
 
 MAX_CONFUSIONS = 10
@@ -24,13 +24,20 @@ def render(found: Evaluation, console: Console) -> None:
         figures.count(found.samples, "file"),
     )
     console.print(head)
-    for line in _remarks(found):
+    for line in remarks(found):
         console.print(line)
     console.print()
     summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     summary.add_row("accuracy", *_interval(found.accuracy))
     summary.add_row("macro-F1", *_interval(found.macro_f1))
-    summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
+    if found.reliability is not None:
+        for row in judged(found.reliability):
+            summary.add_row(*row)
+    else:
+        summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
+    if found.detection_curves is not None:
+        for row in detected(found.detection_curves):
+            summary.add_row(*row)
     if found.flags is not None:
         flags = found.flags
         summary.add_row("malware flagged", f"{flags.malware_flagged} of {flags.malware}", "")
@@ -39,18 +46,53 @@ def render(found: Evaluation, console: Console) -> None:
     console.print()
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("label")
-    for name in ("files", "precision", "recall", "F1"):
+    for name in ("files", "precision", "recall", "F1", "95 % interval"):
         table.add_column(name, justify="right")
-    for row in found.labels:
-        values = (row.precision, row.recall, row.f1)
-        table.add_row(untrusted(row.label), str(row.support), *(f"{v:.3f}" for v in values))
+    for label in found.labels:
+        values = (label.precision, label.recall, label.f1)
+        table.add_row(
+            untrusted(label.label),
+            str(label.support),
+            *(f"{v:.3f}" for v in values),
+            "" if label.f1_interval is None else between(*label.f1_interval),
+        )
     console.print(table)
     for line in _confusions(found):
         console.print(line)
 
 
+def judged(found: Reliability) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and interval of what probabilities are worth."""
+    yield "ECE, 10 bins", *_interval(found.ece)
+    yield "Brier score", *_interval(found.brier)
+
+
+def detected(found: Detection) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and interval of how malware is told from benign."""
+    yield "malware or benign: AUC", *_interval(found.auc)
+    yield "average precision", *_interval(found.average_precision)
+    for point in found.at:
+        name = f"malware found at {figures.rate(point.fpr)} false positives"
+        if point.tpr is None:
+            yield name, "-", point.why or ""
+        else:
+            yield name, *_interval(point.tpr)
+
+
+def between(low: float, high: float) -> str:
+    """An interval in words."""
+    return f"{low:.3f} to {high:.3f}"
+
+
 def _interval(interval: Interval) -> tuple[str, str]:
-    return f"{interval.value:.3f}", f"95 % interval {interval.low:.3f} to {interval.high:.3f}"
+    return f"{interval.value:.3f}", f"95 % interval {between(interval.low, interval.high)}"
+
+
+def remarks(found: Evaluation) -> Iterator[Text]:
+    """What a reader must know before the figures."""
+    if not found.calibrated:
+        yield Text("the model has no temperature: its probabilities are not calibrated", "yellow")
+    yield from _remarks(found)
 
 
 def _remarks(found: Evaluation) -> Iterator[Text]:

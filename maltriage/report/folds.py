@@ -35,6 +35,8 @@ def render(found: FoldReport, console: Console) -> None:
             "-" if recipe.detection is None else _spread(recipe.detection),
         )
     console.print(table)
+    console.print()
+    _quality(found, console)
     if found.differences:
         console.print(
             Text("\ndifference, paired by fold and seed, corrected 95 % interval", "bold")
@@ -52,6 +54,36 @@ def render(found: FoldReport, console: Console) -> None:
             f"{low:.3f} to {high:.3f}",
         )
     console.print(labels)
+
+
+def _quality(found: FoldReport, console: Console) -> None:
+    """What probabilities and margins are worth, recipe by recipe, over all seeds together."""
+    rates = next((r.detection_curves.at for r in found.recipes if r.detection_curves), [])
+    names = [f"found at {figures.rate(point.fpr)} FPR" for point in rates]
+    table = _table("all seeds (95 %)", "ECE", "Brier score", *names)
+    for recipe in found.recipes:
+        judged, curves = recipe.reliability, recipe.detection_curves
+        if judged is None:
+            continue
+        at = [] if curves is None else curves.at
+        table.add_row(
+            untrusted(recipe.recipe),
+            *(_bounded(value) for value in (judged.ece, judged.brier)),
+            *("-" if point.tpr is None else _bounded(point.tpr) for point in at),
+        )
+    console.print(table)
+    told = {
+        f"malware found at {figures.rate(point.fpr)}: {point.why}"
+        for recipe in found.recipes
+        for point in (recipe.detection_curves.at if recipe.detection_curves else [])
+        if point.why
+    }
+    for line in sorted(told):
+        console.print(line, style="dim")
+
+
+def _bounded(value: Interval) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def _table(first: str, *others: str) -> Table:

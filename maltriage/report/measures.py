@@ -16,13 +16,17 @@ class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Precision, recall and F1 of one label; `support` is how many samples have it."""
+    """Precision, recall and F1 of one label; `support` is how many samples have it.
+
+    `f1_interval` is a 95 % bootstrap interval over the samples; None: not asked for.
+    """
 
     label: str
     precision: float
     recall: float
     f1: float
     support: int
+    f1_interval: tuple[float, float] | None = None
 
 
 class FlagCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -32,6 +36,63 @@ class FlagCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     malware_flagged: int
     benign: int
     benign_flagged: int
+
+
+class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Samples of about the same confidence, and the share of them that is right, with its exact
+    95 % interval. `confidence` is the mean of the probabilities of the labels on top."""
+
+    confidence: float
+    right: Interval
+    count: int
+
+
+class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How far probabilities can be taken at their word, with 95 % bootstrap intervals.
+
+    `ece` is over `bins`, 10 of equal mass; from its interval the mean excess of the rounds over the
+    figure is taken. `brier` is the mean over the samples of the squared
+    distance of the probabilities from the truth, summed over the labels: 0 to 2.
+    """
+
+    ece: Interval
+    brier: Interval
+    bins: list[ReliabilityBin]
+
+
+class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How much malware is found where at most the share `fpr` of the benign files may be flagged.
+
+    The margin from which files are flagged is set on the benign files measured on, and set anew
+    in each round of the bootstrap. `why`: there is no figure, and the reason.
+    """
+
+    fpr: float
+    tpr: Interval | None
+    why: str | None = None
+
+
+class Curve(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Points of a curve, thinned."""
+
+    x: list[float]
+    y: list[float]
+
+
+class Detection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Malware of all families against benign, ranked by the margin; 95 % bootstrap intervals.
+
+    `roc`: x false-positive rate, y true-positive rate. `precision_recall`: x recall, y precision,
+    at the share of malware that is measured on.
+    """
+
+    malware: int
+    benign: int
+    auc: Interval
+    average_precision: Interval
+    at: list[OperatingPoint]
+    roc: Curve
+    precision_recall: Curve
 
 
 class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +122,11 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many have a near twin or duplicate in training; None: not known."""
     left_out: dict[str, int] = {}
     """Files that a split by time has in no part, by why: `undated`, `unseen`, `later`."""
+    calibrated: bool = True
+    """False: the card has no temperature, and probabilities are taken as they come."""
+    reliability: Reliability | None = None
+    detection_curves: Detection | None = None
+    """None without a benign label, or where all files are malware or all benign."""
 
 
 class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +168,8 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature fitted to the other folds. `detection` is the area under the ROC curve of the
     margin, all malware against all benign. `confusion` is summed over the seeds. `duplicates`
     are the samples whose very bytes are in another fold, of the seed that has most of them.
+    `reliability` (at those temperatures) and `detection_curves` are over the samples of all seeds
+    together; a bootstrap draws a sample with what the nets of all seeds say of it.
     """
 
     recipe: str
@@ -116,6 +184,8 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folds: list[FoldFigures]
     labels: list[LabelSpread]
     confusion: list[list[int]]
+    reliability: Reliability | None = None
+    detection_curves: Detection | None = None
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -48,6 +48,7 @@ def explain(
         typer.Argument(help="A PE file or a byteplot PNG, or a saved report; several with --yara."),
     ],
     model: opt.Model = None,
+    index: opt.Index = None,
     label: Annotated[
         str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
     ] = None,
@@ -116,6 +117,9 @@ def explain(
     model is asked again, and what the score loses is compared with the claim, and with what it
     loses where as many bytes elsewhere are masked.
 
+    Similar files: the three nearest of an index of labelled files, where the model has one
+    (`maltriage index`), and whether this very file is among them.
+
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
 
     --format html -o FILE makes one page for a browser, which asks nothing of a network.
@@ -144,7 +148,7 @@ def explain(
     check_options(files, yara, goodware)
     pictures = Pictures(png, svg)
     pictures.check(files)
-    keep([*files, *([sample] if sample else [])], output)
+    keep([*files, *(name for name in (sample, index) if name)], output)
     saved = None
     if len(files) == 1:
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
@@ -176,6 +180,7 @@ def explain(
             methods=chosen,
             mappers=_mappers(chosen, checkpoint, bundle),
             seed=seed,
+            index=index,
             checks=0 if verify else None,
             close=True,
             inspect=not no_inspect,

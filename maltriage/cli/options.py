@@ -31,6 +31,12 @@ Threads = Annotated[int, typer.Option(min=0, help="Threads of the model; 0: one 
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
 MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many MiB.")]
+Index = Annotated[
+    str | None,
+    typer.Option(
+        "--index", help="Compare with these labelled files, or none; by default those of the model."
+    ),
+]
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
 ]

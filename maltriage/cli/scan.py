@@ -27,6 +27,7 @@ def scan(
         list[str] | None, typer.Argument(help="Files and folders, or saved reports.")
     ] = None,
     model: opt.Model = None,
+    index: opt.Index = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -64,6 +65,9 @@ def scan(
     Saved reports (--format ndjson or json) are shown again, in any format and without the
     samples; several as one.
 
+    Each file is compared with an index of labelled files, where the model has one (`maltriage
+    index`): the three nearest are in records and pages, the nearest in the table if there is room.
+
     With --verify the evidence of the first --top files is put to the test, as `explain` does it;
     in every format they come last then, the first to look at first.
 
@@ -82,7 +86,7 @@ def scan(
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
 
-    keep(paths or [], output)
+    keep([*(paths or []), *([index] if index else [])], output)
     source: replay.Source
     if replay.reports_among(context, paths or []):
         source = replay.Replay.of_reports(paths or [], quiet=quiet)
@@ -100,6 +104,7 @@ def scan(
             timeout=timeout,
             hashes=hashes,
             seed=seed,
+            index=index,
             checks=top if verify else None,
         )
         source = partial(pipeline.scan, roots, bundle, options)

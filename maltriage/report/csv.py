@@ -41,6 +41,9 @@ COLUMNS = (
     "supported",
     "claims",
     "rank_correlation",
+    "nearest_label",
+    "nearest_distance",
+    "known_as",
 )
 
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
@@ -94,6 +97,8 @@ def _problem(record: Skipped | Failed) -> dict[str, str | float | bool | None]:
 def _result(record: Result) -> dict[str, str | float | bool | None]:
     verdict, top, checks = record.verdict, facts.hottest(record), record.evidence.checks
     supported, claims = facts.supports(checks) if checks else (None, None)
+    similar = record.similar
+    nearest = similar.nearest[0] if similar and similar.nearest else None
     return {
         "path": record.path,
         "status": "result",
@@ -115,4 +120,7 @@ def _result(record: Result) -> dict[str, str | float | bool | None]:
         "supported": supported,
         "claims": claims,
         "rank_correlation": checks.rank_correlation if checks else None,
+        "nearest_label": nearest.label if nearest else None,
+        "nearest_distance": nearest.distance if nearest else None,
+        "known_as": similar.known_as if similar else None,
     }

@@ -18,7 +18,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.content import HotContent
 from maltriage.sample.types import Format, Identity, Layout, Notice, RegionKind
 
-SCHEMA_VERSION = "1.3"
+SCHEMA_VERSION = "1.4"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -238,6 +238,32 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     checks: Checks | None = None
 
 
+class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A labelled file that a sample resembles: at a distance of 0 the model sees no difference."""
+
+    sha256: str
+    label: str
+    distance: float
+
+
+class Similar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a sample resembles in an index of labelled files (docs/similar.md).
+
+    `index` is the SHA-256 of the index file, `files` how many files are in it. `distance` says what
+    distances are: `cosine`, 1 - the cosine of the angle between two embeddings, 0 to 2. A file
+    whose nearest is beyond `limit` resembles nothing in the index; None: not known. `known_as` is
+    the label of this very file in the index, None where it is not in it; the file itself is never
+    among `nearest`, which are at most three, the nearest first.
+    """
+
+    index: str
+    files: int
+    distance: str
+    limit: float | None
+    known_as: str | None
+    nearest: list[Neighbour]
+
+
 class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     weights_sha256: str
@@ -267,6 +293,8 @@ class Result(
     model: ModelRef
     timing: Timing
     path_b64: str | None = None
+    similar: Similar | None = None
+    """None where there was no index."""
     schema_version: str = SCHEMA_VERSION
 
 

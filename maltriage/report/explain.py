@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
 
-from maltriage.report import account, facts, figures, grid, hot, methods, plane
+from maltriage.report import account, facts, figures, grid, hot, methods, plane, similar
 from maltriage.report.document import Failed, Result, Skipped, Summary, Verdict
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
@@ -69,6 +69,9 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if result.notices:
         yield from heading("Notices")
         yield from _notices(result, console, width)
+    if result.similar is not None:
+        yield from heading("Similar files", similar.remark(result.similar))
+        yield from similar.lines(result.similar, _INDENT)
     yield from heading(*account.title(evidence))
     yield from account.regions(evidence, options.top, width, _INDENT)
     if evidence.compared is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from markupsafe import Markup
 
 from maltriage.errors import MaltriageError
-from maltriage.report import account, content, facts, figures, hot, page, plot, raster
+from maltriage.report import account, content, facts, figures, hot, page, plot, raster, similar
 from maltriage.report.document import (
     Check,
     Evidence,
@@ -95,6 +95,9 @@ def explanation(result: Result, options: RenderOptions) -> str:
         names=names_of(result),
         ranked=sorted(result.verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED],
         notices=result.notices[:MAX_NOTICES],
+        similar=result.similar,
+        similar_remark=similar.remark(result.similar) if result.similar else "",
+        similar_said=similar.said(result.similar) if result.similar else None,
         claims=facts.supports(evidence.checks) if evidence.checks else None,
         checked=list(account.verdict_on(evidence.checks)) if evidence.checks else [],
         top=facts.hottest(result),

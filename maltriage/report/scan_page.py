@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from maltriage.report import account, facts, figures, page
+from maltriage.report import account, facts, figures, page, similar
 from maltriage.report.document import Check, Evidence, Failed, Result, Skipped, Summary
 from maltriage.report.explain import kind_of, names_of
 from maltriage.report.render import RenderOptions
@@ -181,6 +181,19 @@ def _panel(result: Result) -> dict[str, Any]:
         "checked": list(account.verdict_on(checks)) if checks else [],
         "notices": [[n.code, clean(n.text, MAX_NOTICE)] for n in result.notices[:MAX_NOTICES]],
         "names": names,
+        "similar": _similar(result),
+    }
+
+
+def _similar(result: Result) -> dict[str, Any] | None:
+    """What the file resembles; None where there was no index."""
+    found = result.similar
+    if found is None:
+        return None
+    return {
+        "remark": similar.remark(found),
+        "said": similar.said(found),
+        "nearest": [[similar.distance(n.distance), n.label, n.sha256] for n in found.nearest],
     }
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
 
-from maltriage.report import facts, figures, grid
+from maltriage.report import facts, figures, grid, similar
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
@@ -40,9 +40,10 @@ _TITLES = (
     "size",
     "entropy",
     "checked",
+    "nearest",
     "notices",
 )
-_FILE, _VERDICT, _CHECKED, _NOTICES = 0, 2, 7, 8
+_FILE, _VERDICT, _CHECKED, _NEAREST, _NOTICES = 0, 2, 7, 8, 9
 _NUMERIC = (3, 5, 6)
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
@@ -68,6 +69,9 @@ class _Row:
     packed: bool
     codes: tuple[str, ...]
     checked: str | None = None
+    nearest: str | None = None
+    alien: bool = False
+    """Whether even the nearest file resembles it no more than any."""
     copies: int = 1
 
     def __lt__(self, other: _Row) -> bool:
@@ -205,6 +209,8 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         packed=facts.packed(result),
         codes=facts.notice_codes(result)[:MAX_CODES],
         checked=facts.checked(result),
+        nearest=similar.short(result.similar),
+        alien=result.similar is not None and similar.alien(result.similar),
     )
 
 
@@ -213,11 +219,18 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
     closest = any(row.closest for row in rows)
     notices = any(row.codes for row in rows)
     checked = any(row.checked for row in rows)
-    # From all in one line to the narrowest; the first that leaves paths enough room wins.
-    plans = [(closest, notices), (False, notices), (closest, False), (False, False)]
-    for inline_closest, inline_notices in plans:
+    nearest = any(row.nearest for row in rows)
+    # From all in one line to the narrowest; the first that leaves paths enough room wins. The
+    # nearest file goes first: where it says something new, a notice says it as well.
+    plans = [
+        (named, noted, near)
+        for named, noted in ((closest, notices), (False, notices), (closest, False), (False, False))
+        for near in dict.fromkeys((nearest, False))
+    ]
+    for inline_closest, inline_notices, inline_nearest in plans:
         kept = [i for i in range(len(_TITLES)) if inline_notices or i != _NOTICES]
         kept = [i for i in kept if checked or i != _CHECKED]
+        kept = [i for i in kept if inline_nearest or i != _NEAREST]
         whole = [_cells(row, inline_closest) for row in rows]
         cells = [[row_cells[i] for i in kept] for row_cells in whole]
         layout = grid.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
@@ -256,6 +269,7 @@ def _cells(row: _Row, inline_closest: bool) -> list[Text]:
         Text(figures.size(row.size), style=calm),
         Text("packed?", style="yellow") if row.packed else Text(entropy, style=calm),
         Text(row.checked or "", style=calm),
+        untrusted(row.nearest or "", "dim" if row.alien else calm, MAX_LABEL),
         Text(", ".join(clean(code) for code in row.codes), style="dim"),
     ]
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, field
@@ -27,6 +27,7 @@ from maltriage.report.document import (
     ModelRef,
     Record,
     Result,
+    Similar,
     Skipped,
     Summary,
     Timing,
@@ -40,6 +41,7 @@ from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
 from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
+from maltriage.triage.similar import NO_INDEX, Searcher, notices_on, open_index
 from maltriage.triage.top import Explained, MostUrgent
 from maltriage.triage.verdict import asked, decide, outside_training
 from maltriage.triage.verify import verify
@@ -58,6 +60,7 @@ class ScanOptions:
     `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
     `inspect`: then also what is in the hot ranges, for which the file is read once more.
     `archives`: whether the one file in a password archive is a sample too, as in a dataset.
+    `index`: what samples are compared with, see `open_index`.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -76,6 +79,7 @@ class ScanOptions:
     close: bool = False
     inspect: bool = True
     archives: bool = False
+    index: str | None = NO_INDEX
 
 
 @dataclass
@@ -108,13 +112,15 @@ def scan(
 
     Raises:
         MaltriageError: the bundle does not run, or does not know `options.label` or
-            `options.against`, or they are the same, or there is no such method.
+            `options.against`, or they are the same, or there is no such method, or no such index
+            of this bundle.
     """
     progress = progress or Progress()
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
     if label is not None and label == against:
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
     check_methods(options.methods, options.mappers)
+    searcher = open_index(bundle, options.index)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
@@ -129,7 +135,7 @@ def scan(
             options.seed,
             options.close,
         )
-        finish = _Finisher(session, model, label, against, options, workers, explainer)
+        finish = _Finisher(session, model, label, against, options, workers, explainer, searcher)
         items = prepared_items(paths, bundle, options, workers, progress, stop)
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):
@@ -292,6 +298,7 @@ class _Finisher:
     options: ScanOptions
     workers: Workers
     explainer: Explainer
+    searcher: Searcher | None
 
     def records(self, batch: list[Item]) -> Iterator[Explained | Skipped | Failed]:
         """What comes of each item, in their order; the samples go through the model together."""
@@ -301,13 +308,17 @@ class _Finisher:
         target = CHOOSE if self.label is None else self.label
         against = CHOOSE if self.against is None else self.against
         outputs = self.session.run(views, target, against, kinds) if views else None
+        similar: Sequence[Similar | None] = [None] * len(samples)
+        if self.searcher is not None and outputs is not None:
+            names = [item.identity.sha256 for item in samples]
+            similar = self.searcher.search(outputs.embedding, names)
         each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
         row = 0
         for item in batch:
             if isinstance(item, Prepared):
                 assert outputs is not None
                 try:
-                    yield self._result(item, outputs, row, each)
+                    yield self._result(item, outputs, row, each, similar[row])
                 except SampleError as error:
                     yield _failed(item.path, error)
                 except MaltriageError as error:
@@ -316,7 +327,14 @@ class _Finisher:
             else:
                 yield item
 
-    def _result(self, prepared: Prepared, outputs: Outputs, row: int, each: float) -> Explained:
+    def _result(
+        self,
+        prepared: Prepared,
+        outputs: Outputs,
+        row: int,
+        each: float,
+        similar: Similar | None,
+    ) -> Explained:
         card = self.session.card
         verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
         question = asked(question, outputs.logits[row], self.label, self.against)
@@ -327,6 +345,8 @@ class _Finisher:
             outputs, row = self.session.run([prepared.views], question.label, against), 0
         evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
         notices = [*prepared.notices, *outside_training(prepared.layout, card)]
+        if self.searcher is not None and similar is not None:
+            notices += notices_on(similar, self.searcher.index)
         if self.options.close and self.options.inspect:
             work = work_of(self.session.bundle, self.options)
             # Occlusion is coarser than any edge, so edges stay where its heat has them.
@@ -347,6 +367,7 @@ class _Finisher:
             model=self.model,
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
+            similar=similar,
         )
         return Explained(result, prepared, parts, question)
 

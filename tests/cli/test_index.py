@@ -65,6 +65,49 @@ def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     assert "none: nothing is said to resemble nothing" in shown
 
 
+def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Path) -> None:
+    assert build(run_cli, root).returncode == 0
+    write_png(tmp_path / "new" / "a.png", program(0, 99))
+    (tmp_path / "new" / "b.png").write_bytes((root / "zeus" / "000.png").read_bytes())
+    scan = ("scan", "new", "--exit-zero", "--jobs", "1", "--index")
+    new, known = map(
+        json.loads, run_cli(*scan, "a.index.npz", "-f", "ndjson").stdout.splitlines()[:2]
+    )
+    assert new["schema_version"] >= "1.4"
+    assert [near["label"] for near in new["similar"]["nearest"]] == ["zeus"] * 3
+    assert (new["similar"]["files"], new["similar"]["known_as"]) == (5, None)
+    assert known["similar"]["known_as"] == "zeus"
+    assert "known" in [notice["code"] for notice in known["notices"]]
+    assert known["sha256"] not in [near["sha256"] for near in known["similar"]["nearest"]]
+    rows = run_cli(*scan, "a.index.npz", "-f", "csv").stdout.decode().splitlines()
+    assert [row.split(",")[-3:][::2] for row in rows[1:]] == [["zeus", ""], ["zeus", "zeus"]]
+    table = run_cli(*scan, "a.index.npz").stdout.decode()
+    assert "=zeus" in table
+    explain = ("explain", tmp_path / "new" / "b.png", "--no-verify", "--exit-zero", "--index")
+    shown = run_cli(*explain, "a.index.npz").stdout.decode()
+    assert "This very file is in the index of labelled files, as zeus." in shown
+    assert "Similar files   the nearest of 5 labelled files" in shown
+    assert "Similar files" in run_cli(*explain, "a.index.npz", "-f", "html").stdout.decode()
+
+    # Without one there is nothing to say, and the model that ships has one of its own.
+    assert b"Similar files" not in run_cli(*explain, "none").stdout
+    (record,) = map(json.loads, run_cli(*explain[:-1], "-f", "json").stdout.splitlines())
+    card = bundles.load(bundles.resolve(None)).card
+    assert record["similar"]["files"] == card.training.samples
+
+    camvit = (*scan, "a.index.npz", "--model", "maltriage-camvit")
+    for arguments, message in (
+        (camvit, b"made with maltriage-evidence 87b34c1f0033, which is not maltriage-camvit"),
+        ((*scan, "gone.npz"), b"cannot read index gone.npz"),
+        ((*scan, "new/a.png"), b"not an index of maltriage"),
+        ((*scan, "a.index.npz", "-o", "a.index.npz"), b"written over while it is read"),
+    ):
+        done = run_cli(*arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+
 def test_refusals(run_cli: Any, root: Path, tmp_path: Path) -> None:
     assert build(run_cli, root).returncode == 0
     before = (tmp_path / "a.index.npz").read_bytes()

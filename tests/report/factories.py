@@ -18,10 +18,12 @@ from maltriage.report.document import (
     HotRange,
     MaskEffect,
     ModelRef,
+    Neighbour,
     Plane,
     Ranked,
     RegionHeat,
     Result,
+    Similar,
     Skipped,
     Status,
     Summary,
@@ -324,6 +326,13 @@ def make_result(
         timing=Timing(prepare_ms=4.2, model_ms=2.4),
     )
     return msgspec.structs.replace(result, **changes)
+
+
+def make_similar(*distances: float, label: str = "icedid", **changes: Any) -> Similar:
+    """What a sample resembles, in an index of 1,532 files whose limit is 0.4."""
+    nearest = [Neighbour(sha256_of(f"near {i}"), label, d) for i, d in enumerate(distances)]
+    similar = Similar(sha256_of("index"), 1532, "cosine", 0.4, None, nearest)
+    return msgspec.structs.replace(similar, **changes)
 
 
 def make_skipped(path: str = "cases/2024-117/notes.txt", **changes: Any) -> Skipped:

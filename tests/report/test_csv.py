@@ -11,6 +11,7 @@ from report.factories import (
     make_failed,
     make_result,
     make_scan,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -44,6 +45,17 @@ def test_a_result_row() -> None:
     assert float(row["top_share"]) == pytest.approx(0.463, abs=1e-3)
     assert (row["packed"], row["notices"]) == ("true", "truncated .net")
     assert row["error"] == ""
+
+
+def test_what_a_file_resembles() -> None:
+    known = make_similar(0.0312, 0.5, known_as="=cmd()")
+    results = [make_result(), make_result(similar=known), make_result(similar=make_similar())]
+    names = ("nearest_label", "nearest_distance", "known_as")
+    assert [[row[name] for name in names] for row in read(written("csv", results))] == [
+        ["", "", ""],
+        ["icedid", "0.0312", "'=cmd()"],
+        ["", "", ""],
+    ]
 
 
 def test_a_problem_row() -> None:

@@ -17,6 +17,7 @@ from report.factories import (
     make_identity,
     make_plane,
     make_result,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -34,9 +35,11 @@ from maltriage.report.document import (
     Evidence,
     HotRange,
     MethodHeat,
+    Neighbour,
     Plane,
     RegionHeat,
     Result,
+    Similar,
 )
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit
@@ -350,6 +353,16 @@ def test_other_records_are_one_line() -> None:
     assert len(text.splitlines()) == 3
 
 
+def test_similar_files() -> None:
+    text = shown(make_result(similar=make_similar(0.03124, 0.2, 0.41)), 100)
+    assert "Similar files   the nearest of 1,532 labelled files; distance: 1 - cosine" in text
+    assert f"     0.031  icedid  {sha256_of('near 0')}\n" in text
+    assert f"     0.410  icedid  {sha256_of('near 2')}\n" in text
+    assert "No other file" not in text
+    assert "No other file is in the index." in shown(make_result(similar=make_similar()), 100)
+    assert "Similar files" not in shown(make_result(), 100)
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_hostile_strings_do_nothing(colour: bool) -> None:
     text = shown(_hostile(HOSTILE), 100, colour)
@@ -384,7 +397,13 @@ def _hostile(text: str) -> Result:
     layout = msgspec.structs.replace(result.layout, machine=text, anchors={text: 1})
     model = msgspec.structs.replace(result.model, name=text, weights_sha256=text)
     return msgspec.structs.replace(
-        result, sha256=text, evidence=evidence, identity=identity, layout=layout, model=model
+        result,
+        sha256=text,
+        evidence=evidence,
+        identity=identity,
+        layout=layout,
+        model=model,
+        similar=Similar(text, 1, text, 0.1, text, [Neighbour(text, text, 0.5)]),
     )
 
 

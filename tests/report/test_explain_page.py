@@ -13,6 +13,7 @@ from report.factories import (
     make_identity,
     make_plane,
     make_result,
+    make_similar,
     make_summary,
     make_verdict,
 )
@@ -106,6 +107,14 @@ def test_every_content_of_a_hot_range_is_there() -> None:
         assert part in seen, part
 
 
+def test_similar_files() -> None:
+    seen = words(page_of(make_result(similar=make_similar(0.03124, 0.2))))
+    assert "Similar files the nearest of 1,532 labelled files; distance: 1 - cosine" in seen
+    assert "distance label sha256 0.031 icedid" in seen
+    assert "No other file is in the index." in words(page_of(make_result(similar=make_similar())))
+    assert "Similar files" not in words(page_of(make_result()))
+
+
 def test_a_hostile_sample_is_text_and_nothing_else() -> None:
     verdict = make_verdict(BREAKOUT, closest=BREAKOUT, goodware=BREAKOUT)
     verdict = msgspec.structs.replace(verdict, ranked=[Ranked(BREAKOUT, 0.9)])
@@ -131,6 +140,7 @@ def test_a_hostile_sample_is_text_and_nothing_else() -> None:
         ),
         sha256=BREAKOUT,
         identity=identity,
+        similar=make_similar(0.1, label=BREAKOUT, distance=BREAKOUT),
         notices=[Notice(BREAKOUT, BREAKOUT)],
     )
     text = page_of(result, top=3)

@@ -18,6 +18,7 @@ from report.factories import (
     make_failed,
     make_result,
     make_scan,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -92,7 +93,7 @@ def test_whatever_was_saved_is_rendered_as_it_was(
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_the_same_from_a_saved_report(tmp_path: Path, name: str) -> None:
-    checked = make_checked("checked.exe", plane=True)
+    checked = make_checked("checked.exe", plane=True, similar=make_similar(0.1, 0.2))
     scan = [checked] if name == "explain-page" else [*make_scan(), checked]
     items = [*scan, summary_of(scan)]
     again = items_of(write(tmp_path, written("ndjson", items)))
@@ -225,15 +226,17 @@ def test_records_of_older_schemas_are_read(tmp_path: Path) -> None:
     """They lack the fields that came later, and are written with all of them."""
     later = ["evidence.plane.length", "evidence.plane.row_bytes"]
     for version, gone in (
-        ("1.2", later),
-        ("1.0", [*later, "evidence.same_as", "evidence.occluded", "evidence.checks"]),
+        ("1.3", ["similar"]),
+        ("1.2", ["similar", *later]),
+        ("1.0", ["similar", *later, "evidence.same_as", "evidence.occluded", "evidence.checks"]),
     ):
         path = write(tmp_path, json.dumps(_as_of(version, *gone)).encode() + b"\n")
         (record,) = look_through(path).records()
         assert isinstance(record, Result)
         assert record.schema_version == SCHEMA_VERSION
         assert record.evidence.plane is not None
-        assert record.evidence.plane.length is None
+        assert (record.evidence.plane.length is None) == (version != "1.3")
+        assert record.similar is None
         assert record.evidence.regions == make_result().evidence.regions
 
 

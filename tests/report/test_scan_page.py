@@ -13,6 +13,7 @@ from report.factories import (
     make_failed,
     make_result,
     make_scan,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -51,6 +52,16 @@ def test_every_record_is_in_the_page_with_its_evidence() -> None:
     assert sum(r[5] for r in panel["regions"]) + padding == pytest.approx(total, abs=1e-3)
     assert total + bias == pytest.approx(logit, abs=1e-3)
     assert json.loads(parts.data["end"])["summary"]["files"] == 8
+
+
+def test_what_a_file_resembles() -> None:
+    records = [make_result(similar=make_similar(0.0312)), make_result(similar=make_similar())]
+    parts = assert_sealed(page_of(*records, make_result()))
+    near, empty, none = (panel["similar"] for _, panel in files(parts))
+    assert [found[:2] for found in near["nearest"]] == [["0.031", "icedid"]]
+    assert near["said"] is None
+    assert (empty["nearest"], empty["said"]) == ([], "No other file is in the index.")
+    assert none is None
 
 
 def test_records_are_written_as_they_come() -> None:
@@ -111,6 +122,8 @@ def test_many_regions_are_folded_and_none_of_their_heat_is_lost() -> None:
 
 def test_a_hostile_sample_is_text_and_nothing_else() -> None:
     result = make_result(BREAKOUT, make_verdict(BREAKOUT, closest=BREAKOUT), sha256=BREAKOUT)
+    similar = make_similar(0.1, label=BREAKOUT, distance=BREAKOUT)
+    result = msgspec.structs.replace(result, similar=similar)
     regions = [msgspec.structs.replace(r, name=BREAKOUT) for r in result.evidence.regions]
     evidence = msgspec.structs.replace(result.evidence, regions=regions, label=BREAKOUT)
     notices = [Notice(BREAKOUT, BREAKOUT * 100)]

@@ -6,7 +6,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from report.factories import make_checked, make_result, make_scan, make_summary, make_verdict
+from report.factories import (
+    make_checked,
+    make_result,
+    make_scan,
+    make_similar,
+    make_summary,
+    make_verdict,
+)
 from report.screens import written
 
 from maltriage.report.document import SCHEMA_VERSION, encode
@@ -37,6 +44,7 @@ def test_it_has_a_name() -> None:
 def test_every_record_is_valid(validator: jsonschema.Draft202012Validator) -> None:
     unflagged = make_result(verdict=make_verdict(margin=None, threshold=None))
     records = [*make_scan(), make_result(plane=True, hashes=True), unflagged, make_checked()]
+    records.append(make_result(similar=make_similar(0.1, 0.2)))
     records.append(make_summary())
     for line in written("ndjson", records).splitlines():
         validator.validate(json.loads(line))

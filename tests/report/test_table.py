@@ -15,6 +15,7 @@ from report.factories import (
     make_failed,
     make_result,
     make_scan,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -213,10 +214,34 @@ def test_entropy_is_the_highest_of_a_section_and_the_hottest_region_speaks_for_i
     assert "icedid   92.1%  -  " in screen("table", [result, make_summary()])
 
 
+def test_what_a_file_resembles_where_there_is_room() -> None:
+    records = [
+        make_result("a.exe", similar=make_similar(0.0312, 0.5)),
+        make_result("b.exe", similar=make_similar(0.0312, known_as="maze")),
+        make_result("c.exe", similar=make_similar()),
+        make_result("d.exe"),
+        make_summary(),
+    ]
+    rows = {line.split()[0]: line for line in screen("table", records, width=120).splitlines()[:6]}
+    assert rows["file"].endswith("  nearest")
+    assert rows["a.exe"].endswith("  icedid 0.031")
+    assert rows["b.exe"].endswith("  =maze")
+    assert rows["c.exe"].endswith("7.91")
+    assert rows["d.exe"].endswith("7.91")
+    # It is the first to go where paths need the room; what matters of it is a notice as well.
+    long = make_result("x" * 40, notices=(("known", "x"),), similar=make_similar(known_as="maze"))
+    text = screen("table", [long, make_summary()], width=96)
+    assert "nearest" not in text
+    assert "  known" in text
+    assert "nearest" not in screen("table", [*make_scan(), make_summary()], width=200)
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_hostile_strings_do_nothing(colour: bool) -> None:
     region = RegionHeat(HOSTILE, "section", 0, 9, 1.0, 9.0, 1.0)
-    result = make_result(HOSTILE, make_verdict(HOSTILE), ((HOSTILE, HOSTILE),))
+    similar = make_similar(0.1, label=HOSTILE, known_as=HOSTILE)
+    verdict = make_verdict(HOSTILE)
+    result = make_result(HOSTILE, verdict, ((HOSTILE, HOSTILE),), similar=similar)
     evidence = msgspec.structs.replace(result.evidence, regions=[region])
     records = [
         msgspec.structs.replace(result, evidence=evidence),
@@ -239,7 +264,8 @@ def test_hostile_strings_do_nothing(colour: bool) -> None:
 def test_any_string_gives_one_row_within_the_width(
     path: str, label: str, code: str, width: int
 ) -> None:
-    result = make_result(path, make_verdict(label), ((code, code),))
+    similar = make_similar(0.1, label=label)
+    result = make_result(path, make_verdict(label), ((code, code),), similar=similar)
     text = screen("table", [result, make_failed(path, reason=code), make_summary()], width=width)
     assert not hidden(text)
     body = text.split("─\n", 1)[1]

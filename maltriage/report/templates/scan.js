@@ -291,6 +291,12 @@ function panel(file, same, close) {
     const items = found.notices.map(([code, text]) => make("li", {}, make("span", { class: "tag weak" }, code), " ", make("span", { class: "name" }, text)));
     parts.push(make("h3", {}, "Notices"), make("ul", {}, ...items));
   }
+  if (found.similar) {
+    parts.push(make("h3", {}, "Similar files", make("small", {}, found.similar.remark)));
+    if (found.similar.said) parts.push(make("p", { class: "name" }, found.similar.said));
+    const nearest = found.similar.nearest.map(([distance, label, sha256]) => make("li", {}, distance, " ", make("span", { class: "name" }, label), " ", make("span", { class: "mono faint" }, sha256)));
+    if (nearest.length) parts.push(make("ul", {}, ...nearest));
+  }
   parts.push(make("h3", {}, found.heading, make("small", { class: "name" }, found.remark)), account(found));
   if (found.hot.length) parts.push(make("h3", {}, "Hot ranges", make("small", {}, "runs of bytes with the most heat")), hotRanges(found.hot));
   if (found.views.length) parts.push(make("h3", {}, "Which view saw it"), views(found.views));

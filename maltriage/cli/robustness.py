@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.evaluate import Format, write_document
+from maltriage.cli.documents import Format, write_document
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle

@@ -44,6 +44,7 @@ COLUMNS = (
     "nearest_label",
     "nearest_distance",
     "known_as",
+    "calibrated",
 )
 
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
@@ -108,6 +109,7 @@ def _result(record: Result) -> dict[str, str | float | bool | None]:
         "label": verdict.label,
         "closest": verdict.closest,
         "probability": verdict.probability,
+        "calibrated": verdict.calibrated,
         "flagged": verdict.flagged,
         "margin": verdict.margin,
         "top_region": top.name if top else None,

@@ -91,7 +91,7 @@ def _interval(interval: Interval) -> tuple[str, str]:
 def remarks(found: Evaluation) -> Iterator[Text]:
     """What a reader must know before the figures."""
     if not found.calibrated:
-        yield Text("the model has no temperature: its probabilities are not calibrated", "yellow")
+        yield Text("the model has no temperature: its probabilities are uncalibrated", "yellow")
     yield from _remarks(found)
 
 

@@ -132,7 +132,7 @@ def _verdict(verdict: Verdict) -> Text:
         text.append(f" (closest: {clean(verdict.closest, 64)})", style="yellow")
     text.append(f"  {figures.probability(verdict.probability)}")
     if not verdict.calibrated:
-        text.append(" (not calibrated)", style="dim")
+        text.append(" (uncalibrated)", style="dim")
     return text
 
 

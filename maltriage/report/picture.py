@@ -159,6 +159,8 @@ def scene(result: Result) -> Scene:
 def _heading(result: Result) -> Iterator[Item]:
     verdict = result.verdict
     line = f"{_label(verdict.label)}  {figures.probability(verdict.probability)}"
+    if not verdict.calibrated:
+        line += " (uncalibrated)"
     if verdict.closest:
         line += f"  (closest: {_label(verdict.closest)})"
     flags = {True: "flagged", False: "not flagged", None: "the model has no threshold"}

@@ -89,7 +89,7 @@ class ScanPage:
                 "The model has no threshold for all of these files: see the flag column."
             )
         if not self._calibrated:
-            remarks.append("Probabilities are not calibrated.")
+            remarks.append("Probabilities are uncalibrated: the model has no temperature.")
         for kind, noun in (("unflagged", "unflagged file"), ("skipped", "skipped file")):
             if self._left[kind]:
                 more = figures.count(self._left[kind], noun)
@@ -141,6 +141,7 @@ def _panel(result: Result) -> dict[str, Any]:
     names = {k: v for k, v in names_of(result).items() if k not in _OF_THE_MODEL}
     return {
         "kind": kind_of(result),
+        "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),
         "fpr": verdict.fpr,

@@ -190,7 +190,7 @@ class TableRenderer:
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         if rows and not self._calibrated:
-            yield Text("Probabilities are not calibrated.", style="dim")
+            yield Text("Probabilities are uncalibrated: the model has no temperature.", style="dim")
 
 
 def _row(result: Result, key: tuple[int, float, str]) -> _Row:

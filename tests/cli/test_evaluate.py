@@ -73,7 +73,7 @@ def test_a_bundle_on_labelled_files(run_cli: Any, tmp_path: Path) -> None:
     low, high = found["labels"][0]["f1_interval"]
     assert low < found["labels"][0]["f1"] < high
     screen = run_cli(*run).stdout.decode()
-    assert "its probabilities are not calibrated" in screen
+    assert "its probabilities are uncalibrated" in screen
     assert "Brier score" in screen
     assert_sealed(run_cli(*run, "-f", "html").stdout.decode())
 

@@ -70,6 +70,12 @@ def test_no_flag_and_no_margin_are_empty() -> None:
     assert row["flagged"] == row["margin"] == ""
 
 
+def test_uncalibrated_probabilities_are_marked() -> None:
+    verdicts = make_verdict(), make_verdict(calibrated=False)
+    rows = read(written("csv", [make_result(verdict=verdict) for verdict in verdicts]))
+    assert [row["calibrated"] for row in rows] == ["true", "false"]
+
+
 def test_an_empty_scan_has_a_header() -> None:
     assert written("csv", [make_summary(files=0)]).decode() == ",".join(COLUMNS) + "\n"
 

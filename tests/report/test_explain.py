@@ -244,7 +244,7 @@ def test_the_flag_states_its_rate() -> None:
     assert "flagged   the model has no benign label or no threshold" in none
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)
     text = shown(make_result(verdict=suspicious))
-    assert "verdict   suspicious (closest: maze)  40.0% (not calibrated)" in text
+    assert "verdict   suspicious (closest: maze)  40.0% (uncalibrated)" in text
 
 
 def test_only_what_exists_is_shown() -> None:

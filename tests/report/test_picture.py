@@ -320,3 +320,10 @@ def test_what_has_no_picture_says_what_to_do() -> None:
     ):
         with pytest.raises(MaltriageError, match=message):
             drawn(**changes)
+
+
+def test_uncalibrated_probabilities_are_marked() -> None:
+    result = msgspec.structs.replace(explained(), verdict=make_verdict(calibrated=False))
+    said = [item.text for item in scene(result).items if isinstance(item, Words)]
+    assert sum("(uncalibrated)" in text for text in said) == 1
+    assert not any("(uncal" in x.text for x in scene(explained()).items if isinstance(x, Words))

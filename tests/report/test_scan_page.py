@@ -101,10 +101,12 @@ def test_past_the_limit_what_is_not_flagged_is_counted(monkeypatch: pytest.Monke
 
 def test_what_is_to_know_of_the_whole_is_said() -> None:
     verdict = make_verdict(threshold=None, calibrated=False)
-    remarks = json.loads(Parts(page_of(make_result(verdict=verdict))).data["end"])["remarks"]
+    data = Parts(page_of(make_result(verdict=verdict))).data
+    remarks = json.loads(data["end"])["remarks"]
     assert len(remarks) == 2
     assert "no threshold" in remarks[0]
-    assert "not calibrated" in remarks[1]
+    assert "uncalibrated" in remarks[1]
+    assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
 
 
 def test_many_regions_are_folded_and_none_of_their_heat_is_lost() -> None:

@@ -195,7 +195,7 @@ def test_an_interrupted_scan_says_so() -> None:
 
 def test_uncalibrated_probabilities_are_marked() -> None:
     result = make_result(verdict=make_verdict(calibrated=False))
-    assert "Probabilities are not calibrated." in screen("table", [result, make_summary()])
+    assert "Probabilities are uncalibrated" in screen("table", [result, make_summary()])
 
 
 def test_entropy_is_the_highest_of_a_section_and_the_hottest_region_speaks_for_it() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
 import msgspec
 import pytest
+from assess.planted import plant, weights
 from corpus.synthetic import write_dump
 from hostile.make import CASES, byteplot, sample
 
@@ -220,3 +222,16 @@ def test_who_stops_a_scan_waits_for_no_more_checks(
     assert sorted(Path(record.path).name for record in records) == sorted(names)  # type: ignore[union-attr]
     assert isinstance(summary, Summary)
     assert (summary.files, summary.interrupted) == (3, True)
+
+
+def test_a_model_that_answers_no_numbers_fails_its_files(tmp_path: Path) -> None:
+    """A weight that is not a number: every file is a failure that says so, and none a result."""
+    broken = plant(tmp_path / "nan.onnx", weights((0, 1, math.nan)), weights((0, 1, 1.0)))
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    (tmp_path / "b.exe").write_bytes(sample("console-x64.exe"))
+    *records, summary = scan(
+        [str(tmp_path / name) for name in ("a.exe", "b.exe")], broken, ScanOptions()
+    )
+    assert [(type(r), getattr(r, "code", "")) for r in records] == [(Failed, "model")] * 2
+    assert isinstance(summary, Summary)
+    assert (summary.files, summary.failed) == (0, 2)

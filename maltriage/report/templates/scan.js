@@ -275,7 +275,7 @@ function panel(file, same, close) {
     { class: "verdict" },
     make("strong", { class: `name ${styleOf(file)}` }, file.label),
     file.closest ? make("span", { class: "name" }, `closest: ${file.closest}`) : null,
-    make("span", {}, percent(file.probability)),
+    make("span", {}, percent(file.probability) + (found.calibrated ? "" : " (uncalibrated)")),
     file.flagged === null ? make("span", { class: "faint" }, "no flag") : make("span", { class: `tag ${file.flagged ? "flagged" : "benign"}` }, file.flagged ? "flagged" : "not flagged"),
   );
   const rows = [["sha256", file.sha256], ["file", found.kind]];

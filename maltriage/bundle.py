@@ -32,8 +32,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -77,6 +78,29 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     def at(self, kind: str | None) -> float:
         """The margin from which a file of a kind is flagged."""
         return self.kinds.get(kind or "", self.margin)
+
+
+class Conformal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What prediction sets are made from: the scores of samples that the nets had not seen.
+
+    The score of a sample is one minus the probability of its own label: how badly that label
+    fits a sample that it does fit. `maltriage.triage.sets` makes limits of them for the coverage
+    that the user asks for, so no limit is kept here.
+    """
+
+    score: Literal["1-p"] = "1-p"
+    coverage: float
+    """Share of the samples whose set should hold their label, where the user asks no other."""
+    temperature: float
+    """Of the probabilities; the card's own, or the scores are those of another model."""
+    source: str
+    """What was scored, in words."""
+    counts: dict[str, int]
+    """How many samples of each label were scored."""
+    scores: dict[str, tuple[float, ...]]
+    """Of each label, ascending; of a label with very many those at even steps of rank."""
+    pooled: tuple[str, ...] = ()
+    """Labels with too few scores for a limit of their own at `coverage`: these share one."""
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -127,6 +151,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     calibrated_on: str | None = None
     """What the temperature was fitted to, in words."""
     threshold: Threshold | None = None
+    conformal: Conformal | None = None
+    """None: verdicts have no prediction sets."""
     training: Training
     metrics: dict[str, float] = {}
     """Measured on samples that were held back: the test part (`test_...`), or every sample
@@ -283,8 +309,29 @@ def _check_card(card: Card, path: Path) -> None:
         problem = "an interval of a rate must lie in 0 to 1"
     elif card.threshold is not None and card.benign is None:
         problem = "a threshold without a benign label"
+    elif card.conformal is not None:
+        problem = _conformal_problem(card.conformal, card)
     if problem:
         raise MaltriageError(f"{path}: bad card: {problem}")
+
+
+def _conformal_problem(conformal: Conformal, card: Card) -> str | None:
+    if not 0.0 < conformal.coverage < 1.0:
+        return "coverage of prediction sets must lie between 0 and 1"
+    if conformal.temperature != (card.temperature or 1.0):
+        return "prediction sets of another temperature"
+    if not set(conformal.counts) == set(conformal.scores) <= set(card.labels):
+        return "prediction sets of other labels"
+    for label, scores in conformal.scores.items():
+        ordered = all(
+            a <= b for a, b in pairwise((0.0, *scores, 1.0))
+        )  # false of what is no number
+        if (
+            not ordered
+            or not min(1, conformal.counts[label]) <= len(scores) <= conformal.counts[label]
+        ):
+            return f"scores of {label!r} are not in order"
+    return None
 
 
 def _check_graph(model: Any, card: Card, path: Path) -> None:

@@ -36,6 +36,18 @@ def other_card(**values: object) -> Callable[[Any], object]:
     return with_card_text(msgspec.json.encode({**card, **values}).decode())
 
 
+def with_sets(**changes: object) -> Callable[[Any], object]:
+    """A card with prediction sets that has one fault."""
+    values = {
+        "coverage": 0.9,
+        "temperature": bundles.load(DEFAULT).card.temperature,
+        "source": "a test",
+        "counts": {"benign": 2, "maze": 0},
+        "scores": {"benign": [0.2, 0.5], "maze": []},
+    }
+    return other_card(conformal={**values, **changes})
+
+
 def _move_weights_out(model: Any) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -86,6 +98,15 @@ def _rename_input(model: Any) -> None:
         (_redigest(_foreign_operator), "foreign domain"),
         (_redigest(_move_weights_out), "weights outside"),
         (other_card(labels=["benign", "other"]), "labels"),
+        (with_sets(coverage=1.0), "coverage of prediction sets"),
+        (with_sets(temperature=0.123), "another temperature"),
+        (with_sets(counts={"nobody": 1}, scores={"nobody": [0.5]}), "other labels"),
+        (with_sets(counts={"benign": 2}), "other labels"),
+        (with_sets(scores={"benign": [0.5, 0.2], "maze": []}), "not in order"),
+        (with_sets(scores={"benign": [0.5, 1.2], "maze": []}), "not in order"),
+        (with_sets(scores={"benign": [0.1, 0.2, 0.3], "maze": []}), "not in order"),
+        (with_sets(scores={"benign": [], "maze": []}), "not in order"),
+        (with_sets(score="aps"), "corrupt card"),
     ],
 )
 def test_what_is_no_bundle(tmp_path: Path, change: Callable[[Any], object], message: str) -> None:
@@ -129,6 +150,12 @@ def test_another_card_leaves_the_weights(tmp_path: Path) -> None:
     assert again.card.threshold == threshold
     assert again.card.weights_sha256 == bundle.card.weights_sha256
     assert [path.name for path in tmp_path.iterdir()] == ["new.onnx"]
+
+
+def test_prediction_sets_may_lack_scores_of_a_label(tmp_path: Path) -> None:
+    card = bundles.load(changed(tmp_path, with_sets())).card
+    assert card.conformal is not None
+    assert card.conformal.scores == {"benign": (0.2, 0.5), "maze": ()}
 
 
 def test_a_bundle_names_no_path_of_the_machine_that_made_it() -> None:

@@ -51,7 +51,9 @@ def false_positives(
         all=_count("all", results),
         kinds=[_count(kind, kinds[kind]) for kind in sorted(kinds)],
         folders=[_count(name, folders[name]) for name in sorted(folders)],
-        unknown=sum(result.verdict.label == UNKNOWN for result in results),
+        unknown=sum(
+            result.verdict.label == UNKNOWN and not result.verdict.flagged for result in results
+        ),
         unreadable=unreadable,
         malware_like=[result.path for result in flagged],
     )

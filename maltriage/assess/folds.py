@@ -8,6 +8,7 @@ import numpy as np
 
 from maltriage import metrics
 from maltriage.assess import quality
+from maltriage.assess.conformal import coverage_of
 from maltriage.bundle import BENIGN
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
@@ -18,12 +19,17 @@ from maltriage.report.measures import (
     Interval,
     LabelSpread,
     RecipeFigures,
+    SetFigures,
     Spread,
 )
 
 
 def assess_folds(
-    runs: Sequence[Predictions], *, added: bool = False, test_share: float | None = None
+    runs: Sequence[Predictions],
+    *,
+    added: bool = False,
+    test_share: float | None = None,
+    coverage: float | None = None,
 ) -> FoldReport:
     """Figures of each recipe, and the first against every other.
 
@@ -34,13 +40,15 @@ def assess_folds(
             a net that was given some is measured on what every other recipe saw.
         test_share: samples tested on / trained on, of predictions of one split, which do not
             tell.
+        coverage: of prediction sets, which are measured on all predictions, those of added files
+            too, for that is what limits in a card are made of; None: not measured.
 
     Returns:
         Of recipes that have fewer than two folds of seeds in common, without a difference.
 
     Raises:
         MaltriageError: other samples or folds under the same seed, or a seed twice, or one
-            split and no `test_share`.
+            split and no `test_share`, or with a `coverage` a single fold.
     """
     recipes: dict[str, dict[int, Predictions]] = {}
     for run in runs:
@@ -54,8 +62,12 @@ def assess_folds(
     compared = [
         _difference(first, recipes[first], name, recipes[name], test_share) for name in names[1:]
     ]
+    sets: dict[str, list[SetFigures]] = {}
+    if coverage is not None:
+        for run in runs:
+            sets.setdefault(run.recipe, []).append(coverage_of(run, coverage))
     return FoldReport(
-        recipes=[_recipe(name, recipes[name]) for name in names],
+        recipes=[_recipe(name, recipes[name], sets.get(name, [])) for name in names],
         differences=[difference for difference in compared if difference is not None],
     )
 
@@ -84,7 +96,7 @@ def _spread(values: Sequence[float]) -> Spread:
     return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)
 
 
-def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
+def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) -> RecipeFigures:
     runs = list(seeds.values())
     labels = runs[0].labels
     if any(run.labels != labels for run in runs):
@@ -130,6 +142,7 @@ def _recipe(name: str, seeds: dict[int, Predictions]) -> RecipeFigures:
         confusion=np.sum(matrices, axis=0).tolist(),
         reliability=quality.reliability(scaled, truth),
         detection_curves=curves,
+        sets=sets,
     )
 
 

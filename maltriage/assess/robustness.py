@@ -27,6 +27,7 @@ from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.pipeline import Progress, ScanOptions, work_of
 from maltriage.triage.session import CHOOSE, Outputs, Session
+from maltriage.triage.sets import set_rule
 from maltriage.triage.verdict import decide
 
 UNFLAGGED, CHANGED = 0.05, 0.02
@@ -231,7 +232,8 @@ def _outcome(session: Session, made: Transformed, truth: str) -> Outcome:
 
 
 def _said(session: Session, outputs: Outputs, row: int, sample: Prepared) -> Said:
-    verdict, _ = decide(outputs.logits[row], session.card, sample.layout.kind)
+    rule = set_rule(session.card)
+    verdict, _ = decide(outputs.logits[row], session.card, sample.layout.kind, rule)
     maps = {name: grids[row] for name, grids in outputs.heat.items()}
     regions = [region for region in sample.layout.regions if region.size]
     ranges = np.array([(r.start, r.end) for r in regions], dtype=np.int64).reshape(-1, 2)

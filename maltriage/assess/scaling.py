@@ -10,7 +10,7 @@ model was right on files that were held back.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -206,7 +206,7 @@ def fit(
         unknown_labels=labelled.unknown_labels if labelled else {},
         unreadable=labelled.unreadable if labelled else 0,
         warnings=warnings,
-    ), found
+    ), replace(found, fold=fold)
 
 
 def _folds(found: Predictions) -> metrics.Ints:

@@ -50,6 +50,15 @@ def calibrate(
         Path | None,
         typer.Option(help="Out-of-fold predictions of the model's run: set the temperature."),
     ] = None,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5,
+            max=0.999,
+            help="Of prediction sets, with --labelled or --predictions, where a scan asks no other;"
+            " 0.9.",
+        ),
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to say what was measured.")
     ] = Format.table,
@@ -60,30 +69,33 @@ def calibrate(
     """Set the threshold of `flagged` on clean files, and the temperature on labelled ones.
 
     --goodware sets the margin from which files are flagged, at a stated false-positive rate;
-    --labelled and --predictions set the temperature of the probabilities. What is not asked for
-    stays as it is in the card. The weights stay in any case.
+    --labelled and --predictions set the temperature of the probabilities and the scores that
+    prediction sets are made of. What is not asked for stays as it is in the card. The weights
+    stay in any case.
     """
     import msgspec
 
     from maltriage import bundle as bundles
     from maltriage.assess import calibrate as assess
-    from maltriage.assess import scaling
+    from maltriage.assess import conformal, scaling
     from maltriage.report.calibration import Calibration, render
     from maltriage.report.document import ModelRef
     from maltriage.triage.pipeline import ScanOptions
 
-    _check(output, goodware, labelled, predictions, folds)
+    _check(output, goodware, labelled, predictions, folds, coverage)
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
-    temperature = threshold = None
+    temperature = threshold = sets = None
     if labelled is not None or predictions is not None:
         known = None if predictions is None else scaling.held_back(predictions, bundle)
         asked = None
         if labelled is not None:
             asked = _ask(bundle, labelled, dataset, min_samples, known, jobs)
         called = "" if labelled is None else labelled.resolve().name
-        temperature, _ = scaling.fit(bundle, known, asked, called)
+        temperature, samples = scaling.fit(bundle, known, asked, called)
         changes |= {"temperature": temperature.temperature, "calibrated_on": temperature.on}
+        scores, sets = conformal.fit(samples, temperature.temperature, temperature.on, coverage)
+        changes["conformal"] = scores
     if goodware:
         options = ScanOptions(jobs=jobs)
         paths = [str(path) for path in goodware]
@@ -97,7 +109,7 @@ def calibrate(
     card = assess.write(bundle, output, **changes)
     if quiet:
         return
-    found = Calibration(ModelRef(card.name, card.weights_sha256), temperature, threshold)
+    found = Calibration(ModelRef(card.name, card.weights_sha256), temperature, threshold, sets)
     write_document(found, render, format, None, color)
 
 
@@ -107,6 +119,7 @@ def _check(
     labelled: Path | None,
     predictions: Path | None,
     folds: Path | None,
+    coverage: float | None,
 ) -> None:
     """Say before the work what would fail after it."""
     if not output.parent.is_dir():
@@ -118,6 +131,8 @@ def _check(
         )
     if folds is not None and not goodware:
         raise MaltriageError("--folds goes with --goodware")
+    if coverage is not None and labelled is None and predictions is None:
+        raise MaltriageError("--coverage goes with --labelled or --predictions")
 
 
 def _ask(

@@ -73,6 +73,12 @@ def evaluate(
     added: Annotated[
         bool, typer.Option("--added", help="Predictions of clean files that were added count too.")
     ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=0.999, help="With --predictions: prediction sets at this coverage as well."
+        ),
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -104,10 +110,12 @@ def evaluate(
 
     _check(format, png, output, clean)
     if predictions:
-        _write(_predictions(predictions, against or [], added), format, png, output, color)
+        _write(
+            _predictions(predictions, against or [], added, coverage), format, png, output, color
+        )
         return
-    if against or added:
-        raise MaltriageError("--against and --added go with --predictions")
+    if against or added or coverage is not None:
+        raise MaltriageError("--against, --added and --coverage go with --predictions")
     bundle = bundles.load(bundles.resolve(model))
     if clean is not None:
         walk = WalkOptions(exclude=tuple(exclude or ()))
@@ -149,12 +157,14 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
         raise MaltriageError("--clean counts false positives: it has no picture and no page")
 
 
-def _predictions(paths: list[Path], against: list[Path], added: bool) -> FoldReport:
+def _predictions(
+    paths: list[Path], against: list[Path], added: bool, coverage: float | None
+) -> FoldReport:
     from maltriage.assess.folds import assess_folds
     from maltriage.corpus.predictions import load_predictions
 
     runs = [load_predictions(path) for path in (*paths, *against)]
-    return assess_folds(runs, added=added)
+    return assess_folds(runs, added=added, coverage=coverage)
 
 
 def _write(

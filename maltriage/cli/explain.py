@@ -69,6 +69,7 @@ def explain(
         bool,
         typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
     ] = True,
+    coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     record: Annotated[
         str | None,
@@ -177,6 +178,7 @@ def explain(
             timeout=timeout,
             label=label,
             against=against,
+            coverage=coverage,
             methods=chosen,
             mappers=_mappers(chosen, checkpoint, bundle),
             seed=seed,

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from maltriage.bundle import Threshold
+    from maltriage.triage.sets import SetRule
 
 
 def models(
@@ -19,6 +20,7 @@ def models(
 
     from maltriage import bundle as bundles
     from maltriage.report.sanitize import clean
+    from maltriage.triage.sets import set_rule
 
     if model is None:
         for path in bundles.shipped():
@@ -37,7 +39,10 @@ def models(
     from maltriage.cli.console import make_console
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    for name, value in msgspec.to_builtins(card).items():
+    values = msgspec.to_builtins(card)
+    if card.conformal is not None:
+        del values["conformal"]["scores"]  # a thousand numbers; in words below
+    for name, value in values.items():
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         table.add_row(Text(name, "bold"), Text(clean(shown), overflow="fold"))
     console = make_console("auto")
@@ -45,6 +50,20 @@ def models(
     if card.threshold is not None:
         console.print()
         console.print(Text(clean(_in_words(card.threshold))), soft_wrap=True)
+    rule = set_rule(card)
+    if rule is not None:
+        console.print()
+        console.print(Text(clean(_sets(card.labels, rule))), soft_wrap=True)
+
+
+def _sets(labels: tuple[str, ...], rule: SetRule) -> str:
+    """From which probability on each label is in the set of a file."""
+    least = ", ".join(
+        f"{label} {max(0.0, 1.0 - limit):.4f}{'*' if label in rule.pooled else ''}"
+        for label, limit in zip(labels, rule.limits, strict=True)
+    )
+    shared = " (* shared: too few scores for a limit of its own)" if rule.pooled else ""
+    return f"prediction sets at coverage {rule.coverage:g}, from probability: {least}{shared}"
 
 
 def _in_words(limit: Threshold) -> str:

@@ -64,6 +64,17 @@ Goodware = Annotated[
 
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
+Coverage = Annotated[
+    float | None,
+    typer.Option(
+        "--coverage",
+        min=0.5,
+        max=0.999,
+        help="How often prediction sets should hold the right label; by default as the model says.",
+    ),
+]
+"""The range is that of `maltriage.triage.sets`, which takes too long to import for `--help`."""
+
 MIB = 1024 * 1024
 MIN_SAMPLES = 3
 """As in `maltriage.corpus.datasets`, which takes too long to import for `--help`."""

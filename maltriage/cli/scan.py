@@ -44,6 +44,7 @@ def scan(
         bool,
         typer.Option("--verify", help="Put the evidence of the --top files to the test."),
     ] = False,
+    coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     max_size: opt.MaxSize = 256,
     device: opt.Device = opt.DeviceName.auto,
@@ -105,6 +106,7 @@ def scan(
             hashes=hashes,
             seed=seed,
             index=index,
+            coverage=coverage,
             checks=top if verify else None,
         )
         source = partial(pipeline.scan, roots, bundle, options)

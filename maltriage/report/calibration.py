@@ -11,8 +11,9 @@ from rich.text import Text
 
 from maltriage.report import figures
 from maltriage.report.document import ModelRef
-from maltriage.report.measures import Interval
+from maltriage.report.measures import Interval, SetFigures
 from maltriage.report.sanitize import untrusted
+from maltriage.report.sets import render_sets
 
 MAX_OTHERS = 10
 """Clean files listed that are not flagged but nearest to a family."""
@@ -94,6 +95,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: ModelRef
     temperature: TemperatureFigures | None
     threshold: ThresholdFigures | None
+    sets: SetFigures | None = None
 
 
 def render(found: Calibration, console: Console) -> None:
@@ -101,9 +103,12 @@ def render(found: Calibration, console: Console) -> None:
     console.print(
         Text.assemble(untrusted(found.model.name, "bold"), f"  {found.model.weights_sha256[:16]}")
     )
-    for part in (_temperature(found), _threshold(found)):
+    fitted = _temperature(found)
+    for part in (fitted, _threshold(found)):
         for line in part:
             console.print(line, soft_wrap=isinstance(line, Text))
+        if part is fitted and found.sets is not None:
+            render_sets(found.sets, console)
 
 
 def _temperature(found: Calibration) -> Iterator[Text | Table]:

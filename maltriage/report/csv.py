@@ -45,8 +45,11 @@ COLUMNS = (
     "nearest_distance",
     "known_as",
     "calibrated",
+    "set",
 )
 
+EMPTY = "(empty)"
+"""A prediction set without labels; a record without a set has an empty cell."""
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
@@ -125,4 +128,5 @@ def _result(record: Result) -> dict[str, str | float | bool | None]:
         "nearest_label": nearest.label if nearest else None,
         "nearest_distance": nearest.distance if nearest else None,
         "known_as": similar.known_as if similar else None,
+        "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
     }

@@ -31,10 +31,11 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the bundle says of the sample.
 
     `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
-    or `unknown` (not flagged, though a family is); with the last two, `closest` is the family
-    it looks most like. `probability` is that of the likeliest label, of `suspicious` that of
-    not being benign. `flagged` is None where the bundle has no benign label or no threshold.
-    `margin` is logsumexp(logits of all but benign) - logit(benign).
+    or `unknown` (a family is the likeliest, but the file is not flagged, or that family does not
+    fit well enough to be named: see `set`); with the last two, `closest` is the family it looks
+    most like. An `unknown` file may be flagged or not. `probability` is that of the likeliest
+    label, of `suspicious` that of not being benign. `flagged` is None where the bundle has no
+    benign label or no threshold. `margin` is logsumexp(logits of all but benign) - logit(benign).
     """
 
     label: str
@@ -48,6 +49,12 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     goodware: str | None
     """The clean files on which the threshold was set for the rate `fpr`."""
     ranked: list[Ranked]
+    set: list[str] | None = None
+    """The labels that cannot be excluded at `coverage`, the likeliest first; empty: nothing that
+    the model knows fits. None: the model has no prediction sets, or the record no such field
+    (schema before 1.4)."""
+    coverage: float | None = None
+    """Share of the samples whose set holds their label, as it was asked for."""
 
 
 class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -99,6 +99,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
     yield from _flag(result.verdict)
+    yield from _set(result.verdict, console, width)
     if result.evidence.checks is not None:
         first, *others = account.verdict_on(result.evidence.checks)
         yield _field("checked", Text(first))
@@ -161,6 +162,14 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
     if verdict.margin is not None and verdict.threshold is not None:
         margin, threshold = figures.signed(verdict.margin), figures.signed(verdict.threshold)
         yield _field("", Text(f"margin {margin}, threshold {threshold}", style="dim"))
+
+
+def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
+    """The labels that cannot be excluded."""
+    indent = _INDENT + 10
+    members = Text(facts.prediction_set(verdict) or "")
+    for i, part in enumerate(grid.wrapped(members, console, width, indent) if members else ()):
+        yield _field("" if i else "set", part[indent:])
 
 
 def _ranked(verdict: Verdict) -> Iterator[Text]:

@@ -90,6 +90,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         data=None if picture is None or picture.flaw else {"plot-data": picture.data},
         result=result,
         verdict=result.verdict,
+        members=facts.prediction_set(result.verdict),
         evidence=evidence,
         kind=kind_of(result),
         names=names_of(result),

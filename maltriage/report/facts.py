@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from maltriage.report.document import Checks, Evidence, RegionHeat, Result
+from maltriage.report.document import Checks, Evidence, RegionHeat, Result, Verdict
+from maltriage.report.sanitize import clean
 
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
+MAX_SET = 12
+"""Labels of a prediction set that are shown; records have all."""
+MAX_LABEL = 24
 GRAPH_METHODS = frozenset({"hirescam", "gradcam"})
 """Methods whose heat is in the unit of the score, and sums to it where the model is additive."""
 _PACKED = frozenset({"packed?", "packed"})
@@ -70,6 +74,18 @@ def urgency(result: Result) -> tuple[int, float, str]:
     score = verdict.margin if verdict.margin is not None else verdict.probability
     group = 1 if verdict.label == SUSPICIOUS else 0 if verdict.flagged else 2
     return group, -round(score, 4), result.sha256
+
+
+def prediction_set(verdict: Verdict) -> str | None:
+    """The labels that cannot be excluded, and at which coverage, in clean words; None: no set."""
+    if verdict.set is None:
+        return None
+    at = "" if verdict.coverage is None else f" (coverage {verdict.coverage * 100:g}%)"
+    if not verdict.set:
+        return f"empty: nothing that the model knows fits{at}"
+    more = len(verdict.set) - MAX_SET
+    shown = ", ".join(clean(label, MAX_LABEL) for label in verdict.set[:MAX_SET])
+    return shown + (f" and {more:,} more" if more > 0 else "") + at
 
 
 def region_name(name: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maltriage.report import figures
 from maltriage.report.measures import Difference, FoldReport, Interval, Spread
 from maltriage.report.sanitize import untrusted
+from maltriage.report.sets import figure_table, render_sets
 
 
 def render(found: FoldReport, console: Console) -> None:
@@ -26,7 +26,9 @@ def render(found: FoldReport, console: Console) -> None:
         line.stylize("yellow" if recipe.duplicates else "")
         console.print(line)
     console.print()
-    table = _table("recipe", "accuracy", "macro-F1", "pooled macro-F1", "ECE", "detection AUC")
+    table = figure_table(
+        "recipe", "accuracy", "macro-F1", "pooled macro-F1", "ECE", "detection AUC"
+    )
     for recipe in found.recipes:
         table.add_row(
             untrusted(recipe.recipe),
@@ -44,7 +46,7 @@ def render(found: FoldReport, console: Console) -> None:
     for row in found.differences:
         console.print(_difference(row))
     console.print()
-    labels = _table(str(first.recipe), "files", "precision", "recall", "F1", "95 % interval")
+    labels = figure_table(str(first.recipe), "files", "precision", "recall", "F1", "95 % interval")
     for label in first.labels:
         low, high = label.f1_interval
         labels.add_row(
@@ -54,13 +56,15 @@ def render(found: FoldReport, console: Console) -> None:
             f"{low:.3f} to {high:.3f}",
         )
     console.print(labels)
+    for sets in first.sets:
+        render_sets(sets, console)
 
 
 def _quality(found: FoldReport, console: Console) -> None:
     """What probabilities and margins are worth, recipe by recipe, over all seeds together."""
     rates = next((r.detection_curves.at for r in found.recipes if r.detection_curves), [])
     names = [f"found at {figures.rate(point.fpr)} FPR" for point in rates]
-    table = _table("all seeds (95 %)", "ECE", "Brier score", *names)
+    table = figure_table("all seeds (95 %)", "ECE", "Brier score", *names)
     for recipe in found.recipes:
         judged, curves = recipe.reliability, recipe.detection_curves
         if judged is None:
@@ -84,14 +88,6 @@ def _quality(found: FoldReport, console: Console) -> None:
 
 def _bounded(value: Interval) -> str:
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(untrusted(first))
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
 
 
 def _spread(value: Spread) -> str:

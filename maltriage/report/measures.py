@@ -160,6 +160,47 @@ class LabelSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     f1_interval: tuple[float, float]
 
 
+class LabelCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How often the prediction sets of a label's samples hold it, with the exact 95 % interval.
+
+    `size` is the mean number of labels in them. `pooled`: in some fold the label had too few
+    scores for a limit of its own, and shared one.
+    """
+
+    label: str
+    samples: int
+    held: Interval
+    size: float
+    pooled: bool
+
+
+class SetFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prediction sets of out-of-fold predictions of one seed, by limits of the other folds.
+
+    `held` is the share of the samples whose set has their label, with the exact 95 % interval;
+    it should be `coverage`. `needed` scores give a label a limit of its own. `size` is the mean
+    number of labels in a set, `empty` and `single` count the sets with none and with one label,
+    `single_right` those where that is the right one. Of the samples whose likeliest label is a
+    family, `named` fit it well enough to be called so, and `unnamed` are unknown; `named_right`
+    and `unnamed_right` are those where it is the right one.
+    """
+
+    seed: int
+    coverage: float
+    needed: int
+    samples: int
+    held: Interval
+    size: float
+    empty: int
+    single: int
+    single_right: int
+    named: int
+    named_right: int
+    unnamed: int
+    unnamed_right: int
+    labels: list[LabelCoverage]
+
+
 class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recipe on samples that its nets had not seen.
 
@@ -186,6 +227,8 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     confusion: list[list[int]]
     reliability: Reliability | None = None
     detection_curves: Detection | None = None
+    sets: list[SetFigures] = []
+    """Of each seed, where prediction sets were asked for."""
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -145,6 +145,7 @@ def _panel(result: Result) -> dict[str, Any]:
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),
         "fpr": verdict.fpr,
+        "set": facts.prediction_set(verdict),
         "ranked": [[r.label, _number(r.probability)] for r in ranked],
         "heading": heading,
         "remark": remark,

@@ -41,6 +41,7 @@ from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
 from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
+from maltriage.triage.sets import SetRule, set_rule
 from maltriage.triage.similar import NO_INDEX, Searcher, notices_on, open_index
 from maltriage.triage.top import Explained, MostUrgent
 from maltriage.triage.verdict import asked, decide, outside_training
@@ -55,12 +56,13 @@ class ScanOptions:
     """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `methods`, `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many
-    files the evidence is put to the test, the most urgent ones; 0: of all, None: of none.
-    `close`: what only an analyst with one file before them wants, md5, sha1, TLSH and the plane;
-    `inspect`: then also what is in the hot ranges, for which the file is read once more.
-    `archives`: whether the one file in a password archive is a sample too, as in a dataset.
-    `index`: what samples are compared with, see `open_index`.
+    `label`. `coverage`: of the prediction sets, where it is not to be the card's. `methods`,
+    `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many files the evidence is
+    put to the test, the most urgent ones; 0: of all, None: of none. `close`: what only an analyst
+    with one file before them wants, md5, sha1, TLSH and the plane; `inspect`: then also what is in
+    the hot ranges, for which the file is read once more. `archives`: whether the one file in a
+    password archive is a sample too, as in a dataset. `index`: what samples are compared with, see
+    `open_index`.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -72,6 +74,7 @@ class ScanOptions:
     hashes: bool = False
     label: str | None = None
     against: str | None = None
+    coverage: float | None = None
     methods: tuple[str, ...] = (HIRESCAM,)
     mappers: Mapping[str, Mapper] = field(default_factory=dict)
     seed: int = 0
@@ -113,7 +116,7 @@ def scan(
     Raises:
         MaltriageError: the bundle does not run, or does not know `options.label` or
             `options.against`, or they are the same, or there is no such method, or no such index
-            of this bundle.
+            of this bundle, or it has no prediction sets and `options.coverage` asks for them.
     """
     progress = progress or Progress()
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
@@ -121,6 +124,7 @@ def scan(
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
     check_methods(options.methods, options.mappers)
     searcher = open_index(bundle, options.index)
+    rule = set_rule(bundle.card, options.coverage)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
@@ -135,7 +139,9 @@ def scan(
             options.seed,
             options.close,
         )
-        finish = _Finisher(session, model, label, against, options, workers, explainer, searcher)
+        finish = _Finisher(
+            session, model, label, against, rule, options, workers, explainer, searcher
+        )
         items = prepared_items(paths, bundle, options, workers, progress, stop)
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):
@@ -295,6 +301,7 @@ class _Finisher:
     model: ModelRef
     label: int | None
     against: int | None
+    rule: SetRule | None
     options: ScanOptions
     workers: Workers
     explainer: Explainer
@@ -336,7 +343,7 @@ class _Finisher:
         similar: Similar | None,
     ) -> Explained:
         card = self.session.card
-        verdict, question = decide(outputs.logits[row], card, prepared.layout.kind)
+        verdict, question = decide(outputs.logits[row], card, prepared.layout.kind, self.rule)
         question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against
         if tuple(outputs.explained[row]) != (question.label, against):

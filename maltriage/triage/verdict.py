@@ -11,11 +11,12 @@ from maltriage.bundle import Card
 from maltriage.metrics import margins
 from maltriage.report.document import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
+from maltriage.triage.sets import SetRule, fits
 
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
 UNKNOWN = "unknown"
-"""Not flagged, though a family is the likeliest label: too little to call it that."""
+"""A family is the likeliest label, but the file is not flagged, or that family does not fit."""
 
 
 MIN_SHARE = 0.05
@@ -65,7 +66,10 @@ _KINDS = {
 
 
 def decide(
-    logits: npt.NDArray[np.floating], card: Card, kind: str | None = None
+    logits: npt.NDArray[np.floating],
+    card: Card,
+    kind: str | None = None,
+    rule: SetRule | None = None,
 ) -> tuple[Verdict, Question]:
     """The verdict on one sample.
 
@@ -73,6 +77,7 @@ def decide(
         logits: shape (K,), uncalibrated.
         card: of the bundle.
         kind: `Layout.kind` of the sample, for its threshold.
+        rule: of its prediction set; None: it has none, and the likeliest family is named.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -90,8 +95,11 @@ def decide(
             flagged = score >= limit
     closest = next(i for i in order if i != card.benign)
     label = card.labels[top]
-    if flagged is not None and flagged == (top == card.benign):
-        label = SUSPICIOUS if flagged else UNKNOWN
+    members = None if rule is None else rule.members(shares)
+    if top == card.benign:
+        label = SUSPICIOUS if flagged else label
+    elif flagged is False or not (members is None or fits(members, shares, card.benign)):
+        label = UNKNOWN
     verdict = Verdict(
         label=label,
         closest=None if label == card.labels[top] else card.labels[closest],
@@ -103,6 +111,8 @@ def decide(
         fpr=card.threshold.fpr if card.threshold else None,
         goodware=card.threshold.goodware if card.threshold else None,
         ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],
+        set=None if members is None else [card.labels[i] for i in order if members[i]],
+        coverage=None if rule is None else rule.coverage,
     )
     return verdict, Question(closest, card.benign) if flagged else Question(top)
 

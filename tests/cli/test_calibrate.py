@@ -70,8 +70,21 @@ def test_a_temperature_from_labelled_files(run_cli: Any, tmp_path: Path) -> None
     verdict = json.loads(scanned[0])["verdict"]
     assert verdict["probability"] == pytest.approx(0.75, abs=1e-6)
     assert verdict["calibrated"] is True
-    screen = run_cli("calibrate", bundle.path, "--labelled", root, "-o", new).stdout.decode()
+    # All files look alike, and one in four has another label: at 90 % both labels stay possible.
+    assert (sorted(verdict["set"]), verdict["coverage"]) == (sorted(LABELS[:2]), 0.9)
+    assert found["sets"]["samples"] == 60
+    assert card.conformal is not None
+    assert card.conformal.source == card.calibrated_on
+    assert card.conformal.counts == {LABELS[0]: 45, LABELS[1]: 15}
+    listed = run_cli("models", new).stdout.decode()
+    assert "prediction sets at coverage 0.9, from probability: " in listed
+    more = ("--labelled", root, "--coverage", "0.95", "-o", new)
+    screen = run_cli("calibrate", bundle.path, *more).stdout.decode()
     assert "(before: none), fitted to 60 labelled files of mine" in screen
+    assert "prediction sets at a coverage of 95%" in screen
+    again = bundles.load(new).card.conformal
+    assert again is not None
+    assert (again.coverage, again.pooled) == (0.95, (LABELS[1],))
 
 
 def test_wrong_use_is_said_before_the_work(run_cli: Any, tmp_path: Path, clean: Path) -> None:
@@ -82,6 +95,7 @@ def test_wrong_use_is_said_before_the_work(run_cli: Any, tmp_path: Path, clean: 
         (("--goodware", clean, "-o", tmp_path / "no" / "new.onnx"), "no such folder"),
         (("--labelled", tmp_path / "empty", *out), "vx-zoo"),
         (("--labelled", tmp_path / "empty", "--folds", clean, *out), "--folds goes with"),
+        (("--goodware", clean, "--coverage", "0.9", *out), "--coverage goes with"),
         (("--predictions", tmp_path / "gone.csv", *out), "cannot read predictions"),
     ):
         done = run_cli("calibrate", "maltriage-evidence", *arguments)

@@ -58,6 +58,15 @@ def test_what_a_file_resembles() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("members", "shown"), [(None, ""), ([], "(empty)"), (["icedid", "maze"], "icedid; maze")]
+)
+def test_a_prediction_set(members: list[str] | None, shown: str) -> None:
+    verdict = make_verdict(set=members, coverage=None if members is None else 0.9)
+    (row,) = read(written("csv", [make_result(verdict=verdict)]))
+    assert row["set"] == shown
+
+
 def test_a_problem_row() -> None:
     failed, skipped = read(written("csv", [make_failed(), make_skipped()]))
     assert failed["error"] == "unreadable: permission denied"

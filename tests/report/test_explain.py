@@ -247,6 +247,25 @@ def test_the_flag_states_its_rate() -> None:
     assert "verdict   suspicious (closest: maze)  40.0% (uncalibrated)" in text
 
 
+def test_the_prediction_set() -> None:
+    assert "  set " not in shown(make_result())
+    some = make_verdict("unknown", 0.31, closest="maze", set=["maze", "benign"], coverage=0.95)
+    text = shown(make_result(verdict=some))
+    assert "verdict   unknown (closest: maze)  31.0%" in text
+    assert "flagged   yes" in text
+    assert "  set       maze, benign (coverage 95%)\n" in text
+    none = make_verdict("unknown", 0.31, closest="maze", set=[], coverage=0.9)
+    text = shown(make_result(verdict=none))
+    assert "  set       empty: nothing that the model knows fits (coverage 90%)\n" in text
+    many = make_verdict(set=[f"family-{i:02}" for i in range(40)], coverage=0.9)
+    lines = shown(make_result(verdict=many), width=60).splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("  set "))
+    assert lines[first + 1].startswith(" " * 12 + "family-")
+    assert "family-11 and 28 more (coverage 90%)" in " ".join(
+        line.strip() for line in lines[first : first + 6]
+    )
+
+
 def test_only_what_exists_is_shown() -> None:
     text = shown(make_result())
     for absent in ("md5", "sha1", "tlsh", "Notices", "byteplot"):

@@ -115,8 +115,14 @@ def test_similar_files() -> None:
     assert "Similar files" not in words(page_of(make_result()))
 
 
+def test_the_prediction_set() -> None:
+    some = make_result(verdict=make_verdict(set=["icedid", "maze"], coverage=0.9))
+    assert "icedid, maze (coverage 90%)" in page_of(some)
+    assert "(coverage" not in page_of(make_result())
+
+
 def test_a_hostile_sample_is_text_and_nothing_else() -> None:
-    verdict = make_verdict(BREAKOUT, closest=BREAKOUT, goodware=BREAKOUT)
+    verdict = make_verdict(BREAKOUT, closest=BREAKOUT, goodware=BREAKOUT, set=[BREAKOUT])
     verdict = msgspec.structs.replace(verdict, ranked=[Ranked(BREAKOUT, 0.9)])
     result = make_checked(BREAKOUT, verdict=verdict, plane=True)
     evidence = result.evidence

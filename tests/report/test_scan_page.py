@@ -122,8 +122,15 @@ def test_many_regions_are_folded_and_none_of_their_heat_is_lost() -> None:
     assert panel["regions"][0][0] == "s99"
 
 
+def test_a_panel_has_the_prediction_set() -> None:
+    verdict = make_verdict(set=["icedid", "maze"], coverage=0.9)
+    (_, some), (_, none) = files(Parts(page_of(make_result(verdict=verdict), make_result("b.exe"))))
+    assert (some["set"], none["set"]) == ("icedid, maze (coverage 90%)", None)
+
+
 def test_a_hostile_sample_is_text_and_nothing_else() -> None:
-    result = make_result(BREAKOUT, make_verdict(BREAKOUT, closest=BREAKOUT), sha256=BREAKOUT)
+    verdict = make_verdict(BREAKOUT, closest=BREAKOUT, set=[BREAKOUT], coverage=0.9)
+    result = make_result(BREAKOUT, verdict, sha256=BREAKOUT)
     similar = make_similar(0.1, label=BREAKOUT, distance=BREAKOUT)
     result = msgspec.structs.replace(result, similar=similar)
     regions = [msgspec.structs.replace(r, name=BREAKOUT) for r in result.evidence.regions]

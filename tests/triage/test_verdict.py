@@ -13,6 +13,7 @@ from maltriage.bundle import Card, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
 from maltriage.sample.types import Layout
+from maltriage.triage.sets import SetRule
 from maltriage.triage.verdict import Question, asked, decide, outside_training, probabilities
 
 
@@ -55,6 +56,37 @@ def test_a_family_below_the_threshold_is_unknown(card: Card) -> None:
     verdict, question = decide(np.array([0.0, 3.0, 1.0]), high)
     assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "icedid", False)
     assert question == Question(1)
+
+
+def rule(*limits: float) -> SetRule:
+    return SetRule(0.9, np.array(limits), ())
+
+
+def test_a_family_that_does_not_fit_is_unknown_and_flagged(card: Card) -> None:
+    logits = np.array([0.0, 3.0, 1.0])
+    plain, question = decide(logits, card)
+    shares = {row.label: row.probability for row in plain.ranked}
+    named, _ = decide(logits, card, rule=rule(0.1, 1 - shares["icedid"], 0.1))
+    assert (named.label, named.closest, named.set) == ("icedid", None, ["icedid"])
+    verdict, asked_now = decide(logits, card, rule=rule(0.1, 0.999 - shares["icedid"], 0.1))
+    assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "icedid", True)
+    assert (verdict.set, verdict.coverage) == ([], 0.9)
+    assert verdict.probability == shares["icedid"]
+    assert asked_now == question == Question(1, 0)
+
+
+def test_of_several_families_in_the_set_none_is_named(card: Card) -> None:
+    logits = np.array([0.5, 1.2, 1.0])
+    verdict, _ = decide(logits, card, rule=rule(1.0, 1.0, 1.0))
+    assert (verdict.label, verdict.closest) == ("unknown", "icedid")
+    assert verdict.set == ["icedid", "maze", "benign"]  # the likeliest first
+
+
+def test_what_benign_is_called_does_not_depend_on_the_set(card: Card) -> None:
+    verdict, _ = decide(np.array([5.0, 0.0, 1.0]), card, rule=rule(0.0, 0.0, 0.0))
+    assert (verdict.label, verdict.flagged, verdict.set) == ("benign", False, [])
+    verdict, _ = decide(np.array([2.0, 0.0, 1.5]), card, rule=rule(0.0, 0.0, 0.0))
+    assert (verdict.label, verdict.closest, verdict.flagged) == ("suspicious", "maze", True)
 
 
 def test_without_benign_nothing_is_flagged(card: Card) -> None:

@@ -1,0 +1,130 @@
+"""Prediction sets from out-of-fold predictions, and whether they cover what they should.
+
+The scores of all folds go into the card. How often the sets hold the right label is measured by
+cross-fitting: temperature and limits of each fold come from the other folds.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import metrics
+from maltriage.bundle import BENIGN, Conformal
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+from maltriage.report.measures import LabelCoverage, SetFigures
+from maltriage.triage.sets import fits, needed, ranks, rule_of
+
+DEFAULT_COVERAGE = 0.9
+MAX_SCORES = 1000
+"""Scores of a label that a card keeps."""
+_DIGITS = 7
+
+
+def fit(
+    found: Predictions, temperature: float, source: str, coverage: float | None = None
+) -> tuple[Conformal, SetFigures]:
+    """What a card needs for prediction sets, and how well they cover; see `scores_of`."""
+    asked = coverage or DEFAULT_COVERAGE
+    return scores_of(found, temperature, asked, source), coverage_of(found, asked)
+
+
+def scores_of(
+    found: Predictions, temperature: float, coverage: float, source: str = ""
+) -> Conformal:
+    """The scores of samples, for a card.
+
+    Args:
+        found: logits of samples by nets that had not seen them.
+        temperature: of the card.
+        coverage: where the user of the bundle asks no other.
+        source: of the samples, in words.
+
+    Raises:
+        MaltriageError: the coverage is out of range.
+    """
+    own = 1.0 - _probabilities(found, temperature)[np.arange(len(found)), found.truth]
+    counts, scores = dict[str, int](), dict[str, tuple[float, ...]]()
+    for i, label in enumerate(found.labels):
+        # Rounded up: a limit must not exclude the very sample that it is the score of.
+        values = np.sort(np.ceil(own[found.truth == i] * 10**_DIGITS) / 10**_DIGITS).clip(0, 1)
+        kept = values[ranks(len(values), min(len(values), MAX_SCORES)) - 1]
+        counts[label], scores[label] = len(values), tuple(kept.round(_DIGITS).tolist())
+    made = Conformal(
+        coverage=coverage,
+        temperature=temperature,
+        source=source,
+        counts=counts,
+        scores=scores,
+    )
+    return msgspec.structs.replace(made, pooled=rule_of(made, found.labels, coverage).pooled)
+
+
+def coverage_of(found: Predictions, coverage: float) -> SetFigures:
+    """How often sets hold the right label, each fold by limits that the other folds give.
+
+    Raises:
+        MaltriageError: a single fold, or the coverage is out of range.
+    """
+    if found.folds < 2:
+        raise MaltriageError(f"{found.recipe}, seed {found.seed}: one fold, so no limits of others")
+    shape = (len(found), len(found.labels))
+    members, probabilities = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
+    pooled = set[str]()
+    for fold in range(found.folds):
+        at = found.fold == fold
+        others = found.take(~at)
+        temperature = metrics.temperature(others.logits, others.truth) or 1.0
+        rule = rule_of(scores_of(others, temperature, coverage), found.labels, coverage)
+        pooled |= set(rule.pooled)
+        probabilities[at] = _probabilities(found.take(at), temperature)
+        members[at] = rule.members(probabilities[at])
+    return _figures(found, coverage, members, probabilities, pooled)
+
+
+def _figures(
+    found: Predictions,
+    coverage: float,
+    members: npt.NDArray[np.bool_],
+    probabilities: metrics.Floats,
+    pooled: set[str],
+) -> SetFigures:
+    rows, size = np.arange(len(found)), members.sum(axis=1)
+    held, guess = members[rows, found.truth], probabilities.argmax(axis=1)
+    benign = found.labels.index(BENIGN) if BENIGN in found.labels else None
+    named = np.array(
+        [fits(m, p, benign) for m, p in zip(members, probabilities, strict=True)], dtype=np.bool_
+    )
+    family, right = guess != (-1 if benign is None else benign), guess == found.truth
+    return SetFigures(
+        seed=found.seed,
+        coverage=coverage,
+        needed=needed(coverage),
+        samples=len(found),
+        held=metrics.clopper_pearson(int(held.sum()), len(found)),
+        size=float(size.mean()),
+        empty=int((size == 0).sum()),
+        single=int((size == 1).sum()),
+        single_right=int((held & (size == 1)).sum()),
+        named=int((family & named).sum()),
+        named_right=int((family & named & right).sum()),
+        unnamed=int((family & ~named).sum()),
+        unnamed_right=int((family & ~named & right).sum()),
+        labels=[
+            LabelCoverage(
+                label=label,
+                samples=int(at.sum()),
+                held=metrics.clopper_pearson(int(held[at].sum()), int(at.sum())),
+                size=float(size[at].mean()),
+                pooled=label in pooled,
+            )
+            for label, at in ((n, found.truth == i) for i, n in enumerate(found.labels))
+            if at.any()
+        ],
+    )
+
+
+def _probabilities(found: Predictions, temperature: float) -> metrics.Floats:
+    return np.exp(metrics.log_softmax(found.logits / temperature))

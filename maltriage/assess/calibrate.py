@@ -197,8 +197,9 @@ def fold_bundles(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
 
 def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
     """A recipe without what came of it: each fold's net has teachers of its own, of the same
-    nets and views, and they choose other tokens.
+    nets and views, and they choose other tokens. What early cards do not state is filled in.
     """
+    recipe = {**_LATER, **recipe}
     guide = recipe.get("guide")
     if not isinstance(guide, dict):
         return recipe
@@ -209,6 +210,18 @@ def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
 
 _FOUND = ("kept", "similarity")
 """What a guide notes of the maps of its teachers."""
+_LATER: dict[str, Any] = {
+    "optimizer": "adamw",
+    "schedule": "onecycle",
+    "warmup": 0.3,
+    "clip_norm": 0.0,
+    "class_weights": "sqrt",
+    "augment": True,
+    "patience": 0,
+    "pretrained": None,
+    "devices": 1,
+}
+"""What every training did before it could be chosen and cards said so."""
 
 
 def malware_rate(

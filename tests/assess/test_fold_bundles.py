@@ -55,6 +55,16 @@ def test_a_guided_fold_has_teachers_and_tokens_of_its_own(tmp_path: Path) -> Non
     assert len(predictions) == 1
 
 
+def test_a_card_of_before_options_could_be_chosen(tmp_path: Path) -> None:
+    early = {"net": "evidence", "epochs": 30}
+    model = write(tmp_path / "model.onnx", early)
+    fold_of(tmp_path / "run", {**early, "optimizer": "adamw", "augment": True, "patience": 0})
+    assert len(fold_bundles(tmp_path / "run", model)) == 1
+    fold_of(tmp_path / "other", {**early, "optimizer": "sgd", "augment": True, "patience": 0})
+    with pytest.raises(MaltriageError, match="of other data or another recipe"):
+        fold_bundles(tmp_path / "other", model)
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -85,7 +85,7 @@ def threshold_for(
     for file in ranked:
         by_kind.setdefault(file.kind, []).append(file.margin)
     own = {
-        kind: _limit(margins, math.floor(fpr * len(margins)))
+        kind: limit_at(margins, fpr)
         for kind, margins in by_kind.items()
         if kind and len(margins) >= enough
     }
@@ -151,6 +151,16 @@ def _common(ranked: list[tuple[float, float | None]], fpr: float) -> float:
     rest = [margin for margin, own in ranked if own is None]
     taken = sum(own is not None and margin >= own for margin, own in ranked)
     return max(limit, _limit(rest, allowed - taken)) if rest else limit
+
+
+def limit_at(margins: Iterable[float], fpr: float) -> float:
+    """The margin that at most the share `fpr` of clean files reaches.
+
+    Args:
+        margins: of one file or more.
+    """
+    ranked = sorted(margins, reverse=True)
+    return _limit(ranked, math.floor(fpr * len(ranked)))
 
 
 def _limit(ranked: list[float], allowed: int) -> float:

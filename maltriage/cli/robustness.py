@@ -11,7 +11,11 @@ from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maltriage.assess.groups import Group
     from maltriage.bundle import Bundle
+    from maltriage.learn.attack import Gradients
 
 
 def robustness(
@@ -50,6 +54,19 @@ def robustness(
         Path | None,
         typer.Option(help="Benign files whose ends are appended, instead of the dataset's."),
     ] = None,
+    attack: Annotated[
+        Path | None,
+        typer.Option(
+            help="The model's run or checkpoint: also append bytes that its net's gradient chooses;"
+            " with --folds the run of the cross-validation. Needs PyTorch."
+        ),
+    ] = None,
+    attack_share: Annotated[
+        float, typer.Option(min=0.001, max=1.0, help="Share of the file that these bytes are.")
+    ] = 0.1,
+    attack_steps: Annotated[
+        int, typer.Option(min=1, help="Times that the gradient is asked, at most.")
+    ] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
@@ -71,7 +88,10 @@ def robustness(
     change: accuracy, verdicts that stay, flagged malware that is flagged no more, and whether
     the region with most heat is still the same. docs/robustness.md tells the changes.
     """
+    import msgspec
+
     from maltriage import bundle as bundles
+    from maltriage.assess.attack import AttackTerms, assess_attack
     from maltriage.assess.faithfulness import stratified
     from maltriage.assess.groups import Group, by_fold
     from maltriage.assess.robustness import Terms, assess_robustness, at_rate, check_transforms
@@ -85,6 +105,10 @@ def robustness(
     from maltriage.triage.pipeline import Progress, ScanOptions
 
     check_transforms(transform or ())
+    if attack is not None:
+        from maltriage.cli.training import need_torch
+
+        need_torch("--attack")
     bundle = bundles.load(bundles.resolve(model))
     data = open_dataset(dataset, root, min_samples, goodware)
     corpus = load_corpus(data, ())
@@ -122,7 +146,24 @@ def robustness(
             missing=missing,
             changed=show,
         )
+    if attack is not None:
+        aims = AttackTerms(attack_share, steps=attack_steps, seed=seed)
+        proposals = _gradients(attack, groups, out_of_fold=folds is not None)
+        with ScanProgress(errors, enabled=not quiet) as status:
+            hit = assess_attack(groups, proposals, options, aims, changed=show)
+        found = msgspec.structs.replace(found, attack=hit)
     write_document(found, render, format, output, color)
+
+
+def _gradients(run: Path, groups: Sequence[Group], *, out_of_fold: bool) -> list[Gradients]:
+    """The gradients of each group's net, from the folder of its fold or from the run itself."""
+    from maltriage.corpus.predictions import fold_folder
+    from maltriage.learn.attack import open_gradients
+
+    return [
+        open_gradients(fold_folder(run, fold) if out_of_fold else run, group.bundle)
+        for fold, group in enumerate(groups)
+    ]
 
 
 def _donors(folder: Path | None, samples: list[tuple[str, str]], bundle: Bundle) -> list[str]:

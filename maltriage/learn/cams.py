@@ -18,12 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from maltriage.bundle import Bundle
-from maltriage.errors import MaltriageError
-from maltriage.learn.cam import ExplainedNet
-from maltriage.learn.checkpoint import load_checkpoint
-from maltriage.learn.export import check
 from maltriage.learn.nets.base import Net
-from maltriage.learn.restore import restore_net
+from maltriage.learn.restore import net_of
 from maltriage.sample.byteplot import View
 from maltriage.sample.views import BodySpec, ViewSpec
 
@@ -51,15 +47,7 @@ def open_maps(
     Raises:
         MaltriageError: no checkpoint, or one of another net than the bundle's.
     """
-    tensors, state = load_checkpoint(checkpoint)
-    card, origin = bundle.card, state.origin
-    if (origin.views, origin.labels) != (card.views, card.labels):
-        raise MaltriageError(f"{checkpoint}: of a net with other views or labels than the model")
-    net = restore_net(tensors, state)
-    try:
-        check(ExplainedNet(net, card.benign), bundle.model)
-    except MaltriageError as error:
-        raise MaltriageError(f"{checkpoint}: of another net than the model ({error})") from error
+    net = net_of(checkpoint, bundle)
     return {method: CheckpointMaps(net, method) for method in methods}
 
 

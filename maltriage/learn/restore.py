@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.learn.checkpoint import Origin, State, part_of
+from maltriage.learn.checkpoint import Origin, State, load_checkpoint, part_of
 from maltriage.learn.chooser import guided
 from maltriage.learn.data import Images
 from maltriage.learn.devices import device_of, moved
@@ -37,6 +39,30 @@ def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
     net = make(state.origin)
     load_weights(net, part_of(tensors, "ema"))
     return net.eval()
+
+
+def net_of(checkpoint: Path, bundle: Bundle) -> Net:
+    """The net that a bundle was exported from, held against it number by number, in eval mode.
+
+    Args:
+        checkpoint: a file, or the folder of a run (its last one).
+
+    Raises:
+        MaltriageError: no checkpoint, or one of another net than the bundle's.
+    """
+    from maltriage.learn.cam import ExplainedNet
+    from maltriage.learn.export import check
+
+    tensors, state = load_checkpoint(checkpoint)
+    card, origin = bundle.card, state.origin
+    if (origin.views, origin.labels) != (card.views, card.labels):
+        raise MaltriageError(f"{checkpoint}: of a net with other views or labels than the model")
+    net = restore_net(tensors, state)
+    try:
+        check(ExplainedNet(net, card.benign), bundle.model)
+    except MaltriageError as error:
+        raise MaltriageError(f"{checkpoint}: of another net than the model ({error})") from error
+    return net
 
 
 def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:

@@ -394,6 +394,28 @@ class TransformFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     top_now: dict[str, int]
 
 
+class AttackFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Flagged malware with bytes behind it that were chosen by the net's own gradient.
+
+    `share` of the file's bytes, `least` at least, changed in at most `steps` steps. `unflagged`:
+    how much is flagged no more; `unflagged_random`: with as many random bytes, from which the
+    steps begin. `margin`: the median as the files are, then with random and with chosen bytes.
+    """
+
+    share: float
+    least: int
+    steps: int
+    seed: int
+    files: int
+    not_applicable: int
+    """Flagged or not, files that end before their sections do."""
+    unflagged_random: Interval
+    unflagged: Interval
+    margin: float
+    margin_random: float
+    margin_attacked: float
+
+
 class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How a bundle's verdicts stand up to changes that leave a program what it is.
 
@@ -426,3 +448,5 @@ class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     transforms: list[TransformFigures]
     skipped: dict[str, str]
     targets: list[Target]
+    attack: AttackFigures | None = None
+    """None: it was not asked for."""

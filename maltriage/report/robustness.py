@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maltriage.report import figures
-from maltriage.report.measures import Interval, Robustness, Target
+from maltriage.report.measures import AttackFigures, Interval, Robustness, Target
 from maltriage.report.sanitize import untrusted
 
 
@@ -30,6 +30,9 @@ def render(found: Robustness, console: Console) -> None:
     console.print(_table(found))
     for text in _notes(found):
         console.print(text)
+    if found.attack is not None:
+        console.print()
+        console.print(_attack(found.attack))
     if found.targets:
         console.print()
     for target in found.targets:
@@ -100,6 +103,19 @@ def _notes(found: Robustness) -> Iterator[Text]:
         yield Text(f"not applicable to {files}, {why}: {', '.join(names)}", "dim")
     for name, why in found.skipped.items():
         yield Text(f"not applicable to any file, {why}: {name}", "yellow")
+
+
+def _attack(found: AttackFigures) -> Text:
+    chosen, random = found.unflagged, found.unflagged_random
+    return Text.assemble(
+        ("bytes chosen by the net's own gradient", "bold"),
+        f" behind the file ({found.share * 100:g} % of it, {found.least:,} at least, in up to"
+        f" {figures.count(found.steps, 'step')}): {_of(chosen, found.files)} of flagged malware"
+        f" unflagged ({chosen.low * 100:.1f} to {chosen.high * 100:.1f}); as many random bytes:"
+        f" {_of(random, found.files)}. Median margin {figures.signed(found.margin)}, random"
+        f" {figures.signed(found.margin_random)}, chosen {figures.signed(found.margin_attacked)}."
+        f" Not applicable to {figures.count(found.not_applicable, 'file')}.",
+    )
 
 
 def _target(target: Target) -> Text:

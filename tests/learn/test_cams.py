@@ -17,6 +17,7 @@ from maltriage import bundle as bundles  # noqa: E402
 from maltriage.bundle import Bundle  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import cams as module  # noqa: E402
+from maltriage.learn import restore  # noqa: E402
 from maltriage.learn.cams import METHODS, CheckpointMaps, open_maps  # noqa: E402
 from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.restore import restore_net  # noqa: E402
@@ -139,7 +140,7 @@ def test_a_checkpoint_of_another_net(
         open_maps(run, bundles.load(bundles.resolve(None)), ["layercam"])
     with pytest.raises(MaltriageError, match="no checkpoint"):
         open_maps(tmp_path, bundle, ["layercam"])
-    honest = module.restore_net
+    honest = restore.restore_net
 
     def moved(*arguments: Any) -> Any:
         net = honest(*arguments)
@@ -147,7 +148,7 @@ def test_a_checkpoint_of_another_net(
             net.heads.weight[1, 0] += 0.5
         return net
 
-    monkeypatch.setattr(module, "restore_net", moved)
+    monkeypatch.setattr(restore, "restore_net", moved)
     with pytest.raises(MaltriageError, match="of another net than the model"):
         open_maps(run, bundle, ["layercam"])
 

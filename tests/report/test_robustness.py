@@ -8,7 +8,7 @@ import msgspec
 from report.screens import console_of, printed
 
 from maltriage.report.document import ModelRef
-from maltriage.report.measures import Interval, Robustness, Target, TransformFigures
+from maltriage.report.measures import AttackFigures, Interval, Robustness, Target, TransformFigures
 from maltriage.report.robustness import render
 
 HOSTILE = "a[/x]\x1b]52;c;!\x07"
@@ -93,6 +93,30 @@ def test_what_is_doubtful_is_said() -> None:
     text = screen(document(threshold=None, targets=[]))
     assert "no threshold" in text
     assert "target" not in text
+
+
+def test_the_attack_is_a_line_of_its_own() -> None:
+    attack = AttackFigures(
+        share=0.1,
+        least=4096,
+        steps=10,
+        seed=0,
+        files=40,
+        not_applicable=2,
+        unflagged_random=Interval(0.0, 0.0, 0.09),
+        unflagged=Interval(0.25, 0.127, 0.412),
+        margin=6.5,
+        margin_random=6.4,
+        margin_attacked=3.25,
+    )
+    text = " ".join(screen(document(attack=attack)).split())
+    for part in (
+        "(10 % of it, 4,096 at least, in up to 10 steps): 10/40 25.0% of flagged malware",
+        "unflagged (12.7 to 41.2); as many random bytes: 0/40 0.0%",
+        "Median margin +6.500, random +6.400, chosen +3.250. Not applicable to 2 files.",
+    ):
+        assert part in text
+    assert "gradient" not in screen(document())
 
 
 def test_documents_come_back_whole() -> None:

@@ -1,4 +1,4 @@
-"""One file as it is and after each of several transformations, prepared as a scan prepares it."""
+"""One file as it is and after changes to it, prepared as a scan prepares it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare_contents
-from maltriage.sample.source import Contents, read_sample
+from maltriage.sample.source import Contents, SampleError, read_sample
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.donors import Draw
 from maltriage.sample.transform.program import NotApplicableError, Program
@@ -55,3 +55,31 @@ def transformed(
         else:
             found[name] = prepare_contents(path, Contents(data, contents.format), options)
     return Transformed(plain, found)
+
+
+def appended(
+    path: str, sha256: str, more: Sequence[bytes], options: PrepareOptions
+) -> list[Prepared]:
+    """A file with each of several runs of bytes behind it.
+
+    Args:
+        path: of the file.
+        sha256: of its bytes when it was prepared.
+        more: what to append, which came from no sample.
+        options: with which it was prepared.
+
+    Raises:
+        SampleError: it gives no sample any more, or another one; or nothing can be appended to
+            it (code `not-applicable`).
+    """
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    if hashlib.sha256(contents.data).hexdigest() != sha256:
+        raise SampleError("changed", "it changed while it was measured", failed=True)
+    try:
+        Program(contents.data).body_end()
+    except NotApplicableError as error:
+        raise SampleError("not-applicable", str(error)) from error
+    return [
+        prepare_contents(path, Contents(contents.data + part, contents.format), options)
+        for part in more
+    ]

@@ -13,7 +13,7 @@ from maltriage.sample.source import SampleError
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.donors import Draw
 from maltriage.sample.transform.program import Program
-from maltriage.sample.transform.worker import transformed
+from maltriage.sample.transform.worker import appended, transformed
 from maltriage.sample.views import known_views
 
 OPTIONS = PrepareOptions(known_views())
@@ -72,3 +72,22 @@ def test_what_has_no_headers(tmp_path: Path) -> None:
         assert found.changed == {"append-zeros-1": "no PE headers"}
     with pytest.raises(SampleError):
         transformed(str(tmp_path / "missing"), ("append-zeros-1",), (), OPTIONS, 0)
+
+
+def test_bytes_behind_a_file(tmp_path: Path) -> None:
+    data = sample("gui-x86.exe")
+    path, other = tmp_path / "a.exe", tmp_path / "b.exe"
+    path.write_bytes(data)
+    digest = prepare(str(path), OPTIONS).identity.sha256
+    found = appended(str(path), digest, [b"x" * 5000, b"y"], OPTIONS)
+    for made, more in zip(found, (b"x" * 5000, b"y"), strict=True):
+        other.write_bytes(data + more)
+        assert pixels(made) == pixels(prepare(str(other), OPTIONS))
+    with pytest.raises(SampleError) as caught:
+        appended(str(other), digest, [b"x"], OPTIONS)
+    assert (caught.value.code, caught.value.failed) == ("changed", True)
+    other.write_bytes(sample("truncated-x86.exe"))
+    digest = prepare(str(other), OPTIONS).identity.sha256
+    with pytest.raises(SampleError) as caught:
+        appended(str(other), digest, [b"x"], OPTIONS)
+    assert (caught.value.code, caught.value.failed) == ("not-applicable", False)

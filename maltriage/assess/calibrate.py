@@ -240,6 +240,8 @@ def malware_rate(
     fpr: float,
     options: ScanOptions,
     kind_files: int | None = None,
+    *,
+    changed: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[int, int]:
     """How much malware that a net had not seen it flags, at its own threshold for `fpr`.
 
@@ -262,7 +264,9 @@ def malware_rate(
         # Which kind a sample is of is not in its predictions: that of most malware it is.
         kinds = bundle.card.training.malware_kinds
         kind = max(kinds, key=lambda name: kinds[name], default=None)
-        limits = threshold_for(paths, bundle, fpr, "", options, kind_files=kind_files)
+        limits = threshold_for(
+            paths, bundle, fpr, "", options, kind_files=kind_files, changed=changed
+        )
         limit = threshold_of(limits).at(kind)
         bad = found.truth != bundle.card.benign
         malware += int(bad.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from maltriage.assess.scaling import Labelled
     from maltriage.bundle import Bundle
     from maltriage.corpus.predictions import Predictions
+    from maltriage.triage.pipeline import Progress
 
 
 def calibrate(
@@ -78,34 +80,48 @@ def calibrate(
     from maltriage import bundle as bundles
     from maltriage.assess import calibrate as assess
     from maltriage.assess import conformal, scaling
+    from maltriage.cli.console import make_console
     from maltriage.report.calibration import Calibration, render
     from maltriage.report.document import ModelRef
+    from maltriage.report.progress import ScanProgress
     from maltriage.triage.pipeline import ScanOptions
 
     _check(output, goodware, labelled, predictions, folds, coverage)
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
     temperature = threshold = sets = None
-    if labelled is not None or predictions is not None:
-        known = None if predictions is None else scaling.held_back(predictions, bundle)
-        asked = None
-        if labelled is not None:
-            asked = _ask(bundle, labelled, dataset, min_samples, known, jobs)
-        called = "" if labelled is None else labelled.resolve().name
-        temperature, samples = scaling.fit(bundle, known, asked, called)
-        changes |= {"temperature": temperature.temperature, "calibrated_on": temperature.on}
-        scores, sets = conformal.fit(samples, temperature.temperature, temperature.on, coverage)
-        changes["conformal"] = scores
-    if goodware:
-        options = ScanOptions(jobs=jobs)
-        paths = [str(path) for path in goodware]
-        called = name or ", ".join(path.resolve().name for path in goodware)
-        threshold = assess.threshold_for(paths, bundle, fpr, called, options, kind_files=kind_files)
-        if folds is not None:
-            nets = assess.fold_bundles(folds, bundle)
-            malware, flagged = assess.malware_rate(nets, paths, fpr, options, kind_files)
-            threshold = msgspec.structs.replace(threshold, malware=malware, malware_flagged=flagged)
-        changes["threshold"] = assess.threshold_of(threshold)
+    errors = make_console(color.value, stderr=True)
+    with ScanProgress(errors, enabled=not quiet) as status:
+
+        def show(now: Progress) -> None:
+            status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
+
+        if labelled is not None or predictions is not None:
+            known = None if predictions is None else scaling.held_back(predictions, bundle)
+            asked = None
+            if labelled is not None:
+                asked = _ask(bundle, labelled, dataset, min_samples, known, jobs, show)
+            called = "" if labelled is None else labelled.resolve().name
+            temperature, samples = scaling.fit(bundle, known, asked, called)
+            changes |= {"temperature": temperature.temperature, "calibrated_on": temperature.on}
+            scores, sets = conformal.fit(samples, temperature.temperature, temperature.on, coverage)
+            changes["conformal"] = scores
+        if goodware:
+            options = ScanOptions(jobs=jobs)
+            paths = [str(path) for path in goodware]
+            called = name or ", ".join(path.resolve().name for path in goodware)
+            threshold = assess.threshold_for(
+                paths, bundle, fpr, called, options, kind_files=kind_files, changed=show
+            )
+            if folds is not None:
+                nets = assess.fold_bundles(folds, bundle)
+                malware, flagged = assess.malware_rate(
+                    nets, paths, fpr, options, kind_files, changed=show
+                )
+                threshold = msgspec.structs.replace(
+                    threshold, malware=malware, malware_flagged=flagged
+                )
+            changes["threshold"] = assess.threshold_of(threshold)
     card = assess.write(bundle, output, **changes)
     if quiet:
         return
@@ -124,6 +140,8 @@ def _check(
     """Say before the work what would fail after it."""
     if not output.parent.is_dir():
         raise MaltriageError(f"cannot write {output}: no such folder")
+    if output.exists():
+        _check_bundle(output)
     if not goodware and labelled is None and predictions is None:
         raise MaltriageError(
             "nothing to calibrate on: --goodware sets the threshold, --labelled or --predictions"
@@ -135,6 +153,16 @@ def _check(
         raise MaltriageError("--coverage goes with --labelled or --predictions")
 
 
+def _check_bundle(output: Path) -> None:
+    """Raise MaltriageError where something is there that is no bundle: it may be a sample."""
+    from maltriage import bundle as bundles
+
+    try:
+        bundles.load(output)
+    except MaltriageError as error:
+        raise MaltriageError(f"{output}: not written over, since it is no bundle") from error
+
+
 def _ask(
     bundle: Bundle,
     root: Path,
@@ -142,6 +170,7 @@ def _ask(
     min_samples: int,
     known: Predictions | None,
     jobs: int,
+    changed: Callable[[Progress], None],
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
     from maltriage.assess.scaling import ask
@@ -155,4 +184,5 @@ def _ask(
         bundle,
         ScanOptions(jobs=jobs, archives=True),
         trained_on=frozenset(known.sha256 if known is not None else ()),
+        changed=changed,
     )

@@ -102,3 +102,9 @@ def test_wrong_use_is_said_before_the_work(run_cli: Any, tmp_path: Path, clean: 
         assert done.returncode == 2
         assert message in done.stderr.decode()
     assert not (tmp_path / "new.onnx").exists()
+    program = clean / "00.exe"
+    before = program.read_bytes()
+    done = run_cli("calibrate", "maltriage-evidence", "--goodware", clean, "-o", program)
+    assert done.returncode == 2
+    assert "not written over, since it is no bundle" in done.stderr.decode()
+    assert program.read_bytes() == before

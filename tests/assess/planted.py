@@ -114,6 +114,7 @@ def plant(
         views=(WINDOW,),
         threshold=None,
         temperature=None,
+        conformal=None,
         additive=True,
         receptive_field_bytes={"head": CELL},
     )

@@ -227,6 +227,7 @@ _LATER: dict[str, Any] = {
     "clip_norm": 0.0,
     "class_weights": "sqrt",
     "augment": True,
+    "harden": False,
     "patience": 0,
     "pretrained": None,
     "devices": 1,

@@ -72,6 +72,10 @@ LabelSmoothing = Annotated[
 ]
 Mixup = Annotated[float, typer.Option(min=0, help="Of its beta distribution; 0: no mixup.")]
 Augment = Annotated[bool, typer.Option(help="Change training images at random.")]
+Harden = Annotated[
+    bool,
+    typer.Option(help="Train on changed copies of the files too: bytes appended, headers wiped."),
+]
 Ema = Annotated[
     float, typer.Option(min=0, max=0.99999, help="Decay of the averaged weights for each step.")
 ]
@@ -99,8 +103,8 @@ CheckpointMinutes = Annotated[
 
 RECIPE = (
     *("epochs", "batch_size", "seed", "optimizer", "learning_rate", "weight_decay", "schedule"),
-    *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "ema"),
-    *("patience", "precision", "devices", "pretrained"),
+    *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "harden"),
+    *("ema", "patience", "precision", "devices", "pretrained"),
 )
 """The options that a run keeps when it is resumed; to be asked for again as they were."""
 FREE = ("accelerator", "checkpoint_minutes")

@@ -9,6 +9,8 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
+from maltriage.cli.evaluate import held_part
+from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,9 @@ def robustness(
     root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    split_file: Annotated[
+        Path | None, typer.Option(help="The split.json of a run: measure on its test part.")
+    ] = None,
     folds: Annotated[
         Path | None,
         typer.Option(help="Run of a cross-validation: each file by the net that held it back."),
@@ -105,6 +110,8 @@ def robustness(
     from maltriage.triage.pipeline import Progress, ScanOptions
 
     check_transforms(transform or ())
+    if folds is not None and split_file is not None:
+        raise MaltriageError("--folds or --split-file, not both")
     if attack is not None:
         from maltriage.cli.training import need_torch
 
@@ -113,8 +120,12 @@ def robustness(
     data = open_dataset(dataset, root, min_samples, goodware)
     corpus = load_corpus(data, ())
     every = [(s.path, s.label) for s in data.samples]
-    samples = every if limit is None else stratified(every, limit, seed)
-    groups, part, missing = [Group(bundle, samples)], "all", 0
+    samples, part, missing = every, "all", 0
+    if split_file is not None:
+        samples, part = held_part(bundle, data, "test", split_file).samples, "test"
+    if limit is not None:
+        samples = stratified(samples, limit, seed)
+    groups = [Group(bundle, samples)]
     if folds is not None:
         part = "out of fold"
         groups, missing = by_fold(folds, bundle, corpus, samples)
@@ -172,7 +183,6 @@ def _donors(folder: Path | None, samples: list[tuple[str, str]], bundle: Bundle)
     Raises:
         MaltriageError: there is nothing below the folder.
     """
-    from maltriage.errors import MaltriageError
     from maltriage.sample.source import Found, WalkOptions, walk
 
     if folder is None:

@@ -72,6 +72,7 @@ def train(
     label_smoothing: rec.LabelSmoothing = 0.05,
     mixup: rec.Mixup = 0.3,
     augment: rec.Augment = True,
+    harden: rec.Harden = False,
     ema: rec.Ema = 0.99,
     patience: rec.Patience = 0,
     accelerator: rec.Accelerator = rec.AcceleratorName.auto,

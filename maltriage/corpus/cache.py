@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -28,23 +25,20 @@ from maltriage.bundle import BENIGN
 from maltriage.corpus import store, twins
 from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
 from maltriage.corpus.places import cache_dir
+from maltriage.corpus.rows import Row, in_order, view_columns, view_values
+from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
-from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
+from maltriage.sample.byteplot import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import SampleError
 from maltriage.sample.types import Format, Notice
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
-from maltriage.sample.workers import Workers, cores, reason_of
+from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.sample.workers import cores
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with how many samples are done and how many there are."""
-
-SAMPLE_TIMEOUT = 120.0
-"""Seconds for one sample, after which its worker is killed and the sample left out."""
-_PENDING = 8
-"""Samples under way for each worker: bounds what waits in memory."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +82,8 @@ class Corpus:
     notices: tuple[Notice, ...]
     formats: tuple[Format, ...]
     """`Prepared.format` of each sample."""
+    variants: Variants | None = None
+    """Changed copies of the samples; None: nobody asked for them (`with_variants`)."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -112,6 +108,7 @@ class Corpus:
             formats=tuple(self.formats[i] for i in at),
             signs=self.signs.take(at),
             rows=self.rows[at],
+            variants=None if self.variants is None else self.variants.take(at),
         )
 
     def pixels(self, view: str, index: Integers | slice) -> Bytes:
@@ -180,12 +177,7 @@ def _columns(views: tuple[ViewSpec, ...]) -> store.Columns:
         "width": ("i8", ()),
         "plane": ("u1", (side, side)),
     }
-    for spec in views:
-        shape = spec.shape if isinstance(spec, BodySpec) else (spec.length,)
-        columns[f"view-{spec.name}"] = ("u1", shape)
-        if isinstance(spec, WindowSpec):
-            columns[f"present-{spec.name}"] = ("i8", ())
-    return columns
+    return {**columns, **view_columns(views)}
 
 
 def _corpus(
@@ -309,10 +301,6 @@ def _version(package: str) -> str:
         return "none"
 
 
-Row = dict[str, Any]
-"""A prepared sample as it comes back from a worker: a value for each of `_columns`."""
-
-
 def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
     prepared = prepare(path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=True))
@@ -327,14 +315,7 @@ def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, 
         "width": body.geometry.width,
         "plane": body.pixels[0],
     }
-    for spec in views:
-        view = prepared.views[spec.name]
-        if isinstance(view.geometry, WindowGeometry):
-            row[f"view-{spec.name}"] = view.pixels[0]
-            row[f"present-{spec.name}"] = view.geometry.present
-        else:
-            row[f"view-{spec.name}"] = view.pixels
-    return row
+    return row | view_values(prepared, views)
 
 
 def _prepare_all(
@@ -349,7 +330,7 @@ def _prepare_all(
     rejects = list[store.Reject]()
     with store.Builder(place, _columns(views), count) as builder:
         paths = [sample.path for sample in dataset.samples]
-        for i, row in enumerate(_rows(paths, views, dataset.formats, jobs)):
+        for i, row in enumerate(in_order(_prepare_row, paths, (views, dataset.formats), jobs)):
             if isinstance(row, SampleError):
                 rejects.append(store.Reject(i, row.code, row.reason, row.failed))
             else:
@@ -370,21 +351,3 @@ def _prepare_all(
 def _shown(folder: Path) -> str:
     """A folder's path as JSON can hold it: bytes that are no UTF-8 are escaped."""
     return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()
-
-
-def _rows(
-    paths: list[str], views: tuple[ViewSpec, ...], formats: tuple[Format, ...], jobs: int
-) -> Iterator[Row | SampleError]:
-    """The prepared samples in order. A worker that dies or hangs costs its sample only."""
-    pending = deque[Future[Row]]()
-    todo = iter(paths)
-    with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
-        while True:
-            while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
-                pending.append(workers.submit(_prepare_row, path, views, formats))
-            if not pending:
-                break
-            try:
-                yield pending.popleft().result()
-            except Exception as error:  # a fault in a parser must not end a whole run
-                yield reason_of(error, SAMPLE_TIMEOUT)

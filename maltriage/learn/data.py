@@ -29,9 +29,43 @@ class Images:
         self.added = torch.arange(len(corpus)) >= own
         """Whether a sample is a clean file that was added to the dataset."""
         self._rows = corpus.rows
-        self._arrays = corpus.arrays
+        self._own = _Stored(corpus.arrays, corpus.present)
         self._fixed = {v.name for v in corpus.views if isinstance(v, WindowSpec) and v.fixed}
-        self._present = {name: torch.from_numpy(count) for name, count in corpus.present.items()}
+        changed = corpus.variants
+        self.variants = None if changed is None else torch.from_numpy(changed.rows)
+        """Of changed copies, where they are: [N, V], -1 where there is none. None: of all."""
+        self._changed = None if changed is None else _Stored(changed.arrays, changed.present)
+
+    def batch(
+        self, index: Tensor, *, fixed: bool = False, variant: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Images of some samples by view, uint8 [n, *spec.shape].
+
+        Args:
+            index: their numbers, [n].
+            fixed: fixed windows alone.
+            variant: of each which changed copy to take instead, [n]; the sample itself where
+                that is -1, or there is no such copy.
+        """
+        names = [view.name for view in self.views if view.name in self._fixed or not fixed]
+        images = self._own.images(names, self._rows[index.numpy()])
+        if variant is None or self.variants is None or self._changed is None:
+            return images
+        rows = self.variants[index, variant.clamp(min=0)].numpy()
+        at = np.flatnonzero((variant.numpy() >= 0) & (rows >= 0))
+        for name, pixels in self._changed.images(names, rows[at]).items():
+            images[name][at] = pixels
+        return images
+
+
+class _Stored:
+    """Arrays of views, and rows of them as images."""
+
+    def __init__(
+        self, arrays: dict[str, npt.NDArray[np.uint8]], present: dict[str, npt.NDArray[np.int64]]
+    ) -> None:
+        self._arrays = arrays
+        self._present = {name: torch.from_numpy(count) for name, count in present.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: a file that is mapped goes by its name, not with what is in it."""
@@ -45,15 +79,12 @@ class Images:
         }
         self.__dict__.update(state | {"_arrays": arrays})
 
-    def batch(self, index: Tensor, *, fixed: bool = False) -> dict[str, Tensor]:
-        """Images of some samples by view, uint8 [n, *spec.shape]; `fixed`: such windows alone."""
-        rows = self._rows[index.numpy()]
+    def images(self, names: list[str], rows: npt.NDArray[np.int64]) -> dict[str, Tensor]:
+        """Copies of some rows by view, uint8 [n, *spec.shape]."""
         images = {}
-        for name, array in self._arrays.items():
-            if fixed and name not in self._fixed:
-                continue
+        for name in names:
             # Indexed by numpy: torch takes no array that cannot be written to.
-            values = torch.from_numpy(array[rows])
+            values = torch.from_numpy(self._arrays[name][rows])
             if name in self._present:
                 exists = torch.arange(values.shape[1]) < self._present[name][rows, None]
                 values = torch.stack([values, exists.to(torch.uint8)], dim=1)

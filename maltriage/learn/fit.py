@@ -41,6 +41,7 @@ from maltriage.learn.devices import (
     moved,
     pick_device,
 )
+from maltriage.learn.harden import all_copies, choose_copies, differing_copies
 from maltriage.learn.nets.base import Net
 from maltriage.learn.pretrained import load_pretrained
 from maltriage.learn.recipe import (
@@ -152,9 +153,7 @@ class _Run:
         self.net = make(start.origin, teachers)
         if options.pretrained is not None and not (folder / LAST).exists():
             load_pretrained(self.net, options.pretrained)
-        views = images.batch(parts["train"], fixed=True)
-        if views:
-            self.net.begin(views, labels, weights)
+        self._begin(labels, weights)
         self.net.to(self.device)
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
         self.votes = crew.wrap(Votes(self.net, options.precision))
@@ -166,6 +165,17 @@ class _Run:
             self._resume(folder / LAST)
         elif crew.rank == 0:
             self._save()  # so that a run that is killed before its first epoch can go on too
+
+    def _begin(self, labels: Tensor, weights: Tensor) -> None:
+        """Let the net set what it does not learn in steps, from the training samples."""
+        train, variant = self.parts["train"], None
+        if not self.images.batch(train[:1], fixed=True):
+            return
+        if self.options.harden:
+            at, variant, shares = all_copies(differing_copies(self.images, train))
+            train, labels, weights = train[at], labels[at], weights[at] * shares
+        views = self.images.batch(train, fixed=True, variant=variant)
+        self.net.begin(views, labels, weights)
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
         while self.state.epoch < self.options.epochs and not self._exhausted():
@@ -233,7 +243,10 @@ class _Run:
         torch.manual_seed(seed)  # for the dropouts
         generator = torch.Generator().manual_seed(seed)
         rows = batch.tensor_split(crew.size)[crew.rank]
-        views = self.images.batch(rows)
+        variant = None
+        if self.options.harden and self.images.variants is not None:
+            variant = choose_copies(self.images.variants[rows], generator)
+        views = self.images.batch(rows, variant=variant)
         if self.options.augment:
             views = augment(views, self.images.views, generator)
         views = moved(views, self.device)

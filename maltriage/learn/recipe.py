@@ -59,6 +59,8 @@ class FitOptions:
     """Both parameters of the beta distribution of the share; 0: no mixup."""
     augment: bool = True
     """Whether training images are changed: see `maltriage.learn.augment`."""
+    harden: bool = False
+    """Whether changed copies of the samples are trained on too: see `maltriage.learn.harden`."""
     ema: float = 0.99
     """Decay of the averaged weights for each step."""
     patience: int = 0

@@ -35,6 +35,7 @@ from maltriage.corpus.splits import (
     read_split,
     save_split,
 )
+from maltriage.corpus.variants import with_variants
 from maltriage.errors import MaltriageError
 from maltriage.learn.checkpoint import (
     LAST,
@@ -182,6 +183,8 @@ def train(
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
         raise MaltriageError(f"name {options.name}: letters, digits, dots, dashes only")
+    if options.fit.harden:
+        corpus = with_variants(corpus)
     divided = divide(corpus, options)
     parts = divided.parts
     if divided.kind == "time" and not divided.folds:

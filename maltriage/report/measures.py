@@ -425,7 +425,7 @@ class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     model: ModelRef
     part: str
-    """`all`, or `out of fold`: each file by the net that had not seen it."""
+    """`all`, `test` of a split, or `out of fold`: each file by the net that had not seen it."""
     seen: bool
     """Whether the model was trained on these very files, as far as can be known."""
     files: int

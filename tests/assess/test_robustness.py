@@ -219,6 +219,9 @@ def test_the_command(run_cli: Any, tmp_path: Path, tree: Path) -> None:
     wrong = run_cli(*arguments, "--transform", "melt")
     assert (wrong.returncode, wrong.stdout) == (2, b"")
     assert b"no such transformation: melt" in wrong.stderr
+    both = run_cli(*arguments, "--folds", tree, "--split-file", tree / "split.json")
+    assert (both.returncode, both.stdout) == (2, b"")
+    assert b"not both" in both.stderr
     empty = tmp_path / "empty"
     empty.mkdir()
     nobody = run_cli(*arguments, "--donors", empty)

@@ -136,7 +136,7 @@ def test_the_best_epoch_and_patience() -> None:
 
 def test_a_checkpoint_from_before_there_was_a_choice() -> None:
     """It goes on as the defaults are, and as nothing else."""
-    added = ("optimizer", "schedule", "warmup", "clip_norm", "class_weights", "augment")
+    added = ("optimizer", "schedule", "warmup", "clip_norm", "class_weights", "augment", "harden")
     old = {k: v for k, v in ORIGIN.recipe.items() if k not in (*added, "patience", "devices")}
     before = msgspec.structs.replace(STATE, origin=msgspec.structs.replace(ORIGIN, recipe=old))
     assert differing(before, STATE) == ""

@@ -1,0 +1,68 @@
+"""Rows of prepared arrays: what is kept of the views of a sample, and files made into rows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from maltriage.corpus import store
+from maltriage.sample.byteplot import WindowGeometry
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.source import SampleError
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.workers import Workers, reason_of
+
+SAMPLE_TIMEOUT = 120.0
+"""Seconds for one sample, after which its worker is killed and the sample left out."""
+_PENDING = 8
+"""Samples under way for each worker: bounds what waits in memory."""
+
+Row = dict[str, Any]
+"""A value for each column."""
+
+
+def view_columns(views: tuple[ViewSpec, ...]) -> store.Columns:
+    """`view-<name>` of each view; `present-<name>` of a window: how many of its bytes exist."""
+    columns: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for spec in views:
+        shape = spec.shape if isinstance(spec, BodySpec) else (spec.length,)
+        columns[f"view-{spec.name}"] = ("u1", shape)
+        if isinstance(spec, WindowSpec):
+            columns[f"present-{spec.name}"] = ("i8", ())
+    return columns
+
+
+def view_values(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
+    """The values of `view_columns` for one sample."""
+    row: Row = {}
+    for spec in views:
+        view = prepared.views[spec.name]
+        if isinstance(view.geometry, WindowGeometry):
+            row[f"view-{spec.name}"] = view.pixels[0]
+            row[f"present-{spec.name}"] = view.geometry.present
+        else:
+            row[f"view-{spec.name}"] = view.pixels
+    return row
+
+
+def in_order(
+    function: Callable[..., Any], paths: Sequence[str], arguments: tuple[Any, ...], jobs: int
+) -> Iterator[Any | SampleError]:
+    """`function(path, *arguments)` of each path, by worker processes, in the order of the paths.
+
+    A worker that dies or hangs costs its sample only.
+    """
+    pending = deque[Future[Any]]()
+    todo = iter(paths)
+    with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
+        while True:
+            while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
+                pending.append(workers.submit(function, path, *arguments))
+            if not pending:
+                break
+            try:
+                yield pending.popleft().result()
+            except Exception as error:  # a fault in a parser must not end a whole run
+                yield reason_of(error, SAMPLE_TIMEOUT)

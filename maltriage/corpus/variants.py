@@ -1,0 +1,145 @@
+"""Samples of a corpus after transformations, to train on beside the samples themselves.
+
+Benign content is not among what is appended: it would come from files that another fold of a
+cross-validation holds back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import sample as sample_package
+from maltriage.corpus import store
+from maltriage.corpus.places import cache_dir
+from maltriage.corpus.rows import Row, in_order, view_columns, view_values
+from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.source import SampleError
+from maltriage.sample.transform.worker import transformed
+from maltriage.sample.types import Format
+from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.sample.workers import cores
+
+if TYPE_CHECKING:
+    from maltriage.corpus.cache import Corpus
+
+TRANSFORMS = (
+    "append-random-10",
+    "append-random-50",
+    "pad-sections",
+    "wipe-headers",
+    "add-empty-section",
+    "file-alignment",
+    "strip-overlay",
+)
+"""Those that a net is trained with."""
+SEED = 0
+"""Of what they draw: it is no part of a recipe, so that all its seeds see the same files."""
+
+
+@dataclass(frozen=True)
+class Variants:
+    """Changed copies of samples: row `rows[i, v]` of each array is sample i after `names[v]`.
+
+    -1: the transformation cannot be made of it. Arrays as those of `Corpus`.
+    """
+
+    names: tuple[str, ...]
+    rows: npt.NDArray[np.int64]
+    arrays: dict[str, npt.NDArray[np.uint8]]
+    present: dict[str, npt.NDArray[np.int64]]
+
+    def take(self, at: npt.NDArray[np.intp]) -> Variants:
+        """Those of some samples, by their numbers."""
+        return replace(self, rows=self.rows[at])
+
+
+def with_variants(
+    corpus: Corpus,
+    names: tuple[str, ...] = TRANSFORMS,
+    *,
+    jobs: int | None = None,
+    folder: Path | None = None,
+) -> Corpus:
+    """The corpus with changed copies of its samples, from the cache where they are in it.
+
+    Args:
+        names: of transformations, none of which takes bytes of benign files.
+        jobs: worker processes; None: one for each core.
+        folder: of the cache; None: that of the user.
+    """
+    if corpus.variants is not None and corpus.variants.names == names:
+        return corpus
+    columns = {"sample": ("i8", ()), "variant": ("i8", ()), **view_columns(corpus.views)}
+    place = (folder or cache_dir() / "corpus") / _key(corpus, names)
+    stored = store.read(place, columns)
+    if stored is None:
+        jobs = jobs or cores()
+        try:
+            stored = _prepare_all(corpus, names, columns, jobs, place)
+        except store.StoreError:  # prepared again next time
+            stored = _prepare_all(corpus, names, columns, jobs, None)
+    _, arrays = stored
+    rows = np.full((len(corpus), len(names)), -1, dtype=np.int64)
+    rows[arrays["sample"], arrays["variant"]] = np.arange(len(arrays["sample"]))
+    found = Variants(
+        names,
+        rows,
+        {view.name: arrays[f"view-{view.name}"] for view in corpus.views},
+        {v.name: arrays[f"present-{v.name}"] for v in corpus.views if isinstance(v, WindowSpec)},
+    )
+    return replace(corpus, variants=found)
+
+
+def _key(corpus: Corpus, names: tuple[str, ...]) -> str:
+    """Digest of everything the arrays depend on."""
+    what = (store.LAYOUT_VERSION, "variants", SEED, names, corpus.views, corpus.sha256)
+    digest = hashlib.sha256(msgspec.json.encode(what))
+    folders = [Path(folder) for folder in sample_package.__path__]
+    for source in sorted(p for f in folders for p in (*f.glob("*.py"), *f.glob("transform/*.py"))):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
+def _prepare_all(
+    corpus: Corpus, names: tuple[str, ...], columns: store.Columns, jobs: int, place: Path | None
+) -> tuple[store.Manifest, store.Arrays]:
+    """Change and prepare every sample, into a folder or (None) into memory; raises StoreError."""
+    formats = tuple(sorted(set(corpus.formats)))
+    with store.Builder(place, columns, len(corpus) * len(names)) as builder:
+        count = 0
+        made = in_order(_rows_of, corpus.paths, (names, corpus.views, formats), jobs)
+        for i, rows in enumerate(made):
+            if isinstance(rows, SampleError):
+                continue
+            for variant, row in rows:
+                builder.append({"sample": i, "variant": variant, **row})
+                count += 1
+        manifest = store.Manifest(
+            dataset=f"{corpus.dataset}, changed copies",
+            root=str(corpus.root.absolute()).encode("utf-8", "backslashreplace").decode(),
+            goodware=None,
+            views=tuple(view.name for view in corpus.views),
+            files=count,
+            rejects=(),
+        )
+        return manifest, builder.commit(manifest)
+
+
+def _rows_of(
+    path: str, names: tuple[str, ...], views: tuple[ViewSpec, ...], formats: tuple[Format, ...]
+) -> list[tuple[int, Row]]:
+    """Prepare one sample after each transformation that can be made of it. Runs in a worker."""
+    options = PrepareOptions(views, formats=formats, archives=True)
+    changed = transformed(path, names, (), options, SEED).changed
+    return [
+        (variant, view_values(made, views))
+        for variant, name in enumerate(names)
+        if isinstance(made := changed[name], Prepared)
+    ]

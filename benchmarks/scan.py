@@ -35,6 +35,7 @@ from maltriage.sample.source import Found, SampleError, WalkOptions, read_sample
 from maltriage.sample.types import Layout, Notice
 from maltriage.sample.workers import cores
 from maltriage.triage.session import Session
+from maltriage.triage.similar import open_index
 
 BATCH = 16
 
@@ -94,6 +95,13 @@ def stages(paths: list[str], model: str | None) -> dict[str, float]:
     batches = [made[i : i + BATCH] for i in range(0, len(made), BATCH)]
     session.run(batches[0])
     took["forward pass"] = seconds(lambda: [session.run(batch) for batch in batches])
+    searcher = open_index(bundle, None)
+    if searcher is not None:
+        embeddings = [session.run(batch).embedding for batch in batches]
+        names = [[""] * len(batch) for batch in batches]
+        took["similar files"] = seconds(
+            lambda: [searcher.search(e, n) for e, n in zip(embeddings, names, strict=True)]
+        )
     took["prepare, as scan does it"] = seconds(lambda: [prepare(path, options) for path in paths])
     return took
 

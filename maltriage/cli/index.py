@@ -12,7 +12,10 @@ from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.assess.recall import Found
     from maltriage.bundle import Bundle
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.report.index import Limit
     from maltriage.sample.types import Notice
     from maltriage.triage.embed import Embedded
 
@@ -26,13 +29,17 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="The bundle that the index is for; found beside it."),
 ]
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="Run of the model's cross-validation, for the nets of its folds."),
+]
 Given = Annotated[Path, typer.Argument(help="An index: a file MODEL.index.npz.", metavar="INDEX")]
 MAX_UNREAD = 20
 """Unreadable files that are named."""
 
 app = typer.Typer(
     name="index",
-    help="Labelled files that samples are compared with: build an index of them, grow it, look.",
+    help="Labelled files that samples are compared with: build an index, grow it, measure it.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -48,6 +55,7 @@ def build(
     root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = 1,
+    folds: Folds = None,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
@@ -57,8 +65,9 @@ def build(
 ) -> None:
     """Build an index of labelled files, usually those that the model was trained on.
 
-    `scan` and `explain` then show what a sample resembles. Ends with 3 if files could not be
-    read.
+    `scan` and `explain` then show what a sample resembles. From files that the model's net, or
+    those of its cross-validation (--folds), had not seen comes the limit beyond which a sample
+    resembles nothing. Ends with 3 if files could not be read.
     """
     from maltriage import bundle as bundles
     from maltriage.corpus.datasets import open_dataset
@@ -71,11 +80,56 @@ def build(
     _tell(data.notices, quiet)
     labels = {sample.path: sample.label for sample in data.samples}
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
-    made = indexes.grown(indexes.empty(bundle), found.sha256, found.labels, found.embeddings)
+    limit = _limit(bundle, data, found, folds, device, threads, quiet, color)
+    made = indexes.grown(indexes.empty(bundle, limit), found.sha256, found.labels, found.embeddings)
     indexes.write(made.index, output)
     twice = len(found.sha256) - made.added
     more = f" ({twice} of those given are there twice)" if twice else ""
     _done(f"{output}: {made.added} files of {len(made.index.counts())} labels{more}", found, quiet)
+
+
+@app.command()
+def recall(
+    model: Annotated[
+        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+    ] = None,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    folds: Folds = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Measure how often similar files are of the same family.
+
+    Of each file that training held back: whether the nearest, or one of the five nearest, of the
+    files that its net was trained on is of its family. A cross-validated model has seen every
+    sample: --folds takes the nets of its run.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.assess import recall as assess
+    from maltriage.cli.documents import write_document
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.report.recall import render
+
+    if folds is not None and split_file is not None:
+        raise MaltriageError("--folds or --split-file, not both")
+    bundle = bundles.load(bundles.resolve(model))
+    resized = dataset == "malimg" and "picture" in bundle.card.input
+    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    found, held = _measured(bundle, data, folds, split_file, device, jobs, threads, quiet, color)
+    write_document(assess.recall(found, bundle, held), render, format, output, color)
 
 
 @app.command()
@@ -150,6 +204,72 @@ def info(
             out.binary.write(json_safe(encode(found)) + b"\n")
         else:
             render(found, make_console(color.value, file=out.text))
+
+
+def _measured(
+    bundle: Bundle,
+    data: Dataset,
+    folds: Path | None,
+    split_file: Path | None,
+    device: opt.DeviceName,
+    jobs: int,
+    threads: int,
+    quiet: bool,
+    color: opt.Color,
+) -> tuple[Found, str]:
+    """What nets find near to files that they had not seen, and which files those are, in words."""
+    from maltriage.assess import recall as assess
+    from maltriage.cli.console import make_console
+    from maltriage.cli.training import bar
+    from maltriage.corpus.cache import load_corpus
+
+    errors = make_console(color.value, stderr=True)
+    with bar(errors, "reading samples", enabled=not quiet) as show:
+        corpus = load_corpus(data, bundle.card.views, jobs=jobs or None, progress=show)
+    if folds is None:
+        held = [assess.held_part(bundle, corpus, split_file)]
+        words = "test part"
+    else:
+        held = assess.held_by_fold(folds, bundle, corpus)
+        words = f"out of fold, {len(held)} folds"
+    with bar(errors, "comparing", enabled=not quiet) as show:
+        return assess.find(held, corpus, device.value, threads, progress=show), words
+
+
+def _limit(
+    bundle: Bundle,
+    data: Dataset,
+    found: Embedded,
+    folds: Path | None,
+    device: opt.DeviceName,
+    threads: int,
+    quiet: bool,
+    color: opt.Color,
+) -> Limit | None:
+    """The limit for an index, from files that nets had not seen; None where there are none.
+
+    Raises:
+        MaltriageError: the run that was named is not the model's.
+    """
+    from maltriage.assess import recall as assess
+    from maltriage.corpus.splits import manifest_of
+
+    manifest = manifest_of(zip(found.sha256, found.labels, strict=True))
+    training, why = bundle.card.training, ""
+    if folds is None and training.folds:
+        why = "the model has seen every sample: name its run with --folds"
+    elif folds is None and manifest != training.manifest_sha256:
+        why = "these are not the files that the model was trained on"
+    else:
+        measured, held = _measured(bundle, data, folds, None, device, 0, threads, quiet, color)
+        limit = assess.limit_of(measured, held)
+        if limit is not None:
+            return limit
+        why = f"it takes {assess.MIN_HELD} files that were held back"
+    if not quiet:
+        text = f"maltriage: no limit beyond which a file resembles nothing: {why}"
+        typer.echo(text, err=True)
+    return None
 
 
 def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:

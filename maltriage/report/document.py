@@ -257,10 +257,10 @@ class Similar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a sample resembles in an index of labelled files (docs/similar.md).
 
     `index` is the SHA-256 of the index file, `files` how many files are in it. `distance` says what
-    distances are: `cosine`, 1 - the cosine of the angle between two embeddings, 0 to 2. A file
-    whose nearest is beyond `limit` resembles nothing in the index; None: not known. `known_as` is
-    the label of this very file in the index, None where it is not in it; the file itself is never
-    among `nearest`, which are at most three, the nearest first.
+    distances are: `centred-cosine`, 1 - the cosine of the angle between two embeddings less their
+    centre, 0 to 2. A file whose nearest is beyond `limit` resembles nothing in the index; None: not
+    known. `known_as` is the label of this very file in the index, None where it is not in it; the
+    file itself is never among `nearest`, which are at most three, the nearest first.
     """
 
     index: str

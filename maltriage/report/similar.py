@@ -42,8 +42,7 @@ def alien(similar: Similar) -> bool:
 
 def remark(similar: Similar) -> str:
     """What the distances are, for beside a heading."""
-    measure = "1 - cosine of embeddings" if similar.distance == "cosine" else similar.distance
-    return f"the nearest of {figures.count(similar.files, 'labelled file')}; distance: {measure}"
+    return f"the nearest of {figures.count(similar.files, 'labelled file')}, by {similar.distance}"
 
 
 def said(similar: Similar) -> str | None:

@@ -1,9 +1,10 @@
 """An index of labelled files: their embeddings by one bundle, in one file beside it.
 
-A NumPy archive (.npz) without pickles, of four arrays:
+A NumPy archive (.npz) without pickles, of five arrays:
 
     header      uint8 [...]      JSON of `Header`
-    embeddings  float16 [n, D]   of unit length
+    centre      float32 [D]      mean embedding of the files that it was built of
+    embeddings  float16 [n, D]   less the centre, of unit length
     sha256      uint8 [n, 32]    of the program's bytes, as in records; each file once
     labels      int32 [n]        index into `Header.labels`
 
@@ -44,11 +45,19 @@ MAX_INDEX_BYTES = 1024 * 1024 * 1024
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MAX_LABEL = 256
 """Characters of a label."""
-COSINE = "cosine"
-"""1 - the cosine of the angle between two embeddings: 0 in the same direction, 2 opposite."""
+COSINE = "centred-cosine"
+"""1 - the cosine of the angle between two embeddings less their centre: 0 in the same direction, 2
+opposite. What all files have in common would only make all of them look alike: of what was tried
+on files that nets had not seen, this found the family most often (docs/similar.md)."""
 
 Float32 = npt.NDArray[np.float32]
-_DTYPES = {"header": "|u1", "embeddings": "<f2", "sha256": "|u1", "labels": "<i4"}
+_DTYPES = {
+    "header": "|u1",
+    "centre": "<f4",
+    "embeddings": "<f2",
+    "sha256": "|u1",
+    "labels": "<i4",
+}
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -71,10 +80,13 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 @dataclass(frozen=True)
 class Index:
-    """A checked index: n files with their embeddings, float16 [n, D] of unit length."""
+    """A checked index of n files."""
 
     header: Header
+    centre: Float32
+    """Mean embedding of the files that it was built of, [D]."""
     embeddings: npt.NDArray[np.float16]
+    """Less the centre, of unit length, [n, D]."""
     sha256: tuple[str, ...]
     labels: npt.NDArray[np.int32]
     """Index into `header.labels`, [n]."""
@@ -149,12 +161,14 @@ def empty(bundle: Bundle, limit: Limit | None = None) -> Index:
         changed=now,
         maltriage_version=__version__,
     )
-    nothing = np.zeros((0, 0), np.float16)
-    return Index(header, nothing, (), np.zeros(0, np.int32))
+    nothing, nowhere = np.zeros((0, 0), np.float16), np.zeros(0, np.float32)
+    return Index(header, nowhere, nothing, (), np.zeros(0, np.int32))
 
 
 def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings: Float32) -> Grown:
     """An index with more files in it. A file that is in it already is replaced.
+
+    The first files that come in set the centre, which then stays: distances stay what they were.
 
     Args:
         sha256: of each file; where one is there twice, its last label counts.
@@ -175,7 +189,9 @@ def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings
     last = {digest: row for row, digest in enumerate(sha256)}
     stay = [row for row, digest in enumerate(index.sha256) if digest not in last]
     new = list(last.values())
-    vectors = unit(embeddings[new]).astype(np.float16)
+    centre = index.centre if len(index) else embeddings[new].mean(axis=0, dtype=np.float64)
+    centre = np.asarray(centre, dtype=np.float32)
+    vectors = directions(embeddings[new], centre).astype(np.float16)
     if len(index):
         vectors = np.concatenate((index.embeddings[stay], vectors))
     header = msgspec.structs.replace(
@@ -188,6 +204,7 @@ def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings
     )
     together = Index(
         header,
+        centre,
         vectors,
         (*(index.sha256[row] for row in stay), *last),
         np.concatenate((index.labels[stay], [numbers[labels[row]] for row in new])).astype(
@@ -198,9 +215,10 @@ def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings
     return Grown(together, len(new) - replaced, replaced)
 
 
-def unit(embeddings: npt.NDArray[Any]) -> Float32:
-    """Embeddings [n, D] of unit length, as float32; one of zeros stays what it is."""
-    wide = np.asarray(embeddings, dtype=np.float32)
+def directions(embeddings: npt.NDArray[Any], centre: Float32 | float) -> Float32:
+    """Embeddings [n, D] less a centre [D], of unit length; one at the centre has no direction
+    and is zero."""
+    wide = np.asarray(embeddings, dtype=np.float32) - centre
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     return np.asarray(wide / np.where(length > 0, length, 1), dtype=np.float32)
 
@@ -230,6 +248,7 @@ def write(index: Index, path: Path) -> None:
     """
     arrays: dict[str, Any] = {
         "header": np.frombuffer(msgspec.json.encode(index.header), np.uint8),
+        "centre": index.centre.astype("<f4"),
         "embeddings": index.embeddings.astype("<f2"),
         "sha256": np.frombuffer(bytes.fromhex("".join(index.sha256)), np.uint8).reshape(-1, 32),
         "labels": index.labels.astype("<i4"),
@@ -262,6 +281,7 @@ def read(path: Path | str) -> Index:
         header = _header(archive, path)
         arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
     shapes = {
+        "centre": (header.dimensions,),
         "embeddings": (header.files, header.dimensions),
         "sha256": (header.files, 32),
         "labels": (header.files,),
@@ -272,12 +292,13 @@ def read(path: Path | str) -> Index:
     labels, vectors = arrays["labels"], arrays["embeddings"]
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(header.labels):
         raise _bad(path, "a label that it has no name for")
-    if not np.isfinite(vectors).all():
+    if not (np.isfinite(vectors).all() and np.isfinite(arrays["centre"]).all()):
         raise _bad(path, "an embedding that is not a number")
     sha256 = tuple(bytes(row).hex() for row in arrays["sha256"])
     if len(set(sha256)) != len(sha256):
         raise _bad(path, "the same file twice")
-    return Index(header, vectors, sha256, labels, hashlib.sha256(data).hexdigest(), len(data))
+    digest = hashlib.sha256(data).hexdigest()
+    return Index(header, arrays["centre"], vectors, sha256, labels, digest, len(data))
 
 
 def read_header(path: Path | str) -> Header:

@@ -13,7 +13,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.document import Neighbour, Similar
 from maltriage.sample.types import Notice
 from maltriage.triage import index as indexes
-from maltriage.triage.index import Index, unit
+from maltriage.triage.index import Index, directions
 
 NO_INDEX = "none"
 """In place of the path of an index."""
@@ -49,7 +49,7 @@ class Searcher:
 
     def __init__(self, index: Index) -> None:
         self.index = index
-        self._vectors = unit(index.embeddings)
+        self._vectors = directions(index.embeddings, 0.0)
         self._row = {digest: row for row, digest in enumerate(index.sha256)}
 
     def distances(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -63,7 +63,7 @@ class Searcher:
                 f"an index of {self._vectors.shape[1]} dimensions and a model of"
                 f" {embeddings.shape[1]}"
             )
-        cosines = unit(embeddings) @ self._vectors.T
+        cosines = directions(embeddings, self.index.centre) @ self._vectors.T
         return np.clip(1.0 - cosines.astype(np.float64), 0.0, 2.0).round(_DIGITS)
 
     def search(self, embeddings: npt.NDArray[np.float32], sha256: Sequence[str]) -> list[Similar]:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from corpus.synthetic import program, write_png, write_tree
 
 from maltriage import bundle as bundles
+from maltriage.corpus.cache import load_corpus
+from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.splits import make_split, manifest_sha256
 
 
 @pytest.fixture
@@ -28,7 +34,9 @@ def build(run_cli: Any, root: Path, **more: Any) -> Any:
 
 def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     done = build(run_cli, root)
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 0
+    assert done.stderr.startswith(b"maltriage: no limit beyond which a file resembles nothing: ")
+    assert done.stderr.endswith(b"name its run with --folds\n")
     assert done.stdout == b"a.index.npz: 5 files of 2 labels\n"
     told = json.loads(run_cli("index", "info", "a.index.npz", "-f", "json").stdout)
     card = bundles.load(bundles.resolve(None)).card
@@ -79,8 +87,9 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
     assert known["similar"]["known_as"] == "zeus"
     assert "known" in [notice["code"] for notice in known["notices"]]
     assert known["sha256"] not in [near["sha256"] for near in known["similar"]["nearest"]]
-    rows = run_cli(*scan, "a.index.npz", "-f", "csv").stdout.decode().splitlines()
-    assert [row.split(",")[-3:][::2] for row in rows[1:]] == [["zeus", ""], ["zeus", "zeus"]]
+    table = io.StringIO(run_cli(*scan, "a.index.npz", "-f", "csv").stdout.decode())
+    rows = [(row["nearest_label"], row["known_as"]) for row in csv.DictReader(table)]
+    assert rows == [("zeus", ""), ("zeus", "zeus")]
     table = run_cli(*scan, "a.index.npz").stdout.decode()
     assert "=zeus" in table
     explain = ("explain", tmp_path / "new" / "b.png", "--no-verify", "--exit-zero", "--index")
@@ -106,6 +115,46 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
         assert (done.returncode, done.stdout) == (2, b"")
         assert message in done.stderr
         assert done.stderr.count(b"\n") == 1
+
+
+def test_recall(run_cli: Any, tmp_path: Path) -> None:
+    """Of a model that says that it was trained on a part of these files."""
+    root = write_tree(tmp_path / "zoo", {"gbot": 8, "maze": 8, "benign": 8})
+    corpus = load_corpus(open_dataset("folder", root), (), jobs=1)
+    split = make_split(corpus, "random", 1)
+    default = bundles.load(bundles.resolve(None))
+    training = msgspec.structs.replace(
+        default.card.training,
+        manifest_sha256=manifest_sha256(corpus),
+        split="random",
+        split_seed=1,
+        split_sha256=split.sha256,
+        folds=0,
+    )
+    card = msgspec.structs.replace(default.card, training=training)
+    bundles.with_card(default, card, tmp_path / "a.onnx")
+    data = ("--dataset", "folder", "--root", root, "--jobs", "1")
+    done = run_cli("index", "recall", "a.onnx", *data, "-f", "json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = json.loads(done.stdout)
+    parts = [part for _, part in split.samples]
+    assert sum(row["files"] for row in found["labels"]) == parts.count("test")
+    assert found["indexed"] == parts.count("train")
+    assert 0 <= found["at_1"]["value"] <= found["at_5"]["value"] <= 1
+    shown = run_cli("index", "recall", "a.onnx", *data).stdout.decode()
+    assert "family recall at 5" in shown
+    assert "no limit: too few files were held back to tell" in shown
+    built = run_cli("index", "build", "a.onnx", "-o", "a.index.npz", *data)
+    assert (built.returncode, built.stdout) == (0, b"a.index.npz: 24 files of 3 labels\n")
+    assert b"it takes 100 files that were held back" in built.stderr
+    for arguments, message in (
+        (("maltriage-evidence",), b"is not the data that"),
+        (("a.onnx", "--folds", "gone"), b"not from a cross-validation"),
+        (("a.onnx", "--folds", "gone", "--split-file", "x"), b"--folds or --split-file"),
+    ):
+        done = run_cli("index", "recall", *arguments, *data)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr
 
 
 def test_refusals(run_cli: Any, root: Path, tmp_path: Path) -> None:

@@ -331,7 +331,7 @@ def make_result(
 def make_similar(*distances: float, label: str = "icedid", **changes: Any) -> Similar:
     """What a sample resembles, in an index of 1,532 files whose limit is 0.4."""
     nearest = [Neighbour(sha256_of(f"near {i}"), label, d) for i, d in enumerate(distances)]
-    similar = Similar(sha256_of("index"), 1532, "cosine", 0.4, None, nearest)
+    similar = Similar(sha256_of("index"), 1532, "centred-cosine", 0.4, None, nearest)
     return msgspec.structs.replace(similar, **changes)
 
 

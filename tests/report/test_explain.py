@@ -374,7 +374,7 @@ def test_other_records_are_one_line() -> None:
 
 def test_similar_files() -> None:
     text = shown(make_result(similar=make_similar(0.03124, 0.2, 0.41)), 100)
-    assert "Similar files   the nearest of 1,532 labelled files; distance: 1 - cosine" in text
+    assert "Similar files   the nearest of 1,532 labelled files, by centred-cosine" in text
     assert f"     0.031  icedid  {sha256_of('near 0')}\n" in text
     assert f"     0.410  icedid  {sha256_of('near 2')}\n" in text
     assert "No other file" not in text

@@ -109,7 +109,7 @@ def test_every_content_of_a_hot_range_is_there() -> None:
 
 def test_similar_files() -> None:
     seen = words(page_of(make_result(similar=make_similar(0.03124, 0.2))))
-    assert "Similar files the nearest of 1,532 labelled files; distance: 1 - cosine" in seen
+    assert "Similar files the nearest of 1,532 labelled files, by centred-cosine" in seen
     assert "distance label sha256 0.031 icedid" in seen
     assert "No other file is in the index." in words(page_of(make_result(similar=make_similar())))
     assert "Similar files" not in words(page_of(make_result()))

@@ -33,7 +33,7 @@ def digest(number: int) -> str:
 @pytest.fixture
 def index(bundle: Bundle) -> Index:
     """Four files of two labels, one of them the user's own."""
-    vectors = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 3], [1, 1, 0]], np.float32)
+    vectors = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 3], [3, 2, 1]], np.float32)
     labels = ["gbot", "own", "gbot", "benign"]
     made = indexes.grown(
         indexes.empty(bundle, LIMIT), [digest(i) for i in range(4)], labels, vectors
@@ -51,6 +51,8 @@ def test_what_is_written_comes_back(index: Index, tmp_path: Path, bundle: Bundle
     assert found.sha256 == index.sha256
     assert found.labels.tolist() == index.labels.tolist()
     assert np.array_equal(found.embeddings, index.embeddings)
+    assert found.centre.tolist() == [1, 1, 1]
+    assert np.allclose(found.embeddings[0], np.array([0, -1, -1]) / np.sqrt(2), atol=1e-3)
     assert np.allclose(np.linalg.norm(found.embeddings.astype(float), axis=1), 1.0, atol=1e-3)
     assert found.counts() == {"benign": 1, "gbot": 2, "own": 1}
     found.check(bundle, path)
@@ -60,7 +62,7 @@ def test_what_is_written_comes_back(index: Index, tmp_path: Path, bundle: Bundle
 
 
 def test_the_same_file_is_there_once_with_its_last_label(index: Index) -> None:
-    more = np.array([[0, 1, 1], [0, 1, 2], [0, 0, 5]], np.float32)
+    more = np.array([[0, 1, 1], [0, 1, 2], [1, 1, 5]], np.float32)
     names = [digest(1), digest(9), digest(9)]
     made = indexes.grown(index, names, ["gbot", "new", "own"], more)
     assert (made.added, made.replaced, len(made.index)) == (1, 1, 5)
@@ -70,6 +72,7 @@ def test_the_same_file_is_there_once_with_its_last_label(index: Index) -> None:
     assert label(of[digest(9)]) == "own"
     assert made.index.counts() == {"benign": 1, "gbot": 3, "own": 1}
     assert made.index.embeddings[-1].tolist() == [0, 0, 1]
+    assert made.index.centre.tolist() == [1, 1, 1]  # it stays, and with it the limit's meaning
     assert made.index.header.limit == LIMIT
     assert made.index.header.created == index.header.created
 
@@ -121,6 +124,7 @@ def arrays(index: Index) -> dict[str, np.ndarray]:
     buffer = np.frombuffer(bytes.fromhex("".join(index.sha256)), np.uint8)
     return {
         "header": np.frombuffer(msgspec.json.encode(index.header), np.uint8),
+        "centre": index.centre,
         "embeddings": index.embeddings,
         "sha256": buffer.reshape(-1, 32),
         "labels": index.labels,
@@ -209,6 +213,8 @@ def pickled(index: Index) -> bytes:
         (with_array("labels", lambda a: a[:3]), "shape"),
         (with_array("sha256", lambda a: a[[0, 1, 1, 3]]), "the same file twice"),
         (with_array("sha256", np.asfortranarray), "another type"),
+        (with_array("centre", lambda a: a[:2]), "shape"),
+        (with_array("centre", lambda a: a * np.nan), "not a number"),
         (with_array("embeddings", lambda a: np.full_like(a, np.inf)), "not a number"),
     ],
 )

@@ -47,17 +47,22 @@ def test_the_nearest_are_the_nearest(bundle: Bundle, seed: int, count: int, copi
     found = Searcher(index).search(asked, ["f" * 64] * 3)
     kept = index.embeddings.astype(np.float64)
     for similar, query in zip(found, asked.astype(np.float64), strict=True):
-        cosine = kept @ query / np.linalg.norm(kept, axis=1) / np.linalg.norm(query)
-        ranked = sorted((1 - cosine).tolist())[:3]
+        query = query - index.centre
+        lengths = np.linalg.norm(kept, axis=1) * np.linalg.norm(query)
+        ranked = sorted((1 - kept @ query / np.where(lengths, lengths, 1)).tolist())[:3]
         assert [n.distance for n in similar.nearest] == pytest.approx(ranked, abs=1.1e-5)
         order = [(n.distance, n.sha256) for n in similar.nearest]
         assert order == sorted(order)
         assert len(set(order)) == min(3, count)
-        assert (similar.files, similar.known_as, similar.distance) == (count, None, "cosine")
+        assert (similar.files, similar.known_as, similar.distance) == (
+            count,
+            None,
+            "centred-cosine",
+        )
 
 
 def test_a_sample_is_known_and_never_its_own_neighbour(bundle: Bundle) -> None:
-    vectors = np.eye(DIMENSIONS, dtype=np.float32)
+    vectors = np.concatenate((np.eye(DIMENSIONS), -np.eye(DIMENSIONS))).astype(np.float32)
     searcher = Searcher(make_index(bundle, vectors))
     alone, known = searcher.search(vectors[[1, 1]] * 9, ["f" * 64, f"{1:064x}"])
     assert alone.nearest[0].distance == 0.0
@@ -79,7 +84,8 @@ def test_the_place_in_a_batch_does_not_show(bundle: Bundle) -> None:
 
 
 def test_odd_embeddings_have_no_neighbours_or_far_ones(bundle: Bundle) -> None:
-    searcher = Searcher(make_index(bundle, np.eye(DIMENSIONS, dtype=np.float32)))
+    vectors = np.concatenate((np.eye(DIMENSIONS), -np.eye(DIMENSIONS))).astype(np.float32)
+    searcher = Searcher(make_index(bundle, vectors))
     odd = np.zeros((2, DIMENSIONS), np.float32)
     odd[1] = np.nan
     zero, nothing = searcher.search(odd, ["f" * 64] * 2)

@@ -21,7 +21,8 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import Verdict
-from maltriage.report.measures import AttackFigures, Interval
+from maltriage.report.measures import Interval
+from maltriage.report.robustness import AttackFigures
 from maltriage.sample.byteplot import View
 from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.source import SampleError

@@ -17,7 +17,8 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import ModelRef
-from maltriage.report.measures import Interval, Robustness, Target, TransformFigures
+from maltriage.report.measures import Interval, Target
+from maltriage.report.robustness import Robustness, TransformFigures
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.source import SampleError
 from maltriage.sample.transform import TRANSFORMS

@@ -105,7 +105,7 @@ def robustness(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.report.progress import ScanProgress
-    from maltriage.report.robustness import render
+    from maltriage.report.robustnessscreen import render
     from maltriage.sample.transform import TRANSFORMS
     from maltriage.triage.pipeline import Progress, ScanOptions
 

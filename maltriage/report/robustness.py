@@ -1,125 +1,94 @@
-"""The screen of how verdicts stand up to changes that leave a program what it is."""
+"""The document of robustness: what changes that leave a program what it is do to verdicts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import msgspec
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
-from maltriage.report import figures
-from maltriage.report.measures import AttackFigures, Interval, Robustness, Target
-from maltriage.report.sanitize import untrusted
+from maltriage.report.document import ModelRef
+from maltriage.report.measures import Interval, Target
 
 
-def render(found: Robustness, console: Console) -> None:
-    """Print what each transformation does to verdicts."""
-    accuracy = found.accuracy
-    console.print(
-        Text.assemble(
-            untrusted(found.model.name, "bold"),
-            f"  {found.model.weights_sha256[:16]}  part {found.part}:"
-            f" {figures.count(found.files, 'file')}, {accuracy.value:.3f} with the right label"
-            f" ({accuracy.low:.3f} to {accuracy.high:.3f})  (seed {found.seed})",
-        )
-    )
-    for line in _remarks(found):
-        console.print(line)
-    console.print()
-    console.print(_table(found))
-    for text in _notes(found):
-        console.print(text)
-    if found.attack is not None:
-        console.print()
-        console.print(_attack(found.attack))
-    if found.targets:
-        console.print()
-    for target in found.targets:
-        console.print(_target(target))
+class TransformFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What one transformation does to verdicts, over the files that it can be made of.
+
+    `kept`: share of the files whose verdict says the same label. `unflagged`: of flagged malware
+    the share that is flagged no more; `newly_flagged`: of benign files that were not flagged, the
+    share that is. Both None where nothing can be flagged, or there are no such files.
+    `top_kept`: share of the files in which the region with most heat is the one that it was;
+    `top_now`: of the others, by kind, the region that it is now. Intervals are exact, at 95 %.
+    """
+
+    name: str
+    text: str
+    proxy: bool
+    """Whether it only stands in for a change after which a program runs."""
+    files: int
+    not_applicable: dict[str, int]
+    """Files that it cannot be made of, by why; no other figure is over them."""
+    accuracy_before: float
+    accuracy_after: float
+    kept: Interval
+    flagged: int
+    unflagged: Interval | None
+    clean: int
+    newly_flagged: Interval | None
+    top_kept: Interval
+    top_now: dict[str, int]
 
 
-def _remarks(found: Robustness) -> Iterator[Text]:
-    if found.threshold is None:
-        yield Text("no threshold: what is flagged, and what is no more, cannot be told", "yellow")
-    else:
-        yield Text(
-            f"flagged as they are: {found.malware_flagged} of {found.malware} malware,"
-            f" {found.benign_flagged} of {found.benign} benign (threshold: {found.threshold})"
-        )
-    if found.donors:
-        yield Text.assemble("benign bytes: ", untrusted(found.donors))
-    if found.seen:
-        yield Text("the model was trained on these files", "yellow")
-    elif found.part == "all":
-        yield Text("whether the model was trained on some of them is not known", "yellow")
-    if found.missing:
-        yield Text(f"{figures.count(found.missing, 'file')} of no fold, or not here", "yellow")
-    if found.unreadable:
-        yield Text(f"{figures.count(found.unreadable, 'file')} could not be measured", "yellow")
-    for label, count in sorted(found.unknown_labels.items()):
-        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
-        yield note.append(f": {figures.count(count, 'file')} left out")
+class AttackFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Flagged malware with bytes behind it that were chosen by the net's own gradient.
+
+    `share` of the file's bytes, `least` at least, changed in at most `steps` steps. `unflagged`:
+    how much is flagged no more; `unflagged_random`: with as many random bytes, from which the
+    steps begin. `margin`: the median as the files are, then with random and with chosen bytes.
+    """
+
+    share: float
+    least: int
+    steps: int
+    seed: int
+    files: int
+    not_applicable: int
+    """Flagged or not, files that end before their sections do."""
+    unflagged_random: Interval
+    unflagged: Interval
+    margin: float
+    margin_random: float
+    margin_attacked: float
 
 
-def _table(found: Robustness) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("transformation", no_wrap=True)
-    for title in ("files", "accuracy", "kept", "malware unflagged", "benign flagged", "top kept"):
-        table.add_column(title, justify="right")
-    table.add_column("top is now")
-    for made in found.transforms:
-        unflagged = "-"
-        if made.unflagged is not None:
-            limits = made.unflagged.low * 100, made.unflagged.high * 100
-            unflagged = _of(made.unflagged, made.flagged) + " ({:.1f} to {:.1f})".format(*limits)
-        table.add_row(
-            made.name + (" *" if made.proxy else ""),
-            str(made.files),
-            f"{made.accuracy_before:.3f} → {made.accuracy_after:.3f}",
-            figures.share(made.kept.value),
-            unflagged,
-            "-" if made.newly_flagged is None else _of(made.newly_flagged, made.clean),
-            figures.share(made.top_kept.value),
-            ", ".join(f"{kind} {count}" for kind, count in made.top_now.items()),
-        )
-    return table
+class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a bundle's verdicts stand up to changes that leave a program what it is.
 
+    `flagged` of `malware` and of `benign` files are those as they are. `transforms`: those that
+    at least one file is there for. `skipped`: the others by name, with why.
+    """
 
-def _of(rate: Interval, count: int) -> str:
-    """`12/480 2.5%`."""
-    return f"{round(rate.value * count)}/{count} {figures.share(rate.value)}"
-
-
-def _notes(found: Robustness) -> Iterator[Text]:
-    if any(made.proxy for made in found.transforms):
-        yield Text("* a stand-in for a change after which a program runs", "dim")
-    reasons: dict[tuple[str, int], list[str]] = {}
-    for made in found.transforms:
-        for why, count in made.not_applicable.items():
-            reasons.setdefault((why, count), []).append(made.name)
-    for (why, count), names in reasons.items():
-        files = figures.count(count, "file")
-        yield Text(f"not applicable to {files}, {why}: {', '.join(names)}", "dim")
-    for name, why in found.skipped.items():
-        yield Text(f"not applicable to any file, {why}: {name}", "yellow")
-
-
-def _attack(found: AttackFigures) -> Text:
-    chosen, random = found.unflagged, found.unflagged_random
-    return Text.assemble(
-        ("bytes chosen by the net's own gradient", "bold"),
-        f" behind the file ({found.share * 100:g} % of it, {found.least:,} at least, in up to"
-        f" {figures.count(found.steps, 'step')}): {_of(chosen, found.files)} of flagged malware"
-        f" unflagged ({chosen.low * 100:.1f} to {chosen.high * 100:.1f}); as many random bytes:"
-        f" {_of(random, found.files)}. Median margin {figures.signed(found.margin)}, random"
-        f" {figures.signed(found.margin_random)}, chosen {figures.signed(found.margin_attacked)}."
-        f" Not applicable to {figures.count(found.not_applicable, 'file')}.",
-    )
-
-
-def _target(target: Target) -> Text:
-    state = ("met", "green") if target.met else ("missed", "red")
-    limit = 0.0 if target.at_most is None else target.at_most
-    text = f"target, {target.name}: {target.value:.1%}, at most {limit:.0%}: "
-    return Text.assemble(text, state)
+    model: ModelRef
+    part: str
+    """`all`, `test` of a split, or `out of fold`: each file by the net that had not seen it."""
+    seen: bool
+    """Whether the model was trained on these very files, as far as can be known."""
+    files: int
+    unreadable: int
+    unknown_labels: dict[str, int]
+    missing: int
+    """Of a cross-validation, files that no fold held back, or that are not here any more."""
+    donors: str
+    """Where benign bytes are from."""
+    seed: int
+    threshold: str | None
+    """What `flagged` goes by: `card`, or `clean files` where each net got its own; None: nothing
+    can be flagged."""
+    accuracy: Interval
+    malware: int
+    malware_flagged: int
+    benign: int
+    benign_flagged: int
+    seconds: float
+    transforms: list[TransformFigures]
+    skipped: dict[str, str]
+    targets: list[Target]
+    attack: AttackFigures | None = None
+    """None: it was not asked for."""

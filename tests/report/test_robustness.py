@@ -8,8 +8,9 @@ import msgspec
 from report.screens import console_of, printed
 
 from maltriage.report.document import ModelRef
-from maltriage.report.measures import AttackFigures, Interval, Robustness, Target, TransformFigures
-from maltriage.report.robustness import render
+from maltriage.report.measures import Interval, Target
+from maltriage.report.robustness import AttackFigures, Robustness, TransformFigures
+from maltriage.report.robustnessscreen import render
 
 HOSTILE = "a[/x]\x1b]52;c;!\x07"
 

@@ -103,6 +103,28 @@ class Conformal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Labels with too few scores for a limit of their own at `coverage`: these share one."""
 
 
+class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """From which score on a file is like nothing that the model learned.
+
+    The score is the energy of the logits plus their distance to the nearest label's mean, each
+    less its mean and over its standard deviation among files of known labels that the nets had
+    not seen: see `maltriage.triage.openset`.
+    """
+
+    means: dict[str, tuple[float, ...]]
+    """Mean centred logits of those files of each label that the nets were right on, [K]."""
+    energy_mean: float
+    energy_sd: float
+    distance_mean: float
+    distance_sd: float
+    limit: float
+    acceptance: float
+    """Share of those files that the limit accepts."""
+    files: int
+    source: str
+    """Which files those are, in words."""
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the weights were made from: enough to make them again."""
 
@@ -153,6 +175,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     threshold: Threshold | None = None
     conformal: Conformal | None = None
     """None: verdicts have no prediction sets."""
+    open_set: OpenSet | None = None
+    """None: verdicts have no novelty."""
     training: Training
     metrics: dict[str, float] = {}
     """Measured on samples that were held back: the test part (`test_...`), or every sample
@@ -311,6 +335,8 @@ def _check_card(card: Card, path: Path) -> None:
         problem = "a threshold without a benign label"
     elif card.conformal is not None:
         problem = _conformal_problem(card.conformal, card)
+    if problem is None and card.open_set is not None:
+        problem = _open_set_problem(card.open_set, card)
     if problem:
         raise MaltriageError(f"{path}: bad card: {problem}")
 
@@ -331,6 +357,18 @@ def _conformal_problem(conformal: Conformal, card: Card) -> str | None:
             or not min(1, conformal.counts[label]) <= len(scores) <= conformal.counts[label]
         ):
             return f"scores of {label!r} are not in order"
+    return None
+
+
+def _open_set_problem(stats: OpenSet, card: Card) -> str | None:
+    if not stats.means or not set(stats.means) <= set(card.labels):
+        return "novelty of other labels"
+    if any(len(mean) != len(card.labels) for mean in stats.means.values()):
+        return "a mean of other labels"
+    numbers = [value for mean in stats.means.values() for value in mean]
+    numbers += [stats.energy_mean, stats.distance_mean, stats.limit]
+    if not all(map(math.isfinite, numbers)) or not (stats.energy_sd > 0 < stats.distance_sd):
+        return "novelty must be finite"
     return None
 
 

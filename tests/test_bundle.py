@@ -48,6 +48,19 @@ def with_sets(**changes: object) -> Callable[[Any], object]:
     return other_card(conformal={**values, **changes})
 
 
+def with_novelty(**changes: object) -> Callable[[Any], object]:
+    """A card with numbers of novelty that has one fault."""
+    values = {
+        "means": {"maze": [0.0] * 14},
+        **dict.fromkeys(("energy_mean", "energy_sd", "distance_mean", "distance_sd"), 1.0),
+        "limit": 2.0,
+        "acceptance": 0.95,
+        "files": 20,
+        "source": "a test",
+    }
+    return other_card(open_set={**values, **changes})
+
+
 def _move_weights_out(model: Any) -> None:
     tensor = model.graph.initializer[0]
     tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -107,6 +120,10 @@ def _rename_input(model: Any) -> None:
         (with_sets(scores={"benign": [0.1, 0.2, 0.3], "maze": []}), "not in order"),
         (with_sets(scores={"benign": [], "maze": []}), "not in order"),
         (with_sets(score="aps"), "corrupt card"),
+        (with_novelty(means={}), "novelty of other labels"),
+        (with_novelty(means={"nobody": [0.0] * 14}), "novelty of other labels"),
+        (with_novelty(means={"maze": [0.0] * 13}), "a mean of other labels"),
+        (with_novelty(distance_sd=0.0), "novelty must be finite"),
     ],
 )
 def test_what_is_no_bundle(tmp_path: Path, change: Callable[[Any], object], message: str) -> None:

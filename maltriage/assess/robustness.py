@@ -26,6 +26,7 @@ from maltriage.sample.transform.worker import Transformed, transformed
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import heat_on, parts_of
+from maltriage.triage.openset import novelty_of
 from maltriage.triage.pipeline import Progress, ScanOptions, work_of
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import set_rule
@@ -233,8 +234,9 @@ def _outcome(session: Session, made: Transformed, truth: str) -> Outcome:
 
 
 def _said(session: Session, outputs: Outputs, row: int, sample: Prepared) -> Said:
-    rule = set_rule(session.card)
-    verdict, _ = decide(outputs.logits[row], session.card, sample.layout.kind, rule)
+    card = session.card
+    rule, novelty = set_rule(card), novelty_of(card)
+    verdict, _ = decide(outputs.logits[row], card, sample.layout.kind, rule, novelty)
     maps = {name: grids[row] for name, grids in outputs.heat.items()}
     regions = [region for region in sample.layout.regions if region.size]
     ranges = np.array([(r.start, r.end) for r in regions], dtype=np.int64).reshape(-1, 2)

@@ -79,7 +79,7 @@ def calibrate(
 
     from maltriage import bundle as bundles
     from maltriage.assess import calibrate as assess
-    from maltriage.assess import conformal, scaling
+    from maltriage.assess import conformal, openset, scaling
     from maltriage.cli.console import make_console
     from maltriage.report.calibration import Calibration, render
     from maltriage.report.document import ModelRef
@@ -89,7 +89,7 @@ def calibrate(
     _check(output, goodware, labelled, predictions, folds, coverage)
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
-    temperature = threshold = sets = None
+    temperature = threshold = sets = novelty = None
     errors = make_console(color.value, stderr=True)
     with ScanProgress(errors, enabled=not quiet) as status:
 
@@ -105,7 +105,8 @@ def calibrate(
             temperature, samples = scaling.fit(bundle, known, asked, called)
             changes |= {"temperature": temperature.temperature, "calibrated_on": temperature.on}
             scores, sets = conformal.fit(samples, temperature.temperature, temperature.on, coverage)
-            changes["conformal"] = scores
+            novel, novelty = openset.from_predictions(samples, temperature.on)
+            changes |= {"conformal": scores, "open_set": novel}
         if goodware:
             options = ScanOptions(jobs=jobs)
             paths = [str(path) for path in goodware]
@@ -125,7 +126,9 @@ def calibrate(
     card = assess.write(bundle, output, **changes)
     if quiet:
         return
-    found = Calibration(ModelRef(card.name, card.weights_sha256), temperature, threshold, sets)
+    found = Calibration(
+        ModelRef(card.name, card.weights_sha256), temperature, threshold, sets, novelty
+    )
     write_document(found, render, format, None, color)
 
 

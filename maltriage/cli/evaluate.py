@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli import recipe as rec
 from maltriage.cli.documents import write_document
+from maltriage.cli.openset import Protocol
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from maltriage.corpus.datasets import Dataset
     from maltriage.report.measures import Evaluation, FoldReport
     from maltriage.triage.pipeline import ScanOptions
+
+
+EPOCHS = 5
+"""Of the nets that `--open-set` trains, many of them and each to be thrown away."""
 
 
 class Format(StrEnum):
@@ -79,6 +85,21 @@ def evaluate(
             min=0.5, max=0.999, help="With --predictions: prediction sets at this coverage as well."
         ),
     ] = None,
+    open_set: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train nets into this folder that one family is kept from, and measure how well"
+            " they tell it for a stranger; --goodware: clean files are strangers too."
+        ),
+    ] = None,
+    net: Annotated[str, typer.Option(help="Of --open-set.")] = "evidence",
+    views: Annotated[
+        str | None, typer.Option(help="Of --open-set; by default what the net is made for.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Of --open-set.")] = EPOCHS,
+    precision: Annotated[
+        rec.PrecisionName, typer.Option(help="Of --open-set.")
+    ] = rec.PrecisionName.float32,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -97,6 +118,9 @@ def evaluate(
     The default part is the one that training held back: the split is made again from the
     card, and a card of other data is refused. A cross-validated model has seen every sample:
     measure the out-of-fold predictions of its run.
+
+    --open-set DIR measures a recipe, not a model: nets are trained (extra `train`), each without
+    one family. What is finished in DIR is not trained again, so Ctrl-C loses little.
     """
     import msgspec
 
@@ -116,6 +140,16 @@ def evaluate(
         return
     if against or added or coverage is not None:
         raise MaltriageError("--against, --added and --coverage go with --predictions")
+    if open_set is not None:
+        if model is not None or clean is not None or png is not None or format is Format.html:
+            raise MaltriageError("--open-set trains its nets: it takes no model, --clean or chart")
+        data = open_dataset(dataset, root, min_samples, goodware)
+        _open_set(
+            Protocol(open_set, net, views, epochs, precision.value, jobs, device.value),
+            *(data, format, output, color),
+            quiet=quiet,
+        )
+        return
     bundle = bundles.load(bundles.resolve(model))
     if clean is not None:
         walk = WalkOptions(exclude=tuple(exclude or ()))
@@ -165,6 +199,22 @@ def _predictions(
 
     runs = [load_predictions(path) for path in (*paths, *against)]
     return assess_folds(runs, added=added, coverage=coverage)
+
+
+def _open_set(
+    protocol: Protocol,
+    data: Dataset,
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+    *,
+    quiet: bool,
+) -> None:
+    from maltriage.cli.console import make_console
+    from maltriage.report.openset import render
+
+    console = make_console(color.value, stderr=True)
+    write_document(protocol.run(data, console, quiet=quiet), render, format, output, color)
 
 
 def _write(

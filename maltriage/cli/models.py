@@ -42,6 +42,8 @@ def models(
     values = msgspec.to_builtins(card)
     if card.conformal is not None:
         del values["conformal"]["scores"]  # a thousand numbers; in words below
+    if card.open_set is not None:
+        del values["open_set"]["means"]
     for name, value in values.items():
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
         table.add_row(Text(name, "bold"), Text(clean(shown), overflow="fold"))

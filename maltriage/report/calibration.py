@@ -11,7 +11,7 @@ from rich.text import Text
 
 from maltriage.report import figures
 from maltriage.report.document import ModelRef
-from maltriage.report.measures import Interval, SetFigures
+from maltriage.report.measures import Interval, NoveltyFigures, SetFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.sets import render_sets
 
@@ -96,6 +96,7 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     temperature: TemperatureFigures | None
     threshold: ThresholdFigures | None
     sets: SetFigures | None = None
+    novelty: NoveltyFigures | None = None
 
 
 def render(found: Calibration, console: Console) -> None:
@@ -109,6 +110,8 @@ def render(found: Calibration, console: Console) -> None:
             console.print(line, soft_wrap=isinstance(line, Text))
         if part is fitted and found.sets is not None:
             render_sets(found.sets, console)
+        if part is fitted and found.novelty is not None:
+            console.print(_novelty(found.novelty), soft_wrap=True)
 
 
 def _temperature(found: Calibration) -> Iterator[Text | Table]:
@@ -137,6 +140,14 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
         yield note.append(f": {figures.count(count, 'file')} left out")
     for warning in fitted.warnings:
         yield untrusted(warning, "yellow")
+
+
+def _novelty(found: NoveltyFigures) -> str:
+    return (
+        f"\nnovelty above {found.limit:+.3f} is unknown: {found.above} of {found.files} files, of"
+        f" {found.families_above} of which a family is the likeliest label"
+        f" ({found.families_above_right} of them right)"
+    )
 
 
 def _threshold(found: Calibration) -> Iterator[Text | Table]:

@@ -46,6 +46,7 @@ COLUMNS = (
     "known_as",
     "calibrated",
     "set",
+    "novelty",
 )
 
 EMPTY = "(empty)"
@@ -129,4 +130,5 @@ def _result(record: Result) -> dict[str, str | float | bool | None]:
         "nearest_distance": nearest.distance if nearest else None,
         "known_as": similar.known_as if similar else None,
         "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
+        "novelty": verdict.novelty,
     }

@@ -32,10 +32,11 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
     or `unknown` (a family is the likeliest, but the file is not flagged, or that family does not
-    fit well enough to be named: see `set`); with the last two, `closest` is the family it looks
-    most like. An `unknown` file may be flagged or not. `probability` is that of the likeliest
-    label, of `suspicious` that of not being benign. `flagged` is None where the bundle has no
-    benign label or no threshold. `margin` is logsumexp(logits of all but benign) - logit(benign).
+    fit well enough to be named: see `set` and `novelty`); with the last two, `closest` is the
+    family it looks most like. An `unknown` file may be flagged or not. `probability` is that of
+    the likeliest label, of `suspicious` that of not being benign. `flagged` is None where the
+    bundle has no benign label or no threshold. `margin` is logsumexp(logits of all but benign) -
+    logit(benign).
     """
 
     label: str
@@ -55,6 +56,10 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     (schema before 1.4)."""
     coverage: float | None = None
     """Share of the samples whose set holds their label, as it was asked for."""
+    novelty: float | None = None
+    """How little the sample is like anything that the model learned; above `novelty_limit` no
+    family is named. None: the model has no such score, or the record no such field."""
+    novelty_limit: float | None = None
 
 
 class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -165,11 +165,14 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
 
 
 def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
-    """The labels that cannot be excluded."""
+    """The labels that cannot be excluded, and whether the file is like anything known."""
     indent = _INDENT + 10
     members = Text(facts.prediction_set(verdict) or "")
     for i, part in enumerate(grid.wrapped(members, console, width, indent) if members else ()):
         yield _field("" if i else "set", part[indent:])
+    strange = facts.novelty(verdict)
+    if strange is not None:
+        yield _field("novelty", Text(strange))
 
 
 def _ranked(verdict: Verdict) -> Iterator[Text]:

@@ -91,6 +91,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         result=result,
         verdict=result.verdict,
         members=facts.prediction_set(result.verdict),
+        novelty=facts.novelty(result.verdict),
         evidence=evidence,
         kind=kind_of(result),
         names=names_of(result),

@@ -88,6 +88,15 @@ def prediction_set(verdict: Verdict) -> str | None:
     return shown + (f" and {more:,} more" if more > 0 else "") + at
 
 
+def novelty(verdict: Verdict) -> str | None:
+    """How little a file is like anything that the model learned, in words; None: not known."""
+    if verdict.novelty is None or verdict.novelty_limit is None:
+        return None
+    side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
+    said = ": like nothing that the model learned" if side == "above" else ""
+    return f"{verdict.novelty:+.2f}, {side} the limit {verdict.novelty_limit:+.2f}{said}"
+
+
 def region_name(name: str) -> str:
     """A region's name as people are shown it: a blank one says so. Sanitize it."""
     return name if name.strip() else "(unnamed)"

@@ -201,6 +201,21 @@ class SetFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[LabelCoverage]
 
 
+class NoveltyFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The limit of novelty, which accepts a stated share of `files` of known labels.
+
+    `above` are those of them that it does not accept. Of these a family is the likeliest label of
+    `families_above`, which are unknown therefore; of `families_above_right` it is the right one.
+    """
+
+    limit: float
+    acceptance: float
+    files: int
+    above: int
+    families_above: int
+    families_above_right: int
+
+
 class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A recipe on samples that its nets had not seen.
 

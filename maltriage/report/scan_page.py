@@ -146,6 +146,7 @@ def _panel(result: Result) -> dict[str, Any]:
         "threshold": _number(verdict.threshold),
         "fpr": verdict.fpr,
         "set": facts.prediction_set(verdict),
+        "novelty": facts.novelty(verdict),
         "ranked": [[r.label, _number(r.probability)] for r in ranked],
         "heading": heading,
         "remark": remark,

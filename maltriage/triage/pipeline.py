@@ -40,6 +40,7 @@ from maltriage.sample.workers import LOST, Workers, cores, reason_of
 from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import HIRESCAM, Explainer, Mapper, check_methods
 from maltriage.triage.occlusion import OCCLUSION
+from maltriage.triage.openset import Novelty, novelty_of
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.sets import SetRule, set_rule
 from maltriage.triage.similar import NO_INDEX, Searcher, notices_on, open_index
@@ -124,7 +125,7 @@ def scan(
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
     check_methods(options.methods, options.mappers)
     searcher = open_index(bundle, options.index)
-    rule = set_rule(bundle.card, options.coverage)
+    rule, novelty = set_rule(bundle.card, options.coverage), novelty_of(bundle.card)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
@@ -140,7 +141,7 @@ def scan(
             options.close,
         )
         finish = _Finisher(
-            session, model, label, against, rule, options, workers, explainer, searcher
+            session, model, label, against, rule, novelty, options, workers, explainer, searcher
         )
         items = prepared_items(paths, bundle, options, workers, progress, stop)
         top = MostUrgent(options.checks or 0)
@@ -302,6 +303,7 @@ class _Finisher:
     label: int | None
     against: int | None
     rule: SetRule | None
+    novelty: Novelty | None
     options: ScanOptions
     workers: Workers
     explainer: Explainer
@@ -343,7 +345,9 @@ class _Finisher:
         similar: Similar | None,
     ) -> Explained:
         card = self.session.card
-        verdict, question = decide(outputs.logits[row], card, prepared.layout.kind, self.rule)
+        verdict, question = decide(
+            outputs.logits[row], card, prepared.layout.kind, self.rule, self.novelty
+        )
         question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against
         if tuple(outputs.explained[row]) != (question.label, against):

@@ -11,6 +11,7 @@ from maltriage.bundle import Card
 from maltriage.metrics import margins
 from maltriage.report.document import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
+from maltriage.triage.openset import Novelty
 from maltriage.triage.sets import SetRule, fits
 
 SUSPICIOUS = "suspicious"
@@ -70,6 +71,7 @@ def decide(
     card: Card,
     kind: str | None = None,
     rule: SetRule | None = None,
+    novelty: Novelty | None = None,
 ) -> tuple[Verdict, Question]:
     """The verdict on one sample.
 
@@ -77,7 +79,9 @@ def decide(
         logits: shape (K,), uncalibrated.
         card: of the bundle.
         kind: `Layout.kind` of the sample, for its threshold.
-        rule: of its prediction set; None: it has none, and the likeliest family is named.
+        rule: of its prediction set; None: it has none.
+        novelty: how to score how little it is like anything known; None: that is not asked.
+            Without both the likeliest family is named.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -96,9 +100,13 @@ def decide(
     closest = next(i for i in order if i != card.benign)
     label = card.labels[top]
     members = None if rule is None else rule.members(shares)
+    strange = None if novelty is None else float(novelty.score(logits))
+    named = members is None or fits(members, shares, card.benign)
+    if novelty is not None and strange is not None:
+        named = named and strange <= novelty.stats.limit
     if top == card.benign:
         label = SUSPICIOUS if flagged else label
-    elif flagged is False or not (members is None or fits(members, shares, card.benign)):
+    elif flagged is False or not named:
         label = UNKNOWN
     verdict = Verdict(
         label=label,
@@ -113,6 +121,8 @@ def decide(
         ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],
         set=None if members is None else [card.labels[i] for i in order if members[i]],
         coverage=None if rule is None else rule.coverage,
+        novelty=strange,
+        novelty_limit=None if novelty is None else novelty.stats.limit,
     )
     return verdict, Question(closest, card.benign) if flagged else Question(top)
 

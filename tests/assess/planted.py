@@ -115,6 +115,7 @@ def plant(
         threshold=None,
         temperature=None,
         conformal=None,
+        open_set=None,
         additive=True,
         receptive_field_bytes={"head": CELL},
     )

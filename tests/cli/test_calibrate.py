@@ -74,6 +74,9 @@ def test_a_temperature_from_labelled_files(run_cli: Any, tmp_path: Path) -> None
     assert (sorted(verdict["set"]), verdict["coverage"]) == (sorted(LABELS[:2]), 0.9)
     assert found["sets"]["samples"] == 60
     assert card.conformal is not None
+    assert card.open_set is not None
+    assert card.open_set.files == found["novelty"]["files"] == 60
+    assert verdict["novelty_limit"] == card.open_set.limit
     assert card.conformal.source == card.calibrated_on
     assert card.conformal.counts == {LABELS[0]: 45, LABELS[1]: 15}
     listed = run_cli("models", new).stdout.decode()

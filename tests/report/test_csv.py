@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,7 +65,10 @@ def test_what_a_file_resembles() -> None:
 def test_a_prediction_set(members: list[str] | None, shown: str) -> None:
     verdict = make_verdict(set=members, coverage=None if members is None else 0.9)
     (row,) = read(written("csv", [make_result(verdict=verdict)]))
-    assert row["set"] == shown
+    assert (row["set"], row["novelty"]) == (shown, "")
+    known = msgspec.structs.replace(verdict, novelty=-1.5, novelty_limit=2.0)
+    (row,) = read(written("csv", [make_result(verdict=known)]))
+    assert row["novelty"] == "-1.5"
 
 
 def test_a_problem_row() -> None:

@@ -266,6 +266,15 @@ def test_the_prediction_set() -> None:
     )
 
 
+def test_novelty() -> None:
+    assert "novelty" not in shown(make_result())
+    known = make_verdict(novelty=-1.234, novelty_limit=1.5)
+    assert "  novelty   -1.23, up to the limit +1.50\n" in shown(make_result(verdict=known))
+    strange = make_verdict("unknown", 0.9, closest="maze", novelty=2.0, novelty_limit=1.5)
+    text = shown(make_result(verdict=strange))
+    assert "novelty   +2.00, above the limit +1.50: like nothing that the model learned\n" in text
+
+
 def test_only_what_exists_is_shown() -> None:
     text = shown(make_result())
     for absent in ("md5", "sha1", "tlsh", "Notices", "byteplot"):

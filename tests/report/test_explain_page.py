@@ -116,8 +116,12 @@ def test_similar_files() -> None:
 
 
 def test_the_prediction_set() -> None:
-    some = make_result(verdict=make_verdict(set=["icedid", "maze"], coverage=0.9))
+    some = make_result(
+        verdict=make_verdict(set=["icedid", "maze"], coverage=0.9, novelty=2.0, novelty_limit=1.5)
+    )
     assert "icedid, maze (coverage 90%)" in page_of(some)
+    assert "+2.00, above the limit +1.50" in page_of(some)
+    assert "novelty" not in page_of(make_result())
     assert "(coverage" not in page_of(make_result())
 
 

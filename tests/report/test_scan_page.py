@@ -123,8 +123,10 @@ def test_many_regions_are_folded_and_none_of_their_heat_is_lost() -> None:
 
 
 def test_a_panel_has_the_prediction_set() -> None:
-    verdict = make_verdict(set=["icedid", "maze"], coverage=0.9)
+    verdict = make_verdict(set=["icedid", "maze"], coverage=0.9, novelty=2.0, novelty_limit=1.5)
     (_, some), (_, none) = files(Parts(page_of(make_result(verdict=verdict), make_result("b.exe"))))
+    assert some["novelty"].startswith("+2.00, above the limit +1.50")
+    assert none["novelty"] is None
     assert (some["set"], none["set"]) == ("icedid, maze (coverage 90%)", None)
 
 

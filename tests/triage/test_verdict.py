@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
-from maltriage.bundle import Card, Threshold
+from maltriage.bundle import Card, OpenSet, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
 from maltriage.sample.types import Layout
+from maltriage.triage.openset import of_stats
 from maltriage.triage.sets import SetRule
 from maltriage.triage.verdict import Question, asked, decide, outside_training, probabilities
 
@@ -73,6 +74,32 @@ def test_a_family_that_does_not_fit_is_unknown_and_flagged(card: Card) -> None:
     assert (verdict.set, verdict.coverage) == ([], 0.9)
     assert verdict.probability == shares["icedid"]
     assert asked_now == question == Question(1, 0)
+
+
+def test_what_is_like_nothing_known_is_not_named(card: Card) -> None:
+    stats = OpenSet(
+        means={"icedid": (-1.0, 2.0, -1.0)},
+        energy_mean=0.0,
+        energy_sd=1.0,
+        distance_mean=0.0,
+        distance_sd=1.0,
+        limit=5.0,
+        acceptance=0.95,
+        files=100,
+        source="a test",
+    )
+    logits, everything = np.array([0.0, 3.0, 1.0]), rule(1.0, 1.0, 1.0)
+    score = float(of_stats(stats).score(logits))
+    for limit, label in ((score, "icedid"), (score - 0.01, "unknown")):
+        novelty = of_stats(msgspec.structs.replace(stats, limit=limit))
+        verdict, question = decide(logits, card, rule=everything, novelty=novelty)
+        assert (verdict.label, verdict.flagged) == (label, True)
+        assert (verdict.novelty, verdict.novelty_limit) == (score, limit)
+        assert question == Question(1, 0)
+        alone, _ = decide(logits, card, novelty=novelty)
+        assert (alone.label, alone.set) == (label, None)
+        clean, _ = decide(np.array([5.0, 0.0, 1.0]), card, novelty=novelty)
+        assert clean.label == "benign"
 
 
 def test_of_several_families_in_the_set_none_is_named(card: Card) -> None:

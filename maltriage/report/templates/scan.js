@@ -284,6 +284,7 @@ function panel(file, same, close) {
     rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${rate}`]);
   }
   if (found.set) rows.push(["set", found.set]);
+  if (found.novelty) rows.push(["novelty", found.novelty]);
   found.checked.forEach((line, index) => rows.push([index ? "" : "checked", line]));
   rows.push(["labels", found.ranked.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ")]);
   if (same > 1) rows.push(["copies", `${count(same)} files of this scan have these very bytes`]);

@@ -1,0 +1,119 @@
+"""`maltriage evaluate --open-set`: nets that one family was kept from, and what they make of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from maltriage.cli.training import bar, need_torch, training_bar
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maltriage.assess.openset import LeftOut
+    from maltriage.corpus.cache import Corpus
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.learn.train import RunOptions
+    from maltriage.report.openset import OpenSetReport
+
+STRANGERS = "added clean files"
+"""What the files of `--goodware` are called, which no net is trained on here."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the nets are trained, and into which folder."""
+
+    folder: Path
+    net: str
+    views: str | None
+    epochs: int
+    precision: str
+    jobs: int
+    device: Any
+
+    def run(self, data: Dataset, console: Console, *, quiet: bool) -> OpenSetReport:
+        """Train what is missing, and ask every net.
+
+        Raises:
+            MaltriageError: no torch, or too few samples; see `train`.
+            typer.Exit: after Ctrl-C.
+        """
+        need_torch("--open-set")
+        from maltriage.assess.openset import open_set
+        from maltriage.bundle import BENIGN
+        from maltriage.cli.run import stopping
+        from maltriage.corpus.cache import load_corpus
+        from maltriage.learn.fit import FitOptions
+        from maltriage.learn.nets import entry
+        from maltriage.learn.train import RunOptions, views_for
+
+        kind = entry(self.net)
+        fit = FitOptions(
+            net=self.net,
+            views=None if self.views is None else tuple(n.strip() for n in self.views.split(",")),
+            epochs=self.epochs,
+            batch_size=kind.batch_size,
+            learning_rate=kind.learning_rate,
+            precision=self.precision,  # type: ignore[arg-type]
+        )
+        with bar(console, "reading samples", enabled=not quiet) as show:
+            corpus = load_corpus(data, views_for(fit), jobs=self.jobs or None, progress=show)
+        own = len(corpus) - corpus.goodware_samples
+        families = [label for label in corpus.labels if label != BENIGN]
+        if len(families) < 2:
+            raise MaltriageError("--open-set leaves one family out: two or more are needed")
+        import numpy as np
+
+        strangers = {STRANGERS: np.arange(own, len(corpus))} if own < len(corpus) else {}
+        options = RunOptions(self.folder, self.net, fit)
+        with stopping() as stop:
+            nets = self._nets(corpus, own, families, options, console, quiet, stop)
+            try:
+                report = open_set(corpus, nets, strangers, device=self.device)
+            except MaltriageError:
+                if not stop():  # otherwise it only misses the nets that were not trained
+                    raise
+            if stop():
+                raise typer.Exit(stop.exit_code)
+            return report
+
+    def _nets(
+        self,
+        corpus: Corpus,
+        own: int,
+        families: list[str],
+        options: RunOptions,
+        console: Console,
+        quiet: bool,
+        stop: Callable[[], bool],
+    ) -> Iterator[LeftOut]:
+        """One net after the other; the bar is gone while a net is asked."""
+        import numpy as np
+
+        from maltriage import bundle as bundles
+        from maltriage.assess.openset import LeftOut
+        from maltriage.learn.openset import train_without
+
+        # Added files come last, so rows of the samples before them are rows of the whole.
+        samples = corpus.take(np.arange(len(corpus)) < own)
+        draw: list[Any] = []
+        trained = train_without(
+            samples,
+            families,
+            options,
+            progress=lambda label, now: draw[-1](now.tick, f"without {label}, "),
+            stop=stop,
+        )
+        while True:
+            with training_bar(console, not quiet) as show:
+                draw[:] = [show]
+                done = next(trained, None)
+            if done is None:
+                return
+            yield LeftOut(done.label, bundles.load(done.bundle), done.train, done.test)

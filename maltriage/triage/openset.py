@@ -1,0 +1,67 @@
+"""Novelty: how little a sample is like anything that the model learned.
+
+Two things that a stranger shows, each in units of its spread over files of known labels that the
+nets had not seen. The energy of the logits (Liu et al., "Energy-based out-of-distribution
+detection", NeurIPS 2020) is high where no label gets much. The distance to the nearest label's mean
+is large where the logits are in no proportion that a label's files have them in. The logits
+are the embedding as the last layer sees it; distances in the embedding itself told strangers worse
+(docs/verdicts.md). The sum of both is the score.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Card, OpenSet
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """The score of a bundle, ready to be asked."""
+
+    stats: OpenSet
+    means: Floats
+    """Centred logits of the labels that have a mean, [M, K]."""
+
+    def score(self, logits: npt.NDArray[np.floating]) -> Floats:
+        """Of logits [..., K], shape (...)."""
+        return self.combined(energies(logits), distances(logits, self.means).min(axis=-1))
+
+    def combined(self, energy: Floats, distance: Floats) -> Floats:
+        """The score from its two parts, in the shape of both."""
+        stats = self.stats
+        scaled = (energy - stats.energy_mean) / stats.energy_sd
+        return np.asarray(scaled + (distance - stats.distance_mean) / stats.distance_sd)
+
+
+def novelty_of(card: Card) -> Novelty | None:
+    """The score that a card has the numbers for, None where it has none."""
+    return None if card.open_set is None else of_stats(card.open_set)
+
+
+def of_stats(stats: OpenSet) -> Novelty:
+    return Novelty(stats, np.array(list(stats.means.values()), dtype=np.float64))
+
+
+def centred(logits: npt.NDArray[np.floating]) -> Floats:
+    """Logits [..., K] less their mean over the labels."""
+    wide = np.asarray(logits, dtype=np.float64)
+    return np.asarray(wide - wide.mean(axis=-1, keepdims=True))
+
+
+def energies(logits: npt.NDArray[np.floating]) -> Floats:
+    """-logsumexp of centred logits, of [..., K] in the shape (...)."""
+    wide = centred(logits)
+    top = wide.max(axis=-1)
+    return np.asarray(-top - np.log(np.exp(wide - top[..., None]).sum(axis=-1)))
+
+
+def distances(logits: npt.NDArray[np.floating], means: Floats) -> Floats:
+    """Euclidean, from centred logits [..., K] to each of the means [M, K], shape (..., M)."""
+    away = centred(logits)[..., None, :] - means
+    return np.asarray(np.sqrt((away * away).sum(axis=-1)))

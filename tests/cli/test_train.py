@@ -284,7 +284,7 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     assert seen.returncode == 2
     assert "has seen every sample" in line(seen.stderr)
     alone = run_cli("evaluate", bundle, "--against", tmp_path / "peer.csv")
-    assert "--against and --added go with --predictions" in line(alone.stderr)
+    assert "go with --predictions" in line(alone.stderr)
 
     without = run_cli("evaluate", bundle, "--clean", clean)
     assert "no threshold, so nothing can be flagged" in line(without.stderr)

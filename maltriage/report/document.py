@@ -52,8 +52,8 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ranked: list[Ranked]
     set: list[str] | None = None
     """The labels that cannot be excluded at `coverage`, the likeliest first; empty: nothing that
-    the model knows fits. None: the model has no prediction sets, or the record no such field
-    (schema before 1.4)."""
+    the model knows fits. None: the model has no prediction sets, or none for files of a kind that
+    is outside its training, or the record no such field (schema before 1.4)."""
     coverage: float | None = None
     """Share of the samples whose set holds their label, as it was asked for."""
     novelty: float | None = None

@@ -44,16 +44,24 @@ def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[n
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
 
 
+def is_outside(kind: str | None, card: Card) -> bool:
+    """Whether hardly any malware in training was of a kind (`Layout.kind`)."""
+    kinds = card.training.malware_kinds
+    total = sum(kinds.values())
+    return kind is not None and total > 0 and kinds.get(kind, 0) < MIN_SHARE * total
+
+
 def outside_training(layout: Layout, card: Card) -> list[Notice]:
     """The notice for a file of a kind that hardly any malware in training was of.
 
     A net that has only seen 32-bit malware can take "64-bit" for "clean".
     """
-    kinds, kind = card.training.malware_kinds, layout.kind
-    total = sum(kinds.values())
-    if kind is None or not total or kinds.get(kind, 0) >= MIN_SHARE * total:
+    kind = layout.kind
+    if kind is None or not is_outside(kind, card):
         return []
-    seen = f"{kinds.get(kind, 0)} of the {total} malware files that the model learned from are"
+    kinds = card.training.malware_kinds
+    count, total = kinds.get(kind, 0), sum(kinds.values())
+    seen = f"{count} of the {total} malware files that the model learned from are"
     text = f"{_KINDS[kind]}: {seen} of this kind, so the verdict says little, whichever it is."
     return [Notice("outside-training", text)]
 
@@ -79,7 +87,8 @@ def decide(
         logits: shape (K,), uncalibrated.
         card: of the bundle.
         kind: `Layout.kind` of the sample, for its threshold.
-        rule: of its prediction set; None: it has none.
+        rule: of its prediction set; None: it has none. Files of a kind that is outside training
+            have none either, and no family is named.
         novelty: how to score how little it is like anything known; None: that is not asked.
             Without both the likeliest family is named.
 
@@ -99,9 +108,12 @@ def decide(
             flagged = score >= limit
     closest = next(i for i in order if i != card.benign)
     label = card.labels[top]
+    # The scores of sets are those of the kinds of training: of another kind they promise nothing.
+    outside = rule is not None and is_outside(kind, card)
+    rule = None if outside else rule
     members = None if rule is None else rule.members(shares)
     strange = None if novelty is None else float(novelty.score(logits))
-    named = members is None or fits(members, shares, card.benign)
+    named = not outside and (members is None or fits(members, shares, card.benign))
     if novelty is not None and strange is not None:
         named = named and strange <= novelty.stats.limit
     if top == card.benign:

@@ -102,6 +102,18 @@ def test_what_is_like_nothing_known_is_not_named(card: Card) -> None:
         assert clean.label == "benign"
 
 
+def test_a_kind_outside_training_has_no_set(card: Card) -> None:
+    training = msgspec.structs.replace(card.training, malware_kinds={"pe32": 97, "pe32+": 3})
+    known = msgspec.structs.replace(card, training=training)
+    logits = np.array([0.0, 9.0, 1.0])
+    for kind, label in (("pe32", "icedid"), ("pe32+", "unknown"), (".net", "unknown")):
+        verdict, _ = decide(logits, known, kind, rule(1.0, 1.0, 1.0))
+        assert (verdict.label, verdict.flagged) == (label, True)
+        assert (verdict.set is None) == (verdict.coverage is None) == (label == "unknown")
+    assert decide(logits, known, "pe32+")[0].label == "icedid"  # of a model without sets
+    assert decide(logits, known, None, rule(1.0, 1.0, 1.0))[0].set is not None
+
+
 def test_of_several_families_in_the_set_none_is_named(card: Card) -> None:
     logits = np.array([0.5, 1.2, 1.0])
     verdict, _ = decide(logits, card, rule=rule(1.0, 1.0, 1.0))

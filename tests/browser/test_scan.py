@@ -13,6 +13,7 @@ from report.factories import (
     make_failed,
     make_result,
     make_scan,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -110,7 +111,8 @@ def test_counts_and_verdicts(opened: Open) -> None:
 
 
 def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
-    checked = make_checked("b/checked.exe", notices=(("packed?", "looks packed"),))
+    notices, similar = (("packed?", "looks packed"),), make_similar(0.0312, label="gbot")
+    checked = make_checked("b/checked.exe", notices=notices, similar=similar)
     text = page_of([make_result("a/first.exe", make_verdict("maze", 0.99, 9.0)), checked])
     page, _ = opened(text)
     link = page.get_by_role("link", name="first.exe")
@@ -121,6 +123,7 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     panel = page.get_by_role("complementary", name="Evidence of one file")
     expect(panel.locator("h2")).to_be_focused()
     expect(panel.get_by_role("row", name=".rsrc section")).to_contain_text("-0.421contradicted")
+    expect(panel.get_by_role("listitem").last).to_contain_text("0.031 gbot")
     for part in ("looks packed", "margin +3.412", "logit(icedid) - logit(benign)", "01ac00-01b000"):
         expect(panel).to_contain_text(part)
     page.keyboard.press("Escape")

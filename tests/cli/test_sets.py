@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from corpus.synthetic import write_tree
 from hostile.make import sample
 
 from maltriage import bundle as bundles
@@ -101,3 +103,23 @@ def test_coverage_is_measured(run_cli: Any, tmp_path: Path) -> None:
     refused = run_cli("evaluate", "--coverage", "0.9")
     assert refused.returncode == 2
     assert b"go with --predictions" in refused.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra `train`")
+def test_strangers_are_measured(run_cli: Any, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "data", {"benign": 60, "icarus": 50, "zeus": 40})
+    clean = write_tree(tmp_path / "clean", {"a": 5})
+    command = (
+        *("evaluate", "--open-set", tmp_path / "nets", "--dataset", "folder", "--root", root),
+        *("--goodware", clean, "--views", "body,head", "--epochs", "1", "--jobs", "1"),
+    )
+    done = run_cli(*command, "-f", "json", timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert [row["name"] for row in found["families"]] == ["icarus", "zeus"]
+    assert [(row["name"], row["files"]) for row in found["others"]] == [("added clean files", 5)]
+    assert (found["net"], found["epochs"], found["views"]) == ("evidence", 1, ["body", "head"])
+    again = run_cli(*command, timeout=600)  # nothing is trained, and it says the same
+    area = found["auroc"]["novelty"]["mean"]
+    assert f"novelty {area:.3f}" in again.stdout.decode()

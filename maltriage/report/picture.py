@@ -218,7 +218,7 @@ def _regions(result: Result, plane: Plane) -> Iterator[Item]:
     """The bar of the regions, their names at the height of their bytes, and the sums below."""
     evidence = result.evidence
     length = plane.length if plane.length is not None else result.size
-    row_bytes = plane.row_bytes or 1
+    row_bytes = max(1, plane.row_bytes or 1)  # a saved document may say anything
     bytes_of_plot = max(1, -(-length // row_bytes)) * row_bytes
     height = _shape(plane)[1]
     # Regions of zeros at the end of the file are not plotted.

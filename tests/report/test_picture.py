@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFont
 from report.factories import (
@@ -273,6 +273,7 @@ def test_an_svg_refers_to_nothing() -> None:
     length=st.none() | st.integers(-10, 1 << 40),
     row_bytes=st.none() | st.integers(-10, 1 << 20),
 )
+@example([""], "", [0.0] * 6, [1, 2, *[0] * 10], None, -1)
 def test_any_record_is_drawn_within_its_sheet(
     names: list[str],
     path: str,

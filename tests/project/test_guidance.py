@@ -43,7 +43,7 @@ def script() -> Any:
 
 def test_cells(script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[list[Any]] = []
-    monkeypatch.setattr(script, "train_all", lambda todo, options: seen.append(todo))
+    monkeypatch.setattr(script, "train_all", lambda todo, options, counts: seen.append(todo))
     out = str(tmp_path / "study")
     arguments = ["guidance", "data", "--out", out, "--teachers", "gibert", "--seeds", "2"]
     monkeypatch.setattr(sys, "argv", arguments)

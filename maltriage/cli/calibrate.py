@@ -10,6 +10,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
+from maltriage.cli.labelled import open_for
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -177,11 +178,9 @@ def _ask(
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
     from maltriage.assess.scaling import ask
-    from maltriage.corpus.datasets import open_dataset
     from maltriage.triage.pipeline import ScanOptions
 
-    resized = dataset == "malimg" and "picture" in bundle.card.input
-    data = open_dataset(dataset, root, min_samples, allow_resized=resized)
+    data = open_for(bundle, dataset, root, min_samples)
     return ask(
         [(sample.path, sample.label) for sample in data.samples],
         bundle,

@@ -12,6 +12,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.cli.documents import write_document
+from maltriage.cli.labelled import open_for
 from maltriage.cli.openset import Protocol
 from maltriage.errors import MaltriageError
 
@@ -158,8 +159,7 @@ def evaluate(
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    resized = dataset == "malimg" and "picture" in bundle.card.input
-    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
     part = Held([(sample.path, sample.label) for sample in data.samples])
     if split is not Part.all:
         part = held_part(bundle, data, split.value, split_file)

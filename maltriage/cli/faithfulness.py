@@ -11,6 +11,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.evaluate import held_part
+from maltriage.cli.labelled import open_for
 
 
 class MaskName(StrEnum):
@@ -68,7 +69,6 @@ def faithfulness(
     from maltriage.assess.trial import Terms
     from maltriage.cli.console import make_console
     from maltriage.corpus.cache import load_corpus
-    from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.errors import MaltriageError
     from maltriage.report.faithfulness import render
@@ -78,8 +78,7 @@ def faithfulness(
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")
     bundle = bundles.load(bundles.resolve(model))
-    resized = dataset == "malimg" and "picture" in bundle.card.input
-    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
     corpus = load_corpus(data, ())
     samples, part, missing = [(s.path, s.label) for s in data.samples], "all", 0
     if split_file is not None:

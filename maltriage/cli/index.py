@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.documents import Format, write_document
+from maltriage.cli.labelled import open_for
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from maltriage.report.index import Limit
     from maltriage.sample.types import Notice
     from maltriage.triage.embed import Embedded
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
 
 
 Model = Annotated[
@@ -70,13 +66,11 @@ def build(
     resembles nothing. Ends with 3 if files could not be read.
     """
     from maltriage import bundle as bundles
-    from maltriage.corpus.datasets import open_dataset
     from maltriage.triage import index as indexes
 
     _check_folder(output)
     bundle = bundles.load(bundles.resolve(model))
-    resized = dataset == "malimg" and "picture" in bundle.card.input
-    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
     _tell(data.notices, quiet)
     labels = {sample.path: sample.label for sample in data.samples}
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
@@ -119,15 +113,12 @@ def recall(
     """
     from maltriage import bundle as bundles
     from maltriage.assess import recall as assess
-    from maltriage.cli.documents import write_document
-    from maltriage.corpus.datasets import open_dataset
     from maltriage.report.recall import render
 
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")
     bundle = bundles.load(bundles.resolve(model))
-    resized = dataset == "malimg" and "picture" in bundle.card.input
-    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
     found, held = _measured(bundle, data, folds, split_file, device, jobs, threads, quiet, color)
     write_document(assess.recall(found, bundle, held), render, format, output, color)
 

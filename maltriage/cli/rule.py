@@ -102,8 +102,10 @@ def write_rule(
 
 
 def _summary(rule: Rule) -> str:
-    wanted = (f"{group.least} of {len(group.strings)} strings" for group in rule.groups)
-    parts = [f"{rule.name}, {' or '.join(wanted)}"]
+    wanted = " or ".join(f"{group.least} of {len(group.strings)}" for group in rule.groups)
+    parts = [f"{rule.name}, {wanted} strings"]
+    if len(rule.groups) > 1:
+        parts.append(f"{len(rule.groups)} groups of files that share too few")
     if rule.statuses != ("supported",):
         parts.append("not all from ranges whose check is `supported`")
     if rule.tried is None:

@@ -34,6 +34,7 @@ from maltriage.report.document import Result
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage import pipeline
+from maltriage.triage.options import ScanOptions
 from maltriage.triage.rule import (
     Rule,
     RuleOptions,
@@ -67,7 +68,7 @@ class Made:
 def make(
     family: str, paths: list[str], seed: int, bundle: Bundle, workers: Workers, goodware: str
 ) -> Made:
-    options = pipeline.ScanOptions(label=family, checks=0, close=True, batch_size=1)
+    options = ScanOptions(label=family, checks=0, close=True, batch_size=1)
     records = pipeline.scan(paths, bundle, options)
     results = [record for record in records if isinstance(record, Result)]
     drawn, out = frozenset(paths), 0

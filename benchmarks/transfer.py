@@ -26,7 +26,8 @@ from maltriage.assess.calibrate import files_needed, limit_at
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import Result
 from maltriage.report.measures import Interval
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 
 PARTS = ("calibration", "test")
 ORIGINS = ("debian", "wheel", "npm")

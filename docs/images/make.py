@@ -26,7 +26,8 @@ from maltriage.report.document import Result, Summary
 from maltriage.report.picture import scene
 from maltriage.report.render import RenderOptions, open_renderer
 from maltriage.report.svg import svg
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 
 HERE = Path(__file__).parent
 # Without the fonts that Rich would have the reader's browser fetch from a server.

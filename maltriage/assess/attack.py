@@ -28,7 +28,7 @@ from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.source import SampleError
 from maltriage.sample.transform.worker import appended
 from maltriage.sample.workers import Workers, cores, reason_of
-from maltriage.triage.pipeline import Progress, ScanOptions, work_of
+from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide
 

@@ -23,7 +23,8 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson, margins
 from maltriage.report.calibration import KindThreshold, MalwareLike, ThresholdFigures
 from maltriage.report.document import Failed, Result, Skipped
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 
 
 def files_needed(fpr: float) -> int:

@@ -31,7 +31,8 @@ from maltriage.corpus.splits import LEFT_OUT, SPLIT_FILE, load_split, manifest_s
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, Summary, encode, path_fields
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
 
 SCANNED_FILE, MEASURED_FILE = "scanned.csv", "measured.json"

@@ -10,7 +10,8 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import Failed, ModelRef, Result, Skipped
 from maltriage.report.measures import CleanKind, CleanReport
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import UNKNOWN
 
 

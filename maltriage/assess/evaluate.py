@@ -14,7 +14,8 @@ from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, ModelRef, Result, Skipped, path_fields
 from maltriage.report.measures import Evaluation, FlagCounts
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 
 Bools = npt.NDArray[np.bool_]
 

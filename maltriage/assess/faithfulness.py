@@ -26,7 +26,7 @@ from maltriage.report.measures import (
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage.methods import check_methods
-from maltriage.triage.pipeline import Progress, ScanOptions, work_of
+from maltriage.triage.options import Progress, ScanOptions, work_of
 
 DELETION_BETTER, TOP_REGION, RANKS = 0.25, 0.7, 0.7
 """What the default method should reach; see `_targets`."""

@@ -40,7 +40,7 @@ from maltriage.sample.views import BodySpec
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage.maps import mapped
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
-from maltriage.triage.pipeline import Progress, ScanOptions
+from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
 
 Floats = npt.NDArray[np.float64]

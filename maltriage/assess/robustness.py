@@ -27,7 +27,7 @@ from maltriage.sample.types import Layout, Region
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.openset import novelty_of
-from maltriage.triage.pipeline import Progress, ScanOptions, work_of
+from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import set_rule
 from maltriage.triage.verdict import decide

@@ -24,7 +24,8 @@ from maltriage.corpus.splits import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.report.calibration import TemperatureFigures
 from maltriage.report.document import Failed, Result, Skipped, path_fields
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 
 MIN_LABELLED = 50
 """Labelled samples from which on a temperature is fitted: one number, but not out of nothing."""

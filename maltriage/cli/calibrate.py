@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from maltriage.assess.scaling import Labelled
     from maltriage.bundle import Bundle
     from maltriage.corpus.predictions import Predictions
-    from maltriage.triage.pipeline import Progress
+    from maltriage.triage.options import Progress
 
 
 def calibrate(
@@ -85,7 +85,7 @@ def calibrate(
     from maltriage.report.calibration import Calibration, render
     from maltriage.report.document import ModelRef
     from maltriage.report.progress import ScanProgress
-    from maltriage.triage.pipeline import ScanOptions
+    from maltriage.triage.options import ScanOptions
 
     _check(output, goodware, labelled, predictions, folds, coverage)
     bundle = bundles.load(bundles.resolve(model))
@@ -178,7 +178,7 @@ def _ask(
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
     from maltriage.assess.scaling import ask
-    from maltriage.triage.pipeline import ScanOptions
+    from maltriage.triage.options import ScanOptions
 
     data = open_for(bundle, dataset, root, min_samples)
     return ask(

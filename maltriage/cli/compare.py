@@ -145,7 +145,7 @@ def _cells(
     """Every cell, trained where it is not yet and measured where it is not yet."""
     from maltriage.assess import cells
     from maltriage.report.progress import ScanProgress
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     quiet, todo = study.params["quiet"], study.cells
     options = ScanOptions(device="cpu", jobs=study.params["jobs"], archives=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
     from maltriage.report.measures import Evaluation, FoldReport
-    from maltriage.triage.pipeline import ScanOptions
+    from maltriage.triage.options import ScanOptions
 
 
 EPOCHS = 5
@@ -131,7 +131,7 @@ def evaluate(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.report.progress import ScanProgress
     from maltriage.sample.source import WalkOptions
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     _check(format, png, output, clean)
     if predictions:

@@ -145,6 +145,7 @@ def explain(
     from maltriage.report.sanitize import clean
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
+    from maltriage.triage.options import Progress, ScanOptions
 
     check_options(files, yara, goodware)
     pictures = Pictures(png, svg)
@@ -169,7 +170,7 @@ def explain(
             bundle = bundles.load(bundles.resolve(model))
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
-        options = pipeline.ScanOptions(
+        options = ScanOptions(
             walk=WalkOptions(max_size=max_size * opt.MIB),
             device=device.value,
             jobs=1,
@@ -189,7 +190,7 @@ def explain(
         )
         source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
         source = source if saved is None else saved.held_against(source)
-    progress, records = pipeline.Progress(), []
+    progress, records = Progress(), []
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)

@@ -73,7 +73,7 @@ def faithfulness(
     from maltriage.errors import MaltriageError
     from maltriage.report.faithfulness import render
     from maltriage.report.progress import ScanProgress
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")

@@ -315,7 +315,7 @@ def _embedded(
     from maltriage.cli.console import make_console
     from maltriage.report.progress import ScanProgress
     from maltriage.triage.embed import embed
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     errors = make_console(color.value, stderr=True)
     with ScanProgress(errors, enabled=not quiet) as status:

@@ -82,7 +82,7 @@ def patterns(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.errors import MaltriageError
     from maltriage.report.progress import ScanProgress
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     for path in (png, output):
         if path is not None and not path.parent.is_dir():  # said now, and not after minutes

@@ -16,7 +16,7 @@ from maltriage.report.document import ModelRef, Record, Result, Summary
 from maltriage.report.pick import pick
 from maltriage.report.sanitize import clean
 from maltriage.report.saved import FileRecord, SavedReport, combined, is_report, look_through
-from maltriage.triage.pipeline import Progress
+from maltriage.triage.options import Progress
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle

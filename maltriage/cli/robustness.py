@@ -107,7 +107,7 @@ def robustness(
     from maltriage.report.progress import ScanProgress
     from maltriage.report.robustnessscreen import render
     from maltriage.sample.transform import TRANSFORMS
-    from maltriage.triage.pipeline import Progress, ScanOptions
+    from maltriage.triage.options import Progress, ScanOptions
 
     check_transforms(transform or ())
     if folds is not None and split_file is not None:

@@ -18,7 +18,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.errors import MaltriageError
-from maltriage.triage.pipeline import Progress
+from maltriage.triage.options import Progress
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ def scan(
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
+    from maltriage.triage.options import Progress, ScanOptions
 
     keep([*(paths or []), *([index] if index else [])], output)
     source: replay.Source
@@ -96,7 +97,7 @@ def scan(
         if not roots:
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
-        options = pipeline.ScanOptions(
+        options = ScanOptions(
             walk=WalkOptions(depth, tuple(include or ()), tuple(exclude or ()), max_size * opt.MIB),
             device=device.value,
             jobs=jobs,
@@ -110,7 +111,7 @@ def scan(
             checks=top if verify else None,
         )
         source = partial(pipeline.scan, roots, bundle, options)
-    progress, interrupted = pipeline.Progress(), False
+    progress, interrupted = Progress(), False
     with opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(
@@ -123,7 +124,7 @@ def scan(
         streams = format is not Format.table and output is None and sys.stdout.isatty()
         with ScanProgress(errors, enabled=not quiet and not streams) as status:
 
-            def show(now: pipeline.Progress) -> None:
+            def show(now: Progress) -> None:
                 status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
 
             for record in source(progress=progress, changed=show, stop=stop):

@@ -13,7 +13,8 @@ from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, Skipped
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.workers import Workers, cores
-from maltriage.triage.pipeline import Progress, ScanOptions, in_batches, prepared_items
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
 
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.workers import Workers
 from maltriage.triage.methods import HIRESCAM, Maps, maps_of
-from maltriage.triage.pipeline import Progress, ScanOptions, in_batches, prepared_items
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
 
 

@@ -13,7 +13,8 @@ from maltriage.assess.evaluate import evaluate
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,8 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import Result
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 
 FILES = 40
 

@@ -37,7 +37,7 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.splits import make_fold, save_split
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
-from maltriage.triage.pipeline import ScanOptions
+from maltriage.triage.options import ScanOptions
 from maltriage.triage.session import Session
 
 FOLDS = 2

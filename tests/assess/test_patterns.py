@@ -22,7 +22,7 @@ from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
 from maltriage.report.patterns import FamilyPattern, Patterns
-from maltriage.triage.pipeline import Progress, ScanOptions
+from maltriage.triage.options import Progress, ScanOptions
 
 TRUE = weights((34, 40, 1.0), (70, 74, 0.3), (90, 92, -0.4))
 OTHER = weights((66, 80, 1.0))

@@ -20,7 +20,7 @@ from maltriage.bundle import Bundle
 from maltriage.corpus.predictions import Predictions, save_predictions
 from maltriage.corpus.splits import manifest_of
 from maltriage.errors import MaltriageError
-from maltriage.triage.pipeline import ScanOptions
+from maltriage.triage.options import ScanOptions
 
 RIGHT, WRONG = 45, 15
 

@@ -20,7 +20,7 @@ from report.screens import hidden, written
 
 from maltriage.cli.replay import Replay
 from maltriage.report.document import ModelRef, Result, Summary
-from maltriage.triage.pipeline import Progress
+from maltriage.triage.options import Progress
 
 CALM = make_verdict("benign", 0.99, -6.0)
 HOSTILE = "[red]\x1b]52;c;eA==\x07\u202e.exe"

@@ -12,7 +12,7 @@ from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.triage.embed import embed
-from maltriage.triage.pipeline import Progress, ScanOptions
+from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
 
 OPTIONS = ScanOptions(device="cpu", jobs=1, threads=1)

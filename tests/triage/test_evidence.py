@@ -17,7 +17,8 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Evidence, Record, Result
 from maltriage.triage.methods import GRAPH_METHODS, compare, maps_of, same_maps
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Outputs
 
 GEOMETRY, LOGIT = 1e-6, 1e-4

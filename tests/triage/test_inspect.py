@@ -26,7 +26,8 @@ from maltriage.sample.workers import Workers
 from maltriage.triage import methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.inspect import FOCUS, MERGE_GAP, inspected, merged
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import Question
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"

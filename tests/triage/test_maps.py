@@ -10,7 +10,8 @@ from maltriage import bundle as bundles
 from maltriage.report.document import Result
 from maltriage.sample.workers import Workers
 from maltriage.triage.maps import mapped
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
 
 LABELS = ("benign", "gbot")

@@ -17,7 +17,8 @@ from maltriage.report.document import Evidence, Failed, Result
 from maltriage.sample.types import Layout, Region
 from maltriage.triage import methods
 from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 
 
 @pytest.fixture(scope="module")

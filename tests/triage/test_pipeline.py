@@ -16,8 +16,9 @@ from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.sample.byteplot import width_for
 from maltriage.sample.source import SampleError, WalkOptions
 from maltriage.sample.types import Format
-from maltriage.triage import pipeline
-from maltriage.triage.pipeline import Progress, ScanOptions, scan
+from maltriage.triage import finish
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +186,7 @@ def test_evidence_that_cannot_be_put_to_the_test(
     def refuse(*_: object) -> None:
         raise SampleError(code, "a reason", failed=True)
 
-    monkeypatch.setattr(pipeline, "verify", refuse)
+    monkeypatch.setattr(finish, "verify", refuse)
     (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
     progress = Progress()
     options = ScanOptions(close=close, checks=0 if close else 3)
@@ -215,7 +216,7 @@ def test_who_stops_a_scan_waits_for_no_more_checks(
     def note(*arguments: object) -> None:
         checked.append(arguments)
 
-    monkeypatch.setattr(pipeline, "verify", note)
+    monkeypatch.setattr(finish, "verify", note)
     options = ScanOptions(checks=3)
     *records, summary = scan([str(tmp_path)], bundle, options, stop=lambda: bool(checked))
     assert len(checked) == 1

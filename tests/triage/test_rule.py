@@ -22,7 +22,8 @@ from maltriage.sample.rule.gather import Candidate
 from maltriage.sample.rule.pattern import Pattern
 from maltriage.sample.workers import Workers
 from maltriage.triage import rule as rules
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.rule import Rule, RuleOptions, make_rule
 from maltriage.triage.rulechoice import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text

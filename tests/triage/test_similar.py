@@ -17,7 +17,8 @@ from maltriage.report.document import Result, Similar
 from maltriage.report.index import Limit
 from maltriage.triage import index as indexes
 from maltriage.triage.embed import embed
-from maltriage.triage.pipeline import ScanOptions, scan
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.similar import NO_INDEX, Searcher, notices_on, open_index
 
 DIMENSIONS = 8

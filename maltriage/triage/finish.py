@@ -1,0 +1,152 @@
+"""From a batch of prepared samples to results: model, verdict, evidence, notices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from maltriage.errors import MaltriageError
+from maltriage.report.document import (
+    Failed,
+    ModelRef,
+    Result,
+    Similar,
+    Skipped,
+    Timing,
+    path_fields,
+)
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.source import SampleError
+from maltriage.sample.types import Notice
+from maltriage.sample.workers import LOST, Workers
+from maltriage.triage.inspect import look_into
+from maltriage.triage.methods import Explainer
+from maltriage.triage.occlusion import OCCLUSION
+from maltriage.triage.openset import Novelty
+from maltriage.triage.options import ScanOptions, work_of
+from maltriage.triage.queue import Item, failed
+from maltriage.triage.session import CHOOSE, Outputs, Session
+from maltriage.triage.sets import SetRule
+from maltriage.triage.similar import Searcher, notices_on
+from maltriage.triage.top import Explained
+from maltriage.triage.verdict import asked, decide, outside_training
+from maltriage.triage.verify import verify
+
+
+@dataclass(frozen=True)
+class Finisher:
+    """Turns a batch of prepared samples into results."""
+
+    session: Session
+    model: ModelRef
+    label: int | None
+    against: int | None
+    rule: SetRule | None
+    novelty: Novelty | None
+    options: ScanOptions
+    workers: Workers
+    explainer: Explainer
+    searcher: Searcher | None
+
+    def records(self, batch: list[Item]) -> Iterator[Explained | Skipped | Failed]:
+        """What comes of each item, in their order; the samples go through the model together."""
+        samples = [item for item in batch if isinstance(item, Prepared)]
+        views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
+        start = time.perf_counter()
+        target = CHOOSE if self.label is None else self.label
+        against = CHOOSE if self.against is None else self.against
+        outputs = self.session.run(views, target, against, kinds) if views else None
+        similar: Sequence[Similar | None] = [None] * len(samples)
+        if self.searcher is not None and outputs is not None:
+            names = [item.identity.sha256 for item in samples]
+            similar = self.searcher.search(outputs.embedding, names)
+        each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
+        row = 0
+        for item in batch:
+            if isinstance(item, Prepared):
+                assert outputs is not None
+                try:
+                    yield self._result(item, outputs, row, each, similar[row])
+                except SampleError as error:
+                    yield failed(item.path, error)
+                except MaltriageError as error:
+                    yield failed(item.path, SampleError("model", str(error), failed=True))
+                row += 1
+            else:
+                yield item
+
+    def _result(
+        self,
+        prepared: Prepared,
+        outputs: Outputs,
+        row: int,
+        each: float,
+        similar: Similar | None,
+    ) -> Explained:
+        card = self.session.card
+        verdict, question = decide(
+            outputs.logits[row], card, prepared.layout.kind, self.rule, self.novelty
+        )
+        question = asked(question, outputs.logits[row], self.label, self.against)
+        against = CHOOSE if question.against is None else question.against
+        if tuple(outputs.explained[row]) != (question.label, against):
+            # It cannot know whom `against` is held against. And it compares in float32: on
+            # the edge it may explain the other question.
+            outputs, row = self.session.run([prepared.views], question.label, against), 0
+        evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
+        notices = [*prepared.notices, *outside_training(prepared.layout, card)]
+        if self.searcher is not None and similar is not None:
+            notices += notices_on(similar, self.searcher.index)
+        if self.options.close and self.options.inspect:
+            work = work_of(self.session.bundle, self.options)
+            # Occlusion is coarser than any edge, so edges stay where its heat has them.
+            fine = None if evidence.method == OCCLUSION else parts
+            evidence, more = look_into(self.workers, prepared, fine, evidence, work)
+            notices += more
+        shown, raw = path_fields(prepared.path)
+        result = Result(
+            path=shown,
+            sha256=prepared.identity.sha256,
+            size=prepared.identity.size,
+            format=prepared.format,
+            identity=prepared.identity,
+            verdict=verdict,
+            evidence=evidence,
+            layout=prepared.layout,
+            notices=notices,
+            model=self.model,
+            timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
+            path_b64=raw,
+            similar=similar,
+        )
+        return Explained(result, prepared, parts, question)
+
+    def checked(self, item: Explained) -> Result | Failed | Skipped:
+        """A result whose evidence was put to the test.
+
+        Where that fails it has a notice instead; but a file that was asked for by itself, and is
+        another one by now, fails.
+        """
+        result, prepared = item.result, item.prepared
+        try:
+            checks = verify(
+                self.session,
+                self.workers,
+                prepared,
+                result.evidence,
+                item.parts,
+                item.question,
+                work_of(self.session.bundle, self.options),
+                self.options.seed,
+            )
+        except (SampleError, MaltriageError) as error:
+            if isinstance(error, SampleError) and self.options.close and error.code not in LOST:
+                return failed(prepared.path, error)
+            reason = error.reason if isinstance(error, SampleError) else str(error)
+            notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+            return msgspec.structs.replace(result, notices=[*result.notices, notice])
+        evidence = msgspec.structs.replace(result.evidence, checks=checks)
+        return msgspec.structs.replace(result, evidence=evidence)

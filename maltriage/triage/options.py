@@ -1,0 +1,63 @@
+"""How to scan, and how far a scan is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from maltriage.bundle import Bundle
+from maltriage.report.counts import Counts
+from maltriage.sample.prepare import PrepareOptions
+from maltriage.sample.source import WalkOptions
+from maltriage.triage.methods import HIRESCAM, Mapper
+from maltriage.triage.session import Device
+from maltriage.triage.similar import NO_INDEX
+
+
+@dataclass(frozen=True)
+class ScanOptions:
+    """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
+
+    `against`: explain the score of the label less this label's, of each file the verdict's or
+    `label`. `coverage`: of the prediction sets, where it is not to be the card's. `methods`,
+    `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many files the evidence is
+    put to the test, the most urgent ones; 0: of all, None: of none. `close`: what only an analyst
+    with one file before them wants, md5, sha1, TLSH and the plane; `inspect`: then also what is in
+    the hot ranges, for which the file is read once more. `archives`: whether the one file in a
+    password archive is a sample too, as in a dataset. `index`: what samples are compared with, see
+    `open_index`.
+    """
+
+    walk: WalkOptions = field(default_factory=WalkOptions)
+    device: Device = "auto"
+    jobs: int = 0
+    threads: int = 0
+    batch_size: int = 16
+    timeout: float = 60.0
+    hashes: bool = False
+    label: str | None = None
+    against: str | None = None
+    coverage: float | None = None
+    methods: tuple[str, ...] = (HIRESCAM,)
+    mappers: Mapping[str, Mapper] = field(default_factory=dict)
+    seed: int = 0
+    checks: int | None = None
+    close: bool = False
+    inspect: bool = True
+    archives: bool = False
+    index: str | None = NO_INDEX
+
+
+@dataclass
+class Progress(Counts):
+    """Where a scan stands, for whoever wants to show it. Written by the scan alone."""
+
+    in_flight: list[tuple[str, float]] = field(default_factory=list)
+    """Paths of the files under way, and for how many seconds each."""
+
+
+def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
+    """What workers are to make of each file."""
+    card = bundle.card
+    hashes, limit = options.hashes or options.close, options.walk.max_size
+    return PrepareOptions(card.views, hashes, limit, card.input, options.archives)

@@ -32,7 +32,7 @@ from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import SetRule
 from maltriage.triage.similar import Searcher, notices_on
 from maltriage.triage.top import Explained
-from maltriage.triage.verdict import asked, decide, outside_training
+from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.triage.verify import verify
 
 
@@ -97,7 +97,11 @@ class Finisher:
             # the edge it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
         evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
-        notices = [*prepared.notices, *outside_training(prepared.layout, card)]
+        notices = [
+            *prepared.notices,
+            *outside_training(prepared.layout, card),
+            *unlike_training(verdict, prepared.layout, card),
+        ]
         if self.searcher is not None and similar is not None:
             notices += notices_on(similar, self.searcher.index)
         if self.options.close and self.options.inspect:

@@ -113,7 +113,7 @@ class Searcher:
 
 
 def notices_on(similar: Similar, index: Index) -> list[Notice]:
-    """The notice for a file that is in the index, or resembles nothing in it."""
+    """The notice for a file that is in the index, or is near to nothing in it."""
     limit = index.header.limit
     if similar.known_as is not None:
         text = f"This very file is in the index of labelled files, as {similar.known_as}."
@@ -123,9 +123,9 @@ def notices_on(similar: Similar, index: Index) -> list[Notice]:
         return []
     return [
         Notice(
-            "unlike-training",
-            f"Resembles nothing in the index: the nearest of its {similar.files} files is at a"
+            "unlike-index",
+            f"Near to nothing in the index: the nearest of its {similar.files} files is at a"
             f" distance of {nearest:.3f}, and {limit.share:.0%} of the files that the model had"
-            f" not seen have one within {limit.distance:.3f}. The verdict may be a mere guess.",
+            f" not seen have one within {limit.distance:.3f}.",
         )
     ]

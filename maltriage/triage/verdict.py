@@ -66,6 +66,22 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
     return [Notice("outside-training", text)]
 
 
+def unlike_training(verdict: Verdict, layout: Layout, card: Card) -> list[Notice]:
+    """The notice for a file that is like nothing that the model learned, by its novelty.
+
+    A file of a kind that is outside training is told by that alone.
+    """
+    score, stats = verdict.novelty, card.open_set
+    if score is None or stats is None or score <= stats.limit or is_outside(layout.kind, card):
+        return []
+    text = (
+        f"Like nothing that the model learned: novelty {score:+.2f}, where {stats.acceptance:.0%}"
+        f" of the files of its labels that it had not seen have at most {stats.limit:+.2f}. The"
+        " verdict may be a mere guess."
+    )
+    return [Notice("unlike-training", text)]
+
+
 _KINDS = {
     "pe32": "32-bit (PE32)",
     "pe32+": "64-bit (PE32+)",

@@ -112,7 +112,7 @@ def codes(bundle: Bundle, cosine: float, limit: Limit | None, sha256: str = "f" 
 
 def test_notices(bundle: Bundle) -> None:
     assert codes(bundle, 0.71, LIMIT) == []
-    assert codes(bundle, 0.69, LIMIT) == ["unlike-training"]
+    assert codes(bundle, 0.69, LIMIT) == ["unlike-index"]
     assert codes(bundle, 0.69, None) == []
     assert codes(bundle, 0.69, LIMIT, f"{0:064x}") == ["known"]  # though all others are far
 

@@ -15,7 +15,14 @@ from maltriage.metrics import margins
 from maltriage.sample.types import Layout
 from maltriage.triage.openset import of_stats
 from maltriage.triage.sets import SetRule
-from maltriage.triage.verdict import Question, asked, decide, outside_training, probabilities
+from maltriage.triage.verdict import (
+    Question,
+    asked,
+    decide,
+    outside_training,
+    probabilities,
+    unlike_training,
+)
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +97,7 @@ def test_what_is_like_nothing_known_is_not_named(card: Card) -> None:
     )
     logits, everything = np.array([0.0, 3.0, 1.0]), rule(1.0, 1.0, 1.0)
     score = float(of_stats(stats).score(logits))
+    plain, _ = decide(logits, card)
     for limit, label in ((score, "icedid"), (score - 0.01, "unknown")):
         novelty = of_stats(msgspec.structs.replace(stats, limit=limit))
         verdict, question = decide(logits, card, rule=everything, novelty=novelty)
@@ -100,6 +108,14 @@ def test_what_is_like_nothing_known_is_not_named(card: Card) -> None:
         assert (alone.label, alone.set) == (label, None)
         clean, _ = decide(np.array([5.0, 0.0, 1.0]), card, novelty=novelty)
         assert clean.label == "benign"
+        training = msgspec.structs.replace(card.training, malware_kinds={"pe32": 9})
+        known = msgspec.structs.replace(card, open_set=novelty.stats, training=training)
+        layout = Layout("lief", None, 32, False, None, [], {})
+        codes = [notice.code for notice in unlike_training(verdict, layout, known)]
+        assert codes == (["unlike-training"] if label == "unknown" else [])
+        other = msgspec.structs.replace(layout, bits=64)  # is outside-training instead
+        assert unlike_training(verdict, other, known) == []
+        assert unlike_training(plain, layout, known) == []
 
 
 def test_a_kind_outside_training_has_no_set(card: Card) -> None:

@@ -138,6 +138,7 @@ def train(
     need_torch()
     from maltriage.cli.console import make_console
     from maltriage.cli.run import stopping
+    from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)
     named = {
@@ -160,6 +161,9 @@ def train(
                 f" maltriage train --resume {options.folder}"
             )
         raise typer.Exit(stop.exit_code)
+    without = _add_sets(outcome.bundle, options)
+    if without and not quiet:
+        console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)
     _report(outcome, options, corpus)
 
 
@@ -178,6 +182,20 @@ def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
     if options.fold is not None:
         return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
     return cross_validate(corpus, options, progress=show_fold, stop=stop)
+
+
+def _add_sets(bundle: Path, options: RunOptions) -> str | None:
+    """Complete the card of a cross-validated net; why that cannot be done, if so."""
+    from maltriage.assess.crossval import add_sets
+    from maltriage.corpus.predictions import OUT_OF_FOLD_FILE
+
+    if not options.folds or options.fold is not None:
+        return None
+    try:
+        add_sets(bundle, options.folder / OUT_OF_FOLD_FILE)
+    except MaltriageError as error:
+        return str(error)
+    return None
 
 
 def _folder(params: dict[str, Any]) -> Path:

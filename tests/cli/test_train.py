@@ -263,6 +263,7 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     words = both.stdout.decode()
     assert "out of fold  22 samples" in words
     assert "held back" not in words
+    assert "note: no prediction sets: 22 labelled samples" in both.stderr.decode()
     bundle, run = tmp_path / "run" / "crossed.onnx", tmp_path / "run"
     card = json.loads(run_cli("models", bundle, "--json").stdout)
     assert card["training"]["folds"] == 2

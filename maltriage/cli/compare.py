@@ -92,7 +92,8 @@ def compare(
     OUT share the cells.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened, stopping
+    from maltriage.cli.output import opened
+    from maltriage.cli.run import stopping
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
     from maltriage.learn.nets import entry

@@ -90,7 +90,7 @@ def _write(
     color: opt.Color,
 ) -> None:
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
+    from maltriage.cli.output import opened
     from maltriage.report.document import encode
     from maltriage.report.sanitize import json_safe
 

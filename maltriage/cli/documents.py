@@ -34,7 +34,7 @@ def write_document(
         page: makes a page of it.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
+    from maltriage.cli.output import opened
     from maltriage.report.document import encode
     from maltriage.report.sanitize import json_safe
 

@@ -138,8 +138,9 @@ def explain(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
+    from maltriage.cli.output import keep, opened
     from maltriage.cli.pictures import Pictures
-    from maltriage.cli.run import exit_code, keep, opened, stopping
+    from maltriage.cli.run import exit_code, stopping
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean

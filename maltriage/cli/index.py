@@ -175,7 +175,7 @@ def info(
 ) -> None:
     """Show what is in an index: its model, the files of each label, its limit."""
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
+    from maltriage.cli.output import opened
     from maltriage.report.document import encode
     from maltriage.report.index import render
     from maltriage.report.sanitize import json_safe

@@ -44,6 +44,15 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask other
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
 ]
+Outputs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        help="Write it here instead of stdout, in the format of the ending (.ndjson, .json, .csv,"
+        " .html); several times for several files; - for stdout.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]

@@ -167,7 +167,7 @@ def _write(
     found: Patterns, format: Format, output: Path | None, color: opt.Color, *, details: bool
 ) -> None:
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import opened
+    from maltriage.cli.output import opened
     from maltriage.report.document import encode
     from maltriage.report.patternscreen import render
     from maltriage.report.sanitize import json_safe

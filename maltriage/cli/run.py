@@ -1,63 +1,14 @@
-"""How a command that scans begins and ends: its output, Ctrl-C, its exit code."""
+"""How a command that scans ends: Ctrl-C, its exit code."""
 
 from __future__ import annotations
 
-import io
-import os
 import signal
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
-from typing import BinaryIO, TextIO
-
-import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.console import quiet_broken_pipe
-from maltriage.errors import MaltriageError
 from maltriage.triage.options import Progress
-
-
-@dataclass(frozen=True)
-class Output:
-    """Where results go: machine formats write bytes, screens write text."""
-
-    binary: BinaryIO
-    text: TextIO
-
-
-def keep(read: Sequence[str], output: Path | None) -> None:
-    """Raise MaltriageError where results would be written over a sample or report to be read."""
-    for name in read if output is not None and output.exists() else ():
-        if os.path.exists(name) and os.path.samefile(name, str(output)):
-            raise MaltriageError(f"{output}: it would be written over while it is read")
-
-
-@contextmanager
-def opened(path: Path | None) -> Iterator[Output]:
-    """Results go to stdout, or to a file that is written anew.
-
-    A reader of stdout that goes away ends the command quietly.
-
-    Raises:
-        MaltriageError: the file cannot be written, or the disk is full.
-    """
-    if path is None:
-        with quiet_broken_pipe() as pipe:
-            yield Output(sys.stdout.buffer, sys.stdout)
-        if pipe.broken:
-            raise typer.Exit(0)
-        return
-    try:
-        with path.open("wb") as stream:
-            text = io.TextIOWrapper(stream, encoding="utf-8", newline="\n", write_through=True)
-            yield Output(stream, text)
-            text.detach()
-    except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
 
 
 class Stop:

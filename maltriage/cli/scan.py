@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -29,9 +30,10 @@ def scan(
     model: opt.Model = None,
     index: opt.Index = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
-    ] = Format.table,
-    output: opt.Output = None,
+        Format | None,
+        typer.Option("--format", "-f", help="How to write it.", show_default="table"),
+    ] = None,
+    output: opt.Outputs = None,
     top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
     depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
@@ -74,21 +76,29 @@ def scan(
 
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
+
+    -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
+    format of its ending; --format is for stdout, for the only file, and for endings that say
+    nothing. A file is called NAME.part until it is whole.
     """
     from functools import partial
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
-    from maltriage.cli.run import exit_code, keep, opened, stopping
+    from maltriage.cli.output import keep
+    from maltriage.cli.run import exit_code, stopping
+    from maltriage.cli.sinks import TABLE, opened_all, targets
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
-    from maltriage.report.render import RenderOptions, open_renderer
+    from maltriage.report.render import RenderOptions
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
 
-    keep([*(paths or []), *([index] if index else [])], output)
+    wanted = targets(output or [], format.value if format else None)
+    files = [target.path for target in wanted if target.path]
+    keep([*(paths or []), *([index] if index else [])], *files)
     source: replay.Source
     if replay.reports_among(context, paths or []):
         source = replay.Replay.of_reports(paths or [], quiet=quiet)
@@ -98,7 +108,13 @@ def scan(
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
         options = ScanOptions(
-            walk=WalkOptions(depth, tuple(include or ()), tuple(exclude or ()), max_size * opt.MIB),
+            walk=WalkOptions(
+                depth,
+                tuple(include or ()),
+                tuple(exclude or ()),
+                max_size * opt.MIB,
+                tuple(map(os.path.realpath, files)),
+            ),
             device=device.value,
             jobs=jobs,
             threads=threads,
@@ -112,16 +128,10 @@ def scan(
         )
         source = partial(pipeline.scan, roots, bundle, options)
     progress, interrupted = Progress(), False
-    with opened(output) as out, stopping() as stop:
-        console = make_console(color.value, file=out.text)
-        renderer = open_renderer(
-            format.value,
-            out.binary,
-            RenderOptions(top=top, quiet=quiet, show_skipped=verbose),
-            console,
-        )
+    shown = RenderOptions(top=top, quiet=quiet, show_skipped=verbose)
+    with stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
         errors = make_console(color.value, stderr=True)
-        streams = format is not Format.table and output is None and sys.stdout.isatty()
+        streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
         with ScanProgress(errors, enabled=not quiet and not streams) as status:
 
             def show(now: Progress) -> None:
@@ -131,9 +141,9 @@ def scan(
                 if isinstance(record, Summary):
                     interrupted = record.interrupted
                     status.stop()
-                    renderer.finish(record)
+                    sinks.finish(record)
                 else:
-                    renderer.write(record)
+                    sinks.write(record)
     raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
 
 

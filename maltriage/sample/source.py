@@ -24,6 +24,8 @@ HEAD_BYTES = 64
 """First bytes of a file that tell its format."""
 PROGRAMS: tuple[Format, ...] = ("pe", "png", "bytes")
 """Formats whose bytes are those of a program. Where `picture` is asked for, every PNG is one."""
+PART = ".part"
+"""Ends the name of a file of results that is not whole yet."""
 _CALLED: dict[Format, str] = {
     "pe": "a PE file",
     "png": "a byteplot PNG",
@@ -34,12 +36,17 @@ _CALLED: dict[Format, str] = {
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """What to look at below the given paths. `depth` 0: only the files of a folder itself."""
+    """What to look at below the given paths. `depth` 0: only the files of a folder itself.
+
+    `results`: files that are written meanwhile, which are no samples where they lie in a folder
+    that is walked, whole or not (`PART`).
+    """
 
     depth: int | None = None
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     max_size: int = MAX_FILE_BYTES
+    results: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -139,6 +146,8 @@ def _walk_folder(
             elif options.depth is None or level < options.depth:
                 seen.add(key)
                 yield from _walk_folder(entry.path, root, level + 1, seen, options)
+        elif options.results and _is_result(entry.path, options.results):
+            continue
         elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
             yield _file(entry.path, status, options)
 
@@ -153,6 +162,17 @@ def _wrong_link(path: str, root: str) -> str | None:
     except OSError:
         return "a link to nothing, or in a circle"
     return None if inside else "a link out of the folder"
+
+
+def _is_result(path: str, results: tuple[str, ...]) -> bool:
+    """Whether a file of a folder is one of `results`, or one of them that is not whole."""
+    folder, name = os.path.split(path)
+    for result in results:
+        own_folder, own = os.path.split(result)
+        unfinished = name.startswith(f"{own}.") and name.endswith(PART)
+        if (name == own or unfinished) and os.path.samefile(folder or ".", own_folder or "."):
+            return True
+    return False
 
 
 def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:

@@ -50,7 +50,7 @@ Outputs = Annotated[
         "--output",
         "-o",
         help="Write it here instead of stdout, in the format of the ending (.ndjson, .json, .csv,"
-        " .html); several times for several files; - for stdout.",
+        " .html, .parquet); several times for several files; - for stdout.",
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]

@@ -20,6 +20,7 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     html = "html"
+    parquet = "parquet"
 
 
 def scan(

@@ -27,6 +27,7 @@ ENDINGS = {
     ".jsonl": "ndjson",
     ".json": "json",
     ".csv": "csv",
+    ".parquet": "parquet",
     ".html": "html",
     ".htm": "html",
 }

@@ -11,51 +11,19 @@ import io
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
-from maltriage.report import facts
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.report.render import RenderOptions
+from maltriage.report.row import COLUMNS, Value, row
 from maltriage.report.sanitize import MAX_SHOWN, clean
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-COLUMNS = (
-    "path",
-    "status",
-    "sha256",
-    "size",
-    "format",
-    "label",
-    "closest",
-    "probability",
-    "flagged",
-    "margin",
-    "top_region",
-    "top_share",
-    "entropy",
-    "packed",
-    "notices",
-    "model",
-    "weights_sha256",
-    "error",
-    "supported",
-    "claims",
-    "rank_correlation",
-    "nearest_label",
-    "nearest_distance",
-    "known_as",
-    "calibrated",
-    "set",
-    "novelty",
-)
-
-EMPTY = "(empty)"
-"""A prediction set without labels; a record without a set has an empty cell."""
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
-def cell(value: str | float | bool | None) -> str:
+def cell(value: Value) -> str:
     """A cell's text: numbers as they are, `true`/`false`, empty for None, text made inert."""
     if value is None:
         return ""
@@ -73,7 +41,9 @@ class CsvRenderer:
         self._started = False
 
     def write(self, record: Result | Skipped | Failed) -> None:
-        self._row(_result(record) if isinstance(record, Result) else _problem(record))
+        self._start()
+        values = row(record)
+        self._put([cell(values.get(name)) for name in COLUMNS])
 
     def finish(self, summary: Summary) -> None:
         self._start()
@@ -81,54 +51,10 @@ class CsvRenderer:
     def _start(self) -> None:
         if not self._started:
             self._started = True
-            self._put(COLUMNS)
+            self._put(list(COLUMNS))
 
-    def _row(self, values: dict[str, str | float | bool | None]) -> None:
-        self._start()
-        self._put([cell(values.get(name)) for name in COLUMNS])
-
-    def _put(self, cells: tuple[str, ...] | list[str]) -> None:
+    def _put(self, cells: list[str]) -> None:
         buffer = io.StringIO()
         csv.writer(buffer, lineterminator="\n").writerow(cells)
         self._stream.write(buffer.getvalue().encode())
         self._stream.flush()
-
-
-def _problem(record: Skipped | Failed) -> dict[str, str | float | bool | None]:
-    status = "skipped" if isinstance(record, Skipped) else "error"
-    return {"path": record.path, "status": status, "error": f"{record.code}: {record.reason}"}
-
-
-def _result(record: Result) -> dict[str, str | float | bool | None]:
-    verdict, top, checks = record.verdict, facts.hottest(record), record.evidence.checks
-    supported, claims = facts.supports(checks) if checks else (None, None)
-    similar = record.similar
-    nearest = similar.nearest[0] if similar and similar.nearest else None
-    return {
-        "path": record.path,
-        "status": "result",
-        "sha256": record.sha256,
-        "size": record.size,
-        "format": record.format,
-        "label": verdict.label,
-        "closest": verdict.closest,
-        "probability": verdict.probability,
-        "calibrated": verdict.calibrated,
-        "flagged": verdict.flagged,
-        "margin": verdict.margin,
-        "top_region": top.name if top else None,
-        "top_share": top.share if top else None,
-        "entropy": facts.entropy(record),
-        "packed": facts.packed(record),
-        "notices": " ".join(facts.notice_codes(record)),
-        "model": record.model.name,
-        "weights_sha256": record.model.weights_sha256,
-        "supported": supported,
-        "claims": claims,
-        "rank_correlation": checks.rank_correlation if checks else None,
-        "nearest_label": nearest.label if nearest else None,
-        "nearest_distance": nearest.distance if nearest else None,
-        "known_as": similar.known_as if similar else None,
-        "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
-        "novelty": verdict.novelty,
-    }

@@ -48,6 +48,7 @@ FORMATS: dict[str, str] = {
     "ndjson": "maltriage.report.ndjson:NdjsonRenderer",
     "json": "maltriage.report.json:JsonRenderer",
     "csv": "maltriage.report.csv:CsvRenderer",
+    "parquet": "maltriage.report.parquet:ParquetRenderer",
     "html": "maltriage.report.scan_page:ScanPage",
     "explain": "maltriage.report.explain:ExplainRenderer",
     "explain-page": "maltriage.report.explain_page:ExplainPage",

@@ -19,7 +19,8 @@ from report.factories import (
 )
 from report.screens import hidden, written
 
-from maltriage.report.csv import COLUMNS, cell
+from maltriage.report.csv import cell
+from maltriage.report.row import COLUMNS
 
 
 def read(data: bytes) -> list[dict[str, str]]:
@@ -38,7 +39,7 @@ def test_a_result_row() -> None:
     notices = (("packed?", "x"), ("truncated", "x"), (".net", "x"), (".net", "again"))
     verdict = make_verdict("suspicious", 0.412, 1.65, closest="bifrose")
     (row,) = read(written("csv", [make_result('a/b,"c".exe', verdict, notices)]))
-    assert tuple(row) == COLUMNS
+    assert tuple(row) == tuple(COLUMNS)
     assert row["path"] == 'a/b,"c".exe'
     assert (row["label"], row["closest"], row["flagged"]) == ("suspicious", "bifrose", "true")
     assert (row["probability"], row["margin"]) == ("0.412", "1.65")

@@ -1,0 +1,100 @@
+"""Parquet for data bases and data frames: one row per file, failures and skips included.
+
+The columns are those of CSV with types of their own, and `record` holds the whole record as JSON.
+Rows are written in groups, so a scan of any length takes no memory here; the file can be read once
+its end is written. The summary is in the metadata of the file, as `maltriage.summary`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from maltriage.errors import MaltriageError
+from maltriage.report.document import Failed, Result, Skipped, Summary, encode
+from maltriage.report.render import RenderOptions
+from maltriage.report.row import COLUMNS, Value, row
+from maltriage.report.sanitize import clean, json_safe
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_ROWS = 4096
+"""Rows of a group."""
+MAX_BYTES = 8 * 1024 * 1024
+"""JSON of a group, in bytes, before it is compressed."""
+RECORD = "record"
+SUMMARY = "maltriage.summary"
+
+
+def need_pyarrow() -> None:
+    """Raises MaltriageError where the extra `parquet` is not installed."""
+    if importlib.util.find_spec("pyarrow") is None:
+        raise MaltriageError("Parquet is written by PyArrow: pip install 'maltriage[parquet]'")
+
+
+class ParquetRenderer:
+    """Raises MaltriageError where PyArrow is not installed."""
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        need_pyarrow()
+        import pyarrow
+        from pyarrow import parquet
+
+        types = {
+            str: pyarrow.string(),
+            int: pyarrow.int64(),
+            float: pyarrow.float64(),
+            bool: pyarrow.bool_(),
+        }
+        fields = [(name, types[kind]) for name, kind in COLUMNS.items()]
+        self._schema = pyarrow.schema([*fields, (RECORD, pyarrow.string())])
+        self._table: Any = pyarrow.Table
+        # It would close a stream that it knows as a file, stdout too.
+        self._sink = pyarrow.PythonFile(_Stream(stream), mode="w")
+        self._writer: Any = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._columns: dict[str, list[Value]] = {name: [] for name in self._schema.names}
+        self._rows = self._bytes = 0
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        values = row(record)
+        for name in COLUMNS:
+            value = values.get(name)
+            self._columns[name].append(clean(value) if isinstance(value, str) else value)
+        whole = json_safe(encode(record)).decode()
+        self._columns[RECORD].append(whole)
+        self._rows += 1
+        self._bytes += len(whole)
+        if self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES:
+            self._flush()
+
+    def finish(self, summary: Summary) -> None:
+        self._flush()
+        self._writer.add_key_value_metadata({SUMMARY: json_safe(encode(summary)).decode()})
+        self._writer.close()
+        self._sink.flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._table.from_pydict(self._columns, schema=self._schema))
+            for values in self._columns.values():
+                values.clear()
+            self._rows = self._bytes = 0
+
+
+class _Stream:
+    """A stream that others may write to and not close."""
+
+    closed = False
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def write(self, data: bytes) -> int:
+        return self._stream.write(data)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def close(self) -> None:
+        pass

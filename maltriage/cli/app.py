@@ -9,6 +9,7 @@ import typer
 
 from maltriage import __version__
 from maltriage.cli import (
+    cache,
     calibrate,
     compare,
     datasets,
@@ -53,6 +54,7 @@ for command in (
     app.command()(command)
 app.add_typer(datasets.app)
 app.add_typer(index.app)
+app.add_typer(cache.app)
 
 
 def _version(wanted: bool) -> None:

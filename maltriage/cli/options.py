@@ -37,6 +37,12 @@ Index = Annotated[
         "--index", help="Compare with these labelled files, or none; by default those of the model."
     ),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder of kept results; by default in the user's cache folder."),
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no results and look none up.")]
+Refresh = Annotated[bool, typer.Option("--refresh", help="Read every file anew, and keep that.")]
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
 ]

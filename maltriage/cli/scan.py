@@ -30,6 +30,9 @@ def scan(
     ] = None,
     model: opt.Model = None,
     index: opt.Index = None,
+    cache: opt.Cache = None,
+    no_cache: opt.NoCache = False,
+    refresh: opt.Refresh = False,
     format: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write it.", show_default="table"),
@@ -75,6 +78,10 @@ def scan(
     With --verify the evidence of the first --top files is put to the test, as `explain` does it;
     in every format they come last then, the first to look at first.
 
+    Results are kept in the user's cache folder (--cache names another; `maltriage cache`), and a
+    file that has not changed since (size, times, inode) is not read again. --refresh reads
+    everything anew, --no-cache neither looks there nor leaves anything behind.
+
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
 
@@ -82,10 +89,12 @@ def scan(
     format of its ending; --format is for stdout, for the only file, and for endings that say
     nothing. A file is called NAME.part until it is whole.
     """
+    from contextlib import ExitStack
     from functools import partial
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
+    from maltriage.cli.cache import scan_cache
     from maltriage.cli.console import make_console
     from maltriage.cli.output import keep
     from maltriage.cli.run import exit_code, stopping
@@ -101,6 +110,7 @@ def scan(
     files = [target.path for target in wanted if target.path]
     keep([*(paths or []), *([index] if index else [])], *files)
     source: replay.Source
+    resources = ExitStack()
     if replay.reports_among(context, paths or []):
         source = replay.Replay.of_reports(paths or [], quiet=quiet)
     else:
@@ -127,10 +137,11 @@ def scan(
             coverage=coverage,
             checks=top if verify else None,
         )
-        source = partial(pipeline.scan, roots, bundle, options)
+        kept = scan_cache(bundle, options, cache, no_cache=no_cache, refresh=refresh, quiet=quiet)
+        source = partial(pipeline.scan, roots, bundle, options, cache=resources.enter_context(kept))
     progress, interrupted = Progress(), False
     shown = RenderOptions(top=top, quiet=quiet, show_skipped=verbose)
-    with stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
+    with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
         errors = make_console(color.value, stderr=True)
         streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
         with ScanProgress(errors, enabled=not quiet and not streams) as status:

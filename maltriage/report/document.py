@@ -282,10 +282,14 @@ class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Milliseconds: reading and preparing the file, and its share of the model's batch."""
+    """Milliseconds: reading and preparing the file, and its share of the model's batch.
+
+    `stored`: they are those of an earlier scan, whose result was kept and is shown again.
+    """
 
     prepare_ms: float
     model_ms: float
+    stored: bool = False
 
 
 class Result(

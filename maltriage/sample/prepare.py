@@ -41,6 +41,8 @@ class Prepared:
     notices: list[Notice]
     views: dict[str, View]
     milliseconds: float
+    file: str | None = None
+    """SHA-256 of the file in hex, which of a PNG is another one than that of its pixels."""
 
 
 def prepare(path: str, options: PrepareOptions) -> Prepared:
@@ -73,12 +75,14 @@ def prepare_contents(
         notices += observe(contents.data, headers, layout)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
+    identity = identify(contents.data, headers, hashes=options.hashes)
     return Prepared(
         path=path,
         format=contents.format,
-        identity=identify(contents.data, headers, hashes=options.hashes),
+        identity=identity,
         layout=layout,
         notices=notices,
         views=make_views(contents.data, layout.anchors, options.views, contents.width),
         milliseconds=(time.perf_counter() - start) * 1e3,
+        file=contents.file or identity.sha256,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import stat
@@ -51,8 +52,15 @@ class WalkOptions:
 
 @dataclass(frozen=True)
 class Found:
+    """A file, with what `stat` says of it; None where nothing but its size is known of it."""
+
     path: str
     size: int
+    modified_ns: int | None = None
+    changed_ns: int = 0
+    """When its bytes or its entry changed; on Windows when it was made. Since the epoch, as is
+    `modified_ns`."""
+    inode: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,13 +77,15 @@ class Rejected:
 class Contents:
     """The bytes of a sample: of a PE file as they are, of a PNG its pixels, of a dump its bytes.
 
-    `width` is that of a picture whose pixels are no bytes: its rows mean something.
+    `width` is that of a picture whose pixels are no bytes: its rows mean something. `file` is the
+    SHA-256 of the file in hex where its bytes are not `data`.
     """
 
     data: bytes
     format: Format
     dump: Dump | None = None
     width: int | None = None
+    file: str | None = None
 
 
 class SampleError(Exception):
@@ -180,7 +190,7 @@ def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Re
         return Rejected(path, "special-file", "not a regular file", False)
     if status.st_size > options.max_size:
         return Rejected(path, "too-large", _too_large(status.st_size, options.max_size), False)
-    return Found(path, status.st_size)
+    return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
 def _too_large(size: int, limit: int) -> str:
@@ -247,6 +257,7 @@ def read_sample(
         raise SampleError(rejected.code, rejected.reason, failed=True) from error
     if len(data) > max_size:
         raise SampleError("too-large", _too_large(len(data), max_size))
+    file_digest = None if format == "pe" else hashlib.sha256(data).hexdigest()
     if packed:
         try:
             data = read_member(data, max_size)
@@ -260,16 +271,16 @@ def read_sample(
             raise SampleError(
                 "damaged-dump", f"a damaged hex dump ({error})", failed=True
             ) from error
-        return Contents(dump.data, "bytes", dump=dump)
+        return Contents(dump.data, "bytes", dump=dump, file=file_digest)
     if format == "pe":
-        return Contents(data, "pe")
+        return Contents(data, "pe", file=file_digest)
     pixels, width = _png_pixels(data, max_size)
     if "picture" in formats:
-        return Contents(pixels, "picture", width=width)
+        return Contents(pixels, "picture", width=width, file=file_digest)
     if pixels[:2] != b"MZ":
         raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
     _refuse_format("png", formats)
-    return Contents(pixels, "png")
+    return Contents(pixels, "png", file=file_digest)
 
 
 def _wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:

@@ -58,7 +58,7 @@ def embed(
         for batch in in_batches(items, options.batch_size):
             samples = [item for item in batch if isinstance(item, Prepared)]
             for item in batch:
-                if not isinstance(item, Prepared):
+                if isinstance(item, Skipped | Failed):
                     found.unread.append(item)
                     progress.add(item)
             outputs = session.run([item.views for item in samples]) if samples else None

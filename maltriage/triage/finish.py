@@ -27,7 +27,7 @@ from maltriage.triage.methods import Explainer
 from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.openset import Novelty
 from maltriage.triage.options import ScanOptions, work_of
-from maltriage.triage.queue import Item, failed
+from maltriage.triage.queue import Item, Known, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import SetRule
 from maltriage.triage.similar import Searcher, notices_on
@@ -51,7 +51,7 @@ class Finisher:
     explainer: Explainer
     searcher: Searcher | None
 
-    def records(self, batch: list[Item]) -> Iterator[Explained | Skipped | Failed]:
+    def records(self, batch: list[Item]) -> Iterator[Explained | Known]:
         """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]

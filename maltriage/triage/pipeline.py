@@ -11,16 +11,23 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import (
+    Failed,
     ModelRef,
     Record,
+    Result,
+    Skipped,
     Summary,
 )
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.source import Found
 from maltriage.sample.workers import Workers, cores
+from maltriage.triage.cached import ScanCache
 from maltriage.triage.finish import Finisher
 from maltriage.triage.methods import Explainer, check_methods
 from maltriage.triage.openset import novelty_of
@@ -37,6 +44,7 @@ def scan(
     bundle: Bundle,
     options: ScanOptions,
     *,
+    cache: ScanCache | None = None,
     progress: Progress | None = None,
     changed: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
@@ -48,6 +56,8 @@ def scan(
     files of equal content one is checked.
 
     Args:
+        cache: results of earlier scans with these options, and where those of this one go. Where
+            `options.checks` is a number, results are kept, without the checks, and not taken.
         progress: kept up to date while the scan runs.
         changed: called with it, several times a second.
         stop: asked between files; once true, no file is begun, and what is done is reported.
@@ -57,7 +67,7 @@ def scan(
             `options.against`, or they are the same, or there is no such method, or no such index
             of this bundle, or it has no prediction sets and `options.coverage` asks for them.
     """
-    progress = progress or Progress()
+    progress, cache = progress or Progress(), cache or ScanCache()
     label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
     if label is not None and label == against:
         raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
@@ -67,24 +77,39 @@ def scan(
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
     with Workers(options.jobs or cores(), options.timeout) as workers:
-        workers.submit(os.getpid)  # they start up while the model loads
-        session = Session(bundle, options.device, options.threads)
-        explainer = Explainer(
-            session,
-            workers,
-            work_of(bundle, options),
-            options.methods,
-            options.mappers,
-            options.seed,
-            options.close,
-        )
-        finish = Finisher(
-            session, model, label, against, rule, novelty, options, workers, explainer, searcher
-        )
-        items = prepared_items(paths, bundle, options, workers, progress, stop)
+
+        @lru_cache(maxsize=1)
+        def finisher() -> Finisher:
+            """Workers and model, which a scan of files that are all known never needs."""
+            workers.submit(os.getpid)  # they start up while the model loads
+            session = Session(bundle, options.device, options.threads)
+            explainer = Explainer(
+                session,
+                workers,
+                work_of(bundle, options),
+                options.methods,
+                options.mappers,
+                options.seed,
+                options.close,
+            )
+            return Finisher(
+                session, model, label, against, rule, novelty, options, workers, explainer, searcher
+            )
+
+        if options.device == "cuda":
+            finisher()  # who asks for it by name is told at once that it is not there
+
+        def recall(found: Found) -> Result | Skipped | Failed | None:
+            # What is checked must be at hand as a sample.
+            return cache.recall(found, options.walk.max_size, look=options.checks is None)
+
+        items = prepared_items(paths, bundle, options, workers, progress, stop, recall, finisher)
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):
-            for item in finish.records(batch):
+            known = [item for item in batch if not isinstance(item, Prepared)]
+            new = len(known) < len(batch)
+            for item in finisher().records(batch) if new else known:
+                cache.keep(item)
                 if isinstance(item, Explained) and options.checks:
                     progress.add(item.result)
                     let_go = top.add(item)
@@ -94,12 +119,13 @@ def scan(
                 if not isinstance(item, Explained):
                     record: Record = item
                 else:
-                    record = item.result if options.checks is None else finish.checked(item)
+                    record = item.result if options.checks is None else finisher().checked(item)
                 progress.add(record)
                 yield record
+            cache.commit()
             changed(progress)
         for held in top.taken():
-            yield held.result if stop() else finish.checked(held)
+            yield held.result if stop() else finisher().checked(held)
             changed(progress)
         interrupted = stop()
     yield Summary(

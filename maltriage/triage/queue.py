@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from maltriage.bundle import Bundle
 from maltriage.report.document import (
     Failed,
+    Result,
     Skipped,
     path_fields,
 )
@@ -23,7 +24,8 @@ from maltriage.triage.options import Progress, ScanOptions, work_of
 MAX_IN_FLIGHT = 64
 _POLL = 0.1
 
-Item = Prepared | Skipped | Failed
+Known = Result | Skipped | Failed
+Item = Prepared | Result | Skipped | Failed
 
 
 def prepared_items(
@@ -33,10 +35,17 @@ def prepared_items(
     workers: Workers,
     progress: Progress,
     stop: Callable[[], bool],
+    recall: Callable[[Found], Known | None] = lambda found: None,
+    begin: Callable[[], object] = lambda: None,
 ) -> Iterator[Item | None]:
-    """Prepared samples in the order of the walk; None while the next one takes its time."""
+    """Prepared samples in the order of the walk; None while the next one takes its time.
+
+    Args:
+        recall: what is known of a file already; it then takes no worker.
+        begin: called each time before a worker is asked for something.
+    """
     work = work_of(bundle, options)
-    queue: deque[_Task | Skipped | Failed] = deque()
+    queue: deque[_Task | Known] = deque()
     walker = walk(paths, options.walk)
     more = True
     while more or queue:
@@ -45,7 +54,11 @@ def prepared_items(
             if found is None:
                 more = False
             elif isinstance(found, Found):
-                queue.append(_Task(found.path, workers.submit(prepare, found.path, work)))
+                known: _Task | Known | None = recall(found)
+                if known is None:
+                    begin()
+                    known = _Task(found.path, workers.submit(prepare, found.path, work))
+                queue.append(known)
             else:
                 queue.append(_rejected(found))
         if stop():
@@ -85,7 +98,7 @@ class _Task:
         return failed(self.path, reason_of(error, timeout))
 
 
-def _in_flight(queue: Iterable[_Task | Skipped | Failed]) -> list[tuple[str, float]]:
+def _in_flight(queue: Iterable[_Task | Known]) -> list[tuple[str, float]]:
     now = time.monotonic()
     running = []
     for task in queue:

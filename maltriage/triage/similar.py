@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,6 +42,24 @@ def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
     index = indexes.read(path)
     index.check(bundle, path)
     return Searcher(index)
+
+
+def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
+    """SHA-256 of the index that `open_index` would open, in hex; None: it opens none.
+
+    Raises:
+        MaltriageError: it cannot be read.
+    """
+    path = Path(named) if named not in (NO_INDEX, None) else None
+    if named is None:
+        path = indexes.beside(bundle)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
 
 
 class Searcher:

@@ -1,0 +1,138 @@
+"""`maltriage cache`: the results that scans keep, and how `scan` comes by them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.documents import Format, write_document
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.triage.cached import ScanCache
+    from maltriage.triage.options import ScanOptions
+
+SECONDS_A_DAY = 24 * 3600
+
+app = typer.Typer(
+    name="cache",
+    help="Results that scans keep: how many there are, and taking them away.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+def folder_of(named: Path | None) -> Path:
+    """The folder of kept results."""
+    from maltriage.corpus.places import cache_dir
+
+    return named or cache_dir() / "results"
+
+
+@contextmanager
+def scan_cache(
+    bundle: Bundle,
+    options: ScanOptions,
+    folder: Path | None,
+    *,
+    no_cache: bool,
+    refresh: bool,
+    quiet: bool,
+) -> Iterator[ScanCache]:
+    """What a scan is to look up and keep results in; where that cannot be had, nothing.
+
+    Raises:
+        MaltriageError: options that contradict each other, or the index cannot be read.
+    """
+    from maltriage.triage.cached import ScanCache, settings_of
+    from maltriage.triage.similar import digest_of_index
+    from maltriage.triage.store import Store
+
+    if no_cache:
+        if folder is not None or refresh:
+            raise MaltriageError("--no-cache and --cache or --refresh: one or the other")
+        yield ScanCache()
+        return
+    store = Store.open(folder_of(folder), lambda text: _tell(text, quiet))
+    if store is None:
+        yield ScanCache()
+        return
+    with store:
+        settings = settings_of(bundle, options, digest_of_index(bundle, options.index))
+        yield ScanCache(store, settings, refresh=refresh)
+
+
+def _tell(text: str, quiet: bool) -> None:
+    from maltriage.report.sanitize import clean
+
+    if not quiet:
+        typer.echo(f"maltriage: {clean(text)}", err=True)
+
+
+@app.command()
+def info(
+    cache: opt.Cache = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Show how many results are kept, of which models, and what they take on disk."""
+    from maltriage.report.cache import render
+    from maltriage.triage import upkeep
+
+    with upkeep.opened(folder_of(cache), _tell_all) as store:
+        found = upkeep.info(store)
+    write_document(found, render, format, output, color)
+
+
+@app.command()
+def prune(
+    cache: opt.Cache = None,
+    older_than: Annotated[
+        int | None, typer.Option(min=0, help="Take away what was not used for so many days.")
+    ] = None,
+    max_size: Annotated[
+        int | None,
+        typer.Option(min=0, help="Take away what was used longest ago until so many MiB are left."),
+    ] = None,
+) -> None:
+    """Take away kept results that were not used for long, or that are too many."""
+    from maltriage.triage import upkeep
+
+    if older_than is None and max_size is None:
+        raise MaltriageError("say what is to go: --older-than DAYS, --max-size MIB, or both")
+    with upkeep.opened(folder_of(cache), _tell_all) as store:
+        gone = upkeep.prune(
+            store,
+            None if older_than is None else older_than * SECONDS_A_DAY,
+            None if max_size is None else max_size * opt.MIB,
+        )
+    _gone(gone)
+
+
+@app.command()
+def clear(cache: opt.Cache = None) -> None:
+    """Take away all kept results. Scans that are running keep theirs anew."""
+    from maltriage.triage import upkeep
+
+    with upkeep.opened(folder_of(cache), _tell_all) as store:
+        gone = upkeep.clear(store)
+    _gone(gone)
+
+
+def _gone(gone: int) -> None:
+    from maltriage.report.figures import count
+
+    typer.echo(f"{count(gone, 'result')} taken away")
+
+
+def _tell_all(text: str) -> None:
+    _tell(text, quiet=False)

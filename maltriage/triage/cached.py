@@ -1,0 +1,182 @@
+"""One scan's view of the store: what it need not do again, and what it leaves behind.
+
+A record is found by the file's path and stat alone, without opening the file. What is kept is
+keyed by the SHA-256 of the file and by everything else that the record depends on (`settings_of`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from dataclasses import fields
+from importlib import metadata
+
+import msgspec
+
+from maltriage import __version__
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.document import (
+    SCHEMA_VERSION,
+    Failed,
+    Result,
+    Skipped,
+    decode,
+    encode,
+    path_fields,
+)
+from maltriage.sample.source import Found
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.store import Batch, Settings, Store
+from maltriage.triage.top import Explained
+
+MAKES_NO_DIFFERENCE = frozenset(
+    "walk device jobs threads batch_size timeout checks index mappers".split()
+)
+"""Fields of `ScanOptions` that records do not depend on, or that are looked at in another way.
+Devices, threads and batches move figures in their last digits."""
+PARSERS = ("lief", "pefile")
+"""Packages whose version may change what a record says."""
+SAYS_CONTENT = frozenset(
+    ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump")
+)
+"""Codes of skips and failures that come from the file's content alone, and so are kept."""
+SETTLED_NS = 2_000_000_000
+"""A file that changed within this time before it was looked at may change again without its times
+telling: file systems count in steps of up to two seconds. It is read again the next time."""
+LEVEL = 1
+"""Of zlib: higher ones save 8 % and take longer."""
+
+FileRecord = Result | Skipped | Failed
+NO_SETTINGS = Settings(b"", "", "", "", "")
+
+
+def settings_of(bundle: Bundle, options: ScanOptions, index_digest: str | None) -> Settings:
+    """What records of a scan depend on.
+
+    Args:
+        index_digest: of the index that samples are compared with; None: of none.
+    """
+    card = bundle.card
+    chosen = {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if field.name not in MAKES_NO_DIFFERENCE
+    }
+    packages = (*PARSERS, "py-tlsh") if options.hashes or options.close else PARSERS
+    parts = [
+        SCHEMA_VERSION,
+        __version__,
+        hashlib.sha256(bundle.model).hexdigest(),
+        index_digest,
+        chosen,
+        [_version(name) for name in packages],
+    ]
+    digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
+    return Settings(digest, card.name, card.weights_sha256, SCHEMA_VERSION, __version__)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class ScanCache:
+    """The store as one scan uses it.
+
+    Args:
+        store: None: nothing is known and nothing is kept.
+        settings: what the records of this scan depend on.
+        refresh: whether everything is read again, and kept in place of what was.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        settings: Settings = NO_SETTINGS,
+        *,
+        refresh: bool = False,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._refresh = refresh
+        self._stats: dict[tuple[str, str | None], tuple[bytes, bytes]] = {}
+        """Digests of path and stat of the files under way that are settled, by their record's
+        path."""
+        self._batch = Batch()
+
+    def recall(self, found: Found, max_size: int, *, look: bool = True) -> FileRecord | None:
+        """What was said of this file, if it has not changed since.
+
+        Args:
+            max_size: of a sample, in bytes; a larger one is not recalled.
+            look: False: only to keep what will be said of it.
+        """
+        if self._store is None or not self._store.usable or found.modified_ns is None:
+            return None
+        path, status = _path_digest(found.path), _stat_digest(found)
+        if look and not self._refresh:
+            stored = self._store.find(path, status, self._settings)
+            record = None if stored is None else self._again(stored.record, found.path)
+            if isinstance(record, Result) and record.size > max_size:
+                record = None
+            if stored is not None and record is not None:
+                if stored.row:
+                    self._batch.used.append(stored.row)
+                return record
+        if time.time_ns() - max(found.modified_ns, found.changed_ns) > SETTLED_NS:
+            self._stats[path_fields(found.path)] = (path, status)
+        return None
+
+    def keep(self, item: Explained | FileRecord) -> None:
+        """Keep what was made of a file; a result that was recalled is kept already."""
+        if self._store is None or isinstance(item, Result):
+            return
+        record = item.result if isinstance(item, Explained) else item
+        mark = self._stats.pop((record.path, record.path_b64), None)
+        if isinstance(item, Explained):
+            if item.prepared.file is None:
+                return
+            digest, size = bytes.fromhex(item.prepared.file), item.result.size
+        elif item.code in SAYS_CONTENT and mark is not None:
+            # Its content has no digest: only the head was read. It is known by its stat alone.
+            digest, size = hashlib.blake2b(b"".join(mark), digest_size=16).digest(), 0
+        else:
+            return
+        bare = msgspec.structs.replace(record, path="", path_b64=None)
+        self._batch.results.append((digest, size, zlib.compress(encode(bare), LEVEL)))
+        if mark is not None:
+            self._batch.files.append((*mark, digest))
+
+    def commit(self) -> None:
+        """Write what was kept since the last time."""
+        if self._store is not None:
+            self._store.write(self._batch, self._settings)
+        self._batch = Batch()
+
+    def _again(self, data: bytes, path: str) -> FileRecord | None:
+        """A kept record as that of the file at hand; None where it cannot be read."""
+        try:
+            record = decode(zlib.decompress(data))
+        except (zlib.error, MaltriageError):
+            return None
+        shown, raw = path_fields(path)
+        if isinstance(record, Result):
+            timing = msgspec.structs.replace(record.timing, stored=True)
+            return msgspec.structs.replace(record, path=shown, path_b64=raw, timing=timing)
+        if isinstance(record, Skipped | Failed):
+            return msgspec.structs.replace(record, path=shown, path_b64=raw)
+        return None
+
+
+def _path_digest(path: str) -> bytes:
+    return hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
+
+
+def _stat_digest(found: Found) -> bytes:
+    text = f"{found.size} {found.modified_ns} {found.changed_ns} {found.inode}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,0 +1,355 @@
+"""Finished results on disk: one SQLite file for all scans of a user.
+
+Tables, each of which may be emptied at any time:
+
+    settings   what records were made with: model, options, versions; see `triage.cached`
+    results    the record of a file's content under some settings, zlib over JSON, without its path
+    files      which content a path had when its stat was such and such: BLAKE2 of both, no names
+
+A cache is never fatal. Where the file cannot be used, or can no longer be, the store is given up:
+it says so once, through the callback that it was opened with, and from then on knows nothing.
+Readers and writers of several processes may share it (WAL); a process that is killed leaves what it
+had committed.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FILE_NAME = "results.sqlite"
+DAMAGED = ".damaged"
+"""Ending of a database file that was moved aside."""
+TABLES_VERSION = 1
+"""Of the tables below. Those of an older one are dropped, those of a newer one are left alone."""
+APPLICATION_ID = 0x6D74_7265
+BUSY_SECONDS = 10.0
+"""How long to wait for another process that writes."""
+TOUCH_SECONDS = 24 * 3600
+"""A record's time of use is written anew when it is older than this."""
+
+_TABLES = """
+CREATE TABLE settings (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, digest BLOB NOT NULL UNIQUE,
+    model TEXT NOT NULL, weights TEXT NOT NULL, schema TEXT NOT NULL, version TEXT NOT NULL
+);
+CREATE TABLE results (
+    id INTEGER PRIMARY KEY, content BLOB NOT NULL, settings INTEGER NOT NULL,
+    bytes INTEGER NOT NULL, used INTEGER NOT NULL, record BLOB NOT NULL,
+    UNIQUE (content, settings)
+);
+CREATE TABLE files (path BLOB PRIMARY KEY, stat BLOB NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
+"""
+SIDECARS = ("-wal", "-shm", "-journal")
+_ENDS = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What records were made with. `digest` is over all of it; the rest is for people."""
+
+    digest: bytes
+    model: str
+    weights: str
+    schema: str
+    version: str
+
+
+class Stored(NamedTuple):
+    """A record that was found: its row, its content's digest, zlib over its JSON."""
+
+    row: int
+    content: bytes
+    record: bytes
+
+
+@dataclass
+class Batch:
+    """What is to be written in one transaction."""
+
+    results: list[tuple[bytes, int, bytes]] = field(default_factory=list)
+    """Digest of the content, bytes of the file, the record."""
+    files: list[tuple[bytes, bytes, bytes]] = field(default_factory=list)
+    """Digests of path and stat, and of the content."""
+    used: list[int] = field(default_factory=list)
+    """Rows of `results` whose time of use is old."""
+
+    def __bool__(self) -> bool:
+        return bool(self.results or self.files or self.used)
+
+
+class UnusableError(Exception):
+    """Why a store cannot be used, in words for a user."""
+
+
+class Store:
+    """An open store. Use as a context manager, from one thread."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, tell: Tell) -> None:
+        self.path = path
+        self._tell = tell
+        self._connection: sqlite3.Connection | None = connection
+        self._ids: dict[bytes, int] = {}
+
+    @classmethod
+    def open(cls, folder: Path, tell: Tell) -> Store | None:
+        """Open the store of a folder, which is made if need be.
+
+        Args:
+            tell: is told, in one line each, what the user should know of the store.
+
+        Returns:
+            None where it cannot be used.
+        """
+        path = folder / FILE_NAME
+        try:
+            return cls(path, _opened(path, tell), tell)
+        except (UnusableError, sqlite3.Error, OSError) as error:
+            tell(f"{path}: {_words(error)}: results are neither looked up nor kept")
+            return None
+
+    @property
+    def usable(self) -> bool:
+        return self._connection is not None
+
+    def find(self, path: bytes, status: bytes, settings: Settings) -> Stored | None:
+        """The record of a file that has not changed since, by the digests of its path and stat."""
+        return self._found(
+            "SELECT results.id, results.content, record, used FROM files"
+            " JOIN results ON results.content = files.content AND settings = ?"
+            " WHERE path = ? AND stat = ?",
+            settings,
+            path,
+            status,
+        )
+
+    def write(self, batch: Batch, settings: Settings) -> None:
+        """Write a batch: all of it or, where that fails, nothing, and the store is given up."""
+        if self._connection is None or not batch:
+            return
+        now = int(time.time())
+        try:
+            with transaction(self._connection) as sql:
+                number = self._id(settings, make=True)
+                sql.executemany(
+                    "INSERT INTO results (content, settings, bytes, used, record)"
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (content, settings) DO UPDATE SET"
+                    " bytes = excluded.bytes, used = excluded.used, record = excluded.record",
+                    [(c, number, size, now, record) for c, size, record in batch.results],
+                )
+                sql.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", batch.files)
+                sql.executemany(
+                    "UPDATE results SET used = ? WHERE id = ?", [(now, row) for row in batch.used]
+                )
+        except sqlite3.Error as error:
+            self._give_up(error)
+
+    def _found(self, select: str, settings: Settings, *values: object) -> Stored | None:
+        if self._connection is None:
+            return None
+        try:
+            number = self._id(settings)
+            if number is None:
+                return None
+            row = self._connection.execute(select, (number, *values)).fetchone()
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return None
+        return None if row is None else self._stored(*row)
+
+    def _stored(self, row: int, content: bytes, record: bytes, used: int) -> Stored:
+        old = time.time() - used > TOUCH_SECONDS
+        return Stored(row if old else 0, content, record)
+
+    def _id(self, settings: Settings, *, make: bool = False) -> int | None:
+        """The row of settings; None where there is none and `make` is False."""
+        assert self._connection is not None
+        known = self._ids.get(settings.digest)
+        if known is not None and not make:
+            return known
+        values = (settings.digest, settings.model, settings.weights)
+        if make:  # looked up anew in each transaction: another process may have cleared the store
+            self._connection.execute(
+                "INSERT OR IGNORE INTO settings (digest, model, weights, schema, version)"
+                " VALUES (?, ?, ?, ?, ?)",
+                (*values, settings.schema, settings.version),
+            )
+        row = self._connection.execute(
+            "SELECT id FROM settings WHERE digest = ?", (settings.digest,)
+        ).fetchone()
+        if row is None:
+            return None
+        self._ids[settings.digest] = row[0]
+        return int(row[0])
+
+    def _give_up(self, error: sqlite3.Error) -> None:
+        self.close()
+        text = _words(error)
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENDS:
+            text += f"; moved to {_move_aside(self.path).name}"
+        self._tell(f"{self.path}: {text}: results are no longer looked up or kept")
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For upkeep: errors are those of `sqlite3`. The store must be usable."""
+        assert self._connection is not None
+        return self._connection
+
+    def close(self) -> None:
+        """Close it. What comes after finds nothing and writes nothing."""
+        if self._connection is not None:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+        self._connection = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class transaction:  # noqa: N801  (reads like a function where it is used)
+    """`BEGIN IMMEDIATE` to `COMMIT`, or back to where it began if anything fails."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def __exit__(self, kind: Any, *_: object) -> None:
+        if kind is None:
+            try:
+                self._connection.execute("COMMIT")
+                return
+            except sqlite3.Error:
+                self._back()
+                raise
+        self._back()
+
+    def _back(self) -> None:
+        with suppress(sqlite3.Error):  # SQLite may have gone back by itself
+            self._connection.execute("ROLLBACK")
+
+
+def _opened(path: Path, tell: Tell) -> sqlite3.Connection:
+    _make_private(path)
+    try:
+        return _connected(path, tell)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF not in _ENDS:
+            raise
+    aside = _move_aside(path)
+    tell(f"{path}: damaged, or no store: moved to {aside.name}, and begun anew")
+    _make_private(path)
+    return _connected(path, tell)
+
+
+def _connected(path: Path, tell: Tell) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        # A killed process loses nothing; a power failure may lose the last batches.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if _version(connection) != TABLES_VERSION:
+            _make_tables(connection, path, tell)
+        return connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _version(sql: sqlite3.Connection) -> int:
+    """Of its tables; -1: there are none.
+
+    Raises:
+        UnusableError: the file is another program's.
+    """
+    (application,) = sql.execute("PRAGMA application_id").fetchone()
+    (count,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application != APPLICATION_ID and count:
+        raise UnusableError("a database of another program")
+    return int(sql.execute("PRAGMA user_version").fetchone()[0]) if count else -1
+
+
+def _make_tables(connection: sqlite3.Connection, path: Path, tell: Tell) -> None:
+    with transaction(connection) as sql:
+        found = _version(sql)  # another process may have been quicker
+        if found > TABLES_VERSION:
+            raise UnusableError("made by a newer maltriage")
+        if found == TABLES_VERSION:
+            return
+        if found >= 0:
+            tell(f"{path}: made by an older maltriage: emptied")
+        names = sql.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+        ).fetchall()
+        for (name,) in names:
+            quoted = name.replace('"', '""')
+            sql.execute(f'DROP TABLE "{quoted}"')
+        for statement in _TABLES.split(";"):
+            sql.execute(statement)
+        sql.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        sql.execute(f"PRAGMA user_version = {TABLES_VERSION}")
+
+
+def _make_private(path: Path) -> None:
+    """Make folder and file for their owner alone.
+
+    Raises:
+        UnusableError: what is there is somebody else's, or others could put a link into its place.
+        OSError: it cannot be made or opened.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if sys.platform != "win32":
+        folder = path.parent.stat()
+        if folder.st_uid != os.geteuid():
+            raise UnusableError("the folder belongs to another user")
+        if folder.st_mode & 0o022:
+            raise UnusableError("others may write to the folder")
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        number = os.open(path, flags, 0o600)
+    except OSError as error:
+        if path.is_symlink():
+            raise UnusableError("a symbolic link") from error
+        raise
+    try:
+        status = os.fstat(number)
+        if not stat.S_ISREG(status.st_mode):
+            raise UnusableError("no regular file")
+        if sys.platform != "win32":
+            if status.st_uid != os.geteuid():
+                raise UnusableError("it belongs to another user")
+            os.fchmod(number, 0o600)
+    finally:
+        os.close(number)
+
+
+def _move_aside(path: Path) -> Path:
+    """Rename a database file, over one that was moved before; its sidecars mean nothing alone."""
+    aside = path.with_name(path.name + DAMAGED)
+    with suppress(OSError):
+        path.replace(aside)
+    for ending in SIDECARS:
+        with suppress(OSError):
+            path.with_name(path.name + ending).unlink()
+    return aside
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error)

@@ -1,0 +1,270 @@
+"""What a scan takes from the store and what it leaves there."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hostile.make import CASES, byteplot, sample
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.report.document import Failed, Record, Result, Skipped
+from maltriage.sample.prepare import prepare
+from maltriage.sample.source import WalkOptions
+from maltriage.sample.workers import Workers
+from maltriage.triage import cached, pipeline
+from maltriage.triage.cached import ScanCache, settings_of
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.session import Session
+from maltriage.triage.store import Store
+
+OPTIONS = ScanOptions(jobs=1, threads=1)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Samples, a byteplot of one of them, skips and failures. All of them count as settled."""
+    monkeypatch.setattr(cached, "SETTLED_NS", -1)
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "a.exe").write_bytes(sample("console-x86.exe"))
+    (root / "a.png").write_bytes(byteplot(sample("console-x86.exe")))
+    (root / "b.txt").write_text("no program")
+    (root / "c.exe").write_bytes(b"")
+    (root / "d.png").write_bytes(CASES["png_cut"]())
+    (root / "e.exe").write_bytes(sample("console-x64.exe"))
+    return root
+
+
+class Scans:
+    """Scans with one store, and which files they read."""
+
+    def __init__(self, folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.folder, self.bundle = folder, bundle
+        self.store = Store.open(folder.parent / "results", pytest.fail)
+        self.sessions = 0
+        self.read: list[str] = []
+
+        class Counted(Session):
+            def __init__(this, *arguments: object) -> None:  # noqa: N805
+                self.sessions += 1
+                super().__init__(*arguments)  # type: ignore[arg-type]
+
+        submit = Workers.submit
+
+        def counted(workers: Workers, function: Any, *arguments: Any) -> Any:
+            if function is prepare:
+                self.read.append(os.path.basename(arguments[0]))
+            return submit(workers, function, *arguments)
+
+        monkeypatch.setattr(Workers, "submit", counted)
+        monkeypatch.setattr(pipeline, "Session", Counted)
+
+    def __call__(
+        self, options: ScanOptions = OPTIONS, *, refresh: bool = False
+    ) -> dict[str, Record]:
+        """Records by name, without the summary. Starts counting anew."""
+        self.read, self.sessions = [], 0
+        cache = ScanCache(self.store, settings_of(self.bundle, options, None), refresh=refresh)
+        *records, _ = pipeline.scan([str(self.folder)], self.bundle, options, cache=cache)
+        return {os.path.basename(record.path): record for record in records}  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def scans(folder: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> Scans:
+    return Scans(folder, bundle, monkeypatch)
+
+
+def plain(records: dict[str, Record]) -> dict[str, Record]:
+    """Records but for their timing."""
+    return {
+        name: msgspec.structs.replace(record, timing=None) if isinstance(record, Result) else record
+        for name, record in records.items()
+    }
+
+
+def test_a_second_scan_reads_nothing_and_loads_no_model(scans: Scans, folder: Path) -> None:
+    first = scans()
+    assert sorted(scans.read) == sorted(os.listdir(folder))
+    assert scans.sessions == 1
+    again = scans()
+    assert (scans.read, scans.sessions) == ([], 0)
+    assert plain(again) == plain(first)
+    for name in ("a.exe", "a.png", "e.exe"):
+        record, before = again[name], first[name]
+        assert isinstance(record, Result)
+        assert isinstance(before, Result)
+        assert (before.timing.stored, record.timing.stored) == (False, True)
+        assert record.timing.prepare_ms == before.timing.prepare_ms
+    assert [type(again[name]) for name in ("b.txt", "c.exe", "d.png")] == [Skipped, Skipped, Failed]
+    # A byteplot and its program have the same sha256 and are different files all the same.
+    assert again["a.exe"].format == "pe"  # type: ignore[union-attr]
+    assert again["a.png"].format == "png"  # type: ignore[union-attr]
+
+
+def test_only_what_changed_is_read(scans: Scans, folder: Path) -> None:
+    first = scans()
+    (folder / "e.exe").write_bytes(sample("library-x64.dll"))
+    (folder / "b.txt").write_bytes(sample("gui-x86.exe"))
+    os.utime(folder / "c.exe", ns=(5, 5))
+    again = scans()
+    assert sorted(scans.read) == ["b.txt", "c.exe", "e.exe"]
+    assert isinstance(again["b.txt"], Result)
+    assert again["e.exe"] != first["e.exe"]
+    scans()
+    assert scans.read == []
+
+
+def test_a_file_of_the_same_size_and_mtime_is_told_by_its_other_times(
+    scans: Scans, folder: Path
+) -> None:
+    path = folder / "a.exe"
+    first, status = scans(), path.stat()
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    again = scans()
+    if os.name != "nt":  # there no time tells
+        assert scans.read == ["a.exe"]
+        assert again["a.exe"].sha256 != first["a.exe"].sha256  # type: ignore[union-attr]
+    fresh = scans(refresh=True)
+    assert sorted(scans.read) == sorted(os.listdir(folder))
+    assert fresh["a.exe"].sha256 != first["a.exe"].sha256  # type: ignore[union-attr]
+    assert plain(scans()) == plain(fresh)
+    assert scans.read == []
+
+
+def test_a_file_that_has_just_changed_is_read_again(
+    scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cached, "SETTLED_NS", 3600 * 10**9)
+    scans()
+    scans()
+    assert sorted(scans.read) == sorted(os.listdir(folder))
+
+
+def test_the_path_is_that_of_the_file_at_hand(
+    scans: Scans, bundle: Bundle, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = scans()
+    monkeypatch.chdir(folder)
+    cache = ScanCache(scans.store, settings_of(bundle, OPTIONS, None))
+    scans.read = []
+    *records, _ = pipeline.scan(["."], bundle, OPTIONS, cache=cache)
+    assert scans.read == []
+    names = [record.path for record in records]  # type: ignore[union-attr]
+    assert names == [os.path.join(".", name) for name in first]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"hashes": True}, {"label": "icedid"}, {"label": "icedid", "against": "benign"},
+     {"coverage": 0.8}, {"methods": ("gradcam",)}, {"seed": 3}],
+)  # fmt: skip
+def test_records_of_other_options_are_kept_apart(
+    scans: Scans, folder: Path, changes: dict[str, object]
+) -> None:
+    for path in folder.iterdir():
+        if path.name != "a.exe":
+            path.unlink()
+    options = dataclasses.replace(OPTIONS, **changes)  # type: ignore[arg-type]
+    (first,) = scans().values()
+    (other,) = scans(options).values()
+    assert scans.read == ["a.exe"]
+    assert plain(scans()) == plain({"a.exe": first})
+    assert plain(scans(options)) == plain({"a.exe": other})
+    assert scans.read == []
+
+
+def test_every_option_is_part_of_the_settings_or_said_to_make_no_difference(
+    bundle: Bundle,
+) -> None:
+    other: dict[str, object] = {
+        "walk": WalkOptions(depth=1), "device": "cpu", "jobs": 7, "threads": 7, "batch_size": 7,
+        "timeout": 7.0, "checks": 7, "index": "another", "mappers": {"a": None},
+    }  # fmt: skip
+    settings = settings_of(bundle, ScanOptions(), None)
+    assert settings_of(bundle, ScanOptions(**other), None) == settings  # type: ignore[arg-type]
+    names = {field.name for field in dataclasses.fields(ScanOptions)} - set(other)
+    assert set(other) == cached.MAKES_NO_DIFFERENCE
+    for name in names:
+        changed = dataclasses.replace(ScanOptions(), **{name: "another"})  # type: ignore[arg-type]
+        assert settings_of(bundle, changed, None).digest != settings.digest, name
+    assert settings_of(bundle, ScanOptions(), "index").digest != settings.digest
+
+
+def test_another_card_is_another_model(bundle: Bundle, tmp_path: Path) -> None:
+    """The same weights with another threshold give other verdicts."""
+    card = msgspec.structs.replace(bundle.card, threshold=None)
+    bundles.with_card(bundle, card, tmp_path / "b.onnx")
+    other = bundles.load(tmp_path / "b.onnx")
+    assert other.card.weights_sha256 == bundle.card.weights_sha256
+    one = settings_of(bundle, OPTIONS, None)
+    assert settings_of(other, OPTIONS, None).digest != one.digest
+
+
+def test_a_record_that_cannot_be_read_is_made_anew(scans: Scans) -> None:
+    first = scans()
+    assert scans.store is not None
+    scans.store.connection.execute("UPDATE results SET record = ?", (b"garbage",))
+    assert plain(scans()) == plain(first)
+    assert len(scans.read) == len(first)
+    scans()
+    assert scans.read == []
+
+
+def test_limits_hold_for_what_is_recalled(scans: Scans, folder: Path) -> None:
+    scans()
+    size = (folder / "a.exe").stat().st_size
+    small = (folder / "a.png").stat().st_size
+    assert small < size
+    options = dataclasses.replace(OPTIONS, walk=WalkOptions(max_size=small))
+    records = scans(options)
+    assert [records[name].code for name in ("a.exe", "a.png")] == ["too-large", "too-large"]  # type: ignore[union-attr]
+    assert isinstance(scans()["a.png"], Result)
+
+
+def test_checked_evidence_is_not_mixed_with_unchecked(scans: Scans, folder: Path) -> None:
+    (folder / "e.exe").unlink()
+    options = dataclasses.replace(OPTIONS, checks=1)
+    first = scans()
+    (checked,) = [
+        record
+        for record in scans(options).values()
+        if isinstance(record, Result) and record.evidence.checks is not None
+    ]
+    assert checked.path.endswith(("a.exe", "a.png"))
+    assert plain(scans()) == plain(first)
+    assert scans.read == []
+
+
+def test_a_store_that_fails_meanwhile_costs_the_scan_nothing(
+    scans: Scans, bundle: Bundle, folder: Path
+) -> None:
+    said: list[str] = []
+    store = Store.open(folder.parent / "full", said.append)
+    assert store is not None
+    store.connection.execute("PRAGMA max_page_count = 12")
+    for number in range(40):
+        shutil.copy(folder / "a.exe", folder / f"copy{number}.exe")
+        with (folder / f"copy{number}.exe").open("ab") as file:
+            file.write(b"%d" % number)
+    cache = ScanCache(store, settings_of(bundle, OPTIONS, None))
+    *records, summary = pipeline.scan([str(folder)], bundle, OPTIONS, cache=cache)
+    assert len(records) == len(os.listdir(folder))
+    assert summary.files == 43  # type: ignore[union-attr]
+    (text,) = said
+    assert "full" in text
+    assert text.endswith("results are no longer looked up or kept")

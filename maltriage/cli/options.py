@@ -27,7 +27,9 @@ Model = Annotated[
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
-Threads = Annotated[int, typer.Option(min=0, help="Threads of the model; 0: one a core.")]
+Threads = Annotated[
+    int, typer.Option(min=0, help="Threads of the model; 0: by the cores there are.")
+]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
 MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many MiB.")]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
@@ -22,16 +25,86 @@ LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
 
 
+_SLOTS = 1024
+"""Groups of files that can be under way at once."""
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
 def cores() -> int:
-    """Cores this process may use, which is fewer than the machine has in many containers."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+    """Cores this process may use, which is fewer than the machine has in many containers.
+
+    By its affinity, and by the quota of its control group, rounded up.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quota = _quota(_CGROUPS, Path("/proc/self/cgroup"))
+    return max(1, math.ceil(min(count or 1, quota)))
 
 
-def _start_worker() -> None:
+def _quota(root: Path, own: Path) -> float:
+    """Cores that the control groups of a process allow it, infinite where they do not say.
+
+    Args:
+        root: where control groups are mounted.
+        own: the file that names those of the process.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return math.inf
+    least = math.inf
+    for line in lines:
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        top = root / controllers if controllers else root
+        # Inside a container its own group is the root of what is mounted, whatever its name.
+        group = top / name.lstrip("/")
+        for folder in (group, *group.parents):
+            least = min(least, _limit(folder))
+            if folder == top:
+                break
+    return least
+
+
+def _limit(folder: Path) -> float:
+    """Cores that one control group allows, by version 2 or version 1."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            period = (folder / "cpu.cfs_period_us").read_text()
+        return float(quota) / float(period) if float(quota) > 0 else math.inf
+    except (OSError, ValueError):  # no such group, or no limit: "max"
+        return math.inf
+
+
+_board: Any = None
+"""In a worker: two numbers for each slot, see `Workers.at`."""
+
+
+def _start_worker(board: Any) -> None:
+    global _board  # noqa: PLW0603 - given once, when a worker starts
+    _board = board
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def each(
+    function: Callable[..., Any], items: Sequence[str], arguments: Sequence[Any], slot: int
+) -> list[Any]:
+    """In a worker: `function(item, *arguments)` for each item, in their order, or its SampleError.
+
+    Which item it is at is published in `slot`.
+    """
+    results: list[Any] = []
+    for index, item in enumerate(items):
+        _board[2 * slot : 2 * slot + 2] = [index, time.monotonic()]
+        try:
+            results.append(function(item, *arguments))
+        except Exception as error:
+            results.append(reason_of(error, 0.0))
+    return results
 
 
 class Workers:
@@ -45,12 +118,30 @@ class Workers:
         context = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload(PRELOAD)
-        self.timeout = timeout
-        self._pool = ProcessPool(max_workers=jobs, initializer=_start_worker, context=context)
+        self.jobs, self.timeout = jobs, timeout
+        self._board = context.RawArray("d", 2 * _SLOTS)
+        self._free = list(range(_SLOTS))
+        self._pool = ProcessPool(
+            max_workers=jobs, initializer=_start_worker, initargs=(self._board,), context=context
+        )
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
         """Run `function(*args)` in a worker; its result or error comes from the future."""
         return self._pool.schedule(function, args=args, timeout=self.timeout)
+
+    def claim(self) -> int:
+        """A slot in which `each` can publish where it is, until it is released."""
+        slot = self._free.pop()
+        self._board[2 * slot : 2 * slot + 2] = [0.0, 0.0]
+        return slot
+
+    def release(self, slot: int) -> None:
+        self._free.append(slot)
+
+    def at(self, slot: int) -> tuple[int, float]:
+        """Which item the worker is at, and since when (`time.monotonic`; 0: it has not begun)."""
+        index, since = self._board[2 * slot : 2 * slot + 2]
+        return int(index), since
 
     def __enter__(self) -> Self:
         return self

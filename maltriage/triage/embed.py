@@ -13,7 +13,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, Skipped
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.workers import Workers, cores
-from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.options import Progress, ScanOptions, model_threads
 from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
 
@@ -53,7 +53,7 @@ def embed(
     progress = progress or Progress()
     found, rows = Embedded(), list[npt.NDArray[np.float32]]()
     with Workers(options.jobs or cores(), options.timeout) as workers:
-        session = Session(bundle, options.device, options.threads)
+        session = Session(bundle, options.device, model_threads(options))
         items = prepared_items(labels, bundle, options, workers, progress, lambda: False)
         for batch in in_batches(items, options.batch_size):
             samples = [item for item in batch if isinstance(item, Prepared)]

@@ -7,8 +7,11 @@ Nothing is lost on the way: regions + padding = the sum of all heat (to 1e-6 of 
 from __future__ import annotations
 
 import base64
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import attrgetter
 from typing import Protocol
 
 import numpy as np
@@ -25,6 +28,8 @@ HOT_BLOCK = 256
 """Bytes of a block in which heat is summed to find hot ranges."""
 HOT_QUANTILE = 0.95
 """A block is hot if its heat per byte is above this quantile of the file's blocks."""
+_SAME = 1e-9
+"""Share by which sums of one value may differ, as they are rounded on different ways."""
 MAX_HOT = 16
 """Hot ranges kept, the hottest first."""
 
@@ -79,6 +84,10 @@ class Places(Protocol):
 
     def integrate(self, heat: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
         """Heat on the bytes [0, offset) of the file, for ascending offsets."""
+        ...
+
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+        """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         ...
 
 
@@ -147,54 +156,65 @@ def heat_on(parts: Sequence[Part], ranges: npt.NDArray[np.int64]) -> Floats:
 class _Within:
     """Heat on the bytes [0, offset) of a file, worked out once for all offsets asked for.
 
-    Those are the edges of its regions and of its blocks, in `offsets`, ascending; `blocks`
-    says which of them are edges of blocks. `padding` is the heat on no byte of the file.
+    `blocks` has it at the edges of blocks, the last of which is the end of the file, and `others`
+    at the edges of regions that are none. `padding` is the heat on no byte of the file.
     """
 
     size: int
-    offsets: npt.NDArray[np.int64]
-    blocks: npt.NDArray[np.intp]
-    heat: Floats
+    blocks: Floats
+    others: dict[int, float]
     padding: float
 
     def at(self, offsets: list[int]) -> Floats:
-        """Heat on the bytes [0, offset) for offsets that are among `offsets`."""
-        return self.heat[self.offsets.searchsorted(offsets)]
+        """Heat on the bytes [0, offset) for offsets that are edges."""
+        others, blocks = self.others, self.blocks
+        return np.array(
+            [
+                others[offset] if offset in others else blocks[offset // HOT_BLOCK]
+                for offset in offsets
+            ]
+        )
 
 
 def _within(prepared: Prepared, parts: Sequence[Part]) -> _Within:
     size = prepared.identity.size
-    blocks = np.append(np.arange(0, size, HOT_BLOCK), size)
-    edges = [region.start for region in prepared.layout.regions]
-    offsets = np.concatenate((blocks, np.array(edges, dtype=np.int64)))
-    offsets.sort(kind="stable")  # two sorted runs, which this merges
-    heat = np.zeros(len(offsets))
-    padding = 0.0
+    edges = {region.start for region in prepared.layout.regions if region.start % HOT_BLOCK}
+    others = [*edges, size]
+    count = (size - 1) // HOT_BLOCK
+    heat = np.zeros(count + 1 + len(others))
     for places, grid in parts:
-        part = places.integrate(grid, offsets)
-        heat += part
-        padding += float(grid.sum()) - float(part[-1])
-    return _Within(size, offsets, offsets.searchsorted(blocks), heat, padding)
+        heat += places.integrate_steps(grid, HOT_BLOCK, count, others)
+    # The end of the file, which is the end of its last block, is the last of the others.
+    found = heat[count + 1 :].tolist()
+    blocks = heat[: count + 2]
+    blocks[-1] = found[-1]
+    padding = sum(float(grid.sum()) for _, grid in parts) - found[-1]
+    return _Within(size, blocks, dict(zip(others, found, strict=True)), padding)
 
 
 def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:
     """Runs of neighbouring blocks with much heat for the label; runs end at regions."""
-    edges = within.offsets[within.blocks]
-    heat = np.diff(within.heat[within.blocks])
-    density = heat / np.diff(edges)
-    rank = int((len(density) - 1) * HOT_QUANTILE)
+    heat = np.diff(within.blocks)
+    size, last = within.size, len(heat) - 1
+    density = heat / HOT_BLOCK
+    density[last] = heat[last] / (size - last * HOT_BLOCK)
+    rank = int(last * HOT_QUANTILE)
     # Above the quantile, interpolated or not, is above the value next below it.
-    hot = density > max(0.0, np.partition(density, rank)[rank])
-    if len(density) == 1:
-        hot = density > 0
-    bounds = np.flatnonzero(np.diff(np.concatenate(([0], hot.astype(np.int8), [0]))))
+    hot = np.zeros(len(density) + 2, dtype=np.bool_)
+    limit = float(np.partition(density, rank)[rank]) if last else 0.0
+    np.greater(density, max(0.0, limit * (1 + _SAME)), out=hot[1:-1])
+    if limit > 0 and not hot.any():  # many blocks share the highest value, as those of one cell do
+        np.greater(density, limit * (1 - _SAME), out=hot[1:-1])
+    bounds = np.flatnonzero(hot[1:] != hot[:-1])
     firsts, lasts = bounds[::2], bounds[1::2]
-    prefix = np.concatenate(([0.0], heat.cumsum()))
-    hottest = np.argsort(prefix[firsts] - prefix[lasts], kind="stable")[:MAX_HOT]
+    sums = within.blocks[lasts] - within.blocks[firsts]
+    hottest = np.argsort(-sums, kind="stable")[:MAX_HOT]
     pieces = [
         piece
         for run in hottest
-        for piece in _cut(int(edges[firsts[run]]), int(edges[lasts[run]]), layout)
+        for piece in _cut(
+            int(firsts[run]) * HOT_BLOCK, min(int(lasts[run]) * HOT_BLOCK, size), layout
+        )
     ]
     values = within.at([end for _, end, _ in pieces]) - within.at([start for start, _, _ in pieces])
     ranges = [
@@ -213,11 +233,17 @@ def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:
 
 def _cut(start: int, end: int, layout: Layout) -> list[tuple[int, int, Region]]:
     """The pieces of a run, each with the region it lies in."""
-    return [
-        (max(start, region.start), min(end, region.end), region)
-        for region in layout.regions
-        if region.start < end and start < region.end
-    ]
+    regions = layout.regions
+    first = bisect_right(regions, start, key=_end_of)
+    pieces = []
+    for region in islice(regions, first, None):
+        if region.start >= end:
+            break
+        pieces.append((max(start, region.start), min(end, region.end), region))
+    return pieces
+
+
+_end_of = attrgetter("end")
 
 
 def _view_heat(name: str, view: View, grid: Floats) -> ViewHeat:

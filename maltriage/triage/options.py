@@ -9,6 +9,7 @@ from maltriage.bundle import Bundle
 from maltriage.report.counts import Counts
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import WalkOptions
+from maltriage.sample.workers import cores
 from maltriage.triage.methods import HIRESCAM, Mapper
 from maltriage.triage.session import Device
 from maltriage.triage.similar import NO_INDEX
@@ -16,7 +17,9 @@ from maltriage.triage.similar import NO_INDEX
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How to scan. `jobs` 0: one worker a core. `label`: explain this label in every file.
+    """How to scan. `jobs` 0: one worker a core. `threads`: of the model; 0: see `model_threads`.
+
+    `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's, of each file the verdict's or
     `label`. `coverage`: of the prediction sets, where it is not to be the card's. `methods`,
@@ -61,3 +64,20 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size
     return PrepareOptions(card.views, hashes, limit, card.input, options.archives)
+
+
+MODEL_SHARE = 1 / 3
+"""Of the work of a scan, the part of the forward pass (docs/performance.md)."""
+
+
+def model_threads(options: ScanOptions) -> int:
+    """Threads for the model while workers prepare files, which take all cores themselves.
+
+    A third of the cores; all of them where the evidence is put to the test, for which the model
+    runs many times while the workers wait.
+    """
+    if options.threads:
+        return options.threads
+    if options.close or options.checks is not None:
+        return cores()
+    return max(1, round(MODEL_SHARE * cores()))

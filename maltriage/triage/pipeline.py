@@ -31,7 +31,7 @@ from maltriage.triage.cached import ScanCache
 from maltriage.triage.finish import Finisher
 from maltriage.triage.methods import Explainer, check_methods
 from maltriage.triage.openset import novelty_of
-from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
 from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
 from maltriage.triage.sets import set_rule
@@ -82,7 +82,7 @@ def scan(
         def finisher() -> Finisher:
             """Workers and model, which a scan of files that are all known never needs."""
             workers.submit(os.getpid)  # they start up while the model loads
-            session = Session(bundle, options.device, options.threads)
+            session = Session(bundle, options.device, model_threads(options))
             explainer = Explainer(
                 session,
                 workers,

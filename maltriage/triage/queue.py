@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import CancelledError, Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 
 from maltriage.bundle import Bundle
@@ -16,12 +14,14 @@ from maltriage.report.document import (
     Skipped,
     path_fields,
 )
+from maltriage.sample.groups import Groups, Place
 from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, walk
-from maltriage.sample.workers import Workers, reason_of
+from maltriage.sample.workers import Workers
 from maltriage.triage.options import Progress, ScanOptions, work_of
 
 MAX_IN_FLIGHT = 64
+"""Files under way; four a worker, where that is more."""
 _POLL = 0.1
 
 Known = Result | Skipped | Failed
@@ -44,68 +44,63 @@ def prepared_items(
         recall: what is known of a file already; it then takes no worker.
         begin: called each time before a worker is asked for something.
     """
-    work = work_of(bundle, options)
+    files = Groups(workers, prepare, work_of(bundle, options))
     queue: deque[_Task | Known] = deque()
     walker = walk(paths, options.walk)
-    more = True
+    most = max(MAX_IN_FLIGHT, 4 * workers.jobs)
+    more, looked = True, 0.0
     while more or queue:
-        while more and len(queue) < MAX_IN_FLIGHT and not stop():
+        while more and len(queue) < most and not stop():
             found = next(walker, None)
             if found is None:
                 more = False
             elif isinstance(found, Found):
-                known: _Task | Known | None = recall(found)
-                if known is None:
-                    begin()
-                    known = _Task(found.path, workers.submit(prepare, found.path, work))
-                queue.append(known)
+                known = recall(found)
+                if known is not None:
+                    queue.append(known)
+                    continue
+                begin()
+                queue.append(_Task(found.path, files, files.add(found.path, found.size)))
+                files.give_if_idle()
             else:
                 queue.append(_rejected(found))
         if stop():
             more = False
             for task in queue:
-                # What a worker has in hand is finished: cancelling it would kill the worker.
-                if isinstance(task, _Task) and not task.future.running():
-                    task.future.cancel()
+                if isinstance(task, _Task):
+                    files.cancel(task.place)
         if not queue:
             break
-        progress.in_flight = _in_flight(queue)
         head = queue[0]
-        item = head.result(options.timeout) if isinstance(head, _Task) else head
-        if item is not None or (isinstance(head, _Task) and head.future.cancelled()):
+        if not more or (isinstance(head, _Task) and head.place.is_open):
+            files.give()  # a group that no more files will join, or that is waited for
+        now = time.monotonic()
+        if now - looked >= _POLL:
+            progress.in_flight, looked = _in_flight(queue), now
+        item = head.result() if isinstance(head, _Task) else head
+        if item is not None or (isinstance(head, _Task) and head.place.cancelled):
             queue.popleft()
         yield item
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Task:
     """A file that a worker has, or will have."""
 
     path: str
-    future: Future[Prepared]
-    began: float | None = None
-    """When it was first seen in a worker's hands."""
+    files: Groups[Prepared]
+    place: Place[Prepared]
 
-    def result(self, timeout: float) -> Item | None:
+    def result(self) -> Item | None:
         """What came of it; None if nothing has yet, or nothing will (cancelled)."""
-        try:
-            # Not `result`: the TimeoutError of a worker could not be told from that of waiting.
-            error = self.future.exception(timeout=_POLL)
-        except (CancelledError, FutureTimeout):
-            return None
-        if error is None:
-            return self.future.result()
-        return failed(self.path, reason_of(error, timeout))
+        found = self.files.result(self.place, _POLL)
+        return failed(self.path, found) if isinstance(found, SampleError) else found
 
 
 def _in_flight(queue: Iterable[_Task | Known]) -> list[tuple[str, float]]:
-    now = time.monotonic()
-    running = []
-    for task in queue:
-        if isinstance(task, _Task) and task.future.running():
-            task.began = task.began or now
-            running.append((task.path, now - task.began))
-    return running
+    tasks = [task for task in queue if isinstance(task, _Task)]
+    running = [(task.path, task.files.running(task.place)) for task in tasks]
+    return [(path, seconds) for path, seconds in running if seconds is not None]
 
 
 def failed(path: str, error: SampleError) -> Skipped | Failed:

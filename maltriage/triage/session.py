@@ -14,6 +14,7 @@ import numpy.typing as npt
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
+from maltriage.sample.workers import cores
 from maltriage.triage.lean import Lean
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -42,7 +43,7 @@ class Session:
     Args:
         bundle: verified by `maltriage.bundle.load`.
         device: `auto` takes CUDA where a device answers, else the CPU.
-        threads: for one operator on the CPU; 0 leaves the choice to ONNX Runtime.
+        threads: for one operator on the CPU; 0: one for each core this process may use.
 
     Raises:
         MaltriageError: `cuda` was asked for and is not there, or the graph does not load.
@@ -56,7 +57,7 @@ class Session:
         ort.disable_telemetry_events()
         self._options = ort.SessionOptions()
         self._options.log_severity_level = 4  # its warnings are for model authors
-        self._options.intra_op_num_threads = threads
+        self._options.intra_op_num_threads = threads or cores()
         # Idle threads that spin would take the cores from the processes that read files.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._providers: list[Any] = ["CPUExecutionProvider"]

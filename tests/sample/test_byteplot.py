@@ -66,6 +66,32 @@ def test_body_integral_is_the_sum_over_single_bytes(size: int, width: int, seed:
     np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
 
 
+@given(
+    st.integers(1, 3_000_000),
+    st.sampled_from([32, 37, 64, 128, 256, 384, 512, 768, 1024]),
+    st.integers(0, 4096),
+    st.sampled_from([64, 256]),
+    seeds,
+)
+def test_integrals_at_regular_offsets_are_those_at_any(
+    size: int, width: int, present: int, step: int, seed: int
+) -> None:
+    """In a body whose plotted bytes end before the file does, and in a window anywhere in it."""
+    rng = np.random.default_rng(seed)
+    body = BodyGeometry(int(rng.integers(0, size + 1)), width)
+    window = WindowGeometry(int(rng.integers(0, size)), present, 4096)
+    count = (size - 1) // step
+    others = [size, *rng.integers(0, size + 1, 3).tolist()]
+    offsets = np.array([*range(0, (count + 1) * step, step), *others])
+    order = offsets.argsort(kind="stable")
+    for geometry, shape in ((body, rng.integers(1, 70, 2)), (window, (1, rng.integers(1, 200)))):
+        heat = rng.normal(size=tuple(shape))
+        expected = np.empty(len(offsets))
+        expected[order] = geometry.integrate(heat, offsets[order])
+        got = geometry.integrate_steps(heat, step, count, others)
+        np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
+
+
 @given(st.integers(0, 10_000), st.integers(0, 4096), st.integers(1, 300), seeds)
 def test_window_heat_is_conserved(start: int, present: int, cells: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import math
 import os
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
 from maltriage.sample.source import SampleError
-from maltriage.sample.workers import Workers, reason_of
+from maltriage.sample.workers import Workers, _quota, cores, reason_of
 
 
 def _sleep(seconds: float) -> None:
@@ -42,3 +44,49 @@ def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
         ]
         assert "SIGKILL" in found[1].reason
         assert futures[-1].result(timeout=30) > 0
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "expected"),
+    [
+        ("0::/a/b\n", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
+        ("0::/a/b\n", {"cpu.max": "max 100000"}, math.inf),
+        # In a container: what is mounted begins at its own group.
+        ("0::/docker/1234\n", {"cpu.max": "50000 100000"}, 0.5),
+        (
+            "4:memory:/x\n3:cpu,cpuacct:/x\n",
+            {
+                "cpu,cpuacct/x/cpu.cfs_quota_us": "200000",
+                "cpu,cpuacct/x/cpu.cfs_period_us": "100000",
+                "memory/x/cpu.max": "1 100000",
+            },
+            2.0,
+        ),
+        (
+            "3:cpu:/\n",
+            {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"},
+            math.inf,
+        ),
+        ("0::/\n", {"cpu.max": "nonsense"}, math.inf),
+        (None, {}, math.inf),
+    ],
+)
+def test_the_quota_of_control_groups(
+    tmp_path: Path, own: str | None, files: dict[str, str], expected: float
+) -> None:
+    for name, text in files.items():
+        (tmp_path / "cgroup" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "cgroup" / name).write_text(text)
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    assert _quota(tmp_path / "cgroup", tmp_path / "own") == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_no_more_cores_than_the_process_may_use() -> None:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    try:
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

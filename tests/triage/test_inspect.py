@@ -88,7 +88,8 @@ def assert_conserved(item: Prepared, maps: dict[str, Floats], evidence: Evidence
         region = item.layout.region_at(hot.start)
         assert region is not None
         assert (region.name, hot.end <= region.end) == (hot.region, True)
-        assert hot.contribution == heat_in(item, maps, hot.start, hot.end)
+        heat = heat_in(item, maps, hot.start, hot.end)
+        assert hot.contribution == pytest.approx(heat, abs=1e-9 * scale)
         assert hot.rva == (None if region.rva is None else region.rva + hot.start - region.start)
         if hot.content is not None:
             assert hot.start <= hot.content.focus < hot.end

@@ -13,10 +13,12 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.sample import groups
 from maltriage.sample.byteplot import width_for
 from maltriage.sample.source import SampleError, WalkOptions
 from maltriage.sample.types import Format
 from maltriage.triage import finish
+from maltriage.triage import options as scan_options
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -236,3 +238,48 @@ def test_a_model_that_answers_no_numbers_fails_its_files(tmp_path: Path) -> None
     assert [(type(r), getattr(r, "code", "")) for r in records] == [(Failed, "model")] * 2
     assert isinstance(summary, Summary)
     assert (summary.files, summary.failed) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("there", "options", "expected"),
+    [
+        (1, ScanOptions(), 1),
+        (2, ScanOptions(), 1),
+        (16, ScanOptions(), 5),
+        (16, ScanOptions(checks=10), 16),
+        (16, ScanOptions(close=True), 16),
+        (16, ScanOptions(threads=2, close=True), 2),
+    ],
+)
+def test_the_model_leaves_cores_to_the_workers(
+    monkeypatch: pytest.MonkeyPatch, there: int, options: ScanOptions, expected: int
+) -> None:
+    monkeypatch.setattr(scan_options, "cores", lambda: there)
+    assert scan_options.model_threads(options) == expected
+
+
+def test_small_files_in_groups_are_the_same_records_as_alone(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what is no sample between them, and what fails in a worker."""
+    for i in range(40):
+        name, data = f"{i:02d}", sample("console-x86.exe") + b"x" * i
+        kind = i % 5
+        if kind == 3:
+            (tmp_path / f"{name}.png").write_bytes(CASES["png_cut"]())
+        elif kind == 4:
+            (tmp_path / f"{name}.txt").write_text("no program")
+        else:
+            (tmp_path / f"{name}.exe").write_bytes(data)
+    together = [record_of(r) for r in scan([str(tmp_path)], bundle, ScanOptions(jobs=1))]
+    monkeypatch.setattr(groups, "MAX_GROUP_FILES", 1)
+    alone = [record_of(r) for r in scan([str(tmp_path)], bundle, ScanOptions(jobs=1))]
+    assert len(together) == 41
+    assert together == alone
+
+
+def record_of(record: object) -> object:
+    """A record without what is measured, and without the digits that a batch moves."""
+    if isinstance(record, Result):
+        return record.path, record.sha256, record.verdict.label, record.layout, record.notices
+    return None if isinstance(record, Summary) else record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,34 +38,54 @@ def folder_of(named: Path | None) -> Path:
 @contextmanager
 def scan_cache(
     bundle: Bundle,
+    roots: Sequence[str],
     options: ScanOptions,
     folder: Path | None,
     *,
     no_cache: bool,
     refresh: bool,
+    resume: bool,
     quiet: bool,
 ) -> Iterator[ScanCache]:
     """What a scan is to look up and keep results in; where that cannot be had, nothing.
 
     Raises:
-        MaltriageError: options that contradict each other, or the index cannot be read.
+        MaltriageError: options that contradict each other, or the index cannot be read, or a scan
+            is to be resumed and the cache cannot be used.
     """
-    from maltriage.triage.cached import ScanCache, settings_of
+    from maltriage.triage.cached import ScanCache, scan_id, settings_of
     from maltriage.triage.similar import digest_of_index
     from maltriage.triage.store import Store
 
     if no_cache:
         if folder is not None or refresh:
             raise MaltriageError("--no-cache and --cache or --refresh: one or the other")
+        if resume:
+            raise MaltriageError("--resume goes by what was kept, so not with --no-cache")
         yield ScanCache()
         return
     store = Store.open(folder_of(folder), lambda text: _tell(text, quiet))
     if store is None:
+        if resume:
+            raise MaltriageError("nothing to resume from: the kept results cannot be used")
         yield ScanCache()
         return
     with store:
         settings = settings_of(bundle, options, digest_of_index(bundle, options.index))
-        yield ScanCache(store, settings, refresh=refresh)
+        scan = scan_id(settings, roots, options)
+        cache = ScanCache(store, settings, refresh=refresh, scan=scan, resume=resume)
+        begun = cache.begin()
+        if resume:
+            _tell(f"scan {scan.hex()[:12]}: {_since(begun)}", quiet)
+        yield cache
+
+
+def _since(begun: int | None) -> str:
+    from datetime import datetime
+
+    if begun is None:
+        return "not known as one that was stopped, so it begins"
+    return f"goes on; it began on {datetime.fromtimestamp(begun):%Y-%m-%d at %H:%M}"
 
 
 def _tell(text: str, quiet: bool) -> None:

@@ -45,6 +45,9 @@ Cache = Annotated[
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no results and look none up.")]
 Refresh = Annotated[bool, typer.Option("--refresh", help="Read every file anew, and keep that.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with this scan, which was stopped or killed.")
+]
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
 ]

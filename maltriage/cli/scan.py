@@ -33,6 +33,7 @@ def scan(
     cache: opt.Cache = None,
     no_cache: opt.NoCache = False,
     refresh: opt.Refresh = False,
+    resume: opt.Resume = False,
     format: Annotated[
         Format | None,
         typer.Option("--format", "-f", help="How to write it.", show_default="table"),
@@ -80,7 +81,9 @@ def scan(
 
     Results are kept in the user's cache folder (--cache names another; `maltriage cache`), and a
     file that has not changed since (size, times, inode) is not read again. --refresh reads
-    everything anew, --no-cache neither looks there nor leaves anything behind.
+    everything anew, --no-cache neither looks there nor leaves anything behind. The same command
+    with --resume goes on with a scan that was stopped or killed: of the files that it had seen none
+    is read again, failures included, and outputs are whole.
 
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
@@ -137,7 +140,16 @@ def scan(
             coverage=coverage,
             checks=top if verify else None,
         )
-        kept = scan_cache(bundle, options, cache, no_cache=no_cache, refresh=refresh, quiet=quiet)
+        kept = scan_cache(
+            bundle,
+            roots,
+            options,
+            cache,
+            no_cache=no_cache,
+            refresh=refresh,
+            resume=resume,
+            quiet=quiet,
+        )
         source = partial(pipeline.scan, roots, bundle, options, cache=resources.enter_context(kept))
     progress, interrupted = Progress(), False
     shown = RenderOptions(top=top, quiet=quiet, show_skipped=verbose)

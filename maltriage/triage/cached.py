@@ -10,8 +10,10 @@ import hashlib
 import os
 import time
 import zlib
+from collections.abc import Sequence
 from dataclasses import fields
 from importlib import metadata
+from typing import NamedTuple, Self
 
 import msgspec
 
@@ -74,8 +76,19 @@ def settings_of(bundle: Bundle, options: ScanOptions, index_digest: str | None) 
         chosen,
         [_version(name) for name in packages],
     ]
-    digest = hashlib.sha256(msgspec.json.encode(parts, order="sorted")).digest()
+    digest = hashlib.sha256(_text(parts)).digest()
     return Settings(digest, card.name, card.weights_sha256, SCHEMA_VERSION, __version__)
+
+
+def scan_id(settings: Settings, roots: Sequence[str], options: ScanOptions) -> bytes:
+    """Digest of what a scan is to do: which files, and what its records depend on."""
+    parts = [os.getcwd(), [os.fsencode(root) for root in roots], options.walk, options.checks]
+    return hashlib.blake2b(settings.digest + _text(parts), digest_size=16).digest()
+
+
+def _text(parts: object) -> bytes:
+    """Plain values and frozen dataclasses as they are written in code, which is unambiguous."""
+    return repr(parts).encode("utf-8", "backslashreplace")
 
 
 def _version(package: str) -> str | None:
@@ -85,13 +98,23 @@ def _version(package: str) -> str | None:
         return None
 
 
+class _Mark(NamedTuple):
+    """A file under way: digests of path and stat, and whether it changed long enough ago."""
+
+    path: bytes
+    status: bytes
+    settled: bool
+
+
 class ScanCache:
-    """The store as one scan uses it.
+    """The store as one scan uses it: a context manager around what is kept and recalled.
 
     Args:
         store: None: nothing is known and nothing is kept.
         settings: what the records of this scan depend on.
         refresh: whether everything is read again, and kept in place of what was.
+        scan: what this scan is to do, see `scan_id`; empty: it cannot be resumed.
+        resume: whether what it said before it was stopped is not asked again.
     """
 
     def __init__(
@@ -100,14 +123,32 @@ class ScanCache:
         settings: Settings = NO_SETTINGS,
         *,
         refresh: bool = False,
+        scan: bytes = b"",
+        resume: bool = False,
     ) -> None:
         self._store = store
         self._settings = settings
         self._refresh = refresh
-        self._stats: dict[tuple[str, str | None], tuple[bytes, bytes]] = {}
-        """Digests of path and stat of the files under way that are settled, by their record's
-        path."""
+        self._scan = scan
+        self._resume = resume
+        self._stats: dict[tuple[str, str | None], _Mark] = {}
+        """Of the files under way, by their record's path."""
         self._batch = Batch()
+
+    def begin(self) -> int | None:
+        """The scan begins.
+
+        Returns:
+            When the one began that is resumed, in seconds since the epoch; None: none is.
+        """
+        if self._store is None or not self._scan:
+            return None
+        return self._store.begin(self._scan, resume=self._resume)
+
+    def end(self) -> None:
+        """The scan has come to its end, and is not to be resumed."""
+        if self._store is not None and self._scan:
+            self._store.end(self._scan)
 
     def recall(self, found: Found, max_size: int, *, look: bool = True) -> FileRecord | None:
         """What was said of this file, if it has not changed since.
@@ -119,8 +160,12 @@ class ScanCache:
         if self._store is None or not self._store.usable or found.modified_ns is None:
             return None
         path, status = _path_digest(found.path), _stat_digest(found)
-        if look and not self._refresh:
-            stored = self._store.find(path, status, self._settings)
+        if look:
+            stored = None
+            if not self._refresh:
+                stored = self._store.find(path, status, self._settings)
+            if stored is None and self._resume:
+                stored = self._store.find_reported(self._scan, path, status, self._settings)
             record = None if stored is None else self._again(stored.record, found.path)
             if isinstance(record, Result) and record.size > max_size:
                 record = None
@@ -128,8 +173,8 @@ class ScanCache:
                 if stored.row:
                     self._batch.used.append(stored.row)
                 return record
-        if time.time_ns() - max(found.modified_ns, found.changed_ns) > SETTLED_NS:
-            self._stats[path_fields(found.path)] = (path, status)
+        age = time.time_ns() - max(found.modified_ns, found.changed_ns)
+        self._stats[path_fields(found.path)] = _Mark(path, status, age > SETTLED_NS)
         return None
 
     def keep(self, item: Explained | FileRecord) -> None:
@@ -138,25 +183,37 @@ class ScanCache:
             return
         record = item.result if isinstance(item, Explained) else item
         mark = self._stats.pop((record.path, record.path_b64), None)
+        bare = msgspec.structs.replace(record, path="", path_b64=None)
+        data = zlib.compress(encode(bare), LEVEL)
+        digest = None
         if isinstance(item, Explained):
             if item.prepared.file is None:
                 return
-            digest, size = bytes.fromhex(item.prepared.file), item.result.size
-        elif item.code in SAYS_CONTENT and mark is not None:
+            digest = bytes.fromhex(item.prepared.file)
+            self._batch.results.append((digest, item.result.size, data))
+        elif mark is not None and mark.settled and item.code in SAYS_CONTENT:
             # Its content has no digest: only the head was read. It is known by its stat alone.
-            digest, size = hashlib.blake2b(b"".join(mark), digest_size=16).digest(), 0
-        else:
+            digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()
+            self._batch.results.append((digest, 0, data))
+        if mark is None:
             return
-        bare = msgspec.structs.replace(record, path="", path_b64=None)
-        self._batch.results.append((digest, size, zlib.compress(encode(bare), LEVEL)))
-        if mark is not None:
-            self._batch.files.append((*mark, digest))
+        if digest is not None and mark.settled:
+            self._batch.files.append((mark.path, mark.status, digest))
+        if self._scan and (digest is None or not mark.settled or self._refresh):
+            own = data if digest is None else None
+            self._batch.reported.append((self._scan, mark.path, mark.status, digest, own))
 
     def commit(self) -> None:
         """Write what was kept since the last time."""
         if self._store is not None:
             self._store.write(self._batch, self._settings)
         self._batch = Batch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.commit()  # of a batch whose records were not all asked for
 
     def _again(self, data: bytes, path: str) -> FileRecord | None:
         """A kept record as that of the file at hand; None where it cannot be read."""

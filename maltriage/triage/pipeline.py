@@ -76,7 +76,7 @@ def scan(
     rule, novelty = set_rule(bundle.card, options.coverage), novelty_of(bundle.card)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
-    with Workers(options.jobs or cores(), options.timeout) as workers:
+    with cache, Workers(options.jobs or cores(), options.timeout) as workers:
 
         @lru_cache(maxsize=1)
         def finisher() -> Finisher:
@@ -139,6 +139,8 @@ def scan(
         model=model,
         version=__version__,
     )
+    if not interrupted:
+        cache.end()  # not before the summary is written
 
 
 def _label_index(bundle: Bundle, label: str | None) -> int | None:

@@ -5,6 +5,8 @@ Tables, each of which may be emptied at any time:
     settings   what records were made with: model, options, versions; see `triage.cached`
     results    the record of a file's content under some settings, zlib over JSON, without its path
     files      which content a path had when its stat was such and such: BLAKE2 of both, no names
+    scans      those that did not come to their end, by a digest of what they were to do
+    reported   what such a scan said of files that the other tables do not say for it
 
 A cache is never fatal. Where the file cannot be used, or can no longer be, the store is given up:
 it says so once, through the callback that it was opened with, and from then on knows nothing.
@@ -28,7 +30,7 @@ from typing import Any, NamedTuple
 FILE_NAME = "results.sqlite"
 DAMAGED = ".damaged"
 """Ending of a database file that was moved aside."""
-TABLES_VERSION = 1
+TABLES_VERSION = 2
 """Of the tables below. Those of an older one are dropped, those of a newer one are left alone."""
 APPLICATION_ID = 0x6D74_7265
 BUSY_SECONDS = 10.0
@@ -47,6 +49,11 @@ CREATE TABLE results (
     UNIQUE (content, settings)
 );
 CREATE TABLE files (path BLOB PRIMARY KEY, stat BLOB NOT NULL, content BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE scans (id BLOB PRIMARY KEY, begun INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reported (
+    scan BLOB NOT NULL, path BLOB NOT NULL, stat BLOB NOT NULL, content BLOB, record BLOB,
+    PRIMARY KEY (scan, path)
+) WITHOUT ROWID;
 """
 SIDECARS = ("-wal", "-shm", "-journal")
 _ENDS = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -66,10 +73,11 @@ class Settings:
 
 
 class Stored(NamedTuple):
-    """A record that was found: its row, its content's digest, zlib over its JSON."""
+    """A record that was found: its row if its time of use is old, else 0; its content's digest;
+    zlib over its JSON."""
 
     row: int
-    content: bytes
+    content: bytes | None
     record: bytes
 
 
@@ -83,9 +91,13 @@ class Batch:
     """Digests of path and stat, and of the content."""
     used: list[int] = field(default_factory=list)
     """Rows of `results` whose time of use is old."""
+    reported: list[tuple[bytes, bytes, bytes, bytes | None, bytes | None]] = field(
+        default_factory=list
+    )
+    """The scan, digests of path and stat, and the digest of the content or the record itself."""
 
     def __bool__(self) -> bool:
-        return bool(self.results or self.files or self.used)
+        return bool(self.results or self.files or self.used or self.reported)
 
 
 class UnusableError(Exception):
@@ -133,6 +145,53 @@ class Store:
             status,
         )
 
+    def find_reported(
+        self, scan: bytes, path: bytes, status: bytes, settings: Settings
+    ) -> Stored | None:
+        """What a scan that did not come to its end said of a file that has not changed since."""
+        return self._found(
+            "SELECT results.id, reported.content, coalesce(reported.record, results.record), used"
+            " FROM reported LEFT JOIN results"
+            " ON results.content = reported.content AND settings = ?"
+            " WHERE scan = ? AND path = ? AND stat = ?"
+            " AND coalesce(reported.record, results.record) IS NOT NULL",
+            settings,
+            scan,
+            path,
+            status,
+        )
+
+    def begin(self, scan: bytes, *, resume: bool) -> int | None:
+        """A scan begins, anew or where it was.
+
+        Returns:
+            With `resume`, when the scan began that did not come to its end, in seconds since the
+            epoch; None: there is none.
+        """
+        if self._connection is None:
+            return None
+        try:
+            with transaction(self._connection) as sql:
+                found = sql.execute("SELECT begun FROM scans WHERE id = ?", (scan,)).fetchone()
+                if found is not None and resume:
+                    return int(found[0])
+                sql.execute("DELETE FROM reported WHERE scan = ?", (scan,))
+                sql.execute("INSERT OR REPLACE INTO scans VALUES (?, ?)", (scan, int(time.time())))
+        except sqlite3.Error as error:
+            self._give_up(error)
+        return None
+
+    def end(self, scan: bytes) -> None:
+        """A scan has come to its end: nothing of it is to be resumed."""
+        if self._connection is None:
+            return
+        try:
+            with transaction(self._connection) as sql:
+                sql.execute("DELETE FROM reported WHERE scan = ?", (scan,))
+                sql.execute("DELETE FROM scans WHERE id = ?", (scan,))
+        except sqlite3.Error as error:
+            self._give_up(error)
+
     def write(self, batch: Batch, settings: Settings) -> None:
         """Write a batch: all of it or, where that fails, nothing, and the store is given up."""
         if self._connection is None or not batch:
@@ -148,6 +207,9 @@ class Store:
                     [(c, number, size, now, record) for c, size, record in batch.results],
                 )
                 sql.executemany("INSERT OR REPLACE INTO files VALUES (?, ?, ?)", batch.files)
+                sql.executemany(
+                    "INSERT OR REPLACE INTO reported VALUES (?, ?, ?, ?, ?)", batch.reported
+                )
                 sql.executemany(
                     "UPDATE results SET used = ? WHERE id = ?", [(now, row) for row in batch.used]
                 )
@@ -167,9 +229,11 @@ class Store:
             return None
         return None if row is None else self._stored(*row)
 
-    def _stored(self, row: int, content: bytes, record: bytes, used: int) -> Stored:
-        old = time.time() - used > TOUCH_SECONDS
-        return Stored(row if old else 0, content, record)
+    def _stored(
+        self, row: int | None, content: bytes | None, record: bytes, used: int | None
+    ) -> Stored:
+        old = row is not None and used is not None and time.time() - used > TOUCH_SECONDS
+        return Stored(row if row is not None and old else 0, content, record)
 
     def _id(self, settings: Settings, *, make: bool = False) -> int | None:
         """The row of settings; None where there is none and `make` is False."""

@@ -76,6 +76,7 @@ def prune(store: Store, older: int | None, max_bytes: int | None) -> int:
         if older is not None:
             before = int(time.time()) - older
             gone += sql.execute("DELETE FROM results WHERE used <= ?", (before,)).rowcount
+            sql.execute("DELETE FROM scans WHERE begun <= ?", (before,))
         if max_bytes is not None:
             gone += sql.execute(
                 "DELETE FROM results WHERE id IN (SELECT id FROM ("
@@ -92,6 +93,7 @@ def clear(store: Store) -> int:
     """Take away all results; how many they were."""
     with transaction(store.connection) as sql:
         gone = sql.execute("DELETE FROM results").rowcount
+        sql.execute("DELETE FROM scans")
         _tidy(sql)
     _shrink(store.connection)
     return gone
@@ -100,6 +102,7 @@ def clear(store: Store) -> int:
 def _tidy(sql: sqlite3.Connection) -> None:
     """Take away what leads to no result any more."""
     sql.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM results)")
+    sql.execute("DELETE FROM reported WHERE scan NOT IN (SELECT id FROM scans)")
     sql.execute("DELETE FROM settings WHERE id NOT IN (SELECT settings FROM results)")
 
 

@@ -19,8 +19,9 @@ from maltriage.sample.prepare import prepare
 from maltriage.sample.source import WalkOptions
 from maltriage.sample.workers import Workers
 from maltriage.triage import cached, pipeline
-from maltriage.triage.cached import ScanCache, settings_of
+from maltriage.triage.cached import ScanCache, scan_id, settings_of
 from maltriage.triage.options import ScanOptions
+from maltriage.triage.queue import MAX_IN_FLIGHT
 from maltriage.triage.session import Session
 from maltriage.triage.store import Store
 
@@ -55,6 +56,8 @@ class Scans:
         self.store = Store.open(folder.parent / "results", pytest.fail)
         self.sessions = 0
         self.read: list[str] = []
+        self.deadly = False
+        """Whether the worker dies that reads a file."""
 
         class Counted(Session):
             def __init__(this, *arguments: object) -> None:  # noqa: N805
@@ -66,19 +69,35 @@ class Scans:
         def counted(workers: Workers, function: Any, *arguments: Any) -> Any:
             if function is prepare:
                 self.read.append(os.path.basename(arguments[0]))
+                if self.deadly:
+                    return submit(workers, os._exit, 1)
             return submit(workers, function, *arguments)
 
         monkeypatch.setattr(Workers, "submit", counted)
         monkeypatch.setattr(pipeline, "Session", Counted)
 
     def __call__(
-        self, options: ScanOptions = OPTIONS, *, refresh: bool = False
+        self, options: ScanOptions = OPTIONS, *, refresh: bool = False, resume: bool = False
     ) -> dict[str, Record]:
         """Records by name, without the summary. Starts counting anew."""
         self.read, self.sessions = [], 0
-        cache = ScanCache(self.store, settings_of(self.bundle, options, None), refresh=refresh)
+        cache = self.cache(options, refresh=refresh, resume=resume)
         *records, _ = pipeline.scan([str(self.folder)], self.bundle, options, cache=cache)
         return {os.path.basename(record.path): record for record in records}  # type: ignore[union-attr]
+
+    def cache(self, options: ScanOptions = OPTIONS, **how: bool) -> ScanCache:
+        settings = settings_of(self.bundle, options, None)
+        scan = scan_id(settings, [str(self.folder)], options)
+        cache = ScanCache(self.store, settings, scan=scan, **how)
+        cache.begin()
+        return cache
+
+    def stopped(self, after: int, options: ScanOptions = OPTIONS, **how: bool) -> None:
+        """A scan whose reader goes away after so many records."""
+        cache = self.cache(options, **how)
+        records = pipeline.scan([str(self.folder)], self.bundle, options, cache=cache)
+        for _ in range(after):
+            next(records)
 
 
 @pytest.fixture
@@ -268,3 +287,34 @@ def test_a_store_that_fails_meanwhile_costs_the_scan_nothing(
     (text,) = said
     assert "full" in text
     assert text.endswith("results are no longer looked up or kept")
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+def test_a_scan_that_is_resumed_reads_no_file_again(
+    scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch, refresh: bool
+) -> None:
+    """Not those that had just changed either, and not under --refresh."""
+    for number in range(100):
+        (folder / f"z{number}.txt").write_text("no program")
+    monkeypatch.setattr(cached, "SETTLED_NS", 3600 * 10**9 * (not refresh) - 1)
+    scans.stopped(90, refresh=refresh)
+    again = scans(refresh=refresh, resume=True)
+    assert len(again) == 106
+    assert 0 < len(scans.read) <= 16 + MAX_IN_FLIGHT  # what was in hand
+    assert not {"a.exe", "a.png", "d.png", "e.exe"} & set(scans.read)
+    # It has come to its end, so there is nothing to resume.
+    fresh = scans(refresh=refresh, resume=True)
+    assert len(scans.read) == 106
+    assert plain(fresh) == plain(again)
+
+
+def test_failures_are_tried_again_but_by_a_scan_that_is_resumed(scans: Scans) -> None:
+    scans.deadly = True
+    scans.stopped(3)
+    scans.deadly = False
+    again = scans(resume=True)
+    assert [type(again[name]) for name in ("a.exe", "a.png", "b.txt")] == [Failed] * 3
+    assert not {"a.exe", "a.png", "b.txt"} & set(scans.read)
+    assert isinstance(again["e.exe"], Result)
+    assert isinstance(scans()["a.exe"], Result)
+    assert scans.read == ["a.exe", "a.png", "b.txt"]

@@ -224,6 +224,37 @@ def test_after_another_process_cleared_it_settings_keep_apart(folder: Path, said
         assert record_of(store) == b"record"
 
 
+def test_a_scan_that_did_not_end_is_resumed_until_it_does(folder: Path, said: Said) -> None:
+    mine, other = b"m" * 16, b"o" * 16
+    with opened(folder, said) as store:
+        assert store.begin(mine, resume=True) is None
+        assert store.begin(other, resume=False) is None
+        rows = [(mine, b"p", b"t", None, b"own"), (mine, b"q", b"t", CONTENT, None),
+                (mine, b"r", b"t", b"gone", None), (other, b"p", b"t", None, b"other")]  # fmt: skip
+        store.write(Batch([(CONTENT, 7, b"record")], reported=rows), SETTINGS)
+    with opened(folder, said) as store:
+
+        def found(scan: bytes, path: bytes, status: bytes = b"t") -> bytes | None:
+            stored = store.find_reported(scan, path, status, SETTINGS)
+            return stored and stored.record
+
+        begun = store.begin(mine, resume=True)
+        assert begun is not None
+        assert abs(time.time() - begun) < 60
+        assert [found(mine, path) for path in (b"p", b"q", b"r", b"s")] == [
+            b"own", b"record", None, None,
+        ]  # fmt: skip
+        assert found(mine, b"p", b"changed") is None
+        assert found(other, b"p") == b"other"
+        store.end(mine)
+        assert found(mine, b"p") is None
+        assert store.begin(mine, resume=True) is None
+        assert found(other, b"p") == b"other"
+        store.begin(other, resume=False)
+        assert found(other, b"p") is None
+    assert said == []
+
+
 WRITER = """
 import sys
 from pathlib import Path

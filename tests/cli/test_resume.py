@@ -1,0 +1,135 @@
+"""`scan --resume` after a scan that was killed, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile.make import sample
+
+from maltriage.triage.queue import MAX_IN_FLIGHT
+from maltriage.triage.store import FILE_NAME
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+SCAN = [sys.executable, "-m", "maltriage", "scan", "in", "-j", "1", "--exit-zero"]
+KEPT = ["--cache", "results", "-o", "out.ndjson", "--resume"]
+
+
+def records(path: Path) -> dict[str, dict[str, Any]]:
+    """Whole records by path, without their timing and without the summary."""
+    found = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            record = json.loads(line)
+            record.pop("timing", None)
+            if record["type"] != "summary":
+                assert record["path"] not in found
+                found[record["path"]] = record
+    return found
+
+
+def known(folder: Path) -> int:
+    """How many files the store knows, from a store that must be whole."""
+    connection = sqlite3.connect(folder / "results" / FILE_NAME)
+    try:
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        counts = [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("files", "reported")
+        ]
+    finally:
+        connection.close()
+    return sum(counts)
+
+
+def kill_at(folder: Path, lines: int, wait: float) -> int:
+    """Kill a scan, with its workers, some time after it wrote so many lines; how many it wrote."""
+    for part in folder.glob("out.ndjson*"):
+        part.unlink()
+    process = subprocess.Popen(
+        [*SCAN, *KEPT, "-q"], cwd=folder, stderr=subprocess.PIPE, start_new_session=True
+    )
+    part = folder / "out.ndjson.part"
+    while process.poll() is None:
+        if part.exists() and part.read_bytes().count(b"\n") >= lines:
+            time.sleep(wait)
+            break
+        time.sleep(0.01)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    _, stderr = process.communicate()
+    assert stderr == b""
+    return len(records(part if part.exists() else folder / "out.ndjson"))
+
+
+def check(folder: Path, kills: list[tuple[int, float]]) -> None:
+    """Killed again and again, a scan comes to say what one says that was left alone."""
+    total = sum(path.is_file() for path in (folder / "in").rglob("*"))
+    subprocess.run([*SCAN, "--no-cache", "-o", "alone.ndjson", "-q"], cwd=folder, check=True)
+    alone = records(folder / "alone.ndjson")
+    assert len(alone) == total
+    for lines, wait in kills:
+        written = kill_at(folder, lines, wait)
+        assert known(folder) >= written - MAX_IN_FLIGHT
+        part = folder / "out.ndjson.part"
+        for path, record in records(part).items() if part.exists() else ():
+            assert record == alone[path]
+    before = known(folder)
+    done = subprocess.run([*SCAN, *KEPT], cwd=folder, capture_output=True, check=True)
+    assert b": goes on; it began on 20" in done.stderr
+    assert records(folder / "out.ndjson") == alone
+    lines = [json.loads(line) for line in (folder / "out.ndjson").read_bytes().splitlines()]
+    assert lines[-1]["type"] == "summary"
+    assert lines[-1]["interrupted"] is False
+    stored = sum(line["type"] == "result" and line["timing"]["stored"] for line in lines)
+    results = sum(line["type"] == "result" for line in lines)
+    assert stored >= results - (total - before)
+    done = subprocess.run([*SCAN, *KEPT], cwd=folder, capture_output=True, check=True)
+    assert b": not known as one that was stopped, so it begins\n" in done.stderr
+
+
+def test_a_scan_that_was_killed_goes_on(tmp_path: Path) -> None:
+    for number in range(90):
+        folder = tmp_path / "in" / str(number % 3)
+        folder.mkdir(parents=True, exist_ok=True)
+        if number % 3:
+            (folder / f"{number}.exe").write_bytes(sample("console-x86.exe") + b"%d" % number)
+        else:
+            (folder / f"{number}.txt").write_text("no program")
+    check(tmp_path, [(35, 0.0), (70, 0.0)])
+
+
+@pytest.mark.slow
+def test_a_scan_that_was_killed_twenty_times_goes_on(tmp_path: Path, vx_mini: Path) -> None:
+    pictures = sorted(vx_mini.rglob("*.png"))[::2]
+    for number, picture in enumerate(pictures):
+        target = tmp_path / "in" / picture.parent.name / picture.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if number % 10:
+            shutil.copyfile(picture, target)
+        else:
+            target.write_text("no program")
+    draw = random.Random(7)
+    steps = sorted(draw.randrange(len(pictures)) for _ in range(20))
+    check(tmp_path, [(lines, draw.random() / 4) for lines in steps])
+
+
+def test_resume_needs_what_was_kept(run_cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    done = run_cli("scan", "a.exe", "--resume", "--no-cache")
+    assert done.returncode == 2
+    assert b"--resume goes by what was kept" in done.stderr
+    (tmp_path / "results").write_bytes(b"")
+    done = run_cli("scan", "a.exe", "--resume", "--cache", "results")
+    assert done.returncode == 2
+    assert b"nothing to resume from" in done.stderr

@@ -15,9 +15,8 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Record, Result, Skipped
-from maltriage.sample.prepare import prepare
-from maltriage.sample.source import WalkOptions
-from maltriage.sample.workers import Workers
+from maltriage.sample.groups import Groups, Place
+from maltriage.sample.source import SampleError, WalkOptions
 from maltriage.triage import cached, pipeline
 from maltriage.triage.cached import ScanCache, scan_id, settings_of
 from maltriage.triage.options import ScanOptions
@@ -57,23 +56,22 @@ class Scans:
         self.sessions = 0
         self.read: list[str] = []
         self.deadly = False
-        """Whether the worker dies that reads a file."""
+        """Whether workers die of every file."""
 
         class Counted(Session):
             def __init__(this, *arguments: object) -> None:  # noqa: N805
                 self.sessions += 1
                 super().__init__(*arguments)  # type: ignore[arg-type]
 
-        submit = Workers.submit
+        add = Groups.add
 
-        def counted(workers: Workers, function: Any, *arguments: Any) -> Any:
-            if function is prepare:
-                self.read.append(os.path.basename(arguments[0]))
-                if self.deadly:
-                    return submit(workers, os._exit, 1)
-            return submit(workers, function, *arguments)
+        def counted(groups: Groups[Any], path: str, size: int) -> Place[Any]:
+            self.read.append(os.path.basename(path))
+            if self.deadly:
+                return Place(path, SampleError("crash", "the process died", failed=True))
+            return add(groups, path, size)
 
-        monkeypatch.setattr(Workers, "submit", counted)
+        monkeypatch.setattr(Groups, "add", counted)
         monkeypatch.setattr(pipeline, "Session", Counted)
 
     def __call__(

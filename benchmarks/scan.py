@@ -112,7 +112,8 @@ def _bytes(path: str) -> bytes:
 
 def run_scan(arguments: list[str], paths: list[str]) -> tuple[float, float, float]:
     """Scan as a process: wall seconds, seconds to the first record, peak RssAnon in MB."""
-    command = [sys.executable, "-m", "maltriage", "scan", "--files-from", "-", "-q", *arguments]
+    command = [sys.executable, "-m", "maltriage", "scan", "--files-from", "-", "-q"]
+    command += ["--no-cache", *arguments]
     start = time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     peak = _PeakMemory(process.pid)

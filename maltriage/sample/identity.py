@@ -15,19 +15,22 @@ MAX_TEXT = 1024
 """Characters kept of any one string that a sample says about itself."""
 
 
-def identify(data: bytes, headers: Headers | None, *, hashes: bool = False) -> Identity:
+def identify(
+    data: bytes, headers: Headers | None, *, hashes: bool = False, sha256: str | None = None
+) -> Identity:
     """The identity of a file.
 
     Args:
         data: the whole file (of a PNG: its pixels).
         headers: as `read_headers` gave them.
         hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
+        sha256: that of `data` in hex, where it is known already.
     """
     names = _by_lief(headers.binary) if headers and headers.parser == "lief" else {}
     if headers and headers.parser == "pefile":
         names = _by_pefile(headers.binary)
     return Identity(
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=sha256 or hashlib.sha256(data).hexdigest(),
         size=len(data),
         md5=hashlib.md5(data, usedforsecurity=False).hexdigest() if hashes else None,
         sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest() if hashes else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass
 
@@ -45,6 +46,22 @@ class Prepared:
     """SHA-256 of the file in hex, which of a PNG is another one than that of its pixels."""
 
 
+@dataclass(frozen=True)
+class Same:
+    """A file that was read and hashed and no more, since what it is is known.
+
+    `file` is the SHA-256 of the file in hex.
+    """
+
+    path: str
+    file: str
+
+
+def digest_of(contents: Contents) -> str:
+    """SHA-256 in hex of the file that was read, which of a PNG is not that of its pixels."""
+    return contents.file or hashlib.sha256(contents.data).hexdigest()
+
+
 def prepare(path: str, options: PrepareOptions) -> Prepared:
     """Read, hash, parse and plot one file.
 
@@ -57,13 +74,18 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
 
 
 def prepare_contents(
-    path: str, contents: Contents, options: PrepareOptions, start: float | None = None
+    path: str,
+    contents: Contents,
+    options: PrepareOptions,
+    start: float | None = None,
+    digest: str | None = None,
 ) -> Prepared:
     """Hash, parse and plot what was read of one file, or was made of it in memory.
 
     Args:
         path: that the sample is called by.
         start: when reading it began, by `time.perf_counter`; None: now.
+        digest: what `digest_of` gives, where that was asked for already.
     """
     start = time.perf_counter() if start is None else start
     # A dump has no headers; what looks like some in it is no program's own.
@@ -75,7 +97,12 @@ def prepare_contents(
         notices += observe(contents.data, headers, layout)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
-    identity = identify(contents.data, headers, hashes=options.hashes)
+    identity = identify(
+        contents.data,
+        headers,
+        hashes=options.hashes,
+        sha256=None if contents.file else digest,
+    )
     return Prepared(
         path=path,
         format=contents.format,

@@ -29,9 +29,12 @@ from maltriage.report.document import (
     encode,
     path_fields,
 )
+from maltriage.sample.prepare import Same
 from maltriage.sample.source import Found
+from maltriage.triage.lookup import prepare_unless_known
 from maltriage.triage.options import ScanOptions
-from maltriage.triage.store import Batch, Settings, Store
+from maltriage.triage.queue import Asking
+from maltriage.triage.store import Batch, Settings, Store, Stored
 from maltriage.triage.top import Explained
 
 MAKES_NO_DIFFERENCE = frozenset(
@@ -166,16 +169,29 @@ class ScanCache:
                 stored = self._store.find(path, status, self._settings)
             if stored is None and self._resume:
                 stored = self._store.find_reported(self._scan, path, status, self._settings)
-            record = None if stored is None else self._again(stored.record, found.path)
-            if isinstance(record, Result) and record.size > max_size:
-                record = None
-            if stored is not None and record is not None:
-                if stored.row:
-                    self._batch.used.append(stored.row)
+            record = self._taken(stored, found.path)
+            if record is not None and not (isinstance(record, Result) and record.size > max_size):
                 return record
         age = time.time_ns() - max(found.modified_ns, found.changed_ns)
         self._stats[path_fields(found.path)] = _Mark(path, status, age > SETTLED_NS)
         return None
+
+    def asking(self, max_size: int) -> Asking | None:
+        """How workers are to look files up by their content; None: they need not."""
+        if self._store is None or self._refresh or not self._store.knows_any(self._settings):
+            return None
+
+        def recall(same: Same) -> FileRecord | None:
+            assert self._store is not None
+            digest = bytes.fromhex(same.file)
+            record = self._taken(self._store.find_content(digest, self._settings), same.path)
+            if not isinstance(record, Result) or record.size > max_size:
+                return None
+            self._mark(self._stats.pop(path_fields(same.path), None), digest)
+            return record
+
+        arguments = (str(self._store.path), self._settings.digest)
+        return Asking(prepare_unless_known, arguments, recall)
 
     def keep(self, item: Explained | FileRecord) -> None:
         """Keep what was made of a file; a result that was recalled is kept already."""
@@ -195,12 +211,16 @@ class ScanCache:
             # Its content has no digest: only the head was read. It is known by its stat alone.
             digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()
             self._batch.results.append((digest, 0, data))
+        self._mark(mark, digest, data)
+
+    def _mark(self, mark: _Mark | None, digest: bytes | None, own: bytes | None = None) -> None:
+        """Note of a file which content it has; `own` is its record where it has no digest."""
         if mark is None:
             return
         if digest is not None and mark.settled:
             self._batch.files.append((mark.path, mark.status, digest))
         if self._scan and (digest is None or not mark.settled or self._refresh):
-            own = data if digest is None else None
+            own = own if digest is None else None
             self._batch.reported.append((self._scan, mark.path, mark.status, digest, own))
 
     def commit(self) -> None:
@@ -214,6 +234,13 @@ class ScanCache:
 
     def __exit__(self, *_: object) -> None:
         self.commit()  # of a batch whose records were not all asked for
+
+    def _taken(self, stored: Stored | None, path: str) -> FileRecord | None:
+        """A kept record as that of the file at hand, whose use is noted."""
+        record = None if stored is None else self._again(stored.record, path)
+        if stored is not None and record is not None and stored.row:
+            self._batch.used.append(stored.row)
+        return record
 
     def _again(self, data: bytes, path: str) -> FileRecord | None:
         """A kept record as that of the file at hand; None where it cannot be read."""

@@ -103,7 +103,10 @@ def scan(
             # What is checked must be at hand as a sample.
             return cache.recall(found, options.walk.max_size, look=options.checks is None)
 
-        items = prepared_items(paths, bundle, options, workers, progress, stop, recall, finisher)
+        asking = cache.asking(options.walk.max_size) if options.checks is None else None
+        items = prepared_items(
+            paths, bundle, options, workers, progress, stop, recall, finisher, asking
+        )
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):
             known = [item for item in batch if not isinstance(item, Prepared)]

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from maltriage.bundle import Bundle
 from maltriage.report.document import (
@@ -15,7 +16,7 @@ from maltriage.report.document import (
     path_fields,
 )
 from maltriage.sample.groups import Groups, Place
-from maltriage.sample.prepare import Prepared, prepare
+from maltriage.sample.prepare import Prepared, Same, prepare
 from maltriage.sample.source import Found, Rejected, SampleError, walk
 from maltriage.sample.workers import Workers
 from maltriage.triage.options import Progress, ScanOptions, work_of
@@ -37,14 +38,19 @@ def prepared_items(
     stop: Callable[[], bool],
     recall: Callable[[Found], Known | None] = lambda found: None,
     begin: Callable[[], object] = lambda: None,
+    asking: Asking | None = None,
 ) -> Iterator[Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time.
 
     Args:
         recall: what is known of a file already; it then takes no worker.
         begin: called each time before a worker is asked for something.
+        asking: how workers look up what a file's content is known for.
     """
-    files = Groups(workers, prepare, work_of(bundle, options))
+    work = work_of(bundle, options)
+    files = plain = Groups[Prepared | Same](workers, prepare, work)
+    if asking is not None:
+        files = Groups[Prepared | Same](workers, asking.prepare, work, *asking.arguments)
     queue: deque[_Task | Known] = deque()
     walker = walk(paths, options.walk)
     most = max(MAX_IN_FLIGHT, 4 * workers.jobs)
@@ -68,7 +74,7 @@ def prepared_items(
             more = False
             for task in queue:
                 if isinstance(task, _Task):
-                    files.cancel(task.place)
+                    task.files.cancel(task.place)
         if not queue:
             break
         head = queue[0]
@@ -78,9 +84,26 @@ def prepared_items(
         if now - looked >= _POLL:
             progress.in_flight, looked = _in_flight(queue), now
         item = head.result() if isinstance(head, _Task) else head
+        if isinstance(item, Same):
+            known = asking.recall(item) if asking is not None else None
+            if known is None:  # the store has lost it meanwhile
+                queue[0] = _Task(item.path, plain, plain.add(item.path, 0))
+                plain.give()
+                continue
+            item = known
         if item is not None or (isinstance(head, _Task) and head.place.cancelled):
             queue.popleft()
         yield item
+
+
+@dataclass(frozen=True)
+class Asking:
+    """`prepare`, with `arguments`, may say of a file that it is the `Same` as one that is known;
+    `recall` then gives its record, None where there is none any more."""
+
+    prepare: Callable[..., Prepared | Same]
+    arguments: tuple[Any, ...]
+    recall: Callable[[Same], Known | None]
 
 
 @dataclass(frozen=True)
@@ -88,10 +111,10 @@ class _Task:
     """A file that a worker has, or will have."""
 
     path: str
-    files: Groups[Prepared]
-    place: Place[Prepared]
+    files: Groups[Prepared | Same]
+    place: Place[Prepared | Same]
 
-    def result(self) -> Item | None:
+    def result(self) -> Item | Same | None:
         """What came of it; None if nothing has yet, or nothing will (cancelled)."""
         found = self.files.result(self.place, _POLL)
         return failed(self.path, found) if isinstance(found, SampleError) else found

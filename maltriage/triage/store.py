@@ -145,6 +145,24 @@ class Store:
             status,
         )
 
+    def find_content(self, content: bytes, settings: Settings) -> Stored | None:
+        """The record of a content, by its digest."""
+        return self._found(
+            "SELECT id, content, record, used FROM results WHERE settings = ? AND content = ?",
+            settings,
+            content,
+        )
+
+    def knows_any(self, settings: Settings) -> bool:
+        """Whether there may be a record that was made with these settings."""
+        if self._connection is None:
+            return False
+        try:
+            return self._id(settings) is not None
+        except sqlite3.Error as error:
+            self._give_up(error)
+            return False
+
     def find_reported(
         self, scan: bytes, path: bytes, status: bytes, settings: Settings
     ) -> Stored | None:

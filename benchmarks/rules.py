@@ -30,7 +30,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result
+from maltriage.report.document import Result, path_of
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage import pipeline
@@ -40,7 +40,6 @@ from maltriage.triage.rule import (
     RuleOptions,
     TooFewError,
     make_rule,
-    path_of,
     search,
 )
 

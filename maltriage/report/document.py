@@ -379,6 +379,13 @@ def path_fields(path: str) -> tuple[str, str | None]:
     return path, None
 
 
+def path_of(record: Result | Skipped | Failed) -> str:
+    """The path that `path_fields` was given."""
+    return (
+        record.path if record.path_b64 is None else os.fsdecode(base64.b64decode(record.path_b64))
+    )
+
+
 def encode(record: msgspec.Struct) -> bytes:
     """Compact JSON of a record or document, valid UTF-8 whatever the sample's strings hold."""
     try:

@@ -17,11 +17,12 @@ from maltriage.report.document import (
     Skipped,
     Timing,
     path_fields,
+    path_of,
 )
-from maltriage.sample.prepare import Prepared
+from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.source import SampleError
 from maltriage.sample.types import Notice
-from maltriage.sample.workers import LOST, Workers
+from maltriage.sample.workers import LOST, Workers, reason_of
 from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import Explainer
 from maltriage.triage.occlusion import OCCLUSION
@@ -31,7 +32,7 @@ from maltriage.triage.queue import Item, Known, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import SetRule
 from maltriage.triage.similar import Searcher, notices_on
-from maltriage.triage.top import Explained
+from maltriage.triage.top import Explained, Recalled
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.triage.verify import verify
 
@@ -128,6 +129,22 @@ class Finisher:
         )
         return Explained(result, prepared, parts, question)
 
+    def checked_again(self, item: Recalled) -> Result | Failed | Skipped:
+        """A result of an earlier scan whose evidence was put to the test: its file is read again.
+
+        Where that fails, or the file is another one by now, it has a notice instead.
+        """
+        path = path_of(item.result)
+        work = work_of(self.session.bundle, self.options)
+        try:
+            prepared: Prepared = self.workers.submit(prepare, path, work).result()
+        except Exception as error:  # whatever a worker raised, or became of it
+            return _unchecked(item.result, reason_of(error, self.workers.timeout).reason)
+        if prepared.identity.sha256 != item.result.sha256:
+            return _unchecked(item.result, "it changed while it was scanned")
+        (made,) = self.records([prepared])
+        return self.checked(made) if isinstance(made, Explained) else made
+
     def checked(self, item: Explained) -> Result | Failed | Skipped:
         """A result whose evidence was put to the test.
 
@@ -149,8 +166,13 @@ class Finisher:
         except (SampleError, MaltriageError) as error:
             if isinstance(error, SampleError) and self.options.close and error.code not in LOST:
                 return failed(prepared.path, error)
-            reason = error.reason if isinstance(error, SampleError) else str(error)
-            notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
-            return msgspec.structs.replace(result, notices=[*result.notices, notice])
+            return _unchecked(
+                result, error.reason if isinstance(error, SampleError) else str(error)
+            )
         evidence = msgspec.structs.replace(result.evidence, checks=checks)
         return msgspec.structs.replace(result, evidence=evidence)
+
+
+def _unchecked(result: Result, reason: str) -> Result:
+    notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+    return msgspec.structs.replace(result, notices=[*result.notices, notice])

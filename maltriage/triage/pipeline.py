@@ -36,7 +36,7 @@ from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
 from maltriage.triage.sets import set_rule
 from maltriage.triage.similar import open_index
-from maltriage.triage.top import Explained, MostUrgent
+from maltriage.triage.top import Explained, MostUrgent, Recalled
 
 
 def scan(
@@ -57,7 +57,8 @@ def scan(
 
     Args:
         cache: results of earlier scans with these options, and where those of this one go. Where
-            `options.checks` is a number, results are kept, without the checks, and not taken.
+            `options.checks` is a number, results are kept without the checks; where it is 0,
+            none are taken, since all files must be read.
         progress: kept up to date while the scan runs.
         changed: called with it, several times a second.
         stop: asked between files; once true, no file is begun, and what is done is reported.
@@ -100,10 +101,9 @@ def scan(
             finisher()  # who asks for it by name is told at once that it is not there
 
         def recall(found: Found) -> Result | Skipped | Failed | None:
-            # What is checked must be at hand as a sample.
-            return cache.recall(found, options.walk.max_size, look=options.checks is None)
+            return cache.recall(found, options.walk.max_size, look=options.checks != 0)
 
-        asking = cache.asking(options.walk.max_size) if options.checks is None else None
+        asking = cache.asking(options.walk.max_size) if options.checks != 0 else None
         items = prepared_items(
             paths, bundle, options, workers, progress, stop, recall, finisher, asking
         )
@@ -113,9 +113,10 @@ def scan(
             new = len(known) < len(batch)
             for item in finisher().records(batch) if new else known:
                 cache.keep(item)
-                if isinstance(item, Explained) and options.checks:
-                    progress.add(item.result)
-                    let_go = top.add(item)
+                if isinstance(item, Explained | Result) and options.checks:
+                    held = item if isinstance(item, Explained) else Recalled(item)
+                    progress.add(held.result)
+                    let_go = top.add(held)
                     if let_go is not None:
                         yield let_go.result
                     continue
@@ -128,7 +129,12 @@ def scan(
             cache.commit()
             changed(progress)
         for held in top.taken():
-            yield held.result if stop() else finisher().checked(held)
+            if stop():
+                yield held.result
+            elif isinstance(held, Explained):
+                yield finisher().checked(held)
+            else:
+                yield finisher().checked_again(held)
             changed(progress)
         interrupted = stop()
     yield Summary(

@@ -6,9 +6,7 @@ hot ranges -> candidates (workers) -> in which of the given files -> none in the
 
 from __future__ import annotations
 
-import base64
 import importlib.util
-import os
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -17,7 +15,7 @@ from typing import Any
 
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result, Status
+from maltriage.report.document import Result, Status, path_of
 from maltriage.report.sanitize import clean
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import InspectOptions
@@ -299,13 +297,6 @@ def search(
             yield oldest()
     while under_way:
         yield oldest()
-
-
-def path_of(result: Result) -> str:
-    """The path that a result was made from."""
-    if result.path_b64 is None:
-        return result.path
-    return os.fsdecode(base64.b64decode(result.path_b64))
 
 
 def _ranges(

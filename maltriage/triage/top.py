@@ -13,17 +13,23 @@ from maltriage.triage.verdict import Question
 
 
 @dataclass(frozen=True)
-class Explained:
-    """A result with what it takes to check its evidence."""
+class Recalled:
+    """A result that an earlier scan made: to check its evidence, the file is read again."""
 
     result: Result
+
+    def __lt__(self, other: Recalled) -> bool:
+        """So that a heap has its least urgent result at its root."""
+        return facts.urgency(self.result) > facts.urgency(other.result)
+
+
+@dataclass(frozen=True)
+class Explained(Recalled):
+    """A result with what it takes to check its evidence."""
+
     prepared: Prepared
     parts: list[Part]
     question: Question
-
-    def __lt__(self, other: Explained) -> bool:
-        """So that a heap has its least urgent result at its root."""
-        return facts.urgency(self.result) > facts.urgency(other.result)
 
 
 class MostUrgent:
@@ -31,10 +37,10 @@ class MostUrgent:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._heap: list[Explained] = []
+        self._heap: list[Recalled] = []
         self._held: set[str] = set()
 
-    def add(self, item: Explained) -> Explained | None:
+    def add(self, item: Recalled) -> Recalled | None:
         """Take one more. What need not be held back for it is given back: it, or another."""
         if item.result.sha256 in self._held:
             return item
@@ -48,7 +54,7 @@ class MostUrgent:
             self._held.add(item.result.sha256)
         return least
 
-    def taken(self) -> list[Explained]:
+    def taken(self) -> list[Recalled]:
         """All that is held, the most urgent first, which is held no longer."""
         items = sorted(self._heap, reverse=True)
         self._heap, self._held = [], set()

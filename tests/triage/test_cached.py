@@ -16,7 +16,9 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Record, Result, Skipped
 from maltriage.sample.groups import Groups, Place
+from maltriage.sample.prepare import prepare
 from maltriage.sample.source import SampleError, WalkOptions
+from maltriage.sample.workers import Workers
 from maltriage.triage import cached, pipeline
 from maltriage.triage.cached import ScanCache, scan_id, settings_of
 from maltriage.triage.options import ScanOptions
@@ -285,18 +287,52 @@ def test_limits_hold_for_what_is_recalled(scans: Scans, folder: Path) -> None:
     assert isinstance(scans()["a.png"], Result)
 
 
-def test_checked_evidence_is_not_mixed_with_unchecked(scans: Scans, folder: Path) -> None:
-    (folder / "e.exe").unlink()
-    options = dataclasses.replace(OPTIONS, checks=1)
-    first = scans()
-    (checked,) = [
-        record
-        for record in scans(options).values()
-        if isinstance(record, Result) and record.evidence.checks is not None
-    ]
-    assert checked.path.endswith(("a.exe", "a.png"))
-    assert plain(scans()) == plain(first)
+def test_evidence_is_checked_of_the_most_urgent_files_alone(
+    scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read again, since checking takes the sample; what is kept has no checks."""
+    (folder / "x \udcff.exe").write_bytes(sample("gui-x86.exe"))
+    options = dataclasses.replace(OPTIONS, checks=2)
+    cold = scans(options)
+    plain_scan = scans()
     assert scans.read == []
+    assert not any(r.evidence.checks for r in plain_scan.values() if isinstance(r, Result))
+    warm = scans(options)
+    assert scans.read == []
+    assert list(warm) == list(cold)
+    assert plain(warm) == plain(cold)
+    checked = [r for r in warm.values() if isinstance(r, Result) and r.evidence.checks]
+    assert len(checked) == 2
+    every = dataclasses.replace(OPTIONS, checks=0)
+    assert all(r.evidence.checks for r in scans(every).values() if isinstance(r, Result))
+    assert len(scans.read) == len(cold)
+
+
+@pytest.mark.parametrize("case", ["gone", "changed", "deadly"])
+def test_evidence_that_cannot_be_checked_any_more(
+    scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    for path in folder.iterdir():
+        if path.name not in ("a.exe", "b.txt"):
+            path.unlink()
+    scans()
+    submit = Workers.submit
+
+    def late(workers: Workers, function: Any, *arguments: Any) -> Any:
+        if function is prepare and case == "gone":
+            (folder / "a.exe").unlink()
+        if function is prepare and case == "changed":
+            (folder / "a.exe").write_bytes(sample("gui-x86.exe"))
+        if function is prepare and case == "deadly":
+            return submit(workers, os._exit, 3)
+        return submit(workers, function, *arguments)
+
+    monkeypatch.setattr(Workers, "submit", late)
+    record = scans(dataclasses.replace(OPTIONS, checks=1))["a.exe"]
+    assert isinstance(record, Result)
+    assert record.evidence.checks is None
+    words = {"gone": "No such file", "changed": "it changed", "deadly": "process that read it died"}
+    assert [n.code for n in record.notices if words[case] in n.text] == ["unchecked"]
 
 
 def test_a_store_that_fails_meanwhile_costs_the_scan_nothing(

@@ -89,8 +89,8 @@ def test_a_rate_needs_three_times_its_inverse_in_files(clean: Path, bundle: Bund
         threshold_for([str(clean)], bundle, 0.01, "few", ScanOptions())
 
 
-def test_cards_without_an_interval_are_read(bundle: Bundle) -> None:
-    limit = bundle.card.threshold
+def test_cards_without_an_interval_are_read() -> None:
+    limit = bundles.load(bundles.resolve("maltriage-camvit")).card.threshold
     assert limit is not None
     assert (limit.low, limit.high) == (None, None)
 

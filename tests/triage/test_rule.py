@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
+import pefile
 import pytest
 import yara_x
 from hostile.make import byteplot, sample
@@ -131,9 +133,14 @@ def test_files_that_share_nothing(samples_dir: Path, bundle: Bundle, workers: Wo
 
 
 def test_a_file_that_shares_nothing_has_strings_of_its_own(
-    samples_dir: Path, bundle: Bundle, workers: Workers
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
 ) -> None:
-    paths = [samples_dir / name for name in ("signed-x64.exe", *MINGW[:2])]
+    data = sample("signed-x64.exe")
+    (texts,) = (s for s in pefile.PE(data=data).sections if s.Name.startswith(b".rdata"))
+    first, end = texts.PointerToRawData, texts.PointerToRawData + texts.SizeOfRawData
+    other = codecs.encode(data[first:end].decode("latin-1"), "rot13").encode("latin-1")
+    paths = write(tmp_path, **{"other.exe": data[:first] + other + data[end:]})
+    paths += [samples_dir / name for name in MINGW[:2]]
     rule = made(paths, bundle, workers)
     assert [group.files for group in rule.groups] == [(1, 2), (0,)]
     assert all(matches(rule, path.read_bytes()) for path in paths)

@@ -1,12 +1,15 @@
 """How fast is a scan, against the floor that its own stages set.
 
-    python benchmarks/scan.py FOLDER [FOLDER ...] [--files 500] [--memory 500 5000]
+    python benchmarks/scan.py FOLDER [FOLDER ...] [--files 770] [--rounds 3] [--memory 100 500 5000]
 
-Everything is measured in one run on the same files, after one warm-up read: each stage
-alone on one core (read + sha256, layout parse, views, forward pass), then `scan` itself as a
-process with all cores. Peak memory is the sum of RssAnon over the scan's processes, sampled,
-for each size of `--memory`; a folder with too few files is filled up with changed copies,
-which are made in a temporary folder and differ in their appended bytes.
+Everything is measured in one run on the same files, which are in the page cache by then: each
+stage alone on one core, then `scan` as a process, in rounds in which its variants take turns. Time
+is given twice: as it passed, and as the CPU time of all processes, which another load on the
+machine moves less. The floor is the sum of reading and hashing, layout, views and forward pass.
+
+Peak memory is the sum of RssAnon over the scan's processes, sampled, for each size of `--memory`;
+a folder with too few files is filled up with changed copies of samples/, which are made in a
+temporary folder and differ in their appended bytes.
 """
 
 from __future__ import annotations
@@ -14,16 +17,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
-import platform
+import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import median
 
-import psutil
+from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles
 from maltriage.sample.byteplot import View, make_views
@@ -38,6 +43,9 @@ from maltriage.triage.session import Session
 from maltriage.triage.similar import open_index
 
 BATCH = 16
+FLOOR = ("read + sha256", "headers (LIEF)", "regions, entropy", "views", "forward pass")
+LIBRARIES = ("maltriage", "numpy", "lief", "onnxruntime-gpu", "onnxruntime", "pebble", "Pillow")
+_SAMPLES = Path(__file__).parents[1] / "samples"
 
 
 def readable(folders: list[str], limit: int) -> list[str]:
@@ -55,14 +63,25 @@ def readable(folders: list[str], limit: int) -> list[str]:
     return paths
 
 
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
+@dataclass(frozen=True)
+class Seconds:
+    """What something took on one core: as it passed, and of the processor."""
+
+    wall: float
+    cpu: float
+
+    def __sub__(self, other: Seconds) -> Seconds:
+        return Seconds(self.wall - other.wall, self.cpu - other.cpu)
+
+
+def seconds(work: Callable[[], object]) -> Seconds:
+    start, cpu = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - start
+    return Seconds(time.perf_counter() - start, time.process_time() - cpu)
 
 
-def stages(paths: list[str], model: str | None) -> dict[str, float]:
-    """Seconds of each stage alone, one after another, on one core."""
+def stages(paths: list[str], model: str | None) -> dict[str, Seconds]:
+    """What each stage takes alone, one after another, on one core."""
     bundle = bundles.load(bundles.resolve(model))
     session = Session(bundle, "cpu", threads=1)
     views, options = bundle.card.views, PrepareOptions(bundle.card.views)
@@ -110,62 +129,12 @@ def _bytes(path: str) -> bytes:
     return read_sample(path).data
 
 
-def run_scan(arguments: list[str], paths: list[str]) -> tuple[float, float, float]:
-    """Scan as a process: wall seconds, seconds to the first record, peak RssAnon in MB."""
-    command = [sys.executable, "-m", "maltriage", "scan", "--files-from", "-", "-q"]
-    command += ["--no-cache", *arguments]
-    start = time.perf_counter()
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    peak = _PeakMemory(process.pid)
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(b"\n".join(map(os.fsencode, paths)))
-    process.stdin.close()
-    process.stdout.readline()
-    first = time.perf_counter() - start
-    process.stdout.read()
-    process.wait()
-    return time.perf_counter() - start, first, peak.stop() / 1e6
-
-
-class _PeakMemory:
-    """Highest sum of anonymous memory over a process and its children, sampled."""
-
-    def __init__(self, pid: int) -> None:
-        self._process, self._peak, self._over = psutil.Process(pid), 0, threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._over.wait(0.05):
-            self._peak = max(self._peak, sum(self._anonymous()))
-
-    def _anonymous(self) -> Iterator[int]:
-        try:
-            family = [self._process, *self._process.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return
-        for process in family:
-            try:
-                status = Path(f"/proc/{process.pid}/status").read_text()
-            except OSError:
-                continue
-            for line in status.splitlines():
-                if line.startswith("RssAnon:"):
-                    yield int(line.split()[1]) * 1024
-
-    def stop(self) -> int:
-        self._over.set()
-        self._thread.join()
-        return self._peak
-
-
 def filled(paths: list[str], count: int, folder: Path) -> list[str]:
     """`count` different files: the given ones, then hard-to-compress variants of samples/.
 
     Nothing is made from foreign samples: only the project's own programs are copied.
     """
-    own = readable([str(Path(__file__).parents[1] / "samples")], 100)
+    own = readable([str(_SAMPLES)], 100)
     extra = []
     for i in range(count - len(paths)):
         path = folder / f"{i}.exe"
@@ -174,41 +143,164 @@ def filled(paths: list[str], count: int, folder: Path) -> list[str]:
     return (paths + extra)[:count]
 
 
+def scan_command(*arguments: str, script: tuple[str, ...] = ("-m", "maltriage")) -> list[str]:
+    """A scan of the paths on its stdin, whose records go to a pipe."""
+    command = [sys.executable, *script, "scan", "--files-from", "-", "-q", "-f", "ndjson"]
+    return [*command, *arguments]
+
+
+def variants(model: list[str], store: Path) -> dict[str, list[str]]:
+    """The scans that take turns, by name."""
+    bare = str(Path(__file__).with_name("bare_scan.py"))
+    cold = [*model, "--no-cache"]
+    return {
+        "scan": scan_command(*cold),
+        "scan, no index": scan_command(*cold, "--index", "none"),
+        "without evidence, no index": scan_command(*cold, "--index", "none", script=(bare,)),
+        "one worker": scan_command(*cold, "--jobs", "1"),
+        "filling a store": scan_command(*model, "--cache", str(store), "--refresh"),
+        "from a store": scan_command(*model, "--cache", str(store)),
+    }
+
+
+def manifest(paths: list[str]) -> str:
+    """The files in a line: how many, how large, and a digest of all of them."""
+    sizes, digest = [], hashlib.sha256()
+    for name in sorted(hashlib.sha256(_bytes(path)).hexdigest() for path in paths):
+        digest.update(name.encode())
+    sizes = sorted(os.path.getsize(path) for path in paths)
+    return (
+        f"{len(paths)} files, {sum(sizes) / 1e6:.0f} MB, "
+        f"median {sizes[len(sizes) // 2] / 1e3:.0f} kB, "
+        f"digest of their sorted SHA-256 {digest.hexdigest()[:16]}"
+    )
+
+
+def compare(options: argparse.Namespace, paths: list[str], floor: Seconds) -> None:
+    """The rounds of scans, as a table."""
+    model = ["--model", options.model] if options.model else []
+    lines = b"\n".join(map(os.fsencode, paths))
+    with tempfile.TemporaryDirectory() as store:
+        commands = variants(model, Path(store))
+        runs: dict[str, list[Run]] = {name: [] for name in commands}
+        starts: dict[str, list[Run]] = {name: [] for name in commands}
+        for _ in range(options.rounds):
+            for name, command in commands.items():
+                runs[name].append(timed(command, lines))
+                starts[name].append(timed(command, os.fsencode(paths[0])))
+    title = f"median of {options.rounds} rounds"
+    columns = ("s", "files/s", "CPU s", "start s", "its CPU", "CPU ms/file", "floor/CPU")
+    print(f"\n{title:28s}" + "".join(f" {column:>11s}" for column in columns))
+    each: dict[str, float] = {}
+    for name in commands:
+        wall, cpu = (median(getattr(run, key) for run in runs[name]) for key in ("wall", "cpu"))
+        first, begin = (median(getattr(r, key) for r in starts[name]) for key in ("first", "cpu"))
+        each[name] = (cpu - begin) / (len(paths) - 1)
+        figures = [wall, len(paths) / wall, cpu, first, begin, each[name] * 1e3]
+        if name != "from a store":
+            figures.append(floor.cpu / len(paths) / each[name])
+        print(f"{name:28s}" + "".join(f" {figure:11.2f}" for figure in figures))
+    wall = median(run.wall - run.first for run in runs["scan"])
+    cost = each["scan, no index"] / each["without evidence, no index"] - 1
+    pairs = zip(runs["scan"], runs["from a store"], strict=True)
+    warm = median(cold.wall / kept.wall for cold, kept in pairs)
+    print(f"\nfloor / (scan x {cores()} cores), by the clock from the first record on: ", end="")
+    print(f"{floor.wall / cores() / wall:.2f}")
+    print(
+        f"floor / scan, by CPU time, without start-up: {floor.cpu / len(paths) / each['scan']:.2f}"
+    )
+    print(f"evidence costs {cost:.1%} of the CPU time of a scan without it")
+    print(f"a scan from a store is {warm:.0f} times as fast, start-up included")
+
+
+def start_up(options: argparse.Namespace, paths: list[str]) -> None:
+    """Seconds to the first record: of one file, and of a folder of very many."""
+    model = ["--model", options.model] if options.model else []
+    line = os.fsencode(paths[0])
+    command = scan_command(*model, "--no-cache")
+    first = [timed(command, line) for _ in range(5)]
+    seconds_first, cpu = median(r.first for r in first), median(r.cpu for r in first)
+    print(f"\nstart to first record, median of 5: {seconds_first:.2f} s, "
+          f"least {min(r.first for r in first):.2f} s, CPU {cpu:.2f} s")  # fmt: skip
+    if not options.many:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        first_name = Path(folder, "000000.exe")
+        first_name.write_bytes(_bytes(readable([str(_SAMPLES)], 1)[0]))
+        for i in range(1, options.many):
+            os.link(first_name, f"{folder}/{i:06d}.exe")
+        took = []
+        for _ in range(3):
+            start = time.perf_counter()
+            process = subprocess.Popen(
+                [sys.executable, "-m", "maltriage", "scan", folder, "-q", "-f", "ndjson", *model,
+                 "--no-cache"],
+                stdout=subprocess.PIPE,
+            )  # fmt: skip
+            assert process.stdout is not None
+            process.stdout.readline()
+            took.append(time.perf_counter() - start)
+            process.send_signal(signal.SIGINT)
+            process.stdout.read()
+            process.wait()
+        print(f"the same in a folder of {options.many:,} files, median of 3: "
+              f"{median(took):.2f} s, least {min(took):.2f} s")  # fmt: skip
+
+
+def memory(options: argparse.Namespace) -> None:
+    """Peak memory by the number of files."""
+    model = ["--model", options.model] if options.model else []
+    with tempfile.TemporaryDirectory() as folder:
+        for count in options.memory:
+            files = filled(readable(options.folders, count), count, Path(folder))
+            lines = b"\n".join(map(os.fsencode, files))
+            run = timed(scan_command(*model, "--no-cache"), lines, memory=True)
+            print(f"{count:6d} files: peak RssAnon {run.megabytes:.0f} MB, "
+                  f"{count / run.wall:.0f} files/s", flush=True)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("folders", nargs="+")
-    parser.add_argument("--files", type=int, default=500)
+    parser.add_argument("--files", type=int, default=770)
     parser.add_argument("--model")
-    parser.add_argument("--memory", type=int, nargs="*", default=[500, 5000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--memory", type=int, nargs="*", default=[100, 500, 5000])
+    parser.add_argument("--many", type=int, default=100_000, help="files of the large folder")
     options = parser.parse_args()
+    adopt_orphans()
     paths = readable(options.folders, options.files)
     if not paths:
         sys.exit("no samples there")
     megabytes = sum(len(_bytes(path)) for path in paths) / 1e6
-    print(f"{platform.platform()}, {cores()} cores, Python {platform.python_version()}")
-    print(f"{len(paths)} files, {megabytes:.0f} MB\n")
+    print(machine(cores()))
+    print(", ".join(f"{name} {version(name)}" for name in LIBRARIES if found(name)))
+    print(manifest(paths))
     took = stages(paths, options.model)
-    model = ["--model", options.model] if options.model else []
-    wall, first, _ = run_scan([*model, "--format", "ndjson"], paths)
-    print(f"{'alone, one core':28s} {'ms/file':>8s} {'files/s':>8s} {'MB/s':>8s}")
+    print(f"\n{'alone, one core':28s} {'ms/file':>8s} {'CPU ms':>8s} {'MB/s':>8s}")
     for name, value in took.items():
         _line(name, value, len(paths), megabytes)
-    floor = sum(v for k, v in took.items() if not k.startswith("prepare"))
-    _line("sum of the stages: the floor", floor, len(paths), megabytes)
-    print()
-    _line(f"scan, {cores()} cores", wall, len(paths), megabytes)
-    print(f"start to first record {first:.2f} s; scan / (floor x cores) = "
-          f"{floor / cores() / wall:.2f} with start-up, "
-          f"{floor / cores() / (wall - first):.2f} without")  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        for count in options.memory:
-            files = filled(readable(options.folders, count), count, Path(folder))
-            took_scan, _, peak = run_scan([*model, "--format", "ndjson"], files)
-            print(f"{count} files: peak RssAnon {peak:.0f} MB, {count / took_scan:.0f} files/s")
+    of_floor = [took[name] for name in FLOOR]
+    floor = Seconds(sum(s.wall for s in of_floor), sum(s.cpu for s in of_floor))
+    _line(f"the floor: {len(FLOOR)} of them", floor, len(paths), megabytes)
+    if options.rounds:
+        compare(options, paths, floor)
+        start_up(options, paths)
+    if options.memory:
+        print()
+        memory(options)
 
 
-def _line(name: str, took: float, files: int, megabytes: float) -> None:
-    print(f"{name:28s} {took / files * 1e3:8.2f} {files / took:8.0f} {megabytes / took:8.0f}")
+def found(name: str) -> bool:
+    try:
+        return bool(version(name))
+    except PackageNotFoundError:
+        return False
+
+
+def _line(name: str, took: Seconds, files: int, megabytes: float) -> None:
+    print(f"{name:28s} {took.wall / files * 1e3:8.2f} {took.cpu / files * 1e3:8.2f} "
+          f"{megabytes / took.wall:8.0f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def explain(
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
+    from maltriage.sample.server import start_ahead
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
@@ -161,6 +162,7 @@ def explain(
     if saved is not None and sample is None:
         source = saved.shown()
     else:
+        start_ahead()
         if saved is not None:
             bundle = saved.bundle(model)
             if label is None and against is None:

@@ -95,6 +95,11 @@ def scan(
     from contextlib import ExitStack
     from functools import partial
 
+    from maltriage.sample.server import start_ahead
+
+    if no_cache or refresh:
+        start_ahead()  # otherwise it may be that no file has to be read
+
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.cache import scan_cache

@@ -22,7 +22,7 @@ from maltriage.sample.workers import Workers, each, reason_of
 T = TypeVar("T")
 
 MAX_GROUP_FILES = 8
-MAX_GROUP_BYTES = 1 << 20
+MAX_GROUP_BYTES = 4 << 20
 """A group is full with this much, which takes milliseconds, where a message takes 0.1."""
 _AHEAD = 2
 """Groups for each worker that are enough to wait with the next one until it is full."""

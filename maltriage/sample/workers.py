@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
 import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -15,11 +13,8 @@ from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
 
+from maltriage.sample.server import worker_context
 from maltriage.sample.source import SampleError
-
-PRELOAD = ["maltriage.sample.prepare", "lief", "pefile", "PIL.PngImagePlugin"]
-"""Imported once in the server that workers are forked from."""
-
 
 LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
@@ -114,10 +109,7 @@ class Workers:
     """
 
     def __init__(self, jobs: int, timeout: float) -> None:
-        method = "spawn" if sys.platform == "win32" else "forkserver"
-        context = multiprocessing.get_context(method)
-        if method == "forkserver":
-            context.set_forkserver_preload(PRELOAD)
+        context = worker_context()
         self.jobs, self.timeout = jobs, timeout
         self._board = context.RawArray("d", 2 * _SLOTS)
         self._free = list(range(_SLOTS))

@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -232,3 +234,38 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert found.path == str(path)
     assert read_sample(found.path).format == "pe"
     assert read_list(os.fsencode(path) + b"\r\n\n") == [str(path)]
+
+
+class _Entry:
+    """A directory entry that counts how often it is asked for its stat."""
+
+    asked = 0
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self._entry, self.name, self.path = entry, entry.name, entry.path
+        self.is_symlink = entry.is_symlink
+
+    def stat(self) -> os.stat_result:
+        _Entry.asked += 1
+        return self._entry.stat()
+
+
+def test_a_folder_is_not_looked_through_before_its_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of 100,000 files gives its first one after its names were listed, and no stat."""
+    for i in range(50):
+        (tmp_path / f"{i:02d}.exe").write_bytes(b"MZ")
+    scandir = os.scandir
+
+    @contextmanager
+    def counted(path: str) -> Iterator[list[_Entry]]:
+        with scandir(path) as entries:
+            yield [_Entry(entry) for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", counted)
+    monkeypatch.setattr(_Entry, "asked", 0)
+    walker = walk([str(tmp_path)], WalkOptions())
+    assert Path(next(walker).path).name == "00.exe"
+    assert _Entry.asked == 1
+    assert len(list(walker)) == _Entry.asked - 1 == 49

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import math
+import multiprocessing.forkserver
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from maltriage.sample.server import start_ahead
 from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, _quota, cores, reason_of
 
@@ -90,3 +93,12 @@ def test_no_more_cores_than_the_process_may_use() -> None:
         assert cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="workers are not forked there")
+def test_workers_are_forked_from_the_server_that_was_started_ahead() -> None:
+    start_ahead()
+    server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    assert server
+    with Workers(1, timeout=30.0) as workers:
+        assert workers.submit(os.getppid).result(timeout=60) == server

@@ -277,7 +277,7 @@ class Store:
     def _give_up(self, error: sqlite3.Error) -> None:
         self.close()
         text = _words(error)
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENDS:
+        if _ends(error):
             text += f"; moved to {_move_aside(self.path).name}"
         self._tell(f"{self.path}: {text}: results are no longer looked up or kept")
 
@@ -331,7 +331,7 @@ def _opened(path: Path, tell: Tell) -> sqlite3.Connection:
     try:
         return _connected(path, tell)
     except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode & 0xFF not in _ENDS:
+        if not _ends(error):
             raise
     aside = _move_aside(path)
     tell(f"{path}: damaged, or no store: moved to {aside.name}, and begun anew")
@@ -429,6 +429,11 @@ def _move_aside(path: Path) -> Path:
         with suppress(OSError):
             path.with_name(path.name + ending).unlink()
     return aside
+
+
+def _ends(error: sqlite3.Error) -> bool:
+    """Whether the file is beyond use. Errors of the module itself have no code."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENDS
 
 
 def _words(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import subprocess
@@ -133,6 +134,27 @@ def test_what_others_could_have_laid_there_is_left_alone(
     assert text.endswith(": results are neither looked up nor kept")
     words = {"link": "a symbolic link", "fifo": "no regular file", "writable": "others may write"}
     assert words.get(case, "") in text
+
+
+def test_a_disk_that_can_only_be_read(
+    folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(folder, said) as store:
+        store.write(batch(), SETTINGS)
+
+    def refused(*arguments: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("maltriage.triage.store.os.open", refused)
+        assert Store.open(folder, said) is None
+    assert said.pop().endswith("Read-only file system: results are neither looked up nor kept")
+    with opened(folder, said) as store:  # it becomes one while a scan runs
+        store.connection.execute("PRAGMA query_only = 1")
+        assert record_of(store) == b"record"
+        store.write(batch(b"newer"), SETTINGS)
+        assert not store.usable
+    assert "readonly database: results are no longer looked up or kept" in said.pop()
 
 
 @pytest.mark.parametrize("content", [b"not a database at all " * 100, b"SQLite format 3\0" * 200])

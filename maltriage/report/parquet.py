@@ -39,7 +39,6 @@ class ParquetRenderer:
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         need_pyarrow()
         import pyarrow
-        from pyarrow import parquet
 
         types = {
             str: pyarrow.string(),
@@ -50,9 +49,8 @@ class ParquetRenderer:
         fields = [(name, types[kind]) for name, kind in COLUMNS.items()]
         self._schema = pyarrow.schema([*fields, (RECORD, pyarrow.string())])
         self._table: Any = pyarrow.Table
-        # It would close a stream that it knows as a file, stdout too.
-        self._sink = pyarrow.PythonFile(_Stream(stream), mode="w")
-        self._writer: Any = parquet.ParquetWriter(self._sink, self._schema, compression="zstd")
+        self._stream = _Stream(stream)
+        self._begun: Any = None
         self._columns: dict[str, list[Value]] = {name: [] for name in self._schema.names}
         self._rows = self._bytes = 0
 
@@ -72,7 +70,18 @@ class ParquetRenderer:
         self._flush()
         self._writer.add_key_value_metadata({SUMMARY: json_safe(encode(summary)).decode()})
         self._writer.close()
-        self._sink.flush()
+        self._stream.flush()
+
+    @property
+    def _writer(self) -> Any:
+        """Begun with the first rows, since it writes at once."""
+        if self._begun is None:
+            import pyarrow
+            from pyarrow import parquet
+
+            sink = pyarrow.PythonFile(self._stream, mode="w")
+            self._begun = parquet.ParquetWriter(sink, self._schema, compression="zstd")
+        return self._begun
 
     def _flush(self) -> None:
         if self._rows:
@@ -83,7 +92,10 @@ class ParquetRenderer:
 
 
 class _Stream:
-    """A stream that others may write to and not close."""
+    """A stream that others may write to and not close; one that was closed takes what comes.
+
+    A writer that is thrown away half-way writes the end of its file, wherever that is by then.
+    """
 
     closed = False
 
@@ -91,10 +103,11 @@ class _Stream:
         self._stream = stream
 
     def write(self, data: bytes) -> int:
-        return self._stream.write(data)
+        return len(data) if self._stream.closed else self._stream.write(data)
 
     def flush(self) -> None:
-        self._stream.flush()
+        if not self._stream.closed:
+            self._stream.flush()
 
     def close(self) -> None:
         pass

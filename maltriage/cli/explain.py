@@ -69,6 +69,7 @@ def explain(
         bool,
         typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
     ] = True,
+    known_good: opt.KnownGood = None,
     coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     record: Annotated[
@@ -121,6 +122,9 @@ def explain(
     Similar files: the three nearest of an index of labelled files, where the model has one
     (`maltriage index`), and whether this very file is among them.
 
+    A file in a list of hashes (--known-good FILE) has the notice known-good, and is explained all
+    the same.
+
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
 
     --format html -o FILE makes one page for a browser, which asks nothing of a network.
@@ -138,6 +142,7 @@ def explain(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.console import make_console
+    from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep, opened
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, stopping
@@ -152,7 +157,7 @@ def explain(
     check_options(files, yara, goodware)
     pictures = Pictures(png, svg)
     pictures.check(files)
-    keep([*files, *(name for name in (sample, index) if name)], output)
+    keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
     saved = None
     if len(files) == 1:
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
@@ -183,6 +188,8 @@ def explain(
             label=label,
             against=against,
             coverage=coverage,
+            known=known_lists(known_good or [], quiet=quiet),
+            analyse_known=True,
             methods=chosen,
             mappers=_mappers(chosen, checkpoint, bundle),
             seed=seed,

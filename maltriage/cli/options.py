@@ -51,6 +51,17 @@ Resume = Annotated[
 ExitZero = Annotated[
     bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
 ]
+KnownGood = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--known-good",
+        help="Hashes of known good files, sha256, sha1 or md5 one a line, or a CSV of the NSRL.",
+    ),
+]
+AnalyseKnown = Annotated[
+    bool,
+    typer.Option("--analyse-known", help="Analyse known good files too, with a notice."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")

@@ -47,6 +47,8 @@ def scan(
         str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
     ] = None,
     hashes: Annotated[bool, typer.Option("--hashes", help="Also md5, sha1 and TLSH.")] = False,
+    known_good: opt.KnownGood = None,
+    analyse_known: opt.AnalyseKnown = False,
     verify: Annotated[
         bool,
         typer.Option("--verify", help="Put the evidence of the --top files to the test."),
@@ -76,6 +78,9 @@ def scan(
     Each file is compared with an index of labelled files, where the model has one (`maltriage
     index`): the three nearest are in records and pages, the nearest in the table if there is room.
 
+    Files in a list of hashes (--known-good FILE, several times for several lists) are counted as
+    known good and not analysed. A list is sorted once and kept in the cache.
+
     With --verify the evidence of the first --top files is put to the test, as `explain` does it;
     in every format they come last then, the first to look at first.
 
@@ -104,6 +109,7 @@ def scan(
     from maltriage.cli import replay
     from maltriage.cli.cache import scan_cache
     from maltriage.cli.console import make_console
+    from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep
     from maltriage.cli.run import exit_code, stopping
     from maltriage.cli.sinks import TABLE, opened_all, targets
@@ -116,7 +122,9 @@ def scan(
 
     wanted = targets(output or [], format.value if format else None)
     files = [target.path for target in wanted if target.path]
-    keep([*(paths or []), *([index] if index else [])], *files)
+    keep([*(paths or []), *(known_good or []), *([index] if index else [])], *files)
+    if analyse_known and not known_good:
+        raise MaltriageError("--analyse-known goes with --known-good")
     source: replay.Source
     resources = ExitStack()
     if replay.reports_among(context, paths or []):
@@ -143,6 +151,8 @@ def scan(
             seed=seed,
             index=index,
             coverage=coverage,
+            known=known_lists(known_good or [], quiet=quiet),
+            analyse_known=analyse_known,
             checks=top if verify else None,
         )
         kept = scan_cache(
@@ -164,7 +174,8 @@ def scan(
         with ScanProgress(errors, enabled=not quiet and not streams) as status:
 
             def show(now: Progress) -> None:
-                status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
+                counts = now.files, now.flagged, now.failed, now.skipped
+                status.update(*counts, now.in_flight, known=now.known)
 
             for record in source(progress=progress, changed=show, stop=stop):
                 if isinstance(record, Summary):

@@ -341,7 +341,8 @@ class Failed(
 class Summary(
     msgspec.Struct, frozen=True, tag="summary", tag_field="type", forbid_unknown_fields=True
 ):
-    """The end of a scan. `files` counts results; `seconds` is wall-clock time."""
+    """The end of a scan. `files` counts results; `seconds` is wall-clock time. `known` counts files
+    that were skipped because they are known to be good, and are not in `skipped`."""
 
     files: int
     flagged: int
@@ -352,6 +353,7 @@ class Summary(
     interrupted: bool
     model: ModelRef
     version: str
+    known: int = 0
     schema_version: str = SCHEMA_VERSION
 
 

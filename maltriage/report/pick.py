@@ -71,8 +71,7 @@ def _candidates(report: SavedReport) -> list[FileRecord]:
 
 
 def _count(report: SavedReport) -> int:
-    counts = report.counts
-    return counts.files + counts.failed + counts.skipped
+    return report.counts.records
 
 
 def _listed(records: list[FileRecord]) -> str:

@@ -30,6 +30,7 @@ class ScanProgress:
         self._began = self._updated = time.monotonic()
         self._counts: tuple[int, int, int, int] = (0, 0, 0, 0)
         self._total: int | None = None
+        self._known = 0
         self._in_flight: tuple[tuple[str, float], ...] = ()
         self._live: Live | None = None
         if enabled and console.is_terminal and not console.is_dumb_terminal:
@@ -60,18 +61,21 @@ class ScanProgress:
         skipped: int,
         in_flight: Sequence[tuple[str, float]] = (),
         total: int | None = None,
+        known: int = 0,
     ) -> None:
         """The state of the scan now.
 
         Args:
             scanned: files with a result.
             in_flight: paths of the files in work and for how many seconds each.
-            total: number of files there are, where it is known.
+            total: number of files there are, where that is known.
+            known: files that are known to be good.
         """
         self._updated = time.monotonic()
         self._counts = (scanned, flagged, failed, skipped)
         self._in_flight = tuple(in_flight)
         self._total = total
+        self._known = known
 
     def __enter__(self) -> ScanProgress:
         self.start()
@@ -95,6 +99,7 @@ class ScanProgress:
             (f"  {flagged:,} flagged", "bold red" if flagged else "dim"),
             (f"  {failed:,} failed", "yellow" if failed else "dim"),
             (f"  {skipped:,} skipped", "dim"),
+            (f"  {self._known:,} known good" if self._known else "", "dim"),
             f"  {speed:,.0f} files/s" if speed >= 10 else f"  {speed:.1f} files/s",
         )
         lines = [head]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from maltriage.report import facts
 from maltriage.report.document import Failed, Result, Skipped
+from maltriage.sample.types import KNOWN_GOOD
 
 Value = str | int | float | bool | None
 
@@ -38,6 +39,8 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
 }
 """Names of the columns, in their order, with the type of what is in them. Any may be empty."""
 
+KNOWN = "known"
+"""Status of a file that was not looked at because it is known to be good."""
 EMPTY = "(empty)"
 """A prediction set without labels; a record without a set has an empty cell."""
 
@@ -52,6 +55,7 @@ def row(record: Result | Skipped | Failed) -> dict[str, Value]:
 
 def _problem(record: Skipped | Failed) -> dict[str, Value]:
     status = "skipped" if isinstance(record, Skipped) else "error"
+    status = KNOWN if record.code == KNOWN_GOOD else status
     return {"path": record.path, "status": status, "error": f"{record.code}: {record.reason}"}
 
 

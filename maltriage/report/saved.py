@@ -152,7 +152,7 @@ def look_through(path: str) -> SavedReport:
             lone &= isinstance(item, Result) and item.evidence.plane is not None
         if isinstance(item, (Result, Summary)) and item.model not in report.models:
             report.models.append(item.model)
-    left = scan.files + scan.failed + scan.skipped
+    left = scan.records
     if report.cut is not None and not left and not report.summaries:
         raise MaltriageError(f"{path}: cut off before its first record ends")
     one = left == 1 and not report.summaries

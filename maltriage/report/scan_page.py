@@ -16,6 +16,7 @@ from maltriage.report.document import Check, Evidence, Failed, Result, Skipped, 
 from maltriage.report.explain import kind_of, names_of
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean
+from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,6 +56,8 @@ class ScanPage:
             self._thresholded &= record.verdict.flagged is not None
             if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
                 self._lines(_row(record), _panel(record))
+        elif record.code == KNOWN_GOOD:
+            return  # counted in the summary
         elif isinstance(record, Failed) or self._room("skipped", MAX_SKIPPED):
             self._lines(_problem(record), {})
 

@@ -17,6 +17,7 @@ from maltriage.report import facts, figures, grid, similar
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -132,6 +133,10 @@ class TableRenderer:
             self._calibrated &= record.verdict.calibrated
             self._thresholded &= record.verdict.flagged is not None
             self._best.add(record)
+            return
+        if (
+            record.code == KNOWN_GOOD
+        ):  # counted in the summary; a list of them would hide the others
             return
         kind = "skipped" if isinstance(record, Skipped) else "failed"
         self._counts[kind] += 1
@@ -297,6 +302,8 @@ def _summary_line(summary: Summary) -> Text:
         number(summary.failed, "failed", "bold yellow"),
         number(summary.skipped, "skipped", ""),
     ]
+    if summary.known:
+        parts.append(number(summary.known, "known good", "green"))
     if summary.seconds > 0:  # nobody knows how long a scan took that was killed
         speed = summary.files / summary.seconds
         parts.append((f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""))

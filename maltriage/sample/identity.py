@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,11 @@ MAX_TEXT = 1024
 
 
 def identify(
-    data: bytes, headers: Headers | None, *, hashes: bool = False, sha256: str | None = None
+    data: bytes,
+    headers: Headers | None,
+    *,
+    hashes: bool = False,
+    digests: Mapping[str, str] | None = None,
 ) -> Identity:
     """The identity of a file.
 
@@ -24,16 +28,21 @@ def identify(
         data: the whole file (of a PNG: its pixels).
         headers: as `read_headers` gave them.
         hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
-        sha256: that of `data` in hex, where it is known already.
+        digests: hashes that were computed already, by kind, in hex.
     """
+
+    def digest(kind: str) -> str:
+        done = (digests or {}).get(kind)
+        return done or hashlib.new(kind, data, usedforsecurity=False).hexdigest()
+
     names = _by_lief(headers.binary) if headers and headers.parser == "lief" else {}
     if headers and headers.parser == "pefile":
         names = _by_pefile(headers.binary)
     return Identity(
-        sha256=sha256 or hashlib.sha256(data).hexdigest(),
+        sha256=digest("sha256"),
         size=len(data),
-        md5=hashlib.md5(data, usedforsecurity=False).hexdigest() if hashes else None,
-        sha1=hashlib.sha1(data, usedforsecurity=False).hexdigest() if hashes else None,
+        md5=digest("md5") if hashes else None,
+        sha1=digest("sha1") if hashes else None,
         tlsh=_tlsh(data) if hashes else None,
         compile_time=_compile_time(headers),
         **names,

@@ -8,11 +8,18 @@ from dataclasses import dataclass
 
 from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.identity import identify
+from maltriage.sample.known import KnownList, find_known
 from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, Contents, read_sample
-from maltriage.sample.types import Format, Identity, Layout, Notice
+from maltriage.sample.source import (
+    MAX_FILE_BYTES,
+    PROGRAMS,
+    Contents,
+    SampleError,
+    read_sample,
+)
+from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice
 from maltriage.sample.views import ViewSpec
 
 
@@ -21,7 +28,8 @@ class PrepareOptions:
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
     `formats`: those that are read; a file of another one gives no sample. `archives`: whether
-    the one file in a password archive is a sample too.
+    the one file in a password archive is a sample too. `known`: lists of files that are known to be
+    good, which give no sample, or with `analyse_known` a notice.
     """
 
     views: tuple[ViewSpec, ...]
@@ -29,6 +37,8 @@ class PrepareOptions:
     max_size: int = MAX_FILE_BYTES
     formats: tuple[Format, ...] = PROGRAMS
     archives: bool = False
+    known: tuple[KnownList, ...] = ()
+    analyse_known: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
     """Read, hash, parse and plot one file.
 
     Raises:
-        SampleError: it gives no sample; see `read_sample`.
+        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
     """
     start = time.perf_counter()
     contents = read_sample(path, options.max_size, options.formats, options.archives)
@@ -86,8 +96,15 @@ def prepare_contents(
         path: that the sample is called by.
         start: when reading it began, by `time.perf_counter`; None: now.
         digest: what `digest_of` gives, where that was asked for already.
+
+    Raises:
+        SampleError: it is known good (a skip).
     """
     start = time.perf_counter() if start is None else start
+    digests = {} if digest is None or contents.file else {"sha256": digest}
+    match = find_known(contents.data, options.known, digests) if options.known else None
+    if match and not options.analyse_known:
+        raise SampleError(KNOWN_GOOD, f"known good: {match}")
     # A dump has no headers; what looks like some in it is no program's own.
     headers = None if contents.dump else read_headers(contents.data)
     if contents.dump:
@@ -97,12 +114,9 @@ def prepare_contents(
         notices += observe(contents.data, headers, layout)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
-    identity = identify(
-        contents.data,
-        headers,
-        hashes=options.hashes,
-        sha256=None if contents.file else digest,
-    )
+    if match:
+        notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
+    identity = identify(contents.data, headers, hashes=options.hashes, digests=digests)
     return Prepared(
         path=path,
         format=contents.format,

@@ -11,6 +11,8 @@ Format = Literal["pe", "png", "bytes", "picture"]
 """A PE file; a byteplot PNG, whose pixels are the bytes of a PE file; a hex dump; a grayscale PNG
 whose pixels are no bytes of a PE file (a resized byteplot, say)."""
 FORMATS: tuple[Format, ...] = get_args(Format)
+KNOWN_GOOD = "known-good"
+"""The code of a file that is in a list of known good files: of a skip, or of a notice."""
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

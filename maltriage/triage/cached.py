@@ -31,6 +31,7 @@ from maltriage.report.document import (
 )
 from maltriage.sample.prepare import Same
 from maltriage.sample.source import Found
+from maltriage.sample.types import KNOWN_GOOD
 from maltriage.triage.lookup import prepare_unless_known
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.queue import Asking
@@ -45,9 +46,10 @@ Devices, threads and batches move figures in their last digits."""
 PARSERS = ("lief", "pefile")
 """Packages whose version may change what a record says."""
 SAYS_CONTENT = frozenset(
-    ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump")
+    ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump", KNOWN_GOOD)
 )
-"""Codes of skips and failures that come from the file's content alone, and so are kept."""
+"""Codes of skips and failures that come from the file's content alone, and so are kept. What is
+known good is so by the lists that are among the settings."""
 SETTLED_NS = 2_000_000_000
 """A file that changed within this time before it was looked at may change again without its times
 telling: file systems count in steps of up to two seconds. It is read again the next time."""

@@ -28,7 +28,7 @@ def prepare_unless_known(
         settings: digest of those that the record must have been made with.
 
     Raises:
-        SampleError: it gives no sample; see `read_sample`.
+        SampleError: it gives no sample; see `prepare`.
     """
     start = time.perf_counter()
     contents = read_sample(path, options.max_size, options.formats, options.archives)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from maltriage.bundle import Bundle
 from maltriage.report.counts import Counts
+from maltriage.sample.known import KnownList
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import WalkOptions
 from maltriage.sample.workers import cores
@@ -28,7 +29,8 @@ class ScanOptions:
     with one file before them wants, md5, sha1, TLSH and the plane; `inspect`: then also what is in
     the hot ranges, for which the file is read once more. `archives`: whether the one file in a
     password archive is a sample too, as in a dataset. `index`: what samples are compared with, see
-    `open_index`.
+    `open_index`. `known`: lists of files that are known to be good, which are skipped, or with
+    `analyse_known` have a notice.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -49,6 +51,8 @@ class ScanOptions:
     inspect: bool = True
     archives: bool = False
     index: str | None = NO_INDEX
+    known: tuple[KnownList, ...] = ()
+    analyse_known: bool = False
 
 
 @dataclass
@@ -63,7 +67,15 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     """What workers are to make of each file."""
     card = bundle.card
     hashes, limit = options.hashes or options.close, options.walk.max_size
-    return PrepareOptions(card.views, hashes, limit, card.input, options.archives)
+    return PrepareOptions(
+        card.views,
+        hashes,
+        limit,
+        card.input,
+        options.archives,
+        options.known,
+        options.analyse_known,
+    )
 
 
 MODEL_SHARE = 1 / 3

@@ -147,6 +147,7 @@ def scan(
         interrupted=interrupted,
         model=model,
         version=__version__,
+        known=progress.known,
     )
     if not interrupted:
         cache.end()  # not before the summary is written

@@ -194,6 +194,7 @@ function scanTable(files, { summary, remarks }) {
       box(summary.flagged, "flagged", "flagged"),
       box(summary.failed, "failed", "weak"),
       box(summary.skipped, "skipped"),
+      ...(summary.known ? [box(summary.known, "known good")] : []),
       text(size(summary.bytes), "read"),
       text(`${summary.seconds.toFixed(1)} s`, "taken"),
       text(summary.model.name, `model ${summary.model.weights_sha256.slice(0, 16)}`),

@@ -1,0 +1,30 @@
+"""Lists of known good files, as a command begins: read, or found in the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from maltriage.sample.known import KnownList
+
+FOLDER = "known"
+"""Below the user's cache."""
+
+
+def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
+    """The lists that the user named.
+
+    Raises:
+        MaltriageError: see `read_known`.
+    """
+    if not paths:
+        return ()
+    from maltriage.cli.console import make_console
+    from maltriage.cli.training import status
+    from maltriage.corpus.places import cache_dir
+    from maltriage.sample.known import read_known
+
+    console = make_console(stderr=True)
+    with status(console, "reading hashes of known files", enabled=not quiet):
+        return tuple(read_known(path, cache_dir() / FOLDER) for path in paths)

@@ -1,0 +1,104 @@
+"""`--known-good` as a process: what is known is counted and not analysed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hostile.make import sample
+
+from maltriage.report.schema import json_schema
+
+NAMES = ("console-x86.exe", "gui-x86.exe", "dotnet.exe")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in NAMES:
+        (root / name).write_bytes(sample(name))
+    (root / "b.txt").write_text("no program")
+    (tmp_path / "sha1.txt").write_text(hashlib.sha1(sample(NAMES[0])).hexdigest() + "\n")
+    sha256 = hashlib.sha256(sample(NAMES[1])).hexdigest()
+    (tmp_path / "nsrl.csv").write_text(f'"SHA-256","FileName"\n"{sha256}","gui"\n')
+    return root
+
+
+def records(stdout: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_known_files_are_counted_and_not_analysed(run_cli: Any, folder: Path) -> None:
+    lists = ("--known-good", "../sha1.txt", "--known-good", "../nsrl.csv")
+    outputs = ("-o", "../o.ndjson", "-o", "../o.csv", "-o", "../o.html", "-o", "-")
+    done = run_cli("scan", ".", *lists, *outputs, "-v", "--exit-zero", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = records((folder.parent / "o.ndjson").read_bytes())
+    for record in found:
+        jsonschema.validate(record, json_schema())
+    *each, summary = found
+    reasons = {Path(r["path"]).name: r["reason"] for r in each if r.get("code") == "known-good"}
+    assert reasons == {
+        NAMES[0]: "known good: its sha1 is in ../sha1.txt",
+        NAMES[1]: "known good: its sha256 is in ../nsrl.csv",
+    }
+    assert {k: summary[k] for k in ("files", "skipped", "failed", "known")} == {
+        "files": 1,
+        "skipped": 1,
+        "failed": 0,
+        "known": 2,
+    }
+    table = done.stdout.decode()
+    assert "1 skipped  2 known good  " in table
+    assert NAMES[0] not in table
+    rows = csv.DictReader(io.StringIO((folder.parent / "o.csv").read_text()))
+    assert sorted(row["status"] for row in rows) == ["known", "known", "result", "skipped"]
+    page = (folder.parent / "o.html").read_text("utf-8")
+    assert NAMES[0] not in page
+    assert '"known":2' in page
+    again = run_cli("scan", "../o.ndjson", "--exit-zero", cwd=folder)
+    assert (again.returncode, again.stderr) == (0, b"")  # its counts are those of the summary
+    assert b"1 skipped  2 known good  " in again.stdout
+
+
+def test_known_files_are_analysed_where_that_is_asked_for(run_cli: Any, folder: Path) -> None:
+    arguments = ("--known-good", "../sha1.txt", "-f", "ndjson", "--hashes")
+    # Without a list first: what is kept of that scan is not taken for the next.
+    plain = records(run_cli("scan", ".", "-f", "ndjson", "--hashes", cwd=folder).stdout)
+    *each, summary = records(run_cli("scan", ".", *arguments, "--analyse-known", cwd=folder).stdout)
+    assert [record["type"] for record in each] == [record["type"] for record in plain[:-1]]
+    assert (summary["files"], summary["known"]) == (3, 0)
+    for record, other in zip(each, plain[:-1], strict=True):
+        if record["path"].endswith(NAMES[0]):
+            notice = record["notices"].pop()
+            assert notice == {
+                "code": "known-good",
+                "text": "Known good: its sha1 is in ../sha1.txt.",
+            }
+        if record["type"] == "result":
+            assert record["identity"] == other["identity"]
+            assert record["notices"] == other["notices"]
+    explained = run_cli(
+        "explain", NAMES[0], "--known-good", "../sha1.txt", "--no-verify", "--exit-zero", cwd=folder
+    )
+    assert b"its sha1 is in ../sha1.txt" in explained.stdout
+
+
+def test_wrong_use(run_cli: Any, folder: Path) -> None:
+    (folder / "bad.txt").write_text("# ours\nnothing\n")
+    for arguments, message in (
+        (("--known-good", "bad.txt"), "bad.txt, line 2: neither sha256, sha1 nor md5: 'nothing'"),
+        (("--known-good", "gone.txt"), "cannot read gone.txt: No such file"),
+        (("--analyse-known",), "--analyse-known goes with --known-good"),
+        (("--known-good", "bad.txt", "-o", "bad.txt"), "written over while it is read"),
+    ):
+        done = run_cli("scan", ".", *arguments, cwd=folder)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert message in done.stderr.decode()

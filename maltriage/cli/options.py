@@ -75,6 +75,13 @@ Outputs = Annotated[
         " .html, .parquet); several times for several files; - for stdout.",
     ),
 ]
+FieldNames = Annotated[
+    str | None,
+    typer.Option(
+        "--fields",
+        help="Only these of each record, in CSV, NDJSON, JSON and Parquet: path,verdict.label.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]

@@ -15,14 +15,21 @@ from maltriage.report.counts import Counts
 from maltriage.report.document import ModelRef, Record, Result, Summary
 from maltriage.report.pick import pick
 from maltriage.report.sanitize import clean
-from maltriage.report.saved import FileRecord, SavedReport, combined, is_report, look_through
+from maltriage.report.saved import (
+    FileRecord,
+    SavedReport,
+    combined,
+    is_report,
+    look_through,
+    refuse_chosen,
+)
 from maltriage.triage.options import Progress
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
 
 SHOWN_ANEW = frozenset(
-    "paths files record format output top exit_zero quiet verbose color png svg".split()
+    "paths files record format output fields top exit_zero quiet verbose color png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made, which is over."""
 EVERY = 256
@@ -48,6 +55,8 @@ def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
         MaltriageError: some are, or an option that is given makes no sense with them.
     """
     saved = [path for path in paths if is_report(path)]
+    for path in paths:
+        refuse_chosen(path)
     if not saved:
         return False
     others = [path for path in paths if path not in set(saved)]
@@ -78,6 +87,7 @@ def picked(
         MaltriageError: as for `reports_among`; or there is no such record, or it has no sha256
             to hold `sample` against.
     """
+    refuse_chosen(path)
     if not is_report(path):
         for name, value in (("--record", wanted), ("--with", sample)):
             if value is not None:

@@ -14,11 +14,12 @@ import typer
 from maltriage.cli.console import Color, make_console, quiet_broken_pipe
 from maltriage.cli.output import Output, ResultFile, cannot_write
 from maltriage.errors import MaltriageError
-from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.render import SELECTIVE, RenderOptions, open_renderer
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
     from maltriage.report.document import Failed, Result, Skipped, Summary
+    from maltriage.report.fields import Fields
     from maltriage.report.render import Renderer
 
 TABLE = "table"
@@ -67,6 +68,21 @@ def targets(outputs: Sequence[Path], format: str | None) -> list[Target]:
         target = None if path == STDOUT else path
         found.append(Target(target, by_ending or format or TABLE))
     return found
+
+
+def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None:
+    """What `--fields` says, None where it was not given.
+
+    Raises:
+        MaltriageError: there is no such field, or no output that can be narrowed.
+    """
+    if names is None:
+        return None
+    if not any(target.format in SELECTIVE for target in targets):
+        raise MaltriageError("--fields goes with CSV, NDJSON, JSON or Parquet: see --format and -o")
+    from maltriage.report.fields import choose
+
+    return choose(names)
 
 
 class _Sink:

@@ -388,8 +388,8 @@ def path_of(record: Result | Skipped | Failed) -> str:
     )
 
 
-def encode(record: msgspec.Struct) -> bytes:
-    """Compact JSON of a record or document, valid UTF-8 whatever the sample's strings hold."""
+def encode(record: Any) -> bytes:
+    """Compact JSON of records, documents and plain data; UTF-8 whatever a sample's strings say."""
     try:
         return msgspec.json.encode(record)
     except UnicodeEncodeError:  # a lone surrogate in a string of the sample

@@ -21,10 +21,14 @@ if TYPE_CHECKING:
 class JsonRenderer:
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._stream = stream
-        self._before = b'{"records":[\n'
+        self._fields = options.fields
+        # What is no saved report begins as none does.
+        chosen = b"" if self._fields is None else b'"fields":%b,' % encode(self._fields.names)
+        self._before = b'{%b"records":[\n' % chosen
 
     def write(self, record: Result | Skipped | Failed) -> None:
-        self._stream.write(self._before + json_safe(encode(record)))
+        shown = record if self._fields is None else self._fields.document(record)
+        self._stream.write(self._before + json_safe(encode(shown)))
         self._before = b",\n"
 
     def finish(self, summary: Summary) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 4096
 """Rows of a group."""
 MAX_BYTES = 8 * 1024 * 1024
-"""JSON of a group, in bytes, before it is compressed."""
+"""Text of a group, in characters, before it is compressed."""
 RECORD = "record"
 SUMMARY = "maltriage.summary"
 
@@ -46,8 +46,10 @@ class ParquetRenderer:
             float: pyarrow.float64(),
             bool: pyarrow.bool_(),
         }
-        fields = [(name, types[kind]) for name, kind in COLUMNS.items()]
-        self._schema = pyarrow.schema([*fields, (RECORD, pyarrow.string())])
+        self._fields = options.fields
+        whole = [*COLUMNS.items(), (RECORD, str)]
+        chosen = whole if self._fields is None else self._fields.kinds()
+        self._schema = pyarrow.schema([(name, types[kind or str]) for name, kind in chosen])
         self._table: Any = pyarrow.Table
         self._stream = _Stream(stream)
         self._begun: Any = None
@@ -55,14 +57,18 @@ class ParquetRenderer:
         self._rows = self._bytes = 0
 
     def write(self, record: Result | Skipped | Failed) -> None:
-        values = row(record)
-        for name in COLUMNS:
-            value = values.get(name)
-            self._columns[name].append(clean(value) if isinstance(value, str) else value)
-        whole = json_safe(encode(record)).decode()
-        self._columns[RECORD].append(whole)
+        if self._fields is None:
+            values = row(record)
+            cells = [values.get(name) for name in COLUMNS]
+        else:
+            cells = self._fields.cells(record)
+        shown = [clean(value) if isinstance(value, str) else value for value in cells]
+        if self._fields is None:
+            shown.append(json_safe(encode(record)).decode())
+        for values_of, value in zip(self._columns.values(), shown, strict=True):
+            values_of.append(value)
         self._rows += 1
-        self._bytes += len(whole)
+        self._bytes += sum(len(value) for value in shown if isinstance(value, str))
         if self._rows >= MAX_ROWS or self._bytes >= MAX_BYTES:
             self._flush()
 

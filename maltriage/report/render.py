@@ -16,6 +16,8 @@ from maltriage.report.document import Failed, Result, Skipped, Summary
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from maltriage.report.fields import Fields
+
 
 class Renderer(Protocol):
     """Takes the records of a scan as they come, then its summary, once."""
@@ -27,7 +29,7 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How to show results. Only the screens look at it: records are never shortened."""
+    """How to show results. Records are never shortened, but for `fields`."""
 
     top: int | None = None
     """Rows of a table; None: the screen's own choice, 0: all."""
@@ -37,6 +39,8 @@ class RenderOptions:
     """Columns of the screen; None: the console's."""
     show_skipped: bool = False
     """List what was skipped, with the reason; otherwise it is counted."""
+    fields: Fields | None = None
+    """What records and rows are to hold (`SELECTIVE` formats); None: all of it."""
 
 
 class _Factory(Protocol):
@@ -54,6 +58,10 @@ FORMATS: dict[str, str] = {
     "explain-page": "maltriage.report.explain_page:ExplainPage",
 }
 """Name of a format -> module:class, imported when it is opened."""
+
+
+SELECTIVE = frozenset({"ndjson", "json", "csv", "parquet"})
+"""Formats that can hold a choice of fields."""
 
 
 def open_renderer(

@@ -48,6 +48,7 @@ _BEGIN = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*\{\s*"
     rb'(?:(?P<document>"records"\s*:\s*\[)|"type"\s*:\s*"(?:result|skipped|error|summary)")'
 )
+_CHOSEN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:fields"\s*:\s*\[|(?P<first>[a-z_0-9]+)"\s*:)')
 _LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{[ \t]*"type"')
 _DOCUMENT = b'{"records":['
 _DOCUMENT_LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"records":\[\r?\n')
@@ -79,15 +80,50 @@ _stamp = msgspec.json.Decoder(_Stamp)
 
 def is_report(path: str) -> bool:
     """Whether a file that the user named begins like a saved report. Only its head is read."""
+    head = _head(path)
+    return (_BEGIN.match(head) is not None and not _chosen(head)) or _is_utf16(head)
+
+
+def _head(path: str) -> bytes:
+    """The first bytes of a regular file, none of anything else."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return False
-            head = file.read(HEAD_BYTES)
-            return _BEGIN.match(head) is not None or _is_utf16(head)
+                return b""
+            return file.read(HEAD_BYTES)
     except OSError:
+        return b""
+
+
+def refuse_chosen(path: str) -> None:
+    """Raise MaltriageError where a file that the user named holds chosen fields of a report."""
+    if _chosen(_head(path)):
+        raise MaltriageError(
+            f"{path}: written with --fields, so it lacks what a saved report has; write it without"
+            " to read it again"
+        )
+
+
+def _chosen(head: bytes) -> bool:
+    """Whether a file begins like what `--fields` writes: names of fields, and no schema version."""
+    begin = _CHOSEN.match(head)
+    if begin is None:
         return False
+    if begin["first"] is None:
+        return True
+    line, ended, _ = head.partition(b"\n")
+    try:
+        keys = set(msgspec.json.decode(line.removeprefix(_BOM), type=dict[str, msgspec.Raw]))
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        if ended or len(head) < HEAD_BYTES:
+            return False
+        keys = {begin["first"].decode()}  # one long line: its first name has to do
+        if _BEGIN.match(head):
+            return False
+    from maltriage.report.fields import known_names
+
+    return keys <= {name.partition(".")[0] for name in known_names()} - {"schema_version"}
 
 
 @dataclass
@@ -348,7 +384,8 @@ def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> Malt
         return MaltriageError(f"{path}: several records that are not one a line each (jq -c)")
     if "truncated" in str(error):
         return MaltriageError(f"{place}: cut off in the middle")
-    return MaltriageError(f"{place}: not a maltriage record: {error}")
+    hint = "" if stated else " (written with --fields?)"
+    return MaltriageError(f"{place}: not a maltriage record{hint}: {error}")
 
 
 def _check_version(path: str, stated: str) -> None:

@@ -82,6 +82,10 @@ FieldNames = Annotated[
         help="Only these of each record, in CSV, NDJSON, JSON and Parquet: path,verdict.label.",
     ),
 ]
+Ecs = Annotated[
+    bool,
+    typer.Option("--ecs", help="Names of the Elastic Common Schema in NDJSON and JSON."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]

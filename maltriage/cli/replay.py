@@ -21,7 +21,7 @@ from maltriage.report.saved import (
     combined,
     is_report,
     look_through,
-    refuse_chosen,
+    refuse_other,
 )
 from maltriage.triage.options import Progress
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from maltriage.bundle import Bundle
 
 SHOWN_ANEW = frozenset(
-    "paths files record format output fields top exit_zero quiet verbose color png svg".split()
+    "paths files record format output fields ecs top exit_zero quiet verbose color png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made, which is over."""
 EVERY = 256
@@ -56,7 +56,7 @@ def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
     """
     saved = [path for path in paths if is_report(path)]
     for path in paths:
-        refuse_chosen(path)
+        refuse_other(path)
     if not saved:
         return False
     others = [path for path in paths if path not in set(saved)]
@@ -87,7 +87,7 @@ def picked(
         MaltriageError: as for `reports_among`; or there is no such record, or it has no sha256
             to hold `sample` against.
     """
-    refuse_chosen(path)
+    refuse_other(path)
     if not is_report(path):
         for name, value in (("--record", wanted), ("--with", sample)):
             if value is not None:

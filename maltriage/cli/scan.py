@@ -40,6 +40,7 @@ def scan(
     ] = None,
     output: opt.Outputs = None,
     fields: opt.FieldNames = None,
+    ecs: opt.Ecs = False,
     top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
     depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
     include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
@@ -94,7 +95,8 @@ def scan(
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
 
-    --fields takes names of columns of CSV and paths into records (verdict.label); docs/outputs.md.
+    --fields takes names of columns of CSV and paths into records (verdict.label); docs/outputs.md
+    lists the names that --ecs gives.
 
     -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
     format of its ending; --format is for stdout, for the only file, and for endings that say
@@ -115,7 +117,7 @@ def scan(
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep
     from maltriage.cli.run import exit_code, stopping
-    from maltriage.cli.sinks import TABLE, chosen_fields, opened_all, targets
+    from maltriage.cli.sinks import TABLE, check_ecs, chosen_fields, opened_all, targets
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions
@@ -126,6 +128,7 @@ def scan(
     wanted = targets(output or [], format.value if format else None)
     files = [target.path for target in wanted if target.path]
     chosen = chosen_fields(fields, wanted)
+    check_ecs(ecs, fields, wanted)
     keep([*(paths or []), *(known_good or []), *([index] if index else [])], *files)
     if analyse_known and not known_good:
         raise MaltriageError("--analyse-known goes with --known-good")
@@ -171,7 +174,7 @@ def scan(
         )
         source = partial(pipeline.scan, roots, bundle, options, cache=resources.enter_context(kept))
     progress, interrupted = Progress(), False
-    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen)
+    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
     with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
         errors = make_console(color.value, stderr=True)
         streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()

@@ -14,7 +14,7 @@ import typer
 from maltriage.cli.console import Color, make_console, quiet_broken_pipe
 from maltriage.cli.output import Output, ResultFile, cannot_write
 from maltriage.errors import MaltriageError
-from maltriage.report.render import SELECTIVE, RenderOptions, open_renderer
+from maltriage.report.render import ECS, SELECTIVE, RenderOptions, open_renderer
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
@@ -83,6 +83,14 @@ def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None
     from maltriage.report.fields import choose
 
     return choose(names)
+
+
+def check_ecs(ecs: bool, fields: str | None, targets: Sequence[Target]) -> None:
+    """Raise MaltriageError where `--ecs` was given and means nothing."""
+    if ecs and fields is not None:
+        raise MaltriageError("--ecs or --fields, not both: events of ECS are whole")
+    if ecs and not any(target.format in ECS for target in targets):
+        raise MaltriageError("--ecs goes with NDJSON or JSON: see --format and -o")
 
 
 class _Sink:

@@ -13,6 +13,7 @@ import msgspec
 from maltriage.report.document import SCHEMA_VERSION, Failed, Result, Skipped, Summary, encode
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import json_safe
+from maltriage.report.shape import mark, shape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,14 +22,11 @@ if TYPE_CHECKING:
 class JsonRenderer:
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._stream = stream
-        self._fields = options.fields
-        # What is no saved report begins as none does.
-        chosen = b"" if self._fields is None else b'"fields":%b,' % encode(self._fields.names)
-        self._before = b'{%b"records":[\n' % chosen
+        self._shape = shape(options)
+        self._before = b'{%b"records":[\n' % mark(options)
 
     def write(self, record: Result | Skipped | Failed) -> None:
-        shown = record if self._fields is None else self._fields.document(record)
-        self._stream.write(self._before + json_safe(encode(shown)))
+        self._stream.write(self._before + json_safe(encode(self._shape(record))))
         self._before = b",\n"
 
     def finish(self, summary: Summary) -> None:
@@ -36,6 +34,6 @@ class JsonRenderer:
         version = msgspec.json.encode(SCHEMA_VERSION)
         self._stream.write(
             b'%b],"summary":%b,"schema_version":%b}\n'
-            % (start, json_safe(encode(summary)), version)
+            % (start, json_safe(encode(self._shape(summary))), version)
         )
         self._stream.flush()

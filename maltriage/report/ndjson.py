@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from maltriage.report.document import Failed, Record, Result, Skipped, Summary, encode
+from maltriage.report.document import Failed, Result, Skipped, Summary, encode
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import json_safe
+from maltriage.report.shape import shape
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -15,16 +16,17 @@ if TYPE_CHECKING:
 class NdjsonRenderer:
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._stream = stream
-        self._fields = options.fields
+        self._shape = shape(options)
+        self._narrowed = options.fields is not None
 
     def write(self, record: Result | Skipped | Failed) -> None:
-        self._line(record if self._fields is None else self._fields.document(record))
+        self._line(self._shape(record))
 
     def finish(self, summary: Summary) -> None:
-        if self._fields is None:  # else every line has the chosen fields, and this has none of them
-            self._line(summary)
+        if not self._narrowed:  # else every line has the chosen fields, and this has none of them
+            self._line(self._shape(summary))
 
-    def _line(self, record: Record | dict[str, Any]) -> None:
+    def _line(self, record: Any) -> None:
         # Flushed line by line: a reader at the other end of a pipe follows the scan, and a
         # scan that dies leaves whole records behind.
         self._stream.write(json_safe(encode(record)) + b"\n")

@@ -41,6 +41,8 @@ class RenderOptions:
     """List what was skipped, with the reason; otherwise it is counted."""
     fields: Fields | None = None
     """What records and rows are to hold (`SELECTIVE` formats); None: all of it."""
+    ecs: bool = False
+    """Records by the names of the Elastic Common Schema (`ECS` formats)."""
 
 
 class _Factory(Protocol):
@@ -62,6 +64,8 @@ FORMATS: dict[str, str] = {
 
 SELECTIVE = frozenset({"ndjson", "json", "csv", "parquet"})
 """Formats that can hold a choice of fields."""
+ECS = frozenset({"ndjson", "json"})
+"""Formats of records, which can have other names."""
 
 
 def open_renderer(

@@ -33,6 +33,7 @@ from maltriage.report.document import (
     Skipped,
     Summary,
 )
+from maltriage.report.shape import written_with
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one record; those that maltriage writes stay below 1 MB."""
@@ -48,7 +49,6 @@ _BEGIN = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*\{\s*"
     rb'(?:(?P<document>"records"\s*:\s*\[)|"type"\s*:\s*"(?:result|skipped|error|summary)")'
 )
-_CHOSEN = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:fields"\s*:\s*\[|(?P<first>[a-z_0-9]+)"\s*:)')
 _LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{[ \t]*"type"')
 _DOCUMENT = b'{"records":['
 _DOCUMENT_LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"records":\[\r?\n')
@@ -81,7 +81,9 @@ _stamp = msgspec.json.Decoder(_Stamp)
 def is_report(path: str) -> bool:
     """Whether a file that the user named begins like a saved report. Only its head is read."""
     head = _head(path)
-    return (_BEGIN.match(head) is not None and not _chosen(head)) or _is_utf16(head)
+    if written_with(head, len(head) == HEAD_BYTES):
+        return False
+    return _BEGIN.match(head) is not None or _is_utf16(head)
 
 
 def _head(path: str) -> bytes:
@@ -96,34 +98,15 @@ def _head(path: str) -> bytes:
         return b""
 
 
-def refuse_chosen(path: str) -> None:
-    """Raise MaltriageError where a file that the user named holds chosen fields of a report."""
-    if _chosen(_head(path)):
+def refuse_other(path: str) -> None:
+    """Raise MaltriageError where a file that the user named was written so that it is no report."""
+    head = _head(path)
+    option = written_with(head, len(head) == HEAD_BYTES)
+    if option is not None:
         raise MaltriageError(
-            f"{path}: written with --fields, so it lacks what a saved report has; write it without"
+            f"{path}: written with {option}, so it lacks what a saved report has; write it without"
             " to read it again"
         )
-
-
-def _chosen(head: bytes) -> bool:
-    """Whether a file begins like what `--fields` writes: names of fields, and no schema version."""
-    begin = _CHOSEN.match(head)
-    if begin is None:
-        return False
-    if begin["first"] is None:
-        return True
-    line, ended, _ = head.partition(b"\n")
-    try:
-        keys = set(msgspec.json.decode(line.removeprefix(_BOM), type=dict[str, msgspec.Raw]))
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        if ended or len(head) < HEAD_BYTES:
-            return False
-        keys = {begin["first"].decode()}  # one long line: its first name has to do
-        if _BEGIN.match(head):
-            return False
-    from maltriage.report.fields import known_names
-
-    return keys <= {name.partition(".")[0] for name in known_names()} - {"schema_version"}
 
 
 @dataclass

@@ -21,7 +21,7 @@ from maltriage.report.document import decode, encode
 from maltriage.report.fields import choose, known_names
 from maltriage.report.render import RenderOptions, open_renderer
 from maltriage.report.row import COLUMNS, row
-from maltriage.report.saved import is_report, look_through, refuse_chosen
+from maltriage.report.saved import is_report, look_through, refuse_other
 
 NAMES = "path,type,label,verdict.label,verdict.set,identity.imphash,identity.version.company,code"
 
@@ -159,7 +159,7 @@ def test_it_is_no_saved_report(tmp_path: Path, format: str, names: str) -> None:
     path.write_bytes(written(format, names, make_result(plane=False), make_skipped()))
     assert not is_report(str(path))
     with pytest.raises(MaltriageError, match="written with --fields"):
-        refuse_chosen(str(path))
+        refuse_other(str(path))
 
 
 def test_long_lines_of_chosen_fields_are_refused_when_they_are_read(tmp_path: Path) -> None:
@@ -173,10 +173,10 @@ def test_reports_and_other_files_are_not_taken_for_chosen_fields(tmp_path: Path)
     path = tmp_path / "other"
     for record in (make_result(), make_result(plane=True), make_skipped(), make_summary()):
         path.write_bytes(encode(record) + b"\n")
-        refuse_chosen(str(path))
+        refuse_other(str(path))
         assert is_report(str(path))
         assert decode(path.read_bytes()) == record
     for other in (b'{"name": "x"}\n', b"MZ", b"", b'{"path"', b'{"path": 1, "other": 2}'):
         path.write_bytes(other)
-        refuse_chosen(str(path))
-    refuse_chosen(str(tmp_path))
+        refuse_other(str(path))
+    refuse_other(str(tmp_path))

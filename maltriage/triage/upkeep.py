@@ -11,7 +11,8 @@ from pathlib import Path
 from maltriage.errors import MaltriageError
 from maltriage.report.cache import CacheInfo, KeptResults, day
 from maltriage.report.document import ModelRef
-from maltriage.triage.store import SIDECARS, Store, Tell, transaction
+from maltriage.triage.database import SIDECARS, Tell, transaction
+from maltriage.triage.store import Store
 
 
 @contextmanager

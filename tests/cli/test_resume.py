@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from hostile.make import sample
 
+from maltriage.triage.database import FILE_NAME
 from maltriage.triage.queue import MAX_IN_FLIGHT
-from maltriage.triage.store import FILE_NAME
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 SCAN = [sys.executable, "-m", "maltriage", "scan", "in", "-j", "1", "--exit-zero"]

@@ -12,14 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from maltriage.triage.store import (
-    BUSY_SECONDS,
-    FILE_NAME,
-    TABLES_VERSION,
-    Batch,
-    Settings,
-    Store,
-)
+from maltriage.triage.database import BUSY_SECONDS, FILE_NAME, TABLES_VERSION
+from maltriage.triage.store import Batch, Settings, Store
 
 SETTINGS = Settings(b"s" * 32, "net", "w" * 64, "1.4", "0.1.0")
 OTHER = Settings(b"o" * 32, "net", "w" * 64, "1.4", "0.1.0")
@@ -146,7 +140,7 @@ def test_a_disk_that_can_only_be_read(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with monkeypatch.context() as patched:
-        patched.setattr("maltriage.triage.store.os.open", refused)
+        patched.setattr("maltriage.triage.database.os.open", refused)
         assert Store.open(folder, said) is None
     assert said.pop().endswith("Read-only file system: results are neither looked up nor kept")
     with opened(folder, said) as store:  # it becomes one while a scan runs
@@ -224,7 +218,7 @@ def test_another_process_that_writes_is_waited_for_only_so_long(
     folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert BUSY_SECONDS >= 5
-    monkeypatch.setattr("maltriage.triage.store.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("maltriage.triage.database.BUSY_SECONDS", 0.1)
     with opened(folder, said) as other, opened(folder, said) as store:
         store.write(batch(), SETTINGS)
         other.connection.execute("BEGIN IMMEDIATE")

@@ -9,7 +9,8 @@ import pytest
 
 from maltriage.errors import MaltriageError
 from maltriage.triage import upkeep
-from maltriage.triage.store import FILE_NAME, Batch, Settings, Store
+from maltriage.triage.database import FILE_NAME
+from maltriage.triage.store import Batch, Settings, Store
 
 DAY = 24 * 3600
 

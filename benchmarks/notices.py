@@ -14,8 +14,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import Found, SampleError, WalkOptions, walk
+from maltriage.sample.source import Found, WalkOptions, walk
 
 
 def notices_of(path: str) -> set[str] | None:

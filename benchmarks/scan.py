@@ -32,11 +32,12 @@ from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles
 from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.contents import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import Found, SampleError, WalkOptions, read_sample, walk
+from maltriage.sample.source import Found, WalkOptions, read_sample, walk
 from maltriage.sample.types import Layout, Notice
 from maltriage.sample.workers import cores
 from maltriage.triage.session import Session

@@ -27,7 +27,8 @@ from pathlib import Path
 
 import psutil
 
-from maltriage.sample.source import Found, SampleError, WalkOptions, read_sample, walk
+from maltriage.sample.contents import SampleError
+from maltriage.sample.source import Found, WalkOptions, read_sample, walk
 from maltriage.sample.workers import cores
 
 SAMPLED_EVERY = 0.02

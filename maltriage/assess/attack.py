@@ -24,8 +24,8 @@ from maltriage.report.document import Verdict
 from maltriage.report.measures import Interval
 from maltriage.report.robustness import AttackFigures
 from maltriage.sample.byteplot import View
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import Prepared, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.transform.worker import appended
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.options import Progress, ScanOptions, work_of

@@ -178,13 +178,14 @@ def _ask(
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
     from maltriage.assess.scaling import ask
+    from maltriage.sample.archive.limits import Archives
     from maltriage.triage.options import ScanOptions
 
     data = open_for(bundle, dataset, root, min_samples)
     return ask(
         [(sample.path, sample.label) for sample in data.samples],
         bundle,
-        ScanOptions(jobs=jobs, archives=True),
+        ScanOptions(jobs=jobs, archives=Archives()),
         trained_on=frozenset(known.sha256 if known is not None else ()),
         changed=changed,
     )

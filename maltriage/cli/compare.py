@@ -146,10 +146,11 @@ def _cells(
     """Every cell, trained where it is not yet and measured where it is not yet."""
     from maltriage.assess import cells
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     quiet, todo = study.params["quiet"], study.cells
-    options = ScanOptions(device="cpu", jobs=study.params["jobs"], archives=True)
+    options = ScanOptions(device="cpu", jobs=study.params["jobs"], archives=Archives())
     _read(study, data, console)
     found: dict[Cell, Measured] = {}
     for cell in _finished(study, console, stop):

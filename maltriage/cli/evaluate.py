@@ -130,6 +130,7 @@ def evaluate(
     from maltriage.cli.console import make_console
     from maltriage.corpus.datasets import open_dataset
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.archive.limits import Archives
     from maltriage.sample.source import WalkOptions
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -171,7 +172,7 @@ def evaluate(
                 now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(part.samples)
             )
 
-        options = ScanOptions(device=device.value, jobs=jobs, archives=True)
+        options = ScanOptions(device=device.value, jobs=jobs, archives=Archives())
         found = assess.evaluate(part.samples, bundle, split.value, options, changed=show)
     found = msgspec.structs.replace(
         found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out

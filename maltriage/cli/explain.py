@@ -90,6 +90,13 @@ def explain(
     svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
     top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
+    no_archives: opt.NoArchives = False,
+    password: opt.Password = None,
+    password_file: opt.PasswordFile = None,
+    max_members: opt.MaxMembers = opt.MEMBERS,
+    max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
+    max_ratio: opt.MaxRatio = opt.RATIO,
+    max_nesting: opt.MaxNesting = opt.NESTING,
     device: opt.Device = opt.DeviceName.auto,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
@@ -108,6 +115,8 @@ def explain(
     explained. Of a flagged file that is its family's against benign's, otherwise the
     label's, less the mean of all labels; with --against LABEL, less that label's (where the
     verdict is LABEL itself, of the likeliest other label).
+
+    One program in an archive is called archive.zip!x.exe; of an archive with one, the archive does.
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
     gradient is averaged first; for an additive model both are the same map. occlusion: what
@@ -141,6 +150,7 @@ def explain(
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
+    from maltriage.cli.archives import archives
     from maltriage.cli.console import make_console
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep, opened
@@ -178,7 +188,12 @@ def explain(
             bundle = bundles.load(bundles.resolve(model))
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
+        unpack = archives(
+            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+        )
         options = ScanOptions(
+            archives=unpack,
+            members="first",
             walk=WalkOptions(max_size=max_size * opt.MIB),
             device=device.value,
             jobs=1,

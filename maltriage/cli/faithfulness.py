@@ -73,6 +73,7 @@ def faithfulness(
     from maltriage.errors import MaltriageError
     from maltriage.report.faithfulness import render
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     if folds is not None and split_file is not None:
@@ -96,7 +97,7 @@ def faithfulness(
         seed,
     )
     options = ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=True
+        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
     )
     total = sum(len(group.samples) for group in groups)
     errors = make_console(color.value, stderr=True)

@@ -314,6 +314,7 @@ def _embedded(
 ) -> Embedded:
     from maltriage.cli.console import make_console
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.archive.limits import Archives
     from maltriage.triage.embed import embed
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -326,7 +327,7 @@ def _embedded(
             )
 
         options = ScanOptions(
-            device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=True
+            device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
         )
         return embed(labels, bundle, options, changed=show)
 

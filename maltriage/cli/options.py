@@ -106,6 +106,25 @@ Goodware = Annotated[
 
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
+NoArchives = Annotated[
+    bool, typer.Option("--no-archives", help="Take archives for files like any other.")
+]
+Password = Annotated[
+    list[str] | None,
+    typer.Option("--password", help="Also tried on encrypted archives; may be given again."),
+]
+PasswordFile = Annotated[
+    Path | None, typer.Option(help="More passwords to try: this file's, one a line.")
+]
+MaxMembers = Annotated[int, typer.Option(min=1, help="Files looked at in one archive.")]
+MaxUnpacked = Annotated[int, typer.Option(min=1, help="MiB unpacked of one archive.")]
+MaxRatio = Annotated[
+    int, typer.Option(min=1, help="Bytes unpacked for each of an archive, beyond 64 MiB.")
+]
+MaxNesting = Annotated[int, typer.Option(min=1, help="Archives inside each other.")]
+MEMBERS, UNPACKED, RATIO, NESTING = 10_000, 1024, 250, 4
+"""As in `maltriage.sample.archive.limits`, which takes too long to import for `--help`."""
+
 Coverage = Annotated[
     float | None,
     typer.Option(

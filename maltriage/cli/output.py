@@ -52,12 +52,14 @@ def keep(read: Sequence[str], *outputs: Path | None) -> None:
 
 def _refuse_sample(path: Path) -> None:
     """A folder may be named, and one of its files by mistake as the output."""
-    from maltriage.sample.source import HEAD_BYTES, sniff
+    from maltriage.sample.archive.entries import HEAD_BYTES
+    from maltriage.sample.archive.kinds import archive_kind
+    from maltriage.sample.contents import sniff
 
     with suppress(OSError):  # opening it for writing says it better
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if sniff(str(path), head):
+        if sniff(str(path), head) or archive_kind(head):
             raise MaltriageError(f"{path}: it is a sample, and would be written over")
 
 

@@ -82,6 +82,7 @@ def patterns(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.errors import MaltriageError
     from maltriage.report.progress import ScanProgress
+    from maltriage.sample.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     for path in (png, output):
@@ -95,7 +96,7 @@ def patterns(
     samples = _chosen([(s.path, s.label) for s in data.samples], family or [], limit, seed)
     subjects = _subjects(loaded, folds or [], corpus, samples)
     options = ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=True
+        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
     )
     total = sum(len(group.samples) for subject in subjects for group in subject.groups)
     errors = make_console(color.value, stderr=True)

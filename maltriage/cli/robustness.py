@@ -106,6 +106,7 @@ def robustness(
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.report.progress import ScanProgress
     from maltriage.report.robustnessscreen import render
+    from maltriage.sample.archive.limits import Archives
     from maltriage.sample.transform import TRANSFORMS
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -130,7 +131,7 @@ def robustness(
         part = "out of fold"
         groups, missing = by_fold(folds, bundle, corpus, samples)
     options = ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=True
+        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
     )
     threshold = "card" if all(group.bundle.card.threshold for group in groups) else None
     if calibration:

@@ -58,6 +58,13 @@ def scan(
     coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     max_size: opt.MaxSize = 256,
+    no_archives: opt.NoArchives = False,
+    password: opt.Password = None,
+    password_file: opt.PasswordFile = None,
+    max_members: opt.MaxMembers = opt.MEMBERS,
+    max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
+    max_ratio: opt.MaxRatio = opt.RATIO,
+    max_nesting: opt.MaxNesting = opt.NESTING,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
@@ -73,6 +80,9 @@ def scan(
     Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
     dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
     first what to look at first.
+
+    Programs in archives (zip, 7z, tar, gz, bz2, xz, zst) are samples, called archive.zip!x.exe.
+    They are read in memory, also under the passwords infected, malware and virus.
 
     Saved reports (--format ndjson or json) are shown again, in any format and without the
     samples; several as one.
@@ -112,6 +122,7 @@ def scan(
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
+    from maltriage.cli.archives import archives
     from maltriage.cli.cache import scan_cache
     from maltriage.cli.console import make_console
     from maltriage.cli.known import known_lists
@@ -141,7 +152,12 @@ def scan(
         if not roots:
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
+        unpack = archives(
+            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+        )
         options = ScanOptions(
+            archives=unpack,
+            members="each",
             walk=WalkOptions(
                 depth,
                 tuple(include or ()),

@@ -28,9 +28,10 @@ from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
+from maltriage.sample.archive.limits import Archives
 from maltriage.sample.byteplot import BodyGeometry
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.sample.workers import cores
@@ -303,7 +304,9 @@ def _version(package: str) -> str:
 
 def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=True))
+    prepared = prepare(
+        path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=Archives())
+    )
     body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
     assert isinstance(body.geometry, BodyGeometry)
     row: Row = {

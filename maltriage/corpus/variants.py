@@ -19,8 +19,9 @@ from maltriage import sample as sample_package
 from maltriage.corpus import store
 from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
+from maltriage.sample.archive.limits import Archives
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.source import SampleError
 from maltriage.sample.transform.worker import transformed
 from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec, WindowSpec
@@ -136,7 +137,7 @@ def _rows_of(
     path: str, names: tuple[str, ...], views: tuple[ViewSpec, ...], formats: tuple[Format, ...]
 ) -> list[tuple[int, Row]]:
     """Prepare one sample after each transformation that can be made of it. Runs in a worker."""
-    options = PrepareOptions(views, formats=formats, archives=True)
+    options = PrepareOptions(views, formats=formats, archives=Archives())
     changed = transformed(path, names, (), options, SEED).changed
     return [
         (variant, view_values(made, views))

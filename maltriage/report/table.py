@@ -125,6 +125,8 @@ class TableRenderer:
         self._counts = {"failed": 0, "skipped": 0}
         self._refused: tuple[int, str] = 0, ""
         """Files of a format that the model was not made for, and what is said of the first."""
+        self._cut_short: dict[str, tuple[int, str]] = {}
+        """Archives that were not read to their end, by code, and what is said of the first."""
         self._calibrated = True
         self._thresholded = True
 
@@ -143,6 +145,9 @@ class TableRenderer:
         if record.code == "input":
             count, reason = self._refused
             self._refused = count + 1, reason or record.reason
+        if record.code in facts.CUT_SHORT:
+            count, reason = self._cut_short.get(record.code, (0, f"{record.path}: {record.reason}"))
+            self._cut_short[record.code] = count + 1, reason
         if len(self._problems[kind]) < MAX_PROBLEMS:
             self._problems[kind].append(record)
 
@@ -192,6 +197,9 @@ class TableRenderer:
         refused, reason = self._refused
         if refused:
             yield untrusted(f"{figures.count(refused, 'file')} skipped: {reason}.", "yellow")
+        for code, (count, reason) in sorted(self._cut_short.items()):
+            more = f" (and {count - 1:,} more archives)" if count > 1 else ""
+            yield untrusted(f"{code}: {reason}{more}.", "yellow")
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         if rows and not self._calibrated:

@@ -25,8 +25,9 @@ from maltriage.sample.byteplot import (
     plot,
     plotted,
 )
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import PrepareOptions
-from maltriage.sample.source import SampleError, read_sample
+from maltriage.sample.source import read_sample
 from maltriage.sample.views import BodySpec, ViewSpec
 
 Mask = Literal["zeros", "histogram", "shuffle"]

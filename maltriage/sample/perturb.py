@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from maltriage.sample.byteplot import View, make_views, trimmed_length
+from maltriage.sample.contents import SampleError
 from maltriage.sample.mask import Range, Variant, mask_views
 from maltriage.sample.prepare import PrepareOptions
-from maltriage.sample.source import SampleError, read_sample
+from maltriage.sample.source import read_sample
 from maltriage.sample.types import Layout
 
 APPENDED = 0.01

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from maltriage.sample.archive.limits import Archives
 from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.contents import PROGRAMS, Contents, SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.known import KnownList, find_known
 from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import (
-    MAX_FILE_BYTES,
-    PROGRAMS,
-    Contents,
-    SampleError,
-    read_sample,
-)
+from maltriage.sample.source import MAX_FILE_BYTES, read_sample
 from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice
 from maltriage.sample.views import ViewSpec
 
@@ -27,16 +24,16 @@ from maltriage.sample.views import ViewSpec
 class PrepareOptions:
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
-    `formats`: those that are read; a file of another one gives no sample. `archives`: whether
-    the one file in a password archive is a sample too. `known`: lists of files that are known to be
-    good, which give no sample, or with `analyse_known` a notice.
+    `formats`: those that are read; a file of another one gives no sample. `archives`: how
+    archives are opened, see `read_sample`; None: they are not. `known`: lists of files that are
+    known to be good, which give no sample, or with `analyse_known` a notice.
     """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
     max_size: int = MAX_FILE_BYTES
     formats: tuple[Format, ...] = PROGRAMS
-    archives: bool = False
+    archives: Archives | None = None
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False
 
@@ -70,17 +67,6 @@ class Same:
 def digest_of(contents: Contents) -> str:
     """SHA-256 in hex of the file that was read, which of a PNG is not that of its pixels."""
     return contents.file or hashlib.sha256(contents.data).hexdigest()
-
-
-def prepare(path: str, options: PrepareOptions) -> Prepared:
-    """Read, hash, parse and plot one file.
-
-    Raises:
-        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
-    """
-    start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
-    return prepare_contents(path, contents, options, start)
 
 
 def prepare_contents(
@@ -127,3 +113,30 @@ def prepare_contents(
         milliseconds=(time.perf_counter() - start) * 1e3,
         file=contents.file or identity.sha256,
     )
+
+
+Finish = Callable[[str, Contents, PrepareOptions, float], Prepared | Same]
+"""Makes of what was read of a file what is to be sent back: `prepare_contents`, or less of it where
+the file is known."""
+
+
+def prepare(path: str, options: PrepareOptions) -> Prepared:
+    """Read, hash, parse and plot one file.
+
+    Raises:
+        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
+    """
+    start = time.perf_counter()
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    return prepare_contents(path, contents, options, start)
+
+
+def prepare_file(path: str, options: PrepareOptions, finish: Finish) -> Prepared | Same:
+    """`prepare`, where `finish` may do less.
+
+    Raises:
+        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
+    """
+    start = time.perf_counter()
+    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    return finish(path, contents, options, start)

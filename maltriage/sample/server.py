@@ -6,7 +6,7 @@ import multiprocessing
 import sys
 from multiprocessing.context import BaseContext
 
-PRELOAD = ["maltriage.sample.prepare", "lief", "pefile", "PIL.PngImagePlugin"]
+PRELOAD = ["maltriage.sample.members", "lief", "pefile", "PIL.PngImagePlugin"]
 """Imported once in it. LIEF alone takes longer than all that a scan itself imports."""
 
 

@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import BinaryIO
 
-from PIL import Image
-
-from maltriage.sample.archive import ArchiveError, begins_like_archive, read_member
-from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
+from maltriage.sample.archive.entries import HEAD_BYTES
+from maltriage.sample.archive.find import find_member, only_member, split_path
+from maltriage.sample.archive.kinds import archive_kind
+from maltriage.sample.archive.limits import Archives
+from maltriage.sample.contents import (
+    PROGRAMS,
+    Contents,
+    SampleError,
+    parse_contents,
+    too_large,
+    wanted_format,
+)
 from maltriage.sample.types import Format
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Files above this are skipped; `--max-size` lifts it."""
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
-PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-DUMP_SUFFIX = ".bytes"
-HEAD_BYTES = 64
-"""First bytes of a file that tell its format."""
-PROGRAMS: tuple[Format, ...] = ("pe", "png", "bytes")
-"""Formats whose bytes are those of a program. Where `picture` is asked for, every PNG is one."""
 PART = ".part"
 """Ends the name of a file of results that is not whole yet."""
-_CALLED: dict[Format, str] = {
-    "pe": "a PE file",
-    "png": "a byteplot PNG",
-    "bytes": "a hex dump",
-    "picture": "a grayscale picture",
-}
 
 
 @dataclass(frozen=True)
@@ -73,43 +68,17 @@ class Rejected:
     failed: bool
 
 
-@dataclass(frozen=True)
-class Contents:
-    """The bytes of a sample: of a PE file as they are, of a PNG its pixels, of a dump its bytes.
-
-    `width` is that of a picture whose pixels are no bytes: its rows mean something. `file` is the
-    SHA-256 of the file in hex where its bytes are not `data`.
-    """
-
-    data: bytes
-    format: Format
-    dump: Dump | None = None
-    width: int | None = None
-    file: str | None = None
-
-
-class SampleError(Exception):
-    """This one file gives no sample; `failed` where it should have, else it is a skip."""
-
-    def __init__(self, code: str, reason: str, *, failed: bool = False) -> None:
-        super().__init__(code, reason, failed)
-        self.code, self.reason, self.failed = code, reason, failed
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _sample_error, (self.code, self.reason, self.failed)
-
-
-def _sample_error(code: str, reason: str, failed: bool) -> SampleError:
-    return SampleError(code, reason, failed=failed)
-
-
 def read_list(lines: bytes) -> list[str]:
     """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
     return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
 
 
-def walk(paths: Iterable[str], options: WalkOptions) -> Iterator[Found | Rejected]:
+def walk(
+    paths: Iterable[str], options: WalkOptions, *, members: bool = False
+) -> Iterator[Found | Rejected]:
     """The files below `paths`, lazily, each folder in the order of its names.
+
+    With `members` a path may lead into an archive: `archive.zip!x.exe`.
 
     A symbolic link is followed where the user names it, and below that only if it stays
     inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
@@ -117,7 +86,7 @@ def walk(paths: Iterable[str], options: WalkOptions) -> Iterator[Found | Rejecte
     """
     for path in paths:
         try:
-            status = os.stat(path)
+            status = os.stat(split_path(path)[0] if members else path)
         except OSError as error:
             yield _failure(path, error)
             continue
@@ -189,12 +158,8 @@ def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Re
     if not stat.S_ISREG(status.st_mode):
         return Rejected(path, "special-file", "not a regular file", False)
     if status.st_size > options.max_size:
-        return Rejected(path, "too-large", _too_large(status.st_size, options.max_size), False)
+        return Rejected(path, "too-large", too_large(status.st_size, options.max_size), False)
     return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
-
-
-def _too_large(size: int, limit: int) -> str:
-    return f"{size} bytes, above the limit of {limit} (--max-size lifts it)"
 
 
 def _failure(path: str, error: OSError) -> Rejected:
@@ -202,38 +167,12 @@ def _failure(path: str, error: OSError) -> Rejected:
     return Rejected(path, code, error.strerror or str(error), True)
 
 
-def sniff(path: str, head: bytes) -> Format | None:
-    """The format of a file by its first `HEAD_BYTES` bytes, None where it is no sample.
-
-    A PNG is `png` whether its pixels are a program's or not. A hex dump is told by its first
-    line; by its name too, so that a damaged first line is an error and not a skip, unless
-    what it holds is no text.
-    """
-    if head[:2] == b"MZ":
-        return "pe"
-    if head.startswith(PNG_MAGIC):
-        return "png"
-    named = path.lower().endswith(DUMP_SUFFIX) and head.isascii() and b"\0" not in head
-    return "bytes" if begins_like_dump(head) or (head and named) else None
-
-
-def read_sample(
-    path: str,
-    max_size: int = MAX_FILE_BYTES,
-    formats: tuple[Format, ...] = PROGRAMS,
-    archives: bool = False,
-) -> Contents:
-    """Read one file, which must be of one of `formats`.
-
-    Args:
-        path: of the file.
-        max_size: of the file, and of what it unpacks to, in bytes.
-        formats: that are wanted.
-        archives: whether the one file in a password archive is a sample too.
+@contextmanager
+def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read, and its size in bytes.
 
     Raises:
-        SampleError: it is no sample, of another format, empty or too large (a skip), or
-            cannot be read.
+        SampleError: it is no regular file, empty or too large (a skip), or cannot be read.
     """
     # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -242,74 +181,52 @@ def read_sample(
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise SampleError("special-file", "not a regular file")
-            head = file.read(HEAD_BYTES)
-            if not head:
-                raise SampleError("empty", "an empty file")
-            packed = archives and begins_like_archive(head)
-            format = None if packed else _wanted_format(path, head, formats)
-            if status.st_size > max_size:
-                raise SampleError("too-large", _too_large(status.st_size, max_size))
-            file.seek(0)
-            # Not without a size: a file that grows while it is read must not pass the limit.
-            data = file.read(min(status.st_size, max_size) + 1)
+            yield file, status.st_size
     except OSError as error:
         rejected = _failure(path, error)
         raise SampleError(rejected.code, rejected.reason, failed=True) from error
+
+
+def read_sample(
+    path: str,
+    max_size: int = MAX_FILE_BYTES,
+    formats: tuple[Format, ...] = PROGRAMS,
+    archives: Archives | None = None,
+) -> Contents:
+    """Read one file, which must be of one of `formats`.
+
+    Args:
+        path: of the file; where there are `archives`, also of one in an archive, as
+            `archive.zip!folder/x.exe`, or of an archive of one file, which is the sample.
+        max_size: of the file, and of what it unpacks to, in bytes.
+        formats: that are wanted.
+        archives: how archives are opened; None: they are not.
+
+    Raises:
+        SampleError: it is no sample, of another format, empty or too large (a skip), or
+            cannot be read.
+    """
+    outer, inner = split_path(path) if archives else (path, None)
+    with opened(outer) as (file, size):
+        head = file.read(HEAD_BYTES)
+        if not head:
+            raise SampleError("empty", "an empty file")
+        kind = archive_kind(head) if archives else None
+        if kind is None and inner is None:
+            wanted_format(path, head, formats)
+        if size > max_size:
+            raise SampleError("too-large", too_large(size, max_size))
+        file.seek(0)
+        if archives and kind:
+            if inner is None:
+                name, data = only_member(file, outer, size, kind, archives, max_size)
+            else:
+                name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
+            return parse_contents(name, data, max_size, formats)
+        if inner is not None:
+            raise SampleError("not-found", f"{outer} is no archive", failed=True)
+        # Not without a size: a file that grows while it is read must not pass the limit.
+        data = file.read(min(size, max_size) + 1)
     if len(data) > max_size:
-        raise SampleError("too-large", _too_large(len(data), max_size))
-    file_digest = None if format == "pe" else hashlib.sha256(data).hexdigest()
-    if packed:
-        try:
-            data = read_member(data, max_size)
-        except ArchiveError as error:
-            raise SampleError(error.code, str(error), failed=error.failed) from error
-        format = _wanted_format("", data[:HEAD_BYTES], formats)
-    if format == "bytes":
-        try:
-            dump = parse_dump(data)
-        except DumpError as error:
-            raise SampleError(
-                "damaged-dump", f"a damaged hex dump ({error})", failed=True
-            ) from error
-        return Contents(dump.data, "bytes", dump=dump, file=file_digest)
-    if format == "pe":
-        return Contents(data, "pe", file=file_digest)
-    pixels, width = _png_pixels(data, max_size)
-    if "picture" in formats:
-        return Contents(pixels, "picture", width=width, file=file_digest)
-    if pixels[:2] != b"MZ":
-        raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
-    _refuse_format("png", formats)
-    return Contents(pixels, "png", file=file_digest)
-
-
-def _wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
-    """The format of a sample by its first bytes; what a PNG is, its pixels tell later."""
-    format = sniff(path, head)
-    if format is None:
-        raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
-    if format != "png":
-        _refuse_format(format, formats)
-    return format
-
-
-def _refuse_format(format: Format, formats: tuple[Format, ...]) -> None:
-    if format not in formats:
-        wanted = " or ".join(_CALLED[name] for name in formats)
-        raise SampleError("input", f"{_CALLED[format]}, where the model was made for {wanted}")
-
-
-def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
-    """Pixels of a grayscale PNG, row-major, and its width."""
-    try:
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
-            if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:
-                raise SampleError("not-byteplot", "a PNG, but not 8-bit grayscale")
-            if picture.width * picture.height > max_size:
-                size = picture.width * picture.height
-                raise SampleError("too-large", _too_large(size, max_size))
-            return picture.tobytes(), picture.width
-    except SampleError:
-        raise
-    except Exception as error:  # Pillow raises many kinds for a damaged file
-        raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error
+        raise SampleError("too-large", too_large(len(data), max_size))
+    return parse_contents(path, data, max_size, formats)

@@ -13,8 +13,8 @@ from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.server import worker_context
-from maltriage.sample.source import SampleError
 
 LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""

@@ -32,9 +32,9 @@ from maltriage.report.document import (
 from maltriage.sample.prepare import Same
 from maltriage.sample.source import Found
 from maltriage.sample.types import KNOWN_GOOD
-from maltriage.triage.lookup import prepare_unless_known
+from maltriage.triage.lookup import Lookup
 from maltriage.triage.options import ScanOptions
-from maltriage.triage.queue import Asking
+from maltriage.triage.portions import Asking
 from maltriage.triage.store import Batch, Settings, Store, Stored
 from maltriage.triage.top import Explained
 
@@ -192,8 +192,7 @@ class ScanCache:
             self._mark(self._stats.pop(path_fields(same.path), None), digest)
             return record
 
-        arguments = (str(self._store.path), self._settings.digest)
-        return Asking(prepare_unless_known, arguments, recall)
+        return Asking(Lookup(str(self._store.path), self._settings.digest), recall)
 
     def keep(self, item: Explained | FileRecord) -> None:
         """Keep what was made of a file; a result that was recalled is kept already."""
@@ -224,6 +223,10 @@ class ScanCache:
         if self._scan and (digest is None or not mark.settled or self._refresh):
             own = own if digest is None else None
             self._batch.reported.append((self._scan, mark.path, mark.status, digest, own))
+
+    def forget(self, path: str) -> None:
+        """What will be said of this file is not all there is to say: it has members."""
+        self._stats.pop(path_fields(path), None)
 
     def commit(self) -> None:
         """Write what was kept since the last time."""

@@ -19,8 +19,8 @@ from maltriage.report.document import (
     path_fields,
     path_of,
 )
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import Prepared, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.types import Notice
 from maltriage.sample.workers import LOST, Workers, reason_of
 from maltriage.triage.inspect import look_into
@@ -28,7 +28,7 @@ from maltriage.triage.methods import Explainer
 from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.openset import Novelty
 from maltriage.triage.options import ScanOptions, work_of
-from maltriage.triage.queue import Item, Known, failed
+from maltriage.triage.portions import Item, Known, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import SetRule
 from maltriage.triage.similar import Searcher, notices_on

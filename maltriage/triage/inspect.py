@@ -14,10 +14,10 @@ import numpy as np
 from maltriage.report.document import Evidence, HotRange
 from maltriage.sample.byteplot import WindowGeometry
 from maltriage.sample.content import HotContent
+from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
 from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.source import SampleError
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on

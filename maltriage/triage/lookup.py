@@ -7,35 +7,36 @@ for reading alone; where that fails, nothing is known. Little is imported: worke
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from maltriage.sample.contents import Contents
 from maltriage.sample.prepare import Prepared, PrepareOptions, Same, digest_of, prepare_contents
-from maltriage.sample.source import read_sample
 
 BUSY_SECONDS = 1.0
 
 
-def prepare_unless_known(
-    path: str, options: PrepareOptions, store: str, settings: bytes
-) -> Prepared | Same:
-    """Prepare a file, or say that there is a record of its content.
+@dataclass(frozen=True)
+class Lookup:
+    """A way to `finish` files, see `prepare`, some of which are known.
 
-    Args:
-        store: path of the database.
-        settings: digest of those that the record must have been made with.
-
-    Raises:
-        SampleError: it gives no sample; see `prepare`.
+    `store` is the path of the database, `settings` the digest of those that a record must have been
+    made with.
     """
-    start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
-    digest = digest_of(contents)
-    if _known(store, settings, digest):
-        return Same(path, digest)
-    return prepare_contents(path, contents, options, start, digest)
+
+    store: str
+    settings: bytes
+
+    def __call__(
+        self, path: str, contents: Contents, options: PrepareOptions, start: float
+    ) -> Prepared | Same:
+        """Prepare what was read of a file, or say that there is a record of its content."""
+        digest = digest_of(contents)
+        if _known(self.store, self.settings, digest):
+            return Same(path, digest)
+        return prepare_contents(path, contents, options, start, digest)
 
 
 def _known(store: str, settings: bytes, digest: str) -> bool:

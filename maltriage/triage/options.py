@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from maltriage.bundle import Bundle
 from maltriage.report.counts import Counts
+from maltriage.sample.archive.limits import Archives
 from maltriage.sample.known import KnownList
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import WalkOptions
@@ -14,6 +16,8 @@ from maltriage.sample.workers import cores
 from maltriage.triage.methods import HIRESCAM, Mapper
 from maltriage.triage.session import Device
 from maltriage.triage.similar import NO_INDEX
+
+Members = Literal["only", "first", "each"]
 
 
 @dataclass(frozen=True)
@@ -27,10 +31,11 @@ class ScanOptions:
     `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many files the evidence is
     put to the test, the most urgent ones; 0: of all, None: of none. `close`: what only an analyst
     with one file before them wants, md5, sha1, TLSH and the plane; `inspect`: then also what is in
-    the hot ranges, for which the file is read once more. `archives`: whether the one file in a
-    password archive is a sample too, as in a dataset. `index`: what samples are compared with, see
-    `open_index`. `known`: lists of files that are known to be good, which are skipped, or with
-    `analyse_known` have a notice.
+    the hot ranges, for which the file is read once more. `archives`: how archives are
+    opened; None: they are not. `members`: whether `each` program in one is a sample of its own, or
+    the archive stands for the `only` file in it, as in a dataset, or for the one program among its
+    files (`first`). `index`: what samples are compared with, see `open_index`. `known`: lists of
+    files that are known to be good, which are skipped, or with `analyse_known` have a notice.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -49,7 +54,8 @@ class ScanOptions:
     checks: int | None = None
     close: bool = False
     inspect: bool = True
-    archives: bool = False
+    archives: Archives | None = None
+    members: Members = "only"
     index: str | None = NO_INDEX
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False

@@ -105,7 +105,7 @@ def scan(
 
         asking = cache.asking(options.walk.max_size) if options.checks != 0 else None
         items = prepared_items(
-            paths, bundle, options, workers, progress, stop, recall, finisher, asking
+            paths, bundle, options, workers, progress, stop, recall, finisher, asking, cache.forget
         )
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):

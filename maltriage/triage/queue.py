@@ -5,28 +5,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
 
 from maltriage.bundle import Bundle
-from maltriage.report.document import (
-    Failed,
-    Result,
-    Skipped,
-    path_fields,
-)
-from maltriage.sample.groups import Groups, Place
-from maltriage.sample.prepare import Prepared, Same, prepare
-from maltriage.sample.source import Found, Rejected, SampleError, walk
+from maltriage.sample.prepare import Prepared
+from maltriage.sample.source import Found, walk
 from maltriage.sample.workers import Workers
 from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.triage.portions import POLL, Asking, Item, Known, Reader, Task, rejected
 
 MAX_IN_FLIGHT = 64
 """Files under way; four a worker, where that is more."""
-_POLL = 0.1
-
-Known = Result | Skipped | Failed
-Item = Prepared | Result | Skipped | Failed
 
 
 def prepared_items(
@@ -39,6 +27,7 @@ def prepared_items(
     recall: Callable[[Found], Known | None] = lambda found: None,
     begin: Callable[[], object] = lambda: None,
     asking: Asking | None = None,
+    several: Callable[[str], object] = lambda path: None,
 ) -> Iterator[Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time.
 
@@ -46,13 +35,11 @@ def prepared_items(
         recall: what is known of a file already; it then takes no worker.
         begin: called each time before a worker is asked for something.
         asking: how workers look up what a file's content is known for.
+        several: called with the path of a file of which there may be more records than one.
     """
-    work = work_of(bundle, options)
-    files = plain = Groups[Prepared | Same](workers, prepare, work)
-    if asking is not None:
-        files = Groups[Prepared | Same](workers, asking.prepare, work, *asking.arguments)
-    queue: deque[_Task | Known] = deque()
-    walker = walk(paths, options.walk)
+    reader = Reader(workers, work_of(bundle, options), options, asking, several)
+    queue: deque[Task | Known] = deque()
+    walker = walk(paths, options.walk, members=options.archives is not None)
     most = max(MAX_IN_FLIGHT, 4 * workers.jobs)
     more, looked = True, 0.0
     while more or queue:
@@ -66,75 +53,43 @@ def prepared_items(
                     queue.append(known)
                     continue
                 begin()
-                queue.append(_Task(found.path, files, files.add(found.path, found.size)))
-                files.give_if_idle()
+                queue.append(reader.begin(found))
             else:
-                queue.append(_rejected(found))
+                queue.append(rejected(found))
         if stop():
             more = False
             for task in queue:
-                if isinstance(task, _Task):
-                    task.files.cancel(task.place)
+                if isinstance(task, Task):
+                    reader.cancel(task)
         if not queue:
             break
         head = queue[0]
-        if not more or (isinstance(head, _Task) and head.place.is_open):
-            files.give()  # a group that no more files will join, or that is waited for
+        if not more or (isinstance(head, Task) and reader.waits(head)):
+            reader.give()  # a group that no more files will join, or that is waited for
         now = time.monotonic()
-        if now - looked >= _POLL:
-            progress.in_flight, looked = _in_flight(queue), now
-        item = head.result() if isinstance(head, _Task) else head
-        if isinstance(item, Same):
-            known = asking.recall(item) if asking is not None else None
-            if known is None:  # the store has lost it meanwhile
-                queue[0] = _Task(item.path, plain, plain.add(item.path, 0))
-                plain.give()
-                continue
-            item = known
-        if item is not None or (isinstance(head, _Task) and head.place.cancelled):
+        if now - looked >= POLL:
+            progress.in_flight, looked = _in_flight(queue, reader), now
+        if not isinstance(head, Task):
             queue.popleft()
-        yield item
+            yield head
+            continue
+        taken = reader.take(head)
+        if taken is None:
+            if reader.cancelled(head):
+                queue.popleft()
+            yield None
+            continue
+        queue.popleft()
+        items, following = taken
+        if following is not None:
+            queue.appendleft(following)
+        yield from items
 
 
-@dataclass(frozen=True)
-class Asking:
-    """`prepare`, with `arguments`, may say of a file that it is the `Same` as one that is known;
-    `recall` then gives its record, None where there is none any more."""
-
-    prepare: Callable[..., Prepared | Same]
-    arguments: tuple[Any, ...]
-    recall: Callable[[Same], Known | None]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """A file that a worker has, or will have."""
-
-    path: str
-    files: Groups[Prepared | Same]
-    place: Place[Prepared | Same]
-
-    def result(self) -> Item | Same | None:
-        """What came of it; None if nothing has yet, or nothing will (cancelled)."""
-        found = self.files.result(self.place, _POLL)
-        return failed(self.path, found) if isinstance(found, SampleError) else found
-
-
-def _in_flight(queue: Iterable[_Task | Known]) -> list[tuple[str, float]]:
-    tasks = [task for task in queue if isinstance(task, _Task)]
-    running = [(task.path, task.files.running(task.place)) for task in tasks]
+def _in_flight(queue: Iterable[Task | Known], reader: Reader) -> list[tuple[str, float]]:
+    tasks = [task for task in queue if isinstance(task, Task)]
+    running = [(task.path, reader.running(task)) for task in tasks]
     return [(path, seconds) for path, seconds in running if seconds is not None]
-
-
-def failed(path: str, error: SampleError) -> Skipped | Failed:
-    return _rejected(Rejected(path, error.code, error.reason, error.failed))
-
-
-def _rejected(rejected: Rejected) -> Skipped | Failed:
-    """The record of a path that gave no sample."""
-    shown, raw = path_fields(rejected.path)
-    kind = Failed if rejected.failed else Skipped
-    return kind(shown, rejected.code, rejected.reason, raw)
 
 
 def in_batches(items: Iterator[Item | None], size: int) -> Iterator[list[Item]]:

@@ -17,12 +17,13 @@ from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, Status, path_of
 from maltriage.report.sanitize import clean
+from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import InspectOptions
 from maltriage.sample.rule.gather import Candidate, gather
 from maltriage.sample.rule.match import matches
 from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.source import MAX_FILE_BYTES, Found, SampleError, WalkOptions, walk
+from maltriage.sample.source import MAX_FILE_BYTES, Found, WalkOptions, walk
 from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.rulechoice import ENOUGH, Choice, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
+import lzma
 import struct
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -111,3 +115,28 @@ def seven_zipped(
         for name, data in members.items():
             archive.writestr(data, name)
     return out.getvalue()
+
+
+def tarred(
+    members: dict[str, bytes], packed: str | None = None, others: tuple[tarfile.TarInfo, ...] = ()
+) -> bytes:
+    """A tar archive of members by name, and of `others` without content before them; `packed` with
+    gz, bz2, xz or zst."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        for info in others:
+            archive.addfile(info)
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return squeezed(out.getvalue(), packed) if packed else out.getvalue()
+
+
+def squeezed(data: bytes, packed: str) -> bytes:
+    """A compressed stream: gz, bz2, xz or zst."""
+    if packed == "zst":
+        from backports import zstd
+
+        return bytes(zstd.compress(data))
+    return {"gz": gzip, "bz2": bz2, "xz": lzma}[packed].compress(data)

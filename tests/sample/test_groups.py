@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from maltriage.sample import groups
+from maltriage.sample.contents import SampleError
 from maltriage.sample.groups import Groups, Place
-from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers
 
 WAIT = 30.0

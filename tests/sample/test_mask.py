@@ -19,9 +19,9 @@ from maltriage.sample.byteplot import (
     plot,
     plotted,
 )
+from maltriage.sample.contents import SampleError
 from maltriage.sample.mask import MASKS, Mask, MaskedViews, Variant, mask_views, masked
 from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, known_views
 
 ANCHORS = {"code": 700, "pe32": 128, "resource": 2000}

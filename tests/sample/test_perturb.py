@@ -10,9 +10,9 @@ from hostile.make import byteplot, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.perturb import APPENDED, MIN_PADDING, Perturbed, padding_ranges, perturbed
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import default_views, known_views
 

@@ -9,8 +9,8 @@ import pytest
 from corpus.synthetic import write_dump, write_png
 from hostile.make import sample
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.views import known_views
 
 VIEWS = known_views(32)

@@ -10,15 +10,8 @@ from pathlib import Path
 import pytest
 from hostile.make import CASES, byteplot, non_utf8_file, sample
 
-from maltriage.sample.source import (
-    Found,
-    Rejected,
-    SampleError,
-    WalkOptions,
-    read_list,
-    read_sample,
-    walk,
-)
+from maltriage.sample.contents import SampleError
+from maltriage.sample.source import Found, Rejected, WalkOptions, read_list, read_sample, walk
 from maltriage.sample.types import FORMATS, Format
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.server import start_ahead
-from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers, _quota, cores, reason_of
 
 

@@ -10,14 +10,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from corpus.synthetic import zipped
 from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Record, Result, Skipped
+from maltriage.sample.archive.limits import Archives
+from maltriage.sample.contents import SampleError
 from maltriage.sample.groups import Groups, Place
 from maltriage.sample.prepare import prepare
-from maltriage.sample.source import SampleError, WalkOptions
+from maltriage.sample.source import WalkOptions
 from maltriage.sample.workers import Workers
 from maltriage.triage import cached, pipeline
 from maltriage.triage.cached import ScanCache, scan_id, settings_of
@@ -244,8 +247,10 @@ def test_a_result_that_is_gone_by_the_time_that_it_is_asked_for(
     first = scans()
     os.utime(folder / "a.exe", ns=(5, 5))
     monkeypatch.setattr(Store, "find_content", lambda *arguments: None)
-    assert plain(scans()) == plain(first)
-    assert scans.read == ["a.exe", "a.exe"]
+    again = scans()
+    assert plain(again) == plain(first)
+    assert scans.read == ["a.exe"]
+    assert not again["a.exe"].timing.stored  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -411,3 +416,23 @@ def test_failures_are_tried_again_but_by_a_scan_that_is_resumed(scans: Scans) ->
     assert isinstance(again["e.exe"], Result)
     assert isinstance(scans()["a.exe"], Result)
     assert scans.read == ["a.exe", "a.png", "b.txt"]
+
+
+def test_archives_are_read_again_and_those_without_a_program_are_not(
+    scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "a.zip").write_bytes(zipped({"x.exe": sample("console-x86.exe"), "t": b"text"}))
+    (folder / "b.zip").write_bytes(zipped({"t": b"text"}))
+    options = dataclasses.replace(OPTIONS, archives=Archives(), members="each")
+    names = ["a.zip!x.exe", "a.zip", "b.zip"]
+    first = scans(options)
+    assert [*first] == names
+    again = scans(options)
+    assert plain(again) == plain(first)
+    assert scans.read == ["a.zip"]
+    assert again["a.zip!x.exe"].timing.stored  # type: ignore[union-attr]
+    monkeypatch.setattr(Store, "find_content", lambda *arguments: None)
+    assert plain(scans(options)) == plain(first)
+    assert [*scans(OPTIONS)] == ["a.zip", "b.zip"]  # opened by nobody

@@ -9,9 +9,9 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.sample.contents import SampleError
 from maltriage.sample.mask import MASKS, Variant
 from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers
 from maltriage.triage import lean, masking
 from maltriage.triage.session import Session

@@ -15,7 +15,8 @@ from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.sample import groups
 from maltriage.sample.byteplot import width_for
-from maltriage.sample.source import SampleError, WalkOptions
+from maltriage.sample.contents import SampleError
+from maltriage.sample.source import WalkOptions
 from maltriage.sample.types import Format
 from maltriage.triage import finish
 from maltriage.triage import options as scan_options

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.report.document import Check, Checks, Controls, Evidence
 from maltriage.sample.byteplot import BodyGeometry, View
+from maltriage.sample.contents import SampleError
 from maltriage.sample.mask import MASKS
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.workers import Workers
 from maltriage.triage import verify as verifying
 from maltriage.triage.evidence import Heat, Part, account, heat_on, parts_of

@@ -12,16 +12,10 @@ from pathlib import Path
 from maltriage.bundle import BENIGN
 from maltriage.corpus.places import config_file, data_places
 from maltriage.errors import MaltriageError
-from maltriage.sample.archive import begins_like_archive
-from maltriage.sample.source import (
-    DUMP_SUFFIX,
-    HEAD_BYTES,
-    PROGRAMS,
-    Found,
-    WalkOptions,
-    sniff,
-    walk,
-)
+from maltriage.sample.archive.entries import HEAD_BYTES
+from maltriage.sample.archive.kinds import archive_kind
+from maltriage.sample.contents import DUMP_SUFFIX, PROGRAMS, sniff
+from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import WINDOWS
 
@@ -150,7 +144,7 @@ def _begins_like_sample(path: str) -> bool:
             head = file.read(HEAD_BYTES)
     except OSError:
         return True
-    return begins_like_archive(head) or sniff(path, head) is not None
+    return archive_kind(head) is not None or sniff(path, head) is not None
 
 
 def is_dump(path: str) -> bool:

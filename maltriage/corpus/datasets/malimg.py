@@ -21,7 +21,7 @@ from maltriage.corpus.datasets.base import (
     find_root,
 )
 from maltriage.errors import MaltriageError
-from maltriage.sample.source import PNG_MAGIC
+from maltriage.sample.contents import PNG_MAGIC
 from maltriage.sample.types import Notice
 
 NAME = "malimg"

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+from maltriage.sample.archive.limits import Archives
 from maltriage.sample.content import ContentKind, HotContent, Listing, ResourceRef
+from maltriage.sample.contents import PROGRAMS, SampleError
 from maltriage.sample.inspect import code, dotnet, functions, header, resources, strings, tables
 from maltriage.sample.inspect.image import Budget, Image, Thing
 from maltriage.sample.inspect.snap import Range, Snapped, snapped
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
-from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, SampleError, read_sample
+from maltriage.sample.source import MAX_FILE_BYTES, read_sample
 from maltriage.sample.types import Format, Region
 
 HEX_BYTES = 16
@@ -47,7 +49,7 @@ class InspectOptions:
     snap: bool = True
     max_size: int = MAX_FILE_BYTES
     formats: tuple[Format, ...] = PROGRAMS
-    archives: bool = False
+    archives: Archives | None = None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Literal
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect import dotnet, functions, strings, tables
 from maltriage.sample.inspect.image import Image
 from maltriage.sample.inspect.snap import Range
@@ -18,7 +19,7 @@ from maltriage.sample.layout import entropy
 from maltriage.sample.pe import decode_name
 from maltriage.sample.rule.code import il_runs, runs
 from maltriage.sample.rule.pattern import Pattern, trimmed
-from maltriage.sample.source import SampleError, read_sample
+from maltriage.sample.source import read_sample
 
 MAX_CANDIDATES = 2048
 """Of a file; of each range as many as its share."""

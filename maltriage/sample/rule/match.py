@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from maltriage.sample.source import MAX_FILE_BYTES, PROGRAMS, read_sample
+from maltriage.sample.archive.limits import Archives
+from maltriage.sample.contents import PROGRAMS
+from maltriage.sample.source import MAX_FILE_BYTES, read_sample
 from maltriage.sample.types import Format
 
 SECONDS = 30
@@ -18,7 +20,7 @@ def matches(
     source: str,
     max_size: int = MAX_FILE_BYTES,
     formats: Sequence[Format] = PROGRAMS,
-    archives: bool = False,
+    archives: Archives | None = None,
 ) -> dict[str, list[str]]:
     """The rules that match the bytes of a file (of a PNG its pixels), each with those of its
     patterns that are there.

@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 
 from maltriage.sample.byteplot import trimmed_length
-from maltriage.sample.source import PROGRAMS, SampleError, read_sample
+from maltriage.sample.contents import PROGRAMS, SampleError
+from maltriage.sample.source import read_sample
 from maltriage.sample.transform.program import NotApplicableError
 
 MAX_DONOR_BYTES = 1 << 20

@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from maltriage.sample.contents import Contents, SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare_contents
-from maltriage.sample.source import Contents, SampleError, read_sample
+from maltriage.sample.source import read_sample
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.donors import Draw
 from maltriage.sample.transform.program import NotApplicableError, Program

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample.inspect import builds
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect import worker
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import (
@@ -25,7 +26,7 @@ from maltriage.sample.inspect.worker import (
 )
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import SampleError, read_sample
+from maltriage.sample.source import read_sample
 from maltriage.sample.types import Layout, Region
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample.inspect import builds
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect.image import Image
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import InspectOptions
@@ -20,7 +21,6 @@ from maltriage.sample.pe import read_headers
 from maltriage.sample.rule import gather as gathering
 from maltriage.sample.rule.gather import Candidate, candidates, gather, telling
 from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.source import SampleError
 
 
 def everything(data: bytes) -> list[Range]:

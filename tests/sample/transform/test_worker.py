@@ -8,8 +8,8 @@ import pytest
 from corpus.synthetic import write_dump
 from hostile.make import byteplot, sample
 
+from maltriage.sample.contents import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.source import SampleError
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.donors import Draw
 from maltriage.sample.transform.program import Program

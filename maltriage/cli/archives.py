@@ -1,0 +1,44 @@
+"""How archives are opened, as the command line says it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.sample.archive.limits import Archives
+
+
+def archives(
+    no_archives: bool,
+    password: list[str] | None,
+    password_file: Path | None,
+    max_members: int,
+    max_unpacked: int,
+    max_ratio: int,
+    max_nesting: int,
+) -> Archives | None:
+    """The options of `maltriage.cli.options` as one; None: archives are not opened.
+
+    Raises:
+        MaltriageError: the file of passwords cannot be read, or is no text.
+    """
+    from maltriage.sample.archive.limits import PASSWORDS, Archives
+
+    if no_archives:
+        return None
+    named = [*(password or []), *(_listed(password_file) if password_file else [])]
+    passwords = tuple(dict.fromkeys((*named, *PASSWORDS)))
+    return Archives(passwords, max_members, max_unpacked * opt.MIB, max_ratio, max_nesting)
+
+
+def _listed(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text("utf-8").splitlines() if line]
+    except OSError as error:
+        raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise MaltriageError(f"{path}: passwords must be UTF-8 text, one a line") from error

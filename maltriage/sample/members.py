@@ -1,0 +1,159 @@
+"""The samples of one file on disk: itself, or those in it where it is an archive. In workers."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from maltriage.sample.archive.entries import HEAD_BYTES
+from maltriage.sample.archive.find import split_path
+from maltriage.sample.archive.kinds import Kind, archive_kind
+from maltriage.sample.archive.walk import Cursor, Member, Trouble, Walk
+from maltriage.sample.contents import SampleError, parse_contents, sniff, too_large
+from maltriage.sample.prepare import (
+    Finish,
+    Prepared,
+    PrepareOptions,
+    Same,
+    prepare_contents,
+    prepare_file,
+)
+from maltriage.sample.source import Rejected, opened
+
+MAX_PORTION_BYTES = 128 * 1024 * 1024
+"""Bytes unpacked for a portion; the file that goes beyond is its last."""
+NEITHER = "neither a PE file nor a byteplot PNG nor a hex dump"
+SAMPLES = "a PE file, a byteplot PNG or a hex dump"
+NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
+"""Codes of files that are no samples: in an archive they are counted together."""
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some samples of an archive, and what is to be said of others, in the archive's order.
+
+    `cursor` says where the next portion begins; None: this was the last one.
+    """
+
+    items: list[Prepared | Same | Rejected]
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True)
+class PortionOptions:
+    """How much is done at once: at most `samples`, and no more begun after `seconds`; where `step`
+    is set, one file of an archive, sample or not."""
+
+    samples: int
+    seconds: float
+    step: bool = False
+
+
+def is_archive(path: str) -> bool:
+    """Whether a file is an archive by its first bytes.
+
+    Raises:
+        SampleError: it cannot be read.
+    """
+    with opened(split_path(path)[0]) as (file, _):
+        return archive_kind(file.read(HEAD_BYTES)) is not None
+
+
+def prepare_members(
+    path: str,
+    options: PrepareOptions,
+    portion: PortionOptions,
+    cursor: Cursor | None = None,
+    finish: Finish = prepare_contents,
+) -> Prepared | Same | Portion:
+    """Prepare one file; of an archive, the samples in it that come next.
+
+    Args:
+        cursor: where the last portion ended; None: from the start.
+        finish: what is done with each sample.
+
+    Raises:
+        SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
+    """
+    archives = options.archives
+    if archives is None:
+        return prepare_file(path, options, finish)
+    outer, inner = split_path(path)
+    with opened(outer) as (file, size):
+        head = file.read(HEAD_BYTES)
+        kind = archive_kind(head)
+        if kind is not None:
+            if size > options.max_size:
+                raise SampleError("too-large", too_large(size, options.max_size))
+            file.seek(0)
+            walk = Walk(
+                file,
+                outer,
+                size,
+                archives,
+                options.max_size,
+                lambda name, head: sniff(name, head) is not None,
+                path if inner is not None else None,
+                cursor or Cursor(),
+            )
+            return _portion(path, walk, kind, options, portion, finish)
+    return prepare_file(path, options, finish)
+
+
+def _portion(
+    path: str,
+    walk: Walk,
+    kind: Kind,
+    options: PrepareOptions,
+    portion: PortionOptions,
+    finish: Finish,
+) -> Portion:
+    items: list[Prepared | Same | Rejected] = []
+    began, paid = time.monotonic(), walk.unpacked
+    prepared = 0
+    for item in walk.items(kind):
+        if isinstance(item, Trouble):
+            items.append(_rejected(item.path, item.error))
+        elif isinstance(item, Member):
+            try:
+                items.append(_prepared(item, options, finish))
+                prepared += 1
+            except SampleError as error:
+                if error.code in NO_SAMPLE:
+                    walk.no_sample()
+                else:
+                    items.append(_rejected(item.path, error))
+        if (
+            portion.step
+            or prepared >= portion.samples
+            or len(items) >= 2 * portion.samples
+            or walk.unpacked - paid >= MAX_PORTION_BYTES
+            or time.monotonic() - began >= portion.seconds
+        ):
+            return Portion(items, walk.cursor())
+    return Portion([*items, *_end(path, walk)], None)
+
+
+def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> Prepared | Same:
+    start = time.perf_counter()
+    contents = parse_contents(member.path, member.data, options.max_size, options.formats)
+    return finish(member.path, contents, options, start)
+
+
+def _rejected(path: str, error: SampleError) -> Rejected:
+    return Rejected(path, error.code, error.reason, error.failed)
+
+
+def _end(path: str, walk: Walk) -> list[Rejected]:
+    """What is to be said of an archive after its last file: how much of it was no sample."""
+    others, every = walk.others, walk.others + walk.samples
+    if walk.samples or walk.troubles:
+        if not others:
+            return []
+        verb = "is" if others == 1 else "are"
+        reason = f"{others} of the {every} files in it {verb} {NEITHER}"
+        return [Rejected(path, "members", reason, False)]
+    if walk.only is not None:
+        return [Rejected(path, "not-found", "no such file in the archive", True)]
+    reason = f"an archive without {SAMPLES}: {others} other files" if others else "an empty archive"
+    return [Rejected(path, "not-pe", reason, False)]

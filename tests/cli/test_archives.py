@@ -1,0 +1,112 @@
+"""Archives through `scan` and `explain` as processes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from corpus.synthetic import seven_zipped, tarred, zipped
+from hostile.make import ESCAPE_PATH, sample
+
+from maltriage.cli import options
+from maltriage.report.schema import json_schema
+from maltriage.sample.archive import limits
+
+X86, X64 = sample("console-x86.exe"), sample("console-x64.exe")
+
+
+def records(stdout: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "in"
+    root.mkdir()
+    inner = tarred({"caf\udce9.exe": X86}, "xz")
+    odd = {"../../up.exe": X86, ESCAPE_PATH.decode(): X64, "notes.txt": b"hello"}
+    (root / "a.zip").write_bytes(zipped({**odd, "b.tar.xz": inner}))
+    (root / "b.7z").write_bytes(seven_zipped({"x.exe": X86}, "hunter2"))
+    (root / "c.docx").write_bytes(zipped({"a.xml": b"<a/>", "b.xml": b"<b/>"}, None))
+    return root
+
+
+def test_scan(run_cli, folder: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.rglob("*"))
+    done = run_cli("scan", folder, "-f", "ndjson", "--exit-zero")
+    assert done.returncode == 3
+    found = records(done.stdout)
+    for record in found:
+        jsonschema.validate(record, json_schema())
+    seen = [(r["type"], r["path"].removeprefix(f"{folder}/"), r.get("code")) for r in found[:-1]]
+    assert [(kind, code) for kind, _, code in seen] == [
+        ("result", None), ("result", None), ("result", None), ("skipped", "members"),
+        ("error", "password"), ("skipped", "not-pe"),
+    ]  # fmt: skip
+    assert seen[0][1] == "a.zip!../../up.exe"
+    assert seen[2][1] == "a.zip!b.tar.xz!caf\\xe9.exe"
+    assert base64.b64decode(found[2]["path_b64"]).endswith(b"a.zip!b.tar.xz!caf\xe9.exe")
+    assert found[0]["sha256"] == found[2]["sha256"]
+    done = run_cli("scan", folder, "--password", "hunter2")
+    assert done.returncode == 0
+    assert b"\x1b" not in done.stdout
+    assert b"4 files  0 flagged  0 failed  2 skipped" in done.stdout
+    (tmp_path / "words").write_text("nothing\nhunter2\n")
+    done = run_cli("scan", folder / "b.7z", "--password-file", "words", "-f", "ndjson")
+    assert records(done.stdout)[0]["type"] == "result"
+    (tmp_path / "words").unlink()
+    assert sorted(tmp_path.rglob("*")) == before  # nothing was written
+
+
+def test_no_archives(run_cli, folder: Path) -> None:
+    done = run_cli("scan", folder, "--no-archives", "-f", "ndjson")
+    assert [r.get("code") for r in records(done.stdout)[:-1]] == ["not-pe"] * 3
+
+
+def test_every_cap_is_an_option_and_a_record(run_cli, tmp_path: Path) -> None:
+    files = {f"{i}.exe": X86 for i in range(3)}
+    (tmp_path / "a.zip").write_bytes(zipped({**files, "b.zip": zipped(files), "c": bytes(1 << 20)}))
+    cases = {
+        "archive-members": ("--max-members", "2"),
+        "archive-depth": ("--max-nesting", "1"),
+    }
+    for code, arguments in cases.items():
+        done = run_cli("scan", "a.zip", *arguments, "-f", "ndjson", "--exit-zero")
+        assert done.returncode == 0
+        found = records(done.stdout)
+        assert code in [record.get("code") for record in found]
+        assert arguments[0] in next(r["reason"] for r in found if r.get("code") == code)
+        assert code in run_cli("scan", "a.zip", *arguments).stdout.decode()
+    defaults = (options.MEMBERS, options.UNPACKED * options.MIB, options.RATIO, options.NESTING)
+    assert defaults == (
+        limits.MAX_MEMBERS, limits.MAX_UNPACKED, limits.MAX_RATIO, limits.MAX_NESTING,
+    )  # fmt: skip
+
+
+def test_explain(run_cli, folder: Path) -> None:
+    """Hot ranges and checks read the member again."""
+    done = run_cli("explain", folder / "a.zip!b.tar.xz", "-f", "json")
+    assert done.returncode in (0, 1)
+    (record,) = records(done.stdout)
+    assert record["path"].endswith("a.zip!b.tar.xz!caf\\xe9.exe")
+    assert record["evidence"]["checks"]["regions"]
+    assert any(item["content"] for item in record["evidence"]["hot"])
+    assert not {"unchecked", "not-inspected"} & {n["code"] for n in record["notices"]}
+    done = run_cli("explain", folder / "a.zip")
+    assert done.returncode == 2
+    assert b"name one of" in done.stderr
+    assert b"a.zip!../../up.exe" in done.stderr
+    assert b"\x1b" not in done.stderr
+    assert run_cli("explain", folder / "a.zip!none.exe").returncode == 3
+
+
+def test_verify(run_cli, folder: Path) -> None:
+    done = run_cli("scan", folder / "a.zip", "--verify", "-f", "ndjson", "--exit-zero")
+    results = [record for record in records(done.stdout) if record["type"] == "result"]
+    assert len(results) == 3
+    # Of files of equal content one is checked.
+    assert sum(record["evidence"]["checks"] is not None for record in results) == 2

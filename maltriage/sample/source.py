@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import BinaryIO
@@ -149,8 +149,10 @@ def _is_result(path: str, results: tuple[str, ...]) -> bool:
     for result in results:
         own_folder, own = os.path.split(result)
         unfinished = name.startswith(f"{own}.") and name.endswith(PART)
-        if (name == own or unfinished) and os.path.samefile(folder or ".", own_folder or "."):
-            return True
+        if name == own or unfinished:
+            with suppress(OSError):  # the folder of results is gone
+                if os.path.samefile(folder or ".", own_folder or "."):
+                    return True
     return False
 
 

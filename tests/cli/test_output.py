@@ -135,6 +135,8 @@ def test_results_are_no_samples(folder: Path) -> None:
     options = WalkOptions(results=(os.path.realpath(folder / "out.csv"),))
     found = [Path(item.path) for item in walk([str(folder)], options) if isinstance(item, Found)]
     left = sorted(str(path.relative_to(folder)) for path in found)
+    gone = WalkOptions(results=(str(folder / "gone" / "b.txt"),))
+    assert len(list(walk([str(folder)], gone))) == 2 + len(names) + 1
     assert left == ["a.exe", "b.txt", "other.part", "out.csvx", os.path.join("sub", "out.csv")]
 
 
@@ -173,6 +175,7 @@ def test_a_disk_that_fills_up(folder: Path) -> None:
 
     (folder / "out.ndjson").write_text("last time")
     command = [sys.executable, "-m", "maltriage", "scan", ".", "-o", "out.ndjson", "-o", "o.html"]
+    command.append("--no-cache")  # which has a word of its own to say about a full disk
     done = subprocess.run(command, cwd=folder, capture_output=True, preexec_fn=limit, check=False)
     assert (done.returncode, done.stdout) == (2, b"")
     (line,) = done.stderr.decode().splitlines()

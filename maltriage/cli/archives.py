@@ -20,6 +20,7 @@ def archives(
     max_unpacked: int,
     max_ratio: int,
     max_nesting: int,
+    carve: int = 0,
 ) -> Archives | None:
     """The options of `maltriage.cli.options` as one; None: archives are not opened.
 
@@ -29,10 +30,12 @@ def archives(
     from maltriage.sample.archive.limits import PASSWORDS, Archives
 
     if no_archives:
+        if carve:
+            raise MaltriageError("--no-archives and --carve: one or the other")
         return None
     named = [*(password or []), *(_listed(password_file) if password_file else [])]
     passwords = tuple(dict.fromkeys((*named, *PASSWORDS)))
-    return Archives(passwords, max_members, max_unpacked * opt.MIB, max_ratio, max_nesting)
+    return Archives(passwords, max_members, max_unpacked * opt.MIB, max_ratio, max_nesting, carve)
 
 
 def _listed(path: Path) -> list[str]:

@@ -65,6 +65,8 @@ def scan(
     max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
     max_ratio: opt.MaxRatio = opt.RATIO,
     max_nesting: opt.MaxNesting = opt.NESTING,
+    carve: opt.Carve = False,
+    max_carved: opt.MaxCarved = opt.CARVED,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
@@ -153,7 +155,14 @@ def scan(
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
         unpack = archives(
-            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+            no_archives,
+            password,
+            password_file,
+            max_members,
+            max_unpacked,
+            max_ratio,
+            max_nesting,
+            max_carved if carve else 0,
         )
         options = ScanOptions(
             archives=unpack,

@@ -13,8 +13,10 @@ MAX_SET = 12
 MAX_LABEL = 24
 GRAPH_METHODS = frozenset({"hirescam", "gradcam"})
 """Methods whose heat is in the unit of the score, and sums to it where the model is additive."""
-CUT_SHORT = frozenset({"archive-members", "archive-size", "archive-ratio", "archive-depth"})
-"""Codes of skips that say that a cap was hit, so that an archive was not read to its end."""
+CUT_SHORT = frozenset(
+    {"archive-members", "archive-size", "archive-ratio", "archive-depth", "carve-limit"}
+)
+"""Codes of skips that say that a cap was hit, so that not all of a file was looked at."""
 _PACKED = frozenset({"packed?", "packed"})
 
 

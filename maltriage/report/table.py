@@ -126,7 +126,7 @@ class TableRenderer:
         self._refused: tuple[int, str] = 0, ""
         """Files of a format that the model was not made for, and what is said of the first."""
         self._cut_short: dict[str, tuple[int, str]] = {}
-        """Archives that were not read to their end, by code, and what is said of the first."""
+        """Files of which not all was looked at, by code, and what is said of the first."""
         self._calibrated = True
         self._thresholded = True
 
@@ -198,7 +198,7 @@ class TableRenderer:
         if refused:
             yield untrusted(f"{figures.count(refused, 'file')} skipped: {reason}.", "yellow")
         for code, (count, reason) in sorted(self._cut_short.items()):
-            more = f" (and {count - 1:,} more archives)" if count > 1 else ""
+            more = f" (and {count - 1:,} more files)" if count > 1 else ""
             yield untrusted(f"{code}: {reason}{more}.", "yellow")
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")

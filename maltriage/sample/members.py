@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.find import split_path
 from maltriage.sample.archive.kinds import Kind, archive_kind
 from maltriage.sample.archive.walk import Cursor, Member, Trouble, Walk
-from maltriage.sample.contents import SampleError, parse_contents, sniff, too_large
+from maltriage.sample.carve import carve, carved_path, split_carved
+from maltriage.sample.contents import Contents, SampleError, parse_contents, sniff, too_large
 from maltriage.sample.prepare import (
     Finish,
     Prepared,
@@ -18,7 +20,7 @@ from maltriage.sample.prepare import (
     prepare_contents,
     prepare_file,
 )
-from maltriage.sample.source import Rejected, opened
+from maltriage.sample.source import Rejected, opened, read_sample
 
 MAX_PORTION_BYTES = 128 * 1024 * 1024
 """Bytes unpacked for a portion; the file that goes beyond is its last."""
@@ -28,6 +30,9 @@ NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
 """Codes of files that are no samples: in an archive they are counted together."""
 
 
+Sent = Prepared | Same | Rejected
+
+
 @dataclass(frozen=True)
 class Portion:
     """Some samples of an archive, and what is to be said of others, in the archive's order.
@@ -35,7 +40,7 @@ class Portion:
     `cursor` says where the next portion begins; None: this was the last one.
     """
 
-    items: list[Prepared | Same | Rejected]
+    items: list[Sent]
     cursor: Cursor | None
 
 
@@ -76,7 +81,7 @@ def prepare_members(
         SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
     """
     archives = options.archives
-    if archives is None:
+    if archives is None or split_carved(path) is not None:
         return prepare_file(path, options, finish)
     outer, inner = split_path(path)
     with opened(outer) as (file, size):
@@ -97,7 +102,13 @@ def prepare_members(
                 cursor or Cursor(),
             )
             return _portion(path, walk, kind, options, portion, finish)
-    return prepare_file(path, options, finish)
+    if not archives.carve or inner is not None:
+        return prepare_file(path, options, finish)
+    start = time.perf_counter()
+    contents = read_sample(path, options.max_size, options.formats, archives)
+    made = finish(path, contents, options, start)
+    carved = [*_carved(path, contents, options, finish)]
+    return Portion([made, *carved], None) if carved else made
 
 
 def _portion(
@@ -108,7 +119,7 @@ def _portion(
     portion: PortionOptions,
     finish: Finish,
 ) -> Portion:
-    items: list[Prepared | Same | Rejected] = []
+    items: list[Sent] = []
     began, paid = time.monotonic(), walk.unpacked
     prepared = 0
     for item in walk.items(kind):
@@ -116,8 +127,9 @@ def _portion(
             items.append(_rejected(item.path, item.error))
         elif isinstance(item, Member):
             try:
-                items.append(_prepared(item, options, finish))
-                prepared += 1
+                made = _prepared(item, options, finish)
+                items += made
+                prepared += len(made)
             except SampleError as error:
                 if error.code in NO_SAMPLE:
                     walk.no_sample()
@@ -134,10 +146,33 @@ def _portion(
     return Portion([*items, *_end(path, walk)], None)
 
 
-def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> Prepared | Same:
+def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Sent]:
     start = time.perf_counter()
     contents = parse_contents(member.path, member.data, options.max_size, options.formats)
-    return finish(member.path, contents, options, start)
+    made = finish(member.path, contents, options, start)
+    return [made, *_carved(member.path, contents, options, finish)]
+
+
+def _carved(
+    path: str, contents: Contents, options: PrepareOptions, finish: Finish
+) -> Iterator[Sent]:
+    """The programs in a program, where they are asked for."""
+    most = options.archives.carve if options.archives else 0
+    if not most or contents.format not in ("pe", "png"):
+        return
+    for count, carved in enumerate(carve(contents.data)):
+        if count == most:
+            reason = f"programs in it after the first {most} are left out"
+            error = SampleError("carve-limit", f"{reason} (--max-carved lifts the limit)")
+            yield _rejected(path, error)
+            return
+        name, start = carved_path(path, carved), time.perf_counter()
+        try:
+            data = contents.data[carved.start : carved.end]
+            inner = parse_contents(name, data, options.max_size, options.formats)
+            yield finish(name, inner, options, start)
+        except SampleError as error:
+            yield _rejected(name, error)
 
 
 def _rejected(path: str, error: SampleError) -> Rejected:

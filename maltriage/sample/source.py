@@ -14,6 +14,7 @@ from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.find import find_member, only_member, split_path
 from maltriage.sample.archive.kinds import archive_kind
 from maltriage.sample.archive.limits import Archives
+from maltriage.sample.carve import split_carved, take
 from maltriage.sample.contents import (
     PROGRAMS,
     Contents,
@@ -199,7 +200,8 @@ def read_sample(
 
     Args:
         path: of the file; where there are `archives`, also of one in an archive, as
-            `archive.zip!folder/x.exe`, or of an archive of one file, which is the sample.
+            `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
+            program in another file, as `x.exe!carved@0x1a400.exe`.
         max_size: of the file, and of what it unpacks to, in bytes.
         formats: that are wanted.
         archives: how archives are opened; None: they are not.
@@ -209,6 +211,10 @@ def read_sample(
             cannot be read.
     """
     outer, inner = split_path(path) if archives else (path, None)
+    carved = split_carved(path) if inner is not None else None
+    if carved is not None:
+        carrier = read_sample(carved[0], max_size, PROGRAMS, archives)
+        return parse_contents(path, take(carrier.data, carved[1]), max_size, formats)
     with opened(outer) as (file, size):
         head = file.read(HEAD_BYTES)
         if not head:

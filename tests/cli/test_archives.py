@@ -110,3 +110,16 @@ def test_verify(run_cli, folder: Path) -> None:
     assert len(results) == 3
     # Of files of equal content one is checked.
     assert sum(record["evidence"]["checks"] is not None for record in results) == 2
+
+
+def test_carve(run_cli, tmp_path: Path) -> None:
+    (tmp_path / "a.exe").write_bytes(X86 + X64)
+    done = run_cli("scan", "a.exe", "--carve", "-f", "ndjson", "--exit-zero")
+    carrier, carved, summary = records(done.stdout)
+    assert carved["path"] == f"a.exe!carved@{len(X86):#x}.exe"
+    assert (carrier["path"], summary["files"]) == ("a.exe", 2)
+    done = run_cli("explain", carved["path"], "-f", "json")
+    (record,) = records(done.stdout)
+    assert record["sha256"] == carved["sha256"]
+    assert record["evidence"]["checks"]["regions"]
+    assert run_cli("scan", "a.exe", "--carve", "--no-archives").returncode == 2

@@ -22,13 +22,15 @@ MAX_NESTING = 4
 
 @dataclass(frozen=True)
 class Archives:
-    """How archives are opened. `passwords` are tried in their order."""
+    """How archives are opened. `passwords` are tried in their order. `carve`: how many programs are
+    taken out of each program; 0: none are looked for."""
 
     passwords: tuple[str, ...] = PASSWORDS
     members: int = MAX_MEMBERS
     unpacked: int = MAX_UNPACKED
     ratio: int = MAX_RATIO
     nesting: int = MAX_NESTING
+    carve: int = 0
 
 
 class LimitError(SampleError):

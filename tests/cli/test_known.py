@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,18 @@ def test_known_files_are_analysed_where_that_is_asked_for(run_cli: Any, folder: 
         "explain", NAMES[0], "--known-good", "../sha1.txt", "--no-verify", "--exit-zero", cwd=folder
     )
     assert b"its sha1 is in ../sha1.txt" in explained.stdout
+
+
+def test_a_member_of_an_archive_is_known_by_itself(run_cli: Any, folder: Path) -> None:
+    path = folder.parent / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in NAMES[:2]:
+            archive.writestr(name, sample(name))
+    done = run_cli("scan", path, "--known-good", folder.parent / "sha1.txt", "-f", "ndjson")
+    known, result, summary = records(done.stdout)
+    assert (known["code"], Path(known["path"]).name.endswith(NAMES[0])) == ("known-good", True)
+    assert result["path"].endswith(NAMES[1])
+    assert (summary["files"], summary["known"]) == (1, 1)
 
 
 def test_wrong_use(run_cli: Any, folder: Path) -> None:

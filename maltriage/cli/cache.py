@@ -35,6 +35,13 @@ def folder_of(named: Path | None) -> Path:
     return named or cache_dir() / "results"
 
 
+def nothing_kept(named: Path | None) -> bool:
+    """Whether there is no store yet, so that all files will have to be read."""
+    from maltriage.triage.database import FILE_NAME
+
+    return not (folder_of(named) / FILE_NAME).exists()
+
+
 @contextmanager
 def scan_cache(
     bundle: Bundle,

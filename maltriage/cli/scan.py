@@ -117,15 +117,15 @@ def scan(
     from contextlib import ExitStack
     from functools import partial
 
+    from maltriage.cli.cache import nothing_kept, scan_cache
     from maltriage.sample.server import start_ahead
 
-    if no_cache or refresh:
+    if no_cache or refresh or nothing_kept(cache):
         start_ahead()  # otherwise it may be that no file has to be read
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
-    from maltriage.cli.cache import scan_cache
     from maltriage.cli.console import make_console
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep

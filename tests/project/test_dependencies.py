@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "maltriage"
 IMPORTED_AS = {
+    "backports.zstd": "backports",
     "grad-cam": "pytorch_grad_cam",
     "onnxruntime-gpu": "onnxruntime",
     "pillow": "PIL",
@@ -23,6 +24,8 @@ IMPORTED_AS = {
 }
 BEHIND_OTHERS = {"onnxscript", "pytorch_grad_cam"}
 """Not imported by learn: torch.onnx needs the one, the tests compare its maps with the other."""
+NEWER_PYTHON = {"compression"}
+"""Modules of a standard library that is newer than the oldest Python."""
 FOR_OUTPUT = ("parquet", "tlsh", "yara")
 """Extras that add something to what is written."""
 
@@ -36,7 +39,7 @@ def imports(files: list[Path]) -> set[str]:
                 names |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names.add(node.module.split(".")[0])
-    return names - set(sys.stdlib_module_names) - {"maltriage"}
+    return names - set(sys.stdlib_module_names) - NEWER_PYTHON - {"maltriage"}
 
 
 def declared(*extras: str) -> set[str]:

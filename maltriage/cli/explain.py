@@ -45,7 +45,9 @@ def explain(
     context: typer.Context,
     files: Annotated[
         list[str],
-        typer.Argument(help="A PE file or a byteplot PNG, or a saved report; several with --yara."),
+        typer.Argument(
+            help="A PE file or a byteplot PNG, - for stdin, or a saved report; several with --yara."
+        ),
     ],
     model: opt.Model = None,
     index: opt.Index = None,
@@ -146,6 +148,7 @@ def explain(
     of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
     written; where none can be made, nothing is written and the exit code is 2.
     """
+    from contextlib import ExitStack
     from functools import partial
 
     from maltriage import bundle as bundles
@@ -156,6 +159,7 @@ def explain(
     from maltriage.cli.output import keep, opened
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, stopping
+    from maltriage.cli.stdin import stdin_among
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
@@ -168,7 +172,7 @@ def explain(
     pictures = Pictures(png, svg)
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
-    saved = None
+    saved, resources = None, ExitStack()
     if len(files) == 1:
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
     else:
@@ -191,10 +195,13 @@ def explain(
         unpack = archives(
             no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
         )
+        stdin = stdin_among([sample] if sample else files, max_size * opt.MIB, resources)
+        if stdin is not None and (yara is not None or saved is not None):
+            raise MaltriageError("-: a rule, and a saved record, take the file itself")
         options = ScanOptions(
             archives=unpack,
             members="first",
-            walk=WalkOptions(max_size=max_size * opt.MIB),
+            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin),
             device=device.value,
             jobs=1,
             threads=threads,
@@ -216,7 +223,7 @@ def explain(
         source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
         source = source if saved is None else saved.held_against(source)
     progress, records = Progress(), []
-    with opened(output) as out, stopping() as stop:
+    with resources, opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
         for item in source(progress=progress, stop=stop):

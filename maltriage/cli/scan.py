@@ -26,7 +26,7 @@ class Format(StrEnum):
 def scan(
     context: typer.Context,
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders, or saved reports.")
+        list[str] | None, typer.Argument(help="Files and folders, - for stdin, or saved reports.")
     ] = None,
     model: opt.Model = None,
     index: opt.Index = None,
@@ -131,6 +131,7 @@ def scan(
     from maltriage.cli.output import keep
     from maltriage.cli.run import exit_code, stopping
     from maltriage.cli.sinks import TABLE, check_ecs, chosen_fields, opened_all, targets
+    from maltriage.cli.stdin import stdin_among
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions
@@ -154,6 +155,7 @@ def scan(
         if not roots:
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
+        stdin = stdin_among(roots, max_size * opt.MIB, resources, files_from)
         unpack = archives(
             no_archives,
             password,
@@ -173,6 +175,7 @@ def scan(
                 tuple(exclude or ()),
                 max_size * opt.MIB,
                 tuple(map(os.path.realpath, files)),
+                stdin,
             ),
             device=device.value,
             jobs=jobs,

@@ -23,6 +23,7 @@ from maltriage.sample.contents import (
     too_large,
     wanted_format,
 )
+from maltriage.sample.stdin import STDIN, Stdin, open_stdin
 from maltriage.sample.types import Format
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -36,7 +37,7 @@ class WalkOptions:
     """What to look at below the given paths. `depth` 0: only the files of a folder itself.
 
     `results`: files that are written meanwhile, which are no samples where they lie in a folder
-    that is walked, whole or not (`PART`).
+    that is walked, whole or not (`PART`). `stdin`: what the path `-` stands for; None: a file.
     """
 
     depth: int | None = None
@@ -44,6 +45,7 @@ class WalkOptions:
     exclude: tuple[str, ...] = ()
     max_size: int = MAX_FILE_BYTES
     results: tuple[str, ...] = ()
+    stdin: Stdin | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,17 @@ def walk(
     are never opened.
     """
     for path in paths:
+        outer = split_path(path)[0] if members else path
+        if outer == STDIN and options.stdin is not None:
+            size = options.stdin.size
+            if size > options.max_size:
+                reason = f"above the limit of {options.max_size} bytes (--max-size lifts it)"
+                yield Rejected(path, "too-large", reason, False)
+            else:
+                yield Found(path, size)
+            continue
         try:
-            status = os.stat(split_path(path)[0] if members else path)
+            status = os.stat(outer)
         except OSError as error:
             yield _failure(path, error)
             continue
@@ -177,6 +188,12 @@ def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO
     Raises:
         SampleError: it is no regular file, empty or too large (a skip), or cannot be read.
     """
+    if path == STDIN and (stream := open_stdin()) is not None:
+        with stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            yield stream, size
+        return
     # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:

@@ -15,6 +15,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from maltriage.sample.contents import SampleError
 from maltriage.sample.server import worker_context
+from maltriage.sample.stdin import Stdin, hold
 
 LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
@@ -78,9 +79,10 @@ _board: Any = None
 """In a worker: two numbers for each slot, see `Workers.at`."""
 
 
-def _start_worker(board: Any) -> None:
+def _start_worker(board: Any, stdin: Stdin | None) -> None:
     global _board  # noqa: PLW0603 - given once, when a worker starts
     _board = board
+    hold(stdin)
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -108,13 +110,16 @@ class Workers:
     A worker that dies or hangs is replaced, and only the file it had fails.
     """
 
-    def __init__(self, jobs: int, timeout: float) -> None:
+    def __init__(self, jobs: int, timeout: float, stdin: Stdin | None = None) -> None:
         context = worker_context()
         self.jobs, self.timeout = jobs, timeout
         self._board = context.RawArray("d", 2 * _SLOTS)
         self._free = list(range(_SLOTS))
         self._pool = ProcessPool(
-            max_workers=jobs, initializer=_start_worker, initargs=(self._board,), context=context
+            max_workers=jobs,
+            initializer=_start_worker,
+            initargs=(self._board, stdin),
+            context=context,
         )
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:

@@ -77,7 +77,7 @@ def scan(
     rule, novelty = set_rule(bundle.card, options.coverage), novelty_of(bundle.card)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
-    with cache, Workers(options.jobs or cores(), options.timeout) as workers:
+    with cache, Workers(options.jobs or cores(), options.timeout, options.walk.stdin) as workers:
 
         @lru_cache(maxsize=1)
         def finisher() -> Finisher:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,44 @@ def test_carve(run_cli, tmp_path: Path) -> None:
     assert record["sha256"] == carved["sha256"]
     assert record["evidence"]["checks"]["regions"]
     assert run_cli("scan", "a.exe", "--carve", "--no-archives").returncode == 2
+
+
+def test_standard_input(run_cli, tmp_path: Path) -> None:
+    done = run_cli("scan", "-", "-f", "ndjson", "--exit-zero", stdin=zipped({"x.exe": X86}))
+    record, summary = records(done.stdout)
+    assert (record["path"], summary["files"], done.stderr) == ("-!x.exe", 1, b"")
+    done = run_cli("explain", "-", "-f", "json", stdin=X86)
+    (record,) = records(done.stdout)
+    assert (record["path"], record["size"], done.stderr) == ("-", len(X86), b"")
+    assert record["evidence"]["checks"]["regions"]
+    assert not {"unchecked", "not-inspected"} & {n["code"] for n in record["notices"]}
+    done = run_cli("scan", "-", "-f", "ndjson", "--max-size", "1", stdin=b"MZ" + bytes(1 << 20))
+    assert [r.get("code") for r in records(done.stdout)][:1] == ["too-large"]
+    done = run_cli("scan", "-", "-f", "ndjson")
+    assert records(done.stdout)[0]["code"] == "empty"
+    both = run_cli("scan", "-", "--files-from", "-", stdin=b"x")
+    assert both.returncode == 2
+    assert b"one or the other" in both.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hostile_archives(run_cli, tmp_path: Path) -> None:
+    """Of 100,000 files, within others without end, and of ten gigabytes that are not there."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as many:
+        for i in range(100_000):
+            many.writestr(zipfile.ZipInfo(f"{i}.txt"), b"")
+    inner = zipped({"x.exe": X86}, None)
+    for _ in range(8):
+        inner = zipped({"in.zip": inner}, None)
+    (tmp_path / "b.zip").write_bytes(inner)
+    with (tmp_path / "c.zip").open("wb") as sparse:
+        sparse.truncate(10 << 30)
+    (tmp_path / "d.zip").write_bytes(b"PK\x03\x04" + bytes(100))
+    done = run_cli("scan", ".", "-f", "ndjson", timeout=300)
+    found = [(r["path"], r["code"]) for r in records(done.stdout)[:-1]]
+    assert found == [
+        ("./a.zip", "archive-members"), ("./a.zip", "members"),
+        ("./b.zip!in.zip!in.zip!in.zip!in.zip", "archive-depth"),
+        ("./c.zip", "too-large"), ("./d.zip", "damaged-archive"),
+    ]  # fmt: skip
+    assert done.returncode == 3

@@ -10,6 +10,7 @@ from maltriage.sample.archive.kinds import Kind, entries
 from maltriage.sample.archive.limits import Archives, Budget
 from maltriage.sample.archive.walk import SEPARATOR, Member, Trouble, Walk
 from maltriage.sample.contents import SampleError
+from maltriage.sample.stdin import STDIN
 
 
 def split_path(path: str) -> tuple[str, str | None]:
@@ -21,7 +22,7 @@ def split_path(path: str) -> tuple[str, str | None]:
         return path, None
     at = path.find(SEPARATOR)
     while at >= 0:
-        if os.path.isfile(path[:at]):
+        if path[:at] == STDIN or os.path.isfile(path[:at]):
             return path[:at], path[at + 1 :]
         at = path.find(SEPARATOR, at + 1)
     return path, None

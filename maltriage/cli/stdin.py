@@ -1,0 +1,33 @@
+"""`-` among the paths of a command: standard input as one file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.sample.stdin import Stdin
+
+
+def stdin_among(
+    paths: Sequence[str], max_size: int, resources: ExitStack, files_from: str | None = None
+) -> Stdin | None:
+    """Standard input, read for as long as `resources` are held; None where no path is `-`.
+
+    Raises:
+        MaltriageError: it is to be a list of paths as well, or there is no memory for it.
+    """
+    if "-" not in paths:
+        return None
+    if files_from == "-":
+        raise MaltriageError("- and --files-from -: standard input can be the one or the other")
+    from maltriage.sample.stdin import read_stdin
+
+    try:
+        return resources.enter_context(read_stdin(sys.stdin.buffer, max_size))
+    except OSError as error:
+        raise MaltriageError(f"cannot hold standard input: {error.strerror}") from error

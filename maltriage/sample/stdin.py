@@ -1,0 +1,65 @@
+"""Standard input as a file called `-`: in memory that workers share, never on the disk."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.shared_memory import SharedMemory
+from typing import BinaryIO
+
+STDIN = "-"
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stdin:
+    """Bytes that were read of standard input: `size` of them, in shared memory called `name`."""
+
+    name: str
+    size: int
+
+
+_held: Stdin | None = None
+"""In a worker: what came on standard input."""
+
+
+@contextmanager
+def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
+    """Read all of `stream`, or one byte more than `max_size`, for workers to have.
+
+    Raises:
+        OSError: there is no memory for it.
+    """
+    data = bytearray()
+    while len(data) <= max_size and (piece := stream.read(min(_PIECE, max_size + 1 - len(data)))):
+        data += piece
+    memory = SharedMemory(create=True, size=max(1, len(data)))
+    try:
+        assert memory.buf is not None
+        memory.buf[: len(data)] = data
+        held = Stdin(memory.name, len(data))
+        del data
+        yield held
+    finally:
+        memory.close()
+        memory.unlink()
+
+
+def hold(stdin: Stdin | None) -> None:
+    """In a worker: be told what `-` is."""
+    global _held  # noqa: PLW0603 - given once, when a worker starts
+    _held = stdin
+
+
+def open_stdin() -> BinaryIO | None:
+    """What came on standard input; None where nobody said that it was to be read."""
+    if _held is None:
+        return None
+    memory = SharedMemory(_held.name)
+    try:
+        assert memory.buf is not None
+        return io.BytesIO(memory.buf[: _held.size])
+    finally:
+        memory.close()

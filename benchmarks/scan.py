@@ -46,6 +46,7 @@ from maltriage.triage.similar import open_index
 BATCH = 16
 FLOOR = ("read + sha256", "headers (LIEF)", "regions, entropy", "views", "forward pass")
 LIBRARIES = ("maltriage", "numpy", "lief", "onnxruntime-gpu", "onnxruntime", "pebble", "Pillow")
+_MAX_LINKS = 50_000  # of one file: ext4 allows 65,000
 _SAMPLES = Path(__file__).parents[1] / "samples"
 
 
@@ -226,10 +227,15 @@ def start_up(options: argparse.Namespace, paths: list[str]) -> None:
     if not options.many:
         return
     with tempfile.TemporaryDirectory() as folder:
-        first_name = Path(folder, "000000.exe")
-        first_name.write_bytes(_bytes(readable([str(_SAMPLES)], 1)[0]))
-        for i in range(1, options.many):
-            os.link(first_name, f"{folder}/{i:06d}.exe")
+        data = _bytes(readable([str(_SAMPLES)], 1)[0])
+        original = Path(folder, "000000.exe")
+        for i in range(options.many):
+            name = Path(folder, f"{i:06d}.exe")
+            if i % _MAX_LINKS:
+                os.link(original, name)
+            else:
+                original = name
+                original.write_bytes(data)
         took = []
         for _ in range(3):
             start = time.perf_counter()

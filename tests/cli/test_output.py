@@ -198,7 +198,7 @@ def test_a_disk_that_fills_up(folder: Path) -> None:
 def many(tmp_path: Path) -> Path:
     root = tmp_path / "many"
     root.mkdir()
-    for i in range(400):
+    for i in range(1500):
         (root / f"{i:04d}.exe").write_bytes(sample("console-x86.exe"))
     return root
 

@@ -255,7 +255,7 @@ def _only(path: str, items: Sequence[Item]) -> Item:
         return programs[0]
     if not programs:
         return items[0]
-    named = ", ".join(item.path for item in programs[:MAX_NAMED])
+    named = ", ".join(path_fields(item.path)[0] for item in programs[:MAX_NAMED])
     more = " and more" if len(programs) > MAX_NAMED else ""
     return failed(path, SampleError("archive", f"an archive of several: name one of {named}{more}"))
 

@@ -101,6 +101,7 @@ def test_explain(run_cli, folder: Path) -> None:
     assert done.returncode == 2
     assert b"name one of" in done.stderr
     assert b"a.zip!../../up.exe" in done.stderr
+    assert rb"a.zip!b.tar.xz!caf\xe9.exe" in done.stderr
     assert b"\x1b" not in done.stderr
     assert run_cli("explain", folder / "a.zip!none.exe").returncode == 3
 

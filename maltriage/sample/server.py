@@ -7,7 +7,7 @@ import sys
 from multiprocessing.context import BaseContext
 
 PRELOAD = ["maltriage.sample.members", "lief", "pefile", "PIL.PngImagePlugin"]
-"""Imported once in it. LIEF alone takes longer than all that a scan itself imports."""
+"""Imported once in it, which LIEF takes most of the time of."""
 
 
 def worker_context() -> BaseContext:

@@ -127,6 +127,8 @@ def _walk_folder(
                 yield Rejected(entry.path, "symlink", wrong, False)
                 continue
             status = entry.stat()
+            if stat.S_ISDIR(status.st_mode) and not status.st_ino:
+                status = os.stat(entry.path)  # Windows lists folders without their numbers
         except OSError as error:
             yield _failure(entry.path, error)
             continue

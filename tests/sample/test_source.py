@@ -40,6 +40,37 @@ def test_order_depth_and_globs(tree: Path) -> None:
     assert names(tree, exclude=("sub",)) == ["a.dll", "b.exe", "notes.txt"]
 
 
+class _Listed:
+    """An entry of a folder as Windows lists it: `stat` has no numbers of device and file."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path, self.is_symlink = entry.name, entry.path, entry.is_symlink
+        self._entry = entry
+
+    def stat(self) -> os.stat_result:
+        found = list(self._entry.stat())
+        found[1] = found[2] = 0
+        return os.stat_result(found)
+
+
+def test_folders_that_are_listed_without_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(b"MZ")
+    scandir = os.scandir
+
+    @contextmanager
+    def listed(folder: str) -> Iterator[list[_Listed]]:
+        with scandir(folder) as entries:
+            yield [_Listed(entry) for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", listed)
+    found = list(walk([str(tmp_path)], WalkOptions()))
+    assert [os.path.relpath(item.path, tmp_path) for item in found] == ["a/x", "b/x"]
+
+
 def test_links_stay_inside_and_out_of_loops(tree: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

@@ -21,6 +21,7 @@ _BEGIN = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?P<fields>fields"\s*:\s*\[)|(?P<ecs>ecs"\s*:\s*"|@timestamp")'
     rb'|(?P<first>[a-z_0-9]+)"\s*:)'
 )
+_TYPES = (b'"result"', b'"skipped"', b'"error"')
 
 
 def shape(options: RenderOptions) -> Callable[[Record], Any]:
@@ -61,7 +62,10 @@ def written_with(head: bytes, cut: bool) -> str | None:
         return FIELDS if begin["fields"] else ECS
     line, ended, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
     try:
-        names = set(msgspec.json.decode(line, type=dict[str, msgspec.Raw]))
+        found = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        names = set(found)
+        if "type" in found and bytes(found["type"]) not in _TYPES:
+            return None  # somebody else's: package.json begins so
     except (msgspec.MsgspecError, UnicodeDecodeError):
         if ended or not cut or begin["first"] in (b"type", b"records"):
             return None

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import struct
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from hostile.make import CASES, Pe
 from maltriage.sample.layout import make_layout
 from maltriage.sample.notices import FEW_IMPORTS, INSTALLER_MIN_BYTES, SMALL_BYTES, observe
 from maltriage.sample.pe import read_headers
+from maltriage.sample.types import KNOWN_GOOD
 
 NOISE = random.Random(5).randbytes(INSTALLER_MIN_BYTES)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "notices.md"
@@ -161,6 +163,6 @@ def test_all_codes_are_documented() -> None:
         path.read_text(encoding="utf-8")
         for path in (Path(__file__).parents[2] / "maltriage" / "sample").glob("*.py")
     )
-    codes = {part.split('"')[1] for part in source.split("Notice(")[1:] if '"' in part[:40]}
+    codes = {KNOWN_GOOD, *re.findall(r'Notice\(\s*"([^"]+)"', source)}
     assert codes >= {"packed?", "installer", "signed", "truncated", "unmapped"}
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []

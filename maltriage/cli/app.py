@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -74,6 +75,9 @@ def _root(
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
+    # Before NumPy is loaded: its threads wait in a loop after each product of matrices, and take
+    # the cores from the model and the workers. The products here are small.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         with quiet_broken_pipe():
             app()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from maltriage.cli import app as front
 
 COMMANDS = (
     "scan",
@@ -117,3 +120,13 @@ def test_schema(run_cli) -> None:  # type: ignore[no-untyped-def]
     published = Path(__file__).resolve().parents[2] / "docs" / "schema"
     (path,) = published.glob("*.json")
     assert json.loads(run_cli("schema").stdout) == json.loads(path.read_text())
+
+
+@pytest.mark.parametrize(("before", "after"), [(None, "1"), ("3", "3")])
+def test_numpy_gets_one_thread_unless_the_user_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
+) -> None:
+    monkeypatch.setattr(front, "app", lambda: None)
+    monkeypatch.setattr(os, "environ", {} if before is None else {"OPENBLAS_NUM_THREADS": before})
+    front.main()
+    assert os.environ["OPENBLAS_NUM_THREADS"] == after

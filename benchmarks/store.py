@@ -14,87 +14,28 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
+from measure import Run, adopt_orphans, machine, timed
+from scan import readable
 
-from maltriage.sample.contents import SampleError
-from maltriage.sample.source import Found, WalkOptions, read_sample, walk
 from maltriage.sample.workers import cores
 
-SAMPLED_EVERY = 0.02
-"""Seconds between two looks at the time that processes had."""
 
-
-@dataclass(frozen=True)
-class Took:
-    wall: float
-    cpu: float
-
-
-def readable(folders: Sequence[str], limit: int) -> list[str]:
-    """The first `limit` samples below the folders, read once."""
-    paths: list[str] = []
-    for found in walk(folders, WalkOptions()):
-        if len(paths) == limit:
-            break
-        if isinstance(found, Found):
-            try:
-                read_sample(found.path)
-            except SampleError:
-                continue
-            paths.append(os.path.abspath(found.path))
-    return paths
-
-
-class _Times:
-    """The processor time of a process and of all below it, sampled: workers end before it."""
-
-    def __init__(self, pid: int) -> None:
-        self._process, self._had, self._over = psutil.Process(pid), dict[int, float](), False
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-
-    def _watch(self) -> None:
-        while not self._over:
-            try:
-                for process in (self._process, *self._process.children(recursive=True)):
-                    times = process.cpu_times()
-                    self._had[process.pid] = times.user + times.system
-            except psutil.NoSuchProcess:
-                pass
-            time.sleep(SAMPLED_EVERY)
-
-    def stop(self) -> float:
-        self._over = True
-        self._thread.join()
-        return sum(self._had.values())
-
-
-def scan(paths: Sequence[str], *arguments: str) -> Took:
+def scan(paths: Sequence[str], *arguments: str) -> Run:
     """Scan files as a process, into a file of NDJSON."""
     with tempfile.TemporaryDirectory() as folder:
-        listed = Path(folder, "list")
+        listed, out = Path(folder, "list"), Path(folder, "out.ndjson")
         listed.write_bytes(b"\n".join(map(os.fsencode, paths)))
         command = [sys.executable, "-m", "maltriage", "scan", "--files-from", str(listed), "-q"]
-        command += ["--exit-zero", "-o", str(Path(folder, "out.ndjson")), *arguments]
-        start = time.perf_counter()
-        process = subprocess.Popen(command)
-        times = _Times(process.pid)
-        code = process.wait()
-        wall, cpu = time.perf_counter() - start, times.stop()
-    if code:
-        sys.exit(f"scan ended with {code}")
-    return Took(wall, cpu)
+        took = timed([*command, "--exit-zero", "-o", str(out), *arguments])
+        if not out.exists():  # it is there when the scan is whole
+            sys.exit("the scan failed")
+    return took
 
 
 def main() -> None:
@@ -103,12 +44,13 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
-    paths = readable(options.folders, options.files)
+    adopt_orphans()
+    paths = [os.path.abspath(path) for path in readable(options.folders, options.files)]
     few = paths[: len(paths) // 10]
     if not few:
         sys.exit("not enough samples there")
-    print(f"{platform.platform()}, {cores()} cores, Python {platform.python_version()}")
-    took: dict[str, list[Took]] = {}
+    print(machine(cores()))
+    took: dict[str, list[Run]] = {}
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder, "results")
         for _ in range(options.rounds):
@@ -123,23 +65,22 @@ def main() -> None:
                 took.setdefault(name, []).append(scan(files, *how))
         size = sum(path.stat().st_size for path in store.iterdir())
     least = {
-        name: Took(min(t.wall for t in each), min(t.cpu for t in each))
-        for name, each in took.items()
+        name: (min(t.wall for t in each), min(t.cpu for t in each)) for name, each in took.items()
     }
-    print(f"{len(paths)} files, load {os.getloadavg()[0]:.1f}, least of {options.rounds} rounds\n")
+    print(f"{len(paths)} files, least of {options.rounds} rounds\n")
     print(f"{'':18s}{'wall s':>9s}{'cpu s':>9s}{'cpu ms/file':>13s}")
-    for name, t in least.items():
+    for name, (wall, cpu) in least.items():
         count = len(few if name.endswith("tenth") else paths)
-        print(f"{name:18s}{t.wall:9.2f}{t.cpu:9.2f}{t.cpu / count * 1e3:13.3f}")
-    bare, cold, warm, tenth = least.values()
+        print(f"{name:18s}{wall:9.2f}{cpu:9.2f}{cpu / count * 1e3:13.3f}")
+    (bare_wall, bare), (cold_wall, cold), (warm_wall, warm), (_, tenth) = least.values()
     more = len(paths) - len(few)
-    each = (warm.cpu - tenth.cpu) / more
-    start = warm.cpu - each * len(paths)
-    print(f"\ncold / warm: {cold.wall / warm.wall:.1f} wall, {cold.cpu / warm.cpu:.1f} cpu")
+    each = (warm - tenth) / more
+    start = warm - each * len(paths)
+    print(f"\ncold / warm: {cold_wall / warm_wall:.1f} wall, {cold / warm:.1f} cpu")
     print(f"warm: {start:.2f} s of cpu to start, then {each * 1e3:.3f} ms a file; without the "
-          f"start {(cold.cpu - start) / (each * len(paths)):.1f} times less cpu")  # fmt: skip
-    print(f"the store costs a cold scan {cold.cpu / bare.cpu - 1:+.1%} cpu, "
-          f"{cold.wall / bare.wall - 1:+.1%} wall")  # fmt: skip
+          f"start {(cold - start) / (each * len(paths)):.1f} times less cpu")  # fmt: skip
+    print(f"the store costs a cold scan {cold / bare - 1:+.1%} cpu, "
+          f"{cold_wall / bare_wall - 1:+.1%} wall")  # fmt: skip
     print(f"on disk: {size / len(paths):.0f} bytes a file")
 
 

@@ -28,15 +28,6 @@ def parts(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if ".part" in path.name)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "in"
-    root.mkdir()
-    (root / "a.exe").write_bytes(sample("console-x86.exe"))
-    (root / "b.txt").write_text("no program")
-    return root
-
-
 def test_a_file_is_there_once_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("last time")

@@ -26,15 +26,6 @@ CALM = make_verdict("benign", 0.99, -6.0)
 HOSTILE = "[red]\x1b]52;c;eA==\x07\u202e.exe"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "in"
-    root.mkdir()
-    (root / "a.exe").write_bytes(sample("console-x86.exe"))
-    (root / "b.txt").write_text("no program")
-    return root
-
-
 def saved(folder: Path, *items: Any, name: str = "r.ndjson", format: str = "ndjson") -> Path:
     path = folder / name
     path.write_bytes(written(format, items))

@@ -45,15 +45,6 @@ def flags_none(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return set_threshold(tmp_path_factory.mktemp("models") / "none.onnx", 1e6)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    root = tmp_path / "in"
-    root.mkdir()
-    (root / "a.exe").write_bytes(sample("console-x86.exe"))
-    (root / "b.txt").write_text("no program")
-    return root
-
-
 def records(stdout: bytes) -> list[dict]:
     return [json.loads(line) for line in stdout.splitlines()]
 

@@ -29,8 +29,8 @@ from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.byteplot import BodyGeometry
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import ViewSpec, WindowSpec

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from maltriage.corpus import store
-from maltriage.sample.byteplot import WindowGeometry
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 from maltriage.sample.workers import Workers, reason_of

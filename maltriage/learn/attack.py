@@ -24,7 +24,8 @@ from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.evidence import WindowTrunk
 from maltriage.learn.restore import net_of
-from maltriage.sample.byteplot import BodyGeometry, View, WindowGeometry
+from maltriage.sample.byteplot import View
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry
 from maltriage.sample.views import BODY_CHANNELS, BodySpec
 
 Bytes = npt.NDArray[np.uint8]

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from maltriage.report import page, raster
 from maltriage.report.document import Plane
-from maltriage.sample.byteplot import BodyGeometry
+from maltriage.sample.geometry import BodyGeometry
 
 MAX_NAMED = 6
 """Regions named of one cell."""

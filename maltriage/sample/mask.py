@@ -16,16 +16,9 @@ from typing import Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.byteplot import (
-    BodyGeometry,
-    Bytes,
-    View,
-    body_bands,
-    disarmed_ranges,
-    plot,
-    plotted,
-)
+from maltriage.sample.byteplot import Bytes, View, body_bands, disarmed_ranges, plot, plotted
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import read_sample
 from maltriage.sample.views import BodySpec, ViewSpec

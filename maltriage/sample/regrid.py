@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry
 
 Floats = npt.NDArray[np.float64]
 

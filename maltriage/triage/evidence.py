@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.report.document import Evidence, HotRange, Plane, RegionHeat, ViewHeat, finite
-from maltriage.sample.byteplot import BodyGeometry, View
+from maltriage.sample.byteplot import View
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.verdict import Question

@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from maltriage.report.document import Evidence, HotRange
-from maltriage.sample.byteplot import WindowGeometry
 from maltriage.sample.content import HotContent
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
 from maltriage.sample.prepare import Prepared, PrepareOptions

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.report.document import Evidence, Occluded, finite
-from maltriage.sample.byteplot import Floats, Offsets
+from maltriage.sample.geometry import Floats, Offsets
 from maltriage.sample.mask import Mask, Range, Variant
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.types import Layout

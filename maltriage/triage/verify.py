@@ -26,7 +26,7 @@ from maltriage.report.document import (
     Status,
     finite,
 )
-from maltriage.sample.byteplot import BodyGeometry
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS, Range, Variant
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.workers import Workers

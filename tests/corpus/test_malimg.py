@@ -11,7 +11,7 @@ from PIL import Image
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.sample.byteplot import width_for
+from maltriage.sample.geometry import width_for
 from maltriage.sample.views import BodySpec
 
 FAMILIES = ("Adialer.C", "Yuner.A")

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.corpus.twins import VIEWS, Signs, entry_sign, near_twins
-from maltriage.sample.byteplot import View, WindowGeometry
+from maltriage.sample.byteplot import View
+from maltriage.sample.geometry import WindowGeometry
 
 
 def signs(count: int, **other: object) -> Signs:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from maltriage.learn.heatmaps import regrid, shares  # noqa: E402
-from maltriage.sample.byteplot import BodyGeometry, WindowGeometry  # noqa: E402
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry  # noqa: E402
 
 SIDES = st.integers(1, 12)
 

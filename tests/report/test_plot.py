@@ -13,7 +13,7 @@ from PIL import Image
 from report.factories import make_plane
 
 from maltriage.report import plot, raster
-from maltriage.sample.byteplot import BodyGeometry
+from maltriage.sample.geometry import BodyGeometry
 
 GEOMETRIES = st.builds(BodyGeometry, st.integers(1, 600), st.integers(1, 40))
 SHAPES = st.tuples(st.integers(1, 9), st.integers(1, 9))

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maltriage.sample.byteplot import (
-    BodyGeometry,
-    WindowGeometry,
-    body,
-    make_views,
-    neutralize,
-    trimmed_length,
-    width_for,
-    window,
-)
+from maltriage.sample.byteplot import body, make_views, neutralize, trimmed_length, window
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
 from maltriage.sample.views import BODY_CHANNELS, BodySpec, WindowSpec, default_views
 
 sizes = st.one_of(

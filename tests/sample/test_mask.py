@@ -11,15 +11,9 @@ from hostile.make import byteplot, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.sample.byteplot import (
-    BodyGeometry,
-    Bytes,
-    body_bands,
-    disarmed_ranges,
-    plot,
-    plotted,
-)
+from maltriage.sample.byteplot import Bytes, body_bands, disarmed_ranges, plot, plotted
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS, Mask, MaskedViews, Variant, mask_views, masked
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, known_views

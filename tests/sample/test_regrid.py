@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.sample.byteplot import BodyGeometry, WindowGeometry
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry
 from maltriage.sample.regrid import onto_plane, overlap, regrid
 
 SIDES = st.integers(1, 12)

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.report.document import Check, Checks, Controls, Evidence
-from maltriage.sample.byteplot import BodyGeometry, View
+from maltriage.sample.byteplot import View
 from maltriage.sample.contents import SampleError
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.workers import Workers

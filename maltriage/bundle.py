@@ -125,6 +125,17 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Which files those are, in words."""
 
 
+class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a graph of fewer bits was made: see `maltriage.assess.quantize`."""
+
+    precision: Literal["int8", "fp16"]
+    """Of its convolutions; all else is float32."""
+    weights_sha256: str
+    """Of the graph in float32 that it was made from."""
+    calibrated_on: str
+    """Which samples gave the range of each activation, in words; empty where none is needed."""
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the weights were made from: enough to make them again."""
 
@@ -177,6 +188,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """None: verdicts have no prediction sets."""
     open_set: OpenSet | None = None
     """None: verdicts have no novelty."""
+    quantization: Quantization | None = None
+    """None: all of the graph is float32."""
     training: Training
     metrics: dict[str, float] = {}
     """Measured on samples that were held back: the test part (`test_...`), or every sample

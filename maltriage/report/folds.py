@@ -32,9 +32,9 @@ def render(found: FoldReport, console: Console) -> None:
     for recipe in found.recipes:
         table.add_row(
             untrusted(recipe.recipe),
-            *(_spread(value) for value in (recipe.accuracy, recipe.macro_f1)),
-            *(_spread(value) for value in (recipe.pooled_macro_f1, recipe.ece)),
-            "-" if recipe.detection is None else _spread(recipe.detection),
+            *(spread_text(value) for value in (recipe.accuracy, recipe.macro_f1)),
+            *(spread_text(value) for value in (recipe.pooled_macro_f1, recipe.ece)),
+            "-" if recipe.detection is None else spread_text(recipe.detection),
         )
     console.print(table)
     console.print()
@@ -44,7 +44,7 @@ def render(found: FoldReport, console: Console) -> None:
             Text("\ndifference, paired by fold and seed, corrected 95 % interval", "bold")
         )
     for row in found.differences:
-        console.print(_difference(row))
+        console.print(difference_line(row))
     console.print()
     labels = figure_table(str(first.recipe), "files", "precision", "recall", "F1", "95 % interval")
     for label in first.labels:
@@ -90,11 +90,13 @@ def _bounded(value: Interval) -> str:
     return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
-def _spread(value: Spread) -> str:
+def spread_text(value: Spread) -> str:
+    """`0.881 ± 0.014`."""
     return f"{value.mean:.3f} ± {value.sd:.3f}"
 
 
-def _difference(row: Difference) -> Text:
+def difference_line(row: Difference) -> Text:
+    """Which recipe less which other, and the intervals."""
     return Text.assemble(
         *(untrusted(row.first), " - ", untrusted(row.second)),
         f":  accuracy {_interval(row.accuracy)},  macro-F1 {_interval(row.macro_f1)}",

@@ -1,0 +1,359 @@
+"""A bundle whose convolutions take fewer bits, with the account of its scores as exact as before.
+
+int8 is ONNX Runtime's static quantisation in QDQ form: weights per channel in seven bits (eight
+overflow on processors without VNNI, and scores would depend on the machine), activations per
+tensor in eight, over the range that they had on calibration samples. fp16 halves the weights and
+is meant for GPUs. The sums behind logits and heat stay float32 in both.
+
+What an empty input leaves in the net is a constant of the graph, which is subtracted so that
+padding and absent windows carry no heat. Other weights leave something else, so that constant is
+taken anew from the graph that was made, which is then held to its contract: no heat on an empty
+input, and for additive bundles heat plus baseline equal to the score.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle, Card, Quantization
+from maltriage.errors import MaltriageError
+
+Precision = Literal["int8", "fp16"]
+Images = Mapping[str, npt.NDArray[np.uint8]]
+"""By view, [B, *spec.shape]."""
+Feed = dict[str, npt.NDArray[Any]]
+
+EMPTY_TOLERANCE = 1e-6
+"""Heat that an empty input may have, as a share of the largest logit it may have."""
+ACCOUNT_TOLERANCE = 1e-4
+"""Of a score, what may be unaccounted for, as a share of the sum of |contributions|."""
+_BETWEEN = {"Relu", "Pad", "MaxPool", "AveragePool", "Add"}
+"""Operators that fp16 goes on through, once a convolution has begun it."""
+
+
+def quantize(
+    bundle: Bundle, precision: Precision, batches: Sequence[Images], calibrated_on: str
+) -> tuple[Any, Card]:
+    """A graph of fewer bits and its card.
+
+    What the card of the float bundle says of scores (threshold, temperature, prediction sets,
+    novelty, figures) was measured with other scores and is left out.
+
+    Args:
+        batches: images of samples that the net was trained on: int8 takes ranges from them, and
+            the result is tried on them.
+        calibrated_on: which samples those are, in words.
+
+    Returns:
+        The ONNX model (`onnx.ModelProto`) without a card, and the card for it.
+
+    Raises:
+        MaltriageError: the bundle has no float32 convolution or is quantised already, or the
+            result breaks the contract of bundles.
+    """
+    card = bundle.card
+    if card.quantization is not None:
+        raise MaltriageError(f"{bundle.path}: quantised already ({card.quantization.precision})")
+    model = _parsed(bundle.model)
+    if not any(node.op_type == "Conv" for node in model.graph.node):
+        raise MaltriageError(f"{bundle.path}: no convolutions, which is all that is quantised")
+    if not batches:
+        raise MaltriageError("no samples to calibrate on")
+    with _quiet():
+        # Ranges of real samples alone would cut off what an empty input makes, which is
+        # subtracted from all of them.
+        seen = [*batches, _empty(card)]
+        model = _int8(model, seen) if precision == "int8" else _half(model)
+    _renew_emptiness(model, card, bundle.path)
+    _check(model, card, batches, bundle.path)
+    how = Quantization(
+        precision=precision,
+        weights_sha256=card.weights_sha256,
+        calibrated_on=calibrated_on if precision == "int8" else "",
+    )
+    return model, msgspec.structs.replace(
+        card,
+        name=f"{card.name}-{precision}",
+        quantization=how,
+        temperature=None,
+        calibrated_on=None,
+        threshold=None,
+        conformal=None,
+        open_set=None,
+        metrics={},
+    )
+
+
+def feed_of(images: Images, target: int = -1, against: int = -1) -> Feed:
+    """Inputs of a graph; by default what a bundle without a threshold explains by itself."""
+    count = len(next(iter(images.values())))
+    feed: Feed = dict(images)
+    feed["target"] = np.full(count, target, dtype=np.int64)
+    feed["against"] = np.full(count, against, dtype=np.int64)
+    feed["threshold"] = np.full(count, np.inf, dtype=np.float32)
+    return feed
+
+
+def opened(model: bytes) -> Any:
+    """A session on one thread of the CPU, for measuring."""
+    import onnxruntime as ort
+
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads, settings.log_severity_level = 1, 4
+    return ort.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
+
+
+def answers(session: Any, feed: Feed) -> Feed:
+    """All outputs of a graph, by name."""
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, feed), strict=True))
+
+
+def unaccounted(found: Feed) -> npt.NDArray[np.float64]:
+    """Of each score, what heat and baseline leave, in shares of the sum of |heat|, [B]."""
+    rows = np.arange(len(found["logits"]))
+    target, against = found["explained"].T
+    score = found["logits"][rows, target].astype(np.float64)
+    score -= np.where(against < 0, 0.0, found["logits"][rows, np.maximum(against, 0)])
+    total, scale = _heat_sums(found)
+    scale = np.maximum(scale, np.abs(found["logits"]).max(axis=1))
+    left: npt.NDArray[np.float64] = np.abs(score - total - found["baseline"]) / scale
+    return left
+
+
+def _heat_sums(found: Feed) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Sum of the heat of each sample, and of its absolute values, [B] each."""
+    heat = [
+        value.reshape(len(value), -1).astype(np.float64)
+        for name, value in found.items()
+        if name.startswith("heat_")
+    ]
+    return (
+        np.sum([each.sum(axis=1) for each in heat], axis=0),
+        np.sum([np.abs(each).sum(axis=1) for each in heat], axis=0),
+    )
+
+
+def _empty(card: Card, count: int = 1) -> Images:
+    """Images of samples without a byte."""
+    return {view.name: np.zeros((count, *view.shape), dtype=np.uint8) for view in card.views}
+
+
+def _parsed(data: bytes) -> Any:
+    import onnx
+
+    return onnx.load_model_from_string(data)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the quantiser's advice to authors of models off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _int8(model: Any, batches: Sequence[Images]) -> Any:
+    import onnx
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, images: Iterable[Images]) -> None:
+            self._left = iter(images)
+
+        def get_next(self) -> Feed | None:
+            images = next(self._left, None)
+            return None if images is None else feed_of(images)
+
+    # The quantiser writes weights to a file; nothing of a sample is in it.
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder, "int8.onnx")
+        quantize_static(
+            model,
+            made,
+            Reader(batches),
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        return onnx.load(str(made))
+
+
+def _half(model: Any) -> Any:
+    """Convolutions, and what stands between two of them, in fp16; casts at the edges."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    weights = {t.name: t for t in graph.initializer if t.data_type == TensorProto.FLOAT}
+    constants = {tensor.name for tensor in graph.initializer}
+    halves: dict[str, str] = {}
+    nodes, made = [], []
+
+    def half(name: str) -> str:
+        if name not in halves:
+            halves[name] = f"{name}_half"
+            if name in weights:
+                values = numpy_helper.to_array(weights[name]).astype(np.float16)
+                made.append(numpy_helper.from_array(values, halves[name]))
+            else:
+                nodes.append(_cast(name, halves[name], TensorProto.FLOAT16))
+        return halves[name]
+
+    def _cast(name: str, to: str, kind: int) -> Any:
+        return helper.make_node("Cast", [name], [to], to=kind)
+
+    for node in graph.node:
+        between = node.op_type in _BETWEEN and node.input[0] in halves and len(node.output) == 1
+        if not between and node.op_type != "Conv":
+            nodes.append(node)
+            continue
+        node.input[:] = [
+            half(name) if name and (name in weights or name not in constants) else name
+            for name in node.input
+        ]
+        (name,) = node.output
+        halves[name] = node.output[0] = f"{name}_half"
+        nodes += [node, _cast(halves[name], name, TensorProto.FLOAT)]
+    read = {name for node in nodes for name in node.input} | {o.name for o in graph.output}
+    nodes = [n for n in nodes if n.op_type != "Cast" or n.output[0] in read]
+    kept = [t for t in (*graph.initializer, *made) if t.name in read]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    return model
+
+
+def _renew_emptiness(model: Any, card: Card, path: str) -> None:
+    """Set what is subtracted as that of an empty input to what the graph makes of one."""
+    empty = _empty(card)
+    if card.additive:
+        _renew_activations(model, card, empty, path)
+    else:
+        _renew_maps(model, card, empty, path)
+
+
+def _renew_activations(model: Any, card: Card, empty: Images, path: str) -> None:
+    """Of an additive graph: the activation of each view on an empty input, `empty_<view>`.
+
+    Where the exporter folded the sum of such a constant over the cells, for the baseline, the
+    folded one is renewed too.
+    """
+    from onnx import helper, numpy_helper
+
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    subtracted = {
+        node.input[1]: node.input[0] for node in model.graph.node if node.op_type == "Sub"
+    }
+    names = {f"empty_{view.name}": subtracted.get(f"empty_{view.name}", "") for view in card.views}
+    if any(not value or name not in constants for name, value in names.items()):
+        raise MaltriageError(f"{path}: not an additive graph of this version")
+    asked = _parsed(model.SerializeToString())
+    for value in names.values():
+        asked.graph.output.append(helper.make_empty_tensor_value_info(value))
+    found = answers(opened(asked.SerializeToString()), feed_of(empty))
+    summands = {node.input[1] for node in model.graph.node if node.op_type == "MatMul"}
+    for name, value in names.items():
+        before = numpy_helper.to_array(constants[name])
+        after = found[value].astype(np.float32)
+        if np.array_equal(before, after):
+            continue
+        sums = before.sum(axis=(0, 2, 3), dtype=np.float64)
+        for other in summands & set(constants):
+            folded = numpy_helper.to_array(constants[other])
+            if folded.shape == sums.shape and np.allclose(folded, sums, rtol=1e-5, atol=1e-6):
+                _set(constants[other], after.sum(axis=(0, 2, 3), dtype=np.float64))
+        _set(constants[name], after)
+
+
+def _renew_maps(model: Any, card: Card, empty: Images, path: str) -> None:
+    """Of any other graph: the maps of each label on an empty input, and its logits.
+
+    What the graph leaves on an empty input when it explains label k against the mean of all is
+    what the k-th of its constant maps lacks.
+    """
+    from onnx import numpy_helper
+
+    session = opened(model.SerializeToString())
+    left = [answers(session, feed_of(empty, target=k)) for k in range(len(card.labels))]
+    maps = [name for name in left[0] if name.startswith(("heat_", "gradcam_"))]
+    for name in maps:
+        more = np.concatenate([each[name] for each in left])
+        for tensor in _subtracted_tables(model, name, more.shape, path):
+            _set(tensor, numpy_helper.to_array(tensor) + more)
+    logits = left[0]["logits"][0]
+    for tensor in _subtracted_tables(model, "baseline", logits.shape, path):
+        _set(tensor, logits)
+
+
+def _subtracted_tables(model: Any, output: str, shape: tuple[int, ...], path: str) -> list[Any]:
+    """The constants with an entry for each label that make what an output has of an empty input.
+
+    They have no names of their own in every graph, so they are looked for where a label's entry is
+    taken from a constant on the way to the output.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: dict[str, Any] = {}
+    last = makers[output]
+    names = list(last.input[1:] if output != "baseline" else [output])
+    while names:
+        node = makers.get(names.pop())
+        if node is None:
+            continue
+        if node.op_type in ("Gather", "GatherND"):
+            tensor = constants.get(node.input[0])
+            if tensor is not None and tuple(tensor.dims) == shape:
+                found[tensor.name] = tensor
+        elif node.op_type in ("Sub", "Mul"):
+            names += node.input
+    if not found or last.op_type != "Sub":
+        raise MaltriageError(f"{path}: not a graph of this version")
+    return list(found.values())
+
+
+def _set(tensor: Any, values: npt.NDArray[Any]) -> None:
+    from onnx import numpy_helper
+
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), tensor.name))
+
+
+def _check(model: Any, card: Card, batches: Sequence[Images], path: str) -> None:
+    """Hold a graph to the contract of bundles, on an empty input and on real ones."""
+    session = opened(model.SerializeToString())
+    for count in (1, 17):
+        found = answers(session, feed_of(_empty(card, count)))
+        heat = max(float(np.abs(v).max()) for k, v in found.items() if k.startswith("heat_"))
+        if not heat <= EMPTY_TOLERANCE * max(1.0, float(np.abs(found["logits"]).max())):
+            raise MaltriageError(f"{path}: an empty input would have heat ({heat:.2g})")
+    for images in batches:
+        found = answers(session, feed_of(images))
+        if not np.isfinite(found["logits"]).all():
+            raise MaltriageError(f"{path}: scores that are no numbers, too large for fp16")
+        if card.additive and not (unaccounted(found) <= ACCOUNT_TOLERANCE).all():
+            raise MaltriageError(f"{path}: a score would not be the sum of its heat")
+
+
+def save(model: Any, card: Card, path: Path) -> Card:
+    """Write what `quantize` gave as a bundle, atomically."""
+    try:
+        return bundles.save(model, card, path)
+    except OSError as error:
+        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error

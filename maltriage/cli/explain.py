@@ -158,7 +158,7 @@ def explain(
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep, opened
     from maltriage.cli.pictures import Pictures
-    from maltriage.cli.run import exit_code, stopping
+    from maltriage.cli.run import exit_code, stopping, tell
     from maltriage.cli.stdin import stdin_among
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
@@ -236,6 +236,7 @@ def explain(
                 renderer.write(item)
             else:
                 typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
+    tell(progress, quiet=quiet)
     if yara is not None and not stop():
         limit = max_size * opt.MIB
         write_rule(yara, records, bundle, goodware, max_size=limit, timeout=timeout, quiet=quiet)

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import typer
+
 from maltriage.cli import options as opt
+from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
 
 
@@ -46,6 +49,12 @@ def stopping() -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def tell(progress: Progress, *, quiet: bool) -> None:
+    """Say on stderr what a scan noted of how it ran."""
+    for note in () if quiet else progress.notes:
+        typer.echo(f"note: {clean(note)}", err=True)
 
 
 def exit_code(progress: Progress, *, interrupted: bool, exit_zero: bool) -> int:

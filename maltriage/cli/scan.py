@@ -129,7 +129,7 @@ def scan(
     from maltriage.cli.console import make_console
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep
-    from maltriage.cli.run import exit_code, stopping
+    from maltriage.cli.run import exit_code, stopping, tell
     from maltriage.cli.sinks import TABLE, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.stdin import stdin_among
     from maltriage.report.document import Summary
@@ -219,6 +219,7 @@ def scan(
                     sinks.finish(record)
                 else:
                     sinks.write(record)
+    tell(progress, quiet=quiet)
     raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
 
 

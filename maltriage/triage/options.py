@@ -67,6 +67,8 @@ class Progress(Counts):
 
     in_flight: list[tuple[str, float]] = field(default_factory=list)
     """Paths of the files under way, and for how many seconds each."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how it runs, a line each."""
 
 
 def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:

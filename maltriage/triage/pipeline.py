@@ -83,7 +83,9 @@ def scan(
         def finisher() -> Finisher:
             """Workers and model, which a scan of files that are all known never needs."""
             workers.submit(os.getpid)  # they start up while the model loads
-            session = Session(bundle, options.device, model_threads(options))
+            session = Session(bundle, options.device, model_threads(options), options.batch_size)
+            if session.note:
+                progress.notes.append(session.note)
             explainer = Explainer(
                 session,
                 workers,

@@ -15,10 +15,15 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
 from maltriage.sample.workers import cores
+from maltriage.triage.binding import Bound
 from maltriage.triage.lean import Lean
 
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]
+
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Batches are of one size, but a session of a few files must not wait for cuDNN to try all of its
+algorithms; and memory grows by what is asked for, not by doubling."""
 
 CHOOSE = -1
 """As target: let the graph choose what to explain; as against: the mean of all labels."""
@@ -44,12 +49,17 @@ class Session:
         bundle: verified by `maltriage.bundle.load`.
         device: `auto` takes CUDA where a device answers, else the CPU.
         threads: for one operator on the CPU; 0: one for each core this process may use.
+        batch: samples in most batches; on a GPU all are made that large.
+
+    `device` says where it runs, `note` why it is the CPU although a GPU answers.
 
     Raises:
         MaltriageError: `cuda` was asked for and is not there, or the graph does not load.
     """
 
-    def __init__(self, bundle: Bundle, device: Device = "auto", threads: int = 0) -> None:
+    def __init__(
+        self, bundle: Bundle, device: Device = "auto", threads: int = 0, batch: int = 16
+    ) -> None:
         import onnxruntime as ort
 
         self.bundle = bundle
@@ -62,14 +72,22 @@ class Session:
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._providers: list[Any] = ["CPUExecutionProvider"]
         if device != "cpu" and _cuda_answers(ort):
-            self._providers.insert(0, "CUDAExecutionProvider")
+            self._providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
+            # What fails there is said once, below, and not by ONNX Runtime's own log.
+            ort.set_default_logger_severity(4)
         elif device == "cuda":
             raise MaltriageError("no CUDA device answers here (--device cpu runs without)")
         self._session = self._opened(bundle.model)
         self._lean: Lean | None = None
         self.device = "cuda" if "CUDA" in self._session.get_providers()[0] else "cpu"
-        if device == "cuda" and self.device != "cuda":
-            raise MaltriageError("ONNX Runtime found a CUDA device but could not use it")
+        self.note: str | None = None
+        if self.device != "cuda" and len(self._providers) > 1:
+            what = "a CUDA device answers, but ONNX Runtime cannot use it"
+            if device == "cuda":
+                raise MaltriageError(what)
+            self.note = f"{what}: on the CPU instead (extra `gpu`?)"
+            self._providers = ["CPUExecutionProvider"]
+        self._bound = Bound.of(self._session, "cuda", batch) if self.device == "cuda" else None
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def _opened(self, model: bytes) -> Any:
@@ -149,7 +167,8 @@ class Session:
         feed["target"] = np.full(count, target, dtype=np.int64)
         feed["against"] = np.full(count, against, dtype=np.int64)
         feed["threshold"] = np.array(limits, dtype=np.float32)
-        found = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        runner = self._bound or self._session
+        found = dict(zip(self._outputs, runner.run(self._outputs, feed), strict=True))
         return Outputs(
             logits=found["logits"],
             heat={view.name: found[f"heat_{view.name}"] for view in self.card.views},

@@ -1,0 +1,144 @@
+"""Where a bundle runs: buffers of one size, and what is said where a GPU cannot be used."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.triage import session as module
+from maltriage.triage.binding import Bound
+from maltriage.triage.session import Session
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module", params=["maltriage-evidence", "maltriage-camvit"])
+def bundle(request: Any) -> Bundle:
+    return bundles.load(bundles.resolve(request.param))
+
+
+def feed(bundle: Bundle, count: int, seed: int = 0) -> dict[str, Any]:
+    random = np.random.default_rng(seed)
+    images = {
+        view.name: random.integers(0, 256, (count, *view.shape), dtype=np.uint8)
+        for view in bundle.card.views
+    }
+    return images | {
+        "target": random.integers(-1, 4, count),
+        "against": random.integers(-1, 4, count),
+        "threshold": random.normal(size=count).astype(np.float32),
+    }
+
+
+def test_bound_buffers_give_what_a_run_gives(bundle: Bundle) -> None:
+    """Batches of other sizes too, one after the other, so that nothing of the last is left."""
+    session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    bound = Bound.of(session, "cpu", 4)
+    assert bound is not None
+    for seed, count in enumerate((4, 1, 3, 9, 2)):
+        asked = feed(bundle, count, seed)
+        # Batches of one size: what a batch's size moves in the last digits is not what is tried.
+        wanted = [
+            session.run(
+                names, {name: padded(values[at : at + 4]) for name, values in asked.items()}
+            )
+            for at in range(0, count, 4)
+        ]
+        got = bound.run(names, asked)
+        for i, name in enumerate(names):
+            expected = np.concatenate([part[i] for part in wanted])[:count]
+            np.testing.assert_array_equal(got[i], expected, err_msg=name)
+
+
+def padded(values: Any) -> Any:
+    return np.concatenate([values, np.zeros((4 - len(values), *values.shape[1:]), values.dtype)])
+
+
+def test_results_outlive_the_next_batch(bundle: Bundle) -> None:
+    session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+    bound = Bound(session, "cpu", 2)
+    first = bound.run(["logits"], feed(bundle, 2, 0))[0]
+    kept = first.copy()
+    bound.run(["logits"], feed(bundle, 2, 1))
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_a_graph_that_leaves_more_open_is_not_bound() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", "n"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", "n"])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [x], [y])
+    opset = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opset, ir_version=9)
+    assert isinstance(model, onnx.ModelProto)
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    assert Bound.of(session, "cpu", 4) is None
+
+
+def test_a_session_over_bound_buffers(bundle: Bundle) -> None:
+    asked = feed(bundle, 6)
+    images = {view.name: asked[view.name] for view in bundle.card.views}
+    plain, other = Session(bundle, "cpu", 1), Session(bundle, "cpu", 1, batch=4)
+    assert plain.note is None
+    assert plain._bound is None
+    other._bound = Bound.of(other._session, "cpu", 4)
+    a, b = (each.answer(images, [0.0] * 6, 2) for each in (plain, other))
+    np.testing.assert_allclose(a.logits, b.logits, atol=1e-5)
+    for view in bundle.card.views:
+        np.testing.assert_allclose(a.heat[view.name], b.heat[view.name], atol=1e-5)
+
+
+cuda_works = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and (
+    module._cuda_answers(onnxruntime)
+)
+needs_no_gpu = pytest.mark.skipif(
+    cuda_works or "CUDAExecutionProvider" not in onnxruntime.get_available_providers(),
+    reason="needs ONNX Runtime's GPU build on a machine whose driver finds no device",
+)
+
+
+@needs_no_gpu
+def test_a_gpu_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
+    monkeypatch.setattr(module, "_cuda_answers", lambda ort: True)
+    session = Session(bundle, "auto", 1)
+    assert session.device == "cpu"
+    assert session.note is not None
+    assert "on the CPU instead" in session.note
+    with pytest.raises(MaltriageError, match="cannot use it"):
+        Session(bundle, "cuda", 1)
+
+
+@needs_no_gpu
+def test_a_scan_says_in_a_line_that_it_fell_back(tmp_path: Path) -> None:
+    script = tmp_path / "fallen.py"
+    script.write_text(
+        "from maltriage.triage import session\n"
+        "session._cuda_answers = lambda ort: True\n"
+        "from maltriage.cli.app import main\n"
+        "if __name__ == '__main__':\n"
+        "    main()\n"
+    )
+    sample = str(ROOT / "samples" / "console-x86.exe")
+    command = [sys.executable, str(script), "scan", sample, "--no-cache", "--exit-zero"]
+    found = subprocess.run(command, capture_output=True, timeout=120, check=False, cwd=ROOT)
+    assert found.returncode == 0, found.stderr.decode()
+    lines = found.stderr.decode().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("note: a CUDA device answers, but ONNX Runtime cannot use it")
+    quiet = subprocess.run(
+        [*command, "-q"], capture_output=True, timeout=120, check=False, cwd=ROOT
+    )
+    assert quiet.stderr == b""

@@ -46,7 +46,8 @@ def explain(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="A PE file or a byteplot PNG, - for stdin, or a saved report; several with --yara."
+            help="A PE file or a byteplot PNG, or its URL, - for stdin, or a saved report; several"
+            " with --yara."
         ),
     ],
     model: opt.Model = None,
@@ -119,6 +120,7 @@ def explain(
     verdict is LABEL itself, of the likeliest other label).
 
     One program in an archive is called archive.zip!x.exe; of an archive with one, the archive does.
+    Both may be at a URL, with the extra `remote`.
 
     Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
     gradient is averaged first; for an additive model both are the same map. occlusion: what
@@ -160,14 +162,20 @@ def explain(
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.run import exit_code, stopping, tell
     from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.urls import refuse_folders, urls_among
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
-    from maltriage.sample.server import start_ahead
+    from maltriage.sample.server import expect_urls, start_ahead
     from maltriage.sample.source import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
 
+    files, remote = urls_among(files)
+    if sample is not None:
+        (sample,), remote = urls_among([sample])
+    if remote is not None:
+        refuse_folders([sample] if sample else files, remote)
     check_options(files, yara, goodware)
     pictures = Pictures(png, svg)
     pictures.check(files)
@@ -181,6 +189,7 @@ def explain(
     if saved is not None and sample is None:
         source = saved.shown()
     else:
+        expect_urls(files)
         start_ahead()
         if saved is not None:
             bundle = saved.bundle(model)
@@ -201,7 +210,7 @@ def explain(
         options = ScanOptions(
             archives=unpack,
             members="first",
-            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin),
+            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote),
             device=device.value,
             jobs=1,
             threads=threads,
@@ -239,7 +248,16 @@ def explain(
     tell(progress, quiet=quiet)
     if yara is not None and not stop():
         limit = max_size * opt.MIB
-        write_rule(yara, records, bundle, goodware, max_size=limit, timeout=timeout, quiet=quiet)
+        write_rule(
+            yara,
+            records,
+            bundle,
+            goodware,
+            max_size=limit,
+            timeout=timeout,
+            quiet=quiet,
+            remote=remote,
+        )
     if progress.skipped:  # a folder may hold anything, but this file was asked for by name
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))

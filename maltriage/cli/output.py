@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 import sys
 from collections.abc import Iterator, Sequence
@@ -22,10 +23,15 @@ from typing import BinaryIO, TextIO
 import typer
 
 from maltriage.cli.console import quiet_broken_pipe
+from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
 
 _NO_FSYNC = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP))
 """What file systems answer that cannot be asked to put a file on the disk."""
+
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a URL looks once it is a path, of which two slashes are one."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +43,17 @@ class Output:
 
 
 def keep(read: Sequence[str], *outputs: Path | None) -> None:
-    """Raise MaltriageError where results would be written over what is read, or over a sample.
+    """Raise MaltriageError where results would be written over what is read, or over a sample, or
+    to a URL.
 
     What is no regular file (`/dev/null`) holds nothing that could be lost.
     """
     for output in outputs:
+        if output is not None and _URL.match(str(output)) and not output.parent.exists():
+            raise MaltriageError(f"{output}: results go to files of this machine, not to URLs")
         if output is None or not output.is_file():
             continue
-        for name in read:
+        for name in on_disk(read):
             if os.path.exists(name) and os.path.samefile(name, str(output)):
                 raise MaltriageError(f"{output}: it would be written over while it is read")
         _refuse_sample(output)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import typer
 
+from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
 from maltriage.report.counts import Counts
 from maltriage.report.document import ModelRef, Record, Result, Summary
@@ -54,8 +55,8 @@ def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
     Raises:
         MaltriageError: some are, or an option that is given makes no sense with them.
     """
-    saved = [path for path in paths if is_report(path)]
-    for path in paths:
+    saved = [path for path in on_disk(paths) if is_report(path)]
+    for path in on_disk(paths):
         refuse_other(path)
     if not saved:
         return False
@@ -87,8 +88,10 @@ def picked(
         MaltriageError: as for `reports_among`; or there is no such record, or it has no sha256
             to hold `sample` against.
     """
-    refuse_other(path)
-    if not is_report(path):
+    local = bool(on_disk([path]))
+    if local:
+        refuse_other(path)
+    if not (local and is_report(path)):
         for name, value in (("--record", wanted), ("--with", sample)):
             if value is not None:
                 raise MaltriageError(f"{name} goes with a saved report, and {path} is none")

@@ -15,6 +15,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.document import Record
+    from maltriage.sample.urls import Remote
     from maltriage.triage.rule import Rule
 
 SUFFIXES = (".yar", ".yara")
@@ -67,6 +68,7 @@ def write_rule(
     max_size: int,
     timeout: float,
     quiet: bool,
+    remote: Remote | None = None,
 ) -> None:
     """Make a rule of explained files and write it; on stderr, in a line, what it is made of.
 
@@ -88,7 +90,7 @@ def write_rule(
     options = RuleOptions(_date(), None if goodware is None else str(goodware), max_size)
     console = make_console(stderr=True)
     shown = status(console, "making a rule", enabled=not quiet)
-    with Workers(cores(), timeout) as workers, shown:
+    with Workers(cores(), timeout, urls=remote) as workers, shown:
         rule = make_rule(list(results.values()), bundle, workers, options)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

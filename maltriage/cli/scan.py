@@ -26,7 +26,8 @@ class Format(StrEnum):
 def scan(
     context: typer.Context,
     paths: Annotated[
-        list[str] | None, typer.Argument(help="Files and folders, - for stdin, or saved reports.")
+        list[str] | None,
+        typer.Argument(help="Files, folders and URLs, - for stdin, or saved reports."),
     ] = None,
     model: opt.Model = None,
     index: opt.Index = None,
@@ -86,6 +87,10 @@ def scan(
     Programs in archives (zip, 7z, tar, gz, bz2, xz, zst) are samples, called archive.zip!x.exe.
     They are read in memory, also under the passwords infected, malware and virus.
 
+    URLs are read with the extra `remote`: s3://bucket/folder and other stores with all that is in
+    them, http(s)://host/x.exe as single files. Credentials come from the environment; a password or
+    a signature in a URL is not shown.
+
     Saved reports (--format ndjson or json) are shown again, in any format and without the
     samples; several as one.
 
@@ -118,8 +123,9 @@ def scan(
     from functools import partial
 
     from maltriage.cli.cache import nothing_kept, scan_cache
-    from maltriage.sample.server import start_ahead
+    from maltriage.sample.server import expect_urls, start_ahead
 
+    expect_urls(paths or [])
     if no_cache or refresh or nothing_kept(cache):
         start_ahead()  # otherwise it may be that no file has to be read
 
@@ -132,6 +138,7 @@ def scan(
     from maltriage.cli.run import exit_code, stopping, tell
     from maltriage.cli.sinks import TABLE, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.urls import urls_among
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions
@@ -143,15 +150,16 @@ def scan(
     files = [target.path for target in wanted if target.path]
     chosen = chosen_fields(fields, wanted)
     check_ecs(ecs, fields, wanted)
-    keep([*(paths or []), *(known_good or []), *([index] if index else [])], *files)
+    named, _ = urls_among(paths or [])
+    keep([*named, *(known_good or []), *([index] if index else [])], *files)
     if analyse_known and not known_good:
         raise MaltriageError("--analyse-known goes with --known-good")
     source: replay.Source
     resources = ExitStack()
-    if replay.reports_among(context, paths or []):
-        source = replay.Replay.of_reports(paths or [], quiet=quiet)
+    if replay.reports_among(context, named):
+        source = replay.Replay.of_reports(named, quiet=quiet)
     else:
-        roots = list(paths or []) + (_listed(files_from) if files_from else [])
+        roots, remote = urls_among([*(paths or []), *(_listed(files_from) if files_from else [])])
         if not roots:
             raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
         bundle = bundles.load(bundles.resolve(model))
@@ -176,6 +184,7 @@ def scan(
                 max_size * opt.MIB,
                 tuple(map(os.path.realpath, files)),
                 stdin,
+                remote,
             ),
             device=device.value,
             jobs=jobs,

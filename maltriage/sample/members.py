@@ -20,7 +20,7 @@ from maltriage.sample.prepare import (
     prepare_contents,
     prepare_file,
 )
-from maltriage.sample.source import Rejected, opened, read_sample
+from maltriage.sample.source import Rejected, opened, read_opened
 
 MAX_PORTION_BYTES = 128 * 1024 * 1024
 """Bytes unpacked for a portion; the file that goes beyond is its last."""
@@ -83,14 +83,14 @@ def prepare_members(
     archives = options.archives
     if archives is None or split_carved(path) is not None:
         return prepare_file(path, options, finish)
+    start = time.perf_counter()
     outer, inner = split_path(path)
-    with opened(outer) as (file, size):
-        head = file.read(HEAD_BYTES)
-        kind = archive_kind(head)
+    with opened(outer, options.max_size) as (file, size):
+        kind = archive_kind(file.read(HEAD_BYTES))
+        file.seek(0)
         if kind is not None:
             if size > options.max_size:
                 raise SampleError("too-large", too_large(size, options.max_size))
-            file.seek(0)
             walk = Walk(
                 file,
                 outer,
@@ -102,10 +102,7 @@ def prepare_members(
                 cursor or Cursor(),
             )
             return _portion(path, walk, kind, options, portion, finish)
-    if not archives.carve or inner is not None:
-        return prepare_file(path, options, finish)
-    start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats, archives)
+        contents = read_opened(path, outer, file, size, options.max_size, options.formats, archives)
     made = finish(path, contents, options, start)
     carved = [*_carved(path, contents, options, finish)]
     return Portion([made, *carved], None) if carved else made

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 import multiprocessing
 import sys
+from collections.abc import Iterable
 from multiprocessing.context import BaseContext
 
 PRELOAD = ["maltriage.sample.members", "lief", "pefile", "PIL.PngImagePlugin"]
 """Imported once in it, which LIEF takes most of the time of."""
+FOR_URLS = {
+    "s3": ["s3fs"],
+    "s3a": ["s3fs"],
+    "http": ["fsspec.implementations.http"],
+    "https": ["fsspec.implementations.http"],
+}
+"""Imported as well where a URL of that scheme was named. What is not installed is passed by."""
+
+_schemes: set[str] = set()
 
 
 def worker_context() -> BaseContext:
@@ -15,8 +25,14 @@ def worker_context() -> BaseContext:
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
+    more = {module for scheme in _schemes for module in FOR_URLS.get(scheme, ())}
+    context.set_forkserver_preload([*PRELOAD, *sorted(more)])
     return context
+
+
+def expect_urls(paths: Iterable[str]) -> None:
+    """Have the server import what URLs take, if it does not run yet and there are any."""
+    _schemes.update(path.partition(":")[0].lower() for path in paths if "://" in path)
 
 
 def start_ahead() -> None:

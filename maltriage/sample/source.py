@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import BinaryIO
 
+from maltriage.sample import remote
 from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.find import find_member, only_member, split_path
 from maltriage.sample.archive.kinds import archive_kind
@@ -24,7 +25,9 @@ from maltriage.sample.contents import (
     wanted_format,
 )
 from maltriage.sample.stdin import STDIN, Stdin, open_stdin
+from maltriage.sample.stores.base import Entry
 from maltriage.sample.types import Format
+from maltriage.sample.urls import Remote, is_url
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Files above this are skipped; `--max-size` lifts it."""
@@ -38,6 +41,7 @@ class WalkOptions:
 
     `results`: files that are written meanwhile, which are no samples where they lie in a folder
     that is walked, whole or not (`PART`). `stdin`: what the path `-` stands for; None: a file.
+    `remote`: how URLs among the paths are read; None: they are paths like any other.
     """
 
     depth: int | None = None
@@ -46,11 +50,15 @@ class WalkOptions:
     max_size: int = MAX_FILE_BYTES
     results: tuple[str, ...] = ()
     stdin: Stdin | None = None
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True)
 class Found:
-    """A file, with what `stat` says of it; None where nothing but its size is known of it."""
+    """A file, with what `stat` says of it; None where nothing but its size is known of it.
+
+    Of a file at a URL `inode` is a number made of its ETag, and `size` 0 where it is not known.
+    """
 
     path: str
     size: int
@@ -86,9 +94,18 @@ def walk(
     A symbolic link is followed where the user names it, and below that only if it stays
     inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
     are never opened.
+
+    Below a URL files come in the order of the store, which for S3 is that of the keys.
     """
-    for path in paths:
-        outer = split_path(path)[0] if members else path
+
+    def outer_of(path: str) -> str:
+        return split_path(path, options.remote)[0] if members else path
+
+    for path, status_of in remote.asked(paths, options.remote, outer_of):
+        if status_of is not None:
+            yield from _at_url(path, status_of(), options)
+            continue
+        outer = outer_of(path)
         if outer == STDIN and options.stdin is not None:
             size = options.stdin.size
             if size > options.max_size:
@@ -107,6 +124,38 @@ def walk(
             yield from _walk_folder(path, os.path.realpath(path), 0, seen, options)
         else:
             yield _file(path, status, options)
+
+
+def _at_url(path: str, status: remote.Status, options: WalkOptions) -> Iterator[Found | Rejected]:
+    """The file at a URL, or the files below it."""
+    if isinstance(status, SampleError):
+        yield Rejected(path, status.code, status.reason, status.failed)
+        return
+    if status is not None:
+        yield _entry(path, status, options)
+        return
+
+    def skip(url: str) -> bool:
+        name = url.rpartition("/")[2]
+        return any(fnmatch(name, glob) or fnmatch(url, glob) for glob in options.exclude)
+
+    assert options.remote is not None
+    for entry in remote.entries(path, options.remote, options.depth, skip):
+        if isinstance(entry, SampleError):
+            yield Rejected(path, entry.code, entry.reason, entry.failed)
+            continue
+        name = entry.url.rpartition("/")[2]
+        included = not options.include or any(fnmatch(name, glob) for glob in options.include)
+        if included and not skip(entry.url):
+            yield _entry(entry.url, entry, options)
+
+
+def _entry(path: str, entry: Entry, options: WalkOptions) -> Found | Rejected:
+    size = entry.size or 0
+    if size > options.max_size:
+        return Rejected(path, "too-large", too_large(size, options.max_size), False)
+    known = None if entry.size is None else entry.modified_ns
+    return Found(path, size, known, inode=entry.tag)
 
 
 def _walk_folder(
@@ -190,6 +239,10 @@ def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO
     Raises:
         SampleError: it is no regular file, empty or too large (a skip), or cannot be read.
     """
+    if (told := remote.held()) is not None and is_url(path):
+        with remote.opened(path, told, max_size) as found:
+            yield found
+        return
     if path == STDIN and (stream := open_stdin()) is not None:
         with stream:
             size = stream.seek(0, os.SEEK_END)
@@ -234,26 +287,47 @@ def read_sample(
     if carved is not None:
         carrier = read_sample(carved[0], max_size, PROGRAMS, archives)
         return parse_contents(path, take(carrier.data, carved[1]), max_size, formats)
-    with opened(outer) as (file, size):
-        head = file.read(HEAD_BYTES)
-        if not head:
-            raise SampleError("empty", "an empty file")
-        kind = archive_kind(head) if archives else None
-        if kind is None and inner is None:
-            wanted_format(path, head, formats)
-        if size > max_size:
-            raise SampleError("too-large", too_large(size, max_size))
-        file.seek(0)
-        if archives and kind:
-            if inner is None:
-                name, data = only_member(file, outer, size, kind, archives, max_size)
-            else:
-                name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
-            return parse_contents(name, data, max_size, formats)
-        if inner is not None:
-            raise SampleError("not-found", f"{outer} is no archive", failed=True)
-        # Not without a size: a file that grows while it is read must not pass the limit.
-        data = file.read(min(size, max_size) + 1)
+    with opened(outer, max_size) as (file, size):
+        return read_opened(path, outer, file, size, max_size, formats, archives)
+
+
+def read_opened(
+    path: str,
+    outer: str,
+    file: BinaryIO,
+    size: int,
+    max_size: int,
+    formats: tuple[Format, ...],
+    archives: Archives | None,
+) -> Contents:
+    """`read_sample`, of a file that is open already.
+
+    Args:
+        outer: the path of `file`, which may be an archive that `path` leads into.
+        file: at its start, of `size` bytes.
+
+    Raises:
+        SampleError: as `read_sample`.
+    """
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise SampleError("empty", "an empty file")
+    kind = archive_kind(head) if archives else None
+    if kind is None and path == outer:
+        wanted_format(path, head, formats)
+    if size > max_size:
+        raise SampleError("too-large", too_large(size, max_size))
+    file.seek(0)
+    if archives and kind:
+        if path == outer:
+            name, data = only_member(file, outer, size, kind, archives, max_size)
+        else:
+            name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
+        return parse_contents(name, data, max_size, formats)
+    if path != outer:
+        raise SampleError("not-found", f"{outer} is no archive", failed=True)
+    # Not without a size: a file that grows while it is read must not pass the limit.
+    data = file.read(min(size, max_size) + 1)
     if len(data) > max_size:
         raise SampleError("too-large", too_large(len(data), max_size))
     return parse_contents(path, data, max_size, formats)

@@ -13,9 +13,11 @@ from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
 
+from maltriage.sample import remote
 from maltriage.sample.contents import SampleError
 from maltriage.sample.server import worker_context
 from maltriage.sample.stdin import Stdin, hold
+from maltriage.sample.urls import Remote
 
 LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
@@ -79,10 +81,11 @@ _board: Any = None
 """In a worker: two numbers for each slot, see `Workers.at`."""
 
 
-def _start_worker(board: Any, stdin: Stdin | None) -> None:
+def _start_worker(board: Any, stdin: Stdin | None, urls: Remote | None) -> None:
     global _board  # noqa: PLW0603 - given once, when a worker starts
     _board = board
     hold(stdin)
+    remote.hold(urls)
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
@@ -108,9 +111,17 @@ class Workers:
     """A pool of processes with a time limit for each file. Use as a context manager.
 
     A worker that dies or hangs is replaced, and only the file it had fails.
+
+    Args:
+        jobs: how many processes.
+        timeout: in seconds, of each file.
+        stdin: what the path `-` stands for.
+        urls: how URLs are read; None: they are not, and nothing needs a network.
     """
 
-    def __init__(self, jobs: int, timeout: float, stdin: Stdin | None = None) -> None:
+    def __init__(
+        self, jobs: int, timeout: float, stdin: Stdin | None = None, urls: Remote | None = None
+    ) -> None:
         context = worker_context()
         self.jobs, self.timeout = jobs, timeout
         self._board = context.RawArray("d", 2 * _SLOTS)
@@ -118,7 +129,7 @@ class Workers:
         self._pool = ProcessPool(
             max_workers=jobs,
             initializer=_start_worker,
-            initargs=(self._board, stdin),
+            initargs=(self._board, stdin, urls),
             context=context,
         )
 

@@ -32,6 +32,7 @@ from maltriage.report.document import (
 from maltriage.sample.prepare import Same
 from maltriage.sample.source import Found
 from maltriage.sample.types import KNOWN_GOOD
+from maltriage.sample.urls import is_url
 from maltriage.triage.lookup import Lookup
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.portions import Asking
@@ -263,7 +264,9 @@ class ScanCache:
 
 
 def _path_digest(path: str) -> bytes:
-    return hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
+    # A path that looks like a URL and is none has a digest of its own, as every file has.
+    name = path if is_url(path) else os.path.abspath(path)
+    return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
 
 
 def _stat_digest(found: Found) -> bytes:

@@ -77,7 +77,8 @@ def scan(
     rule, novelty = set_rule(bundle.card, options.coverage), novelty_of(bundle.card)
     began = time.monotonic()
     model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
-    with cache, Workers(options.jobs or cores(), options.timeout, options.walk.stdin) as workers:
+    jobs, walk = options.jobs or cores(), options.walk
+    with cache, Workers(jobs, options.timeout, walk.stdin, walk.remote) as workers:
 
         @lru_cache(maxsize=1)
         def finisher() -> Finisher:

@@ -26,8 +26,8 @@ BEHIND_OTHERS = {"onnxscript", "pytorch_grad_cam"}
 """Not imported by learn: torch.onnx needs the one, the tests compare its maps with the other."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
-FOR_OUTPUT = ("parquet", "tlsh", "yara")
-"""Extras that add something to what is written."""
+FOR_MORE = ("parquet", "remote", "tlsh", "yara")
+"""Extras that add something to what is read and written."""
 
 
 def imports(files: list[Path]) -> set[str]:
@@ -60,7 +60,7 @@ def sources(learn: bool) -> list[Path]:
 
 
 def test_base_is_what_the_code_without_learn_imports() -> None:
-    assert imports(sources(learn=False)) - declared(*FOR_OUTPUT) == declared("base")
+    assert imports(sources(learn=False)) - declared(*FOR_MORE) == declared("base")
 
 
 def test_train_is_what_learn_imports_besides() -> None:
@@ -71,7 +71,7 @@ def test_train_is_what_learn_imports_besides() -> None:
 
 
 def test_no_dependency_twice() -> None:
-    assert not declared("base") & (declared("train") | declared(*FOR_OUTPUT))
+    assert not declared("base") & (declared("train") | declared(*FOR_MORE))
 
 
 @pytest.mark.parametrize("extra", ["test", "dev"])

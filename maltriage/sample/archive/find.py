@@ -10,14 +10,25 @@ from maltriage.sample.archive.kinds import Kind, entries
 from maltriage.sample.archive.limits import Archives, Budget
 from maltriage.sample.archive.walk import SEPARATOR, Member, Trouble, Walk
 from maltriage.sample.contents import SampleError
+from maltriage.sample.remote import held, split
 from maltriage.sample.stdin import STDIN
+from maltriage.sample.urls import Remote, is_url
 
 
-def split_path(path: str) -> tuple[str, str | None]:
+def split_path(path: str, remote: Remote | None = None) -> tuple[str, str | None]:
     """A path as that of a file on disk, and what it names in it: `a.zip!b.exe` is `a.zip`, `b.exe`.
 
     The second is None where the path is that of a file on disk, or leads into none.
+
+    Args:
+        remote: how URLs are read; None: as this process was told, if it was.
+
+    Raises:
+        SampleError: a store at a URL does not say which files it has.
     """
+    remote = remote or held()
+    if remote is not None and is_url(path):
+        return split(path, remote)
     if SEPARATOR not in path or os.path.lexists(path):
         return path, None
     at = path.find(SEPARATOR)

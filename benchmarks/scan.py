@@ -7,9 +7,10 @@ stage alone on one core, then `scan` as a process, in rounds in which its varian
 is given twice: as it passed, and as the CPU time of all processes, which another load on the
 machine moves less. The floor is the sum of reading and hashing, layout, views and forward pass.
 
-Peak memory is the sum of RssAnon over the scan's processes, sampled, for each size of `--memory`;
-a folder with too few files is filled up with changed copies of samples/, which are made in a
-temporary folder and differ in their appended bytes.
+Peak memory is the sum of RssAnon over the scan's processes, sampled, for each number of files of
+`--memory`. The least of the numbers are files of the folders with sizes spread as theirs; more are
+the programs of samples/ with random bytes behind them, of the same sizes again, in a temporary
+folder: memory depends on how large files are, which must not change with their number.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -128,22 +130,37 @@ def stages(paths: list[str], model: str | None) -> dict[str, Seconds]:
     return took
 
 
+def largest(paths: list[str]) -> str:
+    sizes = [os.path.getsize(path) for path in paths]
+    return f"{sum(sizes) / 1e6:.0f} MB, the largest {max(sizes) / 1e6:.0f} MB"
+
+
 def _bytes(path: str) -> bytes:
     return read_sample(path).data
 
 
-def filled(paths: list[str], count: int, folder: Path) -> list[str]:
-    """`count` different files: the given ones, then hard-to-compress variants of samples/.
+def same_mix(paths: list[str], count: int) -> list[str]:
+    """`count` of the files whose sizes are spread as those of all are, in a mixed order."""
+    ranked = sorted(paths, key=os.path.getsize, reverse=True)
+    chosen = [ranked[i * len(ranked) // count] for i in range(min(count, len(ranked)))]
+    random.Random(0).shuffle(chosen)
+    return chosen
 
-    Nothing is made from foreign samples: only the project's own programs are copied.
+
+def filled(base: list[str], count: int, folder: Path) -> list[str]:
+    """`count` different files whose sizes are those of `base`, over and over.
+
+    The first are `base` itself. Nothing is made from foreign samples: the others are the project's
+    own programs with random bytes behind them.
     """
-    own = readable([str(_SAMPLES)], 100)
-    extra = []
-    for i in range(count - len(paths)):
+    own = [_bytes(path) for path in readable([str(_SAMPLES)], 100)]
+    files = base[:count]
+    for i in range(len(files), count):
+        size, program = os.path.getsize(base[i % len(base)]), own[i % len(own)]
         path = folder / f"{i}.exe"
-        path.write_bytes(_bytes(own[i % len(own)]) + f"\n{i}".encode() * (i % 5000))
-        extra.append(str(path))
-    return (paths + extra)[:count]
+        path.write_bytes(program + random.Random(i).randbytes(max(16, size - len(program))))
+        files.append(str(path))
+    return files
 
 
 def scan_command(*arguments: str, script: tuple[str, ...] = ("-m", "maltriage")) -> list[str]:
@@ -260,9 +277,11 @@ def start_up(options: argparse.Namespace, paths: list[str]) -> None:
 def memory(options: argparse.Namespace) -> None:
     """Peak memory by the number of files."""
     model = ["--model", options.model] if options.model else []
-    with tempfile.TemporaryDirectory() as folder:
-        for count in options.memory:
-            files = filled(readable(options.folders, count), count, Path(folder))
+    base = same_mix(readable(options.folders, 1 << 30), min(options.memory))
+    print(f"files of the sizes of {len(base)} of them, {largest(base)}")
+    for count in options.memory:
+        with tempfile.TemporaryDirectory() as folder:
+            files = filled(base, count, Path(folder))
             lines = b"\n".join(map(os.fsencode, files))
             run = timed(scan_command(*model, "--no-cache"), lines, memory=True)
             print(f"{count:6d} files: peak RssAnon {run.megabytes:.0f} MB, "

@@ -249,6 +249,26 @@ def bucket() -> Iterator[Bucket]:
         yield made[0]
 
 
+@contextmanager
+def silent() -> Iterator[tuple[int, threading.Event]]:
+    """A server that takes connections and never says a word; its port, and whether one came."""
+    asked = threading.Event()
+    held = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def take() -> None:
+            with suppress(OSError):
+                while True:
+                    held.append(server.accept()[0])
+                    asked.set()
+
+        threading.Thread(target=take, daemon=True).start()
+        yield server.getsockname()[1], asked
+        server.shutdown(socket.SHUT_RDWR)
+    for connection in held:
+        connection.close()
+
+
 def _tag(data: bytes) -> str:
     return f'"{md5(data, usedforsecurity=False).hexdigest()}"'
 

@@ -41,6 +41,6 @@ def refuse_folders(paths: Sequence[str], remote: Remote) -> None:
     from maltriage.sample.archive.find import split_path
     from maltriage.sample.remote import asked
 
-    for path, status_of in asked(paths, remote, lambda path: split_path(path, remote)[0]):
-        if status_of is not None and status_of() is None:
+    for path, status in asked(paths, remote, lambda path: split_path(path, remote)[0]):
+        if status is not None and status.what is None:
             raise MaltriageError(f"{path}: a folder (scan takes folders, explain files)")

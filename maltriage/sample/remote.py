@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any, BinaryIO
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.askers import Askers, StoppedError, answer
 from maltriage.sample.contents import SampleError
 from maltriage.sample.stores.base import Entry, Store
 from maltriage.sample.urls import (
@@ -40,6 +43,7 @@ EXTRA = "pip install 'maltriage[remote]'"
 ASKED_AT_ONCE, ASKED_AHEAD = 16, 64
 """Files that a list names one by one: how many are asked for at once, and before their turn."""
 
+_one = Lock()
 _held: Remote | None = None
 """In a worker: what it was told when it started."""
 
@@ -109,61 +113,80 @@ def opened(url: str, remote: Remote, limit: int) -> Iterator[tuple[BinaryIO, int
 
 
 def entries(
-    url: str, remote: Remote, depth: int | None, skip: Callable[[str], bool]
+    url: str,
+    remote: Remote,
+    depth: int | None,
+    skip: Callable[[str], bool],
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Entry | SampleError]:
-    """The files below a folder at a URL; see `Store.entries`."""
-    yield from _store(url, remote).entries(url, depth, skip)
+    """The files below a folder at a URL, lazily but for a page; see `Store.pages`.
+
+    Args:
+        stop: asked while nothing comes; once true, nothing more does.
+    """
+
+    begun: list[Iterator[list[Entry | SampleError]]] = []
+
+    def turn() -> list[Entry | SampleError] | None:
+        with _turn(store := _store(url, remote)):
+            if not begun:
+                begun.append(store.pages(url, depth, skip))
+            return next(begun[0], None)
+
+    with Askers(1) as asker, suppress(StoppedError):
+        future = asker.submit(turn)
+        while (page := answer(future, stop)) is not None:
+            future = asker.submit(turn)
+            yield from page
 
 
-Status = Entry | SampleError | None
-"""What is known of what a URL names: a file; that it cannot be read; None: it is a folder."""
+@dataclass(frozen=True)
+class Status:
+    """What is known of what a URL names: a file; why it cannot be read; None: it is a folder."""
+
+    what: Entry | SampleError | None
 
 
 def asked(
-    paths: Iterable[str], remote: Remote | None, outer: Callable[[str], str]
-) -> Iterator[tuple[str, Callable[[], Status] | None]]:
-    """Each path and, for a URL, how to learn what it names. Some are asked for ahead of their turn.
+    paths: Iterable[str],
+    remote: Remote | None,
+    outer: Callable[[str], str],
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, Status | None]]:
+    """Each path and, of a URL, what it names. Some are asked for ahead of their turn.
 
     Args:
         outer: the path of the file that a path leads into.
+        stop: asked while nothing comes; once true, nothing more does.
     """
     if remote is None:
         yield from ((path, None) for path in paths)
         return
-    ahead: deque[tuple[str, Callable[[], Status] | None]] = deque()
-    threads = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="asks")
-    try:
+    ahead: deque[tuple[str, Future[Status] | None]] = deque()
+    with Askers(ASKED_AT_ONCE) as askers, suppress(StoppedError):
         for path in paths:
-            answer = _asked(path, remote, outer, threads) if is_url(path) else None
-            ahead.append((path, answer))
+            future = askers.submit(_ask, path, remote, outer) if is_url(path) else None
+            ahead.append((path, future))
             if len(ahead) > ASKED_AHEAD:
-                yield ahead.popleft()
+                path, future = ahead.popleft()
+                yield path, None if future is None else answer(future, stop)
         while ahead:
-            yield ahead.popleft()
-    finally:
-        threads.shutdown(wait=False, cancel_futures=True)
+            path, future = ahead.popleft()
+            yield path, None if future is None else answer(future, stop)
 
 
-def _asked(
-    path: str, remote: Remote, outer: Callable[[str], str], threads: ThreadPoolExecutor
-) -> Callable[[], Status]:
-    def ask() -> Status:
-        try:
-            url = outer(path)
-            entry = _store(url, remote).status(remote.whole(url))
-        except SampleError as error:
-            return error
-        if entry is None:
-            return None
-        return Entry(url, entry.size, entry.modified_ns, entry.tag)
-
+def _ask(path: str, remote: Remote, outer: Callable[[str], str]) -> Status:
     try:
-        if _store(path, remote).parallel:
-            future: Future[Status] = threads.submit(ask)
-            return future.result
-    except SampleError:
-        pass  # it is raised again when its turn has come
-    return ask
+        with _turn(store := _store(path, remote)):
+            url = outer(path)
+            return Status(store.status(url, remote.whole(url)))
+    except SampleError as error:
+        return Status(error)
+
+
+def _turn(store: Store) -> AbstractContextManager[object]:
+    """Only one at a time may ask a store that several cannot ask at once."""
+    return nullcontext() if store.parallel else _one
 
 
 def _store(url: str, remote: Remote) -> Store:

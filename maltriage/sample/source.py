@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -85,11 +85,16 @@ def read_list(lines: bytes) -> list[str]:
 
 
 def walk(
-    paths: Iterable[str], options: WalkOptions, *, members: bool = False
+    paths: Iterable[str],
+    options: WalkOptions,
+    *,
+    members: bool = False,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Found | Rejected]:
     """The files below `paths`, lazily, each folder in the order of its names.
 
-    With `members` a path may lead into an archive: `archive.zip!x.exe`.
+    With `members` a path may lead into an archive: `archive.zip!x.exe`. `stop` is asked while a
+    server does not answer; once true, the walk ends.
 
     A symbolic link is followed where the user names it, and below that only if it stays
     inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
@@ -101,9 +106,9 @@ def walk(
     def outer_of(path: str) -> str:
         return split_path(path, options.remote)[0] if members else path
 
-    for path, status_of in remote.asked(paths, options.remote, outer_of):
-        if status_of is not None:
-            yield from _at_url(path, status_of(), options)
+    for path, status in remote.asked(paths, options.remote, outer_of, stop):
+        if status is not None:
+            yield from _at_url(path, status.what, options, stop)
             continue
         outer = outer_of(path)
         if outer == STDIN and options.stdin is not None:
@@ -115,18 +120,23 @@ def walk(
                 yield Found(path, size)
             continue
         try:
-            status = os.stat(outer)
+            found = os.stat(outer)
         except OSError as error:
             yield _failure(path, error)
             continue
-        if stat.S_ISDIR(status.st_mode):
-            seen = {(status.st_dev, status.st_ino)}
+        if stat.S_ISDIR(found.st_mode):
+            seen = {(found.st_dev, found.st_ino)}
             yield from _walk_folder(path, os.path.realpath(path), 0, seen, options)
         else:
-            yield _file(path, status, options)
+            yield _file(path, found, options)
 
 
-def _at_url(path: str, status: remote.Status, options: WalkOptions) -> Iterator[Found | Rejected]:
+def _at_url(
+    path: str,
+    status: Entry | SampleError | None,
+    options: WalkOptions,
+    stop: Callable[[], bool],
+) -> Iterator[Found | Rejected]:
     """The file at a URL, or the files below it."""
     if isinstance(status, SampleError):
         yield Rejected(path, status.code, status.reason, status.failed)
@@ -140,7 +150,7 @@ def _at_url(path: str, status: remote.Status, options: WalkOptions) -> Iterator[
         return any(fnmatch(name, glob) or fnmatch(url, glob) for glob in options.exclude)
 
     assert options.remote is not None
-    for entry in remote.entries(path, options.remote, options.depth, skip):
+    for entry in remote.entries(path, options.remote, options.depth, skip, stop):
         if isinstance(entry, SampleError):
             yield Rejected(path, entry.code, entry.reason, entry.failed)
             continue

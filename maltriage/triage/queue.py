@@ -39,7 +39,7 @@ def prepared_items(
     """
     reader = Reader(workers, work_of(bundle, options), options, asking, several)
     queue: deque[Task | Known] = deque()
-    walker = walk(paths, options.walk, members=options.archives is not None)
+    walker = walk(paths, options.walk, members=options.archives is not None, stop=stop)
     most = max(MAX_IN_FLIGHT, 4 * workers.jobs)
     more, looked = True, 0.0
     while more or queue:

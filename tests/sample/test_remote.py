@@ -99,7 +99,7 @@ def test_a_bucket_is_not_listed_further_than_it_is_walked(s3: Bucket) -> None:
     s3.objects = {f"{number:03}.exe": b"MZ" for number in range(300)}
     walker = walk(["s3://bkt"], WalkOptions(remote=Remote()))
     assert [next(walker).path for _ in range(4)][-1] == "s3://bkt/003.exe"
-    assert s3.listings() == 1 + 2
+    assert s3.listings() <= 1 + 2 + 1  # a page ahead
     walker.close()  # type: ignore[attr-defined]
 
 
@@ -431,8 +431,8 @@ def test_a_store_that_raises_whatever_it_likes() -> None:
     assert raised.value.reason == "no key in ftp://h"
     store = Other(Odd, "ftp://h")
     with pytest.raises(SampleError, match="io"):
-        store.status("ftp://h/x")
-    (error,) = store.entries("ftp://h/d", None, lambda url: False)
+        store.status("ftp://h/x", "ftp://h/x")
+    ((error,),) = store.pages("ftp://h/d", None, lambda url: False)
     assert isinstance(error, SampleError)
     assert (error.code, error.reason) == ("unreadable", "Permission denied")
 

@@ -46,18 +46,24 @@ class Store(Protocol):
 
     parallel: bool
 
-    def status(self, url: str) -> Entry | None:
-        """What is known of a file; None: a folder."""
+    def status(self, url: str, whole: str) -> Entry | None:
+        """What is known of a file; None: a folder.
+
+        Args:
+            url: as it is shown.
+            whole: as the server is to be asked.
+        """
 
     def is_file(self, url: str) -> bool:
         """Whether there is a file, as far as the store lets us know."""
 
-    def entries(
+    def pages(
         self, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
-        """The files below a folder, lazily.
+    ) -> Iterator[list[Entry | SampleError]]:
+        """The files below a folder, some at a time.
 
         Args:
+            url: as it is shown.
             depth: levels of folders below it; None: all.
             skip: of a folder's URL, whether to leave it out.
         """

@@ -29,8 +29,8 @@ class Other:
             raise failure(error) from error
         self.parallel = bool(kind.async_impl)
 
-    def status(self, url: str) -> Entry | None:
-        info = self._info(url)
+    def status(self, url: str, whole: str) -> Entry | None:
+        info = self._info(whole)
         return None if info.get("type") == "directory" else _entry(url, info)
 
     def is_file(self, url: str) -> bool:
@@ -41,21 +41,22 @@ class Other:
                 raise
             return False
 
-    def entries(
+    def pages(
         self, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
+    ) -> Iterator[list[Entry | SampleError]]:
         root = self._path(url).rstrip("/")
         yield from self._below(root, root, url.rstrip("/"), depth, skip)
 
     def _below(
         self, folder: str, root: str, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
+    ) -> Iterator[list[Entry | SampleError]]:
         try:
             found = self._fs.ls(folder, detail=True)
             self._fs.invalidate_cache()  # it would hold every folder until the end
         except Exception as error:  # of whatever the file system is made with
-            yield failure(error)
+            yield [failure(error)]
             return
+        files: list[Entry | SampleError] = []
         for info in sorted(found, key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             if not name.startswith(f"{folder}/"):
@@ -64,14 +65,17 @@ class Other:
             if info.get("type") == "directory":
                 if (depth is None or depth > 0) and not skip(below):
                     deeper = None if depth is None else depth - 1
+                    yield files
+                    files = []
                     yield from self._below(name, root, url, deeper, skip)
             elif info.get("type") == "file":
-                yield _entry(below, info)
+                files.append(_entry(below, info))
+        yield files
 
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
         path = self._path(url)
         try:
-            file = self._fs.open(path, "rb", block_size=HEAD, cache_type="none")
+            file = self._fs.open(path, "rb", block_size=HEAD)
             size = file.seek(0, io.SEEK_END)
         except Exception as error:  # of whatever the file system is made with
             raise failure(error) from error

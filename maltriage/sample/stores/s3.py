@@ -26,7 +26,7 @@ class S3:
 
         self._fs: Any = fsspec.get_filesystem_class("s3")(use_listings_cache=False)
 
-    def status(self, url: str) -> Entry | None:
+    def status(self, url: str, whole: str) -> Entry | None:
         bucket, key = self._split(url)
         denied: SampleError | None = None
         if key and not key.endswith("/"):
@@ -58,9 +58,9 @@ class S3:
             return False
         return True
 
-    def entries(
+    def pages(
         self, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
+    ) -> Iterator[list[Entry | SampleError]]:
         bucket, key = self._split(url)
         prefix = f"{key.rstrip('/')}/" if key.strip("/") else key
         root = url[: len(url) - len(key)] if key else f"{url.rstrip('/')}/"
@@ -68,7 +68,7 @@ class S3:
 
     def _below(
         self, bucket: str, prefix: str, root: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
+    ) -> Iterator[list[Entry | SampleError]]:
         """The files below a prefix in the order of their keys, page by page.
 
         Without a limit of levels folders need not be known, and one listing has all of it.
@@ -78,7 +78,7 @@ class S3:
             try:
                 page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
             except SampleError as error:
-                yield error
+                yield [error]
                 return
             found: list[tuple[str, Any]] = [
                 (item["Key"], item) for item in page.get("Contents", ())
@@ -86,15 +86,19 @@ class S3:
             if depth:
                 found += [(item["Prefix"], None) for item in page.get("CommonPrefixes", ())]
                 found.sort(key=lambda item: item[0].encode("utf-8", "surrogatepass"))
+            files: list[Entry | SampleError] = []
             for name, item in found:
                 if item is None:
                     assert depth is not None
                     if not skip(f"{root}{name[:-1]}"):
+                        yield files
+                        files = []
                         yield from self._below(bucket, name, root, depth - 1, skip)
                 elif name.endswith("/") and not item["Size"]:
                     continue  # what stands for a folder
                 elif depth is not None or not _left_out(name, len(prefix), root, skip):
-                    yield _entry(f"{root}{name}", item["Size"], item)
+                    files.append(_entry(f"{root}{name}", item["Size"], item))
+            yield files
             if not page.get("IsTruncated"):
                 return
             more["ContinuationToken"] = page["NextContinuationToken"]

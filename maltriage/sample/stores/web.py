@@ -16,6 +16,8 @@ from maltriage.sample.stores.base import Entry, Streamed, failure, stamp
 
 CONNECT_SECONDS, QUIET_SECONDS = 10.0, 30.0
 """Longest wait for a connection, and for the next bytes."""
+HEAD_SECONDS = 10.0
+"""Longest wait for what is known of a file; whoever reads it does not need that."""
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 _NO_ESCAPE = "%/:?#[]@!$&'()*+,;=-._~"
 
@@ -37,7 +39,7 @@ class Web:
         client = {"timeout": timeout, "trust_env": True, **chosen, "auto_decompress": False}
         self._fs: Any = fsspec.get_filesystem_class("http")(encoded=True, client_kwargs=client)
 
-    def status(self, url: str) -> Entry | None:
+    def status(self, url: str, whole: str) -> Entry | None:
         """What the server says when it is asked for nothing but that.
 
         Many answer that in another way than they give the file: only what is of use counts.
@@ -45,7 +47,7 @@ class Web:
         from fsspec.asyn import sync
 
         try:
-            status, headers = sync(self._fs.loop, self._head, url)
+            status, headers = sync(self._fs.loop, self._head, whole, timeout=HEAD_SECONDS)
         except Exception:  # whoever reads it is told
             return Entry(url, None)
         size = _length(headers)
@@ -58,9 +60,9 @@ class Web:
     def is_file(self, url: str) -> bool:
         return True
 
-    def entries(
+    def pages(
         self, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[Entry | SampleError]:
+    ) -> Iterator[list[Entry | SampleError]]:
         yield from ()
 
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from maltriage.sample.cells import cell_sums
 from maltriage.sample.geometry import BodyGeometry, Geometry, WindowGeometry, width_for
+from maltriage.sample.mapped import is_mapped, with_zeros
 from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 Bytes = npt.NDArray[np.uint8]
@@ -48,6 +49,8 @@ def neutralize(data: bytes) -> bytes:
     AddressOfEntryPoint with a constant. A net that saw these fields would learn who disarmed
     the file.
     """
+    if is_mapped(data):
+        return with_zeros(data, disarmed_ranges(data))
     view, at = memoryview(data), 0
     parts: list[bytes | memoryview] = []
     for start, end in disarmed_ranges(data):

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from maltriage.sample.mapped import is_mapped
 from maltriage.sample.pe import Headers, decode_name
 from maltriage.sample.types import Identity, VersionInfo
 
 MAX_TEXT = 1024
 """Characters kept of any one string that a sample says about itself."""
+_PART = 1 << 24
 
 
 def identify(
@@ -60,7 +62,15 @@ def _tlsh(data: bytes) -> str | None:
         import tlsh
     except ImportError:
         return None
-    digest = tlsh.hash(data)  # "TNULL" and "" mean too short or too uniform
+    if is_mapped(data):  # it takes bytes and nothing else
+        whole = tlsh.Tlsh()
+        for at in range(0, len(data), _PART):
+            whole.update(data[at : at + _PART])
+        whole.final()
+        digest = whole.hexdigest()
+    else:
+        digest = tlsh.hash(data)
+    # "TNULL" and "" mean too short or too uniform.
     return None if digest in ("", "TNULL") else str(digest)
 
 

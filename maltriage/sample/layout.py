@@ -16,6 +16,8 @@ from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
 _FEW_BYTES = 8192
 """Below, numpy counts bytes faster than a picture is made of them for Pillow to count."""
+_COUNTED = 1 << 26
+"""Bytes counted at once: a picture is no wider than 31 bits allow."""
 DUMP_RANGES = 16
 """About how many ranges a hex dump is divided into, where its addresses do not jump."""
 
@@ -40,8 +42,11 @@ def entropy(data: memoryview) -> float:
         counts = np.bincount(pixels, minlength=256).astype(np.float64)
     else:
         # Pillow counts bytes in C without widening them first, which numpy's bincount does.
-        picture = Image.frombuffer("L", (len(data), 1), pixels, "raw", "L", 0, 1)
-        counts = np.array(picture.histogram(), dtype=np.float64)
+        counts = np.zeros(256)
+        for at in range(0, len(pixels), _COUNTED):
+            part = pixels[at : at + _COUNTED]
+            picture = Image.frombuffer("L", (len(part), 1), part, "raw", "L", 0, 1)
+            counts += picture.histogram()
     bits = counts @ np.log2(np.maximum(counts, 1.0))
     return max(0.0, math.log2(len(data)) - float(bits) / len(data))
 

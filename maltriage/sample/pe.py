@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from maltriage.sample.byteplot import pe_offset
+from maltriage.sample.mapped import is_mapped
 
 MAX_SECTIONS = 2048
 """Sections read from one file; the loader itself stops at 96. The rest is one region."""
@@ -97,11 +98,14 @@ class Headers:
 
 
 def read_headers(data: bytes) -> Headers | None:
-    """Headers by LIEF, else by pefile, else None. Never raises for what is in the file."""
+    """Headers by LIEF, else by pefile, else None. Never raises for what is in the file.
+
+    Of a mapped file by pefile alone, which reads what it looks at: LIEF copies all of it.
+    """
     pe = pe_offset(data)
     if pe is None:
         return None
-    return _by_lief(data, pe) or _by_pefile(data, pe)
+    return (None if is_mapped(data) else _by_lief(data, pe)) or _by_pefile(data, pe)
 
 
 def decode_name(raw: str | bytes) -> str:

@@ -24,6 +24,7 @@ from maltriage.sample.contents import (
     too_large,
     wanted_format,
 )
+from maltriage.sample.mapped import MAP_BYTES, mapped
 from maltriage.sample.stdin import STDIN, Stdin, open_stdin
 from maltriage.sample.stores.base import Entry
 from maltriage.sample.types import Format
@@ -272,6 +273,14 @@ def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO
         raise SampleError(rejected.code, rejected.reason, failed=True) from error
 
 
+def _mapped(file: BinaryIO) -> bytes | None:
+    """A large file in memory, page by page; None where it cannot be, as of an object at a URL."""
+    try:
+        return mapped(file)
+    except (OSError, ValueError):
+        return None
+
+
 def read_sample(
     path: str,
     max_size: int = MAX_FILE_BYTES,
@@ -336,6 +345,8 @@ def read_opened(
         return parse_contents(name, data, max_size, formats)
     if path != outer:
         raise SampleError("not-found", f"{outer} is no archive", failed=True)
+    if size >= MAP_BYTES and head[:2] == b"MZ" and (whole := _mapped(file)) is not None:
+        return parse_contents(path, whole, max_size, formats)
     # Not without a size: a file that grows while it is read must not pass the limit.
     data = file.read(min(size, max_size) + 1)
     if len(data) > max_size:

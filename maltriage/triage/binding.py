@@ -7,6 +7,7 @@ cuDNN look for its algorithms again. The same code runs on the CPU, where it is 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _TYPES = {
 
 
 class Bound:
-    """Runs a session of ONNX Runtime on `device` in batches of `rows`.
+    """Runs a session of ONNX Runtime on `device` in batches of `rows`. Threads may share it.
 
     Args:
         session: whose inputs and outputs have the batch as their first axis, and no other that
@@ -35,6 +36,7 @@ class Bound:
 
         self._session, self._rows = session, rows
         self._binding = session.io_binding()
+        self._lock = Lock()  # of its buffers
         self._inputs: dict[str, Any] = {}
         self._staged: dict[str, Array] = {}
         self._outputs: dict[str, Any] = {}
@@ -67,7 +69,8 @@ class Bound:
     def run(self, names: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
         """As `InferenceSession.run`: the outputs `names` of a batch of any size."""
         count = len(next(iter(feed.values())))
-        parts = [self._part(names, feed, at) for at in range(0, count, self._rows)]
+        with self._lock:
+            parts = [self._part(names, feed, at) for at in range(0, count, self._rows)]
         return [np.concatenate(values) for values in zip(*parts, strict=True)]
 
     def _part(self, names: Sequence[str], feed: Mapping[str, Array], at: int) -> list[Array]:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property
+from typing import Self
 
 from maltriage import __version__
 from maltriage.bundle import Bundle
@@ -25,17 +26,17 @@ from maltriage.report.document import (
     Summary,
 )
 from maltriage.sample.prepare import Prepared
-from maltriage.sample.source import Found
+from maltriage.sample.source import Found, Rejected, walk
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage.cached import ScanCache
 from maltriage.triage.finish import Finisher
 from maltriage.triage.methods import Explainer, check_methods
 from maltriage.triage.openset import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
-from maltriage.triage.queue import in_batches, prepared_items
+from maltriage.triage.queue import in_batches, prepare_found
 from maltriage.triage.session import Session
 from maltriage.triage.sets import set_rule
-from maltriage.triage.similar import open_index
+from maltriage.triage.similar import Searcher, open_index
 from maltriage.triage.top import Explained, MostUrgent, Recalled
 
 
@@ -69,52 +70,152 @@ def scan(
             of this bundle, or it has no prediction sets and `options.coverage` asks for them.
     """
     progress, cache = progress or Progress(), cache or ScanCache()
-    label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
-    if label is not None and label == against:
-        raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
-    check_methods(options.methods, options.mappers)
-    searcher = open_index(bundle, options.index)
-    rule, novelty = set_rule(bundle.card, options.coverage), novelty_of(bundle.card)
     began = time.monotonic()
-    model = ModelRef(bundle.card.name, bundle.card.weights_sha256)
-    jobs, walk = options.jobs or cores(), options.walk
-    with cache, Workers(jobs, options.timeout, walk.stdin, walk.remote) as workers:
+    with cache, Engine(bundle, options) as engine:
+        found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+        yield from engine.records(found, cache=cache, progress=progress, changed=changed, stop=stop)
+        interrupted = stop()
+    yield summary(progress, bundle, time.monotonic() - began, interrupted=interrupted)
+    if not interrupted:
+        cache.end()  # not before the summary is written
 
-        @lru_cache(maxsize=1)
-        def finisher() -> Finisher:
-            """Workers and model, which a scan of files that are all known never needs."""
-            workers.submit(os.getpid)  # they start up while the model loads
-            session = Session(bundle, options.device, model_threads(options), options.batch_size)
-            if session.note:
-                progress.notes.append(session.note)
-            explainer = Explainer(
-                session,
-                workers,
-                work_of(bundle, options),
-                options.methods,
-                options.mappers,
-                options.seed,
-                options.close,
-            )
-            return Finisher(
-                session, model, label, against, rule, novelty, options, workers, explainer, searcher
-            )
+
+def summary(progress: Progress, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
+    """The last record of a scan that took so many seconds."""
+    return Summary(
+        files=progress.files,
+        flagged=progress.flagged,
+        failed=progress.failed,
+        skipped=progress.skipped,
+        bytes=progress.bytes,
+        seconds=seconds,
+        interrupted=interrupted,
+        model=model_ref(bundle),
+        version=__version__,
+        known=progress.known,
+    )
+
+
+def model_ref(bundle: Bundle) -> ModelRef:
+    return ModelRef(bundle.card.name, bundle.card.weights_sha256)
+
+
+class Engine:
+    """Workers and a model that turn files into records, opened once for any number of times.
+
+    Use it as a context manager. Several threads may ask for records at once after `begin`.
+
+    Args:
+        searcher: what finds similar files; None: what `options.index` says.
+
+    Raises:
+        MaltriageError: see `scan`.
+    """
+
+    def __init__(
+        self, bundle: Bundle, options: ScanOptions, searcher: Searcher | None = None
+    ) -> None:
+        label, against = _label_index(bundle, options.label), _label_index(bundle, options.against)
+        if label is not None and label == against:
+            raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
+        check_methods(options.methods, options.mappers)
+        self._bundle, self._options = bundle, options
+        self._label, self._against = label, against
+        self._searcher = searcher or open_index(bundle, options.index)
+        self._rule = set_rule(bundle.card, options.coverage)
+        source = options.walk
+        jobs = options.jobs or cores()
+        self._workers = Workers(jobs, options.timeout, source.stdin, source.remote)
+
+    def __enter__(self) -> Self:
+        self._workers.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._workers.__exit__(*error)
+
+    def begin(self) -> Finisher:
+        """Start workers and load the model, which a scan of files that are all known never needs.
+
+        Raises:
+            MaltriageError: the bundle does not run, or not on the device that was asked for.
+        """
+        return self._finisher
+
+    @cached_property
+    def _finisher(self) -> Finisher:
+        self._workers.submit(os.getpid)  # they start up while the model loads
+        bundle, options = self._bundle, self._options
+        session = Session(bundle, options.device, model_threads(options), options.batch_size)
+        explainer = Explainer(
+            session,
+            self._workers,
+            work_of(bundle, options),
+            options.methods,
+            options.mappers,
+            options.seed,
+            options.close,
+        )
+        return Finisher(
+            session,
+            model_ref(bundle),
+            self._label,
+            self._against,
+            self._rule,
+            novelty_of(bundle.card),
+            options,
+            self._workers,
+            explainer,
+            self._searcher,
+        )
+
+    def records(
+        self,
+        found: Iterable[Found | Rejected],
+        *,
+        cache: ScanCache,
+        progress: Progress,
+        changed: Callable[[Progress], None] = lambda progress: None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Result | Skipped | Failed]:
+        """The records of files, in the order that they are found in; see `scan`.
+
+        Args:
+            found: as `walk` gives them; taken one by one, as there is room for them.
+            cache: whether it is entered and ended is for the caller to see to.
+        """
+        options = self._options
+
+        def begin() -> Finisher:
+            finisher = self.begin()
+            note = finisher.session.note
+            if note and note not in progress.notes:
+                progress.notes.append(note)
+            return finisher
 
         if options.device == "cuda":
-            finisher()  # who asks for it by name is told at once that it is not there
+            begin()  # who asks for it by name is told at once that it is not there
 
-        def recall(found: Found) -> Result | Skipped | Failed | None:
-            return cache.recall(found, options.walk.max_size, look=options.checks != 0)
+        def recall(file: Found) -> Result | Skipped | Failed | None:
+            return cache.recall(file, options.walk.max_size, look=options.checks != 0)
 
-        asking = cache.asking(options.walk.max_size) if options.checks != 0 else None
-        items = prepared_items(
-            paths, bundle, options, workers, progress, stop, recall, finisher, asking, cache.forget
+        items = prepare_found(
+            found,
+            self._bundle,
+            options,
+            self._workers,
+            progress,
+            stop,
+            recall,
+            begin,
+            cache.asking(options.walk.max_size) if options.checks != 0 else None,
+            cache.forget,
         )
         top = MostUrgent(options.checks or 0)
         for batch in in_batches(items, options.batch_size):
             known = [item for item in batch if not isinstance(item, Prepared)]
             new = len(known) < len(batch)
-            for item in finisher().records(batch) if new else known:
+            for item in begin().records(batch) if new else known:
                 cache.keep(item)
                 if isinstance(item, Explained | Result) and options.checks:
                     held = item if isinstance(item, Explained) else Recalled(item)
@@ -124,9 +225,9 @@ def scan(
                         yield let_go.result
                     continue
                 if not isinstance(item, Explained):
-                    record: Record = item
+                    record = item
                 else:
-                    record = item.result if options.checks is None else finisher().checked(item)
+                    record = item.result if options.checks is None else begin().checked(item)
                 progress.add(record)
                 yield record
             cache.commit()
@@ -135,25 +236,10 @@ def scan(
             if stop():
                 yield held.result
             elif isinstance(held, Explained):
-                yield finisher().checked(held)
+                yield begin().checked(held)
             else:
-                yield finisher().checked_again(held)
+                yield begin().checked_again(held)
             changed(progress)
-        interrupted = stop()
-    yield Summary(
-        files=progress.files,
-        flagged=progress.flagged,
-        failed=progress.failed,
-        skipped=progress.skipped,
-        bytes=progress.bytes,
-        seconds=time.monotonic() - began,
-        interrupted=interrupted,
-        model=model,
-        version=__version__,
-        known=progress.known,
-    )
-    if not interrupted:
-        cache.end()  # not before the summary is written
 
 
 def _label_index(bundle: Bundle, label: str | None) -> int | None:

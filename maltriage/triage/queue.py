@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from maltriage.bundle import Bundle
 from maltriage.sample.prepare import Prepared
-from maltriage.sample.source import Found, walk
+from maltriage.sample.source import Found, Rejected, walk
 from maltriage.sample.workers import Workers
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.portions import POLL, Asking, Item, Known, Reader, Task, rejected
@@ -31,7 +31,30 @@ def prepared_items(
 ) -> Iterator[Item | None]:
     """Prepared samples in the order of the walk; None while the next one takes its time.
 
+    The arguments are those of `prepare_found`, but for what is walked.
+    """
+    found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+    return prepare_found(
+        found, bundle, options, workers, progress, stop, recall, begin, asking, several
+    )
+
+
+def prepare_found(
+    found: Iterable[Found | Rejected],
+    bundle: Bundle,
+    options: ScanOptions,
+    workers: Workers,
+    progress: Progress,
+    stop: Callable[[], bool],
+    recall: Callable[[Found], Known | None] = lambda found: None,
+    begin: Callable[[], object] = lambda: None,
+    asking: Asking | None = None,
+    several: Callable[[str], object] = lambda path: None,
+) -> Iterator[Item | None]:
+    """Prepared samples in the order that files are found in; None while the next takes its time.
+
     Args:
+        found: files, as `walk` gives them; taken one by one, as there is room for them.
         recall: what is known of a file already; it then takes no worker.
         begin: called each time before a worker is asked for something.
         asking: how workers look up what a file's content is known for.
@@ -39,23 +62,23 @@ def prepared_items(
     """
     reader = Reader(workers, work_of(bundle, options), options, asking, several)
     queue: deque[Task | Known] = deque()
-    walker = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+    walker = iter(found)
     most = max(MAX_IN_FLIGHT, 4 * workers.jobs)
     more, looked = True, 0.0
     while more or queue:
         while more and len(queue) < most and not stop():
-            found = next(walker, None)
-            if found is None:
+            file = next(walker, None)
+            if file is None:
                 more = False
-            elif isinstance(found, Found):
-                known = recall(found)
+            elif isinstance(file, Found):
+                known = recall(file)
                 if known is not None:
                     queue.append(known)
                     continue
                 begin()
-                queue.append(reader.begin(found))
+                queue.append(reader.begin(file))
             else:
-                queue.append(rejected(found))
+                queue.append(rejected(file))
         if stop():
             more = False
             for task in queue:

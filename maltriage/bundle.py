@@ -253,6 +253,19 @@ def load(path: Path | str) -> Bundle:
         data = path.read_bytes()
     except OSError as error:
         raise MaltriageError(f"cannot read model {path}: {error.strerror}") from error
+    return verified(data, path)
+
+
+def verified(data: bytes, path: Path | str) -> Bundle:
+    """A bundle of the bytes of its file, verified as `load` does it.
+
+    Args:
+        path: that it is called by.
+
+    Raises:
+        MaltriageError: it is no bundle, or not what its card says.
+    """
+    path = Path(path)
     model = _parse(data, path)
     cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
     if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:

@@ -276,7 +276,11 @@ def read(path: Path | str) -> Index:
     Raises:
         MaltriageError: the file is missing, no index, damaged, or above the limits.
     """
-    data = _data(path)
+    return parse(data_of(path), path)
+
+
+def parse(data: bytes, path: Path | str) -> Index:
+    """An index of the bytes of its file, checked as `read` does it; errors call it `path`."""
     with _opened(data, path) as archive:
         header = _header(archive, path)
         arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
@@ -307,11 +311,16 @@ def read_header(path: Path | str) -> Header:
     Raises:
         MaltriageError: as for `read`.
     """
-    with _opened(_data(path), path) as archive:
+    with _opened(data_of(path), path) as archive:
         return _header(archive, path)
 
 
-def _data(path: Path | str) -> bytes:
+def data_of(path: Path | str) -> bytes:
+    """The bytes of an index file, unchecked.
+
+    Raises:
+        MaltriageError: it cannot be read, or is above the limit.
+    """
     try:
         with Path(path).open("rb") as stream:
             data = stream.read(MAX_INDEX_BYTES + 1)

@@ -34,12 +34,24 @@ def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
     Raises:
         MaltriageError: there is no such index, or it is one of another bundle.
     """
+    path = path_of_index(bundle, named)
+    return None if path is None else searcher_of(indexes.data_of(path), bundle, path)
+
+
+def path_of_index(bundle: Bundle, named: str | None) -> Path | None:
+    """Where the index lies that `open_index` would open; None: it opens none."""
     if named == NO_INDEX:
         return None
-    path = Path(named) if named is not None else indexes.beside(bundle)
-    if path is None:
-        return None
-    index = indexes.read(path)
+    return Path(named) if named is not None else indexes.beside(bundle)
+
+
+def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
+    """`open_index`, of the bytes of an index; errors call it `path`.
+
+    Raises:
+        MaltriageError: it is no index, or one of another bundle.
+    """
+    index = indexes.parse(data, path)
     index.check(bundle, path)
     return Searcher(index)
 
@@ -50,9 +62,7 @@ def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
     Raises:
         MaltriageError: it cannot be read.
     """
-    path = Path(named) if named not in (NO_INDEX, None) else None
-    if named is None:
-        path = indexes.beside(bundle)
+    path = path_of_index(bundle, named)
     if path is None:
         return None
     try:

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from maltriage.sample.known import KnownList
 
-FOLDER = "known"
-"""Below the user's cache."""
-
 
 def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
     """The lists that the user named.
@@ -23,7 +20,7 @@ def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
     from maltriage.cli.console import make_console
     from maltriage.cli.training import status
     from maltriage.corpus.places import cache_dir
-    from maltriage.sample.known import read_known
+    from maltriage.sample.known import FOLDER, read_known
 
     console = make_console(stderr=True)
     with status(console, "reading hashes of known files", enabled=not quiet):

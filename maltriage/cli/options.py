@@ -21,6 +21,21 @@ class DeviceName(StrEnum):
     cuda = "cuda"
 
 
+class EngineName(StrEnum):
+    local = "local"
+    ray = "ray"
+
+
+Engine = Annotated[
+    EngineName, typer.Option(help="Where files are scanned: here, or on a Ray cluster.")
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="The Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default one of its own here.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),

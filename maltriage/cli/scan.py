@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.report.document import Record
+    from maltriage.triage.options import ScanOptions
 
 
 class Format(StrEnum):
@@ -73,6 +78,8 @@ def scan(
     threads: opt.Threads = 0,
     batch_size: opt.BatchSize = 16,
     timeout: opt.Timeout = 60.0,
+    engine: opt.Engine = opt.EngineName.local,
+    address: opt.Address = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -109,6 +116,9 @@ def scan(
     with --resume goes on with a scan that was stopped or killed: of the files that it had seen none
     is read again, failures included, and outputs are whole.
 
+    --engine ray has the nodes of a Ray cluster do it, with the extra `ray`: the same records in the
+    same order. Nodes must see the files at the same paths; --jobs is of each actor (docs/scale.md).
+
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
 
@@ -126,7 +136,8 @@ def scan(
     from maltriage.sample.server import expect_urls, start_ahead
 
     expect_urls(paths or [])
-    if no_cache or refresh or nothing_kept(cache):
+    local = engine is opt.EngineName.local
+    if local and (no_cache or refresh or nothing_kept(cache)):
         start_ahead()  # otherwise it may be that no file has to be read
 
     from maltriage import bundle as bundles
@@ -146,6 +157,8 @@ def scan(
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
 
+    if local and address is not None:
+        raise MaltriageError("--address goes with --engine ray")
     wanted = targets(output or [], format.value if format else None)
     files = [target.path for target in wanted if target.path]
     chosen = chosen_fields(fields, wanted)
@@ -209,7 +222,8 @@ def scan(
             resume=resume,
             quiet=quiet,
         )
-        source = partial(pipeline.scan, roots, bundle, options, cache=resources.enter_context(kept))
+        run = pipeline.scan if local else _on_ray(options, address)
+        source = partial(run, roots, bundle, options, cache=resources.enter_context(kept))
     progress, interrupted = Progress(), False
     shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
     with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
@@ -230,6 +244,21 @@ def scan(
                     sinks.write(record)
     tell(progress, quiet=quiet)
     raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
+
+
+def _on_ray(options: ScanOptions, address: str | None) -> Callable[..., Iterator[Record]]:
+    """`pipeline.scan` on a Ray cluster.
+
+    Raises:
+        MaltriageError: Ray is not installed, or does not do what is asked for.
+    """
+    from functools import partial
+
+    from maltriage.triage import engine_ray
+    from maltriage.triage.ray_cluster import LOCAL
+
+    engine_ray.check(options)
+    return partial(engine_ray.scan, address=address or LOCAL)
 
 
 def _listed(files_from: str) -> list[str]:

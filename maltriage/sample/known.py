@@ -36,6 +36,8 @@ LEFT_SECONDS = 24 * 3600
 """Age at which a folder that was never finished is taken for one of a process that was killed."""
 _KIND = {2 * width: kind for kind, width in WIDTHS.items()}
 _FORMAT = "1"
+FOLDER = "known"
+"""Of sorted lists, below the user's cache."""
 
 
 @dataclass(frozen=True)

@@ -197,19 +197,29 @@ class ScanCache:
 
     def keep(self, item: Explained | FileRecord) -> None:
         """Keep what was made of a file; a result that was recalled is kept already."""
-        if self._store is None or isinstance(item, Result):
+        if isinstance(item, Explained):
+            self.keep_made(item.result, item.prepared.file)
+        elif not isinstance(item, Result):
+            self.keep_made(item, None)
+
+    def keep_made(self, record: FileRecord, file: str | None) -> None:
+        """Keep the record that was made of a file.
+
+        Args:
+            file: its SHA-256 in hex, without which a result is not kept.
+        """
+        if self._store is None:
             return
-        record = item.result if isinstance(item, Explained) else item
         mark = self._stats.pop((record.path, record.path_b64), None)
         bare = msgspec.structs.replace(record, path="", path_b64=None)
         data = zlib.compress(encode(bare), LEVEL)
         digest = None
-        if isinstance(item, Explained):
-            if item.prepared.file is None:
+        if isinstance(record, Result):
+            if file is None:
                 return
-            digest = bytes.fromhex(item.prepared.file)
-            self._batch.results.append((digest, item.result.size, data))
-        elif mark is not None and mark.settled and item.code in SAYS_CONTENT:
+            digest = bytes.fromhex(file)
+            self._batch.results.append((digest, record.size, data))
+        elif mark is not None and mark.settled and record.code in SAYS_CONTENT:
             # Its content has no digest: only the head was read. It is known by its stat alone.
             digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()
             self._batch.results.append((digest, 0, data))
@@ -261,6 +271,25 @@ class ScanCache:
         if isinstance(record, Skipped | Failed):
             return msgspec.structs.replace(record, path=shown, path_b64=raw)
         return None
+
+
+class Collected(ScanCache):
+    """In place of a store, for who sends records elsewhere: what it takes to keep them there.
+
+    `files` has the SHA-256 in hex of the file of each record, None where it is no result, in the
+    order of the records; `several` the paths of files of which there may be more than one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[str | None] = []
+        self.several: list[str] = []
+
+    def keep(self, item: Explained | FileRecord) -> None:
+        self.files.append(item.prepared.file if isinstance(item, Explained) else None)
+
+    def forget(self, path: str) -> None:
+        self.several.append(path)
 
 
 def _path_digest(path: str) -> bytes:

@@ -26,8 +26,8 @@ BEHIND_OTHERS = {"onnxscript", "pytorch_grad_cam"}
 """Not imported by learn: torch.onnx needs the one, the tests compare its maps with the other."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
-FOR_MORE = ("parquet", "remote", "tlsh", "yara")
-"""Extras that add something to what is read and written."""
+FOR_MORE = ("parquet", "ray", "remote", "tlsh", "yara")
+"""Extras that add something to what is read and written, and where."""
 
 
 def imports(files: list[Path]) -> set[str]:

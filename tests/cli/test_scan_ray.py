@@ -1,0 +1,137 @@
+"""`maltriage scan --engine ray` as a process: records, what it leaves, and what it refuses."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import servers
+from hostile.make import sample
+
+needs_ray = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None or sys.platform == "win32",
+    reason="the extra `ray` is not installed",
+)
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    found = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for record in found:
+        record.pop("timing", None)
+        record.pop("seconds", None)
+    return found
+
+
+@needs_ray
+def test_the_records_are_those_of_the_local_engine(
+    run_cli: Any, samples_dir: Path, tmp_path: Path
+) -> None:
+    """On a cluster that is started for it, listens on loopback alone, and is gone afterwards."""
+    import psutil
+
+    (tmp_path / "samples").symlink_to(samples_dir)
+    command = ["scan", "samples", "--no-cache", "--exit-zero", "-o"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maltriage", *command, "there.ndjson", "--engine", "ray"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    seen, listening = set(), set()
+    while process.poll() is None:
+        family = psutil.Process(process.pid).children(recursive=True)
+        seen |= set(family)
+        for one in family:
+            try:
+                found = one.net_connections("tcp")
+            except psutil.Error:
+                continue
+            listening |= {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN}
+        time.sleep(0.3)
+    out, errors = process.communicate()
+    assert (process.returncode, out, errors) == (0, b"", b"")
+    assert run_cli(*command, "here.ndjson").returncode == 0
+    assert lines(tmp_path / "there.ndjson") == lines(tmp_path / "here.ndjson")
+    assert listening
+    assert all(ip.removeprefix("::ffff:") == "127.0.0.1" for ip in listening)
+    assert len(seen) > 3
+    _, alive = psutil.wait_procs(seen, timeout=10)
+    assert not alive
+
+
+@needs_ray
+@servers.needs_remote
+@pytest.mark.slow
+def test_a_bucket_is_read_by_the_nodes(
+    run_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with servers.moto() as port:
+        for name, value in servers.credentials(port).items():
+            monkeypatch.setenv(name, value)
+        client = servers.client(port)
+        client.call_s3("create_bucket", Bucket="bucket")
+        for number in range(90):
+            data = sample("console-x86.exe") + b"%d" % number
+            client.call_s3("put_object", Bucket="bucket", Key=f"in/{number:02}.exe", Body=data)
+        command = ["scan", "s3://bucket/in", "--no-cache", "--exit-zero", "-o"]
+        there = run_cli(*command, "there.ndjson", "--engine", "ray")
+        assert (there.returncode, there.stdout, there.stderr) == (0, b"", b"")
+        assert run_cli(*command, "here.ndjson").returncode == 0
+    found = lines(tmp_path / "there.ndjson")
+    assert found == lines(tmp_path / "here.ndjson")
+    assert len(found) == 91
+
+
+@needs_ray
+def test_a_cluster_that_is_not_there(run_cli: Any, folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+        done = run_cli("scan", folder, "--engine", "ray", "--address", address, timeout=30)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert f"no Ray cluster answers at {address}: ".encode() in done.stderr
+        assert done.stderr.count(b"\n") == 1
+    done = run_cli("scan", folder, "--engine", "ray", "--address", "nonsense")
+    assert done.returncode == 2
+    assert b"nonsense: no address of a Ray cluster" in done.stderr
+
+
+@needs_ray
+def test_what_one_machine_alone_can_do(run_cli: Any, folder: Path) -> None:
+    for arguments, said in (
+        (["-"], b"standard input is read on this machine only"),
+        ([folder, "--verify"], b"--verify with --engine ray"),
+    ):
+        done = run_cli("scan", *arguments, "--engine", "ray", stdin=sample("console-x86.exe"))
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert said in done.stderr
+        assert done.stderr.count(b"\n") == 1
+
+
+def test_an_address_goes_with_ray(run_cli: Any, folder: Path) -> None:
+    done = run_cli("scan", folder, "--address", "auto")
+    assert done.returncode == 2
+    assert b"--address goes with --engine ray" in done.stderr
+
+
+def test_ray_that_is_not_installed_is_named(run_cli: Any, folder: Path, tmp_path: Path) -> None:
+    """By the extra that brings it."""
+    hide = tmp_path / "hide" / "sitecustomize.py"
+    hide.parent.mkdir()
+    hide.write_text(
+        "import importlib.util\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda *n: None if n == ('ray',) else find(*n)\n"
+    )
+    paths = os.pathsep.join([str(hide.parent), os.environ.get("PYTHONPATH", "")])
+    done = run_cli("scan", folder, "--engine", "ray", env={"PYTHONPATH": paths})
+    assert done.returncode == 2
+    assert b"pip install 'maltriage[ray]'" in done.stderr

@@ -80,6 +80,7 @@ def write_rule(
     from maltriage.cli.training import status
     from maltriage.report.document import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
+    from maltriage.sample.isolation import Isolation, memory_for
     from maltriage.sample.workers import Workers, cores
     from maltriage.triage.rule import RuleOptions, make_rule
 
@@ -90,7 +91,8 @@ def write_rule(
     options = RuleOptions(_date(), None if goodware is None else str(goodware), max_size)
     console = make_console(stderr=True)
     shown = status(console, "making a rule", enabled=not quiet)
-    with Workers(cores(), timeout, urls=remote) as workers, shown:
+    isolation = Isolation(memory_for(max_size))
+    with Workers(cores(), timeout, urls=remote, isolation=isolation) as workers, shown:
         rule = make_rule(list(results.values()), bundle, workers, options)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -139,7 +139,7 @@ def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
                 size = picture.width * picture.height
                 raise SampleError("too-large", too_large(size, max_size))
             return picture.tobytes(), picture.width
-    except SampleError:
+    except (SampleError, MemoryError):
         raise
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error

@@ -208,6 +208,8 @@ def _by_pefile(data: bytes, pe: int) -> Headers | None:
 
     try:
         binary = pefile.PE(data=data, fast_load=True)
+    except MemoryError:
+        raise
     except Exception:  # hostile headers make pefile raise more than its own error
         return None
     optional = binary.OPTIONAL_HEADER

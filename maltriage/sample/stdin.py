@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
 from typing import BinaryIO
@@ -21,8 +23,8 @@ class Stdin:
     size: int
 
 
-_held: Stdin | None = None
-"""In a worker: what came on standard input."""
+_held: tuple[Stdin, SharedMemory | None] | None = None
+"""In a worker: what came on standard input, and the memory, unless it is gone already."""
 
 
 @contextmanager
@@ -48,18 +50,26 @@ def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
 
 
 def hold(stdin: Stdin | None) -> None:
-    """In a worker: be told what `-` is."""
+    """In a worker: be told what `-` is, before it may open nothing but to read."""
     global _held  # noqa: PLW0603 - given once, when a worker starts
-    _held = stdin
+    _held = None
+    if stdin is not None:
+        memory = None
+        with suppress(OSError):  # the scan is at its end
+            memory = SharedMemory(stdin.name)
+        _held = stdin, memory
 
 
 def open_stdin() -> BinaryIO | None:
-    """What came on standard input; None where nobody said that it was to be read."""
+    """What came on standard input; None where nobody said that it was to be read.
+
+    Raises:
+        OSError: whoever read it is gone.
+    """
     if _held is None:
         return None
-    memory = SharedMemory(_held.name)
-    try:
-        assert memory.buf is not None
-        return io.BytesIO(memory.buf[: _held.size])
-    finally:
-        memory.close()
+    stdin, memory = _held
+    if memory is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    assert memory.buf is not None
+    return io.BytesIO(memory.buf[: stdin.size])

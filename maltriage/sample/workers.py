@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from maltriage.sample import remote
 from maltriage.sample.contents import SampleError
+from maltriage.sample.isolation import ISOLATED, Isolation, confine
 from maltriage.sample.server import worker_context
 from maltriage.sample.stdin import Stdin, hold
 from maltriage.sample.urls import Remote
@@ -81,13 +84,18 @@ _board: Any = None
 """In a worker: two numbers for each slot, see `Workers.at`."""
 
 
-def _start_worker(board: Any, stdin: Stdin | None, urls: Remote | None) -> None:
+def _start_worker(
+    board: Any, stdin: Stdin | None, urls: Remote | None, isolation: Isolation | None
+) -> None:
     global _board  # noqa: PLW0603 - given once, when a worker starts
     _board = board
     hold(stdin)
     remote.hold(urls)
+    sys.dont_write_bytecode = True  # of modules that are imported late: it could not
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if isolation is not None:
+        confine(isolation)
 
 
 def each(
@@ -113,23 +121,31 @@ class Workers:
     A worker that dies or hangs is replaced, and only the file it had fails.
 
     Args:
-        jobs: how many processes.
-        timeout: in seconds, of each file.
+        jobs: processes at once.
+        timeout: seconds for each file.
         stdin: what the path `-` stands for.
-        urls: how URLs are read; None: they are not, and nothing needs a network.
+        urls: how URLs are read, for which workers keep the network; None: they are not.
+        isolation: what is left to a worker; None: all that this process may do.
     """
 
     def __init__(
-        self, jobs: int, timeout: float, stdin: Stdin | None = None, urls: Remote | None = None
+        self,
+        jobs: int,
+        timeout: float,
+        stdin: Stdin | None = None,
+        urls: Remote | None = None,
+        isolation: Isolation | None = ISOLATED,
     ) -> None:
         context = worker_context()
+        if urls is not None and isolation is not None:
+            isolation = replace(isolation, network=True)
         self.jobs, self.timeout = jobs, timeout
         self._board = context.RawArray("d", 2 * _SLOTS)
         self._free = list(range(_SLOTS))
         self._pool = ProcessPool(
             max_workers=jobs,
             initializer=_start_worker,
-            initargs=(self._board, stdin, urls),
+            initargs=(self._board, stdin, urls, isolation),
             context=context,
         )
 

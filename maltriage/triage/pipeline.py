@@ -25,6 +25,7 @@ from maltriage.report.document import (
     Skipped,
     Summary,
 )
+from maltriage.sample.isolation import Isolation, memory_for
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.source import Found, Rejected, walk
 from maltriage.sample.workers import Workers, cores
@@ -125,7 +126,8 @@ class Engine:
         self._rule = set_rule(bundle.card, options.coverage)
         source = options.walk
         jobs = options.jobs or cores()
-        self._workers = Workers(jobs, options.timeout, source.stdin, source.remote)
+        isolation = Isolation(memory_for(source.max_size))
+        self._workers = Workers(jobs, options.timeout, source.stdin, source.remote, isolation)
 
     def __enter__(self) -> Self:
         self._workers.__enter__()

@@ -35,7 +35,7 @@ def entries(opening: Opening) -> Iterator[Entry]:
         unpacking = _Unpacking(opening, password)
         try:
             unpacking.begin()
-        except SampleError:
+        except (SampleError, MemoryError):
             unpacking.end()
             raise
         except Exception:

@@ -65,7 +65,7 @@ def entries(opening: Opening) -> Iterator[Entry]:
                 continue
             try:
                 yield keys.read(archive, info, number, name)
-            except LimitError:
+            except (LimitError, MemoryError):
                 raise
             except SampleError as error:
                 yield Entry(number, name, error=error)
@@ -98,7 +98,7 @@ class _Keys:
         for password in self._passwords:
             try:
                 entry = self._plain(archive, info, number, name, password)
-            except (SampleError, NotImplementedError):
+            except (SampleError, MemoryError, NotImplementedError):
                 raise
             except Exception:
                 continue

@@ -1,0 +1,26 @@
+"""`maltriage` whose workers keep all rights, for benchmarks/isolation.py.
+
+    python benchmarks/unconfined_scan.py scan ...
+
+There is no such option.
+"""
+
+from __future__ import annotations
+
+from maltriage.cli.app import main
+from maltriage.sample.isolation import Isolation
+from maltriage.sample.stdin import Stdin
+from maltriage.sample.urls import Remote
+from maltriage.sample.workers import Workers
+from maltriage.triage import pipeline
+
+
+def unconfined(
+    jobs: int, timeout: float, stdin: Stdin | None, urls: Remote | None, _: Isolation
+) -> Workers:
+    return Workers(jobs, timeout, stdin, urls, isolation=None)
+
+
+if __name__ == "__main__":
+    setattr(pipeline, "Workers", unconfined)  # noqa: B010 - the name is not its own
+    main()

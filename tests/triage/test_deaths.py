@@ -1,0 +1,142 @@
+"""Files that take their worker along, in many ways: one record each, and no other is lost."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile.make import sample
+
+from maltriage import bundle as bundles
+from maltriage.report.document import Failed, Result, Summary
+from maltriage.sample.prepare import prepare_file
+from maltriage.sample.workers import Workers, reason_of
+from maltriage.triage import portions
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+TIMEOUT = 4.0
+WAIT = 60.0
+
+
+def _segv(path: str) -> None:
+    ctypes.string_at(0)
+
+
+def _abort(path: str) -> None:
+    os.abort()
+
+
+def _memory(path: str) -> None:
+    raise AssertionError(len(bytearray(8 << 30)))
+
+
+def _hang(path: str) -> None:
+    time.sleep(600)
+
+
+def _spin(path: str) -> None:
+    ctypes.PyDLL(None).sleep(600)  # nothing that a signal handler in Python could end
+
+
+def _leave(path: str) -> None:
+    os._exit(3)
+
+
+def _leave_well(path: str) -> None:
+    os._exit(0)
+
+
+def _exit(path: str) -> None:
+    raise SystemExit(0)
+
+
+def _write(path: str) -> None:
+    Path(path).write_bytes(b"")
+
+
+def _connect(path: str) -> None:
+    socket.create_connection(("127.0.0.1", 9))
+
+
+def _run(path: str) -> None:
+    os.execv("/bin/true", ["true"])
+
+
+WAYS: dict[str, tuple[Callable[[str], None], str, str]] = {
+    "segv": (_segv, "crash", "died (SIGSEGV)"),
+    "abort": (_abort, "crash", "died (SIGABRT)"),
+    "memory": (_memory, "memory", "not enough memory"),
+    "hang": (_hang, "timeout", "not read within 4 s"),
+    "spin": (_spin, "timeout", "not read within 4 s"),
+    "leave": (_leave, "crash", "died (exit code 3)"),
+    "leave-well": (_leave_well, "timeout", "not read within 4 s"),
+    "exit": (_exit, "internal", "SystemExit"),
+    "write": (_write, "internal", "Operation not permitted"),
+    "connect": (_connect, "internal", "Operation not permitted"),
+    "run": (_run, "internal", "Operation not permitted"),
+}
+
+
+def _hostile(path: str, *arguments: Any) -> Any:
+    """As `prepare_file`, but of the files of `WAYS`, which do what their names say."""
+    way = WAYS.get(Path(path).stem)
+    if way is not None:
+        way[0](path)
+    return prepare_file(path, *arguments)
+
+
+def test_each_death_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(portions, "prepare_file", _hostile)
+    names = [name for way in WAYS for name in (way, f"{way}-next")]
+    for name in names:
+        (tmp_path / f"{name}.exe").write_bytes(sample("console-x86.exe"))
+    bundle = bundles.load(bundles.resolve(None))
+    options = ScanOptions(jobs=2, timeout=TIMEOUT)
+    *records, summary = scan([str(tmp_path)], bundle, options)
+    assert isinstance(summary, Summary)
+    found = {Path(record.path).stem: record for record in records}  # type: ignore[union-attr]
+    assert [Path(record.path).stem for record in records] == sorted(  # type: ignore[union-attr]
+        names, key=lambda name: f"{name}.exe"
+    )
+    for way, (_, code, reason) in WAYS.items():
+        record = found[way]
+        assert isinstance(record, Failed), way
+        assert (record.code, way) == (code, way)
+        assert reason in record.reason
+        assert isinstance(found[f"{way}-next"], Result), found[f"{way}-next"]
+    assert (tmp_path / "write.exe").stat().st_size > 0
+    assert (summary.files, summary.failed) == (len(WAYS), len(WAYS))
+
+
+def _read_mapped(path: str) -> None:
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        until = time.monotonic() + WAIT
+        while time.monotonic() < until:
+            data[-1]
+
+
+def test_a_file_that_is_cut_off_under_its_mapping(tmp_path: Path) -> None:
+    """Samples are read and not mapped; a list of known files is, and may be cut off meanwhile."""
+    path = tmp_path / "mapped"
+    path.write_bytes(bytes(3 * mmap.PAGESIZE))
+    with Workers(1, WAIT) as workers:
+        task = workers.submit(_read_mapped, str(path))
+        while not task.running():
+            time.sleep(0.01)
+        time.sleep(0.3)
+        os.truncate(path, 10)
+        error = task.exception(timeout=WAIT)
+        assert error is not None
+        found = reason_of(error, WAIT)
+        assert (found.code, found.failed) == ("crash", True)
+        assert "SIGBUS" in found.reason
+        assert workers.submit(os.getpid).result(timeout=WAIT) > 0

@@ -15,9 +15,11 @@ from typing import Any, Self
 
 from pebble import ProcessExpired, ProcessPool
 
+from maltriage.errors import MaltriageError
 from maltriage.sample import remote
 from maltriage.sample.contents import SampleError
 from maltriage.sample.isolation import ISOLATED, Isolation, confine
+from maltriage.sample.pool import LastingPool
 from maltriage.sample.server import worker_context
 from maltriage.sample.stdin import Stdin, hold
 from maltriage.sample.urls import Remote
@@ -142,7 +144,7 @@ class Workers:
         self.jobs, self.timeout = jobs, timeout
         self._board = context.RawArray("d", 2 * _SLOTS)
         self._free = list(range(_SLOTS))
-        self._pool = ProcessPool(
+        self._pool: ProcessPool = LastingPool(
             max_workers=jobs,
             initializer=_start_worker,
             initargs=(self._board, stdin, urls, isolation),
@@ -150,8 +152,15 @@ class Workers:
         )
 
     def submit(self, function: Callable[..., Any], *args: Any) -> Future[Any]:
-        """Run `function(*args)` in a worker; its result or error comes from the future."""
-        return self._pool.schedule(function, args=args, timeout=self.timeout)
+        """Run `function(*args)` in a worker; its result or error comes from the future.
+
+        Raises:
+            MaltriageError: workers die as soon as they start.
+        """
+        try:
+            return self._pool.schedule(function, args=args, timeout=self.timeout)
+        except RuntimeError as error:
+            raise MaltriageError("the processes that read files die as they start") from error
 
     def claim(self) -> int:
         """A slot in which `each` can publish where it is, until it is released."""

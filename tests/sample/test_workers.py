@@ -8,9 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from maltriage.errors import MaltriageError
 from maltriage.sample.contents import SampleError
+from maltriage.sample.isolation import Isolation
 from maltriage.sample.server import start_ahead
 from maltriage.sample.workers import Workers, _quota, cores, reason_of
 
@@ -47,6 +50,29 @@ def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
         ]
         assert "SIGKILL" in found[1].reason
         assert futures[-1].result(timeout=30) > 0
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_a_worker_that_dies_with_nothing_to_do_is_replaced() -> None:
+    """As where memory runs out, and the system takes a process that waits."""
+    with Workers(1, timeout=30.0) as workers:
+        for _ in range(3):
+            pid = workers.submit(os.getpid).result(timeout=60)
+            time.sleep(0.3)  # it answered, and is waiting by now
+            os.kill(pid, signal.SIGKILL)
+            while psutil.pid_exists(pid):
+                time.sleep(0.05)
+            time.sleep(0.3)  # for the pool to see it
+        assert workers.submit(os.getpid).result(timeout=60) != pid
+
+
+def test_workers_that_cannot_start_are_an_error() -> None:
+    wrong = Isolation(memory="much")  # type: ignore[arg-type]
+    with Workers(2, timeout=30.0, isolation=wrong) as workers:
+        lost = workers.submit(os.getpid)
+        assert reason_of(lost.exception(timeout=120) or ValueError(), 30.0).code == "internal"
+        with pytest.raises(MaltriageError, match="die as they start"):
+            workers.submit(os.getpid)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from maltriage.cli import (
     calibrate,
     compare,
     datasets,
+    doctor,
     evaluate,
     explain,
     export,
@@ -51,6 +52,7 @@ for command in (
     calibrate.calibrate,
     models.models,
     schema.schema,
+    doctor.doctor,
 ):
     app.command()(command)
 app.add_typer(datasets.app)

@@ -72,12 +72,11 @@ class Achieved:
     @property
     def missing(self) -> list[str]:
         """Names of what does not hold."""
-        names = ["memory"] if self.memory is None else []
-        return [*names, *(name for name in _REFUSED if not getattr(self, name))]
+        return [name for name in ALL if not getattr(self, name)]
 
 
-_REFUSED = "core_dumps outliving privileges inspection network writing programs signals".split()
-
+ALL = "memory core_dumps outliving privileges inspection network writing programs signals".split()
+"""Names of what can hold, see `Achieved`."""
 ISOLATED = Isolation()
 
 _landlock = 0

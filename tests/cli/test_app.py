@@ -25,6 +25,7 @@ COMMANDS = (
     "calibrate",
     "models",
     "schema",
+    "doctor",
     "datasets",
     "index",
 )

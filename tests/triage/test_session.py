@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -142,3 +143,17 @@ def test_a_scan_says_in_a_line_that_it_fell_back(tmp_path: Path) -> None:
         [*command, "-q"], capture_output=True, timeout=120, check=False, cwd=ROOT
     )
     assert quiet.stderr == b""
+
+
+def test_onnx_runtime_keeps_no_record_of_its_use(tmp_path: Path) -> None:
+    """It would write an identifier and events into the user's folder, and send them."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache")}
+    command = [sys.executable, "-m", "maltriage", "scan", str(ROOT / "samples"), "--no-cache", "-q"]
+    found = subprocess.run(
+        command, capture_output=True, timeout=120, check=False, cwd=ROOT, env=environment
+    )
+    assert found.returncode == 0, found.stderr.decode()
+    assert not list(home.rglob("*"))

@@ -6,7 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
@@ -141,5 +141,7 @@ def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
             return picture.tobytes(), picture.width
     except (SampleError, MemoryError):
         raise
+    except UnidentifiedImageError as error:  # its text has an address in it
+        raise SampleError("damaged-png", "a damaged PNG (its header)", failed=True) from error
     except Exception as error:  # Pillow raises many kinds for a damaged file
         raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error

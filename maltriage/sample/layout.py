@@ -176,7 +176,7 @@ def _cover(length: int, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
         notices.append(Notice("no-sections", "The section table is empty."))
     if len(headers.sections) >= MAX_SECTIONS:
         notices.append(
-            Notice("many-sections", f"More than {MAX_SECTIONS} sections: the rest is not shown.")
+            Notice("many-sections", f"{MAX_SECTIONS:,} sections or more: the rest is not shown.")
         )
     if cut:
         notices.append(Notice("truncated", f"The file ends before its sections do ({_some(cut)})."))

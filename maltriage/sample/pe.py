@@ -14,8 +14,8 @@ from typing import Any, Literal
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.mapped import is_mapped
 
-MAX_SECTIONS = 2048
-"""Sections read from one file; the loader itself stops at 96. The rest is one region."""
+MAX_SECTIONS = 1000
+"""Sections read from one file: LIEF reads no more. The rest is one region."""
 MAX_WARNINGS = 5
 MAX_NAME = 256
 """Bytes read of a long section name."""

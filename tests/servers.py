@@ -78,6 +78,8 @@ class Page:
     length: int | str | None = "true"
     head_status: int | None = None
     """Of HEAD, where it is another one."""
+    hold: float = 0.0
+    """Seconds before anything but HEAD is answered."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -88,6 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.requests.append((self.command, self.path, dict(self.headers)))
         page = self.server.answer(self)
         status = page.status
+        if self.command == "GET":
+            self.server.over.wait(page.hold)
         if self.command == "HEAD" and page.head_status is not None:
             status = page.head_status
         self.send_response(status)
@@ -118,6 +122,10 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.answer = answer
         self.requests: list[tuple[str, str, dict[str, str]]] = []
+        self.over = threading.Event()
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has seen enough goes away, which is no error here."""
 
 
 @contextmanager
@@ -128,6 +136,7 @@ def _serving(answer: Callable[[_Handler], Page]) -> Iterator[_Server]:
     try:
         yield server
     finally:
+        server.over.set()
         server.shutdown()
         server.server_close()
 

@@ -220,6 +220,8 @@ class Reader:
         if error.code not in LOST or self._options.members == "only":
             return [failed(task.path, error)], None
         if task.cursor is None and not task.alone:
+            if task.lost is not None:  # its first bytes cannot be read either
+                return [failed(task.path, task.lost)], None
             asked = self._workers.submit(is_archive, task.path)
             return [], Task(task.path, future=asked, lost=error)
         if not task.alone:

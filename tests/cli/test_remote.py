@@ -221,6 +221,23 @@ def test_a_server_that_says_nothing_does_not_hold_up_ctrl_c(scheme: str) -> None
     assert summary["interrupted"] is True
 
 
+def test_a_file_that_takes_too_long_costs_itself(run_cli, folder: Path) -> None:
+    with servers.site() as site:
+        site.pages["/slow.exe"] = Page(X86, hold=60)
+        site.pages["/x.exe"] = Page(X64)
+        urls = [f"{site.url}/slow.exe", f"{site.url}/x.exe"]
+        done = run_cli("scan", *urls, folder, "-f", "ndjson", "--timeout", "4", timeout=90)
+    assert done.returncode == 3
+    said = [(r["type"], r.get("path"), r.get("code")) for r in records(done.stdout)]
+    assert said == [
+        ("error", urls[0], "timeout"),
+        ("result", urls[1], None),
+        ("result", f"{folder}/a.exe", None),
+        ("skipped", f"{folder}/b.txt", "not-pe"),
+        ("summary", None, None),
+    ]
+
+
 def test_nothing_shows_what_lets_somebody_in(run_cli, tmp_path: Path) -> None:
     with servers.site() as site:
         site.pages["/x.exe?token=hush-1"] = site.pages["/x.exe?token=hush-2"] = Page(X86)

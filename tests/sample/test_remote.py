@@ -480,7 +480,7 @@ def test_ranges_are_read_further_ahead_the_longer_it_goes_on() -> None:
     assert file.read() == data[-22:]
     file.seek(5)
     assert file.read(10) == data[5:15]
-    assert fetched[-1] == (5, 5 + base.HEAD)
+    assert fetched[-1] == (5, 5 + base.LEAST_AHEAD)
     file.seek(0)
     assert file.read() == data
     assert file.read(1) == b""

@@ -13,10 +13,12 @@ from typing import BinaryIO, Protocol
 from maltriage.sample.contents import SampleError
 from maltriage.sample.urls import scrub
 
-HEAD = 64 * 1024
-"""Bytes read first of a file, which tell whether it is wanted; many a sample is not larger."""
-MOST_AHEAD = 8 * 1024 * 1024
-"""Bytes read at once at most where a file is read piece by piece, and held while it is open."""
+HEAD = 256 * 1024
+"""Bytes read first of a file, which tell whether it is wanted; many a sample is not larger, and a
+second request takes longer than these."""
+LEAST_AHEAD, MOST_AHEAD = 64 * 1024, 8 * 1024 * 1024
+"""Bytes read at once where a file is read piece by piece: where it jumps, and where it goes on and
+on. They are held while it is open."""
 PIECE = 1024 * 1024
 """Bytes taken from a connection at once."""
 MAX_REASON = 300
@@ -144,7 +146,7 @@ class Ranged(io.RawIOBase):
         self._size, self._fetch = size, fetch
         self._held, self._from = first, 0
         self._at = 0
-        self._ahead = HEAD
+        self._ahead = LEAST_AHEAD
 
     def readable(self) -> bool:
         return True
@@ -170,7 +172,7 @@ class Ranged(io.RawIOBase):
             return held
         # Where reading goes on from what is held it is likely to go on further.
         on = self._at == self._from + len(self._held)
-        self._ahead = min(2 * self._ahead, MOST_AHEAD) if on else HEAD
+        self._ahead = min(2 * self._ahead, MOST_AHEAD) if on else LEAST_AHEAD
         end = min(self._size, self._at + max(missing, self._ahead))
         if missing > self._ahead:
             self._held = b""  # not both at once

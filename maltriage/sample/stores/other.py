@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from maltriage.sample.contents import SampleError
-from maltriage.sample.stores.base import HEAD, Entry, Ranged, failure, stamp
+from maltriage.sample.stores.base import LEAST_AHEAD, Entry, Ranged, failure, stamp
 
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")
 """What file systems call the time of the last change."""
@@ -75,7 +75,7 @@ class Other:
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
         path = self._path(url)
         try:
-            file = self._fs.open(path, "rb", block_size=HEAD)
+            file = self._fs.open(path, "rb", block_size=LEAST_AHEAD)
             size = file.seek(0, io.SEEK_END)
         except Exception as error:  # of whatever the file system is made with
             raise failure(error) from error

@@ -15,7 +15,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow lint format types imports check bench clean
+.PHONY: demo test slow fuzz lint format types imports check bench clean
 
 # Exit code 1 says that something was flagged, which is an answer and no failure.
 demo: $(VENV)/.base
@@ -44,6 +44,12 @@ imports: $(VENV)/.dev
 
 check: lint types imports test
 
+# Each target for a minute, from a corpus that is kept: SECONDS, ARGS="layout --runs 200000".
+SECONDS ?= 60
+FUZZ ?= .fuzz
+fuzz: $(VENV)/.test $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),all) --seconds $(SECONDS) --corpus $(FUZZ)
+
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scan.py $(ARGS)
 
@@ -65,6 +71,10 @@ $(VENV)/.base: pyproject.toml | $(VENV)/pyvenv.cfg
 
 $(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(PIP) install -q -c constraints.txt -e ".[fuzz]"
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg

@@ -266,6 +266,13 @@ def verified(data: bytes, path: Path | str) -> Bundle:
         MaltriageError: it is no bundle, or not what its card says.
     """
     path = Path(path)
+    try:
+        return _verified(data, path)
+    except UnicodeDecodeError as error:  # whatever string of the graph it is in
+        raise MaltriageError(f"{path}: damaged: text that is not UTF-8") from error
+
+
+def _verified(data: bytes, path: Path) -> Bundle:
     model = _parse(data, path)
     cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
     if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:

@@ -195,3 +195,13 @@ def test_the_digest_leaves_the_model_as_it_was_and_does_not_see_its_metadata() -
     before = model.SerializeToString(deterministic=True)
     assert bundles.weights_sha256(model) == bundles.load(DEFAULT).card.weights_sha256
     assert model.SerializeToString(deterministic=True) == before
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    """Found by fuzzing: protobuf reads it, and fails where it is looked at."""
+    data = bytearray(DEFAULT.read_bytes())
+    data[data.index(b'"card_version"') + 3] = 0x80
+    path = tmp_path / "x.onnx"
+    path.write_bytes(data)
+    with pytest.raises(MaltriageError, match="not UTF-8"):
+        bundles.load(path)

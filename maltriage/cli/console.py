@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, NoReturn, TextIO
 
 from rich.console import Console
+from rich.segment import Segment
+
+from maltriage.report.sanitize import clean_lines
 
 Color = Literal["auto", "always", "never"]
 
@@ -23,6 +26,20 @@ full sha256 with its label; still one line in a CI log or in `less -S`. COLUMNS 
 
 
 class _Console(Console):
+    """What is printed on it passes the sanitizer once more, at the last moment.
+
+    Renderers clean what comes from a sample themselves, since only they know how long it may be;
+    this holds for the one that forgets. Rich's own codes are added behind it.
+    """
+
+    def _render_buffer(self, buffer: Iterable[Segment]) -> str:
+        return super()._render_buffer(
+            segment
+            if segment.control
+            else Segment(clean_lines(segment.text), segment.style, segment.control)
+            for segment in buffer
+        )
+
     def on_broken_pipe(self) -> NoReturn:
         # Rich would exit with 1, which here means that something was flagged.
         raise BrokenPipeError(errno.EPIPE, "the reader went away")

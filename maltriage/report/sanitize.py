@@ -63,6 +63,13 @@ def clean(text: str, limit: int | None = None) -> str:
     return "".join(pieces)
 
 
+def clean_lines(text: str) -> str:
+    """`clean` of each line of a text; line breaks stay."""
+    if text.isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "\n".join(map(clean, text.split("\n")))
+
+
 def untrusted(text: str, style: str = "", limit: int | None = MAX_SHOWN) -> Text:
     """`text` as Rich may print it: cleaned, on one line, its markup never read."""
     return Text(clean(text, limit), style=style, no_wrap=True)

@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -448,9 +449,39 @@ def _check_graph(model: Any, card: Card, path: Path) -> None:
         window = not isinstance(view, BodySpec)
         if len(grid) != 3 or (window and grid[1] != 1):
             fail(f"heat_{view.name} is no map")
-    for tensor in model.graph.initializer:
+    if model.functions:
+        fail("it brings functions of its own")
+    for tensor in _tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
             fail("weights outside the file")
-    for node in model.graph.node:
+    for node in _nodes(model.graph):
         if node.domain not in ("", "ai.onnx"):
             fail(f"operator of a foreign domain: {node.domain}")
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """The operators of a graph, and of the graphs in them: branches, bodies of loops."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _nodes(inner)
+
+
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constants: of the graph and of the graphs in it, and those that are attributes."""
+
+    def parts(sparse: Any) -> tuple[Any, Any]:
+        return sparse.values, sparse.indices
+
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from parts(sparse)
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
+            one = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            for sparse in (*one, *attribute.sparse_tensors):
+                yield from parts(sparse)
+            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
+                yield from _tensors(inner)

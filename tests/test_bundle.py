@@ -62,7 +62,10 @@ def with_novelty(**changes: object) -> Callable[[Any], object]:
 
 
 def _move_weights_out(model: Any) -> None:
-    tensor = model.graph.initializer[0]
+    _outside(model.graph.initializer[0])
+
+
+def _outside(tensor: Any) -> None:
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", "../../etc/passwd"
@@ -88,6 +91,34 @@ def _foreign_operator(model: Any) -> None:
     model.graph.node[0].domain = "com.example"
 
 
+def _inner_graph(model: Any) -> Any:
+    """A branch that is never taken, in an operator of ONNX's own."""
+    node = model.graph.node.add(op_type="If", name="hidden")
+    branch = node.attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH)
+    return branch.g
+
+
+def _foreign_operator_in_a_branch(model: Any) -> None:
+    _inner_graph(model).node.add(op_type="Run", domain="com.example")
+
+
+def _weights_out_in_a_branch(model: Any) -> None:
+    _outside(_inner_graph(model).initializer.add(name="w"))
+
+
+def _weights_out_in_a_constant(model: Any) -> None:
+    node = model.graph.node.add(op_type="Constant")
+    _outside(node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t)
+
+
+def _weights_out_in_a_sparse_one(model: Any) -> None:
+    _outside(model.graph.sparse_initializer.add().values)
+
+
+def _own_function(model: Any) -> None:
+    model.functions.add(name="Run", domain="com.example")
+
+
 def _rename_input(model: Any) -> None:
     model.graph.input[0].name = "pictures"
 
@@ -110,6 +141,11 @@ def _rename_input(model: Any) -> None:
         (_redigest(_drop_output), "outputs missing"),
         (_redigest(_foreign_operator), "foreign domain"),
         (_redigest(_move_weights_out), "weights outside"),
+        (_redigest(_foreign_operator_in_a_branch), "foreign domain"),
+        (_redigest(_weights_out_in_a_branch), "weights outside"),
+        (_redigest(_weights_out_in_a_constant), "weights outside"),
+        (_redigest(_weights_out_in_a_sparse_one), "weights outside"),
+        (_redigest(_own_function), "functions of its own"),
         (other_card(labels=["benign", "other"]), "labels"),
         (with_sets(coverage=1.0), "coverage of prediction sets"),
         (with_sets(temperature=0.123), "another temperature"),

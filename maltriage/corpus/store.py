@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.folders import PRIVATE, make_private, trouble
 
 LAYOUT_VERSION = 1
 """Of the folder; part of every key, so that another layout is another cache."""
@@ -135,7 +136,8 @@ class Builder:
         try:
             if place is not None:
                 self._part = place.with_name(f"{place.name}.{uuid.uuid4().hex}{_PART}")
-                self._part.mkdir(parents=True)
+                make_private(place.parent)
+                self._part.mkdir(mode=PRIVATE)  # the views hold bytes of samples
                 _need_room(self._part, self._columns, rows)
             for name in self._columns:
                 self._streams[name] = (
@@ -249,6 +251,8 @@ def read(place: Path, columns: Columns) -> tuple[Manifest, Arrays] | None:
     memory before they are used, and stay readable if the folder is removed meanwhile.
     """
     try:
+        if trouble(place.parent):
+            return None
         manifest = _manifest(place)
         arrays = Arrays()
         for name, (dtype, shape) in columns.items():
@@ -259,7 +263,7 @@ def read(place: Path, columns: Columns) -> tuple[Manifest, Arrays] | None:
             rows = manifest.files - len(manifest.rejects)
             if mapped.dtype != np.dtype(dtype) or mapped.shape != (rows, *shape):
                 return None
-        with contextlib.suppress(OSError):  # somebody else's cache, say
+        with contextlib.suppress(OSError):  # a file system that is read-only, say
             os.utime(place / MANIFEST)
     except (OSError, ValueError, EOFError, msgspec.MsgspecError):
         return None

@@ -25,6 +25,7 @@ from typing import BinaryIO
 import numpy as np
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.folders import PRIVATE, make_private, trouble
 
 WIDTHS = {"sha256": 32, "sha1": 20, "md5": 16}
 """Kinds of hashes and their bytes, the strongest first: of a row with several that one is taken."""
@@ -85,7 +86,7 @@ def read_known(path: str, cache: Path) -> KnownList:
             own = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
             name = f"{own}-{status.st_size}-{status.st_mtime_ns}-{_FORMAT}"
             folder = cache / name
-            if not folder.is_dir():
+            if not folder.is_dir() or trouble(cache):
                 _build(path, file, folder, own)
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
@@ -145,7 +146,8 @@ def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
     """Read a list into a folder of sorted hashes, which has its name once it is whole."""
     part = folder.with_name(f".{own}-{os.getpid()}.part")
     try:
-        part.mkdir(parents=True, exist_ok=True)
+        make_private(part.parent)
+        part.mkdir(mode=PRIVATE, exist_ok=True)
     except OSError as error:
         raise MaltriageError(
             f"cannot write {folder.parent}: {error.strerror}; MALTRIAGE_CACHE names another folder"

@@ -14,6 +14,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from maltriage.sample.folders import trouble
+
 FILE_NAME = "results.sqlite"
 DAMAGED = ".damaged"
 """Ending of a database file that was moved aside."""
@@ -145,12 +147,9 @@ def _make_private(path: Path) -> None:
         OSError: it cannot be made or opened.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if sys.platform != "win32":
-        folder = path.parent.stat()
-        if folder.st_uid != os.geteuid():
-            raise UnusableError("the folder belongs to another user")
-        if folder.st_mode & 0o022:
-            raise UnusableError("others may write to the folder")
+    wrong = trouble(path.parent)
+    if wrong is not None:
+        raise UnusableError(wrong)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         number = os.open(path, flags, 0o600)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import re
-import stat
-import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -28,6 +26,7 @@ from maltriage.report.doctor import (
 )
 from maltriage.sample import isolation
 from maltriage.sample.archive import limits as archives
+from maltriage.sample.folders import trouble
 from maltriage.sample.inspect.worker import MAX_EXCERPTS
 from maltriage.sample.isolation import achieved, memory_for
 from maltriage.sample.source import MAX_FILE_BYTES
@@ -223,14 +222,8 @@ def _place(what: str, path: Path) -> Place:
 def _trouble(path: Path) -> str | None:
     """Why a folder cannot be used to keep things in, or be made; None: it can."""
     if path.exists():
-        if not path.is_dir():
-            return "no folder"
-        status = path.stat()
-        if sys.platform != "win32" and status.st_uid != os.geteuid():
-            return "it belongs to another user"
-        if sys.platform != "win32" and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return "others may write to it"
-        return None if os.access(path, os.W_OK | os.X_OK) else "it cannot be written to"
+        can_write = os.access(path, os.W_OK | os.X_OK)
+        return trouble(path) or (None if can_write else "it cannot be written to")
     above = next((folder for folder in path.absolute().parents if folder.exists()), None)
     if above is None or not os.access(above, os.W_OK | os.X_OK):
         return "it is not there and cannot be made"

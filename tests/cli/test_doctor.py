@@ -79,7 +79,7 @@ def test_a_cache_that_others_may_write_to(run_cli: Any, tmp_path: Path) -> None:
     cache.chmod(0o777)
     done = run_cli("doctor", "--cache", cache, "-f", "json")
     assert done.returncode == 1
-    assert told(done)["problems"] == [f"kept results: {cache}: others may write to it"]
+    assert told(done)["problems"] == [f"kept results: {cache}: others may write to the folder"]
 
 
 @pytest.mark.skipif(not ISOLATED, reason="workers are isolated on Linux")

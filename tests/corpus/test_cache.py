@@ -116,6 +116,19 @@ def test_without_a_place_for_the_cache(tree: Path, tmp_path: Path) -> None:
         np.testing.assert_array_equal(corpus.arrays[name], array)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="permissions as POSIX has them")
+def test_a_cache_is_for_its_owner_alone(tree: Path, tmp_path: Path) -> None:
+    """The views hold bytes of samples; and what others may have put there is not trained on."""
+    folder = tmp_path / "cache"
+    folder.mkdir(mode=0o755)
+    assert load(tree, folder).notices == ()
+    (place,) = folder.iterdir()
+    assert place.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o777)
+    (notice,) = load(tree, folder).notices
+    assert "others may write to the folder" in notice.text
+
+
 def test_with_less_room_than_it_needs(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,45 @@
+"""Folders for what is kept between runs: for their owner alone.
+
+What lies there is believed: results, prepared samples, lists of good files. So nobody else may have
+put it there, or a link that leads to another place.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import sys
+from pathlib import Path
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+PRIVATE = 0o700
+"""Mode of what only its owner reads."""
+
+
+def trouble(folder: Path) -> str | None:
+    """Why what lies in a folder cannot be believed; None: it can.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        return "no folder"
+    if sys.platform == "win32":  # where permissions are inherited from the user's own folder
+        return None
+    if status.st_uid != os.geteuid():
+        return "the folder belongs to another user"
+    return "others may write to the folder" if status.st_mode & _OTHERS_WRITE else None
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder for its owner alone; one that is there stays as it is.
+
+    Raises:
+        OSError: it cannot be made, is another user's, or others may write to it.
+    """
+    folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+    wrong = trouble(folder)
+    if wrong is not None:
+        raise PermissionError(errno.EPERM, wrong, str(folder))

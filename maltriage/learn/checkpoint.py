@@ -23,6 +23,9 @@ from maltriage.sample.views import ViewSpec
 
 STATE_KEY = "maltriage.state"
 STATE_VERSION = 1
+_PICKLES = (b"\x80", b"PK\x03\x04")
+"""How files begin that torch.save writes, older and newer."""
+_PICKLED = "a pickle, as torch.save writes it, which could run code and is never read"
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
@@ -150,6 +153,13 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> Non
         ) from error
 
 
+def _is_pickle(path: Path) -> bool:
+    """Whether what is no safetensors file looks like one of torch."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4).startswith(_PICKLES)
+    return False
+
+
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
     """Read a checkpoint: a file, or the last one of a run's folder.
 
@@ -164,7 +174,8 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
             text = (file.metadata() or {}).get(STATE_KEY)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise MaltriageError(f"{path}: not a checkpoint: {error}") from error
+        what = "not a checkpoint" if not _is_pickle(path) else f"{_PICKLED}, not a checkpoint"
+        raise MaltriageError(f"{path}: {what}: {error}") from error
     if text is None:
         raise MaltriageError(f"{path}: not a checkpoint of maltriage")
     try:

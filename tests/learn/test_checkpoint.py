@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from safetensors.torch import save_file  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.checkpoint import (  # noqa: E402
@@ -80,7 +83,7 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     with pytest.raises(MaltriageError, match="no checkpoint"):
         load_checkpoint(path)
-    path.write_bytes(b"\x80\x04 a pickle, say")
+    path.write_bytes(b"no tensors")
     with pytest.raises(MaltriageError, match="not a checkpoint"):
         load_checkpoint(path)
     save_file({"weight": torch.zeros(2)}, path)
@@ -89,9 +92,33 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, path, {STATE_KEY: '{"origin": 3}'})
     with pytest.raises(MaltriageError, match="cannot read"):
         load_checkpoint(path)
+    save_checkpoint(path, {}, State(origin=ORIGIN, name="later"))
+    tensors, text = load_file(path), safe_open(path, "pt").metadata()[STATE_KEY]
+    save_file(tensors, path, {STATE_KEY: json.dumps({**json.loads(text), "surprise": 1})})
+    with pytest.raises(MaltriageError, match=r"cannot read.*surprise"):
+        load_checkpoint(path)
     save_checkpoint(path, {}, State(origin=ORIGIN, name="later", state_version=99))
     with pytest.raises(MaltriageError, match="checkpoint version 99"):
         load_checkpoint(path)
+
+
+class Evil:
+    """Runs code where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_a_pickle_is_refused_by_name(tmp_path: Path, newer: bool) -> None:
+    path, ran = tmp_path / "evil.pt", tmp_path / "ran"
+    torch.save({"weight": Evil(ran)}, path, _use_new_zipfile_serialization=newer)
+    with pytest.raises(MaltriageError, match=r"a pickle, as torch\.save writes it"):
+        load_checkpoint(path)
+    assert not ran.exists()
 
 
 def test_weights_of_another_net(tmp_path: Path) -> None:

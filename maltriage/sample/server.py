@@ -19,11 +19,16 @@ FOR_URLS = {
 
 _schemes: set[str] = set()
 
+MAX_FOLDER = 60
+"""Bytes of the path of a folder in which there is room for another one with a socket: a path of a
+socket has 108 on Linux, 104 elsewhere."""
+
 
 def worker_context() -> BaseContext:
     """How workers are started: forked from a server that knows no secrets, on Windows anew."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
+    _have_short_folder()
     context = multiprocessing.get_context("forkserver")
     more = {module for scheme in _schemes for module in FOR_URLS.get(scheme, ())}
     context.set_forkserver_preload([*PRELOAD, *sorted(more)])
@@ -45,3 +50,20 @@ def start_ahead() -> None:
 
         worker_context()
         forkserver.ensure_running()
+
+
+def _have_short_folder() -> None:
+    """Have the server's socket where its path is not too long for one, whatever TMPDIR says.
+
+    Python does so itself from 3.14 on.
+    """
+    import tempfile
+    from multiprocessing import util
+
+    named = tempfile.gettempdir()
+    if len(named.encode("utf-8", "surrogateescape")) > MAX_FOLDER:
+        tempfile.tempdir = "/tmp"
+        try:
+            util.get_temp_dir()  # made once in a process, and removed at its end
+        finally:
+            tempfile.tempdir = named

@@ -4,6 +4,7 @@ import math
 import multiprocessing.forkserver
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -128,3 +129,34 @@ def test_workers_are_forked_from_the_server_that_was_started_ahead() -> None:
     assert server
     with Workers(1, timeout=30.0) as workers:
         assert workers.submit(os.getppid).result(timeout=60) == server
+
+
+LONG = """
+import os
+from maltriage.sample.workers import Workers
+
+if __name__ == "__main__":
+    with Workers(1, 60) as workers:
+        print(workers.submit(os.getpid).result(timeout=60) != os.getpid())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no sockets with paths there")
+def test_a_folder_of_temporary_files_with_a_long_name(tmp_path: Path) -> None:
+    """The path of a socket has some hundred bytes."""
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    (tmp_path / "long.py").write_text(LONG)
+    done = subprocess.run(
+        [sys.executable, tmp_path / "long.py"],
+        capture_output=True,
+        env={
+            **os.environ,
+            "TMPDIR": str(folder),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        },
+        timeout=120,
+        check=False,
+    )
+    assert (done.stdout, done.stderr) == (b"True\n", b"")
+    assert list(folder.iterdir()) == []

@@ -39,10 +39,6 @@ def _memory(path: str) -> None:
     raise AssertionError(len(bytearray(8 << 30)))
 
 
-def _hang(path: str) -> None:
-    time.sleep(600)
-
-
 def _spin(path: str) -> None:
     ctypes.PyDLL(None).sleep(600)  # nothing that a signal handler in Python could end
 
@@ -75,7 +71,6 @@ WAYS: dict[str, tuple[Callable[[str], None], str, str]] = {
     "segv": (_segv, "crash", "died (SIGSEGV)"),
     "abort": (_abort, "crash", "died (SIGABRT)"),
     "memory": (_memory, "memory", "not enough memory"),
-    "hang": (_hang, "timeout", "not read within 4 s"),
     "spin": (_spin, "timeout", "not read within 4 s"),
     "leave": (_leave, "crash", "died (exit code 3)"),
     "leave-well": (_leave_well, "timeout", "not read within 4 s"),

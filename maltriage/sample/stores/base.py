@@ -133,17 +133,27 @@ def failure(error: BaseException, status: int | None = None) -> SampleError:
     return SampleError(code, reason, failed=True)
 
 
+Fetch = Callable[[int, int, io.BytesIO], None]
+
+
 class Ranged(io.RawIOBase):
     """A file of known size that is read in ranges. What is read on and on is read further ahead.
 
     Args:
         size: of the file, in bytes.
         first: the bytes it begins with, which were read already.
-        fetch: the bytes [start, end), all of them.
+        fetch: writes the bytes [start, end), all of them, behind what was written.
+        end: called when it is closed.
     """
 
-    def __init__(self, size: int, first: bytes, fetch: Callable[[int, int], bytes]) -> None:
-        self._size, self._fetch = size, fetch
+    def __init__(
+        self,
+        size: int,
+        first: bytes,
+        fetch: Fetch,
+        end: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._size, self._fetch, self._end = size, fetch, end
         self._held, self._from = first, 0
         self._at = 0
         self._ahead = LEAST_AHEAD
@@ -173,20 +183,28 @@ class Ranged(io.RawIOBase):
         # Where reading goes on from what is held it is likely to go on further.
         on = self._at == self._from + len(self._held)
         self._ahead = min(2 * self._ahead, MOST_AHEAD) if on else LEAST_AHEAD
-        end = min(self._size, self._at + max(missing, self._ahead))
-        if missing > self._ahead:
-            self._held = b""  # not both at once
-        got = self._fetch(self._at, end)
-        taken = got[:missing]
+        out = io.BytesIO()
+        if missing >= self._ahead:
+            # Nothing ahead, so that there is only one copy of what may be the whole file.
+            out.write(held)
+            self._fetch(self._at, self._at + missing, out)
+            self._at += missing
+            self._held, self._from = b"", self._at
+            return out.getvalue()
+        self._fetch(self._at, min(self._size, self._at + self._ahead), out)
+        self._held, self._from = out.getvalue(), self._at
         self._at += missing
-        keeps = len(got) <= MOST_AHEAD
-        self._held, self._from = (got, self._at - missing) if keeps else (b"", self._at)
-        return held + taken if held else taken
+        return held + self._held[:missing]
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._end()
+        super().close()
 
 
 class Streamed(io.RawIOBase):
@@ -194,7 +212,7 @@ class Streamed(io.RawIOBase):
 
     Args:
         limit: most bytes that are held; beyond them it is too large (a skip).
-        more: the next bytes, as many as asked for at most; none at its end.
+        more: writes the next bytes, as many as asked for unless the file ends.
         size: of the file; None: it is known at its end.
         end: called when it is closed.
     """
@@ -202,12 +220,12 @@ class Streamed(io.RawIOBase):
     def __init__(
         self,
         limit: int,
-        more: Callable[[int], bytes],
+        more: Callable[[int, io.BytesIO], None],
         size: int | None,
         end: Callable[[], object] = lambda: None,
     ) -> None:
         self._limit, self._more, self._end = limit, more, end
-        self._held, self._whole = bytearray(), False
+        self._held, self._whole = io.BytesIO(), False
         self._at = 0
         self._size = size
 
@@ -223,8 +241,7 @@ class Streamed(io.RawIOBase):
     def whole_size(self) -> int:
         """The size of the file, all of which is read where nobody said it."""
         if self._size is None:
-            self._hold(None)
-            self._size = len(self._held)
+            self._size = self._hold(None)
         return self._size
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -234,8 +251,12 @@ class Streamed(io.RawIOBase):
 
     def read(self, size: int | None = -1) -> bytes:
         end = None if size is None or size < 0 else self._at + size
-        self._hold(end)
-        data = bytes(memoryview(self._held)[self._at : end])
+        held = self._hold(end)
+        if not self._at and (end is None or end >= held):
+            data = self._held.getvalue()  # which is no copy
+        else:
+            self._held.seek(self._at)
+            data = self._held.read(size)
         self._at += len(data)
         return data
 
@@ -249,15 +270,18 @@ class Streamed(io.RawIOBase):
             self._end()
         super().close()
 
-    def _hold(self, end: int | None) -> None:
-        """Read up to `end`, or to the end of the file."""
-        while not self._whole and (end is None or len(self._held) < end):
-            piece = self._more(PIECE if end is None else min(PIECE, end - len(self._held)))
-            self._whole = not piece
-            self._held += piece
-            if len(self._held) > self._limit:
+    def _hold(self, end: int | None) -> int:
+        """Read up to `end`, or to the end of the file; how much is held."""
+        held = self._held.seek(0, io.SEEK_END)
+        while not self._whole and (end is None or held < end):
+            wanted = PIECE if end is None else min(PIECE, end - held)
+            self._more(wanted, self._held)
+            before, held = held, self._held.tell()
+            self._whole = held - before < wanted
+            if held > self._limit:
                 reason = f"above the limit of {self._limit} bytes (--max-size lifts it)"
                 raise SampleError("too-large", reason)
+        return held
 
 
 def _place(offset: int, whence: int, at: int, size: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
 from maltriage.sample.contents import SampleError
-from maltriage.sample.stores.base import LEAST_AHEAD, Entry, Ranged, failure, stamp
+from maltriage.sample.stores.base import LEAST_AHEAD, PIECE, Entry, Ranged, failure, stamp
 
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")
 """What file systems call the time of the last change."""
@@ -80,19 +80,18 @@ class Other:
         except Exception as error:  # of whatever the file system is made with
             raise failure(error) from error
 
-        def fetch(start: int, end: int) -> bytes:
-            data = bytearray()
+        def fetch(start: int, end: int, out: io.BytesIO) -> None:
+            left = end - start
             try:
                 file.seek(start)
-                while len(data) < end - start and (piece := file.read(end - start - len(data))):
-                    data += piece
+                while left and (piece := file.read(min(PIECE, left))):
+                    left -= out.write(piece)
             except Exception as error:
                 raise failure(error) from error
-            if len(data) < end - start:
+            if left:
                 raise SampleError("io", "it changed while it was read", failed=True)
-            return bytes(data)
 
-        return cast(BinaryIO, _Closing(size, b"", fetch, file.close)), int(size)
+        return cast(BinaryIO, Ranged(size, b"", fetch, file.close)), int(size)
 
     def _info(self, url: str) -> Any:
         try:
@@ -102,23 +101,6 @@ class Other:
 
     def _path(self, url: str) -> str:
         return str(self._kind._strip_protocol(url))
-
-
-class _Closing(Ranged):
-    def __init__(
-        self,
-        size: int,
-        first: bytes,
-        fetch: Callable[[int, int], bytes],
-        end: Callable[[], object],
-    ) -> None:
-        super().__init__(size, first, fetch)
-        self._end = end
-
-    def close(self) -> None:
-        if not self.closed:
-            self._end()
-        super().close()
 
 
 def _entry(url: str, info: Any) -> Entry:

@@ -7,6 +7,7 @@ its `call_s3`, which has its settings, credentials and retries.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
@@ -105,17 +106,18 @@ class S3:
 
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
         bucket, key = self._split(url)
+        first = io.BytesIO()
         try:
-            first, tag, size = self._get(bucket, key, 0, HEAD)
+            tag, size = self._get(bucket, key, 0, HEAD, first)
         except SampleError as error:
             if error.code != "empty":
                 raise
-            first, tag, size = b"", None, 0
+            tag, size = None, 0
 
-        def fetch(start: int, end: int) -> bytes:
-            return self._get(bucket, key, start, end, tag)[0]
+        def fetch(start: int, end: int, out: io.BytesIO) -> None:
+            self._get(bucket, key, start, end, out, tag)
 
-        return cast(BinaryIO, Ranged(size, first, fetch)), size
+        return cast(BinaryIO, Ranged(size, first.getvalue(), fetch)), size
 
     def _split(self, url: str) -> tuple[str, str]:
         """Bucket and key; a bucket may be the ARN of an access point, with slashes in it."""
@@ -130,9 +132,15 @@ class S3:
             raise failure(error) from error
 
     def _get(
-        self, bucket: str, key: str, start: int, end: int, tag: str | None = None
-    ) -> tuple[bytes, str | None, int]:
-        """Bytes [start, end) of an object, or up to its end; its ETag, and its size.
+        self,
+        bucket: str,
+        key: str,
+        start: int,
+        end: int,
+        out: io.BytesIO,
+        tag: str | None = None,
+    ) -> tuple[str | None, int]:
+        """Write bytes [start, end) of an object, or up to its end; its ETag, and its size.
 
         Raises:
             SampleError: it is `empty`, or another than that with this `tag`.
@@ -141,6 +149,7 @@ class S3:
         from s3fs.core import S3_RETRYABLE_ERRORS
 
         same = {} if tag is None else {"IfMatch": tag}
+        begin = out.tell()
         for attempt in range(self._fs.retries):
             try:
                 answer = self._fs.call_s3(
@@ -148,7 +157,9 @@ class S3:
                 )
                 size = _whole_size(answer, start)
                 wanted = min(end, size) - start
-                data = sync(self._fs.loop, _body, answer["Body"], wanted)
+                out.seek(begin)
+                out.truncate()
+                sync(self._fs.loop, _body, answer["Body"], wanted, out)
             except S3_RETRYABLE_ERRORS as error:
                 if attempt + 1 == self._fs.retries:
                     raise failure(error) from error
@@ -162,8 +173,8 @@ class S3:
                 if code in ("PreconditionFailed", "InvalidRange"):
                     raise SampleError("io", CHANGED, failed=True) from error
                 raise failure(error) from error
-            if len(data) == wanted:
-                return data, answer.get("ETag"), size
+            if out.tell() - begin == wanted:
+                return answer.get("ETag"), size
         raise SampleError("io", "the connection ended early", failed=True)
 
 
@@ -177,15 +188,14 @@ def _left_out(key: str, start: int, root: str, skip: Callable[[str], bool]) -> b
     return False
 
 
-async def _body(body: Any, wanted: int) -> bytes:
-    """At most `wanted` bytes of an answer, however many come."""
-    data = bytearray()
+async def _body(body: Any, wanted: int, out: io.BytesIO) -> None:
+    """Write at most `wanted` bytes of an answer, however many come."""
+    end = out.tell() + wanted
     try:
-        while len(data) < wanted and (piece := await body.read(min(PIECE, wanted - len(data)))):
-            data += piece
+        while out.tell() < end and (piece := await body.read(min(PIECE, end - out.tell()))):
+            out.write(piece)
     finally:
         body.close()
-    return bytes(data)
 
 
 def _whole_size(answer: Any, start: int) -> int:

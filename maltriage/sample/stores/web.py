@@ -7,6 +7,7 @@ sizes. Nothing is unpacked on the way, so that a compressed answer is no way aro
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
@@ -78,15 +79,14 @@ class Web:
             reason = f"{answer.status} {answer.reason or ''}".strip()
             raise failure(OSError(reason), answer.status)
 
-        async def gathered(size: int) -> bytes:
-            data = bytearray()
-            while len(data) < size and (piece := await answer.content.read(size - len(data))):
-                data += piece
-            return bytes(data)
+        async def gather(size: int, out: io.BytesIO) -> None:
+            end = out.tell() + size
+            while out.tell() < end and (piece := await answer.content.read(end - out.tell())):
+                out.write(piece)
 
-        def more(size: int) -> bytes:
+        def more(size: int, out: io.BytesIO) -> None:
             try:
-                return bytes(sync(loop, gathered, size))
+                sync(loop, gather, size, out)
             except Exception as error:  # of aiohttp
                 raise failure(error) from error
 

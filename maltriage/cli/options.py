@@ -36,6 +36,13 @@ Address = Annotated[
         help="The Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default one of its own here.",
     ),
 ]
+Shards = Annotated[
+    Path | None,
+    typer.Option(
+        "--shards",
+        help="With --engine ray: nodes write the result into this folder, in parts.",
+    ),
+]
 Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),

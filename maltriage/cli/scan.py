@@ -17,6 +17,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.report.document import Record
     from maltriage.triage.options import ScanOptions
+    from maltriage.triage.parts import Shards
 
 
 class Format(StrEnum):
@@ -80,6 +81,7 @@ def scan(
     timeout: opt.Timeout = 60.0,
     engine: opt.Engine = opt.EngineName.local,
     address: opt.Address = None,
+    shards: opt.Shards = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = False,
@@ -118,6 +120,7 @@ def scan(
 
     --engine ray has the nodes of a Ray cluster do it, with the extra `ray`: the same records in the
     same order. Nodes must see the files at the same paths; --jobs is of each actor (docs/scale.md).
+    With --shards DIR they write the result themselves, in parts.
 
     --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
     every file, and nothing asked of a network. It lists all files, whatever --top is.
@@ -147,7 +150,8 @@ def scan(
     from maltriage.cli.known import known_lists
     from maltriage.cli.output import keep
     from maltriage.cli.run import exit_code, stopping, tell
-    from maltriage.cli.sinks import TABLE, check_ecs, chosen_fields, opened_all, targets
+    from maltriage.cli.shards import shards_at
+    from maltriage.cli.sinks import TABLE, Target, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import urls_among
     from maltriage.report.document import Summary
@@ -157,12 +161,20 @@ def scan(
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
 
-    if local and address is not None:
-        raise MaltriageError("--address goes with --engine ray")
-    wanted = targets(output or [], format.value if format else None)
+    if local and (address is not None or shards is not None):
+        raise MaltriageError("--address and --shards go with --engine ray")
+    named_format = format.value if format else None
+    wanted = targets(output or [], named_format)
+    if shards is not None:
+        wanted = [Target(None, named_format or "ndjson")]  # what the options below are held against
     files = [target.path for target in wanted if target.path]
     chosen = chosen_fields(fields, wanted)
     check_ecs(ecs, fields, wanted)
+    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
+    parts = None
+    if shards is not None:
+        others = {"-o": output, "--cache": cache, "--refresh": refresh}
+        parts = shards_at(shards, named_format, shown, resume=resume, refused=others)
     named, _ = urls_among(paths or [])
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
     if analyse_known and not known_good:
@@ -212,20 +224,24 @@ def scan(
             analyse_known=analyse_known,
             checks=top if verify else None,
         )
-        kept = scan_cache(
-            bundle,
-            roots,
-            options,
-            cache,
-            no_cache=no_cache,
-            refresh=refresh,
-            resume=resume,
-            quiet=quiet,
-        )
-        run = pipeline.scan if local else _on_ray(options, address)
-        source = partial(run, roots, bundle, options, cache=resources.enter_context(kept))
+        run: Callable[..., Iterator[Record]] = pipeline.scan
+        if not local:
+            run = _on_ray(options, address, parts)
+        if parts is None:
+            kept = scan_cache(
+                bundle,
+                roots,
+                options,
+                cache,
+                no_cache=no_cache,
+                refresh=refresh,
+                resume=resume,
+                quiet=quiet,
+            )
+            source = partial(run, roots, bundle, options, cache=resources.enter_context(kept))
+        else:
+            source, wanted = partial(run, roots, bundle, options), []
     progress, interrupted = Progress(), False
-    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
     with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
         errors = make_console(color.value, stderr=True)
         streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
@@ -246,8 +262,10 @@ def scan(
     raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
 
 
-def _on_ray(options: ScanOptions, address: str | None) -> Callable[..., Iterator[Record]]:
-    """`pipeline.scan` on a Ray cluster.
+def _on_ray(
+    options: ScanOptions, address: str | None, shards: Shards | None
+) -> Callable[..., Iterator[Record]]:
+    """`pipeline.scan` on a Ray cluster; where there are `shards`, without a store.
 
     Raises:
         MaltriageError: Ray is not installed, or does not do what is asked for.
@@ -258,7 +276,9 @@ def _on_ray(options: ScanOptions, address: str | None) -> Callable[..., Iterator
     from maltriage.triage.ray_cluster import LOCAL
 
     engine_ray.check(options)
-    return partial(engine_ray.scan, address=address or LOCAL)
+    if shards is None:
+        return partial(engine_ray.scan, address=address or LOCAL)
+    return partial(engine_ray.write, address=address or LOCAL, shards=shards)
 
 
 def _listed(files_from: str) -> list[str]:

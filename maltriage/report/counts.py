@@ -34,6 +34,15 @@ class Counts:
         elif isinstance(record, Skipped):
             self.skipped += 1
 
+    def join(self, other: Counts) -> None:
+        """Count what was counted elsewhere."""
+        self.files += other.files
+        self.flagged += other.flagged
+        self.failed += other.failed
+        self.skipped += other.skipped
+        self.known += other.known
+        self.bytes += other.bytes
+
     @property
     def records(self) -> int:
         """Records that were counted."""

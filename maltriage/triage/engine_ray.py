@@ -15,17 +15,29 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Record
+from maltriage.report.counts import Counts
+from maltriage.report.document import Record, Summary
 from maltriage.sample.source import walk
 from maltriage.sample.urls import is_url, scheme_of
 from maltriage.sample.workers import cores
 from maltriage.triage import index as indexes
-from maltriage.triage.cached import ScanCache
+from maltriage.triage.cached import ScanCache, settings_of
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
+from maltriage.triage.parts import (
+    PART_BYTES,
+    PART_FILES,
+    Manifest,
+    Part,
+    Shards,
+    digest_of,
+    outside,
+    write_part,
+)
 from maltriage.triage.pieces import Piece, complete_among, cut
 from maltriage.triage.pipeline import summary
 from maltriage.triage.ray_cluster import LOCAL, connected, need_ray, nodes
@@ -77,15 +89,121 @@ def scan(
     progress, cache = progress or Progress(), cache or ScanCache()
     paths = list(paths)
     began = time.monotonic()
-    with connected(address, max(cores(), options.jobs)) as ray, cache:
-        cpus = actor_cpus(nodes(ray), options)
-        setup, data = _setup(paths, bundle, options, cpus)
-        with Pool(ray, setup, data, cpus, gpu=options.device == "cuda") as pool:
-            yield from _records(paths, options, pool, cache, progress, changed, stop)
+    with cache:
+        with opened(paths, bundle, options, address) as (pool, _):
+            yield from records(paths, options, pool, cache, progress, changed, stop)
         interrupted = stop()
     yield summary(progress, bundle, time.monotonic() - began, interrupted=interrupted)
     if not interrupted:
         cache.end()  # not before the summary is written
+
+
+def write(
+    paths: Iterable[str],
+    bundle: Bundle,
+    options: ScanOptions,
+    shards: Shards,
+    address: str = LOCAL,
+    *,
+    progress: Progress | None = None,
+    changed: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Summary]:
+    """`scan`, whose records are written on the nodes, to files in a folder that all of them have.
+
+    Files are in the same part whenever the same is walked, so that parts that are whole are left
+    alone with `shards.resume`. Nothing is kept in a store.
+
+    Yields:
+        The summary, once.
+
+    Raises:
+        MaltriageError: besides, the folder cannot be written, or has other parts in it.
+    """
+    check(options)
+    progress, paths = progress or Progress(), list(paths)
+    outside(shards.folder, paths)
+    began = time.monotonic()
+    with Manifest(shards) as manifest:
+
+        def ended(counts: Counts) -> Summary:
+            return summary(counts, bundle, time.monotonic() - began, interrupted=stop())
+
+        with opened(paths, bundle, options, address) as (pool, setup):
+            digest = setup.index.sha256 if setup.index else None
+            made_with = settings_of(bundle, options, digest).digest
+            for _ in parts(paths, options, pool, manifest, made_with, progress, ended, stop):
+                progress.in_flight = pool.in_flight()
+                changed(progress)
+        end = ended(progress)
+        if not end.interrupted:
+            manifest.end(end)
+    yield end
+
+
+def parts(
+    paths: Iterable[str],
+    options: ScanOptions,
+    pool: Pool,
+    manifest: Manifest,
+    made_with: bytes,
+    progress: Progress,
+    ended: Callable[[Counts], Summary],
+    stop: Callable[[], bool],
+) -> Iterator[None]:
+    """Have all parts written that are not there, by actors that are; see `write`.
+
+    Args:
+        made_with: digest of the settings that records depend on.
+        ended: the summary of what was counted.
+
+    Yields:
+        None, several times a second.
+    """
+    found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+    pieces = enumerate(cut(found, lambda file: None, files=PART_FILES, size=PART_BYTES))
+    window: list[tuple[Piece, Part, str]] = []
+    more = True
+    while (more or window) and not stop():
+        while more and len(window) < pool.room(1) and not stop():
+            number, piece = next(pieces, (0, None))
+            if piece is None or stop():  # then the walk has ended early, and the piece with it
+                more = False
+                break
+            digest = digest_of(made_with, manifest.shards, piece.files)
+            known = manifest.counts(number, digest)
+            if known is not None:
+                progress.join(known)
+                yield
+                continue
+            piece.target = manifest.part(number)
+            window.append((piece, piece.target, digest))
+            pool.add(piece)
+        if not stop():
+            pool.step(POLL)
+        _list(window, manifest, progress, ended)
+        yield
+    if window:
+        pool.stop(options.timeout + STOP_SECONDS)
+        _list(window, manifest, progress, ended)
+
+
+def _list(
+    window: list[tuple[Piece, Part, str]],
+    manifest: Manifest,
+    progress: Progress,
+    ended: Callable[[Counts], Summary],
+) -> None:
+    """Take note of parts that are whole by now."""
+    for item in [item for item in window if item[0].complete]:
+        piece, part, digest = item
+        counts = piece.written
+        if counts is None:  # it was divided, and came back
+            counts = write_part(part, (record for record, _, _ in piece.records()), ended)
+        assert counts is not None
+        manifest.add(part.number, digest, counts)
+        progress.join(counts)
+        window.remove(item)
 
 
 def _setup(
@@ -115,7 +233,19 @@ def _setup(
     return Setup(there, sent, index, options.known, folder, tuple(urls)), (bundle.model, data)
 
 
-def _records(
+@contextmanager
+def opened(
+    paths: Sequence[str], bundle: Bundle, options: ScanOptions, address: str
+) -> Iterator[tuple[Pool, Setup]]:
+    """Actors on a cluster, and what they were told; arguments and errors are those of `scan`."""
+    with connected(address, max(cores(), options.jobs)) as ray:
+        cpus = actor_cpus(nodes(ray), options)
+        setup, data = _setup(paths, bundle, options, cpus)
+        with Pool(ray, setup, data, cpus, gpu=options.device == "cuda") as pool:
+            yield pool, setup
+
+
+def records(
     paths: Iterable[str],
     options: ScanOptions,
     pool: Pool,
@@ -124,13 +254,14 @@ def _records(
     changed: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> Iterator[Record]:
+    """The records of files, in the order of the walk, by actors that are there; see `scan`."""
     look = options.checks != 0
     found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
     pieces = cut(found, lambda file: cache.recall(file, options.walk.max_size, look=look))
     window: deque[Piece] = deque()
     more = True
     while more or window:
-        while more and len(window) < pool.room and not stop():
+        while more and len(window) < pool.room() and not stop():
             piece = next(pieces, None)
             if piece is None:
                 more = False

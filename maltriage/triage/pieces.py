@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from maltriage.report.counts import Counts
 from maltriage.report.document import Failed, Result, Skipped, decode, path_fields
 from maltriage.sample.source import Found, Rejected
+from maltriage.triage.parts import Part
 from maltriage.triage.scanner import KEPT, Done
 
 PIECE_FILES = 64
@@ -43,6 +45,10 @@ class Piece:
     """What came of it; None: nothing yet."""
     parts: list[Piece] = field(default_factory=list)
     """Of a piece that was divided, what it was divided into."""
+    target: Part | None = None
+    """Where its records go, instead of coming back."""
+    written: Counts | None = None
+    """What went there; None: nothing yet."""
 
     @property
     def all_kept(self) -> bool:
@@ -54,7 +60,7 @@ class Piece:
         """Whether its records can be had."""
         if self.parts:
             return all(part.complete for part in self.parts)
-        return self.done is not None or self.all_kept
+        return self.done is not None or self.written is not None or self.all_kept
 
     def lose(self, *, crash: bool) -> list[Piece]:
         """Whoever had it is gone.

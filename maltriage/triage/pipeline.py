@@ -17,6 +17,7 @@ from typing import Self
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.report.counts import Counts
 from maltriage.report.document import (
     Failed,
     ModelRef,
@@ -81,19 +82,19 @@ def scan(
         cache.end()  # not before the summary is written
 
 
-def summary(progress: Progress, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
+def summary(counts: Counts, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
     """The last record of a scan that took so many seconds."""
     return Summary(
-        files=progress.files,
-        flagged=progress.flagged,
-        failed=progress.failed,
-        skipped=progress.skipped,
-        bytes=progress.bytes,
+        files=counts.files,
+        flagged=counts.flagged,
+        failed=counts.failed,
+        skipped=counts.skipped,
+        bytes=counts.bytes,
         seconds=seconds,
         interrupted=interrupted,
         model=model_ref(bundle),
         version=__version__,
-        known=progress.known,
+        known=counts.known,
     )
 
 
@@ -120,7 +121,7 @@ class Engine:
         if label is not None and label == against:
             raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
         check_methods(options.methods, options.mappers)
-        self._bundle, self._options = bundle, options
+        self.bundle, self._options = bundle, options
         self._label, self._against = label, against
         self._searcher = searcher or open_index(bundle, options.index)
         self._rule = set_rule(bundle.card, options.coverage)
@@ -147,7 +148,7 @@ class Engine:
     @cached_property
     def _finisher(self) -> Finisher:
         self._workers.submit(os.getpid)  # they start up while the model loads
-        bundle, options = self._bundle, self._options
+        bundle, options = self.bundle, self._options
         session = Session(bundle, options.device, model_threads(options), options.batch_size)
         explainer = Explainer(
             session,
@@ -203,7 +204,7 @@ class Engine:
 
         items = prepare_found(
             found,
-            self._bundle,
+            self.bundle,
             options,
             self._workers,
             progress,

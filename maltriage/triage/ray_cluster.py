@@ -157,6 +157,8 @@ def _answers(address: str) -> None:
         except OSError as error:
             why = error.strerror or str(error)
             raise MaltriageError(f"no Ray cluster answers at {named}: {why}") from error
+    if named.startswith(CLIENT) and importlib.util.find_spec("grpc") is None:
+        raise MaltriageError(f"{named}: pip install 'ray[client]', which such an address takes")
     if named.startswith(CLIENT):
         return  # Ray itself waits for it half a minute at most
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]

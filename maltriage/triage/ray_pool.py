@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pickle
+import re
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ FOLLOW_SECONDS = 2.0
 """Between looks at what nodes there are."""
 START_SECONDS = 120.0
 """For the first actor, and for another one where all are gone, to be there."""
+_EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
 MAX_FAILED = 5
 """Actors in a row that may die while they begin."""
 
@@ -41,6 +43,8 @@ MAX_FAILED = 5
 @dataclass
 class _Actor:
     handle: Any
+    arriving: Any
+    """What will say that it has a process; None: it has."""
     opening: Any
     """What will say that it is ready; None: it is."""
     node: str = ""
@@ -95,7 +99,7 @@ class Pool:
         self._todo: deque[Piece] = deque()
         self._looked = -math.inf
         self._waiting = time.monotonic()
-        """Since when there is no actor that is ready."""
+        """Since when no actor has a process."""
         self._failed = 0
 
     def __enter__(self) -> Self:
@@ -106,10 +110,9 @@ class Pool:
             self._end(actor)
         self._actors = []
 
-    @property
-    def room(self) -> int:
-        """Pieces that should be under way."""
-        return (PIECES_EACH + AHEAD) * max(1, len(self._actors))
+    def room(self, ahead: int = AHEAD) -> int:
+        """Pieces that should be under way, with so many for each actor that are done or wait."""
+        return (PIECES_EACH + ahead) * max(1, len(self._actors))
 
     def add(self, piece: Piece) -> None:
         """Have a piece done."""
@@ -133,7 +136,8 @@ class Pool:
         """
         self._follow()
         self._give()
-        refs = [actor.opening for actor in self._actors if actor.opening is not None]
+        starting = [(actor.arriving, actor.opening) for actor in self._actors]
+        refs = [ref for both in starting for ref in both if ref is not None]
         refs += [ref for actor in self._actors for ref in actor.running]
         if not refs:
             time.sleep(wait)
@@ -143,7 +147,9 @@ class Pool:
             ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
         for ref in ready:
             for actor in list(self._actors):
-                if actor.opening == ref:
+                if actor.arriving == ref:
+                    actor.arriving = None  # alive or not, which the next answer tells
+                elif actor.opening == ref:
                     self._opened(actor, ref)
                 elif ref in actor.running:
                     self._done(actor, ref)
@@ -167,7 +173,7 @@ class Pool:
     def _follow(self) -> None:
         """Have as many actors as fit on the nodes that there are now."""
         now = time.monotonic()
-        if any(actor.ready for actor in self._actors):
+        if any(actor.arriving is None and not actor.lost for actor in self._actors):
             self._waiting = now
         elif now - self._waiting > START_SECONDS:
             raise MaltriageError(
@@ -196,19 +202,21 @@ class Pool:
             max_restarts=0,
         ).remote()
         return _Actor(
-            handle, handle.open.remote(__version__, SCHEMA_VERSION, self._setup, *self._data)
+            handle,
+            handle.arrived.remote(),
+            handle.open.remote(__version__, SCHEMA_VERSION, self._setup, *self._data),
         )
 
     def _opened(self, actor: _Actor, ref: Any) -> None:
         try:
             opened: Opened = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            raise self._unfit(error) from error
+            raise _unfit(error, actor) from error
         except self._ray.exceptions.RayError as error:
             self._drop(actor)
             self._failed += 1
             if self._failed >= MAX_FAILED:
-                raise MaltriageError(f"actors of Ray do not start: {_first(error)}") from error
+                raise MaltriageError(f"actors of Ray do not start: {_why(error)}") from error
             return
         if opened.problem is not None:
             raise MaltriageError(opened.problem)
@@ -223,7 +231,10 @@ class Pool:
             for actor in self._actors:
                 piece = self._next(actor) if actor.ready and len(actor.running) <= count else None
                 if piece is not None:
-                    ref = actor.handle.scan.remote(piece.files)
+                    if piece.target is None:
+                        ref = actor.handle.scan.remote(piece.files)
+                    else:
+                        ref = actor.handle.write.remote(piece.files, piece.target)
                     actor.running[ref] = piece, time.monotonic()
 
     def _next(self, actor: _Actor) -> Piece | None:
@@ -239,19 +250,18 @@ class Pool:
     def _done(self, actor: _Actor, ref: Any) -> None:
         piece, _ = actor.running.pop(ref)
         try:
-            piece.done = self._ray.get(ref)
+            if piece.target is None:
+                piece.done = self._ray.get(ref)
+            else:
+                piece.written = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
-            raise self._unfit(error) from error
+            raise _unfit(error, actor) from error
         except self._ray.exceptions.RayError:
             alive = any(node.id == actor.node for node in nodes(self._ray))
             self._todo.extendleft(reversed(piece.lose(crash=alive)))
             actor.lost = True
             if not actor.running:
                 self._drop(actor)
-
-    def _unfit(self, error: Any) -> MaltriageError:
-        """Of what an actor raised: it is a fault of the setting, or ours, and no file's."""
-        return MaltriageError(f"an actor of Ray failed: {_first(error.cause or error)}")
 
     def _drop(self, actor: _Actor) -> None:
         self._actors.remove(actor)
@@ -262,6 +272,15 @@ class Pool:
         self._ray.kill(actor.handle)
 
 
-def _first(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+def _unfit(error: Any, actor: _Actor) -> MaltriageError:
+    """Of what an actor raised: it is a fault of the setting, or ours, and no file's."""
+    if isinstance(error.cause, MaltriageError):
+        return MaltriageError(f"{actor.host}: {error.cause}")
+    return MaltriageError(f"an actor of Ray failed: {_why(error.cause or error)}")
+
+
+def _why(error: BaseException) -> str:
+    """What an error of Ray's comes down to, in a line: the exception at the end of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if _EXCEPTION.match(line)]
+    return (named or lines or [type(error).__name__])[-1 if named else 0]

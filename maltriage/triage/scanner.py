@@ -11,6 +11,7 @@ import os
 import pickle
 import platform
 import sys
+import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,9 +22,11 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
+    from maltriage.report.counts import Counts
     from maltriage.sample.known import KnownList
     from maltriage.sample.source import Found, Rejected
     from maltriage.triage.options import ScanOptions
+    from maltriage.triage.parts import Part
     from maltriage.triage.pipeline import Engine
     from maltriage.triage.similar import Searcher
 
@@ -84,11 +87,14 @@ class Done:
 
 
 class Scanner:
-    """An engine in an actor. `scan` may be called by two threads at once."""
+    """An engine in an actor. `scan` and `write` may be called by several threads at once."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
         self._stopped = False
+
+    def arrived(self) -> None:
+        """That there is a process, whatever it still has to do."""
 
     def open(self, version: str, schema: str, setup: bytes, model: bytes, index: bytes) -> Opened:
         """Load the model and start workers.
@@ -152,13 +158,32 @@ class Scanner:
         packed = [packer.compress(encode(record) + b"\n") for record in found]
         return Done(b"".join([*packed, packer.flush()]), collected.files, collected.several)
 
+    def write(self, files: Sequence[Found | Rejected], part: Part) -> Counts | None:
+        """Write the records of files; how many of each kind, None where it is told to stop.
+
+        Raises:
+            MaltriageError: they cannot be written.
+        """
+        from maltriage.triage.cached import ScanCache
+        from maltriage.triage.options import Progress
+        from maltriage.triage.parts import write_part
+        from maltriage.triage.pipeline import summary
+
+        assert self._engine is not None
+        began, bundle = time.monotonic(), self._engine.bundle
+        found = self._engine.records(
+            files, cache=ScanCache(), progress=Progress(), stop=lambda: self._stopped
+        )
+        return write_part(
+            part,
+            found,
+            lambda counts: summary(counts, bundle, time.monotonic() - began, interrupted=False),
+            lambda: not self._stopped,
+        )
+
     def stop(self) -> None:
         """Begin no file any more."""
         self._stopped = True
-
-    def process(self) -> int:
-        """The process that this runs in."""
-        return os.getpid()
 
 
 def _check(data: bytes, sent: Sent) -> None:

@@ -20,6 +20,7 @@ needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None or sys.platform == "win32",
     reason="the extra `ray` is not installed",
 )
+RAY = ("--engine", "ray")
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -120,6 +121,40 @@ def test_an_address_goes_with_ray(run_cli: Any, folder: Path) -> None:
     done = run_cli("scan", folder, "--address", "auto")
     assert done.returncode == 2
     assert b"--address goes with --engine ray" in done.stderr
+
+
+@needs_ray
+def test_what_does_not_go_with_parts(run_cli: Any, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "part-00000.ndjson").write_bytes(b"")
+    for arguments, said in (
+        (["--shards", "new"], b"--address and --shards go with --engine ray"),
+        (["--shards", "new", "-o", "a.csv", *RAY], b"--shards and -o: one or the other"),
+        (["--shards", "new", "--cache", "c", *RAY], b"--shards and --cache: one or the other"),
+        (["--shards", "new", "-f", "csv", *RAY], b"--shards writes ndjson or parquet, and not csv"),
+        (["--shards", folder / "new", *RAY], b"which is scanned"),
+        (["--shards", "out", *RAY], b"parts of a result are in it; --resume goes on with them"),
+    ):
+        done = run_cli("scan", folder, *arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert said in done.stderr
+        assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "new").exists()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_parts_are_saved_reports(run_cli: Any, samples_dir: Path, tmp_path: Path) -> None:
+    options = ("--exit-zero", "--fields", "path,label")
+    done = run_cli("scan", samples_dir, *RAY, "--shards", "out", "--exit-zero")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    end = json.loads((tmp_path / "out" / "summary.json").read_bytes())
+    assert (end["type"], end["interrupted"]) == ("summary", False)
+    again = run_cli("scan", "out/part-00000.ndjson", "-f", "csv", *options)
+    here = run_cli("scan", samples_dir, "--no-cache", "-f", "csv", *options)
+    assert again.stdout == here.stdout
+    resumed = run_cli("scan", samples_dir, *RAY, "--shards", "out", "--exit-zero", "--resume")
+    assert (resumed.returncode, resumed.stderr) == (0, b"")
 
 
 def test_ray_that_is_not_installed_is_named(run_cli: Any, folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hostile.make import CASES, sample
 from triage.clusters import HAS_RAY, cluster
@@ -20,7 +21,9 @@ from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Failed, Result, Summary
 from maltriage.triage import engine_ray, ray_cluster, ray_pool
-from maltriage.triage.options import ScanOptions
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.parts import Shards
+from maltriage.triage.pipeline import scan
 from maltriage.triage.scanner import Done, Scanner
 
 pytestmark = [
@@ -181,6 +184,10 @@ def killer_class() -> type[Scanner]:
                 os._exit(9)
             return super().scan(files)
 
+        def write(self, files: Sequence[Any], part: Any) -> Any:
+            self.scan(files)
+            return super().write(files, part)
+
     return Dies
 
 
@@ -215,6 +222,22 @@ def test_another_version_is_told(
     monkeypatch.setattr(ray_pool, name, "9.9")
     with pytest.raises(MaltriageError, match=r"has maltriage .* 9\.9.* must be the same"):
         list(engine_ray.scan([str(tmp_path)], bundle, ScanOptions(), cluster_of_two.address))
+
+
+def test_a_node_without_maltriage_is_told(
+    cluster_of_two: Any, tmp_path: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the module of what runs there is not installed."""
+    import types
+
+    other = types.ModuleType("maltriage_elsewhere")
+    exec("class Scanner:\n    def arrived(self): pass\n    def open(self, *_): pass", vars(other))
+    monkeypatch.setitem(sys.modules, other.__name__, other)
+    monkeypatch.setattr(ray_pool, "Scanner", other.Scanner)
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    with pytest.raises(MaltriageError, match="No module named 'maltriage_elsewhere'") as raised:
+        list(engine_ray.scan([str(tmp_path)], bundle, ScanOptions(), cluster_of_two.address))
+    assert "\n" not in str(raised.value)
 
 
 def test_what_was_sent_is_held_against_its_digest(
@@ -272,6 +295,85 @@ def test_what_a_scan_kept_is_not_asked_of_nodes_again(cluster_of_two: Any, folde
     assert 40 <= sum(stored) < len(stored)
     assert start(folder, "in", "--no-cache", "-o", "here.ndjson").wait(120) == 3
     assert records(folder / "out.ndjson") == records(folder / "here.ndjson")
+
+
+def shown(folder: Path) -> list[dict[str, Any]]:
+    """All records of the parts in a folder; they end with a summary each."""
+    found = []
+    for path in sorted(folder.glob("part-*")):
+        *part, end = records(path)
+        assert end["type"] == "summary"
+        found += part
+    return found
+
+
+@pytest.mark.parametrize("kill", [None, kill_one_node])
+def test_nodes_write_the_parts_themselves(
+    cluster_of_two: Any,
+    folder: Path,
+    bundle: bundles.Bundle,
+    monkeypatch: pytest.MonkeyPatch,
+    kill: Callable[[Any], None] | None,
+) -> None:
+    """Stopped, with a node killed besides, and gone on with: nothing is missing or twice."""
+    monkeypatch.setattr(engine_ray, "PART_FILES", 60)
+    options = ScanOptions(jobs=1, index=None)
+    out, progress = folder / "out", Progress()
+    names = sorted(str(path) for path in (folder / "in").rglob("*.*"))
+
+    def changed(_: Progress) -> None:
+        nonlocal kill
+        if kill is not None and progress.records >= 60:
+            kill(cluster_of_two)
+            kill = None
+
+    def written(shards: Shards, stop: Callable[[], bool] = lambda: False) -> Summary:
+        (end,) = engine_ray.write(
+            names, bundle, options, shards, cluster_of_two.address,
+            progress=progress, changed=changed, stop=stop,
+        )  # fmt: skip
+        return end
+
+    end = written(Shards(str(out)), lambda: progress.records >= 240)
+    assert end.interrupted
+    assert not (out / "summary.json").exists()
+    whole = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*.ndjson")}
+    assert 4 <= len(whole) < 14
+    progress = Progress()
+    end = written(Shards(str(out), resume=True))
+    assert (end.interrupted, end.files + end.failed + end.skipped) == (False, FILES)
+    again = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*.ndjson")}
+    assert len(again) == 14
+    assert whole.items() <= again.items()
+    assert sorted(os.listdir(out)) == sorted([*again, "manifest.ndjson", "summary.json"])
+    here = list(scan(names, bundle, options))
+    local = [record for record in map(msgspec.to_builtins, here) if record["type"] != "summary"]
+    there = shown(out)
+    assert [record["path"] for record in there] == names
+    for record in local:
+        record.pop("timing", None)
+    assert all(map(same, there, json.loads(json.dumps(local))))
+    (folder / "in" / "0" / "000.exe").write_bytes(b"another one")
+    with pytest.raises(MaltriageError, match="part 0 is of other files"):
+        written(Shards(str(out), resume=True))
+
+
+def test_a_part_with_a_file_that_kills_is_written_all_the_same(
+    cluster_of_two: Any, tmp_path: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "in"
+    root.mkdir()
+    for i in range(9):
+        (root / f"{i}-{'killer' if i == 5 else 'file'}.exe").write_bytes(sample("console-x86.exe"))
+    monkeypatch.setattr(ray_pool, "Scanner", killer_class())
+    shards = Shards(str(tmp_path / "out"), "parquet")
+    (end,) = engine_ray.write(
+        [str(root)], bundle, ScanOptions(jobs=1), shards, cluster_of_two.address
+    )
+    assert (end.files, end.failed) == (8, 1)
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = parquet.read_table(tmp_path / "out" / "part-00000.parquet")
+    assert table.column("status").to_pylist() == ["result"] * 5 + ["error"] + ["result"] * 3
 
 
 def test_what_is_no_cluster_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:

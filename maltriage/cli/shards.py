@@ -1,0 +1,43 @@
+"""`scan --engine ray --shards DIR`: what goes with it, and what does not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.report.render import RenderOptions
+    from maltriage.triage.parts import Shards
+
+
+def shards_at(
+    folder: Path,
+    format: str | None,
+    render: RenderOptions,
+    *,
+    resume: bool,
+    refused: Mapping[str, object],
+) -> Shards:
+    """A result in parts.
+
+    Args:
+        format: that the user named; None: NDJSON.
+        refused: options, by name, that mean nothing here, and whether they were given.
+
+    Raises:
+        MaltriageError: one was, or parts are not written in that format.
+    """
+    from maltriage.report.parquet import need_pyarrow
+    from maltriage.triage.parts import FORMATS, Shards
+
+    given = [name for name, value in refused.items() if value]
+    if given:
+        raise MaltriageError(f"--shards and {given[0]}: one or the other")
+    if format is not None and format not in FORMATS:
+        raise MaltriageError(f"--shards writes {' or '.join(FORMATS)}, and not {format}")
+    if format == "parquet":
+        need_pyarrow()
+    return Shards(str(folder.absolute()), format or FORMATS[0], render, resume)

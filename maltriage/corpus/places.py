@@ -14,7 +14,12 @@ CONFIG_NAME = "config.toml"
 def _home(variable: str, fallback: str) -> Path:
     """A base folder of the XDG specification (an empty variable counts as unset)."""
     value = os.environ.get(variable)
-    return Path(value) if value else Path.home() / fallback
+    if value:
+        return Path(value)
+    try:
+        return Path.home() / fallback
+    except RuntimeError:  # a user without an account, as in many containers, and without HOME
+        return Path(os.devnull) / fallback  # where nothing can be, and all that is kept is spared
 
 
 def config_file() -> Path:
@@ -37,7 +42,7 @@ def configured_data() -> Path | None:
     path = config_file()
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MaltriageError(f"cannot read config {path}: {error}") from error

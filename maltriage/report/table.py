@@ -31,6 +31,9 @@ MAX_LABEL = 24
 MIN_FILE = 28
 """Cells that the file column keeps before remarks move to a line of their own."""
 
+MIN_CUT_FILE = 12
+"""Cells that it keeps before other columns are left out."""
+
 _FLAGS = {True: "yes", False: "no", None: "-"}
 _TITLES = (
     "file",
@@ -46,6 +49,8 @@ _TITLES = (
 )
 _FILE, _VERDICT, _CHECKED, _NEAREST, _NOTICES = 0, 2, 7, 8, 9
 _NUMERIC = (3, 5, 6)
+_SPARE = (6, 5, 7, 4, 3)
+"""Columns that are left out of a narrow table, in this order; records have them."""
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
     facts.BENIGN: "dim green",
@@ -250,7 +255,15 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
         room = width - grid.width_of(layout, 2) + layout[_FILE].width
         if room >= min(layout[_FILE].width, MIN_FILE):
             break
-    layout[_FILE] = grid.Column("file", min(layout[_FILE].width, max(room, 12)))
+    for spare in _SPARE:  # a terminal as narrow as this breaks a line that is wider
+        if room >= MIN_CUT_FILE or spare not in kept:
+            continue
+        place = kept.index(spare)
+        room += layout[place].width + 2
+        del kept[place], layout[place]
+        for row_cells in cells:
+            del row_cells[place]
+    layout[_FILE] = grid.Column("file", min(layout[_FILE].width, max(room, MIN_CUT_FILE)))
     yield grid.header(layout)
     yield grid.rule(grid.width_of(layout, 2))
     for row, row_cells in zip(rows, cells, strict=True):

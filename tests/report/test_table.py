@@ -42,6 +42,17 @@ def files(text: str) -> list[str]:
     return [line.split()[0] for line in body.splitlines() if line and line[0] not in " …"]
 
 
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_a_narrow_table_leaves_columns_out(width: int) -> None:
+    """The file, the flag and the verdict stay."""
+    text = screen("table", [make_result(), make_summary()], width=width)
+    header, _, row, *_ = text.splitlines()
+    assert header.split()[:3] == ["file", "flag", "verdict"]
+    assert "entropy" not in header
+    assert cell_len(row) <= width
+    assert cell_len(header) <= width
+
+
 @pytest.mark.parametrize("width", [80, 100, 120, 160])
 def test_golden(width: int) -> None:
     text = screen("table", [*make_scan(), make_summary()], width=width)

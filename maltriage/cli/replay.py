@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -160,8 +160,7 @@ class Replay:
     ) -> Iterator[Record]:
         for number, record in enumerate(self.records()):
             if stop():
-                done = asdict(progress)
-                del done["in_flight"]
+                done = {field.name: getattr(progress, field.name) for field in fields(Counts)}
                 yield msgspec.structs.replace(self.summary, **done, interrupted=True)
                 return
             progress.add(record)

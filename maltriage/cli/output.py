@@ -49,14 +49,21 @@ def keep(read: Sequence[str], *outputs: Path | None) -> None:
     What is no regular file (`/dev/null`) holds nothing that could be lost.
     """
     for output in outputs:
-        if output is not None and _URL.match(str(output)) and not output.parent.exists():
-            raise MaltriageError(f"{output}: results go to files of this machine, not to URLs")
-        if output is None or not output.is_file():
+        if output is None:
+            continue
+        refuse_url(output)
+        if not output.is_file():
             continue
         for name in on_disk(read):
             if os.path.exists(name) and os.path.samefile(name, str(output)):
                 raise MaltriageError(f"{output}: it would be written over while it is read")
         _refuse_sample(output)
+
+
+def refuse_url(output: Path) -> None:
+    """Raise MaltriageError where results would go to what the user took for a URL."""
+    if _URL.match(str(output)) and not output.parent.exists():
+        raise MaltriageError(f"{output}: results go to files of this machine, not to URLs")
 
 
 def _refuse_sample(path: Path) -> None:

@@ -28,11 +28,13 @@ def shards_at(
         refused: options, by name, that mean nothing here, and whether they were given.
 
     Raises:
-        MaltriageError: one was, or parts are not written in that format.
+        MaltriageError: one was, or parts are not written in that format, or not there.
     """
+    from maltriage.cli.output import refuse_url
     from maltriage.report.parquet import need_pyarrow
     from maltriage.triage.parts import FORMATS, Shards
 
+    refuse_url(folder)
     given = [name for name, value in refused.items() if value]
     if given:
         raise MaltriageError(f"--shards and {given[0]}: one or the other")

@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import BinaryIO, Protocol
 
 from maltriage.sample.contents import SampleError
@@ -102,6 +101,8 @@ def _nanoseconds(modified: object) -> int | None:
 
 
 def _time(text: str) -> datetime | None:
+    from email.utils import parsedate_to_datetime  # for URLs alone: every scan imports this module
+
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             return read(text)

@@ -7,3 +7,6 @@ class MaltriageError(Exception):
     The message is one clear line, without a traceback. The command line prints it on
     stderr and ends with exit code 2.
     """
+
+    at_once = False
+    """Whether the process cannot end in order any more, and has to be ended when this is said."""

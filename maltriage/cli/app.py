@@ -87,6 +87,9 @@ def main() -> None:
         from maltriage.report.sanitize import clean
 
         sys.stderr.write(f"maltriage: {clean(str(error))}\n")
+        if error.at_once:
+            sys.stderr.flush()
+            os._exit(EXIT_ERROR)
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)

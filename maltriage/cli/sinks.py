@@ -177,7 +177,9 @@ def opened_all(
             raise
         said = f"what was written is in {', '.join(map(str, left))}"
         if isinstance(error, MaltriageError):
-            raise MaltriageError(f"{error}; {said}") from error
+            whole = MaltriageError(f"{error}; {said}")
+            whole.at_once = error.at_once
+            raise whole from error
         sys.stderr.write(f"maltriage: stopped; {clean(said)}\n")
         raise
     finally:

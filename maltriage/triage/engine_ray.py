@@ -40,7 +40,8 @@ from maltriage.triage.parts import (
 )
 from maltriage.triage.pieces import Piece, complete_among, cut
 from maltriage.triage.pipeline import summary
-from maltriage.triage.ray_cluster import LOCAL, connected, need_ray, nodes
+from maltriage.triage.ray_cluster import CLIENT, LOCAL, connected, need_ray
+from maltriage.triage.ray_members import Members
 from maltriage.triage.ray_pool import POLL, Pool, actor_cpus
 from maltriage.triage.scanner import Sent, Setup
 from maltriage.triage.similar import NO_INDEX, path_of_index
@@ -239,10 +240,15 @@ def opened(
 ) -> Iterator[tuple[Pool, Setup]]:
     """Actors on a cluster, and what they were told; arguments and errors are those of `scan`."""
     with connected(address, max(cores(), options.jobs)) as ray:
-        cpus = actor_cpus(nodes(ray), options)
-        setup, data = _setup(paths, bundle, options, cpus)
-        with Pool(ray, setup, data, cpus, gpu=options.device == "cuda") as pool:
-            yield pool, setup
+        # Through a client server, no node is this process's own.
+        own = None
+        if not address.startswith(CLIENT):
+            own = ray.get_runtime_context().get_node_id()
+        with Members(ray, own) as members:
+            cpus = actor_cpus(members.now(), options)
+            setup, data = _setup(paths, bundle, options, cpus)
+            with Pool(ray, members, setup, data, cpus, gpu=options.device == "cuda") as pool:
+                yield pool, setup
 
 
 def records(

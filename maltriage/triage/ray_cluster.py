@@ -6,6 +6,7 @@ there, unless it is told otherwise: here it is.
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import logging
 import os
@@ -19,11 +20,11 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
 from maltriage.errors import MaltriageError
+from maltriage.triage.ray_members import GoneError
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
@@ -48,16 +49,6 @@ ALONE = {
     "RAY_AUTH_MODE": "token",
     "RAY_worker_niceness": "0",  # the scan is what the user waits for
 }
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node of the cluster, by its id, with what Ray gives out of it."""
-
-    id: str
-    host: str
-    cpus: float
-    gpus: float
 
 
 def need_ray() -> None:
@@ -116,22 +107,15 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
             first = str(error).strip().partition("\n")[0]
             raise MaltriageError(f"no Ray cluster at {address}: {first}") from error
         yield ray
+    except GoneError:
+        atexit.unregister(ray.shutdown)  # it would wait for who is gone
+        raise
     finally:
-        with _own_signals():
-            ray.shutdown()
+        if not isinstance(sys.exception(), GoneError):
+            with _own_signals():
+                ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def nodes(ray: Any) -> list[Node]:
-    """The nodes that are alive, as far as the cluster knows."""
-    found = []
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            name = node["NodeManagerHostname"]
-            found.append(Node(node["NodeID"], name, has.get("CPU", 0.0), has.get("GPU", 0.0)))
-    return found
 
 
 def _short_folder() -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import re
 import time
@@ -16,7 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.document import SCHEMA_VERSION
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pieces import Piece
-from maltriage.triage.ray_cluster import Node, nodes
+from maltriage.triage.ray_members import GoneError, Members, Node
 from maltriage.triage.scanner import Opened, Scanner, Setup
 
 ACTOR_CPUS = 4
@@ -31,8 +30,6 @@ AHEAD = 2
 """Further pieces for each actor, done or not begun, while the records of an earlier one are still
 waited for."""
 POLL = 0.2
-FOLLOW_SECONDS = 2.0
-"""Between looks at what nodes there are."""
 START_SECONDS = 120.0
 """For the first actor, and for another one where all are gone, to be there."""
 _EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
@@ -84,20 +81,28 @@ class Pool:
 
     Args:
         ray: the module, connected to a cluster.
+        members: the nodes of the cluster.
         data: bytes of the bundle and of the index, which are sent to each node once.
         cpus: of an actor.
     """
 
     def __init__(
-        self, ray: Any, setup: Setup, data: tuple[bytes, bytes], cpus: int, *, gpu: bool
+        self,
+        ray: Any,
+        members: Members,
+        setup: Setup,
+        data: tuple[bytes, bytes],
+        cpus: int,
+        *,
+        gpu: bool,
     ) -> None:
+        self._members = members
         self._ray, self._cpus, self._gpu = ray, cpus, gpu
         self._setup = pickle.dumps(setup)
         self._data = [ray.put(part) for part in data]
         self._class = ray.remote(Scanner)
         self._actors: list[_Actor] = []
         self._todo: deque[Piece] = deque()
-        self._looked = -math.inf
         self._waiting = time.monotonic()
         """Since when no actor has a process."""
         self._failed = 0
@@ -105,9 +110,10 @@ class Pool:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for actor in self._actors:
-            self._end(actor)
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, GoneError):
+            for actor in self._actors:
+                self._end(actor)
         self._actors = []
 
     def room(self, ahead: int = AHEAD) -> int:
@@ -179,10 +185,7 @@ class Pool:
             raise MaltriageError(
                 f"the Ray cluster gave nobody {self._cpus} CPUs within {START_SECONDS:g} s"
             )
-        if now - self._looked < FOLLOW_SECONDS:
-            return
-        self._looked = now
-        fit = sum(self._fit(node) for node in nodes(self._ray))
+        fit = sum(self._fit(node) for node in self._members.now())
         for actor in [actor for actor in self._actors if actor.opening is not None]:
             if len(self._actors) > fit:  # a node is gone that it was waiting for
                 self._drop(actor)
@@ -257,7 +260,7 @@ class Pool:
         except self._ray.exceptions.RayTaskError as error:
             raise _unfit(error, actor) from error
         except self._ray.exceptions.RayError:
-            alive = any(node.id == actor.node for node in nodes(self._ray))
+            alive = any(node.id == actor.node for node in self._members.fresh())
             self._todo.extendleft(reversed(piece.lose(crash=alive)))
             actor.lost = True
             if not actor.running:
@@ -266,7 +269,6 @@ class Pool:
     def _drop(self, actor: _Actor) -> None:
         self._actors.remove(actor)
         self._end(actor)
-        self._looked = -math.inf
 
     def _end(self, actor: _Actor) -> None:
         self._ray.kill(actor.handle)

@@ -297,6 +297,28 @@ def test_what_a_scan_kept_is_not_asked_of_nodes_again(cluster_of_two: Any, folde
     assert records(folder / "out.ndjson") == records(folder / "here.ndjson")
 
 
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("kill_raylet", b"the node of the Ray cluster on this machine is gone"),
+        ("kill_gcs_server", b"the head of the Ray cluster does not answer any more"),
+    ],
+)
+def test_a_cluster_that_goes_ends_the_scan(folder: Path, what: str, said: bytes) -> None:
+    """By an exit code of its own: that of Ray would say that something is flagged."""
+    names = [str(folder / "in")] * 5
+    with cluster(1) as made:
+        process = start(folder, *on(made, *names, "--no-cache", "-o", "out.ndjson"))
+        wait_for_lines(folder / "out.ndjson.part", 60, process)
+        getattr(made.head_node, what)()
+        _, errors = process.communicate(timeout=50)
+    assert process.returncode == 2
+    assert errors.startswith(b"maltriage: " + said)
+    assert b"what was written is in out.ndjson.part" in errors.splitlines()[0].replace(
+        os.fsencode(folder) + b"/", b""
+    )
+
+
 def shown(folder: Path) -> list[dict[str, Any]]:
     """All records of the parts in a folder; they end with a summary each."""
     found = []

@@ -46,23 +46,26 @@ def test_the_records_are_those_of_the_local_engine(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    seen, listening = set(), set()
+    seen, speaking, reporting = set(), set(), set()
     while process.poll() is None:
         family = psutil.Process(process.pid).children(recursive=True)
         seen |= set(family)
         for one in family:
             try:
-                found = one.net_connections("tcp")
+                found = one.net_connections("inet")
+                reporting.add(one.environ().get("RAY_USAGE_STATS_ENABLED"))
             except psutil.Error:
                 continue
-            listening |= {c.laddr.ip for c in found if c.status == psutil.CONN_LISTEN}
+            ends = [end for c in found for end in (c.laddr, c.raddr) if end]
+            speaking |= {end.ip.removeprefix("::ffff:") for end in ends}
         time.sleep(0.3)
     out, errors = process.communicate()
     assert (process.returncode, out, errors) == (0, b"", b"")
     assert run_cli(*command, "here.ndjson").returncode == 0
     assert lines(tmp_path / "there.ndjson") == lines(tmp_path / "here.ndjson")
-    assert listening
-    assert all(ip.removeprefix("::ffff:") == "127.0.0.1" for ip in listening)
+    assert speaking == {"127.0.0.1"}
+    assert "0" in reporting
+    assert reporting <= {"0", None}
     assert len(seen) > 3
     _, alive = psutil.wait_procs(seen, timeout=10)
     assert not alive

@@ -311,7 +311,7 @@ def test_a_cluster_that_goes_ends_the_scan(folder: Path, what: str, said: bytes)
         process = start(folder, *on(made, *names, "--no-cache", "-o", "out.ndjson"))
         wait_for_lines(folder / "out.ndjson.part", 60, process)
         getattr(made.head_node, what)()
-        _, errors = process.communicate(timeout=50)
+        _, errors = process.communicate(timeout=100)
     assert process.returncode == 2
     assert errors.startswith(b"maltriage: " + said)
     assert b"what was written is in out.ndjson.part" in errors.splitlines()[0].replace(

@@ -123,7 +123,7 @@ def test_what_one_machine_alone_can_do(run_cli: Any, folder: Path) -> None:
 def test_an_address_goes_with_ray(run_cli: Any, folder: Path) -> None:
     done = run_cli("scan", folder, "--address", "auto")
     assert done.returncode == 2
-    assert b"--address goes with --engine ray" in done.stderr
+    assert b"--address and --shards go with --engine ray" in done.stderr
 
 
 @needs_ray

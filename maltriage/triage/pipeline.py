@@ -147,8 +147,9 @@ class Engine:
 
     @cached_property
     def _finisher(self) -> Finisher:
-        self._workers.submit(os.getpid)  # they start up while the model loads
         bundle, options = self.bundle, self._options
+        if options.device != "cuda":  # which may not be there: then nothing is to be started
+            self._workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, model_threads(options), options.batch_size)
         explainer = Explainer(
             session,

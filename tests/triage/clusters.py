@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -26,8 +28,10 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
     os.environ["RAY_AUTH_TOKEN"] = "0" * 32
     from ray.cluster_utils import Cluster
 
+    # Sockets lie below it, and have short names.
+    files = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
+    made = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": files})
     try:
         made.workers = [
             made.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES) for _ in range(nodes)
@@ -35,3 +39,4 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
         yield made
     finally:
         made.shutdown()
+        shutil.rmtree(files, ignore_errors=True)

@@ -117,7 +117,7 @@ class Groups(Generic[T]):
         if place.found is not None or group is None or not group.future.running():
             return None
         index, since = self._workers.at(group.slot)
-        if group.places[index] is not place:
+        if group.places[min(index, len(group.places) - 1)] is not place:
             return None
         return max(0.0, time.monotonic() - since) if since else 0.0
 
@@ -154,7 +154,7 @@ class Groups(Generic[T]):
             late = isinstance(error, TimeoutError)
             blamed = late and time.monotonic() - since >= _ITS_TIME * timeout
         if blamed or len(group.places) == 1:
-            culprit = group.places.pop(index)
+            culprit = group.places.pop(min(index, len(group.places) - 1))
             culprit.found, culprit.group = reason_of(error, timeout), None
             if group.places:
                 self._submit(group.places)

@@ -1,8 +1,8 @@
-"""A pool of processes that outlives the death of those that have nothing to do.
+"""A pool of processes that outlives the death of those that have nothing to do, and believes none.
 
 Pebble replaces a process that dies at a task. Where one dies and no task is in hand, as when the
 system takes an idle one because memory runs out, it takes that for a process that cannot start, and
-gives the whole pool up.
+gives the whole pool up. And it reads what they answer as any pickle, see `sample.answers`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Any
 
 from pebble import ProcessPool
 from pebble.pool.process import PoolManager, TaskManager
+
+from maltriage.sample.answers import MAX_ANSWER, read
 
 MAX_DEATHS = 16
 """Processes that may die idle, one after another without a task done in between: more cannot so
@@ -28,6 +30,11 @@ class _Manager(PoolManager):
     def _done(self) -> None:
         self._deaths = 0
         self.context.task_queue.task_done()
+
+    def start(self) -> None:
+        super().start()  # type: ignore[no-untyped-call]
+        channel: Any = self.worker_manager.pool_channel
+        channel.recv = lambda: read(channel.reader.recv_bytes(MAX_ANSWER))
 
     def find_expired_task(self, worker_id: int) -> Any:
         running = any(task.worker_id for task in tuple(self.task_manager.tasks.values()))

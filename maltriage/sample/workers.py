@@ -17,6 +17,7 @@ from pebble import ProcessExpired, ProcessPool
 
 from maltriage.errors import MaltriageError
 from maltriage.sample import remote
+from maltriage.sample.answers import carried
 from maltriage.sample.contents import SampleError
 from maltriage.sample.isolation import ISOLATED, Isolation, confine
 from maltriage.sample.pool import LastingPool
@@ -28,6 +29,7 @@ LOST = frozenset(("timeout", "crash", "memory", "internal"))
 """Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
 
 
+MAX_AT = 1 << 20
 _SLOTS = 1024
 """Groups of files that can be under way at once."""
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -155,12 +157,14 @@ class Workers:
         """Run `function(*args)` in a worker; its result or error comes from the future.
 
         Raises:
-            MaltriageError: workers die as soon as they start.
+            MaltriageError: workers die as soon as they start, or one sent what is no answer.
         """
         try:
-            return self._pool.schedule(function, args=args, timeout=self.timeout)
+            return self._pool.schedule(carried, args=(function, args), timeout=self.timeout)
         except RuntimeError as error:
-            raise MaltriageError("the processes that read files die as they start") from error
+            raise MaltriageError(
+                "the processes that read files die as they start, or sent what cannot be read"
+            ) from error
 
     def claim(self) -> int:
         """A slot in which `each` can publish where it is, until it is released."""
@@ -172,9 +176,14 @@ class Workers:
         self._free.append(slot)
 
     def at(self, slot: int) -> tuple[int, float]:
-        """Which item the worker is at, and since when (`time.monotonic`; 0: it has not begun)."""
+        """Which item the worker is at, and since when (`time.monotonic`; 0: it has not begun).
+
+        A worker that was taken over may write anything there: it is a number all the same.
+        """
         index, since = self._board[2 * slot : 2 * slot + 2]
-        return int(index), since
+        if not 0 <= index <= MAX_AT:
+            index = 0
+        return int(index), since if math.isfinite(since) else 0.0
 
     def __enter__(self) -> Self:
         return self

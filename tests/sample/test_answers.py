@@ -48,7 +48,6 @@ class Calls:
         Calls(np.load, "x"),
         [{"deep": (Calls(os.system, "true"),)}],
     ],
-    ids=str,
 )
 def test_what_is_no_plain_value_is_refused(value: Any) -> None:
     with pytest.raises(OSError, match=r"a worker sent what cannot be read: .*is no plain value"):

@@ -37,7 +37,7 @@ from maltriage.sample.layout import make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
 from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.views import WindowSpec
+from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.triage.ruletext import rule_name
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -71,7 +71,7 @@ def layout(data: bytes) -> None:
 
 
 @cache
-def _views() -> tuple[bundles.ViewSpec, ...]:
+def _views() -> tuple[ViewSpec, ...]:
     return bundles.load(bundles.resolve(None)).card.views
 
 
@@ -149,7 +149,7 @@ def card(data: bytes) -> None:
     """The card of a bundle: refused, or what it says it is."""
     try:
         found = msgspec.json.decode(data.decode("utf-8", "replace"), type=bundles.Card)
-        bundles._check_card(found, Path("x"))
+        bundles.check_card(found, Path("x"))
     except (msgspec.MsgspecError, MaltriageError):
         return
     assert len(set(found.labels)) == len(found.labels) >= 2

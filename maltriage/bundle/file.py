@@ -1,0 +1,125 @@
+"""A bundle as a file: found, read and verified, written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maltriage.bundle.card import Card, check_card
+from maltriage.bundle.graph import check_graph, parse, weights_sha256
+from maltriage.errors import MaltriageError
+
+CARD_KEY = "maltriage.card"
+MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
+"""VGG-16 with its dense layers for pictures of 224 x 224 has 553 MB of weights."""
+MAX_CARD_BYTES = 4 * 1024 * 1024
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """A verified bundle: where it lies, its card and its bytes (for the session)."""
+
+    path: str
+    card: Card
+    model: bytes
+
+
+def models_dir() -> Path:
+    """Folder of the bundles that ship with the package, in a wheel or in a checkout."""
+    here = Path(__file__).parents[1]
+    return here / "models" if (here / "models").is_dir() else here.parent / "models"
+
+
+DEFAULT_MODEL = "maltriage-evidence"
+
+
+def shipped() -> list[Path]:
+    """The bundles that come with the package."""
+    return sorted(models_dir().glob("*.onnx"))
+
+
+def resolve(model: str | None) -> Path:
+    """Path of a bundle from a path or the name of one that ships; None: the default."""
+    name = model or DEFAULT_MODEL
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = {p.stem: p for p in shipped()}
+    if name in known:
+        return known[name]
+    names = ", ".join(sorted(known)) or "none"
+    raise MaltriageError(f"no such model: {name} (not a file; shipped: {names})")
+
+
+def load(path: Path | str) -> Bundle:
+    """Read and verify a bundle: card, digest, inputs and outputs.
+
+    Raises:
+        MaltriageError: the file is missing, no bundle, or not what its card says.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BUNDLE_BYTES:
+            raise MaltriageError(f"{path}: larger than {MAX_BUNDLE_BYTES} bytes, not a bundle")
+        data = path.read_bytes()
+    except OSError as error:
+        raise MaltriageError(f"cannot read model {path}: {error.strerror}") from error
+    return verified(data, path)
+
+
+def verified(data: bytes, path: Path | str) -> Bundle:
+    """A bundle of the bytes of its file, verified as `load` does it.
+
+    Args:
+        path: that it is called by.
+
+    Raises:
+        MaltriageError: it is no bundle, or not what its card says.
+    """
+    path = Path(path)
+    try:
+        return _verified(data, path)
+    except UnicodeDecodeError as error:  # whatever string of the graph it is in
+        raise MaltriageError(f"{path}: damaged: text that is not UTF-8") from error
+
+
+def _verified(data: bytes, path: Path) -> Bundle:
+    model = parse(data, path)
+    cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
+    if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:
+        raise MaltriageError(f"{path}: an ONNX file without a maltriage card, not a bundle")
+    try:
+        card = msgspec.json.decode(cards[0], type=Card)
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: corrupt card: {error}") from error
+    check_card(card, path)
+    if weights_sha256(model) != card.weights_sha256:
+        raise MaltriageError(f"{path}: the graph is not the one its card describes (digest)")
+    check_graph(model, card, path)
+    return Bundle(str(path), card, data)
+
+
+def save(model: Any, card: Card, path: Path | str) -> Card:
+    """Write an ONNX model (`onnx.ModelProto`) with its card, atomically.
+
+    Returns:
+        The card as written, with `weights_sha256` filled in.
+    """
+    path = Path(path)
+    del model.metadata_props[:]
+    card = msgspec.structs.replace(card, weights_sha256=weights_sha256(model))
+    check_card(card, path)
+    check_graph(model, card, path)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = CARD_KEY, msgspec.json.encode(card).decode()
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(model.SerializeToString(deterministic=True))
+    part.replace(path)
+    return card
+
+
+def with_card(bundle: Bundle, card: Card, path: Path | str) -> Card:
+    """Write the bundle's graph again under another card (a new threshold, say)."""
+    return save(parse(bundle.model, Path(bundle.path)), card, path)

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
 
-PRELOAD = ["maltriage.sample.members", "lief", "pefile", "PIL.PngImagePlugin"]
+PRELOAD = ["maltriage.sample.mute", "maltriage.sample.members", "lief", "pefile"]
+PRELOAD += ["PIL.PngImagePlugin"]
 """Imported once in it, which LIEF takes most of the time of."""
 FOR_URLS = {
     "s3": ["s3fs"],

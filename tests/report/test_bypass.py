@@ -30,6 +30,13 @@ HOSTILE = "\x1b]52;c;aGk=\x07\x9b31m\u202e[/red][bold]\n=cmd()<script>"
 NOT_PRINTED = {"\x1b]", "\x07", "\x9b", "\u202e"}
 
 
+@pytest.fixture(autouse=True)
+def _a_terminal_like_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rich keeps a style's codes for the first depth of colours that it was printed in."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+
+
 def hostile(kind: Any, depth: int = 0) -> Any:
     """A value of a type, with the hostile text wherever text may stand."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

@@ -24,19 +24,10 @@ def prepared_items(
     workers: Workers,
     progress: Progress,
     stop: Callable[[], bool],
-    recall: Callable[[Found], Known | None] = lambda found: None,
-    begin: Callable[[], object] = lambda: None,
-    asking: Asking | None = None,
-    several: Callable[[str], object] = lambda path: None,
 ) -> Iterator[Item | None]:
-    """Prepared samples in the order of the walk; None while the next one takes its time.
-
-    The arguments are those of `prepare_found`, but for what is walked.
-    """
+    """`prepare_found` of what is below `paths`, of which nothing is known already."""
     found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-    return prepare_found(
-        found, bundle, options, workers, progress, stop, recall, begin, asking, several
-    )
+    return prepare_found(found, bundle, options, workers, progress, stop)
 
 
 def prepare_found(

@@ -137,7 +137,34 @@ def failure(error: BaseException, status: int | None = None) -> SampleError:
 Fetch = Callable[[int, int, io.BytesIO], None]
 
 
-class Ranged(io.RawIOBase):
+class _Remote(io.RawIOBase):
+    """What both kinds of file below have in common: a place, and an end to be told of."""
+
+    def __init__(self, end: Callable[[], object]) -> None:
+        self._end = end
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._end()
+        super().close()
+
+
+class Ranged(_Remote):
     """A file of known size that is read in ranges. What is read on and on is read further ahead.
 
     Args:
@@ -154,19 +181,10 @@ class Ranged(io.RawIOBase):
         fetch: Fetch,
         end: Callable[[], object] = lambda: None,
     ) -> None:
-        self._size, self._fetch, self._end = size, fetch, end
+        super().__init__(end)
+        self._size, self._fetch = size, fetch
         self._held, self._from = first, 0
-        self._at = 0
         self._ahead = LEAST_AHEAD
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         self._at = _place(offset, whence, self._at, self._size)
@@ -197,18 +215,8 @@ class Ranged(io.RawIOBase):
         self._at += missing
         return held + self._held[:missing]
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
 
-    def close(self) -> None:
-        if not self.closed:
-            self._end()
-        super().close()
-
-
-class Streamed(io.RawIOBase):
+class Streamed(_Remote):
     """A file that comes in one piece from its start, and is held as far as it was read.
 
     Args:
@@ -225,19 +233,10 @@ class Streamed(io.RawIOBase):
         size: int | None,
         end: Callable[[], object] = lambda: None,
     ) -> None:
-        self._limit, self._more, self._end = limit, more, end
+        super().__init__(end)
+        self._limit, self._more = limit, more
         self._held, self._whole = io.BytesIO(), False
-        self._at = 0
         self._size = size
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
 
     def whole_size(self) -> int:
         """The size of the file, all of which is read where nobody said it."""
@@ -260,16 +259,6 @@ class Streamed(io.RawIOBase):
             data = self._held.read(size)
         self._at += len(data)
         return data
-
-    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
-        data = self.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-    def close(self) -> None:
-        if not self.closed:
-            self._end()
-        super().close()
 
     def _hold(self, end: int | None) -> int:
         """Read up to `end`, or to the end of the file; how much is held."""

@@ -41,6 +41,7 @@ def start(*arguments: object, **more: Any) -> subprocess.Popen[bytes]:
         [*PROGRAM, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # what a buffer has read beyond a line, `communicate` would not give
         **more,
     )
 

@@ -335,6 +335,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "maltriage", "scan", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # what a buffer has read beyond a line, `communicate` would not give
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from maltriage.report import facts, figures, grid
-from maltriage.report.document import Check, Checks, Evidence, RegionHeat, ViewHeat
+from maltriage.report.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_REGIONS = 16

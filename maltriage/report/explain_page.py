@@ -13,16 +13,8 @@ from markupsafe import Markup
 
 from maltriage.errors import MaltriageError
 from maltriage.report import account, content, facts, figures, hot, page, plot, raster, similar
-from maltriage.report.document import (
-    Check,
-    Evidence,
-    Failed,
-    HotRange,
-    RegionHeat,
-    Result,
-    Skipped,
-    Summary,
-)
+from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.report.evidence import Check, Evidence, HotRange, RegionHeat
 from maltriage.report.explain import kind_of, names_of
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean
@@ -30,7 +22,7 @@ from maltriage.report.sanitize import clean
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maltriage.report.document import Plane
+    from maltriage.report.evidence import Plane
 
 MAX_RANKED = 5
 MAX_NOTICES = 50

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from maltriage.report.document import Checks, Evidence, RegionHeat, Result, Verdict
+from maltriage.report.document import Result, Verdict
+from maltriage.report.evidence import Checks, Evidence, RegionHeat
 from maltriage.report.sanitize import clean
 
 BENIGN = "benign"

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from maltriage.report import content, facts, figures, grid
 from maltriage.report.account import checked, digits_for, offsets
-from maltriage.report.document import Evidence, HotRange
+from maltriage.report.evidence import Evidence, HotRange
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_RANGES = 8

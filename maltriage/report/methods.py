@@ -8,7 +8,7 @@ from rich.text import Text
 
 from maltriage.report import facts, figures, grid
 from maltriage.report.account import DEFAULT_REGIONS, MAX_NAME, digits_for, offsets
-from maltriage.report.document import Compared, Evidence, MethodHeat
+from maltriage.report.evidence import Compared, Evidence, MethodHeat
 from maltriage.report.sanitize import clean, untrusted
 
 MAX_METHOD = 28

@@ -20,7 +20,8 @@ from rich.cells import cell_len
 
 from maltriage.errors import MaltriageError
 from maltriage.report import facts, figures, raster
-from maltriage.report.document import Evidence, Plane, RegionHeat, Result
+from maltriage.report.document import Result
+from maltriage.report.evidence import Evidence, Plane, RegionHeat
 from maltriage.report.raster import Colour
 from maltriage.report.sanitize import clean
 

@@ -9,7 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 from maltriage.report import figures, grid, raster
-from maltriage.report.document import Plane
+from maltriage.report.evidence import Plane
 from maltriage.report.raster import Colour
 from maltriage.report.sanitize import untrusted
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from maltriage.report import page, raster
-from maltriage.report.document import Plane
+from maltriage.report.evidence import Plane
 from maltriage.sample.geometry import BodyGeometry
 
 MAX_NAMED = 6

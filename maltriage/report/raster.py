@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from maltriage.report.document import Plane
+from maltriage.report.evidence import Plane
 
 MAX_PIXELS = 1 << 20
 """A saved document may say anything; a larger picture is left out."""

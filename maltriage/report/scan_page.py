@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 
 from maltriage.report import account, facts, figures, page, similar
-from maltriage.report.document import Check, Evidence, Failed, Result, Skipped, Summary
+from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.report.evidence import Check, Evidence
 from maltriage.report.explain import kind_of, names_of
 from maltriage.report.render import RenderOptions
 from maltriage.report.sanitize import clean

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import Card
-from maltriage.report.document import Evidence, HotRange, Plane, RegionHeat, ViewHeat, finite
+from maltriage.report.document import finite
+from maltriage.report.evidence import Evidence, HotRange, Plane, RegionHeat, ViewHeat
 from maltriage.sample.byteplot import View
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import Prepared

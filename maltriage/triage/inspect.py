@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
-from maltriage.report.document import Evidence, HotRange
+from maltriage.report.evidence import Evidence, HotRange
 from maltriage.sample.content import HotContent
 from maltriage.sample.contents import SampleError
 from maltriage.sample.geometry import WindowGeometry

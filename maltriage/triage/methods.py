@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
 from maltriage.metrics import rank_correlation
-from maltriage.report.document import Agreement, Compared, Evidence, MethodHeat
+from maltriage.report.evidence import Agreement, Compared, Evidence, MethodHeat
 from maltriage.sample.byteplot import View
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.workers import Workers

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.report.document import Evidence, Occluded, finite
+from maltriage.report.document import finite
+from maltriage.report.evidence import Evidence, Occluded
 from maltriage.sample.geometry import Floats, Offsets
 from maltriage.sample.mask import Mask, Range, Variant
 from maltriage.sample.prepare import Prepared, PrepareOptions

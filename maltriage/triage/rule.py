@@ -15,7 +15,8 @@ from typing import Any
 
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result, Status, path_of
+from maltriage.report.document import Result, path_of
+from maltriage.report.evidence import Status
 from maltriage.report.sanitize import clean
 from maltriage.sample.contents import SampleError
 from maltriage.sample.inspect.snap import Range

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maltriage import __version__
-from maltriage.report.document import Status
+from maltriage.report.evidence import Status
 from maltriage.report.sanitize import clean
 from maltriage.sample.rule.gather import Candidate
 from maltriage.sample.rule.pattern import quoted

@@ -17,15 +17,8 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.metrics import rank_correlation
-from maltriage.report.document import (
-    Check,
-    Checks,
-    Controls,
-    Evidence,
-    MaskEffect,
-    Status,
-    finite,
-)
+from maltriage.report.document import finite
+from maltriage.report.evidence import Check, Checks, Controls, Evidence, MaskEffect, Status
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS, Range, Variant
 from maltriage.sample.prepare import Prepared, PrepareOptions

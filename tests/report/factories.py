@@ -10,25 +10,27 @@ from typing import Any
 import msgspec
 
 from maltriage.report.document import (
+    Failed,
+    ModelRef,
+    Neighbour,
+    Ranked,
+    Result,
+    Similar,
+    Skipped,
+    Summary,
+    Timing,
+    Verdict,
+)
+from maltriage.report.evidence import (
     Check,
     Checks,
     Controls,
     Evidence,
-    Failed,
     HotRange,
     MaskEffect,
-    ModelRef,
-    Neighbour,
     Plane,
-    Ranked,
     RegionHeat,
-    Result,
-    Similar,
-    Skipped,
     Status,
-    Summary,
-    Timing,
-    Verdict,
     ViewHeat,
 )
 from maltriage.sample.content import (

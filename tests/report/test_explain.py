@@ -28,18 +28,16 @@ from report.snapshots import check
 from rich.cells import cell_len
 
 from maltriage.report import account
-from maltriage.report.document import (
+from maltriage.report.document import Neighbour, Result, Similar
+from maltriage.report.evidence import (
     Agreement,
     Checks,
     Compared,
     Evidence,
     HotRange,
     MethodHeat,
-    Neighbour,
     Plane,
     RegionHeat,
-    Result,
-    Similar,
 )
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit

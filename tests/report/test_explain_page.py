@@ -21,15 +21,8 @@ from report.pages import BREAKOUT, assert_sealed
 from report.screens import hidden, written
 
 from maltriage.errors import MaltriageError
-from maltriage.report.document import (
-    Agreement,
-    Compared,
-    HotRange,
-    MethodHeat,
-    Ranked,
-    RegionHeat,
-    Result,
-)
+from maltriage.report.document import Ranked, Result
+from maltriage.report.evidence import Agreement, Compared, HotRange, MethodHeat, RegionHeat
 from maltriage.report.explain_page import Scale, explanation
 from maltriage.report.render import RenderOptions
 from maltriage.sample.types import Notice, VersionInfo

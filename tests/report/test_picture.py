@@ -29,7 +29,8 @@ from rich.cells import cell_len
 from maltriage.errors import MaltriageError
 from maltriage.report import raster
 from maltriage.report.bitmap import SCALE, png
-from maltriage.report.document import ModelRef, Occluded, Plane, RegionHeat, Result
+from maltriage.report.document import ModelRef, Result
+from maltriage.report.evidence import Occluded, Plane, RegionHeat
 from maltriage.report.picture import HEIGHT, MAX_REGIONS, WIDTH, Box, Pixels, Scene, Words, scene
 from maltriage.report.svg import svg
 

@@ -22,7 +22,7 @@ from report.pages import BREAKOUT, Parts, assert_sealed
 from report.screens import Item, console_of, hidden, written
 
 from maltriage.report import scan_page
-from maltriage.report.document import RegionHeat
+from maltriage.report.evidence import RegionHeat
 from maltriage.report.render import RenderOptions, open_renderer
 from maltriage.sample.types import Notice
 

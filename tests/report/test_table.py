@@ -27,7 +27,8 @@ from rich.cells import cell_len
 
 from maltriage.cli.console import make_console
 from maltriage.report import facts
-from maltriage.report.document import RegionHeat, Result
+from maltriage.report.document import Result
+from maltriage.report.evidence import RegionHeat
 from maltriage.report.render import RenderOptions
 from maltriage.report.table import DEFAULT_TOP, MAX_PROBLEMS, TableRenderer
 from maltriage.sample.types import Region

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
-from maltriage.report.document import Evidence, Failed, HotRange, Result
+from maltriage.report.document import Failed, Result
+from maltriage.report.evidence import Evidence, HotRange
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import Inspected, inspect, look
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare

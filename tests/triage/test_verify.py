@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Check, Checks, Controls, Evidence
+from maltriage.report.evidence import Check, Checks, Controls, Evidence
 from maltriage.sample.byteplot import View
 from maltriage.sample.contents import SampleError
 from maltriage.sample.geometry import BodyGeometry

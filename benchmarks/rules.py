@@ -31,7 +31,7 @@ from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, path_of
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions

@@ -34,7 +34,7 @@ from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles
 from maltriage.sample.byteplot import View, make_views
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers

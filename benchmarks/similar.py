@@ -20,7 +20,7 @@ import numpy as np
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.triage import index as indexes

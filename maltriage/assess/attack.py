@@ -24,7 +24,7 @@ from maltriage.report.document import Verdict
 from maltriage.report.measures import Interval
 from maltriage.report.robustness import AttackFigures
 from maltriage.sample.byteplot import View
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.transform.worker import appended
 from maltriage.sample.workers import Workers, cores, reason_of

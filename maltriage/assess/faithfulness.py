@@ -23,7 +23,7 @@ from maltriage.report.measures import (
     MethodFaithfulness,
     Target,
 )
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.workers import Workers, cores
 from maltriage.triage.methods import check_methods
 from maltriage.triage.options import Progress, ScanOptions, work_of

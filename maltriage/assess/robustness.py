@@ -19,7 +19,7 @@ from maltriage.metrics import clopper_pearson
 from maltriage.report.document import ModelRef
 from maltriage.report.measures import Interval, Target
 from maltriage.report.robustness import Robustness, TransformFigures
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.worker import Transformed, transformed

@@ -29,7 +29,7 @@ from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.types import Format, Notice

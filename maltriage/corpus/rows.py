@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from maltriage.corpus import store
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.prepare import Prepared
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec

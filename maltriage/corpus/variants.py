@@ -20,7 +20,7 @@ from maltriage.corpus import store
 from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.transform.worker import transformed
 from maltriage.sample.types import Format

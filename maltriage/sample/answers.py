@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 OWN = "maltriage.sample."
 MAX_ANSWER = 1 << 30
@@ -40,7 +40,7 @@ _KNOWN = frozenset(
             )
         ),
         ("msgspec._core", "rebuild"),
-        (OWN + "contents", "_sample_error"),
+        (OWN + "errors", "_sample_error"),
         *(("pebble.pool.process", n) for n in ("Acknowledgement", "TaskProblem", "TaskResult")),
         *(("pebble.common.types", n) for n in ("Result", "ResultStatus")),
         ("pebble.common.types", "RemoteException.rebuild_exception"),

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 MAX_CARVED = 32
 """Programs taken out of one file; `--max-carved` lifts it."""

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
+from maltriage.sample.errors import SampleError
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
+from maltriage.sample.reading import Reading
 from maltriage.sample.types import Format
 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
@@ -16,8 +18,6 @@ PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DUMP_SUFFIX = ".bytes"
 HEAD_BYTES = 64
 """First bytes of a file that tell its format."""
-PROGRAMS: tuple[Format, ...] = ("pe", "png", "bytes")
-"""Formats whose bytes are those of a program. Where `picture` is asked for, every PNG is one."""
 _CALLED: dict[Format, str] = {
     "pe": "a PE file",
     "png": "a byteplot PNG",
@@ -41,21 +41,6 @@ class Contents:
     file: str | None = None
 
 
-class SampleError(Exception):
-    """This one file gives no sample; `failed` where it should have, else it is a skip."""
-
-    def __init__(self, code: str, reason: str, *, failed: bool = False) -> None:
-        super().__init__(code, reason, failed)
-        self.code, self.reason, self.failed = code, reason, failed
-
-    def __reduce__(self) -> tuple[object, ...]:
-        return _sample_error, (self.code, self.reason, self.failed)
-
-
-def _sample_error(code: str, reason: str, failed: bool) -> SampleError:
-    return SampleError(code, reason, failed=failed)
-
-
 def sniff(path: str, head: bytes) -> Format | None:
     """The format of a file by its first `HEAD_BYTES` bytes, None where it is no sample.
 
@@ -72,21 +57,19 @@ def sniff(path: str, head: bytes) -> Format | None:
     return "bytes" if begins_like_dump(head) or (head and named) else None
 
 
-def parse_contents(
-    path: str, data: bytes, max_size: int, formats: tuple[Format, ...] = PROGRAMS
-) -> Contents:
-    """What the bytes of one file are, which must be of one of `formats`.
+def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
+    """What the bytes of one file are, which must be of one of the formats that are wanted.
 
     Args:
         path: of the file, or a name.
         data: all of it.
-        max_size: of what it unpacks to, in bytes.
 
     Raises:
         SampleError: it is no sample, of another format, empty or too large (a skip), or damaged.
     """
     if not data:
         raise SampleError("empty", "an empty file")
+    formats = reading.formats
     format = wanted_format(path, data[:HEAD_BYTES], formats)
     if format == "pe":
         return Contents(data, "pe")
@@ -99,7 +82,7 @@ def parse_contents(
                 "damaged-dump", f"a damaged hex dump ({error})", failed=True
             ) from error
         return Contents(dump.data, "bytes", dump=dump, file=file)
-    pixels, width = _png_pixels(data, max_size)
+    pixels, width = _png_pixels(data, reading.max_size)
     if "picture" in formats:
         return Contents(pixels, "picture", width=width, file=file)
     if pixels[:2] != b"MZ":

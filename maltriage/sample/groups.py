@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from pebble import ProcessExpired
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.workers import Workers, each, reason_of
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maltriage.sample import landlock, seccomp
-from maltriage.sample.source import MAX_FILE_BYTES
+from maltriage.sample.reading import MAX_FILE_BYTES
 
 BASE_MEMORY = 1024 * 1024 * 1024
 MEMORY_PER_BYTE = 8

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.sample.byteplot import Bytes, View, body_bands, disarmed_ranges, plot, plotted
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import read_sample
@@ -90,7 +90,7 @@ def masked(
     Raises:
         SampleError: it gives no sample (see `read_sample`), or not the one that was prepared.
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     if hashlib.sha256(contents.data).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was explained", failed=True)
     return mask_views(contents.data, anchors, options.views, variants, contents.width)

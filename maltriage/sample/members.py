@@ -11,7 +11,8 @@ from maltriage.sample.archive.find import split_path
 from maltriage.sample.archive.kinds import Kind, archive_kind
 from maltriage.sample.archive.walk import Cursor, Member, Trouble, Walk
 from maltriage.sample.carve import carve, carved_path, split_carved
-from maltriage.sample.contents import Contents, SampleError, parse_contents, sniff, too_large
+from maltriage.sample.contents import Contents, parse_contents, sniff, too_large
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import (
     Finish,
     Prepared,
@@ -102,7 +103,7 @@ def prepare_members(
                 cursor or Cursor(),
             )
             return _portion(path, walk, kind, options, portion, finish)
-        contents = read_opened(path, outer, file, size, options.max_size, options.formats, archives)
+        contents = read_opened(path, outer, file, size, options)
     made = finish(path, contents, options, start)
     carved = [*_carved(path, contents, options, finish)]
     return Portion([made, *carved], None) if carved else made
@@ -145,7 +146,7 @@ def _portion(
 
 def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Sent]:
     start = time.perf_counter()
-    contents = parse_contents(member.path, member.data, options.max_size, options.formats)
+    contents = parse_contents(member.path, member.data, options)
     made = finish(member.path, contents, options, start)
     return [made, *_carved(member.path, contents, options, finish)]
 
@@ -166,7 +167,7 @@ def _carved(
         name, start = carved_path(path, carved), time.perf_counter()
         try:
             data = contents.data[carved.start : carved.end]
-            inner = parse_contents(name, data, options.max_size, options.formats)
+            inner = parse_contents(name, data, options)
             yield finish(name, inner, options, start)
         except SampleError as error:
             yield _rejected(name, error)

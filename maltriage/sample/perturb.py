@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from maltriage.sample.byteplot import View, make_views, trimmed_length
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.mask import Range, Variant, mask_views
 from maltriage.sample.prepare import PrepareOptions
 from maltriage.sample.source import read_sample
@@ -50,7 +50,7 @@ def perturbed(
     Raises:
         SampleError: it gives no sample (see `read_sample`), or not the one that was prepared.
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     data = contents.data
     if hashlib.sha256(data).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was explained", failed=True)

@@ -7,33 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from maltriage.sample.archive.limits import Archives
 from maltriage.sample.byteplot import View, make_views
-from maltriage.sample.contents import PROGRAMS, Contents, SampleError
+from maltriage.sample.contents import Contents
+from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.known import KnownList, find_known
 from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.source import MAX_FILE_BYTES, read_sample
+from maltriage.sample.reading import Reading
+from maltriage.sample.source import read_sample
 from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice
 from maltriage.sample.views import ViewSpec
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
+class PrepareOptions(Reading):
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
-    `formats`: those that are read; a file of another one gives no sample. `archives`: how
-    archives are opened, see `read_sample`; None: they are not. `known`: lists of files that are
-    known to be good, which give no sample, or with `analyse_known` a notice.
+    `known`: lists of files that are known to be good, which give no sample, or with
+    `analyse_known` a notice.
     """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
-    max_size: int = MAX_FILE_BYTES
-    formats: tuple[Format, ...] = PROGRAMS
-    archives: Archives | None = None
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False
 
@@ -127,7 +124,7 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
         SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
     """
     start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     return prepare_contents(path, contents, options, start)
 
 
@@ -138,5 +135,5 @@ def prepare_file(path: str, options: PrepareOptions, finish: Finish) -> Prepared
         SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
     """
     start = time.perf_counter()
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     return finish(path, contents, options, start)

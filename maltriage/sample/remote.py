@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.sample.askers import Askers, StoppedError, answer
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.stores.base import Entry, Store
 from maltriage.sample.urls import (
     SEPARATOR,

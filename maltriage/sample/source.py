@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import BinaryIO
 
@@ -14,24 +14,15 @@ from maltriage.sample import remote
 from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.find import find_member, only_member, split_path
 from maltriage.sample.archive.kinds import archive_kind
-from maltriage.sample.archive.limits import Archives
 from maltriage.sample.carve import split_carved, take
-from maltriage.sample.contents import (
-    PROGRAMS,
-    Contents,
-    SampleError,
-    parse_contents,
-    too_large,
-    wanted_format,
-)
+from maltriage.sample.contents import Contents, parse_contents, too_large, wanted_format
+from maltriage.sample.errors import SampleError
 from maltriage.sample.mapped import MAP_BYTES, mapped
+from maltriage.sample.reading import MAX_FILE_BYTES, PROGRAMS, Reading
 from maltriage.sample.stdin import STDIN, Stdin, open_stdin
 from maltriage.sample.stores.base import Entry
-from maltriage.sample.types import Format
 from maltriage.sample.urls import Remote, is_url
 
-MAX_FILE_BYTES = 256 * 1024 * 1024
-"""Files above this are skipped; `--max-size` lifts it."""
 PART = ".part"
 """Ends the name of a file of results that is not whole yet."""
 
@@ -283,42 +274,29 @@ def _mapped(file: BinaryIO) -> bytes | None:
 
 def read_sample(
     path: str,
-    max_size: int = MAX_FILE_BYTES,
-    formats: tuple[Format, ...] = PROGRAMS,
-    archives: Archives | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
 ) -> Contents:
-    """Read one file, which must be of one of `formats`.
+    """Read one file, which must be of one of the formats that are wanted.
 
     Args:
-        path: of the file; where there are `archives`, also of one in an archive, as
+        path: of the file; where archives are opened, also of one in an archive, as
             `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
             program in another file, as `x.exe!carved@0x1a400.exe`.
-        max_size: of the file, and of what it unpacks to, in bytes.
-        formats: that are wanted.
-        archives: how archives are opened; None: they are not.
 
     Raises:
         SampleError: it is no sample, of another format, empty or too large (a skip), or
             cannot be read.
     """
-    outer, inner = split_path(path) if archives else (path, None)
+    outer, inner = split_path(path) if reading.archives else (path, None)
     carved = split_carved(path) if inner is not None else None
     if carved is not None:
-        carrier = read_sample(carved[0], max_size, PROGRAMS, archives)
-        return parse_contents(path, take(carrier.data, carved[1]), max_size, formats)
-    with opened(outer, max_size) as (file, size):
-        return read_opened(path, outer, file, size, max_size, formats, archives)
+        carrier = read_sample(carved[0], replace(reading, formats=PROGRAMS))
+        return parse_contents(path, take(carrier.data, carved[1]), reading)
+    with opened(outer, reading.max_size) as (file, size):
+        return read_opened(path, outer, file, size, reading)
 
 
-def read_opened(
-    path: str,
-    outer: str,
-    file: BinaryIO,
-    size: int,
-    max_size: int,
-    formats: tuple[Format, ...],
-    archives: Archives | None,
-) -> Contents:
+def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Reading) -> Contents:
     """`read_sample`, of a file that is open already.
 
     Args:
@@ -331,9 +309,10 @@ def read_opened(
     head = file.read(HEAD_BYTES)
     if not head:
         raise SampleError("empty", "an empty file")
+    archives, max_size = reading.archives, reading.max_size
     kind = archive_kind(head) if archives else None
     if kind is None and path == outer:
-        wanted_format(path, head, formats)
+        wanted_format(path, head, reading.formats)
     if size > max_size:
         raise SampleError("too-large", too_large(size, max_size))
     file.seek(0)
@@ -342,13 +321,13 @@ def read_opened(
             name, data = only_member(file, outer, size, kind, archives, max_size)
         else:
             name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
-        return parse_contents(name, data, max_size, formats)
+        return parse_contents(name, data, reading)
     if path != outer:
         raise SampleError("not-found", f"{outer} is no archive", failed=True)
     if size >= MAP_BYTES and head[:2] == b"MZ" and (whole := _mapped(file)) is not None:
-        return parse_contents(path, whole, max_size, formats)
+        return parse_contents(path, whole, reading)
     # Not without a size: a file that grows while it is read must not pass the limit.
     data = file.read(min(size, max_size) + 1)
     if len(data) > max_size:
         raise SampleError("too-large", too_large(len(data), max_size))
-    return parse_contents(path, data, max_size, formats)
+    return parse_contents(path, data, reading)

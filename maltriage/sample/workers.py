@@ -18,7 +18,7 @@ from pebble import ProcessExpired, ProcessPool
 from maltriage.errors import MaltriageError
 from maltriage.sample import remote
 from maltriage.sample.answers import carried
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.isolation import ISOLATED, Isolation, confine
 from maltriage.sample.pool import LastingPool
 from maltriage.sample.server import worker_context

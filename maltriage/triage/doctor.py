@@ -29,7 +29,7 @@ from maltriage.sample.archive import limits as archives
 from maltriage.sample.folders import trouble
 from maltriage.sample.inspect.worker import MAX_EXCERPTS
 from maltriage.sample.isolation import achieved, memory_for
-from maltriage.sample.source import MAX_FILE_BYTES
+from maltriage.sample.reading import MAX_FILE_BYTES
 from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage import index as indexes
 from maltriage.triage.options import ScanOptions, model_threads

@@ -19,7 +19,7 @@ from maltriage.report.document import (
     path_fields,
     path_of,
 )
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.types import Notice
 from maltriage.sample.workers import LOST, Workers, reason_of

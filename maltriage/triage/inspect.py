@@ -13,7 +13,7 @@ import numpy as np
 
 from maltriage.report.evidence import Evidence, HotRange
 from maltriage.sample.content import HotContent
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
@@ -52,7 +52,11 @@ def look_into(
 
     def look(ranges: list[Range], snap: bool) -> list[Inspected]:
         how = InspectOptions(
-            prepared.identity.sha256, snap, options.max_size, options.formats, options.archives
+            prepared.identity.sha256,
+            snap,
+            max_size=options.max_size,
+            formats=options.formats,
+            archives=options.archives,
         )
         found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
         return found

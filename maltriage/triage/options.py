@@ -74,15 +74,14 @@ class Progress(Counts):
 def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     """What workers are to make of each file."""
     card = bundle.card
-    hashes, limit = options.hashes or options.close, options.walk.max_size
     return PrepareOptions(
         card.views,
-        hashes,
-        limit,
-        card.input,
-        options.archives,
-        options.known,
-        options.analyse_known,
+        hashes=options.hashes or options.close,
+        max_size=options.walk.max_size,
+        formats=card.input,
+        archives=options.archives,
+        known=options.known,
+        analyse_known=options.analyse_known,
     )
 
 

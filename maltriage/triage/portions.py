@@ -11,7 +11,7 @@ from typing import Any
 
 from maltriage.report.document import Failed, Result, Skipped, path_fields
 from maltriage.sample.archive.walk import Cursor
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.groups import Groups, Place
 from maltriage.sample.members import Portion, PortionOptions, is_archive, prepare_members
 from maltriage.sample.prepare import (

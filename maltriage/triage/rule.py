@@ -18,13 +18,14 @@ from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, path_of
 from maltriage.report.evidence import Status
 from maltriage.report.sanitize import clean
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import InspectOptions
+from maltriage.sample.reading import MAX_FILE_BYTES, Reading
 from maltriage.sample.rule.gather import Candidate, gather
 from maltriage.sample.rule.match import matches
 from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.source import MAX_FILE_BYTES, Found, WalkOptions, walk
+from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.rulechoice import ENOUGH, Choice, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text
@@ -165,7 +166,7 @@ class _Maker:
         tasks = []
         for result in self.results:
             ranges, claims = _ranges(result)
-            how = InspectOptions(result.sha256, False, self.options.max_size)
+            how = InspectOptions(result.sha256, False, max_size=self.options.max_size)
             tasks.append((claims, self.workers.submit(gather, path_of(result), ranges, how)))
         found = []
         for number, (claims, task) in enumerate(tasks):
@@ -212,8 +213,9 @@ class _Maker:
 
     def _in_given(self, source: str) -> list[dict[str, list[str]]]:
         """What of a rule set is in each of the given files."""
+        reading = Reading(max_size=self.options.max_size)
         tasks = [
-            self.workers.submit(matches, path_of(result), source, self.options.max_size)
+            self.workers.submit(matches, path_of(result), source, reading)
             for result in self.results
         ]
         return [self._done(task, item) for task, item in zip(tasks, self.results, strict=True)]
@@ -290,11 +292,12 @@ def search(
         except Exception as error:
             return path, reason_of(error, workers.timeout)
 
+    reading = Reading(max_size=max_size)
     for found in walk(paths, WalkOptions(max_size=max_size)):
         if not isinstance(found, Found):
             yield found.path, SampleError(found.code, found.reason, failed=found.failed)
             continue
-        under_way.append((found.path, workers.submit(matches, found.path, source, max_size)))
+        under_way.append((found.path, workers.submit(matches, found.path, source, reading)))
         if len(under_way) == _IN_FLIGHT:
             yield oldest()
     while under_way:

@@ -28,7 +28,8 @@ from maltriage.sample.archive.limits import Archives
 from maltriage.sample.archive.walk import Member, Walk
 from maltriage.sample.byteplot import make_views
 from maltriage.sample.carve import carve
-from maltriage.sample.contents import SampleError, parse_contents
+from maltriage.sample.contents import parse_contents
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry, width_for
 from maltriage.sample.hexdump import DumpError, parse_dump
 from maltriage.sample.identity import identify
@@ -36,6 +37,7 @@ from maltriage.sample.inspect.worker import look
 from maltriage.sample.layout import make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
+from maltriage.sample.reading import Reading
 from maltriage.sample.rule.pattern import Pattern
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.triage.ruletext import rule_name
@@ -128,7 +130,7 @@ def contents(data: bytes) -> None:
     """A file of any kind: a PNG, a dump, a program."""
     for name in ("x.exe", "x.bytes"):
         try:
-            found = parse_contents(name, data, 1 << 20)
+            found = parse_contents(name, data, Reading(max_size=1 << 20))
         except SampleError:
             continue
         assert len(found.data) <= max(len(data), 1 << 20)

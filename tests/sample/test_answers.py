@@ -16,7 +16,7 @@ from hostile.make import sample
 from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
 from maltriage.sample.answers import carried, read
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.workers import Workers
 

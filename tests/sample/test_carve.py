@@ -12,9 +12,10 @@ from maltriage.cli import options
 from maltriage.sample import carve as module
 from maltriage.sample.archive.limits import Archives
 from maltriage.sample.carve import Carved, carve, split_carved, take
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.members import Portion, PortionOptions, prepare_members
 from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.reading import Reading
 from maltriage.sample.source import Rejected, read_sample
 from maltriage.sample.views import BodySpec
 
@@ -74,9 +75,9 @@ def test_they_are_samples(wrap, tmp_path: Path) -> None:  # type: ignore[no-unty
         again = prepare_members(item.path, work, PortionOptions(9, 60))
         assert isinstance(again, Prepared)
         assert again.identity == item.identity
-    assert read_sample(found.items[1].path, archives=Archives()).data == take(BOTH, AT[0])
+    assert read_sample(found.items[1].path, Reading(archives=Archives())).data == take(BOTH, AT[0])
     with pytest.raises(SampleError) as caught:
-        read_sample(f"{path}!carved@0x5.exe", archives=Archives())
+        read_sample(f"{path}!carved@0x5.exe", Reading(archives=Archives()))
     assert caught.value.failed
 
 

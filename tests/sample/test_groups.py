@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maltriage.sample import groups
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.groups import Groups, Place
 from maltriage.sample.workers import Workers
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.sample.byteplot import Bytes, body_bands, disarmed_ranges, plot, plotted
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS, Mask, MaskedViews, Variant, mask_views, masked
 from maltriage.sample.prepare import PrepareOptions, prepare

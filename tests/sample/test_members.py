@@ -9,7 +9,7 @@ from corpus.synthetic import program, tarred, zipped
 
 from maltriage.sample import members
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.members import Portion, PortionOptions, is_archive, prepare_members
 from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.source import Rejected

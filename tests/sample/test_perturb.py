@@ -10,7 +10,7 @@ from hostile.make import byteplot, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.perturb import APPENDED, MIN_PADDING, Perturbed, padding_ranges, perturbed
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.types import Layout, Region

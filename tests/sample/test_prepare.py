@@ -9,7 +9,7 @@ import pytest
 from corpus.synthetic import write_dump, write_png
 from hostile.make import sample
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.views import known_views
 

@@ -19,7 +19,8 @@ from maltriage.errors import MaltriageError
 from maltriage.sample import remote
 from maltriage.sample.archive.find import split_path
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
+from maltriage.sample.reading import Reading
 from maltriage.sample.source import Found, Rejected, WalkOptions, read_sample, walk
 from maltriage.sample.stores import base
 from maltriage.sample.stores.base import Ranged, Streamed, stamp
@@ -113,7 +114,8 @@ def test_names_of_keys_are_only_names(s3: Bucket, told: None) -> None:
     items = found("s3://bkt")
     assert set(keys(items)) == s3.objects.keys()
     for name in names:
-        assert read_sample(f"s3://bkt/{name}", MIB, archives=Archives()).data == s3.objects[name]
+        made = read_sample(f"s3://bkt/{name}", Reading(max_size=MIB, archives=Archives()))
+        assert made.data == s3.objects[name]
 
 
 def test_what_is_refused_or_not_there(s3: Bucket, told: None) -> None:
@@ -132,7 +134,7 @@ def test_what_is_refused_or_not_there(s3: Bucket, told: None) -> None:
     assert items[0].reason == "AccessDenied it says"
     for url, code in (("s3://bkt/c.exe", "unreadable"), ("s3://bkt/gone.exe", "not-found")):
         with pytest.raises(SampleError) as raised:
-            read_sample(url, MIB)
+            read_sample(url, Reading(max_size=MIB))
         assert (raised.value.code, raised.value.failed) == (code, True)
 
 
@@ -150,7 +152,7 @@ def test_an_empty_bucket_and_an_empty_object(s3: Bucket, told: None) -> None:
     assert found("s3://bkt") == []
     s3.objects = {"e": b""}
     with pytest.raises(SampleError) as raised:
-        read_sample("s3://bkt/e", MIB)
+        read_sample("s3://bkt/e", Reading(max_size=MIB))
     assert (raised.value.code, raised.value.failed) == ("empty", False)
 
 
@@ -163,8 +165,8 @@ def test_sizes_are_checked_before_reading_and_while(s3: Bucket, told: None) -> N
     assert isinstance(second, Found)
     assert second.size == 7
     with pytest.raises(SampleError, match="too-large"):
-        read_sample("s3://bkt/b.exe", len(X86) - 1)
-    assert read_sample("s3://bkt/b.exe", len(X86)).data == X86
+        read_sample("s3://bkt/b.exe", Reading(max_size=len(X86) - 1))
+    assert read_sample("s3://bkt/b.exe", Reading(max_size=len(X86))).data == X86
 
 
 def test_an_object_is_read_in_as_few_requests_as_it_takes(s3: Bucket, told: None) -> None:
@@ -172,11 +174,11 @@ def test_an_object_is_read_in_as_few_requests_as_it_takes(s3: Bucket, told: None
     s3.objects = {"s.exe": X86, "b.exe": big, "t.txt": b"no program" * MIB}
     for key, requests in (("s.exe", 1), ("b.exe", 2)):
         s3.requests.clear()
-        assert read_sample(f"s3://bkt/{key}", 8 * MIB).data == s3.objects[key]
+        assert read_sample(f"s3://bkt/{key}", Reading(max_size=8 * MIB)).data == s3.objects[key]
         assert len(s3.requests) == requests
     s3.requests.clear()
     with pytest.raises(SampleError, match="not-pe"):
-        read_sample("s3://bkt/t.txt", 64 * MIB)
+        read_sample("s3://bkt/t.txt", Reading(max_size=64 * MIB))
     assert [asked["Range"] for _, _, asked in s3.requests] == [f"bytes=0-{base.HEAD - 1}"]
 
 
@@ -184,7 +186,7 @@ def test_an_object_that_changes_while_it_is_read(s3: Bucket, told: None) -> None
     big = b"MZ" + bytes(MIB)
     s3.objects, s3.once = {"x.exe": big}, {"x.exe": big[:-1] + b"x"}
     with pytest.raises(SampleError) as raised:
-        read_sample("s3://bkt/x.exe", 8 * MIB)
+        read_sample("s3://bkt/x.exe", Reading(max_size=8 * MIB))
     assert (raised.value.code, raised.value.reason) == ("io", "it changed while it was read")
 
 
@@ -199,11 +201,12 @@ def test_an_archive_in_a_bucket_is_read_in_ranges(s3: Bucket, told: None) -> Non
     assert split_path("s3://bkt/b!c.zip") == ("s3://bkt/b!c.zip", None)
     archives, sent = Archives(), s3.requests
     sent.clear()
-    made = read_sample("s3://bkt/a.zip!in/x!1.exe", 64 * MIB, archives=archives)
+    made = read_sample("s3://bkt/a.zip!in/x!1.exe", Reading(max_size=64 * MIB, archives=archives))
     assert made.data == X86
     ranges = [text.split("=")[1].split("-") for _, _, asked in sent if (text := asked.get("Range"))]
     assert sum(int(end) + 1 - int(start) for start, end in ranges) < 2 * MIB
-    assert read_sample("s3://bkt/b!c.zip!y.exe", MIB, archives=archives).data == X64
+    made = read_sample("s3://bkt/b!c.zip!y.exe", Reading(max_size=MIB, archives=archives))
+    assert made.data == X64
     items = found("s3://bkt/a.zip!in/x!1.exe")
     assert [(item.path, type(item)) for item in items] == [("s3://bkt/a.zip!in/x!1.exe", Found)]
 
@@ -233,14 +236,14 @@ def test_files_of_the_web(web: Site, told: None) -> None:
     assert (item.size, item.modified_ns) == (len(X86), 1735787045 * 10**9)
     assert item.inode
     for path, data in (("x.exe", X86), ("dl?id=1&b=%2F%2b", X86), ("moved", X86)):
-        assert read_sample(f"{web.url}/{path}", MIB).data == data
-    made = read_sample(f"{web.url}/a.zip!in/x.exe", MIB, archives=Archives())
+        assert read_sample(f"{web.url}/{path}", Reading(max_size=MIB)).data == data
+    made = read_sample(f"{web.url}/a.zip!in/x.exe", Reading(max_size=MIB, archives=Archives()))
     assert made.data == X64
     (item,) = found(f"{web.url}/dl?id=1&b=%2F%2b")
     assert isinstance(item, Found)
     assert item.modified_ns is None  # a weak tag may stand for other bytes
     with pytest.raises(SampleError, match="not-pe"):
-        read_sample(f"{web.url}/page/", MIB)
+        read_sample(f"{web.url}/page/", Reading(max_size=MIB))
     assert all(asked["Accept-Encoding"] == "identity" for _, _, asked in web.requests)
 
 
@@ -253,7 +256,7 @@ def test_what_a_web_server_refuses(web: Site, told: None, status: int, code: str
     (item,) = found(f"{web.url}/x.exe")
     assert isinstance(item, Found)  # whoever reads it is told
     with pytest.raises(SampleError) as raised:
-        read_sample(f"{web.url}/x.exe", MIB)
+        read_sample(f"{web.url}/x.exe", Reading(max_size=MIB))
     assert (raised.value.code, raised.value.failed) == (code, True)
     assert raised.value.reason.startswith(f"{status} ")
 
@@ -262,18 +265,18 @@ def test_a_server_that_answers_nothing_but_get(web: Site, told: None) -> None:
     web.pages["/x.exe"] = Page(X86, head_status=403)
     (item,) = found(f"{web.url}/x.exe")
     assert item == Found(f"{web.url}/x.exe", 0)
-    assert read_sample(f"{web.url}/x.exe", MIB).data == X86
+    assert read_sample(f"{web.url}/x.exe", Reading(max_size=MIB)).data == X86
 
 
 def test_sizes_of_the_web_are_not_believed(web: Site, told: None) -> None:
     web.pages["/none"] = Page(X86, length=None)
-    assert read_sample(f"{web.url}/none", len(X86)).data == X86
+    assert read_sample(f"{web.url}/none", Reading(max_size=len(X86))).data == X86
     with pytest.raises(SampleError) as raised:
-        read_sample(f"{web.url}/none", len(X86) - 1)
+        read_sample(f"{web.url}/none", Reading(max_size=len(X86) - 1))
     assert (raised.value.code, raised.value.failed) == ("too-large", False)
     web.pages["/more"] = Page(X86, length=len(X86) + 9)
     with pytest.raises(SampleError) as raised:
-        read_sample(f"{web.url}/more", MIB)
+        read_sample(f"{web.url}/more", Reading(max_size=MIB))
     assert (raised.value.code, raised.value.failed) == ("io", True)
     web.pages["/huge"] = Page(X86, length=10 * 2**30)
     (item,) = found(f"{web.url}/huge", max_size=MIB)
@@ -281,7 +284,7 @@ def test_sizes_of_the_web_are_not_believed(web: Site, told: None) -> None:
     assert item.code == "too-large"
     web.pages["/large"] = Page(b"MZ" + bytes(2 * MIB))
     with pytest.raises(SampleError, match="too-large"):
-        read_sample(f"{web.url}/large", MIB)
+        read_sample(f"{web.url}/large", Reading(max_size=MIB))
 
 
 def test_a_packed_answer_is_no_way_around_the_limit(web: Site, told: None) -> None:
@@ -299,7 +302,7 @@ def test_a_page_that_leads_in_a_circle_or_elsewhere(web: Site, told: None) -> No
     web.pages["/disk"] = Page(status=302, headers={"Location": "file:///etc/passwd"})
     for path in ("circle", "disk"):
         with pytest.raises(SampleError) as raised:
-            read_sample(f"{web.url}/{path}", MIB)
+            read_sample(f"{web.url}/{path}", Reading(max_size=MIB))
         assert (raised.value.code, raised.value.failed) == ("io", True)
 
 
@@ -310,7 +313,7 @@ def test_credentials_go_with_a_url_and_no_further(web: Site) -> None:
     remote.hold(how)
     try:
         with pytest.raises(SampleError) as raised:
-            read_sample(names[0], MIB)
+            read_sample(names[0], Reading(max_size=MIB))
     finally:
         remote.hold(None)
     assert "hush" not in str(raised.value)
@@ -321,7 +324,7 @@ def test_credentials_go_with_a_url_and_no_further(web: Site) -> None:
 
 def test_a_server_that_is_not_there(told: None) -> None:
     with pytest.raises(SampleError) as raised:
-        read_sample("http://127.0.0.1:9/x.exe?token=hush", MIB)
+        read_sample("http://127.0.0.1:9/x.exe?token=hush", Reading(max_size=MIB))
     assert (raised.value.code, raised.value.failed) == ("io", True)
     assert "hush" not in raised.value.reason
 
@@ -344,7 +347,7 @@ def test_urls_are_paths_unless_somebody_said_otherwise(
     assert isinstance(item, Rejected)
     assert item.code == "not-found"
     with pytest.raises(SampleError, match="not-found"):
-        read_sample(url, MIB, archives=Archives())
+        read_sample(url, Reading(max_size=MIB, archives=Archives()))
     assert web.requests == []
     monkeypatch.chdir(tmp_path)
     (tmp_path / "s3:" / "b").mkdir(parents=True)
@@ -394,10 +397,10 @@ def test_any_store_of_fsspec(told: None) -> None:
         assert items[0].size == len(X86)
         some = WalkOptions(depth=1, exclude=("u",), remote=Remote())
         assert [item.path for item in walk(["memory://d"], some)] == every[:2]
-        assert read_sample("memory://d/s/b.exe", MIB).data == X64
+        assert read_sample("memory://d/s/b.exe", Reading(max_size=MIB)).data == X64
         for url, code in (("memory://d/none", "not-found"), ("memory://d/u/e", "empty")):
             with pytest.raises(SampleError, match=code):
-                read_sample(url, MIB)
+                read_sample(url, Reading(max_size=MIB))
         (item,) = walk(["memory://none"], options)
         assert isinstance(item, Rejected)
         assert item.code == "not-found"

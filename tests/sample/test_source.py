@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from hostile.make import CASES, byteplot, non_utf8_file, sample
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
+from maltriage.sample.reading import Reading
 from maltriage.sample.source import Found, Rejected, WalkOptions, read_list, read_sample, walk
 from maltriage.sample.types import FORMATS, Format
 
@@ -221,10 +222,10 @@ def test_only_the_formats_that_are_asked_for(
     path = tmp_path / "file"
     path.write_bytes(data)
     if found in FORMATS:
-        assert read_sample(str(path), formats=formats).format == found
+        assert read_sample(str(path), Reading(formats=formats)).format == found
         return
     with pytest.raises(SampleError) as caught:
-        read_sample(str(path), formats=formats)
+        read_sample(str(path), Reading(formats=formats))
     assert (caught.value.code, caught.value.failed) == (found, False)
 
 
@@ -236,7 +237,7 @@ def test_limits_hold_for_files_and_for_pictures(tmp_path: Path) -> None:
     assert bomb.stat().st_size < 1 << 16
     for path, limit in ((program, 1000), (bomb, 1 << 16)):
         with pytest.raises(SampleError) as caught:
-            read_sample(str(path), limit)
+            read_sample(str(path), Reading(max_size=limit))
         assert caught.value.code == "too-large"
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from maltriage.errors import MaltriageError
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.isolation import Isolation
 from maltriage.sample.server import start_ahead
 from maltriage.sample.workers import Workers, _quota, cores, reason_of

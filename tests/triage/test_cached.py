@@ -17,7 +17,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Record, Result, Skipped
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.groups import Groups, Place
 from maltriage.sample.prepare import prepare
 from maltriage.sample.source import WalkOptions

@@ -9,7 +9,7 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.mask import MASKS, Variant
 from maltriage.sample.prepare import PrepareOptions, prepare
 from maltriage.sample.workers import Workers

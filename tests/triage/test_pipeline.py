@@ -14,7 +14,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
 from maltriage.sample import groups
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import width_for
 from maltriage.sample.source import WalkOptions
 from maltriage.sample.types import Format

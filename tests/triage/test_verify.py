@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.report.evidence import Check, Checks, Controls, Evidence
 from maltriage.sample.byteplot import View
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.mask import MASKS
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare

@@ -14,7 +14,8 @@ from maltriage.corpus.places import config_file, data_places
 from maltriage.errors import MaltriageError
 from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.kinds import archive_kind
-from maltriage.sample.contents import DUMP_SUFFIX, PROGRAMS, sniff
+from maltriage.sample.contents import DUMP_SUFFIX, sniff
+from maltriage.sample.reading import PROGRAMS
 from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import WINDOWS

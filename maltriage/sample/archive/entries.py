@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from maltriage.sample.archive.limits import Budget
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 HEAD_BYTES = 512
 """First bytes of a file that tell whether it is wanted."""

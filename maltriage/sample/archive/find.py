@@ -9,7 +9,7 @@ from maltriage.sample.archive.entries import Opening, damaged
 from maltriage.sample.archive.kinds import Kind, entries
 from maltriage.sample.archive.limits import Archives, Budget
 from maltriage.sample.archive.walk import SEPARATOR, Member, Trouble, Walk
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.remote import held, split
 from maltriage.sample.stdin import STDIN
 from maltriage.sample.urls import Remote, is_url

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 PASSWORDS = ("infected", "malware", "virus")
 """Tried on what is encrypted; collections use them so that nothing opens a sample by mistake."""

@@ -9,7 +9,7 @@ from threading import Event, Thread
 from typing import Any
 
 from maltriage.sample.archive.entries import HEAD_BYTES, Entry, Names, Opening, damaged, sealed
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 _POLL = 0.2
 

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from maltriage.sample.archive.entries import HEAD_BYTES, Entry, Opening, damaged
 from maltriage.sample.archive.kinds import Kind, archive_kind, entries
 from maltriage.sample.archive.limits import Archives, Budget, LimitError
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 SEPARATOR = "!"
 """Between an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""

@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 
 from maltriage.sample.archive.entries import HEAD_BYTES, Entry, Names, Opening, damaged, sealed
 from maltriage.sample.archive.limits import LimitError
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 
 MAX_DIRECTORY = 32 * 1024 * 1024
 """Bytes of the table of contents, which is read as a whole: of some 300,000 files."""

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
-from maltriage.sample.archive.limits import Archives
 from maltriage.sample.content import ContentKind, HotContent, Listing, ResourceRef
-from maltriage.sample.contents import PROGRAMS, SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.inspect import code, dotnet, functions, header, resources, strings, tables
 from maltriage.sample.inspect.image import Budget, Image, Thing
 from maltriage.sample.inspect.snap import Range, Snapped, snapped
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
-from maltriage.sample.source import MAX_FILE_BYTES, read_sample
-from maltriage.sample.types import Format, Region
+from maltriage.sample.reading import Reading
+from maltriage.sample.source import read_sample
+from maltriage.sample.types import Region
 
 HEX_BYTES = 16
 """Bytes shown of each range as they are."""
@@ -39,17 +39,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class InspectOptions:
+class InspectOptions(Reading):
     """How to read the file, as it was read before, and what it must still be.
 
-    `snap`: whether edges may move. `archives`: as in `PrepareOptions`.
+    `snap`: whether edges may move.
     """
 
     sha256: str
     snap: bool = True
-    max_size: int = MAX_FILE_BYTES
-    formats: tuple[Format, ...] = PROGRAMS
-    archives: Archives | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
         SampleError: it cannot be read again, or is another file than it was (`changed`).
     """
     try:
-        contents = read_sample(path, options.max_size, options.formats, options.archives)
+        contents = read_sample(path, options)
     except SampleError as error:
         if error.failed:
             raise

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice, pairwise
 from typing import Literal
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.inspect import dotnet, functions, strings, tables
 from maltriage.sample.inspect.image import Image
 from maltriage.sample.inspect.snap import Range
@@ -83,7 +83,7 @@ def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Cand
     Raises:
         SampleError: it cannot be read again, or is another file than it was (`changed`).
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     if hashlib.sha256(contents.data).hexdigest() != options.sha256:
         raise SampleError("changed", "it changed while a rule was made of it", failed=True)
     if contents.format == "picture":

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import PROGRAMS
-from maltriage.sample.source import MAX_FILE_BYTES, read_sample
-from maltriage.sample.types import Format
+from maltriage.sample.reading import Reading
+from maltriage.sample.source import read_sample
 
 SECONDS = 30
 """In which a file must be searched."""
@@ -18,9 +15,7 @@ SECONDS = 30
 def matches(
     path: str,
     source: str,
-    max_size: int = MAX_FILE_BYTES,
-    formats: Sequence[Format] = PROGRAMS,
-    archives: Archives | None = None,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
 ) -> dict[str, list[str]]:
     """The rules that match the bytes of a file (of a PNG its pixels), each with those of its
     patterns that are there.
@@ -31,7 +26,7 @@ def matches(
     Raises:
         SampleError: the file gives no sample.
     """
-    data = read_sample(path, max_size, tuple(formats), archives).data
+    data = read_sample(path, reading).data
     found = _scanner(source).scan(data)
     return {
         rule.identifier: [p.identifier for p in rule.patterns if len(p.matches)]

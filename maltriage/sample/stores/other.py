@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.stores.base import LEAST_AHEAD, PIECE, Entry, Ranged, failure, stamp
 
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.stores.base import HEAD, PIECE, Entry, Ranged, failure, stamp
 
 CHANGED = "it changed while it was read"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, cast
 from urllib.parse import quote
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.stores.base import Entry, Streamed, failure, stamp
 
 CONNECT_SECONDS, QUIET_SECONDS = 10.0, 30.0

@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from maltriage.sample.byteplot import trimmed_length
-from maltriage.sample.contents import PROGRAMS, SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.source import read_sample
 from maltriage.sample.transform.program import NotApplicableError
 
@@ -57,7 +57,7 @@ class Draw:
 def donor_tail(path: str) -> bytes:
     """The last bytes of a benign file without trailing zeros, none where it cannot be read."""
     try:
-        data = read_sample(path, formats=PROGRAMS).data
+        data = read_sample(path).data
     except SampleError:
         return b""
     end = trimmed_length(np.frombuffer(data, dtype=np.uint8))

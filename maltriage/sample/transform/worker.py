@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maltriage.sample.contents import Contents, SampleError
+from maltriage.sample.contents import Contents
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare_contents
 from maltriage.sample.source import read_sample
 from maltriage.sample.transform import TRANSFORMS
@@ -40,7 +41,7 @@ def transformed(
     Raises:
         SampleError: the file gives no sample; see `read_sample`.
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     plain = prepare_contents(path, contents, options)
     others = [donor for donor in donors if donor != path]
     digest = hashlib.sha256(contents.data).hexdigest()
@@ -73,7 +74,7 @@ def appended(
         SampleError: it gives no sample any more, or another one; or nothing can be appended to
             it (code `not-applicable`).
     """
-    contents = read_sample(path, options.max_size, options.formats, options.archives)
+    contents = read_sample(path, options)
     if hashlib.sha256(contents.data).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was measured", failed=True)
     try:

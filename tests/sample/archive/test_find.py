@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from maltriage.sample.archive.find import only_member, split_path
 from maltriage.sample.archive.kinds import archive_kind
 from maltriage.sample.archive.limits import Archives
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
+from maltriage.sample.reading import Reading
 from maltriage.sample.source import read_sample
 
 LIMIT = 1 << 20
@@ -83,10 +84,10 @@ def test_a_sample_in_an_archive(pack, tmp_path: Path, monkeypatch: pytest.Monkey
     path = tmp_path / "sample"
     for inner in (DATA, write_png(tmp_path / "x.png", DATA, width=2048).read_bytes()):
         path.write_bytes(pack({"x": inner}))
-        contents = read_sample(str(path), archives=Archives())
+        contents = read_sample(str(path), Reading(archives=Archives()))
         assert contents.data[: len(DATA)] == DATA
         assert contents.format == ("pe" if inner == DATA else "png")
-        assert read_sample(f"{path}!x", archives=Archives()).data == contents.data
+        assert read_sample(f"{path}!x", Reading(archives=Archives())).data == contents.data
         for name in (str(path), f"{path}!x"):
             with pytest.raises(SampleError) as caught:  # where archives are not opened
                 read_sample(name)
@@ -94,7 +95,7 @@ def test_a_sample_in_an_archive(pack, tmp_path: Path, monkeypatch: pytest.Monkey
     for inner in (b"hello", pack({"x": DATA})):
         path.write_bytes(pack({"x": inner}))
         with pytest.raises(SampleError) as caught:
-            read_sample(str(path), archives=Archives())
+            read_sample(str(path), Reading(archives=Archives()))
         assert caught.value.code == "not-pe"
     assert list((tmp_path / "here").iterdir()) == []  # nothing was written
 
@@ -114,11 +115,11 @@ def test_a_name_that_is_not_there(tmp_path: Path) -> None:
     path.write_bytes(zipped({"x.exe": DATA}))
     for name in (f"{path}!y.exe", f"{path}!x.exe!z"):
         with pytest.raises(SampleError) as caught:
-            read_sample(name, archives=Archives())
+            read_sample(name, Reading(archives=Archives()))
         assert (caught.value.code, caught.value.failed) == ("not-found", True)
     (tmp_path / "b.exe").write_bytes(DATA)
     with pytest.raises(SampleError) as caught:
-        read_sample(f"{tmp_path}/b.exe!x", archives=Archives())
+        read_sample(f"{tmp_path}/b.exe!x", Reading(archives=Archives()))
     assert caught.value.reason.endswith("is no archive")
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample.inspect import builds
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.inspect.image import Image
 from maltriage.sample.inspect.snap import Range
 from maltriage.sample.inspect.worker import InspectOptions

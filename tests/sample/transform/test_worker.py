@@ -8,7 +8,7 @@ import pytest
 from corpus.synthetic import write_dump
 from hostile.make import byteplot, sample
 
-from maltriage.sample.contents import SampleError
+from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.transform import TRANSFORMS
 from maltriage.sample.transform.donors import Draw

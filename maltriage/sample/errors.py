@@ -1,0 +1,18 @@
+"""Why a file gives no sample."""
+
+from __future__ import annotations
+
+
+class SampleError(Exception):
+    """This one file gives no sample; `failed` where it should have, else it is a skip."""
+
+    def __init__(self, code: str, reason: str, *, failed: bool = False) -> None:
+        super().__init__(code, reason, failed)
+        self.code, self.reason, self.failed = code, reason, failed
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _sample_error, (self.code, self.reason, self.failed)
+
+
+def _sample_error(code: str, reason: str, failed: bool) -> SampleError:
+    return SampleError(code, reason, failed=failed)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
 
@@ -141,6 +142,8 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     views: tuple[ViewSpec, ...]
     input: tuple[Format, ...] = ("pe", "png")
     """Formats that the model was made for: a file of another one is skipped."""
+    unmapped: int = UNMAPPED
+    """The byte that `??` of a hex dump is read as, 0 to 255."""
     target_layer: str
     method: str = "hirescam"
     additive: bool
@@ -182,6 +185,8 @@ def check_card(card: Card, path: Path) -> None:
         problem = "views must be 1 or more with different names"
     elif not card.input or len(set(card.input)) != len(card.input):
         problem = "input must be 1 or more different formats"
+    elif not 0 <= card.unmapped <= 255:
+        problem = "unmapped must be a byte"
     elif not all(0 < math.prod(view.shape) <= 1 << 24 for view in card.views):
         problem = "a view of an impossible size"
     elif card.temperature is not None and not 0.0 < card.temperature < math.inf:

@@ -40,6 +40,7 @@ def compare(
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,
+    unmapped: opt.Unmapped = 0,
     nets: Annotated[str, typer.Option(help="Nets with commas between, or all.")] = "all",
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds of each net, from 0.")] = 3,
     folds: Annotated[
@@ -117,7 +118,9 @@ def compare(
     if reference is not None and reference not in known:
         raise MaltriageError(f"--reference {reference}: no row of that name ({', '.join(known)})")
     with status(console, "starting", enabled=not quiet):
-        data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
+        data = open_dataset(
+            dataset, root, min_samples, goodware, allow_resized=allow_resized, unmapped=unmapped
+        )
         if train:
             study.fits = recipes(study, data)
     with stopping() as stop:

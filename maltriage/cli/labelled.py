@@ -17,8 +17,16 @@ def open_for(
     min_samples: int,
     goodware: Path | None = None,
 ) -> Dataset:
-    """A dataset, as `open_dataset` opens it; resized byteplots only for a bundle of pictures."""
+    """A dataset, as `open_dataset` opens it, read as the bundle reads samples; resized byteplots
+    only for a bundle of pictures."""
     from maltriage.corpus.datasets import open_dataset
 
     resized = dataset == "malimg" and "picture" in bundle.card.input
-    return open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    return open_dataset(
+        dataset,
+        root,
+        min_samples,
+        goodware,
+        allow_resized=resized,
+        unmapped=bundle.card.unmapped,
+    )

@@ -121,6 +121,9 @@ AllowResized = Annotated[
     bool,
     typer.Option("--allow-resized", help="Take resized copies of malimg's images as pictures."),
 ]
+Unmapped = Annotated[
+    int, typer.Option(min=0, max=255, help="The byte that ?? of a hex dump is read as.")
+]
 Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
 Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")

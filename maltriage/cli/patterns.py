@@ -91,7 +91,11 @@ def patterns(
     named: list[str | None] = [*models] if models else [None]
     loaded = [bundles.load(bundles.resolve(model)) for model in named]
     resized = dataset == "malimg" and all("picture" in b.card.input for b in loaded)
-    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=resized)
+    if len(fillers := {bundle.card.unmapped for bundle in loaded}) > 1:
+        raise MaltriageError("these models read ?? of hex dumps as different bytes")
+    data = open_dataset(
+        dataset, root, min_samples, goodware, allow_resized=resized, unmapped=fillers.pop()
+    )
     corpus = load_corpus(data, ())
     samples = _chosen([(s.path, s.label) for s in data.samples], family or [], limit, seed)
     subjects = _subjects(loaded, folds or [], corpus, samples)

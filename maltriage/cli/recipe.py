@@ -145,6 +145,7 @@ def begun(folder: Path) -> dict[str, Any]:
             "goodware": None if origin.goodware is None else Path(origin.goodware),
             "min_samples": origin.min_samples,
             "allow_resized": "picture" in origin.input,
+            "unmapped": origin.unmapped,
             "net": origin.net,
             "image_size": fit.image_size,
             "views": None if fit.views is None else ",".join(fit.views),

@@ -10,6 +10,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.evaluate import held_part
+from maltriage.cli.labelled import open_for
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -102,7 +103,6 @@ def robustness(
     from maltriage.assess.robustness import Terms, assess_robustness, at_rate, check_transforms
     from maltriage.cli.console import make_console
     from maltriage.corpus.cache import load_corpus
-    from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.report.progress import ScanProgress
     from maltriage.report.robustnessscreen import render
@@ -118,7 +118,7 @@ def robustness(
 
         need_torch("--attack")
     bundle = bundles.load(bundles.resolve(model))
-    data = open_dataset(dataset, root, min_samples, goodware)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
     corpus = load_corpus(data, ())
     every = [(s.path, s.label) for s in data.samples]
     samples, part, missing = every, "all", 0

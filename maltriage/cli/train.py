@@ -44,6 +44,7 @@ def train(
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,
+    unmapped: opt.Unmapped = 0,
     net: Annotated[str, typer.Option(help=f"The net to train: {', '.join(NETS)}.")] = "evidence",
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
@@ -242,6 +243,7 @@ def _prepare(
         values["min_samples"],
         values["goodware"],
         allow_resized=values["allow_resized"],
+        unmapped=values["unmapped"],
     )
     from maltriage.learn.recipe import FitOptions
     from maltriage.learn.train import RunOptions, views_for

@@ -32,6 +32,7 @@ from maltriage.sample.archive.limits import Archives
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.sample.reading import Reading
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.sample.workers import cores
@@ -83,6 +84,8 @@ class Corpus:
     notices: tuple[Notice, ...]
     formats: tuple[Format, ...]
     """`Prepared.format` of each sample."""
+    unmapped: int
+    """The byte that `??` of hex dumps was read as."""
     variants: Variants | None = None
     """Changed copies of the samples; None: nobody asked for them (`with_variants`)."""
 
@@ -218,6 +221,7 @@ def _corpus(
         rejects=manifest.rejects,
         notices=tuple(_notices(dataset, labels, manifest.rejects)),
         formats=tuple(stored["format"].tolist()),
+        unmapped=dataset.unmapped,
     )
 
 
@@ -276,7 +280,7 @@ def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     """Digest of everything the arrays depend on. Labels are not among it."""
-    what = (store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats)
+    what = (store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats, dataset.unmapped)
     digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
         digest.update(f"{package} {_version(package)}\n".encode())
@@ -302,11 +306,9 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _prepare_row(path: str, views: tuple[ViewSpec, ...], formats: tuple[Format, ...]) -> Row:
+def _prepare_row(path: str, views: tuple[ViewSpec, ...], reading: Reading) -> Row:
     """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(
-        path, PrepareOptions(views + twins.VIEWS, formats=formats, archives=Archives())
-    )
+    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, **vars(reading)))
     body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
     assert isinstance(body.geometry, BodyGeometry)
     row: Row = {
@@ -330,10 +332,11 @@ def _prepare_all(
 ) -> tuple[store.Manifest, store.Arrays]:
     """Prepare every sample, into a folder or (None) into memory; raises StoreError."""
     count = len(dataset.samples)
+    reading = Reading(formats=dataset.formats, archives=Archives(), unmapped=dataset.unmapped)
     rejects = list[store.Reject]()
     with store.Builder(place, _columns(views), count) as builder:
         paths = [sample.path for sample in dataset.samples]
-        for i, row in enumerate(in_order(_prepare_row, paths, (views, dataset.formats), jobs)):
+        for i, row in enumerate(in_order(_prepare_row, paths, (views, reading), jobs)):
             if isinstance(row, SampleError):
                 rejects.append(store.Reject(i, row.code, row.reason, row.failed))
             else:

@@ -22,8 +22,8 @@ from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.sample.archive.limits import Archives
 from maltriage.sample.errors import SampleError
 from maltriage.sample.prepare import Prepared, PrepareOptions
+from maltriage.sample.reading import Reading
 from maltriage.sample.transform.worker import transformed
-from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.sample.workers import cores
 
@@ -113,9 +113,10 @@ def _prepare_all(
 ) -> tuple[store.Manifest, store.Arrays]:
     """Change and prepare every sample, into a folder or (None) into memory; raises StoreError."""
     formats = tuple(sorted(set(corpus.formats)))
+    reading = Reading(formats=formats, archives=Archives(), unmapped=corpus.unmapped)
     with store.Builder(place, columns, len(corpus) * len(names)) as builder:
         count = 0
-        made = in_order(_rows_of, corpus.paths, (names, corpus.views, formats), jobs)
+        made = in_order(_rows_of, corpus.paths, (names, corpus.views, reading), jobs)
         for i, rows in enumerate(made):
             if isinstance(rows, SampleError):
                 continue
@@ -134,10 +135,10 @@ def _prepare_all(
 
 
 def _rows_of(
-    path: str, names: tuple[str, ...], views: tuple[ViewSpec, ...], formats: tuple[Format, ...]
+    path: str, names: tuple[str, ...], views: tuple[ViewSpec, ...], reading: Reading
 ) -> list[tuple[int, Row]]:
     """Prepare one sample after each transformation that can be made of it. Runs in a worker."""
-    options = PrepareOptions(views, formats=formats, archives=Archives())
+    options = PrepareOptions(views, **vars(reading))
     changed = transformed(path, names, (), options, SEED).changed
     return [
         (variant, view_values(made, views))

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
+from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
 
@@ -97,6 +98,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     malware_kinds: dict[str, int] = {}
     input: tuple[Format, ...] = ("pe", "png")
     """Formats that such samples come in: see `Card.input`."""
+    unmapped: int = UNMAPPED
+    """See `Card.unmapped`."""
     recipe: dict[str, Any]
     """The options that have a bearing on the weights."""
     guide: Guide | None = None

@@ -47,6 +47,7 @@ def make_card(net: Net, state: State) -> Card:
         labels=origin.labels,
         views=origin.views,
         input=origin.input,
+        unmapped=origin.unmapped,
         target_layer=net.target_layer,
         additive=net.additive,
         receptive_field_bytes=net.receptive_field_bytes(),

@@ -37,6 +37,7 @@ def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin
         min_samples=corpus.min_samples,
         malware_kinds=_malware_kinds(corpus),
         input=_input(corpus),
+        unmapped=corpus.unmapped,
         recipe=options.fit.recipe(),
     )
 

@@ -76,7 +76,7 @@ def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
     file = hashlib.sha256(data).hexdigest()
     if format == "bytes":
         try:
-            dump = parse_dump(data)
+            dump = parse_dump(data, reading.unmapped)
         except DumpError as error:
             raise SampleError(
                 "damaged-dump", f"a damaged hex dump ({error})", failed=True

@@ -63,6 +63,8 @@ class Dump:
     """How many of the bytes are `??`."""
     blocks: tuple[tuple[int, int], ...] = ()
     rest: int | None = None
+    filler: int = UNMAPPED
+    """The byte that `??` was read as."""
 
 
 def begins_like_dump(head: bytes) -> bool:
@@ -98,7 +100,8 @@ def parse_dump(text: bytes, unmapped: int = UNMAPPED) -> Dump:
         lines += len(part.counts)
         at += part.length
     data = b"".join(parts)
-    return Dump(data, holes, tuple(blocks.found), blocks.rest) if lead else Dump(data, holes)
+    found, rest = (tuple(blocks.found), blocks.rest) if lead else ((), None)
+    return Dump(data, holes, found, rest, unmapped)
 
 
 def _end(text: bytes) -> int:

@@ -106,12 +106,9 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
         regions.append(Region("(rest)", "range", known, size, None, entropy(view[known:])))
     notices = []
     if dump.unmapped:
-        notices.append(
-            Notice(
-                "unmapped",
-                f"{dump.unmapped / size:.1%} of its bytes are unknown (??) and read as zero.",
-            )
-        )
+        byte = f"0x{dump.filler:02x}" if dump.filler else "zero"
+        text = f"{dump.unmapped / size:.1%} of its bytes are unknown (??) and read as {byte}."
+        notices.append(Notice("unmapped", text))
     if known < size:
         text = f"Addresses jump more than {MAX_BLOCKS} times: the rest is shown as it lies."
         notices.append(Notice("many-blocks", text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from maltriage.sample.archive.limits import Archives
+from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
@@ -19,9 +20,10 @@ class Reading:
 
     `max_size`: of the file, and of what it unpacks to, in bytes. `formats`: those that are
     wanted; a file of another one gives no sample. `archives`: how archives are opened; None: they
-    are not.
+    are not. `unmapped`: the byte, 0 to 255, that `??` of a hex dump is read as.
     """
 
     max_size: int = MAX_FILE_BYTES
     formats: tuple[Format, ...] = PROGRAMS
     archives: Archives | None = None
+    unmapped: int = UNMAPPED

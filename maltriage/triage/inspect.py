@@ -57,6 +57,7 @@ def look_into(
             max_size=options.max_size,
             formats=options.formats,
             archives=options.archives,
+            unmapped=options.unmapped,
         )
         found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
         return found

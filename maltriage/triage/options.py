@@ -79,6 +79,7 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
         hashes=options.hashes or options.close,
         max_size=options.walk.max_size,
         formats=card.input,
+        unmapped=card.unmapped,
         archives=options.archives,
         known=options.known,
         analyse_known=options.analyse_known,

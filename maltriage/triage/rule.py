@@ -166,7 +166,12 @@ class _Maker:
         tasks = []
         for result in self.results:
             ranges, claims = _ranges(result)
-            how = InspectOptions(result.sha256, False, max_size=self.options.max_size)
+            how = InspectOptions(
+                result.sha256,
+                False,
+                max_size=self.options.max_size,
+                unmapped=self.bundle.card.unmapped,
+            )
             tasks.append((claims, self.workers.submit(gather, path_of(result), ranges, how)))
         found = []
         for number, (claims, task) in enumerate(tasks):
@@ -213,7 +218,7 @@ class _Maker:
 
     def _in_given(self, source: str) -> list[dict[str, list[str]]]:
         """What of a rule set is in each of the given files."""
-        reading = Reading(max_size=self.options.max_size)
+        reading = Reading(max_size=self.options.max_size, unmapped=self.bundle.card.unmapped)
         tasks = [
             self.workers.submit(matches, path_of(result), source, reading)
             for result in self.results

@@ -69,6 +69,32 @@ def test_big2015_from_training_to_an_account(run_cli: Any, tmp_path: Path) -> No
 
 
 @needs_torch
+def test_a_net_reads_unknown_bytes_as_it_learned_them(run_cli: Any, tmp_path: Path) -> None:
+    root = write_big2015(tmp_path / "big2015", {1: 8, 2: 8})
+    dump = root / "train" / "1x000.bytes"
+    dump.write_text(dump.read_text().rstrip()[:-5] + "?? ??\n")
+    command = ("train", "--dataset", "big2015", "--root", root, *SHORT, "--out", "run")
+    trained = run_cli(*command, "--unmapped", "255")
+    assert trained.returncode == 0, trained.stderr.decode()
+    bundle = tmp_path / "run" / "big2015-evidence.onnx"
+    assert json.loads(run_cli("models", bundle, "--json").stdout)["unmapped"] == 255
+    explained = run_cli("explain", "--model", bundle, "-f", "json", "--no-verify", dump)
+    assert explained.returncode == 0, explained.stderr.decode()
+    record = json.loads(explained.stdout)
+    (notice,) = [n["text"] for n in record["notices"] if n["code"] == "unmapped"]
+    assert notice.endswith("read as 0xff.")
+    # Its content is read by another worker, which refuses a file with other bytes than before.
+    assert record["evidence"]["hot"][0]["content"]
+    # Evaluation finds the very samples that the split of the run names.
+    measured = run_cli("evaluate", bundle, "--dataset", "big2015", "--root", root)
+    assert measured.returncode == 0, measured.stderr.decode()
+    resumed = run_cli("train", "--resume", "run", "--jobs", "1")
+    assert resumed.returncode == 0, resumed.stderr.decode()
+    for wrong in ("-1", "256", "x"):
+        assert run_cli("train", *command[1:], "--unmapped", wrong).returncode == 2
+
+
+@needs_torch
 def test_resized_copies_of_malimg(run_cli: Any, tmp_path: Path) -> None:
     root = tmp_path / "malimg"
     for number, family in enumerate(("Allaple.A", "Yuner.A")):

@@ -45,7 +45,7 @@ def naive(text: bytes, unmapped: int = 0) -> Dump:
         before = address, len(pairs)
         holes += pairs.count(b"??")
         data += bytes(unmapped if pair == b"??" else int(pair, 16) for pair in pairs)
-    return Dump(bytes(data), holes, tuple(blocks) if addressed else ())
+    return Dump(bytes(data), holes, tuple(blocks) if addressed else (), None, unmapped)
 
 
 pairs = st.one_of(

@@ -45,6 +45,10 @@ def test_unknown_bytes_of_a_dump(tmp_path: Path) -> None:
     assert (notice.code, notice.text[:5]) == ("unmapped", "50.0%")
     assert dump.views["head"].pixels[0, :5].tolist() == [0x55, 0, 0x8B, 0, 0]
     assert dump.views["head"].pixels[1, :5].tolist() == [1, 1, 1, 0, 0]  # trailing zeros are cut
+    (again,) = prepare(
+        str(tmp_path / "a.bytes"), PrepareOptions(VIEWS, formats=("bytes",), unmapped=255)
+    ).notices
+    assert again.text.endswith("read as 0xff.")
     (tmp_path / "b.bytes").write_text("?? ??\n")
     assert not prepared(tmp_path / "b.bytes").views["body"].pixels.any()
 

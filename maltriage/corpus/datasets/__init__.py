@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, LabelledSample, with_goodware
@@ -11,6 +12,7 @@ from maltriage.corpus.datasets.folder import open_folder
 from maltriage.corpus.datasets.malimg import open_malimg
 from maltriage.corpus.datasets.vx_zoo import open_vx_zoo
 from maltriage.errors import MaltriageError
+from maltriage.sample.hexdump import UNMAPPED
 
 DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
     "big2015": open_big2015,
@@ -29,6 +31,7 @@ def open_dataset(
     goodware: Path | None = None,
     *,
     allow_resized: bool = False,
+    unmapped: int = UNMAPPED,
 ) -> Dataset:
     """Open a dataset by name.
 
@@ -38,6 +41,7 @@ def open_dataset(
         min_samples: families with fewer files are left out, with a notice.
         goodware: a folder of clean files, which become `benign` besides.
         allow_resized: of `malimg` only, see `open_malimg`.
+        unmapped: the byte, 0 to 255, that `??` of hex dumps is read as.
 
     Raises:
         MaltriageError: no such dataset, or not there, or fewer than two families in it.
@@ -50,4 +54,5 @@ def open_dataset(
         dataset = open_malimg(root, min_samples, allow_resized=True)
     else:
         dataset = DATASETS[name](root, min_samples)
+    dataset = replace(dataset, unmapped=unmapped)
     return dataset if goodware is None else with_goodware(dataset, goodware)

@@ -15,6 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.archive.entries import HEAD_BYTES
 from maltriage.sample.archive.kinds import archive_kind
 from maltriage.sample.contents import DUMP_SUFFIX, sniff
+from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.reading import PROGRAMS
 from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.sample.types import Format, Notice
@@ -56,6 +57,8 @@ class Dataset:
     """Families with fewer files were left out."""
     formats: tuple[Format, ...] = PROGRAMS
     """Formats that its samples may have."""
+    unmapped: int = UNMAPPED
+    """The byte that `??` of its hex dumps is read as."""
 
     @property
     def headless(self) -> bool:

@@ -28,6 +28,8 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
     os.environ["RAY_AUTH_TOKEN"] = "0" * 32
     from ray.cluster_utils import Cluster
 
+    # Ray writes the address of a second node here, whatever it is told, and does not make it.
+    os.makedirs("/tmp/ray", exist_ok=True)
     # Sockets lie below it, and have short names.
     files = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}

@@ -2,7 +2,7 @@
 
 Python's pickles can call whatever they name. A worker that a sample has taken over chooses what it
 sends, so the main process looks up nothing but plain values: classes of `maltriage.sample` that
-hold data, arrays, and exceptions. Anything else is refused, and the workers are given up.
+hold data, arrays, and exceptions. Anything else is refused, and the worker is ended.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A pool of processes that outlives the death of those that have nothing to do, and believes none.
+"""A pool of processes that outlives the death of those that have nothing to do.
 
 Pebble replaces a process that dies at a task. Where one dies and no task is in hand, as when the
 system takes an idle one because memory runs out, it takes that for a process that cannot start, and
-gives the whole pool up. And it reads what they answer as any pickle, see `sample.answers`.
+gives the whole pool up.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from pebble import ProcessPool
 from pebble.pool.process import PoolManager, TaskManager
 
-from maltriage.sample.answers import MAX_ANSWER, read
+from maltriage.sample.lines import Lines
 
 MAX_DEATHS = 16
 """Processes that may die idle, one after another without a task done in between: more cannot so
@@ -22,19 +22,15 @@ much as start."""
 class _Manager(PoolManager):
     """Replaces those that die idle, too."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, context: Any, processes: Any) -> None:
+        super().__init__(context, processes)
         self._deaths = 0
         self.task_manager = TaskManager(self._done)
+        self.worker_manager = Lines(context.workers, context.worker_parameters, processes)
 
     def _done(self) -> None:
         self._deaths = 0
         self.context.task_queue.task_done()
-
-    def start(self) -> None:
-        super().start()  # type: ignore[no-untyped-call]
-        channel: Any = self.worker_manager.pool_channel
-        channel.recv = lambda: read(channel.reader.recv_bytes(MAX_ANSWER))
 
     def find_expired_task(self, worker_id: int) -> Any:
         running = any(task.worker_id for task in tuple(self.task_manager.tasks.values()))

@@ -157,14 +157,12 @@ class Workers:
         """Run `function(*args)` in a worker; its result or error comes from the future.
 
         Raises:
-            MaltriageError: workers die as soon as they start, or one sent what is no answer.
+            MaltriageError: workers die as soon as they start.
         """
         try:
             return self._pool.schedule(carried, args=(function, args), timeout=self.timeout)
         except RuntimeError as error:
-            raise MaltriageError(
-                "the processes that read files die as they start, or sent what cannot be read"
-            ) from error
+            raise MaltriageError("the processes that read files die as they start") from error
 
     def claim(self) -> int:
         """A slot in which `each` can publish where it is, until it is released."""
@@ -201,7 +199,8 @@ def reason_of(error: BaseException, timeout: float) -> SampleError:
     if isinstance(error, TimeoutError):
         code, reason = "timeout", f"not read within {timeout:g} s, the time allowed for a file"
     elif isinstance(error, ProcessExpired):
-        code, reason = "crash", f"the process that read it died ({_cause(error.exitcode)})"
+        how = "sent what is no answer" if error.exitcode is None else _cause(error.exitcode)
+        code, reason = "crash", f"the process that read it {how}"
     elif isinstance(error, MemoryError):
         code, reason = "memory", "not enough memory to read it"
     else:
@@ -209,10 +208,10 @@ def reason_of(error: BaseException, timeout: float) -> SampleError:
     return SampleError(code, reason, failed=True)
 
 
-def _cause(code: int | None) -> str:
-    if code is not None and code < 0:
+def _cause(code: int) -> str:
+    if code < 0:
         try:
-            return signal.Signals(-code).name
+            return f"died ({signal.Signals(-code).name})"
         except ValueError:
             pass
-    return f"exit code {code}"
+    return f"died (exit code {code})"

@@ -73,7 +73,7 @@ WAYS: dict[str, tuple[Callable[[str], None], str, str]] = {
     "memory": (_memory, "memory", "not enough memory"),
     "spin": (_spin, "timeout", "not read within 4 s"),
     "leave": (_leave, "crash", "died (exit code 3)"),
-    "leave-well": (_leave_well, "timeout", "not read within 4 s"),
+    "leave-well": (_leave_well, "crash", "died (exit code 0)"),
     "exit": (_exit, "internal", "SystemExit"),
     "write": (_write, "internal", "Operation not permitted"),
     "connect": (_connect, "internal", "Operation not permitted"),

@@ -123,6 +123,22 @@ def _rename_input(model: Any) -> None:
     model.graph.input[0].name = "pictures"
 
 
+def _output(name: str, **change: Any) -> Callable[[Any], None]:
+    """What a graph says of one of its outputs: its type, or sizes by the number of the axis."""
+
+    def changed(model: Any) -> None:
+        (value,) = (output for output in model.graph.output if output.name == name)
+        tensor = value.type.tensor_type
+        tensor.elem_type = change.get("kind", tensor.elem_type)
+        for axis, size in change.get("sizes", {}).items():
+            if size is None:
+                del tensor.shape.dim[axis]
+            else:
+                tensor.shape.dim[axis].dim_value = size
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -146,6 +162,12 @@ def _rename_input(model: Any) -> None:
         (_redigest(_weights_out_in_a_constant), "weights outside"),
         (_redigest(_weights_out_in_a_sparse_one), "weights outside"),
         (_redigest(_own_function), "functions of its own"),
+        (_redigest(_output("logits", sizes={1: 13})), "logits do not match"),
+        (_redigest(_output("explained", sizes={1: 3})), "explained is no pair"),
+        (_redigest(_output("explained", kind=onnx.TensorProto.FLOAT)), "output explained"),
+        (_redigest(_output("embedding", kind=onnx.TensorProto.INT64)), "output embedding"),
+        (_redigest(_output("embedding", sizes={1: 0})), "output embedding"),
+        (_redigest(_output("heat_code", sizes={1: None})), "output heat_code"),
         (other_card(labels=["benign", "other"]), "labels"),
         (with_sets(coverage=1.0), "coverage of prediction sets"),
         (with_sets(temperature=0.123), "another temperature"),

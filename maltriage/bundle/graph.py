@@ -41,6 +41,9 @@ def weights_sha256(model: Any) -> str:
             model.metadata_props.add().ParseFromString(entry)
 
 
+_RANKS = {"logits": 2, "baseline": 1, "explained": 2, "embedding": 2}
+
+
 def check_graph(model: Any, card: Card, path: Path) -> None:
     """Inputs, outputs and their shapes are those of the contract; nothing lies outside."""
     import onnx
@@ -75,8 +78,16 @@ def check_graph(model: Any, card: Card, path: Path) -> None:
     needed |= {f"heat_{view.name}" for view in card.views}
     if not needed <= set(outputs):
         fail(f"outputs missing: {', '.join(sorted(needed - set(outputs)))}")
+    for name, (dtype, sizes) in outputs.items():
+        kind = onnx.TensorProto.INT64 if name == "explained" else onnx.TensorProto.FLOAT
+        rank = _RANKS.get(name, 3 if name.startswith(("heat_", "gradcam_")) else None)
+        known = all(isinstance(size, int) and size > 0 for size in sizes[1:])
+        if dtype != kind or rank not in (None, len(sizes)) or not known:
+            fail(f"output {name} has another type or shape than the contract says")
     if outputs["logits"][1][1:] != [len(card.labels)]:
         fail("logits do not match the labels")
+    if outputs["explained"][1][1:] != [2]:
+        fail("explained is no pair of labels")
     for view in card.views:
         grid, other = outputs[f"heat_{view.name}"][1], outputs.get(f"gradcam_{view.name}")
         if other is not None and other[1] != grid:

@@ -93,3 +93,14 @@ def main() -> None:
         sys.exit(EXIT_ERROR)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        # Python would end with 1, which says that something is flagged, and print what a sample
+        # may have put into the error.
+        import traceback
+
+        from maltriage.report.sanitize import clean_lines
+
+        lines = clean_lines("".join(traceback.format_exception(error)))
+        sys.stderr.write("maltriage: a fault of its own; please report these lines:\n")
+        sys.stderr.write(lines)
+        sys.exit(EXIT_ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,12 @@ class Outputs:
     embedding: Float32
     gradcam: dict[str, Float32] = field(default_factory=dict)
     """Of the views where it is another map than `heat`."""
+
+    def finite(self, row: int) -> bool:
+        """Whether all that is said of a sample are numbers."""
+        said = [self.logits, self.baseline, self.embedding]
+        said += [*self.heat.values(), *self.gradcam.values()]
+        return all(math.isfinite(values[row].sum()) for values in said)
 
 
 class Session:
@@ -88,7 +95,10 @@ class Session:
             self.note = f"{what}: on the CPU instead (extra `gpu`?)"
             self._providers = ["CPUExecutionProvider"]
         self._bound = Bound.of(self._session, "cuda", batch) if self.device == "cuda" else None
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._shapes = {
+            output.name: tuple(output.shape[1:]) for output in self._session.get_outputs()
+        } | {"logits": (len(self.card.labels),), "explained": (2,)}
+        """Of one sample; what is no number was left open."""
 
     def _opened(self, model: bytes) -> Any:
         import onnxruntime as ort
@@ -96,8 +106,11 @@ class Session:
         try:
             return ort.InferenceSession(model, self._options, providers=self._providers)
         except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
-            first = str(error).strip().splitlines()[0]
-            raise MaltriageError(f"{self.bundle.path}: the graph does not load: {first}") from error
+            raise MaltriageError(self._failed("load", error)) from error
+
+    def _failed(self, what: str, error: Exception) -> str:
+        first = str(error).strip().partition("\n")[0]
+        return f"{self.bundle.path}: the graph does not {what}: {first}"
 
     def logits(
         self,
@@ -114,12 +127,18 @@ class Session:
 
         Returns:
             Shape (V, K); those of `run` but for what a batch moves in the last digits.
+
+        Raises:
+            MaltriageError: the graph fails.
         """
         if self._lean is None:
             self._lean = Lean(self.bundle.model, self.card.views, self._opened)
         if rows is None:
             rows = {name: np.arange(len(pixels)) for name, pixels in images.items()}
-        return self._lean.run(images, rows)
+        try:
+            return self._lean.run(images, rows)
+        except Exception as error:
+            raise MaltriageError(self._failed("run", error)) from error
 
     def run(
         self,
@@ -159,6 +178,9 @@ class Session:
             images: by view, [B, *spec.shape].
             limits: threshold of each sample, [B]; see `maltriage.bundle`.
             target, against: as in `run`; a target of each sample, [B], or one for all.
+
+        Raises:
+            MaltriageError: the graph fails, or gives other shapes than it says.
         """
         count = len(limits)
         feed: dict[str, npt.NDArray[Any]] = {
@@ -168,7 +190,18 @@ class Session:
         feed["against"] = np.full(count, against, dtype=np.int64)
         feed["threshold"] = np.array(limits, dtype=np.float32)
         runner = self._bound or self._session
-        found = dict(zip(self._outputs, runner.run(self._outputs, feed), strict=True))
+        try:
+            values = runner.run([*self._shapes], feed)
+        except Exception as error:  # as above; where memory runs out, too
+            raise MaltriageError(self._failed("run", error)) from error
+        found = dict(zip(self._shapes, values, strict=True))
+        for name, shape in self._shapes.items():
+            sizes = found[name].shape
+            if len(sizes) != 1 + len(shape) or any(
+                isinstance(known, int) and size != known
+                for size, known in zip(sizes, (count, *shape), strict=True)
+            ):
+                raise MaltriageError(f"{self.bundle.path}: {name} has the shape {sizes}")
         return Outputs(
             logits=found["logits"],
             heat={view.name: found[f"heat_{view.name}"] for view in self.card.views},

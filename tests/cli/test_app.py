@@ -131,3 +131,21 @@ def test_numpy_gets_one_thread_unless_the_user_says_otherwise(
     monkeypatch.setattr(os, "environ", {} if before is None else {"OPENBLAS_NUM_THREADS": before})
     front.main()
     assert os.environ["OPENBLAS_NUM_THREADS"] == after
+
+
+def test_a_fault_of_its_own(run_cli, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """No exit code that means something else, and nothing of a sample that a terminal acts on."""
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "sitecustomize.py").write_text(
+        "import maltriage.bundle\n"
+        "def load(path):\n"
+        "    raise KeyError('\\x1b]52;c;ZXZpbA==\\x07 \\u202e')\n"
+        "maltriage.bundle.load = load\n"
+    )
+    path = os.pathsep.join([str(tmp_path / "broken"), os.environ.get("PYTHONPATH", "")])
+    done = run_cli("scan", tmp_path, env={"PYTHONPATH": path})
+    assert (done.returncode, done.stdout) == (2, b"")
+    said = done.stderr.decode()
+    assert said.startswith("maltriage: a fault of its own; please report these lines:\nTraceback")
+    assert "in load" in said
+    assert said.replace("\n", "").isprintable()

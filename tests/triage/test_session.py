@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -143,6 +144,74 @@ def test_a_scan_says_in_a_line_that_it_fell_back(tmp_path: Path) -> None:
         [*command, "-q"], capture_output=True, timeout=120, check=False, cwd=ROOT
     )
     assert quiet.stderr == b""
+
+
+def plus(tmp_path: Path, name: str, shape: list[int], value: float) -> Path:
+    """The default bundle whose output `name` has an array of `shape` added, made as it runs."""
+    model = onnx.load(bundles.resolve(None))
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = ["raw" if own == name else own for own in names]
+    sizes = onnx.numpy_helper.from_array(np.array(shape, dtype=np.int64), "sizes")
+    model.graph.initializer.append(sizes)
+    constant = helper.make_tensor("value", TensorProto.FLOAT, [1], [value])
+    model.graph.node.extend(
+        [
+            helper.make_node("ConstantOfShape", ["sizes"], ["more"], value=constant),
+            helper.make_node("Add", ["raw", "more"], [name]),
+        ]
+    )
+    path = tmp_path / "strange.onnx"
+    bundles.save(model, bundles.load(bundles.resolve(None)).card, path)
+    return path
+
+
+def of_nothing(path: Path) -> Any:
+    """What a bundle says of an image of zeros."""
+    session = Session(bundles.load(path), "cpu", 1)
+    images = {v.name: np.zeros((1, *v.shape), dtype=np.uint8) for v in session.card.views}
+    return session.answer(images, [np.inf])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "said"),
+    [
+        ("logits", [1 << 44, 14], "the graph does not run: "),
+        ("logits", [7, 1, 14], r"logits has the shape \(7, 1, 14\)"),
+        ("heat_body", [3, 8, 8], r"heat_body has the shape \(3, 8, 8\)"),
+    ],
+)
+def test_a_graph_that_fails_as_it_runs(
+    tmp_path: Path, name: str, shape: list[int], said: str
+) -> None:
+    with pytest.raises(MaltriageError, match=said):
+        of_nothing(plus(tmp_path, name, shape, 0.0))
+
+
+def test_a_graph_that_fails_ends_the_command(run_cli: Any, tmp_path: Path) -> None:
+    """By an exit code of its own: 1 would say that something is flagged."""
+    path = plus(tmp_path, "logits", [1 << 44, 14], 0.0)
+    for command in (("scan", "-f", "ndjson"), ("explain", "--no-verify")):
+        done = run_cli(*command, "--model", path, ROOT / "samples" / "console-x86.exe")
+        assert done.returncode == 2
+        (line,) = done.stderr.decode().splitlines()
+        assert line.startswith(f"maltriage: {path}: the graph does not run: ")
+
+
+@pytest.mark.parametrize("name", ["logits", "heat_code", "embedding", "baseline"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+def test_what_are_numbers(tmp_path: Path, name: str, value: float) -> None:
+    assert of_nothing(plus(tmp_path, name, [1], value)).finite(0) == np.isfinite(value)
+
+
+def test_what_is_no_number_is_no_result(run_cli: Any, tmp_path: Path) -> None:
+    path = plus(tmp_path, "heat_code", [1], np.nan)
+    done = run_cli("scan", "-f", "ndjson", "--model", path, ROOT / "samples" / "console-x86.exe")
+    assert (done.returncode, done.stderr) == (3, b"")
+    record, summary = map(json.loads, done.stdout.splitlines())
+    assert (record["type"], record["code"]) == ("error", "model")
+    assert record["reason"] == "the model gives no numbers for it"
+    assert summary["failed"] == 1
 
 
 def test_onnx_runtime_keeps_no_record_of_its_use(tmp_path: Path) -> None:

@@ -297,6 +297,7 @@ def test_what_a_scan_kept_is_not_asked_of_nodes_again(cluster_of_two: Any, folde
     assert records(folder / "out.ndjson") == records(folder / "here.ndjson")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "said"),
     [

@@ -8,6 +8,7 @@ others wait for a minute, and then for good. Here nothing is shared, so a death 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -32,6 +33,9 @@ from pebble.pool.process import (
 
 from maltriage.sample.answers import MAX_ANSWER, read
 
+DEAF = 120.0
+"""Seconds in which a process must begin a task that it was given, the time that it takes to start
+included. One that does not is ended, and the task goes to another one."""
 _POLLS = 20
 """Looks at a process that is dead and whose pipe is still open, before it counts as dead."""
 
@@ -71,6 +75,8 @@ class _Line:
     tasks: Connection
     answers: Connection
     task: int | None = None
+    given: float = 0.0
+    """When, by `time.monotonic`."""
     begun: bool = False
     """Whether the worker has said that it has the task."""
     ended: bool = False
@@ -136,7 +142,7 @@ class Lines(WorkerManager):
                 if line is None or not self._waiting:
                     return
                 line.task, data = self._waiting.popleft()
-                line.begun = False
+                line.given, line.begun = time.monotonic(), False
                 self._sent[line.task] = data
             with suppress(OSError):  # it just died, and its task goes to another one
                 line.tasks.send_bytes(data)
@@ -188,6 +194,12 @@ class Lines(WorkerManager):
             lines = tuple(self._lines.items())
         for worker, line in lines:
             if line.process.is_alive():
+                if (
+                    line.task is not None
+                    and not line.begun
+                    and time.monotonic() - line.given > DEAF
+                ):
+                    line.process.kill()
                 continue
             line.polls += 1
             if line.ended or line.polls > _POLLS:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pebble.pool.process import TaskResult
 
+from maltriage.sample import lines
 from maltriage.sample.lines import WorkerEnd
 from maltriage.sample.workers import Workers, reason_of
 
@@ -162,6 +163,20 @@ def _half_an_answer_and_hang() -> None:
         time.sleep(600)
 
     WorkerEnd.send = send  # type: ignore[method-assign]
+
+
+def _turn_deaf() -> str:
+    WorkerEnd.poll = lambda end, timeout=None: time.sleep(600)  # type: ignore[assignment,method-assign]
+    return "said"
+
+
+def test_a_worker_that_takes_no_more_tasks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the main process may wait for it to read one that is larger than a pipe."""
+    monkeypatch.setattr(lines, "DEAF", 3.0)
+    with Workers(2, 60.0, isolation=None) as workers:
+        assert workers.submit(_turn_deaf).result(timeout=20) == "said"
+        tasks = [workers.submit(len, bytes(1 << 20)) for _ in range(20)]
+        assert [task.result(timeout=30) for task in tasks] == [1 << 20] * 20
 
 
 def test_tasks_larger_than_a_pipe() -> None:

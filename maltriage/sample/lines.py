@@ -124,7 +124,6 @@ class Lines(WorkerManager):
         with self._lock:
             self.workers[process.pid] = process
             self._lines[process.pid] = _Line(process, tasks, answers)
-        self._feed()
 
     def dispatch(self, task: Any) -> None:
         """Queue a task. What cannot be pickled is an error of its own, whoever gets it."""
@@ -134,7 +133,10 @@ class Lines(WorkerManager):
         self._feed()
 
     def _feed(self) -> None:
-        """Give tasks that wait to processes that do."""
+        """Give tasks that wait to processes that do.
+
+        Not for the thread that ends processes: one may have to be ended so that this returns.
+        """
         while True:
             with self._lock:
                 idle = (line for line in self._lines.values() if line.task is None)
@@ -148,6 +150,7 @@ class Lines(WorkerManager):
                 line.tasks.send_bytes(data)
 
     def receive(self, timeout: float) -> Any:
+        self._feed()
         if not self._ready:
             with self._lock:
                 lines = {line.answers: line for line in self._lines.values() if not line.ended}
@@ -226,4 +229,3 @@ class Lines(WorkerManager):
                 data = self._sent.pop(line.task)
                 if not line.begun:
                     self._waiting.appendleft((line.task, data))
-        self._feed()

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from pebble.common.process import launch_process, stop_process
@@ -86,6 +87,10 @@ class _Line:
     polls: int = 0
 
 
+class _NoAnswerError(Exception):
+    """A process sent something else than a message of the task that it has."""
+
+
 class Lines(WorkerManager):
     """The processes of a pool. A task goes to one that has none, and to another one if that dies
     before it has begun it; what a dead process has said counts before its death does."""
@@ -95,7 +100,7 @@ class Lines(WorkerManager):
         self._lines = dict[int, _Line]()
         self._waiting = deque[tuple[int, bytes]]()
         self._sent = dict[int, bytes]()
-        self._ready = deque[_Line]()
+        self._inbox = SimpleQueue[tuple[_Line, Any]]()
         self._lock = threading.Lock()
 
     def create_channels(self) -> None:
@@ -121,9 +126,11 @@ class Lines(WorkerManager):
         task_end.close()
         answer_end.close()
         assert process.pid is not None
+        line = _Line(process, tasks, answers)
         with self._lock:
             self.workers[process.pid] = process
-            self._lines[process.pid] = _Line(process, tasks, answers)
+            self._lines[process.pid] = line
+        threading.Thread(target=self._listen, args=(line,), daemon=True).start()
 
     def dispatch(self, task: Any) -> None:
         """Queue a task. What cannot be pickled is an error of its own, whoever gets it."""
@@ -150,37 +157,43 @@ class Lines(WorkerManager):
                 line.tasks.send_bytes(data)
 
     def receive(self, timeout: float) -> Any:
+        """The next message; of a process that ended, after all that it said."""
         self._feed()
-        if not self._ready:
-            with self._lock:
-                lines = {line.answers: line for line in self._lines.values() if not line.ended}
-            self._ready.extend(lines[found] for found in wait(lines, timeout))  # type: ignore[index]
-            if not self._ready:
-                return NoMessage()
-        line = self._ready.popleft()
         try:
-            data = line.answers.recv_bytes(MAX_ANSWER)
-        except (EOFError, OSError):
-            return self._end(line, lied=line.answers.closed)  # which too long a message does
-        try:
-            return self._taken(line, data)
-        except OSError:
-            return self._end(line, lied=True)
+            line, message = self._inbox.get(timeout=timeout)
+        except Empty:
+            return NoMessage()
+        if message is None:
+            line.ended = True
+            return NoMessage()
+        return message
 
-    def _end(self, line: _Line, *, lied: bool) -> NoMessage:
-        line.ended, line.lied = True, lied
+    def _listen(self, line: _Line) -> None:
+        """A thread for each line, so that one in which half an answer is stuck is its own."""
+        try:
+            while True:
+                self._inbox.put((line, self._taken(line, line.answers.recv_bytes(MAX_ANSWER))))
+        except EOFError:
+            pass
+        except _NoAnswerError:
+            line.lied = True
+        except OSError:
+            line.lied = line.answers.closed  # as it is after too long a message
         line.process.kill()  # if it did not die, it has nothing to say any more
-        return NoMessage()
+        self._inbox.put((line, None))
 
     def _taken(self, line: _Line, data: bytes) -> Any:
-        """What a process says of its task; raises OSError where it says anything else."""
-        message = read(data)
+        """What a process says of its task; raises _NoAnswerError where it says anything else."""
+        try:
+            message = read(data)
+        except OSError as error:
+            raise _NoAnswerError from error
         begins = isinstance(message, Acknowledgement)
         if not begins and not isinstance(message, TaskResult | TaskProblem):
-            raise OSError("no message")
+            raise _NoAnswerError
         with self._lock:
             if line.task is None or message.task != line.task or begins == line.begun:
-                raise OSError("not of the task that it has")
+                raise _NoAnswerError
             line.begun = begins
             if begins:
                 message.worker = line.process.pid  # whoever it says it is

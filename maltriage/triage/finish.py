@@ -87,8 +87,6 @@ class Finisher:
         each: float,
         similar: Similar | None,
     ) -> Explained:
-        if not outputs.finite(row):
-            raise MaltriageError("the model gives no numbers for it")
         card = self.session.card
         verdict, question = decide(
             outputs.logits[row], card, prepared.layout.kind, self.rule, self.novelty

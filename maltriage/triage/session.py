@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,12 +40,6 @@ class Outputs:
     embedding: Float32
     gradcam: dict[str, Float32] = field(default_factory=dict)
     """Of the views where it is another map than `heat`."""
-
-    def finite(self, row: int) -> bool:
-        """Whether all that is said of a sample are numbers."""
-        said = [self.logits, self.baseline, self.embedding]
-        said += [*self.heat.values(), *self.gradcam.values()]
-        return all(math.isfinite(values[row].sum()) for values in said)
 
 
 class Session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -18,8 +17,11 @@ from onnx import TensorProto, helper
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.report.document import Failed
 from maltriage.triage import session as module
 from maltriage.triage.binding import Bound
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -198,20 +200,15 @@ def test_a_graph_that_fails_ends_the_command(run_cli: Any, tmp_path: Path) -> No
         assert line.startswith(f"maltriage: {path}: the graph does not run: ")
 
 
-@pytest.mark.parametrize("name", ["logits", "heat_code", "embedding", "baseline"])
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_what_are_numbers(tmp_path: Path, name: str, value: float) -> None:
-    assert of_nothing(plus(tmp_path, name, [1], value)).finite(0) == np.isfinite(value)
-
-
-def test_what_is_no_number_is_no_result(run_cli: Any, tmp_path: Path) -> None:
-    path = plus(tmp_path, "heat_code", [1], np.nan)
-    done = run_cli("scan", "-f", "ndjson", "--model", path, ROOT / "samples" / "console-x86.exe")
-    assert (done.returncode, done.stderr) == (3, b"")
-    record, summary = map(json.loads, done.stdout.splitlines())
-    assert (record["type"], record["code"]) == ("error", "model")
-    assert record["reason"] == "the model gives no numbers for it"
-    assert summary["failed"] == 1
+@pytest.mark.parametrize("name", ["logits", "heat_code", "baseline"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_is_no_result(tmp_path: Path, name: str, value: float) -> None:
+    bundle = bundles.load(plus(tmp_path, name, [1], value))
+    options = ScanOptions(jobs=1, index=None)
+    record, summary = scan([str(ROOT / "samples" / "console-x86.exe")], bundle, options)
+    assert isinstance(record, Failed)
+    assert (record.code, summary.failed) == ("model", 1)
+    assert record.reason == "the model returned a value that is not a number"
 
 
 def test_onnx_runtime_keeps_no_record_of_its_use(tmp_path: Path) -> None:

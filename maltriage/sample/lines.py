@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from pebble.common.process import launch_process, stop_process
+from pebble.common.types import Result, ResultStatus
 from pebble.pool.process import (
     WORKERS_NAME,
     Acknowledgement,
@@ -85,6 +86,18 @@ class _Line:
     lied: bool = False
     """Whether it sent what is no answer, for which it was killed."""
     polls: int = 0
+
+
+def _answers(message: Any) -> bool:
+    """Whether pebble can make something of it; an error must be one."""
+    if isinstance(message, TaskProblem):
+        return isinstance(message.error, BaseException)
+    if not isinstance(message, TaskResult) or not isinstance(message.result, Result):
+        return False
+    status, value = message.result.status, message.result.value
+    return isinstance(status, ResultStatus) and (
+        status == ResultStatus.SUCCESS or isinstance(value, BaseException)
+    )
 
 
 class _NoAnswerError(Exception):
@@ -172,13 +185,15 @@ class Lines(WorkerManager):
         """A thread for each line, so that one in which half an answer is stuck is its own."""
         try:
             while True:
-                self._inbox.put((line, self._taken(line, line.answers.recv_bytes(MAX_ANSWER))))
+                data = line.answers.recv_bytes(MAX_ANSWER)
+                self._inbox.put((line, self._taken(line, data)))
+                self._feed()
         except EOFError:
             pass
-        except _NoAnswerError:
-            line.lied = True
         except OSError:
             line.lied = line.answers.closed  # as it is after too long a message
+        except Exception:  # whatever comes of looking at what it sent
+            line.lied = True
         line.process.kill()  # if it did not die, it has nothing to say any more
         self._inbox.put((line, None))
 
@@ -189,7 +204,7 @@ class Lines(WorkerManager):
         except OSError as error:
             raise _NoAnswerError from error
         begins = isinstance(message, Acknowledgement)
-        if not begins and not isinstance(message, TaskResult | TaskProblem):
+        if not begins and not _answers(message):
             raise _NoAnswerError
         with self._lock:
             if line.task is None or message.task != line.task or begins == line.begun:
@@ -200,7 +215,6 @@ class Lines(WorkerManager):
                 return message
             del self._sent[line.task]
             line.task = None
-        self._feed()
         return message
 
     def inspect_workers(self) -> tuple[tuple[int, int | None], ...]:

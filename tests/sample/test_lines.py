@@ -81,6 +81,21 @@ def _no_message() -> None:
     WorkerEnd.send = lambda end, message: end._answers.send("hello")  # type: ignore[method-assign]
 
 
+def _no_result() -> None:
+    def send(end: WorkerEnd, message: Any) -> None:
+        end._answers.send(TaskResult(message.task, 5))  # type: ignore[arg-type]
+
+    WorkerEnd.send = send  # type: ignore[method-assign]
+
+
+def _half_a_message() -> None:
+    def send(end: WorkerEnd, message: Any) -> None:
+        del message.result
+        end._answers.send(message)
+
+    WorkerEnd.send = send  # type: ignore[method-assign]
+
+
 def _too_large() -> None:
     WorkerEnd.send = lambda end, message: os.write(  # type: ignore[method-assign]
         end._answers.fileno(), struct.pack("!iQ", -1, 1 << 40)
@@ -119,6 +134,8 @@ def _all(workers: Workers, function: Callable[[], Any]) -> tuple[Future[Any], li
         (_fall_silent, "died (SIGKILL)"),
         (_of_another_task, "sent what is no answer"),
         (_no_message, "sent what is no answer"),
+        (_no_result, "sent what is no answer"),
+        (_half_a_message, "sent what is no answer"),
         (_too_large, "sent what is no answer"),
     ],
 )

@@ -61,8 +61,13 @@ def account(
 
     Args:
         plane: also the body view as a picture, for people (it adds about 8 KB).
+
+    Raises:
+        MaltriageError: the model gave what is no number.
     """
     maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
+    for grid in maps.values():  # before sums and quantiles, which would warn on stderr
+        finite(float(np.abs(grid).max(initial=0.0)))
     division = divide(prepared, parts_of(prepared, maps))
     return Evidence(
         method=heat.method,

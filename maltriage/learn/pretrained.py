@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -87,14 +86,13 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def _fetch(name: str) -> dict[str, Tensor]:
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     import timm
 
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
     except Exception as error:  # of the network, the hub or timm: no common kind
-        first = str(error).strip().splitlines()[:1]
-        raise MaltriageError(f"no weights of {name} from the hub: {''.join(first)}") from error
+        lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
+        raise MaltriageError(f"no weights of {name} from the hub: {' '.join(lines)}") from error
 
 
 def _fill(backbone: nn.Module, found: dict[str, Tensor], problem: str) -> None:

@@ -149,12 +149,12 @@ def test_what_a_recipe_says_of_it(tmp_path: Path) -> None:
 
 def test_a_hub_that_gives_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any, **options: Any) -> None:
-        raise ConnectionError("no network\nat all")
+        raise ConnectionError("no network\nat all\nFile 1")
 
     net = densenet(byteplot(16))
     monkeypatch.setattr(timm, "create_model", fail)
     with pytest.raises(
-        MaltriageError, match=r"no weights of densenet121 from the hub: no network$"
+        MaltriageError, match=r"no weights of densenet121 from the hub: no network at all$"
     ):
         load_pretrained(net, "hub")
 

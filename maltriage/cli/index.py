@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -146,9 +147,11 @@ def add(
 
     Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv, and families may be
     new to the model. A file that is in the index already gets the label that it has now. The
-    index is replaced when all is done, or not at all. Ends with 3 if files could not be read.
+    index is replaced when all is done, or not at all; what others put in meanwhile stays. Ends with
+    3 if files could not be read.
     """
     from maltriage.triage import index as indexes
+    from maltriage.triage.turns import turn
 
     _check_folder(output or index)
     before = indexes.read(index)
@@ -157,8 +160,12 @@ def add(
     labels, notices = _labelled(dataset, root, label)
     _tell(notices, quiet)
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
-    made = indexes.grown(before, found.sha256, found.labels, found.embeddings)
-    indexes.write(made.index, output or index)
+    # Others may have put files into it meanwhile: theirs stay.
+    with turn(index) if output is None else nullcontext():
+        now = indexes.read(index)
+        now.check(bundle, index)
+        made = indexes.grown(now, found.sha256, found.labels, found.embeddings)
+        indexes.write(made.index, output or index)
     text = f"{output or index}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"
     _done(text, found, quiet)
 

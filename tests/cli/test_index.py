@@ -6,6 +6,9 @@ import csv
 import io
 import json
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from maltriage import bundle as bundles
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.splits import make_split, manifest_sha256
+from maltriage.triage.turns import turn
 
 
 @pytest.fixture
@@ -71,6 +75,27 @@ def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     shown = run_cli("index", "info", "a.index.npz").stdout.decode()
     assert "not known to the model" in shown
     assert "none: nothing is said to resemble nothing" in shown
+
+
+@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="nobody tells who waits for a lock")
+def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Path) -> None:
+    build(run_cli, root)
+    path = tmp_path / "a.index.npz"
+    shutil.copy(path, tmp_path / "b.npz")
+    for number, name in enumerate(("icarus", "daedalus"), 4):
+        write_png(tmp_path / name / name / "a.png", program(number, 1))
+    other = run_cli("index", "add", "b.npz", "--root", "icarus", "--jobs", "1")
+    assert other.stdout == b"b.npz: 1 added, 0 replaced, 6 now\n"
+    command = [sys.executable, "-m", "maltriage", "index", "add", str(path), "--root", "daedalus"]
+    with turn(path):
+        waiting = subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, stdout=subprocess.PIPE)
+        while f" {waiting.pid} " not in Path("/proc/locks").read_text():
+            assert waiting.poll() is None
+            time.sleep(0.05)
+        (tmp_path / "b.npz").replace(path)  # as the other does it, at the end of its turn
+    assert waiting.communicate(timeout=60)[0] == f"{path}: 1 added, 0 replaced, 7 now\n".encode()
+    told = json.loads(run_cli("index", "info", path, "-f", "json").stdout)
+    assert told["labels"] == {"gbot": 2, "zeus": 3, "icarus": 1, "daedalus": 1}
 
 
 def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Path) -> None:

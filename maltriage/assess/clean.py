@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
+
+import numpy as np
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import clopper_pearson
+from maltriage.metrics import bootstrap, clopper_pearson
 from maltriage.report.document import Failed, ModelRef, Result, Skipped
-from maltriage.report.measures import CleanKind, CleanReport
+from maltriage.report.measures import CleanKind, CleanReport, Interval
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import UNKNOWN
+
+MIN_FOLDERS = 10
+"""Fewer say nothing of how much folders differ."""
 
 
 def false_positives(
@@ -46,12 +51,14 @@ def false_positives(
     for result in results:
         kinds.setdefault(result.layout.kind or "none", []).append(result)
         folders.setdefault(_first_level(result.path, folder), []).append(result)
+    by_folder = [_count(name, folders[name]) for name in sorted(folders)]
     flagged = sorted((r for r in results if r.verdict.flagged), key=_margin, reverse=True)
     return CleanReport(
         model=ModelRef(bundle.card.name, bundle.card.weights_sha256),
         all=_count("all", results),
         kinds=[_count(kind, kinds[kind]) for kind in sorted(kinds)],
-        folders=[_count(name, folders[name]) for name in sorted(folders)],
+        by_folder=over_folders(by_folder),
+        folders=by_folder,
         unknown=sum(
             result.verdict.label == UNKNOWN and not result.verdict.flagged for result in results
         ),
@@ -63,6 +70,14 @@ def false_positives(
 def _count(kind: str, results: Iterable[Result]) -> CleanKind:
     flags = [bool(result.verdict.flagged) for result in results]
     return CleanKind(kind, len(flags), sum(flags), clopper_pearson(sum(flags), len(flags)))
+
+
+def over_folders(folders: Sequence[CleanKind]) -> Interval | None:
+    """The rate of all, where it is the folders that were drawn and not the files."""
+    if len(folders) < MIN_FOLDERS:
+        return None
+    files, flagged = np.array([(folder.files, folder.flagged) for folder in folders]).T
+    return bootstrap(lambda drawn: float(flagged[drawn].sum() / files[drawn].sum()), len(folders))
 
 
 def _first_level(path: str, folder: str) -> str:

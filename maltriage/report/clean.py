@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from maltriage.report import figures
-from maltriage.report.measures import CleanKind, CleanReport
+from maltriage.report.measures import CleanKind, CleanReport, Interval
 from maltriage.report.sanitize import untrusted
 
 MAX_NAMED = 10
@@ -30,6 +30,9 @@ def render(found: CleanReport, console: Console) -> None:
     for row in (*found.kinds, found.all):
         table.add_row(*_row(row))
     console.print(table)
+    if found.by_folder is not None:
+        drawn = f"with whole folders drawn, {len(found.folders)} of them: "
+        console.print(f"{drawn}{_range(found.by_folder)}", style="dim")
     worst = sorted((row for row in found.folders if row.flagged), key=lambda row: -row.flagged)
     if worst:
         console.print(Text("\nwhere they come from", "bold"))
@@ -55,5 +58,9 @@ def _row(row: CleanKind) -> tuple[Text | str, ...]:
         str(row.files),
         str(row.flagged),
         f"{rate.value:.2%}",
-        f"{rate.low:.2%} to {rate.high:.2%}",
+        _range(rate),
     )
+
+
+def _range(rate: Interval) -> str:
+    return f"{rate.low:.2%} to {rate.high:.2%}"

@@ -10,7 +10,7 @@ from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.assess.calibrate import files_needed, threshold_for, threshold_of, write
-from maltriage.bundle import Bundle
+from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.document import Result
@@ -89,8 +89,12 @@ def test_a_rate_needs_three_times_its_inverse_in_files(clean: Path, bundle: Bund
         threshold_for([str(clean)], bundle, 0.01, "few", ScanOptions())
 
 
-def test_cards_without_an_interval_are_read() -> None:
-    limit = bundles.load(bundles.resolve("maltriage-camvit")).card.threshold
+def test_cards_without_an_interval_are_read(bundle: Bundle) -> None:
+    """Those of before there was one."""
+    card = msgspec.to_builtins(bundle.card)
+    for name in ("low", "high"):
+        del card["threshold"][name]
+    limit = msgspec.json.decode(msgspec.json.encode(card), type=Card).threshold
     assert limit is not None
     assert (limit.low, limit.high) == (None, None)
 

@@ -93,7 +93,7 @@ def test_a_run_with_its_folds(run_cli: Any, data: Path, tmp_path: Path) -> None:
         (["nothing", "--quantize", "int8"], "no such model: nothing"),
         ([".", "--quantize", "int8"], "no bundle in this folder"),
         (["maltriage-evidence", "--quantize", "int8", "--root", "gone"], "gone"),
-        (["maltriage-camvit", "--quantize", "int8", "--root", "DATA"], "no convolutions"),
+        (["maltriage-evidence-int8", "--quantize", "int8", "--root", "DATA"], "quantised already"),
         (["maltriage-evidence", "--quantize", "int8", "-o", "gone/x.onnx"], "no such folder"),
     ],
 )

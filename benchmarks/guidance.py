@@ -14,11 +14,13 @@ can hold several teachers and shares, but one set of views, size and epochs.
 What came of every cell is kept in `STUDY/counts.json`, or the FILE of `--counts`: its confusion
 matrix, and the cost of each recipe. The table is made of nothing else, and what is in it is not
 trained again, so a study can go on, with more seeds or guides, where its folder is gone.
-`guidance-vx-mini.json` beside this script is the one of docs/guidance.md.
+`guidance-vx-mini.json` and `guidance-views-vx-mini.json` beside this script are those of
+docs/guidance.md.
 
 The table, in Markdown: macro-F1 over all out-of-fold predictions of a seed (mean and deviation
 over seeds), by fold (over all folds), the difference from the unguided net and from the random
-mask, paired by fold and seed with the corrected 95 % interval of Nadeau and Bengio (2003);
+mask, paired by fold and seed with the corrected 95 % interval of Nadeau and Bengio (2003), and the
+same of accuracy;
 operations of a forward pass, and milliseconds an image takes with its explanation in ONNX
 Runtime on one thread, in batches of 16. Needs the extra `train`.
 """
@@ -314,6 +316,7 @@ def table(counts: Counts, options: argparse.Namespace) -> str:
     runs = {name: found for name in names if (found := list(counts.runs(name, options)))}
     header = (
         *("recipe", "seeds", "pooled macro-F1", "macro-F1 by fold", "less none", "less random"),
+        *("accuracy", "less none", "less random"),
         *("million operations", "ms an image"),
     )
     lines = [f"| {' | '.join(header)} |", "|" + "---|" * len(header)]
@@ -321,12 +324,14 @@ def table(counts: Counts, options: argparse.Namespace) -> str:
         others = [guides.get(guide) for guide in ("none", "random")]
         against = [runs[other] for other in others if other in runs and other != name]
         report = assess_folds([*own, *(run for found in against for run in found)])
-        less = {d.second: d.macro_f1 for d in report.differences}
+        less = {d.second: (d.macro_f1, d.accuracy) for d in report.differences}
+        none, random = (less.get(str(other), (None, None)) for other in others)
         figures, cost = report.recipes[0], counts.state["cost"][name]
         row = (
             *(name, str(len(figures.seeds))),
             *(spread(figures.pooled_macro_f1), spread(figures.macro_f1)),
-            *(interval(less.get(str(other))) for other in others),
+            *(interval(none[0]), interval(random[0])),
+            *(spread(figures.accuracy), interval(none[1]), interval(random[1])),
             f"{cost['flops'] / 1e6:.0f}",
             f"{cost['milliseconds']:.2f}",
         )

@@ -74,8 +74,8 @@ def test_a_small_study(tmp_path: Path) -> None:
     rows = [line for line in first.stdout.splitlines() if line.startswith("| ")]
     names = ["recipe", "teacher-evidence", "none", "random-0.5", "cumulative-0.5-evidence"]
     assert [row.split()[1] for row in rows] == names
-    assert rows[-1].count(" to ") == 2  # less none, less random
-    assert all(row.count("|") == 9 for row in rows)
+    assert rows[-1].count(" to ") == 4  # less none, less random: F1 and accuracy
+    assert all(row.count("|") == 12 for row in rows)
     again = run(tmp_path, *some)
     assert "processor time" not in again.stdout
     assert again.stdout == first.stdout[first.stdout.index("| recipe") :]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -160,8 +159,7 @@ def add(
     labels, notices = _labelled(dataset, root, label)
     _tell(notices, quiet)
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
-    # Others may have put files into it meanwhile: theirs stay.
-    with turn(index) if output is None else nullcontext():
+    with turn(index):  # others may have put files into it meanwhile: theirs stay
         now = indexes.read(index)
         now.check(bundle, index)
         made = indexes.grown(now, found.sha256, found.labels, found.embeddings)

@@ -370,9 +370,9 @@ class CleanReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `kinds` are those of the optional header (`pe32`, `pe32+`, `.net`, `none`), `folders` the
     first level below what was scanned. `by_folder` is the rate of all with the 95 % interval of a
     bootstrap over whole folders: files of one package are alike, so that the exact interval, which
-    takes each for a draw of its own, can be too narrow. It is missing below ten folders. `unknown` are
-    files whose likeliest label is a family, below the threshold. `malware_like` are the paths that
-    were flagged, highest margin first.
+    takes each for a draw of its own, can be too narrow. It is missing below ten folders. `unknown`
+    are files whose likeliest label is a family, below the threshold. `malware_like` are the paths
+    that were flagged, highest margin first.
     """
 
     model: ModelRef

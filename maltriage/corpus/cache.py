@@ -20,10 +20,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage import sample as sample_package
 from maltriage.bundle import BENIGN
 from maltriage.corpus import store, twins
 from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
+from maltriage.corpus.fingerprint import fingerprint
 from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
@@ -284,11 +284,7 @@ def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
         digest.update(f"{package} {_version(package)}\n".encode())
-    # The code that parses and plots counts as a whole: a version number that somebody
-    # forgets to raise would train a net on pixels that `scan` no longer makes.
-    sources = [path for folder in sample_package.__path__ for path in Path(folder).glob("*.py")]
-    for source in (*sorted(sources), Path(twins.__file__)):
-        digest.update(source.read_bytes())
+    digest.update(fingerprint())
     for sample in dataset.samples:
         try:
             status = os.stat(sample.path)

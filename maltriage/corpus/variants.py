@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage import sample as sample_package
 from maltriage.corpus import store
+from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.sample.archive.limits import Archives
@@ -102,9 +102,7 @@ def _key(corpus: Corpus, names: tuple[str, ...]) -> str:
     """Digest of everything the arrays depend on."""
     what = (store.LAYOUT_VERSION, "variants", SEED, names, corpus.views, corpus.sha256)
     digest = hashlib.sha256(msgspec.json.encode(what))
-    folders = [Path(folder) for folder in sample_package.__path__]
-    for source in sorted(p for f in folders for p in (*f.glob("*.py"), *f.glob("transform/*.py"))):
-        digest.update(source.read_bytes())
+    digest.update(fingerprint((*PLOTTING, *TRANSFORMING)))
     return digest.hexdigest()
 
 

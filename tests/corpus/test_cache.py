@@ -7,6 +7,8 @@ import os
 import signal
 import subprocess
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ import pytest
 from corpus.synthetic import program, seven_zipped, write_png, write_tree, zipped
 from PIL import Image
 
-from maltriage.corpus import cache, store
+from maltriage.corpus import cache, fingerprint, store
 from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
@@ -83,9 +85,16 @@ def test_changed_code_has_another_key(
 ) -> None:
     dataset = open_dataset("folder", tree)
     before = cache._key(dataset, VIEWS)
-    (tmp_path / "sample").mkdir()
-    (tmp_path / "sample" / "byteplot.py").write_text("# another representation\n")
-    monkeypatch.setattr(cache.sample_package, "__path__", [str(tmp_path / "sample")])
+    moved = tmp_path / "byteplot.py"
+    moved.write_text("# another representation\n")
+
+    def elsewhere(name: str) -> ModuleSpec | None:
+        spec = find_spec(name)
+        if spec is not None and name.endswith(".byteplot"):
+            spec.origin = str(moved)
+        return spec
+
+    monkeypatch.setattr(fingerprint, "find_spec", elsewhere)
     assert cache._key(dataset, VIEWS) != before
 
 

@@ -1,0 +1,57 @@
+"""A digest of the code that decides what is plotted: the part of a corpus's cache key that is code.
+
+The modules are named one by one. A version number that somebody forgets to raise would train a
+net on pixels that `scan` no longer makes; a digest of whole folders would prepare every corpus
+again after a change to code that no pixel depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+PLOTTING = (
+    "maltriage.sample.byteplot",
+    "maltriage.sample.cells",
+    "maltriage.sample.contents",
+    "maltriage.sample.geometry",
+    "maltriage.sample.hexdump",
+    "maltriage.sample.layout",
+    "maltriage.sample.mapped",
+    "maltriage.sample.pe",
+    "maltriage.sample.prepare",
+    "maltriage.sample.views",
+    "maltriage.corpus.rows",
+    "maltriage.corpus.twins",
+)
+"""Modules that decide the arrays of a corpus, from a file's bytes to the row that is kept."""
+
+TRANSFORMING = (
+    "maltriage.sample.transform",
+    "maltriage.sample.transform.append",
+    "maltriage.sample.transform.donors",
+    "maltriage.sample.transform.headers",
+    "maltriage.sample.transform.program",
+    "maltriage.sample.transform.rebuild",
+    "maltriage.sample.transform.sections",
+    "maltriage.sample.transform.worker",
+)
+"""Modules that decide, with those of `PLOTTING`, the arrays of changed copies."""
+
+
+def fingerprint(modules: Iterable[str] = PLOTTING) -> bytes:
+    """SHA-256 of the source of modules, with their names, in the order given.
+
+    Raises:
+        ModuleNotFoundError: one of them has moved: the list must follow.
+    """
+    digest = hashlib.sha256()
+    for name in modules:
+        spec = find_spec(name)
+        if spec is None or spec.origin is None:
+            raise ModuleNotFoundError(name, name=name)
+        digest.update(name.encode() + b"\0")
+        digest.update(hashlib.sha256(Path(spec.origin).read_bytes()).digest())
+    return digest.digest()

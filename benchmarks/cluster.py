@@ -33,9 +33,8 @@ from maltriage.report.counts import Counts
 from maltriage.report.document import Record, Summary
 from maltriage.report.ndjson import NdjsonRenderer
 from maltriage.report.render import RenderOptions
-from maltriage.sample.archive.limits import Archives
-from maltriage.sample.source import WalkOptions, walk
-from maltriage.sample.workers import cores
+from maltriage.source.archive.limits import Archives
+from maltriage.source.files import WalkOptions, walk
 from maltriage.triage import engine_ray
 from maltriage.triage.cached import ScanCache
 from maltriage.triage.options import Progress, ScanOptions
@@ -44,6 +43,7 @@ from maltriage.triage.pieces import PIECE_FILES
 from maltriage.triage.pipeline import Engine, summary
 from maltriage.triage.ray_cluster import LOCAL
 from maltriage.triage.scanner import LEVEL
+from maltriage.work.workers import cores
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from maltriage.sample.workers import cores
+from maltriage.work.workers import cores
 
 TARGET = 4.0
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.sample.fields import PE32_FIELDS
+from maltriage.sample.header_fields import PE32_FIELDS
 from maltriage.sample.views import WINDOWS
 
 COMMONEST = 3

@@ -24,19 +24,19 @@ from typing import Any
 from unittest.mock import patch
 
 from maltriage import bundle as bundles
-from maltriage.sample.inspect.worker import InspectOptions, inspect
-from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.probe.inspect.worker import InspectOptions, inspect
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.triage.evidence import Heat, account, parts_of
 from maltriage.triage.inspect import merged
 from maltriage.triage.methods import HIRESCAM, maps_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide
 
-WORKER = "maltriage.sample.inspect.worker"
+WORKER = "maltriage.probe.inspect.worker"
 PARTS = {
     "read the file": (WORKER, "read_sample"),
     "sha256": (WORKER, "hashlib.sha256"),
-    "headers (LIEF)": ("maltriage.sample.inspect.image", "read_headers"),
+    "headers (LIEF)": ("maltriage.probe.inspect.image", "read_headers"),
     "header fields (pefile)": (WORKER, "header.fields"),
     "imports": (WORKER, "tables.imports"),
     "exports": (WORKER, "tables.exports"),
@@ -49,9 +49,9 @@ PARTS = {
 }
 IMPORTS = """
 import time
-import maltriage.sample.prepare, lief, pefile
+import maltriage.probe.prepare, lief, pefile
 start = time.process_time()
-import maltriage.sample.inspect.worker, {}
+import maltriage.probe.inspect.worker, {}
 print(time.process_time() - start)
 """
 NATIVE, MANAGED = "capstone", "dnfile, dncil.cil.body.reader"

@@ -30,14 +30,14 @@ from PIL import Image
 from scan import manifest, readable, scan_command
 
 from maltriage import bundle as bundles
-from maltriage.sample.archive.limits import Archives
-from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import InspectOptions, inspect
-from maltriage.sample.isolation import Isolation, memory_for
-from maltriage.sample.mask import Variant, masked
-from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.probe.inspect.snap import Range
+from maltriage.probe.inspect.worker import InspectOptions, inspect
+from maltriage.probe.mask import Variant, masked
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.types import Region
-from maltriage.sample.workers import Workers, cores, reason_of
+from maltriage.source.archive.limits import Archives
+from maltriage.work.isolation import Isolation, memory_for
+from maltriage.work.workers import Workers, cores, reason_of
 
 MIB = 1 << 20
 FLOOR = 192 * MIB  # with less a worker may not even start

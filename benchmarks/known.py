@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maltriage.sample import known
+from maltriage.source import known
 
 LOOK_UPS = 10_000
 KINDS = ("sha256", "sha1", "md5", "nsrl")

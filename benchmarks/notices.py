@@ -14,9 +14,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import Found, WalkOptions, walk
+from maltriage.source.files import Found, WalkOptions, walk
 
 
 def notices_of(path: str) -> set[str] | None:

@@ -25,9 +25,9 @@ from scan import manifest, readable
 
 from maltriage.sample.byteplot import body, plotted
 from maltriage.sample.geometry import width_for
-from maltriage.sample.source import read_sample
 from maltriage.sample.views import BodySpec
-from maltriage.sample.workers import cores
+from maltriage.source.files import read_sample
+from maltriage.work.workers import cores
 
 SIZE = 64
 SPEC = BodySpec(SIZE)

@@ -32,7 +32,6 @@ from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, path_of
 from maltriage.sample.errors import SampleError
-from maltriage.sample.workers import Workers, cores
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.rule import (
@@ -42,6 +41,7 @@ from maltriage.triage.rule import (
     make_rule,
     search,
 )
+from maltriage.work.workers import Workers, cores
 
 MIN_FILES = 20
 TARGET_RECALL, TARGET_CLEAN = 0.5, 1e-3

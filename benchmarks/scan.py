@@ -33,17 +33,17 @@ from statistics import median
 from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers
-from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import Found, WalkOptions, read_sample, walk
 from maltriage.sample.types import Layout, Notice
-from maltriage.sample.workers import cores
+from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.triage.session import Session
 from maltriage.triage.similar import open_index
+from maltriage.work.workers import cores
 
 BATCH = 16
 INT8 = f"{bundles.DEFAULT_MODEL}-int8"

@@ -20,9 +20,9 @@ import numpy as np
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.source import Found, WalkOptions, walk
+from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.triage import index as indexes
 from maltriage.triage.session import Session
 from maltriage.triage.similar import Searcher, open_index

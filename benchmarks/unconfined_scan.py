@@ -8,11 +8,11 @@ There is no such option.
 from __future__ import annotations
 
 from maltriage.cli.app import main
-from maltriage.sample.isolation import Isolation
-from maltriage.sample.stdin import Stdin
-from maltriage.sample.urls import Remote
-from maltriage.sample.workers import Workers
+from maltriage.source.stdin import Stdin
+from maltriage.source.urls import Remote
 from maltriage.triage import pipeline
+from maltriage.work.isolation import Isolation
+from maltriage.work.workers import Workers
 
 
 def unconfined(

@@ -20,17 +20,17 @@ from maltriage.assess.groups import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
+from maltriage.probe.prepare import Prepared, prepare
+from maltriage.probe.transform.worker import appended
 from maltriage.report.document import Verdict
 from maltriage.report.measures import Interval
 from maltriage.report.robustness import AttackFigures
 from maltriage.sample.byteplot import View
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import Prepared, prepare
-from maltriage.sample.transform.worker import appended
-from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide
+from maltriage.work.workers import Workers, cores, reason_of
 
 Bytes = npt.NDArray[np.uint8]
 Propose = Callable[[Mapping[str, View], int, int], tuple[Bytes, npt.NDArray[np.float64]]]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.mask import Range
+from maltriage.probe.mask import Range
 from maltriage.sample.types import Layout
 from maltriage.triage.evidence import HOT_BLOCK, Part
 

@@ -24,9 +24,9 @@ from maltriage.report.measures import (
     Target,
 )
 from maltriage.sample.errors import SampleError
-from maltriage.sample.workers import Workers, cores
 from maltriage.triage.methods import check_methods
 from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.work.workers import Workers, cores
 
 DELETION_BETTER, TOP_REGION, RANKS = 0.25, 0.7, 0.7
 """What the default method should reach; see `_targets`."""

@@ -37,11 +37,11 @@ from maltriage.report.patterns import (
     ViewPattern,
 )
 from maltriage.sample.views import BodySpec
-from maltriage.sample.workers import Workers, cores
 from maltriage.triage.maps import mapped
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers, cores
 
 Floats = npt.NDArray[np.float64]
 

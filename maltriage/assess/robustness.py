@@ -16,21 +16,21 @@ from maltriage.assess.groups import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
+from maltriage.probe.prepare import Prepared
+from maltriage.probe.transform import TRANSFORMS
+from maltriage.probe.transform.worker import Transformed, transformed
 from maltriage.report.document import ModelRef
 from maltriage.report.measures import Interval, Target
 from maltriage.report.robustness import Robustness, TransformFigures
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import Prepared
-from maltriage.sample.transform import TRANSFORMS
-from maltriage.sample.transform.worker import Transformed, transformed
 from maltriage.sample.types import Layout, Region
-from maltriage.sample.workers import Workers, cores, reason_of
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.openset import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.sets import set_rule
 from maltriage.triage.verdict import decide
+from maltriage.work.workers import Workers, cores, reason_of
 
 UNFLAGGED, CHANGED = 0.05, 0.02
 """Most flagged malware that a benign append may unflag, and most verdicts that other names of

@@ -16,10 +16,10 @@ import numpy.typing as npt
 from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import COMMON
+from maltriage.probe.prepare import Prepared
 from maltriage.report.patterns import PartKind
-from maltriage.sample.fields import PE32_FIELDS, names_in
 from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
-from maltriage.sample.prepare import Prepared
+from maltriage.sample.header_fields import PE32_FIELDS, names_in
 from maltriage.sample.regrid import onto_plane, regrid
 from maltriage.sample.types import Layout
 from maltriage.sample.views import BodySpec

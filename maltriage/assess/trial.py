@@ -13,17 +13,17 @@ from maltriage.assess.curves import FRACTIONS, Blocks
 from maltriage.assess.randomised import randomised
 from maltriage.bundle import Bundle
 from maltriage.metrics import rank_correlation
+from maltriage.probe.mask import MASKS, Mask, Range, Variant
+from maltriage.probe.perturb import Perturbed, perturbed
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.byteplot import View
-from maltriage.sample.mask import MASKS, Mask, Range, Variant
-from maltriage.sample.perturb import Perturbed, perturbed
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.evidence import Part, divide
 from maltriage.triage.masking import run_masked
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
 from maltriage.triage.occlusion import Windows, effects, spread
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide, probabilities
+from maltriage.work.workers import Workers, reason_of
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
 
 
 def archives(
@@ -27,7 +27,7 @@ def archives(
     Raises:
         MaltriageError: the file of passwords cannot be read, or is no text.
     """
-    from maltriage.sample.archive.limits import PASSWORDS, Archives
+    from maltriage.source.archive.limits import PASSWORDS, Archives
 
     if no_archives:
         if carve:

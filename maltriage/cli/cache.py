@@ -30,7 +30,7 @@ app = typer.Typer(
 
 def folder_of(named: Path | None) -> Path:
     """The folder of kept results."""
-    from maltriage.corpus.places import cache_dir
+    from maltriage.files.places import cache_dir
 
     return named or cache_dir() / "results"
 

@@ -178,7 +178,7 @@ def _ask(
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
     from maltriage.assess.scaling import ask
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import ScanOptions
 
     data = open_for(bundle, dataset, root, min_samples)

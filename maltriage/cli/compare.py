@@ -149,7 +149,7 @@ def _cells(
     """Every cell, trained where it is not yet and measured where it is not yet."""
     from maltriage.assess import cells
     from maltriage.report.progress import ScanProgress
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     quiet, todo = study.params["quiet"], study.cells

@@ -27,11 +27,11 @@ def doctor(
     amiss; 1: something is, and is named last.
     """
     from maltriage.cli.cache import folder_of
-    from maltriage.corpus.places import cache_dir
+    from maltriage.files.places import cache_dir
     from maltriage.report.doctor import render
-    from maltriage.sample.known import FOLDER
-    from maltriage.sample.server import start_ahead
+    from maltriage.source.known import FOLDER
     from maltriage.triage.doctor import examine
+    from maltriage.work.forkserver import start_ahead
 
     start_ahead()
     places: dict[str, Path] = {

@@ -130,8 +130,8 @@ def evaluate(
     from maltriage.cli.console import make_console
     from maltriage.corpus.datasets import open_dataset
     from maltriage.report.progress import ScanProgress
-    from maltriage.sample.archive.limits import Archives
-    from maltriage.sample.source import WalkOptions
+    from maltriage.source.archive.limits import Archives
+    from maltriage.source.files import WalkOptions
     from maltriage.triage.options import Progress, ScanOptions
 
     _check(format, png, output, clean)

@@ -166,10 +166,10 @@ def explain(
     from maltriage.report.document import Result, Summary
     from maltriage.report.render import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
-    from maltriage.sample.server import expect_urls, start_ahead
-    from maltriage.sample.source import WalkOptions
+    from maltriage.source.files import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
+    from maltriage.work.forkserver import expect_urls, start_ahead
 
     files, remote = urls_among(files)
     if sample is not None:

@@ -73,7 +73,7 @@ def faithfulness(
     from maltriage.errors import MaltriageError
     from maltriage.report.faithfulness import render
     from maltriage.report.progress import ScanProgress
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     if folds is not None and split_file is not None:

@@ -149,8 +149,8 @@ def add(
     index is replaced when all is done, or not at all; what others put in meanwhile stays. Ends with
     3 if files could not be read.
     """
+    from maltriage.files.lock import turn
     from maltriage.triage import index as indexes
-    from maltriage.triage.turns import turn
 
     _check_folder(output or index)
     before = indexes.read(index)
@@ -319,7 +319,7 @@ def _embedded(
 ) -> Embedded:
     from maltriage.cli.console import make_console
     from maltriage.report.progress import ScanProgress
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.embed import embed
     from maltriage.triage.options import Progress, ScanOptions
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from maltriage.sample.known import KnownList
+    from maltriage.source.known import KnownList
 
 
 def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
@@ -19,8 +19,8 @@ def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
         return ()
     from maltriage.cli.console import make_console
     from maltriage.cli.training import status
-    from maltriage.corpus.places import cache_dir
-    from maltriage.sample.known import FOLDER, read_known
+    from maltriage.files.places import cache_dir
+    from maltriage.source.known import FOLDER, read_known
 
     console = make_console(stderr=True)
     with status(console, "reading hashes of known files", enabled=not quiet):

@@ -150,9 +150,9 @@ MaxNesting = Annotated[int, typer.Option(min=1, help="Archives inside each other
 Carve = Annotated[bool, typer.Option("--carve", help="Also scan the programs inside programs.")]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Programs taken out of one program.")]
 CARVED = 32
-"""As in `maltriage.sample.carve`, which takes too long to import for `--help`."""
+"""As in `maltriage.source.carve`, which takes too long to import for `--help`."""
 MEMBERS, UNPACKED, RATIO, NESTING = 10_000, 1024, 250, 4
-"""As in `maltriage.sample.archive.limits`, which takes too long to import for `--help`."""
+"""As in `maltriage.source.archive.limits`, which takes too long to import for `--help`."""
 
 Coverage = Annotated[
     float | None,

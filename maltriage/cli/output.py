@@ -68,9 +68,9 @@ def refuse_url(output: Path) -> None:
 
 def _refuse_sample(path: Path) -> None:
     """A folder may be named, and one of its files by mistake as the output."""
-    from maltriage.sample.archive.entries import HEAD_BYTES
-    from maltriage.sample.archive.kinds import archive_kind
-    from maltriage.sample.contents import sniff
+    from maltriage.source.archive.entries import HEAD_BYTES
+    from maltriage.source.archive.kinds import archive_kind
+    from maltriage.source.decode import sniff
 
     with suppress(OSError):  # opening it for writing says it better
         with path.open("rb") as file:
@@ -162,7 +162,7 @@ class ResultFile:
 
 def part_of(path: Path, number: int = 1) -> Path:
     """The name that a file has until it is whole; `number` tells several of one file apart."""
-    from maltriage.sample.source import PART
+    from maltriage.source.files import PART
 
     return path.with_name(f"{path.name}{'' if number == 1 else f'.{number}'}{PART}")
 

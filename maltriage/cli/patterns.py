@@ -82,7 +82,7 @@ def patterns(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.errors import MaltriageError
     from maltriage.report.progress import ScanProgress
-    from maltriage.sample.archive.limits import Archives
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     for path in (png, output):

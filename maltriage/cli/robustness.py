@@ -104,10 +104,10 @@ def robustness(
     from maltriage.cli.console import make_console
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.splits import manifest_sha256
+    from maltriage.probe.transform import TRANSFORMS
     from maltriage.report.progress import ScanProgress
     from maltriage.report.robustnessscreen import render
-    from maltriage.sample.archive.limits import Archives
-    from maltriage.sample.transform import TRANSFORMS
+    from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
     check_transforms(transform or ())
@@ -184,7 +184,7 @@ def _donors(folder: Path | None, samples: list[tuple[str, str]], bundle: Bundle)
     Raises:
         MaltriageError: there is nothing below the folder.
     """
-    from maltriage.sample.source import Found, WalkOptions, walk
+    from maltriage.source.files import Found, WalkOptions, walk
 
     if folder is None:
         benign = None if bundle.card.benign is None else bundle.card.labels[bundle.card.benign]

@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.document import Record
-    from maltriage.sample.urls import Remote
+    from maltriage.source.urls import Remote
     from maltriage.triage.rule import Rule
 
 SUFFIXES = (".yar", ".yara")
@@ -80,9 +80,9 @@ def write_rule(
     from maltriage.cli.training import status
     from maltriage.report.document import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
-    from maltriage.sample.isolation import Isolation, memory_for
-    from maltriage.sample.workers import Workers, cores
     from maltriage.triage.rule import RuleOptions, make_rule
+    from maltriage.work.isolation import Isolation, memory_for
+    from maltriage.work.workers import Workers, cores
 
     for record in records:
         if isinstance(record, Failed | Skipped):

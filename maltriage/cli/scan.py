@@ -136,7 +136,7 @@ def scan(
     from functools import partial
 
     from maltriage.cli.cache import nothing_kept, scan_cache
-    from maltriage.sample.server import expect_urls, start_ahead
+    from maltriage.work.forkserver import expect_urls, start_ahead
 
     expect_urls(paths or [])
     local = engine is opt.EngineName.local
@@ -157,7 +157,7 @@ def scan(
     from maltriage.report.document import Summary
     from maltriage.report.progress import ScanProgress
     from maltriage.report.render import RenderOptions
-    from maltriage.sample.source import WalkOptions
+    from maltriage.source.files import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -282,7 +282,7 @@ def _on_ray(
 
 
 def _listed(files_from: str) -> list[str]:
-    from maltriage.sample.source import read_list
+    from maltriage.source.files import read_list
 
     if files_from == "-":
         return read_list(sys.stdin.buffer.read())

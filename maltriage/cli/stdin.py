@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.sample.stdin import Stdin
+    from maltriage.source.stdin import Stdin
 
 
 def stdin_among(
@@ -25,7 +25,7 @@ def stdin_among(
         return None
     if files_from == "-":
         raise MaltriageError("- and --files-from -: standard input can be the one or the other")
-    from maltriage.sample.stdin import read_stdin
+    from maltriage.source.stdin import read_stdin
 
     try:
         return resources.enter_context(read_stdin(sys.stdin.buffer, max_size))

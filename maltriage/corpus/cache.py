@@ -24,18 +24,18 @@ from maltriage.bundle import BENIGN
 from maltriage.corpus import store, twins
 from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
 from maltriage.corpus.fingerprint import fingerprint
-from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
-from maltriage.sample.archive.limits import Archives
+from maltriage.files.places import cache_dir
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.reading import Reading
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import ViewSpec, WindowSpec
-from maltriage.sample.workers import cores
+from maltriage.source.archive.limits import Archives
+from maltriage.source.reading import Reading
+from maltriage.work.workers import cores
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from maltriage.corpus import splits, store
 from maltriage.corpus.cache import Corpus, conflicts_of, same_bytes
 from maltriage.corpus.datasets import DATASETS, Dataset
-from maltriage.corpus.places import cache_dir, data_places
 from maltriage.corpus.twins import near_twins
+from maltriage.files.places import cache_dir, data_places
 from maltriage.report.datasets import (
     CachedSamples,
     ClassFigures,

@@ -14,14 +14,14 @@ from pathlib import Path
 
 PLOTTING = (
     "maltriage.sample.byteplot",
-    "maltriage.sample.cells",
-    "maltriage.sample.contents",
+    "maltriage.sample.cell_sums",
+    "maltriage.source.decode",
     "maltriage.sample.geometry",
     "maltriage.sample.hexdump",
     "maltriage.sample.layout",
     "maltriage.sample.mapped",
     "maltriage.sample.pe",
-    "maltriage.sample.prepare",
+    "maltriage.probe.prepare",
     "maltriage.sample.views",
     "maltriage.corpus.rows",
     "maltriage.corpus.twins",
@@ -29,14 +29,14 @@ PLOTTING = (
 """Modules that decide the arrays of a corpus, from a file's bytes to the row that is kept."""
 
 TRANSFORMING = (
-    "maltriage.sample.transform",
-    "maltriage.sample.transform.append",
-    "maltriage.sample.transform.donors",
-    "maltriage.sample.transform.headers",
-    "maltriage.sample.transform.program",
-    "maltriage.sample.transform.rebuild",
-    "maltriage.sample.transform.sections",
-    "maltriage.sample.transform.worker",
+    "maltriage.probe.transform",
+    "maltriage.probe.transform.append",
+    "maltriage.probe.transform.donors",
+    "maltriage.probe.transform.headers",
+    "maltriage.probe.transform.program",
+    "maltriage.probe.transform.rebuild",
+    "maltriage.probe.transform.sections",
+    "maltriage.probe.transform.worker",
 )
 """Modules that decide, with those of `PLOTTING`, the arrays of changed copies."""
 

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from typing import Any
 
 from maltriage.corpus import store
+from maltriage.probe.prepare import Prepared
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.prepare import Prepared
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
-from maltriage.sample.workers import Workers, reason_of
+from maltriage.work.workers import Workers, reason_of
 
 SAMPLE_TIMEOUT = 120.0
 """Seconds for one sample, after which its worker is killed and the sample left out."""

@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
-from maltriage.sample.folders import PRIVATE, make_private, trouble
+from maltriage.files.private import PRIVATE, make_private, trouble
 
 LAYOUT_VERSION = 1
 """Of the folder; part of every key, so that another layout is another cache."""

@@ -17,15 +17,15 @@ import numpy.typing as npt
 
 from maltriage.corpus import store
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
-from maltriage.corpus.places import cache_dir
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
-from maltriage.sample.archive.limits import Archives
+from maltriage.files.places import cache_dir
+from maltriage.probe.prepare import Prepared, PrepareOptions
+from maltriage.probe.transform.worker import transformed
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.reading import Reading
-from maltriage.sample.transform.worker import transformed
 from maltriage.sample.views import ViewSpec, WindowSpec
-from maltriage.sample.workers import cores
+from maltriage.source.archive.limits import Archives
+from maltriage.source.reading import Reading
+from maltriage.work.workers import cores
 
 if TYPE_CHECKING:
     from maltriage.corpus.cache import Corpus

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from maltriage.report import figures, grid
 from maltriage.report.sanitize import clean, untrusted
-from maltriage.sample.content import (
+from maltriage.sample.annotations import (
     FoundString,
     HeaderField,
     HotContent,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from maltriage.sample.content import HotContent
+from maltriage.sample.annotations import HotContent
 from maltriage.sample.types import RegionKind
 
 

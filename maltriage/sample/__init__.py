@@ -1,1 +1,1 @@
-"""A file on disk becomes a sample: source, identity, layout, views."""
+"""What a sample is: its types, layout, identity, and the views that nets look at."""

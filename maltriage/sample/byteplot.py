@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.cells import cell_sums
+from maltriage.sample.cell_sums import cell_sums
 from maltriage.sample.geometry import BodyGeometry, Geometry, WindowGeometry, width_for
 from maltriage.sample.mapped import is_mapped, with_zeros
 from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec

@@ -20,6 +20,8 @@ import msgspec
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.probe.lookup import Lookup
+from maltriage.probe.prepare import Same
 from maltriage.report.document import (
     SCHEMA_VERSION,
     Failed,
@@ -29,11 +31,9 @@ from maltriage.report.document import (
     encode,
     path_fields,
 )
-from maltriage.sample.prepare import Same
-from maltriage.sample.source import Found
 from maltriage.sample.types import KNOWN_GOOD
-from maltriage.sample.urls import is_url
-from maltriage.triage.lookup import Lookup
+from maltriage.source.files import Found
+from maltriage.source.urls import is_url
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.portions import Asking
 from maltriage.triage.store import Batch, Settings, Store, Stored

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from maltriage.sample.folders import trouble
+from maltriage.files.private import trouble
 
 FILE_NAME = "results.sqlite"
 DAMAGED = ".damaged"

@@ -15,6 +15,8 @@ from maltriage import __version__
 from maltriage import bundle as bundles
 from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
 from maltriage.errors import MaltriageError
+from maltriage.files.private import trouble
+from maltriage.probe.inspect.worker import MAX_EXCERPTS
 from maltriage.report.doctor import (
     Examination,
     Extra,
@@ -24,17 +26,15 @@ from maltriage.report.doctor import (
     Place,
     Runtime,
 )
-from maltriage.sample import isolation
-from maltriage.sample.archive import limits as archives
-from maltriage.sample.folders import trouble
-from maltriage.sample.inspect.worker import MAX_EXCERPTS
-from maltriage.sample.isolation import achieved, memory_for
-from maltriage.sample.reading import MAX_FILE_BYTES
-from maltriage.sample.workers import Workers, cores, reason_of
+from maltriage.source.archive import limits as archives
+from maltriage.source.reading import MAX_FILE_BYTES
 from maltriage.triage import index as indexes
 from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
 from maltriage.triage.similar import open_index
+from maltriage.work import isolation
+from maltriage.work.isolation import achieved, memory_for
+from maltriage.work.workers import Workers, cores, reason_of
 
 DISTRIBUTION = "maltriage"
 NOT_SHOWN = frozenset(("test", "bench", "dev", "gpu"))

@@ -10,12 +10,12 @@ import numpy.typing as npt
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.probe.prepare import Prepared
 from maltriage.report.document import Failed, Skipped
-from maltriage.sample.prepare import Prepared
-from maltriage.sample.workers import Workers, cores
 from maltriage.triage.options import Progress, ScanOptions, model_threads
 from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers, cores
 
 
 @dataclass

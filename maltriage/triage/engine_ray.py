@@ -22,9 +22,8 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.counts import Counts
 from maltriage.report.document import Record, Summary
-from maltriage.sample.source import walk
-from maltriage.sample.urls import is_url, scheme_of
-from maltriage.sample.workers import cores
+from maltriage.source.files import walk
+from maltriage.source.urls import is_url, scheme_of
 from maltriage.triage import index as indexes
 from maltriage.triage.cached import ScanCache, settings_of
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
@@ -45,6 +44,7 @@ from maltriage.triage.ray_members import Members
 from maltriage.triage.ray_pool import POLL, Pool, actor_cpus
 from maltriage.triage.scanner import Sent, Setup
 from maltriage.triage.similar import NO_INDEX, path_of_index
+from maltriage.work.workers import cores
 
 STOP_SECONDS = 10.0
 """That actors have to hand in what they have when a scan is stopped, beyond the time of a file."""

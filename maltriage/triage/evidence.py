@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import Card
+from maltriage.probe.prepare import Prepared
 from maltriage.report.document import finite
 from maltriage.report.evidence import Evidence, HotRange, Plane, RegionHeat, ViewHeat
 from maltriage.sample.byteplot import View
 from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.prepare import Prepared
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.verdict import Question
 

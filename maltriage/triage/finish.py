@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.probe.prepare import Prepared, prepare
 from maltriage.report.document import (
     Failed,
     ModelRef,
@@ -20,9 +21,7 @@ from maltriage.report.document import (
     path_of,
 )
 from maltriage.sample.errors import SampleError
-from maltriage.sample.prepare import Prepared, prepare
 from maltriage.sample.types import Notice
-from maltriage.sample.workers import LOST, Workers, reason_of
 from maltriage.triage.inspect import look_into
 from maltriage.triage.methods import Explainer
 from maltriage.triage.occlusion import OCCLUSION
@@ -35,6 +34,7 @@ from maltriage.triage.similar import Searcher, notices_on
 from maltriage.triage.top import Explained, Recalled
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.triage.verify import verify
+from maltriage.work.workers import LOST, Workers, reason_of
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ from collections.abc import Callable, Sequence
 import msgspec
 import numpy as np
 
+from maltriage.probe.inspect.snap import Range
+from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect
+from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.evidence import Evidence, HotRange
-from maltriage.sample.content import HotContent
+from maltriage.sample.annotations import HotContent
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import Inspected, InspectOptions, inspect
-from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.types import Layout, Notice, Region
-from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
+from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
 """Bytes between two hot ranges of a region that may be taken into one with them."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.prepare import Prepared
-from maltriage.sample.workers import Workers
+from maltriage.probe.prepare import Prepared
 from maltriage.triage.methods import HIRESCAM, Maps, maps_of
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.mask import MaskedViews, Variant, masked
-from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.workers import Workers, reason_of
+from maltriage.probe.mask import MaskedViews, Variant, masked
+from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers, reason_of
 
 VARIANTS_AT_ONCE = 128
 """Variants that one call of a worker makes: while the net looks at them, it makes the next."""

@@ -12,14 +12,14 @@ import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
 from maltriage.metrics import rank_correlation
+from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.evidence import Agreement, Compared, Evidence, MethodHeat
 from maltriage.sample.byteplot import View
-from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.workers import Workers
 from maltriage.triage.evidence import Heat, Part, account, parts_of
 from maltriage.triage.occlusion import OCCLUSION, occlude
 from maltriage.triage.session import Outputs, Session
 from maltriage.triage.verdict import Question
+from maltriage.work.workers import Workers
 
 HIRESCAM, GRADCAM = "hirescam", "gradcam"
 GRAPH_METHODS = (HIRESCAM, GRADCAM)

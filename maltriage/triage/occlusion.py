@@ -13,17 +13,17 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.probe.mask import Mask, Range, Variant
+from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.document import finite
 from maltriage.report.evidence import Evidence, Occluded
 from maltriage.sample.geometry import Floats, Offsets
-from maltriage.sample.mask import Mask, Range, Variant
-from maltriage.sample.prepare import Prepared, PrepareOptions
 from maltriage.sample.types import Layout
-from maltriage.sample.workers import Workers
 from maltriage.triage.evidence import Part, divide
 from maltriage.triage.masking import run_masked
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import Question
+from maltriage.work.workers import Workers
 
 OCCLUSION = "occlusion"
 STEPS = 64

@@ -29,7 +29,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.counts import Counts
 from maltriage.report.document import Failed, Result, Skipped, Summary, encode
 from maltriage.report.render import RenderOptions, open_renderer
-from maltriage.sample.source import PART, Found, Rejected
+from maltriage.source.files import PART, Found, Rejected
 
 PART_FILES = 2048
 PART_BYTES = 2 << 30

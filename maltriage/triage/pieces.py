@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from maltriage.report.counts import Counts
 from maltriage.report.document import Failed, Result, Skipped, decode, path_fields
-from maltriage.sample.source import Found, Rejected
+from maltriage.source.files import Found, Rejected
 from maltriage.triage.parts import Part
 from maltriage.triage.scanner import KEPT, Done
 

@@ -17,6 +17,7 @@ from typing import Self
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.probe.prepare import Prepared
 from maltriage.report.counts import Counts
 from maltriage.report.document import (
     Failed,
@@ -26,10 +27,7 @@ from maltriage.report.document import (
     Skipped,
     Summary,
 )
-from maltriage.sample.isolation import Isolation, memory_for
-from maltriage.sample.prepare import Prepared
-from maltriage.sample.source import Found, Rejected, walk
-from maltriage.sample.workers import Workers, cores
+from maltriage.source.files import Found, Rejected, walk
 from maltriage.triage.cached import ScanCache
 from maltriage.triage.finish import Finisher
 from maltriage.triage.methods import Explainer, check_methods
@@ -40,6 +38,8 @@ from maltriage.triage.session import Session
 from maltriage.triage.sets import set_rule
 from maltriage.triage.similar import Searcher, open_index
 from maltriage.triage.top import Explained, MostUrgent, Recalled
+from maltriage.work.isolation import Isolation, memory_for
+from maltriage.work.workers import Workers, cores
 
 
 def scan(

@@ -9,12 +9,8 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any
 
-from maltriage.report.document import Failed, Result, Skipped, path_fields
-from maltriage.sample.archive.walk import Cursor
-from maltriage.sample.errors import SampleError
-from maltriage.sample.groups import Groups, Place
-from maltriage.sample.members import Portion, PortionOptions, is_archive, prepare_members
-from maltriage.sample.prepare import (
+from maltriage.probe.members import Portion, PortionOptions, is_archive, prepare_members
+from maltriage.probe.prepare import (
     Finish,
     Prepared,
     PrepareOptions,
@@ -22,9 +18,13 @@ from maltriage.sample.prepare import (
     prepare_contents,
     prepare_file,
 )
-from maltriage.sample.source import Found, Rejected
-from maltriage.sample.workers import LOST, Workers, reason_of
+from maltriage.report.document import Failed, Result, Skipped, path_fields
+from maltriage.sample.errors import SampleError
+from maltriage.source.archive.walk import Cursor
+from maltriage.source.files import Found, Rejected
 from maltriage.triage.options import ScanOptions
+from maltriage.work.groups import Groups, Place
+from maltriage.work.workers import LOST, Workers, reason_of
 
 FIRST_SAMPLES, NEXT_SAMPLES = 16, 128
 """Samples of an archive in one portion. Of every file under way the first portion may be waiting,

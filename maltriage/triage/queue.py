@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from maltriage.bundle import Bundle
-from maltriage.sample.prepare import Prepared
-from maltriage.sample.source import Found, Rejected, walk
-from maltriage.sample.workers import Workers
+from maltriage.probe.prepare import Prepared
+from maltriage.source.files import Found, Rejected, walk
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.portions import POLL, Asking, Item, Known, Reader, Task, rejected
+from maltriage.work.workers import Workers
 
 MAX_IN_FLIGHT = 64
 """Files under way; four a worker, where that is more."""

@@ -15,20 +15,20 @@ from typing import Any
 
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
+from maltriage.probe.inspect.snap import Range
+from maltriage.probe.inspect.worker import InspectOptions
+from maltriage.probe.rule.gather import Candidate, gather
+from maltriage.probe.rule.match import matches
+from maltriage.probe.rule.pattern import Pattern
 from maltriage.report.document import Result, path_of
 from maltriage.report.evidence import Status
 from maltriage.report.sanitize import clean
 from maltriage.sample.errors import SampleError
-from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import InspectOptions
-from maltriage.sample.reading import MAX_FILE_BYTES, Reading
-from maltriage.sample.rule.gather import Candidate, gather
-from maltriage.sample.rule.match import matches
-from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.source import Found, WalkOptions, walk
-from maltriage.sample.workers import Workers, reason_of
+from maltriage.source.files import Found, WalkOptions, walk
+from maltriage.source.reading import MAX_FILE_BYTES, Reading
 from maltriage.triage.rulechoice import ENOUGH, Choice, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text
+from maltriage.work.workers import Workers, reason_of
 
 MAX_CANDIDATES = 2048
 """Patterns that are searched in the goodware: with more, YARA-X takes ten times as long."""

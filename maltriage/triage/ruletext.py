@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from maltriage import __version__
+from maltriage.probe.rule.gather import Candidate
+from maltriage.probe.rule.pattern import quoted
 from maltriage.report.evidence import Status
 from maltriage.report.sanitize import clean
-from maltriage.sample.rule.gather import Candidate
-from maltriage.sample.rule.pattern import quoted
 
 MAX_COMMENT = 160
 """Characters of what a string is, beside it."""

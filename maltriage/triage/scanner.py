@@ -23,8 +23,8 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.counts import Counts
-    from maltriage.sample.known import KnownList
-    from maltriage.sample.source import Found, Rejected
+    from maltriage.source.files import Found, Rejected
+    from maltriage.source.known import KnownList
     from maltriage.triage.options import ScanOptions
     from maltriage.triage.parts import Part
     from maltriage.triage.pipeline import Engine
@@ -125,8 +125,8 @@ class Scanner:
 
     def _open(self, setup: Setup, model: bytes, index: bytes) -> None:
         from maltriage import bundle as bundles
-        from maltriage.sample.server import expect_urls
         from maltriage.triage.pipeline import Engine
+        from maltriage.work.forkserver import expect_urls
 
         expect_urls(setup.urls)
         # A worker process imports the file that its parent runs: here Ray's, and Ray with it.
@@ -202,8 +202,8 @@ def _searcher(sent: Sent | None, data: bytes, bundle: Bundle) -> Searcher | None
 
 def _known_here(lists: Sequence[KnownList]) -> tuple[KnownList, ...]:
     """The same lists as this node has them, at the same paths."""
-    from maltriage.corpus.places import cache_dir
-    from maltriage.sample.known import FOLDER, read_known
+    from maltriage.files.places import cache_dir
+    from maltriage.source.known import FOLDER, read_known
 
     here = []
     for known in lists:

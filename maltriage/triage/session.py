@@ -14,9 +14,9 @@ import numpy.typing as npt
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
-from maltriage.sample.workers import cores
 from maltriage.triage.binding import Bound
 from maltriage.triage.lean import Lean
+from maltriage.work.workers import cores
 
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]

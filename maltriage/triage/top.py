@@ -5,9 +5,9 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from maltriage.probe.prepare import Prepared
 from maltriage.report import facts
 from maltriage.report.document import Result
-from maltriage.sample.prepare import Prepared
 from maltriage.triage.evidence import Part
 from maltriage.triage.verdict import Question
 

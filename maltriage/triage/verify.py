@@ -1,7 +1,7 @@
 """Evidence put to the test: bytes are masked, the net is asked again, claims are compared.
 
 A claim is the contribution of a region or a hot range. Its bytes are masked in three ways
-(`maltriage.sample.mask`), and what the explained score loses is the measured effect: positive
+(`maltriage.probe.mask`), and what the explained score loses is the measured effect: positive
 where the bytes spoke for the label, as in the claim. Other ranges of the same length, for which
 little is claimed, are masked in the same ways: a change that they make as well says nothing of
 this range.
@@ -17,16 +17,16 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.metrics import rank_correlation
+from maltriage.probe.mask import MASKS, Range, Variant
+from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.document import finite
 from maltriage.report.evidence import Check, Checks, Controls, Evidence, MaskEffect, Status
 from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.mask import MASKS, Range, Variant
-from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.workers import Workers
 from maltriage.triage.evidence import Part, heat_on
 from maltriage.triage.masking import run_masked
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import Question, probabilities
+from maltriage.work.workers import Workers
 
 MAX_REGIONS = 12
 """Regions that are checked, those with most |contribution|."""

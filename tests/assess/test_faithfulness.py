@@ -22,8 +22,8 @@ from maltriage.bundle import Bundle
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.sample.workers import Workers
 from maltriage.triage.options import ScanOptions, work_of
+from maltriage.work.workers import Workers
 
 TRUE = weights((34, 40, 1.0), (70, 74, 0.3), (90, 92, -0.4))
 """Much for the first label in the first section, less in the second, and something against."""

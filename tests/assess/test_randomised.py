@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from maltriage import bundle as bundles
 from maltriage.assess.randomised import randomised
 from maltriage.bundle import Bundle
-from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.triage.session import Session
 
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from assess.planted import cross_validate, plant, weights
-from sample.transform.programs import Plan, build
+from probe.transform.programs import Plan, build
 
 from maltriage import bundle as bundles
 from maltriage.assess.groups import Group

@@ -26,7 +26,7 @@ from maltriage.assess.tally import (
     plane_of,
 )
 from maltriage.errors import MaltriageError
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import default_views
 from maltriage.triage.maps import Mapped

@@ -15,7 +15,7 @@ from hostile.make import ESCAPE_PATH, sample
 
 from maltriage.cli import options
 from maltriage.report.schema import json_schema
-from maltriage.sample.archive import limits
+from maltriage.source.archive import limits
 
 X86, X64 = sample("console-x86.exe"), sample("console-x64.exe")
 

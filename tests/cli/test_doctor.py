@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.sample import seccomp
-from maltriage.sample.isolation import ALL
-from maltriage.sample.workers import Workers
 from maltriage.triage import doctor
+from maltriage.work import seccomp
+from maltriage.work.isolation import ALL
+from maltriage.work.workers import Workers
 
 ISOLATED = sys.platform == "linux" and platform.machine() in seccomp.MACHINES
 

@@ -11,9 +11,9 @@ from typing import Any
 import jsonschema
 import pytest
 from hostile.make import CASES, Pe, sample
+from probe.inspect import builds
 from report.pages import assert_sealed
 from report.screens import hidden
-from sample.inspect import builds
 
 from maltriage.report.schema import json_schema
 

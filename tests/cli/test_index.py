@@ -20,7 +20,7 @@ from maltriage import bundle as bundles
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.splits import make_split, manifest_sha256
-from maltriage.triage.turns import turn
+from maltriage.files.lock import turn
 
 
 @pytest.fixture

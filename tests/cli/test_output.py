@@ -19,7 +19,7 @@ from maltriage.cli.output import ResultFile, keep, opened
 from maltriage.cli.sinks import ENDINGS, OF_USE, Target, targets
 from maltriage.errors import MaltriageError
 from maltriage.report.render import FORMATS
-from maltriage.sample.source import Found, WalkOptions, walk
+from maltriage.source.files import Found, WalkOptions, walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")
 

@@ -17,7 +17,7 @@ import pytest
 from corpus.synthetic import zipped
 from hostile.make import sample
 
-from maltriage.sample import seccomp
+from maltriage.work import seccomp
 
 SCRIPT = """
 import atexit, os, sys
@@ -60,7 +60,7 @@ def inputs(tmp_path: Path) -> Path:
 def written(tmp_path: Path, *arguments: object) -> list[Path]:
     """What a command opens to write, or makes, by path."""
     (tmp_path / "run.py").write_text(SCRIPT)
-    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: see `sample.server`
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path: see `work.forkserver`
     read, write = os.pipe()
     process = subprocess.Popen(
         [sys.executable, str(tmp_path / "run.py"), str(write), *map(str, arguments)],
@@ -116,7 +116,7 @@ def test_nothing_but_outputs_and_the_cache(tmp_path: Path, inputs: Path) -> None
 
 WITHOUT_NETWORK = """
 import ctypes, os, struct, sys
-from maltriage.sample.seccomp import ALLOW, MACHINES
+from maltriage.work.seccomp import ALLOW, MACHINES
 
 KILL, INTERNET = 0x80000000, (2, 10)  # AF_INET, AF_INET6
 machine = MACHINES[os.uname().machine]

@@ -20,7 +20,7 @@ from maltriage.corpus import cache, fingerprint, store
 from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.views import BodySpec, default_views
 
 VIEWS = default_views(32)

@@ -14,12 +14,12 @@ NO_PIXELS = {
     "maltriage.corpus.store": "keeps arrays as they are; its own version is in the key",
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
-    "maltriage.sample.known": "lists of known files, which no dataset has",
+    "maltriage.source.known": "lists of known files, which no dataset has",
     "maltriage.sample.notices": "what to know of a file beside its verdict",
-    "maltriage.sample.reading": "formats and `unmapped`, which are in the key by their values",
-    "maltriage.sample.source": "bytes as they lie on the disk",
+    "maltriage.source.reading": "formats and `unmapped`, which are in the key by their values",
+    "maltriage.source.files": "bytes as they lie on the disk",
     "maltriage.sample.types": "plain data",
-    "maltriage.sample.workers": "runs what it is given",
+    "maltriage.work.workers": "runs what it is given",
 }
 """Modules that plotting code imports and no pixel depends on, each with its reason."""
 

@@ -12,9 +12,9 @@ from maltriage.corpus import variants as module
 from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.variants import SEED, TRANSFORMS, with_variants
-from maltriage.sample.prepare import Prepared, PrepareOptions
-from maltriage.sample.transform import TRANSFORMS as KNOWN
-from maltriage.sample.transform.worker import transformed
+from maltriage.probe.prepare import Prepared, PrepareOptions
+from maltriage.probe.transform import TRANSFORMS as KNOWN
+from maltriage.probe.transform.worker import transformed
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 
 VIEWS: tuple[ViewSpec, ...] = (

@@ -20,26 +20,26 @@ import numpy as np
 
 from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
+from maltriage.probe.inspect.worker import look
+from maltriage.probe.rule.pattern import Pattern
 from maltriage.report.document import Failed, Skipped, encode, path_fields, path_of
 from maltriage.report.sanitize import clean, json_safe
 from maltriage.report.saved import is_report, look_through
-from maltriage.sample.archive.kinds import archive_kind
-from maltriage.sample.archive.limits import Archives
-from maltriage.sample.archive.walk import Member, Walk
 from maltriage.sample.byteplot import make_views
-from maltriage.sample.carve import carve
-from maltriage.sample.contents import parse_contents
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry, width_for
 from maltriage.sample.hexdump import DumpError, parse_dump
 from maltriage.sample.identity import identify
-from maltriage.sample.inspect.worker import look
 from maltriage.sample.layout import make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.reading import Reading
-from maltriage.sample.rule.pattern import Pattern
 from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.limits import Archives
+from maltriage.source.archive.walk import Member, Walk
+from maltriage.source.carve import carve
+from maltriage.source.decode import parse_contents
+from maltriage.source.reading import Reading
 from maltriage.triage.ruletext import rule_name
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
@@ -138,7 +138,7 @@ def contents(data: bytes) -> None:
 
 def inspect(data: bytes) -> None:
     """What `explain` asks of hot ranges: code, imports, resources, metadata, strings."""
-    from maltriage.sample.inspect.snap import Range
+    from maltriage.probe.inspect.snap import Range
 
     found, _ = make_layout(data, read_headers(data))
     regions = [region for region in found.regions if region.end > region.start][:6]

@@ -22,8 +22,8 @@ from maltriage.learn.cams import METHODS, CheckpointMaps, open_maps  # noqa: E40
 from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.restore import restore_net  # noqa: E402
 from maltriage.learn.train import Outcome  # noqa: E402
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare  # noqa: E402
 from maltriage.sample.byteplot import View  # noqa: E402
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare  # noqa: E402
 from maltriage.triage.session import CHOOSE, Session  # noqa: E402
 
 

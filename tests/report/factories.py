@@ -33,7 +33,7 @@ from maltriage.report.evidence import (
     Status,
     ViewHeat,
 )
-from maltriage.sample.content import (
+from maltriage.sample.annotations import (
     FoundString,
     HeaderField,
     HotContent,

@@ -42,7 +42,7 @@ from maltriage.report.evidence import (
 from maltriage.report.explain import explanation
 from maltriage.report.grid import emit
 from maltriage.report.render import RenderOptions
-from maltriage.sample.content import (
+from maltriage.sample.annotations import (
     ContentKind,
     FoundString,
     HeaderField,

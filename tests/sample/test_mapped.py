@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.sample import source
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.byteplot import neutralize
 from maltriage.sample.layout import make_layout
 from maltriage.sample.mapped import is_mapped, mapped
 from maltriage.sample.pe import read_headers
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.source import read_sample
-from maltriage.sample.workers import LOST, Workers, reason_of
+from maltriage.source import files
+from maltriage.source.files import read_sample
+from maltriage.work.workers import LOST, Workers, reason_of
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.[esd][xyl][esl]"))
 VIEWS = bundles.load(bundles.resolve(None)).card.views
@@ -28,7 +28,7 @@ def test_a_mapped_file_is_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) 
     options = PrepareOptions(VIEWS, hashes=True)
     read = prepare(str(path), options)
     plain = read_sample(str(path))
-    monkeypatch.setattr(source, "MAP_BYTES", 1)
+    monkeypatch.setattr(files, "MAP_BYTES", 1)
     contents = read_sample(str(path))
     assert is_mapped(contents.data)
     assert contents.data[:] == plain.data

@@ -159,9 +159,11 @@ def test_hostile_files_are_looked_at(case: str) -> None:
 
 def test_all_codes_are_documented() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
+    package = Path(__file__).parents[2] / "maltriage"
     source = "".join(
         path.read_text(encoding="utf-8")
-        for path in (Path(__file__).parents[2] / "maltriage" / "sample").glob("*.py")
+        for floor in ("sample", "source", "probe", "work")
+        for path in (package / floor).glob("*.py")
     )
     codes = {KNOWN_GOOD, *re.findall(r'Notice\(\s*"([^"]+)"', source)}
     assert codes >= {"packed?", "installer", "signed", "truncated", "unmapped"}

@@ -15,19 +15,19 @@ from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe.prepare import prepare
 from maltriage.report.document import Failed, Record, Result, Skipped
-from maltriage.sample.archive.limits import Archives
 from maltriage.sample.errors import SampleError
-from maltriage.sample.groups import Groups, Place
-from maltriage.sample.prepare import prepare
-from maltriage.sample.source import WalkOptions
-from maltriage.sample.workers import Workers
+from maltriage.source.archive.limits import Archives
+from maltriage.source.files import WalkOptions
 from maltriage.triage import cached, pipeline
 from maltriage.triage.cached import ScanCache, scan_id, settings_of
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.queue import MAX_IN_FLIGHT
 from maltriage.triage.session import Session
 from maltriage.triage.store import Store
+from maltriage.work.groups import Groups, Place
+from maltriage.work.workers import Workers
 
 OPTIONS = ScanOptions(jobs=1, threads=1)
 

@@ -15,12 +15,12 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.probe.prepare import prepare_file
 from maltriage.report.document import Failed, Result, Summary
-from maltriage.sample.prepare import prepare_file
-from maltriage.sample.workers import Workers, reason_of
 from maltriage.triage import portions
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
+from maltriage.work.workers import Workers, reason_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 TIMEOUT = 4.0

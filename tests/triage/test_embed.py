@@ -10,7 +10,7 @@ from hostile.make import CASES
 
 from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
-from maltriage.sample.prepare import PrepareOptions, prepare
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.triage.embed import embed
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session

@@ -17,19 +17,19 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe.inspect.snap import Range
+from maltriage.probe.inspect.worker import Inspected, inspect, look
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.report.document import Failed, Result
 from maltriage.report.evidence import Evidence, HotRange
-from maltriage.sample.inspect.snap import Range
-from maltriage.sample.inspect.worker import Inspected, inspect, look
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.views import known_views
-from maltriage.sample.workers import Workers
 from maltriage.triage import methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.inspect import FOCUS, MERGE_GAP, inspected, merged
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import Question
+from maltriage.work.workers import Workers
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 NAMES = ("gui-x86.exe", "library-x64.dll", "dotnet.exe", "overlay-x86.exe")

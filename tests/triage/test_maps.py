@@ -8,11 +8,11 @@ import pytest
 
 from maltriage import bundle as bundles
 from maltriage.report.document import Result
-from maltriage.sample.workers import Workers
 from maltriage.triage.maps import mapped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers
 
 LABELS = ("benign", "gbot")
 

@@ -9,12 +9,12 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.probe.mask import MASKS, Variant
+from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
-from maltriage.sample.mask import MASKS, Variant
-from maltriage.sample.prepare import PrepareOptions, prepare
-from maltriage.sample.workers import Workers
 from maltriage.triage import lean, masking
 from maltriage.triage.session import Session
+from maltriage.work.workers import Workers
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from report.factories import MODEL
 from maltriage.errors import MaltriageError
 from maltriage.report.counts import Counts
 from maltriage.report.document import Failed, Skipped, Summary
-from maltriage.sample.source import Found, Rejected
+from maltriage.source.files import Found, Rejected
 from maltriage.triage.parts import Manifest, Shards, digest_of, outside, write_part
 
 RECORDS = [Skipped("a.txt", "not-pe", "a reason"), Failed("b.exe", "io", "a reason")]

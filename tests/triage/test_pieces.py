@@ -5,7 +5,7 @@ import zlib
 import pytest
 
 from maltriage.report.document import Failed, Skipped, encode
-from maltriage.sample.source import Found, Rejected
+from maltriage.source.files import Found, Rejected
 from maltriage.triage.pieces import MAX_CRASHES, MAX_LOSSES, Piece, complete_among, cut
 from maltriage.triage.scanner import KEPT, Done
 

@@ -13,15 +13,15 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.sample import groups
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import width_for
-from maltriage.sample.source import WalkOptions
 from maltriage.sample.types import Format
+from maltriage.source.files import WalkOptions
 from maltriage.triage import finish
 from maltriage.triage import options as scan_options
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
+from maltriage.work import groups
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,15 @@ from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe import members
+from maltriage.probe.members import prepare_members
 from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.sample import members
-from maltriage.sample.archive.limits import Archives
-from maltriage.sample.members import prepare_members
-from maltriage.sample.workers import Workers
+from maltriage.source.archive.limits import Archives
 from maltriage.triage import portions
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.queue import prepared_items
+from maltriage.work.workers import Workers
 
 
 @pytest.fixture(scope="module")

@@ -14,21 +14,21 @@ import yara_x
 from hostile.make import byteplot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sample.inspect import builds
+from probe.inspect import builds
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.probe.rule.gather import Candidate
+from maltriage.probe.rule.pattern import Pattern
 from maltriage.report.document import Result
-from maltriage.sample.rule.gather import Candidate
-from maltriage.sample.rule.pattern import Pattern
-from maltriage.sample.workers import Workers
 from maltriage.triage import rule as rules
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.rule import Rule, RuleOptions, make_rule
 from maltriage.triage.rulechoice import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
 from maltriage.triage.ruletext import Chosen, Evidence, Facts, Group, rule_name, rule_text
+from maltriage.work.workers import Workers
 
 MINGW = ("gui-x86.exe", "console-x86.exe", "overlay-x86.exe")
 TODAY = datetime.date(2026, 1, 2).isoformat()

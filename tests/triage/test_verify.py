@@ -14,18 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
+from maltriage.probe.mask import MASKS
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.report.evidence import Check, Checks, Controls, Evidence
 from maltriage.sample.byteplot import View
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.mask import MASKS
-from maltriage.sample.prepare import Prepared, PrepareOptions, prepare
-from maltriage.sample.workers import Workers
 from maltriage.triage import verify as verifying
 from maltriage.triage.evidence import Heat, Part, account, heat_on, parts_of
 from maltriage.triage.session import CHOOSE, Session
 from maltriage.triage.verdict import Question, decide, probabilities
 from maltriage.triage.verify import status_of, verify
+from maltriage.work.workers import Workers
 
 
 @pytest.fixture(scope="module")

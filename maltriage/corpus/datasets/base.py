@@ -10,16 +10,16 @@ from datetime import datetime
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
-from maltriage.corpus.places import config_file, data_places
 from maltriage.errors import MaltriageError
-from maltriage.sample.archive.entries import HEAD_BYTES
-from maltriage.sample.archive.kinds import archive_kind
-from maltriage.sample.contents import DUMP_SUFFIX, sniff
+from maltriage.files.places import config_file, data_places
 from maltriage.sample.hexdump import UNMAPPED
-from maltriage.sample.reading import PROGRAMS
-from maltriage.sample.source import Found, WalkOptions, walk
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import WINDOWS
+from maltriage.source.archive.entries import HEAD_BYTES
+from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.decode import DUMP_SUFFIX, sniff
+from maltriage.source.files import Found, WalkOptions, walk
+from maltriage.source.reading import PROGRAMS
 
 MIN_SAMPLES = 3
 """Families with fewer files are left out: one file each to train, tune and test on."""

@@ -21,8 +21,8 @@ from maltriage.corpus.datasets.base import (
     find_root,
 )
 from maltriage.errors import MaltriageError
-from maltriage.sample.contents import PNG_MAGIC
 from maltriage.sample.types import Notice
+from maltriage.source.decode import PNG_MAGIC
 
 NAME = "malimg"
 LAYOUT = "<root>/<family>/<file>.png, or that below <root>/train, <root>/val, <root>/test"

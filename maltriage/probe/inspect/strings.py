@@ -1,0 +1,99 @@
+"""Strings of a range: ASCII and UTF-16LE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from maltriage.probe.inspect.image import Budget, Thing
+from maltriage.sample.annotations import FoundString
+
+MIN_LENGTH = 5
+"""Characters below which a run of printable bytes is more likely chance than text."""
+MAX_STRINGS = 16
+MAX_TEXT = 160
+"""Characters kept of one string."""
+LETTERS = 0.8
+"""Part of a string with letters beyond ASCII that must be letters, digits or spaces."""
+REACH = 512
+"""Bytes before and after a range in which the ends of a string are looked for."""
+
+_ASCII = re.compile(rb"[\x20-\x7e\t]{%d,}" % MIN_LENGTH)
+_WIDE = re.compile(
+    # Latin and Cyrillic; of wider sets most 16-bit numbers would be letters.
+    rb"(?:[\x20-\x7e\xa0-\xff\t]\x00|[\x10-\x4f]\x04){%d,}" % MIN_LENGTH,
+)
+
+
+def spans(data: bytes, start: int, end: int) -> list[tuple[Thing, str]]:
+    """Strings that share a byte with [start, end), in file order, with their encodings.
+
+    One that reaches `REACH` bytes past the range on either side is cut there.
+    """
+    low, high = max(0, start - REACH), min(len(data), end + REACH)
+    found = []
+    for form, encoding in ((_ASCII, "ascii"), (_WIDE, "utf-16le")):
+        for match in form.finditer(data, low, high):
+            inside = match.start() < end and match.end() > start
+            if inside and _likely(match.group(), encoding):
+                found.append((Thing(match.start(), match.end()), encoding))
+    return sorted(found, key=lambda item: item[0].start)
+
+
+def _likely(raw: bytes, encoding: str) -> bool:
+    """Whether a run is text: letters beyond ASCII are chance where they stand among signs."""
+    text = raw.decode(encoding, "replace")
+    return text.isascii() or sum(c.isalnum() or c.isspace() for c in text) >= LETTERS * len(text)
+
+
+def coverage(data: bytes, start: int, end: int) -> float:
+    """Part of the bytes of a range that are in strings, 0 to 1."""
+    covered = sum(min(t.end, end) - max(t.start, start) for t, _ in spans(data, start, end))
+    return min(1.0, covered / (end - start)) if end > start else 0.0
+
+
+def find(
+    data: bytes,
+    start: int,
+    end: int,
+    focus: int,
+    budget: Budget,
+    least: int = MIN_LENGTH,
+    known: Sequence[tuple[int, int]] = (),
+) -> list[FoundString]:
+    """The strings of a range, in file order; where there are too many, those from `focus` on.
+
+    Args:
+        budget: bytes of the sample that may still be shown.
+        least: characters of a string.
+        known: byte ranges whose strings are not wanted, for they are shown as something else.
+    """
+    every = [
+        (thing, encoding)
+        for thing, encoding in spans(data, start, end)
+        if thing.end - thing.start >= least * (1 if encoding == "ascii" else 2)
+        and not any(low < thing.end and thing.start < high for low, high in known)
+    ]
+    ordered = sorted(every, key=lambda item: (item[0].end <= focus, item[0].start))
+    found = []
+    for thing, encoding in ordered[:MAX_STRINGS]:
+        unit = 1 if encoding == "ascii" else 2
+        raw = data[thing.start : min(thing.end, thing.start + MAX_TEXT * unit)]
+        if not budget.take(len(raw)):
+            break
+        text = raw.decode(encoding, "replace")
+        cut = thing.end - thing.start > len(raw)
+        found.append(FoundString(thing.start, encoding, text, cut))  # type: ignore[arg-type]
+    return sorted(found, key=lambda item: item.offset)
+
+
+def at(data: bytes, offset: int, limit: int) -> str | None:
+    """The string that begins at `offset` and ends in a zero, at most `limit` characters of it."""
+    for form, encoding, unit in ((_ASCII, "ascii", 1), (_WIDE, "utf-16le", 2)):
+        run = form.match(data, offset, min(len(data), offset + unit * limit))
+        if run is None:
+            continue
+        whole = len(run.group()) == unit * limit
+        if whole or data[run.end() : run.end() + unit] == bytes(unit):
+            return run.group().decode(encoding, "replace")
+    return None

@@ -1,0 +1,321 @@
+"""All hot ranges of a file looked into, in one call of a worker."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from maltriage.probe.inspect import code, dotnet, functions, header, resources, strings, tables
+from maltriage.probe.inspect.image import Budget, Image, Thing
+from maltriage.probe.inspect.snap import Range, Snapped, snapped
+from maltriage.sample.annotations import ContentKind, HotContent, Listing, ResourceRef
+from maltriage.sample.errors import SampleError
+from maltriage.sample.layout import entropy
+from maltriage.sample.pe import Section
+from maltriage.sample.types import Region
+from maltriage.source.files import read_sample
+from maltriage.source.reading import Reading
+
+HEX_BYTES = 16
+"""Bytes shown of each range as they are."""
+MAX_EXCERPTS = 4096
+"""Bytes of a sample that are shown at most, in hexdumps, instructions and strings together."""
+MAX_SECONDS = 10.0
+"""Of the processor: after this, what is left of a file's ranges is not looked into."""
+PACKED, PACKED_MIN_BYTES = 7.0, 256
+"""Bits per byte from which so many bytes are packed: code has up to 6.6, 256 random bytes 7.2."""
+NOISE, NOISE_LENGTH = 6.0, 8
+"""Bits per byte, above those of text, from which shorter runs of printable bytes are chance."""
+MIN_FILL = 8
+"""Bytes from which one byte over and over is called so."""
+MOSTLY = 0.5
+"""Part of a range that makes it one of strings, or of imports."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class InspectOptions(Reading):
+    """How to read the file, as it was read before, and what it must still be.
+
+    `snap`: whether edges may move.
+    """
+
+    sha256: str
+    snap: bool = True
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What became of one range, or of several that touch since their edges moved.
+
+    `content` is None of a picture, whose pixels are no program's bytes.
+    """
+
+    start: int
+    end: int
+    region: Region
+    hex: str
+    content: HotContent | None
+
+
+def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Inspected]:
+    """Look into ranges of a file, which is read once.
+
+    Raises:
+        SampleError: it cannot be read again, or is another file than it was (`changed`).
+    """
+    try:
+        contents = read_sample(path, options)
+    except SampleError as error:
+        if error.failed:
+            raise
+        raise _changed(error.reason) from error  # it was a sample before
+    if hashlib.sha256(contents.data).hexdigest() != options.sha256:
+        raise _changed("its bytes are others")
+    if contents.format == "picture":
+        return [_bare(contents.data, item, None) for item in ranges]
+    return look(contents.data, ranges, parse=contents.dump is None, snap=options.snap)
+
+
+def _changed(how: str) -> SampleError:
+    return SampleError("changed", f"it changed while it was explained ({how})", failed=True)
+
+
+def look(data: bytes, ranges: list[Range], *, parse: bool, snap: bool) -> list[Inspected]:
+    """Look into ranges of bytes, the hottest first; never raises for what is in them.
+
+    Args:
+        parse: whether the bytes may have headers (those of a hex dump have none).
+        snap: whether edges may move to those of what they cut.
+    """
+    inspector = _Inspector(data, parse)
+    placed = snapped(ranges, inspector.things_at) if snap else [Snapped(item) for item in ranges]
+    return [_bare(data, item.range, inspector.content(item)) for item in placed]
+
+
+def _bare(data: bytes, item: Range, content: HotContent | None) -> Inspected:
+    first = data[item.start : min(item.end, item.start + HEX_BYTES)]
+    return Inspected(item.start, item.end, item.region, first.hex(), content)
+
+
+class _Inspector:
+    """Looks into ranges of one file. What several ranges need is worked out once."""
+
+    def __init__(self, data: bytes, parse: bool) -> None:
+        self._data = data
+        self._image = Image(data, parse)
+        self._budget = Budget(MAX_EXCERPTS)
+        self._until = time.process_time() + MAX_SECONDS
+        self._functions: dict[tuple[int, int], functions.Functions] = {}
+        self._notes: list[str] = []
+
+    def things_at(self, item: Range, edge: int) -> list[Thing]:
+        """What an edge of a range may cut, what says most first, cut to the range's region."""
+        if time.process_time() > self._until:
+            return []
+        found = self._attempt("edges", lambda: self._things(item, edge)) or []
+        low, high = item.region.start, item.region.end
+        return [Thing(max(t.start, low), min(t.end, high), t.name) for t in found]
+
+    def _things(self, item: Range, edge: int) -> list[Thing]:
+        if item.region.kind == "header":
+            fields = header.fields(self._image, edge - 1, edge + 1)
+            return [Thing(field.offset, field.offset + field.size) for field in fields]
+        found = []
+        if self._assembly is not None:
+            body, place = self._assembly.body_at(edge), self._assembly.place(edge, edge + 1)
+            found += [Thing(body.start, body.end)] if body else []
+            found += [place[0]] if place else []
+        found += [Thing(leaf.start, leaf.end) for leaf in self._leaves(edge - 1, edge + 1)]
+        section = self._code_section(item)
+        around = self._functions_of(section, edge).around(edge) if section is not None else None
+        if around is not None:
+            return [*found, around]
+        return found + [thing for thing, _ in strings.spans(self._data, edge - 1, edge + 1)]
+
+    def content(self, item: Snapped) -> HotContent:
+        """What is in a range."""
+        place, region = item.range, item.range.region
+        rva = None if region.rva is None else region.rva + place.start - region.start
+        found: dict[str, Any] = {
+            "kind": "data",
+            "rva": rva,
+            "va": None if rva is None else self._image.base + rva,
+            "entropy": entropy(memoryview(self._data)[place.start : place.end]),
+            "snapped": (item.before, item.after),
+            "focus": place.focus,
+        }
+        self._notes = []
+        self._budget.take(min(place.end - place.start, HEX_BYTES))
+        if place.start == place.end:
+            self._notes.append("no bytes")
+        elif time.process_time() > self._until:
+            self._notes.append(f"not looked into: the file took more than {MAX_SECONDS:g} s")
+        elif region.kind == "header":
+            found |= self._header(place)
+        else:
+            found |= self._body(place, float(found["entropy"]))
+        return HotContent(**found, notes=self._notes)
+
+    def _header(self, place: Range) -> dict[str, Any]:
+        image = self._image
+        start, end = place.start, place.end
+        fields = self._attempt("headers", lambda: header.fields(image, start, end)) or []
+        if fields:
+            return {"kind": "header", "fields": fields}
+        if image.pe is None:
+            self._notes.append("no header fields could be read")
+        # Behind the section table there may be anything.
+        found = strings.find(self._data, start, end, place.focus, self._budget)
+        return {"kind": self._plain(place), "strings": found}
+
+    def _body(self, place: Range, bits: float) -> dict[str, Any]:
+        """A range outside the headers: everything that it holds a part of, and its kind."""
+        start, end, size = place.start, place.end, place.end - place.start
+        found: dict[str, Any] = {}
+        kind: ContentKind | None = None
+        if self._plain(place) == "fill":
+            return {"kind": "fill"}
+        imports = self._attempt("imports", lambda: self._imports) or tables.Table()
+        exports = self._attempt("exports", lambda: self._exports) or tables.Table()
+        found["imports"] = tables.imported_in(imports, start, end)
+        found["exports"] = tables.exported_in(exports, start, end)
+        described = imports.covered(start, end), exports.covered(start, end)
+        known = sorted([*imports.places(start, end), *exports.places(start, end)])
+        table: ContentKind = "imports" if described[0] >= described[1] else "exports"
+        if sum(described) >= MOSTLY * size:
+            kind = table
+        leaf = self._attempt("resources", lambda: self._leaf(place))
+        if leaf is not None:
+            found["resource"], kind = leaf, kind or "resource"
+        il = self._attempt(".NET code", lambda: self._il(place))
+        if il is not None:
+            found["il"], kind = il, kind or "il"
+        elif self._assembly is None and dotnet.managed(self._image):
+            self._notes.append(".NET metadata could not be read")
+        else:
+            spot = self._attempt(".NET metadata", lambda: self._metadata(place))
+            if spot is not None:
+                found["metadata"], kind = spot, kind or "metadata"
+        wordy = self._plain(place) == "strings"
+        if kind is None and bits >= PACKED and size >= PACKED_MIN_BYTES:
+            self._notes.append(f"entropy {bits:.2f}: compressed or encrypted")
+        elif kind is None and not wordy:
+            listing = self._attempt("code", lambda: self._code(place, known))
+            if listing is not None:
+                found["code"], kind = listing, "code"
+        if kind not in ("code", "il"):  # where bytes of instructions look like text, by chance
+            least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
+            found["strings"] = strings.find(
+                self._data, start, end, place.focus, self._budget, least, known
+            )
+        if kind is None:
+            kind = table if any(described) else "strings" if wordy else "data"
+        return {"kind": kind, **found}
+
+    def _plain(self, place: Range) -> ContentKind:
+        """What a range is by its bytes alone."""
+        data, start, end = self._data, place.start, place.end
+        if end - start >= MIN_FILL and data[start:end] == data[start : start + 1] * (end - start):
+            return "fill"
+        return "strings" if strings.coverage(data, start, end) > MOSTLY else "data"
+
+    def _code(self, place: Range, tables_at: list[tuple[int, int]]) -> Listing | None:
+        """Instructions of a range, if it may run; none of the addresses of imports in it."""
+        section, known = self._code_section(place), self._image.architecture
+        if section is None:
+            return None
+        if known is None:
+            self._notes.append("code for a processor that is not decoded here")
+            return None
+        focus = place.focus
+        for low, high in tables_at:
+            focus = high if low <= focus < high else focus
+        where = self._functions_of(section, focus)
+        delta = section.rva - section.start
+        listing = self._disassembler.listing(where, focus, place.end, delta, self._budget)
+        if not listing.instructions:
+            return None
+        if code.undecoded(listing):
+            self._notes.append("hardly any of these bytes decode: data, or encrypted code")
+        return listing
+
+    def _il(self, place: Range) -> Listing | None:
+        if self._assembly is None:
+            return None
+        delta = None
+        section = self._image.section_at(place.focus)
+        if section is not None:
+            delta = section.rva - section.start
+        return self._assembly.listing(place.focus, place.end, delta, self._budget)
+
+    def _metadata(self, place: Range) -> str | None:
+        if self._assembly is None:
+            return None
+        around = self._assembly.place(place.focus, place.focus + 1)
+        found = around or self._assembly.place(place.start, place.end)
+        return None if found is None else found[1]
+
+    def _leaf(self, place: Range) -> ResourceRef | None:
+        """The resource that the hottest bytes are in, or else the first of the range."""
+        around = self._leaves(place.focus, place.focus + 1)
+        return next(iter(around or self._leaves(place.start, place.end)), None)
+
+    def _leaves(self, start: int, end: int) -> list[ResourceRef]:
+        every = self._resources
+        return [leaf for leaf in every if leaf.start < end and start < leaf.end]
+
+    def _code_section(self, place: Range) -> Section | None:
+        """The section that a range is in, if its bytes may run as native code."""
+        if dotnet.managed(self._image):
+            return None
+        section = self._image.section_at(place.start)
+        return section if section is not None and section.executable else None
+
+    def _functions_of(self, section: Section, near: int) -> functions.Functions:
+        known = self._image.architecture
+        # A section that is not searched whole is searched in few places.
+        step = functions.MAX_SCANNED // 2
+        near = near // step * step + step // 2 if section.size > functions.MAX_SCANNED else 0
+        key = section.start, near
+        if known is None:
+            return functions.Functions([], {}, {}, {}, section.start + section.size)
+        if key not in self._functions:
+            found = functions.find(self._image, section, self._exports, known[0], near)
+            self._functions[key] = found
+        return self._functions[key]
+
+    @cached_property
+    def _disassembler(self) -> code.Disassembler:
+        known = self._image.architecture
+        assert known is not None
+        return code.Disassembler(self._image, *known, self._imports)
+
+    @cached_property
+    def _assembly(self) -> dotnet.Assembly | None:
+        return dotnet.read(self._image)
+
+    @cached_property
+    def _imports(self) -> tables.Table:
+        return tables.imports(self._image)
+
+    @cached_property
+    def _exports(self) -> tables.Table:
+        return tables.exports(self._image)
+
+    @cached_property
+    def _resources(self) -> list[ResourceRef]:
+        return resources.leaves(self._image)
+
+    def _attempt(self, what: str, work: Callable[[], T]) -> T | None:
+        """What `work` gives; where it fails, nothing and a note: the file may say anything."""
+        try:
+            return work()
+        except Exception as error:
+            self._notes.append(f"{what} could not be read ({type(error).__name__})")
+            return None

@@ -1,0 +1,192 @@
+"""The samples of one file on disk: itself, or those in it where it is an archive. In workers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from maltriage.probe.prepare import (
+    Finish,
+    Prepared,
+    PrepareOptions,
+    Same,
+    prepare_contents,
+    prepare_file,
+)
+from maltriage.sample.errors import SampleError
+from maltriage.source.archive.entries import HEAD_BYTES
+from maltriage.source.archive.find import split_path
+from maltriage.source.archive.kinds import Kind, archive_kind
+from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
+from maltriage.source.carve import carve, carved_path, split_carved
+from maltriage.source.decode import Contents, parse_contents, sniff, too_large
+from maltriage.source.files import Rejected, opened, read_opened
+
+MAX_PORTION_BYTES = 128 * 1024 * 1024
+"""Bytes unpacked for a portion; the file that goes beyond is its last."""
+NEITHER = "neither a PE file nor a byteplot PNG nor a hex dump"
+SAMPLES = "a PE file, a byteplot PNG or a hex dump"
+NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
+"""Codes of files that are no samples: in an archive they are counted together."""
+
+
+Sent = Prepared | Same | Rejected
+
+
+@dataclass(frozen=True)
+class Portion:
+    """Some samples of an archive, and what is to be said of others, in the archive's order.
+
+    `cursor` says where the next portion begins; None: this was the last one.
+    """
+
+    items: list[Sent]
+    cursor: Cursor | None
+
+
+@dataclass(frozen=True)
+class PortionOptions:
+    """How much is done at once: at most `samples`, and no more begun after `seconds`; where `step`
+    is set, one file of an archive, sample or not."""
+
+    samples: int
+    seconds: float
+    step: bool = False
+
+
+def is_archive(path: str) -> bool:
+    """Whether a file is an archive by its first bytes.
+
+    Raises:
+        SampleError: it cannot be read.
+    """
+    with opened(split_path(path)[0]) as (file, _):
+        return archive_kind(file.read(HEAD_BYTES)) is not None
+
+
+def prepare_members(
+    path: str,
+    options: PrepareOptions,
+    portion: PortionOptions,
+    cursor: Cursor | None = None,
+    finish: Finish = prepare_contents,
+) -> Prepared | Same | Portion:
+    """Prepare one file; of an archive, the samples in it that come next.
+
+    Args:
+        cursor: where the last portion ended; None: from the start.
+        finish: what is done with each sample.
+
+    Raises:
+        SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
+    """
+    archives = options.archives
+    if archives is None or split_carved(path) is not None:
+        return prepare_file(path, options, finish)
+    start = time.perf_counter()
+    outer, inner = split_path(path)
+    with opened(outer, options.max_size) as (file, size):
+        kind = archive_kind(file.read(HEAD_BYTES))
+        file.seek(0)
+        if kind is not None:
+            if size > options.max_size:
+                raise SampleError("too-large", too_large(size, options.max_size))
+            walk = Walk(
+                file,
+                outer,
+                size,
+                archives,
+                options.max_size,
+                lambda name, head: sniff(name, head) is not None,
+                path if inner is not None else None,
+                cursor or Cursor(),
+            )
+            return _portion(path, walk, kind, options, portion, finish)
+        contents = read_opened(path, outer, file, size, options)
+    made = finish(path, contents, options, start)
+    carved = [*_carved(path, contents, options, finish)]
+    return Portion([made, *carved], None) if carved else made
+
+
+def _portion(
+    path: str,
+    walk: Walk,
+    kind: Kind,
+    options: PrepareOptions,
+    portion: PortionOptions,
+    finish: Finish,
+) -> Portion:
+    items: list[Sent] = []
+    began, paid = time.monotonic(), walk.unpacked
+    prepared = 0
+    for item in walk.items(kind):
+        if isinstance(item, Trouble):
+            items.append(_rejected(item.path, item.error))
+        elif isinstance(item, Member):
+            try:
+                made = _prepared(item, options, finish)
+                items += made
+                prepared += len(made)
+            except SampleError as error:
+                if error.code in NO_SAMPLE:
+                    walk.no_sample()
+                else:
+                    items.append(_rejected(item.path, error))
+        if (
+            portion.step
+            or prepared >= portion.samples
+            or len(items) >= 2 * portion.samples
+            or walk.unpacked - paid >= MAX_PORTION_BYTES
+            or time.monotonic() - began >= portion.seconds
+        ):
+            return Portion(items, walk.cursor())
+    return Portion([*items, *_end(path, walk)], None)
+
+
+def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Sent]:
+    start = time.perf_counter()
+    contents = parse_contents(member.path, member.data, options)
+    made = finish(member.path, contents, options, start)
+    return [made, *_carved(member.path, contents, options, finish)]
+
+
+def _carved(
+    path: str, contents: Contents, options: PrepareOptions, finish: Finish
+) -> Iterator[Sent]:
+    """The programs in a program, where they are asked for."""
+    most = options.archives.carve if options.archives else 0
+    if not most or contents.format not in ("pe", "png"):
+        return
+    for count, carved in enumerate(carve(contents.data)):
+        if count == most:
+            reason = f"programs in it after the first {most} are left out"
+            error = SampleError("carve-limit", f"{reason} (--max-carved lifts the limit)")
+            yield _rejected(path, error)
+            return
+        name, start = carved_path(path, carved), time.perf_counter()
+        try:
+            data = contents.data[carved.start : carved.end]
+            inner = parse_contents(name, data, options)
+            yield finish(name, inner, options, start)
+        except SampleError as error:
+            yield _rejected(name, error)
+
+
+def _rejected(path: str, error: SampleError) -> Rejected:
+    return Rejected(path, error.code, error.reason, error.failed)
+
+
+def _end(path: str, walk: Walk) -> list[Rejected]:
+    """What is to be said of an archive after its last file: how much of it was no sample."""
+    others, every = walk.others, walk.others + walk.samples
+    if walk.samples or walk.troubles:
+        if not others:
+            return []
+        verb = "is" if others == 1 else "are"
+        reason = f"{others} of the {every} files in it {verb} {NEITHER}"
+        return [Rejected(path, "members", reason, False)]
+    if walk.only is not None:
+        return [Rejected(path, "not-found", "no such file in the archive", True)]
+    reason = f"an archive without {SAMPLES}: {others} other files" if others else "an empty archive"
+    return [Rejected(path, "not-pe", reason, False)]

@@ -1,0 +1,86 @@
+"""A sample after changes that say nothing of what it is. Runs in worker processes.
+
+A map that moves when bytes are appended, or when padding is no longer zero, was not about the
+code and data that make the sample what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from maltriage.probe.mask import Range, Variant, mask_views
+from maltriage.probe.prepare import PrepareOptions
+from maltriage.sample.byteplot import View, make_views, trimmed_length
+from maltriage.sample.errors import SampleError
+from maltriage.sample.types import Layout
+from maltriage.source.files import read_sample
+
+APPENDED = 0.01
+"""Share of a file's bytes that are appended."""
+MIN_PADDING = 16
+"""Zero bytes in a row at the end of a region from which on they are its padding."""
+
+
+@dataclass(frozen=True)
+class Perturbed:
+    """Views of a sample after each change; `padded` is None where it has no padding."""
+
+    appended: dict[str, View]
+    padded: dict[str, View] | None
+
+
+def perturbed(
+    path: str, sha256: str, layout: Layout, options: PrepareOptions, seed: int
+) -> Perturbed:
+    """The views of a file with bytes appended, and with other bytes as padding.
+
+    Both are drawn from the file's own bytes. Nothing else changes: regions and anchors are those
+    of the file, and what is appended lies past the last of them.
+
+    Args:
+        path: of the file.
+        sha256: of its bytes when it was prepared.
+        layout: that it had then.
+        options: with which it was prepared.
+        seed: of the bytes that are drawn.
+
+    Raises:
+        SampleError: it gives no sample (see `read_sample`), or not the one that was prepared.
+    """
+    contents = read_sample(path, options)
+    data = contents.data
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise SampleError("changed", "it changed while it was explained", failed=True)
+    raw = np.frombuffer(data, dtype=np.uint8)
+    generator = np.random.default_rng(seed)
+    count = max(1, round(len(raw) * APPENDED))
+    more = raw[generator.integers(0, len(raw), count)].tobytes()
+    appended = make_views(data + more, layout.anchors, options.views, contents.width)
+    padding = padding_ranges(data, layout)
+    if not padding:
+        return Perturbed(appended, None)
+    plain = make_views(data, layout.anchors, options.views, contents.width)
+    variant = Variant(padding, "histogram", seed)
+    changed = mask_views(data, layout.anchors, options.views, [variant], contents.width)
+    pixels = changed.batch(0, 1)
+    padded = {name: View(pixels[name][0], view.geometry) for name, view in plain.items()}
+    return Perturbed(appended, padded)
+
+
+def padding_ranges(data: bytes, layout: Layout) -> tuple[Range, ...]:
+    """The zero bytes at the end of each region, [start, end), where there are enough of them.
+
+    Zero bytes at the end of the file are none of them: they are cut before anything is plotted.
+    """
+    raw = np.frombuffer(data, dtype=np.uint8)
+    length = trimmed_length(raw)
+    found = []
+    for region in layout.regions:
+        end = min(region.end, length)
+        start = region.start + trimmed_length(raw[region.start : end])
+        if end - start >= MIN_PADDING:
+            found.append((start, end))
+    return tuple(found)

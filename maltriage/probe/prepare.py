@@ -1,0 +1,139 @@
+"""From a path to everything a bundle and a report need of it. Runs in worker processes."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.errors import SampleError
+from maltriage.sample.identity import identify
+from maltriage.sample.layout import dump_layout, make_layout
+from maltriage.sample.notices import observe
+from maltriage.sample.pe import read_headers
+from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice
+from maltriage.sample.views import ViewSpec
+from maltriage.source.decode import Contents
+from maltriage.source.files import read_sample
+from maltriage.source.known import KnownList, find_known
+from maltriage.source.reading import Reading
+
+
+@dataclass(frozen=True)
+class PrepareOptions(Reading):
+    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
+
+    `known`: lists of files that are known to be good, which give no sample, or with
+    `analyse_known` a notice.
+    """
+
+    views: tuple[ViewSpec, ...]
+    hashes: bool = False
+    known: tuple[KnownList, ...] = ()
+    analyse_known: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A sample without its bytes: small enough to send between processes."""
+
+    path: str
+    format: Format
+    identity: Identity
+    layout: Layout
+    notices: list[Notice]
+    views: dict[str, View]
+    milliseconds: float
+    file: str | None = None
+    """SHA-256 of the file in hex, which of a PNG is another one than that of its pixels."""
+
+
+@dataclass(frozen=True)
+class Same:
+    """A file that was read and hashed and no more, since what it is is known.
+
+    `file` is the SHA-256 of the file in hex.
+    """
+
+    path: str
+    file: str
+
+
+def digest_of(contents: Contents) -> str:
+    """SHA-256 in hex of the file that was read, which of a PNG is not that of its pixels."""
+    return contents.file or hashlib.sha256(contents.data).hexdigest()
+
+
+def prepare_contents(
+    path: str,
+    contents: Contents,
+    options: PrepareOptions,
+    start: float | None = None,
+    digest: str | None = None,
+) -> Prepared:
+    """Hash, parse and plot what was read of one file, or was made of it in memory.
+
+    Args:
+        path: that the sample is called by.
+        start: when reading it began, by `time.perf_counter`; None: now.
+        digest: what `digest_of` gives, where that was asked for already.
+
+    Raises:
+        SampleError: it is known good (a skip).
+    """
+    start = time.perf_counter() if start is None else start
+    digests = {} if digest is None or contents.file else {"sha256": digest}
+    match = find_known(contents.data, options.known, digests) if options.known else None
+    if match and not options.analyse_known:
+        raise SampleError(KNOWN_GOOD, f"known good: {match}")
+    # A dump has no headers; what looks like some in it is no program's own.
+    headers = None if contents.dump else read_headers(contents.data)
+    if contents.dump:
+        layout, notices = dump_layout(contents.dump)
+    else:
+        layout, notices = make_layout(contents.data, headers)
+        notices += observe(contents.data, headers, layout)
+    if contents.format == "picture":
+        notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
+    if match:
+        notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
+    identity = identify(contents.data, headers, hashes=options.hashes, digests=digests)
+    return Prepared(
+        path=path,
+        format=contents.format,
+        identity=identity,
+        layout=layout,
+        notices=notices,
+        views=make_views(contents.data, layout.anchors, options.views, contents.width),
+        milliseconds=(time.perf_counter() - start) * 1e3,
+        file=contents.file or identity.sha256,
+    )
+
+
+Finish = Callable[[str, Contents, PrepareOptions, float], Prepared | Same]
+"""Makes of what was read of a file what is to be sent back: `prepare_contents`, or less of it where
+the file is known."""
+
+
+def prepare(path: str, options: PrepareOptions) -> Prepared:
+    """Read, hash, parse and plot one file.
+
+    Raises:
+        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
+    """
+    start = time.perf_counter()
+    contents = read_sample(path, options)
+    return prepare_contents(path, contents, options, start)
+
+
+def prepare_file(path: str, options: PrepareOptions, finish: Finish) -> Prepared | Same:
+    """`prepare`, where `finish` may do less.
+
+    Raises:
+        SampleError: it gives no sample; see `read_sample`. It is known good (a skip).
+    """
+    start = time.perf_counter()
+    contents = read_sample(path, options)
+    return finish(path, contents, options, start)

@@ -1,0 +1,64 @@
+"""What transformations draw from: a random generator, and the bytes of benign files."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from maltriage.probe.transform.program import NotApplicableError
+from maltriage.sample.byteplot import trimmed_length
+from maltriage.sample.errors import SampleError
+from maltriage.source.files import read_sample
+
+MAX_DONOR_BYTES = 1 << 20
+"""Bytes that are taken of one benign file, from its end."""
+MAX_TRIES = 1000
+"""Benign files that are opened for one sample at most."""
+
+
+class Draw:
+    """All that is drawn for one transformation of one file, the same for the same seed.
+
+    Args:
+        seed: of the whole measurement.
+        sha256: of the file.
+        name: of the transformation.
+        donors: paths of benign files.
+    """
+
+    def __init__(self, seed: int, sha256: str, name: str, donors: Sequence[str] = ()) -> None:
+        own = int(sha256[:16], 16), zlib.crc32(name.encode())
+        self.generator = np.random.default_rng([seed, *own])
+        self._donors = donors
+
+    def benign(self, count: int) -> bytes:
+        """`count` bytes from the ends of benign files, of as many files as it takes.
+
+        Raises:
+            NotApplicableError: there are none, or too few that can be read.
+        """
+        if not self._donors:
+            raise NotApplicableError("no benign files to take bytes from")
+        found: list[bytes] = []
+        lacking = count
+        for at in self.generator.integers(0, len(self._donors), MAX_TRIES):
+            part = donor_tail(self._donors[at])[-lacking:]
+            found.append(part)
+            lacking -= len(part)
+            if not lacking:
+                return b"".join(found)
+        raise NotApplicableError("too few bytes of benign files")
+
+
+@lru_cache(maxsize=64)
+def donor_tail(path: str) -> bytes:
+    """The last bytes of a benign file without trailing zeros, none where it cannot be read."""
+    try:
+        data = read_sample(path).data
+    except SampleError:
+        return b""
+    end = trimmed_length(np.frombuffer(data, dtype=np.uint8))
+    return data[max(0, end - MAX_DONOR_BYTES) : end]

@@ -1,0 +1,105 @@
+"""tar files, and compressed streams: those of a tar file, and those of any other one file."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from typing import Any
+
+from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening
+from maltriage.source.archive.streams import Stream, Unpacked, inner_name
+
+MAX_HEADER = 16 * 1024 * 1024
+"""Bytes of a long name or of other attributes of a file, which are read as a whole."""
+_ATTRIBUTES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+def begins_like_tar(head: bytes) -> bool:
+    """Whether the first 512 bytes are the header of a file in a tar archive, old ones included."""
+    if len(head) < HEAD_BYTES:
+        return False
+    if head[257:262] == b"ustar":
+        return True
+    try:
+        return bool(tarfile.TarInfo.frombuf(head, "utf-8", "surrogateescape").name)
+    except tarfile.HeaderError:
+        return False
+
+
+_INVALID: type[Exception] = tarfile.InvalidHeaderError  # type: ignore[attr-defined]
+_TRUNCATED: type[Exception] = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
+
+
+class _DamagedTarError(Exception):
+    """Not a kind that `tarfile` takes for the end of the archive."""
+
+
+class _Info(tarfile.TarInfo):
+    """A header that is read or is an error, and whose attributes are of a sensible size."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
+        try:
+            found: _Info = super().frombuf(buf, encoding, errors)
+        except (_INVALID, _TRUNCATED) as error:
+            raise _DamagedTarError(error) from error
+        if found.type in _ATTRIBUTES and found.size > MAX_HEADER:
+            raise _DamagedTarError(f"attributes of {found.size} bytes")
+        return found
+
+
+def tar_entries(opening: Opening) -> Iterator[Entry]:
+    """The files of a tar archive, in their order.
+
+    Raises:
+        LimitError: a cap was hit.
+        Exception: it is damaged.
+    """
+    return _entries(opening, opening.file, "r:")
+
+
+def stream_entries(opening: Opening, kind: Stream) -> Iterator[Entry]:
+    """The files of a compressed tar archive, or the one file that was compressed.
+
+    Raises:
+        LimitError: a cap was hit.
+        Exception: it is damaged.
+    """
+    opening.budget.counting = opening.paid == 0
+    head = Unpacked(opening, kind).read(HEAD_BYTES)
+    if begins_like_tar(head):
+        yield from _entries(opening, Unpacked(opening, kind), "r|")
+        return
+    if opening.start == 0:
+        name = Names()(inner_name(opening, kind))
+        opening.begin(0)
+        yield opening.read(0, name, Unpacked(opening, kind).read)
+
+
+def _entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
+    names = Names()
+    opening.budget.counting = opening.paid == 0
+    with tarfile.open(
+        fileobj=file, mode=mode, tarinfo=_Info, encoding="utf-8", errors="surrogateescape"
+    ) as archive:
+        number = -1
+        while info := archive.next():
+            archive.members = []  # type: ignore[attr-defined]  # or it would remember them all
+            number += 1
+            name = names(info.name)
+            if number < opening.start or info.isdir():
+                continue
+            opening.begin(number)
+            if not info.isreg() or not opening.select(name):
+                yield Entry(number, name)
+                continue
+            source = archive.extractfile(info)
+            assert source is not None
+            # What comes out of a stream was charged there.
+            yield opening.read(number, name, source.read, charge=file is opening.file)

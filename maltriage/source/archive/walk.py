@@ -1,0 +1,179 @@
+"""The files in an archive and in the archives in it, one after the other, from any place on."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import BinaryIO
+
+from maltriage.sample.errors import SampleError
+from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening, damaged
+from maltriage.source.archive.kinds import Kind, archive_kind, entries
+from maltriage.source.archive.limits import Archives, Budget, LimitError
+
+SEPARATOR = "!"
+"""Between an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file in an archive that may be a sample."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A file in an archive, or an archive, that cannot be read or is not looked at."""
+
+    path: str
+    error: SampleError
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """How far an archive was read.
+
+    `at` are the places of the next file in the archives inside each other, the outermost first;
+    `members`, `unpacked` what was spent of the budget. `samples`, `troubles` and `others` count
+    the members, troubles and others that were given. `told`: of which archives it was reported
+    already that no password opens them.
+    """
+
+    at: tuple[int, ...] = ()
+    members: int = 0
+    unpacked: int = 0
+    samples: int = 0
+    troubles: int = 0
+    others: int = 0
+    told: frozenset[str] = frozenset()
+
+    def passing(self) -> Cursor:
+        """A cursor behind the next file, which is not looked at."""
+        at = (*self.at[:-1], self.at[-1] + 1) if self.at else (1,)
+        return replace(self, at=at, members=self.members + 1, troubles=self.troubles + 1)
+
+
+@dataclass
+class Walk:
+    """A walk through the archive `file`, called `path`.
+
+    `wanted` says by name and first bytes which files may be samples. `only`: the path of the one
+    file that matters, or the archive; nothing else is unpacked that need not be. After each item
+    `cursor()` says where to go on.
+    """
+
+    file: BinaryIO
+    path: str
+    size: int
+    limits: Archives
+    max_size: int
+    wanted: Callable[[str, bytes], bool]
+    only: str | None = None
+    cursor_from: Cursor = field(default_factory=Cursor)
+
+    def __post_init__(self) -> None:
+        start = self.cursor_from
+        self._budget = Budget(self.limits, self.size, start.members, start.unpacked)
+        self._at = list(start.at)
+        self.samples, self.troubles, self.others = start.samples, start.troubles, start.others
+        self._told = set(start.told)
+
+    def cursor(self) -> Cursor:
+        """Where to go on after the item that was last given."""
+        at = (*self._at[:-1], self._at[-1] + 1) if self._at else ()
+        budget = self._budget
+        counts = (self.samples, self.troubles, self.others)
+        return Cursor(at, budget.members, budget.unpacked, *counts, frozenset(self._told))
+
+    def items(self, kind: Kind) -> Iterator[Member | Trouble | None]:
+        """The files from `cursor_from` on; None for one that is no sample, which is counted.
+
+        A cap ends it, with a `Trouble` that says which.
+        """
+        self._at = []
+        for item in self._all(kind):
+            self.samples += isinstance(item, Member)
+            self.troubles += isinstance(item, Trouble)
+            self.others += item is None
+            yield item
+
+    def _all(self, kind: Kind) -> Iterator[Member | Trouble | None]:
+        try:
+            yield from self._archive(self.file, kind, self.path, 1, self.cursor_from.at)
+        except LimitError as error:
+            yield Trouble(self.path, error)
+
+    def _archive(
+        self, file: BinaryIO, kind: Kind, path: str, level: int, resume: tuple[int, ...]
+    ) -> Iterator[Member | Trouble | None]:
+        start, inner = (resume[0], resume[1:]) if resume else (0, ())
+        opening = Opening(
+            file=file,
+            name=path.rsplit(SEPARATOR, 1)[-1].replace("\\", "/").rsplit("/", 1)[-1],
+            max_size=self.max_size,
+            budget=self._budget,
+            wanted=self._interesting,
+            select=lambda name: self._on_the_way(f"{path}{SEPARATOR}{name}"),
+            start=start,
+            paid=start + bool(inner),
+        )
+        found = entries(kind, opening)
+        try:
+            for entry in found:
+                self._at[level - 1 :] = [entry.number]
+                yield from self._entry(entry, f"{path}{SEPARATOR}{entry.name}", path, level, inner)
+                inner = ()
+        except (LimitError, MemoryError):
+            raise
+        except Exception as error:
+            del self._at[level - 1 :]  # what follows it comes next, and not the rest of it again
+            yield Trouble(path, error if isinstance(error, SampleError) else damaged(error))
+        finally:
+            found.close()  # type: ignore[attr-defined]
+
+    def _entry(
+        self, entry: Entry, path: str, archive: str, level: int, inner: tuple[int, ...]
+    ) -> Iterator[Member | Trouble | None]:
+        if entry.error is not None:
+            if entry.error.code != "password":
+                yield Trouble(path, entry.error)
+            elif archive not in self._told:  # once, and not for each file in it
+                self._told.add(archive)
+                yield Trouble(archive, entry.error)
+            return
+        data = entry.data
+        kind = None if data is None else archive_kind(data[:HEAD_BYTES])
+        if data is None:
+            if self._on_the_way(path):
+                yield None
+        elif kind is None:
+            yield Member(path, data)
+        elif level >= self.limits.nesting:
+            reason = f"an archive inside {level} others (--max-nesting lifts the limit)"
+            yield Trouble(path, SampleError("archive-depth", reason))
+        else:
+            yield from self._archive(io.BytesIO(data), kind, path, level + 1, inner)
+
+    def no_sample(self) -> None:
+        """The member that was last given turned out to be no sample: it is counted as none."""
+        self.samples -= 1
+        self.others += 1
+
+    @property
+    def unpacked(self) -> int:
+        """Bytes unpacked so far."""
+        return self._budget.unpacked
+
+    def _interesting(self, name: str, head: bytes) -> bool:
+        return archive_kind(head) is not None or self.wanted(name, head)
+
+    def _on_the_way(self, path: str) -> bool:
+        only = self.only
+        return (
+            only is None
+            or f"{only}{SEPARATOR}".startswith(f"{path}{SEPARATOR}")
+            or (path.startswith(f"{only}{SEPARATOR}"))
+        )

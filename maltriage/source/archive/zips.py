@@ -1,0 +1,123 @@
+"""ZIP files, plain or encrypted (ZipCrypto, AES), read file by file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from maltriage.sample.errors import SampleError
+from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening, damaged, sealed
+from maltriage.source.archive.limits import LimitError
+
+MAX_DIRECTORY = 32 * 1024 * 1024
+"""Bytes of the table of contents, which is read as a whole: of some 300,000 files."""
+_ENCRYPTED = 0x1
+_UTF8 = 0x800
+
+
+class _Guarded(io.RawIOBase):
+    """A file of which little is read at once, whatever sizes it claims."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        if size < 0 or size > MAX_DIRECTORY:
+            size = MAX_DIRECTORY + 1
+        data = self._file.read(size)
+        if len(data) > MAX_DIRECTORY:
+            reason = f"its table of contents has more than {MAX_DIRECTORY} bytes"
+            raise LimitError("archive-members", reason)
+        return data
+
+
+def entries(opening: Opening) -> Iterator[Entry]:
+    """The files of a ZIP archive, in the order of its table of contents.
+
+    Raises:
+        LimitError: a cap was hit.
+        Exception: it is damaged.
+    """
+    import pyzipper
+
+    keys, names = _Keys(opening), Names()
+    with pyzipper.AESZipFile(_Guarded(opening.file)) as archive:
+        for number, info in enumerate(archive.infolist()):
+            name = names(_raw_name(info))
+            if number < opening.start or info.is_dir():
+                continue
+            opening.begin(number)
+            if not opening.select(name):
+                yield Entry(number, name)
+                continue
+            try:
+                yield keys.read(archive, info, number, name)
+            except (LimitError, MemoryError):
+                raise
+            except SampleError as error:
+                yield Entry(number, name, error=error)
+            except Exception as error:
+                yield Entry(number, name, error=damaged(error))
+
+
+def _raw_name(info: Any) -> str | bytes:
+    """A name; as bytes where the archive does not say that it is UTF-8."""
+    name: str = info.filename
+    if info.flag_bits & _UTF8:
+        return name
+    try:
+        return name.encode("cp437")  # what it was decoded from, for want of anything better
+    except UnicodeEncodeError:
+        return name
+
+
+class _Keys:
+    """Reads files under whichever password opens them, first the one that opened the last."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._passwords = [password.encode() for password in opening.budget.limits.passwords]
+        self._proven = False
+
+    def read(self, archive: Any, info: Any, number: int, name: str) -> Entry:
+        if not info.flag_bits & _ENCRYPTED:
+            return self._plain(archive, info, number, name, None)
+        for password in self._passwords:
+            try:
+                entry = self._plain(archive, info, number, name, password)
+            except (SampleError, MemoryError, NotImplementedError):
+                raise
+            except Exception:
+                continue
+            self._proven = True
+            self._passwords.remove(password)
+            self._passwords.insert(0, password)
+            return entry
+        raise sealed(len(self._passwords))
+
+    def _plain(
+        self, archive: Any, info: Any, number: int, name: str, password: bytes | None
+    ) -> Entry:
+        # A wrong password passes the check of ZipCrypto once in 256 times. What it gives fails
+        # its checksum at the end, so until one is proven all of a file is read.
+        whole = password is not None and not self._proven
+        with archive.open(info, pwd=password) as file:
+            if info.file_size > self._opening.max_size and not whole:
+                head = file.read(HEAD_BYTES)
+                if self._opening.wanted(name, head):
+                    raise self._opening.too_large(info.file_size)
+                return Entry(number, name)
+            return self._opening.read(number, name, file.read, whole=whole)

@@ -1,0 +1,130 @@
+"""What the bytes of a file are: its format by its first bytes, and the bytes of its program."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+from PIL import Image, UnidentifiedImageError
+
+from maltriage.sample.errors import SampleError
+from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
+from maltriage.sample.types import Format
+from maltriage.source.reading import Reading
+
+Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
+DUMP_SUFFIX = ".bytes"
+HEAD_BYTES = 64
+"""First bytes of a file that tell its format."""
+_CALLED: dict[Format, str] = {
+    "pe": "a PE file",
+    "png": "a byteplot PNG",
+    "bytes": "a hex dump",
+    "picture": "a grayscale picture",
+}
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The bytes of a sample: of a PE file as they are, of a PNG its pixels, of a dump its bytes.
+
+    `width` is that of a picture whose pixels are no bytes: its rows mean something. `file` is the
+    SHA-256 of the file in hex where its bytes are not `data`.
+    """
+
+    data: bytes
+    format: Format
+    dump: Dump | None = None
+    width: int | None = None
+    file: str | None = None
+
+
+def sniff(path: str, head: bytes) -> Format | None:
+    """The format of a file by its first `HEAD_BYTES` bytes, None where it is no sample.
+
+    A PNG is `png` whether its pixels are a program's or not. A hex dump is told by its first
+    line; by its name too, so that a damaged first line is an error and not a skip, unless
+    what it holds is no text.
+    """
+    head = head[:HEAD_BYTES]
+    if head[:2] == b"MZ":
+        return "pe"
+    if head.startswith(PNG_MAGIC):
+        return "png"
+    named = path.lower().endswith(DUMP_SUFFIX) and head.isascii() and b"\0" not in head
+    return "bytes" if begins_like_dump(head) or (head and named) else None
+
+
+def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
+    """What the bytes of one file are, which must be of one of the formats that are wanted.
+
+    Args:
+        path: of the file, or a name.
+        data: all of it.
+
+    Raises:
+        SampleError: it is no sample, of another format, empty or too large (a skip), or damaged.
+    """
+    if not data:
+        raise SampleError("empty", "an empty file")
+    formats = reading.formats
+    format = wanted_format(path, data[:HEAD_BYTES], formats)
+    if format == "pe":
+        return Contents(data, "pe")
+    file = hashlib.sha256(data).hexdigest()
+    if format == "bytes":
+        try:
+            dump = parse_dump(data, reading.unmapped)
+        except DumpError as error:
+            raise SampleError(
+                "damaged-dump", f"a damaged hex dump ({error})", failed=True
+            ) from error
+        return Contents(dump.data, "bytes", dump=dump, file=file)
+    pixels, width = _png_pixels(data, reading.max_size)
+    if "picture" in formats:
+        return Contents(pixels, "picture", width=width, file=file)
+    if pixels[:2] != b"MZ":
+        raise SampleError("not-byteplot", "a PNG whose pixels do not begin like a PE file")
+    _refuse_format("png", formats)
+    return Contents(pixels, "png", file=file)
+
+
+def wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
+    """The format of a sample by its first bytes; what a PNG is, its pixels tell later."""
+    format = sniff(path, head)
+    if format is None:
+        raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
+    if format != "png":
+        _refuse_format(format, formats)
+    return format
+
+
+def _refuse_format(format: Format, formats: tuple[Format, ...]) -> None:
+    if format not in formats:
+        wanted = " or ".join(_CALLED[name] for name in formats)
+        raise SampleError("input", f"{_CALLED[format]}, where the model was made for {wanted}")
+
+
+def too_large(size: int, limit: int) -> str:
+    """The reason of a skip."""
+    return f"{size} bytes, above the limit of {limit} (--max-size lifts it)"
+
+
+def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
+    """Pixels of a grayscale PNG, row-major, and its width."""
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+            if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:
+                raise SampleError("not-byteplot", "a PNG, but not 8-bit grayscale")
+            if picture.width * picture.height > max_size:
+                size = picture.width * picture.height
+                raise SampleError("too-large", too_large(size, max_size))
+            return picture.tobytes(), picture.width
+    except (SampleError, MemoryError):
+        raise
+    except UnidentifiedImageError as error:  # its text has an address in it
+        raise SampleError("damaged-png", "a damaged PNG (its header)", failed=True) from error
+    except Exception as error:  # Pillow raises many kinds for a damaged file
+        raise SampleError("damaged-png", f"a damaged PNG ({error})", failed=True) from error

@@ -1,0 +1,333 @@
+"""Where samples come from: walking folders, and reading one file. Read-only throughout."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from fnmatch import fnmatch
+from typing import BinaryIO
+
+from maltriage.sample.errors import SampleError
+from maltriage.sample.mapped import MAP_BYTES, mapped
+from maltriage.source import remote
+from maltriage.source.archive.entries import HEAD_BYTES
+from maltriage.source.archive.find import find_member, only_member, split_path
+from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.carve import split_carved, take
+from maltriage.source.decode import Contents, parse_contents, too_large, wanted_format
+from maltriage.source.reading import MAX_FILE_BYTES, PROGRAMS, Reading
+from maltriage.source.stdin import STDIN, Stdin, open_stdin
+from maltriage.source.stores.base import Entry
+from maltriage.source.urls import Remote, is_url
+
+PART = ".part"
+"""Ends the name of a file of results that is not whole yet."""
+
+
+@dataclass(frozen=True)
+class WalkOptions:
+    """What to look at below the given paths. `depth` 0: only the files of a folder itself.
+
+    `results`: files that are written meanwhile, which are no samples where they lie in a folder
+    that is walked, whole or not (`PART`). `stdin`: what the path `-` stands for; None: a file.
+    `remote`: how URLs among the paths are read; None: they are paths like any other.
+    """
+
+    depth: int | None = None
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    max_size: int = MAX_FILE_BYTES
+    results: tuple[str, ...] = ()
+    stdin: Stdin | None = None
+    remote: Remote | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file, with what `stat` says of it; None where nothing but its size is known of it.
+
+    Of a file at a URL `inode` is a number made of its ETag, and `size` 0 where it is not known.
+    """
+
+    path: str
+    size: int
+    modified_ns: int | None = None
+    changed_ns: int = 0
+    """When its bytes or its entry changed; on Windows when it was made. Since the epoch, as is
+    `modified_ns`."""
+    inode: int = 0
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A path that is not read, with a stable code; `failed` where it should have been."""
+
+    path: str
+    code: str
+    reason: str
+    failed: bool
+
+
+def read_list(lines: bytes) -> list[str]:
+    """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
+
+
+def walk(
+    paths: Iterable[str],
+    options: WalkOptions,
+    *,
+    members: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Found | Rejected]:
+    """The files below `paths`, lazily, each folder in the order of its names.
+
+    With `members` a path may lead into an archive: `archive.zip!x.exe`. `stop` is asked while a
+    server does not answer; once true, the walk ends.
+
+    A symbolic link is followed where the user names it, and below that only if it stays
+    inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
+    are never opened.
+
+    Below a URL files come in the order of the store, which for S3 is that of the keys.
+    """
+
+    def outer_of(path: str) -> str:
+        return split_path(path, options.remote)[0] if members else path
+
+    for path, status in remote.asked(paths, options.remote, outer_of, stop):
+        if status is not None:
+            yield from _at_url(path, status.what, options, stop)
+            continue
+        outer = outer_of(path)
+        if outer == STDIN and options.stdin is not None:
+            size = options.stdin.size
+            if size > options.max_size:
+                reason = f"above the limit of {options.max_size} bytes (--max-size lifts it)"
+                yield Rejected(path, "too-large", reason, False)
+            else:
+                yield Found(path, size)
+            continue
+        try:
+            found = os.stat(outer)
+        except OSError as error:
+            yield _failure(path, error)
+            continue
+        if stat.S_ISDIR(found.st_mode):
+            seen = {(found.st_dev, found.st_ino)}
+            yield from _walk_folder(path, os.path.realpath(path), 0, seen, options)
+        else:
+            yield _file(path, found, options)
+
+
+def _at_url(
+    path: str,
+    status: Entry | SampleError | None,
+    options: WalkOptions,
+    stop: Callable[[], bool],
+) -> Iterator[Found | Rejected]:
+    """The file at a URL, or the files below it."""
+    if isinstance(status, SampleError):
+        yield Rejected(path, status.code, status.reason, status.failed)
+        return
+    if status is not None:
+        yield _entry(path, status, options)
+        return
+
+    def skip(url: str) -> bool:
+        name = url.rpartition("/")[2]
+        return any(fnmatch(name, glob) or fnmatch(url, glob) for glob in options.exclude)
+
+    assert options.remote is not None
+    for entry in remote.entries(path, options.remote, options.depth, skip, stop):
+        if isinstance(entry, SampleError):
+            yield Rejected(path, entry.code, entry.reason, entry.failed)
+            continue
+        name = entry.url.rpartition("/")[2]
+        included = not options.include or any(fnmatch(name, glob) for glob in options.include)
+        if included and not skip(entry.url):
+            yield _entry(entry.url, entry, options)
+
+
+def _entry(path: str, entry: Entry, options: WalkOptions) -> Found | Rejected:
+    size = entry.size or 0
+    if size > options.max_size:
+        return Rejected(path, "too-large", too_large(size, options.max_size), False)
+    known = None if entry.size is None else entry.modified_ns
+    return Found(path, size, known, inode=entry.tag)
+
+
+def _walk_folder(
+    folder: str, root: str, level: int, seen: set[tuple[int, int]], options: WalkOptions
+) -> Iterator[Found | Rejected]:
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        yield _failure(folder, error)
+        return
+    for entry in entries:
+        if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
+            continue
+        try:
+            wrong = _wrong_link(entry.path, root) if entry.is_symlink() else None
+            if wrong:
+                yield Rejected(entry.path, "symlink", wrong, False)
+                continue
+            status = entry.stat()
+            if stat.S_ISDIR(status.st_mode) and not status.st_ino:
+                status = os.stat(entry.path)  # Windows lists folders without their numbers
+        except OSError as error:
+            yield _failure(entry.path, error)
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            key = (status.st_dev, status.st_ino)
+            if key in seen:
+                yield Rejected(entry.path, "symlink", "a link to a folder already seen", False)
+            elif options.depth is None or level < options.depth:
+                seen.add(key)
+                yield from _walk_folder(entry.path, root, level + 1, seen, options)
+        elif options.results and _is_result(entry.path, options.results):
+            continue
+        elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
+            yield _file(entry.path, status, options)
+
+
+def _wrong_link(path: str, root: str) -> str | None:
+    """Why a link below `root` is not followed, or None."""
+    try:
+        target = os.path.realpath(path, strict=True)
+        inside = os.path.commonpath([target, root]) == root
+    except ValueError:  # another drive
+        inside = False
+    except OSError:
+        return "a link to nothing, or in a circle"
+    return None if inside else "a link out of the folder"
+
+
+def _is_result(path: str, results: tuple[str, ...]) -> bool:
+    """Whether a file of a folder is one of `results`, or one of them that is not whole."""
+    folder, name = os.path.split(path)
+    for result in results:
+        own_folder, own = os.path.split(result)
+        unfinished = name.startswith(f"{own}.") and name.endswith(PART)
+        if name == own or unfinished:
+            with suppress(OSError):  # the folder of results is gone
+                if os.path.samefile(folder or ".", own_folder or "."):
+                    return True
+    return False
+
+
+def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:
+    if not stat.S_ISREG(status.st_mode):
+        return Rejected(path, "special-file", "not a regular file", False)
+    if status.st_size > options.max_size:
+        return Rejected(path, "too-large", too_large(status.st_size, options.max_size), False)
+    return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+def _failure(path: str, error: OSError) -> Rejected:
+    code = {FileNotFoundError: "not-found", PermissionError: "unreadable"}.get(type(error), "io")
+    return Rejected(path, code, error.strerror or str(error), True)
+
+
+@contextmanager
+def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO, int]]:
+    """A file to read, and its size in bytes.
+
+    Raises:
+        SampleError: it is no regular file, empty or too large (a skip), or cannot be read.
+    """
+    if (told := remote.held()) is not None and is_url(path):
+        with remote.opened(path, told, max_size) as found:
+            yield found
+        return
+    if path == STDIN and (stream := open_stdin()) is not None:
+        with stream:
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(0)
+            yield stream, size
+        return
+    # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise SampleError("special-file", "not a regular file")
+            yield file, status.st_size
+    except OSError as error:
+        rejected = _failure(path, error)
+        raise SampleError(rejected.code, rejected.reason, failed=True) from error
+
+
+def _mapped(file: BinaryIO) -> bytes | None:
+    """A large file in memory, page by page; None where it cannot be, as of an object at a URL."""
+    try:
+        return mapped(file)
+    except (OSError, ValueError):
+        return None
+
+
+def read_sample(
+    path: str,
+    reading: Reading = Reading(),  # noqa: B008 (frozen)
+) -> Contents:
+    """Read one file, which must be of one of the formats that are wanted.
+
+    Args:
+        path: of the file; where archives are opened, also of one in an archive, as
+            `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
+            program in another file, as `x.exe!carved@0x1a400.exe`.
+
+    Raises:
+        SampleError: it is no sample, of another format, empty or too large (a skip), or
+            cannot be read.
+    """
+    outer, inner = split_path(path) if reading.archives else (path, None)
+    carved = split_carved(path) if inner is not None else None
+    if carved is not None:
+        carrier = read_sample(carved[0], replace(reading, formats=PROGRAMS))
+        return parse_contents(path, take(carrier.data, carved[1]), reading)
+    with opened(outer, reading.max_size) as (file, size):
+        return read_opened(path, outer, file, size, reading)
+
+
+def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Reading) -> Contents:
+    """`read_sample`, of a file that is open already.
+
+    Args:
+        outer: the path of `file`, which may be an archive that `path` leads into.
+        file: at its start, of `size` bytes.
+
+    Raises:
+        SampleError: as `read_sample`.
+    """
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise SampleError("empty", "an empty file")
+    archives, max_size = reading.archives, reading.max_size
+    kind = archive_kind(head) if archives else None
+    if kind is None and path == outer:
+        wanted_format(path, head, reading.formats)
+    if size > max_size:
+        raise SampleError("too-large", too_large(size, max_size))
+    file.seek(0)
+    if archives and kind:
+        if path == outer:
+            name, data = only_member(file, outer, size, kind, archives, max_size)
+        else:
+            name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
+        return parse_contents(name, data, reading)
+    if path != outer:
+        raise SampleError("not-found", f"{outer} is no archive", failed=True)
+    if size >= MAP_BYTES and head[:2] == b"MZ" and (whole := _mapped(file)) is not None:
+        return parse_contents(path, whole, reading)
+    # Not without a size: a file that grows while it is read must not pass the limit.
+    data = file.read(min(size, max_size) + 1)
+    if len(data) > max_size:
+        raise SampleError("too-large", too_large(len(data), max_size))
+    return parse_contents(path, data, reading)

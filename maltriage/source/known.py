@@ -1,0 +1,300 @@
+"""Files that are known already: lists of hashes, and whether the bytes of a file are in one.
+
+A list is read once. Its hashes are sorted and kept in a cache as bare bytes of a fixed width, which
+workers map into memory and search by halves: a list of any length takes no memory of their own.
+"""
+
+from __future__ import annotations
+
+import binascii
+import csv
+import hashlib
+import io
+import mmap
+import os
+import shutil
+import stat
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from maltriage.errors import MaltriageError
+from maltriage.files.private import PRIVATE, make_private, trouble
+
+WIDTHS = {"sha256": 32, "sha1": 20, "md5": 16}
+"""Kinds of hashes and their bytes, the strongest first: of a row with several that one is taken."""
+BLOCK_BYTES = 8 * 1024 * 1024
+"""Of a list that is looked at together."""
+SORTED_ROWS = 1 << 20
+"""Hashes that are compared with their neighbours together."""
+LEFT_SECONDS = 24 * 3600
+"""Age at which a folder that was never finished is taken for one of a process that was killed."""
+_KIND = {2 * width: kind for kind, width in WIDTHS.items()}
+_FORMAT = "1"
+FOLDER = "known"
+"""Of sorted lists, below the user's cache."""
+
+
+@dataclass(frozen=True)
+class KnownList:
+    """A list of hashes that was read. Small enough to send to workers.
+
+    `counts` has the number of different hashes of each kind that occurs, in the order of `WIDTHS`.
+    """
+
+    path: str
+    folder: str
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Match:
+    """The list that a file is in, and by which hash."""
+
+    path: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"its {self.kind} is in {self.path}"
+
+
+def read_known(path: str, cache: Path) -> KnownList:
+    """Read a list of hashes, or find it in the cache as it was read before.
+
+    One sha256, sha1 or md5 in hex a line, of either case; what follows a blank (the name, as
+    `sha256sum` writes it) or a `#` is not looked at, nor are blank lines. Or CSV, as the NSRL ships
+    it: the columns SHA-256, SHA-1 and MD5 are found by their names in the first line.
+
+    Args:
+        cache: a folder for sorted lists.
+
+    Raises:
+        MaltriageError: it cannot be read, a line is malformed, it has no hash, or the cache cannot
+            be written.
+    """
+    try:
+        with open(path, "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise MaltriageError(f"{path}: no regular file, which a list of hashes must be")
+            own = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
+            name = f"{own}-{status.st_size}-{status.st_mtime_ns}-{_FORMAT}"
+            folder = cache / name
+            if not folder.is_dir() or trouble(cache):
+                _build(path, file, folder, own)
+    except OSError as error:
+        raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
+    sizes = {kind: folder / kind for kind in WIDTHS if (folder / kind).exists()}
+    counts = {kind: part.stat().st_size // WIDTHS[kind] for kind, part in sizes.items()}
+    return KnownList(path, str(folder), counts)
+
+
+def find_known(
+    data: bytes, lists: Sequence[KnownList], digests: dict[str, str] | None = None
+) -> Match | None:
+    """The first of `lists` that a file is in, None where it is in none.
+
+    Args:
+        data: the whole file.
+        digests: hashes that were computed already, by kind, in hex; those that are computed here
+            are added.
+
+    Raises:
+        OSError: what was read of a list is gone from the cache.
+    """
+    made = {kind: bytes.fromhex(digest) for kind, digest in (digests or {}).items()}
+    found = None
+    for known in lists:
+        for kind in known.counts:
+            if kind not in made:
+                made[kind] = hashlib.new(kind, data, usedforsecurity=False).digest()
+            if _holds(_mapped(os.path.join(known.folder, kind)), made[kind]):
+                found = Match(known.path, kind)
+                break
+        if found:
+            break
+    if digests is not None:
+        digests.update({kind: digest.hex() for kind, digest in made.items()})
+    return found
+
+
+@lru_cache(maxsize=64)
+def _mapped(path: str) -> mmap.mmap:
+    with open(path, "rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _holds(hashes: mmap.mmap, digest: bytes) -> bool:
+    width = len(digest)
+    low, high = 0, len(hashes) // width
+    while low < high:
+        middle = (low + high) // 2
+        if hashes[middle * width : (middle + 1) * width] < digest:
+            low = middle + 1
+        else:
+            high = middle
+    return hashes[low * width : (low + 1) * width] == digest
+
+
+def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
+    """Read a list into a folder of sorted hashes, which has its name once it is whole."""
+    part = folder.with_name(f".{own}-{os.getpid()}.part")
+    try:
+        make_private(part.parent)
+        part.mkdir(mode=PRIVATE, exist_ok=True)
+    except OSError as error:
+        raise MaltriageError(
+            f"cannot write {folder.parent}: {error.strerror}; MALTRIAGE_CACHE names another folder"
+        ) from error
+    try:
+        _write(path, file, part)
+        kinds = [kind for kind in WIDTHS if (part / kind).exists()]
+        if not kinds:
+            raise MaltriageError(f"{path}: there is no hash in it")
+        for kind in kinds:
+            _sort(part / kind, WIDTHS[kind])
+        with suppress(OSError):  # another process was faster
+            part.rename(folder)
+        if not folder.is_dir():
+            raise MaltriageError(f"cannot write {folder}")
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    for old in folder.parent.glob(f"{own}-*"):
+        if old != folder:  # of the list as it was; who has it mapped keeps it
+            shutil.rmtree(old, ignore_errors=True)
+    for left in folder.parent.glob(".*.part"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _write(path: str, file: BinaryIO, folder: Path) -> None:
+    """The hashes of a list in its order, in a file for each kind."""
+    with ExitStack() as stack:
+        parts: dict[str, BinaryIO] = {}
+        for kind, hashes in _hashes(path, file):
+            if kind not in parts:
+                parts[kind] = stack.enter_context((folder / kind).open("wb"))
+            try:
+                parts[kind].write(hashes)
+            except OSError as error:
+                raise MaltriageError(f"cannot write {folder}: {error.strerror}") from error
+
+
+def _hashes(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Hashes of a list as it has them, many at a time: their kind, and their bytes."""
+    head = file.read(4096)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise MaltriageError(f"{path}: in UTF-16; a list of hashes is plain text")
+    begin = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    first = next((line for line in head[begin:].splitlines() if _text(line)), b"")
+    file.seek(begin)
+    table = b"," in first.partition(b" ")[0]  # in a name behind a hash there may be one, too
+    yield from _rows(path, file) if table else _lines(path, file)
+
+
+def _lines(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    number = 0
+    while block := file.read(BLOCK_BYTES) + file.readline():
+        fast = _uniform(block)
+        yield from [fast] if fast else _one_by_one(path, block.split(b"\n"), number)
+        number += block.count(b"\n")
+
+
+def _uniform(block: bytes) -> tuple[str, bytes] | None:
+    """A block of nothing but hashes of one kind, one a line; None where it is something else."""
+    if not block.endswith(b"\n"):
+        block += b"\n"
+    length = block.index(b"\n") + 1
+    digits = length - (2 if block[length - 2 : length] == b"\r\n" else 1)
+    if digits not in _KIND or len(block) % length:
+        return None
+    rows = np.frombuffer(block, np.uint8).reshape(-1, length)
+    if (rows[:, digits:] != rows[0, digits:]).any():
+        return None
+    try:
+        return _KIND[digits], binascii.unhexlify(rows[:, :digits].tobytes())
+    except binascii.Error:
+        return None
+
+
+def _one_by_one(path: str, lines: Iterable[bytes], number: int) -> Iterator[tuple[str, bytes]]:
+    """Args: number: of lines before these."""
+    found: dict[str, list[bytes]] = {}
+    for line in lines:
+        number += 1
+        text = _text(line)
+        if text:
+            kind, digest = _hash(path, number, text.split()[0])
+            found.setdefault(kind, []).append(digest)
+    for kind, hashes in found.items():
+        yield kind, b"".join(hashes)
+
+
+def _text(line: bytes) -> bytes:
+    """What a line says, without the comment."""
+    return line.partition(b"#")[0].strip()
+
+
+def _hash(path: str, number: int, text: bytes) -> tuple[str, bytes]:
+    kind = _KIND.get(len(text))
+    try:
+        digest = binascii.unhexlify(text)
+    except binascii.Error:
+        kind = None
+    if kind is None:
+        shown = text[:80].decode("utf-8", "replace")
+        raise MaltriageError(f"{path}, line {number}: neither sha256, sha1 nor md5: {shown!r}")
+    return kind, digest
+
+
+def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """Of each row of a CSV file its strongest hash."""
+    text = io.TextIOWrapper(file, encoding="latin-1", newline="")
+    reader = csv.reader(text)
+    try:
+        header: list[str] = next(row for row in reader if any(row) and not row[0].startswith("#"))
+        names = [name.strip().lower().replace("-", "").replace("_", "") for name in header]
+        places = [names.index(kind) for kind in WIDTHS if kind in names]
+        if not places:
+            raise MaltriageError(
+                f"{path}, line {reader.line_num}: no column is called SHA-256, SHA-1 or MD5"
+            )
+        found: dict[str, list[bytes]] = {}
+        for count, row in enumerate(reader, 1):
+            if not any(row):
+                continue
+            cells = (row[place].strip() for place in places if place < len(row))
+            value = next((cell for cell in cells if cell), "")
+            kind, digest = _hash(path, reader.line_num, value.encode("latin-1"))
+            found.setdefault(kind, []).append(digest)
+            if count % 65_536 == 0:
+                yield from ((kind, b"".join(hashes)) for kind, hashes in found.items())
+                found = {}
+        yield from ((kind, b"".join(hashes)) for kind, hashes in found.items())
+    except csv.Error as error:
+        raise MaltriageError(f"{path}, line {reader.line_num}: no CSV: {error}") from error
+    finally:
+        text.detach()  # the file is its caller's
+
+
+def _sort(path: Path, width: int) -> None:
+    """Sort hashes where they lie, and leave one of each."""
+    hashes = np.memmap(path, dtype=f"S{width}", mode="r+")
+    hashes.sort()  # in the pages of the file, which the system may write back meanwhile
+    kept = 1
+    for start in range(1, len(hashes), SORTED_ROWS):
+        some = np.array(hashes[start : start + SORTED_ROWS])
+        some = some[some != hashes[start - 1 : start - 1 + len(some)]]
+        # Rows that were read already are written over, but for the last, which is as it was.
+        hashes[kept : kept + len(some)] = some
+        kept += len(some)
+    hashes.flush()
+    del hashes
+    os.truncate(path, kept * width)

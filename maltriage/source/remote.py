@@ -1,0 +1,243 @@
+"""Files at URLs: which store a URL is of, and what is asked of it. The one way to the network.
+
+Nothing here touches the network, or imports fsspec, unless there is a `Remote`: a user named a URL.
+Workers are told so when they start (`hold`); until then a URL is a path that does not exist.
+Connections and event loops do not survive a fork, so each process makes its own, when it needs one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from threading import Lock
+from typing import Any, BinaryIO
+
+from maltriage.errors import MaltriageError
+from maltriage.sample.errors import SampleError
+from maltriage.source.stores.base import Entry, Store
+from maltriage.source.urls import (
+    SEPARATOR,
+    WEB,
+    Remote,
+    has_wrong_user,
+    is_chained,
+    is_url,
+    scheme_of,
+    shown,
+    split_web,
+)
+from maltriage.source.waiting import Askers, StoppedError, answer
+
+S3 = frozenset(("s3", "s3a"))
+SCHEMES = (
+    "abfs abfss adl az box dropbox ftp gcs gdrive gs hdfs hf http https lakefs oci oss s3 s3a sftp"
+    " smb ssh tos webdav webhdfs"
+).split()
+"""Stores of files on other machines. fsspec knows more: wrappers around others, archives, which are
+for `source.archive` to open, this machine's files, and services that are no stores of files."""
+EXTRA = "pip install 'maltriage[remote]'"
+ASKED_AT_ONCE, ASKED_AHEAD = 16, 64
+"""Files that a list names one by one: how many are asked for at once, and before their turn."""
+
+_one = Lock()
+_held: Remote | None = None
+"""In a worker: what it was told when it started."""
+
+
+def hold(remote: Remote | None) -> None:
+    """In a worker: be told whether URLs are to be read."""
+    global _held  # noqa: PLW0603 - given once, when a worker starts
+    _held = remote
+
+
+def held() -> Remote | None:
+    """What this process was told."""
+    return _held
+
+
+def check(urls: Iterable[str]) -> None:
+    """Raise MaltriageError where a URL is none that can be read here, whatever lies there."""
+    known: set[str] = set()
+    for url in urls:
+        name = shown(url)
+        if is_chained(url):
+            raise MaltriageError(
+                f"{name}: a chain of URLs; archives are opened anyway: s3://bucket/a.zip"
+            )
+        scheme = scheme_of(url)
+        if scheme not in SCHEMES:
+            what = "a file of this machine has no scheme" if scheme in ("file", "local") else ""
+            what = what or f"{scheme}:// is no store of files that is read: {', '.join(SCHEMES)}"
+            raise MaltriageError(f"{name}: {what}")
+        if has_wrong_user(url):
+            raise MaltriageError(f"{name}: {scheme}:// takes no user from a URL")
+        if not _host(url).rpartition("/")[2]:
+            raise MaltriageError(f"{name}: it names no bucket and no server")
+        if scheme not in known:
+            known.add(scheme)
+            _kind(scheme)
+
+
+def split(path: str, remote: Remote) -> tuple[str, str | None]:
+    """A path as that of a file at a URL, and what it names in it; see `archive.find.split_path`.
+
+    A web URL has `!` as `%21` in itself. Keys may have it: the store is asked which are there.
+    """
+    if SEPARATOR not in path:
+        return path, None
+    if scheme_of(path) in WEB:
+        return split_web(path)
+    store = _store(path, remote)
+    at = len(path)
+    ends = [at, *(i for i, character in enumerate(path) if character == SEPARATOR)]
+    for at in ends:
+        if store.is_file(remote.whole(path[:at])):
+            return path[:at], path[at + 1 :] if at < len(path) else None
+    return path, None
+
+
+@contextmanager
+def opened(url: str, remote: Remote, limit: int) -> Iterator[tuple[BinaryIO, int]]:
+    """A file at a URL to read, and its size in bytes; see `Store.open`.
+
+    Raises:
+        SampleError: it cannot be read.
+    """
+    file, size = _store(url, remote).open(remote.whole(url), limit)
+    with file:
+        yield file, size
+
+
+def entries(
+    url: str,
+    remote: Remote,
+    depth: int | None,
+    skip: Callable[[str], bool],
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Entry | SampleError]:
+    """The files below a folder at a URL, lazily but for a page; see `Store.pages`.
+
+    Args:
+        stop: asked while nothing comes; once true, nothing more does.
+    """
+
+    begun: list[Iterator[list[Entry | SampleError]]] = []
+
+    def turn() -> list[Entry | SampleError] | None:
+        with _turn(store := _store(url, remote)):
+            if not begun:
+                begun.append(store.pages(url, depth, skip))
+            return next(begun[0], None)
+
+    with Askers(1) as asker, suppress(StoppedError):
+        future = asker.submit(turn)
+        while (page := answer(future, stop)) is not None:
+            future = asker.submit(turn)
+            yield from page
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of what a URL names: a file; why it cannot be read; None: it is a folder."""
+
+    what: Entry | SampleError | None
+
+
+def asked(
+    paths: Iterable[str],
+    remote: Remote | None,
+    outer: Callable[[str], str],
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, Status | None]]:
+    """Each path and, of a URL, what it names. Some are asked for ahead of their turn.
+
+    Args:
+        outer: the path of the file that a path leads into.
+        stop: asked while nothing comes; once true, nothing more does.
+    """
+    if remote is None:
+        yield from ((path, None) for path in paths)
+        return
+    ahead: deque[tuple[str, Future[Status] | None]] = deque()
+    with Askers(ASKED_AT_ONCE) as askers, suppress(StoppedError):
+        for path in paths:
+            future = askers.submit(_ask, path, remote, outer) if is_url(path) else None
+            ahead.append((path, future))
+            if len(ahead) > ASKED_AHEAD:
+                path, future = ahead.popleft()
+                yield path, None if future is None else answer(future, stop)
+        while ahead:
+            path, future = ahead.popleft()
+            yield path, None if future is None else answer(future, stop)
+
+
+def _ask(path: str, remote: Remote, outer: Callable[[str], str]) -> Status:
+    try:
+        with _turn(store := _store(path, remote)):
+            url = outer(path)
+            return Status(store.status(url, remote.whole(url)))
+    except SampleError as error:
+        return Status(error)
+
+
+def _turn(store: Store) -> AbstractContextManager[object]:
+    """Only one at a time may ask a store that several cannot ask at once."""
+    return nullcontext() if store.parallel else _one
+
+
+def _store(url: str, remote: Remote) -> Store:
+    scheme = scheme_of(url)
+    if scheme in S3:
+        return _s3()
+    if scheme in WEB:
+        return _web()
+    return _other(scheme, _host(remote.whole(url)))
+
+
+def _host(url: str) -> str:
+    """A URL up to its host or bucket."""
+    start = url.index("://") + 3
+    return url[:start] + url[start:].partition("/")[0]
+
+
+@lru_cache(maxsize=1)
+def _s3() -> Store:
+    from maltriage.source.stores.s3 import S3
+
+    return S3()
+
+
+@lru_cache(maxsize=1)
+def _web() -> Store:
+    from maltriage.source.stores.web import Web
+
+    return Web()
+
+
+@lru_cache(maxsize=64)
+def _other(scheme: str, host: str) -> Store:
+    from maltriage.source.stores.other import Other
+
+    return Other(_kind(scheme), host)
+
+
+def _kind(scheme: str) -> Any:
+    """The file system of fsspec for a scheme.
+
+    Raises:
+        MaltriageError: a package is not installed.
+    """
+    try:
+        import fsspec
+    except ImportError as error:
+        raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
+    try:
+        return fsspec.get_filesystem_class(scheme)
+    except ImportError as error:
+        if scheme in S3 or scheme in WEB:
+            raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
+        raise MaltriageError(f"{scheme}:// takes another package: {error}") from error

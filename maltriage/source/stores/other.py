@@ -1,0 +1,110 @@
+"""Any other store that fsspec knows, through nothing but what all its file systems have.
+
+Folders are listed one at a time: that is as lazy as these can.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+
+from maltriage.sample.errors import SampleError
+from maltriage.source.stores.base import LEAST_AHEAD, PIECE, Entry, Ranged, failure, stamp
+
+MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")
+"""What file systems call the time of the last change."""
+TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "crc32c")
+"""What they call what names the contents."""
+
+
+class Other:
+    """The store that a URL is of: a file system of fsspec, with what the URL says of the server."""
+
+    def __init__(self, kind: Any, url: str) -> None:
+        self._kind = kind
+        try:
+            self._fs: Any = kind(**kind._get_kwargs_from_urls(url))
+        except Exception as error:  # it connects, or looks for credentials
+            raise failure(error) from error
+        self.parallel = bool(kind.async_impl)
+
+    def status(self, url: str, whole: str) -> Entry | None:
+        info = self._info(whole)
+        return None if info.get("type") == "directory" else _entry(url, info)
+
+    def is_file(self, url: str) -> bool:
+        try:
+            return bool(self._info(url).get("type") != "directory")
+        except SampleError as error:
+            if error.code == "io":
+                raise
+            return False
+
+    def pages(
+        self, url: str, depth: int | None, skip: Callable[[str], bool]
+    ) -> Iterator[list[Entry | SampleError]]:
+        root = self._path(url).rstrip("/")
+        yield from self._below(root, root, url.rstrip("/"), depth, skip)
+
+    def _below(
+        self, folder: str, root: str, url: str, depth: int | None, skip: Callable[[str], bool]
+    ) -> Iterator[list[Entry | SampleError]]:
+        try:
+            found = self._fs.ls(folder, detail=True)
+            self._fs.invalidate_cache()  # it would hold every folder until the end
+        except Exception as error:  # of whatever the file system is made with
+            yield [failure(error)]
+            return
+        files: list[Entry | SampleError] = []
+        for info in sorted(found, key=lambda info: str(info["name"])):
+            name = str(info["name"]).rstrip("/")
+            if not name.startswith(f"{folder}/"):
+                continue  # what stands for the folder itself
+            below = f"{url}{name[len(root) :]}"
+            if info.get("type") == "directory":
+                if (depth is None or depth > 0) and not skip(below):
+                    deeper = None if depth is None else depth - 1
+                    yield files
+                    files = []
+                    yield from self._below(name, root, url, deeper, skip)
+            elif info.get("type") == "file":
+                files.append(_entry(below, info))
+        yield files
+
+    def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
+        path = self._path(url)
+        try:
+            file = self._fs.open(path, "rb", block_size=LEAST_AHEAD)
+            size = file.seek(0, io.SEEK_END)
+        except Exception as error:  # of whatever the file system is made with
+            raise failure(error) from error
+
+        def fetch(start: int, end: int, out: io.BytesIO) -> None:
+            left = end - start
+            try:
+                file.seek(start)
+                while left and (piece := file.read(min(PIECE, left))):
+                    left -= out.write(piece)
+            except Exception as error:
+                raise failure(error) from error
+            if left:
+                raise SampleError("io", "it changed while it was read", failed=True)
+
+        return cast(BinaryIO, Ranged(size, b"", fetch, file.close)), int(size)
+
+    def _info(self, url: str) -> Any:
+        try:
+            return self._fs.info(self._path(url))
+        except Exception as error:
+            raise failure(error) from error
+
+    def _path(self, url: str) -> str:
+        return str(self._kind._strip_protocol(url))
+
+
+def _entry(url: str, info: Any) -> Entry:
+    modified = next((info[name] for name in MODIFIED if info.get(name)), None)
+    tags = [str(info[name]) for name in TAGS if info.get(name)]
+    size = info.get("size")
+    return Entry(url, None if size is None else int(size), *stamp(modified, " ".join(tags)))

@@ -1,0 +1,123 @@
+"""Files at http:// and https://, through the session of fsspec's HTTP file system.
+
+A URL is a single file: what a page links to is not followed. The answer is read as it comes, in one
+piece and as far as it is wanted, since many servers give no ranges, and none can be believed about
+sizes. Nothing is unpacked on the way, so that a compressed answer is no way around the limit.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+from urllib.parse import quote
+
+from maltriage.sample.errors import SampleError
+from maltriage.source.stores.base import Entry, Streamed, failure, stamp
+
+CONNECT_SECONDS, QUIET_SECONDS = 10.0, 30.0
+"""Longest wait for a connection, and for the next bytes."""
+HEAD_SECONDS = 10.0
+"""Longest wait for what is known of a file; whoever reads it does not need that."""
+_AS_IT_IS = {"Accept-Encoding": "identity"}
+_NO_ESCAPE = "%/:?#[]@!$&'()*+,;=-._~"
+
+
+class Web:
+    """All web servers. Credentials are those of a URL or of ~/.netrc, proxies the environment's."""
+
+    parallel = True
+
+    def __init__(self) -> None:
+        import aiohttp
+        import fsspec
+        from fsspec.config import conf
+
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_SECONDS, sock_read=QUIET_SECONDS
+        )
+        chosen = {**conf.get("http", {}), **conf.get("https", {})}.get("client_kwargs", {})
+        client = {"timeout": timeout, "trust_env": True, **chosen, "auto_decompress": False}
+        self._fs: Any = fsspec.get_filesystem_class("http")(encoded=True, client_kwargs=client)
+
+    def status(self, url: str, whole: str) -> Entry | None:
+        """What the server says when it is asked for nothing but that.
+
+        Many answer that in another way than they give the file: only what is of use counts.
+        """
+        from fsspec.asyn import sync
+
+        try:
+            status, headers = sync(self._fs.loop, self._head, whole, timeout=HEAD_SECONDS)
+        except Exception:  # whoever reads it is told
+            return Entry(url, None)
+        size = _length(headers)
+        if status != 200 or size is None:
+            return Entry(url, None)
+        tag = headers.get("ETag", "")
+        strong = None if tag.startswith("W/") else tag  # a weak one may stand for other bytes
+        return Entry(url, size, *stamp(headers.get("Last-Modified"), strong))
+
+    def is_file(self, url: str) -> bool:
+        return True
+
+    def pages(
+        self, url: str, depth: int | None, skip: Callable[[str], bool]
+    ) -> Iterator[list[Entry | SampleError]]:
+        yield from ()
+
+    def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
+        from fsspec.asyn import sync
+
+        loop = self._fs.loop
+        try:
+            answer = sync(loop, self._get, url)
+        except Exception as error:  # of aiohttp
+            raise failure(error) from error
+        if answer.status != 200:
+            answer.close()
+            reason = f"{answer.status} {answer.reason or ''}".strip()
+            raise failure(OSError(reason), answer.status)
+
+        async def gather(size: int, out: io.BytesIO) -> None:
+            end = out.tell() + size
+            while out.tell() < end and (piece := await answer.content.read(end - out.tell())):
+                out.write(piece)
+
+        def more(size: int, out: io.BytesIO) -> None:
+            try:
+                sync(loop, gather, size, out)
+            except Exception as error:  # of aiohttp
+                raise failure(error) from error
+
+        async def end() -> None:
+            answer.close()
+
+        file = Streamed(limit, more, _length(answer.headers), lambda: sync(loop, end))
+        try:
+            return cast(BinaryIO, file), file.whole_size()
+        except BaseException:
+            file.close()
+            raise
+
+    async def _head(self, url: str) -> tuple[int, Any]:
+        session = await self._fs.set_session()
+        async with session.head(
+            self._address(url), allow_redirects=True, headers=_AS_IT_IS
+        ) as said:
+            return said.status, said.headers
+
+    async def _get(self, url: str) -> Any:
+        session = await self._fs.set_session()
+        return await session.get(self._address(url), headers=_AS_IT_IS)
+
+    def _address(self, url: str) -> Any:
+        """The URL as it is written, signatures hang on that; only what no URL holds is escaped."""
+        return self._fs.encode_url(quote(url, safe=_NO_ESCAPE))
+
+
+def _length(headers: Any) -> int | None:
+    """Bytes that an answer has by its own word; None where it does not say, or packs them."""
+    text = headers.get("Content-Length", "")
+    packed = headers.get("Content-Encoding", "identity") not in ("identity", "")
+    return int(text) if text.isdecimal() and text.isascii() and not packed else None

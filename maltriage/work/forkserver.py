@@ -1,0 +1,70 @@
+"""The process that workers are forked from. Importing this costs what `multiprocessing` does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import sys
+from collections.abc import Iterable
+from multiprocessing.context import BaseContext
+
+PRELOAD = ["maltriage.work.quiet", "maltriage.probe.members", "lief", "pefile"]
+PRELOAD += ["PIL.PngImagePlugin"]
+"""Imported once in it, which LIEF takes most of the time of."""
+FOR_URLS = {
+    "s3": ["s3fs"],
+    "s3a": ["s3fs"],
+    "http": ["fsspec.implementations.http"],
+    "https": ["fsspec.implementations.http"],
+}
+"""Imported as well where a URL of that scheme was named. What is not installed is passed by."""
+
+_schemes: set[str] = set()
+
+MAX_FOLDER = 60
+"""Bytes of the path of a folder in which there is room for another one with a socket: a path of a
+socket has 108 on Linux, 104 elsewhere."""
+
+
+def worker_context() -> BaseContext:
+    """How workers are started: forked from a server that knows no secrets, on Windows anew."""
+    if sys.platform == "win32":
+        return multiprocessing.get_context("spawn")
+    _have_short_folder()
+    context = multiprocessing.get_context("forkserver")
+    more = {module for scheme in _schemes for module in FOR_URLS.get(scheme, ())}
+    context.set_forkserver_preload([*PRELOAD, *sorted(more)])
+    return context
+
+
+def expect_urls(paths: Iterable[str]) -> None:
+    """Have the server import what URLs take, if it does not run yet and there are any."""
+    _schemes.update(path.partition(":")[0].lower() for path in paths if "://" in path)
+
+
+def start_ahead() -> None:
+    """Have the server import what it needs while this process imports and loads the rest.
+
+    For whoever knows that there will be workers. It ends with this process.
+    """
+    if sys.platform != "win32":
+        from multiprocessing import forkserver
+
+        worker_context()
+        forkserver.ensure_running()
+
+
+def _have_short_folder() -> None:
+    """Have the server's socket where its path is not too long for one, whatever TMPDIR says.
+
+    Python does so itself from 3.14 on.
+    """
+    import tempfile
+    from multiprocessing import util
+
+    named = tempfile.gettempdir()
+    if len(named.encode("utf-8", "surrogateescape")) > MAX_FOLDER:
+        tempfile.tempdir = "/tmp"
+        try:
+            util.get_temp_dir()  # made once in a process, and removed at its end
+        finally:
+            tempfile.tempdir = named

@@ -1,0 +1,112 @@
+"""What a worker answers, read as data.
+
+Python's pickles can call whatever they name. A worker that a sample has taken over chooses what it
+sends, so the main process looks up nothing but plain values: classes of `sample`, `source`,
+`probe` and `work` that hold data, arrays, and exceptions. Anything else is refused, and the worker is ended.
+"""
+
+from __future__ import annotations
+
+import builtins
+import enum
+import importlib
+import io
+import pathlib
+import pickle
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from maltriage.sample.errors import SampleError
+
+OWN = tuple(f"maltriage.{floor}." for floor in ("sample", "source", "probe", "work"))
+MAX_ANSWER = 1 << 30
+"""Bytes of one answer. Views of a file take some 70 KB, those of all of its checks some 100 MB."""
+
+_PLAIN = frozenset("bytearray complex frozenset range set slice".split())
+_KNOWN = frozenset(
+    [
+        *(("numpy", name) for name in ("dtype", "ndarray")),
+        *(
+            (f"numpy.{core}.{module}", name)
+            for core in ("_core", "core")
+            for module, name in (
+                ("multiarray", "_reconstruct"),
+                ("multiarray", "scalar"),
+                ("numeric", "_frombuffer"),
+            )
+        ),
+        ("msgspec._core", "rebuild"),
+        ("maltriage.sample.errors", "_sample_error"),
+        *(("pebble.pool.process", n) for n in ("Acknowledgement", "TaskProblem", "TaskResult")),
+        *(("pebble.common.types", n) for n in ("Result", "ResultStatus")),
+        ("pebble.common.types", "RemoteException.rebuild_exception"),
+        *((type(pathlib.Path()).__module__, n) for n in ("PosixPath", "WindowsPath")),
+        ("pathlib", "PosixPath"),
+    ]
+)
+"""By module and name: how others make their plain values anew."""
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        return _found(module, name)
+
+
+def read(data: bytes) -> Any:
+    """The value of a pickle.
+
+    Raises:
+        OSError: it names something that is no plain value.
+    """
+    try:
+        return _Reader(io.BytesIO(data)).load()
+    except Exception as error:  # of what it does not know, and of whatever is malformed
+        raise OSError(f"a worker sent what cannot be read: {error}") from error
+
+
+@lru_cache(maxsize=1024)
+def _found(module: str, name: str) -> Any:
+    if (module, name) in _KNOWN or (module == "builtins" and name in _PLAIN):
+        return _imported(module, name)
+    if module == "builtins":
+        found = getattr(builtins, name, None)
+        if isinstance(found, type) and issubclass(found, BaseException):
+            return found
+    elif module.startswith(OWN) and "." not in name:
+        found = _imported(module, name)
+        if isinstance(found, type) and found.__module__ == module and _holds_data(found):
+            return found
+    raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+
+def _imported(module: str, name: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _holds_data(kind: type) -> bool:
+    named = issubclass(kind, tuple) and hasattr(kind, "_fields")
+    plain = issubclass(kind, msgspec.Struct | enum.Enum | BaseException)
+    return named or plain or is_dataclass(kind)
+
+
+def carried(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """In a worker: `function(*arguments)`, whose error is one that `read` takes.
+
+    Raises:
+        Exception: a built-in one or one of `OWN`, or `SampleError` in place of others.
+    """
+    try:
+        return function(*arguments)
+    except Exception as error:
+        module = type(error).__module__
+        if module == "builtins" or module.startswith(OWN):
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        raise SampleError("internal", reason, failed=True) from error

@@ -1,0 +1,154 @@
+""".NET code and metadata of programs that the tests compile, and of metadata that lies."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hostile.make import sample
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe.inspect import builds
+
+from maltriage.probe.inspect import dotnet
+from maltriage.probe.inspect.image import Budget, Image
+
+
+def read(data: bytes) -> dotnet.Assembly:
+    found = dotnet.read(Image(data))
+    assert found is not None
+    return found
+
+
+def methods(assembly: dotnet.Assembly) -> dict[str, dotnet.Body]:
+    return {assembly.method_name(body.row): body for body in assembly.bodies}
+
+
+def test_methods_have_their_names() -> None:
+    assert set(methods(read(builds.assembly()))) == {
+        "Demo.Tools.Worker::Run",
+        "Demo.Tools.Worker::.ctor",
+        "Demo.Tools.Program::Main",
+    }
+    assert set(methods(read(sample("dotnet.exe")))) == {"Sample::Main"}
+
+
+def test_il_is_that_of_the_method() -> None:
+    """From the first instruction to the last, with strings, names and targets."""
+    assembly = read(builds.assembly())
+    main = methods(assembly)["Demo.Tools.Program::Main"]
+    found = assembly.listing(main.start, main.end, 0x1000, Budget(4096))
+    assert found is not None
+    assert (found.architecture, found.synchronised) == ("il", "method")
+    assert found.function == "Demo.Tools.Program::Main"
+    lines = [f"{i.mnemonic} {i.operands}".strip() for i in found.instructions]
+    assert lines == [
+        "newobj Demo.Tools.Worker::.ctor",
+        'ldstr "hello"',
+        "call Demo.Tools.Worker::Run",
+        "call System.Console::WriteLine",
+        "ret",
+    ]
+    first = found.instructions[0]
+    assert (first.offset, first.rva) == (main.code, main.code + 0x1000)
+    assert (
+        b"".join(bytes.fromhex(i.hex) for i in found.instructions)
+        == (builds.assembly()[main.code : main.end])
+    )
+
+
+def test_il_from_the_middle_is_in_step() -> None:
+    assembly = read(builds.assembly())
+    run = methods(assembly)["Demo.Tools.Worker::Run"]
+    whole = assembly.listing(run.start, run.end, None, Budget(9999))
+    assert whole is not None
+    starts = {i.offset for i in whole.instructions}
+    third = whole.instructions[8]
+    later = assembly.listing(third.offset + 1, run.end, None, Budget(9999))
+    assert later is not None
+    assert starts & {i.offset for i in later.instructions}
+    assert any(i.operands.startswith("IL_") for i in whole.instructions)
+    assert len(whole.instructions) == dotnet.MAX_INSTRUCTIONS
+
+
+def test_places_in_the_metadata() -> None:
+    data = builds.assembly()
+    assembly = read(data)
+    cases = {
+        data.index(b"WriteLine"): "stream #Strings",
+        data.index("unexpected letter".encode("utf-16le")): "stream #US",
+    }
+    for at, name in cases.items():
+        place = assembly.place(at, at + 1)
+        assert place is not None
+        assert place[1] == name
+        assert place[0].start <= at < place[0].end
+    names = {name for name, _ in assembly._places()}
+    assert {"table MethodDef", "table TypeDef", "the CLR header"} <= names
+    assert assembly.place(0, 16) is None
+    assert dotnet.managed(Image(data))
+    assert not dotnet.managed(Image(sample("console-x86.exe")))
+
+
+def streams(data: bytes) -> tuple[int, dict[bytes, int]]:
+    """Offset of the metadata's root, and of the row of each stream."""
+    root = data.index(b"BSJB")
+    return root, {n: data.index(n + b"\0", root) - 8 for n in (b"#~", b"#Strings", b"#US")}
+
+
+@pytest.mark.parametrize("size", [0xFFFF_FFFF, 0x7FFF_0000, 1 << 20])
+def test_streams_that_claim_too_much_are_not_read(size: int) -> None:
+    data = bytearray(builds.assembly())
+    _, rows = streams(bytes(data))
+    for row in rows.values():
+        lying = bytearray(data)
+        struct.pack_into("<I", lying, row + 4, size)
+        assert dotnet.read(Image(bytes(lying))) is None
+
+
+def test_tables_that_claim_too_many_rows_are_not_read() -> None:
+    data = bytearray(builds.assembly())
+    root, rows = streams(bytes(data))
+    (tables,) = struct.unpack_from("<I", data, rows[b"#~"])
+    struct.pack_into("<I", data, root + tables + 24, 0x7FFF_FFFF)
+    assert dotnet.read(Image(bytes(data))) is None
+
+
+def test_methods_that_claim_too_much_code_end_with_the_file() -> None:
+    data = bytearray(builds.assembly())
+    run = methods(read(bytes(data)))["Demo.Tools.Worker::Run"]
+    struct.pack_into("<I", data, run.start + 4, 0xFFFF_FFFF)
+    assembly = read(bytes(data))
+    body = methods(assembly)["Demo.Tools.Worker::Run"]
+    assert body.end == len(data)
+    listing = assembly.listing(body.start, body.end, None, Budget(9999))
+    assert listing is not None
+    assert len(listing.instructions) == dotnet.MAX_INSTRUCTIONS
+
+
+def test_code_that_is_none_ends_a_listing() -> None:
+    data = bytearray(builds.assembly())
+    main = methods(read(bytes(data)))["Demo.Tools.Program::Main"]
+    data[main.code : main.code + 2] = b"\xfe\xff"
+    assembly = read(bytes(data))
+    listing = assembly.listing(main.start, main.end, None, Budget(9999))
+    assert listing is not None
+    assert [i.mnemonic for i in listing.instructions] == [".byte"]
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 1200), st.binary(min_size=1, max_size=64))
+def test_any_damage_is_survived(at: int, junk: bytes) -> None:
+    """Random bytes over the header of the metadata, its tables, heaps or methods."""
+    data = bytearray(builds.assembly())
+    start = 0x200 + at
+    data[start : start + len(junk)] = junk[: max(0, len(data) - start)]
+    assembly = dotnet.read(Image(bytes(data)))
+    if assembly is None:
+        return
+    for body in assembly.bodies:
+        assert len(assembly.method_name(body.row)) <= 4 * dotnet.MAX_NAME
+        listing = assembly.listing(body.start, body.end, 0, Budget(4096))
+        assert listing is None or len(listing.instructions) <= dotnet.MAX_INSTRUCTIONS
+    for place in range(start - 64, start + 64, 8):
+        assembly.place(place, place + 8)

@@ -1,0 +1,122 @@
+"""Imports and exports, against pefile's reading of the same files."""
+
+from __future__ import annotations
+
+import struct
+import time
+
+import pefile
+import pytest
+from hostile.make import Pe, sample
+from hypothesis import given
+from hypothesis import strategies as st
+from probe.inspect import builds
+
+from maltriage.probe.inspect import tables
+from maltriage.probe.inspect.image import Image
+
+NATIVE = ("console-x86.exe", "console-x64.exe", "gui-x86.exe", "driver-x64.sys", "dotnet.exe")
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_imports_are_those_that_pefile_reads(name: str) -> None:
+    data = sample(name)
+    theirs = {
+        (entry.dll.decode(), item.name.decode(), item.address)
+        for entry in pefile.PE(data=data).DIRECTORY_ENTRY_IMPORT
+        for item in entry.imports
+    }
+    image = Image(data)
+    table = tables.imports(image)
+    assert {(e.dll, e.name, image.base + (e.rva or 0)) for e in table.entries} == theirs
+    for entry in table.entries:
+        assert any(data[low + 2 : high - 1].decode() == entry.name for low, high in entry.places)
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_exports_are_those_that_pefile_reads(bits: int) -> None:
+    for data in (builds.program(bits), sample("library-x64.dll")):
+        symbols = pefile.PE(data=data).DIRECTORY_ENTRY_EXPORT.symbols
+        table = tables.exports(Image(data))
+        assert {(e.name, e.rva) for e in table.entries} == {
+            (s.name.decode(), s.address) for s in symbols
+        }
+        assert table.entries
+
+
+def test_what_a_range_covers() -> None:
+    data = sample("gui-x86.exe")
+    table = tables.imports(Image(data))
+    at = data.index(b"MessageBoxA") if b"MessageBoxA" in data else data.index(b"EndDialog")
+    (row,) = tables.imported_in(table, at, at + 4)
+    assert row.dll == "USER32.dll"
+    assert len(row.functions) == 1
+    assert tables.imported_in(table, 0, 0x200) == []
+    whole = tables.imported_in(table, 0, len(data))
+    assert {row.dll for row in whole} == {"KERNEL32.dll", "msvcrt.dll", "USER32.dll"}
+    name = next(e for e in table.entries if e.name == "Sleep")
+    for low, high in name.places:
+        assert table.covered(low, high) == high - low
+    assert table.covered(0, 0x200) == 0
+
+
+def test_many_functions_are_counted_not_listed() -> None:
+    entries = [tables.Entry("a.dll", f"f{i}", ((i, i + 1),)) for i in range(100)]
+    (row,) = tables.imported_in(tables.Table(entries), 0, 100)
+    assert (len(row.functions), row.more) == (tables.LISTED_NAMES, 100 - tables.LISTED_NAMES)
+    assert len(tables.exported_in(tables.Table(entries), 0, 100)) == tables.LISTED_NAMES
+
+
+def test_a_forwarded_export_and_ordinals() -> None:
+    pe = Pe(sample("library-x64.dll"))
+    image = Image(pe.bytes())
+    place = image.directory("export")
+    assert place is not None
+    fields = struct.unpack_from("<10I", pe.data, place[0])
+    addresses = image.offset(fields[7])
+    assert addresses is not None
+    rva = image.headers.directories["export"][0]  # type: ignore[union-attr]
+    pe.put("<I", addresses, rva + 40 + 4)  # into the export section: a forwarder
+    pe.put("<I", place[0] + 24, fields[6] - 1)  # a name less
+    table = tables.exports(Image(pe.bytes()))
+    assert len(table.entries) == 3
+    assert sum(" -> " in e.name and e.rva is None for e in table.entries) == 1
+    assert sum(e.name.startswith("#") for e in table.entries) == 1
+
+
+def test_tables_that_never_end_are_bounded() -> None:
+    """Every descriptor names one table of 8,192 functions, and there are as many as fit."""
+    pe = Pe(sample("console-x86.exe"))
+    image = Image(pe.bytes())
+    place = image.directory("import")
+    assert place is not None
+    row = bytes(pe.data[place[0] : place[0] + 20])
+    tail = row * 4000
+    data = bytes(pe.data[: place[0]]) + tail
+    start = time.process_time()
+    table = tables.imports(Image(data))
+    assert time.process_time() - start < 2.0
+    assert len(table.entries) <= tables.MAX_IMPORTS
+    assert len(table.heads) <= tables.MAX_DLLS
+
+
+@given(
+    st.binary(min_size=400, max_size=1600), st.sampled_from(["console-x86.exe", "driver-x64.sys"])
+)
+def test_any_bytes_are_read(junk: bytes, name: str) -> None:
+    """Random bytes in place of the tables: bounded, and every place is in the file."""
+    pe = Pe(sample(name))
+    table_at = pe.pe + 24 + (96 if name.endswith("x86.exe") else 112)
+    start, _ = pe.raw(0)
+    (rva,) = struct.unpack_from("<I", pe.data, pe.section(0) + 12)
+    pe.data[start : start + len(junk)] = junk
+    for index in (0, 1, 13):
+        pe.put("<II", table_at + 8 * index, rva, 400)
+    data = pe.bytes()
+    image = Image(data)
+    for table in (tables.imports(image), tables.exports(image)):
+        assert len(table.entries) <= tables.MAX_IMPORTS
+        for entry in (*table.entries, *table.heads):
+            assert all(0 <= low < high <= len(data) for low, high in entry.places)
+            assert len(entry.name) <= 16 * tables.MAX_NAME
+        assert 0 <= table.covered(start, start + 100) <= 100

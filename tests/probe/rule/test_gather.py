@@ -1,0 +1,178 @@
+"""Candidates of real and of damaged programs."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+from hostile.make import CASES, Pe, byteplot, sample
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe.inspect import builds
+
+from maltriage.probe.inspect.image import Image
+from maltriage.probe.inspect.snap import Range
+from maltriage.probe.inspect.worker import InspectOptions
+from maltriage.probe.rule import gather as gathering
+from maltriage.probe.rule.gather import Candidate, candidates, gather, telling
+from maltriage.probe.rule.pattern import Pattern
+from maltriage.sample.errors import SampleError
+from maltriage.sample.layout import make_layout
+from maltriage.sample.pe import read_headers
+
+
+def everything(data: bytes) -> list[Range]:
+    """Each region of a file as one range."""
+    regions = make_layout(data, read_headers(data))[0].regions
+    return [Range(region.start, region.end, region.start, region) for region in regions]
+
+
+def of(data: bytes, kind: str) -> list[Candidate]:
+    found = candidates(data, everything(data), parse=True)
+    return [candidate for candidate in found if candidate.kind == kind]
+
+
+def is_in(pattern: Pattern, data: bytes) -> bool:
+    """Whether a pattern is in bytes, by a regular expression."""
+    kept = pattern.mask or b"\xff" * len(pattern.data)
+    pairs = zip(pattern.data, kept, strict=True)
+    return re.search(
+        b"".join(re.escape(bytes([b])) if k else b"." for b, k in pairs), data, re.DOTALL
+    ) is not None  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gui-x86.exe", "console-x64.exe", "dotnet.exe", "packed-x86.exe"])
+def test_what_is_found_lies_where_it_is_said_to(name: str) -> None:
+    data = sample(name)
+    found = candidates(data, everything(data), parse=True)
+    assert len(found) == len({candidate.pattern for candidate in found}) > 5
+    header = make_layout(data, read_headers(data))[0].regions[0]
+    for candidate in found:
+        end = candidate.offset + len(candidate.pattern.data)
+        assert data[candidate.offset : end] == candidate.pattern.data
+        assert candidate.offset >= header.end
+        assert candidate.kind == "string" or telling(candidate.pattern)
+        assert candidate.pattern.mask[:1] in (b"", b"\xff")
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_code_is_found_in_a_program_that_is_linked_elsewhere(bits: int) -> None:
+    """The same source at another address with other distances: the same patterns."""
+    there = builds.program(bits)
+    moved = builds.program(bits, "-Wl,--image-base,0x10000000", "-Wl,--section-alignment,0x4000")
+    patterns = [candidate.pattern for candidate in of(there, "code")]
+    assert len(patterns) > 20
+    wild = [pattern for pattern in patterns if 0 in pattern.mask]
+    assert len(wild) > 10
+    assert sum(is_in(pattern, moved) for pattern in wild) > 0.9 * len(wild)
+    # And not because nothing matters: with all bytes they are not there.
+    exact = [Pattern("hex", pattern.data) for pattern in wild]
+    assert sum(is_in(pattern, moved) for pattern in exact) < 0.5 * len(wild)
+
+
+def test_instructions_are_cut_as_objdump_has_them() -> None:
+    data = builds.program(32)
+    image = Image(data)
+    known = builds.instructions(32)
+    names = {"ret": "ret", "push": "push", "call": "call", "lea": "lea"}
+    seen = 0
+    for candidate in of(data, "code"):
+        rva = image.rva(candidate.offset)
+        assert rva is not None
+        first = candidate.text[0].split()[0]
+        if first in names and candidate.pattern.mask[:1] == b"\xff":
+            assert known[image.base + rva].startswith(names[first])
+            seen += 1
+    assert seen > 5
+
+
+def test_il_keeps_the_table_of_a_token_and_not_its_row() -> None:
+    found = of(builds.assembly(), "il")
+    calls = [c for c in found if any(line.startswith("call") for line in c.text)]
+    assert calls
+    for candidate in calls:
+        gaps = [len(gap) for gap in re.findall(rb"\0+", candidate.pattern.mask)]
+        assert gaps
+        assert all(gap % 3 == 0 for gap in gaps)
+
+
+def test_strings_of_any_program_are_none() -> None:
+    data = sample("gui-x86.exe")
+    shown = {c.text[0] for kind in ("string",) for c in of(data, kind)}
+    assert "Argument domain error (DOMAIN)" in shown
+    assert not shown & {"KERNEL32.dll", "GetProcAddress", "VS_VERSION_INFO", "StringFileInfo"}
+    assert not [text for text in shown if "DOS mode" in text or "mingw" in text.lower()]
+
+
+def test_wide_strings_are_text_and_others_bytes() -> None:
+    data = sample("gui-x86.exe")
+    wide = [c for c in of(data, "string") if c.pattern.form == "wide"]
+    assert "maltriage authors" in {c.text[0] for c in wide}
+    text = "привет из ресурсов".encode("utf-16le")
+    at = data.index("maltriage authors".encode("utf-16le"))
+    cyrillic = data[:at] + text[:34] + data[at + 34 :]
+    (one,) = [c for c in of(cyrillic, "string") if c.text[0].startswith("привет")]
+    assert one.pattern.form == "hex"
+
+
+def test_names_of_imports_in_a_row_without_their_hints() -> None:
+    found = of(sample("console-x86.exe"), "imports")
+    assert found
+    for candidate in found:
+        assert len(candidate.text[0].split(", ")) == 3
+        assert candidate.pattern.mask.count(0) == 4  # two hints; the first is left out
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_hostile_files(case: str) -> None:
+    data = CASES[case]()
+    if data[:2] == b"MZ":
+        found = candidates(data, everything(data), parse=True)
+        assert len(found) <= gathering.MAX_CANDIDATES
+
+
+@settings(max_examples=25)
+@given(st.binary(max_size=600), st.integers(0, 3000))
+def test_damage_anywhere(raw: bytes, at: int) -> None:
+    data = bytearray(sample("gui-x86.exe"))
+    data[at : at + len(raw)] = raw
+    for candidate in candidates(bytes(data), everything(bytes(data)), parse=True):
+        end = candidate.offset + len(candidate.pattern.data)
+        assert bytes(data[candidate.offset : end]) == candidate.pattern.data
+
+
+def test_each_range_has_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gathering, "MAX_CANDIDATES", 40)
+    data = sample("gui-x86.exe")
+    ranges = [item for item in everything(data) if item.region.kind == "section"][:4]
+    found = candidates(data, ranges, parse=True)
+    assert len(found) <= 40
+    assert len({candidate.range for candidate in found}) > 2
+    assert sum(candidate.range == 0 for candidate in found) <= 10
+
+
+def test_padding_and_counters_tell_nothing() -> None:
+    assert not telling(Pattern("hex", bytes(32)))
+    assert not telling(Pattern("hex", b"\x90\x90\x90\xcc" * 8))
+    assert not telling(Pattern("hex", bytes(range(8))))
+    assert not telling(Pattern("hex", bytes(range(24)), b"\xff\xff\xff\0" * 6))
+    assert telling(Pattern("hex", bytes(range(24))))
+
+
+def test_a_picture_is_the_program_in_it(tmp_path: Path) -> None:
+    data = sample("gui-x86.exe")
+    path = tmp_path / "a.png"
+    path.write_bytes(byteplot(data))
+    padded = data.ljust(-(-len(data) // 256) * 256, b"\0")
+    ranges = everything(data)
+    how = InspectOptions(hashlib.sha256(padded).hexdigest())
+    assert gather(str(path), ranges, how) == candidates(padded, ranges, parse=True)
+
+
+def test_another_file_by_now(tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(Pe().bytes())
+    with pytest.raises(SampleError, match="changed"):
+        gather(str(path), [], InspectOptions("0" * 64))

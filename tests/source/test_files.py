@@ -1,0 +1,296 @@
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hostile.make import CASES, byteplot, non_utf8_file, sample
+
+from maltriage.sample.errors import SampleError
+from maltriage.sample.types import FORMATS, Format
+from maltriage.source.files import Found, Rejected, WalkOptions, read_list, read_sample, walk
+from maltriage.source.reading import Reading
+
+
+def names(root: Path, **options: object) -> list[str]:
+    return [
+        os.path.relpath(item.path, root)
+        for item in walk([str(root)], WalkOptions(**options))  # type: ignore[arg-type]
+        if isinstance(item, Found)
+    ]
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    root = tmp_path / "tree"
+    for name in ("b.exe", "a.dll", "sub/c.exe", "sub/deep/d.exe", "notes.txt"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"MZ" + name.encode())
+    return root
+
+
+def test_order_depth_and_globs(tree: Path) -> None:
+    assert names(tree) == ["a.dll", "b.exe", "notes.txt", "sub/c.exe", "sub/deep/d.exe"]
+    assert names(tree, depth=0) == ["a.dll", "b.exe", "notes.txt"]
+    assert names(tree, depth=1, include=("*.exe",)) == ["b.exe", "sub/c.exe"]
+    assert names(tree, exclude=("sub",)) == ["a.dll", "b.exe", "notes.txt"]
+
+
+class _Listed:
+    """An entry of a folder as Windows lists it: `stat` has no numbers of device and file."""
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self.name, self.path, self.is_symlink = entry.name, entry.path, entry.is_symlink
+        self._entry = entry
+
+    def stat(self) -> os.stat_result:
+        found = list(self._entry.stat())
+        found[1] = found[2] = 0
+        return os.stat_result(found)
+
+
+def test_folders_that_are_listed_without_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").write_bytes(b"MZ")
+    scandir = os.scandir
+
+    @contextmanager
+    def listed(folder: str) -> Iterator[list[_Listed]]:
+        with scandir(folder) as entries:
+            yield [_Listed(entry) for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", listed)
+    found = list(walk([str(tmp_path)], WalkOptions()))
+    assert [os.path.relpath(item.path, tmp_path) for item in found] == ["a/x", "b/x"]
+
+
+def test_links_stay_inside_and_out_of_loops(tree: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.exe").write_bytes(b"MZ")
+    (tree / "loop").symlink_to(tree)
+    (tree / "out").symlink_to(outside)
+    (tree / "out.exe").symlink_to(outside / "secret.exe")
+    (tree / "same.exe").symlink_to(tree / "b.exe")
+    (tree / "dangling.exe").symlink_to(tree / "gone.exe")
+    found = list(walk([str(tree)], WalkOptions()))
+    codes = {os.path.basename(i.path): i.code for i in found if isinstance(i, Rejected)}
+    assert codes == {
+        "loop": "symlink",
+        "out": "symlink",
+        "out.exe": "symlink",
+        "dangling.exe": "symlink",
+    }
+    assert "same.exe" in names(tree)
+    linked = tmp_path / "named"
+    linked.symlink_to(tree)
+    assert names(linked, depth=0, include=("b.exe",)) == ["b.exe"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
+def test_a_fifo_is_never_opened(tree: Path) -> None:
+    os.mkfifo(tree / "pipe.exe")
+    found = list(walk([str(tree / "pipe.exe")], WalkOptions()))
+    assert [(i.code, i.failed) for i in found if isinstance(i, Rejected)] == [
+        ("special-file", False)
+    ]
+    with pytest.raises(SampleError) as caught:  # put there after the walk: it must not block
+        read_sample(str(tree / "pipe.exe"))
+    assert caught.value.code in ("special-file", "empty")
+
+
+def test_missing_and_too_large(tree: Path) -> None:
+    missing, large = walk([str(tree / "gone"), str(tree / "b.exe")], WalkOptions(max_size=3))
+    assert isinstance(missing, Rejected)
+    assert isinstance(large, Rejected)
+    assert (missing.code, missing.failed) == ("not-found", True)
+    assert (large.code, large.failed) == ("too-large", False)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")
+def test_unreadable(tree: Path) -> None:
+    (tree / "b.exe").chmod(0)
+    (tree / "sub").chmod(0)
+    user = os.geteuid()
+    if user == 0:  # root reads everything
+        os.seteuid(65534)
+    try:
+        with pytest.raises(SampleError) as caught:
+            read_sample(str(tree / "b.exe"))
+        rejected = [i for i in walk([str(tree / "sub")], WalkOptions()) if isinstance(i, Rejected)]
+    finally:
+        os.seteuid(user)
+        (tree / "sub").chmod(0o700)
+    assert (caught.value.code, caught.value.failed) == ("unreadable", True)
+    assert [(i.code, i.failed) for i in rejected] == [("unreadable", True)]
+
+
+def test_a_folder_that_vanishes_during_the_walk(tree: Path) -> None:
+    found = walk([str(tree)], WalkOptions())
+    assert isinstance(next(found), Found)
+    shutil.rmtree(tree / "sub")
+    rest = list(found)
+    assert [(i.code, i.failed) for i in rest if isinstance(i, Rejected)] == [("not-found", True)]
+    assert len(rest) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "failed"),
+    [
+        (b"", "empty", False),
+        (b"M", "not-pe", False),
+        (b"plain text in a file called .exe", "not-pe", False),
+        (CASES["png_rgb"](), "not-byteplot", False),
+        (byteplot(b"a grey picture of something else"), "not-byteplot", False),
+        (byteplot(sample("console-x86.exe"))[:300], "damaged-png", True),
+    ],
+)
+def test_what_is_no_sample(tmp_path: Path, data: bytes, code: str, failed: bool) -> None:
+    path = tmp_path / "file.exe"
+    path.write_bytes(data)
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path))
+    assert (caught.value.code, caught.value.failed) == (code, failed)
+    again = pickle.loads(pickle.dumps(caught.value))  # it crosses processes
+    assert (again.code, again.reason, again.failed) == (code, caught.value.reason, failed)
+
+
+FULL = b" ".join([b"4D 5A"] * 8) + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "failed"),
+    [
+        ("a.bytes", FULL + b"zz", "damaged-dump", True),
+        ("a.bytes", b"no dump, whatever its name says", "damaged-dump", True),
+        ("a.txt", FULL + FULL[:-8], "", False),
+        ("a.txt", b"10 20 30\n" * 20, "not-pe", False),
+        ("a.bytes", b"\x00\x01binary", "not-pe", False),
+        ("a.bytes", b"\xff\xfe4\x00D\x00", "not-pe", False),
+        ("a.bytes", b"", "empty", False),
+        ("A.BYTES", b"00401000 55 8B", "", False),
+    ],
+)
+def test_hex_dumps_by_name_or_first_line(
+    tmp_path: Path, name: str, data: bytes, code: str, failed: bool
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    if not code:
+        contents = read_sample(str(path))
+        assert contents.format == "bytes"
+        assert contents.dump is not None
+        assert contents.data == contents.dump.data != b""
+        return
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path))
+    assert (caught.value.code, caught.value.failed) == (code, failed)
+    if failed:
+        assert "line" in caught.value.reason
+
+
+def test_a_program_named_like_a_dump_is_a_program(tmp_path: Path) -> None:
+    path = tmp_path / "a.bytes"
+    path.write_bytes(sample("console-x86.exe"))
+    assert read_sample(str(path)).format == "pe"
+
+
+@pytest.mark.parametrize(
+    ("data", "formats", "found"),
+    [
+        (b"MZ", ("bytes",), "input"),
+        (b"MZ", ("pe", "png"), "pe"),
+        (FULL, ("pe", "png"), "input"),
+        (byteplot(b"MZ"), ("bytes",), "input"),
+        (byteplot(b"MZ"), ("picture",), "picture"),
+        (byteplot(b"grey"), ("picture",), "picture"),
+        (byteplot(b"grey"), ("pe", "png"), "not-byteplot"),
+        (byteplot(b"grey"), ("bytes",), "not-byteplot"),
+    ],
+)
+def test_only_the_formats_that_are_asked_for(
+    tmp_path: Path, data: bytes, formats: tuple[Format, ...], found: str
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    if found in FORMATS:
+        assert read_sample(str(path), Reading(formats=formats)).format == found
+        return
+    with pytest.raises(SampleError) as caught:
+        read_sample(str(path), Reading(formats=formats))
+    assert (caught.value.code, caught.value.failed) == (found, False)
+
+
+def test_limits_hold_for_files_and_for_pictures(tmp_path: Path) -> None:
+    program = tmp_path / "big.exe"
+    program.write_bytes(b"MZ" + bytes(1000))
+    bomb = tmp_path / "bomb.png"
+    bomb.write_bytes(byteplot(b"MZ" + bytes(1 << 20)))
+    assert bomb.stat().st_size < 1 << 16
+    for path, limit in ((program, 1000), (bomb, 1 << 16)):
+        with pytest.raises(SampleError) as caught:
+            read_sample(str(path), Reading(max_size=limit))
+        assert caught.value.code == "too-large"
+
+
+def test_a_picture_is_its_pixels(tmp_path: Path) -> None:
+    data = sample("console-x86.exe")
+    path = tmp_path / "plot.png"
+    path.write_bytes(byteplot(data, width=77))
+    contents = read_sample(str(path))
+    assert contents.format == "png"
+    assert contents.data.rstrip(b"\0") == data.rstrip(b"\0")
+
+
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    try:
+        path = non_utf8_file(tmp_path, sample("console-x86.exe"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    (found,) = walk([str(tmp_path)], WalkOptions())
+    assert found.path == str(path)
+    assert read_sample(found.path).format == "pe"
+    assert read_list(os.fsencode(path) + b"\r\n\n") == [str(path)]
+
+
+class _Entry:
+    """A directory entry that counts how often it is asked for its stat."""
+
+    asked = 0
+
+    def __init__(self, entry: os.DirEntry[str]) -> None:
+        self._entry, self.name, self.path = entry, entry.name, entry.path
+        self.is_symlink = entry.is_symlink
+
+    def stat(self) -> os.stat_result:
+        _Entry.asked += 1
+        return self._entry.stat()
+
+
+def test_a_folder_is_not_looked_through_before_its_first_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of 100,000 files gives its first one after its names were listed, and no stat."""
+    for i in range(50):
+        (tmp_path / f"{i:02d}.exe").write_bytes(b"MZ")
+    scandir = os.scandir
+
+    @contextmanager
+    def counted(path: str) -> Iterator[list[_Entry]]:
+        with scandir(path) as entries:
+            yield [_Entry(entry) for entry in entries]
+
+    monkeypatch.setattr(os, "scandir", counted)
+    monkeypatch.setattr(_Entry, "asked", 0)
+    walker = walk([str(tmp_path)], WalkOptions())
+    assert Path(next(walker).path).name == "00.exe"
+    assert _Entry.asked == 1
+    assert len(list(walker)) == _Entry.asked - 1 == 49

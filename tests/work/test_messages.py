@@ -1,0 +1,136 @@
+"""A worker that a sample has taken over answers what it likes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hostile.make import sample
+
+from maltriage import bundle as bundles
+from maltriage.probe.prepare import PrepareOptions, prepare
+from maltriage.sample.errors import SampleError
+from maltriage.work.messages import carried, read
+from maltriage.work.workers import Workers, reason_of
+
+
+class Calls:
+    """Calls something where it is unpickled."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.made = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.made
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Calls(os.system, "true"),
+        Calls(eval, "1"),
+        Calls(exec, "1"),
+        Calls(getattr, "x", "upper"),
+        Calls(open, "/dev/null"),
+        Calls(__import__, "os"),
+        Calls(subprocess.Popen, ["true"]),
+        Calls(Workers, 1, 1.0),
+        Calls(prepare, "x", None),
+        Calls(os.getpid),
+        Calls(pickle.loads, pickle.dumps(1)),
+        Calls(np.load, "x"),
+        [{"deep": (Calls(os.system, "true"),)}],
+    ],
+)
+def test_what_is_no_plain_value_is_refused(value: Any) -> None:
+    with pytest.raises(OSError, match=r"a worker sent what cannot be read: .*is no plain value"):
+        read(bytes(ForkingPickler.dumps(value)))
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x80\x04", b"cos\nsystem\n.", b"\x80\x04\x95\xff\xff", b"x"]
+)
+def test_what_is_no_pickle(data: bytes) -> None:
+    with pytest.raises(OSError, match="a worker sent what cannot be read"):
+        read(data)
+
+
+def test_names_behind_a_dot_are_not_looked_up() -> None:
+    """`maltriage.probe.prepare.hashlib.sha256` and the like."""
+    hidden = b"\x80\x04\x8c\x17maltriage.probe.prepare\x8c\x0ehashlib.sha256\x93."
+    with pytest.raises(OSError, match="no plain value"):
+        read(hidden)
+    imported = b"\x80\x04\x8c\x16maltriage.source.known\x8c\x04Path\x93."
+    with pytest.raises(OSError, match="no plain value"):
+        read(imported)
+
+
+def test_plain_values_come_through(tmp_path: Path) -> None:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("dotnet.exe"))
+    views = bundles.load(bundles.resolve(None)).card.views
+    prepared = prepare(str(path), PrepareOptions(views, hashes=True))
+    again = read(bytes(ForkingPickler.dumps(prepared)))
+    assert again.identity == prepared.identity
+    assert again.layout == prepared.layout
+    for view in views:
+        np.testing.assert_array_equal(
+            again.views[view.name].pixels, prepared.views[view.name].pixels
+        )
+    values: list[Any] = [
+        None,
+        True,
+        3,
+        2.5,
+        "x",
+        b"x",
+        bytearray(b"x"),
+        {1, 2},
+        frozenset("a"),
+        path,
+    ]
+    values += [(1, [2]), {"a": np.float64(1.5)}, range(3), slice(1, 2)]
+    assert read(bytes(ForkingPickler.dumps(values))) == values
+    for error in (
+        SampleError("empty", "an empty file"),
+        MemoryError(),
+        PermissionError(1, "no", path),
+    ):
+        found = read(bytes(ForkingPickler.dumps(error)))
+        assert (type(found), found.args) == (type(error), error.args)
+
+
+class OwnError(Exception):
+    pass
+
+
+def _fails() -> None:
+    raise OwnError("of a library")
+
+
+def test_errors_of_libraries_are_told_in_words() -> None:
+    with pytest.raises(SampleError) as caught:
+        carried(_fails, ())
+    assert (caught.value.code, caught.value.reason) == ("internal", "OwnError: of a library")
+
+
+def _evil(path: str) -> Any:
+    return Calls(Path.touch, Path(path))
+
+
+def test_a_worker_that_sends_a_call_is_ended(tmp_path: Path) -> None:
+    """Nothing was called, and its task alone is lost."""
+    ran = tmp_path / "ran"
+    with Workers(2, 60.0) as workers:
+        assert workers.submit(os.getpid).result(timeout=60)
+        error = workers.submit(_evil, str(ran)).exception(timeout=60)
+        assert error is not None
+        assert reason_of(error, 60.0).reason == "the process that read it sent what is no answer"
+        assert workers.submit(os.getpid).result(timeout=60)
+    assert not ran.exists()

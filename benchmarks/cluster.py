@@ -29,20 +29,20 @@ from rich.console import Console
 
 from maltriage import __version__
 from maltriage import bundle as bundles
+from maltriage.cluster import engine as ray_engine
+from maltriage.cluster.actor import LEVEL
+from maltriage.cluster.chunks import PIECE_FILES
+from maltriage.cluster.connection import LOCAL
+from maltriage.cluster.shards import Manifest, Shards, digest_of
 from maltriage.report.counts import Counts
 from maltriage.report.document import Record, Summary
 from maltriage.report.ndjson import NdjsonRenderer
 from maltriage.report.render import RenderOptions
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions, walk
-from maltriage.triage import engine_ray
-from maltriage.triage.cached import ScanCache
 from maltriage.triage.options import Progress, ScanOptions
-from maltriage.triage.parts import Manifest, Shards, digest_of
-from maltriage.triage.pieces import PIECE_FILES
 from maltriage.triage.pipeline import Engine, summary
-from maltriage.triage.ray_cluster import LOCAL
-from maltriage.triage.scanner import LEVEL
+from maltriage.triage.scan_cache import ScanCache
 from maltriage.work.workers import cores
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     found: dict[str, list[Taken]] = {"local": [], "ray": [], "shards": []}
     with (
         Engine(bundle, options) as engine,
-        engine_ray.opened(files, bundle, options, LOCAL) as (pool, _),
+        ray_engine.opened(files, bundle, options, LOCAL) as (pool, _),
     ):
         import ray
 
@@ -125,7 +125,7 @@ def main() -> None:
             return engine.records(found, cache=ScanCache(), progress=Progress())
 
         def there() -> Iterable[Record]:
-            return engine_ray.records(
+            return ray_engine.records(
                 files, options, pool, ScanCache(), Progress(), lambda _: None, lambda: False
             )
 
@@ -135,7 +135,7 @@ def main() -> None:
                 Manifest(Shards(folder)) as manifest,
             ):
                 progress, made = Progress(), summary(Counts(), bundle, 0.0, interrupted=False)
-                for _ in engine_ray.parts(
+                for _ in ray_engine.parts(
                     files, options, pool, manifest, b"", progress, lambda _: made, lambda: False
                 ):
                     pass

@@ -27,7 +27,7 @@ from maltriage import bundle as bundles
 from maltriage.probe.inspect.worker import InspectOptions, inspect
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.triage.evidence import Heat, account, parts_of
-from maltriage.triage.inspect import merged
+from maltriage.triage.hot_ranges import merged
 from maltriage.triage.methods import HIRESCAM, maps_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide

@@ -31,16 +31,10 @@ from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
 from maltriage.report.document import Result, path_of
+from maltriage.rules.make import Rule, RuleOptions, TooFewError, make_rule, search
 from maltriage.sample.errors import SampleError
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
-from maltriage.triage.rule import (
-    Rule,
-    RuleOptions,
-    TooFewError,
-    make_rule,
-    search,
-)
 from maltriage.work.workers import Workers, cores
 
 MIN_FILES = 20

@@ -40,9 +40,9 @@ from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.types import Layout, Notice
+from maltriage.similar.search import open_index
 from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.triage.session import Session
-from maltriage.triage.similar import open_index
 from maltriage.work.workers import cores
 
 BATCH = 16

@@ -22,10 +22,10 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
+from maltriage.similar import index as indexes
+from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, WalkOptions, walk
-from maltriage.triage import index as indexes
 from maltriage.triage.session import Session
-from maltriage.triage.similar import Searcher, open_index
 
 BATCH = 16
 

@@ -15,7 +15,7 @@ from maltriage.bundle import BENIGN, Conformal
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.report.measures import LabelCoverage, SetFigures
-from maltriage.triage.sets import fits, needed, ranks, rule_of
+from maltriage.triage.prediction_sets import fits, needed, ranks, rule_of
 
 DEFAULT_COVERAGE = 0.9
 MAX_SCORES = 1000

@@ -21,8 +21,8 @@ from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.report.measures import NoveltyFigures, Spread
 from maltriage.report.openset import SCORES, OpenSetReport, StrangerFigures
-from maltriage.triage.index import directions
-from maltriage.triage.openset import Novelty, centred, distances, energies, of_stats
+from maltriage.similar.index import directions
+from maltriage.triage.novelty import Novelty, centred, distances, energies, of_stats
 from maltriage.triage.session import Device, Session
 
 ACCEPTANCE = 0.95

@@ -33,9 +33,9 @@ from maltriage.report.document import ModelRef, finite
 from maltriage.report.index import Limit
 from maltriage.report.measures import Interval
 from maltriage.report.recall import Band, LabelRecall, Recall
-from maltriage.triage import index as indexes
+from maltriage.similar import index as indexes
+from maltriage.similar.search import Searcher
 from maltriage.triage.session import Device, Session
-from maltriage.triage.similar import Searcher
 
 SHARE = 0.99
 """Of files that were held back, how many have their nearest within the limit."""

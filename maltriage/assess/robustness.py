@@ -25,10 +25,10 @@ from maltriage.report.robustness import Robustness, TransformFigures
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.evidence import heat_on, parts_of
-from maltriage.triage.openset import novelty_of
+from maltriage.triage.novelty import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.session import CHOOSE, Outputs, Session
-from maltriage.triage.sets import set_rule
 from maltriage.triage.verdict import decide
 from maltriage.work.workers import Workers, cores, reason_of
 

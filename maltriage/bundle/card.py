@@ -52,7 +52,7 @@ class Conformal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """What prediction sets are made from: the scores of samples that the nets had not seen.
 
     The score of a sample is one minus the probability of its own label: how badly that label
-    fits a sample that it does fit. `maltriage.triage.sets` makes limits of them for the coverage
+    fits a sample that it does fit. `triage.prediction_sets` makes limits of them for the coverage
     that the user asks for, so no limit is kept here.
     """
 
@@ -76,7 +76,7 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     The score is the energy of the logits plus their distance to the nearest label's mean, each
     less its mean and over its standard deviation among files of known labels that the nets had
-    not seen: see `maltriage.triage.openset`.
+    not seen: see `maltriage.triage.novelty`.
     """
 
     means: dict[str, tuple[float, ...]]

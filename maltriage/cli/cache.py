@@ -15,8 +15,8 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.triage.cached import ScanCache
     from maltriage.triage.options import ScanOptions
+    from maltriage.triage.scan_cache import ScanCache
 
 SECONDS_A_DAY = 24 * 3600
 
@@ -37,7 +37,7 @@ def folder_of(named: Path | None) -> Path:
 
 def nothing_kept(named: Path | None) -> bool:
     """Whether there is no store yet, so that all files will have to be read."""
-    from maltriage.triage.database import FILE_NAME
+    from maltriage.results.database import FILE_NAME
 
     return not (folder_of(named) / FILE_NAME).exists()
 
@@ -60,9 +60,9 @@ def scan_cache(
         MaltriageError: options that contradict each other, or the index cannot be read, or a scan
             is to be resumed and the cache cannot be used.
     """
-    from maltriage.triage.cached import ScanCache, scan_id, settings_of
-    from maltriage.triage.similar import digest_of_index
-    from maltriage.triage.store import Store
+    from maltriage.results.store import Store
+    from maltriage.similar.search import digest_of_index
+    from maltriage.triage.scan_cache import ScanCache, scan_id, settings_of
 
     if no_cache:
         if folder is not None or refresh:
@@ -113,7 +113,7 @@ def info(
 ) -> None:
     """Show how many results are kept, of which models, and what they take on disk."""
     from maltriage.report.cache import render
-    from maltriage.triage import upkeep
+    from maltriage.results import upkeep
 
     with upkeep.opened(folder_of(cache), _tell_all) as store:
         found = upkeep.info(store)
@@ -132,7 +132,7 @@ def prune(
     ] = None,
 ) -> None:
     """Take away kept results that were not used for long, or that are too many."""
-    from maltriage.triage import upkeep
+    from maltriage.results import upkeep
 
     if older_than is None and max_size is None:
         raise MaltriageError("say what is to go: --older-than DAYS, --max-size MIB, or both")
@@ -148,7 +148,7 @@ def prune(
 @app.command()
 def clear(cache: opt.Cache = None) -> None:
     """Take away all kept results. Scans that are running keep theirs anew."""
-    from maltriage.triage import upkeep
+    from maltriage.results import upkeep
 
     with upkeep.opened(folder_of(cache), _tell_all) as store:
         gone = upkeep.clear(store)

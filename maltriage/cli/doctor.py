@@ -27,10 +27,10 @@ def doctor(
     amiss; 1: something is, and is named last.
     """
     from maltriage.cli.cache import folder_of
+    from maltriage.doctor import examine
     from maltriage.files.places import cache_dir
     from maltriage.report.doctor import render
     from maltriage.source.known import FOLDER
-    from maltriage.triage.doctor import examine
     from maltriage.work.forkserver import start_ahead
 
     start_ahead()

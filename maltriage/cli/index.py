@@ -66,7 +66,7 @@ def build(
     resembles nothing. Ends with 3 if files could not be read.
     """
     from maltriage import bundle as bundles
-    from maltriage.triage import index as indexes
+    from maltriage.similar import index as indexes
 
     _check_folder(output)
     bundle = bundles.load(bundles.resolve(model))
@@ -150,7 +150,7 @@ def add(
     3 if files could not be read.
     """
     from maltriage.files.lock import turn
-    from maltriage.triage import index as indexes
+    from maltriage.similar import index as indexes
 
     _check_folder(output or index)
     before = indexes.read(index)
@@ -184,7 +184,7 @@ def info(
     from maltriage.report.document import encode
     from maltriage.report.index import render
     from maltriage.report.sanitize import json_safe
-    from maltriage.triage import index as indexes
+    from maltriage.similar import index as indexes
 
     read = indexes.read(index)
     try:
@@ -275,7 +275,7 @@ def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
         MaltriageError: there is none.
     """
     from maltriage import bundle as bundles
-    from maltriage.triage.index import SUFFIX
+    from maltriage.similar.index import SUFFIX
 
     if model is None and index.name.endswith(SUFFIX):
         beside = index.with_name(index.name.removesuffix(SUFFIX) + ".onnx")

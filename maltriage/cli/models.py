@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from maltriage.bundle import Threshold
-    from maltriage.triage.sets import SetRule
+    from maltriage.triage.prediction_sets import SetRule
 
 
 def models(
@@ -20,7 +20,7 @@ def models(
 
     from maltriage import bundle as bundles
     from maltriage.report.sanitize import clean
-    from maltriage.triage.sets import set_rule
+    from maltriage.triage.prediction_sets import set_rule
 
     if model is None:
         for path in bundles.shipped():

@@ -163,7 +163,7 @@ Coverage = Annotated[
         help="How often prediction sets should hold the right label; by default as the model says.",
     ),
 ]
-"""The range is that of `maltriage.triage.sets`, which takes too long to import for `--help`."""
+"""The range is that of `triage.prediction_sets`, which takes too long to import for `--help`."""
 
 MIB = 1024 * 1024
 MIN_SAMPLES = 3

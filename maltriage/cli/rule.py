@@ -15,8 +15,8 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.document import Record
+    from maltriage.rules.make import Rule
     from maltriage.source.urls import Remote
-    from maltriage.triage.rule import Rule
 
 SUFFIXES = (".yar", ".yara")
 EPOCH = "SOURCE_DATE_EPOCH"
@@ -47,7 +47,7 @@ def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None
         if goodware is not None:
             raise MaltriageError("--goodware goes with --yara")
         return
-    from maltriage.triage.rule import need_yara
+    from maltriage.rules.make import need_yara
 
     need_yara()
     if yara.suffix.lower() not in SUFFIXES:  # a sample named by mistake is not written over
@@ -80,7 +80,7 @@ def write_rule(
     from maltriage.cli.training import status
     from maltriage.report.document import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
-    from maltriage.triage.rule import RuleOptions, make_rule
+    from maltriage.rules.make import RuleOptions, make_rule
     from maltriage.work.isolation import Isolation, memory_for
     from maltriage.work.workers import Workers, cores
 

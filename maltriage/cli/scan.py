@@ -15,9 +15,9 @@ from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.cluster.shards import Shards
     from maltriage.report.document import Record
     from maltriage.triage.options import ScanOptions
-    from maltriage.triage.parts import Shards
 
 
 class Format(StrEnum):
@@ -272,13 +272,13 @@ def _on_ray(
     """
     from functools import partial
 
-    from maltriage.triage import engine_ray
-    from maltriage.triage.ray_cluster import LOCAL
+    from maltriage.cluster import engine as ray_engine
+    from maltriage.cluster.connection import LOCAL
 
-    engine_ray.check(options)
+    ray_engine.check(options)
     if shards is None:
-        return partial(engine_ray.scan, address=address or LOCAL)
-    return partial(engine_ray.write, address=address or LOCAL, shards=shards)
+        return partial(ray_engine.scan, address=address or LOCAL)
+    return partial(ray_engine.write, address=address or LOCAL, shards=shards)
 
 
 def _listed(files_from: str) -> list[str]:

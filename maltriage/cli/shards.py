@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.cluster.shards import Shards
     from maltriage.report.render import RenderOptions
-    from maltriage.triage.parts import Shards
 
 
 def shards_at(
@@ -31,8 +31,8 @@ def shards_at(
         MaltriageError: one was, or parts are not written in that format, or not there.
     """
     from maltriage.cli.output import refuse_url
+    from maltriage.cluster.shards import FORMATS, Shards
     from maltriage.report.parquet import need_pyarrow
-    from maltriage.triage.parts import FORMATS, Shards
 
     refuse_url(folder)
     given = [name for name, value in refused.items() if value]

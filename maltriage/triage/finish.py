@@ -22,16 +22,16 @@ from maltriage.report.document import (
 )
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Notice
-from maltriage.triage.inspect import look_into
+from maltriage.similar.search import Searcher, notices_on
+from maltriage.triage.hot_ranges import look_into
 from maltriage.triage.methods import Explainer
+from maltriage.triage.most_urgent import Explained, Recalled
+from maltriage.triage.novelty import Novelty
 from maltriage.triage.occlusion import OCCLUSION
-from maltriage.triage.openset import Novelty
 from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.portions import Item, Known, failed
+from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.session import CHOOSE, Outputs, Session
-from maltriage.triage.sets import SetRule
-from maltriage.triage.similar import Searcher, notices_on
-from maltriage.triage.top import Explained, Recalled
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.triage.verify import verify
 from maltriage.work.workers import LOST, Workers, reason_of

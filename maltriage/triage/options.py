@@ -9,12 +9,12 @@ from typing import Literal
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions
 from maltriage.report.counts import Counts
+from maltriage.similar.search import NO_INDEX
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions
 from maltriage.source.known import KnownList
 from maltriage.triage.methods import HIRESCAM, Mapper
 from maltriage.triage.session import Device
-from maltriage.triage.similar import NO_INDEX
 from maltriage.work.workers import cores
 
 Members = Literal["only", "first", "each"]

@@ -27,17 +27,17 @@ from maltriage.report.document import (
     Skipped,
     Summary,
 )
+from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, Rejected, walk
-from maltriage.triage.cached import ScanCache
 from maltriage.triage.finish import Finisher
 from maltriage.triage.methods import Explainer, check_methods
-from maltriage.triage.openset import novelty_of
+from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
+from maltriage.triage.novelty import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
+from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.queue import in_batches, prepare_found
+from maltriage.triage.scan_cache import ScanCache
 from maltriage.triage.session import Session
-from maltriage.triage.sets import set_rule
-from maltriage.triage.similar import Searcher, open_index
-from maltriage.triage.top import Explained, MostUrgent, Recalled
 from maltriage.work.isolation import Isolation, memory_for
 from maltriage.work.workers import Workers, cores
 

@@ -15,7 +15,7 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
 from maltriage.triage.binding import Bound
-from maltriage.triage.lean import Lean
+from maltriage.triage.shared_views import Lean
 from maltriage.work.workers import cores
 
 Device = Literal["auto", "cpu", "cuda"]

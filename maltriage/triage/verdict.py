@@ -11,8 +11,8 @@ from maltriage.bundle import Card
 from maltriage.metrics import margins
 from maltriage.report.document import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
-from maltriage.triage.openset import Novelty
-from maltriage.triage.sets import SetRule, fits
+from maltriage.triage.novelty import Novelty
+from maltriage.triage.prediction_sets import SetRule, fits
 
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""

@@ -2,7 +2,8 @@
 
 Python's pickles can call whatever they name. A worker that a sample has taken over chooses what it
 sends, so the main process looks up nothing but plain values: classes of `sample`, `source`,
-`probe` and `work` that hold data, arrays, and exceptions. Anything else is refused, and the worker is ended.
+`probe` and `work` that hold data, arrays, and exceptions. Anything else is refused, and the
+worker is ended.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from maltriage.assess.conformal import DEFAULT_COVERAGE, coverage_of, fit, score
 from maltriage.assess.folds import assess_folds
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.triage.sets import rule_of
+from maltriage.triage.prediction_sets import rule_of
 
 LABELS = ("benign", "icedid", "maze", "rare")
 

@@ -9,7 +9,7 @@ from maltriage import metrics
 from maltriage.assess.openset import Asked, _figures, fit, from_predictions
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.triage.openset import centred, energies, of_stats
+from maltriage.triage.novelty import centred, energies, of_stats
 
 LABELS = ("benign", "icedid", "maze")
 

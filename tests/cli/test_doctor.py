@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.triage import doctor
+from maltriage import doctor
 from maltriage.work import seccomp
 from maltriage.work.isolation import ALL
 from maltriage.work.workers import Workers

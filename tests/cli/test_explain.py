@@ -66,7 +66,7 @@ def test_a_scan_loads_no_disassembler() -> None:
     code = "import sys, maltriage.triage.pipeline; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
-    assert "maltriage.triage.inspect" in loaded
+    assert "maltriage.triage.hot_ranges" in loaded
     assert not loaded & {"capstone", "dnfile", "dncil", "pefile", "lief"}
 
 

@@ -25,6 +25,7 @@ from maltriage.probe.rule.pattern import Pattern
 from maltriage.report.document import Failed, Skipped, encode, path_fields, path_of
 from maltriage.report.sanitize import clean, json_safe
 from maltriage.report.saved import is_report, look_through
+from maltriage.rules.text import rule_name
 from maltriage.sample.byteplot import make_views
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry, width_for
@@ -40,7 +41,6 @@ from maltriage.source.archive.walk import Member, Walk
 from maltriage.source.carve import carve
 from maltriage.source.decode import parse_contents
 from maltriage.source.reading import Reading
-from maltriage.triage.ruletext import rule_name
 
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 _HIDDEN = set(range(0x20)) | set(range(0x7F, 0xA0)) | {0x202E, 0x2066, 0x200B, 0xFEFF, 0xD800}

@@ -23,7 +23,7 @@ from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.byteplot import stride_for  # noqa: E402
 from maltriage.learn.nets.gibert import ResponseNorm  # noqa: E402
 from maltriage.sample.views import WINDOWS, ViewSpec, WindowSpec, byteplot  # noqa: E402
-from maltriage.triage.lean import Lean  # noqa: E402
+from maltriage.triage.shared_views import Lean  # noqa: E402
 
 LABELS = 5
 needs_timm = pytest.mark.skipif(

@@ -12,7 +12,7 @@ from maltriage import bundle as bundles
 from maltriage.probe.mask import MASKS, Variant
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
-from maltriage.triage import lean, masking
+from maltriage.triage import masking, shared_views
 from maltriage.triage.session import Session
 from maltriage.work.workers import Workers
 
@@ -28,7 +28,7 @@ def test_logits_of_variants(
 ) -> None:
     """However they are divided, each variant gets its own logits; nothing masked, the sample's."""
     monkeypatch.setattr(masking, "VARIANTS_AT_ONCE", at_once)
-    monkeypatch.setattr(lean, "BATCH", batch)
+    monkeypatch.setattr(shared_views, "BATCH", batch)
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
     options = PrepareOptions(session.card.views)

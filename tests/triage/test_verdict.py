@@ -13,8 +13,8 @@ from maltriage.bundle import Card, OpenSet, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
 from maltriage.sample.types import Layout
-from maltriage.triage.openset import of_stats
-from maltriage.triage.sets import SetRule
+from maltriage.triage.novelty import of_stats
+from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.verdict import (
     Question,
     asked,

@@ -1,0 +1,214 @@
+"""What runs in an actor of a Ray cluster: the local engine, on the files that it is given.
+
+Little is imported before it is asked for: a node with another version of maltriage is told by the
+first call, whatever is different there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import platform
+import sys
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from maltriage import __version__
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.cluster.shards import Part
+    from maltriage.report.counts import Counts
+    from maltriage.similar.search import Searcher
+    from maltriage.source.files import Found, Rejected
+    from maltriage.source.known import KnownList
+    from maltriage.triage.options import ScanOptions
+    from maltriage.triage.pipeline import Engine
+
+LEVEL = 1
+"""Of zlib over records, which makes a quarter of them."""
+KEPT = "kept"
+"""Code of what stands in the place of a file whose record is known to whoever sent it."""
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A file whose bytes are sent along: what it is called, and its SHA-256 in hex."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What an actor is to do with files.
+
+    `options` without what is at another place on each node; `known` are lists that a node reads
+    itself, with the numbers of hashes that are in them; `folder` is where relative paths start
+    from, empty where none is; `urls` begin those that are walked, up to `://`.
+    """
+
+    options: ScanOptions
+    bundle: Sent
+    index: Sent | None
+    known: tuple[KnownList, ...]
+    folder: str
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """That an actor is ready, where it is, or what the matter is."""
+
+    node: str
+    host: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of files, in their order.
+
+    `records` is zlib over their JSON, one a line; `files` the SHA-256 in hex of the file of each
+    record that is a result; `several` the paths of files that have more records than one.
+    """
+
+    records: bytes
+    files: list[str | None]
+    several: list[str]
+
+    def lines(self) -> Iterator[bytes]:
+        return iter(zlib.decompress(self.records).splitlines())
+
+
+class Scanner:
+    """An engine in an actor. `scan` and `write` may be called by several threads at once."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._stopped = False
+
+    def arrived(self) -> None:
+        """That there is a process, whatever it still has to do."""
+
+    def open(self, version: str, schema: str, setup: bytes, model: bytes, index: bytes) -> Opened:
+        """Load the model and start workers.
+
+        Args:
+            version, schema: of who asks, which must be those here.
+            setup: a pickled `Setup`, which is looked at where they are.
+            model, index: bytes of the bundle and of the index; empty: none.
+        """
+        # Before NumPy is loaded: its threads would take the cores from workers and model.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+        import ray
+
+        from maltriage.report.document import SCHEMA_VERSION
+
+        host, node = platform.node(), ray.get_runtime_context().get_node_id()
+        if (version, schema) != (__version__, SCHEMA_VERSION):
+            problem = (
+                f"{host} has maltriage {__version__} with schema {SCHEMA_VERSION}, and this is"
+                f" {version} with {schema}: they must be the same"
+            )
+            return Opened(node, host, problem)
+        try:
+            self._open(pickle.loads(setup), model, index)
+        except MaltriageError as error:
+            return Opened(node, host, f"{host}: {error}")
+        return Opened(node, host)
+
+    def _open(self, setup: Setup, model: bytes, index: bytes) -> None:
+        from maltriage import bundle as bundles
+        from maltriage.triage.pipeline import Engine
+        from maltriage.work.forkserver import expect_urls
+
+        expect_urls(setup.urls)
+        # A worker process imports the file that its parent runs: here Ray's, and Ray with it.
+        vars(sys.modules["__main__"]).pop("__file__", None)
+        if setup.folder:
+            try:
+                os.chdir(setup.folder)  # workers begin where their parent is
+            except OSError as error:
+                raise MaltriageError(f"no folder {setup.folder}: {error.strerror}") from error
+        _check(model, setup.bundle)
+        bundle = bundles.verified(model, setup.bundle.path)
+        options = replace(setup.options, known=_known_here(setup.known))
+        engine = Engine(bundle, options, _searcher(setup.index, index, bundle))
+        engine.__enter__()
+        engine.begin()
+        self._engine = engine
+
+    def scan(self, files: Sequence[Found | Rejected]) -> Done:
+        """The records of files; of fewer, the first ones, where it is told to stop meanwhile."""
+        from maltriage.report.document import encode
+        from maltriage.triage.options import Progress
+        from maltriage.triage.scan_cache import Collected
+
+        assert self._engine is not None
+        collected, packer = Collected(), zlib.compressobj(LEVEL)
+        found = self._engine.records(
+            files, cache=collected, progress=Progress(), stop=lambda: self._stopped
+        )
+        packed = [packer.compress(encode(record) + b"\n") for record in found]
+        return Done(b"".join([*packed, packer.flush()]), collected.files, collected.several)
+
+    def write(self, files: Sequence[Found | Rejected], part: Part) -> Counts | None:
+        """Write the records of files; how many of each kind, None where it is told to stop.
+
+        Raises:
+            MaltriageError: they cannot be written.
+        """
+        from maltriage.cluster.shards import write_part
+        from maltriage.triage.options import Progress
+        from maltriage.triage.pipeline import summary
+        from maltriage.triage.scan_cache import ScanCache
+
+        assert self._engine is not None
+        began, bundle = time.monotonic(), self._engine.bundle
+        found = self._engine.records(
+            files, cache=ScanCache(), progress=Progress(), stop=lambda: self._stopped
+        )
+        return write_part(
+            part,
+            found,
+            lambda counts: summary(counts, bundle, time.monotonic() - began, interrupted=False),
+            lambda: not self._stopped,
+        )
+
+    def stop(self) -> None:
+        """Begin no file any more."""
+        self._stopped = True
+
+
+def _check(data: bytes, sent: Sent) -> None:
+    if hashlib.sha256(data).hexdigest() != sent.sha256:
+        raise MaltriageError(f"{sent.path}: it is not what was sent (digest)")
+
+
+def _searcher(sent: Sent | None, data: bytes, bundle: Bundle) -> Searcher | None:
+    from maltriage.similar.search import searcher_of
+
+    if sent is None:
+        return None
+    _check(data, sent)
+    return searcher_of(data, bundle, sent.path)
+
+
+def _known_here(lists: Sequence[KnownList]) -> tuple[KnownList, ...]:
+    """The same lists as this node has them, at the same paths."""
+    from maltriage.files.places import cache_dir
+    from maltriage.source.known import FOLDER, read_known
+
+    here = []
+    for known in lists:
+        own = read_known(known.path, cache_dir() / FOLDER)
+        if own.counts != known.counts:
+            raise MaltriageError(f"{known.path}: another list than where the scan was started")
+        here.append(own)
+    return tuple(here)

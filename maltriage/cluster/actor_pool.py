@@ -1,0 +1,288 @@
+"""Actors of a Ray cluster, as many as fit on it, and the pieces of a scan that they have."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from maltriage import __version__
+from maltriage.cluster.actor import Opened, Scanner, Setup
+from maltriage.cluster.chunks import Piece
+from maltriage.cluster.nodes import GoneError, Members, Node
+from maltriage.errors import MaltriageError
+from maltriage.report.document import SCHEMA_VERSION
+from maltriage.triage.options import ScanOptions
+
+ACTOR_CPUS = 4
+"""CPUs of an actor, unless it is said: what comes after workers is done in one process, which keeps
+that many of them busy."""
+GPU_SHARE = 0.25
+"""Of a GPU for an actor: its forward passes leave it idle most of the time."""
+PIECES_EACH = 2
+"""Pieces that an actor has at once, so that workers have files while the last ones of a piece go
+through the model."""
+AHEAD = 2
+"""Further pieces for each actor, done or not begun, while the records of an earlier one are still
+waited for."""
+POLL = 0.2
+START_SECONDS = 120.0
+"""For the first actor, and for another one where all are gone, to be there."""
+_EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
+MAX_FAILED = 5
+"""Actors in a row that may die while they begin."""
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    arriving: Any
+    """What will say that it has a process; None: it has."""
+    opening: Any
+    """What will say that it is ready; None: it is."""
+    node: str = ""
+    host: str = ""
+    lost: bool = False
+    running: dict[Any, tuple[Piece, float]] = field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        return self.opening is None and not self.lost
+
+
+def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
+    """CPUs of each actor.
+
+    Raises:
+        MaltriageError: no node of the cluster has as many, or has the GPU that was asked for.
+    """
+    fit = [node for node in found if node.cpus >= 1]
+    if options.device == "cuda":
+        fit = [node for node in fit if node.gpus >= GPU_SHARE]
+        if not fit:
+            raise MaltriageError("no node of the Ray cluster has a GPU (--device cpu)")
+    if not fit:
+        raise MaltriageError("no node of the Ray cluster gives out a CPU")
+    cpus = options.jobs or min(ACTOR_CPUS, *(int(node.cpus) for node in fit))
+    if not any(node.cpus >= cpus for node in fit):
+        most = max(int(node.cpus) for node in fit)
+        raise MaltriageError(f"no node of the Ray cluster has {cpus} CPUs for --jobs: {most} most")
+    return cpus
+
+
+class Pool:
+    """Gives pieces to actors. An actor that is lost is replaced, and what it had goes to others.
+
+    Use it as a context manager.
+
+    Args:
+        ray: the module, connected to a cluster.
+        members: the nodes of the cluster.
+        data: bytes of the bundle and of the index, which are sent to each node once.
+        cpus: of an actor.
+    """
+
+    def __init__(
+        self,
+        ray: Any,
+        members: Members,
+        setup: Setup,
+        data: tuple[bytes, bytes],
+        cpus: int,
+        *,
+        gpu: bool,
+    ) -> None:
+        self._members = members
+        self._ray, self._cpus, self._gpu = ray, cpus, gpu
+        self._setup = pickle.dumps(setup)
+        self._data = [ray.put(part) for part in data]
+        self._class = ray.remote(Scanner)
+        self._actors: list[_Actor] = []
+        self._todo: deque[Piece] = deque()
+        self._waiting = time.monotonic()
+        """Since when no actor has a process."""
+        self._failed = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or not issubclass(kind, GoneError):
+            for actor in self._actors:
+                self._end(actor)
+        self._actors = []
+
+    def room(self, ahead: int = AHEAD) -> int:
+        """Pieces that should be under way, with so many for each actor that are done or wait."""
+        return (PIECES_EACH + ahead) * max(1, len(self._actors))
+
+    def add(self, piece: Piece) -> None:
+        """Have a piece done."""
+        if not piece.all_kept:
+            self._todo.append(piece)
+
+    def in_flight(self) -> list[tuple[str, float]]:
+        """What actors are at, in words, and for how many seconds."""
+        now = time.monotonic()
+        return [
+            (f"{len(piece.files)} files on {actor.host}, from {piece.files[0].path}", now - since)
+            for actor in self._actors
+            for piece, since in actor.running.values()
+        ]
+
+    def step(self, wait: float) -> None:
+        """Give out what there is to do, and see what was done, for so many seconds at most.
+
+        Raises:
+            MaltriageError: there are no actors, or what they say makes it useless to go on.
+        """
+        self._follow()
+        self._give()
+        starting = [(actor.arriving, actor.opening) for actor in self._actors]
+        refs = [ref for both in starting for ref in both if ref is not None]
+        refs += [ref for actor in self._actors for ref in actor.running]
+        if not refs:
+            time.sleep(wait)
+            return
+        ready, _ = self._ray.wait(refs, num_returns=1, timeout=wait)
+        if ready:
+            ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
+        for ref in ready:
+            for actor in list(self._actors):
+                if actor.arriving == ref:
+                    actor.arriving = None  # alive or not, which the next answer tells
+                elif actor.opening == ref:
+                    self._opened(actor, ref)
+                elif ref in actor.running:
+                    self._done(actor, ref)
+
+    def stop(self, seconds: float) -> None:
+        """Have no file begun any more, and take what there is, for so many seconds at most."""
+        self._todo.clear()
+        for actor in self._actors:
+            if actor.running:
+                actor.handle.stop.remote()
+        until = time.monotonic() + seconds
+        while any(actor.running for actor in self._actors) and time.monotonic() < until:
+            refs = [ref for actor in self._actors for ref in actor.running]
+            ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL)
+            for ref in ready:
+                for actor in list(self._actors):
+                    if ref in actor.running:
+                        self._done(actor, ref)
+            self._todo.clear()  # of who was lost meanwhile
+
+    def _follow(self) -> None:
+        """Have as many actors as fit on the nodes that there are now."""
+        now = time.monotonic()
+        if any(actor.arriving is None and not actor.lost for actor in self._actors):
+            self._waiting = now
+        elif now - self._waiting > START_SECONDS:
+            raise MaltriageError(
+                f"the Ray cluster gave nobody {self._cpus} CPUs within {START_SECONDS:g} s"
+            )
+        fit = sum(self._fit(node) for node in self._members.now())
+        for actor in [actor for actor in self._actors if actor.opening is not None]:
+            if len(self._actors) > fit:  # a node is gone that it was waiting for
+                self._drop(actor)
+        for _ in range(fit - len(self._actors)):
+            self._actors.append(self._started())
+
+    def _fit(self, node: Node) -> int:
+        """How many actors a node has room for."""
+        count = int(node.cpus // self._cpus)
+        return min(count, int(node.gpus / GPU_SHARE)) if self._gpu else count
+
+    def _started(self) -> _Actor:
+        handle = self._class.options(
+            num_cpus=self._cpus,
+            num_gpus=GPU_SHARE if self._gpu else 0,
+            max_concurrency=PIECES_EACH + 1,  # and to be told to stop
+            max_restarts=0,
+        ).remote()
+        return _Actor(
+            handle,
+            handle.arrived.remote(),
+            handle.open.remote(__version__, SCHEMA_VERSION, self._setup, *self._data),
+        )
+
+    def _opened(self, actor: _Actor, ref: Any) -> None:
+        try:
+            opened: Opened = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _unfit(error, actor) from error
+        except self._ray.exceptions.RayError as error:
+            self._drop(actor)
+            self._failed += 1
+            if self._failed >= MAX_FAILED:
+                raise MaltriageError(f"actors of Ray do not start: {_why(error)}") from error
+            return
+        if opened.problem is not None:
+            raise MaltriageError(opened.problem)
+        self._failed = 0
+        actor.opening, actor.node, actor.host = None, opened.node, opened.host
+
+    def _give(self) -> None:
+        """Each actor has one piece before any has a second one."""
+        for count in range(PIECES_EACH):
+            if count and any(piece.suspect for piece in self._todo):
+                return  # which waits for an actor that has nothing else
+            for actor in self._actors:
+                piece = self._next(actor) if actor.ready and len(actor.running) <= count else None
+                if piece is not None:
+                    if piece.target is None:
+                        ref = actor.handle.scan.remote(piece.files)
+                    else:
+                        ref = actor.handle.write.remote(piece.files, piece.target)
+                    actor.running[ref] = piece, time.monotonic()
+
+    def _next(self, actor: _Actor) -> Piece | None:
+        """Take the first piece that an actor may have, None where there is none."""
+        if any(piece.suspect for piece, _ in actor.running.values()):
+            return None
+        for index, piece in enumerate(self._todo):
+            if not piece.suspect or not actor.running:
+                del self._todo[index]
+                return piece
+        return None
+
+    def _done(self, actor: _Actor, ref: Any) -> None:
+        piece, _ = actor.running.pop(ref)
+        try:
+            if piece.target is None:
+                piece.done = self._ray.get(ref)
+            else:
+                piece.written = self._ray.get(ref)
+        except self._ray.exceptions.RayTaskError as error:
+            raise _unfit(error, actor) from error
+        except self._ray.exceptions.RayError:
+            alive = any(node.id == actor.node for node in self._members.fresh())
+            self._todo.extendleft(reversed(piece.lose(crash=alive)))
+            actor.lost = True
+            if not actor.running:
+                self._drop(actor)
+
+    def _drop(self, actor: _Actor) -> None:
+        self._actors.remove(actor)
+        self._end(actor)
+
+    def _end(self, actor: _Actor) -> None:
+        self._ray.kill(actor.handle)
+
+
+def _unfit(error: Any, actor: _Actor) -> MaltriageError:
+    """Of what an actor raised: it is a fault of the setting, or ours, and no file's."""
+    if isinstance(error.cause, MaltriageError):
+        return MaltriageError(f"{actor.host}: {error.cause}")
+    return MaltriageError(f"an actor of Ray failed: {_why(error.cause or error)}")
+
+
+def _why(error: BaseException) -> str:
+    """What an error of Ray's comes down to, in a line: the exception at the end of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    named = [line for line in lines if _EXCEPTION.match(line)]
+    return (named or lines or [type(error).__name__])[-1 if named else 0]

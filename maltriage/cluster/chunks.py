@@ -1,0 +1,162 @@
+"""A walk cut into pieces that go to other machines, and records put back into its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from maltriage.cluster.actor import KEPT, Done
+from maltriage.cluster.shards import Part
+from maltriage.report.counts import Counts
+from maltriage.report.document import Failed, Result, Skipped, decode, path_fields
+from maltriage.source.files import Found, Rejected
+
+PIECE_FILES = 64
+PIECE_BYTES = 64 << 20
+"""A piece is full with this much: about a second for two cores, where giving one out and taking
+its records takes milliseconds."""
+MAX_CRASHES = 2
+"""Deaths of the process that had a piece, after which its files go one by one; after as many again
+a file is given up."""
+MAX_LOSSES = 6
+"""The same, with deaths of nodes among them, which say little of the files."""
+LOST = "lost"
+"""Code of a file that whoever had it did not survive."""
+
+FileRecord = Result | Skipped | Failed
+
+
+@dataclass
+class Piece:
+    """Some files of a walk, one after another.
+
+    `files` is what is sent away. Of a file whose record is known only its place is (`KEPT`), and
+    the record is in `kept`, in the same order.
+    """
+
+    files: list[Found | Rejected] = field(default_factory=list)
+    kept: list[FileRecord] = field(default_factory=list)
+    bytes: int = 0
+    crashes: int = 0
+    losses: int = 0
+    suspect: bool = False
+    """Whether whoever had it died: it then has an actor for itself, so that no other is blamed."""
+    done: Done | None = None
+    """What came of it; None: nothing yet."""
+    parts: list[Piece] = field(default_factory=list)
+    """Of a piece that was divided, what it was divided into."""
+    target: Part | None = None
+    """Where its records go, instead of coming back."""
+    written: Counts | None = None
+    """What went there; None: nothing yet."""
+
+    @property
+    def all_kept(self) -> bool:
+        """Whether there is nothing to be done."""
+        return len(self.kept) == len(self.files)
+
+    @property
+    def complete(self) -> bool:
+        """Whether its records can be had."""
+        if self.parts:
+            return all(part.complete for part in self.parts)
+        return self.done is not None or self.written is not None or self.all_kept
+
+    def lose(self, *, crash: bool) -> list[Piece]:
+        """Whoever had it is gone.
+
+        Args:
+            crash: whether it was its process alone, and not the node with all that was on it.
+
+        Returns:
+            What is to be done now: itself, or its files one by one, or nothing where it is a file
+            that is given up.
+        """
+        self.losses += 1
+        self.crashes += crash
+        self.suspect = True
+        if self.crashes < MAX_CRASHES and self.losses < MAX_LOSSES:
+            return [self]
+        if len(self.files) == 1:
+            file = self.files[0]
+            reason = f"the processes that had it died, {self.losses} times"
+            shown, raw = path_fields(file.path)
+            self.kept, self.files = [Failed(shown, LOST, reason, raw)], [_PLACE]
+            return []
+        records = iter(self.kept)
+        for file in self.files:
+            kept = [next(records)] if file is _PLACE else []
+            self.parts.append(Piece([file], kept, suspect=True))
+        return [part for part in self.parts if not part.all_kept]
+
+    def records(self) -> Iterator[tuple[FileRecord, str | None, bool]]:
+        """Its records in the order of the walk.
+
+        Yields:
+            A record, the SHA-256 of its file in hex where it is a result that was made just now,
+            and whether it was made just now.
+        """
+        if self.parts:
+            for part in self.parts:
+                yield from part.records()
+            return
+        kept = iter(self.kept)
+        if self.done is None:
+            yield from ((record, None, False) for record in kept)
+            return
+        for line, file in zip(self.done.lines(), self.done.files, strict=True):
+            record = decode(line)
+            assert isinstance(record, FileRecord)
+            if isinstance(record, Skipped) and record.code == KEPT:
+                yield next(kept), None, False
+            else:
+                yield record, file, True
+
+    def several(self) -> Iterator[str]:
+        """Paths of files of which there is more than one record."""
+        for piece in self.parts or [self]:
+            if piece.done is not None:
+                yield from piece.done.several
+
+
+_PLACE = Rejected("", KEPT, "", False)
+
+
+def cut(
+    found: Iterable[Found | Rejected],
+    recall: Callable[[Found], FileRecord | None],
+    *,
+    files: int = PIECE_FILES,
+    size: int = PIECE_BYTES,
+) -> Iterator[Piece]:
+    """Pieces of a walk, cut as they are asked for: at most so many files, no more after so many
+    bytes.
+
+    Args:
+        recall: the record of a file where it is known.
+    """
+    piece = Piece()
+    for file in found:
+        record = recall(file) if isinstance(file, Found) else None
+        if record is not None:
+            piece.kept.append(record)
+            piece.files.append(_PLACE)
+        else:
+            piece.files.append(file)
+            piece.bytes += file.size if isinstance(file, Found) else 0
+        if len(piece.files) >= files or piece.bytes >= size:
+            yield piece
+            piece = Piece()
+    if piece.files:
+        yield piece
+
+
+def complete_among(pieces: Iterable[Piece]) -> list[Piece]:
+    """Of pieces of a scan that was stopped, those and their parts that have records."""
+    having: list[Piece] = []
+    for piece in pieces:
+        if piece.parts:
+            having += complete_among(piece.parts)
+        elif piece.complete:
+            having.append(piece)
+    return having

@@ -1,0 +1,172 @@
+"""A Ray cluster to work on: one that is there, or one on this machine for as long as it takes.
+
+Ray reports home, writes to stdout and stderr, and waits two minutes for a cluster that is not
+there, unless it is told otherwise: here it is.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from maltriage.cluster.nodes import GoneError
+from maltriage.errors import MaltriageError
+
+LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
+CONNECT_SECONDS = 5.0
+"""For a connection to a cluster's address."""
+ANSWER_SECONDS = 30.0
+"""For what is there to say that it is a cluster."""
+OBJECT_STORE_BYTES = 256 << 20
+"""Of a cluster on this machine, for records on their way and for the model."""
+MAX_FOLDER = 40
+"""Characters of the folder of temporary files: Ray makes sockets below it, whose names the system
+limits to 107."""
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it has to say of processes that die goes to stdout
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be, of which it warns otherwise
+    "RAY_SCHEDULER_EVENTS": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+}
+ALONE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on the loopback device only
+    "RAY_AUTH_MODE": "token",
+    "RAY_worker_niceness": "0",  # the scan is what the user waits for
+}
+
+
+def need_ray() -> None:
+    """Raises MaltriageError where the extra `ray` is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise MaltriageError("--engine ray takes Ray: pip install 'maltriage[ray]'")
+
+
+@contextmanager
+def connected(address: str, cpus: int) -> Iterator[Any]:
+    """Be connected to a cluster in the block.
+
+    What Ray is told by variables of the environment is set in this process, for good.
+
+    Args:
+        address: `local`: a cluster of its own on this machine, gone after the block; `auto`: the
+            one that runs on this machine or that RAY_ADDRESS names; `HOST:PORT` of a cluster that
+            this machine is a node of; `ray://HOST:PORT` of any that has a client server.
+        cpus: of a local cluster.
+
+    Yields:
+        The module `ray`.
+
+    Raises:
+        MaltriageError: Ray is not installed, there is no such cluster, or it is of another version
+            of Ray or Python.
+    """
+    need_ray()
+    os.environ.update(QUIET)
+    folder, how = "", dict[str, Any]()
+    if address == LOCAL:
+        os.environ.update(ALONE)
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone
+        folder = _short_folder()
+        how = {
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": folder,
+        }
+    else:
+        _answers(address)
+    import ray
+
+    try:
+        try:
+            with _own_signals():
+                ray.init(
+                    address=address,
+                    log_to_driver=False,
+                    configure_logging=False,
+                    logging_level=logging.ERROR,
+                    **how,
+                )
+        except (OSError, RuntimeError, ValueError, ImportError) as error:
+            first = str(error).strip().partition("\n")[0]
+            raise MaltriageError(f"no Ray cluster at {address}: {first}") from error
+        yield ray
+    except GoneError:
+        atexit.unregister(ray.shutdown)  # it would wait for who is gone
+        raise
+    finally:
+        if not isinstance(sys.exception(), GoneError):
+            with _own_signals():
+                ray.shutdown()
+        if folder:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _short_folder() -> str:
+    base = tempfile.gettempdir()
+    if len(base) > MAX_FOLDER and os.path.isdir("/tmp"):
+        base = "/tmp"
+    return tempfile.mkdtemp(prefix="maltriage-", dir=base)
+
+
+def _answers(address: str) -> None:
+    """Raise MaltriageError where no cluster answers at an address, soon."""
+    named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
+    place = urlsplit(named if "://" in named else f"//{named}")
+    try:
+        host, port = place.hostname, place.port or (10001 if named.startswith(CLIENT) else None)
+    except ValueError:
+        host = port = None
+    if named and (not host or not port):
+        raise MaltriageError(f"{named}: no address of a Ray cluster (HOST:PORT, ray://HOST:PORT)")
+    if host and port:
+        try:
+            socket.create_connection((host, port), CONNECT_SECONDS).close()
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise MaltriageError(f"no Ray cluster answers at {named}: {why}") from error
+    if named.startswith(CLIENT) and importlib.util.find_spec("grpc") is None:
+        raise MaltriageError(f"{named}: pip install 'ray[client]', which such an address takes")
+    if named.startswith(CLIENT):
+        return  # Ray itself waits for it half a minute at most
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
+    command += ["--address", named] if named else []
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=ANSWER_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        where = f"at {named}" if named else "on this machine"
+        raise MaltriageError(f"what is {where} does not answer as a Ray cluster does") from error
+    if done.returncode:
+        said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line]
+        where = f"at {named}" if named else "runs on this machine (--address names one)"
+        raise MaltriageError(f"no Ray cluster {where}: {said[-1] if said else 'no answer'}")
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes the signals that end a process; they are given back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

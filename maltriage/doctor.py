@@ -1,0 +1,230 @@
+"""What maltriage has on this machine, found by trying it: `maltriage doctor`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from maltriage import __version__
+from maltriage import bundle as bundles
+from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
+from maltriage.errors import MaltriageError
+from maltriage.files.private import trouble
+from maltriage.probe.inspect.worker import MAX_EXCERPTS
+from maltriage.report.doctor import (
+    Examination,
+    Extra,
+    Isolation,
+    Limit,
+    Model,
+    Place,
+    Runtime,
+)
+from maltriage.similar import index as indexes
+from maltriage.similar.search import open_index
+from maltriage.source.archive import limits as archives
+from maltriage.source.reading import MAX_FILE_BYTES
+from maltriage.triage.options import ScanOptions, model_threads
+from maltriage.triage.session import Session
+from maltriage.work import isolation
+from maltriage.work.isolation import achieved, memory_for
+from maltriage.work.workers import Workers, cores, reason_of
+
+DISTRIBUTION = "maltriage"
+NOT_SHOWN = frozenset(("test", "bench", "dev", "gpu"))
+"""Extras that are for work on maltriage itself, and the one whose packages depend on the machine:
+whether it is of use shows in the device that the model runs on."""
+ASKED_WITHIN = 60.0
+"""Seconds in which a worker must have answered."""
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:.*\bextra == ['\"]([^'\"]+)['\"])?")
+
+
+def examine(named: str | None, places: dict[str, Path]) -> Examination:
+    """Look at everything a scan needs, and try it. Nothing is written.
+
+    Args:
+        named: the bundle, a file or a name; None: the default.
+        places: folders that are written to, by what for.
+    """
+    problems: list[str] = []
+    bundle = _bundle(named, problems)
+    packages, extras = _packages()
+    looked_at = [_place(what, path) for what, path in places.items()]
+    problems += [f"{p.what}: {p.path}: {p.trouble}" for p in looked_at if p.trouble]
+    return Examination(
+        version=__version__,
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=packages,
+        extras=extras,
+        model=None if bundle is None else _model(bundle, problems),
+        runtime=_runtime(bundle, problems),
+        isolation=_isolation(problems),
+        limits=_limits(),
+        places=looked_at,
+        problems=problems,
+    )
+
+
+def _bundle(named: str | None, problems: list[str]) -> Bundle | None:
+    try:
+        return bundles.load(bundles.resolve(named))
+    except MaltriageError as error:
+        problems.append(str(error))
+        return None
+
+
+def _model(bundle: Bundle, problems: list[str]) -> Model:
+    path, files = None, 0
+    try:
+        searcher = open_index(bundle, None)
+        if searcher is not None:
+            path, files = str(indexes.beside(bundle)), len(searcher.index.sha256)
+    except MaltriageError as error:
+        problems.append(str(error))
+    card = bundle.card
+    return Model(
+        name=card.name,
+        path=bundle.path,
+        weights_sha256=card.weights_sha256,
+        labels=len(card.labels),
+        index=path,
+        index_files=files,
+    )
+
+
+def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
+    """A sample of nothing is run, so that a device that only seems to be there shows."""
+    import onnxruntime as ort
+
+    device = None
+    if bundle is not None:
+        try:
+            session = Session(bundle, threads=1, batch=1)
+            views = bundle.card.views
+            nothing = {view.name: np.zeros((1, *view.shape), dtype=np.uint8) for view in views}
+            logits = session.answer(nothing, [np.inf]).logits
+            device = session.device
+            if session.note:
+                problems.append(session.note)
+            if not np.isfinite(logits).all():
+                problems.append(f"{bundle.path}: the model gives what is no number")
+        except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
+            problems.append(f"the model does not run: {str(error).strip().splitlines()[0]}")
+    return Runtime(
+        providers=list(ort.get_available_providers()),
+        device=device,
+        cores=cores(),
+        threads=model_threads(ScanOptions()),
+    )
+
+
+def _isolation(problems: list[str]) -> Isolation | None:
+    """What a worker says that it cannot do."""
+    with Workers(1, ASKED_WITHIN) as workers:
+        try:
+            found = workers.submit(achieved).result(timeout=ASKED_WITHIN)
+        except Exception as error:  # whatever became of it
+            problems.append(f"workers do not start: {reason_of(error, ASKED_WITHIN).reason}")
+            return None
+    if isolation.IS_LINUX and found.missing:
+        problems.append(f"workers are not isolated here: {', '.join(found.missing)}")
+    return Isolation(
+        held=[name for name in isolation.ALL if name not in found.missing],
+        missing=found.missing,
+        memory=found.memory,
+        seccomp=found.seccomp,
+        landlock=found.landlock,
+    )
+
+
+def _limits() -> list[Limit]:
+    options = ScanOptions()
+    return [
+        Limit(name="file", value=MAX_FILE_BYTES, unit="bytes", option="--max-size"),
+        Limit(name="time for a file", value=options.timeout, unit="s", option="--timeout"),
+        Limit(
+            name="memory of a worker",
+            value=memory_for(MAX_FILE_BYTES),
+            unit="bytes",
+            option="--max-size",
+        ),
+        Limit(
+            name="files in an archive",
+            value=archives.MAX_MEMBERS,
+            unit="",
+            option="--max-members",
+        ),
+        Limit(
+            name="unpacked of an archive",
+            value=archives.MAX_UNPACKED,
+            unit="bytes",
+            option="--max-unpacked",
+        ),
+        Limit(name="ratio of an archive", value=archives.MAX_RATIO, unit="", option="--max-ratio"),
+        Limit(
+            name="archives in archives",
+            value=archives.MAX_NESTING,
+            unit="levels",
+            option="--max-nesting",
+        ),
+        Limit(name="excerpts of a file", value=MAX_EXCERPTS, unit="bytes"),
+        Limit(name="bundle", value=MAX_BUNDLE_BYTES, unit="bytes"),
+    ]
+
+
+def _packages() -> tuple[dict[str, str | None], list[Extra]]:
+    """Versions of what maltriage is built on, and of its extras, by what it says that it needs."""
+    base: dict[str, str | None] = {}
+    extras: dict[str, dict[str, str | None]] = {}
+    for name, extra in _required():
+        if extra is None:
+            base[name] = _version(name)
+        elif extra not in NOT_SHOWN:
+            extras.setdefault(extra, {})[name] = _version(name)
+    return base, [Extra(name=name, packages=found) for name, found in sorted(extras.items())]
+
+
+def _required() -> Iterator[tuple[str, str | None]]:
+    """Packages, and the extra that each is of; None: of none."""
+    try:
+        needed = metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # run from its sources
+        return
+    for line in needed:
+        found = _REQUIREMENT.match(line)
+        if found:
+            yield found[1], found[2]
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _place(what: str, path: Path) -> Place:
+    try:
+        exists = path.exists()
+        trouble = _trouble(path)
+    except OSError as error:
+        exists, trouble = False, error.strerror or str(error)
+    return Place(what=what, path=str(path), exists=exists, trouble=trouble)
+
+
+def _trouble(path: Path) -> str | None:
+    """Why a folder cannot be used to keep things in, or be made; None: it can."""
+    if path.exists():
+        can_write = os.access(path, os.W_OK | os.X_OK)
+        return trouble(path) or (None if can_write else "it cannot be written to")
+    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if above is None or not os.access(above, os.W_OK | os.X_OK):
+        return "it is not there and cannot be made"
+    return None

@@ -1,0 +1,1 @@
+"""The store of finished results: one SQLite file for all scans of a user."""

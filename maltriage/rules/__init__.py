@@ -1,0 +1,1 @@
+"""From evidence to a YARA rule that was tried on files."""

@@ -1,0 +1,106 @@
+"""Which patterns make a rule, and how many of them a file must have."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from maltriage.rules.text import Chosen, Group
+
+MAX_STRINGS = 40
+"""Of a group."""
+PER_RANGE = 6
+"""Strings from one hot range, as long as others can be had."""
+ENOUGH = 2
+"""Strings that two files must have in common to be of one group, and that a file by itself must
+have: one may be chance."""
+PART = 1 / 3
+"""How many of the strings that each file of a group has must be found, as a part of them."""
+LEAST = 2
+"""Strings that must be found at least; and no more, where they were searched for in `MANY` clean
+files and none of them is in any: other files of the family have some of the strings and not all."""
+MANY = 1000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Groups of the given files, and those that have too few strings for a rule."""
+
+    groups: tuple[Group, ...]
+    poor: tuple[int, ...]
+
+    @property
+    def alone(self) -> list[int]:
+        """Files that share too little with any other."""
+        return [group.files[0] for group in self.groups if len(group.files) == 1]
+
+
+def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
+    """Strings for each group of files that share some; a file that shares none is one by itself.
+
+    A family by name is often several by their bytes: files of one group need not have anything
+    that those of another have.
+
+    Args:
+        count: of the given files.
+        tried: clean files that have none of the patterns.
+    """
+    groups, poor = [], []
+    for files in _together(found, count):
+        members = frozenset(files)
+        shared = [item for item in found if len(item.files & members) >= min(2, len(members))]
+        chosen = _picked(shared, files)
+        has = Counter(number for item in chosen for number in item.files & members)
+        fewest = min(has[number] for number in files)
+        if fewest < ENOUGH:
+            poor += files
+        else:
+            least = LEAST if tried >= MANY else max(LEAST, round(PART * fewest))
+            groups.append(Group(tuple(files), tuple(chosen), fewest, least))
+    groups.sort(key=lambda group: (-len(group.files), group.files))
+    return Choice(tuple(groups), tuple(sorted(poor)))
+
+
+def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
+    """The files in groups: linked are two that share `ENOUGH` strings, and whom they are linked
+    with."""
+    shared: Counter[tuple[int, int]] = Counter()
+    for item in found:
+        shared.update(combinations(sorted(item.files), 2))
+    group = {number: {number} for number in range(count)}
+    for (first, second), strings in shared.items():
+        if strings >= ENOUGH and group[first] is not group[second]:
+            joined = group[first] | group[second]
+            group.update(dict.fromkeys(joined, joined))
+    return [sorted(files) for number, files in group.items() if number == min(files)]
+
+
+def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
+    """At most `MAX_STRINGS` of the patterns, or as many as give each of many files `ENOUGH`.
+
+    Taken is, again and again, the one that does most for the files that have the fewest so far,
+    so those that all files share come first; of equals one of the range that the fewest are from,
+    and then the one with most heat.
+    """
+    limit = max(MAX_STRINGS, ENOUGH * len(files))
+    left = list(found)
+    has = dict.fromkeys(files, 0)
+    of_range: Counter[tuple[int, tuple[int, int]]] = Counter()
+    picked: list[Chosen] = []
+
+    def worth(item: Chosen) -> tuple[bool, bool, float, int, float]:
+        needed = any(has.get(number, ENOUGH) < ENOUGH for number in item.files)
+        gain = sum(1.0 / (1 + has[number]) for number in item.files if number in has)
+        taken = of_range[item.evidence.file, item.evidence.range]
+        return needed, taken < PER_RANGE, gain, -taken, item.evidence.contribution
+
+    while left and len(picked) < limit:
+        best = max(left, key=worth)
+        left.remove(best)
+        picked.append(best)
+        of_range[best.evidence.file, best.evidence.range] += 1
+        for number in best.files & has.keys():
+            has[number] += 1
+    return picked

@@ -1,0 +1,1 @@
+"""Labelled files that a sample is compared with: the index, and the search in it."""

@@ -1,0 +1,160 @@
+"""What a sample resembles among labelled files, by the embedding of its bundle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.document import Neighbour, Similar
+from maltriage.sample.types import Notice
+from maltriage.similar import index as indexes
+from maltriage.similar.index import Index, directions
+
+NO_INDEX = "none"
+"""In place of the path of an index."""
+NEAREST = 3
+"""Files that are named."""
+_DIGITS = 5
+"""Of a distance; a sample's place in a batch moves the digits behind them."""
+
+
+def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
+    """What finds similar files for a bundle.
+
+    Args:
+        named: path of an index, `NO_INDEX` for none, None for the one of the bundle if it has
+            one.
+
+    Raises:
+        MaltriageError: there is no such index, or it is one of another bundle.
+    """
+    path = path_of_index(bundle, named)
+    return None if path is None else searcher_of(indexes.data_of(path), bundle, path)
+
+
+def path_of_index(bundle: Bundle, named: str | None) -> Path | None:
+    """Where the index lies that `open_index` would open; None: it opens none."""
+    if named == NO_INDEX:
+        return None
+    return Path(named) if named is not None else indexes.beside(bundle)
+
+
+def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
+    """`open_index`, of the bytes of an index; errors call it `path`.
+
+    Raises:
+        MaltriageError: it is no index, or one of another bundle.
+    """
+    index = indexes.parse(data, path)
+    index.check(bundle, path)
+    return Searcher(index)
+
+
+def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
+    """SHA-256 of the index that `open_index` would open, in hex; None: it opens none.
+
+    Raises:
+        MaltriageError: it cannot be read.
+    """
+    path = path_of_index(bundle, named)
+    if path is None:
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
+
+
+class Searcher:
+    """Finds the nearest files of an index by comparing with each of them: exact, and fast
+    enough while an index has some ten thousand files (docs/similar.md)."""
+
+    def __init__(self, index: Index) -> None:
+        self.index = index
+        self._vectors = directions(index.embeddings, 0.0)
+        self._row = {digest: row for row, digest in enumerate(index.sha256)}
+
+    def distances(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """To every file of the index: of embeddings [B, D], shape (B, n), 0 to 2.
+
+        Raises:
+            MaltriageError: the embeddings have other dimensions than the index.
+        """
+        if embeddings.shape[1] != self._vectors.shape[1]:
+            raise MaltriageError(
+                f"an index of {self._vectors.shape[1]} dimensions and a model of"
+                f" {embeddings.shape[1]}"
+            )
+        cosines = directions(embeddings, self.index.centre) @ self._vectors.T
+        return np.clip(1.0 - cosines.astype(np.float64), 0.0, 2.0).round(_DIGITS)
+
+    def search(self, embeddings: npt.NDArray[np.float32], sha256: Sequence[str]) -> list[Similar]:
+        """The nearest files of each sample of a batch. A sample is never its own neighbour.
+
+        Args:
+            embeddings: as the bundle gives them, [B, D].
+            sha256: of each sample.
+
+        Raises:
+            MaltriageError: the embeddings have other dimensions than the index.
+        """
+        if not len(self.index):
+            return [self._similar(None, []) for _ in sha256]
+        found = []
+        for row, digest in zip(self.distances(embeddings), sha256, strict=True):
+            own = self._row.get(digest)
+            if own is not None:
+                row[own] = np.inf
+            found.append(self._similar(own, self.nearest(row, NEAREST)))
+        return found
+
+    def nearest(self, row: npt.NDArray[np.float64], count: int) -> list[tuple[int, float]]:
+        """The `count` nearest files by distances (n,) that are finite, and how far they are; of
+        equally near ones the smaller sha256 goes first."""
+        finite = np.flatnonzero(np.isfinite(row))
+        if count < len(finite):
+            furthest = np.partition(row[finite], count - 1)[count - 1]
+            finite = finite[row[finite] <= furthest]
+        sha256 = self.index.sha256
+        ranked = sorted((float(row[i]), sha256[i], int(i)) for i in finite)
+        return [(i, distance) for distance, _, i in ranked[:count]]
+
+    def _similar(self, own: int | None, nearest: list[tuple[int, float]]) -> Similar:
+        header, labels = self.index.header, self.index.labels
+        return Similar(
+            index=self.index.digest,
+            files=len(self.index),
+            distance=header.distance,
+            limit=header.limit.distance if header.limit else None,
+            known_as=None if own is None else header.labels[labels[own]],
+            nearest=[
+                Neighbour(self.index.sha256[i], header.labels[labels[i]], distance)
+                for i, distance in nearest
+            ],
+        )
+
+
+def notices_on(similar: Similar, index: Index) -> list[Notice]:
+    """The notice for a file that is in the index, or is near to nothing in it."""
+    limit = index.header.limit
+    if similar.known_as is not None:
+        text = f"This very file is in the index of labelled files, as {similar.known_as}."
+        return [Notice("known", text)]
+    nearest = similar.nearest[0].distance if similar.nearest else 0.0
+    if limit is None or nearest <= limit.distance:
+        return []
+    return [
+        Notice(
+            "unlike-index",
+            f"Near to nothing in the index: the nearest of its {similar.files} files is at a"
+            f" distance of {nearest:.3f}, and {limit.share:.0%} of the files that the model had"
+            f" not seen have one within {limit.distance:.3f}.",
+        )
+    ]

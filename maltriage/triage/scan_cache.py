@@ -1,0 +1,303 @@
+"""One scan's view of the store: what it need not do again, and what it leaves behind.
+
+A record is found by the file's path and stat alone, without opening the file. What is kept is
+keyed by the SHA-256 of the file and by everything else that the record depends on (`settings_of`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Sequence
+from dataclasses import fields
+from importlib import metadata
+from typing import NamedTuple, Self
+
+import msgspec
+
+from maltriage import __version__
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.probe.lookup import Lookup
+from maltriage.probe.prepare import Same
+from maltriage.report.document import (
+    SCHEMA_VERSION,
+    Failed,
+    Result,
+    Skipped,
+    decode,
+    encode,
+    path_fields,
+)
+from maltriage.results.store import Batch, Settings, Store, Stored
+from maltriage.sample.types import KNOWN_GOOD
+from maltriage.source.files import Found
+from maltriage.source.urls import is_url
+from maltriage.triage.most_urgent import Explained
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.portions import Asking
+
+MAKES_NO_DIFFERENCE = frozenset(
+    "walk device jobs threads batch_size timeout checks index mappers".split()
+)
+"""Fields of `ScanOptions` that records do not depend on, or that are looked at in another way.
+Devices, threads and batches move figures in their last digits."""
+PARSERS = ("lief", "pefile")
+"""Packages whose version may change what a record says."""
+SAYS_CONTENT = frozenset(
+    ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump", KNOWN_GOOD)
+)
+"""Codes of skips and failures that come from the file's content alone, and so are kept. What is
+known good is so by the lists that are among the settings."""
+SETTLED_NS = 2_000_000_000
+"""A file that changed within this time before it was looked at may change again without its times
+telling: file systems count in steps of up to two seconds. It is read again the next time."""
+LEVEL = 1
+"""Of zlib: higher ones save 8 % and take longer."""
+
+FileRecord = Result | Skipped | Failed
+NO_SETTINGS = Settings(b"", "", "", "", "")
+
+
+def settings_of(bundle: Bundle, options: ScanOptions, index_digest: str | None) -> Settings:
+    """What records of a scan depend on.
+
+    Args:
+        index_digest: of the index that samples are compared with; None: of none.
+    """
+    card = bundle.card
+    chosen = {
+        field.name: getattr(options, field.name)
+        for field in fields(options)
+        if field.name not in MAKES_NO_DIFFERENCE
+    }
+    packages = (*PARSERS, "py-tlsh") if options.hashes or options.close else PARSERS
+    parts = [
+        SCHEMA_VERSION,
+        __version__,
+        hashlib.sha256(bundle.model).hexdigest(),
+        index_digest,
+        chosen,
+        [_version(name) for name in packages],
+    ]
+    digest = hashlib.sha256(_text(parts)).digest()
+    return Settings(digest, card.name, card.weights_sha256, SCHEMA_VERSION, __version__)
+
+
+def scan_id(settings: Settings, roots: Sequence[str], options: ScanOptions) -> bytes:
+    """Digest of what a scan is to do: which files, and what its records depend on."""
+    parts = [os.getcwd(), [os.fsencode(root) for root in roots], options.walk, options.checks]
+    return hashlib.blake2b(settings.digest + _text(parts), digest_size=16).digest()
+
+
+def _text(parts: object) -> bytes:
+    """Plain values and frozen dataclasses as they are written in code, which is unambiguous."""
+    return repr(parts).encode("utf-8", "backslashreplace")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class _Mark(NamedTuple):
+    """A file under way: digests of path and stat, and whether it changed long enough ago."""
+
+    path: bytes
+    status: bytes
+    settled: bool
+
+
+class ScanCache:
+    """The store as one scan uses it: a context manager around what is kept and recalled.
+
+    Args:
+        store: None: nothing is known and nothing is kept.
+        settings: what the records of this scan depend on.
+        refresh: whether everything is read again, and kept in place of what was.
+        scan: what this scan is to do, see `scan_id`; empty: it cannot be resumed.
+        resume: whether what it said before it was stopped is not asked again.
+    """
+
+    def __init__(
+        self,
+        store: Store | None = None,
+        settings: Settings = NO_SETTINGS,
+        *,
+        refresh: bool = False,
+        scan: bytes = b"",
+        resume: bool = False,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._refresh = refresh
+        self._scan = scan
+        self._resume = resume
+        self._stats: dict[tuple[str, str | None], _Mark] = {}
+        """Of the files under way, by their record's path."""
+        self._batch = Batch()
+
+    def begin(self) -> int | None:
+        """The scan begins.
+
+        Returns:
+            When the one began that is resumed, in seconds since the epoch; None: none is.
+        """
+        if self._store is None or not self._scan:
+            return None
+        return self._store.begin(self._scan, resume=self._resume)
+
+    def end(self) -> None:
+        """The scan has come to its end, and is not to be resumed."""
+        if self._store is not None and self._scan:
+            self._store.end(self._scan)
+
+    def recall(self, found: Found, max_size: int, *, look: bool = True) -> FileRecord | None:
+        """What was said of this file, if it has not changed since.
+
+        Args:
+            max_size: of a sample, in bytes; a larger one is not recalled.
+            look: False: only to keep what will be said of it.
+        """
+        if self._store is None or not self._store.usable or found.modified_ns is None:
+            return None
+        path, status = _path_digest(found.path), _stat_digest(found)
+        if look:
+            stored = None
+            if not self._refresh:
+                stored = self._store.find(path, status, self._settings)
+            if stored is None and self._resume:
+                stored = self._store.find_reported(self._scan, path, status, self._settings)
+            record = self._taken(stored, found.path)
+            if record is not None and not (isinstance(record, Result) and record.size > max_size):
+                return record
+        age = time.time_ns() - max(found.modified_ns, found.changed_ns)
+        self._stats[path_fields(found.path)] = _Mark(path, status, age > SETTLED_NS)
+        return None
+
+    def asking(self, max_size: int) -> Asking | None:
+        """How workers are to look files up by their content; None: they need not."""
+        if self._store is None or self._refresh or not self._store.knows_any(self._settings):
+            return None
+
+        def recall(same: Same) -> FileRecord | None:
+            assert self._store is not None
+            digest = bytes.fromhex(same.file)
+            record = self._taken(self._store.find_content(digest, self._settings), same.path)
+            if not isinstance(record, Result) or record.size > max_size:
+                return None
+            self._mark(self._stats.pop(path_fields(same.path), None), digest)
+            return record
+
+        return Asking(Lookup(str(self._store.path), self._settings.digest), recall)
+
+    def keep(self, item: Explained | FileRecord) -> None:
+        """Keep what was made of a file; a result that was recalled is kept already."""
+        if isinstance(item, Explained):
+            self.keep_made(item.result, item.prepared.file)
+        elif not isinstance(item, Result):
+            self.keep_made(item, None)
+
+    def keep_made(self, record: FileRecord, file: str | None) -> None:
+        """Keep the record that was made of a file.
+
+        Args:
+            file: its SHA-256 in hex, without which a result is not kept.
+        """
+        if self._store is None:
+            return
+        mark = self._stats.pop((record.path, record.path_b64), None)
+        bare = msgspec.structs.replace(record, path="", path_b64=None)
+        data = zlib.compress(encode(bare), LEVEL)
+        digest = None
+        if isinstance(record, Result):
+            if file is None:
+                return
+            digest = bytes.fromhex(file)
+            self._batch.results.append((digest, record.size, data))
+        elif mark is not None and mark.settled and record.code in SAYS_CONTENT:
+            # Its content has no digest: only the head was read. It is known by its stat alone.
+            digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()
+            self._batch.results.append((digest, 0, data))
+        self._mark(mark, digest, data)
+
+    def _mark(self, mark: _Mark | None, digest: bytes | None, own: bytes | None = None) -> None:
+        """Note of a file which content it has; `own` is its record where it has no digest."""
+        if mark is None:
+            return
+        if digest is not None and mark.settled:
+            self._batch.files.append((mark.path, mark.status, digest))
+        if self._scan and (digest is None or not mark.settled or self._refresh):
+            own = own if digest is None else None
+            self._batch.reported.append((self._scan, mark.path, mark.status, digest, own))
+
+    def forget(self, path: str) -> None:
+        """What will be said of this file is not all there is to say: it has members."""
+        self._stats.pop(path_fields(path), None)
+
+    def commit(self) -> None:
+        """Write what was kept since the last time."""
+        if self._store is not None:
+            self._store.write(self._batch, self._settings)
+        self._batch = Batch()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.commit()  # of a batch whose records were not all asked for
+
+    def _taken(self, stored: Stored | None, path: str) -> FileRecord | None:
+        """A kept record as that of the file at hand, whose use is noted."""
+        record = None if stored is None else self._again(stored.record, path)
+        if stored is not None and record is not None and stored.row:
+            self._batch.used.append(stored.row)
+        return record
+
+    def _again(self, data: bytes, path: str) -> FileRecord | None:
+        """A kept record as that of the file at hand; None where it cannot be read."""
+        try:
+            record = decode(zlib.decompress(data))
+        except (zlib.error, MaltriageError):
+            return None
+        shown, raw = path_fields(path)
+        if isinstance(record, Result):
+            timing = msgspec.structs.replace(record.timing, stored=True)
+            return msgspec.structs.replace(record, path=shown, path_b64=raw, timing=timing)
+        if isinstance(record, Skipped | Failed):
+            return msgspec.structs.replace(record, path=shown, path_b64=raw)
+        return None
+
+
+class Collected(ScanCache):
+    """In place of a store, for who sends records elsewhere: what it takes to keep them there.
+
+    `files` has the SHA-256 in hex of the file of each record, None where it is no result, in the
+    order of the records; `several` the paths of files of which there may be more than one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[str | None] = []
+        self.several: list[str] = []
+
+    def keep(self, item: Explained | FileRecord) -> None:
+        self.files.append(item.prepared.file if isinstance(item, Explained) else None)
+
+    def forget(self, path: str) -> None:
+        self.several.append(path)
+
+
+def _path_digest(path: str) -> bytes:
+    # A path that looks like a URL and is none has a digest of its own, as every file has.
+    name = path if is_url(path) else os.path.abspath(path)
+    return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
+
+
+def _stat_digest(found: Found) -> bytes:
+    text = f"{found.size} {found.modified_ns} {found.changed_ns} {found.inode}"
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -1,0 +1,327 @@
+"""Rules of real programs: what they match, what they say, and when there is none."""
+
+from __future__ import annotations
+
+import codecs
+import datetime
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import pefile
+import pytest
+import yara_x
+from hostile.make import byteplot, sample
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from probe.inspect import builds
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.probe.rule.gather import Candidate
+from maltriage.probe.rule.pattern import Pattern
+from maltriage.report.document import Result
+from maltriage.rules import make as rules
+from maltriage.rules.choose import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
+from maltriage.rules.make import Rule, RuleOptions, make_rule
+from maltriage.rules.text import Chosen, Evidence, Facts, Group, rule_name, rule_text
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan
+from maltriage.work.workers import Workers
+
+MINGW = ("gui-x86.exe", "console-x86.exe", "overlay-x86.exe")
+TODAY = datetime.date(2026, 1, 2).isoformat()
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(1, 60.0) as pool:
+        yield pool
+
+
+def explained(paths: Sequence[Path], bundle: Bundle, checks: int | None = None) -> list[Result]:
+    options = ScanOptions(label="icedid", checks=checks, close=True, jobs=1, inspect=False)
+    records = scan([str(path) for path in paths], bundle, options)
+    return [record for record in records if isinstance(record, Result)]
+
+
+def write(folder: Path, **files: bytes) -> list[Path]:
+    folder.mkdir(exist_ok=True)
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in files]
+
+
+def made(
+    paths: Sequence[Path], bundle: Bundle, workers: Workers, goodware: Path | None = None
+) -> Rule:
+    options = RuleOptions(TODAY, None if goodware is None else str(goodware))
+    return make_rule(explained(paths, bundle), bundle, workers, options)
+
+
+def matches(rule: Rule, data: bytes) -> bool:
+    return bool(yara_x.compile(rule.text).scan(data).matching_rules)
+
+
+def test_a_rule_matches_its_files_and_not_the_goodware(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    paths = [samples_dir / name for name in MINGW]
+    clean = write(tmp_path / "good", a=sample("library-x64.dll"), b=sample("signed-x64.exe"))
+    write(tmp_path / "good", text=b"no program")
+    rule = made(paths, bundle, workers, clean[0].parent)
+    assert (rule.tried, rule.unread) == (2, 0)
+    assert all(matches(rule, path.read_bytes()) for path in paths)
+    assert not any(matches(rule, path.read_bytes()) for path in clean)
+    (group,) = rule.groups
+    assert group.files == (0, 1, 2)
+    assert LEAST <= group.least <= group.fewest <= len(group.strings) <= MAX_STRINGS
+    assert all(len(item.files) > 1 for item in group.strings)
+    (compiled,) = yara_x.compile(rule.text).scan(paths[0].read_bytes()).matching_rules
+    meta = dict(compiled.metadata)
+    assert meta["family"] == "icedid"
+    assert meta["model_sha256"] == bundle.card.weights_sha256
+    assert meta["date"] == TODAY
+    assert meta["goodware"] == "no match in 2 files"
+    for path, number in zip(paths, (1, 2, 3), strict=True):
+        assert meta[f"sample_{number}"] == explained([path], bundle)[0].sha256
+    assert sum(key.startswith("evidence_") for key in meta) == len(group.strings)
+    assert "not checked" in meta["evidence_g1_01"]
+
+
+def test_what_the_goodware_has_is_left_out(
+    tmp_path: Path, bundle: Bundle, workers: Workers
+) -> None:
+    """A clean file of the same compiler is matched, unless it is among the goodware."""
+    moved = builds.program(32, "-Wl,--image-base,0x10000000")
+    paths = write(tmp_path / "bad", **{"a.exe": builds.program(32), "b.exe": moved})
+    clean = write(tmp_path / "good", a=sample("debug-x86.exe"))
+    assert matches(made(paths, bundle, workers), clean[0].read_bytes())
+    rule = made(paths, bundle, workers, clean[0].parent)
+    assert not matches(rule, clean[0].read_bytes())
+    assert all(matches(rule, path.read_bytes()) for path in paths)
+    with pytest.raises(MaltriageError, match="no two of the files share 2 strings that the good"):
+        made(paths, bundle, workers, paths[0].parent)
+
+
+def test_a_file_is_not_told_from_itself(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    clean = write(tmp_path / "good", a=sample("gui-x86.exe"))
+    with pytest.raises(MaltriageError, match=r"gui-x86.exe has fewer than 2 strings"):
+        made([samples_dir / "gui-x86.exe"], bundle, workers, clean[0].parent)
+
+
+def test_one_file(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
+    rule = made([samples_dir / "gui-x86.exe"], bundle, workers)
+    assert matches(rule, sample("gui-x86.exe"))
+    assert not matches(rule, sample("dotnet.exe"))
+    assert (rule.tried, rule.unread) == (None, 0)
+    assert 'goodware = "none"' in rule.text
+
+
+def test_files_that_share_nothing(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
+    paths = [samples_dir / "dotnet.exe", samples_dir / "gui-x86.exe"]
+    with pytest.raises(MaltriageError, match=r"no rule: .*share"):
+        made(paths, bundle, workers)
+
+
+def test_a_file_that_shares_nothing_has_strings_of_its_own(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    data = sample("signed-x64.exe")
+    (texts,) = (s for s in pefile.PE(data=data).sections if s.Name.startswith(b".rdata"))
+    first, end = texts.PointerToRawData, texts.PointerToRawData + texts.SizeOfRawData
+    other = codecs.encode(data[first:end].decode("latin-1"), "rot13").encode("latin-1")
+    paths = write(tmp_path, **{"other.exe": data[:first] + other + data[end:]})
+    paths += [samples_dir / name for name in MINGW[:2]]
+    rule = made(paths, bundle, workers)
+    assert [group.files for group in rule.groups] == [(1, 2), (0,)]
+    assert all(matches(rule, path.read_bytes()) for path in paths)
+    assert " or " in rule.text.split("condition:")[1]
+
+
+def test_a_byteplot_is_the_program_in_it(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    plots = write(tmp_path / "a", **{f"{name}.png": byteplot(sample(name)) for name in MINGW})
+    rule = made(plots, bundle, workers)
+    assert all(matches(rule, sample(name)) for name in MINGW)
+    assert not any(matches(rule, path.read_bytes()) for path in plots)
+
+
+def test_the_same_files_give_the_same_bytes(
+    samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    paths = [samples_dir / name for name in MINGW]
+    assert made(paths, bundle, workers).text == made(paths, bundle, workers).text
+
+
+def test_supported_ranges_come_first(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
+    """Nothing is made of a range whose claim masking contradicts, or that is negligible."""
+    results = explained([samples_dir / name for name in MINGW], bundle, checks=0)
+    rule = make_rule(results, bundle, workers, RuleOptions(TODAY))
+    assert set(rule.statuses) <= {"supported", "weak", None}
+    assert rule.statuses[0] == "supported"
+    refused = [_all_checked(result, "contradicted") for result in results]
+    with pytest.raises(MaltriageError, match="no rule"):
+        make_rule(refused, bundle, workers, RuleOptions(TODAY))
+    weak = [_all_checked(result, "weak") for result in results]
+    assert make_rule(weak, bundle, workers, RuleOptions(TODAY)).statuses == ("weak",)
+
+
+def _all_checked(result: Result, status: str) -> Result:
+    """The result with this status for every hot range, and only those that were checked."""
+    checks = result.evidence.checks
+    assert checks is not None
+    hot = [msgspec.structs.replace(check, status=status) for check in checks.hot]
+    places = {(check.start, check.end) for check in hot}
+    kept = [item for item in result.evidence.hot if (item.start, item.end) in places]
+    checks = msgspec.structs.replace(checks, hot=hot)
+    evidence = msgspec.structs.replace(result.evidence, hot=kept, checks=checks)
+    return msgspec.structs.replace(result, evidence=evidence)
+
+
+def test_labels_that_make_no_rule(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
+    first, second = explained([samples_dir / name for name in MINGW[:2]], bundle)
+
+    def called(result: Result, label: str) -> Result:
+        evidence = msgspec.structs.replace(result.evidence, label=label)
+        return msgspec.structs.replace(result, evidence=evidence)
+
+    for results, reason in (
+        ([called(first, "bifrose"), second], r"several labels \(bifrose 1, icedid 1\); --class"),
+        ([called(first, "benign"), called(second, "benign")], "look clean"),
+        ([msgspec.structs.replace(first, format="picture")], "pixels"),
+        ([], "no file"),
+    ):
+        with pytest.raises(MaltriageError, match=reason):
+            make_rule(results, bundle, workers, RuleOptions(TODAY))
+
+
+def test_a_file_that_changed(tmp_path: Path, bundle: Bundle, workers: Workers) -> None:
+    (path,) = write(tmp_path / "a", **{"a.exe": sample("gui-x86.exe")})
+    results = explained([path], bundle)
+    path.write_bytes(sample("console-x86.exe"))
+    with pytest.raises(MaltriageError, match="changed while a rule was made"):
+        make_rule(results, bundle, workers, RuleOptions(TODAY))
+
+
+def test_goodware_without_a_program(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    write(tmp_path / "good", text=b"no program", empty=b"")
+    with pytest.raises(MaltriageError, match="no clean file"):
+        made([samples_dir / "gui-x86.exe"], bundle, workers, tmp_path / "good")
+
+
+def test_a_rule_that_misses_is_not_given(
+    samples_dir: Path, bundle: Bundle, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finished text is tried, whatever made it."""
+    text = rules.rule_text
+    paths = [samples_dir / "gui-x86.exe"]
+    monkeypatch.setattr(rules, "rule_text", lambda *a: text(*a).replace("filesize <", "filesize >"))
+    with pytest.raises(MaltriageError, match=r"it does not match .*gui-x86.exe"):
+        made(paths, bundle, workers)
+    monkeypatch.setattr(rules, "rule_text", lambda *a: text(*a) + "}")
+    with pytest.raises(MaltriageError, match="does not compile"):
+        made(paths, bundle, workers)
+
+
+def test_a_finished_rule_in_the_goodware_is_not_given(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    clean = write(tmp_path / "good", a=sample("dotnet.exe"))
+    name = rule_name("icedid")
+    monkeypatch.setattr(rules, "rule_text", lambda *a: f"rule {name} {{ condition: true }}")
+    with pytest.raises(MaltriageError, match="matches a file of the goodware"):
+        made([samples_dir / "gui-x86.exe"], bundle, workers, clean[0].parent)
+
+
+def string(raw: bytes, files: Sequence[int], range_at: int = 0, text: str = "") -> Chosen:
+    where = Evidence(min(files), (range_at, range_at + 256), ".text", 1.0, "supported")
+    candidate = Candidate(Pattern("hex", raw), "code", range_at, 0, (text,) if text else ())
+    return Chosen(candidate, where, frozenset(files))
+
+
+def strings(count: int, files: Sequence[int], first: int = 0) -> list[Chosen]:
+    return [string(bytes([number] * 4), files) for number in range(first, first + count)]
+
+
+def test_groups_are_files_that_share_enough() -> None:
+    found = strings(5, (0, 1)) + strings(4, (1, 2), 10) + strings(1, (2, 3), 20)
+    found += strings(6, (3,), 30) + strings(1, (4,), 40)
+    choice = choose(found, 5)
+    assert [(group.files, group.fewest) for group in choice.groups] == [((0, 1, 2), 4), ((3,), 7)]
+    assert choice.poor == (4,)
+    assert choice.alone == [3]
+
+
+def test_many_clean_files_make_two_strings_enough() -> None:
+    found = strings(12, (0, 1))
+    wanted = {tried: choose(found, 2, tried).groups[0].least for tried in (0, MANY - 1, MANY)}
+    assert wanted == {0: 4, MANY - 1: 4, MANY: LEAST}
+
+
+def test_many_files_that_share_little() -> None:
+    """Each has what it takes, however many strings others have in common."""
+    count = 60
+    found = strings(100, range(10))
+    found += [
+        string(bytes([at, n, 7, 7]), (at, at + 1)) for at in range(9, count) for n in range(3)
+    ]
+    choice = choose(found, count + 1)
+    assert choice.poor == ()
+    (group,) = choice.groups
+    assert len(group.strings) <= ENOUGH * (count + 1)
+
+
+@given(st.lists(st.frozensets(st.integers(0, 4), min_size=1), max_size=80))
+def test_every_file_of_a_group_has_what_it_takes(files: list[frozenset[int]]) -> None:
+    found = [
+        string(number.to_bytes(4, "big"), sorted(some), number // 8 * 256)
+        for number, some in enumerate(files)
+    ]
+    choice = choose(found, 5)
+    grouped = [number for group in choice.groups for number in group.files]
+    assert sorted([*grouped, *choice.poor]) == [0, 1, 2, 3, 4]
+    for group in choice.groups:
+        assert len(group.strings) <= MAX_STRINGS
+        members = set(group.files)
+        assert all(len(item.files & members) >= min(2, len(members)) for item in group.strings)
+        has = [sum(number in item.files for item in group.strings) for number in group.files]
+        assert min(has) == group.fewest >= group.least >= LEAST
+        assert group.fewest >= ENOUGH
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=80), st.text(max_size=120), st.text(min_size=1, max_size=40))
+def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: str) -> None:
+    """Names, instructions and labels with quotes, comments and line breaks: still one rule."""
+    hostile = ("*/ */ } rule b { condition: true }", "\n} rule c { condition: true } //", listing)
+    where = Evidence(0, (0, 9), f"\n\"{listing}'", 1.0, None)
+    found = [
+        Chosen(Candidate(Pattern("hex", bytes([n] * 5)), "code", 0, 0, hostile), where,
+               frozenset({0}))
+        for n in range(3)
+    ]  # fmt: skip
+    facts = Facts(family, model, "0" * 64, TODAY, ("1" * 64,), None, 4096, False)
+    text = rule_text([Group((0,), tuple(found), 3, 3)], facts)
+    results = yara_x.compile(text).scan(b"".join(item.candidate.pattern.data for item in found))
+    (rule,) = results.matching_rules
+    assert rule.identifier == rule_name(family)
+    assert len(rule.patterns) == 3
+    assert all(line.isprintable() for line in text.split("\n"))
+
+
+@pytest.mark.parametrize("family", ["", "all", "a-b c", "9", "Ω", "x" * 500, "rule", "_"])
+def test_names_are_identifiers(family: str) -> None:
+    yara_x.compile(f"rule {rule_name(family)} {{ condition: true }}")

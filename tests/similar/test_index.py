@@ -1,0 +1,257 @@
+"""The file of an index: what is written comes back, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.index import Limit
+from maltriage.similar import index as indexes
+from maltriage.similar.index import Index
+
+LIMIT = Limit(distance=0.4, share=0.99, files=100, measured_on="files of a test")
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return bundles.load(bundles.resolve(None))
+
+
+def digest(number: int) -> str:
+    return f"{number:064x}"
+
+
+@pytest.fixture
+def index(bundle: Bundle) -> Index:
+    """Four files of two labels, one of them the user's own."""
+    vectors = np.array([[1, 0, 0], [0, 2, 0], [0, 0, 3], [3, 2, 1]], np.float32)
+    labels = ["gbot", "own", "gbot", "benign"]
+    made = indexes.grown(
+        indexes.empty(bundle, LIMIT), [digest(i) for i in range(4)], labels, vectors
+    )
+    assert (made.added, made.replaced) == (4, 0)
+    return made.index
+
+
+def test_what_is_written_comes_back(index: Index, tmp_path: Path, bundle: Bundle) -> None:
+    path = tmp_path / "a.index.npz"
+    indexes.write(index, path)
+    found = indexes.read(path)
+    assert found.header == index.header == indexes.read_header(path)
+    assert found.header.limit == LIMIT
+    assert found.sha256 == index.sha256
+    assert found.labels.tolist() == index.labels.tolist()
+    assert np.array_equal(found.embeddings, index.embeddings)
+    assert found.centre.tolist() == [1, 1, 1]
+    assert np.allclose(found.embeddings[0], np.array([0, -1, -1]) / np.sqrt(2), atol=1e-3)
+    assert np.allclose(np.linalg.norm(found.embeddings.astype(float), axis=1), 1.0, atol=1e-3)
+    assert found.counts() == {"benign": 1, "gbot": 2, "own": 1}
+    found.check(bundle, path)
+    told = indexes.info(found, bundle, str(path))
+    assert (told.own_labels, told.size) == (("own",), path.stat().st_size)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.index.npz"]  # nothing half is left
+
+
+def test_the_same_file_is_there_once_with_its_last_label(index: Index) -> None:
+    more = np.array([[0, 1, 1], [0, 1, 2], [1, 1, 5]], np.float32)
+    names = [digest(1), digest(9), digest(9)]
+    made = indexes.grown(index, names, ["gbot", "new", "own"], more)
+    assert (made.added, made.replaced, len(made.index)) == (1, 1, 5)
+    of = dict(zip(made.index.sha256, made.index.labels.tolist(), strict=True))
+    label = made.index.header.labels.__getitem__
+    assert label(of[digest(1)]) == "gbot"
+    assert label(of[digest(9)]) == "own"
+    assert made.index.counts() == {"benign": 1, "gbot": 3, "own": 1}
+    assert made.index.embeddings[-1].tolist() == [0, 0, 1]
+    assert made.index.centre.tolist() == [1, 1, 1]  # it stays, and with it the limit's meaning
+    assert made.index.header.limit == LIMIT
+    assert made.index.header.created == index.header.created
+
+
+def test_a_zero_embedding_stays_zero(bundle: Bundle) -> None:
+    made = indexes.grown(indexes.empty(bundle), [digest(0)], ["gbot"], np.zeros((1, 3), np.float32))
+    assert made.index.embeddings.tolist() == [[0, 0, 0]]
+
+
+@pytest.mark.parametrize("label", ["", "a" * 300, "a\x1b[31m", "two\nlines"])
+def test_what_is_no_label(bundle: Bundle, label: str) -> None:
+    with pytest.raises(MaltriageError, match="no label"):
+        indexes.grown(indexes.empty(bundle), [digest(0)], [label], np.ones((1, 3), np.float32))
+
+
+def test_refused_by_digest(index: Index, bundle: Bundle) -> None:
+    other = bundles.load(bundles.resolve("maltriage-camvit"))
+    digest = bundle.card.weights_sha256[:12]
+    with pytest.raises(MaltriageError, match=f"a.npz: made with maltriage-evidence {digest}"):
+        index.check(other, "a.npz")
+
+
+def test_an_index_of_nothing(bundle: Bundle, tmp_path: Path) -> None:
+    indexes.write(indexes.empty(bundle), tmp_path / "a.npz")
+    assert len(indexes.read(tmp_path / "a.npz")) == 0
+
+
+def test_cannot_be_written_over_a_folder(index: Index, tmp_path: Path) -> None:
+    (tmp_path / "a.npz").mkdir()
+    (tmp_path / "a.npz" / "x").touch()
+    with pytest.raises(MaltriageError, match="cannot write"):
+        indexes.write(index, tmp_path / "a.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+def test_found_beside_its_bundle(index: Index, tmp_path: Path, bundle: Bundle) -> None:
+    copy = tmp_path / "mine.onnx"
+    copy.write_bytes(Path(bundle.path).read_bytes())
+    here = msgspec.structs.replace(bundle, path=str(copy))
+    own = tmp_path / "mine.index.npz"
+    assert indexes.beside(here) != own
+    indexes.write(index, own)
+    assert indexes.beside(here) == own
+
+
+# --- What is no index -----------------------------------------------------------------------
+
+
+def arrays(index: Index) -> dict[str, np.ndarray]:
+    buffer = np.frombuffer(bytes.fromhex("".join(index.sha256)), np.uint8)
+    return {
+        "header": np.frombuffer(msgspec.json.encode(index.header), np.uint8),
+        "centre": index.centre,
+        "embeddings": index.embeddings,
+        "sha256": buffer.reshape(-1, 32),
+        "labels": index.labels,
+    }
+
+
+def packed(parts: dict[str, np.ndarray]) -> bytes:
+    out = io.BytesIO()
+    np.savez(out, **parts)
+    return out.getvalue()
+
+
+def with_header(**values: object) -> Callable[[Index], bytes]:
+    def make(index: Index) -> bytes:
+        header = {**msgspec.to_builtins(index.header), **values}
+        text = np.frombuffer(msgspec.json.encode(header), np.uint8)
+        return packed({**arrays(index), "header": text})
+
+    return make
+
+
+def with_array(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Index], bytes]:
+    return lambda index: packed({**arrays(index), name: change(arrays(index)[name])})
+
+
+def cut(index: Index) -> bytes:
+    data = packed(arrays(index))
+    return data[: len(data) // 2]
+
+
+def flipped(index: Index) -> bytes:
+    """A byte of an embedding changed: the checksum of the archive tells."""
+    data = bytearray(packed(arrays(index)))
+    at = data.index(index.embeddings.tobytes())
+    data[at] ^= 0xFF
+    return bytes(data)
+
+
+def claims_much(index: Index) -> bytes:
+    """An array whose header claims 2^50 rows: reading it must not make room for them."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, values in arrays(index).items():
+            buffer = io.BytesIO()
+            shape = (1 << 50, 3) if name == "embeddings" else values.shape
+            np.lib.format.write_array_header_1_0(
+                buffer,
+                {
+                    "descr": np.lib.format.dtype_to_descr(values.dtype),
+                    "fortran_order": False,
+                    "shape": shape,
+                },
+            )
+            archive.writestr(f"{name}.npy", buffer.getvalue() + values.tobytes())
+    return out.getvalue()
+
+
+def pickled(index: Index) -> bytes:
+    return packed({**arrays(index), "labels": np.array([{"a": 1}] * 4, dtype=object)})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda index: b"", "no NumPy archive"),
+        (lambda index: b"PK\x03\x04" + bytes(99), "no NumPy archive"),
+        (cut, "no NumPy archive"),
+        (flipped, "embeddings is damaged"),
+        (lambda index: packed({"x": np.zeros(3)}), "other arrays"),
+        (lambda index: packed({**arrays(index), "x": np.zeros(3)}), "other arrays"),
+        (claims_much, "another type or size"),
+        (pickled, "labels"),
+        (with_header(format_version=2), "format 2"),
+        (with_header(distance="manhattan"), "distance 'manhattan'"),
+        (with_header(labels=[]), "labels must be"),
+        (with_header(labels=["a", "a"]), "labels must be"),
+        (with_header(labels=["a" * 300]), "a label of no"),
+        (with_header(labels=["one"]), "a label that it has no name for"),
+        (with_header(files=5), r"shape \(4, 3\) instead of \(5, 3\)"),
+        (with_header(dimensions=-3), "instead of"),
+        (with_header(extra=1), "its header"),
+        (with_header(limit={"distance": 0.1, "share": 7, "files": 1, "measured_on": ""}), "limit"),
+        (with_array("header", lambda a: a[:-1]), "its header"),
+        (with_array("labels", lambda a: a - 99), "a label that it has no name for"),
+        (with_array("labels", lambda a: a.astype(np.int64)), "another type"),
+        (with_array("labels", lambda a: a[:3]), "shape"),
+        (with_array("sha256", lambda a: a[[0, 1, 1, 3]]), "the same file twice"),
+        (with_array("sha256", np.asfortranarray), "another type"),
+        (with_array("centre", lambda a: a[:2]), "shape"),
+        (with_array("centre", lambda a: a * np.nan), "not a number"),
+        (with_array("embeddings", lambda a: np.full_like(a, np.inf)), "not a number"),
+    ],
+)
+def test_no_index(
+    index: Index, tmp_path: Path, make: Callable[[Index], bytes], message: str
+) -> None:
+    path = tmp_path / "bad.npz"
+    path.write_bytes(make(index))
+    with pytest.raises(MaltriageError, match=message) as caught:
+        indexes.read(path)
+    assert str(caught.value).startswith(f"{path}: not an index of maltriage: ")
+
+
+def test_limits(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.npz"
+    indexes.write(index, path)
+    monkeypatch.setattr(indexes, "MAX_INDEX_BYTES", path.stat().st_size - 1)
+    with pytest.raises(MaltriageError, match="larger than"):
+        indexes.read(path)
+    monkeypatch.setattr(indexes, "MAX_INDEX_BYTES", 100)
+    with pytest.raises(MaltriageError, match="is not read again"):
+        indexes.write(index, tmp_path / "b.npz")
+
+
+def test_a_bomb_is_not_unpacked(
+    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = {**arrays(index), "embeddings": np.zeros((4, 1 << 16), np.float16)}
+    out = io.BytesIO()
+    np.savez_compressed(out, **parts)
+    (tmp_path / "a.npz").write_bytes(out.getvalue())
+    monkeypatch.setattr(indexes, "MAX_INDEX_BYTES", 1 << 16)
+    with pytest.raises(MaltriageError, match="arrays above"):
+        indexes.read(tmp_path / "a.npz")
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(MaltriageError, match="cannot read index"):
+        indexes.read(tmp_path / "gone.npz")

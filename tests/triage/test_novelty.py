@@ -1,0 +1,61 @@
+"""Novelty: the score of what is like nothing known."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from maltriage import bundle as bundles
+from maltriage.bundle import OpenSet
+from maltriage.triage.novelty import centred, distances, energies, novelty_of, of_stats
+
+STATS = OpenSet(
+    means={"benign": (4.0, -2.0, -2.0), "maze": (-2.0, -2.0, 4.0)},
+    energy_mean=-4.0,
+    energy_sd=0.5,
+    distance_mean=1.0,
+    distance_sd=2.0,
+    limit=2.0,
+    acceptance=0.95,
+    files=100,
+    source="a test",
+)
+
+
+def test_energy_is_high_where_no_label_gets_much() -> None:
+    sure, unsure = np.array([6.0, -3.0, -3.0]), np.zeros(3)
+    found = energies(np.stack([sure, unsure]))
+    assert found == pytest.approx([-np.log(np.exp(sure).sum()), -np.log(3)])
+    assert found[0] < found[1]
+    assert energies(np.array([2000.0, 0.0])) == pytest.approx(-1000.0)
+
+
+def test_a_constant_says_nothing() -> None:
+    logits = np.array([[1.0, 2.0, 6.0], [0.5, -0.5, 0.0]])
+    assert centred(logits + 7.0) == pytest.approx(centred(logits))
+    novelty = of_stats(STATS)
+    assert novelty.score(logits + 7.0) == pytest.approx(novelty.score(logits))
+
+
+def test_distance_is_to_the_nearest_mean() -> None:
+    logits = np.array([[4.0, -2.0, -2.0], [-2.0, -2.0, 4.0], [-2.0, 4.0, -2.0]])
+    away = distances(logits, np.array(list(STATS.means.values())))
+    assert away == pytest.approx(np.sqrt(72) * np.array([[0, 1], [1, 0], [1, 1]]))
+
+
+def test_the_score_is_in_units_of_spread() -> None:
+    novelty = of_stats(STATS)
+    logits = np.array([4.0, -2.0, -2.0])
+    expected = (energies(logits) + 4.0) / 0.5 + (0.0 - 1.0) / 2.0
+    assert novelty.score(logits) == pytest.approx(expected)
+    known, strange = novelty.score(np.array([[4.0, -2.0, -2.0], [-2.0, 4.0, -2.0]]))
+    assert known < strange
+
+
+def test_of_a_card() -> None:
+    card = bundles.load(bundles.resolve(None)).card
+    assert novelty_of(msgspec.structs.replace(card, open_set=None)) is None
+    found = novelty_of(msgspec.structs.replace(card, open_set=STATS))
+    assert found is not None
+    assert found.means.shape == (2, 3)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from maltriage.cli.app import main
-from maltriage.report.evidence import Evidence
+from maltriage.report.documents.evidence import Evidence
 from maltriage.triage import methods, session
 from maltriage.triage.session import CHOOSE, Outputs
 

@@ -34,10 +34,10 @@ from maltriage.cluster.actor import LEVEL
 from maltriage.cluster.chunks import PIECE_FILES
 from maltriage.cluster.connection import LOCAL
 from maltriage.cluster.shards import Manifest, Shards, digest_of
-from maltriage.report.counts import Counts
-from maltriage.report.document import Record, Summary
-from maltriage.report.ndjson import NdjsonRenderer
-from maltriage.report.render import RenderOptions
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Record, Summary
+from maltriage.report.formats import RenderOptions
+from maltriage.report.scan.ndjson import NdjsonRenderer
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions, walk
 from maltriage.triage.options import Progress, ScanOptions

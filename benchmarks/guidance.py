@@ -51,7 +51,7 @@ from maltriage.corpus.predictions import (
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import entry
 from maltriage.metrics import confusion
-from maltriage.report.measures import Interval, Spread
+from maltriage.report.documents.evaluation import Interval, Spread
 
 GUIDES = ("none", "cumulative", "instance", "random", "inverse")
 UNTAUGHT = ("none", "random")

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from maltriage.bundle import BENIGN
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 
 WINDOW = "header"
 

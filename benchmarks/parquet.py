@@ -18,8 +18,8 @@ import msgspec
 from rich.console import Console
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Record, Result, Summary
-from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.documents.record import Record, Result, Summary
+from maltriage.report.formats import RenderOptions, open_renderer
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 

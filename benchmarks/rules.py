@@ -30,7 +30,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result, path_of
+from maltriage.report.documents.record import Result, path_of
 from maltriage.rules.make import Rule, RuleOptions, TooFewError, make_rule, search
 from maltriage.sample.errors import SampleError
 from maltriage.triage import pipeline

@@ -24,8 +24,8 @@ from pathlib import Path
 from maltriage import bundle as bundles
 from maltriage.assess.calibrate import files_needed, limit_at
 from maltriage.metrics import clopper_pearson
-from maltriage.report.document import Result
-from maltriage.report.measures import Interval
+from maltriage.report.documents.evaluation import Interval
+from maltriage.report.documents.record import Result
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 

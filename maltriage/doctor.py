@@ -17,7 +17,7 @@ from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
 from maltriage.errors import MaltriageError
 from maltriage.files.private import trouble
 from maltriage.probe.inspect.worker import MAX_EXCERPTS
-from maltriage.report.doctor import (
+from maltriage.report.documents.doctor import (
     Examination,
     Extra,
     Isolation,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.report.measures import Interval, LabelFigures
+from maltriage.report.documents.evaluation import Interval, LabelFigures
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Result, Summary
-from maltriage.report.picture import scene
-from maltriage.report.render import RenderOptions, open_renderer
-from maltriage.report.svg import svg
+from maltriage.report.documents.record import Result, Summary
+from maltriage.report.draw.scene import scene
+from maltriage.report.draw.svg import svg
+from maltriage.report.formats import RenderOptions, open_renderer
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 

@@ -22,9 +22,9 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.probe.prepare import Prepared, prepare
 from maltriage.probe.transform.worker import appended
-from maltriage.report.document import Verdict
-from maltriage.report.measures import Interval
-from maltriage.report.robustness import AttackFigures
+from maltriage.report.documents.evaluation import Interval
+from maltriage.report.documents.record import Verdict
+from maltriage.report.documents.robustness import AttackFigures
 from maltriage.sample.byteplot import View
 from maltriage.sample.errors import SampleError
 from maltriage.triage.options import Progress, ScanOptions, work_of

@@ -21,8 +21,8 @@ from maltriage.corpus.predictions import (
 )
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson, margins
-from maltriage.report.calibration import KindThreshold, MalwareLike, ThresholdFigures
-from maltriage.report.document import Failed, Result, Skipped
+from maltriage.report.documents.calibration import KindThreshold, MalwareLike, ThresholdFigures
+from maltriage.report.documents.record import Failed, Result, Skipped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

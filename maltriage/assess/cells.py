@@ -30,7 +30,7 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.splits import LEFT_OUT, SPLIT_FILE, load_split, manifest_sha256
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result, Summary, encode, path_fields
+from maltriage.report.documents.record import Result, Summary, encode, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session

@@ -19,8 +19,8 @@ from maltriage.corpus.cache import Corpus
 from maltriage.corpus.predictions import Predictions, join
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
-from maltriage.report.comparison import Agreement, Comparison, Row, Timing
-from maltriage.report.measures import Difference, Interval, RecipeFigures
+from maltriage.report.documents.comparison import Agreement, Comparison, Row, Timing
+from maltriage.report.documents.evaluation import Difference, Interval, RecipeFigures
 from maltriage.sample.views import BodySpec
 from maltriage.triage.session import Session
 

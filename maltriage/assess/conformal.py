@@ -14,7 +14,7 @@ from maltriage import metrics
 from maltriage.bundle import BENIGN, Conformal
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.report.measures import LabelCoverage, SetFigures
+from maltriage.report.documents.evaluation import LabelCoverage, SetFigures
 from maltriage.triage.prediction_sets import fits, needed, ranks, rule_of
 
 DEFAULT_COVERAGE = 0.9

@@ -12,8 +12,8 @@ from maltriage import metrics
 from maltriage.assess.quality import detection, f1_interval, reliability
 from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Failed, ModelRef, Result, Skipped, path_fields
-from maltriage.report.measures import Evaluation, FlagCounts
+from maltriage.report.documents.evaluation import Evaluation, FlagCounts
+from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

@@ -14,8 +14,7 @@ from maltriage.assess.trial import Bench, Curves, FileTrial, Floats, MethodTrial
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import bootstrap
-from maltriage.report.document import ModelRef
-from maltriage.report.measures import (
+from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,
     Interval,
@@ -23,6 +22,7 @@ from maltriage.report.measures import (
     MethodFaithfulness,
     Target,
 )
+from maltriage.report.documents.record import ModelRef
 from maltriage.sample.errors import SampleError
 from maltriage.triage.methods import check_methods
 from maltriage.triage.options import Progress, ScanOptions, work_of

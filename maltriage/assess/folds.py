@@ -12,7 +12,7 @@ from maltriage.assess.conformal import coverage_of
 from maltriage.bundle import BENIGN
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.report.measures import (
+from maltriage.report.documents.evaluation import (
     Difference,
     FoldFigures,
     FoldReport,

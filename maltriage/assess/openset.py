@@ -19,8 +19,9 @@ from maltriage.bundle import BENIGN, Bundle, OpenSet
 from maltriage.corpus.cache import Corpus
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.report.measures import NoveltyFigures, Spread
-from maltriage.report.openset import SCORES, OpenSetReport, StrangerFigures
+from maltriage.report.documents.evaluation import NoveltyFigures, Spread
+from maltriage.report.documents.openset import OpenSetReport, StrangerFigures
+from maltriage.report.studies.openset import SCORES
 from maltriage.similar.index import directions
 from maltriage.triage.novelty import Novelty, centred, distances, energies, of_stats
 from maltriage.triage.session import Device, Session

@@ -22,8 +22,7 @@ from maltriage.assess.tally import KINDS, Frame, Moments, Spill, Tally
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import ssim
-from maltriage.report.document import ModelRef, path_fields
-from maltriage.report.patterns import (
+from maltriage.report.documents.patterns import (
     BundlePatterns,
     Exemplar,
     FamilyLikeness,
@@ -36,6 +35,7 @@ from maltriage.report.patterns import (
     RecurringRange,
     ViewPattern,
 )
+from maltriage.report.documents.record import ModelRef, path_fields
 from maltriage.sample.views import BodySpec
 from maltriage.triage.maps import mapped
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM

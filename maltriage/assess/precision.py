@@ -30,8 +30,8 @@ from maltriage.corpus.predictions import (
 )
 from maltriage.corpus.splits import SPLIT_FILE, manifest_sha256
 from maltriage.errors import MaltriageError
-from maltriage.report.document import ModelRef
-from maltriage.report.precision import HeatAgreement, PrecisionCost, PrecisionFigures
+from maltriage.report.documents.quantization import HeatAgreement, PrecisionCost, PrecisionFigures
+from maltriage.report.documents.record import ModelRef
 
 BATCH = 16
 TIMED_BATCHES, ROUNDS = 4, 9

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from maltriage import metrics
 from maltriage.assess.calibrate import files_needed
 from maltriage.metrics import Floats, Ints
-from maltriage.report.measures import (
+from maltriage.report.documents.evaluation import (
     Curve,
     Detection,
     Interval,

@@ -29,10 +29,10 @@ from maltriage.corpus.splits import (
 )
 from maltriage.errors import MaltriageError
 from maltriage.metrics import bootstrap
-from maltriage.report.document import ModelRef, finite
-from maltriage.report.index import Limit
-from maltriage.report.measures import Interval
-from maltriage.report.recall import Band, LabelRecall, Recall
+from maltriage.report.documents.evaluation import Interval
+from maltriage.report.documents.index import Limit
+from maltriage.report.documents.recall import Band, LabelRecall, Recall
+from maltriage.report.documents.record import ModelRef, finite
 from maltriage.similar import index as indexes
 from maltriage.similar.search import Searcher
 from maltriage.triage.session import Device, Session

@@ -19,9 +19,9 @@ from maltriage.metrics import clopper_pearson
 from maltriage.probe.prepare import Prepared
 from maltriage.probe.transform import TRANSFORMS
 from maltriage.probe.transform.worker import Transformed, transformed
-from maltriage.report.document import ModelRef
-from maltriage.report.measures import Interval, Target
-from maltriage.report.robustness import Robustness, TransformFigures
+from maltriage.report.documents.evaluation import Interval, Target
+from maltriage.report.documents.record import ModelRef
+from maltriage.report.documents.robustness import Robustness, TransformFigures
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.evidence import heat_on, parts_of

@@ -22,8 +22,8 @@ from maltriage.bundle import Bundle, Card
 from maltriage.corpus.predictions import Predictions, join, load_predictions
 from maltriage.corpus.splits import manifest_of
 from maltriage.errors import MaltriageError
-from maltriage.report.calibration import TemperatureFigures
-from maltriage.report.document import Failed, Result, Skipped, path_fields
+from maltriage.report.documents.calibration import TemperatureFigures
+from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

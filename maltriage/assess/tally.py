@@ -17,7 +17,7 @@ from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import COMMON
 from maltriage.probe.prepare import Prepared
-from maltriage.report.patterns import PartKind
+from maltriage.report.documents.patterns import PartKind
 from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
 from maltriage.sample.header_fields import PE32_FIELDS, names_in
 from maltriage.sample.regrid import onto_plane, regrid

@@ -112,7 +112,7 @@ def info(
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
     """Show how many results are kept, of which models, and what they take on disk."""
-    from maltriage.report.cache import render
+    from maltriage.report.status.cache import render
     from maltriage.results import upkeep
 
     with upkeep.opened(folder_of(cache), _tell_all) as store:
@@ -156,7 +156,7 @@ def clear(cache: opt.Cache = None) -> None:
 
 
 def _gone(gone: int) -> None:
-    from maltriage.report.figures import count
+    from maltriage.report.numbers import count
 
     typer.echo(f"{count(gone, 'result')} taken away")
 

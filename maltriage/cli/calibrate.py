@@ -82,9 +82,10 @@ def calibrate(
     from maltriage.assess import calibrate as assess
     from maltriage.assess import conformal, openset, scaling
     from maltriage.cli.console import make_console
-    from maltriage.report.calibration import Calibration, render
-    from maltriage.report.document import ModelRef
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.documents.calibration import Calibration
+    from maltriage.report.documents.record import ModelRef
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.report.studies.calibration import render
     from maltriage.triage.options import ScanOptions
 
     _check(output, goodware, labelled, predictions, folds, coverage)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from maltriage.corpus.datasets import Dataset
     from maltriage.corpus.predictions import Predictions
     from maltriage.corpus.study import Cell
-    from maltriage.report.comparison import Comparison
+    from maltriage.report.documents.comparison import Comparison
 
 TABLE_FILE, DOCUMENT_FILE, CHART_FILE = "table.md", "table.json", "chart.png"
 
@@ -98,8 +98,8 @@ def compare(
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
     from maltriage.learn.nets import entry
-    from maltriage.report.comparison import render
-    from maltriage.report.document import encode
+    from maltriage.report.documents.record import encode
+    from maltriage.report.studies.comparison import render
 
     if folds == 1:
         raise MaltriageError("--folds 1: two or more, or 0 to hold one part back")
@@ -148,7 +148,7 @@ def _cells(
 ) -> dict[Cell, Measured]:
     """Every cell, trained where it is not yet and measured where it is not yet."""
     from maltriage.assess import cells
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -282,9 +282,9 @@ def _tabulate(
     import msgspec
 
     from maltriage.assess.compare import compare as assess
-    from maltriage.report.comparison import markdown
-    from maltriage.report.document import encode
+    from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import untrusted
+    from maltriage.report.studies.comparison import markdown
 
     out, chart = study.out, importlib.util.find_spec("matplotlib") is not None
     with status(console, "measuring", enabled=not study.params["quiet"]):

@@ -42,7 +42,7 @@ def datasets(
     if ctx.invoked_subcommand is not None:
         return
     from maltriage.corpus.check import known_datasets
-    from maltriage.report.datasets import render_list
+    from maltriage.report.status.datasets import render_list
 
     _write(known_datasets(), render_list, format, output, color)
 
@@ -70,7 +70,7 @@ def check(
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.check import check as look
     from maltriage.corpus.datasets import open_dataset
-    from maltriage.report.datasets import render_check
+    from maltriage.report.status.datasets import render_check
 
     errors = make_console(color.value, stderr=True)
     data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
@@ -91,7 +91,7 @@ def _write(
 ) -> None:
     from maltriage.cli.console import make_console
     from maltriage.cli.output import opened
-    from maltriage.report.document import encode
+    from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
 
     with opened(output) as out:

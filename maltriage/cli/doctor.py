@@ -29,7 +29,7 @@ def doctor(
     from maltriage.cli.cache import folder_of
     from maltriage.doctor import examine
     from maltriage.files.places import cache_dir
-    from maltriage.report.doctor import render
+    from maltriage.report.status.doctor import render
     from maltriage.source.known import FOLDER
     from maltriage.work.forkserver import start_ahead
 

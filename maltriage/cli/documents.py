@@ -35,7 +35,7 @@ def write_document(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.output import opened
-    from maltriage.report.document import encode
+    from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
 
     with opened(output) as out:

@@ -19,7 +19,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
-    from maltriage.report.measures import Evaluation, FoldReport
+    from maltriage.report.documents.evaluation import Evaluation, FoldReport
     from maltriage.triage.options import ScanOptions
 
 
@@ -129,7 +129,7 @@ def evaluate(
     from maltriage.assess import evaluate as assess
     from maltriage.cli.console import make_console
     from maltriage.corpus.datasets import open_dataset
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.archive.limits import Archives
     from maltriage.source.files import WalkOptions
     from maltriage.triage.options import Progress, ScanOptions
@@ -212,7 +212,7 @@ def _open_set(
     quiet: bool,
 ) -> None:
     from maltriage.cli.console import make_console
-    from maltriage.report.openset import render
+    from maltriage.report.studies.openset import render
 
     console = make_console(color.value, stderr=True)
     write_document(protocol.run(data, console, quiet=quiet), render, format, output, color)
@@ -225,14 +225,14 @@ def _write(
     output: Path | None,
     color: opt.Color,
 ) -> None:
-    from maltriage.report import evaluation, folds
-    from maltriage.report.evaluationpage import render_page
-    from maltriage.report.measures import FoldReport
+    from maltriage.report.documents.evaluation import FoldReport
+    from maltriage.report.studies import evaluation, folds
+    from maltriage.report.studies.evaluation_page import render_page
 
     if png is not None:
         from maltriage.cli.pictures import write_picture
-        from maltriage.report.bitmap import png as painted
-        from maltriage.report.charts import picture
+        from maltriage.report.draw.charts import picture
+        from maltriage.report.draw.png import png as painted
 
         write_picture(png, painted(picture(found)))
     render = folds.render if isinstance(found, FoldReport) else evaluation.render
@@ -248,7 +248,7 @@ def _clean(
     color: opt.Color,
 ) -> None:
     from maltriage.assess.clean import false_positives
-    from maltriage.report.clean import render
+    from maltriage.report.studies.clean_files import render
 
     write_document(false_positives(str(folder), bundle, options), render, format, output, color)
 

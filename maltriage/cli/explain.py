@@ -24,7 +24,7 @@ class Format(StrEnum):
 
 
 RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
-"""As in `maltriage.report.render`, which takes too long to import for `--help`."""
+"""As in `maltriage.report.formats`, which takes too long to import for `--help`."""
 
 
 class Method(StrEnum):
@@ -163,8 +163,8 @@ def explain(
     from maltriage.cli.run import exit_code, stopping, tell
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import refuse_folders, urls_among
-    from maltriage.report.document import Result, Summary
-    from maltriage.report.render import RenderOptions, open_renderer
+    from maltriage.report.documents.record import Result, Summary
+    from maltriage.report.formats import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
     from maltriage.source.files import WalkOptions
     from maltriage.triage import pipeline

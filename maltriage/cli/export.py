@@ -74,7 +74,7 @@ def export(
     from maltriage.cli.console import make_console
     from maltriage.cli.training import bar, status
     from maltriage.corpus.cache import load_corpus
-    from maltriage.report.precision import render
+    from maltriage.report.studies.quantization import render
 
     bundle, run = _source(source)
     if folds is not None and (run is None or not bundle.card.training.folds):

@@ -71,8 +71,8 @@ def faithfulness(
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.errors import MaltriageError
-    from maltriage.report.faithfulness import render
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.report.studies.faithfulness import render
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from maltriage.assess.recall import Found
     from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
-    from maltriage.report.index import Limit
+    from maltriage.report.documents.index import Limit
     from maltriage.sample.types import Notice
     from maltriage.triage.embed import Embedded
 
@@ -113,7 +113,7 @@ def recall(
     """
     from maltriage import bundle as bundles
     from maltriage.assess import recall as assess
-    from maltriage.report.recall import render
+    from maltriage.report.studies.recall import render
 
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")
@@ -181,9 +181,9 @@ def info(
     """Show what is in an index: its model, the files of each label, its limit."""
     from maltriage.cli.console import make_console
     from maltriage.cli.output import opened
-    from maltriage.report.document import encode
-    from maltriage.report.index import render
+    from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
+    from maltriage.report.status.index import render
     from maltriage.similar import index as indexes
 
     read = indexes.read(index)
@@ -318,7 +318,7 @@ def _embedded(
     color: opt.Color,
 ) -> Embedded:
     from maltriage.cli.console import make_console
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.embed import embed
     from maltriage.triage.options import Progress, ScanOptions
@@ -351,7 +351,7 @@ def _tell(notices: tuple[Notice, ...], quiet: bool) -> None:
 
 def _done(text: str, found: Embedded, quiet: bool) -> None:
     """Say what was done; end with 3 where files could not be read."""
-    from maltriage.report.document import Failed
+    from maltriage.report.documents.record import Failed
     from maltriage.report.sanitize import clean
 
     if not quiet:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maltriage.corpus.cache import Corpus
     from maltriage.corpus.datasets import Dataset
     from maltriage.learn.train import RunOptions
-    from maltriage.report.openset import OpenSetReport
+    from maltriage.report.documents.openset import OpenSetReport
 
 STRANGERS = "added clean files"
 """What the files of `--goodware` are called, which no net is trained on here."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from maltriage.assess.patterns import Subject
     from maltriage.bundle import Bundle
     from maltriage.corpus.cache import Corpus
-    from maltriage.report.patterns import Patterns
+    from maltriage.report.documents.patterns import Patterns
 
 
 class Format(StrEnum):
@@ -81,7 +81,7 @@ def patterns(
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.datasets import open_dataset
     from maltriage.errors import MaltriageError
-    from maltriage.report.progress import ScanProgress
+    from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 
@@ -111,7 +111,7 @@ def patterns(
 
         found = find_patterns(subjects, dataset, options, method.value, changed=show)
     if png is not None:
-        from maltriage.report.patterngrid import write_grid
+        from maltriage.report.studies.patterns_grid import write_grid
 
         write_grid(found, png)
     _write(found, format, output, color, details=bool(family))
@@ -173,15 +173,15 @@ def _write(
 ) -> None:
     from maltriage.cli.console import make_console
     from maltriage.cli.output import opened
-    from maltriage.report.document import encode
-    from maltriage.report.patternscreen import render
+    from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
+    from maltriage.report.studies.patterns import render
 
     with opened(output) as out:
         if format is Format.json:
             out.binary.write(json_safe(encode(found)) + b"\n")
         elif format is Format.html:
-            from maltriage.report.patternpage import render_page
+            from maltriage.report.studies.patterns_page import render_page
 
             out.binary.write(render_page(found).encode())
         else:

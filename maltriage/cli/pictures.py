@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.report.document import Result
+    from maltriage.report.documents.record import Result
 
 WITHOUT = "occlusion"
 """The method that gives no heat over the byteplot."""
@@ -58,9 +58,9 @@ class Pictures:
         """
         if not self._paths():
             return
-        from maltriage.report.bitmap import png
-        from maltriage.report.picture import scene
-        from maltriage.report.svg import svg
+        from maltriage.report.draw.png import png
+        from maltriage.report.draw.scene import scene
+        from maltriage.report.draw.svg import svg
 
         drawn = scene(result)
         for path, draw in ((self.png, png), (self.svg, svg)):

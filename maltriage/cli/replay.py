@@ -12,11 +12,10 @@ import typer
 
 from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
-from maltriage.report.counts import Counts
-from maltriage.report.document import ModelRef, Record, Result, Summary
-from maltriage.report.pick import pick
-from maltriage.report.sanitize import clean
-from maltriage.report.saved import (
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.pick import pick
+from maltriage.report.documents.record import ModelRef, Record, Result, Summary
+from maltriage.report.documents.saved import (
     FileRecord,
     SavedReport,
     combined,
@@ -24,6 +23,7 @@ from maltriage.report.saved import (
     look_through,
     refuse_other,
 )
+from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
 
 if TYPE_CHECKING:

@@ -105,8 +105,8 @@ def robustness(
     from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.splits import manifest_sha256
     from maltriage.probe.transform import TRANSFORMS
-    from maltriage.report.progress import ScanProgress
-    from maltriage.report.robustnessscreen import render
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.report.studies.robustness import render
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import Progress, ScanOptions
 

@@ -14,7 +14,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.report.document import Record
+    from maltriage.report.documents.record import Record
     from maltriage.rules.make import Rule
     from maltriage.source.urls import Remote
 
@@ -78,7 +78,7 @@ def write_rule(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.training import status
-    from maltriage.report.document import Failed, Result, Skipped
+    from maltriage.report.documents.record import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
     from maltriage.rules.make import RuleOptions, make_rule
     from maltriage.work.isolation import Isolation, memory_for

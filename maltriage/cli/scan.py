@@ -16,7 +16,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.cluster.shards import Shards
-    from maltriage.report.document import Record
+    from maltriage.report.documents.record import Record
     from maltriage.triage.options import ScanOptions
 
 
@@ -154,9 +154,9 @@ def scan(
     from maltriage.cli.sinks import TABLE, Target, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import urls_among
-    from maltriage.report.document import Summary
-    from maltriage.report.progress import ScanProgress
-    from maltriage.report.render import RenderOptions
+    from maltriage.report.documents.record import Summary
+    from maltriage.report.formats import RenderOptions
+    from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.files import WalkOptions
     from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions

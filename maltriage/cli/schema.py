@@ -9,6 +9,6 @@ import typer
 
 def schema() -> None:
     """Print the JSON Schema of the records (NDJSON) and of the document (JSON)."""
-    from maltriage.report.schema import json_schema
+    from maltriage.report.documents.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=2))

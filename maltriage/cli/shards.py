@@ -10,7 +10,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.cluster.shards import Shards
-    from maltriage.report.render import RenderOptions
+    from maltriage.report.formats import RenderOptions
 
 
 def shards_at(
@@ -32,7 +32,7 @@ def shards_at(
     """
     from maltriage.cli.output import refuse_url
     from maltriage.cluster.shards import FORMATS, Shards
-    from maltriage.report.parquet import need_pyarrow
+    from maltriage.report.scan.parquet import need_pyarrow
 
     refuse_url(folder)
     given = [name for name, value in refused.items() if value]

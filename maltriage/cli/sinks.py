@@ -14,13 +14,13 @@ import typer
 from maltriage.cli.console import Color, make_console, quiet_broken_pipe
 from maltriage.cli.output import Output, ResultFile, cannot_write
 from maltriage.errors import MaltriageError
-from maltriage.report.render import ECS, SELECTIVE, RenderOptions, open_renderer
+from maltriage.report.formats import ECS, SELECTIVE, RenderOptions, open_renderer
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
-    from maltriage.report.document import Failed, Result, Skipped, Summary
-    from maltriage.report.fields import Fields
-    from maltriage.report.render import Renderer
+    from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+    from maltriage.report.formats import Renderer
+    from maltriage.report.scan.fields import Fields
 
 TABLE = "table"
 ENDINGS = {
@@ -80,7 +80,7 @@ def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None
         return None
     if not any(target.format in SELECTIVE for target in targets):
         raise MaltriageError("--fields goes with CSV, NDJSON, JSON or Parquet: see --format and -o")
-    from maltriage.report.fields import choose
+    from maltriage.report.scan.fields import choose
 
     return choose(names)
 

@@ -1,1 +1,1 @@
-"""The local engine on the nodes of a Ray cluster: chunks of the walk, actors, shards of a result."""
+"""The local engine on the nodes of a Ray cluster: chunks of a walk, actors, shards of results."""

@@ -23,7 +23,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.cluster.shards import Part
-    from maltriage.report.counts import Counts
+    from maltriage.report.documents.counts import Counts
     from maltriage.similar.search import Searcher
     from maltriage.source.files import Found, Rejected
     from maltriage.source.known import KnownList
@@ -108,7 +108,7 @@ class Scanner:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
         import ray
 
-        from maltriage.report.document import SCHEMA_VERSION
+        from maltriage.report.documents.record import SCHEMA_VERSION
 
         host, node = platform.node(), ray.get_runtime_context().get_node_id()
         if (version, schema) != (__version__, SCHEMA_VERSION):
@@ -146,7 +146,7 @@ class Scanner:
 
     def scan(self, files: Sequence[Found | Rejected]) -> Done:
         """The records of files; of fewer, the first ones, where it is told to stop meanwhile."""
-        from maltriage.report.document import encode
+        from maltriage.report.documents.record import encode
         from maltriage.triage.options import Progress
         from maltriage.triage.scan_cache import Collected
 

@@ -15,7 +15,7 @@ from maltriage.cluster.actor import Opened, Scanner, Setup
 from maltriage.cluster.chunks import Piece
 from maltriage.cluster.nodes import GoneError, Members, Node
 from maltriage.errors import MaltriageError
-from maltriage.report.document import SCHEMA_VERSION
+from maltriage.report.documents.record import SCHEMA_VERSION
 from maltriage.triage.options import ScanOptions
 
 ACTOR_CPUS = 4

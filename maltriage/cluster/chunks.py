@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from maltriage.cluster.actor import KEPT, Done
 from maltriage.cluster.shards import Part
-from maltriage.report.counts import Counts
-from maltriage.report.document import Failed, Result, Skipped, decode, path_fields
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Failed, Result, Skipped, decode, path_fields
 from maltriage.source.files import Found, Rejected
 
 PIECE_FILES = 64

@@ -35,8 +35,8 @@ from maltriage.cluster.shards import (
     write_part,
 )
 from maltriage.errors import MaltriageError
-from maltriage.report.counts import Counts
-from maltriage.report.document import Record, Summary
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Record, Summary
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, path_of_index
 from maltriage.source.files import walk

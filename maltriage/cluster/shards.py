@@ -26,9 +26,9 @@ from typing import BinaryIO, cast
 import msgspec
 
 from maltriage.errors import MaltriageError
-from maltriage.report.counts import Counts
-from maltriage.report.document import Failed, Result, Skipped, Summary, encode
-from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.formats import RenderOptions, open_renderer
 from maltriage.source.files import PART, Found, Rejected
 
 PART_FILES = 2048

@@ -15,7 +15,7 @@ from maltriage.corpus.cache import Corpus, conflicts_of, same_bytes
 from maltriage.corpus.datasets import DATASETS, Dataset
 from maltriage.corpus.twins import near_twins
 from maltriage.files.places import cache_dir, data_places
-from maltriage.report.datasets import (
+from maltriage.report.documents.datasets import (
     CachedSamples,
     ClassFigures,
     DatasetCheck,

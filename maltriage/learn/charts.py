@@ -6,7 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from maltriage.report.comparison import Comparison
+from maltriage.report.documents.comparison import Comparison
 from maltriage.report.sanitize import clean
 
 MAX_SHOWN = 24

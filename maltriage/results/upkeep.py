@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maltriage.errors import MaltriageError
-from maltriage.report.cache import CacheInfo, KeptResults, day
-from maltriage.report.document import ModelRef
+from maltriage.report.documents.cache import CacheInfo, KeptResults
+from maltriage.report.documents.record import ModelRef
+from maltriage.report.status.cache import day
 from maltriage.results.database import SIDECARS, Tell, transaction
 from maltriage.results.store import Store
 

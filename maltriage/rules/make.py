@@ -20,8 +20,8 @@ from maltriage.probe.inspect.worker import InspectOptions
 from maltriage.probe.rule.gather import Candidate, gather
 from maltriage.probe.rule.match import matches
 from maltriage.probe.rule.pattern import Pattern
-from maltriage.report.document import Result, path_of
-from maltriage.report.evidence import Status
+from maltriage.report.documents.evidence import Status
+from maltriage.report.documents.record import Result, path_of
 from maltriage.report.sanitize import clean
 from maltriage.rules.choose import ENOUGH, Choice, choose
 from maltriage.rules.text import Chosen, Evidence, Facts, Group, rule_name, rule_text

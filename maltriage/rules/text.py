@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from maltriage import __version__
 from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import quoted
-from maltriage.report.evidence import Status
+from maltriage.report.documents.evidence import Status
 from maltriage.report.sanitize import clean
 
 MAX_COMMENT = 160

@@ -34,8 +34,8 @@ import numpy.typing as npt
 from maltriage import __version__
 from maltriage.bundle import MAX_LABELS, Bundle, models_dir
 from maltriage.errors import MaltriageError
-from maltriage.report.document import ModelRef
-from maltriage.report.index import IndexInfo, Limit
+from maltriage.report.documents.index import IndexInfo, Limit
+from maltriage.report.documents.record import ModelRef
 
 FORMAT_VERSION = 1
 SUFFIX = ".index.npz"

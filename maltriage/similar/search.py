@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Neighbour, Similar
+from maltriage.report.documents.record import Neighbour, Similar
 from maltriage.sample.types import Notice
 from maltriage.similar import index as indexes
 from maltriage.similar.index import Index, directions

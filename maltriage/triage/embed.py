@@ -11,7 +11,7 @@ import numpy.typing as npt
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared
-from maltriage.report.document import Failed, Skipped
+from maltriage.report.documents.record import Failed, Skipped
 from maltriage.triage.options import Progress, ScanOptions, model_threads
 from maltriage.triage.queue import in_batches, prepared_items
 from maltriage.triage.session import Session

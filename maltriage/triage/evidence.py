@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.probe.prepare import Prepared
-from maltriage.report.document import finite
-from maltriage.report.evidence import Evidence, HotRange, Plane, RegionHeat, ViewHeat
+from maltriage.report.documents.evidence import Evidence, HotRange, Plane, RegionHeat, ViewHeat
+from maltriage.report.documents.record import finite
 from maltriage.sample.byteplot import View
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Layout, Region

@@ -10,7 +10,7 @@ import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared, prepare
-from maltriage.report.document import (
+from maltriage.report.documents.record import (
     Failed,
     ModelRef,
     Result,

@@ -14,9 +14,9 @@ import numpy as np
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.evidence import Evidence, HotRange
-from maltriage.sample.annotations import HotContent
+from maltriage.report.documents.evidence import Evidence, HotRange
 from maltriage.sample.errors import SampleError
+from maltriage.sample.findings import HotContent
 from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on

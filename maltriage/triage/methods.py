@@ -13,7 +13,7 @@ import numpy.typing as npt
 from maltriage.errors import MaltriageError
 from maltriage.metrics import rank_correlation
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.evidence import Agreement, Compared, Evidence, MethodHeat
+from maltriage.report.documents.evidence import Agreement, Compared, Evidence, MethodHeat
 from maltriage.sample.byteplot import View
 from maltriage.triage.evidence import Heat, Part, account, parts_of
 from maltriage.triage.occlusion import OCCLUSION, occlude

@@ -6,8 +6,8 @@ import heapq
 from dataclasses import dataclass
 
 from maltriage.probe.prepare import Prepared
-from maltriage.report import facts
-from maltriage.report.document import Result
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Result
 from maltriage.triage.evidence import Part
 from maltriage.triage.verdict import Question
 

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from maltriage.probe.mask import Mask, Range, Variant
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.document import finite
-from maltriage.report.evidence import Evidence, Occluded
+from maltriage.report.documents.evidence import Evidence, Occluded
+from maltriage.report.documents.record import finite
 from maltriage.sample.geometry import Floats, Offsets
 from maltriage.sample.types import Layout
 from maltriage.triage.evidence import Part, divide

@@ -8,7 +8,7 @@ from typing import Literal
 
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions
-from maltriage.report.counts import Counts
+from maltriage.report.documents.counts import Counts
 from maltriage.similar.search import NO_INDEX
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions

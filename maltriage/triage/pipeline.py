@@ -18,15 +18,8 @@ from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared
-from maltriage.report.counts import Counts
-from maltriage.report.document import (
-    Failed,
-    ModelRef,
-    Record,
-    Result,
-    Skipped,
-    Summary,
-)
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Failed, ModelRef, Record, Result, Skipped, Summary
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, Rejected, walk
 from maltriage.triage.finish import Finisher
@@ -55,8 +48,8 @@ def scan(
     """Scan files and folders: one record per file, then one `Summary`.
 
     Records come in the order of the walk. Where `options.checks` is a number, those many that
-    are the most urgent (`report.facts.urgency`) come after all others, the most urgent first. Of
-    files of equal content one is checked.
+    are the most urgent (`report.documents.facts.urgency`) come after all others, the most urgent
+    first. Of files of equal content one is checked.
 
     Args:
         cache: results of earlier scans with these options, and where those of this one go. Where

@@ -18,7 +18,7 @@ from maltriage.probe.prepare import (
     prepare_contents,
     prepare_file,
 )
-from maltriage.report.document import Failed, Result, Skipped, path_fields
+from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Found, Rejected

@@ -22,7 +22,7 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import Same
-from maltriage.report.document import (
+from maltriage.report.documents.record import (
     SCHEMA_VERSION,
     Failed,
     Result,

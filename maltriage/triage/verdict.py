@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.metrics import margins
-from maltriage.report.document import Ranked, Verdict, finite
+from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
 from maltriage.triage.novelty import Novelty
 from maltriage.triage.prediction_sets import SetRule, fits

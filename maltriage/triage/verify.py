@@ -19,8 +19,15 @@ from maltriage.bundle import Card
 from maltriage.metrics import rank_correlation
 from maltriage.probe.mask import MASKS, Range, Variant
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.document import finite
-from maltriage.report.evidence import Check, Checks, Controls, Evidence, MaskEffect, Status
+from maltriage.report.documents.evidence import (
+    Check,
+    Checks,
+    Controls,
+    Evidence,
+    MaskEffect,
+    Status,
+)
+from maltriage.report.documents.record import finite
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.triage.evidence import Part, heat_on
 from maltriage.triage.masking import run_masked

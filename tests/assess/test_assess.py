@@ -12,7 +12,7 @@ from maltriage import bundle as bundles
 from maltriage.assess.evaluate import evaluate
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 

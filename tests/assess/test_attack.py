@@ -13,7 +13,7 @@ from maltriage.assess.attack import AttackTerms, Propose, assess_attack
 from maltriage.assess.groups import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.robustness import AttackFigures
+from maltriage.report.documents.robustness import AttackFigures
 from maltriage.sample.byteplot import View
 
 

@@ -13,7 +13,7 @@ from maltriage.assess.calibrate import files_needed, threshold_for, threshold_of
 from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 

@@ -8,9 +8,9 @@ from rich.console import Console
 
 from maltriage.assess.clean import over_folders
 from maltriage.metrics import clopper_pearson
-from maltriage.report.clean import render
-from maltriage.report.document import ModelRef
-from maltriage.report.measures import CleanKind, CleanReport
+from maltriage.report.documents.evaluation import CleanKind, CleanReport
+from maltriage.report.documents.record import ModelRef
+from maltriage.report.studies.clean_files import render
 
 
 def folders(flagged: list[int], files: int = 50) -> list[CleanKind]:

@@ -21,7 +21,7 @@ from maltriage.bundle import Bundle
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.report.patterns import FamilyPattern, Patterns
+from maltriage.report.documents.patterns import FamilyPattern, Patterns
 from maltriage.triage.options import Progress, ScanOptions
 
 TRUE = weights((34, 40, 1.0), (70, 74, 0.3), (90, 92, -0.4))

@@ -19,7 +19,7 @@ from maltriage.bundle import Bundle, Threshold
 from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.errors import MaltriageError
-from maltriage.report.robustness import Robustness, TransformFigures
+from maltriage.report.documents.robustness import Robustness, TransformFigures
 from maltriage.triage.options import ScanOptions
 
 OPTIONS = ScanOptions(device="cpu", jobs=1, threads=1)

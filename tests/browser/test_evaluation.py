@@ -5,7 +5,7 @@ from __future__ import annotations
 from browser.conftest import Open
 from report.test_charts import report
 
-from maltriage.report.evaluationpage import render_page
+from maltriage.report.studies.evaluation_page import render_page
 
 BLANK = "(picture) => !(picture.complete && picture.naturalWidth > 0 && picture.width > 0)"
 

@@ -12,7 +12,7 @@ from report.factories import make_checked, make_contents, make_result, make_verd
 from report.pages import BREAKOUT, Parts
 from report.screens import written
 
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 from maltriage.sample.types import Notice
 
 

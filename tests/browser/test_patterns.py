@@ -6,7 +6,7 @@ from browser.conftest import Open
 from playwright.sync_api import expect
 from report.families import HOSTILE, two
 
-from maltriage.report.patternpage import render_page
+from maltriage.report.studies.patterns_page import render_page
 
 BLANK = "(picture) => !(picture.complete && picture.naturalWidth > 0 && picture.width > 0)"
 

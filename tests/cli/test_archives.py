@@ -14,7 +14,7 @@ from corpus.synthetic import seven_zipped, tarred, zipped
 from hostile.make import ESCAPE_PATH, sample
 
 from maltriage.cli import options
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.schema import json_schema
 from maltriage.source.archive import limits
 
 X86, X64 = sample("console-x86.exe"), sample("console-x64.exe")

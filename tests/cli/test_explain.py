@@ -15,7 +15,7 @@ from probe.inspect import builds
 from report.pages import assert_sealed
 from report.screens import hidden
 
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.schema import json_schema
 
 
 def record(run_cli: Any, path: Path, *arguments: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from report.factories import make_result, make_skipped, make_summary
 
-from maltriage.report.document import encode
+from maltriage.report.documents.record import encode
 
 
 @pytest.fixture

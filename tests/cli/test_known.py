@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 from hostile.make import sample
 
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.schema import json_schema
 
 NAMES = ("console-x86.exe", "gui-x86.exe", "dotnet.exe")
 

@@ -18,7 +18,7 @@ from report.pages import assert_sealed
 from maltriage.cli.output import ResultFile, keep, opened
 from maltriage.cli.sinks import ENDINGS, OF_USE, Target, targets
 from maltriage.errors import MaltriageError
-from maltriage.report.render import FORMATS
+from maltriage.report.formats import FORMATS
 from maltriage.source.files import Found, WalkOptions, walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")

@@ -19,7 +19,7 @@ from corpus.synthetic import zipped
 from hostile.make import sample
 from servers import Page
 
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.schema import json_schema
 
 pytestmark = servers.needs_remote
 X86, X64 = sample("console-x86.exe"), sample("console-x64.exe")

@@ -19,7 +19,7 @@ from report.factories import (
 from report.screens import hidden, written
 
 from maltriage.cli.replay import Replay
-from maltriage.report.document import ModelRef, Result, Summary
+from maltriage.report.documents.record import ModelRef, Result, Summary
 from maltriage.triage.options import Progress
 
 CALM = make_verdict("benign", 0.99, -6.0)

@@ -22,7 +22,7 @@ from report.pages import assert_sealed
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Threshold
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.schema import json_schema
 
 
 def set_threshold(path: Path, margin: float) -> Path:

@@ -6,7 +6,7 @@ import pytest
 
 from maltriage.cluster.actor import KEPT, Done
 from maltriage.cluster.chunks import MAX_CRASHES, MAX_LOSSES, Piece, complete_among, cut
-from maltriage.report.document import Failed, Skipped, encode
+from maltriage.report.documents.record import Failed, Skipped, encode
 from maltriage.source.files import Found, Rejected
 
 

@@ -22,7 +22,7 @@ from maltriage.cluster import actor_pool, connection, engine
 from maltriage.cluster.actor import Done, Scanner
 from maltriage.cluster.shards import Shards
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Failed, Result, Summary
+from maltriage.report.documents.record import Failed, Result, Summary
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

@@ -10,8 +10,8 @@ from report.factories import MODEL
 
 from maltriage.cluster.shards import Manifest, Shards, digest_of, outside, write_part
 from maltriage.errors import MaltriageError
-from maltriage.report.counts import Counts
-from maltriage.report.document import Failed, Skipped, Summary
+from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.record import Failed, Skipped, Summary
 from maltriage.source.files import Found, Rejected
 
 RECORDS = [Skipped("a.txt", "not-pe", "a reason"), Failed("b.exe", "io", "a reason")]

@@ -22,9 +22,9 @@ from maltriage import bundle as bundles
 from maltriage.errors import MaltriageError
 from maltriage.probe.inspect.worker import look
 from maltriage.probe.rule.pattern import Pattern
-from maltriage.report.document import Failed, Skipped, encode, path_fields, path_of
+from maltriage.report.documents.record import Failed, Skipped, encode, path_fields, path_of
+from maltriage.report.documents.saved import is_report, look_through
 from maltriage.report.sanitize import clean, json_safe
-from maltriage.report.saved import is_report, look_through
 from maltriage.rules.text import rule_name
 from maltriage.sample.byteplot import make_views
 from maltriage.sample.errors import SampleError
@@ -174,7 +174,7 @@ def _folder() -> Path:
 
 def report(data: bytes) -> None:
     """A saved report: refused, or records that can be written again."""
-    path = _folder() / "report.ndjson"
+    path = _folder() / "report.scan.ndjson"
     path.write_bytes(data)
     if not is_report(str(path)):
         return

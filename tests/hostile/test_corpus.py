@@ -18,8 +18,8 @@ import pytest
 from hostile.corpus import NAMES, corpus, sample, write
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.report.schema import json_schema
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.schema import json_schema
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
 

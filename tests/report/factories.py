@@ -9,19 +9,7 @@ from typing import Any
 
 import msgspec
 
-from maltriage.report.document import (
-    Failed,
-    ModelRef,
-    Neighbour,
-    Ranked,
-    Result,
-    Similar,
-    Skipped,
-    Summary,
-    Timing,
-    Verdict,
-)
-from maltriage.report.evidence import (
+from maltriage.report.documents.evidence import (
     Check,
     Checks,
     Controls,
@@ -33,7 +21,19 @@ from maltriage.report.evidence import (
     Status,
     ViewHeat,
 )
-from maltriage.sample.annotations import (
+from maltriage.report.documents.record import (
+    Failed,
+    ModelRef,
+    Neighbour,
+    Ranked,
+    Result,
+    Similar,
+    Skipped,
+    Summary,
+    Timing,
+    Verdict,
+)
+from maltriage.sample.findings import (
     FoundString,
     HeaderField,
     HotContent,

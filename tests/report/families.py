@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from report.pages import BREAKOUT
 
-from maltriage.report.document import ModelRef
-from maltriage.report.patterns import (
+from maltriage.report.documents.patterns import (
     BundlePatterns,
     Exemplar,
     FamilyLikeness,
@@ -18,6 +17,7 @@ from maltriage.report.patterns import (
     RecurringRange,
     ViewPattern,
 )
+from maltriage.report.documents.record import ModelRef
 
 HOSTILE = f"\x1b]52;c;x\x07[red]{BREAKOUT}"
 

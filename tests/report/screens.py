@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from rich.console import Console
 
-from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.formats import RenderOptions, open_renderer
 
 Item = Result | Skipped | Failed | Summary
 

@@ -23,8 +23,8 @@ from rich.text import Text
 
 import maltriage.report
 from maltriage.cli.console import make_console
-from maltriage.report.document import Failed, Result, Skipped, Summary
-from maltriage.report.render import RenderOptions, open_renderer
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.formats import RenderOptions, open_renderer
 
 HOSTILE = "\x1b]52;c;aGk=\x07\x9b31m\u202e[/red][bold]\n=cmd()<script>"
 NOT_PRINTED = {"\x1b]", "\x07", "\x9b", "\u202e"}

@@ -14,8 +14,8 @@ from report.factories import make_failed, make_result, make_scan, make_skipped, 
 from report.screens import console_of, hidden, written
 
 from maltriage.errors import MaltriageError
-from maltriage.report.document import ScanDocument, decode, encode, path_fields
-from maltriage.report.render import FORMATS, RenderOptions, open_renderer
+from maltriage.report.documents.record import ScanDocument, decode, encode, path_fields
+from maltriage.report.formats import FORMATS, RenderOptions, open_renderer
 from maltriage.sample.types import Notice, Region
 
 HOSTILE = "[/red]\x1b[31m\x1b]52;c;eA==\x07\u202e\x00\n\x9b=cmd()"

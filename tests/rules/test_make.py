@@ -21,7 +21,7 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import Pattern
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 from maltriage.rules import make as rules
 from maltriage.rules.choose import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
 from maltriage.rules.make import Rule, RuleOptions, make_rule

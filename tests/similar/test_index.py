@@ -14,7 +14,7 @@ import pytest
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.index import Limit
+from maltriage.report.documents.index import Limit
 from maltriage.similar import index as indexes
 from maltriage.similar.index import Index
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Result, Similar
-from maltriage.report.index import Limit
+from maltriage.report.documents.index import Limit
+from maltriage.report.documents.record import Result, Similar
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, Searcher, notices_on, open_index
 from maltriage.triage.embed import embed

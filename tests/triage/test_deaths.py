@@ -16,7 +16,7 @@ from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.probe.prepare import prepare_file
-from maltriage.report.document import Failed, Result, Summary
+from maltriage.report.documents.record import Failed, Result, Summary
 from maltriage.triage import portions
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan

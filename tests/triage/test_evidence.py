@@ -15,8 +15,8 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Record, Result
-from maltriage.report.evidence import Evidence
+from maltriage.report.documents.evidence import Evidence
+from maltriage.report.documents.record import Record, Result
 from maltriage.triage.methods import GRAPH_METHODS, compare, maps_of, same_maps
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan

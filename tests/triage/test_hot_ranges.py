@@ -20,8 +20,8 @@ from maltriage.bundle import Bundle
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import Inspected, inspect, look
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
-from maltriage.report.document import Failed, Result
-from maltriage.report.evidence import Evidence, HotRange
+from maltriage.report.documents.evidence import Evidence, HotRange
+from maltriage.report.documents.record import Failed, Result
 from maltriage.sample.views import known_views
 from maltriage.triage import methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.report.document import Result
+from maltriage.report.documents.record import Result
 from maltriage.triage.maps import mapped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan

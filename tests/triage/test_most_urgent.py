@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from report.factories import make_result, make_verdict
 
-from maltriage.report import facts
-from maltriage.report.document import Result
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Result
 from maltriage.triage.most_urgent import Explained, MostUrgent
 from maltriage.triage.verdict import Question
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
-from maltriage.report.document import Failed, Result
-from maltriage.report.evidence import Evidence
+from maltriage.report.documents.evidence import Evidence
+from maltriage.report.documents.record import Failed, Result
 from maltriage.sample.types import Layout, Region
 from maltriage.triage import methods
 from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread

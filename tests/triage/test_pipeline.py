@@ -12,7 +12,7 @@ from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
-from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import width_for
 from maltriage.sample.types import Format

@@ -16,7 +16,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.probe import members
 from maltriage.probe.members import prepare_members
-from maltriage.report.document import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.source.archive.limits import Archives
 from maltriage.triage import portions
 from maltriage.triage.options import Progress, ScanOptions

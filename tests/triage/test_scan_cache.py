@@ -16,7 +16,7 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import prepare
-from maltriage.report.document import Failed, Record, Result, Skipped
+from maltriage.report.documents.record import Failed, Record, Result, Skipped
 from maltriage.results.store import Store
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.limits import Archives

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.document import Failed
+from maltriage.report.documents.record import Failed
 from maltriage.triage import session as module
 from maltriage.triage.binding import Bound
 from maltriage.triage.options import ScanOptions

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.probe.mask import MASKS
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
-from maltriage.report.evidence import Check, Checks, Controls, Evidence
+from maltriage.report.documents.evidence import Check, Checks, Controls, Evidence
 from maltriage.sample.byteplot import View
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry

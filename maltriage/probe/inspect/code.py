@@ -11,7 +11,7 @@ from maltriage.probe.inspect import strings
 from maltriage.probe.inspect.functions import Functions
 from maltriage.probe.inspect.image import Budget, Image
 from maltriage.probe.inspect.tables import Table
-from maltriage.sample.annotations import Architecture, Instruction, Listing, Synchronised
+from maltriage.sample.findings import Architecture, Instruction, Listing, Synchronised
 
 MAX_INSTRUCTIONS = 24
 LONGEST = 15

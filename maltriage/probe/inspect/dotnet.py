@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maltriage.probe.inspect.image import Budget, Image, Thing
-from maltriage.sample.annotations import Instruction, Listing
+from maltriage.sample.findings import Instruction, Listing
 
 MAX_STREAMS = 16
 """A reader copies each stream; metadata of more than this, where five are usual, is not read."""

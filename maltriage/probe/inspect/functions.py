@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from maltriage.probe.inspect.image import Image, Thing
 from maltriage.probe.inspect.tables import Table
-from maltriage.sample.annotations import Architecture, Synchronised
 from maltriage.sample.byteplot import trimmed_length
+from maltriage.sample.findings import Architecture, Synchronised
 from maltriage.sample.pe import Section
 
 MAX_SCANNED = 4 * 1024 * 1024

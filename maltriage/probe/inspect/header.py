@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from maltriage.probe.inspect.image import Image
-from maltriage.sample.annotations import HeaderField
+from maltriage.sample.findings import HeaderField
 from maltriage.sample.pe import DIRECTORIES, decode_name
 
 MAX_FIELDS = 128

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from maltriage.sample.annotations import Architecture
+from maltriage.sample.findings import Architecture
 from maltriage.sample.pe import Headers, Section, read_headers
 
 BY_MACHINE: dict[int, Architecture] = {0x14C: "x86", 0x8664: "x64", 0xAA64: "arm64"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from maltriage.probe.inspect.image import Image
-from maltriage.sample.annotations import ResourceRef
+from maltriage.sample.findings import ResourceRef
 
 MAX_ENTRIES = 8192
 """Entries of directories read in all: a tree may point to itself."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from maltriage.probe.inspect.image import Budget, Thing
-from maltriage.sample.annotations import FoundString
+from maltriage.sample.findings import FoundString
 
 MIN_LENGTH = 5
 """Characters below which a run of printable bytes is more likely chance than text."""

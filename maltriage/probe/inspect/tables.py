@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from maltriage.probe.inspect.image import Image
-from maltriage.sample.annotations import ImportedNames
+from maltriage.sample.findings import ImportedNames
 from maltriage.sample.pe import decode_name
 
 MAX_DLLS = 512

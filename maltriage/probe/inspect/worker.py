@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 from maltriage.probe.inspect import code, dotnet, functions, header, resources, strings, tables
 from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.probe.inspect.snap import Range, Snapped, snapped
-from maltriage.sample.annotations import ContentKind, HotContent, Listing, ResourceRef
 from maltriage.sample.errors import SampleError
+from maltriage.sample.findings import ContentKind, HotContent, Listing, ResourceRef
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
 from maltriage.sample.types import Region

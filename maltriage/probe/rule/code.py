@@ -11,7 +11,7 @@ from maltriage.probe.inspect.code import MAX_LEAD
 from maltriage.probe.inspect.dotnet import Assembly
 from maltriage.probe.inspect.functions import Functions
 from maltriage.probe.inspect.image import Image
-from maltriage.sample.annotations import Architecture
+from maltriage.sample.findings import Architecture
 
 FIXED = 20
 """Bytes that matter from which a run of instructions is long enough for a pattern."""

@@ -12,7 +12,7 @@ from probe.inspect import builds
 
 from maltriage.probe.inspect import code, functions, tables
 from maltriage.probe.inspect.image import Budget, Image
-from maltriage.sample.annotations import Listing
+from maltriage.sample.findings import Listing
 from maltriage.sample.pe import Section
 
 BITS = (32, 64)

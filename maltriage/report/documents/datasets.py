@@ -1,0 +1,97 @@
+"""The documents of `maltriage datasets` and of `datasets check`."""
+
+from __future__ import annotations
+
+import msgspec
+
+from maltriage.sample.types import Notice
+
+
+class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A folder where a dataset is looked for, and what named it."""
+
+    folder: str
+    source: str
+    found: bool
+
+
+class CachedSamples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Prepared samples of a dataset; `size` in bytes, `used` in ISO 8601 UTC."""
+
+    folder: str
+    root: str
+    goodware: str | None
+    views: tuple[str, ...]
+    files: int
+    size: int
+    used: str
+
+
+class KnownDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A dataset that maltriage can read; the first place that is found is taken."""
+
+    name: str
+    places: tuple[Place, ...]
+    cached: tuple[CachedSamples, ...]
+
+
+class DatasetList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    cache: str
+    """Folder of the prepared samples."""
+    datasets: tuple[KnownDataset, ...]
+
+
+class ClassFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Samples of one label: how many, their sizes in bytes, and how many have a date."""
+
+    label: str
+    samples: int
+    smallest: int
+    median: int
+    largest: int
+    duplicates: int
+    """Samples whose very bytes are there more than once, under any label."""
+    near_twins: int
+    """Samples that have a near twin or duplicate, under any label."""
+    dated: int
+    first_seen: str | None
+    """The earliest date, ISO 8601 UTC; None where there is none."""
+    last_seen: str | None
+    """The latest."""
+
+
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Samples that belong together: paths and their labels, in the same order."""
+
+    paths: tuple[str, ...]
+    labels: tuple[str, ...]
+
+
+class Unreadable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file of the dataset that gave no sample; `failed` where it should have."""
+
+    path: str
+    code: str
+    reason: str
+    failed: bool
+
+
+class DatasetCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is in a dataset, and what would spoil a measurement on it."""
+
+    dataset: str
+    root: str
+    samples: int
+    classes: tuple[ClassFigures, ...]
+    duplicates: tuple[Group, ...]
+    """The same bytes more than once."""
+    conflicts: tuple[Group, ...]
+    """Those of them under different labels."""
+    near_twins: tuple[Group, ...]
+    """Groups of near twins, duplicates included; a grouped split keeps each in one part."""
+    random_test: int
+    """Samples in the test part of a random split (seed 0)."""
+    random_leaks: int
+    """How many of them have a near twin or duplicate in training."""
+    unreadable: tuple[Unreadable, ...]
+    notices: tuple[Notice, ...]

@@ -1,0 +1,119 @@
+"""What a one-line view of a result shows, derived from the document in one place."""
+
+from __future__ import annotations
+
+from maltriage.report.documents.evidence import Checks, Evidence, RegionHeat
+from maltriage.report.documents.record import Result, Verdict
+from maltriage.report.sanitize import clean
+
+BENIGN = "benign"
+SUSPICIOUS = "suspicious"
+UNKNOWN = "unknown"
+MAX_SET = 12
+"""Labels of a prediction set that are shown; records have all."""
+MAX_LABEL = 24
+GRAPH_METHODS = frozenset({"hirescam", "gradcam"})
+"""Methods whose heat is in the unit of the score, and sums to it where the model is additive."""
+CUT_SHORT = frozenset(
+    {"archive-members", "archive-size", "archive-ratio", "archive-depth", "carve-limit"}
+)
+"""Codes of skips that say that a cap was hit, so that not all of a file was looked at."""
+_PACKED = frozenset({"packed?", "packed"})
+
+
+def hottest(result: Result) -> RegionHeat | None:
+    """The region that speaks most for the explained label, None where none speaks for it."""
+    best = max(result.evidence.regions, key=lambda region: region.contribution, default=None)
+    return best if best is not None and best.contribution > 0 else None
+
+
+def entropy(result: Result) -> float | None:
+    """Highest entropy of a section, in bits per byte; of any region in a file without sections.
+
+    The highest, not the mean over the file: one packed section in a large file is what an
+    analyst wants to see, and a mean hides it.
+    """
+    regions = result.layout.regions
+    sections = [r.entropy for r in regions if r.kind == "section" and r.size > 0]
+    return max(sections or [r.entropy for r in regions], default=None)
+
+
+def packed(result: Result) -> bool:
+    return any(notice.code in _PACKED for notice in result.notices)
+
+
+def checked(result: Result) -> str | None:
+    """How the evidence stood its test: `5/6 +0.83`, claims that are supported of those that are
+    not negligible, and the rank correlation where there is one. None where it was not tested."""
+    checks = result.evidence.checks
+    if checks is None:
+        return None
+    supported, claimed = supports(checks)
+    rank = "" if checks.rank_correlation is None else f" {checks.rank_correlation:+.2f}"
+    return f"{supported}/{claimed}{rank}"
+
+
+def supports(checks: Checks) -> tuple[int, int]:
+    """How many claims are supported, and how many there are that are not negligible."""
+    every = [check.status for check in (*checks.regions, *checks.hot)]
+    return every.count("supported"), len(every) - every.count("negligible")
+
+
+def notice_codes(result: Result) -> tuple[str, ...]:
+    """Codes of the notices, each once, in order, without the one that `packed` stands for."""
+    codes = (notice.code for notice in result.notices if notice.code not in _PACKED)
+    return tuple(dict.fromkeys(codes))
+
+
+def urgency(result: Result) -> tuple[int, float, str]:
+    """Sort key, smallest first: what an analyst should look at first.
+
+    Flagged families by margin (without one by probability), flagged files that look benign,
+    families and unknowns that are not flagged, benign files from the least certain on. It
+    depends on nothing but the sample's content, so equal files have equal keys; the score is
+    rounded because a sample's place in a batch moves its last digits.
+    """
+    verdict = result.verdict
+    if verdict.label == BENIGN and not verdict.flagged:
+        return 3, round(verdict.probability, 6), result.sha256
+    score = verdict.margin if verdict.margin is not None else verdict.probability
+    group = 1 if verdict.label == SUSPICIOUS else 0 if verdict.flagged else 2
+    return group, -round(score, 4), result.sha256
+
+
+def prediction_set(verdict: Verdict) -> str | None:
+    """The labels that cannot be excluded, and at which coverage, in clean words; None: no set."""
+    if verdict.set is None:
+        return None
+    at = "" if verdict.coverage is None else f" (coverage {verdict.coverage * 100:g}%)"
+    if not verdict.set:
+        return f"empty: nothing that the model knows fits{at}"
+    more = len(verdict.set) - MAX_SET
+    shown = ", ".join(clean(label, MAX_LABEL) for label in verdict.set[:MAX_SET])
+    return shown + (f" and {more:,} more" if more > 0 else "") + at
+
+
+def novelty(verdict: Verdict) -> str | None:
+    """How little a file is like anything that the model learned, in words; None: not known."""
+    if verdict.novelty is None or verdict.novelty_limit is None:
+        return None
+    side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
+    said = ": like nothing that the model learned" if side == "above" else ""
+    return f"{verdict.novelty:+.2f}, {side} the limit {verdict.novelty_limit:+.2f}{said}"
+
+
+def region_name(name: str) -> str:
+    """A region's name as people are shown it: a blank one says so. Sanitize it."""
+    return name if name.strip() else "(unnamed)"
+
+
+def score_name(evidence: Evidence) -> str:
+    """The explained score in words. Holds labels of the bundle: sanitize it."""
+    if evidence.against is None:
+        return f"logit({evidence.label}), centred"
+    return f"logit({evidence.label}) - logit({evidence.against})"
+
+
+def method_name(evidence: Evidence) -> str:
+    """The method, and the others that are the same one for this model. Sanitize it."""
+    return " = ".join((evidence.method, *evidence.same_as))

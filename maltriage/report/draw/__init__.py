@@ -1,0 +1,1 @@
+"""Pictures and charts: what is drawn, and the formats that it is drawn in."""

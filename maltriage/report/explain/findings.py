@@ -1,0 +1,202 @@
+"""What is in a hot range, in a few lines: code, strings, names, fields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.sanitize import clean, untrusted
+from maltriage.sample.findings import (
+    FoundString,
+    HeaderField,
+    HotContent,
+    ImportedNames,
+    Instruction,
+    Listing,
+)
+
+DEFAULT_LINES = 6
+"""Lines of each kind of content below a range."""
+MAX_NAME = 64
+MAX_OPERANDS = 48
+MAX_COMMENT = 60
+_HEX_BYTES = 8
+"""Bytes of an instruction that are printed."""
+_CALLED = {
+    "header": "header fields",
+    "code": "code",
+    "il": "IL",
+    "metadata": ".NET metadata",
+    "imports": "imports",
+    "exports": "exports",
+    "resource": "resource",
+    "strings": "text",
+    "fill": "one byte over and over",
+    "data": "data",
+}
+
+
+def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
+    """A line that says what a range is, and a line for each note."""
+    room = width - indent
+    yield Text(" " * indent, no_wrap=True).append_text(_title(content, room))
+    for note in content.notes:
+        yield Text(" " * indent, no_wrap=True).append_text(untrusted(note, "yellow", room))
+
+
+def lines(
+    content: HotContent, limit: int | None, digits: int, width: int, indent: int
+) -> Iterator[Text]:
+    """What is in a range.
+
+    Args:
+        digits: of an offset.
+        limit: lines of each kind; None: `DEFAULT_LINES`, 0: all.
+        width: columns of the screen.
+        indent: blanks before each line.
+    """
+    room = width - indent
+    parts: list[tuple[str, list[Text]]] = []
+    for listing in (content.code, content.il):
+        if listing is not None:
+            parts.append(("instruction", _instructions(listing, content, room)))
+    if content.fields:
+        parts.append(("field", _fields(content.fields, digits, room)))
+    if content.imports:
+        parts.append(("DLL", [_imported(row, room) for row in content.imports]))
+    if content.exports:
+        parts.append(("export", [untrusted(name, "", room) for name in content.exports]))
+    if content.strings:
+        parts.append(("string", _strings(content.strings, digits, room)))
+    shown = DEFAULT_LINES if limit is None else limit
+    for noun, rows in parts:
+        # One line more rather than one that says that one is left out.
+        count = len(rows) if not shown or len(rows) == shown + 1 else shown
+        for row in rows[:count]:
+            yield Text(" " * indent, no_wrap=True).append_text(row)
+        if len(rows) > count:
+            more = numbers.count(len(rows) - count, f"more {noun}")
+            yield Text(" " * indent + f"… {more}", style="dim", no_wrap=True)
+
+
+def _title(content: HotContent, room: int) -> Text:
+    """What a range is, where it is known to belong, and how far its edges moved."""
+    listing = content.code or content.il
+    text = Text(no_wrap=True)
+    if listing is not None:
+        text.append("guessed to be " if listing.guessed else "")
+        text.append(_CALLED["il"] if content.kind == "il" else f"{listing.architecture} code")
+        if listing.function:
+            text.append(" of " if content.kind == "il" else " at ")
+            text.append(clean(listing.function, MAX_NAME), style="bold")
+            text.append(_into(listing))
+        if listing.synchronised == "none":
+            text.append(" (no start of a function known)", style="dim")
+    elif content.resource is not None and content.kind == "resource":
+        leaf = content.resource
+        name = f"{clean(leaf.type, MAX_NAME)} {clean(leaf.name, MAX_NAME)}".strip()
+        text.append("resource ").append(name, style="bold")
+        text.append(f", {clean(leaf.language, MAX_NAME)}" if leaf.language else "")
+    elif content.metadata:
+        text.append(".NET ").append(clean(content.metadata, MAX_NAME), style="bold")
+    else:
+        text.append(_CALLED[content.kind])
+    text.append(f", entropy {content.entropy:.2f}", style="dim")
+    moved = [_moved(content.snapped[0], "start"), _moved(content.snapped[1], "end")]
+    if any(moved):
+        text.append("; " + ", ".join(part for part in moved if part), style="dim")
+    text.truncate(room, overflow="ellipsis")
+    return text
+
+
+def _into(listing: Listing) -> str:
+    """`+0x1c`: how far behind the function's start the listing begins."""
+    if listing.start is None or not listing.instructions or listing.architecture == "il":
+        return ""
+    distance = listing.instructions[0].offset - listing.start
+    return f"+0x{distance:x}" if distance > 0 else ""
+
+
+def _moved(count: int, side: str) -> str:
+    """`start 12 bytes earlier`: where an edge is now, beside where the heat had it."""
+    if not count:
+        return ""
+    earlier = (count > 0) == (side == "start")
+    return f"{side} {numbers.count(abs(count), 'byte')} {'earlier' if earlier else 'later'}"
+
+
+def _instructions(listing: Listing, content: HotContent, room: int) -> list[Text]:
+    rows = [_instruction(item, content) for item in listing.instructions]
+    layout = aligned.columns(("", "", "", ""), rows)
+    # The address and the bytes go before the operands do.
+    spare = max(0, aligned.width_of(layout, 2) - room)
+    cut = max(8, layout[3].width - spare)
+    layout[3] = aligned.Column("", cut)
+    return [aligned.line(cells, layout, 2) for cells in rows]
+
+
+def _instruction(item: Instruction, content: HotContent) -> list[Text]:
+    place = item.offset
+    if item.rva is not None and content.va is not None and content.rva is not None:
+        place = content.va - content.rva + item.rva
+    raw = item.hex[: 2 * _HEX_BYTES] + ("…" if len(item.hex) > 2 * _HEX_BYTES else "")
+    text = untrusted(item.operands, "", MAX_OPERANDS)
+    if item.comment:
+        text = Text.assemble(text, "  ", (f"; {clean(item.comment, MAX_COMMENT)}", "cyan"))
+    return [
+        Text(f"{place:x}", style="dim"),
+        untrusted(raw, "dim"),
+        untrusted(item.mnemonic, "bold", 16),
+        text,
+    ]
+
+
+def _fields(fields: Sequence[HeaderField], digits: int, room: int) -> list[Text]:
+    """Fields with heat of their own first, by its size; else in file order."""
+    ordered = sorted(
+        fields,
+        key=lambda field: (field.contribution is None, -abs(field.contribution or 0.0)),
+    )
+    known = any(field.contribution is not None for field in fields)
+    rows = [
+        [
+            Text(f"{field.offset:0{digits}x}", style="dim"),
+            Text() if field.contribution is None else _heat(field.contribution),
+            untrusted(field.name, "", MAX_NAME),
+            untrusted(field.value, "cyan", max(12, room - 56)),
+        ]
+        for field in ordered
+    ]
+    rows = rows if known else [[row[0], *row[2:]] for row in rows]
+    layout = aligned.columns(("",) * len(rows[0]), rows, (1,) if known else ())
+    return [aligned.line(cells, layout, 2) for cells in rows]
+
+
+def _heat(value: float) -> Text:
+    return Text(numbers.signed(value), style=numbers.heat_style(value))
+
+
+def _imported(row: ImportedNames, room: int) -> Text:
+    text = untrusted(row.dll or "(no name)", "bold", MAX_NAME)
+    names = ", ".join(clean(name, MAX_NAME) for name in row.functions)
+    if names:
+        text.append(f": {names}", style="not bold")
+    if row.more:
+        text.append(f" and {row.more:,} more", style="not bold")
+    text.truncate(room, overflow="ellipsis")
+    return text
+
+
+def _strings(found: Sequence[FoundString], digits: int, room: int) -> list[Text]:
+    rows = []
+    for item in found:
+        text = clean(item.text, max(16, room - 12)) + ("…" if item.cut else "")
+        mark = "  utf-16" if item.encoding == "utf-16le" else ""
+        rows.append(
+            Text.assemble(
+                (f"{item.offset:0{digits}x}  ", "dim"), (text, "cyan"), (mark, "dim"), no_wrap=True
+            )
+        )
+    return rows

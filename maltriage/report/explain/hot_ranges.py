@@ -1,0 +1,90 @@
+"""Hot ranges: where the bytes are that carry the score, and what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Evidence, HotRange
+from maltriage.report.explain import findings
+from maltriage.report.explain.score_table import checked, digits_for, offsets
+from maltriage.report.sanitize import untrusted
+
+DEFAULT_RANGES = 8
+MAX_LINES = 4
+_PER_LINE = 16
+
+
+def ranges(
+    evidence: Evidence, top: int | None, machine_base: int | None, width: int, indent: int
+) -> Iterator[Text]:
+    """Each range on a line, what is in it and its first bytes below, strongest first.
+
+    Args:
+        top: ranges before the rest is counted; None: `DEFAULT_RANGES`, 0: all, and all of what is
+            in them.
+        machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
+        width: columns of the screen.
+    """
+    ordered = sorted(evidence.hot, key=lambda r: -abs(r.contribution))
+    shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
+    digits = digits_for(max((r.end for r in ordered), default=0))
+    titles = ("offsets", "size", "region", "rva", "address", "contrib.", "measured", "check")
+    found = evidence.checks.hot if evidence.checks else []
+    checks = {(check.start, check.end): check for check in found}
+    rows = [_range(r, digits, machine_base) + checked(checks.get((r.start, r.end))) for r in shown]
+    layout = aligned.columns(titles, rows, (1, 3, 4, 5, 6))
+    kept = [i for i in range(len(titles)) if any(cells[i].plain for cells in rows)]
+    layout = [layout[i] for i in kept]
+    yield aligned.header(layout, 2, indent)
+    yield aligned.rule(aligned.width_of(layout, 2), indent)
+    for item, cells in zip(shown, rows, strict=True):
+        yield aligned.line([cells[i] for i in kept], layout, 2, indent)
+        if item.content is not None:
+            yield from findings.title(item.content, width, indent + 2)
+        yield from dump(item, digits, indent)
+        if item.content is not None:
+            limit = 0 if top == 0 else None
+            yield from findings.lines(item.content, limit, digits, width, indent + 2)
+    more = ordered[len(shown) :]
+    if more:
+        rest = numbers.signed(sum(r.contribution for r in more))
+        text = f"… {numbers.count(len(more), 'more range')}, {rest} together"
+        yield Text(" " * indent + text, style="dim")
+
+
+def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
+    address = "" if item.rva is None or base is None else f"{base + item.rva:x}"
+    # In an image at 0, which a hex dump with addresses is, both are the same.
+    rva = "" if item.rva is None or base == 0 else f"{item.rva:x}"
+    value = Text(numbers.signed(item.contribution), style=numbers.heat_style(item.contribution))
+    return [
+        Text(offsets(item.start, item.end, digits), style="bold"),
+        Text(numbers.size(item.end - item.start)),
+        untrusted(facts.region_name(item.region), "", 16),
+        Text(rva),
+        Text(address),
+        value,
+    ]
+
+
+def dump(item: HotRange, digits: int, indent: int) -> Iterator[Text]:
+    """The first bytes of a range, sixteen a line; nothing where there are none."""
+    try:
+        data = bytes.fromhex(item.hex or "")
+    except ValueError:
+        return  # a saved document that somebody edited
+    data = data[: MAX_LINES * _PER_LINE]
+    for at in range(0, len(data), _PER_LINE):
+        part = data[at : at + _PER_LINE]
+        halves = (part[:8].hex(" "), part[8:].hex(" "))
+        text = Text(" " * (indent + 2), no_wrap=True)
+        text.append(f"{item.start + at:0{digits}x}  ", style="dim")
+        text.append(f"{halves[0]:<23}  {halves[1]:<23}  ")
+        for byte in part:
+            printable = 0x20 <= byte < 0x7F
+            text.append(chr(byte) if printable else ".", style="cyan" if printable else "dim")
+        yield text

@@ -1,0 +1,308 @@
+"""One explanation as a page: verdict, account, byteplot, hot ranges, checks of each claim.
+
+All of it stands in the page as text and pictures; the script adds what a pointer or a key asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from markupsafe import Markup
+
+from maltriage.errors import MaltriageError
+from maltriage.report import html, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Check, Evidence, HotRange, RegionHeat
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.draw import raster
+from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar
+from maltriage.report.explain.screen import kind_of, names_of
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import clean
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maltriage.report.documents.evidence import Plane
+
+MAX_RANKED = 5
+MAX_NOTICES = 50
+CONTENT_WIDTH = 150
+"""Columns of a line of code or of a string."""
+STRIP_WIDTH = 1000
+"""Units of the drawing of all regions side by side."""
+AXIS, BAR_ABOVE, BAR_BELOW = 48, 28, 20
+"""Of that drawing: where zero is, and how long the longest bars are on either side of it."""
+_CHARACTER = 7
+_SWATCHES = 33
+
+
+class ExplainPage:
+    """Writes a page as its result comes. A page explains one file."""
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._stream = stream
+        self._options = options
+        self._written = False
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        """Write the page.
+
+        Raises:
+            MaltriageError: a second record, or one of a file that was not triaged.
+        """
+        if not isinstance(record, Result):
+            raise MaltriageError(f"{clean(record.path)}: {clean(record.reason)}")
+        if self._written:
+            raise MaltriageError("a page explains one file: explain them one by one")
+        self._written = True
+        self._stream.write(explanation(record, self._options).encode())
+        self._stream.flush()
+
+    def finish(self, summary: Summary) -> None:
+        """Nothing is left to write."""
+
+
+def explanation(result: Result, options: RenderOptions) -> str:
+    """The page.
+
+    Args:
+        options: `top` shortens the tables of regions and of hot ranges.
+    """
+    evidence = result.evidence
+    ordered = sorted(evidence.regions, key=lambda region: -abs(region.contribution))
+    hottest = sorted(evidence.hot, key=lambda item: -abs(item.contribution))
+    limit = options.top or max(len(ordered), len(hottest))
+    shown, folded = ordered[:limit], ordered[limit:]
+    ranges, left = hottest[:limit], hottest[limit:]
+    scale = Scale.over([*(r.contribution for r in shown), _sum(folded), evidence.padding])
+    picture = _picture(evidence.plane, evidence, shown, ranges) if evidence.plane else None
+    heading, remark = score_table.title(evidence)
+    return html.render(
+        "explain",
+        data=None if picture is None or picture.flaw else {"plot-data": picture.data},
+        result=result,
+        verdict=result.verdict,
+        members=facts.prediction_set(result.verdict),
+        novelty=facts.novelty(result.verdict),
+        evidence=evidence,
+        kind=kind_of(result),
+        names=names_of(result),
+        ranked=sorted(result.verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED],
+        notices=result.notices[:MAX_NOTICES],
+        similar=result.similar,
+        similar_remark=similar.remark(result.similar) if result.similar else "",
+        similar_said=similar.said(result.similar) if result.similar else None,
+        claims=facts.supports(evidence.checks) if evidence.checks else None,
+        checked=list(score_table.verdict_on(evidence.checks)) if evidence.checks else [],
+        top=facts.hottest(result),
+        heading=heading,
+        remark=remark,
+        score=facts.score_name(evidence),
+        digits=score_table.digits_for(result.size),
+        region_name=facts.region_name,
+        offsets=score_table.offsets,
+        regions=list(zip(shown, _checks(evidence, shown, "regions"), strict=True)),
+        folded=folded,
+        folded_sum=_sum(folded),
+        weight=sum(abs(r.contribution) for r in ordered) + abs(evidence.padding),
+        scale=scale,
+        strip=_strip(evidence, shown, result.size),
+        views=evidence.views,
+        views_scale=Scale.over([view.contribution for view in evidence.views]),
+        hot=list(_hot(result, ranges)),
+        hot_left=left,
+        hot_left_sum=_sum(left),
+        masks=_masks(evidence),
+        picture=picture,
+    )
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Room for signed bars in a drawing 100 units wide, with one zero for all of them."""
+
+    zero: float
+    per_unit: float
+
+    @classmethod
+    def over(cls, values: Sequence[float]) -> Scale:
+        """A scale for `values`, which fill the drawing between the lowest and the highest."""
+        low, high = min(0.0, *values, 0.0), max(0.0, *values, 0.0)
+        per_unit = 100 / (high - low) if high > low else 0.0
+        return cls(round(-low * per_unit, 2), per_unit)
+
+    def bar(self, value: float) -> tuple[float, float]:
+        """Where the bar of `value` begins, and how long it is."""
+        length = abs(value) * self.per_unit
+        return round(self.zero - (length if value < 0 else 0.0), 2), round(length, 2)
+
+
+def _sum(items: Sequence[RegionHeat] | Sequence[HotRange]) -> float:
+    return sum(item.contribution for item in items)
+
+
+def _checks(
+    evidence: Evidence, items: Sequence[RegionHeat] | Sequence[HotRange], kind: str
+) -> list[Check | None]:
+    """Of each range its check, None where it was not checked."""
+    found: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
+    known = {(check.start, check.end): check for check in found}
+    return [known.get((item.start, item.end)) for item in items]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A region in the drawing of all of them: its place, its bar, its name where it fits.
+
+    The bar stands in the middle of the region, as high as its contribution, of one width for all:
+    a wide region does not look hotter than it is.
+    """
+
+    x: float
+    width: float
+    name: str
+    label: str
+    light: str
+    bar: float
+    """Part of the strongest contribution, signed."""
+    middle: float
+    top: float
+    height: float
+    contribution: float
+
+
+def _strip(evidence: Evidence, shown: Sequence[RegionHeat], size: int) -> list[_Part]:
+    """All regions in the order of the file, each as wide as it is large."""
+    places = {id(region): f"r{index}" for index, region in enumerate(shown)}
+    strongest = max((abs(r.contribution) for r in evidence.regions), default=0.0)
+    parts = []
+    for region in evidence.regions:
+        x = STRIP_WIDTH * region.start / max(size, 1)
+        width = STRIP_WIDTH * (region.end - region.start) / max(size, 1)
+        name = facts.region_name(region.name)
+        bar = region.contribution / strongest if strongest else 0.0
+        height = abs(bar) * (BAR_ABOVE if bar > 0 else BAR_BELOW)
+        fits = len(clean(name)) * _CHARACTER < width - 6
+        parts.append(
+            _Part(
+                x=round(x, 2),
+                width=round(max(width, 1.0), 2),
+                name=name,
+                label=name if fits else "",
+                light=places.get(id(region), ""),
+                bar=bar,
+                middle=round(min(max(x + width / 2 - 3, 0), STRIP_WIDTH - 6), 2),
+                top=round(AXIS - (height if bar > 0 else 0), 2),
+                height=round(height, 2),
+                contribution=region.contribution,
+            )
+        )
+    return parts
+
+
+@dataclass(frozen=True)
+class _Hot:
+    """A hot range and what is in it, as lines."""
+
+    item: HotRange
+    address: str
+    check: Check | None
+    title: list[Markup]
+    dump: list[Markup]
+    lines: list[Markup]
+
+
+def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
+    digits, base = score_table.digits_for(result.size), result.layout.image_base
+    checks = _checks(result.evidence, ranges, "hot")
+    for item, check in zip(ranges, checks, strict=True):
+        found = item.content
+        yield _Hot(
+            item=item,
+            address="" if item.rva is None or base is None else f"{base + item.rva:x}",
+            check=check,
+            title=[html.markup(t) for t in findings.title(found, CONTENT_WIDTH, 0)]
+            if found
+            else [],
+            dump=[html.markup(line) for line in hot_ranges.dump(item, digits, 0)],
+            lines=[html.markup(t) for t in findings.lines(found, 0, digits, CONTENT_WIDTH, 0)]
+            if found
+            else [],
+        )
+
+
+def _masks(evidence: Evidence) -> list[tuple[str, Check]]:
+    """Every check, with the region that it is of."""
+    checks = evidence.checks
+    if checks is None:
+        return []
+    regions = {(r.start, r.end): facts.region_name(r.name) for r in evidence.regions}
+    ranges = {(h.start, h.end): facts.region_name(h.region) for h in evidence.hot}
+    found = [(regions.get((c.start, c.end), "region"), c) for c in checks.regions]
+    return found + [(f"in {ranges.get((c.start, c.end), 'a region')}", c) for c in checks.hot]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """The byteplot of the page. Without pictures `flaw` says why."""
+
+    flaw: str | None
+    hot: Markup
+    plain: Markup
+    strongest: float
+    width: int
+    height: int
+    """Of the drawing over the picture: bytes a row and rows, or cells where no bytes are known."""
+    body: float | None
+    known: bool
+    """Whether it is known which bytes the picture shows."""
+    covers: str
+    swatches: list[str]
+    data: dict[str, Any]
+
+
+def _picture(
+    plane: Plane, evidence: Evidence, shown: Sequence[RegionHeat], ranges: Sequence[HotRange]
+) -> _Picture:
+    flaw, places = raster.problem(plane), plot.geometry(plane)
+    shape = plane.heat_height, plane.heat_width
+    body = next((view.contribution for view in evidence.views if view.name == "body"), None)
+    if flaw:
+        return _Picture(flaw, Markup(), Markup(), 0.0, 1, 1, body, False, "", [], {})
+    data: dict[str, Any] = {"shape": shape, "heat": [round(value, 6) for value in plane.heat]}
+    width, height, covers = plane.heat_width, plane.heat_height, ""
+    if places is not None:
+        width, height = places.width, places.rows
+        spans = [(region.start, region.end) for region in evidence.regions]
+        cells = plot.cells(places, shape, spans)
+        data["cells"] = [[c.start, c.end, c.rows, c.bytes, c.regions] for c in cells]
+        data["regions"] = [[facts.region_name(r.name), r.start, r.end] for r in evidence.regions]
+        # Of each region the button that lights it, where its row is in the table.
+        places_of = {id(region): f"r{index}" for index, region in enumerate(shown)}
+        data["lights"] = [places_of.get(id(region), "") for region in evidence.regions]
+        lit: dict[str, RegionHeat | HotRange] = {f"r{i}": r for i, r in enumerate(shown)}
+        lit |= {f"h{i}": h for i, h in enumerate(ranges)}
+        data["outlines"] = {
+            name: plot.outline(places, item.start, item.end) for name, item in lit.items()
+        }
+        covers = (
+            f"{numbers.count(max(c.rows for c in cells), 'row')} x "
+            f"{numbers.count(-(-places.width // plane.heat_width), 'byte')}"
+        )
+    with_heat, plain = plot.pictures(plane)
+    return _Picture(
+        flaw=None,
+        hot=with_heat,
+        plain=plain,
+        strongest=raster.strongest(plane),
+        width=width,
+        height=height,
+        body=body,
+        known=places is not None,
+        covers=covers,
+        swatches=[raster.hexadecimal(colour) for colour in raster.scale(_SWATCHES)],
+        data=data,
+    )

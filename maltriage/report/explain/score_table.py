@@ -1,0 +1,253 @@
+"""The account of the explained score: over regions, with sums that add up, and over views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
+from maltriage.report.sanitize import untrusted
+
+DEFAULT_REGIONS = 16
+MAX_NAME = 16
+MAX_BAR = 32
+MIN_BAR = 8
+
+_TITLES = ("region", "kind", "offsets", "size", "entropy", "contrib.", "share", "per KiB")
+_CHECKED = (*_TITLES[:-1], "measured", "check")
+_NUMERIC = frozenset(("size", "entropy", "contrib.", "share", "per KiB", "measured"))
+_AMOUNT, _SHARE = "contrib.", "share"
+_SPARED = (_SHARE, "kind", "entropy")
+"""Columns that a narrow screen goes without, where it must."""
+
+
+def offsets(start: int, end: int, digits: int) -> str:
+    """`[start, end)` in hexadecimal, padded to `digits`."""
+    return f"{start:0{digits}x}-{end:0{digits}x}"
+
+
+def digits_for(end: int) -> int:
+    """Hexadecimal digits that every offset up to `end` needs; an even number."""
+    digits = len(f"{max(end, 0):x}")
+    return max(4, digits + digits % 2)
+
+
+def title(evidence: Evidence) -> tuple[str, str]:
+    """Heading of the regions table, and what its numbers are. Holds labels: sanitize it."""
+    score, occluded = facts.score_name(evidence), evidence.occluded
+    if occluded is not None:
+        how = f"window by window of {occluded.window:,} bytes ({occluded.mask})"
+        return "What masking takes away", f"what {score} loses, {how}: no account of it"
+    if evidence.additive:
+        return "Where the score comes from", f"in units of {score}"
+    if evidence.method in facts.GRAPH_METHODS:
+        return "Where the net looked", f"gradient of {score}, times activation: no account of it"
+    return "Where the net looked", f"{evidence.method} of {score}: no account of it"
+
+
+def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
+    """The regions table, strongest first, and the sums below it.
+
+    Args:
+        top: rows before the rest is folded into one; None: `DEFAULT_REGIONS`, 0: all.
+    """
+    ordered = sorted(evidence.regions, key=lambda r: -abs(r.contribution))
+    limit = DEFAULT_REGIONS if top is None else top or len(ordered)
+    # One row more rather than a fold of one region.
+    limit = len(ordered) if len(ordered) == limit + 1 else limit
+    shown, folded = ordered[:limit], ordered[limit:]
+    digits = digits_for(max((r.end for r in ordered), default=0))
+    checks = evidence.checks
+    known = {(check.start, check.end): check for check in checks.regions} if checks else None
+    rows = [_region(region, digits, known) for region in shown]
+    rest = sum(r.contribution for r in folded)
+    weight = sum(abs(r.contribution) for r in ordered) + abs(evidence.padding)
+    titles = list(_TITLES if known is None else _CHECKED)
+
+    def part_of(value: float) -> float:
+        return value / weight if weight else 0.0
+
+    sums = (evidence.total, evidence.bias, evidence.logit, rest, evidence.padding)
+    least = {
+        _AMOUNT: max(len(_amount(value).plain) for value in sums),
+        _SHARE: max(len(numbers.share(part_of(value))) for value in (rest, evidence.padding)),
+    }
+    layout = _columns(titles, rows, least)
+    for spared in _SPARED:
+        if known is None or aligned.width_of(layout, 1) <= width - indent:
+            break
+        at = titles.index(spared)
+        titles.pop(at)
+        rows = [cells[:at] + cells[at + 1 :] for cells in rows]
+        layout = _columns(titles, rows, least)
+    amount = titles.index(_AMOUNT)
+    gap, bar = _bar_width(layout, width - indent)
+    axis = numbers.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
+    barred = [*layout, aligned.Column("", bar)]
+    # Rows that are no region: a label over the first columns, numbers below the numbers.
+    label = aligned.Column("", aligned.width_of(layout[:amount], gap))
+    plain = [label, *barred[amount:]]
+
+    def extra(text: Text, value: float, part: float | None) -> Text:
+        known = {_AMOUNT: _amount(value)}
+        if part is not None:
+            known[_SHARE] = Text(numbers.share(part))
+        stroke = Text() if part is None else axis.bar(value)
+        cells = [text, *(known.get(title, Text()) for title in titles[amount:]), stroke]
+        return aligned.line(cells, plain, gap, indent)
+
+    def ruled() -> Text:
+        return aligned.rule(layout[amount].width, indent + label.width + gap)
+
+    yield aligned.header(barred, gap, indent)
+    yield aligned.rule(aligned.width_of(layout, gap), indent)
+    for region, cells in zip(shown, rows, strict=True):
+        yield aligned.line([*cells, axis.bar(region.contribution)], barred, gap, indent)
+    if folded:
+        yield extra(Text(f"… {len(folded):,} more regions", style="dim"), rest, part_of(rest))
+    padding = Text("padding (plotted, but no byte of the file)", style="dim")
+    yield extra(padding, evidence.padding, part_of(evidence.padding))
+    yield ruled()
+    yield extra(Text("total: all bytes and padding"), evidence.total, None)
+    name = untrusted(facts.score_name(evidence), "bold", 64)
+    if not evidence.additive:
+        yield extra(name, evidence.logit, None)
+        remark = "This net is not additive: the heat says where, it does not sum to the logit."
+        if evidence.occluded is not None:
+            remark = "Effects of masking are not additive: they do not sum to the logit."
+        elif evidence.method not in facts.GRAPH_METHODS:
+            remark = "The method is not additive: the heat says where, in a unit of its own."
+        yield Text(" " * indent + remark, style="dim")
+        return
+    yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)
+    yield ruled()
+    yield extra(name, evidence.logit, None)
+    terms = [r.contribution for r in shown] + [rest] * bool(folded) + [evidence.padding]
+    printed = sum(round(term, 3) for term in terms)
+    if abs(printed - round(evidence.total, 3)) > 5e-4 or _off(evidence):
+        remark = "Rounded to three digits: the last digit of a sum may be off."
+        yield Text(" " * indent + remark, style="dim")
+
+
+def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
+    """How the same total divides over the views of the bundle."""
+    parts = evidence.views
+    weight = sum(abs(view.contribution) for view in parts)
+    digits = digits_for(max((view.end or 0 for view in parts), default=0))
+    rows = [_view(view, weight, digits) for view in parts]
+    total = sum(view.contribution for view in parts)
+    last = [Text("total"), Text(), _amount(total), Text()]
+    layout = aligned.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
+    gap, bar = _bar_width(layout, min(width - indent, 100))
+    barred = [*layout, aligned.Column("", bar)]
+    axis = numbers.Axis.over([view.contribution for view in parts], bar)
+    yield aligned.header(barred, gap, indent)
+    yield aligned.rule(aligned.width_of(layout, gap), indent)
+    for view, cells in zip(parts, rows, strict=True):
+        yield aligned.line([*cells, axis.bar(view.contribution)], barred, gap, indent)
+    yield aligned.rule(layout[2].width, indent + aligned.width_of(layout[:2], gap) + gap)
+    yield aligned.line(last, layout, gap, indent)
+
+
+def _columns(
+    titles: list[str], rows: list[list[Text]], least: dict[str, int]
+) -> list[aligned.Column]:
+    """Columns of the regions table; what stands below it needs `least` cells, by title."""
+    layout = aligned.columns(titles, rows, [i for i, t in enumerate(titles) if t in _NUMERIC])
+    return [aligned.Column(c.title, max(c.width, least.get(c.title, 0)), c.right) for c in layout]
+
+
+def _region(
+    region: RegionHeat, digits: int, checks: dict[tuple[int, int], Check] | None
+) -> list[Text]:
+    size = region.end - region.start
+    name = untrusted(
+        facts.region_name(region.name), "bold" if region.contribution > 0 else "", MAX_NAME
+    )
+    cells = [
+        name,
+        Text(region.kind, style="dim"),
+        Text(offsets(region.start, region.end, digits)),
+        Text(numbers.size(size)),
+        Text(f"{region.entropy:.2f}"),
+        _amount(region.contribution),
+        Text(numbers.share(region.share)),
+    ]
+    if checks is None:
+        return [*cells, Text(signed_per_kib(region.contribution, size), style="dim")]
+    return cells + checked(checks.get((region.start, region.end)))
+
+
+def checked(check: Check | None) -> list[Text]:
+    """What masking took away, and what that says of the claim; blank where it was not checked."""
+    if check is None:
+        return [Text(), Text()]
+    status = Text(check.status, style=_STATUS_STYLES.get(check.status, ""))
+    if check.controls is None:
+        status.append("*")
+    return [_amount(check.measured), status]
+
+
+def verdict_on(checks: Checks) -> Iterator[str]:
+    """In words: how far masking agrees with the claims, and what the asterisk stands for."""
+    count = len(checks.regions)
+    if checks.rank_correlation is None:
+        yield f"{numbers.count(count, 'region')}, too few to rank claims by what masking took away"
+    else:
+        yield (
+            f"rank correlation {numbers.signed(checks.rank_correlation, 2)} of claimed and "
+            f"measured, over {numbers.count(count, 'region')}"
+        )
+    every = [*checks.regions, *checks.hot]
+    counts = [(sum(check.status == status for check in every), status) for status in _STATUS_STYLES]
+    summed = ", ".join(f"{number} {status}" for number, status in counts if number)
+    yield f"of {numbers.count(len(every), 'claim')}: {summed or 'none'}"
+    if any(check.controls is None for check in every):
+        yield "* no room for controls: by sign and size alone"
+
+
+_STATUS_STYLES = {
+    "supported": "green",
+    "weak": "yellow",
+    "contradicted": "bold red",
+    "negligible": "dim",
+}
+
+
+def signed_per_kib(contribution: float, size: int) -> str:
+    """Contribution per 1,024 bytes; empty for a region without bytes."""
+    return numbers.signed(contribution / (size / 1024), 4) if size > 0 else ""
+
+
+def _view(view: ViewHeat, weight: float, digits: int) -> list[Text]:
+    if view.start is not None and view.end is not None and view.start < view.end:
+        reads = Text(offsets(view.start, view.end, digits))
+    elif view.name == "body":
+        reads = Text("the whole file")
+    else:
+        reads = Text("not in this file", style="dim")
+    part = view.contribution / weight if weight else 0.0
+    name = untrusted(view.name, "", MAX_NAME)
+    return [name, reads, _amount(view.contribution), Text(numbers.share(part))]
+
+
+def _amount(value: float) -> Text:
+    return Text(numbers.signed(value), style=numbers.heat_style(value))
+
+
+def _bar_width(layout: Sequence[aligned.Column], width: int) -> tuple[int, int]:
+    """The gap between columns and the width of a bar after them (0: there is no room)."""
+    for gap in (2, 1):
+        bar = min(width - aligned.width_of(layout, gap) - gap, MAX_BAR)
+        if bar >= MIN_BAR + (2 if gap == 2 else 0):
+            return gap, bar
+    return 1, 0
+
+
+def _off(evidence: Evidence) -> bool:
+    """Whether total + bias = logit misses a digit as printed."""
+    printed = round(evidence.total, 3) + round(evidence.bias, 3)
+    return abs(printed - round(evidence.logit, 3)) > 5e-4

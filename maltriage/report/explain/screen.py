@@ -1,0 +1,249 @@
+"""The explain screen: one result, from the verdict down to the bytes behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, Verdict
+from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import clean, untrusted
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_WIDTH = 120
+"""Columns that the screen uses at most: longer lines are no easier to read."""
+MAX_RANKED = 5
+MAX_NOTICES = 50
+MAX_GOODWARE = 60
+"""Characters shown of the name of a goodware set."""
+_INDENT = 2
+_BAR = 24
+_FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
+_LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
+
+
+class ExplainRenderer:
+    """Prints a whole screen per result, as it comes."""
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._options = options
+        self._console = console
+        self._first = True
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        if not self._first:
+            aligned.emit(self._console, [Text()])
+        self._first = False
+        if isinstance(record, Result):
+            aligned.emit(self._console, explanation(record, self._options, self._console))
+            return
+        state, style = ("skipped", "yellow") if isinstance(record, Skipped) else ("failed", "red")
+        text = Text.assemble((state, style), "  ", untrusted(record.path), "  ")
+        aligned.emit(self._console, [text.append_text(untrusted(record.reason, "dim"))])
+
+    def finish(self, summary: Summary) -> None:
+        if summary.interrupted and not self._options.quiet:
+            aligned.emit(self._console, [Text("Interrupted.", style="yellow")])
+
+
+def explanation(result: Result, options: RenderOptions, console: Console) -> Iterator[Text]:
+    """The lines of the screen.
+
+    Args:
+        options: `top` shortens the regions and the hot ranges, `width` sets the columns.
+        console: what the lines will be printed on: its colours decide on the picture.
+    """
+    width = min(options.width or console.width, MAX_WIDTH)
+    evidence = result.evidence
+
+    def heading(title: str, remark: str = "") -> Iterator[Text]:
+        text = Text.assemble((title, "bold"), "   ", (clean(remark), "dim"))
+        yield from [Text(), *aligned.wrapped(text, console, width, 0)]
+
+    yield from _header(result, console, width)
+    if result.notices:
+        yield from heading("Notices")
+        yield from _notices(result, console, width)
+    if result.similar is not None:
+        yield from heading("Similar files", similar.remark(result.similar))
+        yield from similar.lines(result.similar, _INDENT)
+    yield from heading(*score_table.title(evidence))
+    yield from score_table.regions(evidence, options.top, width, _INDENT)
+    if evidence.compared is not None:
+        yield from heading("Methods side by side", "share of each region, by method")
+        yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
+    if evidence.views:
+        yield from heading("Which view saw it", "the same total, divided over the views")
+        yield from score_table.views(evidence, width, _INDENT)
+    if evidence.plane is not None:
+        yield from heading("The file as a byteplot", "heat of the view body over the bytes")
+        body = next((v.contribution for v in evidence.views if v.name == "body"), None)
+        yield from plane.drawing(evidence.plane, evidence.label, body, console, width, _INDENT)
+    if evidence.hot:
+        yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
+        base = result.layout.image_base
+        yield from hot_ranges.ranges(evidence, options.top, base, width, _INDENT)
+    yield from heading("Identity")
+    yield from _identity(result, console, width)
+
+
+def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
+    yield from aligned.wrapped(untrusted(result.path, "bold"), console, width, 0)
+    yield aligned.rule(width)
+    yield _field("sha256", Text(clean(result.sha256)))
+    yield _field("file", Text(kind_of(result)))
+    yield _field("verdict", _verdict(result.verdict))
+    yield from _flag(result.verdict)
+    yield from _set(result.verdict, console, width)
+    if result.evidence.checks is not None:
+        first, *others = score_table.verdict_on(result.evidence.checks)
+        yield _field("checked", Text(first))
+        yield from (_field("", Text(other, style="dim")) for other in others)
+    yield Text()
+    yield from _ranked(result.verdict)
+
+
+def _field(name: str, value: Text) -> Text:
+    layout = (aligned.Column("", 8), aligned.Column("", value.cell_len))
+    return aligned.line((Text(name, style="dim"), value), layout, 2, _INDENT)
+
+
+def kind_of(result: Result) -> str:
+    """What the file is, in a line of clean text: its size, format, machine."""
+    layout = result.layout
+    size = numbers.size(result.size, _LONG_UNITS)
+    exact = f" ({result.size:,} bytes)" if result.size >= 1024 else ""
+    parts = [size + exact]
+    parts += [_FORMATS[result.format]] if result.format in _FORMATS else []
+    parts += ["PE32+" if layout.bits == 64 else "PE32"] if layout.bits else []
+    parts += [clean(layout.machine, 32)] if layout.machine else []
+    parts += [".NET"] if layout.dotnet else []
+    parts += ["EFI"] if layout.efi else []
+    return ", ".join(parts)
+
+
+def _verdict(verdict: Verdict) -> Text:
+    text = untrusted(verdict.label, _verdict_style(verdict), 64)
+    if verdict.closest:
+        text.append(f" (closest: {clean(verdict.closest, 64)})", style="yellow")
+    text.append(f"  {numbers.probability(verdict.probability)}")
+    if not verdict.calibrated:
+        text.append(" (uncalibrated)", style="dim")
+    return text
+
+
+def _verdict_style(verdict: Verdict) -> str:
+    if verdict.label == facts.SUSPICIOUS:
+        return "bold yellow"
+    if verdict.label == facts.UNKNOWN:
+        return "bold magenta"
+    if verdict.label == facts.BENIGN:
+        return "bold green"
+    return "bold red" if verdict.flagged else "bold"
+
+
+def _flag(verdict: Verdict) -> Iterator[Text]:
+    """Whether the margin reaches the threshold, and what the threshold was set for."""
+    if verdict.flagged is None:
+        yield _field("flagged", Text("the model has no benign label or no threshold", style="dim"))
+        return
+    text = Text("yes", style="bold red") if verdict.flagged else Text("no")
+    if verdict.fpr is not None:
+        rate = numbers.rate(verdict.fpr)
+        text.append(f", at a stated false-positive rate of {rate}", style="not bold default")
+        if verdict.goodware:
+            text.append(f" on {clean(verdict.goodware, MAX_GOODWARE)}", style="not bold default")
+    yield _field("flagged", text)
+    if verdict.margin is not None and verdict.threshold is not None:
+        margin, threshold = numbers.signed(verdict.margin), numbers.signed(verdict.threshold)
+        yield _field("", Text(f"margin {margin}, threshold {threshold}", style="dim"))
+
+
+def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
+    """The labels that cannot be excluded, and whether the file is like anything known."""
+    indent = _INDENT + 10
+    members = Text(facts.prediction_set(verdict) or "")
+    for i, part in enumerate(aligned.wrapped(members, console, width, indent) if members else ()):
+        yield _field("" if i else "set", part[indent:])
+    strange = facts.novelty(verdict)
+    if strange is not None:
+        yield _field("novelty", Text(strange))
+
+
+def _ranked(verdict: Verdict) -> Iterator[Text]:
+    shown = sorted(verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED]
+    rows = [
+        [
+            untrusted(r.label, "", 24),
+            Text(numbers.probability(r.probability)),
+            numbers.bar(r.probability, _BAR, "cyan"),
+        ]
+        for r in shown
+    ]
+    layout = aligned.columns(("", "", ""), rows, (1,))
+    for cells in rows:
+        yield aligned.line(cells, layout, 2, _INDENT + 10)
+    more = len(verdict.ranked) - len(shown)
+    if more > 0:
+        total = sum(r.probability for r in verdict.ranked)
+        rest = max(0.0, total - sum(r.probability for r in shown))
+        text = f"{numbers.count(more, 'more label')}, {numbers.probability(rest)} together"
+        yield Text(" " * (_INDENT + 10) + text, style="dim")
+
+
+def _notices(result: Result, console: Console, width: int) -> Iterator[Text]:
+    shown = result.notices[:MAX_NOTICES]
+    fields = [(untrusted(n.code, "yellow", 24), untrusted(n.text, "", 400)) for n in shown]
+    yield from _fields(fields, console, width)
+    if len(result.notices) > len(shown):
+        more = len(result.notices) - len(shown)
+        yield Text(" " * _INDENT + f"… {numbers.count(more, 'more notice')}", style="dim")
+
+
+def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
+    present = [(Text(n, style="dim"), untrusted(v)) for n, v in names_of(result).items()]
+    yield from _fields(present, console, width)
+
+
+def names_of(result: Result) -> dict[str, str]:
+    """Hashes and claims of the file that are known, and what made the evidence. Sanitize them."""
+    identity, version = result.identity, result.identity.version
+    known = {
+        "md5": identity.md5,
+        "sha1": identity.sha1,
+        "tlsh": identity.tlsh,
+        "imphash": identity.imphash,
+        "rich hash": identity.rich_hash,
+        "compiled": _claim(identity.compile_time, "a claim of the file"),
+        "pdb path": identity.pdb_path,
+        "company": version.company if version else None,
+        "product": version.product if version else None,
+        "file name": version.original_name if version else None,
+        "signer": _claim(identity.signer, "unverified"),
+        "model": f"{result.model.name} {result.model.weights_sha256[:12]}",
+        "evidence": facts.method_name(result.evidence),
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:
+    """Names and values in two columns; a long value goes on below itself, never cut."""
+    column = aligned.Column("", max(name.cell_len for name, _ in pairs))
+    for name, value in pairs:
+        start = aligned.line([name], [column], 2, _INDENT)
+        indent = _INDENT + column.width + 2
+        for part in aligned.wrapped(value, console, width, indent):
+            start.append(" " * (indent - start.cell_len))
+            yield start.append_text(part[indent:])
+            start = Text(no_wrap=True)
+
+
+def _claim(value: str | None, remark: str) -> str | None:
+    return f"{value} ({remark})" if value else None

@@ -1,0 +1,70 @@
+"""What a sample resembles, in words and lines: for the screens and pages that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.documents.record import Similar
+from maltriage.report.sanitize import clean, untrusted
+
+MAX_LABEL = 24
+SAME = "="
+"""Ahead of a label that this very file has in the index."""
+
+
+def distance(value: float) -> str:
+    """`0.031`: as many digits as tell files apart."""
+    return f"{value:.3f}"
+
+
+def short(similar: Similar | None) -> str | None:
+    """The nearest file in a word: `gbot 0.031`, `=gbot` where this very file is in the index.
+    None where there is nothing to say. Holds a label: sanitize it."""
+    if similar is None:
+        return None
+    if similar.known_as is not None:
+        return f"{SAME}{similar.known_as}"
+    if not similar.nearest:
+        return None
+    nearest = similar.nearest[0]
+    return f"{nearest.label} {distance(nearest.distance)}"
+
+
+def alien(similar: Similar) -> bool:
+    """Whether the nearest file is beyond the limit, so that it tells nothing."""
+    if similar.limit is None or not similar.nearest or similar.known_as is not None:
+        return False
+    return similar.nearest[0].distance > similar.limit
+
+
+def remark(similar: Similar) -> str:
+    """What the distances are, for beside a heading."""
+    return f"the nearest of {numbers.count(similar.files, 'labelled file')}, by {similar.distance}"
+
+
+def said(similar: Similar) -> str | None:
+    """What is to be said where no file is near. Of others a notice says what there is to say."""
+    return None if similar.nearest else "No other file is in the index."
+
+
+def lines(similar: Similar, indent: int) -> Iterator[Text]:
+    """The nearest files, and what is to be said of them, as lines of a screen."""
+    sentence = said(similar)
+    if sentence is not None:
+        yield Text(" " * indent + sentence, style="dim")
+    rows = [
+        [
+            Text(distance(found.distance)),
+            untrusted(found.label, "dim" if alien(similar) else "", MAX_LABEL),
+            Text(clean(found.sha256), style="dim"),
+        ]
+        for found in similar.nearest
+    ]
+    if rows:
+        layout = aligned.columns(("distance", "label", "sha256"), rows, (0,))
+        yield aligned.header(layout, 2, indent)
+        for cells in rows:
+            yield aligned.line(cells, layout, 2, indent)

@@ -1,0 +1,183 @@
+"""What every HTML page shares: one file, sealed off, that any browser shows without a network.
+
+A page is made for the analysis of hostile files, so it is closed twice. Every string passes
+`sanitize.clean` and is escaped, whoever wrote the template: Jinja2 runs both on each expression,
+and `block` on each string of the data that scripts read. Should something get through all the same,
+the Content-Security-Policy of the page lets nothing run or load but the style and the script that
+are named by their SHA-256, and pictures that are in the file itself.
+
+A template extends `page.html`, fills its blocks, and has at most one style and one script of its
+own beside the common ones. No `style=` attributes and no `on...=` handlers: the policy refuses
+them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from PIL import Image
+from rich.console import Console
+from rich.text import Text
+
+import maltriage
+from maltriage.report import numbers
+from maltriage.report.sanitize import MAX_SHOWN, clean
+
+POLICY = (
+    "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
+    "base-uri 'none'; form-action 'none'"
+)
+COMMON = "page"
+"""The name of the style and the script that all pages have."""
+
+_IN_JSON = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029\x7f"}
+_CLASSES = {"cyan": "t-text", "yellow": "t-warn", "green": "t-good", "red": "t-bad"}
+_HEAT = {numbers.FOR: "t-for", numbers.AGAINST: "t-against"}
+
+
+def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context: Any) -> str:
+    """A whole page.
+
+    Args:
+        template: name of the page: `NAME.html`, with `NAME.css` and `NAME.js` where they exist.
+        data: what its script reads, id of the block -> plain data (what JSON has).
+        context: what the template shows. Strings are cleaned and escaped where they are shown.
+    """
+    style, script = _joined(template, "css"), _joined(template, "js")
+    blocks = Markup("\n").join(block(name, value) for name, value in (data or {}).items())
+    return (
+        _environment()
+        .get_template(f"{template}.html")
+        .render(
+            {
+                **context,
+                "policy": POLICY.format(script=_digest(script), style=_digest(style)),
+                "style": Markup(style),
+                "script": Markup(script),
+                "data": blocks,
+                "version": maltriage.__version__,
+            }
+        )
+    )
+
+
+def block(name: str, value: Any) -> Markup:
+    """Data for the script of a page, as a `<script>` element that no browser runs."""
+    return Markup('<script type="application/json" id="{}">').format(name) + Markup(
+        f"{encoded(value)}</script>"
+    )
+
+
+def encoded(value: Any) -> str:
+    """Compact JSON of plain data that can stand in a `<script>` element, its strings cleaned.
+
+    `<`, `>` and `&` are written as escapes, so the element ends where the page says and no comment
+    begins in it; so are the two separators that end a line of JavaScript.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    text = json.dumps(_cleaned(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_IN_JSON)
+
+
+def png(width: int, height: int, pixels: bytes) -> Markup:
+    """A picture as the URL that holds it, fit for an attribute as it is.
+
+    Args:
+        pixels: red, green, blue of each pixel, row-major: 3 x width x height bytes.
+    """
+    stream = io.BytesIO()
+    Image.frombytes("RGB", (width, height), pixels).save(stream, "PNG", optimize=True)
+    return Markup("data:image/png;base64," + base64.b64encode(stream.getvalue()).decode())
+
+
+def markup(text: Text) -> Markup:
+    """A line as the screens print it, its colours as classes of the common style.
+
+    The text of a `Text` is clean already: whoever made it sanitized it.
+    """
+    pieces = []
+    for segment in text.render(_console()):
+        style, names = segment.style, []
+        if style is not None:
+            colour = style.color.name if style.color else ""
+            known = _CLASSES.get(colour) or _HEAT.get(colour)
+            names = [known] if known else []
+            names += ["t-dim"] * bool(style.dim) + ["t-bold"] * bool(style.bold)
+        piece = Markup("{}").format(segment.text)
+        if names:
+            piece = Markup('<span class="{}">{}</span>').format(" ".join(names), segment.text)
+        pieces.append(piece)
+    return Markup("").join(pieces)
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_read),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        signed=numbers.signed,
+        share=numbers.share,
+        probability=numbers.probability,
+        bytes=numbers.size,
+        line=markup,
+    )
+    environment.globals.update(count=numbers.count)
+    return environment
+
+
+def _shown(value: object) -> object:
+    """What an expression of a template gives, fit to be shown; called before it is escaped."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return clean(value, MAX_SHOWN)
+    return value
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, str):
+        return clean(value, MAX_SHOWN)
+    if isinstance(value, Mapping):
+        return {clean(key): _cleaned(item) for key, item in value.items()}
+    return [_cleaned(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _read(name: str) -> str | None:
+    try:
+        return resources.files(__package__).joinpath("templates", name).read_text("utf-8")
+    except FileNotFoundError:
+        return None
+
+
+@cache
+def _joined(template: str, kind: str) -> str:
+    """The common style or script and that of the page, as they stand in the file."""
+    parts = [_read(f"{name}.{kind}") for name in (COMMON, template)]
+    return "\n" + "\n".join(part for part in parts if part)
+
+
+def _digest(text: str) -> str:
+    """The source that a policy names the element by whose whole content is `text`."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _console() -> Console:
+    """One that knows the styles of a `Text`; nothing is printed on it."""
+    return Console(file=io.StringIO(), width=10_000, color_system="truecolor")

@@ -1,0 +1,71 @@
+"""CSV for spreadsheets: one row per file, failures and skips included.
+
+UTF-8, commas, a line feed after each row. Text passes the sanitizer, and no cell that came
+from a sample can start a formula: a spreadsheet runs what begins with `=`, `+`, `-` or `@`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import MAX_SHOWN, clean
+from maltriage.report.scan.row import COLUMNS, Value, row
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_CELL = 32_767
+"""Characters that a spreadsheet takes in a cell: as many as there may be of a chosen field."""
+_FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+
+
+def cell(value: Value, limit: int = MAX_SHOWN) -> str:
+    """A cell's text: numbers as they are, `true`/`false`, empty for None, text made inert.
+
+    Args:
+        limit: characters of a text.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return f"{value:.6g}" if isinstance(value, float) else str(value)
+    inert = value.lstrip(" ")[:1] not in _FORMULA or _NUMBER.fullmatch(value)
+    return clean(value, limit) if inert else "'" + clean(value, limit)
+
+
+class CsvRenderer:
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._stream = stream
+        self._started = False
+        self._fields = options.fields
+        self._names = list(COLUMNS) if self._fields is None else list(self._fields.names)
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._start()
+        if self._fields is None:
+            values = row(record)
+            self._put([cell(values.get(name)) for name in COLUMNS])
+        else:
+            self._put([cell(value, MAX_CELL) for value in self._fields.cells(record)])
+
+    def finish(self, summary: Summary) -> None:
+        self._start()
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._put(self._names)
+
+    def _put(self, cells: list[str]) -> None:
+        buffer = io.StringIO()
+        csv.writer(buffer, lineterminator="\n").writerow(cells)
+        self._stream.write(buffer.getvalue().encode())
+        self._stream.flush()

@@ -1,0 +1,137 @@
+"""Records by the names of the Elastic Common Schema, for `--ecs`: docs/outputs.md has the table.
+
+Fields of ECS that a record has nothing for are left out. What ECS has no name for is under
+`maltriage`, as the record has it, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from maltriage.report import numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+
+VERSION = "8.17.0"
+"""Of ECS. Fields keep their names in later ones."""
+MODULE = "maltriage"
+_ACTIONS = {Result: "file-triaged", Skipped: "file-skipped", Failed: "file-unread"}
+_OUTCOMES = {Result: "success", Skipped: "unknown", Failed: "failure"}
+_ARCHITECTURES = {"I386": "x86", "AMD64": "x64", "ARM64": "arm64"}
+_NAMED = frozenset("sha256 size md5 sha1 tlsh imphash version signer".split())
+"""What ECS has names for of an identity; the rest of it stays under `maltriage`."""
+
+
+def ecs(record: Record, now: datetime | None = None) -> dict[str, Any]:
+    """A record as an event of ECS.
+
+    Args:
+        now: when it was made, with a time zone; None: at this moment, since records have no time.
+    """
+    stamp = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
+    event = {"@timestamp": stamp.replace("+00:00", "Z"), "ecs": {"version": VERSION}}
+    made = _summary(record) if isinstance(record, Summary) else _file(record)
+    return event | made
+
+
+def _event(action: str, outcome: str, **more: Any) -> dict[str, Any]:
+    """`more` goes over what an event that alarms nobody has."""
+    return {
+        "kind": "event",
+        "category": ["file"],
+        "type": ["info"],
+        "module": MODULE,
+        "dataset": f"{MODULE}.scan",
+        "action": action,
+        "outcome": outcome,
+        **more,
+    }
+
+
+def _summary(record: Summary) -> dict[str, Any]:
+    outcome = "unknown" if record.interrupted else "success"
+    return {
+        "event": _event("scan-finished", outcome, duration=round(record.seconds * 1e9)),
+        "message": f"{record.files} files, {record.flagged} flagged",
+        MODULE: {"record": "summary", "summary": msgspec.to_builtins(record)},
+    }
+
+
+def _file(record: Result | Skipped | Failed) -> dict[str, Any]:
+    event = _event(_ACTIONS[type(record)], _OUTCOMES[type(record)])
+    rest: dict[str, Any] = msgspec.to_builtins(record)
+    rest["record"] = rest.pop("type")
+    del rest["path"]
+    found: dict[str, Any] = {"event": event, "file": _place(record.path)}
+    if isinstance(record, Result):
+        _result(record, found, rest)
+    else:
+        event["reason"] = found["message"] = record.reason
+        if isinstance(record, Failed):
+            found["error"] = {"code": record.code, "message": record.reason}
+    return found | {MODULE: rest}
+
+
+def _place(path: str) -> dict[str, Any]:
+    """Where a file is, by names that say so."""
+    folder, slash, name = path.rpartition("/" if "/" in path else "\\")
+    dot = name.rfind(".")
+    return _known(
+        type="file",
+        path=path,
+        name=name,
+        directory=folder or slash,
+        extension=name[dot + 1 :].lower() if 0 < dot < len(name) - 1 else None,
+    )
+
+
+def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None:
+    verdict, identity, version = record.verdict, record.identity, record.identity.version
+    hashes = _known(sha256=record.sha256, md5=identity.md5, sha1=identity.sha1, tlsh=identity.tlsh)
+    sections = [
+        # ECS has whole numbers there; `maltriage.layout` has the figure.
+        {"name": region.name, "physical_size": region.size, "entropy": round(region.entropy)}
+        for region in record.layout.regions
+        if region.kind == "section"
+    ]
+    machine = record.layout.machine
+    pe = _known(
+        imphash=identity.imphash,
+        architecture=machine and _ARCHITECTURES.get(machine, machine.lower()),
+        company=version and version.company,
+        product=version and version.product,
+        original_file_name=version and version.original_name,
+        sections=sections,
+    )
+    signed = identity.signer is not None
+    found["file"] |= _known(
+        size=record.size,
+        hash=hashes,
+        pe=pe,
+        code_signature={"exists": True, "subject_name": identity.signer} if signed else None,
+    )
+    found["related"] = {"hash": list(hashes.values())}
+    spent = record.timing.prepare_ms + record.timing.model_ms
+    found["event"]["duration"] = round(spent * 1e6)
+    found["message"] = f"{verdict.label}, {numbers.probability(verdict.probability)}"
+    if verdict.flagged:
+        found["event"] |= {"kind": "alert", "category": ["malware", "file"]}
+        found["message"] += ", flagged"
+        found["rule"] = {
+            "name": record.model.name,
+            "id": record.model.weights_sha256,
+            "ruleset": MODULE,
+        }
+        if verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN):  # else none is named
+            found["threat"] = {"software": {"name": verdict.label, "type": "Malware"}}
+    for name in ("size", "sha256"):
+        del rest[name]
+    rest["identity"] = {k: v for k, v in rest["identity"].items() if k not in _NAMED}
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    """What there is of some fields."""
+    return {name: value for name, value in values.items() if value not in (None, "", [], {})}

@@ -1,0 +1,33 @@
+"""NDJSON: one record a line, written while the scan runs, the summary last."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import json_safe
+from maltriage.report.scan.shape import shape
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class NdjsonRenderer:
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._stream = stream
+        self._shape = shape(options)
+        self._narrowed = options.fields is not None
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._line(self._shape(record))
+
+    def finish(self, summary: Summary) -> None:
+        if not self._narrowed:  # else every line has the chosen fields, and this has none of them
+            self._line(self._shape(summary))
+
+    def _line(self, record: Any) -> None:
+        # Flushed line by line: a reader at the other end of a pipe follows the scan, and a
+        # scan that dies leaves whole records behind.
+        self._stream.write(json_safe(encode(record)) + b"\n")
+        self._stream.flush()

@@ -1,0 +1,215 @@
+"""A whole scan as a page: what to look at first, and behind each file its evidence.
+
+Records are written as they come, so that a scan of any length takes no memory here: two lines for
+each file, what the table needs and what its panel shows, between a head and a tail that are the
+same for all scans. The script of the page sorts and filters them, and draws a hundred at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import msgspec
+
+from maltriage.report import html, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Check, Evidence
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.explain import score_table, similar
+from maltriage.report.explain.screen import kind_of, names_of
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import clean
+from maltriage.sample.types import KNOWN_GOOD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_UNFLAGGED = 50_000
+"""Files that are not flagged and are listed; further ones are counted: a browser has to hold the
+page. Flagged and failed files are always listed."""
+MAX_SKIPPED = 1_000
+"""Skipped files that are listed; the rest is counted."""
+MAX_REGIONS = 24
+"""Regions of a file with most |contribution|; the rest is folded into one line."""
+MAX_RANKED = 5
+MAX_NOTICES = 20
+MAX_NOTICE = 400
+_OF_THE_MODEL = frozenset({"model", "evidence"})
+
+
+class ScanPage:
+    """Writes the page piece by piece; it is whole once the summary is written.
+
+    `RenderOptions.top` shortens nothing here: the page has a table of its own.
+    """
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._stream = stream
+        self._options = options
+        self._tail = b""
+        self._listed = {"unflagged": 0, "skipped": 0}
+        self._left = {"unflagged": 0, "skipped": 0}
+        self._calibrated = True
+        self._thresholded = True
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._start()
+        if isinstance(record, Result):
+            self._calibrated &= record.verdict.calibrated
+            self._thresholded &= record.verdict.flagged is not None
+            if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
+                self._lines(_row(record), _panel(record))
+        elif record.code == KNOWN_GOOD:
+            return  # counted in the summary
+        elif isinstance(record, Failed) or self._room("skipped", MAX_SKIPPED):
+            self._lines(_problem(record), {})
+
+    def finish(self, summary: Summary) -> None:
+        self._start()
+        end = {"summary": msgspec.to_builtins(summary), "remarks": self._remarks(summary)}
+        self._stream.write(b"</script>\n" + html.block("end", end).encode() + self._tail)
+        self._stream.flush()
+
+    def _start(self) -> None:
+        if not self._tail:
+            head, _, self._tail = html.render("scan").encode().partition(b"<!-- records -->")
+            self._stream.write(head + b'<script type="application/x-ndjson" id="files">\n')
+
+    def _room(self, kind: str, limit: int) -> bool:
+        """Whether one more of a kind may be listed; counts it where it may not."""
+        counts = self._listed if self._listed[kind] < limit else self._left
+        counts[kind] += 1
+        return counts is self._listed
+
+    def _lines(self, *values: dict[str, Any]) -> None:
+        for value in values:
+            self._stream.write(html.encoded(value).encode() + b"\n")
+
+    def _remarks(self, summary: Summary) -> list[str]:
+        """What to know of the page as a whole, in sentences."""
+        remarks = []
+        if summary.interrupted:
+            remarks.append("Interrupted: this is not the whole scan.")
+        if not self._thresholded:
+            remarks.append(
+                "The model has no threshold for all of these files: see the flag column."
+            )
+        if not self._calibrated:
+            remarks.append("Probabilities are uncalibrated: the model has no temperature.")
+        for kind, noun in (("unflagged", "unflagged file"), ("skipped", "skipped file")):
+            if self._left[kind]:
+                more = numbers.count(self._left[kind], noun)
+                remarks.append(f"Not listed here: {more} more (--format ndjson has all).")
+        return remarks
+
+
+def _number(value: float | None, digits: int = 4) -> float | None:
+    """As many digits as the page shows, and one more."""
+    return None if value is None else round(value, digits)
+
+
+def _row(result: Result) -> dict[str, Any]:
+    """What the table shows, sorts and filters."""
+    verdict, top = result.verdict, facts.hottest(result)
+    group, score, _ = facts.urgency(result)
+    return {
+        "state": "result",
+        "path": result.path,
+        "sha256": result.sha256,
+        "size": result.size,
+        "label": verdict.label,
+        "closest": verdict.closest,
+        "probability": _number(verdict.probability),
+        "flagged": verdict.flagged,
+        "urgency": [group, score],
+        "region": facts.region_name(top.name) if top else None,
+        "share": _number(top.share) if top else None,
+        "entropy": _number(facts.entropy(result), 2),
+        "packed": facts.packed(result),
+        "checked": facts.checked(result),
+        "codes": list(facts.notice_codes(result)),
+    }
+
+
+def _problem(record: Skipped | Failed) -> dict[str, Any]:
+    state = "skipped" if isinstance(record, Skipped) else "failed"
+    return {"state": state, "path": record.path, "reason": record.reason, "code": record.code}
+
+
+def _panel(result: Result) -> dict[str, Any]:
+    """What is shown of one file."""
+    verdict, evidence = result.verdict, result.evidence
+    heading, remark = score_table.title(evidence)
+    ordered = sorted(evidence.regions, key=lambda region: -abs(region.contribution))
+    shown, folded = ordered[:MAX_REGIONS], ordered[MAX_REGIONS:]
+    checks = evidence.checks
+    ranked = sorted(verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED]
+    names = {k: v for k, v in names_of(result).items() if k not in _OF_THE_MODEL}
+    return {
+        "kind": kind_of(result),
+        "calibrated": verdict.calibrated,
+        "margin": _number(verdict.margin),
+        "threshold": _number(verdict.threshold),
+        "fpr": verdict.fpr,
+        "set": facts.prediction_set(verdict),
+        "novelty": facts.novelty(verdict),
+        "ranked": [[r.label, _number(r.probability)] for r in ranked],
+        "heading": heading,
+        "remark": remark,
+        "score": facts.score_name(evidence),
+        "additive": evidence.additive,
+        "sums": [
+            _number(value)
+            for value in (evidence.padding, evidence.total, evidence.bias, evidence.logit)
+        ],
+        "regions": [
+            [
+                facts.region_name(r.name),
+                r.kind,
+                r.start,
+                r.end,
+                _number(r.entropy, 2),
+                _number(r.contribution),
+                *_check(evidence, "regions", r.start, r.end),
+            ]
+            for r in shown
+        ],
+        "folded": [len(folded), _number(sum(r.contribution for r in folded))],
+        "hot": [
+            [
+                facts.region_name(h.region),
+                h.start,
+                h.end,
+                h.rva,
+                _number(h.contribution),
+                *_check(evidence, "hot", h.start, h.end),
+            ]
+            for h in evidence.hot
+        ],
+        "views": [[v.name, _number(v.contribution), v.start, v.end] for v in evidence.views],
+        "checked": list(score_table.verdict_on(checks)) if checks else [],
+        "notices": [[n.code, clean(n.text, MAX_NOTICE)] for n in result.notices[:MAX_NOTICES]],
+        "names": names,
+        "similar": _similar(result),
+    }
+
+
+def _similar(result: Result) -> dict[str, Any] | None:
+    """What the file resembles; None where there was no index."""
+    found = result.similar
+    if found is None:
+        return None
+    return {
+        "remark": similar.remark(found),
+        "said": similar.said(found),
+        "nearest": [[similar.distance(n.distance), n.label, n.sha256] for n in found.nearest],
+    }
+
+
+def _check(evidence: Evidence, kind: str, start: int, end: int) -> list[Any]:
+    """What masking a range took away, and what that says of the claim; nothing if not checked."""
+    checks: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
+    for check in checks:
+        if (check.start, check.end) == (start, end):
+            return [_number(check.measured), check.status]
+    return []

@@ -1,0 +1,94 @@
+"""A record as one flat row: what a line of a spreadsheet or of a data base says of it."""
+
+from __future__ import annotations
+
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Result, Skipped
+from maltriage.sample.types import KNOWN_GOOD
+
+Value = str | int | float | bool | None
+
+COLUMNS: dict[str, type[str | int | float | bool]] = {
+    "path": str,
+    "status": str,
+    "sha256": str,
+    "size": int,
+    "format": str,
+    "label": str,
+    "closest": str,
+    "probability": float,
+    "flagged": bool,
+    "margin": float,
+    "top_region": str,
+    "top_share": float,
+    "entropy": float,
+    "packed": bool,
+    "notices": str,
+    "model": str,
+    "weights_sha256": str,
+    "error": str,
+    "supported": int,
+    "claims": int,
+    "rank_correlation": float,
+    "nearest_label": str,
+    "nearest_distance": float,
+    "known_as": str,
+    "calibrated": bool,
+    "set": str,
+    "novelty": float,
+}
+"""Names of the columns, in their order, with the type of what is in them. Any may be empty."""
+
+KNOWN = "known"
+"""Status of a file that was not looked at because it is known to be good."""
+EMPTY = "(empty)"
+"""A prediction set without labels; a record without a set has an empty cell."""
+
+
+def row(record: Result | Skipped | Failed) -> dict[str, Value]:
+    """What a record has in each column; a column that is not there is empty.
+
+    Strings of a sample are as they are in the record: who writes them sanitizes them.
+    """
+    return _result(record) if isinstance(record, Result) else _problem(record)
+
+
+def _problem(record: Skipped | Failed) -> dict[str, Value]:
+    status = "skipped" if isinstance(record, Skipped) else "error"
+    status = KNOWN if record.code == KNOWN_GOOD else status
+    return {"path": record.path, "status": status, "error": f"{record.code}: {record.reason}"}
+
+
+def _result(record: Result) -> dict[str, Value]:
+    verdict, top, checks = record.verdict, facts.hottest(record), record.evidence.checks
+    supported, claims = facts.supports(checks) if checks else (None, None)
+    similar = record.similar
+    nearest = similar.nearest[0] if similar and similar.nearest else None
+    return {
+        "path": record.path,
+        "status": "result",
+        "sha256": record.sha256,
+        "size": record.size,
+        "format": record.format,
+        "label": verdict.label,
+        "closest": verdict.closest,
+        "probability": verdict.probability,
+        "calibrated": verdict.calibrated,
+        "flagged": verdict.flagged,
+        "margin": verdict.margin,
+        "top_region": top.name if top else None,
+        "top_share": top.share if top else None,
+        "entropy": facts.entropy(record),
+        "packed": facts.packed(record),
+        "notices": " ".join(facts.notice_codes(record)),
+        "model": record.model.name,
+        "weights_sha256": record.model.weights_sha256,
+        "supported": supported,
+        "claims": claims,
+        "rank_correlation": checks.rank_correlation if checks else None,
+        "nearest_label": nearest.label if nearest else None,
+        "nearest_distance": nearest.distance if nearest else None,
+        "known_as": similar.known_as if similar else None,
+        "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
+        "novelty": verdict.novelty,
+    }

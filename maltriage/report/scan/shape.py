@@ -1,0 +1,76 @@
+"""What stands for a record in NDJSON and JSON: itself, chosen fields of it, or an event of ECS.
+
+Only the first is a saved report. The others are told by how they begin, and refused as one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from maltriage.report.documents.record import Record, Summary
+
+if TYPE_CHECKING:
+    from maltriage.report.formats import RenderOptions
+
+FIELDS, ECS = "--fields", "--ecs"
+_BEGIN = re.compile(
+    rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?P<fields>fields"\s*:\s*\[)|(?P<ecs>ecs"\s*:\s*"|@timestamp")'
+    rb'|(?P<first>[a-z_0-9]+)"\s*:)'
+)
+_TYPES = (b'"result"', b'"skipped"', b'"error"')
+
+
+def shape(options: RenderOptions) -> Callable[[Record], Any]:
+    """What makes of a record what is written of it. A summary has no chosen fields."""
+    if options.ecs:
+        from maltriage.report.scan.ecs import ecs
+
+        return ecs
+    fields = options.fields
+    if fields is None:
+        return lambda record: record
+    return lambda record: record if isinstance(record, Summary) else fields.document(record)
+
+
+def mark(options: RenderOptions) -> bytes:
+    """How a document of records begins that is no saved report; empty where it is one."""
+    if options.ecs:
+        from maltriage.report.scan.ecs import VERSION
+
+        return b'"ecs":%b,' % msgspec.json.encode(VERSION)
+    if options.fields is None:
+        return b""
+    return b'"fields":%b,' % msgspec.json.encode(options.fields.names)
+
+
+def written_with(head: bytes, cut: bool) -> str | None:
+    """The option by which a file that begins so lacks what a saved report has, None if by none.
+
+    Lines of chosen fields are told by their names, and by having no schema version.
+
+    Args:
+        cut: whether the file goes on.
+    """
+    begin = _BEGIN.match(head)
+    if begin is None:
+        return None
+    if begin["fields"] or begin["ecs"]:
+        return FIELDS if begin["fields"] else ECS
+    line, ended, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
+    try:
+        found = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        names = set(found)
+        if "type" in found and bytes(found["type"]) not in _TYPES:
+            return None  # somebody else's: package.json begins so
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        if ended or not cut or begin["first"] in (b"type", b"records"):
+            return None
+        names = {begin["first"].decode()}  # one long line: its first name has to do
+    from maltriage.report.scan.fields import known_names
+
+    known = {name.partition(".")[0] for name in known_names()} - {"schema_version"}
+    return FIELDS if names <= known else None

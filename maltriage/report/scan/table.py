@@ -1,0 +1,333 @@
+"""The scan table: what an analyst should look at first, on top.
+
+Memory is bounded while a scan runs: the best rows are kept in a heap, everything is counted,
+and the table is sorted and drawn at the end.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from rich.text import Text
+
+from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.explain import similar
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import clean, untrusted
+from maltriage.sample.types import KNOWN_GOOD
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DEFAULT_TOP = 50
+MAX_PROBLEMS = 20
+"""Failed (or skipped) files that are listed; the rest is counted."""
+MAX_CODES = 6
+MAX_NAME = 12
+MAX_LABEL = 24
+MIN_FILE = 28
+"""Cells that the file column keeps before remarks move to a line of their own."""
+
+MIN_CUT_FILE = 12
+"""Cells that it keeps before other columns are left out."""
+
+_FLAGS = {True: "yes", False: "no", None: "-"}
+_TITLES = (
+    "file",
+    "flag",
+    "verdict",
+    "prob.",
+    "hottest region",
+    "size",
+    "entropy",
+    "checked",
+    "nearest",
+    "notices",
+)
+_FILE, _VERDICT, _CHECKED, _NEAREST, _NOTICES = 0, 2, 7, 8, 9
+_NUMERIC = (3, 5, 6)
+_SPARE = (6, 5, 7, 4, 3)
+"""Columns that are left out of a narrow table, in this order; records have them."""
+_STYLES = {
+    facts.SUSPICIOUS: "bold yellow",
+    facts.BENIGN: "dim green",
+    facts.UNKNOWN: "bold magenta",
+}
+
+
+@dataclass(slots=True)
+class _Row:
+    """What the table needs of a result. Ordered so that a heap's root is the worst row."""
+
+    key: tuple[int, float, str]
+    path: str
+    label: str
+    closest: str | None
+    probability: float
+    flagged: bool | None
+    region: str | None
+    share: float
+    size: int
+    entropy: float | None
+    packed: bool
+    codes: tuple[str, ...]
+    checked: str | None = None
+    nearest: str | None = None
+    alien: bool = False
+    """Whether even the nearest file resembles it no more than any."""
+    copies: int = 1
+
+    def __lt__(self, other: _Row) -> bool:
+        return self.key > other.key
+
+
+class _Best:
+    """The `limit` most urgent different samples of a scan (0: all), with their copies.
+
+    A key depends only on a sample's content. What falls out of the heap is worse than all
+    that is in it, and the worst in it only gets better, so a sample that fell out never
+    comes back: counts of copies are exact without remembering every hash.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._heap: list[_Row] = []
+        self._by_hash: dict[str, _Row] = {}
+        self.seen = 0
+
+    def add(self, result: Result) -> None:
+        self.seen += 1
+        known = self._by_hash.get(result.sha256)
+        if known is not None:
+            known.copies += 1
+            # The order in which workers finish must not show.
+            known.path = min(known.path, result.path)
+            known.checked = known.checked or facts.checked(result)
+            return
+        key = facts.urgency(result)
+        full = self._limit > 0 and len(self._heap) >= self._limit
+        if full and key > self._heap[0].key:
+            return
+        row = self._by_hash[result.sha256] = _row(result, key)
+        if full:
+            del self._by_hash[heapq.heapreplace(self._heap, row).key[-1]]
+        else:
+            heapq.heappush(self._heap, row)
+
+    def rows(self) -> list[_Row]:
+        return sorted(self._heap, reverse=True)
+
+
+class TableRenderer:
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        self._options = options
+        self._console = console
+        self._best = _Best(DEFAULT_TOP if options.top is None else options.top)
+        self._problems: dict[str, list[Skipped | Failed]] = {"failed": [], "skipped": []}
+        self._counts = {"failed": 0, "skipped": 0}
+        self._refused: tuple[int, str] = 0, ""
+        """Files of a format that the model was not made for, and what is said of the first."""
+        self._cut_short: dict[str, tuple[int, str]] = {}
+        """Files of which not all was looked at, by code, and what is said of the first."""
+        self._calibrated = True
+        self._thresholded = True
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        if isinstance(record, Result):
+            self._calibrated &= record.verdict.calibrated
+            self._thresholded &= record.verdict.flagged is not None
+            self._best.add(record)
+            return
+        if (
+            record.code == KNOWN_GOOD
+        ):  # counted in the summary; a list of them would hide the others
+            return
+        kind = "skipped" if isinstance(record, Skipped) else "failed"
+        self._counts[kind] += 1
+        if record.code == "input":
+            count, reason = self._refused
+            self._refused = count + 1, reason or record.reason
+        if record.code in facts.CUT_SHORT:
+            count, reason = self._cut_short.get(record.code, (0, f"{record.path}: {record.reason}"))
+            self._cut_short[record.code] = count + 1, reason
+        if len(self._problems[kind]) < MAX_PROBLEMS:
+            self._problems[kind].append(record)
+
+    def finish(self, summary: Summary) -> None:
+        width = self._options.width or self._console.width
+        aligned.emit(self._console, self._screen(summary, width))
+
+    def _screen(self, summary: Summary, width: int) -> Iterator[Text]:
+        rows = self._best.rows()
+        if rows:
+            yield from _table(rows, width)
+            yield from self._cut(rows)
+        else:
+            yield Text("No file was triaged: nothing that the model reads among what was given.")
+        for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
+            yield from self._listed(kind, width)
+        if not self._options.quiet:
+            yield Text()
+            yield from self._remarks(rows, summary)
+            yield _summary_line(summary)
+
+    def _cut(self, rows: list[_Row]) -> Iterator[Text]:
+        more = self._best.seen - sum(row.copies for row in rows)
+        if more > 0 and not self._options.quiet:
+            yield Text(f"… and {more:,} more (use --top 0 or --format ndjson)", style="dim")
+
+    def _listed(self, kind: str, width: int) -> Iterator[Text]:
+        records = self._problems[kind]
+        if not records:
+            return
+        yield Text()
+        yield Text(kind, style="bold red" if kind == "failed" else "bold dim")
+        paths = [clean(record.path) for record in records]
+        widest = min(max(Text(path).cell_len for path in paths), max(20, width * 2 // 5))
+        reason = width - widest - 4
+        for record, path in zip(records, paths, strict=True):
+            layout = (aligned.Column("", widest), aligned.Column("", max(20, reason)))
+            cells = (Text(numbers.middle(path, widest)), untrusted(record.reason, "dim"))
+            yield aligned.line(cells, layout, indent=2)
+        more = self._counts[kind] - len(records)
+        if more:
+            yield Text(f"  … and {more:,} more {kind} (--format ndjson lists all)", style="dim")
+
+    def _remarks(self, rows: list[_Row], summary: Summary) -> Iterator[Text]:
+        if summary.interrupted:
+            yield Text("Interrupted: this is not the whole scan.", style="yellow")
+        refused, reason = self._refused
+        if refused:
+            yield untrusted(f"{numbers.count(refused, 'file')} skipped: {reason}.", "yellow")
+        for code, (count, reason) in sorted(self._cut_short.items()):
+            more = f" (and {count - 1:,} more files)" if count > 1 else ""
+            yield untrusted(f"{code}: {reason}{more}.", "yellow")
+        if rows and not self._thresholded:
+            yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
+        if rows and not self._calibrated:
+            yield Text("Probabilities are uncalibrated: the model has no temperature.", style="dim")
+
+
+def _row(result: Result, key: tuple[int, float, str]) -> _Row:
+    verdict, top = result.verdict, facts.hottest(result)
+    return _Row(
+        key=key,
+        path=result.path,
+        label=verdict.label,
+        closest=verdict.closest,
+        probability=verdict.probability,
+        flagged=verdict.flagged,
+        region=clean(facts.region_name(top.name), MAX_NAME) if top else None,
+        share=top.share if top else 0.0,
+        size=result.size,
+        entropy=facts.entropy(result),
+        packed=facts.packed(result),
+        codes=facts.notice_codes(result)[:MAX_CODES],
+        checked=facts.checked(result),
+        nearest=similar.short(result.similar),
+        alien=result.similar is not None and similar.alien(result.similar),
+    )
+
+
+def _table(rows: list[_Row], width: int) -> Iterator[Text]:
+    """The header and the rows. Remarks that do not fit get a line below their row."""
+    closest = any(row.closest for row in rows)
+    notices = any(row.codes for row in rows)
+    checked = any(row.checked for row in rows)
+    nearest = any(row.nearest for row in rows)
+    # From all in one line to the narrowest; the first that leaves paths enough room wins. The
+    # nearest file goes first: where it says something new, a notice says it as well.
+    plans = [
+        (named, noted, near)
+        for named, noted in ((closest, notices), (False, notices), (closest, False), (False, False))
+        for near in dict.fromkeys((nearest, False))
+    ]
+    for inline_closest, inline_notices, inline_nearest in plans:
+        kept = [i for i in range(len(_TITLES)) if inline_notices or i != _NOTICES]
+        kept = [i for i in kept if checked or i != _CHECKED]
+        kept = [i for i in kept if inline_nearest or i != _NEAREST]
+        whole = [_cells(row, inline_closest) for row in rows]
+        cells = [[row_cells[i] for i in kept] for row_cells in whole]
+        layout = aligned.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
+        room = width - aligned.width_of(layout, 2) + layout[_FILE].width
+        if room >= min(layout[_FILE].width, MIN_FILE):
+            break
+    for spare in _SPARE:  # a terminal as narrow as this breaks a line that is wider
+        if room >= MIN_CUT_FILE or spare not in kept:
+            continue
+        place = kept.index(spare)
+        room += layout[place].width + 2
+        del kept[place], layout[place]
+        for row_cells in cells:
+            del row_cells[place]
+    layout[_FILE] = aligned.Column("file", min(layout[_FILE].width, max(room, MIN_CUT_FILE)))
+    yield aligned.header(layout)
+    yield aligned.rule(aligned.width_of(layout, 2))
+    for row, row_cells in zip(rows, cells, strict=True):
+        yield aligned.line([_file(row, layout[_FILE].width), *row_cells[1:]], layout)
+        below = [] if inline_closest or not row.closest else [_closest(row.closest)]
+        below += [] if inline_notices else [clean(code) for code in row.codes]
+        if below:
+            remark = aligned.Column("", max(20, width - 4))
+            yield aligned.line([Text(" · ".join(below), style="dim")], [remark], indent=4)
+
+
+def _cells(row: _Row, inline_closest: bool) -> list[Text]:
+    style = "bold red" if row.flagged else ""
+    style = _STYLES.get(row.label, style)
+    verdict = untrusted(row.label, style, MAX_LABEL)
+    if inline_closest and row.closest:
+        verdict.append(f" ({_closest(row.closest)})", style="yellow")
+    calm = "dim" if row.label == facts.BENIGN else ""
+    hottest = Text("-", style="dim")
+    if row.region is not None:
+        hottest = Text.assemble((row.region, calm), (f" {numbers.share(row.share)}", "dim"))
+    entropy = "" if row.entropy is None else f"{row.entropy:.2f}"
+    return [
+        _file(row, None),
+        Text(_FLAGS[row.flagged], style="bold red" if row.flagged else "dim"),
+        verdict,
+        Text(numbers.probability(row.probability), style=calm),
+        hottest,
+        Text(numbers.size(row.size), style=calm),
+        Text("packed?", style="yellow") if row.packed else Text(entropy, style=calm),
+        Text(row.checked or "", style=calm),
+        untrusted(row.nearest or "", "dim" if row.alien else calm, MAX_LABEL),
+        Text(", ".join(clean(code) for code in row.codes), style="dim"),
+    ]
+
+
+def _file(row: _Row, width: int | None) -> Text:
+    """The path, its middle cut to fit, and how many equal files there are."""
+    copies = f" x{row.copies:,}" if row.copies > 1 else ""
+    path = clean(row.path)
+    if width is not None:
+        path = numbers.middle(path, width - len(copies))
+    return Text.assemble(path, (copies, "bold cyan"), no_wrap=True)
+
+
+def _closest(label: str) -> str:
+    return f"closest: {clean(label, MAX_LABEL)}"
+
+
+def _summary_line(summary: Summary) -> Text:
+    def number(value: int, noun: str, style: str) -> tuple[str, str]:
+        return f"{value:,} {noun}", style if value else "dim"
+
+    parts: list[str | tuple[str, str]] = [
+        (numbers.count(summary.files, "file"), "bold"),
+        number(summary.flagged, "flagged", "bold red"),
+        number(summary.failed, "failed", "bold yellow"),
+        number(summary.skipped, "skipped", ""),
+    ]
+    if summary.known:
+        parts.append(number(summary.known, "known good", "green"))
+    if summary.seconds > 0:  # nobody knows how long a scan took that was killed
+        speed = summary.files / summary.seconds
+        parts.append((f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""))
+    return Text("  ").join(Text.assemble(part) for part in parts)

@@ -1,0 +1,1 @@
+"""Screens of what is here: store, index, datasets, installation."""

@@ -1,0 +1,1 @@
+"""Screens and pages of figures: how good models, probabilities and explanations are."""

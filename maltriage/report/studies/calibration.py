@@ -1,0 +1,129 @@
+"""The screen of a calibration: what the new card holds and what says so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents.calibration import Calibration, MalwareLike
+from maltriage.report.documents.evaluation import Interval, NoveltyFigures
+from maltriage.report.sanitize import untrusted
+from maltriage.report.studies.prediction_sets import render_sets
+
+MAX_OTHERS = 10
+"""Clean files listed that are not flagged but nearest to a family."""
+
+
+def render(found: Calibration, console: Console) -> None:
+    """Print a calibration."""
+    console.print(
+        Text.assemble(untrusted(found.model.name, "bold"), f"  {found.model.weights_sha256[:16]}")
+    )
+    fitted = _temperature(found)
+    for part in (fitted, _threshold(found)):
+        for line in part:
+            console.print(line, soft_wrap=isinstance(line, Text))
+        if part is fitted and found.sets is not None:
+            render_sets(found.sets, console)
+        if part is fitted and found.novelty is not None:
+            console.print(_novelty(found.novelty), soft_wrap=True)
+
+
+def _temperature(found: Calibration) -> Iterator[Text | Table]:
+    fitted = found.temperature
+    if fitted is None:
+        return
+    before = "none" if fitted.before is None else f"{fitted.before:.3f}"
+    yield Text.assemble(
+        f"\ntemperature {fitted.temperature:.3f} (before: {before}), fitted to ",
+        untrusted(fitted.on),
+    )
+    table = _table("", "ECE, 10 bins", "95 % interval", "log loss")
+    for name, ece, loss in (
+        ("as the card was", fitted.ece_before, fitted.log_loss_before),
+        ("fitted to the other folds", fitted.ece, fitted.log_loss),
+    ):
+        table.add_row(name, f"{ece.value:.3f}", f"{ece.low:.3f} to {ece.high:.3f}", f"{loss:.3f}")
+    yield table
+    if fitted.left_out:
+        many = numbers.count(fitted.left_out, "labelled file")
+        yield Text(f"{many} left out: among the samples of the predictions", "yellow")
+    if fitted.unreadable:
+        yield Text(f"{numbers.count(fitted.unreadable, 'file')} could not be read", "yellow")
+    for label, count in sorted(fitted.unknown_labels.items()):
+        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
+        yield note.append(f": {numbers.count(count, 'file')} left out")
+    for warning in fitted.warnings:
+        yield untrusted(warning, "yellow")
+
+
+def _novelty(found: NoveltyFigures) -> str:
+    return (
+        f"\nnovelty above {found.limit:+.3f} is unknown: {found.above} of {found.files} files, of"
+        f" {found.families_above} of which a family is the likeliest label"
+        f" ({found.families_above_right} of them right)"
+    )
+
+
+def _threshold(found: Calibration) -> Iterator[Text | Table]:
+    limit = found.threshold
+    if limit is None:
+        return
+    yield Text.assemble(
+        f"\nflagged from margin {limit.margin:+.3f}, set for {numbers.rate(limit.fpr)} on ",
+        untrusted(limit.goodware),
+    )
+    table = _table("clean files", "files", "flagged", "rate", "95 % interval", "from margin")
+    for row in limit.kinds:
+        table.add_row(
+            untrusted(row.kind or "none"),
+            *_counts(row.files, row.flagged, row.rate),
+            f"{row.margin:+.3f}" if row.own else "that of all",
+        )
+    table.add_row("all", *_counts(limit.files, limit.flagged, limit.rate), f"{limit.margin:+.3f}")
+    yield table
+    if limit.malware:
+        yield Text(
+            f"malware out of fold: {limit.malware_flagged} of {limit.malware} flagged"
+            f" ({limit.malware_flagged / limit.malware:.1%}), each fold's net at its own"
+            " threshold for the same rate"
+        )
+    if limit.unreadable:
+        yield Text(f"{numbers.count(limit.unreadable, 'file')} could not be read", "yellow")
+    yield from _look_at(limit.malware_like)
+
+
+def _look_at(files: list[MalwareLike]) -> Iterator[Text]:
+    """The clean files that look like malware: all that are flagged, and the next."""
+    if not files:
+        return
+    yield Text(
+        "\nlook like malware, and count as clean all the same: if one is malware, take it out and"
+        " calibrate again",
+        "yellow",
+    )
+    others = [file for file in files if not file.flagged]
+    for file in [file for file in files if file.flagged] + others[:MAX_OTHERS]:
+        state = Text("flagged  " if file.flagged else "         ", "red")
+        yield Text.assemble(
+            f"{file.margin:+7.3f}  ", state, untrusted(file.label), "  ", untrusted(file.path)
+        )
+    if others[MAX_OTHERS:]:
+        many = numbers.count(len(others) - MAX_OTHERS, "more file")
+        yield Text(f"{many}, not flagged, nearest to a family (--format json lists them)")
+
+
+def _counts(files: int, flagged: int, rate: Interval) -> tuple[str, str, str, str]:
+    return str(files), str(flagged), f"{rate.value:.2%}", f"{rate.low:.2%} to {rate.high:.2%}"
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

@@ -1,0 +1,66 @@
+"""The screen of false positives: flagged clean files by kind, and where they come from."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents.evaluation import CleanKind, CleanReport, Interval
+from maltriage.report.sanitize import untrusted
+
+MAX_NAMED = 10
+"""Flagged files, and folders with some, that are listed by name."""
+
+
+def render(found: CleanReport, console: Console) -> None:
+    """Print the false positives of a bundle."""
+    console.print(
+        Text.assemble(
+            untrusted(found.model.name, "bold"),
+            f"  {found.model.weights_sha256[:16]}  {numbers.count(found.all.files, 'clean file')}",
+        )
+    )
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("clean files")
+    for name in ("files", "flagged", "rate", "95 % interval"):
+        table.add_column(name, justify="right")
+    for row in (*found.kinds, found.all):
+        table.add_row(*_row(row))
+    console.print(table)
+    if found.by_folder is not None:
+        drawn = f"with whole folders drawn, {len(found.folders)} of them: "
+        console.print(f"{drawn}{_range(found.by_folder)}", style="dim")
+    worst = sorted((row for row in found.folders if row.flagged), key=lambda row: -row.flagged)
+    if worst:
+        console.print(Text("\nwhere they come from", "bold"))
+    for row in worst[:MAX_NAMED]:
+        line = Text.assemble(f"{row.flagged:4d} of {row.files:4d}  ", untrusted(row.kind))
+        console.print(line)
+    if found.malware_like:
+        console.print(Text("\nflagged, highest margin first", "bold"))
+    for path in found.malware_like[:MAX_NAMED]:
+        console.print(untrusted(path), overflow="fold")
+    if found.unknown:
+        console.print(f"\n{numbers.count(found.unknown, 'more file')} unknown, not flagged")
+    if found.unreadable:
+        console.print(
+            f"{numbers.count(found.unreadable, 'file')} could not be read", style="yellow"
+        )
+
+
+def _row(row: CleanKind) -> tuple[Text | str, ...]:
+    rate = row.rate
+    return (
+        untrusted(row.kind),
+        str(row.files),
+        str(row.flagged),
+        f"{rate.value:.2%}",
+        _range(rate),
+    )
+
+
+def _range(rate: Interval) -> str:
+    return f"{rate.low:.2%} to {rate.high:.2%}"

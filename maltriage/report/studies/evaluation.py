@@ -1,0 +1,135 @@
+"""The screen of an evaluation: figures with their intervals, per label, and confusions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents.evaluation import Detection, Evaluation, Interval, Reliability
+from maltriage.report.sanitize import untrusted
+
+MAX_CONFUSIONS = 10
+"""Pairs of labels listed as most often confused."""
+
+
+def render(found: Evaluation, console: Console) -> None:
+    """Print an evaluation."""
+    head = Text.assemble(
+        untrusted(found.model.name, "bold"),
+        f"  {found.model.weights_sha256[:16]}  on part {found.part}, ",
+        numbers.count(found.samples, "file"),
+    )
+    console.print(head)
+    for line in remarks(found):
+        console.print(line)
+    console.print()
+    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    summary.add_row("accuracy", *_interval(found.accuracy))
+    summary.add_row("macro-F1", *_interval(found.macro_f1))
+    if found.reliability is not None:
+        for row in judged(found.reliability):
+            summary.add_row(*row)
+    else:
+        summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
+    if found.detection_curves is not None:
+        for row in detected(found.detection_curves):
+            summary.add_row(*row)
+    if found.flags is not None:
+        flags = found.flags
+        summary.add_row("malware flagged", f"{flags.malware_flagged} of {flags.malware}", "")
+        summary.add_row("benign flagged", f"{flags.benign_flagged} of {flags.benign}", "")
+    console.print(summary)
+    console.print()
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column("label")
+    for name in ("files", "precision", "recall", "F1", "95 % interval"):
+        table.add_column(name, justify="right")
+    for label in found.labels:
+        values = (label.precision, label.recall, label.f1)
+        table.add_row(
+            untrusted(label.label),
+            str(label.support),
+            *(f"{v:.3f}" for v in values),
+            "" if label.f1_interval is None else between(*label.f1_interval),
+        )
+    console.print(table)
+    for line in _confusions(found):
+        console.print(line)
+
+
+def judged(found: Reliability) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and interval of what probabilities are worth."""
+    yield "ECE, 10 bins", *_interval(found.ece)
+    yield "Brier score", *_interval(found.brier)
+
+
+def detected(found: Detection) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and interval of how malware is told from benign."""
+    yield "malware or benign: AUC", *_interval(found.auc)
+    yield "average precision", *_interval(found.average_precision)
+    for point in found.at:
+        name = f"malware found at {numbers.rate(point.fpr)} false positives"
+        if point.tpr is None:
+            yield name, "-", point.why or ""
+        else:
+            yield name, *_interval(point.tpr)
+
+
+def between(low: float, high: float) -> str:
+    """An interval in words."""
+    return f"{low:.3f} to {high:.3f}"
+
+
+def _interval(interval: Interval) -> tuple[str, str]:
+    return f"{interval.value:.3f}", f"95 % interval {between(interval.low, interval.high)}"
+
+
+def remarks(found: Evaluation) -> Iterator[Text]:
+    """What a reader must know before the figures."""
+    if not found.calibrated:
+        yield Text("the model has no temperature: its probabilities are uncalibrated", "yellow")
+    yield from _remarks(found)
+
+
+def _remarks(found: Evaluation) -> Iterator[Text]:
+    yield _twins(found)
+    for why, count in found.left_out.items():
+        yield Text(f"{numbers.count(count, 'file')} in no part of the split: {why}", "yellow")
+    if found.unreadable:
+        yield Text(f"{numbers.count(found.unreadable, 'file')} could not be read", "yellow")
+    for label, count in sorted(found.unknown_labels.items()):
+        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
+        yield note.append(f": {numbers.count(count, 'file')} left out")
+
+
+def _twins(found: Evaluation) -> Text:
+    """What of the part the model may remember instead of recognising it."""
+    if found.part == "train":
+        return Text("the model was trained on these files", "yellow")
+    if found.duplicates is None or found.near_twins is None:
+        return Text("how many of them the model was trained on is not known", "yellow")
+    return Text(
+        f"{found.duplicates} have a duplicate in training,"
+        f" {found.near_twins} a near twin or duplicate",
+        "yellow" if found.near_twins else "",
+    )
+
+
+def _confusions(found: Evaluation) -> Iterator[Text]:
+    pairs = sorted(
+        (
+            (count, found.labels[i].label, found.labels[j].label)
+            for i, row in enumerate(found.confusion)
+            for j, count in enumerate(row)
+            if i != j and count
+        ),
+        reverse=True,
+    )
+    if pairs:
+        yield Text("\nmost often taken for another", "bold")
+    for count, truth, predicted in pairs[:MAX_CONFUSIONS]:
+        yield Text.assemble(f"{count:4d}  ", untrusted(truth), " as ", untrusted(predicted))

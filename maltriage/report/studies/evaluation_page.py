@@ -1,0 +1,146 @@
+"""An evaluation as a page: figures, charts and families, of a bundle or of several recipes."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from maltriage.report import html, numbers
+from maltriage.report.documents.evaluation import (
+    Evaluation,
+    FoldReport,
+    Interval,
+    RecipeFigures,
+    Spread,
+)
+from maltriage.report.draw import charts
+from maltriage.report.draw.charts import Subject
+from maltriage.report.draw.svg import svg
+from maltriage.report.studies import evaluation
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of a label; `interval` is that of F1."""
+
+    label: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    interval: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Section:
+    """A bundle or a recipe on the page."""
+
+    name: str
+    what: str
+    remarks: list[str]
+    figures: list[tuple[str, str, str]]
+    rows: list[Row]
+
+
+def render_page(found: Evaluation | FoldReport) -> str:
+    """The page: one file, as all pages here."""
+    if isinstance(found, Evaluation):
+        sections = [_of_bundle(found)]
+    else:
+        sections = [_of_recipe(recipe) for recipe in found.recipes]
+    differences = [] if isinstance(found, Evaluation) else found.differences
+    return html.render(
+        "evaluation",
+        sections=[
+            (section, _drawn(subject))
+            for section, subject in zip(sections, charts.subjects(found), strict=True)
+        ],
+        differences=differences,
+        interval=_signed,
+    )
+
+
+def _of_bundle(found: Evaluation) -> Section:
+    rows = [
+        ("accuracy", *_of(found.accuracy)),
+        ("macro-F1", *_of(found.macro_f1)),
+        *_quality(found),
+    ]
+    if found.flags is not None:
+        flags = found.flags
+        rows.append(("malware flagged", f"{flags.malware_flagged} of {flags.malware}", ""))
+        rows.append(("benign flagged", f"{flags.benign_flagged} of {flags.benign}", ""))
+    return Section(
+        found.model.name,
+        f"{found.model.weights_sha256[:16]}, on part {found.part},"
+        f" {numbers.count(found.samples, 'file')}",
+        [line.plain for line in evaluation.remarks(found)],
+        rows,
+        [
+            Row(row.label, row.support, row.precision, row.recall, row.f1, row.f1_interval)
+            for row in found.labels
+        ],
+    )
+
+
+def _of_recipe(found: RecipeFigures) -> Section:
+    folds = len({row.fold for row in found.folds})
+    rows = [
+        ("accuracy", *_spread(found.accuracy, "folds")),
+        ("macro-F1", *_spread(found.macro_f1, "folds")),
+        ("macro-F1 over all folds of a seed", *_spread(found.pooled_macro_f1, "seeds")),
+        *_quality(found),
+    ]
+    remarks = []
+    if found.duplicates:
+        remarks.append(f"{found.duplicates} have a duplicate in another fold")
+    return Section(
+        found.recipe,
+        f"{numbers.count(found.samples, 'file')}, each by a net that had not seen it:"
+        f" {folds} folds, {numbers.count(len(found.seeds), 'seed')}",
+        remarks,
+        rows,
+        [
+            Row(
+                row.label,
+                row.support,
+                row.precision.mean,
+                row.recall.mean,
+                row.f1.mean,
+                row.f1_interval,
+            )
+            for row in found.labels
+        ],
+    )
+
+
+def _quality(found: Evaluation | RecipeFigures) -> list[tuple[str, str, str]]:
+    rows = [] if found.reliability is None else list(evaluation.judged(found.reliability))
+    if found.detection_curves is not None:
+        rows += evaluation.detected(found.detection_curves)
+    return rows
+
+
+def _drawn(subject: Subject) -> list[tuple[str, Markup]]:
+    return [
+        (
+            words,
+            Markup("data:image/svg+xml;base64," + base64.b64encode(svg(scene)).decode()),
+        )
+        for words, scene in charts.charts(subject)
+    ]
+
+
+def _of(interval: Interval) -> tuple[str, str]:
+    low, high = interval.low, interval.high
+    return f"{interval.value:.3f}", f"95 % interval {evaluation.between(low, high)}"
+
+
+def _spread(value: Spread, over: str) -> tuple[str, str]:
+    return f"{value.mean:.3f} ± {value.sd:.3f}", f"standard deviation over the {over}"
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"

@@ -1,0 +1,104 @@
+"""The screen of how good explanations are: each method's figures, and whether targets are met."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents.evaluation import (
+    CurveFigures,
+    Faithfulness,
+    Interval,
+    MethodFaithfulness,
+    Target,
+)
+from maltriage.report.sanitize import untrusted
+
+
+def render(found: Faithfulness, console: Console) -> None:
+    """Print the figures of a bundle's explanations."""
+    console.print(
+        Text.assemble(
+            untrusted(found.model.name, "bold"),
+            f"  {found.model.weights_sha256[:16]}  part {found.part}: {found.right} of"
+            f" {numbers.count(found.files, 'file')} with the right verdict"
+            f"  (mask {found.mask}, seed {found.seed})",
+        )
+    )
+    for line in _remarks(found):
+        console.print(line)
+    for method in found.methods:
+        console.print()
+        _method(method, found, console)
+    console.print()
+    for target in found.targets:
+        console.print(_target(target, found.methods[0]))
+
+
+def _remarks(found: Faithfulness) -> Iterator[Text]:
+    if found.seen:
+        yield Text("the model was trained on these files", "yellow")
+    elif found.part == "all":
+        yield Text("whether the model was trained on some of them is not known", "yellow")
+    if found.missing:
+        yield Text(f"{numbers.count(found.missing, 'file')} of no fold, or not here", "yellow")
+    if found.unreadable:
+        yield Text(f"{numbers.count(found.unreadable, 'file')} could not be measured", "yellow")
+    for label, count in sorted(found.unknown_labels.items()):
+        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
+        yield note.append(f": {numbers.count(count, 'file')} left out")
+
+
+def _method(method: MethodFaithfulness, found: Faithfulness, console: Console) -> None:
+    name = " = ".join((method.method, *method.same_as))
+    curves = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    curves.add_column(untrusted(name))
+    for title in ("own order", "random ranges", "by region size", "better than random"):
+        curves.add_column(title, justify="right")
+    curves.add_row("deletion, area of probability", *_areas(method.deletion))
+    curves.add_row("insertion, area of probability", *_areas(method.insertion))
+    curves.add_row("deletion, area of score", *_areas(method.deletion_score))
+    curves.add_row("insertion, area of score", *_areas(method.insertion_score))
+    console.print(curves)
+    console.print()
+    others = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    largest = "" if found.largest_region is None else f"{found.largest_region.value:.3f}"
+    rows = (
+        ("top region right", method.top_region, f"always the largest region: {largest}"),
+        ("claimed and measured, regions", method.rank_correlation, "median rank correlation"),
+        ("map of randomised nets", method.random_nets, "median |rank correlation|: low is good"),
+        ("map with 1 % of bytes appended", method.appended, "median rank correlation"),
+        ("map with other padding", method.padded, "median rank correlation"),
+    )
+    for title, value, remark in rows:
+        others.add_row(title, *_interval(value), Text(remark, style="dim"))
+    console.print(others)
+
+
+def _areas(found: CurveFigures) -> tuple[str, str, str, str]:
+    better = found.better
+    gain = f"{better.value:+.1%} ({better.low:+.1%} to {better.high:+.1%})"
+    own, random, by_size = (f"{v.value:.3f}" for v in (found.own, found.random, found.by_size))
+    return own, random, by_size, gain
+
+
+def _interval(value: Interval | None) -> tuple[str, str]:
+    if value is None:
+        return "-", ""
+    return f"{value.value:.3f}", f"95 % interval {value.low:.3f} to {value.high:.3f}"
+
+
+def _target(target: Target, method: MethodFaithfulness) -> Text:
+    limit = (
+        f"at least {target.at_least:g}"
+        if target.at_least is not None
+        else f"at most {target.at_most:g}"
+    )
+    state = ("met", "green") if target.met else ("missed", "red")
+    return Text.assemble(
+        f"target for {method.method}, {target.name}: {target.value:.3f}, {limit}: ", state
+    )

@@ -1,0 +1,53 @@
+"""The screen of prediction sets: whether they hold what they should, and what they say."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from maltriage.report.documents.evaluation import Interval, SetFigures
+from maltriage.report.sanitize import untrusted
+
+
+def render_sets(sets: SetFigures, console: Console) -> None:
+    """Print how often prediction sets hold the right label, in all and for each label."""
+    asked = f"{sets.coverage * 100:g}%"
+    console.print(
+        Text(f"\nprediction sets at a coverage of {asked}, seed {sets.seed}", "bold"),
+        Text("(limits of each fold from the others; all predictions)", "dim"),
+    )
+    console.print(
+        f"{_share(sets.held)} of {sets.samples} sets hold the right label; {sets.size:.2f} labels"
+        f" in a set, {sets.single} with one ({sets.single_right} of them right), {sets.empty} empty"
+    )
+    console.print(
+        f"a family on top: {sets.named} named ({sets.named_right} right), {sets.unnamed} unknown"
+        f" ({sets.unnamed_right} would be right)"
+    )
+    table = figure_table(
+        "label", "files", "sets that hold it", "95 % interval", "labels in a set", ""
+    )
+    for row in sets.labels:
+        table.add_row(
+            untrusted(row.label),
+            str(row.samples),
+            f"{row.held.value:.1%}",
+            f"{row.held.low:.1%} to {row.held.high:.1%}",
+            f"{row.size:.2f}",
+            Text(f"limit shared: fewer than {sets.needed} scores" if row.pooled else "", "dim"),
+        )
+    console.print(table)
+
+
+def _share(value: Interval) -> str:
+    return f"{value.value:.1%} ({value.low:.1%} to {value.high:.1%})"
+
+
+def figure_table(first: str, *others: str) -> Table:
+    """A table of a name and numbers."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
+    table.add_column(untrusted(first))
+    for name in others:
+        table.add_column(name, justify="right")
+    return table

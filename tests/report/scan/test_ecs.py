@@ -1,0 +1,201 @@
+"""`--ecs`, held field by field against the table in docs/outputs.md."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from report.factories import (
+    MODEL,
+    make_failed,
+    make_result,
+    make_skipped,
+    make_summary,
+    make_verdict,
+)
+from report.screens import console_of
+
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.record import encode
+from maltriage.report.documents.saved import is_report, refuse_other
+from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.scan.ecs import VERSION, ecs
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
+PATH = "cases/a b/invoice.v2.EXE"
+RESULT = make_result(PATH, hashes=True)
+EXPECTED: dict[str, Any] = {
+    "@timestamp": "2026-01-02T03:04:05.678Z",
+    "ecs.version": VERSION,
+    "message": "icedid, 92.1%, flagged",
+    "event.kind": "alert",
+    "event.category": ["malware", "file"],
+    "event.type": ["info"],
+    "event.module": "maltriage",
+    "event.dataset": "maltriage.scan",
+    "event.action": "file-triaged",
+    "event.outcome": "success",
+    "event.duration": 6_600_000,
+    "file.type": "file",
+    "file.path": PATH,
+    "file.name": "invoice.v2.EXE",
+    "file.directory": "cases/a b",
+    "file.extension": "exe",
+    "file.size": RESULT.size,
+    "file.hash.sha256": RESULT.sha256,
+    "file.hash.md5": RESULT.identity.md5,
+    "file.hash.sha1": RESULT.identity.sha1,
+    "file.hash.tlsh": RESULT.identity.tlsh,
+    "file.pe.imphash": RESULT.identity.imphash,
+    "file.pe.architecture": "x86",
+    "file.pe.company": "Tie Company",
+    "file.pe.product": "Sea meet",
+    "file.pe.original_file_name": "shoe.dll",
+    "file.pe.sections": [
+        {"name": ".text", "physical_size": 0x2A800, "entropy": 7},
+        {"name": ".rdata", "physical_size": 0xB600, "entropy": 5},
+        {"name": ".data", "physical_size": 0x1E00, "entropy": 4},
+        {"name": ".rsrc", "physical_size": 0x26400, "entropy": 8},
+        {"name": ".reloc", "physical_size": 0x1E00, "entropy": 7},
+    ],
+    "file.code_signature.exists": True,
+    "file.code_signature.subject_name": "CN=Better Software Ltd, C=GB",
+    "related.hash": [
+        RESULT.sha256,
+        RESULT.identity.md5,
+        RESULT.identity.sha1,
+        RESULT.identity.tlsh,
+    ],
+    "rule.name": MODEL.name,
+    "rule.id": MODEL.weights_sha256,
+    "rule.ruleset": "maltriage",
+    "threat.software.name": "icedid",
+    "threat.software.type": "Malware",
+}
+
+
+def leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in document.items():
+        if isinstance(value, dict) and prefix + name != "maltriage":
+            yield from leaves(value, f"{prefix}{name}.")
+        elif prefix + name != "maltriage":
+            yield prefix + name, value
+
+
+def test_a_flagged_file_field_by_field() -> None:
+    assert dict(leaves(ecs(RESULT, NOW))) == EXPECTED
+
+
+def test_the_table_of_the_documentation_has_every_field_and_no_other() -> None:
+    """A name in the first column of the table, whatever event has it."""
+    text = Path(__file__).parents[2].joinpath("docs", "outputs.md").read_text("utf-8")
+    table = text.split("## Elastic Common Schema", 1)[1].split("\n## ", 1)[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = {name.strip(" `") for row in rows for name in row.split(",")}
+    written = set(EXPECTED)
+    for record in (make_skipped(), make_failed(), make_summary()):
+        written |= {name for name, _ in leaves(ecs(record))}
+    assert documented - {"maltriage"} == written
+    assert "maltriage" in documented
+
+
+def test_nothing_is_lost() -> None:
+    rest = ecs(RESULT)["maltriage"]
+    whole = json.loads(encode(RESULT))
+    assert rest.pop("record") == whole.pop("type") == "result"
+    named = {"sha256", "size", "md5", "sha1", "tlsh", "imphash", "version", "signer"}
+    assert set(whole["identity"]) - set(rest["identity"]) == named
+    assert set(whole) - set(rest) == {"path", "sha256", "size"}
+    for name in set(rest) - {"identity"}:
+        assert rest[name] == whole[name]
+    summary = ecs(make_summary())["maltriage"]
+    assert summary == {"record": "summary", "summary": json.loads(encode(make_summary()))}
+    assert ecs(make_skipped())["maltriage"]["code"] == "not-pe"
+
+
+def test_what_is_not_flagged_is_no_alert() -> None:
+    event = ecs(make_result(verdict=make_verdict("benign", 0.988, -6.2)))
+    assert (event["event"]["kind"], event["event"]["category"]) == ("event", ["file"])
+    assert "rule" not in event
+    assert "threat" not in event
+    for label in ("unknown", "suspicious"):  # flagged, and no family is named
+        event = ecs(make_result(verdict=make_verdict(label, 0.41, 1.65, closest="bifrose")))
+        assert event["event"]["kind"] == "alert"
+        assert "threat" not in event
+
+
+def test_files_without_a_result() -> None:
+    failed, skipped = ecs(make_failed()), ecs(make_skipped())
+    assert (failed["event"]["action"], failed["event"]["outcome"]) == ("file-unread", "failure")
+    assert failed["error"] == {"code": "unreadable", "message": "permission denied"}
+    assert failed["event"]["reason"] == failed["message"] == "permission denied"
+    assert (skipped["event"]["action"], skipped["event"]["outcome"]) == ("file-skipped", "unknown")
+    assert skipped["file"]["name"] == "notes.txt"
+
+
+def test_the_end_of_a_scan() -> None:
+    event = ecs(make_summary(interrupted=True, seconds=1.5))
+    assert (event["event"]["action"], event["event"]["outcome"]) == ("scan-finished", "unknown")
+    assert event["event"]["duration"] == 1_500_000_000
+    assert event["message"] == "8 files, 4 flagged"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "directory", "extension"),
+    [
+        ("a.exe", "a.exe", None, "exe"),
+        ("/a", "a", "/", None),
+        ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
+        ("x/y.", "y.", "x", None),
+    ],
+)
+def test_places(path: str, name: str, directory: str | None, extension: str | None) -> None:
+    place = ecs(make_result(path))["file"]
+    found = (place["name"], place.get("directory"), place.get("extension"))
+    assert found == (name, directory, extension)
+
+
+def test_what_a_file_lacks_is_left_out() -> None:
+    identity = msgspec.structs.replace(
+        RESULT.identity, imphash=None, version=None, signer=None, md5=None, sha1=None, tlsh=None
+    )
+    layout = msgspec.structs.replace(RESULT.layout, machine=None, regions=[])
+    file = ecs(msgspec.structs.replace(RESULT, identity=identity, layout=layout))["file"]
+    assert set(file) == {"type", "path", "name", "directory", "extension", "size", "hash"}
+    assert file["hash"] == {"sha256": RESULT.sha256}
+
+
+def test_times_are_utc() -> None:
+    there = NOW.astimezone(timezone(timedelta(hours=2)))
+    assert ecs(RESULT, there)["@timestamp"] == "2026-01-02T03:04:05.678Z"
+
+
+def test_it_is_written_as_ndjson_and_json_and_is_no_saved_report(tmp_path: Path) -> None:
+    odd = make_result("a\x1b\u202e\udce9.exe")
+    for name in ("ndjson", "json"):
+        stream = io.BytesIO()
+        renderer = open_renderer(name, stream, RenderOptions(ecs=True), console_of(80))
+        renderer.write(odd)
+        renderer.finish(make_summary())
+        data = stream.getvalue()
+        assert b"\x1b" not in data
+        assert "\u202e" not in data.decode()
+        if name == "ndjson":
+            first, last = map(json.loads, data.splitlines())
+        else:
+            document = json.loads(data)
+            (first,), last = document["records"], document["summary"]
+            assert document["ecs"] == VERSION
+        assert first["file"]["path"] == "a\x1b\u202e\\udce9.exe"
+        assert last["event"]["action"] == "scan-finished"
+        path = tmp_path / name
+        path.write_bytes(data)
+        assert not is_report(str(path))
+        with pytest.raises(MaltriageError, match="written with --ecs"):
+            refuse_other(str(path))

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+import io
+import random
+import tracemalloc
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from report.factories import (
+    make_checked,
+    make_checks,
+    make_failed,
+    make_result,
+    make_scan,
+    make_similar,
+    make_skipped,
+    make_summary,
+    make_verdict,
+    sha256_of,
+)
+from report.screens import console_of, hidden, printed, screen
+from report.snapshots import check
+from rich.cells import cell_len
+
+from maltriage.cli.console import make_console
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import RegionHeat
+from maltriage.report.documents.record import Result
+from maltriage.report.formats import RenderOptions
+from maltriage.report.scan.table import DEFAULT_TOP, MAX_PROBLEMS, TableRenderer
+from maltriage.sample.types import Region
+
+HOSTILE = "[/red]\x1b[31m\x1b]52;c;eA==\x07\u202e\x00\nsecond line\x9b=cmd()"
+ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
+
+
+def files(text: str) -> list[str]:
+    """First words of the rows between the header's rule and the next empty line."""
+    body = text.split("─\n", 1)[1].split("\n\n", 1)[0]
+    return [line.split()[0] for line in body.splitlines() if line and line[0] not in " …"]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60])
+def test_a_narrow_table_leaves_columns_out(width: int) -> None:
+    """The file, the flag and the verdict stay."""
+    text = screen("table", [make_result(), make_summary()], width=width)
+    header, _, row, *_ = text.splitlines()
+    assert header.split()[:3] == ["file", "flag", "verdict"]
+    assert "entropy" not in header
+    assert cell_len(row) <= width
+    assert cell_len(header) <= width
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_golden(width: int) -> None:
+    text = screen("table", [*make_scan(), make_summary()], width=width)
+    check(f"table-{width}.txt", text)
+    assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+def test_golden_in_ascii() -> None:
+    scan = [r for r in make_scan() if r.path.isascii()]
+    check("table-ascii.txt", screen("table", [*scan, make_summary()], encoding="ascii"))
+
+
+def test_golden_colours() -> None:
+    check("table-100-colour.txt", screen("table", [*make_scan(), make_summary()], None, 100, True))
+
+
+def test_words_alone_tell_what_colours_tell() -> None:
+    text = screen("table", [*make_scan(), make_summary()], width=160)
+    rows = {line.split()[0]: line for line in text.splitlines() if line.startswith("cases/")}
+    assert " yes   suspicious (closest: bifrose) " in rows["cases/2024-117/svch0st.exe"]
+    assert " no    maze " in rows["cases/2024-117/下载/安装程序.exe"]
+    assert " no    unknown " in rows["cases/2024-117/odd.bin"]
+    assert " packed?  disarmed" in text
+
+
+def test_order() -> None:
+    verdicts = {
+        "sure-benign": make_verdict("benign", 0.99, -7.0),
+        "unsure-benign": make_verdict("benign", 0.55, 0.2),
+        "family-below": make_verdict("maze", 0.5, 0.9),
+        "family-lower": make_verdict("agent", 0.6, 0.5),
+        "suspicious-high": make_verdict("suspicious", 0.4, 1.9, closest="icedid"),
+        "suspicious-low": make_verdict("suspicious", 0.4, 1.3, closest="icedid"),
+        "flagged-low": make_verdict("icedid", 0.99, 1.5),
+        "flagged-high": make_verdict("icedid", 0.40, 9.0),
+    }
+    records = [make_result(name, verdict) for name, verdict in verdicts.items()]
+    expected = ["flagged-high", "flagged-low", "suspicious-high", "suspicious-low"]
+    expected += ["family-below", "family-lower", "unsure-benign", "sure-benign"]
+    for seed in range(5):
+        random.Random(seed).shuffle(records)
+        assert files(screen("table", [*records, make_summary()])) == expected
+
+
+def test_order_without_a_threshold_is_by_probability() -> None:
+    records = [
+        make_result(f"p{p}", make_verdict("icedid", p / 100, None, None)) for p in (30, 90, 60)
+    ]
+    text = screen("table", [*records, make_summary(flagged=0)])
+    assert files(text) == ["p90", "p60", "p30"]
+    assert "The model has no threshold: nothing is flagged by it." in text
+    assert " -     icedid" in text
+
+
+def test_equal_files_are_one_row_whatever_the_order() -> None:
+    copies = [make_result(f"copy{i}.exe", sha256=sha256_of("one")) for i in range(1200)]
+    records = [*copies, make_result("other.exe")]
+    texts = set()
+    for seed in range(3):
+        random.Random(seed).shuffle(records)
+        texts.add(screen("table", [*records, make_summary()]))
+    (text,) = texts
+    assert files(text) == ["copy0.exe", "other.exe"] or files(text) == ["other.exe", "copy0.exe"]
+    assert "copy0.exe x1,200" in text
+
+
+def _random_results(count: int, distinct: int) -> list[Result]:
+    """Results of `distinct` different samples, made cheaply from one."""
+    base = make_result()
+    light = msgspec.structs.replace(base.evidence, hot=[], views=[])
+    chance = random.Random(7)
+    verdicts = []
+    for _ in range(distinct):
+        probability, margin = chance.random(), chance.uniform(-8, 8)
+        label = chance.choice(["icedid", "benign", "maze"])
+        verdicts.append(make_verdict(label, probability, margin))
+    picks = [chance.randrange(distinct) for _ in range(count)]
+    return [
+        msgspec.structs.replace(
+            base,
+            path=f"f{index}",
+            sha256=f"{pick:064x}",
+            verdict=verdicts[pick],
+            evidence=light,
+        )
+        for index, pick in enumerate(picks)
+    ]
+
+
+@pytest.mark.parametrize("top", [1, 7, 50])
+def test_a_bounded_table_is_the_head_of_the_whole_one(top: int) -> None:
+    records = _random_results(3000, 900)
+    whole = screen("table", [*records, make_summary()], RenderOptions(top=0), 200)
+    head = screen("table", [*records, make_summary()], RenderOptions(top=top), 200)
+    rows = [line.split() for line in whole.splitlines()[2 : 2 + top]]
+    assert [line.split() for line in head.splitlines()[2 : 2 + top]] == rows
+    shown = sum(int(row[1][1:]) if row[1][0] == "x" else 1 for row in rows)
+    assert f"… and {3000 - shown:,} more (use --top 0 or --format ndjson)" in head
+    assert "more (use" not in whole
+
+
+def test_memory_does_not_grow_with_the_scan() -> None:
+    base = make_result()
+    verdicts = [make_verdict("icedid", 0.5, margin / 10) for margin in range(1000)]
+    renderer = TableRenderer(io.BytesIO(), RenderOptions(), console := console_of(120))
+
+    def feed(start: int, count: int) -> None:
+        for index in range(start, start + count):
+            verdict = verdicts[index * 7919 % 1000]
+            path, sha256 = f"file-{index:06}", f"{index:064x}"
+            renderer.write(msgspec.structs.replace(base, path=path, sha256=sha256, verdict=verdict))
+            renderer.write(make_failed(path))
+
+    feed(0, 5_000)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    feed(5_000, 95_000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 200_000
+    renderer.finish(make_summary(files=100_000, failed=100_000))
+    text = printed(console)
+    assert len(files(text)) == DEFAULT_TOP
+    assert f"… and {100_000 - DEFAULT_TOP:,} more" in text
+    assert f"… and {100_000 - MAX_PROBLEMS:,} more failed" in text
+
+
+def test_nothing_to_show() -> None:
+    text = screen("table", [make_skipped(), make_summary(files=0, flagged=0, failed=0, skipped=1)])
+    assert text.startswith("No file was triaged: ")
+    assert "0 files  0 flagged  0 failed  1 skipped" in text
+
+
+def test_skipped_files_are_listed_when_asked_for() -> None:
+    records = [*make_scan(), make_summary()]
+    assert "neither a PE file" not in screen("table", records)
+    text = screen("table", records, RenderOptions(show_skipped=True))
+    assert "\nskipped\n  cases/2024-117/notes.txt  neither a PE file nor a byteplot PNG\n" in text
+
+
+def test_quiet_is_rows_alone() -> None:
+    text = screen("table", [*make_scan(), make_summary()], RenderOptions(quiet=True, top=2))
+    assert "files/s" not in text
+    assert "more (use" not in text
+    assert "permission denied" in text
+
+
+def test_an_interrupted_scan_says_so() -> None:
+    assert "not the whole scan" in screen("table", [make_summary(interrupted=True)])
+
+
+def test_uncalibrated_probabilities_are_marked() -> None:
+    result = make_result(verdict=make_verdict(calibrated=False))
+    assert "Probabilities are uncalibrated" in screen("table", [result, make_summary()])
+
+
+def test_entropy_is_the_highest_of_a_section_and_the_hottest_region_speaks_for_it() -> None:
+    result = make_result()
+    assert facts.entropy(result) == 7.91  # the overlay has 7.99
+    top = facts.hottest(result)
+    assert top is not None
+    assert top.name == ".text"
+    unparsed = [Region("unparsed", "unparsed", 0, 9, None, 3.3)]
+    layout = msgspec.structs.replace(result.layout, regions=unparsed)
+    cold = [RegionHeat("unparsed", "unparsed", 0, 9, 3.3, -1.0, -1.0)]
+    evidence = msgspec.structs.replace(result.evidence, regions=cold)
+    result = msgspec.structs.replace(result, layout=layout, evidence=evidence)
+    assert facts.entropy(result) == 3.3
+    assert facts.hottest(result) is None
+    assert "icedid   92.1%  -  " in screen("table", [result, make_summary()])
+
+
+def test_what_a_file_resembles_where_there_is_room() -> None:
+    records = [
+        make_result("a.exe", similar=make_similar(0.0312, 0.5)),
+        make_result("b.exe", similar=make_similar(0.0312, known_as="maze")),
+        make_result("c.exe", similar=make_similar()),
+        make_result("d.exe"),
+        make_summary(),
+    ]
+    rows = {line.split()[0]: line for line in screen("table", records, width=120).splitlines()[:6]}
+    assert rows["file"].endswith("  nearest")
+    assert rows["a.exe"].endswith("  icedid 0.031")
+    assert rows["b.exe"].endswith("  =maze")
+    assert rows["c.exe"].endswith("7.91")
+    assert rows["d.exe"].endswith("7.91")
+    # It is the first to go where paths need the room; what matters of it is a notice as well.
+    long = make_result("x" * 40, notices=(("known", "x"),), similar=make_similar(known_as="maze"))
+    text = screen("table", [long, make_summary()], width=96)
+    assert "nearest" not in text
+    assert "  known" in text
+    assert "nearest" not in screen("table", [*make_scan(), make_summary()], width=200)
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_hostile_strings_do_nothing(colour: bool) -> None:
+    region = RegionHeat(HOSTILE, "section", 0, 9, 1.0, 9.0, 1.0)
+    similar = make_similar(0.1, label=HOSTILE, known_as=HOSTILE)
+    verdict = make_verdict(HOSTILE)
+    result = make_result(HOSTILE, verdict, ((HOSTILE, HOSTILE),), similar=similar)
+    evidence = msgspec.structs.replace(result.evidence, regions=[region])
+    records = [
+        msgspec.structs.replace(result, evidence=evidence),
+        make_failed(HOSTILE, reason=HOSTILE),
+        make_skipped(HOSTILE, reason=HOSTILE),
+        make_summary(),
+    ]
+    options = RenderOptions(show_skipped=True)
+    text = screen("table", records, options, 200, colour)
+    assert "[/red]" in text
+    assert "\\x1b]52;c;eA==\\x07" in text
+    assert "\nsecond line" not in text
+    # Rich's own colour codes are the only escapes.
+    assert hidden(text) <= ({"\x1b"} if colour else set())
+    assert "\x1b]" not in text
+    assert "\x1b[31m\\x1b" not in text
+
+
+@given(ANY, ANY, ANY, st.sampled_from([80, 100, 120]))
+def test_any_string_gives_one_row_within_the_width(
+    path: str, label: str, code: str, width: int
+) -> None:
+    similar = make_similar(0.1, label=label)
+    result = make_result(path, make_verdict(label), ((code, code),), similar=similar)
+    text = screen("table", [result, make_failed(path, reason=code), make_summary()], width=width)
+    assert not hidden(text)
+    body = text.split("─\n", 1)[1]
+    assert len(body.split("\n\nfailed\n")[0].splitlines()) in (1, 2)
+
+
+def test_saved_to_a_file_it_is_plain(tmp_path: Path) -> None:
+    target = tmp_path / "table.txt"
+    with target.open("w", encoding="utf-8") as stream:
+        console = make_console(file=stream)
+        renderer = TableRenderer(io.BytesIO(), RenderOptions(), console)
+        for record in make_scan():
+            renderer.write(record)
+        renderer.finish(make_summary())
+    text = target.read_text("utf-8")
+    assert "\x1b" not in text
+    assert "attachments/quarterly/Rechnung_2024-11_Überweisung.exe" in text
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_a_region_without_a_name_says_so(name: str) -> None:
+    result = make_result()
+    blank = RegionHeat(name, "section", 0, result.size, 6.0, 1.0, 1.0)
+    hot = [msgspec.structs.replace(item, region=name) for item in result.evidence.hot]
+    evidence = msgspec.structs.replace(result.evidence, regions=[blank], hot=hot)
+    result = msgspec.structs.replace(result, evidence=evidence)
+    assert "(unnamed) 100.0%" in screen("table", [result, make_summary()])
+    assert screen("explain", [result]).count("(unnamed)") == 1 + len(hot)
+
+
+def test_files_that_the_model_was_not_made_for_are_no_silent_skips() -> None:
+    reason = "a hex dump, where the model was made for a PE file"
+    records = [make_skipped(code="input", reason=reason), *make_scan(), make_summary()]
+    assert f"\n1 file skipped: {reason}.\n" in screen("table", records)
+    assert reason not in screen("table", records, RenderOptions(quiet=True))
+    assert "skipped:" not in screen("table", [*make_scan(), make_summary()])
+
+
+def test_a_column_says_how_the_evidence_stood_its_test() -> None:
+    """Only where a file was tested; a copy that was not does not hide it."""
+    checked = make_checked("a.exe", sha256=sha256_of("a"))
+    copy = make_result("b.exe", sha256=sha256_of("a"))
+    other = make_result("c.exe", make_verdict("benign", 0.9, -4.0))
+    for first, second in ((checked, copy), (copy, checked)):
+        text = screen("table", [first, other, second, make_summary()], width=140)
+        header, _, *rows = text.splitlines()
+        column = header.index("checked")
+        assert [row[column:].split("  ")[0].strip() for row in rows[:2]] == ["5/7 +0.71", ""]
+    assert "checked" not in screen("table", [copy, other, make_summary()], width=140)
+    evidence = checked.evidence
+    unranked = msgspec.structs.replace(make_checks(evidence), rank_correlation=None)
+    evidence = msgspec.structs.replace(evidence, checks=unranked)
+    text = screen("table", [msgspec.structs.replace(checked, evidence=evidence), make_summary()])
+    assert "5/7" in text
+    assert "+0.71" not in text

@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage import bundle as bundles
-from maltriage.assess.recall import NEAREST, held_by_fold, outputs_of
+from maltriage.assess.verdicts.recall import NEAREST, held_by_fold, outputs_of
 from maltriage.bundle import BENIGN
-from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import load_corpus
 
 Array = npt.NDArray[np.float64]
 TINY = 1e-3

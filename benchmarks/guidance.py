@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 
 from maltriage import bundle as bundles
-from maltriage.assess.folds import assess_folds
+from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.corpus.predictions import (
     PREDICTIONS_FILE,
     Predictions,
@@ -126,12 +126,12 @@ def cells(options: argparse.Namespace) -> tuple[list[Cell], list[Cell]]:
 def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     """Train one cell to its end, in a process of its own; seconds of processor time."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    from maltriage.corpus.cache import load_corpus
     from maltriage.corpus.datasets import open_dataset
-    from maltriage.learn.crossval import train_fold
-    from maltriage.learn.fit import FitOptions
-    from maltriage.learn.guide import GuideOptions
-    from maltriage.learn.train import RunOptions, views_for
+    from maltriage.corpus.load import load_corpus
+    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.heat.guide import GuideOptions
+    from maltriage.learn.runs.crossval import train_fold
+    from maltriage.learn.runs.train import RunOptions, views_for
 
     student = cell.net == "camvit"
     fit = FitOptions(

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import load_corpus
 from maltriage.sample.header_fields import PE32_FIELDS
 from maltriage.sample.views import WINDOWS
 

@@ -21,7 +21,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from maltriage import metrics
-from maltriage.assess.quality import reliability
+from maltriage.assess.verdicts.quality import reliability
 from maltriage.corpus.predictions import load_predictions
 from maltriage.metrics import Floats, Ints
 

@@ -2,7 +2,7 @@
 
     python benchmarks/train.py ROOT [--net evidence] [--steps 40] [--no-augment] [--threads 1]
 
-After every step that `maltriage.learn.fit.fit` makes, the bare loop makes one: of a net of the
+After every step that `maltriage.learn.fit.loop.fit` makes, the bare loop makes one: of a net of the
 same kind and size, on the same samples, in the same precision, with the same optimizer, and
 augmented if `fit` augments. It takes its batch from tensors in memory that are made before, and
 does forward pass, cross-entropy, backward pass and step of the optimizer, nothing else. `fit`
@@ -26,18 +26,18 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import load_corpus
 from maltriage.corpus.splits import PARTS
-from maltriage.learn.augment import augment
-from maltriage.learn.checkpoint import State
-from maltriage.learn.data import Images, key
-from maltriage.learn.devices import Votes, device_of, moved, pick_device
-from maltriage.learn.fit import Tick, fit
+from maltriage.learn.fit.augment import augment
+from maltriage.learn.fit.checkpoint import State
+from maltriage.learn.fit.data import Images, key
+from maltriage.learn.fit.devices import Votes, device_of, moved, pick_device
+from maltriage.learn.fit.loop import Tick, fit
+from maltriage.learn.fit.recipe import FitOptions, make_optimizer
 from maltriage.learn.nets import make_net
-from maltriage.learn.origin import origin_of
-from maltriage.learn.recipe import FitOptions, make_optimizer
-from maltriage.learn.train import RunOptions, divide, views_for
+from maltriage.learn.runs.origin import origin_of
+from maltriage.learn.runs.train import RunOptions, divide, views_for
 
 Spent = tuple[float, float]
 """Seconds by the clock, and of processor time."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maltriage import bundle as bundles
-from maltriage.assess.calibrate import files_needed, limit_at
+from maltriage.assess.verdicts.calibrate import files_needed, limit_at
 from maltriage.metrics import clopper_pearson
 from maltriage.report.documents.evaluation import Interval
 from maltriage.report.documents.record import Result

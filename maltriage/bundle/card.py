@@ -94,7 +94,7 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a graph of fewer bits was made: see `maltriage.assess.quantize`."""
+    """How a graph of fewer bits was made: see `maltriage.assess.studies.quantize`."""
 
     precision: Literal["int8", "fp16"]
     """Of its convolutions; all else is float32."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from maltriage import __version__
-from maltriage.cli import (
+from maltriage.cli.commands import (
     cache,
     calibrate,
     compare,

@@ -34,7 +34,7 @@ def write_document(
         page: makes a page of it.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.output import opened
+    from maltriage.cli.files import opened
     from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import json_safe
 

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from maltriage.cli.training import bar, need_torch, training_bar
+from maltriage.cli.extras import bar, need_torch, training_bar
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maltriage.assess.openset import LeftOut
-    from maltriage.corpus.cache import Corpus
+    from maltriage.assess.verdicts.openset import LeftOut
     from maltriage.corpus.datasets import Dataset
-    from maltriage.learn.train import RunOptions
+    from maltriage.corpus.load import Corpus
+    from maltriage.learn.runs.train import RunOptions
     from maltriage.report.documents.openset import OpenSetReport
 
 STRANGERS = "added clean files"
@@ -45,13 +45,13 @@ class Protocol:
             typer.Exit: after Ctrl-C.
         """
         need_torch("--open-set")
-        from maltriage.assess.openset import open_set
+        from maltriage.assess.verdicts.openset import open_set
         from maltriage.bundle import BENIGN
-        from maltriage.cli.run import stopping
-        from maltriage.corpus.cache import load_corpus
-        from maltriage.learn.fit import FitOptions
+        from maltriage.cli.ending import stopping
+        from maltriage.corpus.load import load_corpus
+        from maltriage.learn.fit.loop import FitOptions
         from maltriage.learn.nets import entry
-        from maltriage.learn.train import RunOptions, views_for
+        from maltriage.learn.runs.train import RunOptions, views_for
 
         kind = entry(self.net)
         fit = FitOptions(
@@ -97,8 +97,8 @@ class Protocol:
         import numpy as np
 
         from maltriage import bundle as bundles
-        from maltriage.assess.openset import LeftOut
-        from maltriage.learn.openset import train_without
+        from maltriage.assess.verdicts.openset import LeftOut
+        from maltriage.learn.runs.openset import train_without
 
         # Added files come last, so rows of the samples before them are rows of the whole.
         samples = corpus.take(np.arange(len(corpus)) < own)

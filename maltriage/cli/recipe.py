@@ -1,5 +1,5 @@
 """The options of `maltriage train` that say how a net is trained, by the names they have in
-`maltriage.learn.recipe.FitOptions`, and their defaults (importing that takes too long for
+`maltriage.learn.fit.recipe.FitOptions`, and their defaults (importing that takes too long for
 `--help`)."""
 
 from __future__ import annotations
@@ -123,8 +123,8 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
 def begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
-    from maltriage.learn.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.train import SPLIT_FILE, fit_options, guide_options
+    from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
+    from maltriage.learn.runs.train import SPLIT_FILE, fit_options, guide_options
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]

@@ -77,7 +77,7 @@ def write_rule(
             nothing is written.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.training import status
+    from maltriage.cli.extras import status
     from maltriage.report.documents.record import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
     from maltriage.rules.make import RuleOptions, make_rule

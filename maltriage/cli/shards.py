@@ -30,7 +30,7 @@ def shards_at(
     Raises:
         MaltriageError: one was, or parts are not written in that format, or not there.
     """
-    from maltriage.cli.output import refuse_url
+    from maltriage.cli.files import refuse_url
     from maltriage.cluster.shards import FORMATS, Shards
     from maltriage.report.scan.parquet import need_pyarrow
 

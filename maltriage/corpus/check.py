@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus import splits, store
-from maltriage.corpus.cache import Corpus, conflicts_of, same_bytes
+from maltriage.corpus import array_store, splits
 from maltriage.corpus.datasets import DATASETS, Dataset
+from maltriage.corpus.load import Corpus, conflicts_of, same_bytes
 from maltriage.corpus.twins import near_twins
 from maltriage.files.places import cache_dir, data_places
 from maltriage.report.documents.datasets import (
@@ -37,7 +37,7 @@ def known_datasets() -> DatasetList:
         MaltriageError: the user's config file, or the cache, cannot be read.
     """
     folder = cache_dir() / "corpus"
-    cached = store.caches(folder)
+    cached = array_store.caches(folder)
     return DatasetList(
         cache=str(folder),
         datasets=tuple(
@@ -54,7 +54,7 @@ def known_datasets() -> DatasetList:
     )
 
 
-def _cached(cached: store.Cached) -> CachedSamples:
+def _cached(cached: array_store.Cached) -> CachedSamples:
     manifest = cached.manifest
     return CachedSamples(
         folder=str(cached.folder),

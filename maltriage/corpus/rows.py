@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from maltriage.corpus import store
+from maltriage.corpus import array_store
 from maltriage.probe.prepare import Prepared
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import WindowGeometry
@@ -23,7 +23,7 @@ Row = dict[str, Any]
 """A value for each column."""
 
 
-def view_columns(views: tuple[ViewSpec, ...]) -> store.Columns:
+def view_columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
     """`view-<name>` of each view; `present-<name>` of a window: how many of its bytes exist."""
     columns: dict[str, tuple[str, tuple[int, ...]]] = {}
     for spec in views:

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus import store
+from maltriage.corpus import array_store
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.files.places import cache_dir
@@ -28,7 +28,7 @@ from maltriage.source.reading import Reading
 from maltriage.work.workers import cores
 
 if TYPE_CHECKING:
-    from maltriage.corpus.cache import Corpus
+    from maltriage.corpus.load import Corpus
 
 TRANSFORMS = (
     "append-random-10",
@@ -79,12 +79,12 @@ def with_variants(
         return corpus
     columns = {"sample": ("i8", ()), "variant": ("i8", ()), **view_columns(corpus.views)}
     place = (folder or cache_dir() / "corpus") / _key(corpus, names)
-    stored = store.read(place, columns)
+    stored = array_store.read(place, columns)
     if stored is None:
         jobs = jobs or cores()
         try:
             stored = _prepare_all(corpus, names, columns, jobs, place)
-        except store.StoreError:  # prepared again next time
+        except array_store.StoreError:  # prepared again next time
             stored = _prepare_all(corpus, names, columns, jobs, None)
     _, arrays = stored
     rows = np.full((len(corpus), len(names)), -1, dtype=np.int64)
@@ -100,19 +100,23 @@ def with_variants(
 
 def _key(corpus: Corpus, names: tuple[str, ...]) -> str:
     """Digest of everything the arrays depend on."""
-    what = (store.LAYOUT_VERSION, "variants", SEED, names, corpus.views, corpus.sha256)
+    what = (array_store.LAYOUT_VERSION, "variants", SEED, names, corpus.views, corpus.sha256)
     digest = hashlib.sha256(msgspec.json.encode(what))
     digest.update(fingerprint((*PLOTTING, *TRANSFORMING)))
     return digest.hexdigest()
 
 
 def _prepare_all(
-    corpus: Corpus, names: tuple[str, ...], columns: store.Columns, jobs: int, place: Path | None
-) -> tuple[store.Manifest, store.Arrays]:
+    corpus: Corpus,
+    names: tuple[str, ...],
+    columns: array_store.Columns,
+    jobs: int,
+    place: Path | None,
+) -> tuple[array_store.Manifest, array_store.Arrays]:
     """Change and prepare every sample, into a folder or (None) into memory; raises StoreError."""
     formats = tuple(sorted(set(corpus.formats)))
     reading = Reading(formats=formats, archives=Archives(), unmapped=corpus.unmapped)
-    with store.Builder(place, columns, len(corpus) * len(names)) as builder:
+    with array_store.Builder(place, columns, len(corpus) * len(names)) as builder:
         count = 0
         made = in_order(_rows_of, corpus.paths, (names, corpus.views, reading), jobs)
         for i, rows in enumerate(made):
@@ -121,7 +125,7 @@ def _prepare_all(
             for variant, row in rows:
                 builder.append({"sample": i, "variant": variant, **row})
                 count += 1
-        manifest = store.Manifest(
+        manifest = array_store.Manifest(
             dataset=f"{corpus.dataset}, changed copies",
             root=str(corpus.root.absolute()).encode("utf-8", "backslashreplace").decode(),
             goodware=None,

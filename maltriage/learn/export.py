@@ -19,8 +19,8 @@ from torch import Tensor
 from maltriage import __version__
 from maltriage.bundle import Card, Training, load, save
 from maltriage.errors import MaltriageError
-from maltriage.learn.cam import ExplainedNet, empty_views, traced
-from maltriage.learn.checkpoint import Origin, State
+from maltriage.learn.fit.checkpoint import Origin, State
+from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.nets.base import Net
 from maltriage.sample.views import BodySpec, ViewSpec
 

@@ -9,7 +9,7 @@ from corpus.synthetic import write_dump
 from hostile.make import sample
 
 from maltriage import bundle as bundles
-from maltriage.assess.evaluate import evaluate
+from maltriage.assess.verdicts.evaluate import evaluate
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Result

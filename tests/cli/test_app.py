@@ -61,7 +61,7 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
     )
     assert done.returncode in (0, 1), done.stderr
     modules = set((tmp_path / "modules").read_text().split())
-    assert "maltriage.cli.scan" in modules
+    assert "maltriage.cli.commands.scan" in modules
     assert not modules & set(HEAVY)
     if command == "--help":
         assert not modules & {"numpy", "onnx", "onnxruntime", "lief", "pefile"}

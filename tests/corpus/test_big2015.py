@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from corpus.synthetic import program, write_big2015, write_dump, write_tree
 
-from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.datasets.big2015 import FAMILIES
+from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 from maltriage.sample.views import BodySpec
 

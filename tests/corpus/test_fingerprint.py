@@ -11,7 +11,7 @@ import pytest
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 
 NO_PIXELS = {
-    "maltriage.corpus.store": "keeps arrays as they are; its own version is in the key",
+    "maltriage.corpus.array_store": "keeps arrays as they are; its own version is in the key",
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
     "maltriage.source.known": "lists of known files, which no dataset has",

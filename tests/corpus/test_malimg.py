@@ -8,8 +8,8 @@ import pytest
 from corpus.synthetic import program, write_png
 from PIL import Image
 
-from maltriage.corpus.cache import load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 from maltriage.sample.geometry import width_for
 from maltriage.sample.views import BodySpec

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.corpus import splits
-from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import Corpus, load_corpus
 from maltriage.errors import MaltriageError
 
 SAMPLES = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3)), min_size=1, max_size=80)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from corpus.synthetic import write_tree
 
-from maltriage.corpus.cache import Corpus, load_corpus
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.load import Corpus, load_corpus
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 
 if TYPE_CHECKING:
-    from maltriage.learn.train import Outcome, RunOptions
+    from maltriage.learn.runs.train import Outcome, RunOptions
 
 VIEWS: tuple[ViewSpec, ...] = (
     BodySpec(size=16),
@@ -45,8 +45,8 @@ def corpus(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
-    from maltriage.learn.fit import FitOptions
-    from maltriage.learn.train import RunOptions
+    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.runs.train import RunOptions
 
     folder = tmp_path_factory.mktemp("runs") / "first"
     return RunOptions(folder, "tiny", FitOptions(**OPTIONS), command=("maltriage", "train"))
@@ -55,7 +55,7 @@ def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
 @pytest.fixture(scope="session")
 def outcome(corpus: Corpus, run_options: RunOptions) -> Outcome:
     """A whole run of two epochs, exported."""
-    from maltriage.learn.train import train
+    from maltriage.learn.runs.train import train
 
     return train(corpus, run_options)
 

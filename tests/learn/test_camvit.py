@@ -14,12 +14,12 @@ import onnxruntime  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from maltriage.errors import MaltriageError  # noqa: E402
-from maltriage.learn.cam import ExplainedNet, empty_views, gradient_times_activation  # noqa: E402
-from maltriage.learn.chooser import Chooser  # noqa: E402
 from maltriage.learn.export import check, to_onnx  # noqa: E402
-from maltriage.learn.flops import count_flops  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet, empty_views, gradient_times_activation  # noqa: E402
+from maltriage.learn.heat.chooser import Chooser  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.camvit import BESIDE, EMBED, KEPT, CamViT  # noqa: E402
+from maltriage.learn.nets.flops import count_flops  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("shallow")

@@ -16,8 +16,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import nets as registry  # noqa: E402
-from maltriage.learn.cam import ExplainedNet, empty_views, traced  # noqa: E402
 from maltriage.learn.export import to_onnx  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced  # noqa: E402
 from maltriage.learn.nets import NETS, make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.byteplot import stride_for  # noqa: E402

@@ -14,15 +14,15 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 import onnxruntime  # noqa: E402
 
 from maltriage import bundle as bundles  # noqa: E402
-from maltriage.corpus.cache import Corpus  # noqa: E402
+from maltriage.corpus.load import Corpus  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import export as module  # noqa: E402
-from maltriage.learn.cam import ExplainedNet, empty_views  # noqa: E402
-from maltriage.learn.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.export import _contributions, check, export_bundle  # noqa: E402
+from maltriage.learn.fit.checkpoint import load_checkpoint  # noqa: E402
+from maltriage.learn.fit.restore import restore_net  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet, empty_views  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
-from maltriage.learn.restore import restore_net  # noqa: E402
-from maltriage.learn.train import Outcome, export_checkpoint  # noqa: E402
+from maltriage.learn.runs.train import Outcome, export_checkpoint  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 

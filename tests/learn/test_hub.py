@@ -24,7 +24,7 @@ SCRIPT = """
 import sys
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import make_net
-from maltriage.learn.pretrained import load_pretrained
+from maltriage.learn.fit.pretrained import load_pretrained
 from maltriage.sample.views import byteplot
 
 net = make_net("densenet", (byteplot(16),), 3)

@@ -7,7 +7,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from maltriage.errors import MaltriageError  # noqa: E402
-from maltriage.learn.cam import empty_views  # noqa: E402
+from maltriage.learn.heat.cam import empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.evidence import (  # noqa: E402

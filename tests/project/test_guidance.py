@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from corpus.synthetic import write_tree
 
-from maltriage.assess.folds import assess_folds
+from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.metrics import confusion

@@ -9,7 +9,7 @@ Trained from scratch.
 The paper behind maltriage (Brosolo et al. 2025, arXiv 2503.02441) masks the images that a vision
 transformer sees by cumulative heat maps of CNNs. Here tokens are left out instead of blackened:
 `restrict` leaves out the same ones of every image, `choose_by` others of each. What is left out
-is not computed, and has no heat. See `maltriage.learn.guide` for who chooses.
+is not computed, and has no heat. See `maltriage.learn.heat.guide` for who chooses.
 
 What is explained is the input of the last attention, `blocks[-1].norm1`. Attention is not
 additive: heat does not sum up to the score, and a cell has seen every byte that was kept.

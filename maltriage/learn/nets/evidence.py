@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
-from maltriage.learn.table import VALUES, fit_table
+from maltriage.learn.nets.header_table import VALUES, fit_table
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 
 FEATURES = 96
@@ -118,7 +118,7 @@ class WindowTrunk(nn.Module):
 class TableTrunk(nn.Module):
     """A fixed window, uint8 [B, 2, N], to what each of its bytes says, [B, K, 1, N].
 
-    Not learned in steps: see `maltriage.learn.table`.
+    Not learned in steps: see `maltriage.learn.nets.header_table`.
     """
 
     def __init__(self, spec: WindowSpec, labels: int) -> None:

@@ -66,7 +66,7 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Side of the body view; None: there is none."""
     parameters: int | None = None
     flops: int | None = None
-    """Of one image without its explanation: see `maltriage.learn.flops`."""
+    """Of one image without its explanation: see `maltriage.learn.nets.flops`."""
     bundle_bytes: int | None = None
     timing: Timing | None = None
     agreement: Agreement | None = None

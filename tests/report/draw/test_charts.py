@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 from report.pages import BREAKOUT, assert_sealed
 
-from maltriage.assess.folds import assess_folds
+from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.corpus.predictions import Predictions
 from maltriage.report.documents.evaluation import FoldReport
 from maltriage.report.draw import charts

@@ -1,0 +1,1 @@
+"""How good explanations are, and what families look like in them."""

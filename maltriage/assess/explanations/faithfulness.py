@@ -1,0 +1,277 @@
+"""How good are a bundle's explanations, over labelled files that it is right about."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from maltriage.assess.explanations.curves import FRACTIONS, area
+from maltriage.assess.explanations.perturbation import (
+    Bench,
+    Curves,
+    FileTrial,
+    Floats,
+    MethodTrial,
+    Terms,
+)
+from maltriage.assess.out_of_fold import Group
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.metrics import bootstrap
+from maltriage.report.documents.evaluation import (
+    CurveFigures,
+    Faithfulness,
+    Interval,
+    MeanCurves,
+    MethodFaithfulness,
+    Target,
+)
+from maltriage.report.documents.record import ModelRef
+from maltriage.sample.errors import SampleError
+from maltriage.triage.methods import check_methods
+from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.work.workers import Workers, cores
+
+DELETION_BETTER, TOP_REGION, RANKS = 0.25, 0.7, 0.7
+"""What the default method should reach; see `_targets`."""
+SAME_MAP = 0.5
+"""Rank correlation with the map of a net with randomised weights from which on a map is taken to
+explain the file and not the net."""
+SCORE, PROBABILITY = 0, 1
+
+
+def assess_faithfulness(
+    model: Bundle,
+    groups: Sequence[Group],
+    part: str,
+    options: ScanOptions,
+    terms: Terms,
+    *,
+    seen: bool = False,
+    missing: int = 0,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> Faithfulness:
+    """Put the explanations of labelled files to the test.
+
+    Args:
+        model: that the figures are of.
+        groups: its files; out of fold those of each fold with the bundle that held them back.
+        part: which files these are, for the document.
+        seen: whether the model was trained on them.
+        missing: see `Faithfulness`.
+
+    Raises:
+        MaltriageError: no such method, or no file that could be measured and is right.
+    """
+    check_methods(terms.methods, {})
+    began = time.monotonic()
+    progress, unknown, found = Progress(), dict[str, int](), list[FileTrial]()
+    files = 0
+    for group in groups:
+        labels = group.bundle.card.labels
+        known = [(path, label) for path, label in group.samples if label in labels]
+        for _, label in group.samples:
+            if label not in labels:
+                unknown[label] = unknown.get(label, 0) + 1
+        files += len(known)
+        for trial in _trials(group.bundle, known, options, terms, progress):
+            if trial is not None:
+                found.append(trial)
+            changed(progress)
+    if not found:
+        raise MaltriageError(f"of {files} files, none that could be read has the right verdict")
+    told = [trial for trial in found if trial.largest is not None]
+    methods = [
+        _method([trial.methods[i] for trial in found], found) for i in range(len(found[0].methods))
+    ]
+    return Faithfulness(
+        model=ModelRef(model.card.name, model.card.weights_sha256),
+        part=part,
+        seen=seen,
+        files=files,
+        right=len(found),
+        told=len(told),
+        unreadable=progress.failed,
+        unknown_labels=unknown,
+        missing=missing,
+        mask=terms.mask,
+        seed=terms.seed,
+        orders=terms.orders,
+        nets=terms.nets,
+        seconds=time.monotonic() - began,
+        largest_region=_mean([float(bool(trial.largest)) for trial in told]),
+        methods=methods,
+        targets=_targets(methods[0]),
+    )
+
+
+def stratified(samples: Sequence[tuple[str, str]], limit: int, seed: int) -> list[tuple[str, str]]:
+    """Some of the samples, each label with its share and at least one, in their order.
+
+    Args:
+        samples: pairs of path and label.
+        limit: how many; where there are more labels than that, one of each.
+    """
+    if limit >= len(samples):
+        return list(samples)
+    generator = np.random.default_rng(seed)
+    by_label: dict[str, list[int]] = {}
+    for i, (_, label) in enumerate(samples):
+        by_label.setdefault(label, []).append(i)
+    share = limit / len(samples)
+    wanted = {label: max(1, int(len(rows) * share)) for label, rows in by_label.items()}
+    # What rounding down left goes to those that lost most by it.
+    rest = sorted(by_label, key=lambda label: wanted[label] - len(by_label[label]) * share)
+    for label in rest[: max(0, limit - sum(wanted.values()))]:
+        wanted[label] += 1
+    kept = [
+        int(i)
+        for label, rows in by_label.items()
+        for i in generator.permutation(rows)[: wanted[label]]
+    ]
+    return [samples[i] for i in sorted(kept)]
+
+
+def _trials(
+    bundle: Bundle,
+    samples: Sequence[tuple[str, str]],
+    options: ScanOptions,
+    terms: Terms,
+    progress: Progress,
+) -> Iterator[FileTrial | None]:
+    """What came of each file, in their order; None where the verdict is wrong, or there is none.
+
+    The threads wait for workers and for ONNX Runtime, which both work beside them.
+    """
+    if not samples:
+        return
+    jobs = options.jobs or cores()
+    with Workers(jobs, options.timeout) as workers:
+        bench = Bench(
+            bundle, workers, work_of(bundle, options), terms, options.device, options.threads
+        )
+        pool = ThreadPoolExecutor(jobs + 1)
+        try:
+            tasks = [pool.submit(bench.run, path, label) for path, label in samples]
+            for task in tasks:
+                try:
+                    trial = task.result()
+                except (SampleError, MaltriageError):
+                    progress.failed += 1
+                    trial = None
+                else:
+                    progress.files += 1
+                yield trial
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _method(trials: Sequence[MethodTrial], files: Sequence[FileTrial]) -> MethodFaithfulness:
+    """The figures of one method; `files` are those of `trials`, in the same order."""
+    own, random = [t.curves for t in trials], [t.random for t in trials]
+    by_size = [file.by_size for file in files]
+
+    def figures(kind: str, unit: int) -> CurveFigures:
+        return _curve_figures(own, random, by_size, kind, unit)
+
+    def mean(curves: Sequence[Curves], kind: str) -> list[float]:
+        values = np.mean([getattr(c, kind)[PROBABILITY] for c in curves], axis=0)
+        return [float(value) for value in values]
+
+    return MethodFaithfulness(
+        method=trials[0].method,
+        same_as=list(trials[0].same_as),
+        deletion=figures("deletion", PROBABILITY),
+        insertion=figures("insertion", PROBABILITY),
+        deletion_score=figures("deletion", SCORE),
+        insertion_score=figures("insertion", SCORE),
+        top_region=_mean([float(t.top) for t in trials if t.top is not None]),
+        rank_correlation=_median([t.regions for t in trials]),
+        random_nets=_median([_strength(t.nets) for t in trials]),
+        appended=_median([t.appended for t in trials]),
+        padded=_median([t.padded for t in trials]),
+        curves=MeanCurves(
+            list(FRACTIONS),
+            mean(own, "deletion"),
+            mean(random, "deletion"),
+            mean(own, "insertion"),
+            mean(random, "insertion"),
+        ),
+    )
+
+
+def _curve_figures(
+    own: Sequence[Curves],
+    random: Sequence[Curves],
+    by_size: Sequence[Curves],
+    kind: str,
+    unit: int,
+) -> CurveFigures:
+    """Areas under curves, mean over files.
+
+    Of scores, the mean of the areas above the score of the file all masked is divided by the
+    mean of what there is to lose: a file with next to nothing to lose counts next to nothing.
+    """
+    ends = np.array([curves.deletion[unit][[0, -1]] for curves in own])
+    floor, scale = (
+        (np.zeros(len(own)), np.ones(len(own)))
+        if unit == PROBABILITY
+        else (ends[:, 1], ends[:, 0] - ends[:, 1])
+    )
+
+    def areas(curves: Sequence[Curves]) -> Floats:
+        found: Floats = np.array([area(getattr(c, kind)[unit]) for c in curves]) - floor
+        return found
+
+    def ratio(top: Floats, bottom: Floats) -> Interval:
+        return bootstrap(lambda at: float(top[at].sum() / bottom[at].sum()), len(top))
+
+    ours, theirs = areas(own), areas(random)
+    gain = theirs - ours if kind == "deletion" else ours - theirs
+    return CurveFigures(
+        own=ratio(ours, scale),
+        random=ratio(theirs, scale),
+        by_size=ratio(areas(by_size), scale),
+        better=ratio(gain, theirs),
+    )
+
+
+def _strength(correlations: Sequence[float | None]) -> float | None:
+    """Mean absolute correlation of those that there are."""
+    known = [abs(value) for value in correlations if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _mean(values: Sequence[float]) -> Interval | None:
+    if not values:
+        return None
+    array = np.array(values)
+    return bootstrap(lambda at: float(array[at].mean()), len(array))
+
+
+def _median(values: Sequence[float | None]) -> Interval | None:
+    array = np.array([value for value in values if value is not None])
+    if not len(array):
+        return None
+    return bootstrap(lambda at: float(np.median(array[at])), len(array))
+
+
+def _targets(method: MethodFaithfulness) -> list[Target]:
+    def least(name: str, found: Interval | None, wanted: float) -> Target | None:
+        if found is None:
+            return None
+        return Target(name, found.value, wanted, None, found.value >= wanted)
+
+    found = [
+        least("deletion better than random ranges", method.deletion.better, DELETION_BETTER),
+        least("top region right", method.top_region, TOP_REGION),
+        least("rank correlation over regions", method.rank_correlation, RANKS),
+    ]
+    nets = method.random_nets
+    if nets is not None:
+        name = "likeness to maps of randomised nets"
+        found.append(Target(name, nets.value, None, SAME_MAP, nets.value <= SAME_MAP))
+    return [target for target in found if target is not None]

@@ -1,0 +1,1 @@
+"""Recipes and bundles held against each other."""

@@ -1,0 +1,1 @@
+"""How good verdicts and probabilities are, and what a bundle is calibrated to."""

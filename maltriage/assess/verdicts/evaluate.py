@@ -1,0 +1,128 @@
+"""How often a bundle is right on labelled files, through the path that users run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import metrics
+from maltriage.assess.verdicts.quality import detection, f1_interval, reliability
+from maltriage.bundle import Bundle, Card
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.evaluation import Evaluation, FlagCounts
+from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
+
+Bools = npt.NDArray[np.bool_]
+
+
+def evaluate(
+    samples: Sequence[tuple[str, str]],
+    bundle: Bundle,
+    part: str,
+    options: ScanOptions,
+    *,
+    changed: Callable[[Progress], None] = lambda progress: None,
+) -> Evaluation:
+    """Scan labelled files and compare.
+
+    Args:
+        samples: pairs of path and label.
+        part: which part of the data this is, for the document: `test`, `all`.
+
+    Raises:
+        MaltriageError: no sample has a label that the bundle knows.
+    """
+    index = {label: i for i, label in enumerate(bundle.card.labels)}
+    unknown: dict[str, int] = {}
+    truth_by_path: dict[str, int] = {}
+    for path, label in samples:
+        if label in index:
+            truth_by_path[path_fields(path)[0]] = index[label]
+        else:
+            unknown[label] = unknown.get(label, 0) + 1
+    if not truth_by_path:
+        raise MaltriageError("none of the samples has a label that the model knows")
+    paths = [path for path, label in samples if label in index]
+    truth, logs, margins, flags = [], [], [], []
+    unread = list[Failed | Skipped]()
+    for record in scan(paths, bundle, options, changed=changed):
+        if isinstance(record, Result):
+            truth.append(truth_by_path[record.path])
+            logs.append(log_probabilities(record, bundle.card))
+            margins.append(record.verdict.margin)
+            flags.append(bool(record.verdict.flagged))
+        elif isinstance(record, Failed | Skipped):
+            unread.append(record)
+    if not truth:
+        first = f"{unread[0].path}: {unread[0].reason}" if unread else "there are none"
+        raise MaltriageError(f"none of the samples could be read, the first: {first}")
+    return _figures(
+        bundle,
+        part,
+        len(unread),
+        unknown,
+        np.array(truth),
+        np.array(logs),
+        np.array(flags),
+        None if margins[0] is None else np.array(margins, dtype=np.float64),
+    )
+
+
+def _figures(
+    bundle: Bundle,
+    part: str,
+    unreadable: int,
+    unknown: dict[str, int],
+    truth: metrics.Ints,
+    logs: metrics.Floats,
+    flags: Bools,
+    margins: metrics.Floats | None,
+) -> Evaluation:
+    card, count, predicted = bundle.card, len(truth), logs.argmax(axis=1)
+    matrix = metrics.confusion(truth, predicted, len(card.labels))
+    labels = metrics.label_figures(matrix, card.labels)
+    judged = reliability(logs[None], truth[None])
+    return Evaluation(
+        model=ModelRef(card.name, card.weights_sha256),
+        part=part,
+        samples=count,
+        unreadable=unreadable,
+        unknown_labels=unknown,
+        accuracy=metrics.bootstrap(lambda at: metrics.accuracy(truth[at], predicted[at]), count),
+        macro_f1=metrics.bootstrap(
+            lambda at: metrics.macro_f1(truth[at], predicted[at], len(card.labels)), count
+        ),
+        ece=judged.ece.value,
+        labels=[
+            msgspec.structs.replace(row, f1_interval=f1_interval(truth[None], predicted[None], i))
+            for i, row in enumerate(labels)
+        ],
+        confusion=matrix.tolist(),
+        flags=None if card.threshold is None else _flags(truth == card.benign, flags),
+        calibrated=card.temperature is not None,
+        reliability=judged,
+        detection_curves=(
+            None if margins is None else detection(margins[None], (truth != card.benign)[None])
+        ),
+    )
+
+
+def _flags(benign: Bools, flagged: Bools) -> FlagCounts:
+    return FlagCounts(
+        malware=int((~benign).sum()),
+        malware_flagged=int(flagged[~benign].sum()),
+        benign=int(benign.sum()),
+        benign_flagged=int(flagged[benign].sum()),
+    )
+
+
+def log_probabilities(record: Result, card: Card) -> list[float]:
+    """Logarithms of the probabilities of a record, in the order of the card's labels."""
+    tiny = np.finfo(np.float64).tiny
+    shares = {entry.label: max(entry.probability, tiny) for entry in record.verdict.ranked}
+    return [float(np.log(shares[label])) for label in card.labels]

@@ -1,0 +1,216 @@
+"""How good is a recipe: its out-of-fold predictions, alone and against another recipe's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from maltriage import metrics
+from maltriage.assess.verdicts import quality
+from maltriage.assess.verdicts.conformal import coverage_of
+from maltriage.bundle import BENIGN
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.evaluation import (
+    Difference,
+    FoldFigures,
+    FoldReport,
+    Interval,
+    LabelSpread,
+    RecipeFigures,
+    SetFigures,
+    Spread,
+)
+
+
+def assess_folds(
+    runs: Sequence[Predictions],
+    *,
+    added: bool = False,
+    test_share: float | None = None,
+    coverage: float | None = None,
+) -> FoldReport:
+    """Figures of each recipe, and the first against every other.
+
+    Args:
+        runs: of any number of recipes; those of one name are its seeds. The recipes are
+            compared where they have the same seeds.
+        added: whether clean files that were added to the dataset count too; without them
+            a net that was given some is measured on what every other recipe saw.
+        test_share: samples tested on / trained on, of predictions of one split, which do not
+            tell.
+        coverage: of prediction sets, which are measured on all predictions, those of added files
+            too, for that is what limits in a card are made of; None: not measured.
+
+    Returns:
+        Of recipes that have fewer than two folds of seeds in common, without a difference.
+
+    Raises:
+        MaltriageError: other samples or folds under the same seed, or a seed twice, or one
+            split and no `test_share`, or with a `coverage` a single fold.
+    """
+    recipes: dict[str, dict[int, Predictions]] = {}
+    for run in runs:
+        kept = run if added else run.take(~run.added)
+        if not len(kept):
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples of the dataset")
+        if recipes.setdefault(run.recipe, {}).setdefault(run.seed, kept) is not kept:
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: given twice")
+    names = list(recipes)
+    first = names[0]
+    compared = [
+        _difference(first, recipes[first], name, recipes[name], test_share) for name in names[1:]
+    ]
+    sets: dict[str, list[SetFigures]] = {}
+    if coverage is not None:
+        for run in runs:
+            sets.setdefault(run.recipe, []).append(coverage_of(run, coverage))
+    return FoldReport(
+        recipes=[_recipe(name, recipes[name], sets.get(name, [])) for name in names],
+        differences=[difference for difference in compared if difference is not None],
+    )
+
+
+def _by_fold(run: Predictions) -> list[FoldFigures]:
+    guess = run.logits.argmax(axis=1)
+    rows = []
+    for fold in range(run.folds):
+        at = run.fold == fold
+        if not at.any():
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples in fold {fold}")
+        rows.append(
+            FoldFigures(
+                seed=run.seed,
+                fold=fold,
+                samples=int(at.sum()),
+                accuracy=metrics.accuracy(run.truth[at], guess[at]),
+                macro_f1=metrics.macro_f1(run.truth[at], guess[at], len(run.labels)),
+            )
+        )
+    return rows
+
+
+def _spread(values: Sequence[float]) -> Spread:
+    array = np.array(values)
+    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)
+
+
+def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) -> RecipeFigures:
+    runs = list(seeds.values())
+    labels = runs[0].labels
+    if any(run.labels != labels for run in runs):
+        raise MaltriageError(f"{name}: other labels in another seed")
+    folds = [row for run in runs for row in _by_fold(run)]
+    matrices = [
+        metrics.confusion(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs
+    ]
+    figures = [metrics.label_figures(matrix, labels) for matrix in matrices]
+    plain, scaled, truth = _together(runs)
+    guess = plain.argmax(axis=2)
+    detection = curves = None
+    if BENIGN in labels:
+        benign = labels.index(BENIGN)
+        scores = metrics.margins(plain.reshape(-1, len(labels)), benign).reshape(truth.shape)
+        curves = quality.detection(scores, truth != benign)
+        areas = [metrics.auc(metrics.margins(r.logits, benign), r.truth != benign) for r in runs]
+        detection = _spread(areas)
+    return RecipeFigures(
+        recipe=name,
+        samples=len(runs[0]),
+        seeds=sorted(seeds),
+        accuracy=_spread([row.accuracy for row in folds]),
+        macro_f1=_spread([row.macro_f1 for row in folds]),
+        pooled_macro_f1=_spread(
+            [metrics.macro_f1(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs]
+        ),
+        ece=_spread([metrics.fold_calibration_error(r.logits, r.truth, r.fold) for r in runs]),
+        detection=detection,
+        duplicates=max(run.duplicates for run in runs),
+        folds=folds,
+        labels=[
+            LabelSpread(
+                label=label,
+                support=int(matrices[0][i].sum()),
+                precision=_spread([f[i].precision for f in figures]),
+                recall=_spread([f[i].recall for f in figures]),
+                f1=_spread([f[i].f1 for f in figures]),
+                f1_interval=quality.f1_interval(truth, guess, i),
+            )
+            for i, label in enumerate(labels)
+        ],
+        confusion=np.sum(matrices, axis=0).tolist(),
+        reliability=quality.reliability(scaled, truth),
+        detection_curves=curves,
+        sets=sets,
+    )
+
+
+def _together(runs: Sequence[Predictions]) -> tuple[metrics.Floats, metrics.Floats, metrics.Ints]:
+    """Logits as they are and at the temperatures of the other folds, and the truth, of all seeds.
+
+    Returns:
+        [S, n, K], [S, n, K] and [S, n]: samples in one order for all seeds. Where the seeds
+        have other samples, their rows after each other, and S is 1.
+    """
+    orders = [np.argsort(run.sha256, kind="stable") for run in runs]
+    names = [
+        tuple(zip(np.array(run.sha256)[at], run.truth[at].tolist(), strict=True))
+        for run, at in zip(runs, orders, strict=True)
+    ]
+    plain = [run.logits[at] for run, at in zip(runs, orders, strict=True)]
+    scaled = [
+        metrics.fold_scaled(run.logits, run.truth, run.fold)[at]
+        for run, at in zip(runs, orders, strict=True)
+    ]
+    truth = [run.truth[at] for run, at in zip(runs, orders, strict=True)]
+    if any(other != names[0] for other in names):
+        return (
+            np.concatenate(plain)[None],
+            np.concatenate(scaled)[None],
+            np.concatenate(truth)[None],
+        )
+    return np.stack(plain), np.stack(scaled), np.stack(truth)
+
+
+def _difference(
+    first: str,
+    a: dict[int, Predictions],
+    second: str,
+    b: dict[int, Predictions],
+    test_share: float | None,
+) -> Difference | None:
+    shared = sorted(set(a) & set(b))
+    if not shared:
+        raise MaltriageError(f"{first} and {second} have no seed in common")
+    for seed in shared:
+        if dict(zip(a[seed].sha256, a[seed].fold.tolist(), strict=True)) != dict(
+            zip(b[seed].sha256, b[seed].fold.tolist(), strict=True)
+        ):
+            raise MaltriageError(f"{first} and {second}: other samples or folds under seed {seed}")
+    rows = [(_by_fold(a[seed]), _by_fold(b[seed])) for seed in shared]
+    ours = [row for pair in rows for row in pair[0]]
+    theirs = [row for pair in rows for row in pair[1]]
+    if len(ours) < 2:
+        return None
+    if test_share is not None:
+        share = test_share
+    elif any(run.folds < 2 for run in a.values()):
+        raise MaltriageError(f"{first} and {second}: one split, and not known how much it trains")
+    else:
+        share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
+
+    def paired(figure: str) -> Interval:
+        return metrics.paired_difference(
+            np.array([getattr(row, figure) for row in ours]),
+            np.array([getattr(row, figure) for row in theirs]),
+            share,
+        )
+
+    return Difference(
+        first=first,
+        second=second,
+        seeds=shared,
+        accuracy=paired("accuracy"),
+        macro_f1=paired("macro_f1"),
+    )

@@ -1,0 +1,259 @@
+"""How well strangers are told: nets that one family was kept from, and what they say of it.
+
+Each net of the protocol was trained without one family. Of files of the labels that it knows,
+which it had not seen, a stated share is accepted; how many of the strangers are accepted then,
+and how often a stranger scores higher than a known file, is what is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from maltriage import metrics
+from maltriage.bundle import BENIGN, Bundle, OpenSet
+from maltriage.corpus.load import Corpus
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.evaluation import NoveltyFigures, Spread
+from maltriage.report.documents.openset import OpenSetReport, StrangerFigures
+from maltriage.report.studies.openset import SCORES
+from maltriage.similar.index import directions
+from maltriage.triage.novelty import Novelty, centred, distances, energies, of_stats
+from maltriage.triage.session import Device, Session
+
+ACCEPTANCE = 0.95
+"""Share of the files of known labels that are to be accepted."""
+MIN_KNOWN = 20
+"""Files of known labels from which on their spread, and a limit, is taken."""
+MIN_RIGHT = 2
+"""Files of a label that a net is right on, from which on the label has a mean."""
+_BATCH = 64
+_DIGITS = 4
+"""Of the means in a card: logits are some units."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Logits of each sample, [n, K], and its embedding, [n, D]."""
+
+    logits: metrics.Floats
+    embedding: metrics.Floats
+
+    def nearest(self, reference: Asked) -> metrics.Floats:
+        """Distance to the nearest of other samples in the embedding, as an index of them has it."""
+        centre = reference.embedding.mean(axis=0).astype(np.float32)
+        cosines = directions(self.embedding, centre) @ directions(reference.embedding, centre).T
+        return np.asarray(1.0 - cosines.max(axis=1), dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A net that was trained without the samples of one label.
+
+    `reference` are the samples that it was trained on and `known` those of its labels that were
+    held back, as rows of the corpus.
+    """
+
+    label: str
+    bundle: Bundle
+    reference: metrics.Ints
+    known: metrics.Ints
+
+
+def fit(
+    logits: metrics.Floats,
+    truth: metrics.Ints,
+    labels: tuple[str, ...],
+    source: str,
+    acceptance: float = ACCEPTANCE,
+) -> tuple[OpenSet, metrics.Floats]:
+    """What novelty is made of, and the novelty of the files that it is made of, [n].
+
+    No file is held against itself: the mean of its own label is taken without it.
+
+    Args:
+        logits: of files of known labels, each by a net that had not seen it, [n, K].
+        truth: label of each, [n].
+        source: which files they are, in words.
+        acceptance: share of them up to the limit.
+
+    Raises:
+        MaltriageError: fewer than `MIN_KNOWN` files, or a net that is right on hardly any.
+    """
+    if len(truth) < MIN_KNOWN:
+        raise MaltriageError(
+            f"{len(truth)} files of known labels: a limit of novelty needs {MIN_KNOWN}"
+        )
+    wide = centred(logits)
+    right = wide.argmax(axis=1) == truth
+    counts = np.bincount(truth[right], minlength=len(labels))
+    kept = np.flatnonzero(counts >= MIN_RIGHT)
+    if not len(kept):
+        raise MaltriageError("no label that the model is right on: novelty means nothing")
+    means = np.array([wide[right & (truth == i)].mean(axis=0).round(_DIGITS) for i in kept])
+    away = distances(wide, means)
+    # Without itself a mean of n is n / (n - 1) as far.
+    place = np.full(len(labels), -1)
+    place[kept] = np.arange(len(kept))
+    own = np.flatnonzero(right & (place[truth] >= 0))
+    n = counts[truth[own]]
+    away[own, place[truth[own]]] *= n / (n - 1)
+    energy, distance = energies(wide), away.min(axis=1)
+    stats = OpenSet(
+        means={labels[i]: tuple(mean.tolist()) for i, mean in zip(kept, means, strict=True)},
+        energy_mean=float(energy.mean()),
+        energy_sd=max(float(energy.std()), 1e-9),
+        distance_mean=float(distance.mean()),
+        distance_sd=max(float(distance.std()), 1e-9),
+        limit=0.0,
+        acceptance=acceptance,
+        files=len(truth),
+        source=source,
+    )
+    scores = of_stats(stats).combined(energy, distance)
+    limit = np.sort(scores)[math.ceil(acceptance * len(scores) - 1e-9) - 1]
+    return msgspec.structs.replace(stats, limit=float(limit)), scores
+
+
+def from_predictions(found: Predictions, source: str) -> tuple[OpenSet, NoveltyFigures]:
+    """What novelty is made of by predictions, and what its limit does to them; see `fit`."""
+    stats, scores = fit(found.logits, found.truth, found.labels, source)
+    guess, above = found.logits.argmax(axis=1), scores > stats.limit
+    benign = found.labels.index(BENIGN) if BENIGN in found.labels else -1
+    family, right = guess != benign, guess == found.truth
+    return stats, NoveltyFigures(
+        limit=stats.limit,
+        acceptance=stats.acceptance,
+        files=stats.files,
+        above=int(above.sum()),
+        families_above=int((above & family).sum()),
+        families_above_right=int((above & family & right).sum()),
+    )
+
+
+def ask(session: Session, corpus: Corpus, rows: metrics.Ints) -> Asked:
+    """What a net says of samples of a corpus that has its views."""
+    logits, embeddings = [], []
+    for start in range(0, len(rows), _BATCH):
+        part = rows[start : start + _BATCH]
+        images = {view.name: corpus.pixels(view.name, part) for view in session.card.views}
+        found = session.answer(images, [np.inf] * len(part))
+        logits.append(found.logits)
+        embeddings.append(found.embedding)
+    if not logits:
+        raise MaltriageError("no samples to ask a net about")
+    return Asked(centred(np.concatenate(logits)), np.concatenate(embeddings).astype(np.float64))
+
+
+def open_set(
+    corpus: Corpus,
+    nets: Iterable[LeftOut],
+    strangers: dict[str, metrics.Ints],
+    *,
+    acceptance: float = ACCEPTANCE,
+    device: Device = "auto",
+    threads: int = 0,
+    done: Callable[[str], None] = lambda label: None,
+) -> OpenSetReport:
+    """Figures of each net that one label was kept from.
+
+    Args:
+        corpus: all samples, with the views of the nets.
+        nets: asked for one by one, so they may be trained meanwhile.
+        strangers: rows of other samples that no net knows, by what they are called; every net is
+            asked about them.
+        done: told after each net.
+
+    Raises:
+        MaltriageError: there are no nets, or one has too few known files.
+    """
+    families, others = list[StrangerFigures](), dict[str, list[StrangerFigures]]()
+    first: LeftOut | None = None
+    for net in nets:
+        first = first or net
+        session = Session(net.bundle, device, threads)
+        reference = ask(session, corpus, net.reference)
+        known = ask(session, corpus, net.known)
+        labels = net.bundle.card.labels
+        truth = np.array([labels.index(corpus.labels[i]) for i in corpus.label[net.known]])
+        own = np.flatnonzero(corpus.label == corpus.labels.index(net.label))
+        for name, rows in (*strangers.items(), (net.label, own)):
+            said = ask(session, corpus, rows)
+            found = _figures(name, known, truth, labels, said, reference, acceptance)
+            (families if rows is own else others.setdefault(name, [])).append(found)
+        done(net.label)
+    if first is None:
+        raise MaltriageError("no net to ask: nothing was trained")
+    training = first.bundle.card.training
+    return OpenSetReport(
+        net=first.bundle.card.net,
+        dataset=training.dataset,
+        epochs=training.epochs,
+        views=[view.name for view in first.bundle.card.views],
+        acceptance=acceptance,
+        auroc={name: _spread([row.auroc[name] for row in families]) for name in SCORES},
+        called_known=_spread([row.called_known.value for row in families]),
+        families=families,
+        others=[_mean(name, rows) for name, rows in others.items()],
+    )
+
+
+def _figures(
+    name: str,
+    known: Asked,
+    truth: metrics.Ints,
+    labels: tuple[str, ...],
+    stranger: Asked,
+    reference: Asked,
+    acceptance: float,
+) -> StrangerFigures:
+    """How strangers stand to known files of labels `truth`, [n]."""
+    stats, scores = fit(known.logits, truth, labels, "", acceptance)
+    novelty = of_stats(stats)
+    pairs = {
+        "energy": (energies(known.logits), energies(stranger.logits)),
+        "distance": _distances(novelty, known, scores, stranger),
+        "novelty": (scores, novelty.score(stranger.logits)),
+        "nearest": (known.nearest(reference), stranger.nearest(reference)),
+    }
+    positive = np.repeat([False, True], [len(scores), len(stranger.logits)])
+    accepted = int((pairs["novelty"][1] <= stats.limit).sum())
+    return StrangerFigures(
+        name=name,
+        files=len(stranger.logits),
+        known=len(scores),
+        auroc={key: metrics.auc(np.concatenate(pair), positive) for key, pair in pairs.items()},
+        called_known=metrics.clopper_pearson(accepted, len(stranger.logits)),
+    )
+
+
+def _distances(
+    novelty: Novelty, known: Asked, scores: metrics.Floats, stranger: Asked
+) -> tuple[metrics.Floats, metrics.Floats]:
+    """To the nearest mean; of known files as in their score, where none is held against itself."""
+    stats = novelty.stats
+    left = scores - (energies(known.logits) - stats.energy_mean) / stats.energy_sd
+    own = left * stats.distance_sd + stats.distance_mean
+    return own, distances(stranger.logits, novelty.means).min(axis=1)
+
+
+def _mean(name: str, rows: list[StrangerFigures]) -> StrangerFigures:
+    """Figures of one set of strangers over all nets; the interval is of the mean share."""
+    share = float(np.mean([row.called_known.value for row in rows]))
+    return StrangerFigures(
+        name=name,
+        files=rows[0].files,
+        known=round(float(np.mean([row.known for row in rows]))),
+        auroc={key: float(np.mean([row.auroc[key] for row in rows])) for key in SCORES},
+        called_known=metrics.clopper_pearson(round(share * rows[0].files), rows[0].files),
+    )
+
+
+def _spread(values: list[float]) -> Spread:
+    array = np.array(values)
+    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)

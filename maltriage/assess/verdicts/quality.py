@@ -1,0 +1,130 @@
+"""How good probabilities and margins are: reliability, and malware told apart from benign.
+
+Arrays have a leading axis for seeds, since what several nets say of one sample is no more
+samples: a bootstrap draws a sample with all of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage import metrics
+from maltriage.assess.verdicts.calibrate import files_needed
+from maltriage.metrics import Floats, Ints
+from maltriage.report.documents.evaluation import (
+    Curve,
+    Detection,
+    Interval,
+    OperatingPoint,
+    Reliability,
+    ReliabilityBin,
+)
+
+Bools = npt.NDArray[np.bool_]
+
+BINS = 10
+RATES = (0.01, 0.001)
+"""False-positive rates at which the share of malware found is given."""
+MAX_POINTS = 200
+"""Points of a curve in a document."""
+
+
+def reliability(logits: Floats, truth: Ints) -> Reliability:
+    """How often what is said with a confidence is right.
+
+    Args:
+        logits: at the temperature that is to be judged, or log-probabilities; [S, n, K].
+        truth: [S, n].
+    """
+    flat, labels = _flat(logits), truth.ravel()
+    confidence = np.exp(metrics.log_softmax(flat).max(axis=1))
+    right = flat.argmax(axis=1) == labels
+    squares = metrics.brier(flat, labels)
+    return Reliability(
+        ece=_bootstrap(
+            lambda at: metrics.calibration_error(confidence[at], right[at], BINS),
+            truth.shape,
+            upward=True,
+        ),
+        brier=_bootstrap(lambda at: float(squares[at].mean()), truth.shape),
+        bins=[
+            ReliabilityBin(
+                float(confidence[part].mean()),
+                metrics.clopper_pearson(int(right[part].sum()), len(part)),
+                len(part),
+            )
+            for part in metrics.equal_mass(confidence, BINS)
+        ],
+    )
+
+
+def detection(margins: Floats, malware: Bools) -> Detection | None:
+    """Malware against benign by the margin; None where one of the two is missing.
+
+    Args:
+        margins: [S, n].
+        malware: whether a sample is any malware, [S, n].
+    """
+    scores, positive = margins.ravel(), malware.ravel()
+    if positive.all() or not positive.any():
+        return None
+    benign = int((~malware[0]).sum())
+    _, hits, others = metrics.ranked_counts(scores, positive)
+    recall, alarm = hits / hits[-1], others / others[-1]
+    return Detection(
+        malware=int(malware[0].sum()),
+        benign=benign,
+        auc=_bootstrap(lambda at: metrics.auc(scores[at], positive[at]), malware.shape),
+        average_precision=_bootstrap(
+            lambda at: metrics.average_precision(scores[at], positive[at]), malware.shape
+        ),
+        at=[_at(rate, scores, malware, benign) for rate in RATES],
+        roc=_thinned(np.append(0.0, alarm), np.append(0.0, recall)),
+        precision_recall=_thinned(recall, hits / (hits + others)),
+    )
+
+
+def f1_interval(truth: Ints, predicted: Ints, label: int) -> tuple[float, float]:
+    """95 % bootstrap interval of a label's F1; arguments [S, n]."""
+    has, said = (truth == label).ravel(), (predicted == label).ravel()
+
+    def f1(at: Ints) -> float:
+        hits = (has[at] & said[at]).sum()
+        return float(2 * hits / max(1, has[at].sum() + said[at].sum()))
+
+    interval = _bootstrap(f1, truth.shape)
+    return interval.low, interval.high
+
+
+def _at(rate: float, scores: Floats, malware: Bools, benign: int) -> OperatingPoint:
+    needed, positive = files_needed(rate), malware.ravel()
+    if benign < needed:
+        return OperatingPoint(rate, None, f"needs {needed:,} benign files, there are {benign:,}")
+    found = _bootstrap(lambda at: metrics.rate_at(scores[at], positive[at], rate), malware.shape)
+    return OperatingPoint(rate, found)
+
+
+def _bootstrap(
+    figure: Callable[[Ints], float], shape: tuple[int, ...], *, upward: bool = False
+) -> Interval:
+    """A figure of rows of flattened arrays [S, n], resampled by sample."""
+    seeds, count = shape
+    rows = np.arange(seeds)[:, None] * count
+    return metrics.bootstrap(lambda at: figure((rows + at).ravel()), count, upward=upward)
+
+
+def _flat(logits: Floats) -> Floats:
+    return logits.reshape(-1, logits.shape[-1])
+
+
+def _thinned(x: Floats, y: Floats) -> Curve:
+    """At most `MAX_POINTS` points, evenly along the curve, the ends among them."""
+    if len(x) > MAX_POINTS:
+        along = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
+        wanted = np.linspace(0.0, along[-1], MAX_POINTS - 1)
+        kept = np.unique(np.append(np.searchsorted(along, wanted), len(x) - 1))
+        x, y = x[np.minimum(kept, len(x) - 1)], y[np.minimum(kept, len(y) - 1)]
+    return Curve(x.tolist(), y.tolist())

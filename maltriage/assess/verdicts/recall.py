@@ -1,0 +1,290 @@
+"""How often similar files are of the same family, and how far away the nearest one is.
+
+Both are asked of files that a net had not seen, against those that it was trained on: the files
+of its own training lie closer together in its embeddings than any others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.assess.verdicts.calibrate import fold_bundles
+from maltriage.bundle import BENIGN, Bundle
+from maltriage.corpus.load import Corpus
+from maltriage.corpus.predictions import fold_folder
+from maltriage.corpus.splits import (
+    SPLIT_FILE,
+    Parts,
+    make_split,
+    manifest_sha256,
+    read_split,
+    twins_in_training,
+)
+from maltriage.errors import MaltriageError
+from maltriage.metrics import bootstrap
+from maltriage.report.documents.evaluation import Interval
+from maltriage.report.documents.index import Limit
+from maltriage.report.documents.recall import Band, LabelRecall, Recall
+from maltriage.report.documents.record import ModelRef, finite
+from maltriage.similar import index as indexes
+from maltriage.similar.search import Searcher
+from maltriage.triage.session import Device, Session
+
+SHARE = 0.99
+"""Of files that were held back, how many have their nearest within the limit."""
+MIN_HELD = 100
+"""Files it takes to tell where that is."""
+NEAREST = 5
+BATCH = 64
+_PERCENTS = (50, 90, 95, 99)
+_EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 2.0)
+"""Of the bands of distances; 2 is the largest that there is."""
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A bundle, and the part of each sample of a corpus in its training, [n]."""
+
+    bundle: Bundle
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found for the files that one net, or several, had not seen: q of them."""
+
+    truth: Integers
+    """Their labels as indices into those of the bundle, [q]."""
+    nearest: Integers
+    """Labels of the nearest files, [q, NEAREST], nearest first; -1 where there are no more."""
+    distance: Floats
+    """Of the nearest file, [q]."""
+    classified: Integers
+    """The label that the net puts first, [q]."""
+    known: Integers
+    """With how many files each net compared, [nets]."""
+    twins: Integers
+    """How many files that each net had not seen have a near twin or duplicate among those,
+    [nets]."""
+
+
+def held_by_fold(run: Path, bundle: Bundle, corpus: Corpus) -> list[Held]:
+    """The nets of a bundle's cross-validation, each with what it had not seen.
+
+    Raises:
+        MaltriageError: see `fold_bundles`; or a fold's split is missing, or another one.
+    """
+    found = []
+    for fold, (part, _) in enumerate(fold_bundles(run, bundle)):
+        found.append(held_part(part, corpus, fold_folder(run, fold) / SPLIT_FILE))
+    return found
+
+
+def held_part(bundle: Bundle, corpus: Corpus, split_file: Path | None = None) -> Held:
+    """A bundle that was trained on a part of a corpus.
+
+    Args:
+        split_file: how the corpus was split; None: made again from the card.
+
+    Raises:
+        MaltriageError: the bundle is of other data or of another split, or has seen it all.
+    """
+    training = bundle.card.training
+    if manifest_sha256(corpus) != training.manifest_sha256:
+        raise MaltriageError(
+            f"{corpus.root} is not the data that {bundle.path} was trained on (clean files of"
+            " --goodware included)"
+        )
+    if split_file is not None:
+        divided = read_split(split_file, corpus)
+    elif training.folds:
+        raise MaltriageError(f"{bundle.path} has seen every sample: name its run with --folds")
+    else:
+        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
+    if training.split_sha256 not in ("", divided.sha256):
+        raise MaltriageError(f"{bundle.path} was trained with another split than this")
+    return Held(bundle, divided.parts)
+
+
+def find(
+    held: Sequence[Held],
+    corpus: Corpus,
+    device: Device = "auto",
+    threads: int = 0,
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Found:
+    """Compare what each net had not seen with what it was trained on.
+
+    Args:
+        held: bundles of the same labels.
+        corpus: with the views of the bundles.
+        progress: told how many files are done of how many.
+
+    Raises:
+        MaltriageError: no file was held back, or none is of a label that the bundles know.
+    """
+    total = sum(int(np.isin(each.parts, ("train", "test")).sum()) for each in held)
+    done, found = 0, list[Found]()
+    for each in held:
+
+        def tell(count: int, before: int = done) -> None:
+            progress(before + count, total)
+
+        one, count = _of_net(each, corpus, device, threads, tell)
+        found.append(one)
+        done += count
+    together = Found(
+        *(
+            np.concatenate([getattr(one, name) for one in found])
+            for name in ("truth", "nearest", "distance", "classified", "known", "twins")
+        )
+    )
+    if not len(together.truth):
+        raise MaltriageError("no file was held back, or none that the model has a label for")
+    return together
+
+
+def _of_net(
+    held: Held, corpus: Corpus, device: Device, threads: int, tell: Callable[[int], None]
+) -> tuple[Found, int]:
+    """What one net finds, and how many files it looked at."""
+    card = held.bundle.card
+    number = {label: i for i, label in enumerate(card.labels)}
+    truth = np.array([number.get(label, -1) for label in corpus.labels])[corpus.label]
+    known = np.flatnonzero((held.parts == "train") & (truth >= 0))
+    queries = np.flatnonzero((held.parts == "test") & (truth >= 0))
+    rows = np.concatenate((known, queries))
+    twins = np.array([twins_in_training(corpus, held.parts)[1]])
+    if not len(known) or not len(queries):
+        nothing = np.zeros(0, np.int64)
+        none = np.zeros((0, NEAREST), np.int64)
+        return Found(nothing, none, np.zeros(0), nothing, np.array([len(known)]), twins), len(rows)
+    wide, logits = outputs_of(held.bundle, corpus, rows, device, threads, tell)
+    names = [corpus.sha256[i] for i in known]
+    labels = [card.labels[truth[i]] for i in known]
+    index = indexes.grown(indexes.empty(held.bundle), names, labels, wide[: len(known)]).index
+    searcher = Searcher(index)
+    nearest = np.full((len(queries), NEAREST), -1)
+    distance = np.full(len(queries), math.inf)
+    for q, row in enumerate(searcher.distances(wide[len(known) :])):
+        ranked = searcher.nearest(row, NEAREST)
+        nearest[q, : len(ranked)] = [index.labels[i] for i, _ in ranked]
+        distance[q] = ranked[0][1]
+    classified = logits[len(known) :].argmax(axis=1)
+    compared = np.array([len(index)])
+    return Found(truth[queries], nearest, distance, classified, compared, twins), len(rows)
+
+
+def outputs_of(
+    bundle: Bundle,
+    corpus: Corpus,
+    rows: Integers,
+    device: Device = "auto",
+    threads: int = 0,
+    tell: Callable[[int], None] = lambda done: None,
+) -> tuple[indexes.Float32, indexes.Float32]:
+    """Embeddings [n, D] and logits [n, K] of some samples of a corpus, by their numbers [n].
+
+    Args:
+        tell: told how many of them are done.
+
+    Raises:
+        MaltriageError: an embedding is not a number.
+    """
+    session = Session(bundle, device, threads)
+    embeddings, logits = list[indexes.Float32](), list[indexes.Float32]()
+    for start in range(0, len(rows), BATCH):
+        at = rows[start : start + BATCH]
+        images = {view.name: corpus.pixels(view.name, at) for view in bundle.card.views}
+        outputs = session.answer(images, [np.inf] * len(at))
+        finite(float(outputs.embedding.sum()))
+        embeddings.append(outputs.embedding)
+        logits.append(outputs.logits)
+        tell(start + len(at))
+    return np.concatenate(embeddings), np.concatenate(logits)
+
+
+def limit_of(found: Found, held: str) -> Limit | None:
+    """The distance within which `SHARE` of the files that were held back have their nearest.
+
+    Args:
+        held: which files those are, in words.
+    """
+    if len(found.distance) < MIN_HELD:
+        return None
+    distance = float(np.quantile(found.distance, SHARE, method="higher"))
+    share = float((found.distance <= distance).mean())
+    return Limit(distance=distance, share=share, files=len(found.distance), measured_on=held)
+
+
+def recall(found: Found, bundle: Bundle, held: str) -> Recall:
+    """The figures.
+
+    Args:
+        bundle: whose labels those are.
+        held: which files were held back, in words.
+
+    Raises:
+        MaltriageError: none of them is malware.
+    """
+    labels = bundle.card.labels
+    at_1 = found.nearest[:, 0] == found.truth
+    at_5 = (found.nearest == found.truth[:, None]).any(axis=1)
+    classified = found.classified == found.truth
+    benign = -1 if bundle.card.benign is None else bundle.card.benign
+    bad = np.flatnonzero(found.truth != benign)
+    if not len(bad):
+        raise MaltriageError(f"no malware was held back, only {BENIGN} files")
+
+    def over_malware(hits: npt.NDArray[np.bool_]) -> Interval:
+        return bootstrap(lambda at: float(hits[bad][at].mean()), len(bad))
+
+    rows = []
+    for number in np.unique(found.truth):
+        at = found.truth == number
+        rows.append(
+            LabelRecall(
+                label=labels[number],
+                files=int(at.sum()),
+                at_1=float(at_1[at].mean()),
+                at_5=float(at_5[at].mean()),
+                classified=float(classified[at].mean()),
+                median=float(np.median(found.distance[at])),
+            )
+        )
+    return Recall(
+        model=ModelRef(bundle.card.name, bundle.card.weights_sha256),
+        distance=indexes.COSINE,
+        held=held,
+        nets=len(found.known),
+        files=len(bad),
+        indexed=round(float(found.known.mean())),
+        near_twins=int(found.twins.sum()),
+        at_1=over_malware(at_1),
+        at_5=over_malware(at_5),
+        classified=over_malware(classified),
+        labels=rows,
+        bands=_bands(found.distance[bad], at_1[bad]),
+        distances={str(p): float(np.percentile(found.distance, p)) for p in _PERCENTS},
+        limit=limit_of(found, held),
+    )
+
+
+def _bands(distance: Floats, hits: npt.NDArray[np.bool_]) -> list[Band]:
+    bands = []
+    for low, high in pairwise(_EDGES):
+        at = (distance >= low) & ((distance < high) | (high == _EDGES[-1]))
+        share = float(hits[at].mean()) if at.any() else None
+        bands.append(Band(low=low, high=high, files=int(at.sum()), at_1=share))
+    return bands

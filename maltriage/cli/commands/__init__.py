@@ -1,0 +1,1 @@
+"""The commands, a module each: it parses, calls one function, hands the result on."""

@@ -1,0 +1,101 @@
+"""`maltriage datasets`: which datasets are known and cached; what is in one."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maltriage.cli import options as opt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rich.console import Console
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+
+
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to write it.")]
+
+app = typer.Typer(
+    name="datasets",
+    help="List the datasets that can be read, and where; `check` looks into one.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def datasets(
+    ctx: typer.Context,
+    format: FormatOption = Format.table,
+    output: opt.Output = None,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """List the datasets that can be read: where each is looked for, and what is cached."""
+    if ctx.invoked_subcommand is not None:
+        return
+    from maltriage.corpus.check import known_datasets
+    from maltriage.report.status.datasets import render_list
+
+    _write(known_datasets(), render_list, format, output, color)
+
+
+@app.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="Folder of the dataset.")],
+    dataset: opt.DatasetName = "folder",
+    goodware: opt.Goodware = None,
+    allow_resized: opt.AllowResized = False,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    format: FormatOption = Format.table,
+    output: opt.Output = None,
+    jobs: opt.Jobs = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Look into a dataset: classes, sizes, duplicates, near twins, contradictions.
+
+    Near twins are what a grouped split keeps in one part; how many of a random split's test
+    samples have one in training is counted. Ends with 3 if files could not be read.
+    """
+    from maltriage.cli.console import make_console
+    from maltriage.cli.extras import bar
+    from maltriage.corpus.check import check as look
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.load import load_corpus
+    from maltriage.report.status.datasets import render_check
+
+    errors = make_console(color.value, stderr=True)
+    data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
+    with bar(errors, "reading samples", enabled=not quiet) as show:
+        corpus = load_corpus(data, (), jobs=jobs or None, progress=show, conflicts=True)
+    found = look(data, corpus)
+    _write(found, render_check, format, output, color)
+    if any(file.failed for file in found.unreadable):
+        raise typer.Exit(opt.EXIT_UNREAD)
+
+
+def _write(
+    document: Any,
+    render: Callable[[Any, Console], None],
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+) -> None:
+    from maltriage.cli.console import make_console
+    from maltriage.cli.files import opened
+    from maltriage.report.documents.record import encode
+    from maltriage.report.sanitize import json_safe
+
+    with opened(output) as out:
+        if format is Format.json:
+            out.binary.write(json_safe(encode(document)) + b"\n")
+        else:
+            render(document, make_console(color.value, file=out.text))

@@ -1,0 +1,44 @@
+"""`maltriage doctor`: what is here, what it runs on, and what is amiss."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.documents import Format, write_document
+
+
+def doctor(
+    model: opt.Model = None,
+    cache: opt.Cache = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Say what maltriage has here: versions, model, device, isolation, limits, places.
+
+    Everything is tried: the model runs once, and a worker that would read samples tries what it
+    must not be able to do (docs/security.md). Nothing is written. Exit code 0: nothing is
+    amiss; 1: something is, and is named last.
+    """
+    from maltriage.cli.commands.cache import folder_of
+    from maltriage.doctor import examine
+    from maltriage.files.places import cache_dir
+    from maltriage.report.status.doctor import render
+    from maltriage.source.known import FOLDER
+    from maltriage.work.forkserver import start_ahead
+
+    start_ahead()
+    places: dict[str, Path] = {
+        "kept results": folder_of(cache),
+        "prepared datasets": cache_dir() / "corpus",
+        "known good lists": cache_dir() / FOLDER,
+    }
+    found = examine(model, places)
+    write_document(found, render, format, output, color)
+    raise typer.Exit(1 if found.problems else 0)

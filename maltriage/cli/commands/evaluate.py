@@ -1,0 +1,291 @@
+"""`maltriage evaluate`: how often a bundle is right on labelled files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli import recipe as rec
+from maltriage.cli.documents import write_document
+from maltriage.cli.labelled import open_for
+from maltriage.cli.openset import Protocol
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.report.documents.evaluation import Evaluation, FoldReport
+    from maltriage.triage.options import ScanOptions
+
+
+EPOCHS = 5
+"""Of the nets that `--open-set` trains, many of them and each to be thrown away."""
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    html = "html"
+
+
+@dataclass(frozen=True)
+class Held:
+    """Path and label of samples to measure on, and what training has of them if that is known."""
+
+    samples: list[tuple[str, str]]
+    duplicates: int | None = None
+    near_twins: int | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+class Part(StrEnum):
+    all = "all"
+    train = "train"
+    val = "val"
+    test = "test"
+
+
+def evaluate(
+    model: Annotated[
+        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+    ] = None,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    split: Annotated[
+        Part, typer.Option(help="Part to measure on, of the split that the model was trained with.")
+    ] = Part.test,
+    split_file: Annotated[
+        Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+    ] = None,
+    clean: Annotated[
+        Path | None,
+        typer.Option(help="Measure false positives on a folder of clean files instead."),
+    ] = None,
+    exclude: opt.Exclude = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Measure out-of-fold predictions instead: a CSV for each seed."),
+    ] = None,
+    against: Annotated[
+        list[Path] | None,
+        typer.Option(help="Predictions of other recipes on the same folds, to compare with."),
+    ] = None,
+    added: Annotated[
+        bool, typer.Option("--added", help="Predictions of clean files that were added count too.")
+    ] = False,
+    coverage: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=0.999, help="With --predictions: prediction sets at this coverage as well."
+        ),
+    ] = None,
+    open_set: Annotated[
+        Path | None,
+        typer.Option(
+            help="Train nets into this folder that one family is kept from, and measure how well"
+            " they tell it for a stranger; --goodware: clean files are strangers too."
+        ),
+    ] = None,
+    net: Annotated[str, typer.Option(help="Of --open-set.")] = "evidence",
+    views: Annotated[
+        str | None, typer.Option(help="Of --open-set; by default what the net is made for.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Of --open-set.")] = EPOCHS,
+    precision: Annotated[
+        rec.PrecisionName, typer.Option(help="Of --open-set.")
+    ] = rec.PrecisionName.float32,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    png: Annotated[
+        Path | None,
+        typer.Option(help="Also a picture: reliability, ROC, precision and recall, confusion."),
+    ] = None,
+    output: opt.Output = None,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Measure a model on labelled files, scanned the way that users scan.
+
+    The default part is the one that training held back: the split is made again from the
+    card, and a card of other data is refused. A cross-validated model has seen every sample:
+    measure the out-of-fold predictions of its run.
+
+    --open-set DIR measures a recipe, not a model: nets are trained (extra `train`), each without
+    one family. What is finished in DIR is not trained again, so Ctrl-C loses little.
+    """
+    import msgspec
+
+    from maltriage import bundle as bundles
+    from maltriage.assess.verdicts import evaluate as assess
+    from maltriage.cli.console import make_console
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.source.archive.limits import Archives
+    from maltriage.source.files import WalkOptions
+    from maltriage.triage.options import Progress, ScanOptions
+
+    _check(format, png, output, clean)
+    if predictions:
+        _write(
+            _predictions(predictions, against or [], added, coverage), format, png, output, color
+        )
+        return
+    if against or added or coverage is not None:
+        raise MaltriageError("--against, --added and --coverage go with --predictions")
+    if open_set is not None:
+        if model is not None or clean is not None or png is not None or format is Format.html:
+            raise MaltriageError("--open-set trains its nets: it takes no model, --clean or chart")
+        data = open_dataset(dataset, root, min_samples, goodware)
+        _open_set(
+            Protocol(open_set, net, views, epochs, precision.value, jobs, device.value),
+            *(data, format, output, color),
+            quiet=quiet,
+        )
+        return
+    bundle = bundles.load(bundles.resolve(model))
+    if clean is not None:
+        walk = WalkOptions(exclude=tuple(exclude or ()))
+        scanning = ScanOptions(device=device.value, jobs=jobs, walk=walk)
+        _clean(bundle, clean, scanning, format, output, color)
+        return
+    if exclude:
+        raise MaltriageError("--exclude goes with --clean")
+    data = open_for(bundle, dataset, root, min_samples, goodware)
+    part = Held([(sample.path, sample.label) for sample in data.samples])
+    if split is not Part.all:
+        part = held_part(bundle, data, split.value, split_file)
+    errors = make_console(color.value, stderr=True)
+    with ScanProgress(errors, enabled=not quiet) as status:
+
+        def show(now: Progress) -> None:
+            status.update(
+                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(part.samples)
+            )
+
+        options = ScanOptions(device=device.value, jobs=jobs, archives=Archives())
+        found = assess.evaluate(part.samples, bundle, split.value, options, changed=show)
+    found = msgspec.structs.replace(
+        found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out
+    )
+    _write(found, format, png, output, color)
+
+
+def _check(format: Format, png: Path | None, output: Path | None, clean: Path | None) -> None:
+    """Say before the work what would fail after it."""
+    for path in (png, output):
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            why = "a folder" if path.is_dir() else "no such folder"
+            raise MaltriageError(f"cannot write {path}: {why}")
+    if png is not None and png == output:
+        raise MaltriageError(f"--png and --output are one file: {png}")
+    if clean is not None and (png is not None or format is Format.html):
+        raise MaltriageError("--clean counts false positives: it has no picture and no page")
+
+
+def _predictions(
+    paths: list[Path], against: list[Path], added: bool, coverage: float | None
+) -> FoldReport:
+    from maltriage.assess.verdicts.folds import assess_folds
+    from maltriage.corpus.predictions import load_predictions
+
+    runs = [load_predictions(path) for path in (*paths, *against)]
+    return assess_folds(runs, added=added, coverage=coverage)
+
+
+def _open_set(
+    protocol: Protocol,
+    data: Dataset,
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+    *,
+    quiet: bool,
+) -> None:
+    from maltriage.cli.console import make_console
+    from maltriage.report.studies.openset import render
+
+    console = make_console(color.value, stderr=True)
+    write_document(protocol.run(data, console, quiet=quiet), render, format, output, color)
+
+
+def _write(
+    found: Evaluation | FoldReport,
+    format: Format,
+    png: Path | None,
+    output: Path | None,
+    color: opt.Color,
+) -> None:
+    from maltriage.report.documents.evaluation import FoldReport
+    from maltriage.report.studies import evaluation, folds
+    from maltriage.report.studies.evaluation_page import render_page
+
+    if png is not None:
+        from maltriage.cli.pictures import write_picture
+        from maltriage.report.draw.charts import picture
+        from maltriage.report.draw.png import png as painted
+
+        write_picture(png, painted(picture(found)))
+    render = folds.render if isinstance(found, FoldReport) else evaluation.render
+    write_document(found, render, format, output, color, render_page)
+
+
+def _clean(
+    bundle: Bundle,
+    folder: Path,
+    options: ScanOptions,
+    format: Format,
+    output: Path | None,
+    color: opt.Color,
+) -> None:
+    from maltriage.assess.verdicts.clean_files import false_positives
+    from maltriage.report.studies.clean_files import render
+
+    write_document(false_positives(str(folder), bundle, options), render, format, output, color)
+
+
+def held_part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:
+    """One part of the split that the card describes, made again or read from a file."""
+    from maltriage.corpus.load import load_corpus
+    from maltriage.corpus.splits import make_split, manifest_sha256, read_split, twins_in_training
+
+    training = bundle.card.training
+    if training.folds and not (split_file and training.split_sha256):
+        raise MaltriageError(
+            f"{bundle.path} has seen every sample: its figures are out of fold, see --predictions"
+        )
+    corpus = load_corpus(data, ())
+    if manifest_sha256(corpus) != training.manifest_sha256:
+        raise MaltriageError(
+            f"{data.root} is not the data that this model was trained on (clean files of"
+            f" --goodware included), so its {part} part is unknown; --split all takes every file"
+        )
+    if split_file is None:
+        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
+        hint = "it cannot be made again: name it with --split-file"
+    else:
+        divided = read_split(split_file, corpus)
+        hint = f"{split_file} is another one"
+    if training.split_sha256 not in ("", divided.sha256):
+        raise MaltriageError(f"{bundle.path} was trained with a split of its own; {hint}")
+    parts = divided.parts
+    duplicates, near = twins_in_training(corpus, parts, part)
+    return Held(
+        [
+            (corpus.paths[i], corpus.labels[corpus.label[i]])
+            for i in range(len(corpus))
+            if parts[i] == part
+        ],
+        duplicates,
+        near,
+        divided.left_out,
+    )

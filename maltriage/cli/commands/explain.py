@@ -1,0 +1,294 @@
+"""`maltriage explain`: which bytes of one file made its verdict."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+    from maltriage.triage.methods import Mapper
+
+
+class Format(StrEnum):
+    table = "table"
+    json = "json"
+    html = "html"
+
+
+RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
+"""As in `maltriage.report.formats`, which takes too long to import for `--help`."""
+
+
+class Method(StrEnum):
+    hirescam = "hirescam"
+    gradcam = "gradcam"
+    occlusion = "occlusion"
+    gradcam_plus_plus = "gradcam++"
+    layercam = "layercam"
+    eigencam = "eigencam"
+    scorecam = "scorecam"
+
+
+FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
+"""As in `maltriage.learn.heat.cams`, which takes PyTorch to import."""
+
+
+def explain(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="A PE file or a byteplot PNG, or its URL, - for stdin, or a saved report; several"
+            " with --yara."
+        ),
+    ],
+    model: opt.Model = None,
+    index: opt.Index = None,
+    label: Annotated[
+        str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(help="Explain the score less this label's: why not that one.")
+    ] = None,
+    method: Annotated[
+        Method | None, typer.Option(help="How the score is explained; hirescam.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The model's run or checkpoint, for methods that ask the net itself."),
+    ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
+    ] = True,
+    known_good: opt.KnownGood = None,
+    coverage: opt.Coverage = None,
+    seed: opt.Seed = 0,
+    record: Annotated[
+        str | None,
+        typer.Option(help="Which file of a saved report: its path, name or sha256."),
+    ] = None,
+    sample: Annotated[
+        str | None,
+        typer.Option("--with", help="The file of a saved record, to explain it anew."),
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
+    max_size: opt.MaxSize = 256,
+    no_archives: opt.NoArchives = False,
+    password: opt.Password = None,
+    password_file: opt.PasswordFile = None,
+    max_members: opt.MaxMembers = opt.MEMBERS,
+    max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
+    max_ratio: opt.MaxRatio = opt.RATIO,
+    max_nesting: opt.MaxNesting = opt.NESTING,
+    device: opt.Device = opt.DeviceName.auto,
+    threads: opt.Threads = 0,
+    timeout: opt.Timeout = 60.0,
+    no_inspect: Annotated[
+        bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
+    ] = False,
+    yara: Yara = None,
+    goodware: Goodware = None,
+    exit_zero: opt.ExitZero = False,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Explain one file: its verdict, and what each region added to the score.
+
+    The contributions of the regions, the padding and the bias add up to the logit that is
+    explained. Of a flagged file that is its family's against benign's, otherwise the
+    label's, less the mean of all labels; with --against LABEL, less that label's (where the
+    verdict is LABEL itself, of the likeliest other label).
+
+    One program in an archive is called archive.zip!x.exe; of an archive with one, the archive does.
+    Both may be at a URL, with the extra `remote`.
+
+    Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
+    gradient is averaged first; for an additive model both are the same map. occlusion: what
+    the score loses where a window of bytes is masked by bytes drawn from the file. gradcam++,
+    layercam, eigencam and scorecam ask the net itself: they need --checkpoint, and PyTorch. Of
+    --methods the first is the one of the account.
+
+    Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
+    model is asked again, and what the score loses is compared with the claim, and with what it
+    loses where as many bytes elsewhere are masked.
+
+    Similar files: the three nearest of an index of labelled files, where the model has one
+    (`maltriage index`), and whether this very file is among them.
+
+    A file in a list of hashes (--known-good FILE) has the notice known-good, and is explained all
+    the same.
+
+    Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
+
+    --format html -o FILE makes one page for a browser, which asks nothing of a network.
+
+    A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
+    --record says which of its files. With --with FILE that file is explained anew, by the model
+    and for the label of the record, and refused if its sha256 is not that of the record.
+
+    With --yara RULE.yar a YARA rule is made of the strings in the hot ranges of one or more files
+    of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
+    written; where none can be made, nothing is written and the exit code is 2.
+    """
+    from contextlib import ExitStack
+    from functools import partial
+
+    from maltriage import bundle as bundles
+    from maltriage.cli import replay
+    from maltriage.cli.archives import archives
+    from maltriage.cli.console import make_console
+    from maltriage.cli.ending import exit_code, stopping, tell
+    from maltriage.cli.files import keep, opened
+    from maltriage.cli.known import known_lists
+    from maltriage.cli.pictures import Pictures
+    from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.urls import refuse_folders, urls_among
+    from maltriage.report.documents.record import Result, Summary
+    from maltriage.report.formats import RenderOptions, open_renderer
+    from maltriage.report.sanitize import clean
+    from maltriage.source.files import WalkOptions
+    from maltriage.triage import pipeline
+    from maltriage.triage.options import Progress, ScanOptions
+    from maltriage.work.forkserver import expect_urls, start_ahead
+
+    files, remote = urls_among(files)
+    if sample is not None:
+        (sample,), remote = urls_among([sample])
+    if remote is not None:
+        refuse_folders([sample] if sample else files, remote)
+    check_options(files, yara, goodware)
+    pictures = Pictures(png, svg)
+    pictures.check(files)
+    keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
+    saved, resources = None, ExitStack()
+    if len(files) == 1:
+        saved = replay.picked(context, files[0], record, sample, quiet=quiet)
+    else:
+        replay.reports_among(context, files)  # a rule is made of samples: refused
+    source: replay.Source
+    if saved is not None and sample is None:
+        source = saved.shown()
+    else:
+        expect_urls(files)
+        start_ahead()
+        if saved is not None:
+            bundle = saved.bundle(model)
+            if label is None and against is None:
+                label, against = saved.result.evidence.label, saved.result.evidence.against
+            if method is None and methods is None:
+                methods = saved.result.evidence.method
+        else:
+            bundle = bundles.load(bundles.resolve(model))
+        chosen = _methods(method, methods)
+        pictures.check_method(chosen[0])
+        unpack = archives(
+            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+        )
+        stdin = stdin_among([sample] if sample else files, max_size * opt.MIB, resources)
+        if stdin is not None and (yara is not None or saved is not None):
+            raise MaltriageError("-: a rule, and a saved record, take the file itself")
+        options = ScanOptions(
+            archives=unpack,
+            members="first",
+            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote),
+            device=device.value,
+            jobs=1,
+            threads=threads,
+            batch_size=1,
+            timeout=timeout,
+            label=label,
+            against=against,
+            coverage=coverage,
+            known=known_lists(known_good or [], quiet=quiet),
+            analyse_known=True,
+            methods=chosen,
+            mappers=_mappers(chosen, checkpoint, bundle),
+            seed=seed,
+            index=index,
+            checks=0 if verify else None,
+            close=True,
+            inspect=not no_inspect,
+        )
+        source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
+        source = source if saved is None else saved.held_against(source)
+    progress, records = Progress(), []
+    with resources, opened(output) as out, stopping() as stop:
+        console = make_console(color.value, file=out.text)
+        renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
+        for item in source(progress=progress, stop=stop):
+            if isinstance(item, Summary):
+                continue
+            records.append(item)
+            if isinstance(item, Result):
+                pictures.write(item)
+            if isinstance(item, Result) or format is Format.json:
+                renderer.write(item)
+            else:
+                typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
+    tell(progress, quiet=quiet)
+    if yara is not None and not stop():
+        limit = max_size * opt.MIB
+        write_rule(
+            yara,
+            records,
+            bundle,
+            goodware,
+            max_size=limit,
+            timeout=timeout,
+            quiet=quiet,
+            remote=remote,
+        )
+    if progress.skipped:  # a folder may hold anything, but this file was asked for by name
+        raise typer.Exit(opt.EXIT_ERROR)
+    raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+
+
+def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
+    if several is None:
+        return ((one or Method.hirescam).value,)
+    if one is not None:
+        raise MaltriageError("--method or --methods, not both")
+    return tuple(name.strip() for name in several.split(","))
+
+
+def _mappers(
+    methods: tuple[str, ...], checkpoint: Path | None, bundle: Bundle
+) -> dict[str, Mapper]:
+    """Those of the methods that ask the net itself, ready to."""
+    wanted = [name for name in methods if name in FROM_CHECKPOINT]
+    if not wanted:
+        if checkpoint is not None:
+            names = ", ".join(sorted(FROM_CHECKPOINT))
+            raise MaltriageError(f"--checkpoint goes with a method of {names}")
+        return {}
+    from maltriage.cli.extras import need_torch
+
+    need_torch(f"method {wanted[0]}", "pytorch_grad_cam")
+    if checkpoint is None:
+        raise MaltriageError(
+            f"method {wanted[0]} asks the net itself: name the run that the model is from with"
+            " --checkpoint"
+        )
+    from maltriage.learn.heat.cams import open_maps
+
+    return {**open_maps(checkpoint, bundle, wanted)}

@@ -1,0 +1,123 @@
+"""`maltriage export`: the bundle of a checkpoint, and bundles of fewer bits."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.documents import Format, write_document
+from maltriage.cli.extras import need_torch
+from maltriage.cli.labelled import open_for
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
+
+
+class PrecisionName(StrEnum):
+    int8 = "int8"
+    fp16 = "fp16"
+
+
+def export(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A checkpoint, or the folder of a run (its last one); with --quantize a bundle,"
+            " the name of one that ships, or the folder of a run (its bundle)."
+        ),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    quantize: Annotated[
+        PrecisionName | None,
+        typer.Option(help="Convolutions in int8 (CPU: faster) or fp16 (GPU; smaller)."),
+    ] = None,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    files: Annotated[
+        int,
+        typer.Option(min=16, help="Samples that int8 takes ranges from; as many are compared."),
+    ] = 256,
+    folds: Annotated[
+        Path | None,
+        typer.Option(
+            help="Also quantise the nets of the run's folds, into this folder, and measure out of"
+            " fold what it costs."
+        ),
+    ] = None,
+    seed: opt.Seed = 0,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to say what was measured.")
+    ] = Format.table,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Export a checkpoint as a bundle, checked number by number against PyTorch.
+
+    --quantize makes a bundle of fewer bits from one that is there, and needs no PyTorch: --dataset
+    and --root name the files it was trained on, from which int8 takes the ranges of activations.
+    It says what is gained and what it costs. With --folds the card keeps figures, temperature and
+    prediction sets, measured anew; a threshold is set by `maltriage calibrate`.
+    """
+    if quantize is None:
+        if folds is not None:
+            raise MaltriageError("--folds goes with --quantize")
+        _export(Path(source), output, quiet, color)
+        return
+    from maltriage.assess.studies.quantization import export_quantized
+    from maltriage.cli.console import make_console
+    from maltriage.cli.extras import bar, status
+    from maltriage.corpus.load import load_corpus
+    from maltriage.report.studies.quantization import render
+
+    bundle, run = _source(source)
+    if folds is not None and (run is None or not bundle.card.training.folds):
+        raise MaltriageError(f"{source}: not the folder of a cross-validation (--folds)")
+    for path in (output, *([folds] if folds else [])):
+        if not path.parent.is_dir() or path == run:
+            raise MaltriageError(f"cannot write {path}: no such folder, or that of the run")
+    errors = make_console(color.value, stderr=True)
+    data = open_for(bundle, dataset, root, min_samples, goodware)
+    with bar(errors, "preparing", enabled=not quiet) as progress:
+        corpus = load_corpus(data, bundle.card.views, progress=progress)
+    with status(errors, "quantising", enabled=not quiet):
+        found = export_quantized(
+            bundle, output, quantize.value, corpus, files, seed, run=run, folds=folds
+        )
+    if not quiet:
+        write_document(found, render, format, None, color)
+
+
+def _export(checkpoint: Path, output: Path, quiet: bool, color: opt.Color) -> None:
+    need_torch()
+    from maltriage.cli.console import make_console
+    from maltriage.cli.extras import status
+    from maltriage.report.sanitize import clean
+
+    with status(make_console(color.value, stderr=True), "exporting", enabled=not quiet):
+        from maltriage.learn.runs.train import export_checkpoint
+
+        card = export_checkpoint(checkpoint, output)
+    if not quiet:
+        typer.echo(f"{clean(str(output))}: {clean(card.name)}, weights {card.weights_sha256}")
+
+
+def _source(name: str) -> tuple[Bundle, Path | None]:
+    """The bundle to quantise, and the folder of its run if that was named."""
+    from maltriage import bundle as bundles
+
+    folder = Path(name)
+    if not folder.is_dir():
+        return bundles.load(bundles.resolve(name)), None
+    paths = sorted(folder.glob("*.onnx"))
+    if len(paths) != 1:
+        raise MaltriageError(
+            f"{name}: {'several bundles' if paths else 'no bundle'} in this folder"
+        )
+    return bundles.load(paths[0]), folder

@@ -1,0 +1,365 @@
+"""`maltriage index`: the labelled files that a sample is compared with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli.documents import Format, write_document
+from maltriage.cli.labelled import open_for
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.assess.verdicts.recall import Found
+    from maltriage.bundle import Bundle
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.report.documents.index import Limit
+    from maltriage.sample.types import Notice
+    from maltriage.triage.embed import Embedded
+
+
+Model = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="The bundle that the index is for; found beside it."),
+]
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="Run of the model's cross-validation, for the nets of its folds."),
+]
+Given = Annotated[Path, typer.Argument(help="An index: a file MODEL.index.npz.", metavar="INDEX")]
+MAX_UNREAD = 20
+"""Unreadable files that are named."""
+
+app = typer.Typer(
+    name="index",
+    help="Labelled files that samples are compared with: build an index, grow it, measure it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+
+@app.command()
+def build(
+    model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The index; MODEL.index.npz is found by itself.")
+    ],
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = 1,
+    folds: Folds = None,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    timeout: opt.Timeout = 60.0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Build an index of labelled files, usually those that the model was trained on.
+
+    `scan` and `explain` then show what a sample resembles. From files that the model's net, or
+    those of its cross-validation (--folds), had not seen comes the limit beyond which a sample
+    resembles nothing. Ends with 3 if files could not be read.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.similar import index as indexes
+
+    _check_folder(output)
+    bundle = bundles.load(bundles.resolve(model))
+    data = open_for(bundle, dataset, root, min_samples, goodware)
+    _tell(data.notices, quiet)
+    labels = {sample.path: sample.label for sample in data.samples}
+    found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
+    limit = _limit(bundle, data, found, folds, device, threads, quiet, color)
+    made = indexes.grown(indexes.empty(bundle, limit), found.sha256, found.labels, found.embeddings)
+    indexes.write(made.index, output)
+    twice = len(found.sha256) - made.added
+    more = f" ({twice} of those given are there twice)" if twice else ""
+    _done(f"{output}: {made.added} files of {len(made.index.counts())} labels{more}", found, quiet)
+
+
+@app.command()
+def recall(
+    model: Annotated[
+        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+    ] = None,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    folds: Folds = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+    ] = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Measure how often similar files are of the same family.
+
+    Of each file that training held back: whether the nearest, or one of the five nearest, of the
+    files that its net was trained on is of its family. A cross-validated model has seen every
+    sample: --folds takes the nets of its run.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.assess.verdicts import recall as assess
+    from maltriage.report.studies.recall import render
+
+    if folds is not None and split_file is not None:
+        raise MaltriageError("--folds or --split-file, not both")
+    bundle = bundles.load(bundles.resolve(model))
+    data = open_for(bundle, dataset, root, min_samples, goodware)
+    found, held = _measured(bundle, data, folds, split_file, device, jobs, threads, quiet, color)
+    write_document(assess.recall(found, bundle, held), render, format, output, color)
+
+
+@app.command()
+def add(
+    index: Given,
+    root: Annotated[Path, typer.Option(help="Folder of labelled files; with --label any files.")],
+    dataset: opt.DatasetName = "folder",
+    label: Annotated[
+        str | None, typer.Option(help="All files below --root, or that file, have this label.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the grown index here instead.")
+    ] = None,
+    model: Model = None,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    timeout: opt.Timeout = 60.0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Put labelled files of your own into an index; nothing is trained.
+
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv, and families may be
+    new to the model. A file that is in the index already gets the label that it has now. The
+    index is replaced when all is done, or not at all; what others put in meanwhile stays. Ends with
+    3 if files could not be read.
+    """
+    from maltriage.files.lock import turn
+    from maltriage.similar import index as indexes
+
+    _check_folder(output or index)
+    before = indexes.read(index)
+    bundle = _bundle_of(index, before.header.model, model)
+    before.check(bundle, index)
+    labels, notices = _labelled(dataset, root, label)
+    _tell(notices, quiet)
+    found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
+    with turn(index):  # others may have put files into it meanwhile: theirs stay
+        now = indexes.read(index)
+        now.check(bundle, index)
+        made = indexes.grown(now, found.sha256, found.labels, found.embeddings)
+        indexes.write(made.index, output or index)
+    text = f"{output or index}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"
+    _done(text, found, quiet)
+
+
+@app.command()
+def info(
+    index: Given,
+    model: Model = None,
+    format: Annotated[
+        Format, typer.Option("--format", "-f", help="How to write it.")
+    ] = Format.table,
+    output: opt.Output = None,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Show what is in an index: its model, the files of each label, its limit."""
+    from maltriage.cli.console import make_console
+    from maltriage.cli.files import opened
+    from maltriage.report.documents.record import encode
+    from maltriage.report.sanitize import json_safe
+    from maltriage.report.status.index import render
+    from maltriage.similar import index as indexes
+
+    read = indexes.read(index)
+    try:
+        bundle = _bundle_of(index, read.header.model, model)
+        read.check(bundle, index)
+    except MaltriageError:
+        if model is not None:
+            raise
+        bundle = None  # what is in it can be said without
+    found = indexes.info(read, bundle, str(index))
+    with opened(output) as out:
+        if format is Format.json:
+            out.binary.write(json_safe(encode(found)) + b"\n")
+        else:
+            render(found, make_console(color.value, file=out.text))
+
+
+def _measured(
+    bundle: Bundle,
+    data: Dataset,
+    folds: Path | None,
+    split_file: Path | None,
+    device: opt.DeviceName,
+    jobs: int,
+    threads: int,
+    quiet: bool,
+    color: opt.Color,
+) -> tuple[Found, str]:
+    """What nets find near to files that they had not seen, and which files those are, in words."""
+    from maltriage.assess.verdicts import recall as assess
+    from maltriage.cli.console import make_console
+    from maltriage.cli.extras import bar
+    from maltriage.corpus.load import load_corpus
+
+    errors = make_console(color.value, stderr=True)
+    with bar(errors, "reading samples", enabled=not quiet) as show:
+        corpus = load_corpus(data, bundle.card.views, jobs=jobs or None, progress=show)
+    if folds is None:
+        held = [assess.held_part(bundle, corpus, split_file)]
+        words = "test part"
+    else:
+        held = assess.held_by_fold(folds, bundle, corpus)
+        words = f"out of fold, {len(held)} folds"
+    with bar(errors, "comparing", enabled=not quiet) as show:
+        return assess.find(held, corpus, device.value, threads, progress=show), words
+
+
+def _limit(
+    bundle: Bundle,
+    data: Dataset,
+    found: Embedded,
+    folds: Path | None,
+    device: opt.DeviceName,
+    threads: int,
+    quiet: bool,
+    color: opt.Color,
+) -> Limit | None:
+    """The limit for an index, from files that nets had not seen; None where there are none.
+
+    Raises:
+        MaltriageError: the run that was named is not the model's.
+    """
+    from maltriage.assess.verdicts import recall as assess
+    from maltriage.corpus.splits import manifest_of
+
+    manifest = manifest_of(zip(found.sha256, found.labels, strict=True))
+    training, why = bundle.card.training, ""
+    if folds is None and training.folds:
+        why = "the model has seen every sample: name its run with --folds"
+    elif folds is None and manifest != training.manifest_sha256:
+        why = "these are not the files that the model was trained on"
+    else:
+        measured, held = _measured(bundle, data, folds, None, device, 0, threads, quiet, color)
+        limit = assess.limit_of(measured, held)
+        if limit is not None:
+            return limit
+        why = f"it takes {assess.MIN_HELD} files that were held back"
+    if not quiet:
+        text = f"maltriage: no limit beyond which a file resembles nothing: {why}"
+        typer.echo(text, err=True)
+    return None
+
+
+def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
+    """The bundle of an index: the one named, the one beside it, the one that ships.
+
+    Raises:
+        MaltriageError: there is none.
+    """
+    from maltriage import bundle as bundles
+    from maltriage.similar.index import SUFFIX
+
+    if model is None and index.name.endswith(SUFFIX):
+        beside = index.with_name(index.name.removesuffix(SUFFIX) + ".onnx")
+        model = str(beside) if beside.is_file() else None
+    if model is None and name not in {path.stem for path in bundles.shipped()}:
+        raise MaltriageError(f"{index}: no bundle beside it: name the one of {name} with --model")
+    return bundles.load(bundles.resolve(model or name))
+
+
+def _labelled(
+    dataset: str, root: Path, label: str | None
+) -> tuple[dict[str, str], tuple[Notice, ...]]:
+    """Label of each path, and what was left out. One family is enough here."""
+    from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.datasets.base import files_below
+    from maltriage.corpus.datasets.folder import labelled_files
+
+    if label is not None:
+        if not root.exists():
+            raise MaltriageError(f"no file or folder {root}")
+        paths, notices = ([str(root)], []) if root.is_file() else files_below(root)
+        if not paths:
+            raise MaltriageError(f"no samples in {root}")
+        return dict.fromkeys(paths, label), tuple(notices)
+    if dataset == "folder":
+        samples, notices = labelled_files(dataset, root)
+        return {sample.path: sample.label for sample in samples}, tuple(notices)
+    data = open_dataset(dataset, root, 1)
+    return {sample.path: sample.label for sample in data.samples}, data.notices
+
+
+def _embedded(
+    labels: dict[str, str],
+    bundle: Bundle,
+    device: opt.DeviceName,
+    jobs: int,
+    threads: int,
+    timeout: float,
+    quiet: bool,
+    color: opt.Color,
+) -> Embedded:
+    from maltriage.cli.console import make_console
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.source.archive.limits import Archives
+    from maltriage.triage.embed import embed
+    from maltriage.triage.options import Progress, ScanOptions
+
+    errors = make_console(color.value, stderr=True)
+    with ScanProgress(errors, enabled=not quiet) as status:
+
+        def show(now: Progress) -> None:
+            status.update(
+                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(labels)
+            )
+
+        options = ScanOptions(
+            device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
+        )
+        return embed(labels, bundle, options, changed=show)
+
+
+def _check_folder(path: Path) -> None:
+    if not path.parent.is_dir():  # said now, and not after minutes
+        raise MaltriageError(f"cannot write {path}: no such folder")
+
+
+def _tell(notices: tuple[Notice, ...], quiet: bool) -> None:
+    from maltriage.report.sanitize import clean
+
+    for notice in notices if not quiet else ():
+        typer.echo(f"maltriage: {clean(notice.text)}", err=True)
+
+
+def _done(text: str, found: Embedded, quiet: bool) -> None:
+    """Say what was done; end with 3 where files could not be read."""
+    from maltriage.report.documents.record import Failed
+    from maltriage.report.sanitize import clean
+
+    if not quiet:
+        typer.echo(clean(text))
+        for record in found.unread[:MAX_UNREAD]:
+            line = f"maltriage: left out: {record.path}: {record.reason}"
+            typer.echo(clean(line), err=True)
+        if len(found.unread) > MAX_UNREAD:
+            typer.echo(f"maltriage: … and {len(found.unread) - MAX_UNREAD} more", err=True)
+    if any(isinstance(record, Failed) for record in found.unread):
+        raise typer.Exit(opt.EXIT_UNREAD)

@@ -1,0 +1,292 @@
+"""`maltriage scan`: triage files and folders."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.errors import MaltriageError
+
+if TYPE_CHECKING:
+    from maltriage.cluster.shards import Shards
+    from maltriage.report.documents.record import Record
+    from maltriage.triage.options import ScanOptions
+
+
+class Format(StrEnum):
+    table = "table"
+    ndjson = "ndjson"
+    json = "json"
+    csv = "csv"
+    html = "html"
+    parquet = "parquet"
+
+
+def scan(
+    context: typer.Context,
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="Files, folders and URLs, - for stdin, or saved reports."),
+    ] = None,
+    model: opt.Model = None,
+    index: opt.Index = None,
+    cache: opt.Cache = None,
+    no_cache: opt.NoCache = False,
+    refresh: opt.Refresh = False,
+    resume: opt.Resume = False,
+    format: Annotated[
+        Format | None,
+        typer.Option("--format", "-f", help="How to write it.", show_default="table"),
+    ] = None,
+    output: opt.Outputs = None,
+    fields: opt.FieldNames = None,
+    ecs: opt.Ecs = False,
+    top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
+    depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
+    include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
+    exclude: opt.Exclude = None,
+    files_from: Annotated[
+        str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
+    ] = None,
+    hashes: Annotated[bool, typer.Option("--hashes", help="Also md5, sha1 and TLSH.")] = False,
+    known_good: opt.KnownGood = None,
+    analyse_known: opt.AnalyseKnown = False,
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="Put the evidence of the --top files to the test."),
+    ] = False,
+    coverage: opt.Coverage = None,
+    seed: opt.Seed = 0,
+    max_size: opt.MaxSize = 256,
+    no_archives: opt.NoArchives = False,
+    password: opt.Password = None,
+    password_file: opt.PasswordFile = None,
+    max_members: opt.MaxMembers = opt.MEMBERS,
+    max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
+    max_ratio: opt.MaxRatio = opt.RATIO,
+    max_nesting: opt.MaxNesting = opt.NESTING,
+    carve: opt.Carve = False,
+    max_carved: opt.MaxCarved = opt.CARVED,
+    device: opt.Device = opt.DeviceName.auto,
+    jobs: opt.Jobs = 0,
+    threads: opt.Threads = 0,
+    batch_size: opt.BatchSize = 16,
+    timeout: opt.Timeout = 60.0,
+    engine: opt.Engine = opt.EngineName.local,
+    address: opt.Address = None,
+    shards: opt.Shards = None,
+    exit_zero: opt.ExitZero = False,
+    quiet: opt.Quiet = False,
+    verbose: opt.Verbose = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Triage files and folders: the family of each, and which region decided.
+
+    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
+    dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
+    first what to look at first.
+
+    Programs in archives (zip, 7z, tar, gz, bz2, xz, zst) are samples, called archive.zip!x.exe.
+    They are read in memory, also under the passwords infected, malware and virus.
+
+    URLs are read with the extra `remote`: s3://bucket/folder and other stores with all that is in
+    them, http(s)://host/x.exe as single files. Credentials come from the environment; a password or
+    a signature in a URL is not shown.
+
+    Saved reports (--format ndjson or json) are shown again, in any format and without the
+    samples; several as one.
+
+    Each file is compared with an index of labelled files, where the model has one (`maltriage
+    index`): the three nearest are in records and pages, the nearest in the table if there is room.
+
+    Files in a list of hashes (--known-good FILE, several times for several lists) are counted as
+    known good and not analysed. A list is sorted once and kept in the cache.
+
+    With --verify the evidence of the first --top files is put to the test, as `explain` does it;
+    in every format they come last then, the first to look at first.
+
+    Results are kept in the user's cache folder (--cache names another; `maltriage cache`), and a
+    file that has not changed since (size, times, inode) is not read again. --refresh reads
+    everything anew, --no-cache neither looks there nor leaves anything behind. The same command
+    with --resume goes on with a scan that was stopped or killed: of the files that it had seen none
+    is read again, failures included, and outputs are whole.
+
+    --engine ray has the nodes of a Ray cluster do it, with the extra `ray`: the same records in the
+    same order. Nodes must see the files at the same paths; --jobs is of each actor (docs/scale.md).
+    With --shards DIR they write the result themselves, in parts.
+
+    --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
+    every file, and nothing asked of a network. It lists all files, whatever --top is.
+
+    --fields takes names of columns of CSV and paths into records (verdict.label); docs/outputs.md
+    lists the names that --ecs gives.
+
+    -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
+    format of its ending; --format is for stdout, for the only file, and for endings that say
+    nothing. A file is called NAME.part until it is whole.
+    """
+    from contextlib import ExitStack
+    from functools import partial
+
+    from maltriage.cli.commands.cache import nothing_kept, scan_cache
+    from maltriage.work.forkserver import expect_urls, start_ahead
+
+    expect_urls(paths or [])
+    local = engine is opt.EngineName.local
+    if local and (no_cache or refresh or nothing_kept(cache)):
+        start_ahead()  # otherwise it may be that no file has to be read
+
+    from maltriage import bundle as bundles
+    from maltriage.cli import replay
+    from maltriage.cli.archives import archives
+    from maltriage.cli.console import make_console
+    from maltriage.cli.ending import exit_code, stopping, tell
+    from maltriage.cli.files import keep
+    from maltriage.cli.known import known_lists
+    from maltriage.cli.outputs import TABLE, Target, check_ecs, chosen_fields, opened_all, targets
+    from maltriage.cli.shards import shards_at
+    from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.urls import urls_among
+    from maltriage.report.documents.record import Summary
+    from maltriage.report.formats import RenderOptions
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.source.files import WalkOptions
+    from maltriage.triage import pipeline
+    from maltriage.triage.options import Progress, ScanOptions
+
+    if local and (address is not None or shards is not None):
+        raise MaltriageError("--address and --shards go with --engine ray")
+    named_format = format.value if format else None
+    wanted = targets(output or [], named_format)
+    if shards is not None:
+        wanted = [Target(None, named_format or "ndjson")]  # what the options below are held against
+    files = [target.path for target in wanted if target.path]
+    chosen = chosen_fields(fields, wanted)
+    check_ecs(ecs, fields, wanted)
+    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
+    parts = None
+    if shards is not None:
+        others = {"-o": output, "--cache": cache, "--refresh": refresh}
+        parts = shards_at(shards, named_format, shown, resume=resume, refused=others)
+    named, _ = urls_among(paths or [])
+    keep([*named, *(known_good or []), *([index] if index else [])], *files)
+    if analyse_known and not known_good:
+        raise MaltriageError("--analyse-known goes with --known-good")
+    source: replay.Source
+    resources = ExitStack()
+    if replay.reports_among(context, named):
+        source = replay.Replay.of_reports(named, quiet=quiet)
+    else:
+        roots, remote = urls_among([*(paths or []), *(_listed(files_from) if files_from else [])])
+        if not roots:
+            raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+        bundle = bundles.load(bundles.resolve(model))
+        stdin = stdin_among(roots, max_size * opt.MIB, resources, files_from)
+        unpack = archives(
+            no_archives,
+            password,
+            password_file,
+            max_members,
+            max_unpacked,
+            max_ratio,
+            max_nesting,
+            max_carved if carve else 0,
+        )
+        options = ScanOptions(
+            archives=unpack,
+            members="each",
+            walk=WalkOptions(
+                depth,
+                tuple(include or ()),
+                tuple(exclude or ()),
+                max_size * opt.MIB,
+                tuple(map(os.path.realpath, files)),
+                stdin,
+                remote,
+            ),
+            device=device.value,
+            jobs=jobs,
+            threads=threads,
+            batch_size=batch_size,
+            timeout=timeout,
+            hashes=hashes,
+            seed=seed,
+            index=index,
+            coverage=coverage,
+            known=known_lists(known_good or [], quiet=quiet),
+            analyse_known=analyse_known,
+            checks=top if verify else None,
+        )
+        run: Callable[..., Iterator[Record]] = pipeline.scan
+        if not local:
+            run = _on_ray(options, address, parts)
+        if parts is None:
+            kept = scan_cache(
+                bundle,
+                roots,
+                options,
+                cache,
+                no_cache=no_cache,
+                refresh=refresh,
+                resume=resume,
+                quiet=quiet,
+            )
+            source = partial(run, roots, bundle, options, cache=resources.enter_context(kept))
+        else:
+            source, wanted = partial(run, roots, bundle, options), []
+    progress, interrupted = Progress(), False
+    with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
+        errors = make_console(color.value, stderr=True)
+        streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
+        with ScanProgress(errors, enabled=not quiet and not streams) as status:
+
+            def show(now: Progress) -> None:
+                counts = now.files, now.flagged, now.failed, now.skipped
+                status.update(*counts, now.in_flight, known=now.known)
+
+            for record in source(progress=progress, changed=show, stop=stop):
+                if isinstance(record, Summary):
+                    interrupted = record.interrupted
+                    status.stop()
+                    sinks.finish(record)
+                else:
+                    sinks.write(record)
+    tell(progress, quiet=quiet)
+    raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
+
+
+def _on_ray(
+    options: ScanOptions, address: str | None, shards: Shards | None
+) -> Callable[..., Iterator[Record]]:
+    """`pipeline.scan` on a Ray cluster; where there are `shards`, without a store.
+
+    Raises:
+        MaltriageError: Ray is not installed, or does not do what is asked for.
+    """
+    from functools import partial
+
+    from maltriage.cluster import engine as ray_engine
+    from maltriage.cluster.connection import LOCAL
+
+    ray_engine.check(options)
+    if shards is None:
+        return partial(ray_engine.scan, address=address or LOCAL)
+    return partial(ray_engine.write, address=address or LOCAL, shards=shards)
+
+
+def _listed(files_from: str) -> list[str]:
+    from maltriage.source.files import read_list
+
+    if files_from == "-":
+        return read_list(sys.stdin.buffer.read())
+    try:
+        return read_list(Path(files_from).read_bytes())
+    except OSError as error:
+        raise MaltriageError(f"cannot read {files_from}: {error.strerror}") from error

@@ -1,0 +1,362 @@
+"""`maltriage train`: from labelled files to a bundle."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from maltriage.cli import options as opt
+from maltriage.cli import recipe as rec
+from maltriage.cli.extras import bar, need_torch, status, training_bar
+from maltriage.errors import MaltriageError
+from maltriage.learn.nets import NETS, entry
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.load import Corpus
+    from maltriage.learn.runs.train import Outcome, RunOptions
+
+
+class Guide(StrEnum):
+    none = "none"
+    cumulative = "cumulative"
+    instance = "instance"
+    random = "random"
+    inverse = "inverse"
+
+
+class Cam(StrEnum):
+    hirescam = "hirescam"
+    gradcam = "gradcam"
+
+
+def train(
+    ctx: typer.Context,
+    dataset: opt.DatasetName = "vx-zoo",
+    root: opt.Root = None,
+    goodware: opt.Goodware = None,
+    min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    allow_resized: opt.AllowResized = False,
+    unmapped: opt.Unmapped = 0,
+    net: Annotated[str, typer.Option(help=f"The net to train: {', '.join(NETS)}.")] = "evidence",
+    image_size: Annotated[
+        int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
+    ] = 64,
+    views: Annotated[
+        str | None,
+        typer.Option(help="Views, with commas between; those that the net is made for by default."),
+    ] = None,
+    pretrained: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|hub",
+            help="Weights that a net on a backbone of timm begins with; hub fetches timm's own.",
+        ),
+    ] = None,
+    epochs: rec.Epochs = 30,
+    batch_size: rec.BatchSize = None,
+    seed: rec.Seed = 0,
+    optimizer: rec.Optimizer = rec.OptimizerName.adamw,
+    learning_rate: rec.LearningRate = None,
+    weight_decay: rec.WeightDecay = 0.05,
+    schedule: rec.Schedule = rec.ScheduleName.onecycle,
+    warmup: rec.Warmup = 0.3,
+    clip_norm: rec.ClipNorm = 0.0,
+    class_weights: rec.ClassWeights = rec.ClassWeightsName.sqrt,
+    label_smoothing: rec.LabelSmoothing = 0.05,
+    mixup: rec.Mixup = 0.3,
+    augment: rec.Augment = True,
+    harden: rec.Harden = False,
+    ema: rec.Ema = 0.99,
+    patience: rec.Patience = 0,
+    accelerator: rec.Accelerator = rec.AcceleratorName.auto,
+    devices: rec.Devices = 1,
+    precision: rec.Precision = rec.PrecisionName.float32,
+    split: Annotated[
+        str,
+        typer.Option(
+            help="grouped keeps near twins in one part, random does not, time tests on the newest."
+        ),
+    ] = "grouped",
+    split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    split_file: Annotated[
+        Path | None,
+        typer.Option(help="The split.json of a run (or of one of its folds) in place of a split."),
+    ] = None,
+    folds: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=100,
+            help="Cross-validate in so many folds, then train on all; 0: hold a part back.",
+        ),
+    ] = 0,
+    fold: Annotated[
+        int | None,
+        typer.Option(min=0, help="Train this fold only, beside other processes; --resume ends it."),
+    ] = None,
+    guide: Annotated[
+        Guide, typer.Option(help="Which tokens --net camvit looks at: what teachers have heat on.")
+    ] = Guide.none,
+    keep: Annotated[
+        float, typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1.")
+    ] = 0.5,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option(help="Run of a trained net that guides, of the same split; repeatable."),
+    ] = None,
+    cam: Annotated[Cam, typer.Option(help="Whose heat maps of the teachers.")] = Cam.hirescam,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run; runs/<time> by default.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Folder of a run to go on with, as it was begun.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the bundle; <dataset>-<net> by default.")
+    ] = None,
+    checkpoint_minutes: rec.CheckpointMinutes = 5.0,
+    threads: opt.Threads = 0,
+    jobs: opt.Jobs = 0,
+    quiet: opt.Quiet = False,
+    color: opt.ColorOption = opt.Color.auto,
+) -> None:
+    """Train a model on labelled files and export it.
+
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; of big2015, hex
+    dumps <Id>.bytes beside trainLabels.csv. One part of them tunes the probabilities, one is
+    held back; the figures at the end are of that one. With --folds every sample is held back
+    once, and the model that is exported has seen them all. Ctrl-C and SIGTERM save the run
+    (exit codes 130 and 143), and --resume goes on with it.
+    """
+    need_torch()
+    from maltriage.cli.console import make_console
+    from maltriage.cli.ending import stopping
+    from maltriage.report.sanitize import untrusted
+
+    console = make_console(color.value, stderr=True)
+    named = {
+        option: value
+        for option, value in ctx.params.items()
+        if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
+    }
+    if fold is not None and not (folds and fold < folds):
+        raise MaltriageError("--fold I is one of --folds K, counted from 0")
+    folder = _folder(ctx.params)
+    with status(console, "starting", enabled=not quiet):
+        found, options = _prepare(ctx.params, named, folder)
+    corpus = _load(found, options, jobs, console, quiet)
+    with stopping() as stop, training_bar(console, not quiet) as show:
+        outcome = _run(corpus, options, show, stop)
+    if outcome.bundle is None:
+        if not quiet:
+            console.print(
+                f"Stopped in epoch {outcome.state.epoch + 1}. Go on with:"
+                f" maltriage train --resume {options.folder}"
+            )
+        raise typer.Exit(stop.exit_code)
+    without = _add_sets(outcome.bundle, options)
+    if without and not quiet:
+        console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)
+    _report(outcome, options, corpus)
+
+
+def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
+    """One run, one fold of a cross-validation, or a whole one, as the options ask."""
+    from maltriage.learn.runs.crossval import cross_validate, train_fold
+    from maltriage.learn.runs.train import train as run
+
+    if not options.folds:
+        return run(corpus, options, progress=show, stop=stop)
+
+    def show_fold(now: Any) -> None:
+        where = f"fold {now.run + 1}/{now.folds}" if now.run < now.folds else "all samples"
+        show(now.tick, f"{where}, ")
+
+    if options.fold is not None:
+        return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
+    return cross_validate(corpus, options, progress=show_fold, stop=stop)
+
+
+def _add_sets(bundle: Path, options: RunOptions) -> str | None:
+    """Complete the card of a cross-validated net; why that cannot be done, if so."""
+    from maltriage.assess.verdicts.crossval import add_sets
+    from maltriage.corpus.predictions import OUT_OF_FOLD_FILE
+
+    if not options.folds or options.fold is not None:
+        return None
+    try:
+        add_sets(bundle, options.folder / OUT_OF_FOLD_FILE)
+    except MaltriageError as error:
+        return str(error)
+    return None
+
+
+def _folder(params: dict[str, Any]) -> Path:
+    """Where the run goes; wrong use is found here, before torch is imported."""
+    from maltriage.corpus.predictions import fold_folder
+
+    out, resume = params["out"], params["resume"]
+    if resume is None:
+        folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+        taken = folder if params["fold"] is None else fold_folder(folder, params["fold"])
+        if taken.exists() and (not taken.is_dir() or any(taken.iterdir())):
+            raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
+        return folder
+    if out is not None:
+        raise MaltriageError("--resume goes on in the run's own folder: leave out --out")
+    if not resume.is_dir():
+        raise MaltriageError(f"no run {resume}")
+    return Path(resume)
+
+
+def _prepare(
+    params: dict[str, Any], named: dict[str, Any], folder: Path
+) -> tuple[Dataset, RunOptions]:
+    """The dataset and the options of a run: a new one, or one to go on with.
+
+    To go on, the options are those of the run, and those that were named besides: where
+    they differ the run is refused later, in words.
+    """
+    from maltriage.corpus.datasets import open_dataset
+
+    values = dict(params)
+    if params["resume"] is not None:
+        values |= rec.begun(folder) | named
+    also = {"split", "split_seed", "folds"} & named.keys()
+    if values["split_file"] is not None and also:
+        raise MaltriageError(
+            f"--split-file says how samples are split: leave out --{min(also).replace('_', '-')}"
+        )
+    if values["patience"] and values["folds"]:
+        raise MaltriageError("--patience needs a validation part: leave out --folds")
+    dataset = open_dataset(
+        values["dataset"],
+        values["root"],
+        values["min_samples"],
+        values["goodware"],
+        allow_resized=values["allow_resized"],
+        unmapped=values["unmapped"],
+    )
+    from maltriage.learn.fit.recipe import FitOptions
+    from maltriage.learn.runs.train import RunOptions, views_for
+
+    views = values["views"]
+    named_views = None if views is None else tuple(part.strip() for part in views.split(","))
+    fit = FitOptions(
+        net=values["net"],
+        image_size=values["image_size"],
+        views=dataset.views(named_views or entry(values["net"]).views),
+        threads=values["threads"] or None,
+        **rec.as_fields(values, entry(values["net"])),
+    )
+    fit.check()
+    views_for(fit)  # wrong use is found before anything is read
+    fit.recipe()
+    options = RunOptions(
+        folder=folder,
+        name=values["name"] or f"{values['dataset']}-{values['net']}",
+        fit=fit,
+        split=values["split"],
+        split_seed=values["split_seed"],
+        folds=values["folds"],
+        fold=params["fold"],
+        split_file=values["split_file"],
+        guide=_guide(values, named),
+        command=("maltriage", *sys.argv[1:]),
+    )
+    return dataset, options
+
+
+def _guide(values: dict[str, Any], named: dict[str, Any]) -> Any:
+    """The GuideOptions that the command line asks for; wrong use is found here."""
+    from maltriage.learn.heat.guide import GuideOptions
+
+    kind, keep = str(values["guide"]), values["keep"]
+    if kind == "none":
+        misplaced = sorted({"keep", "cam", "teacher"} & set(named))
+        if misplaced:
+            raise MaltriageError(f"--{misplaced[0]} goes with a --guide")
+        return None
+    if values["net"] != "camvit":
+        raise MaltriageError("--guide goes with --net camvit")
+    teachers = tuple(Path(path).absolute() for path in values["teacher"] or ())
+    guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
+    guide.check()
+    return guide
+
+
+def _load(
+    dataset: Dataset, options: RunOptions, jobs: int, console: Console, quiet: bool
+) -> Corpus:
+    """The corpus, with a bar while samples are prepared, and its notices."""
+    from maltriage.corpus.load import load_corpus
+    from maltriage.learn.runs.train import views_for
+    from maltriage.report.sanitize import untrusted
+
+    with bar(console, "reading samples", enabled=not quiet) as show:
+        corpus = load_corpus(dataset, views_for(options.fit), jobs=jobs or None, progress=show)
+    if not quiet:
+        for notice in corpus.notices:
+            console.print(untrusted(f"note: {notice.text}"), soft_wrap=True)
+    return corpus
+
+
+def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
+    """The closing block on stdout: where the bundle is, and what it scored."""
+    import numpy as np
+
+    from maltriage.corpus.splits import LEFT_OUT
+    from maltriage.report.sanitize import clean
+
+    state, metrics = outcome.state, outcome.state.metrics
+    typer.echo(f"bundle       {clean(str(outcome.bundle))}")
+    typer.echo(
+        f"trained on   {clean(state.origin.dataset)}: {state.origin.samples} samples,"
+        f" {len(state.origin.labels)} labels, {state.epoch} epochs"
+    )
+    if "out_of_fold_samples" in metrics:
+        typer.echo(
+            f"out of fold  {metrics['out_of_fold_samples']:.0f} samples: accuracy"
+            f" {metrics['out_of_fold_accuracy']:.3f}, macro-F1"
+            f" {metrics['out_of_fold_macro_f1']:.3f}, calibration error"
+            f" {metrics['out_of_fold_ece']:.3f} ({state.origin.folds} {state.origin.split} folds)"
+        )
+    if "test_samples" in metrics:
+        typer.echo(
+            f"held back    {metrics['test_samples']:.0f} samples: accuracy"
+            f" {metrics['test_accuracy']:.3f}, macro-F1 {metrics['test_macro_f1']:.3f}"
+            f" ({state.origin.split} split)"
+        )
+    for part in ("test", "out_of_fold"):
+        if f"{part}_near_twins" in metrics:
+            typer.echo(
+                f"twins        {metrics[f'{part}_duplicates']:.0f} of them have a duplicate in"
+                f" training, {metrics[f'{part}_near_twins']:.0f} a near twin or duplicate"
+            )
+    left_out = outcome.divided.left_out
+    if state.origin.split == "time" and state.origin.folds:
+        left_out = {"undated": int(np.isnat(corpus.first_seen).sum())}
+    for part, count in left_out.items():
+        if count:
+            typer.echo(f"left out     {count} samples {LEFT_OUT[part]}")
+    if state.best_epoch is not None:
+        typer.echo(f"best epoch   {state.best_epoch}, by macro-F1 of the validation part")
+    if state.temperature is not None:
+        typer.echo(f"temperature  {state.temperature:.3f}")
+    if state.origin.guide is not None:
+        guide = state.origin.guide
+        typer.echo(
+            f"guide        {guide.kind}: {guide.tokens} tokens of each image,"
+            f" {metrics['flops'] / 1e6:.0f} million operations"
+        )
+        for pair, value in guide.similarity.items():
+            typer.echo(f"             likeness of the teachers {pair}: SSIM {value:.3f}")
+    typer.echo(f"try it       maltriage scan --model {clean(str(outcome.bundle))} PATH")

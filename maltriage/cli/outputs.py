@@ -1,0 +1,188 @@
+"""Where the records of a scan go: to files, each in a format of its own, and to the screen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from maltriage.cli.console import Color, make_console, quiet_broken_pipe
+from maltriage.cli.files import Output, ResultFile, cannot_write
+from maltriage.errors import MaltriageError
+from maltriage.report.formats import ECS, SELECTIVE, RenderOptions, open_renderer
+from maltriage.report.sanitize import clean
+
+if TYPE_CHECKING:
+    from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+    from maltriage.report.formats import Renderer
+    from maltriage.report.scan.fields import Fields
+
+TABLE = "table"
+ENDINGS = {
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".json": "json",
+    ".csv": "csv",
+    ".parquet": "parquet",
+    ".html": "html",
+    ".htm": "html",
+}
+"""Endings of names that say what a file is."""
+OF_USE = frozenset({"ndjson", "json", "csv"})
+"""Formats of which a part can be read."""
+STDOUT = Path("-")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A file, or stdout where `path` is None, and what is written there."""
+
+    path: Path | None
+    format: str
+
+
+def targets(outputs: Sequence[Path], format: str | None) -> list[Target]:
+    """What is written where.
+
+    Args:
+        outputs: as the user named them, `-` for stdout; none: stdout alone.
+        format: that the user named. It is that of stdout, of the only file, and of each whose
+            ending says nothing; None: a table.
+
+    Raises:
+        MaltriageError: a file is named twice.
+    """
+    seen = set()
+    for path in outputs:
+        if path.resolve() in seen:
+            raise MaltriageError(f"{path}: named twice as an output")
+        seen.add(path.resolve())
+    found = []
+    for path in outputs or [STDOUT]:
+        by_ending = None if format and len(outputs) == 1 else ENDINGS.get(path.suffix.lower())
+        target = None if path == STDOUT else path
+        found.append(Target(target, by_ending or format or TABLE))
+    return found
+
+
+def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None:
+    """What `--fields` says, None where it was not given.
+
+    Raises:
+        MaltriageError: there is no such field, or no output that can be narrowed.
+    """
+    if names is None:
+        return None
+    if not any(target.format in SELECTIVE for target in targets):
+        raise MaltriageError("--fields goes with CSV, NDJSON, JSON or Parquet: see --format and -o")
+    from maltriage.report.scan.fields import choose
+
+    return choose(names)
+
+
+def check_ecs(ecs: bool, fields: str | None, targets: Sequence[Target]) -> None:
+    """Raise MaltriageError where `--ecs` was given and means nothing."""
+    if ecs and fields is not None:
+        raise MaltriageError("--ecs or --fields, not both: events of ECS are whole")
+    if ecs and not any(target.format in ECS for target in targets):
+        raise MaltriageError("--ecs goes with NDJSON or JSON: see --format and -o")
+
+
+class _Sink:
+    def __init__(self, target: Target, options: RenderOptions, color: Color) -> None:
+        self.target = target
+        self.file = None
+        if target.path is not None:
+            self.file = ResultFile(target.path, partial=target.format in OF_USE)
+        out = self.file.output if self.file else Output(sys.stdout.buffer, sys.stdout)
+        console = make_console(color, file=out.text)
+        try:
+            self.renderer: Renderer = open_renderer(target.format, out.binary, options, console)
+        except MaltriageError:
+            if self.file is not None:
+                self.file.abandon()
+            raise
+        self.gone = False
+        """Whether it was stdout, and its reader went away."""
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Say of an error which file it was; a reader of stdout may go away without one."""
+        if self.target.path is None:
+            with quiet_broken_pipe() as pipe:
+                yield
+            self.gone = pipe.broken
+            return
+        try:
+            yield
+        except OSError as error:
+            raise cannot_write(self.target.path, error) from error
+
+
+class Sinks:
+    """Renderers of one scan, one after the other for each record. Made by `opened_all`."""
+
+    def __init__(self, sinks: list[_Sink]) -> None:
+        self._sinks = sinks
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        for sink in self._sinks:
+            with sink.writing():
+                sink.renderer.write(record)
+        self._drop()
+
+    def finish(self, summary: Summary) -> None:
+        for sink in self._sinks:
+            with sink.writing():
+                sink.renderer.finish(summary)
+                if sink.file is not None:
+                    sink.file.commit()
+        self._drop()
+
+    def _drop(self) -> None:
+        """Go on without a reader who has seen enough, where files are still to be written."""
+        if any(sink.gone for sink in self._sinks):
+            self._sinks[:] = [sink for sink in self._sinks if not sink.gone]
+            if not self._sinks:
+                raise typer.Exit(0)
+
+
+@contextmanager
+def opened_all(
+    targets: Sequence[Target], options: RenderOptions, color: Color = "auto"
+) -> Iterator[Sinks]:
+    """Open every output, for a scan in the block that ends with `Sinks.finish`.
+
+    A block that does not come to its end, and a second Ctrl-C, leave what was written of formats
+    that can be read in part, under the name that the file had until then.
+
+    Raises:
+        MaltriageError: a file cannot be written, or the disk is full; or what the block raised, and
+            where what was written lies.
+    """
+    sinks: list[_Sink] = []
+    try:
+        # Stdout last: files are whole by the time that its reader may be gone.
+        for target in sorted(targets, key=lambda target: target.path is None):
+            sinks.append(_Sink(target, options, color))
+        yield Sinks(sinks)
+    except (MaltriageError, KeyboardInterrupt) as error:
+        left = [part for sink in sinks if sink.file and (part := sink.file.abandon())]
+        if not left:
+            raise
+        said = f"what was written is in {', '.join(map(str, left))}"
+        if isinstance(error, MaltriageError):
+            whole = MaltriageError(f"{error}; {said}")
+            whole.at_once = error.at_once
+            raise whole from error
+        sys.stderr.write(f"maltriage: stopped; {clean(said)}\n")
+        raise
+    finally:
+        for sink in sinks:
+            if sink.file is not None:
+                sink.file.abandon()

@@ -1,0 +1,358 @@
+"""From a dataset to arrays: every sample prepared once, and kept for the next run.
+
+Samples are read in worker processes, by the function that `scan` uses. The result is
+cached (see `store`) under a key over the files (path, size, time of change), the views
+wanted and the code that makes them, so a stale cache cannot be mistaken for a fresh one.
+The cache is never needed: what cannot be read is prepared again, and what cannot be
+written is held in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.bundle import BENIGN
+from maltriage.corpus import array_store, twins
+from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
+from maltriage.corpus.fingerprint import fingerprint
+from maltriage.corpus.rows import Row, in_order, view_columns, view_values
+from maltriage.corpus.variants import Variants
+from maltriage.errors import MaltriageError
+from maltriage.files.places import cache_dir
+from maltriage.probe.prepare import PrepareOptions, prepare
+from maltriage.sample.errors import SampleError
+from maltriage.sample.geometry import BodyGeometry
+from maltriage.sample.types import Format, Notice
+from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.source.archive.limits import Archives
+from maltriage.source.reading import Reading
+from maltriage.work.workers import cores
+
+Bytes = npt.NDArray[np.uint8]
+Integers = npt.NDArray[np.int64]
+Progress = Callable[[int, int], None]
+"""Called with how many samples are done and how many there are."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The samples of a dataset, and where their images are: row `rows[i]` of each array.
+
+    A body view is stored as it is, a window as its bytes [N, length] and how many of them
+    exist (the others are zero); `pixels` gives both in the shape of their spec. The arrays
+    are memory maps where the corpus is cached: read-only, and no larger in memory than
+    what is looked at.
+    """
+
+    dataset: str
+    root: Path
+    goodware: Path | None
+    goodware_samples: int
+    min_samples: int
+    """Families with fewer files were left out."""
+    labels: tuple[str, ...]
+    views: tuple[ViewSpec, ...]
+    paths: tuple[str, ...]
+    sha256: tuple[str, ...]
+    """Of the program's bytes, also where the file is a byteplot PNG."""
+    sizes: Integers
+    """Of the program, in bytes."""
+    label: Integers
+    """Index into `labels`."""
+    first_seen: npt.NDArray[np.datetime64]
+    """To the second, in UTC; not-a-time where nobody says."""
+    kinds: tuple[str, ...]
+    """`Layout.kind` of each sample, empty where none could be read."""
+    signs: twins.Signs
+    rows: Integers
+    """Of each sample, in the arrays."""
+    arrays: dict[str, Bytes]
+    """By view: uint8 [N, C, S, S] of a body, [N, length] of a window."""
+    present: dict[str, Integers]
+    """By window: how many of its bytes exist, [N]."""
+    rejects: tuple[array_store.Reject, ...]
+    """Files of the dataset that gave no sample."""
+    notices: tuple[Notice, ...]
+    formats: tuple[Format, ...]
+    """`Prepared.format` of each sample."""
+    unmapped: int
+    """The byte that `??` of hex dumps was read as."""
+    variants: Variants | None = None
+    """Changed copies of the samples; None: nobody asked for them (`with_variants`)."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def take(self, keep: npt.NDArray[np.bool_]) -> Corpus:
+        """The corpus of some samples, by a mask [N]; labels without any are left out.
+
+        The arrays stay where they are.
+        """
+        at = np.flatnonzero(keep)
+        used = np.unique(self.label[at])
+        return replace(
+            self,
+            goodware_samples=int((at >= len(self) - self.goodware_samples).sum()),
+            labels=tuple(self.labels[label] for label in used),
+            paths=tuple(self.paths[i] for i in at),
+            sha256=tuple(self.sha256[i] for i in at),
+            sizes=self.sizes[at],
+            label=np.searchsorted(used, self.label[at]),
+            first_seen=self.first_seen[at],
+            kinds=tuple(self.kinds[i] for i in at),
+            formats=tuple(self.formats[i] for i in at),
+            signs=self.signs.take(at),
+            rows=self.rows[at],
+            variants=None if self.variants is None else self.variants.take(at),
+        )
+
+    def pixels(self, view: str, index: Integers | slice) -> Bytes:
+        """The images of some samples, uint8 [n, *spec.shape]."""
+        rows = self.rows[index]
+        values = self.arrays[view][rows]
+        if view not in self.present:
+            return values
+        exists = np.arange(values.shape[1]) < self.present[view][rows][:, None]
+        return np.stack([values, exists.astype(np.uint8)], axis=1)
+
+
+def load_corpus(
+    dataset: Dataset,
+    views: tuple[ViewSpec, ...],
+    *,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+    conflicts: bool = False,
+) -> Corpus:
+    """The arrays of a dataset, from the cache where they are in it.
+
+    Args:
+        dataset: what to prepare. Files that give no sample become notices.
+        views: views wanted, names unique.
+        jobs: worker processes; None: one for each core.
+        progress: told how far it is.
+        folder: of the cache; None: that of the user.
+        conflicts: whether the same bytes may be benign and malware, to be looked at.
+
+    Raises:
+        MaltriageError: fewer than two families are left, or a file is benign and malware.
+    """
+    place = (folder or cache_dir() / "corpus") / _key(dataset, views)
+    stored = array_store.read(place, _columns(views))
+    notices = list[Notice]()
+    if stored is None:
+        jobs = jobs or cores()
+        try:
+            stored = _prepare_all(dataset, views, jobs, progress, place)
+        except array_store.StoreError as error:
+            notices.append(
+                Notice(
+                    "no-cache",
+                    f"held in memory and prepared again next time: cannot write {place.parent}"
+                    f" ({error}); MALTRIAGE_CACHE names another folder",
+                )
+            )
+            stored = _prepare_all(dataset, views, jobs, progress, None)
+    corpus = _corpus(dataset, views, *stored)
+    if not conflicts:
+        notices += _conflict_notices(corpus)
+    return replace(corpus, notices=(*corpus.notices, *notices))
+
+
+def _columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
+    """What is kept of a sample: the signs of near twins, `view-<name>`, `present-<name>`."""
+    side = twins.VIEWS[0].size
+    columns: dict[str, tuple[str, tuple[int, ...]]] = {
+        "sha256": ("U64", ()),
+        "size": ("i8", ()),
+        "kind": ("U8", ()),
+        "format": ("U8", ()),
+        "entry": ("U32", ()),
+        "width": ("i8", ()),
+        "plane": ("u1", (side, side)),
+    }
+    return {**columns, **view_columns(views)}
+
+
+def _corpus(
+    dataset: Dataset,
+    views: tuple[ViewSpec, ...],
+    manifest: array_store.Manifest,
+    stored: array_store.Arrays,
+) -> Corpus:
+    left_out = {reject.index for reject in manifest.rejects}
+    samples = [sample for i, sample in enumerate(dataset.samples) if i not in left_out]
+    labels = sort_labels(sample.label for sample in samples)
+    if len(labels) < 2:
+        raise MaltriageError(
+            f"{dataset.root}: fewer than two families with readable samples "
+            f"({len(left_out)} files could not be used)"
+        )
+    own = len(dataset.samples) - dataset.goodware_samples
+    place = {label: i for i, label in enumerate(labels)}
+    sha256 = tuple(stored["sha256"].tolist())
+    return Corpus(
+        dataset=dataset.name,
+        root=dataset.root,
+        goodware=dataset.goodware,
+        goodware_samples=dataset.goodware_samples - sum(index >= own for index in left_out),
+        min_samples=dataset.min_samples,
+        labels=labels,
+        views=views,
+        paths=tuple(sample.path for sample in samples),
+        sha256=sha256,
+        sizes=stored["size"],
+        label=np.array([place[sample.label] for sample in samples], dtype=np.int64),
+        first_seen=np.array([sample.first_seen for sample in samples], dtype="datetime64[s]"),
+        kinds=tuple(stored["kind"].tolist()),
+        signs=twins.Signs(
+            sha256, tuple(stored["entry"].tolist()), stored["width"], stored["plane"]
+        ),
+        rows=np.arange(len(samples)),
+        arrays={view.name: stored[f"view-{view.name}"] for view in views},
+        present={v.name: stored[f"present-{v.name}"] for v in views if isinstance(v, WindowSpec)},
+        rejects=manifest.rejects,
+        notices=tuple(_notices(dataset, labels, manifest.rejects)),
+        formats=tuple(stored["format"].tolist()),
+        unmapped=dataset.unmapped,
+    )
+
+
+def _notices(
+    dataset: Dataset, labels: tuple[str, ...], rejects: tuple[array_store.Reject, ...]
+) -> Iterator[Notice]:
+    yield from dataset.notices
+    reasons = dict[str, tuple[str, list[str]]]()
+    for reject in rejects:
+        names = reasons.setdefault(reject.code, (reject.reason, []))[1]
+        names.append(dataset.samples[reject.index].path)
+    for code, (reason, names) in reasons.items():
+        yield count_notice(code, reason, names)
+    for label in dataset.labels:
+        if label not in labels:
+            yield Notice("empty-family", f"left out, no readable samples: {label}")
+
+
+def same_bytes(corpus: Corpus) -> list[list[int]]:
+    """The samples that are there more than once, by their bytes: numbers of each such file."""
+    numbers = dict[str, list[int]]()
+    for i, digest in enumerate(corpus.sha256):
+        numbers.setdefault(digest, []).append(i)
+    return [same for same in numbers.values() if len(same) > 1]
+
+
+def conflicts_of(corpus: Corpus) -> list[list[int]]:
+    """Those of `same_bytes` that are there under different labels."""
+    return [same for same in same_bytes(corpus) if len(set(corpus.label[same].tolist())) > 1]
+
+
+def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
+    """What to say of files under several families.
+
+    Raises:
+        MaltriageError: one is benign and malware: it would teach a net nothing but doubt.
+    """
+    found = conflicts_of(corpus)
+    if not found:
+        return
+    for same in found:
+        labels = [corpus.labels[corpus.label[i]] for i in same]
+        if BENIGN in labels:
+            one = labels.index(BENIGN)
+            other = next(n for n, label in enumerate(labels) if label != BENIGN)
+            a, b = sorted((one, other))
+            raise MaltriageError(
+                f"the same file is {labels[a]} and {labels[b]}: {corpus.paths[same[a]]},"
+                f" {corpus.paths[same[b]]}"
+            )
+    first = found[0]
+    text = ", ".join(f"{corpus.paths[i]} ({corpus.labels[corpus.label[i]]})" for i in first)
+    many = "file is" if len(found) == 1 else "files are"
+    yield Notice("label-conflict", f"{len(found)} {many} there under different families: {text}")
+
+
+def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
+    """Digest of everything the arrays depend on. Labels are not among it."""
+    what = (array_store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats, dataset.unmapped)
+    digest = hashlib.sha256(msgspec.json.encode(what))
+    for package in ("lief", "pefile", "numpy", "pillow"):
+        digest.update(f"{package} {_version(package)}\n".encode())
+    digest.update(fingerprint())
+    for sample in dataset.samples:
+        try:
+            status = os.stat(sample.path)
+            stamp = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:
+            stamp = "missing"
+        digest.update(os.fsencode(os.path.abspath(sample.path)) + f"\0{stamp}\n".encode())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def _prepare_row(path: str, views: tuple[ViewSpec, ...], reading: Reading) -> Row:
+    """Prepare one sample. Runs in a worker; raises SampleError."""
+    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, **vars(reading)))
+    body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
+    assert isinstance(body.geometry, BodyGeometry)
+    row: Row = {
+        "sha256": prepared.identity.sha256,
+        "size": prepared.identity.size,
+        "kind": prepared.layout.kind or "",
+        "format": prepared.format,
+        "entry": twins.entry_sign(entry),
+        "width": body.geometry.width,
+        "plane": body.pixels[0],
+    }
+    return row | view_values(prepared, views)
+
+
+def _prepare_all(
+    dataset: Dataset,
+    views: tuple[ViewSpec, ...],
+    jobs: int,
+    progress: Progress | None,
+    place: Path | None,
+) -> tuple[array_store.Manifest, array_store.Arrays]:
+    """Prepare every sample, into a folder or (None) into memory; raises StoreError."""
+    count = len(dataset.samples)
+    reading = Reading(formats=dataset.formats, archives=Archives(), unmapped=dataset.unmapped)
+    rejects = list[array_store.Reject]()
+    with array_store.Builder(place, _columns(views), count) as builder:
+        paths = [sample.path for sample in dataset.samples]
+        for i, row in enumerate(in_order(_prepare_row, paths, (views, reading), jobs)):
+            if isinstance(row, SampleError):
+                rejects.append(array_store.Reject(i, row.code, row.reason, row.failed))
+            else:
+                builder.append(row)
+            if progress is not None:
+                progress(i + 1, count)
+        manifest = array_store.Manifest(
+            dataset=dataset.name,
+            root=_shown(dataset.root),
+            goodware=None if dataset.goodware is None else _shown(dataset.goodware),
+            views=tuple(view.name for view in views),
+            files=count,
+            rejects=tuple(rejects),
+        )
+        return manifest, builder.commit(manifest)
+
+
+def _shown(folder: Path) -> str:
+    """A folder's path as JSON can hold it: bytes that are no UTF-8 are escaped."""
+    return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,1 @@
+"""One net trained: recipe, data, loop, devices, checkpoints."""

@@ -1,0 +1,199 @@
+"""Checkpoints: one safetensors file, with the state of the run as JSON in its header.
+
+Tensors: `ema.<name>`, the averaged weights that are shipped; in `last` also `net.<name>`
+and `optimizer.<parameter>.<name>`, to go on from. One file, written aside and renamed, so
+that weights and state are always of the same moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from maltriage.corpus.datasets import MIN_SAMPLES
+from maltriage.errors import MaltriageError
+from maltriage.sample.hexdump import UNMAPPED
+from maltriage.sample.types import Format
+from maltriage.sample.views import ViewSpec
+
+STATE_KEY = "maltriage.state"
+STATE_VERSION = 1
+_PICKLES = (b"\x80", b"PK\x03\x04")
+"""How files begin that torch.save writes, older and newer."""
+_PICKLED = "a pickle, as torch.save writes it, which could run code and is never read"
+LAST, BEST = "last.safetensors", "best.safetensors"
+
+
+class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one epoch came to: a row of metrics.csv. Scores are None without validation."""
+
+    epoch: int
+    """From 1."""
+    loss: float
+    learning_rate: float
+    val_loss: float | None
+    val_accuracy: float | None
+    val_macro_f1: float | None
+    seconds: float
+
+
+class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trained net whose heat guides another one: enough to make its like again."""
+
+    net: str
+    views: tuple[ViewSpec, ...]
+    weights_sha256: str
+    path: str
+    """Where its checkpoint was."""
+
+
+class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which tokens a guided net looks at, and who says so: see `maltriage.learn.heat.guide`."""
+
+    kind: str
+    """`cumulative`, `instance`, `random` or `inverse`."""
+    keep: float
+    """Share of the tokens that are kept."""
+    tokens: int
+    """How many tokens that is."""
+    cam: str | None = None
+    """`hirescam` or `gradcam`; None where no teacher was asked."""
+    teachers: tuple[Teacher, ...] = ()
+    kept: dict[str, tuple[int, ...]] = {}
+    """By view, the numbers of its tokens that are kept, the same for every image."""
+    similarity: dict[str, float] = {}
+    """Structural similarity of the teachers' cumulative body maps, by pair (`1-2`)."""
+
+
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What a run is made from. A run goes on only from the same."""
+
+    net: str
+    labels: tuple[str, ...]
+    views: tuple[ViewSpec, ...]
+    dataset: str
+    root: str
+    goodware: str | None
+    goodware_samples: int
+    manifest_sha256: str
+    samples: int
+    split: str
+    split_seed: int
+    fractions: tuple[float, float, float]
+    folds: int = 0
+    """Of the cross-validation that this run is part of; 0: none."""
+    fold: int | None = None
+    """The fold held back; None: none."""
+    split_file: bool = False
+    """Whether the split was taken from a file, not made."""
+    split_sha256: str = ""
+    """See `SplitFile.sha256`; empty in checkpoints of versions that did not keep it."""
+    min_samples: int = MIN_SAMPLES
+    malware_kinds: dict[str, int] = {}
+    input: tuple[Format, ...] = ("pe", "png")
+    """Formats that such samples come in: see `Card.input`."""
+    unmapped: int = UNMAPPED
+    """See `Card.unmapped`."""
+    recipe: dict[str, Any]
+    """The options that have a bearing on the weights."""
+    guide: Guide | None = None
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where a run is, beside its tensors."""
+
+    origin: Origin
+    name: str
+    state_version: int = STATE_VERSION
+    epoch: int = 0
+    """Whole epochs done."""
+    step: int = 0
+    """Steps done of the next one."""
+    loss_sum: float = 0.0
+    """Of those steps."""
+    seconds: float = 0.0
+    """Spent on those steps."""
+    history: tuple[Epoch, ...] = ()
+    temperature: float | None = None
+    calibrated_on: str | None = None
+    """What the temperature was fitted to, in words."""
+    metrics: dict[str, float] = {}
+    finished: str | None = None
+    """When training ended, ISO 8601 UTC."""
+    groups: list[dict[str, Any]] = []
+    """Of the optimizer."""
+    scheduler: dict[str, Any] = {}
+    scaler: dict[str, Any] = {}
+    """Of the loss in float16."""
+    best_epoch: int | None = None
+    """The epoch that `ema` is of, where a run with patience ended and took its best one."""
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Raises:
+        MaltriageError: it cannot be written: no space left, say. One that was there stays.
+    """
+    part = path.with_name(path.name + ".part")
+    metadata = {STATE_KEY: msgspec.json.encode(state).decode()}
+    held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    try:
+        part.write_bytes(save(held, metadata))
+        part.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)  # it may hold the last of the space
+        stays = "; the one before it stays" if path.exists() else ""
+        raise MaltriageError(
+            f"cannot write checkpoint {path}: {error.strerror or error}{stays}"
+        ) from error
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether what is no safetensors file looks like one of torch."""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return file.read(4).startswith(_PICKLES)
+    return False
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
+    """Read a checkpoint: a file, or the last one of a run's folder.
+
+    Raises:
+        MaltriageError: missing, damaged, or not one of ours.
+    """
+    path = path / LAST if path.is_dir() else path
+    if not path.is_file():
+        raise MaltriageError(f"no checkpoint {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(STATE_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        what = "not a checkpoint" if not _is_pickle(path) else f"{_PICKLED}, not a checkpoint"
+        raise MaltriageError(f"{path}: {what}: {error}") from error
+    if text is None:
+        raise MaltriageError(f"{path}: not a checkpoint of maltriage")
+    try:
+        state = msgspec.json.decode(text, type=State)
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: a checkpoint this version cannot read: {error}") from error
+    if state.state_version != STATE_VERSION:
+        raise MaltriageError(
+            f"{path}: checkpoint version {state.state_version}, "
+            f"this maltriage reads {STATE_VERSION}"
+        )
+    return tensors, state
+
+
+def part_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix.`, without it."""
+    head = prefix + "."
+    return {name[len(head) :]: t for name, t in tensors.items() if name.startswith(head)}

@@ -1,0 +1,122 @@
+"""Where a net is trained: the device, the precision there, and the processes of a run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from maltriage.errors import MaltriageError
+from maltriage.learn.fit.recipe import Accelerator, Precision
+from maltriage.learn.nets.base import Net
+
+LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+INIT_SCALE = 2.0**12
+"""Of the loss in float16: the usual 2^16 overflows in the first steps."""
+
+
+def pick_device(accelerator: Accelerator, rank: int = 0) -> torch.device:
+    """The device of a process. `auto`: CUDA where PyTorch finds it.
+
+    Raises:
+        MaltriageError: CUDA was asked for and there is none, or not that many devices.
+    """
+    count = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 0
+    if accelerator == "cpu" or (accelerator == "auto" and not count):
+        return torch.device("cpu")
+    if rank >= count:
+        raise MaltriageError(
+            f"PyTorch finds {count} CUDA devices, not {rank + 1}: --accelerator cpu"
+        )
+    return torch.device("cuda", rank)
+
+
+def device_of(net: nn.Module) -> torch.device:
+    """Where the parameters of a net are."""
+    return next(net.parameters()).device
+
+
+def moved(views: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
+    """A batch on a device; that of the CPU is not copied."""
+    if device.type == "cpu":
+        return views
+    return {name: view.pin_memory().to(device, non_blocking=True) for name, view in views.items()}
+
+
+def make_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
+    """Keeps the small gradients of float16; does nothing otherwise."""
+    return torch.amp.GradScaler(device.type, init_scale=INIT_SCALE, enabled=precision == "float16")
+
+
+class Votes(nn.Module):
+    """What a step asks of a net: votes on a batch, mixed up or not. The features are made in
+    the precision of the run, the votes in float32."""
+
+    def __init__(self, net: Net, precision: Precision) -> None:
+        super().__init__()
+        self.net, self.low = net, LOW.get(precision)
+
+    def forward(self, views: dict[str, Tensor], share: float, other: Tensor | None) -> Tensor:
+        """Votes [B, V, K] of the features of each sample, of which `share` are its own and the
+        rest those of sample `other[i]`; None: all its own."""
+        device = device_of(self.net).type
+        with torch.autocast(device, self.low or torch.bfloat16, enabled=self.low is not None):
+            features = self.net.embed(self.net.activations(views)).float()
+        if other is not None:
+            features = features.lerp(features[other], 1.0 - share)
+        return self.net.votes(features)
+
+
+class Crew(Protocol):
+    """The processes that train one net together, each of which has a part of every batch."""
+
+    rank: int
+    size: int
+
+    def wrap(self, votes: Votes) -> nn.Module:
+        """Makes gradients the mean over all processes."""
+
+    def mean(self, value: float) -> float:
+        """Of what each has."""
+
+    def agree(self, answer: bool) -> bool:
+        """What the first one says."""
+
+
+class Alone:
+    """A crew of one."""
+
+    rank, size = 0, 1
+
+    def wrap(self, votes: Votes) -> nn.Module:
+        return votes
+
+    def mean(self, value: float) -> float:
+        return value
+
+    def agree(self, answer: bool) -> bool:
+        return answer
+
+
+class Together:
+    """A crew of `torch.distributed`, whose process group is there already."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        gpu = torch.distributed.get_backend() == "nccl"
+        self._device = torch.device("cuda", self.rank) if gpu else torch.device("cpu")
+
+    def wrap(self, votes: Votes) -> nn.Module:
+        return DistributedDataParallel(votes)
+
+    def mean(self, value: float) -> float:
+        held = torch.tensor(value, dtype=torch.float64, device=self._device)
+        torch.distributed.all_reduce(held)
+        return float(held) / self.size
+
+    def agree(self, answer: bool) -> bool:
+        held = torch.tensor(int(answer), device=self._device)
+        torch.distributed.broadcast(held, 0)
+        return bool(held)

@@ -1,0 +1,88 @@
+"""The net of a run: made afresh, loaded from a checkpoint, asked for its logits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.learn.fit.checkpoint import Origin, State, load_checkpoint, part_of
+from maltriage.learn.fit.data import Images
+from maltriage.learn.fit.devices import device_of, moved
+from maltriage.learn.heat.chooser import guided
+from maltriage.learn.nets import make_net
+from maltriage.learn.nets.base import Net
+
+EVAL_BATCH = 128
+
+
+def predict(net: Net, images: Images, index: Tensor) -> Tensor:
+    """Logits of some samples, [n, K]."""
+    net.eval()
+    device = device_of(net)
+    with torch.inference_mode():
+        parts = [
+            net(moved(images.batch(rows), device)).cpu()
+            for rows in index.split(EVAL_BATCH)
+            if len(rows)
+        ]
+    width = net.classifier.out_features
+    return torch.cat(parts).clone() if parts else torch.zeros(0, width)
+
+
+def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
+    """The averaged net of a checkpoint, in eval mode."""
+    net = make(state.origin)
+    load_weights(net, part_of(tensors, "ema"))
+    return net.eval()
+
+
+def net_of(checkpoint: Path, bundle: Bundle) -> Net:
+    """The net that a bundle was exported from, held against it number by number, in eval mode.
+
+    Args:
+        checkpoint: a file, or the folder of a run (its last one).
+
+    Raises:
+        MaltriageError: no checkpoint, or one of another net than the bundle's.
+    """
+    from maltriage.learn.export import check
+    from maltriage.learn.heat.cam import ExplainedNet
+
+    tensors, state = load_checkpoint(checkpoint)
+    card, origin = bundle.card, state.origin
+    if (origin.views, origin.labels) != (card.views, card.labels):
+        raise MaltriageError(f"{checkpoint}: of a net with other views or labels than the model")
+    net = restore_net(tensors, state)
+    try:
+        check(ExplainedNet(net, card.benign), bundle.model)
+    except MaltriageError as error:
+        raise MaltriageError(f"{checkpoint}: of another net than the model ({error})") from error
+    return net
+
+
+def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
+    """A fresh net of a run, guided as the run is.
+
+    Args:
+        origin: of the run.
+        teachers: of a net that is guided image by image; None: to be loaded with its weights.
+    """
+    net = make_net(origin.net, origin.views, len(origin.labels))
+    return net if origin.guide is None else guided(net, origin.guide, teachers)
+
+
+def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put the weights of a checkpoint into a net.
+
+    Raises:
+        MaltriageError: they are of another net.
+    """
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise MaltriageError("the checkpoint's weights are not of the net it names") from error

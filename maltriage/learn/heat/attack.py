@@ -1,0 +1,190 @@
+"""Which bytes behind a file would a net take for benign: its gradient, asked byte by byte.
+
+After Kreuk et al. 2018 ("Deceiving end-to-end deep learning malware detectors using adversarial
+examples") and Suciu et al. 2019: bytes have no gradient, but what a net makes of them has. Of the
+body that are its channels, each a mean over a cell or made of means; of a window the colours that
+a palette gives its bytes. To first order a byte's value is then worth a sum over the views that
+show it, and the best of 256 is found without a search. Whether it is any good is asked of the real
+bytes, plotted anew: see `maltriage.assess.verdicts.attack`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.learn.fit.restore import net_of
+from maltriage.learn.nets.base import Net
+from maltriage.learn.nets.evidence import WindowTrunk
+from maltriage.sample.byteplot import View
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry
+from maltriage.sample.views import BODY_CHANNELS, BodySpec
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+_VALUE = np.arange(256, dtype=np.float64)
+_FLAGS = {
+    "zero": (_VALUE == 0) * 255.0,
+    "printable": ((_VALUE >= 0x20) & (_VALUE < 0x7F)) * 255.0,
+    "high": (_VALUE >= 0x80) * 255.0,
+}
+"""What a byte of each value adds to a channel that is a share, times the bytes of the cell."""
+LEAST_DEVIATION = 1.0
+"""Standard deviation of a cell below which its spread is taken to be no steeper."""
+
+
+def open_gradients(checkpoint: Path, bundle: Bundle) -> Gradients:
+    """The gradients of a bundle's net.
+
+    Args:
+        checkpoint: that the bundle was exported from, a file or the folder of a run (its last
+            one).
+
+    Raises:
+        MaltriageError: no checkpoint, or of another net than the bundle's; or the bundle has no
+            benign label.
+    """
+    benign = bundle.card.benign
+    if benign is None:
+        raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
+    return Gradients(net_of(checkpoint, bundle), benign)
+
+
+class Gradients:
+    """What each value of each byte is worth to a net.
+
+    Args:
+        net: in eval mode.
+        benign: index of the benign label.
+    """
+
+    def __init__(self, net: Net, benign: int) -> None:
+        self.net, self.benign = net.requires_grad_(False), benign
+        self._lock = Lock()  # a hook hears of whatever runs through the net
+
+    def __call__(self, views: Mapping[str, View], start: int, end: int) -> tuple[Bytes, Floats]:
+        """The values that lower the margin most, to first order.
+
+        Args:
+            views: of the sample.
+            start, end: file offsets of the bytes that may change, [start, end); all are plotted.
+
+        Returns:
+            The best value of each byte, uint8 [end - start], and what it is worth more than the
+            mean of all values: by how much the margin falls, [end - start]. A window of a net that
+            has no palette for it is not asked.
+        """
+        with self._lock:
+            bodies, colours = self._backward(views)
+        offsets = np.arange(start, end)
+        table, cells = np.zeros((1, 256)), np.zeros(end - start, dtype=np.int64)
+        for spec in self.net.views:
+            if isinstance(spec, BodySpec):
+                table, cells = _body(spec, views[spec.name], bodies[spec.name], offsets)
+        values, worth = _best(table)
+        best, gain = values[cells], worth[cells]
+        # Few bytes are in a window: those have more that speaks for a value than their cell.
+        at = np.zeros(end - start, dtype=np.bool_)
+        spans = []
+        for name, gradient in colours.items():
+            window = views[name].geometry
+            assert isinstance(window, WindowGeometry)
+            first = window.start
+            begin, stop = max(first, start), min(first + window.present, end)
+            if begin < stop:
+                at[begin - start : stop - start] = True
+                spans.append((begin - start, gradient[begin - first : stop - first]))
+        inside = np.flatnonzero(at)
+        added = table[cells[inside]]
+        for begin, rows in spans:
+            place = int(inside.searchsorted(begin))
+            added[place : place + len(rows)] += rows
+        best[inside], gain[inside] = _best(added)
+        return best, gain
+
+    def _backward(self, views: Mapping[str, View]) -> tuple[dict[str, Floats], dict[str, Floats]]:
+        """Gradient of the margin on pixels of bodies, [C, S, S], and on what a byte of each value
+        would be in windows, [N, 256]."""
+        images: dict[str, Tensor] = {}
+        seen: dict[str, Tensor] = {}
+        hooks = []
+        for spec, trunk in zip(self.net.views, _trunks(self.net), strict=True):
+            pixels = torch.from_numpy(np.ascontiguousarray(views[spec.name].pixels))[None]
+            if isinstance(spec, BodySpec):
+                pixels = pixels.float().requires_grad_()
+            images[spec.name] = pixels
+            if isinstance(trunk, WindowTrunk):
+
+                def keep(_: object, __: object, out: Tensor, name: str = spec.name) -> Tensor:
+                    seen[name] = out.detach().requires_grad_()
+                    return seen[name]
+
+                hooks.append(trunk.palette.register_forward_hook(keep))
+        try:
+            with torch.enable_grad():
+                logits = self.net(images)[0]
+                others = torch.cat((logits[: self.benign], logits[self.benign + 1 :]))
+                (torch.logsumexp(others, 0) - logits[self.benign]).backward()
+        finally:
+            for hook in hooks:
+                hook.remove()
+        bodies = {
+            name: image.grad[0].double().numpy()
+            for name, image in images.items()
+            if image.grad is not None
+        }
+        colours = {}
+        for spec, trunk in zip(self.net.views, _trunks(self.net), strict=True):
+            grad = seen[spec.name].grad if spec.name in seen else None
+            if grad is not None and isinstance(trunk, WindowTrunk):
+                palette = trunk.palette.weight.detach()
+                colours[spec.name] = (grad[0] @ palette.T).double().numpy()
+        return bodies, colours
+
+
+def _trunks(net: Net) -> list[object]:
+    """The part of a net that reads each view, None where it has none of its own."""
+    trunks = getattr(net, "trunks", None)
+    return [None] * len(net.views) if trunks is None else list(trunks)
+
+
+def _best(table: Floats) -> tuple[Bytes, Floats]:
+    """Of rows of what each value adds to the margin, [n, 256], the value that adds least, and by
+    how much less than the mean of all values: both [n]."""
+    best = table.argmin(axis=1)
+    return best.astype(np.uint8), table.mean(axis=1) - table[np.arange(len(best)), best]
+
+
+def _body(
+    spec: BodySpec, view: View, gradient: Floats, offsets: npt.NDArray[np.int64]
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """What each value of a byte adds to the margin through the body, by cell: [S * S, 256]; and
+    the cell of each offset. A byte lies in the cell that holds its first part, and is one of as
+    many as the cell has.
+    """
+    geometry = view.geometry
+    assert isinstance(geometry, BodyGeometry)
+    size, planes = spec.size, dict(zip(spec.channels, gradient, strict=True))
+    none = np.zeros((size, size))
+    pixels = dict(zip(spec.channels, view.pixels.astype(np.float64), strict=True))
+    mean = pixels.get("mean", none)
+    deviation = np.maximum(pixels.get("spread", none) / 2.0, LEAST_DEVIATION)
+    slope = planes.get("spread", none) / deviation
+    # spread = 2 sqrt(E[x^2] - E[x]^2), so a value moves it by (x^2 - 2 E[x] x) / deviation.
+    linear = planes.get("mean", none) - 2.0 * mean * slope
+    table = linear[:, :, None] * _VALUE + slope[:, :, None] * np.square(_VALUE)
+    for name in BODY_CHANNELS[2:]:
+        if name in planes:
+            table += planes[name][:, :, None] * _FLAGS[name]
+    row, column = np.divmod(offsets, geometry.width)
+    cells = row * size // geometry.rows * size + column * size // geometry.width
+    return table.reshape(-1, 256) * (size * size / geometry.plotted), cells

@@ -1,0 +1,141 @@
+"""Methods of pytorch-grad-cam on a trained net, view by view: maps that a bundle does not hold.
+
+They need the net itself, and so a checkpoint. The maps are taken as the methods make them, before
+the library clips and stretches them for display: what is negative stays, and so does the scale.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from maltriage.bundle import Bundle
+from maltriage.learn.fit.restore import net_of
+from maltriage.learn.nets.base import Net
+from maltriage.sample.byteplot import View
+from maltriage.sample.views import BodySpec, ViewSpec
+
+METHODS = {
+    "gradcam++": "GradCAMPlusPlus",
+    "layercam": "LayerCAM",
+    "eigencam": "EigenCAM",
+    "scorecam": "ScoreCAM",
+}
+"""Name of a method -> its class in pytorch-grad-cam."""
+
+Maps = dict[str, npt.NDArray[np.float32]]
+
+
+def open_maps(
+    checkpoint: Path, bundle: Bundle, methods: Sequence[str]
+) -> dict[str, CheckpointMaps]:
+    """The methods by name, ready to explain what a bundle says.
+
+    Args:
+        checkpoint: that the bundle was exported from, a file or the folder of a run (its last
+            one).
+        methods: keys of `METHODS`.
+
+    Raises:
+        MaltriageError: no checkpoint, or one of another net than the bundle's.
+    """
+    net = net_of(checkpoint, bundle)
+    return {method: CheckpointMaps(net, method) for method in methods}
+
+
+class CheckpointMaps:
+    """Maps of one method.
+
+    Args:
+        net: in eval mode.
+        method: a key of `METHODS`.
+    """
+
+    def __init__(self, net: Net, method: str) -> None:
+        self.net, self.method = net, method
+
+    def __call__(self, views: Mapping[str, View], label: int, against: int | None) -> Maps:
+        """The map of a sample by view, [h, w] (windows: h = 1).
+
+        Args:
+            views: of the sample.
+            label: to explain.
+            against: label to explain it against; None: the mean of all.
+        """
+        images = {
+            name: torch.from_numpy(np.ascontiguousarray(view.pixels))[None]
+            for name, view in views.items()
+        }
+        return {
+            view.name: self._map(_Cut(self.net, view, images), label, against)
+            for view in self.net.views
+        }
+
+    def _map(self, cut: _Cut, label: int, against: int | None) -> npt.NDArray[np.float32]:
+        import pytorch_grad_cam
+
+        def score(logits: Tensor) -> Tensor:
+            return logits[label] - (logits.mean() if against is None else logits[against])
+
+        made = getattr(pytorch_grad_cam, METHODS[self.method])
+        with made(model=cut, target_layers=[cut.activation]) as cam:
+            image = cut.image.requires_grad_()
+            with torch.enable_grad():
+                logits = cam.activations_and_grads(image)
+                if cam.uses_gradients:
+                    score(logits[0]).backward()
+            seen = cam.activations_and_grads
+            activation = seen.activations[0].numpy()
+            gradient = seen.gradients[0].numpy() if seen.gradients else np.zeros_like(activation)
+            with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress for each view
+                found = cam.get_cam_image(
+                    image.detach(), cut.activation, [score], activation, gradient, False
+                )
+        grid = np.asarray(found[0], dtype=np.float32)
+        # A singular vector has no sign of its own: what stands out most is taken for positive.
+        flipped = self.method == "eigencam" and -grid.min() > grid.max()
+        return -grid if flipped else grid
+
+
+class _Cut(nn.Module):
+    """A net as a function of one view's image, with a layer whose output is the activation.
+
+    Args:
+        images: of one sample by view, uint8 [1, *spec.shape].
+
+    The image that it takes is float: of the body what it is, [n, C, S, S], of a window which of
+    its bytes exist, [n, 1, 1, N]. A method that fades parts of the image out so makes bytes of a
+    window fade, where half of a byte's value would be another byte.
+    """
+
+    def __init__(self, net: Net, view: ViewSpec, images: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.net, self.view, self.images = net, view, images
+        self.activation = nn.Identity()
+
+    @property
+    def image(self) -> Tensor:
+        """That of the sample, n = 1."""
+        own = self.images[self.view.name].float()
+        return own if isinstance(self.view, BodySpec) else own[:, None, 1:]
+
+    def forward(self, image: Tensor) -> Any:
+        count, name = len(image), self.view.name
+        views = {
+            other: pixels.expand(count, *pixels.shape[1:]) for other, pixels in self.images.items()
+        }
+        if isinstance(self.view, BodySpec):
+            views[name] = image
+        else:
+            views[name] = torch.stack([views[name][:, 0].float(), image[:, 0, 0]], dim=1)
+        found = dict(self.net.activations(views))
+        found[name] = self.activation(found[name])
+        return self.net.classifier(self.net.embed(found))

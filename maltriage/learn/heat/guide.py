@@ -1,0 +1,291 @@
+"""Guidance: the heat of trained nets says which tokens a vision transformer looks at.
+
+After Brosolo et al. 2025 (arXiv 2503.02441), who mask the images that a vision transformer sees
+by cumulative heat maps of CNNs and of pairs of them. How they normalise maps and combine pairs
+is not in what is openly to be had of the paper, so this was chosen:
+
+- A teacher's map of an image is its HiResCAM or Grad-CAM of the true label against the mean of
+  all labels, less that of an empty input; what speaks for the label, divided by its sum over all
+  views (`heatmaps.shares`).
+- The cumulative map of a label is the mean over its images in the *training part*; that of a
+  teacher the mean over the labels, so that a large family does not drown a small one; that of
+  several teachers their mean. Maps come to the student's grid of tokens by area.
+- `cumulative` keeps the tokens of most heat, `inverse` (a control) those of least, `random` (the
+  other one) some drawn by the seed of the run. All are constants of the exported graph.
+- `instance` lets the signed map of each image choose. The true label is not known there: it is
+  the map of what the teacher takes the image for, and the teacher is part of the graph.
+
+A teacher must have been trained on the very training part of its student: same samples, same
+split, and in a cross-validation the run that held the same fold back. Otherwise the mask would
+know the samples that the student is measured on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+import msgspec
+import numpy as np
+import torch
+from torch import Tensor
+
+from maltriage.corpus.predictions import fold_folder
+from maltriage.errors import MaltriageError
+from maltriage.learn.fit.checkpoint import Guide, Origin, State, Teacher, load_checkpoint, part_of
+from maltriage.learn.fit.data import Images, key
+from maltriage.learn.fit.restore import EVAL_BATCH, restore_net
+from maltriage.learn.heat.cam import ExplainedNet
+from maltriage.learn.heat.chooser import heat_of
+from maltriage.learn.heat.heatmaps import regrid, shares
+from maltriage.learn.nets.base import Net
+from maltriage.learn.nets.camvit import grid_of
+from maltriage.metrics import COMMON, ssim
+from maltriage.sample.views import BodySpec, ViewSpec
+
+Kind = Literal["cumulative", "instance", "random", "inverse"]
+Cam = Literal["hirescam", "gradcam"]
+KINDS: tuple[str, ...] = get_args(Kind)
+CAMS: tuple[str, ...] = get_args(Cam)
+MIN_KEEP = 0.25
+
+
+@dataclass(frozen=True)
+class GuideOptions:
+    """Who chooses the tokens of a net, and how many are kept."""
+
+    kind: Kind
+    keep: float = 0.5
+    """Share of the tokens, from `MIN_KEEP` to 1."""
+    cam: Cam = "hirescam"
+    teachers: tuple[Path, ...] = ()
+    """Checkpoints or folders of runs; with folds, folders of cross-validations."""
+
+    def check(self) -> None:
+        """Raise MaltriageError where the options make no guide."""
+        if self.kind not in KINDS:
+            raise MaltriageError(f"no such guide: {self.kind} (known: none, {', '.join(KINDS)})")
+        if self.cam not in CAMS:
+            raise MaltriageError(f"no such map: {self.cam} (known: {', '.join(CAMS)})")
+        if not MIN_KEEP <= self.keep <= 1.0:
+            raise MaltriageError(f"--keep {self.keep:g}: must be from {MIN_KEEP} to 1")
+        if self.kind == "random" and self.teachers:
+            raise MaltriageError("--guide random is drawn by the seed: leave out --teacher")
+        if self.kind != "random" and not self.teachers:
+            raise MaltriageError(f"--guide {self.kind} needs a --teacher")
+
+
+class Prepared(NamedTuple):
+    """A guide, and what it was made from."""
+
+    guide: Guide
+    teachers: tuple[Net, ...] | None = None
+    """None where a checkpoint has them, or nobody was asked."""
+    maps: dict[str, Tensor] = {}  # noqa: RUF012
+    """Cumulative maps on the student's tokens by `<teacher>/<view>`, counted from 1: a row for
+    each label, [K, h, w]."""
+
+
+def prepare(
+    options: GuideOptions,
+    origin: Origin,
+    images: Images,
+    train: Tensor,
+    begun: Guide | None = None,
+) -> Prepared:
+    """The guide of a run, from its teachers and its training part.
+
+    Args:
+        options: checked here.
+        origin: of the run, without its guide.
+        images: of all samples.
+        train: numbers of those of the training part.
+        begun: the guide of the checkpoint that the run goes on from, None for a new run. What
+            the options ask for as it does is not made again, and does not need the teachers.
+
+    Raises:
+        MaltriageError: a teacher that is missing, unfinished, guided itself, of other samples or
+            another split than the student, or that looks at what the student does not see.
+    """
+    options.check()
+    if origin.net != "camvit":
+        raise MaltriageError("--guide goes with --net camvit")
+    places = [_place(path, origin) for path in options.teachers]
+    if begun is not None and _is_asked(begun, options):
+        if not all(place.exists() for place in places):
+            return Prepared(begun)
+        digests = [_weights_sha256(_load(place, origin)[0]) for place in places]
+        if digests == [teacher.weights_sha256 for teacher in begun.teachers]:
+            return Prepared(begun)
+    grids = {view.name: grid_of(view) for view in origin.views}
+    counts = {name: grid[0] * grid[1] for name, grid in grids.items()}
+    tokens = sum(counts.values())
+    guide = Guide(kind=options.kind, keep=options.keep, tokens=max(1, round(options.keep * tokens)))
+    if options.kind == "random":
+        generator = torch.Generator().manual_seed(key(int(origin.recipe["seed"]), tokens))
+        return Prepared(_keeping(guide, counts, torch.randperm(tokens, generator=generator)))
+    loaded = [_load(place, origin) for place in places]
+    nets = tuple(restore_net(tensors, state) for tensors, state in loaded)
+    teachers = tuple(
+        Teacher(state.origin.net, state.origin.views, _weights_sha256(tensors), str(path))
+        for path, (tensors, state) in zip(options.teachers, loaded, strict=True)
+    )
+    _refuse_blind(teachers, origin.views)
+    own = [cumulative(net, images, train, origin.views, options.cam) for net in nets]
+    guide = msgspec.structs.replace(
+        guide, cam=options.cam, teachers=teachers, similarity=likeness(own)
+    )
+    labels = len(origin.labels)
+    maps = {
+        f"{i}/{name}": regrid(found[name], grid) if name in found else torch.zeros(labels, *grid)
+        for i, found in enumerate(own, 1)
+        for name, grid in grids.items()
+    }
+    if options.kind == "instance":
+        return Prepared(guide, nets, maps)
+    overall = {
+        name: sum(maps[f"{i}/{name}"].mean(dim=0) for i in range(1, len(own) + 1)) for name in grids
+    }
+    heat = torch.cat([torch.as_tensor(overall[name]).flatten() for name in grids])
+    order = heat.argsort(descending=options.kind == "cumulative", stable=True)
+    return Prepared(_keeping(guide, counts, order), nets, maps)
+
+
+def _is_asked(begun: Guide, options: GuideOptions) -> bool:
+    """Whether a guide is what the options ask for, were it made by the same teachers."""
+    return (
+        begun.kind == options.kind
+        and begun.keep == options.keep
+        and begun.cam in (None, options.cam)
+        and len(begun.teachers) == len(options.teachers)
+    )
+
+
+def cumulative(
+    teacher: Net, images: Images, rows: Tensor, ours: tuple[ViewSpec, ...], cam: str
+) -> dict[str, Tensor]:
+    """Mean map of each label over some samples, on the teacher's own cells.
+
+    Args:
+        teacher: in eval mode.
+        images: of all samples, with the views `ours`.
+        rows: numbers of the samples.
+        ours: views that the teacher's are among.
+        cam: `hirescam` or `gradcam`.
+
+    Returns:
+        By view of the teacher, [K, h, w]; all views of a label sum up to 1, or to less where
+        nothing in an image speaks for its label.
+    """
+    explained = ExplainedNet(teacher, None)
+    labels = teacher.classifier.out_features
+    totals: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for part in rows.split(EVAL_BATCH):
+            target = images.labels[part]
+            found = shares(heat_of(explained, ours, images.batch(part), target, cam))
+            for name, heat in found.items():
+                if name not in totals:
+                    totals[name] = torch.zeros(labels, *heat.shape[1:], dtype=torch.float64)
+                totals[name].index_add_(0, target, heat.double())
+    counts = torch.bincount(images.labels[rows], minlength=labels).clamp(min=1)
+    return {name: total / counts[:, None, None] for name, total in totals.items()}
+
+
+def save_maps(maps: dict[str, Tensor], labels: tuple[str, ...], path: Path) -> None:
+    """Write cumulative maps as npz, with `labels` naming the rows of each; atomically."""
+    part = path.with_name(path.name + ".part")
+    arrays = {name: found.float().numpy() for name, found in maps.items()}
+    with part.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, labels=np.array(labels), **arrays)
+    part.replace(path)
+
+
+def likeness(own: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+    """Structural similarity of the body maps of each pair of teachers, on a common grid."""
+    bodies = {
+        i: regrid(found["body"].mean(dim=0), COMMON).double().numpy()
+        for i, found in enumerate(own, 1)
+        if "body" in found
+    }
+    return {f"{i}-{j}": ssim(bodies[i], bodies[j]) for i, j in combinations(bodies, 2)}
+
+
+def _keeping(guide: Guide, counts: dict[str, int], order: Tensor) -> Guide:
+    """The guide with its first tokens in an order over all views, by view."""
+    kept = order[: guide.tokens].sort().values
+    by_view, start = {}, 0
+    for name, count in counts.items():
+        own = kept[(kept >= start) & (kept < start + count)] - start
+        by_view[name] = tuple(own.tolist())
+        start += count
+    return msgspec.structs.replace(guide, kept=by_view)
+
+
+def _place(path: Path, origin: Origin) -> Path:
+    """Where the teacher of a run lies: of a fold's run, the teacher's run of that fold."""
+    if origin.fold is not None and path.is_dir():
+        return fold_folder(path, origin.fold)
+    return path
+
+
+def _load(path: Path, origin: Origin) -> tuple[dict[str, Tensor], State]:
+    """The checkpoint of a teacher, if it may teach a run."""
+    tensors, state = load_checkpoint(path)
+    _refuse_other(path, state, origin)
+    return tensors, state
+
+
+def _weights_sha256(tensors: dict[str, Tensor]) -> str:
+    """Digest of the averaged weights of a checkpoint, names, types and shapes among them."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(part_of(tensors, "ema").items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+SAME = ("dataset", "manifest_sha256", "labels", "split", "split_seed", "fractions", "folds", "fold")
+"""In what the origins of teacher and student must agree."""
+
+
+def _refuse_other(path: Path, state: State, origin: Origin) -> None:
+    theirs = state.origin
+    for field in SAME:
+        a, b = getattr(theirs, field), getattr(origin, field)
+        if a != b:
+            short = field in ("dataset", "split", "split_seed", "folds", "fold")
+            how = f"{field} {a} instead of {b}" if short else f"other {field}"
+            raise MaltriageError(
+                f"{path}: this teacher was not trained on the student's training part: {how}"
+            )
+    if theirs.guide is not None:
+        raise MaltriageError(f"{path}: a guided net cannot be a teacher")
+    if path.is_dir() and state.finished is None:
+        raise MaltriageError(f"{path}: the teacher's training is not finished")
+
+
+def _refuse_blind(teachers: Sequence[Teacher], views: tuple[ViewSpec, ...]) -> None:
+    """Teachers see what the student sees, and together all of it."""
+    ours = {view.name: view for view in views}
+    for teacher in teachers:
+        for view in teacher.views:
+            own = ours.get(view.name)
+            if isinstance(own, BodySpec) and isinstance(view, BodySpec):
+                same = own.size == view.size and set(view.channels) <= set(own.channels)
+            else:
+                same = own == view
+            if not same:
+                raise MaltriageError(
+                    f"{teacher.path}: this teacher looks at {view.name} in a form that the student"
+                    " does not see: train both with the same --views and --image-size"
+                )
+    unseen = set(ours) - {view.name for teacher in teachers for view in teacher.views}
+    if unseen:
+        raise MaltriageError(
+            f"no teacher looks at {', '.join(sorted(unseen))}: leave that out of --views"
+        )

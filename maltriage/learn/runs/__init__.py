@@ -1,0 +1,1 @@
+"""Whole runs: train, cross-validate, compare; what a run says of itself."""

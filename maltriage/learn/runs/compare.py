@@ -1,0 +1,138 @@
+"""Training the cells of a study: what is missing, beside other processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from maltriage.corpus.load import Corpus
+from maltriage.corpus.splits import check_folds
+from maltriage.corpus.study import Cell, claim
+from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
+from maltriage.learn.fit.loop import FitOptions, Tick
+from maltriage.learn.runs.crossval import train_fold
+from maltriage.learn.runs.train import RunOptions, export_checkpoint, train
+
+WAIT = 0.5
+"""Seconds between two looks at cells that other processes have."""
+
+
+def run_options(
+    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: str, split_seed: int
+) -> RunOptions:
+    """The options of a cell's run; with folds, of the cross-validation that it is part of."""
+    return RunOptions(
+        folder=cell.study(out),
+        name=cell.net,
+        fit=replace(fit, net=cell.net, seed=cell.seed),
+        split=split,
+        split_seed=split_seed,
+        folds=folds,
+    )
+
+
+def train_missing(
+    runs: Mapping[Cell, RunOptions],
+    out: Path,
+    corpora: Mapping[str, Corpus],
+    *,
+    progress: Callable[[Cell, Tick], None] = lambda cell, tick: None,
+    waiting: Callable[[int], None] = lambda count: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Cell]:
+    """Train the cells that are not finished, in order, and give each cell once it is.
+
+    Cells that are finished come first. A cell is held while it is trained, and until the
+    next one is asked for. Those that another process holds are left to it, and waited for at
+    the end: if it dies they are trained here.
+
+    Args:
+        runs: options of each cell.
+        out: folder of the study.
+        corpora: samples by net, with the net's views.
+        progress: told after each step.
+        waiting: told how many cells others hold, while nothing else is left to do.
+        stop: asked after each step and between cells; once true, the run under way is saved
+            and all ends.
+
+    Raises:
+        MaltriageError: see `train`; also before anything is trained, where a fold would take
+            every sample of a label.
+    """
+    left = dict(runs)
+    for cell in [cell for cell in left if cell.bundle(out).exists()]:
+        with claim(cell.lock(out)) as held:
+            if held:
+                yield cell
+                del left[cell]
+        if stop():
+            return
+    if left:
+        cell, options = next(iter(left.items()))
+        kind: Any = options.split
+        if options.folds:  # the same of all cells
+            check_folds(corpora[cell.net], kind, options.split_seed, options.folds)
+    while left:
+        taken = 0
+        for cell, options in list(left.items()):
+            if stop():
+                return
+            with claim(cell.lock(out)) as held:
+                if not held:
+                    continue
+                taken += 1
+                if not _train(cell, options, out, corpora[cell.net], progress, stop):
+                    return
+                yield cell
+            del left[cell]
+        if left and not taken:
+            waiting(len(left))
+            time.sleep(WAIT)
+
+
+def _train(
+    cell: Cell,
+    options: RunOptions,
+    out: Path,
+    corpus: Corpus,
+    progress: Callable[[Cell, Tick], None],
+    stop: Callable[[], bool],
+) -> bool:
+    """Train one cell to its end; whether it got there."""
+    if cell.bundle(out).exists():
+        return True  # another process has finished it in the meantime
+    last = cell.folder(out) / LAST
+    if last.exists() and _slimmed(last):  # it was finished, and its bundle is gone
+        export_checkpoint(last, cell.bundle(out))
+        return True
+
+    def show(tick: Tick) -> None:
+        progress(cell, tick)
+
+    if cell.fold is None:
+        outcome = train(corpus, options, progress=show, stop=stop)
+    else:
+        outcome = train_fold(
+            corpus, options, cell.fold, progress=lambda now: show(now.tick), stop=stop
+        )
+    if outcome.bundle is None:
+        return False
+    _slim(last)
+    return True
+
+
+def _slim(path: Path) -> None:
+    """Leave the averaged weights alone in the checkpoint of a finished run.
+
+    The rest, three times as much, is there to go on from, and a study has many cells.
+    """
+    tensors, state = load_checkpoint(path)
+    save_checkpoint(path, {k: t for k, t in tensors.items() if k.startswith("ema.")}, state)
+
+
+def _slimmed(path: Path) -> bool:
+    tensors, state = load_checkpoint(path)
+    return state.finished is not None and all(name.startswith("ema.") for name in tensors)

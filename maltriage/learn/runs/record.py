@@ -1,0 +1,133 @@
+"""What a run's folder says of it in words and numbers: its options, where it ran, its epochs."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import torch
+
+import maltriage
+from maltriage.corpus.load import Corpus
+from maltriage.learn.fit.checkpoint import Epoch
+
+if TYPE_CHECKING:
+    from maltriage.learn.runs.train import RunOptions
+
+PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
+"""Whose versions have a bearing on a run."""
+GIT_SECONDS = 5.0
+
+
+def write_config(options: RunOptions, corpus: Corpus, path: Path) -> None:
+    """The options of a run and what it is trained on, as JSON. Paths are as the user gave them."""
+    given = asdict(options)
+    fit, guide = given.pop("fit"), given.pop("guide")
+    del given["folder"], given["command"]
+    data = {
+        "dataset": corpus.dataset,
+        "root": corpus.root,
+        "goodware": corpus.goodware,
+        "min_samples": corpus.min_samples,
+        "samples": len(corpus),
+        "labels": corpus.labels,
+        "views": [view.name for view in corpus.views],
+    }
+    _write(path, {"run": given, "data": data, "fit": fit, "guide": guide})
+
+
+def write_environment(options: RunOptions, path: Path) -> None:
+    """Where a run is trained and with what, as JSON; a run that goes on adds to the list.
+
+    Nothing in it names the user or the machine.
+    """
+    try:
+        sittings = list(msgspec.json.decode(path.read_bytes())["sittings"])
+    except (OSError, msgspec.MsgspecError, KeyError, TypeError):
+        sittings = []
+    _write(path, {"sittings": [*sittings, _environment(options)]})
+
+
+def _environment(options: RunOptions) -> dict[str, Any]:
+    seed = options.fit.seed
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    return {
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": options.command,
+        "maltriage": maltriage.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": options.fit.threads or torch.get_num_threads(),
+        "gpus": [torch.cuda.get_device_name(number) for number in range(gpus)],
+        "cuda": torch.version.cuda if gpus else None,
+        # Every step draws anew from a stream of its own: of (seed, epoch, step), and of the
+        # process where several share a batch. No other process loads data.
+        "seeds": {"python": seed, "numpy": seed % 2**32, "torch": seed},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    """Name of the processor, where the system tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in text.splitlines() if "model name" in line)
+    return next(names, platform.processor())
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs, `-dirty` where files differ; None: it is none."""
+    root = Path(maltriage.__file__).resolve().parents[1]
+    if not (root / ".git").exists():  # installed below somebody's own repository, say
+        return None
+    command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
+    try:
+        done = subprocess.run(
+            [*command, "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=GIT_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def write_metrics(history: Sequence[Epoch], path: Path) -> None:
+    """The epochs of a run as CSV, a row each."""
+    part = path.with_name(path.name + ".part")
+    with part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(Epoch.__struct_fields__)
+        writer.writerows(msgspec.structs.astuple(row) for row in history)
+    part.replace(path)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
+    text = msgspec.json.encode(document, enc_hook=str)
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
+    part.replace(path)

@@ -1,0 +1,99 @@
+"""Figures of recipes on the same folds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from maltriage.assess.verdicts.folds import assess_folds
+from maltriage.corpus.predictions import Predictions
+from maltriage.errors import MaltriageError
+
+LABELS = ("benign", "icedid", "maze")
+
+
+def run(recipe: str, seed: int, skill: float, count: int = 120) -> Predictions:
+    """Predictions that are right for a share of the samples, the last ten of them added."""
+    rng = np.random.default_rng(seed)
+    truth, fold = rng.integers(0, 3, count), np.arange(count) % 5
+    right = np.random.default_rng(7).random(count) < skill
+    guess = np.where(right, truth, (truth + 1) % 3)
+    return Predictions(
+        recipe=recipe,
+        seed=seed,
+        labels=LABELS,
+        sha256=tuple(f"{i:064x}" for i in range(count)),
+        truth=truth,
+        fold=fold,
+        added=np.arange(count) >= count - 10,
+        logits=4.0 * np.eye(3)[guess],
+    )
+
+
+def test_figures_and_difference() -> None:
+    found = assess_folds(
+        [run("net", s, 0.9) for s in (0, 1)] + [run("peer", s, 0.6) for s in (0, 1)]
+    )
+    net, peer = found.recipes
+    assert (net.recipe, net.samples, net.seeds) == ("net", 110, [0, 1])
+    assert len(net.folds) == 10
+    assert net.accuracy.mean == pytest.approx(np.mean([row.accuracy for row in net.folds]))
+    assert sum(map(sum, net.confusion)) == 2 * 110
+    assert [row.label for row in net.labels] == list(LABELS)
+    assert sum(row.support for row in net.labels) == 110
+    for row in net.labels:
+        assert row.f1_interval[0] < row.f1.mean < row.f1_interval[1]
+    (difference,) = found.differences
+    assert (difference.first, difference.second, difference.seeds) == ("net", "peer", [0, 1])
+    gain = net.accuracy.mean - peer.accuracy.mean
+    assert difference.accuracy.value == pytest.approx(gain)
+    assert 0 < difference.accuracy.low < gain < difference.accuracy.high
+    assert net.detection is not None
+    assert peer.detection is not None
+    assert net.detection.mean > peer.detection.mean
+
+
+def test_added_files_count_only_if_asked() -> None:
+    runs = [run("net", 0, 0.9)]
+    assert assess_folds(runs).recipes[0].samples == 110
+    assert assess_folds(runs, added=True).recipes[0].samples == 120
+    alone = replace(runs[0], added=np.full(120, True))
+    with pytest.raises(MaltriageError, match="no samples of the dataset"):
+        assess_folds([alone])
+
+
+def test_a_recipe_equal_to_another_does_not_differ() -> None:
+    (difference,) = assess_folds([run("a", 0, 0.8), run("b", 0, 0.8)]).differences
+    assert difference.accuracy.value == difference.accuracy.low == difference.accuracy.high == 0
+
+
+def test_what_cannot_be_compared() -> None:
+    a = run("a", 0, 0.8)
+    with pytest.raises(MaltriageError, match="given twice"):
+        assess_folds([a, a])
+    with pytest.raises(MaltriageError, match="no seed in common"):
+        assess_folds([a, run("b", 1, 0.8)])
+    other = replace(run("b", 0, 0.8), fold=(np.arange(120) + 1) % 5)
+    with pytest.raises(MaltriageError, match="other samples or folds"):
+        assess_folds([a, other])
+    with pytest.raises(MaltriageError, match="no samples in fold 2"):
+        assess_folds([replace(a, fold=np.where(a.fold == 2, 3, a.fold))])
+
+
+def test_predictions_of_one_split() -> None:
+    """Its training part is not among the predictions, so its size must be told."""
+
+    def split(name: str, seed: int, skill: float) -> Predictions:
+        return replace(run(name, seed, skill), fold=np.zeros(120, dtype=np.int64))
+
+    runs = [split(name, seed, skill) for name, skill in (("a", 0.9), ("b", 0.6)) for seed in (0, 1)]
+    with pytest.raises(MaltriageError, match="one split"):
+        assess_folds(runs)
+    (narrow,) = assess_folds(runs, test_share=0.1).differences
+    (wide,) = assess_folds(runs, test_share=0.5).differences
+    assert narrow.accuracy.value == wide.accuracy.value > 0
+    assert narrow.accuracy.high <= wide.accuracy.high
+    alone = assess_folds([split("a", 0, 0.9), split("b", 0, 0.6)], test_share=0.1)
+    assert (len(alone.recipes), alone.differences) == (2, [])

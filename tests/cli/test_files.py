@@ -1,0 +1,245 @@
+"""Where results go: several files at once, whole or not there, never over an input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile.make import sample
+from report.pages import assert_sealed
+
+from maltriage.cli.files import ResultFile, keep, opened
+from maltriage.cli.outputs import ENDINGS, OF_USE, Target, targets
+from maltriage.errors import MaltriageError
+from maltriage.report.formats import FORMATS
+from maltriage.source.files import Found, WalkOptions, walk
+
+posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")
+
+
+def parts(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if ".part" in path.name)
+
+
+def test_a_file_is_there_once_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("last time")
+    with opened(path) as out:
+        out.text.write("half")
+        out.binary.flush()
+        assert path.read_text() == "last time"
+        assert parts(tmp_path) == ["out.txt.part"]
+        out.text.write(", whole")
+    assert path.read_text() == "half, whole"
+    assert parts(tmp_path) == []
+
+
+@pytest.mark.parametrize("raised", [OSError(28, "No space left"), KeyboardInterrupt()])
+def test_what_fails_leaves_the_file_of_last_time(tmp_path: Path, raised: BaseException) -> None:
+    path = tmp_path / "out.txt"
+    path.write_text("last time")
+    known = MaltriageError if isinstance(raised, OSError) else KeyboardInterrupt
+
+    def fail() -> None:
+        with opened(path) as out:
+            out.text.write("half")
+            raise raised
+
+    with pytest.raises(known):
+        fail()
+    assert path.read_text() == "last time"
+    assert parts(tmp_path) == []
+
+
+def test_what_is_of_use_in_part_is_left(tmp_path: Path) -> None:
+    file = ResultFile(tmp_path / "a.ndjson", partial=True)
+    file.output.binary.write(b"one line\n")
+    left = file.abandon()
+    assert left == tmp_path / "a.ndjson.part"
+    assert left.read_bytes() == b"one line\n"
+    empty = ResultFile(tmp_path / "a.ndjson", partial=True)
+    assert empty.part == tmp_path / "a.ndjson.2.part"  # what the killed one wrote is not lost
+    assert empty.abandon() is None
+    assert parts(tmp_path) == ["a.ndjson.part"]
+
+
+@posix
+def test_links_rights_and_devices(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.txt", tmp_path / "link.txt"
+    real.write_text("last time")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    with opened(link) as out:
+        out.text.write("new")
+    assert link.is_symlink()
+    assert (real.read_text(), real.stat().st_mode & 0o777) == ("new", 0o640)
+    with opened(Path("/dev/null")) as out:
+        out.text.write("gone")
+    assert Path("/dev/null").is_char_device()
+    for wrong in (tmp_path, tmp_path / "no" / "such" / "folder.txt"):
+        with pytest.raises(MaltriageError, match="cannot write"), opened(wrong):
+            pass
+
+
+def test_inputs_are_kept(tmp_path: Path) -> None:
+    report, program = tmp_path / "a.ndjson", tmp_path / "a.exe"
+    report.write_text("{}")
+    program.write_bytes(sample("console-x86.exe"))
+    keep([str(tmp_path)], report, tmp_path / "new.csv", None)
+    with pytest.raises(MaltriageError, match="written over while it is read"):
+        keep([str(report)], tmp_path / "new.csv", report)
+    with pytest.raises(MaltriageError, match="it is a sample"):
+        keep([str(tmp_path)], program)
+
+
+def test_formats_by_ending() -> None:
+    def formats(*names: str, format: str | None = None) -> list[str]:
+        return [target.format for target in targets([Path(name) for name in names], format)]
+
+    assert targets([], None) == [Target(None, "table")]
+    assert targets([], "csv") == [Target(None, "csv")]
+    assert formats("a.ndjson", "b.JSON", "c.csv", "d.html") == ["ndjson", "json", "csv", "html"]
+    assert formats("a.csv") == ["csv"]
+    assert formats("a.csv", format="json") == ["json"]  # the only file, and told so
+    assert formats("a.csv", "b.out", "-", format="json") == ["csv", "json", "json"]
+    assert formats("a.csv", "b.out", "-") == ["csv", "table", "table"]
+    for twice in (["a.csv", "./a.csv"], ["-", "-"]):
+        with pytest.raises(MaltriageError, match="named twice"):
+            formats(*twice)
+    assert set(ENDINGS.values()) <= set(FORMATS)
+    assert set(FORMATS) >= OF_USE
+
+
+def test_results_are_no_samples(folder: Path) -> None:
+    names = ["out.csv", "out.csv.part", "out.csv.2.part", "out.csvx", "other.part"]
+    for name in names:
+        (folder / name).write_text("x")
+    (folder / "sub").mkdir()
+    (folder / "sub" / "out.csv").write_text("x")
+    options = WalkOptions(results=(os.path.realpath(folder / "out.csv"),))
+    found = [Path(item.path) for item in walk([str(folder)], options) if isinstance(item, Found)]
+    left = sorted(str(path.relative_to(folder)) for path in found)
+    gone = WalkOptions(results=(str(folder / "gone" / "b.txt"),))
+    assert len(list(walk([str(folder)], gone))) == 2 + len(names) + 1
+    assert left == ["a.exe", "b.txt", "other.part", "out.csvx", os.path.join("sub", "out.csv")]
+
+
+def test_several_outputs_in_the_folder_that_is_scanned(run_cli: Any, folder: Path) -> None:
+    names = ["out.ndjson", "out.json", "out.csv", "out.html"]
+    arguments = [part for name in names for part in ("-o", name)]
+    for _ in range(2):  # the second time they are there already
+        done = run_cli("scan", ".", *arguments, "--exit-zero", cwd=folder)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert parts(folder) == []
+        lines = [json.loads(line) for line in (folder / "out.ndjson").read_bytes().splitlines()]
+        assert [line["type"] for line in lines] == ["result", "skipped", "summary"]
+        document = json.loads((folder / "out.json").read_bytes())
+        assert document["records"] == lines[:2]
+        assert document["summary"] == lines[2]
+        assert len((folder / "out.csv").read_text().splitlines()) == 3
+        page = assert_sealed((folder / "out.html").read_text("utf-8"))
+        assert json.loads(page.data["end"])["summary"] == lines[2]
+        (folder / "out.csv").touch()
+    done = run_cli("scan", "out.ndjson", "-o", "again.csv", "-o", "-", "--exit-zero", cwd=folder)
+    assert (folder / "again.csv").read_bytes() == (folder / "out.csv").read_bytes()
+    assert b"a.exe" in done.stdout.splitlines()[2]
+    assert done.stdout.rstrip().splitlines()[-1].startswith(b"1 file  ")
+
+
+@posix
+def test_a_disk_that_fills_up(folder: Path) -> None:
+    """A limit on the size of files stands for it: what was written stays, and is named."""
+    import resource
+
+    for i in range(20):
+        (folder / f"c{i:02d}.exe").write_bytes(sample("console-x86.exe"))
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
+
+    (folder / "out.ndjson").write_text("last time")
+    command = [sys.executable, "-m", "maltriage", "scan", ".", "-o", "out.ndjson", "-o", "o.html"]
+    command.append("--no-cache")  # which has a word of its own to say about a full disk
+    done = subprocess.run(command, cwd=folder, capture_output=True, preexec_fn=limit, check=False)
+    assert (done.returncode, done.stdout) == (2, b"")
+    (line,) = done.stderr.decode().splitlines()
+    assert "cannot write o" in line
+    assert line.endswith("; what was written is in " + str(folder.resolve() / "out.ndjson.part"))
+    assert (folder / "out.ndjson").read_text() == "last time"
+    assert parts(folder) == ["out.ndjson.part"]  # half a page is of no use
+    again = subprocess.run(
+        [*command[:4], "out.ndjson.part", "-f", "csv", "--exit-zero"],
+        cwd=folder,
+        capture_output=True,
+        check=False,
+    )
+    assert again.returncode == 130  # as of any report that breaks off
+    assert again.stdout.count(b"console") == 0
+    assert again.stdout.count(b",result,") >= 3
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    root = tmp_path / "many"
+    root.mkdir()
+    for i in range(1500):
+        (root / f"{i:04d}.exe").write_bytes(sample("console-x86.exe"))
+    return root
+
+
+def begun(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """A scan that has written its first record to `out.ndjson`."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maltriage", "scan", ".", "--batch-size", "1", *arguments],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    part = folder / "out.ndjson.part"
+    while not (part.exists() and b"\n" in part.read_bytes()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
+
+
+@posix
+def test_ctrl_c_writes_every_file_with_its_summary(many: Path) -> None:
+    process = begun(many, "-o", "out.ndjson", "-o", "out.html", "-o", "-")
+    process.send_signal(signal.SIGINT)
+    table, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, b"")
+    assert parts(many) == []
+    summary = json.loads((many / "out.ndjson").read_bytes().splitlines()[-1])
+    assert summary["interrupted"] is True
+    page = assert_sealed((many / "out.html").read_text("utf-8"))
+    assert json.loads(page.data["end"])["summary"] == summary
+    assert b"Interrupted: this is not the whole scan." in table
+
+
+@posix
+def test_a_killed_scan_leaves_what_it_wrote(many: Path) -> None:
+    process = begun(many, "-o", "out.ndjson")
+    process.kill()
+    process.communicate(timeout=60)
+    assert parts(many) == ["out.ndjson.part"]
+    assert not (many / "out.ndjson").exists()
+
+
+@posix
+def test_files_are_written_where_the_reader_of_stdout_goes_away(many: Path) -> None:
+    for path in sorted(many.iterdir())[40:]:
+        path.unlink()
+    process = begun(many, "-o", "out.ndjson", "-o", "-", "-f", "csv")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(timeout=60) in (0, 1)
+    assert len((many / "out.ndjson").read_bytes().splitlines()) == 41

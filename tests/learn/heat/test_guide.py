@@ -1,0 +1,268 @@
+"""Guides: who may teach, what is kept, and that a run goes on as it was guided."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+pytest.importorskip("timm", reason="needs the extra `train`")
+
+from learn.conftest import OPTIONS  # noqa: E402
+
+from maltriage.bundle import load  # noqa: E402
+from maltriage.corpus.datasets import open_dataset  # noqa: E402
+from maltriage.corpus.load import Corpus, load_corpus  # noqa: E402
+from maltriage.corpus.splits import make_split  # noqa: E402
+from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.learn.fit.checkpoint import LAST, Guide, Origin, load_checkpoint  # noqa: E402
+from maltriage.learn.fit.data import Images  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
+from maltriage.learn.fit.restore import restore_net  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet, gradient_times_activation  # noqa: E402
+from maltriage.learn.heat.guide import GuideOptions, cumulative, prepare  # noqa: E402
+from maltriage.learn.nets.camvit import CamViT  # noqa: E402
+from maltriage.learn.runs.crossval import train_fold  # noqa: E402
+from maltriage.learn.runs.origin import origin_of  # noqa: E402
+from maltriage.learn.runs.train import Outcome, RunOptions, guide_options, train  # noqa: E402
+from maltriage.sample.views import BodySpec, ViewSpec, byteplot  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("shallow")
+
+VIEWS: tuple[ViewSpec, ...] = (byteplot(32),)
+PLAIN: dict[str, Any] = {**OPTIONS, "image_size": 32, "views": ("byteplot",), "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def corpus(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """The small corpus, as plain byteplots."""
+    folder = tmp_path_factory.mktemp("cache")
+    return load_corpus(open_dataset("folder", tree), VIEWS, jobs=1, folder=folder)
+
+
+def options(folder: Path, net: str = "camvit", guide: Any = None, **changes: Any) -> RunOptions:
+    return RunOptions(folder, "tiny", FitOptions(**PLAIN, net=net), guide=guide, **changes)
+
+
+@pytest.fixture(scope="module")
+def teacher(shallow: None, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run of a trained `evidence`."""
+    folder = tmp_path_factory.mktemp("runs") / "teacher"
+    train(corpus, options(folder, "evidence"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def student(corpus: Corpus, teacher: Path, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    folder = tmp_path_factory.mktemp("runs") / "student"
+    return train(
+        corpus, options(folder, guide=GuideOptions("cumulative", 0.5, teachers=(teacher,)))
+    )
+
+
+def origin(corpus: Corpus, tmp_path: Path, seed: int = 0) -> Origin:
+    run = options(tmp_path)
+    run = dataclasses.replace(run, fit=dataclasses.replace(run.fit, seed=seed))
+    return origin_of(corpus, run, make_split(corpus))
+
+
+def guide(corpus: Corpus, tmp_path: Path, asked: GuideOptions, seed: int = 0) -> Guide:
+    rows = torch.from_numpy(np.flatnonzero(make_split(corpus).parts == "train"))
+    return prepare(asked, origin(corpus, tmp_path, seed), Images(corpus), rows).guide
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"keep": 0.0}, "--keep 0: must be from 0.25 to 1"),
+        ({"keep": 0.2}, "--keep 0.2: must be"),
+        ({"keep": 1.5}, "--keep 1.5: must be"),
+        ({"keep": float("nan")}, "--keep nan: must be"),
+        ({"kind": "best"}, "no such guide: best"),
+        ({"cam": "scorecam"}, "no such map: scorecam"),
+        ({"teachers": ()}, "--guide cumulative needs a --teacher"),
+        ({"kind": "random"}, "leave out --teacher"),
+    ],
+)
+def test_options_that_make_no_guide(asked: dict[str, Any], words: str) -> None:
+    values: dict[str, Any] = {"kind": "cumulative", "teachers": (Path("x"),), **asked}
+    with pytest.raises(MaltriageError, match=words):
+        GuideOptions(**values).check()
+
+
+def test_the_cumulative_map_is_the_mean_of_the_images_of_a_label(
+    corpus: Corpus, teacher: Path
+) -> None:
+    net, images = restore_net(*load_checkpoint(teacher)), Images(corpus)
+    rows = torch.from_numpy(np.flatnonzero(make_split(corpus).parts == "train"))
+    found = cumulative(net, images, rows, VIEWS, "hirescam")["body"]
+    assert found.shape == (3, 4, 4)
+    for label in range(3):
+        own = rows[images.labels[rows] == label]
+        score = torch.nn.functional.one_hot(torch.full((len(own),), label), 3) - 1 / 3
+        heat = gradient_times_activation(net, images.batch(own), score)["body"]
+        nothing = {"body": torch.zeros_like(images.batch(own)["body"])}
+        heat = (heat - gradient_times_activation(net, nothing, score)["body"]).relu()
+        wanted = (heat / heat.sum(dim=(1, 2), keepdim=True)).mean(dim=0)
+        torch.testing.assert_close(found[label].float(), wanted, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(3).double(), rtol=0, atol=1e-6)
+
+
+def test_the_test_part_has_no_say(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
+    asked = GuideOptions("cumulative", 0.5, teachers=(teacher,))
+    before = guide(corpus, tmp_path, asked)
+    pixels = corpus.arrays["body"].copy()
+    pixels[make_split(corpus).parts != "train"] = 255
+    other = dataclasses.replace(corpus, arrays={"body": pixels})
+    assert guide(other, tmp_path, asked) == before
+    pixels[make_split(corpus).parts == "train"] //= 2
+    assert guide(other, tmp_path, asked).teachers == before.teachers
+
+
+def test_what_is_kept(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
+    images = Images(corpus)
+    rows = torch.from_numpy(np.flatnonzero(make_split(corpus).parts == "train"))
+    net = restore_net(*load_checkpoint(teacher))
+    heat = cumulative(net, images, rows, VIEWS, "hirescam")["body"].mean(dim=0).flatten()
+    for keep, count in ((0.25, 4), (0.3, 5), (0.5, 8), (1.0, 16)):
+        most, least = (
+            guide(corpus, tmp_path, GuideOptions(kind, keep, teachers=(teacher,)))
+            for kind in ("cumulative", "inverse")
+        )
+        assert most.tokens == least.tokens == len(most.kept["body"]) == count
+        assert heat[list(most.kept["body"])].sum() >= heat[list(least.kept["body"])].sum()
+        assert set(most.kept["body"]) == set(heat.topk(count).indices.tolist())
+        if count == 8:
+            assert set(most.kept["body"]).isdisjoint(least.kept["body"])
+    drawn = [guide(corpus, tmp_path, GuideOptions("random"), seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0].kept["body"])) == 8
+    each = guide(corpus, tmp_path, GuideOptions("instance", 0.5, "gradcam", (teacher, teacher)))
+    assert (each.kept, each.tokens, each.cam) == ({}, 8, "gradcam")
+    assert each.similarity == {"1-2": pytest.approx(1.0)}
+
+
+def test_a_run_says_how_it_was_guided(student: Outcome, teacher: Path) -> None:
+    assert student.bundle is not None
+    assert student.card is not None
+    asked = guide_options(student.state)
+    assert asked == GuideOptions("cumulative", 0.5, teachers=(teacher,))
+    card = load(student.bundle).card
+    noted = card.training.recipe["guide"]
+    assert noted["kind"] == "cumulative"
+    assert len(noted["kept"]["body"]) == 8
+    assert "path" not in noted["teachers"][0]
+    assert str(teacher) not in msgspec.json.encode(card).decode()
+    assert card.metrics["flops"] > 0
+    assert not card.additive
+    with np.load(student.bundle.parent / "guide.npz") as maps:
+        assert maps["labels"].tolist() == list(card.labels)
+        assert maps["1/body"].shape == (3, 4, 4)
+
+
+def test_it_goes_on_and_is_restored_without_its_teachers(
+    corpus: Corpus, teacher: Path, tmp_path: Path
+) -> None:
+    """Stopped within an epoch, with the teacher's files gone: the weights of a whole run."""
+    shutil.copytree(teacher, tmp_path / "gone")
+    for kind in ("cumulative", "instance"):
+        asked = GuideOptions(kind, 0.5, teachers=(tmp_path / "gone",))  # type: ignore[arg-type]
+        whole = train(corpus, options(tmp_path / f"{kind}-whole", guide=asked))
+        part = options(tmp_path / f"{kind}-part", guide=asked)
+        assert train(corpus, part, stop=lambda: True).bundle is None
+        (tmp_path / "gone").rename(tmp_path / "away")
+        found = train(corpus, part)
+        assert found.card is not None
+        assert whole.card is not None
+        assert found.card.weights_sha256 == whole.card.weights_sha256
+        net = restore_net(*load_checkpoint(part.folder))
+        assert isinstance(net, CamViT)
+        inputs = Images(corpus).batch(torch.arange(4))
+        kept = net.activations(inputs)["beside"].shape[1]
+        assert kept == 8
+        (tmp_path / "away").rename(tmp_path / "gone")
+    # The frozen teacher is in the student as it was.
+    explained = ExplainedNet(restore_net(*load_checkpoint(teacher)), None)
+    for name, value in explained.state_dict().items():
+        held = net.chooser.explained[0].state_dict()[name]  # type: ignore[union-attr]
+        torch.testing.assert_close(held, value, rtol=0, atol=0)
+    another = options(part.folder, guide=GuideOptions("instance", 0.75, teachers=(teacher,)))
+    with pytest.raises(MaltriageError, match=r"guide instance 0.5 instead of instance 0.75"):
+        train(corpus, another)
+    with pytest.raises(MaltriageError, match=r"guide instance 0.5 instead of None"):
+        train(corpus, options(part.folder))
+
+
+def test_a_teacher_of_another_split_is_refused(
+    corpus: Corpus, teacher: Path, student: Outcome, tmp_path: Path
+) -> None:
+    asked = GuideOptions("cumulative", teachers=(teacher,))
+    cases: dict[str, dict[str, Any]] = {
+        "split grouped instead of random": {"split": "random"},
+        "split_seed 0 instead of 3": {"split_seed": 3},
+    }
+    for words, change in cases.items():
+        with pytest.raises(MaltriageError, match=f"not trained on .* training part: {words}"):
+            train(corpus, options(tmp_path / "run", guide=asked, **change))
+    fewer = dataclasses.replace(corpus, sha256=("0" * 64, *corpus.sha256[1:]))
+    with pytest.raises(MaltriageError, match="training part: other manifest_sha256"):
+        train(fewer, options(tmp_path / "run", guide=asked))
+    with pytest.raises(MaltriageError, match="no checkpoint"):
+        train(corpus, options(tmp_path / "run", guide=asked, folds=2, fold=1))
+    with pytest.raises(MaltriageError, match="--guide goes with --net camvit"):
+        train(corpus, options(tmp_path / "run", "evidence", guide=asked))
+    assert student.bundle is not None
+    taught = GuideOptions("cumulative", teachers=(student.bundle.parent,))
+    with pytest.raises(MaltriageError, match="a guided net cannot be a teacher"):
+        train(corpus, options(tmp_path / "run", guide=taught))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_that_sees_something_else_is_refused(
+    corpus: Corpus, teacher: Path, tmp_path: Path
+) -> None:
+    asked = GuideOptions("instance", teachers=(teacher,))
+    rows = torch.arange(4)
+    one = msgspec.structs.replace(origin(corpus, tmp_path), views=(BodySpec(size=64),))
+    with pytest.raises(MaltriageError, match="looks at body in a form"):
+        prepare(asked, one, Images(corpus), rows)
+    from maltriage.sample.views import WindowSpec
+
+    more = (*VIEWS, WindowSpec("code", "code"))
+    one = msgspec.structs.replace(origin(corpus, tmp_path), views=more)
+    with pytest.raises(MaltriageError, match="no teacher looks at code"):
+        prepare(asked, one, Images(corpus), rows)
+
+
+def test_each_fold_has_the_teacher_that_held_it_back(corpus: Corpus, tmp_path: Path) -> None:
+    two = {"folds": 2}
+    train_fold(corpus, options(tmp_path / "teacher", "evidence", **two), 1)
+    asked = GuideOptions("cumulative", 0.25, teachers=(tmp_path / "teacher",))
+    run = options(tmp_path / "run", guide=asked, **two)
+    found = train_fold(corpus, run, 1)
+    assert found.state.origin.guide is not None
+    assert found.state.origin.guide.teachers[0].path == str(tmp_path / "teacher")
+    with pytest.raises(MaltriageError, match="no checkpoint"):
+        train_fold(corpus, run, 0)
+    shutil.copytree(tmp_path / "teacher" / "fold-1", tmp_path / "teacher" / "fold-0")
+    with pytest.raises(MaltriageError, match="training part: fold 1 instead of 0"):
+        train_fold(corpus, run, 0)
+
+
+def test_an_unfinished_teacher_is_refused(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
+    train(corpus, options(tmp_path / "half", "evidence"), stop=lambda: True)
+    asked = GuideOptions("cumulative", teachers=(tmp_path / "half",))
+    with pytest.raises(MaltriageError, match="the teacher's training is not finished"):
+        train(corpus, options(tmp_path / "run", guide=asked))
+    # A checkpoint by its name is taken as it is.
+    named = GuideOptions("cumulative", teachers=(teacher / LAST,))
+    assert (
+        guide(corpus, tmp_path, named).kept
+        == guide(corpus, tmp_path, GuideOptions("cumulative", teachers=(teacher,))).kept
+    )

@@ -1,0 +1,170 @@
+"""Cross-validation: every sample is held back once, and the card says what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+from learn.conftest import OPTIONS  # noqa: E402
+
+from maltriage import metrics  # noqa: E402
+from maltriage.bundle import load  # noqa: E402
+from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
+from maltriage.corpus.splits import check_folds, folds, groups_of, load_split, make_fold  # noqa: E402
+from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.learn.fit.loop import FitOptions  # noqa: E402
+from maltriage.learn.runs.crossval import FoldTick, cross_validate, train_fold  # noqa: E402
+from maltriage.learn.runs.train import Outcome, RunOptions  # noqa: E402
+
+K = 3
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
+    folder = tmp_path_factory.mktemp("runs") / "crossed"
+    return RunOptions(folder, "tiny", FitOptions(**OPTIONS), folds=K)
+
+
+@pytest.fixture(scope="module")
+def outcome(corpus: Corpus, options: RunOptions) -> Outcome:
+    """A cross-validation of which another process has trained a fold before."""
+    train_fold(corpus, options, 1)
+    return cross_validate(corpus, options)
+
+
+def test_every_sample_is_held_back_once(
+    outcome: Outcome, options: RunOptions, corpus: Corpus
+) -> None:
+    found = load_predictions(options.folder / "out-of-fold.csv")
+    assert sorted(found.sha256) == sorted(corpus.sha256)
+    dealt = folds(groups_of(corpus, "grouped"), corpus.label, K)
+    place = {digest: i for i, digest in enumerate(corpus.sha256)}
+    for digest, fold, truth in zip(found.sha256, found.fold, found.truth, strict=True):
+        assert dealt[place[digest]] == fold
+        assert corpus.label[place[digest]] == truth
+    for fold in range(K):
+        parts = load_split(options.folder / f"fold-{fold}" / "split.json", corpus.sha256)
+        np.testing.assert_array_equal(parts == "test", dealt == fold)
+        assert not (parts == "val").any()
+        # Nothing says which epoch was best, so none is kept as such.
+        assert not (options.folder / f"fold-{fold}" / "best.safetensors").exists()
+
+
+def test_the_net_that_ships_has_seen_all_and_its_figures_are_out_of_fold(
+    outcome: Outcome, options: RunOptions, corpus: Corpus
+) -> None:
+    assert outcome.bundle == options.folder / "tiny.onnx"
+    card = load(outcome.bundle).card
+    parts = load_split(options.folder / "split.json", corpus.sha256)
+    assert (parts == "train").all()
+    found = load_predictions(options.folder / "out-of-fold.csv")
+    assert card.training.folds == K
+    assert card.calibrated_on == f"out-of-fold predictions of 36 samples in {K} folds"
+    assert card.temperature == metrics.temperature(found.logits, found.truth)
+    guess = found.logits.argmax(axis=1)
+    assert card.metrics["out_of_fold_samples"] == 36
+    assert card.metrics["out_of_fold_accuracy"] == metrics.accuracy(found.truth, guess)
+    assert card.metrics["out_of_fold_macro_f1"] == metrics.macro_f1(found.truth, guess, 3)
+    assert sum(card.training.malware_kinds.values()) <= int((corpus.label != 0).sum())
+
+
+def test_what_is_whole_is_not_trained_again(
+    outcome: Outcome, options: RunOptions, corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = {path: path.stat().st_mtime_ns for path in options.folder.rglob("*.onnx")}
+    assert len(stamps) == K + 1
+    ticks = list[FoldTick]()
+    again = cross_validate(corpus, options, progress=ticks.append)
+    assert ticks == []
+    assert again.card == outcome.card
+    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
+    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**OPTIONS), folds=2)
+    ticks = list[FoldTick]()
+    first = cross_validate(corpus, options, progress=ticks.append, stop=lambda: ticks[-1].run == 1)
+    assert first.bundle is None
+    assert {tick.run for tick in ticks} == {0, 1}
+    ticks.clear()
+    second = cross_validate(corpus, options, progress=ticks.append)
+    assert second.bundle is not None
+    assert {tick.run for tick in ticks} == {1, 2}
+    whole = cross_validate(corpus, dataclasses.replace(options, folder=tmp_path / "whole"))
+    assert whole.card is not None
+    assert second.card is not None
+    assert second.card.weights_sha256 == whole.card.weights_sha256
+    text = (tmp_path / "run" / OUT_OF_FOLD_FILE).read_bytes()
+    assert text == (tmp_path / "whole" / OUT_OF_FOLD_FILE).read_bytes()
+
+
+def test_a_fold_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    options = RunOptions(tmp_path, "tiny", FitOptions(**OPTIONS), folds=2)
+    train_fold(corpus, options, 0)
+    other = dataclasses.replace(options, fit=FitOptions(**{**OPTIONS, "epochs": 3}))
+    with pytest.raises(MaltriageError, match="epochs 2 instead of 3"):
+        cross_validate(corpus, other)
+
+
+def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
+    twins = dataclasses.replace(corpus.signs, entry=tuple("z" * int(y == 2) for y in corpus.label))
+    alike = dataclasses.replace(corpus, signs=twins)
+    taken = [
+        fold
+        for fold in range(K)
+        if (folds(groups_of(alike, "grouped"), alike.label, K)[alike.label == 2] == fold).all()
+    ]
+    assert len(taken) == 1
+    with pytest.raises(MaltriageError, match=r"would take every sample of zeus: near twins"):
+        make_fold(alike, "grouped", 0, K, taken[0])
+    with pytest.raises(
+        MaltriageError, match=rf"fold {taken[0]} of 3 would take every sample of zeus"
+    ):
+        check_folds(alike, "grouped", 0, K)
+    check_folds(corpus, "grouped", 0, K)
+    for fold in (-1, K):
+        with pytest.raises(MaltriageError, match="no fold"):
+            make_fold(corpus, "grouped", 0, K, fold)
+    with pytest.raises(MaltriageError, match="at least two folds, not 1"):
+        make_fold(corpus, "grouped", 0, 1, None)
+
+
+def test_folds_of_time(corpus: Corpus, tmp_path: Path) -> None:
+    """The oldest span is never tested; a family that comes late is a label of every net."""
+    days = np.arange(len(corpus))
+    days[corpus.label == 0] = np.arange(14)
+    days[corpus.label == 1] = np.arange(12)
+    days[corpus.label == 2] = np.arange(10) + 20
+    first_seen = np.array(days, dtype="datetime64[D]").astype("datetime64[s]")
+    first_seen[0] = np.datetime64("NaT")
+    dated = dataclasses.replace(corpus, first_seen=first_seen)
+    options = RunOptions(
+        tmp_path / "run",
+        "tiny",
+        FitOptions(**{**OPTIONS, "epochs": 1, "views": ("body", "head")}),
+        split="time",
+        folds=3,
+    )
+    views = tuple(view for view in corpus.views if view.name in ("body", "head"))
+    dated = dataclasses.replace(
+        dated, views=views, arrays={v.name: corpus.arrays[v.name] for v in views}
+    )
+    outcome = cross_validate(dated, options)
+    assert outcome.card is not None
+    assert outcome.card.labels == ("benign", "icarus", "zeus")
+    assert outcome.card.training.samples == 36
+    found = load_predictions(tmp_path / "run" / OUT_OF_FOLD_FILE)
+    assert 0 < len(found) < 35
+    place = {digest: i for i, digest in enumerate(corpus.sha256)}
+    tested = [first_seen[place[digest]] for digest in found.sha256]
+    assert min(tested) > np.nanmin(first_seen)
+    assert outcome.card.metrics["out_of_fold_near_twins"] == 0.0
+    for fold in range(3):
+        divided = make_fold(dated, "time", 0, 3, fold)
+        assert (found.fold == fold).sum() == (divided.parts == "test").sum()

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from maltriage.cli.app import main
+from maltriage.cli.entry import main
 from maltriage.report.documents.evidence import Evidence
 from maltriage.triage import methods, session
 from maltriage.triage.session import CHOOSE, Outputs

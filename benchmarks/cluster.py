@@ -31,19 +31,20 @@ from maltriage import __version__
 from maltriage import bundle as bundles
 from maltriage.cluster import engine as ray_engine
 from maltriage.cluster.actor import LEVEL
-from maltriage.cluster.chunks import PIECE_FILES
+from maltriage.cluster.chunks import CHUNK_FILES
 from maltriage.cluster.connection import LOCAL
 from maltriage.cluster.shards import Manifest, Shards, digest_of
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Record, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.scan.ndjson import NdjsonRenderer
+from maltriage.results.policy import Policy
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions, walk
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import Engine, summary
-from maltriage.triage.scan_cache import ScanCache
-from maltriage.work.workers import cores
+from maltriage.triage.request import ScanRequest
+from maltriage.work.cores import cores
 
 
 @dataclass(frozen=True)
@@ -108,12 +109,13 @@ def main() -> None:
     megabytes = sum(Path(path).stat().st_size for path in files) / 1e6
     bundle = bundles.load(bundles.resolve(None))
     options = ScanOptions(archives=Archives(), members="each", index=None)
+    request = ScanRequest(tuple(files), bundle, options)
     print(machine(cores()))
     output = io.BytesIO()
     found: dict[str, list[Taken]] = {"local": [], "ray": [], "shards": []}
     with (
         Engine(bundle, options) as engine,
-        ray_engine.opened(files, bundle, options, LOCAL) as (pool, _),
+        ray_engine.opened(request, LOCAL) as (pool, _),
     ):
         import ray
 
@@ -122,12 +124,10 @@ def main() -> None:
 
         def here() -> Iterable[Record]:
             found = walk(files, options.walk, members=True)
-            return engine.records(found, cache=ScanCache(), progress=Progress())
+            return engine.records(found, policy=Policy(), progress=Progress())
 
         def there() -> Iterable[Record]:
-            return ray_engine.records(
-                files, options, pool, ScanCache(), Progress(), lambda _: None, lambda: False
-            )
+            return ray_engine.records(request, pool, Progress(), lambda: False)
 
         def parts() -> Iterable[Record]:
             with (
@@ -135,10 +135,9 @@ def main() -> None:
                 Manifest(Shards(folder)) as manifest,
             ):
                 progress, made = Progress(), summary(Counts(), bundle, 0.0, interrupted=False)
-                for _ in ray_engine.parts(
-                    files, options, pool, manifest, b"", progress, lambda _: made, lambda: False
-                ):
-                    pass
+                ray_engine.write_shards(
+                    request, pool, manifest, b"", progress, lambda _: made, lambda: False
+                )
                 assert progress.records == len(lines)
             return ()
 
@@ -158,8 +157,8 @@ def main() -> None:
     clock = statistics.median(one.wall / other.wall for one, other in both)
     work = statistics.median(one.cpu / other.cpu for one, other in both)
     print(f"\nray / local, median of rounds: {clock:.2f} by the clock, {work:.2f} by CPU time")
-    pieces = [lines[i : i + PIECE_FILES] for i in range(0, len(lines), PIECE_FILES)]
-    packed = sum(len(zlib.compress(b"".join(piece), LEVEL)) for piece in pieces)
+    chunks = [lines[i : i + CHUNK_FILES] for i in range(0, len(lines), CHUNK_FILES)]
+    packed = sum(len(zlib.compress(b"".join(chunk), LEVEL)) for chunk in chunks)
     print(
         f"a file: {1e3 * megabytes / len(files):.0f} kB read;"
         f" its record: {sum(map(len, lines)) / len(lines) / 1e3:.1f} kB,"

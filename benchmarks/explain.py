@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 TARGET = 4.0
 

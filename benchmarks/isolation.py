@@ -36,8 +36,9 @@ from maltriage.probe.mask import Variant, masked
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.types import Region
 from maltriage.source.archive.limits import Archives
+from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
-from maltriage.work.workers import Workers, cores, reason_of
+from maltriage.work.workers import Workers, reason_of
 
 MIB = 1 << 20
 FLOOR = 192 * MIB  # with less a worker may not even start

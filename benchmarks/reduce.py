@@ -27,7 +27,7 @@ from maltriage.sample.byteplot import body, plotted
 from maltriage.sample.geometry import width_for
 from maltriage.sample.views import BodySpec
 from maltriage.source.files import read_sample
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 SIZE = 64
 SPEC = BodySpec(SIZE)

@@ -35,7 +35,8 @@ from maltriage.rules.make import Rule, RuleOptions, TooFewError, make_rule, sear
 from maltriage.sample.errors import SampleError
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
-from maltriage.work.workers import Workers, cores
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers
 
 MIN_FILES = 20
 TARGET_RECALL, TARGET_CLEAN = 0.5, 1e-3

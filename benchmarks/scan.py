@@ -43,7 +43,7 @@ from maltriage.sample.types import Layout, Notice
 from maltriage.similar.search import open_index
 from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.triage.session import Session
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 BATCH = 16
 INT8 = f"{bundles.DEFAULT_MODEL}-int8"

@@ -23,7 +23,7 @@ from pathlib import Path
 from measure import Run, adopt_orphans, machine, timed
 from scan import readable
 
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 
 def scan(paths: Sequence[str], *arguments: str) -> Run:

@@ -7,7 +7,7 @@ There is no such option.
 
 from __future__ import annotations
 
-from maltriage.cli.app import main
+from maltriage.cli.entry import main
 from maltriage.source.stdin import Stdin
 from maltriage.source.urls import Remote
 from maltriage.triage import pipeline

@@ -1,6 +1,6 @@
 """`python -m maltriage`."""
 
-from maltriage.cli.app import main
+from maltriage.cli.entry import main
 
 if __name__ == "__main__":
     main()

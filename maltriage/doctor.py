@@ -33,8 +33,9 @@ from maltriage.source.reading import MAX_FILE_BYTES
 from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
 from maltriage.work import isolation
+from maltriage.work.cores import cores
 from maltriage.work.isolation import achieved, memory_for
-from maltriage.work.workers import Workers, cores, reason_of
+from maltriage.work.workers import Workers, reason_of
 
 DISTRIBUTION = "maltriage"
 NOT_SHOWN = frozenset(("test", "bench", "dev", "gpu"))

@@ -28,7 +28,8 @@ from maltriage.cli.commands import (
     train,
 )
 from maltriage.cli.console import quiet_broken_pipe
-from maltriage.cli.options import EXIT_ERROR, EXIT_INTERRUPTED
+from maltriage.cli.entry import stop_at_once
+from maltriage.cli.options import EXIT_ERROR
 from maltriage.errors import MaltriageError
 
 app = typer.Typer(
@@ -59,6 +60,9 @@ app.add_typer(datasets.app)
 app.add_typer(index.app)
 app.add_typer(cache.app)
 
+STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
+"""Commands that end with their outputs when they are asked to stop, see `ending`."""
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -68,21 +72,29 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand not in STOP_BY_THEMSELVES:
+        stop_at_once()
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit code."""
-    # Before NumPy is loaded: its threads wait in a loop after each product of matrices, and take
-    # the cores from the model and the workers. The products here are small.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+def run() -> int:
+    """Run the command that the process was called with.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        KeyboardInterrupt: the user does not want to wait.
+    """
     try:
         with quiet_broken_pipe():
             app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except MaltriageError as error:
         from maltriage.report.sanitize import clean
 
@@ -90,9 +102,7 @@ def main() -> None:
         if error.at_once:
             sys.stderr.flush()
             os._exit(EXIT_ERROR)
-        sys.exit(EXIT_ERROR)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        return EXIT_ERROR
     except Exception as error:
         # Python would end with 1, which says that something is flagged, and print what a sample
         # may have put into the error.
@@ -103,4 +113,5 @@ def main() -> None:
         lines = clean_lines("".join(traceback.format_exception(error)))
         sys.stderr.write("maltriage: a fault of its own; please report these lines:\n")
         sys.stderr.write(lines)
-        sys.exit(EXIT_ERROR)
+        return EXIT_ERROR
+    return 0

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.entry import EXIT_INTERRUPTED, asked
+from maltriage.report.documents.record import Summary
 from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
+
+if TYPE_CHECKING:
+    from maltriage.cli.outputs import Sinks
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.triage.request import RecordSource
 
 
 class Stop:
@@ -26,12 +34,12 @@ class Stop:
     @property
     def exit_code(self) -> int:
         """As a shell has it of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
-        return opt.EXIT_INTERRUPTED if self.number is None else 128 + self.number
+        return EXIT_INTERRUPTED if self.number is None else 128 + self.number
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop; a second one stops at once.
+    """The first Ctrl-C or SIGTERM asks to stop, also one before this; a second one stops at once.
 
     Yields:
         Whether the user asked.
@@ -44,11 +52,41 @@ def stopping() -> Iterator[Stop]:
         stop.number = number
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    stop.number = asked()
+    signal.signal(signal.SIGINT, ask)
     try:
         yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def write_records(
+    source: RecordSource,
+    outputs: AbstractContextManager[Sinks],
+    status: ScanProgress,
+    quiet: bool,
+    exit_zero: bool,
+) -> int:
+    """Write the records of a source to its outputs, and say on stderr how far it is.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        MaltriageError: of the source, or an output cannot be written.
+    """
+    progress, interrupted = Progress(), False
+    with stopping() as stop, outputs as sinks, status.watching(progress):
+        for record in source.records(progress, stop):
+            if isinstance(record, Summary):
+                interrupted = record.interrupted
+                status.stop()
+                sinks.finish(record)
+            else:
+                sinks.write(record)
+    tell(progress, quiet=quiet)
+    return exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero)
 
 
 def tell(progress: Progress, *, quiet: bool) -> None:
@@ -60,7 +98,7 @@ def tell(progress: Progress, *, quiet: bool) -> None:
 def exit_code(progress: Progress, *, interrupted: bool, exit_zero: bool) -> int:
     """The exit code of a scan: see `maltriage.cli.options.EXIT_HELP`."""
     if interrupted:
-        return opt.EXIT_INTERRUPTED
+        return EXIT_INTERRUPTED
     if progress.failed:
         return opt.EXIT_UNREAD
     return opt.EXIT_FLAGGED if progress.flagged and not exit_zero else 0

@@ -168,7 +168,7 @@ Coverage = Annotated[
 MIB = 1024 * 1024
 MIN_SAMPLES = 3
 """As in `maltriage.corpus.datasets`, which takes too long to import for `--help`."""
-EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130
+EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD = 1, 2, 3
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
 not be read; interrupted by Ctrl-C."""
 EXIT_HELP = (

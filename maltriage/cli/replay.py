@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
@@ -25,6 +25,7 @@ from maltriage.report.documents.saved import (
 )
 from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
+from maltriage.triage.request import RecordSource
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
@@ -33,20 +34,6 @@ SHOWN_ANEW = frozenset(
     "paths files record format output fields ecs top exit_zero quiet verbose color png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made, which is over."""
-EVERY = 256
-"""Records between two looks at the progress line."""
-
-
-class Source(Protocol):
-    """Where the records of a command come from, ready to be begun."""
-
-    def __call__(
-        self,
-        *,
-        progress: Progress,
-        changed: Callable[[Progress], None] = ...,
-        stop: Callable[[], bool] = ...,
-    ) -> Iterator[Record]: ...
 
 
 def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
@@ -136,7 +123,7 @@ def _given(context: typer.Context, parameter: str) -> bool:
 class Replay:
     """Saved records as a source: as they are, one after the other, with one summary."""
 
-    records: Callable[[], Iterator[FileRecord]]
+    saved: Callable[[], Iterator[FileRecord]]
     summary: Summary
 
     @classmethod
@@ -151,21 +138,16 @@ class Replay:
         _tell(reports, quiet)
         return cls(lambda: chain.from_iterable(r.records() for r in reports), summary)
 
-    def __call__(
-        self,
-        *,
-        progress: Progress,
-        changed: Callable[[Progress], None] = lambda progress: None,
-        stop: Callable[[], bool] = lambda: False,
+    def records(
+        self, progress: Progress, stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
-        for number, record in enumerate(self.records()):
+        """See `RecordSource.records`."""
+        for record in self.saved():
             if stop():
                 done = {field.name: getattr(progress, field.name) for field in fields(Counts)}
                 yield msgspec.structs.replace(self.summary, **done, interrupted=True)
                 return
             progress.add(record)
-            if number % EVERY == 0:
-                changed(progress)
             yield record
         yield self.summary
 
@@ -178,7 +160,7 @@ class Picked:
     record: FileRecord
     models: list[ModelRef]
 
-    def shown(self) -> Source:
+    def shown(self) -> RecordSource:
         """The record as it is."""
         counts = Counts()
         counts.add(self.record)
@@ -211,22 +193,30 @@ class Picked:
             )
         return bundle
 
-    def held_against(self, source: Source) -> Source:
-        """What `source` gives of the record's sample; another file is an error, not a result."""
-
-        def same(**arguments: Any) -> Iterator[Record]:
-            for record in source(**arguments):
-                if isinstance(record, Result) and record.sha256 != self.result.sha256:
-                    raise MaltriageError(
-                        f"{record.path}: the file changed since {self.path} was made, or is"
-                        f" another one: its sha256 is {record.sha256[:12]}…, of the record"
-                        f" {self.result.sha256[:12]}…"
-                    )
-                yield record
-
-        return same
-
     @property
     def result(self) -> Result:
         assert isinstance(self.record, Result)  # `picked` refuses others where it matters
         return self.record
+
+
+@dataclass(frozen=True)
+class HeldAgainst:
+    """What a source gives of the sample of a saved record; another file is an error, not a result.
+
+    Raises:
+        MaltriageError: it is another file.
+    """
+
+    saved: Picked
+    source: RecordSource
+
+    def records(self, progress: Progress, stop: Callable[[], bool]) -> Iterator[Record]:
+        """See `RecordSource.records`."""
+        of = self.saved.result.sha256
+        for record in self.source.records(progress, stop):
+            if isinstance(record, Result) and record.sha256 != of:
+                raise MaltriageError(
+                    f"{record.path}: the file changed since {self.saved.path} was made, or is"
+                    f" another one: its sha256 is {record.sha256[:12]}…, of the record {of[:12]}…"
+                )
+            yield record

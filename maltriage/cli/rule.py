@@ -81,8 +81,9 @@ def write_rule(
     from maltriage.report.documents.record import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
     from maltriage.rules.make import RuleOptions, make_rule
+    from maltriage.work.cores import cores
     from maltriage.work.isolation import Isolation, memory_for
-    from maltriage.work.workers import Workers, cores
+    from maltriage.work.workers import Workers
 
     for record in records:
         if isinstance(record, Failed | Skipped):

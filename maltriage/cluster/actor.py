@@ -22,7 +22,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.cluster.shards import Part
+    from maltriage.cluster.shards import Shard
     from maltriage.report.documents.counts import Counts
     from maltriage.similar.search import Searcher
     from maltriage.source.files import Found, Rejected
@@ -147,34 +147,34 @@ class Scanner:
     def scan(self, files: Sequence[Found | Rejected]) -> Done:
         """The records of files; of fewer, the first ones, where it is told to stop meanwhile."""
         from maltriage.report.documents.record import encode
+        from maltriage.results.policy import Collected
         from maltriage.triage.options import Progress
-        from maltriage.triage.scan_cache import Collected
 
         assert self._engine is not None
         collected, packer = Collected(), zlib.compressobj(LEVEL)
         found = self._engine.records(
-            files, cache=collected, progress=Progress(), stop=lambda: self._stopped
+            files, policy=collected, progress=Progress(), stop=lambda: self._stopped
         )
         packed = [packer.compress(encode(record) + b"\n") for record in found]
         return Done(b"".join([*packed, packer.flush()]), collected.files, collected.several)
 
-    def write(self, files: Sequence[Found | Rejected], part: Part) -> Counts | None:
+    def write(self, files: Sequence[Found | Rejected], part: Shard) -> Counts | None:
         """Write the records of files; how many of each kind, None where it is told to stop.
 
         Raises:
             MaltriageError: they cannot be written.
         """
-        from maltriage.cluster.shards import write_part
+        from maltriage.cluster.shards import write_shard
+        from maltriage.results.policy import Policy
         from maltriage.triage.options import Progress
         from maltriage.triage.pipeline import summary
-        from maltriage.triage.scan_cache import ScanCache
 
         assert self._engine is not None
         began, bundle = time.monotonic(), self._engine.bundle
         found = self._engine.records(
-            files, cache=ScanCache(), progress=Progress(), stop=lambda: self._stopped
+            files, policy=Policy(), progress=Progress(), stop=lambda: self._stopped
         )
-        return write_part(
+        return write_shard(
             part,
             found,
             lambda counts: summary(counts, bundle, time.monotonic() - began, interrupted=False),

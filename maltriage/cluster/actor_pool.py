@@ -1,4 +1,4 @@
-"""Actors of a Ray cluster, as many as fit on it, and the pieces of a scan that they have."""
+"""Actors of a Ray cluster, as many as fit on it, and the chunks of a scan that they have."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from maltriage import __version__
 from maltriage.cluster.actor import Opened, Scanner, Setup
-from maltriage.cluster.chunks import Piece
+from maltriage.cluster.chunks import Chunk
 from maltriage.cluster.nodes import GoneError, Members, Node
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import SCHEMA_VERSION
@@ -24,10 +24,10 @@ that many of them busy."""
 GPU_SHARE = 0.25
 """Of a GPU for an actor: its forward passes leave it idle most of the time."""
 PIECES_EACH = 2
-"""Pieces that an actor has at once, so that workers have files while the last ones of a piece go
+"""Chunks that an actor has at once, so that workers have files while the last ones of a chunk go
 through the model."""
 AHEAD = 2
-"""Further pieces for each actor, done or not begun, while the records of an earlier one are still
+"""Further chunks for each actor, done or not begun, while the records of an earlier one are still
 waited for."""
 POLL = 0.2
 START_SECONDS = 120.0
@@ -47,7 +47,7 @@ class _Actor:
     node: str = ""
     host: str = ""
     lost: bool = False
-    running: dict[Any, tuple[Piece, float]] = field(default_factory=dict)
+    running: dict[Any, tuple[Chunk, float]] = field(default_factory=dict)
 
     @property
     def ready(self) -> bool:
@@ -75,7 +75,7 @@ def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
 
 
 class Pool:
-    """Gives pieces to actors. An actor that is lost is replaced, and what it had goes to others.
+    """Gives chunks to actors. An actor that is lost is replaced, and what it had goes to others.
 
     Use it as a context manager.
 
@@ -102,7 +102,7 @@ class Pool:
         self._data = [ray.put(part) for part in data]
         self._class = ray.remote(Scanner)
         self._actors: list[_Actor] = []
-        self._todo: deque[Piece] = deque()
+        self._todo: deque[Chunk] = deque()
         self._waiting = time.monotonic()
         """Since when no actor has a process."""
         self._failed = 0
@@ -117,21 +117,21 @@ class Pool:
         self._actors = []
 
     def room(self, ahead: int = AHEAD) -> int:
-        """Pieces that should be under way, with so many for each actor that are done or wait."""
+        """Chunks that should be under way, with so many for each actor that are done or wait."""
         return (PIECES_EACH + ahead) * max(1, len(self._actors))
 
-    def add(self, piece: Piece) -> None:
-        """Have a piece done."""
-        if not piece.all_kept:
-            self._todo.append(piece)
+    def add(self, chunk: Chunk) -> None:
+        """Have a chunk done."""
+        if not chunk.all_kept:
+            self._todo.append(chunk)
 
     def in_flight(self) -> list[tuple[str, float]]:
         """What actors are at, in words, and for how many seconds."""
         now = time.monotonic()
         return [
-            (f"{len(piece.files)} files on {actor.host}, from {piece.files[0].path}", now - since)
+            (f"{len(chunk.files)} files on {actor.host}, from {chunk.files[0].path}", now - since)
             for actor in self._actors
-            for piece, since in actor.running.values()
+            for chunk, since in actor.running.values()
         ]
 
     def step(self, wait: float) -> None:
@@ -227,41 +227,41 @@ class Pool:
         actor.opening, actor.node, actor.host = None, opened.node, opened.host
 
     def _give(self) -> None:
-        """Each actor has one piece before any has a second one."""
+        """Each actor has one chunk before any has a second one."""
         for count in range(PIECES_EACH):
-            if count and any(piece.suspect for piece in self._todo):
+            if count and any(chunk.suspect for chunk in self._todo):
                 return  # which waits for an actor that has nothing else
             for actor in self._actors:
-                piece = self._next(actor) if actor.ready and len(actor.running) <= count else None
-                if piece is not None:
-                    if piece.target is None:
-                        ref = actor.handle.scan.remote(piece.files)
+                chunk = self._next(actor) if actor.ready and len(actor.running) <= count else None
+                if chunk is not None:
+                    if chunk.target is None:
+                        ref = actor.handle.scan.remote(chunk.files)
                     else:
-                        ref = actor.handle.write.remote(piece.files, piece.target)
-                    actor.running[ref] = piece, time.monotonic()
+                        ref = actor.handle.write.remote(chunk.files, chunk.target)
+                    actor.running[ref] = chunk, time.monotonic()
 
-    def _next(self, actor: _Actor) -> Piece | None:
-        """Take the first piece that an actor may have, None where there is none."""
-        if any(piece.suspect for piece, _ in actor.running.values()):
+    def _next(self, actor: _Actor) -> Chunk | None:
+        """Take the first chunk that an actor may have, None where there is none."""
+        if any(chunk.suspect for chunk, _ in actor.running.values()):
             return None
-        for index, piece in enumerate(self._todo):
-            if not piece.suspect or not actor.running:
+        for index, chunk in enumerate(self._todo):
+            if not chunk.suspect or not actor.running:
                 del self._todo[index]
-                return piece
+                return chunk
         return None
 
     def _done(self, actor: _Actor, ref: Any) -> None:
-        piece, _ = actor.running.pop(ref)
+        chunk, _ = actor.running.pop(ref)
         try:
-            if piece.target is None:
-                piece.done = self._ray.get(ref)
+            if chunk.target is None:
+                chunk.done = self._ray.get(ref)
             else:
-                piece.written = self._ray.get(ref)
+                chunk.written = self._ray.get(ref)
         except self._ray.exceptions.RayTaskError as error:
             raise _unfit(error, actor) from error
         except self._ray.exceptions.RayError:
             alive = any(node.id == actor.node for node in self._members.fresh())
-            self._todo.extendleft(reversed(piece.lose(crash=alive)))
+            self._todo.extendleft(reversed(chunk.lose(crash=alive)))
             actor.lost = True
             if not actor.running:
                 self._drop(actor)

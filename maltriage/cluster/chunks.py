@@ -1,22 +1,22 @@
-"""A walk cut into pieces that go to other machines, and records put back into its order."""
+"""A walk cut into chunks that go to other machines, and records put back into its order."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from maltriage.cluster.actor import KEPT, Done
-from maltriage.cluster.shards import Part
+from maltriage.cluster.shards import Shard
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Result, Skipped, decode, path_fields
 from maltriage.source.files import Found, Rejected
 
-PIECE_FILES = 64
-PIECE_BYTES = 64 << 20
-"""A piece is full with this much: about a second for two cores, where giving one out and taking
+CHUNK_FILES = 64
+CHUNK_BYTES = 64 << 20
+"""A chunk is full with this much: about a second for two cores, where giving one out and taking
 its records takes milliseconds."""
 MAX_CRASHES = 2
-"""Deaths of the process that had a piece, after which its files go one by one; after as many again
+"""Deaths of the process that had a chunk, after which its files go one by one; after as many again
 a file is given up."""
 MAX_LOSSES = 6
 """The same, with deaths of nodes among them, which say little of the files."""
@@ -27,7 +27,7 @@ FileRecord = Result | Skipped | Failed
 
 
 @dataclass
-class Piece:
+class Chunk:
     """Some files of a walk, one after another.
 
     `files` is what is sent away. Of a file whose record is known only its place is (`KEPT`), and
@@ -43,9 +43,9 @@ class Piece:
     """Whether whoever had it died: it then has an actor for itself, so that no other is blamed."""
     done: Done | None = None
     """What came of it; None: nothing yet."""
-    parts: list[Piece] = field(default_factory=list)
-    """Of a piece that was divided, what it was divided into."""
-    target: Part | None = None
+    parts: list[Chunk] = field(default_factory=list)
+    """Of a chunk that was divided, what it was divided into."""
+    target: Shard | None = None
     """Where its records go, instead of coming back."""
     written: Counts | None = None
     """What went there; None: nothing yet."""
@@ -62,7 +62,7 @@ class Piece:
             return all(part.complete for part in self.parts)
         return self.done is not None or self.written is not None or self.all_kept
 
-    def lose(self, *, crash: bool) -> list[Piece]:
+    def lose(self, *, crash: bool) -> list[Chunk]:
         """Whoever had it is gone.
 
         Args:
@@ -86,7 +86,7 @@ class Piece:
         records = iter(self.kept)
         for file in self.files:
             kept = [next(records)] if file is _PLACE else []
-            self.parts.append(Piece([file], kept, suspect=True))
+            self.parts.append(Chunk([file], kept, suspect=True))
         return [part for part in self.parts if not part.all_kept]
 
     def records(self) -> Iterator[tuple[FileRecord, str | None, bool]]:
@@ -114,49 +114,43 @@ class Piece:
 
     def several(self) -> Iterator[str]:
         """Paths of files of which there is more than one record."""
-        for piece in self.parts or [self]:
-            if piece.done is not None:
-                yield from piece.done.several
+        for chunk in self.parts or [self]:
+            if chunk.done is not None:
+                yield from chunk.done.several
 
 
 _PLACE = Rejected("", KEPT, "", False)
 
 
 def cut(
-    found: Iterable[Found | Rejected],
-    recall: Callable[[Found], FileRecord | None],
+    found: Iterable[Found | Rejected | FileRecord],
     *,
-    files: int = PIECE_FILES,
-    size: int = PIECE_BYTES,
-) -> Iterator[Piece]:
-    """Pieces of a walk, cut as they are asked for: at most so many files, no more after so many
-    bytes.
-
-    Args:
-        recall: the record of a file where it is known.
-    """
-    piece = Piece()
+    files: int = CHUNK_FILES,
+    size: int = CHUNK_BYTES,
+) -> Iterator[Chunk]:
+    """Chunks of a walk, cut as they are asked for: at most so many files, no more after so many
+    bytes. Of a file whose record is known only its place is sent away."""
+    chunk = Chunk()
     for file in found:
-        record = recall(file) if isinstance(file, Found) else None
-        if record is not None:
-            piece.kept.append(record)
-            piece.files.append(_PLACE)
+        if isinstance(file, FileRecord):
+            chunk.kept.append(file)
+            chunk.files.append(_PLACE)
         else:
-            piece.files.append(file)
-            piece.bytes += file.size if isinstance(file, Found) else 0
-        if len(piece.files) >= files or piece.bytes >= size:
-            yield piece
-            piece = Piece()
-    if piece.files:
-        yield piece
+            chunk.files.append(file)
+            chunk.bytes += file.size if isinstance(file, Found) else 0
+        if len(chunk.files) >= files or chunk.bytes >= size:
+            yield chunk
+            chunk = Chunk()
+    if chunk.files:
+        yield chunk
 
 
-def complete_among(pieces: Iterable[Piece]) -> list[Piece]:
-    """Of pieces of a scan that was stopped, those and their parts that have records."""
-    having: list[Piece] = []
-    for piece in pieces:
-        if piece.parts:
-            having += complete_among(piece.parts)
-        elif piece.complete:
-            having.append(piece)
+def complete_among(chunks: Iterable[Chunk]) -> list[Chunk]:
+    """Of chunks of a scan that was stopped, those and their parts that have records."""
+    having: list[Chunk] = []
+    for chunk in chunks:
+        if chunk.parts:
+            having += complete_among(chunk.parts)
+        elif chunk.complete:
+            having.append(chunk)
     return having

@@ -1,6 +1,6 @@
 """A scan on a Ray cluster: the same records as on one machine, in the same order.
 
-    walk -> pieces -> actors, each with the local engine (`cluster.actor`) -> records
+    walk -> chunks -> actors, each with the local engine (`cluster.actor`) -> records
 
 The walk, the store of results and the outputs stay where the command runs; files are read on the
 nodes, at the same paths. Ray's actors are told what to do one by one: its data sets would list all
@@ -14,37 +14,38 @@ import hashlib
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from maltriage.bundle import Bundle
 from maltriage.cluster.actor import Sent, Setup
 from maltriage.cluster.actor_pool import POLL, Pool, actor_cpus
-from maltriage.cluster.chunks import Piece, complete_among, cut
+from maltriage.cluster.chunks import Chunk, complete_among, cut
 from maltriage.cluster.connection import CLIENT, LOCAL, connected, need_ray
 from maltriage.cluster.nodes import Members
 from maltriage.cluster.shards import (
-    PART_BYTES,
-    PART_FILES,
+    SHARD_BYTES,
+    SHARD_FILES,
     Manifest,
-    Part,
+    Shard,
     Shards,
     digest_of,
     outside,
-    write_part,
+    write_shard,
 )
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Record, Summary
+from maltriage.results.policy import Policy, settings_of
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, path_of_index
 from maltriage.source.files import walk
 from maltriage.source.urls import is_url, scheme_of
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
-from maltriage.triage.pipeline import summary
-from maltriage.triage.scan_cache import ScanCache, settings_of
-from maltriage.work.workers import cores
+from maltriage.triage.pipeline import recalled, summary
+from maltriage.triage.request import ScanRequest
+from maltriage.work.cores import cores
 
 STOP_SECONDS = 10.0
 """That actors have to hand in what they have when a scan is stopped, beyond the time of a file."""
@@ -63,144 +64,134 @@ def check(options: ScanOptions) -> None:
         )
 
 
-def scan(
-    paths: Iterable[str],
-    bundle: Bundle,
-    options: ScanOptions,
-    address: str = LOCAL,
-    *,
-    cache: ScanCache | None = None,
-    progress: Progress | None = None,
-    changed: Callable[[Progress], None] = lambda progress: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Record]:
-    """`pipeline.scan`, on the nodes of a Ray cluster: its arguments, records and errors.
+@dataclass(frozen=True)
+class ClusterScan:
+    """A scan on the nodes of a Ray cluster: the records of `pipeline.scan`, and its errors.
 
     Args:
-        options: `jobs` are the workers of one actor, which gets as many CPUs; 0: as many as the
-            smallest node has, four at most. `device` "auto" is the CPU; "cuda" takes actors to
-            nodes with a GPU.
-        address: see `ray_cluster.connected`.
+        request: `jobs` of its options are the workers of one actor, which gets as many CPUs; 0: as
+            many as the smallest node has, four at most. `device` "auto" is the CPU; "cuda" takes
+            actors to nodes with a GPU.
+        address: see `connection.connected`.
 
     Raises:
         MaltriageError: besides, there is no such cluster, or no node of it is large enough, or
             maltriage there is of another version.
     """
-    check(options)
-    progress, cache = progress or Progress(), cache or ScanCache()
-    paths = list(paths)
-    began = time.monotonic()
-    with cache:
-        with opened(paths, bundle, options, address) as (pool, _):
-            yield from records(paths, options, pool, cache, progress, changed, stop)
-        interrupted = stop()
-    yield summary(progress, bundle, time.monotonic() - began, interrupted=interrupted)
-    if not interrupted:
-        cache.end()  # not before the summary is written
+
+    request: ScanRequest
+    address: str = LOCAL
+
+    def records(
+        self, progress: Progress, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Record]:
+        """See `RecordSource.records`."""
+        request, policy = self.request, self.request.policy
+        check(request.options)
+        began = time.monotonic()
+        with policy:
+            with opened(request, self.address) as (pool, _):
+                yield from records(request, pool, progress, stop)
+            interrupted = stop()
+        seconds = time.monotonic() - began
+        yield summary(progress, request.bundle, seconds, interrupted=interrupted)
+        if not interrupted:
+            policy.end()  # not before the summary is written
 
 
-def write(
-    paths: Iterable[str],
-    bundle: Bundle,
-    options: ScanOptions,
-    shards: Shards,
-    address: str = LOCAL,
-    *,
-    progress: Progress | None = None,
-    changed: Callable[[Progress], None] = lambda progress: None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Summary]:
-    """`scan`, whose records are written on the nodes, to files in a folder that all of them have.
+@dataclass(frozen=True)
+class ShardedScan:
+    """A `ClusterScan` whose records are written on the nodes, to files in a folder of all of them.
 
-    Files are in the same part whenever the same is walked, so that parts that are whole are left
+    Files are in the same shard whenever the same is walked, so that shards that are whole are left
     alone with `shards.resume`. Nothing is kept in a store.
 
-    Yields:
-        The summary, once.
-
     Raises:
-        MaltriageError: besides, the folder cannot be written, or has other parts in it.
+        MaltriageError: besides, the folder cannot be written, or has other shards in it.
     """
-    check(options)
-    progress, paths = progress or Progress(), list(paths)
-    outside(shards.folder, paths)
-    began = time.monotonic()
-    with Manifest(shards) as manifest:
 
-        def ended(counts: Counts) -> Summary:
-            return summary(counts, bundle, time.monotonic() - began, interrupted=stop())
+    request: ScanRequest
+    shards: Shards
+    address: str = LOCAL
 
-        with opened(paths, bundle, options, address) as (pool, setup):
-            digest = setup.index.sha256 if setup.index else None
-            made_with = settings_of(bundle, options, digest).digest
-            for _ in parts(paths, options, pool, manifest, made_with, progress, ended, stop):
-                progress.in_flight = pool.in_flight()
-                changed(progress)
-        end = ended(progress)
-        if not end.interrupted:
-            manifest.end(end)
-    yield end
+    def records(
+        self, progress: Progress, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Record]:
+        """See `RecordSource.records`: the summary alone."""
+        request, bundle, options = self.request, self.request.bundle, self.request.options
+        check(options)
+        outside(self.shards.folder, request.paths)
+        began = time.monotonic()
+        with Manifest(self.shards) as manifest:
+
+            def ended(counts: Counts) -> Summary:
+                return summary(counts, bundle, time.monotonic() - began, interrupted=stop())
+
+            with opened(request, self.address) as (pool, setup):
+                digest = setup.index.sha256 if setup.index else None
+                made_with = settings_of(bundle, options, digest).digest
+                write_shards(request, pool, manifest, made_with, progress, ended, stop)
+            end = ended(progress)
+            if not end.interrupted:
+                manifest.end(end)
+        yield end
 
 
-def parts(
-    paths: Iterable[str],
-    options: ScanOptions,
+def write_shards(
+    request: ScanRequest,
     pool: Pool,
     manifest: Manifest,
     made_with: bytes,
     progress: Progress,
     ended: Callable[[Counts], Summary],
     stop: Callable[[], bool],
-) -> Iterator[None]:
-    """Have all parts written that are not there, by actors that are; see `write`.
+) -> None:
+    """Have all shards written that are not there, by actors that are.
 
     Args:
         made_with: digest of the settings that records depend on.
         ended: the summary of what was counted.
-
-    Yields:
-        None, several times a second.
     """
-    found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-    pieces = enumerate(cut(found, lambda file: None, files=PART_FILES, size=PART_BYTES))
-    window: list[tuple[Piece, Part, str]] = []
+    options = request.options
+    found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
+    chunks = enumerate(cut(found, files=SHARD_FILES, size=SHARD_BYTES))
+    window: list[tuple[Chunk, Shard, str]] = []
     more = True
     while (more or window) and not stop():
         while more and len(window) < pool.room(1) and not stop():
-            number, piece = next(pieces, (0, None))
-            if piece is None or stop():  # then the walk has ended early, and the piece with it
+            number, chunk = next(chunks, (0, None))
+            if chunk is None or stop():  # then the walk has ended early, and the chunk with it
                 more = False
                 break
-            digest = digest_of(made_with, manifest.shards, piece.files)
+            digest = digest_of(made_with, manifest.shards, chunk.files)
             known = manifest.counts(number, digest)
             if known is not None:
                 progress.join(known)
-                yield
                 continue
-            piece.target = manifest.part(number)
-            window.append((piece, piece.target, digest))
-            pool.add(piece)
+            chunk.target = manifest.part(number)
+            window.append((chunk, chunk.target, digest))
+            pool.add(chunk)
         if not stop():
             pool.step(POLL)
         _list(window, manifest, progress, ended)
-        yield
+        progress.in_flight = pool.in_flight()
     if window:
         pool.stop(options.timeout + STOP_SECONDS)
         _list(window, manifest, progress, ended)
 
 
 def _list(
-    window: list[tuple[Piece, Part, str]],
+    window: list[tuple[Chunk, Shard, str]],
     manifest: Manifest,
     progress: Progress,
     ended: Callable[[Counts], Summary],
 ) -> None:
     """Take note of parts that are whole by now."""
     for item in [item for item in window if item[0].complete]:
-        piece, part, digest = item
-        counts = piece.written
+        chunk, part, digest = item
+        counts = chunk.written
         if counts is None:  # it was divided, and came back
-            counts = write_part(part, (record for record, _, _ in piece.records()), ended)
+            counts = write_shard(part, (record for record, _, _ in chunk.records()), ended)
         assert counts is not None
         manifest.add(part.number, digest, counts)
         progress.join(counts)
@@ -235,10 +226,9 @@ def _setup(
 
 
 @contextmanager
-def opened(
-    paths: Sequence[str], bundle: Bundle, options: ScanOptions, address: str
-) -> Iterator[tuple[Pool, Setup]]:
-    """Actors on a cluster, and what they were told; arguments and errors are those of `scan`."""
+def opened(request: ScanRequest, address: str) -> Iterator[tuple[Pool, Setup]]:
+    """Actors on a cluster, and what they were told; errors are those of `ClusterScan`."""
+    options = request.options
     with connected(address, max(cores(), options.jobs)) as ray:
         # Through a client server, no node is this process's own.
         own = None
@@ -246,53 +236,46 @@ def opened(
             own = ray.get_runtime_context().get_node_id()
         with Members(ray, own) as members:
             cpus = actor_cpus(members.now(), options)
-            setup, data = _setup(paths, bundle, options, cpus)
+            setup, data = _setup(request.paths, request.bundle, options, cpus)
             with Pool(ray, members, setup, data, cpus, gpu=options.device == "cuda") as pool:
                 yield pool, setup
 
 
 def records(
-    paths: Iterable[str],
-    options: ScanOptions,
-    pool: Pool,
-    cache: ScanCache,
-    progress: Progress,
-    changed: Callable[[Progress], None],
-    stop: Callable[[], bool],
+    request: ScanRequest, pool: Pool, progress: Progress, stop: Callable[[], bool]
 ) -> Iterator[Record]:
-    """The records of files, in the order of the walk, by actors that are there; see `scan`."""
+    """The records of files, in the order of the walk, by actors that are there."""
+    options, policy = request.options, request.policy
     look = options.checks != 0
-    found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-    pieces = cut(found, lambda file: cache.recall(file, options.walk.max_size, look=look))
-    window: deque[Piece] = deque()
+    found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
+    chunks = cut(recalled(found, policy, options))
+    window: deque[Chunk] = deque()
     more = True
     while more or window:
         while more and len(window) < pool.room() and not stop():
-            piece = next(pieces, None)
-            if piece is None:
+            chunk = next(chunks, None)
+            if chunk is None:
                 more = False
             else:
-                window.append(piece)
-                pool.add(piece)
+                window.append(chunk)
+                pool.add(chunk)
         if stop():
             pool.stop(options.timeout + STOP_SECONDS)
             more, window = False, deque(complete_among(window))
         while window and window[0].complete:
-            yield from _given(window.popleft(), cache, progress, keep=look)
-            changed(progress)
+            yield from _given(window.popleft(), policy, progress, keep=look)
         if window:
             pool.step(POLL)
             progress.in_flight = pool.in_flight()
-            changed(progress)
 
 
-def _given(piece: Piece, cache: ScanCache, progress: Progress, *, keep: bool) -> Iterator[Record]:
-    """The records of a piece, which are kept as they go."""
-    for path in piece.several():
-        cache.forget(path)
-    for record, file, new in piece.records():
+def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> Iterator[Record]:
+    """The records of a chunk, which are kept as they go."""
+    for path in chunk.several():
+        policy.forget(path)
+    for record, file, new in chunk.records():
         if new and keep:
-            cache.keep_made(record, file)
+            policy.keep(record, file)
         progress.add(record)
         yield record
-    cache.commit()
+    policy.commit()

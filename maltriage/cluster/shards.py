@@ -31,8 +31,8 @@ from maltriage.report.documents.record import Failed, Result, Skipped, Summary, 
 from maltriage.report.formats import RenderOptions, open_renderer
 from maltriage.source.files import PART, Found, Rejected
 
-PART_FILES = 2048
-PART_BYTES = 2 << 30
+SHARD_FILES = 2048
+SHARD_BYTES = 2 << 30
 """A part is full with this much: some ten seconds for an actor of four workers."""
 FORMATS = ("ndjson", "parquet")
 MANIFEST, SUMMARY = "manifest.ndjson", "summary.json"
@@ -50,7 +50,7 @@ class Shards:
 
 
 @dataclass(frozen=True)
-class Part:
+class Shard:
     """One part: its number and where it goes."""
 
     number: int
@@ -88,8 +88,8 @@ class _Stream:
         pass
 
 
-def write_part(
-    part: Part,
+def write_shard(
+    part: Shard,
     records: Iterable[Result | Skipped | Failed],
     summary: Callable[[Counts], Summary],
     whole: Callable[[], bool] = lambda: True,
@@ -186,9 +186,9 @@ class Manifest:
         if end < len(data):
             os.truncate(path, end)  # of who was killed while it was written
 
-    def part(self, number: int) -> Part:
+    def part(self, number: int) -> Shard:
         name = f"part-{number:05}.{self.shards.format}"
-        return Part(number, str(self._folder / name), self.shards)
+        return Shard(number, str(self._folder / name), self.shards)
 
     def counts(self, number: int, digest: str) -> Counts | None:
         """What is in a part that is whole; None: it is not.

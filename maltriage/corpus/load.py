@@ -35,7 +35,7 @@ from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]

@@ -25,7 +25,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 if TYPE_CHECKING:
     from maltriage.corpus.load import Corpus

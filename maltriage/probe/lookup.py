@@ -7,6 +7,8 @@ for reading alone; where that fails, nothing is known. Little is imported: worke
 from __future__ import annotations
 
 import sqlite3
+import time
+import zlib
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,11 +18,13 @@ from maltriage.probe.prepare import Prepared, PrepareOptions, Same, digest_of, p
 from maltriage.source.decode import Contents
 
 BUSY_SECONDS = 1.0
+TOUCH_SECONDS = 24 * 3600
+"""A record's time of use is written anew when it is older than this."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A way to `finish` files, see `prepare`, some of which are known.
+    """A way to `finish` files, see `prepare`, of some of which a record is kept.
 
     `store` is the path of the database, `settings` the digest of those that a record must have been
     made with.
@@ -32,22 +36,28 @@ class Lookup:
     def __call__(
         self, path: str, contents: Contents, options: PrepareOptions, start: float
     ) -> Prepared | Same:
-        """Prepare what was read of a file, or say that there is a record of its content."""
+        """Prepare what was read of a file, or give the record of its content."""
         digest = digest_of(contents)
-        if _known(self.store, self.settings, digest):
-            return Same(path, digest)
+        found = _found(self.store, self.settings, digest)
+        if found is not None:
+            return Same(path, digest, *found)
         return prepare_contents(path, contents, options, start, digest)
 
 
-def _known(store: str, settings: bytes, digest: str) -> bool:
-    with suppress(sqlite3.Error):
+def _found(store: str, settings: bytes, digest: str) -> tuple[bytes, int] | None:
+    """The record of a content, and its row if its time of use is old; None: none is whole."""
+    with suppress(sqlite3.Error, zlib.error, TypeError):
         found = _connection(store).execute(
-            "SELECT 1 FROM results JOIN settings ON settings.id = settings"
+            "SELECT record, results.id, used FROM results JOIN settings ON settings.id = settings"
             " WHERE content = ? AND digest = ?",
             (bytes.fromhex(digest), settings),
         )
-        return found.fetchone() is not None
-    return False
+        row = found.fetchone()
+        if row is not None:
+            record, number, used = row
+            zlib.decompress(record)
+            return record, number if time.time() - used > TOUCH_SECONDS else 0
+    return None
 
 
 @lru_cache(maxsize=1)

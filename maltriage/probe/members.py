@@ -23,30 +23,30 @@ from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
 from maltriage.source.files import Rejected, opened, read_opened
 
-MAX_PORTION_BYTES = 128 * 1024 * 1024
-"""Bytes unpacked for a portion; the file that goes beyond is its last."""
+MAX_CHUNK_BYTES = 128 * 1024 * 1024
+"""Bytes unpacked for a chunk; the file that goes beyond is its last."""
 NEITHER = "neither a PE file nor a byteplot PNG nor a hex dump"
 SAMPLES = "a PE file, a byteplot PNG or a hex dump"
 NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
 """Codes of files that are no samples: in an archive they are counted together."""
 
 
-Sent = Prepared | Same | Rejected
+Item = Prepared | Same | Rejected
 
 
 @dataclass(frozen=True)
-class Portion:
+class Chunk:
     """Some samples of an archive, and what is to be said of others, in the archive's order.
 
-    `cursor` says where the next portion begins; None: this was the last one.
+    `cursor` says where the next chunk begins; None: this was the last one.
     """
 
-    items: list[Sent]
+    items: list[Item]
     cursor: Cursor | None
 
 
 @dataclass(frozen=True)
-class PortionOptions:
+class ChunkOptions:
     """How much is done at once: at most `samples`, and no more begun after `seconds`; where `step`
     is set, one file of an archive, sample or not."""
 
@@ -68,14 +68,14 @@ def is_archive(path: str) -> bool:
 def prepare_members(
     path: str,
     options: PrepareOptions,
-    portion: PortionOptions,
+    chunk: ChunkOptions,
     cursor: Cursor | None = None,
     finish: Finish = prepare_contents,
-) -> Prepared | Same | Portion:
+) -> Prepared | Same | Chunk:
     """Prepare one file; of an archive, the samples in it that come next.
 
     Args:
-        cursor: where the last portion ended; None: from the start.
+        cursor: where the last chunk ended; None: from the start.
         finish: what is done with each sample.
 
     Raises:
@@ -102,22 +102,22 @@ def prepare_members(
                 path if inner is not None else None,
                 cursor or Cursor(),
             )
-            return _portion(path, walk, kind, options, portion, finish)
+            return _read_chunk(path, walk, kind, options, chunk, finish)
         contents = read_opened(path, outer, file, size, options)
     made = finish(path, contents, options, start)
     carved = [*_carved(path, contents, options, finish)]
-    return Portion([made, *carved], None) if carved else made
+    return Chunk([made, *carved], None) if carved else made
 
 
-def _portion(
+def _read_chunk(
     path: str,
     walk: Walk,
     kind: Kind,
     options: PrepareOptions,
-    portion: PortionOptions,
+    chunk: ChunkOptions,
     finish: Finish,
-) -> Portion:
-    items: list[Sent] = []
+) -> Chunk:
+    items: list[Item] = []
     began, paid = time.monotonic(), walk.unpacked
     prepared = 0
     for item in walk.items(kind):
@@ -133,18 +133,19 @@ def _portion(
                     walk.no_sample()
                 else:
                     items.append(_rejected(item.path, error))
-        if (
-            portion.step
-            or prepared >= portion.samples
-            or len(items) >= 2 * portion.samples
-            or walk.unpacked - paid >= MAX_PORTION_BYTES
-            or time.monotonic() - began >= portion.seconds
-        ):
-            return Portion(items, walk.cursor())
-    return Portion([*items, *_end(path, walk)], None)
+        full = (
+            chunk.step
+            or prepared >= chunk.samples
+            or len(items) >= 2 * chunk.samples
+            or walk.unpacked - paid >= MAX_CHUNK_BYTES
+            or time.monotonic() - began >= chunk.seconds
+        )
+        if full and not walk.ended:
+            return Chunk(items, walk.cursor())
+    return Chunk([*items, *_end(path, walk)], None)
 
 
-def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Sent]:
+def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Item]:
     start = time.perf_counter()
     contents = parse_contents(member.path, member.data, options)
     made = finish(member.path, contents, options, start)
@@ -153,7 +154,7 @@ def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[S
 
 def _carved(
     path: str, contents: Contents, options: PrepareOptions, finish: Finish
-) -> Iterator[Sent]:
+) -> Iterator[Item]:
     """The programs in a program, where they are asked for."""
     most = options.archives.carve if options.archives else 0
     if not most or contents.format not in ("pe", "png"):

@@ -52,13 +52,16 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Same:
-    """A file that was read and hashed and no more, since what it is is known.
+    """A file that was read and hashed and no more, since a record of its content is kept.
 
-    `file` is the SHA-256 of the file in hex.
+    `file` is the SHA-256 of the file in hex, `record` the record as it is kept, `row` where, if
+    its time of use is old, else 0.
     """
 
     path: str
     file: str
+    record: bytes
+    row: int
 
 
 def digest_of(contents: Contents) -> str:

@@ -2,7 +2,7 @@
 
 Tables, each of which may be emptied at any time:
 
-    settings   what records were made with: model, options, versions; see `triage.scan_cache`
+    settings   what records were made with: model, options, versions; see `results.policy`
     results    the record of a file's content under some settings, zlib over JSON, without its path
     files      which content a path had when its stat was such and such: BLAKE2 of both, no names
     scans      those that did not come to their end, by a digest of what they were to do
@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from maltriage.probe.lookup import TOUCH_SECONDS
 from maltriage.results.database import (
     FILE_NAME,
     Tell,
@@ -33,9 +34,6 @@ from maltriage.results.database import (
     transaction,
     words_of,
 )
-
-TOUCH_SECONDS = 24 * 3600
-"""A record's time of use is written anew when it is older than this."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +114,6 @@ class Store:
             settings,
             path,
             status,
-        )
-
-    def find_content(self, content: bytes, settings: Settings) -> Stored | None:
-        """The record of a content, by its digest."""
-        return self._found(
-            "SELECT id, content, record, used FROM results WHERE settings = ? AND content = ?",
-            settings,
-            content,
         )
 
     def knows_any(self, settings: Settings) -> bool:

@@ -13,9 +13,10 @@ from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.record import Failed, Skipped
 from maltriage.triage.options import Progress, ScanOptions, model_threads
-from maltriage.triage.queue import in_batches, prepared_items
+from maltriage.triage.prepare import in_batches, prepare_paths
 from maltriage.triage.session import Session
-from maltriage.work.workers import Workers, cores
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers
 
 
 @dataclass
@@ -54,7 +55,7 @@ def embed(
     found, rows = Embedded(), list[npt.NDArray[np.float32]]()
     with Workers(options.jobs or cores(), options.timeout) as workers:
         session = Session(bundle, options.device, model_threads(options))
-        items = prepared_items(labels, bundle, options, workers, progress, lambda: False)
+        items = prepare_paths(labels, workers, bundle, options, progress)
         for batch in in_batches(items, options.batch_size):
             samples = [item for item in batch if isinstance(item, Prepared)]
             for item in batch:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from maltriage.probe.prepare import Prepared
 from maltriage.triage.methods import HIRESCAM, Maps, maps_of
 from maltriage.triage.options import Progress, ScanOptions
-from maltriage.triage.queue import in_batches, prepared_items
+from maltriage.triage.prepare import in_batches, prepare_paths
 from maltriage.triage.session import Session
 from maltriage.work.workers import Workers
 
@@ -44,7 +44,7 @@ def mapped(
         progress: counts on; files that give no sample, or no numbers, count as failed.
         changed: called with it after each batch.
     """
-    items = prepared_items(labels, session.bundle, options, workers, progress, lambda: False)
+    items = prepare_paths(labels, workers, session.bundle, options, progress)
     for batch in in_batches(items, options.batch_size):
         samples = [item for item in batch if isinstance(item, Prepared)]
         progress.failed += len(batch) - len(samples)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions
@@ -15,9 +14,8 @@ from maltriage.source.files import WalkOptions
 from maltriage.source.known import KnownList
 from maltriage.triage.methods import HIRESCAM, Mapper
 from maltriage.triage.session import Device
-from maltriage.work.workers import cores
-
-Members = Literal["only", "first", "each"]
+from maltriage.work.cores import cores
+from maltriage.work.dispatcher import Members
 
 
 @dataclass(frozen=True)

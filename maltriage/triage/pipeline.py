@@ -1,9 +1,10 @@
 """Paths in, records out: the one way from files to results, for every command.
 
-    walk -> worker processes (read, hash, layout, views) -> batches -> verdict and evidence
+    find -> recall -> prepare (in workers) -> judge -> keep -> check
 
-Results come in the order of the walk, whoever finished first, and at most `queue.MAX_IN_FLIGHT`
-files are under way, so memory does not grow with the folder.
+Each stage takes what the one before it gives, one by one, and calls none of them back. Results come
+in the order of the walk, whoever finished first, and at most `prepare.MAX_IN_FLIGHT` files are
+under way, so memory does not grow with the folder.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
@@ -19,20 +21,24 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import Failed, ModelRef, Record, Result, Skipped, Summary
+from maltriage.report.documents.record import ModelRef, Record, Result, Summary
+from maltriage.results.policy import Policy
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, Rejected, walk
-from maltriage.triage.finish import Finisher
+from maltriage.triage.check import check
+from maltriage.triage.judge import Judge
 from maltriage.triage.methods import Explainer, check_methods
-from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
+from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
 from maltriage.triage.prediction_sets import set_rule
-from maltriage.triage.queue import in_batches, prepare_found
-from maltriage.triage.scan_cache import ScanCache
+from maltriage.triage.prepare import in_batches, prepare_files
+from maltriage.triage.records import FileRecord, Item, rejected
+from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
+from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
-from maltriage.work.workers import Workers, cores
+from maltriage.work.workers import Workers
 
 
 def scan(
@@ -40,7 +46,7 @@ def scan(
     bundle: Bundle,
     options: ScanOptions,
     *,
-    cache: ScanCache | None = None,
+    policy: Policy | None = None,
     progress: Progress | None = None,
     changed: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
@@ -52,11 +58,11 @@ def scan(
     first. Of files of equal content one is checked.
 
     Args:
-        cache: results of earlier scans with these options, and where those of this one go. Where
+        policy: results of earlier scans with these options, and where those of this one go. Where
             `options.checks` is a number, results are kept without the checks; where it is 0,
             none are taken, since all files must be read.
         progress: kept up to date while the scan runs.
-        changed: called with it, several times a second.
+        changed: called with it after each record.
         stop: asked between files; once true, no file is begun, and what is done is reported.
 
     Raises:
@@ -64,15 +70,38 @@ def scan(
             `options.against`, or they are the same, or there is no such method, or no such index
             of this bundle, or it has no prediction sets and `options.coverage` asks for them.
     """
-    progress, cache = progress or Progress(), cache or ScanCache()
+    progress, policy = progress or Progress(), policy or Policy()
     began = time.monotonic()
-    with cache, Engine(bundle, options) as engine:
+    with policy, Engine(bundle, options) as engine:
         found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-        yield from engine.records(found, cache=cache, progress=progress, changed=changed, stop=stop)
+        for record in engine.records(found, policy=policy, progress=progress, stop=stop):
+            yield record
+            changed(progress)
         interrupted = stop()
     yield summary(progress, bundle, time.monotonic() - began, interrupted=interrupted)
     if not interrupted:
-        cache.end()  # not before the summary is written
+        policy.end()  # not before the summary is written
+
+
+@dataclass(frozen=True)
+class LocalScan:
+    """A scan on this machine, see `scan`."""
+
+    request: ScanRequest
+
+    def records(
+        self, progress: Progress, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Record]:
+        """See `RecordSource.records`."""
+        asked = self.request
+        return scan(
+            asked.paths,
+            asked.bundle,
+            asked.options,
+            policy=asked.policy,
+            progress=progress,
+            stop=stop,
+        )
 
 
 def summary(counts: Counts, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
@@ -130,16 +159,16 @@ class Engine:
     def __exit__(self, *error: object) -> None:
         self._workers.__exit__(*error)
 
-    def begin(self) -> Finisher:
+    def begin(self) -> Judge:
         """Start workers and load the model, which a scan of files that are all known never needs.
 
         Raises:
             MaltriageError: the bundle does not run, or not on the device that was asked for.
         """
-        return self._finisher
+        return self._judge
 
     @cached_property
-    def _finisher(self) -> Finisher:
+    def _judge(self) -> Judge:
         bundle, options = self.bundle, self._options
         if options.device != "cuda":  # which may not be there: then nothing is to be started
             self._workers.submit(os.getpid)  # they start up while the model loads
@@ -153,7 +182,7 @@ class Engine:
             options.seed,
             options.close,
         )
-        return Finisher(
+        return Judge(
             session,
             model_ref(bundle),
             self._label,
@@ -170,73 +199,65 @@ class Engine:
         self,
         found: Iterable[Found | Rejected],
         *,
-        cache: ScanCache,
+        policy: Policy,
         progress: Progress,
-        changed: Callable[[Progress], None] = lambda progress: None,
         stop: Callable[[], bool] = lambda: False,
-    ) -> Iterator[Result | Skipped | Failed]:
+    ) -> Iterator[FileRecord]:
         """The records of files, in the order that they are found in; see `scan`.
 
         Args:
             found: as `walk` gives them; taken one by one, as there is room for them.
-            cache: whether it is entered and ended is for the caller to see to.
+            policy: whether it is entered and ended is for the caller to see to.
         """
-        options = self._options
+        options, workers = self._options, self._workers
+        if options.device == "cuda":
+            self.begin()  # who asks for it by name is told at once that it is not there
+        files = recalled(found, policy, options)
+        items = prepare_files(files, workers, self.bundle, options, policy, progress, stop)
+        judged = self._judged(in_batches(items, options.batch_size), progress)
+        return check(_kept(judged, policy), self.begin, options, progress, stop)
 
-        def begin() -> Finisher:
-            finisher = self.begin()
-            note = finisher.session.note
+    def _judged(
+        self, batches: Iterable[list[Item]], progress: Progress
+    ) -> Iterator[list[Explained | FileRecord]]:
+        """The stage that judges. The model is loaded when there is a first sample to come, which an
+        empty batch says, too."""
+        for batch in batches:
+            if batch and not any(isinstance(item, Prepared) for item in batch):
+                yield [item for item in batch if not isinstance(item, Prepared)]
+                continue
+            judge = self.begin()
+            note = judge.session.note
             if note and note not in progress.notes:
                 progress.notes.append(note)
-            return finisher
+            yield list(judge.records(batch))
 
-        if options.device == "cuda":
-            begin()  # who asks for it by name is told at once that it is not there
 
-        def recall(file: Found) -> Result | Skipped | Failed | None:
-            return cache.recall(file, options.walk.max_size, look=options.checks != 0)
+def recalled(
+    found: Iterable[Found | Rejected], policy: Policy, options: ScanOptions
+) -> Iterator[Found | FileRecord]:
+    """The stage that recalls: files, or their records where they are known already."""
+    look = options.checks != 0
+    for file in found:
+        if isinstance(file, Rejected):
+            yield rejected(file)
+        else:
+            yield policy.recall(file, options.walk.max_size, look=look) or file
 
-        items = prepare_found(
-            found,
-            self.bundle,
-            options,
-            self._workers,
-            progress,
-            stop,
-            recall,
-            begin,
-            cache.asking(options.walk.max_size) if options.checks != 0 else None,
-            cache.forget,
-        )
-        top = MostUrgent(options.checks or 0)
-        for batch in in_batches(items, options.batch_size):
-            known = [item for item in batch if not isinstance(item, Prepared)]
-            new = len(known) < len(batch)
-            for item in begin().records(batch) if new else known:
-                cache.keep(item)
-                if isinstance(item, Explained | Result) and options.checks:
-                    held = item if isinstance(item, Explained) else Recalled(item)
-                    progress.add(held.result)
-                    let_go = top.add(held)
-                    if let_go is not None:
-                        yield let_go.result
-                    continue
-                if not isinstance(item, Explained):
-                    record = item
-                else:
-                    record = item.result if options.checks is None else begin().checked(item)
-                progress.add(record)
-                yield record
-            cache.commit()
-            changed(progress)
-        for held in top.taken():
-            if stop():
-                yield held.result
-            elif isinstance(held, Explained):
-                yield begin().checked(held)
-            else:
-                yield begin().checked_again(held)
-            changed(progress)
+
+def _kept(
+    batches: Iterable[list[Explained | FileRecord]], policy: Policy
+) -> Iterator[Explained | FileRecord]:
+    """The stage that keeps. It comes before evidence is checked: what is held back for that until
+    the end of a scan is not lost where the scan is killed, and results are kept without checks."""
+    for batch in batches:
+        for item in batch:
+            if isinstance(item, Explained):
+                policy.keep(item.result, item.prepared.file)
+            elif not isinstance(item, Result):
+                policy.keep(item, None)
+            yield item
+        policy.commit()
 
 
 def _label_index(bundle: Bundle, label: str | None) -> int | None:

@@ -16,7 +16,7 @@ from maltriage.errors import MaltriageError
 from maltriage.sample.byteplot import View
 from maltriage.triage.binding import Bound
 from maltriage.triage.shared_views import Lean
-from maltriage.work.workers import cores
+from maltriage.work.cores import cores
 
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]

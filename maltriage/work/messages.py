@@ -15,7 +15,7 @@ import io
 import pathlib
 import pickle
 from collections.abc import Callable
-from dataclasses import is_dataclass
+from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -26,6 +26,23 @@ from maltriage.sample.errors import SampleError
 OWN = tuple(f"maltriage.{floor}." for floor in ("sample", "source", "probe", "work"))
 MAX_ANSWER = 1 << 30
 """Bytes of one answer. Views of a file take some 70 KB, those of all of its checks some 100 MB."""
+
+
+@dataclass
+class Begun:
+    """A process has begun a job."""
+
+    job: int
+
+
+@dataclass
+class Answer:
+    """What came of a job: its value, or its error."""
+
+    job: int
+    value: Any
+    error: BaseException | None
+
 
 _PLAIN = frozenset("bytearray complex frozenset range set slice".split())
 _KNOWN = frozenset(
@@ -42,9 +59,6 @@ _KNOWN = frozenset(
         ),
         ("msgspec._core", "rebuild"),
         ("maltriage.sample.errors", "_sample_error"),
-        *(("pebble.pool.process", n) for n in ("Acknowledgement", "TaskProblem", "TaskResult")),
-        *(("pebble.common.types", n) for n in ("Result", "ResultStatus")),
-        ("pebble.common.types", "RemoteException.rebuild_exception"),
         *((type(pathlib.Path()).__module__, n) for n in ("PosixPath", "WindowsPath")),
         ("pathlib", "PosixPath"),
     ]

@@ -48,7 +48,7 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
     arguments = [command] if command == "--help" else [command, str(samples_dir / "gui-x86.exe")]
     code = (
         "import sys, atexit\n"
-        "from maltriage.cli.app import main\n"
+        "from maltriage.cli.entry import main\n"
         f"sys.argv = ['maltriage', *{arguments!r}]\n"
         "if __name__ == '__main__':\n"
         "    atexit.register(lambda: open('modules', 'w').write(' '.join(sys.modules)))\n"

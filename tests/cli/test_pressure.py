@@ -200,7 +200,7 @@ def nobody(number):
     raise KeyError(number)
 
 pwd.getpwuid = nobody
-from maltriage.cli.app import main
+from maltriage.cli.entry import main
 if __name__ == "__main__":
     main()
 """

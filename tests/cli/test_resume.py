@@ -18,7 +18,7 @@ import pytest
 from hostile.make import sample
 
 from maltriage.results.database import FILE_NAME
-from maltriage.triage.queue import MAX_IN_FLIGHT
+from maltriage.triage.prepare import MAX_IN_FLIGHT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 SCAN = [sys.executable, "-m", "maltriage", "scan", "in", "-j", "1", "--exit-zero"]

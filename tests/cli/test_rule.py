@@ -110,7 +110,7 @@ sys.meta_path.insert(0, Absent())
 import importlib.util
 found = importlib.util.find_spec
 importlib.util.find_spec = lambda name, *a: None if name == "yara_x" else found(name, *a)
-from maltriage.cli.app import main
+from maltriage.cli.entry import main
 main()
 """
     command = [sys.executable, "-c", code, "explain", str(samples_dir / "gui-x86.exe")]

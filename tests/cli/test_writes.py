@@ -42,7 +42,7 @@ if __name__ == "__main__":
     REPORT = int(sys.argv.pop(1))
     sys.addaudithook(hook)
     atexit.register(tell)
-    from maltriage.cli.app import main
+    from maltriage.cli.entry import main
     main()
 """
 

@@ -22,9 +22,10 @@ from maltriage.cluster import actor_pool, connection, engine
 from maltriage.cluster.actor import Done, Scanner
 from maltriage.cluster.shards import Shards
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Result, Summary
+from maltriage.report.documents.record import Failed, Record, Result, Summary
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
+from maltriage.triage.request import ScanRequest
 
 pytestmark = [
     # Not `importorskip`: Ray reads its settings when it is imported.
@@ -191,6 +192,13 @@ def killer_class() -> type[Scanner]:
     return Dies
 
 
+def scanned(
+    folder: Path, bundle: bundles.Bundle, options: ScanOptions, on: Any
+) -> Iterator[Record]:
+    request = ScanRequest((str(folder),), bundle, options)
+    return engine.ClusterScan(request, on.address).records(Progress())
+
+
 def test_only_the_file_that_kills_actors_is_lost(
     cluster_of_two: Any, tmp_path: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,9 +206,7 @@ def test_only_the_file_that_kills_actors_is_lost(
     for name in names:
         (tmp_path / name).write_bytes(sample("console-x86.exe"))
     monkeypatch.setattr(actor_pool, "Scanner", killer_class())
-    *found, summary = engine.scan(
-        [str(tmp_path)], bundle, ScanOptions(jobs=1), cluster_of_two.address
-    )
+    *found, summary = scanned(tmp_path, bundle, ScanOptions(jobs=1), cluster_of_two)
     assert [Path(record.path).name for record in found] == names  # type: ignore[union-attr]
     kinds = [type(record) for record in found]
     assert kinds == [Result] * 5 + [Failed] + [Result] * 6
@@ -221,7 +227,7 @@ def test_another_version_is_told(
     (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
     monkeypatch.setattr(actor_pool, name, "9.9")
     with pytest.raises(MaltriageError, match=r"has maltriage .* 9\.9.* must be the same"):
-        list(engine.scan([str(tmp_path)], bundle, ScanOptions(), cluster_of_two.address))
+        list(scanned(tmp_path, bundle, ScanOptions(), cluster_of_two))
 
 
 def test_a_node_without_maltriage_is_told(
@@ -236,7 +242,7 @@ def test_a_node_without_maltriage_is_told(
     monkeypatch.setattr(actor_pool, "Scanner", other.Scanner)
     (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
     with pytest.raises(MaltriageError, match="No module named 'maltriage_elsewhere'") as raised:
-        list(engine.scan([str(tmp_path)], bundle, ScanOptions(), cluster_of_two.address))
+        list(scanned(tmp_path, bundle, ScanOptions(), cluster_of_two))
     assert "\n" not in str(raised.value)
 
 
@@ -252,7 +258,7 @@ def test_what_was_sent_is_held_against_its_digest(
 
     monkeypatch.setattr(engine, "_setup", other)
     with pytest.raises(MaltriageError, match="it is not what was sent"):
-        list(engine.scan([str(tmp_path)], bundle, ScanOptions(), cluster_of_two.address))
+        list(scanned(tmp_path, bundle, ScanOptions(), cluster_of_two))
 
 
 def test_nodes_that_are_too_small(
@@ -263,7 +269,7 @@ def test_nodes_that_are_too_small(
         (ScanOptions(device="cuda"), "no node of the Ray cluster has a GPU"),
     ):
         with pytest.raises(MaltriageError, match=said):
-            list(engine.scan([str(tmp_path)], bundle, options, cluster_of_two.address))
+            list(scanned(tmp_path, bundle, options, cluster_of_two))
 
 
 def test_ctrl_c_writes_what_is_done(cluster_of_two: Any, folder: Path) -> None:
@@ -339,22 +345,24 @@ def test_nodes_write_the_parts_themselves(
     kill: Callable[[Any], None] | None,
 ) -> None:
     """Stopped, with a node killed besides, and gone on with: nothing is missing or twice."""
-    monkeypatch.setattr(engine, "PART_FILES", 60)
+    monkeypatch.setattr(engine, "SHARD_FILES", 60)
     options = ScanOptions(jobs=1, index=None)
     out, progress = folder / "out", Progress()
     names = sorted(str(path) for path in (folder / "in").rglob("*.*"))
 
-    def changed(_: Progress) -> None:
-        nonlocal kill
-        if kill is not None and progress.records >= 60:
-            kill(cluster_of_two)
-            kill = None
-
     def written(shards: Shards, stop: Callable[[], bool] = lambda: False) -> Summary:
-        (end,) = engine.write(
-            names, bundle, options, shards, cluster_of_two.address,
-            progress=progress, changed=changed, stop=stop,
-        )  # fmt: skip
+        request = ScanRequest(tuple(names), bundle, options)
+        source = engine.ShardedScan(request, shards, cluster_of_two.address)
+
+        def asked() -> bool:
+            nonlocal kill
+            if kill is not None and progress.records >= 60:
+                kill(cluster_of_two)
+                kill = None
+            return stop()
+
+        (end,) = source.records(progress, asked)
+        assert isinstance(end, Summary)
         return end
 
     end = written(Shards(str(out)), lambda: progress.records >= 240)
@@ -390,7 +398,9 @@ def test_a_part_with_a_file_that_kills_is_written_all_the_same(
         (root / f"{i}-{'killer' if i == 5 else 'file'}.exe").write_bytes(sample("console-x86.exe"))
     monkeypatch.setattr(actor_pool, "Scanner", killer_class())
     shards = Shards(str(tmp_path / "out"), "parquet")
-    (end,) = engine.write([str(root)], bundle, ScanOptions(jobs=1), shards, cluster_of_two.address)
+    request = ScanRequest((str(root),), bundle, ScanOptions(jobs=1))
+    (end,) = engine.ShardedScan(request, shards, cluster_of_two.address).records(Progress())
+    assert isinstance(end, Summary)
     assert (end.files, end.failed) == (8, 1)
     parquet = pytest.importorskip("pyarrow.parquet")
     table = parquet.read_table(tmp_path / "out" / "part-00000.parquet")

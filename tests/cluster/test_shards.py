@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from report.factories import MODEL
 
-from maltriage.cluster.shards import Manifest, Shards, digest_of, outside, write_part
+from maltriage.cluster.shards import Manifest, Shards, digest_of, outside, write_shard
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Skipped, Summary
@@ -27,7 +27,7 @@ def ended(counts: Counts) -> Summary:
 def test_a_part_is_a_whole_result(tmp_path: Path) -> None:
     with Manifest(Shards(str(tmp_path / "out"))) as manifest:
         part = manifest.part(7)
-        counts = write_part(part, RECORDS, ended)
+        counts = write_shard(part, RECORDS, ended)
     assert counts == Counts(skipped=1, failed=1)
     assert Path(part.path) == tmp_path / "out" / "part-00007.ndjson"
     lines = [json.loads(line) for line in Path(part.path).read_bytes().splitlines()]
@@ -39,7 +39,7 @@ def test_a_part_may_be_a_table(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     with Manifest(Shards(str(tmp_path), "parquet")) as manifest:
         part = manifest.part(0)
-        write_part(part, RECORDS, ended)
+        write_shard(part, RECORDS, ended)
     assert parquet.read_table(part.path).column("status").to_pylist() == ["skipped", "error"]
 
 
@@ -49,9 +49,9 @@ def test_a_part_that_is_not_whole_is_not_there(tmp_path: Path) -> None:
         raise RuntimeError("lost")
 
     with Manifest(Shards(str(tmp_path))) as manifest:
-        assert write_part(manifest.part(0), RECORDS, ended, lambda: False) is None
+        assert write_shard(manifest.part(0), RECORDS, ended, lambda: False) is None
         with pytest.raises(RuntimeError):
-            write_part(manifest.part(1), broken(), ended)
+            write_shard(manifest.part(1), broken(), ended)
     assert os.listdir(tmp_path) == ["manifest.ndjson"]
 
 
@@ -60,9 +60,9 @@ def test_what_is_whole_is_known_the_next_time(tmp_path: Path) -> None:
     with Manifest(Shards(str(tmp_path))) as manifest:
         assert manifest.counts(0, "d0") is None
         for number in (0, 2):
-            write_part(manifest.part(number), RECORDS, ended)
+            write_shard(manifest.part(number), RECORDS, ended)
             manifest.add(number, f"d{number}", counts)
-        write_part(manifest.part(1), RECORDS, ended)  # and killed before it was listed
+        write_shard(manifest.part(1), RECORDS, ended)  # and killed before it was listed
     with (tmp_path / "manifest.ndjson").open("ab") as file:
         file.write(b'{"part":1,"dig')
     with pytest.raises(MaltriageError, match="--resume goes on with them"):
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         (tmp_path / "other" / "manifest.ndjson").unlink()
         (tmp_path / "other").rmdir()
         with pytest.raises(MaltriageError, match=r"cannot write .*part-00000.ndjson: No such"):
-            write_part(part, RECORDS, ended)
+            write_shard(part, RECORDS, ended)
 
 
 def test_a_digest_is_of_all_that_a_part_depends_on() -> None:

@@ -17,9 +17,9 @@ from hostile.make import sample
 from maltriage import bundle as bundles
 from maltriage.probe.prepare import prepare_file
 from maltriage.report.documents.record import Failed, Result, Summary
-from maltriage.triage import portions
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
+from maltriage.work import dispatcher
 from maltriage.work.workers import Workers, reason_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
@@ -90,7 +90,7 @@ def _hostile(path: str, *arguments: Any) -> Any:
 
 
 def test_each_death_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(portions, "prepare_file", _hostile)
+    monkeypatch.setattr(dispatcher, "prepare_file", _hostile)
     names = [name for way in WAYS for name in (way, f"{way}-next")]
     for name in names:
         (tmp_path / f"{name}.exe").write_bytes(sample("console-x86.exe"))

@@ -17,11 +17,11 @@ from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import width_for
 from maltriage.sample.types import Format
 from maltriage.source.files import WalkOptions
-from maltriage.triage import finish
+from maltriage.triage import check
 from maltriage.triage import options as scan_options
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
-from maltriage.work import groups
+from maltriage.work import dispatcher
 
 
 @pytest.fixture(scope="module")
@@ -189,7 +189,7 @@ def test_evidence_that_cannot_be_put_to_the_test(
     def refuse(*_: object) -> None:
         raise SampleError(code, "a reason", failed=True)
 
-    monkeypatch.setattr(finish, "verify", refuse)
+    monkeypatch.setattr(check, "verify", refuse)
     (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
     progress = Progress()
     options = ScanOptions(close=close, checks=0 if close else 3)
@@ -219,7 +219,7 @@ def test_who_stops_a_scan_waits_for_no_more_checks(
     def note(*arguments: object) -> None:
         checked.append(arguments)
 
-    monkeypatch.setattr(finish, "verify", note)
+    monkeypatch.setattr(check, "verify", note)
     options = ScanOptions(checks=3)
     *records, summary = scan([str(tmp_path)], bundle, options, stop=lambda: bool(checked))
     assert len(checked) == 1
@@ -273,7 +273,7 @@ def test_small_files_in_groups_are_the_same_records_as_alone(
         else:
             (tmp_path / f"{name}.exe").write_bytes(data)
     together = [record_of(r) for r in scan([str(tmp_path)], bundle, ScanOptions(jobs=1))]
-    monkeypatch.setattr(groups, "MAX_GROUP_FILES", 1)
+    monkeypatch.setattr(dispatcher, "MAX_GROUP_FILES", 1)
     alone = [record_of(r) for r in scan([str(tmp_path)], bundle, ScanOptions(jobs=1))]
     assert len(together) == 41
     assert together == alone

@@ -131,7 +131,7 @@ def test_a_scan_says_in_a_line_that_it_fell_back(tmp_path: Path) -> None:
     script.write_text(
         "from maltriage.triage import session\n"
         "session._cuda_answers = lambda ort: True\n"
-        "from maltriage.cli.app import main\n"
+        "from maltriage.cli.entry import main\n"
         "if __name__ == '__main__':\n"
         "    main()\n"
     )

@@ -14,9 +14,10 @@ import pytest
 
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
+from maltriage.work.cores import _quota, cores
 from maltriage.work.forkserver import start_ahead
 from maltriage.work.isolation import Isolation
-from maltriage.work.workers import Workers, _quota, cores, reason_of
+from maltriage.work.workers import Workers, reason_of
 
 
 def _sleep(seconds: float) -> None:

@@ -33,7 +33,8 @@ from maltriage.report.documents.record import ModelRef
 from maltriage.sample.errors import SampleError
 from maltriage.triage.methods import check_methods
 from maltriage.triage.options import Progress, ScanOptions, work_of
-from maltriage.work.workers import Workers, cores
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers
 
 DELETION_BETTER, TOP_REGION, RANKS = 0.25, 0.7, 0.7
 """What the default method should reach; see `_targets`."""

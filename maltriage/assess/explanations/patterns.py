@@ -41,7 +41,8 @@ from maltriage.triage.maps import mapped
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
-from maltriage.work.workers import Workers, cores
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers
 
 Floats = npt.NDArray[np.float64]
 

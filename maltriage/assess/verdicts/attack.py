@@ -30,7 +30,8 @@ from maltriage.sample.errors import SampleError
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide
-from maltriage.work.workers import Workers, cores, reason_of
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers, reason_of
 
 Bytes = npt.NDArray[np.uint8]
 Propose = Callable[[Mapping[str, View], int, int], tuple[Bytes, npt.NDArray[np.float64]]]

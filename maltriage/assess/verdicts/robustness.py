@@ -30,7 +30,8 @@ from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import decide
-from maltriage.work.workers import Workers, cores, reason_of
+from maltriage.work.cores import cores
+from maltriage.work.workers import Workers, reason_of
 
 UNFLAGGED, CHANGED = 0.05, 0.02
 """Most flagged malware that a benign append may unflag, and most verdicts that other names of

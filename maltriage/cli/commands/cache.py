@@ -15,8 +15,8 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
+    from maltriage.results.policy import Policy
     from maltriage.triage.options import ScanOptions
-    from maltriage.triage.scan_cache import ScanCache
 
 SECONDS_A_DAY = 24 * 3600
 
@@ -43,7 +43,7 @@ def nothing_kept(named: Path | None) -> bool:
 
 
 @contextmanager
-def scan_cache(
+def policy_of(
     bundle: Bundle,
     roots: Sequence[str],
     options: ScanOptions,
@@ -53,38 +53,38 @@ def scan_cache(
     refresh: bool,
     resume: bool,
     quiet: bool,
-) -> Iterator[ScanCache]:
+) -> Iterator[Policy]:
     """What a scan is to look up and keep results in; where that cannot be had, nothing.
 
     Raises:
         MaltriageError: options that contradict each other, or the index cannot be read, or a scan
             is to be resumed and the cache cannot be used.
     """
+    from maltriage.results.policy import Policy, scan_id, settings_of
     from maltriage.results.store import Store
     from maltriage.similar.search import digest_of_index
-    from maltriage.triage.scan_cache import ScanCache, scan_id, settings_of
 
     if no_cache:
         if folder is not None or refresh:
             raise MaltriageError("--no-cache and --cache or --refresh: one or the other")
         if resume:
             raise MaltriageError("--resume goes by what was kept, so not with --no-cache")
-        yield ScanCache()
+        yield Policy()
         return
     store = Store.open(folder_of(folder), lambda text: _tell(text, quiet))
     if store is None:
         if resume:
             raise MaltriageError("nothing to resume from: the kept results cannot be used")
-        yield ScanCache()
+        yield Policy()
         return
     with store:
         settings = settings_of(bundle, options, digest_of_index(bundle, options.index))
         scan = scan_id(settings, roots, options)
-        cache = ScanCache(store, settings, refresh=refresh, scan=scan, resume=resume)
-        begun = cache.begin()
+        policy = Policy(store, settings, refresh=refresh, scan=scan, resume=resume)
+        begun = policy.begin()
         if resume:
             _tell(f"scan {scan.hex()[:12]}: {_since(begun)}", quiet)
-        yield cache
+        yield policy
 
 
 def _since(begun: int | None) -> str:

@@ -151,7 +151,6 @@ def explain(
     written; where none can be made, nothing is written and the exit code is 2.
     """
     from contextlib import ExitStack
-    from functools import partial
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
@@ -167,8 +166,9 @@ def explain(
     from maltriage.report.formats import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
     from maltriage.source.files import WalkOptions
-    from maltriage.triage import pipeline
     from maltriage.triage.options import Progress, ScanOptions
+    from maltriage.triage.pipeline import LocalScan
+    from maltriage.triage.request import RecordSource, ScanRequest
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     files, remote = urls_among(files)
@@ -185,7 +185,7 @@ def explain(
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
     else:
         replay.reports_among(context, files)  # a rule is made of samples: refused
-    source: replay.Source
+    source: RecordSource
     if saved is not None and sample is None:
         source = saved.shown()
     else:
@@ -229,13 +229,14 @@ def explain(
             close=True,
             inspect=not no_inspect,
         )
-        source = partial(pipeline.scan, [sample] if sample else files, bundle, options)
-        source = source if saved is None else saved.held_against(source)
+        request = ScanRequest((sample,) if sample else tuple(files), bundle, options)
+        source = LocalScan(request)
+        source = source if saved is None else replay.HeldAgainst(saved, source)
     progress, records = Progress(), []
     with resources, opened(output) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
-        for item in source(progress=progress, stop=stop):
+        for item in source.records(progress, stop):
             if isinstance(item, Summary):
                 continue
             records.append(item)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,9 +15,10 @@ from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.cli.outputs import Target
     from maltriage.cluster.shards import Shards
-    from maltriage.report.documents.record import Record
-    from maltriage.triage.options import ScanOptions
+    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.triage.request import RecordSource, ScanRequest
 
 
 class Format(StrEnum):
@@ -133,9 +134,8 @@ def scan(
     nothing. A file is called NAME.part until it is whole.
     """
     from contextlib import ExitStack
-    from functools import partial
 
-    from maltriage.cli.commands.cache import nothing_kept, scan_cache
+    from maltriage.cli.commands.cache import nothing_kept, policy_of
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     expect_urls(paths or [])
@@ -146,20 +146,19 @@ def scan(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
-    from maltriage.cli.console import make_console
-    from maltriage.cli.ending import exit_code, stopping, tell
+    from maltriage.cli.ending import write_records
     from maltriage.cli.files import keep
     from maltriage.cli.known import known_lists
-    from maltriage.cli.outputs import TABLE, Target, check_ecs, chosen_fields, opened_all, targets
+    from maltriage.cli.outputs import Target, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.shards import shards_at
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import urls_among
-    from maltriage.report.documents.record import Summary
     from maltriage.report.formats import RenderOptions
-    from maltriage.report.scan.progress import ScanProgress
+    from maltriage.results.policy import Policy
     from maltriage.source.files import WalkOptions
-    from maltriage.triage import pipeline
-    from maltriage.triage.options import Progress, ScanOptions
+    from maltriage.triage.options import ScanOptions
+    from maltriage.triage.pipeline import LocalScan
+    from maltriage.triage.request import ScanRequest
 
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
@@ -179,106 +178,95 @@ def scan(
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
     if analyse_known and not known_good:
         raise MaltriageError("--analyse-known goes with --known-good")
-    source: replay.Source
     resources = ExitStack()
-    if replay.reports_among(context, named):
-        source = replay.Replay.of_reports(named, quiet=quiet)
-    else:
-        roots, remote = urls_among([*(paths or []), *(_listed(files_from) if files_from else [])])
-        if not roots:
-            raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
-        bundle = bundles.load(bundles.resolve(model))
-        stdin = stdin_among(roots, max_size * opt.MIB, resources, files_from)
-        unpack = archives(
-            no_archives,
-            password,
-            password_file,
-            max_members,
-            max_unpacked,
-            max_ratio,
-            max_nesting,
-            max_carved if carve else 0,
-        )
-        options = ScanOptions(
-            archives=unpack,
-            members="each",
-            walk=WalkOptions(
-                depth,
-                tuple(include or ()),
-                tuple(exclude or ()),
-                max_size * opt.MIB,
-                tuple(map(os.path.realpath, files)),
-                stdin,
-                remote,
-            ),
-            device=device.value,
-            jobs=jobs,
-            threads=threads,
-            batch_size=batch_size,
-            timeout=timeout,
-            hashes=hashes,
-            seed=seed,
-            index=index,
-            coverage=coverage,
-            known=known_lists(known_good or [], quiet=quiet),
-            analyse_known=analyse_known,
-            checks=top if verify else None,
-        )
-        run: Callable[..., Iterator[Record]] = pipeline.scan
-        if not local:
-            run = _on_ray(options, address, parts)
-        if parts is None:
-            kept = scan_cache(
-                bundle,
-                roots,
-                options,
-                cache,
-                no_cache=no_cache,
-                refresh=refresh,
-                resume=resume,
-                quiet=quiet,
-            )
-            source = partial(run, roots, bundle, options, cache=resources.enter_context(kept))
+    with resources:
+        source: RecordSource
+        if replay.reports_among(context, named):
+            source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            source, wanted = partial(run, roots, bundle, options), []
-    progress, interrupted = Progress(), False
-    with resources, stopping() as stop, opened_all(wanted, shown, color.value) as sinks:
-        errors = make_console(color.value, stderr=True)
-        streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
-        with ScanProgress(errors, enabled=not quiet and not streams) as status:
+            listed = _listed(files_from) if files_from else []
+            roots, remote = urls_among([*(paths or []), *listed])
+            if not roots:
+                raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+            bundle = bundles.load(bundles.resolve(model))
+            options = ScanOptions(
+                archives=archives(
+                    no_archives,
+                    password,
+                    password_file,
+                    max_members,
+                    max_unpacked,
+                    max_ratio,
+                    max_nesting,
+                    max_carved if carve else 0,
+                ),
+                members="each",
+                walk=WalkOptions(
+                    depth,
+                    tuple(include or ()),
+                    tuple(exclude or ()),
+                    max_size * opt.MIB,
+                    tuple(map(os.path.realpath, files)),
+                    stdin_among(roots, max_size * opt.MIB, resources, files_from),
+                    remote,
+                ),
+                device=device.value,
+                jobs=jobs,
+                threads=threads,
+                batch_size=batch_size,
+                timeout=timeout,
+                hashes=hashes,
+                seed=seed,
+                index=index,
+                coverage=coverage,
+                known=known_lists(known_good or [], quiet=quiet),
+                analyse_known=analyse_known,
+                checks=top if verify else None,
+            )
+            if parts is None:
+                kept = policy_of(
+                    bundle,
+                    roots,
+                    options,
+                    cache,
+                    no_cache=no_cache,
+                    refresh=refresh,
+                    resume=resume,
+                    quiet=quiet,
+                )
+                policy = resources.enter_context(kept)
+            else:
+                policy, wanted = Policy(), []
+            request = ScanRequest(tuple(roots), bundle, options, policy)
+            source = LocalScan(request) if local else _on_cluster(request, address, parts)
+        outputs = opened_all(wanted, shown, color.value)
+        code = write_records(source, outputs, _status(wanted, color, quiet), quiet, exit_zero)
+    raise typer.Exit(code)
 
-            def show(now: Progress) -> None:
-                counts = now.files, now.flagged, now.failed, now.skipped
-                status.update(*counts, now.in_flight, known=now.known)
 
-            for record in source(progress=progress, changed=show, stop=stop):
-                if isinstance(record, Summary):
-                    interrupted = record.interrupted
-                    status.stop()
-                    sinks.finish(record)
-                else:
-                    sinks.write(record)
-    tell(progress, quiet=quiet)
-    raise typer.Exit(exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero))
+def _status(wanted: Sequence[Target], color: opt.Color, quiet: bool) -> ScanProgress:
+    """Progress on stderr, unless records stream to the same terminal."""
+    from maltriage.cli.console import make_console
+    from maltriage.cli.outputs import TABLE
+    from maltriage.report.scan.progress import ScanProgress
+
+    streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
+    return ScanProgress(make_console(color.value, stderr=True), enabled=not quiet and not streams)
 
 
-def _on_ray(
-    options: ScanOptions, address: str | None, shards: Shards | None
-) -> Callable[..., Iterator[Record]]:
-    """`pipeline.scan` on a Ray cluster; where there are `shards`, without a store.
+def _on_cluster(request: ScanRequest, address: str | None, shards: Shards | None) -> RecordSource:
+    """A scan on a Ray cluster; where there are `shards`, without a store.
 
     Raises:
         MaltriageError: Ray is not installed, or does not do what is asked for.
     """
-    from functools import partial
-
-    from maltriage.cluster import engine as ray_engine
+    from maltriage.cluster import engine as cluster
     from maltriage.cluster.connection import LOCAL
 
-    ray_engine.check(options)
+    cluster.check(request.options)
     if shards is None:
-        return partial(ray_engine.scan, address=address or LOCAL)
-    return partial(ray_engine.write, address=address or LOCAL, shards=shards)
+        return cluster.ClusterScan(request, address or LOCAL)
+    return cluster.ShardedScan(request, shards, address or LOCAL)
 
 
 def _listed(files_from: str) -> list[str]:

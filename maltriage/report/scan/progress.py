@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -15,6 +16,17 @@ from maltriage.report.sanitize import clean
 
 DRAW_SECONDS = 0.15
 MAX_IN_FLIGHT = 4
+
+
+class Watched(Protocol):
+    """Counts of a scan, and the files that are in work with their seconds."""
+
+    files: int
+    flagged: int
+    failed: int
+    skipped: int
+    known: int
+    in_flight: list[tuple[str, float]]
 
 
 class ScanProgress:
@@ -32,6 +44,7 @@ class ScanProgress:
         self._total: int | None = None
         self._known = 0
         self._in_flight: tuple[tuple[str, float], ...] = ()
+        self._watched: Watched | None = None
         self._live: Live | None = None
         if enabled and console.is_terminal and not console.is_dumb_terminal:
             self._live = Live(
@@ -42,6 +55,12 @@ class ScanProgress:
                 redirect_stdout=False,
                 redirect_stderr=False,
             )
+
+    def watching(self, progress: Watched) -> ScanProgress:
+        """Show `progress` as it is each time that it is drawn, which whoever works keeps up to
+        date, in place of what `update` is given."""
+        self._watched = progress
+        return self
 
     def start(self) -> None:
         self._began = self._updated = time.monotonic()
@@ -91,6 +110,9 @@ class ScanProgress:
 
     def _draw(self) -> Group:
         now = time.monotonic()
+        if (seen := self._watched) is not None:
+            counts = seen.files, seen.flagged, seen.failed, seen.skipped
+            self.update(*counts, seen.in_flight, known=seen.known)
         scanned, flagged, failed, skipped = self._counts
         speed = scanned / max(now - self._began, 1e-3)
         of = f" of {self._total:,}" if self._total is not None else ""

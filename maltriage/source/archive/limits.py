@@ -40,7 +40,7 @@ class LimitError(SampleError):
 class Budget:
     """What is left to spend on one file on disk.
 
-    `counting` is off while an archive is gone through again up to where the last portion ended:
+    `counting` is off while an archive is gone through again up to where the last chunk ended:
     that was paid for.
     """
 

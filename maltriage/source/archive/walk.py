@@ -80,6 +80,8 @@ class Walk:
         self._at = list(start.at)
         self.samples, self.troubles, self.others = start.samples, start.troubles, start.others
         self._told = set(start.told)
+        self.ended = False
+        """Whether nothing follows, because a cap was hit or the archive itself is damaged."""
 
     def cursor(self) -> Cursor:
         """Where to go on after the item that was last given."""
@@ -104,6 +106,7 @@ class Walk:
         try:
             yield from self._archive(self.file, kind, self.path, 1, self.cursor_from.at)
         except LimitError as error:
+            self.ended = True
             yield Trouble(self.path, error)
 
     def _archive(
@@ -130,6 +133,7 @@ class Walk:
             raise
         except Exception as error:
             del self._at[level - 1 :]  # what follows it comes next, and not the rest of it again
+            self.ended = level == 1
             yield Trouble(path, error if isinstance(error, SampleError) else damaged(error))
         finally:
             found.close()  # type: ignore[attr-defined]

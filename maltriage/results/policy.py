@@ -1,4 +1,4 @@
-"""One scan's view of the store: what it need not do again, and what it leaves behind.
+"""What one scan takes from the store, and what it leaves there.
 
 A record is found by the file's path and stat alone, without opening the file. What is kept is
 keyed by the SHA-256 of the file and by everything else that the record depends on (`settings_of`).
@@ -11,9 +11,9 @@ import os
 import time
 import zlib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import Field, fields
 from importlib import metadata
-from typing import NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
 
@@ -33,11 +33,8 @@ from maltriage.report.documents.record import (
 )
 from maltriage.results.store import Batch, Settings, Store, Stored
 from maltriage.sample.types import KNOWN_GOOD
-from maltriage.source.files import Found
+from maltriage.source.files import Found, WalkOptions
 from maltriage.source.urls import is_url
-from maltriage.triage.most_urgent import Explained
-from maltriage.triage.options import ScanOptions
-from maltriage.triage.portions import Asking
 
 MAKES_NO_DIFFERENCE = frozenset(
     "walk device jobs threads batch_size timeout checks index mappers".split()
@@ -61,7 +58,22 @@ FileRecord = Result | Skipped | Failed
 NO_SETTINGS = Settings(b"", "", "", "", "")
 
 
-def settings_of(bundle: Bundle, options: ScanOptions, index_digest: str | None) -> Settings:
+class Options(Protocol):
+    """What is looked at of `triage.options.ScanOptions`."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def walk(self) -> WalkOptions: ...
+    @property
+    def checks(self) -> int | None: ...
+    @property
+    def hashes(self) -> bool: ...
+    @property
+    def close(self) -> bool: ...
+
+
+def settings_of(bundle: Bundle, options: Options, index_digest: str | None) -> Settings:
     """What records of a scan depend on.
 
     Args:
@@ -86,7 +98,7 @@ def settings_of(bundle: Bundle, options: ScanOptions, index_digest: str | None) 
     return Settings(digest, card.name, card.weights_sha256, SCHEMA_VERSION, __version__)
 
 
-def scan_id(settings: Settings, roots: Sequence[str], options: ScanOptions) -> bytes:
+def scan_id(settings: Settings, roots: Sequence[str], options: Options) -> bytes:
     """Digest of what a scan is to do: which files, and what its records depend on."""
     parts = [os.getcwd(), [os.fsencode(root) for root in roots], options.walk, options.checks]
     return hashlib.blake2b(settings.digest + _text(parts), digest_size=16).digest()
@@ -112,7 +124,7 @@ class _Mark(NamedTuple):
     settled: bool
 
 
-class ScanCache:
+class Policy:
     """The store as one scan uses it: a context manager around what is kept and recalled.
 
     Args:
@@ -179,34 +191,28 @@ class ScanCache:
         self._stats[path_fields(found.path)] = _Mark(path, status, age > SETTLED_NS)
         return None
 
-    def asking(self, max_size: int) -> Asking | None:
+    def lookup(self) -> Lookup | None:
         """How workers are to look files up by their content; None: they need not."""
         if self._store is None or self._refresh or not self._store.knows_any(self._settings):
             return None
+        return Lookup(str(self._store.path), self._settings.digest)
 
-        def recall(same: Same) -> FileRecord | None:
-            assert self._store is not None
-            digest = bytes.fromhex(same.file)
-            record = self._taken(self._store.find_content(digest, self._settings), same.path)
-            if not isinstance(record, Result) or record.size > max_size:
-                return None
-            self._mark(self._stats.pop(path_fields(same.path), None), digest)
-            return record
+    def known(self, same: Same) -> FileRecord:
+        """The record of a file whose content a worker looked up."""
+        digest = bytes.fromhex(same.file)
+        record = self._taken(Stored(same.row, digest, same.record), same.path)
+        if not isinstance(record, Result):
+            shown, raw = path_fields(same.path)
+            reason = "what was kept of it cannot be read (--refresh reads the file anew)"
+            return Failed(shown, "internal", reason, raw)
+        self._mark(self._stats.pop(path_fields(same.path), None), digest)
+        return record
 
-        return Asking(Lookup(str(self._store.path), self._settings.digest), recall)
-
-    def keep(self, item: Explained | FileRecord) -> None:
-        """Keep what was made of a file; a result that was recalled is kept already."""
-        if isinstance(item, Explained):
-            self.keep_made(item.result, item.prepared.file)
-        elif not isinstance(item, Result):
-            self.keep_made(item, None)
-
-    def keep_made(self, record: FileRecord, file: str | None) -> None:
+    def keep(self, record: FileRecord, file: str | None) -> None:
         """Keep the record that was made of a file.
 
         Args:
-            file: its SHA-256 in hex, without which a result is not kept.
+            file: its SHA-256 in hex, without which a result is not kept: it is kept already.
         """
         if self._store is None:
             return
@@ -273,7 +279,7 @@ class ScanCache:
         return None
 
 
-class Collected(ScanCache):
+class Collected(Policy):
     """In place of a store, for who sends records elsewhere: what it takes to keep them there.
 
     `files` has the SHA-256 in hex of the file of each record, None where it is no result, in the
@@ -285,8 +291,8 @@ class Collected(ScanCache):
         self.files: list[str | None] = []
         self.several: list[str] = []
 
-    def keep(self, item: Explained | FileRecord) -> None:
-        self.files.append(item.prepared.file if isinstance(item, Explained) else None)
+    def keep(self, record: FileRecord, file: str | None) -> None:
+        self.files.append(file)
 
     def forget(self, path: str) -> None:
         self.several.append(path)

@@ -15,18 +15,20 @@ from hostile.make import CASES, byteplot, sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import prepare
 from maltriage.report.documents.record import Failed, Record, Result, Skipped
+from maltriage.results import policy as policies
+from maltriage.results.policy import Policy, scan_id, settings_of
 from maltriage.results.store import Store
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions
-from maltriage.triage import pipeline, scan_cache
+from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
-from maltriage.triage.queue import MAX_IN_FLIGHT
-from maltriage.triage.scan_cache import ScanCache, scan_id, settings_of
+from maltriage.triage.prepare import MAX_IN_FLIGHT
 from maltriage.triage.session import Session
-from maltriage.work.groups import Groups, Place
+from maltriage.work.dispatcher import Dispatcher, Task
 from maltriage.work.workers import Workers
 
 OPTIONS = ScanOptions(jobs=1, threads=1)
@@ -40,7 +42,7 @@ def bundle() -> Bundle:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Samples, a byteplot of one of them, skips and failures. All of them count as settled."""
-    monkeypatch.setattr(scan_cache, "SETTLED_NS", -1)
+    monkeypatch.setattr(policies, "SETTLED_NS", -1)
     root = tmp_path / "in"
     root.mkdir()
     (root / "a.exe").write_bytes(sample("console-x86.exe"))
@@ -68,15 +70,16 @@ class Scans:
                 self.sessions += 1
                 super().__init__(*arguments)  # type: ignore[arg-type]
 
-        add = Groups.add
+        add = Dispatcher.add
 
-        def counted(groups: Groups[Any], path: str, size: int) -> Place[Any]:
+        def counted(files: Dispatcher, path: str, size: int) -> Task:
             self.read.append(os.path.basename(path))
             if self.deadly:
-                return Place(path, SampleError("crash", "the process died", failed=True))
-            return add(groups, path, size)
+                died = SampleError("crash", "the process died", failed=True)
+                return Task(path, len, (), outcome=died)
+            return add(files, path, size)
 
-        monkeypatch.setattr(Groups, "add", counted)
+        monkeypatch.setattr(Dispatcher, "add", counted)
         monkeypatch.setattr(pipeline, "Session", Counted)
 
     def __call__(
@@ -85,20 +88,20 @@ class Scans:
         """Records by name, without the summary. Starts counting anew."""
         self.read, self.sessions = [], 0
         cache = self.cache(options, refresh=refresh, resume=resume)
-        *records, _ = pipeline.scan([str(self.folder)], self.bundle, options, cache=cache)
+        *records, _ = pipeline.scan([str(self.folder)], self.bundle, options, policy=cache)
         return {os.path.basename(record.path): record for record in records}  # type: ignore[union-attr]
 
-    def cache(self, options: ScanOptions = OPTIONS, **how: bool) -> ScanCache:
+    def cache(self, options: ScanOptions = OPTIONS, **how: bool) -> Policy:
         settings = settings_of(self.bundle, options, None)
         scan = scan_id(settings, [str(self.folder)], options)
-        cache = ScanCache(self.store, settings, scan=scan, **how)
+        cache = Policy(self.store, settings, scan=scan, **how)
         cache.begin()
         return cache
 
     def stopped(self, after: int, options: ScanOptions = OPTIONS, **how: bool) -> None:
         """A scan whose reader goes away after so many records."""
         cache = self.cache(options, **how)
-        records = pipeline.scan([str(self.folder)], self.bundle, options, cache=cache)
+        records = pipeline.scan([str(self.folder)], self.bundle, options, policy=cache)
         for _ in range(after):
             next(records)
 
@@ -144,8 +147,8 @@ def test_records_from_the_store_are_those_of_a_fresh_scan(
         paths += [str(path) for path in sorted(family.rglob("*.png"))[:3]]
     options = dataclasses.replace(OPTIONS, batch_size=1)  # in a batch figures may move
 
-    def records(cache: ScanCache | None) -> list[Record]:
-        *found, _ = pipeline.scan(paths, bundle, options, cache=cache)
+    def records(cache: Policy | None) -> list[Record]:
+        *found, _ = pipeline.scan(paths, bundle, options, policy=cache)
         return found
 
     def without(record: Record) -> Record:
@@ -200,7 +203,7 @@ def test_a_file_of_the_same_size_and_mtime_is_told_by_its_other_times(
 def test_a_file_that_has_just_changed_is_read_again(
     scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan_cache, "SETTLED_NS", 3600 * 10**9)
+    monkeypatch.setattr(policies, "SETTLED_NS", 3600 * 10**9)
     scans()
     scans()
     assert sorted(scans.read) == sorted(os.listdir(folder))
@@ -211,9 +214,9 @@ def test_the_path_is_that_of_the_file_at_hand(
 ) -> None:
     first = scans()
     monkeypatch.chdir(folder)
-    cache = ScanCache(scans.store, settings_of(bundle, OPTIONS, None))
+    cache = Policy(scans.store, settings_of(bundle, OPTIONS, None))
     scans.read = []
-    *records, _ = pipeline.scan(["."], bundle, OPTIONS, cache=cache)
+    *records, _ = pipeline.scan(["."], bundle, OPTIONS, policy=cache)
     assert scans.read == []
     names = [record.path for record in records]  # type: ignore[union-attr]
     assert names == [os.path.join(".", name) for name in first]
@@ -241,12 +244,17 @@ def test_a_file_that_was_moved_copied_or_touched_is_only_hashed(scans: Scans, fo
     assert (scans.read, scans.sessions) == ([], 0)
 
 
+def lose_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are taken away between the main process's look into the store and a worker's."""
+    monkeypatch.setattr(policies, "Lookup", lambda path, digest: Lookup(f"{path}-gone", digest))
+
+
 def test_a_result_that_is_gone_by_the_time_that_it_is_asked_for(
     scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = scans()
     os.utime(folder / "a.exe", ns=(5, 5))
-    monkeypatch.setattr(Store, "find_content", lambda *arguments: None)
+    lose_results(monkeypatch)
     again = scans()
     assert plain(again) == plain(first)
     assert scans.read == ["a.exe"]
@@ -281,7 +289,7 @@ def test_every_option_is_part_of_the_settings_or_said_to_make_no_difference(
     settings = settings_of(bundle, ScanOptions(), None)
     assert settings_of(bundle, ScanOptions(**other), None) == settings  # type: ignore[arg-type]
     names = {field.name for field in dataclasses.fields(ScanOptions)} - set(other)
-    assert set(other) == scan_cache.MAKES_NO_DIFFERENCE
+    assert set(other) == policies.MAKES_NO_DIFFERENCE
     for name in names:
         changed = dataclasses.replace(ScanOptions(), **{name: "another"})  # type: ignore[arg-type]
         assert settings_of(bundle, changed, None).digest != settings.digest, name
@@ -378,8 +386,8 @@ def test_a_store_that_fails_meanwhile_costs_the_scan_nothing(
         shutil.copy(folder / "a.exe", folder / f"copy{number}.exe")
         with (folder / f"copy{number}.exe").open("ab") as file:
             file.write(b"%d" % number)
-    cache = ScanCache(store, settings_of(bundle, OPTIONS, None))
-    *records, summary = pipeline.scan([str(folder)], bundle, OPTIONS, cache=cache)
+    cache = Policy(store, settings_of(bundle, OPTIONS, None))
+    *records, summary = pipeline.scan([str(folder)], bundle, OPTIONS, policy=cache)
     assert len(records) == len(os.listdir(folder))
     assert summary.files == 43  # type: ignore[union-attr]
     (text,) = said
@@ -394,7 +402,7 @@ def test_a_scan_that_is_resumed_reads_no_file_again(
     """Not those that had just changed either, and not under --refresh."""
     for number in range(100):
         (folder / f"z{number}.txt").write_text("no program")
-    monkeypatch.setattr(scan_cache, "SETTLED_NS", 3600 * 10**9 * (not refresh) - 1)
+    monkeypatch.setattr(policies, "SETTLED_NS", 3600 * 10**9 * (not refresh) - 1)
     scans.stopped(90, refresh=refresh)
     again = scans(refresh=refresh, resume=True)
     assert len(again) == 106
@@ -433,6 +441,6 @@ def test_archives_are_read_again_and_those_without_a_program_are_not(
     assert plain(again) == plain(first)
     assert scans.read == ["a.zip"]
     assert again["a.zip!x.exe"].timing.stored  # type: ignore[union-attr]
-    monkeypatch.setattr(Store, "find_content", lambda *arguments: None)
+    lose_results(monkeypatch)
     assert plain(scans(options)) == plain(first)
     assert [*scans(OPTIONS)] == ["a.zip", "b.zip"]  # opened by nobody

@@ -12,10 +12,10 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
-from pebble.pool.process import TaskResult
 
-from maltriage.work import channels
-from maltriage.work.channels import WorkerEnd
+from maltriage.work import supervisor
+from maltriage.work.messages import Answer
+from maltriage.work.supervisor import WorkerEnd
 from maltriage.work.workers import Workers, reason_of
 
 OTHERS = 40
@@ -51,7 +51,7 @@ def _of_another_task() -> None:
     usual = WorkerEnd.send
 
     def send(end: WorkerEnd, message: Any) -> None:
-        usual(end, TaskResult(message.task + 1, message.result))
+        usual(end, Answer(message.job + 1, message.value, None))
 
     WorkerEnd.send = send  # type: ignore[method-assign]
 
@@ -83,14 +83,14 @@ def _no_message() -> None:
 
 def _no_result() -> None:
     def send(end: WorkerEnd, message: Any) -> None:
-        end._answers.send(TaskResult(message.task, 5))  # type: ignore[arg-type]
+        end._answers.send(Answer(message.job, None, 5))  # type: ignore[arg-type]
 
     WorkerEnd.send = send  # type: ignore[method-assign]
 
 
 def _half_a_message() -> None:
     def send(end: WorkerEnd, message: Any) -> None:
-        del message.result
+        del message.value
         end._answers.send(message)
 
     WorkerEnd.send = send  # type: ignore[method-assign]
@@ -106,7 +106,7 @@ def _die_at_the_next() -> str:
     """Between getting a task and saying so."""
 
     def recv(end: WorkerEnd) -> Any:
-        end._tasks.recv()
+        end._jobs.recv_bytes()
         _die()
 
     WorkerEnd.recv = recv  # type: ignore[method-assign]
@@ -184,13 +184,13 @@ def _half_an_answer_and_hang() -> None:
 
 
 def _turn_deaf() -> str:
-    WorkerEnd.poll = lambda end, timeout=None: time.sleep(600)  # type: ignore[assignment,method-assign]
+    WorkerEnd.recv = lambda end: time.sleep(600)  # type: ignore[assignment,method-assign,return-value]
     return "said"
 
 
 def test_a_worker_that_takes_no_more_tasks_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though the main process may wait for it to read one that is larger than a pipe."""
-    monkeypatch.setattr(channels, "DEAF", 3.0)
+    monkeypatch.setattr(supervisor, "DEAF", 3.0)
     with Workers(2, 60.0, isolation=None) as workers:
         assert workers.submit(_turn_deaf).result(timeout=20) == "said"
         tasks = [workers.submit(len, bytes(1 << 20)) for _ in range(20)]

@@ -1,4 +1,4 @@
-"""Archives through the queue: order, portions, and members that take their worker along."""
+"""Archives through the dispatcher: order, chunks, and members that take their worker along."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from maltriage.probe import members
 from maltriage.probe.members import prepare_members
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.source.archive.limits import Archives
-from maltriage.triage import portions
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
-from maltriage.triage.queue import prepared_items
+from maltriage.triage.prepare import prepare_paths
+from maltriage.work import dispatcher
 from maltriage.work.workers import Workers
 
 
@@ -30,11 +30,11 @@ def bundle() -> Bundle:
     return bundles.load(bundles.resolve(None))
 
 
-def test_members_come_in_order_whatever_the_portions(
+def test_members_come_in_order_whatever_the_chunks(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(portions, "FIRST_SAMPLES", 2)
-    monkeypatch.setattr(portions, "NEXT_SAMPLES", 3)
+    monkeypatch.setattr(dispatcher, "FIRST_SAMPLES", 2)
+    monkeypatch.setattr(dispatcher, "NEXT_SAMPLES", 3)
     many = {f"{i}.exe": program(0, i, size=2000) for i in range(9)}
     (tmp_path / "a.zip").write_bytes(zipped({**many, "t": b""}, None))
     (tmp_path / "b.exe").write_bytes(sample("console-x86.exe"))
@@ -69,12 +69,12 @@ def _hostile(path: str, work: Any, how: Any, *more: Any) -> Any:
 def test_a_member_that_takes_its_worker_along_fails_alone(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(portions, "prepare_members", _hostile)
+    monkeypatch.setattr(dispatcher, "prepare_members", _hostile)
     path = tmp_path / "a.zip"
     path.write_bytes(zipped({f"{i}.exe": program(0, i, size=2000) for i in range(8)}, None))
     options = ScanOptions(jobs=1, timeout=8, archives=Archives(), members="each")
     with Workers(1, 8) as workers:
-        items = prepared_items([str(path)], bundle, options, workers, Progress(), lambda: False)
+        items = prepare_paths([str(path)], workers, bundle, options, Progress())
         found = [item for item in items if item is not None]
     names = [os.path.basename(item.path) for item in found]
     assert names == ["a.zip!0.exe", "a.zip!1.exe", "a.zip!2.exe", "a.zip", "a.zip!4.exe", "a.zip",
@@ -88,16 +88,14 @@ def test_a_member_that_takes_its_worker_along_fails_alone(
 def test_an_archive_that_is_lost_over_and_over_is_given_up(
     tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(portions, "prepare_members", _deadly)
+    monkeypatch.setattr(dispatcher, "prepare_members", _deadly)
     (tmp_path / "a.zip").write_bytes(zipped({str(i): b"MZ" for i in range(50)}, None))
     (tmp_path / "b.exe").write_bytes(sample("console-x86.exe"))
     options = ScanOptions(jobs=1, archives=Archives(), members="each")
     with Workers(1, 60) as workers:
         found = [
             item
-            for item in prepared_items(
-                [str(tmp_path)], bundle, options, workers, Progress(), lambda: False
-            )
+            for item in prepare_paths([str(tmp_path)], workers, bundle, options, Progress())
             if item is not None
         ]
     assert [item.code for item in found if isinstance(item, Failed)] == ["crash"] * 3

@@ -8,16 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from maltriage.probe.prepare import Same
 from maltriage.sample.errors import SampleError
-from maltriage.work import groups
-from maltriage.work.groups import Groups, Place
+from maltriage.source.files import Rejected
+from maltriage.work import dispatcher
+from maltriage.work.dispatcher import Dispatcher, Task
 from maltriage.work.workers import Workers
 
 WAIT = 30.0
 
 
-def _do(path: str, log: str) -> tuple[str, int]:
-    """What a path says: `die`, `hang`, `slow`, `fail`, or a name, which is returned."""
+def _do(path: str, log: str, finish: object) -> Same:
+    """What a path says: `die`, `hang`, `slow`, `fail`, or a name, which is returned, with the
+    process in place of the row."""
     with open(log, "a") as file:
         file.write(f"{path}\n")
     if path.startswith("die"):
@@ -28,41 +31,46 @@ def _do(path: str, log: str) -> tuple[str, int]:
         time.sleep(0.6)
     if path.startswith("fail"):
         raise SampleError("empty", "an empty file")
-    return path, os.getpid()
+    return Same(path, "", b"", os.getpid())
 
 
 @pytest.fixture
-def workers() -> Iterator[Workers]:
+def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
+    monkeypatch.setattr(dispatcher, "prepare_file", _do)
     # Not isolated: `_do` writes down what it was given.
     with Workers(1, timeout=1.5, isolation=None) as pool:
         yield pool
+
+
+def files_of(workers: Workers, log: Path) -> Dispatcher:
+    return Dispatcher(workers, str(log))  # type: ignore[arg-type]
 
 
 def run(
     workers: Workers, log: Path, names: list[str], size: int = 1
 ) -> tuple[list[str], list[int | None]]:
     """What came of each name, or the code of its error, and by which process."""
-    files = Groups(workers, _do, str(log))
+    files = files_of(workers, log)
     places = [files.add(name, size) for name in names]
     files.give()
     found: list[str] = []
     pids: list[int | None] = []
     for place in places:
         result = settled(files, place)
-        found.append(result.code if isinstance(result, SampleError) else result[0])
-        pids.append(None if isinstance(result, SampleError) else result[1])
+        found.append(result.code if isinstance(result, Rejected) else result.path)
+        pids.append(None if isinstance(result, Rejected) else result.row)
     return found, pids
 
 
-def settled(
-    files: Groups[tuple[str, int]], place: Place[tuple[str, int]]
-) -> tuple[str, int] | SampleError:
+def settled(files: Dispatcher, task: Task) -> Same | Rejected:
     until = time.monotonic() + WAIT
     while time.monotonic() < until:
-        result = files.result(place, 0.1)
-        if result is not None:
-            return result
-    raise AssertionError(f"nothing came of {place.path}")
+        taken = files.take(task, 0.1)
+        if taken is not None:
+            (item,) = taken.items
+            assert isinstance(item, Same | Rejected)
+            return item
+    raise AssertionError(f"nothing came of {task.path}")
 
 
 def test_files_go_to_a_worker_together_and_come_back_in_order(
@@ -103,8 +111,8 @@ def test_slow_files_in_a_group_have_their_own_time(workers: Workers, tmp_path: P
 
 
 def test_large_files_go_alone(workers: Workers, tmp_path: Path) -> None:
-    files = Groups(workers, _do, str(tmp_path / "log"))
-    places = [files.add(name, groups.MAX_GROUP_BYTES) for name in ("a", "b")]
+    files = files_of(workers, tmp_path / "log")
+    places = [files.add(name, dispatcher.MAX_GROUP_BYTES) for name in ("a", "b")]
     small = [files.add(name, 10) for name in ("c", "d")]
     assert [place.group is not None for place in places] == [True, True]
     assert [place.group for place in small] == [None, None]
@@ -115,22 +123,22 @@ def test_large_files_go_alone(workers: Workers, tmp_path: Path) -> None:
 
 
 def test_what_no_worker_has_in_hand_is_taken_back(workers: Workers, tmp_path: Path) -> None:
-    files = Groups(workers, _do, str(tmp_path / "log"))
-    first = files.add("slow", groups.MAX_GROUP_BYTES)
+    files = files_of(workers, tmp_path / "log")
+    first = files.add("slow", dispatcher.MAX_GROUP_BYTES)
     until = time.monotonic() + WAIT
     while files.running(first) is None and time.monotonic() < until:
         time.sleep(0.01)
-    waiting, unsent = files.add("a", groups.MAX_GROUP_BYTES), files.add("b", 1)
+    waiting, unsent = files.add("a", dispatcher.MAX_GROUP_BYTES), files.add("b", 1)
     for place in (first, waiting, unsent):
         files.cancel(place)
     files.give()
-    assert settled(files, first) == ("slow", pytest.approx(os.getpid(), abs=1 << 30))
-    assert files.result(waiting, 1.0) is None
+    assert settled(files, first).path == "slow"
+    assert files.take(waiting, 1.0) is None
     assert (waiting.cancelled, unsent.cancelled, unsent.group) == (True, True, None)
 
 
 def test_who_waits_sees_which_file_is_in_hand(workers: Workers, tmp_path: Path) -> None:
-    files = Groups(workers, _do, str(tmp_path / "log"))
+    files = files_of(workers, tmp_path / "log")
     places = [files.add(name, 1) for name in ("a", "hang", "b")]
     files.give()
     until = time.monotonic() + WAIT

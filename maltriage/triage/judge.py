@@ -1,4 +1,4 @@
-"""From a batch of prepared samples to results: model, verdict, evidence, notices."""
+"""The stage that judges: samples in, results out, by model, verdict, evidence, notices."""
 
 from __future__ import annotations
 
@@ -6,39 +6,32 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import msgspec
-
 from maltriage.errors import MaltriageError
-from maltriage.probe.prepare import Prepared, prepare
+from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.record import (
-    Failed,
     ModelRef,
     Result,
     Similar,
-    Skipped,
     Timing,
     path_fields,
-    path_of,
 )
 from maltriage.sample.errors import SampleError
-from maltriage.sample.types import Notice
 from maltriage.similar.search import Searcher, notices_on
 from maltriage.triage.hot_ranges import look_into
 from maltriage.triage.methods import Explainer
-from maltriage.triage.most_urgent import Explained, Recalled
+from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import Novelty
 from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.options import ScanOptions, work_of
-from maltriage.triage.portions import Item, Known, failed
 from maltriage.triage.prediction_sets import SetRule
+from maltriage.triage.records import FileRecord, Item, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
-from maltriage.triage.verify import verify
-from maltriage.work.workers import LOST, Workers, reason_of
+from maltriage.work.workers import Workers
 
 
 @dataclass(frozen=True)
-class Finisher:
+class Judge:
     """Turns a batch of prepared samples into results."""
 
     session: Session
@@ -52,7 +45,7 @@ class Finisher:
     explainer: Explainer
     searcher: Searcher | None
 
-    def records(self, batch: list[Item]) -> Iterator[Explained | Known]:
+    def records(self, batch: list[Item]) -> Iterator[Explained | FileRecord]:
         """What comes of each item, in their order; the samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
@@ -128,51 +121,3 @@ class Finisher:
             similar=similar,
         )
         return Explained(result, prepared, parts, question)
-
-    def checked_again(self, item: Recalled) -> Result | Failed | Skipped:
-        """A result of an earlier scan whose evidence was put to the test: its file is read again.
-
-        Where that fails, or the file is another one by now, it has a notice instead.
-        """
-        path = path_of(item.result)
-        work = work_of(self.session.bundle, self.options)
-        try:
-            prepared: Prepared = self.workers.submit(prepare, path, work).result()
-        except Exception as error:  # whatever a worker raised, or became of it
-            return _unchecked(item.result, reason_of(error, self.workers.timeout).reason)
-        if prepared.identity.sha256 != item.result.sha256:
-            return _unchecked(item.result, "it changed while it was scanned")
-        (made,) = self.records([prepared])
-        return self.checked(made) if isinstance(made, Explained) else made
-
-    def checked(self, item: Explained) -> Result | Failed | Skipped:
-        """A result whose evidence was put to the test.
-
-        Where that fails it has a notice instead; but a file that was asked for by itself, and is
-        another one by now, fails.
-        """
-        result, prepared = item.result, item.prepared
-        try:
-            checks = verify(
-                self.session,
-                self.workers,
-                prepared,
-                result.evidence,
-                item.parts,
-                item.question,
-                work_of(self.session.bundle, self.options),
-                self.options.seed,
-            )
-        except (SampleError, MaltriageError) as error:
-            if isinstance(error, SampleError) and self.options.close and error.code not in LOST:
-                return failed(prepared.path, error)
-            return _unchecked(
-                result, error.reason if isinstance(error, SampleError) else str(error)
-            )
-        evidence = msgspec.structs.replace(result.evidence, checks=checks)
-        return msgspec.structs.replace(result, evidence=evidence)
-
-
-def _unchecked(result: Result, reason: str) -> Result:
-    notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
-    return msgspec.structs.replace(result, notices=[*result.notices, notice])

@@ -1,0 +1,104 @@
+"""The stage that checks: evidence put to the test, of the results that are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from maltriage.errors import MaltriageError
+from maltriage.probe.prepare import prepare
+from maltriage.report.documents.record import Result, path_of
+from maltriage.sample.errors import SampleError
+from maltriage.sample.types import Notice
+from maltriage.triage.judge import Judge
+from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
+from maltriage.triage.options import Progress, ScanOptions, work_of
+from maltriage.triage.records import FileRecord, failed
+from maltriage.triage.verify import verify
+from maltriage.work.workers import LOST, reason_of
+
+
+def check(
+    items: Iterable[Explained | FileRecord],
+    judge: Callable[[], Judge],
+    options: ScanOptions,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> Iterator[FileRecord]:
+    """Records, those that `options.checks` asks for with their evidence put to the test.
+
+    The most urgent results are held back until all were seen, and come last.
+
+    Args:
+        judge: opens the model, which is called where one is needed.
+    """
+    top = MostUrgent(options.checks or 0)
+    for item in items:
+        if options.checks and isinstance(item, Explained | Result):
+            held = item if isinstance(item, Explained) else Recalled(item)
+            progress.add(held.result)
+            let_go = top.add(held)
+            if let_go is not None:
+                yield let_go.result
+            continue
+        if not isinstance(item, Explained):
+            record = item
+        else:
+            record = item.result if options.checks is None else _checked(item, judge(), options)
+        progress.add(record)
+        yield record
+    for held in top.taken():
+        if stop():
+            yield held.result
+        elif isinstance(held, Explained):
+            yield _checked(held, judge(), options)
+        else:
+            yield _checked_again(held, judge(), options)
+
+
+def _checked_again(item: Recalled, judge: Judge, options: ScanOptions) -> FileRecord:
+    """A result of an earlier scan whose evidence was put to the test: its file is read again.
+
+    Where that fails, or the file is another one by now, it has a notice instead.
+    """
+    path, work = path_of(item.result), work_of(judge.session.bundle, options)
+    try:
+        prepared = judge.workers.submit(prepare, path, work).result()
+    except Exception as error:  # whatever a worker raised, or became of it
+        return _unchecked(item.result, reason_of(error, judge.workers.timeout).reason)
+    if prepared.identity.sha256 != item.result.sha256:
+        return _unchecked(item.result, "it changed while it was scanned")
+    (made,) = judge.records([prepared])
+    return _checked(made, judge, options) if isinstance(made, Explained) else made
+
+
+def _checked(item: Explained, judge: Judge, options: ScanOptions) -> FileRecord:
+    """A result whose evidence was put to the test.
+
+    Where that fails it has a notice instead; but a file that was asked for by itself, and is
+    another one by now, fails.
+    """
+    result, prepared = item.result, item.prepared
+    try:
+        checks = verify(
+            judge.session,
+            judge.workers,
+            prepared,
+            result.evidence,
+            item.parts,
+            item.question,
+            work_of(judge.session.bundle, options),
+            options.seed,
+        )
+    except (SampleError, MaltriageError) as error:
+        if isinstance(error, SampleError) and options.close and error.code not in LOST:
+            return failed(prepared.path, error)
+        return _unchecked(result, error.reason if isinstance(error, SampleError) else str(error))
+    evidence = msgspec.structs.replace(result.evidence, checks=checks)
+    return msgspec.structs.replace(result, evidence=evidence)
+
+
+def _unchecked(result: Result, reason: str) -> Result:
+    notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+    return msgspec.structs.replace(result, notices=[*result.notices, notice])

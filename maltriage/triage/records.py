@@ -1,0 +1,23 @@
+"""Records of paths that gave no sample."""
+
+from __future__ import annotations
+
+from maltriage.probe.prepare import Prepared
+from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
+from maltriage.sample.errors import SampleError
+from maltriage.source.files import Rejected
+
+FileRecord = Result | Skipped | Failed
+Item = Prepared | FileRecord
+"""What goes from stage to stage: a sample, or the record of a file where there is one already."""
+
+
+def rejected(item: Rejected) -> Skipped | Failed:
+    """The record of a path that gave no sample."""
+    shown, raw = path_fields(item.path)
+    kind = Failed if item.failed else Skipped
+    return kind(shown, item.code, item.reason, raw)
+
+
+def failed(path: str, error: SampleError) -> Skipped | Failed:
+    return rejected(Rejected(path, error.code, error.reason, error.failed))

@@ -1,0 +1,331 @@
+"""Files given to workers, and what comes of each: one dispatcher for files and for archives.
+
+Small files go to a worker several at a time, so that they do not wait on messages. An archive
+comes back in chunks: the next one is asked for, from a cursor, when its turn has come. A worker
+publishes which file of a group it is at, and since when; so one that dies, or runs over its time,
+costs the file that it was at, and the rest of the group is given out again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from maltriage.probe.members import (
+    Chunk,
+    ChunkOptions,
+    Item,
+    is_archive,
+    prepare_members,
+)
+from maltriage.probe.prepare import (
+    Finish,
+    Prepared,
+    PrepareOptions,
+    Same,
+    prepare_contents,
+    prepare_file,
+)
+from maltriage.sample.errors import SampleError
+from maltriage.source.archive.walk import Cursor
+from maltriage.source.files import Rejected
+from maltriage.work.supervisor import Job, WorkerDiedError, publish
+from maltriage.work.workers import LOST, Workers, reason_of
+
+Members = Literal["only", "first", "each"]
+
+MAX_GROUP_FILES = 8
+MAX_GROUP_BYTES = 4 << 20
+"""A group is full with this much, which takes milliseconds, where a message takes 0.1."""
+FIRST_SAMPLES, NEXT_SAMPLES = 16, 128
+"""Samples of an archive in one chunk. Of every file under way the first chunk may be waiting, but
+only of the one whose turn it is more are read."""
+SHARE_OF_TIMEOUT = 0.25
+"""Of the seconds allowed for a file: after that a chunk ends, which may take them all."""
+MAX_NAMED = 8
+"""Programs in an archive that are named where one was expected."""
+_AHEAD = 2
+"""Groups for each worker that are enough to wait with the next one until it is full."""
+
+
+@dataclass(eq=False)
+class Task:
+    """A file that a worker has, or will have; of an archive, the chunk from `cursor` on.
+
+    `function` is called with `arguments`, in a group with other files or alone.
+    """
+
+    path: str
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    cursor: Cursor | None = None
+    alone: int = 0
+    """How many members are read one by one from here on, after a chunk was lost."""
+    lost: SampleError | None = None
+    """Why what was tried last was lost with its worker."""
+    held: Sequence[Item] = ()
+    """Of chunks before this one, where all have to be seen first."""
+    group: _Group | None = None
+    outcome: Any = None
+    """What the function gave, or a SampleError; None: nothing yet."""
+    cancelled: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for other files to go with it."""
+        return self.group is None and self.outcome is None and not self.cancelled
+
+
+@dataclass(eq=False)
+class _Group:
+    """Files that one worker reads one after another."""
+
+    tasks: list[Task]
+    job: Job[list[Any]]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What came of a task, in order.
+
+    `following` is the task of the archive's next chunk. `several`: there is, or may be, more than
+    one item of the file.
+    """
+
+    items: Sequence[Item]
+    following: Task | None = None
+    several: bool = False
+
+
+def each(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
+    """In a worker: what each call gives, in their order, or its SampleError.
+
+    Which call it is at is published.
+    """
+    results: list[Any] = []
+    for step, (function, arguments) in enumerate(calls):
+        publish(step)
+        try:
+            results.append(function(*arguments))
+        except Exception as error:
+            results.append(reason_of(error, 0.0))
+    return results
+
+
+class Dispatcher:
+    """Has workers prepare files, and archives chunk by chunk.
+
+    Args:
+        workers: who read them; each job has their time limit.
+        options: how each sample is prepared.
+        members: whether `each` program in an archive is a sample of its own, or the archive stands
+            for the `only` file in it, or for the one program among its files (`first`).
+        finish: what is done with each sample in the worker.
+    """
+
+    def __init__(
+        self,
+        workers: Workers,
+        options: PrepareOptions,
+        members: Members = "only",
+        finish: Finish = prepare_contents,
+    ) -> None:
+        self._workers, self._options = workers, options
+        self._members, self._finish = members, finish
+        self._open: list[Task] = []
+        self._bytes = 0
+        self._given: deque[_Group] = deque(maxlen=_AHEAD * workers.count)
+
+    def add(self, path: str, size: int) -> Task:
+        """Have a file of `size` bytes read, soon or when others go with it."""
+        task = self._task(path, None)
+        if self._open and self._bytes + size > MAX_GROUP_BYTES:
+            self.give()
+        self._open.append(task)
+        self._bytes += size
+        if len(self._open) == MAX_GROUP_FILES or self._bytes >= MAX_GROUP_BYTES:
+            self.give()
+        return task
+
+    def give(self) -> None:
+        """Have those read that wait for others."""
+        tasks = [task for task in self._open if not task.cancelled]
+        if tasks:
+            self._given.append(self._submit(tasks))
+        self._open, self._bytes = [], 0
+
+    def give_if_idle(self) -> None:
+        """The same, if the workers have little else to do."""
+        waiting = sum(not group.job.done() for group in self._given)
+        if waiting < _AHEAD * self._workers.count:
+            self.give()
+
+    def cancel(self, task: Task) -> None:
+        """Take a task back, unless a worker has it in hand already."""
+        if task.group is None:
+            task.cancelled = task.outcome is None
+        else:
+            task.group.job.cancel()  # which does nothing to one that is running
+
+    def running(self, task: Task) -> float | None:
+        """For how many seconds a worker has had a task in hand, None where none has."""
+        group = task.group
+        if task.outcome is not None or group is None or not group.job.running():
+            return None
+        step, since = self._workers.at(group.job)
+        if group.tasks[min(step, len(group.tasks) - 1)] is not task:
+            return None
+        return max(0.0, time.monotonic() - since) if since else 0.0
+
+    def take(self, task: Task, wait: float) -> Taken | None:
+        """What came of a task; None: nothing yet, after `wait` seconds, or nothing ever will
+        (`task.cancelled`)."""
+        found = self._outcome(task, wait)
+        if found is None:
+            return None
+        if isinstance(found, Prepared | Same):
+            return Taken([found])
+        if isinstance(found, Chunk):
+            return self._taken(task, found)
+        if isinstance(found, SampleError):
+            return self._missed(task, found)
+        assert task.lost is not None  # the question was whether it is an archive
+        if not found:
+            return Taken([_rejected(task.path, task.lost)])
+        return Taken([], self._next(task.path, None, alone=FIRST_SAMPLES), several=True)
+
+    def _outcome(self, task: Task, wait: float) -> Any:
+        group = task.group
+        if task.outcome is None and group is not None and not task.cancelled:
+            try:
+                # Not `result`: a worker's TimeoutError could not be told from that of waiting.
+                error = group.job.exception(timeout=wait)
+            except FutureTimeout:
+                return None
+            except CancelledError:
+                for other in group.tasks:
+                    other.cancelled = True
+                return None
+            self._settle(group, error)
+        return task.outcome
+
+    def _settle(self, group: _Group, error: BaseException | None) -> None:
+        """Hand the outcome of a group to its tasks, or those without one to other groups."""
+        if error is None:
+            for task, found in zip(group.tasks, group.job.result(), strict=True):
+                task.outcome, task.group = found, None
+            return
+        if isinstance(error, WorkerDiedError | TimeoutError) or len(group.tasks) == 1:
+            step, _ = self._workers.at(group.job)
+            culprit = group.tasks.pop(min(step, len(group.tasks) - 1))
+            culprit.outcome, culprit.group = reason_of(error, self._workers.timeout), None
+            if group.tasks:
+                self._submit(group.tasks)
+        else:
+            for task in group.tasks:
+                self._submit([task])
+
+    def _submit(self, tasks: list[Task]) -> _Group:
+        calls = [(task.function, task.arguments) for task in tasks]
+        job = self._workers.submit(each, calls, steps=len(calls))
+        group = _Group(tasks, job)
+        for task in tasks:
+            task.group = group
+        return group
+
+    def _task(self, path: str, cursor: Cursor | None, alone: int = 0) -> Task:
+        if self._members == "only":
+            return Task(path, prepare_file, (path, self._options, self._finish))
+        samples = FIRST_SAMPLES if cursor is None else NEXT_SAMPLES
+        seconds = self._workers.timeout * SHARE_OF_TIMEOUT
+        how = ChunkOptions(samples, seconds, step=alone > 0)
+        arguments = (path, self._options, how, cursor, self._finish)
+        return Task(path, prepare_members, arguments, cursor, alone)
+
+    def _next(
+        self,
+        path: str,
+        cursor: Cursor | None,
+        *,
+        alone: int = 0,
+        held: Sequence[Item] = (),
+        lost: SampleError | None = None,
+    ) -> Task:
+        """Have a chunk of an archive read, by itself."""
+        task = self._task(path, cursor, alone)
+        task.held, task.lost = held, lost
+        self._submit([task])
+        return task
+
+    def _taken(self, task: Task, chunk: Chunk) -> Taken:
+        items, more = chunk.items, None
+        several = task.cursor is not None or chunk.cursor is not None or not _nothing(task, chunk)
+        held = [*task.held, *items] if self._members == "first" else []
+        if chunk.cursor is not None and len(_programs(held)) <= 1:
+            alone = max(0, task.alone - 1)
+            more = self._next(task.path, chunk.cursor, alone=alone, held=held)
+        if self._members == "first":
+            items = [] if more is not None or not held else [_only(task.path, held)]
+        return Taken(items, more, several)
+
+    def _missed(self, task: Task, error: SampleError) -> Taken:
+        """A file that gave no sample. Of a chunk that was lost with its worker, the members are
+        read one by one, so that only the culprit is; twice in a row is the end of the archive."""
+        if error.code not in LOST or self._members == "only":
+            return Taken([_rejected(task.path, error)])
+        if task.cursor is None and not task.alone:
+            if task.lost is not None:  # its first bytes cannot be read either
+                return Taken([_rejected(task.path, task.lost)])
+            asked = Task(task.path, is_archive, (task.path,), lost=error)
+            self._submit([asked])
+            return Taken([], asked)
+        if not task.alone:
+            more = self._next(task.path, task.cursor, alone=NEXT_SAMPLES, held=task.held)
+            return Taken([], more)
+        cursor = task.cursor or Cursor()
+        reason = f"{error.reason}, at file {cursor.members + 1} of an archive"
+        item = _rejected(task.path, SampleError(error.code, reason, failed=True))
+        if task.lost is not None:
+            return Taken([item])
+        more = self._next(task.path, cursor.passing(), alone=task.alone, held=task.held, lost=error)
+        return Taken([item], more)
+
+
+def _nothing(task: Task, chunk: Chunk) -> bool:
+    """Whether the only item of an archive is that there is no program in it."""
+    return len(chunk.items) == 1 and (
+        isinstance(chunk.items[0], Rejected)
+        and chunk.items[0].path == task.path
+        and chunk.items[0].code == "not-pe"
+    )
+
+
+def _programs(items: Sequence[Item]) -> list[Prepared | Same]:
+    return [item for item in items if isinstance(item, Prepared | Same)]
+
+
+def _only(path: str, items: Sequence[Item]) -> Item:
+    """The one program among the files of an archive, or what to say where there is not one."""
+    programs = _programs(items)
+    if len(programs) == 1:
+        return programs[0]
+    if not programs:
+        return items[0]
+    named = ", ".join(_shown(item.path) for item in programs[:MAX_NAMED])
+    more = " and more" if len(programs) > MAX_NAMED else ""
+    reason = f"an archive of several: name one of {named}{more}"
+    return _rejected(path, SampleError("archive", reason))
+
+
+def _shown(path: str) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _rejected(path: str, error: SampleError) -> Rejected:
+    return Rejected(path, error.code, error.reason, error.failed)

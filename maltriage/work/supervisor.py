@@ -1,0 +1,428 @@
+"""Processes that may die at any moment: each has one job at a time, and pipes that no other shares.
+
+A thread for each process gives it jobs and reads its answers, so that one that hangs in the middle
+of an answer holds up nobody else. One more thread watches the time. Since nothing is shared, a
+death costs the job that the process had begun; one that it had not begun goes to another process.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from multiprocessing.reduction import ForkingPickler
+from typing import Any, TypeVar
+
+from maltriage.sample.errors import SampleError
+from maltriage.work.messages import MAX_ANSWER, Answer, Begun, carried, read
+
+T = TypeVar("T")
+
+DEAF = 120.0
+"""Seconds in which a process must begin a job that it was given, the time that it takes to start
+included. One that does not is ended, and the job goes to another one."""
+MAX_DEATHS = 16
+"""Processes that may die with no job begun, besides as many as there are at once, one after another
+without an answer in between: more cannot so much as start."""
+MAX_STEP = 1 << 20
+"""Largest step that a process is believed to be at."""
+_LOOK = 0.1
+"""Seconds between two looks at the time that jobs take."""
+_NUMBER = struct.Struct("!Q")
+
+
+class WorkerDiedError(Exception):
+    """The process that had a job died; `exitcode` None: it was ended for what it sent."""
+
+    def __init__(self, exitcode: int | None) -> None:
+        super().__init__(exitcode)
+        self.exitcode = exitcode
+
+
+class Job(Future[T]):
+    """What a process is to do, and where it is with it.
+
+    Attributes:
+        at: the step that it was at, and since when (`time.monotonic`; 0: it had not begun),
+            once the job is done; see `Supervisor.at`.
+    """
+
+    def __init__(self, number: int, data: bytes, steps: int) -> None:
+        super().__init__()
+        self.number, self.data, self.steps = number, data, steps
+        self.at = (0, 0.0)
+        self.process: int | None = None
+        """Which process has it in hand."""
+
+
+class WorkerEnd:
+    """A process's end of its pipes."""
+
+    def __init__(self, jobs: Connection, answers: Connection) -> None:
+        self._jobs, self._answers = jobs, answers
+
+    def recv(self) -> bytes:
+        return self._jobs.recv_bytes()
+
+    def send(self, message: Begun | Answer) -> None:
+        self._answers.send(message)
+
+
+@dataclass(eq=False)
+class _Line:
+    """The main process's end. `begun` 0: the process has not said that it has the job.
+
+    Nobody closes its pipes: they are closed when the last thread lets them go, so none reads or
+    writes a pipe of another process that came to have the same number.
+    """
+
+    number: int
+    process: BaseProcess
+    jobs: Connection
+    answers: Connection
+    job: Job[Any] | None = None
+    given: float = 0.0
+    begun: float = 0.0
+    late: bool = False
+    """Whether it was ended because its job took too long."""
+
+
+class _NoAnswerError(Exception):
+    """A process sent something else than a message on the job that it has."""
+
+
+class Supervisor:
+    """Processes that do jobs, in the order of their submission.
+
+    Args:
+        count: processes at once.
+        timeout: seconds for each step of a job.
+        context: how processes are started.
+        initializer: called in each process with the arguments, before its first job.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        timeout: float,
+        context: BaseContext,
+        initializer: Callable[..., object],
+        *arguments: object,
+    ) -> None:
+        self._count, self._timeout, self._context = count, timeout, context
+        self._initializer, self._arguments = initializer, arguments
+        self._steps: Any = context.RawArray("d", 2 * count)
+        self._numbers = itertools.count()
+        self._waiting = deque[Job[Any]]()
+        self._lines: list[_Line | None] = [None] * count
+        self._threads: list[threading.Thread] = []
+        self._deaths = 0
+        self._broken = self._stopped = False
+        self._lock = threading.RLock()
+        self._more = threading.Condition(self._lock)
+        self._starting = threading.Lock()
+        """`Process.start` is not made for several threads."""
+        self._ended = threading.Event()
+
+    def submit(self, function: Callable[..., T], *arguments: object, steps: int = 1) -> Job[T]:
+        """Have `function(*arguments)` called in a process. What cannot be pickled is the job's
+        error.
+
+        Args:
+            steps: that the function publishes, each of which has the time limit for itself.
+
+        Raises:
+            BrokenProcessPool: processes die as they start.
+        """
+        number = next(self._numbers)
+        try:
+            data = _NUMBER.pack(number) + bytes(ForkingPickler.dumps((function, arguments)))
+        except Exception as error:
+            job = Job[T](number, b"", steps)
+            job.set_exception(error)
+            return job
+        job = Job[T](number, data, steps)
+        with self._more:
+            if self._broken or self._stopped:
+                raise BrokenProcessPool("processes die as they start")
+            self._waiting.append(job)
+            self._more.notify()
+            if not self._threads:
+                self._begin()
+        return job
+
+    def at(self, job: Job[Any]) -> tuple[int, float]:
+        """Which step of its job a process is at, and since when (`time.monotonic`; 0: none yet).
+
+        A process that was taken over may write anything there: it is a number all the same.
+        """
+        number = job.process
+        return job.at if number is None else self._step(number)
+
+    def stop(self) -> None:
+        """End all processes, whatever they are at. Jobs that none had begun are cancelled."""
+        with self._more:
+            self._stopped = True
+            for job in self._waiting:
+                job.cancel()
+            self._waiting.clear()
+            for line in self._lines:
+                if line is not None:
+                    line.process.kill()
+            self._more.notify_all()
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _begin(self) -> None:
+        threads = [threading.Thread(target=self._watch, daemon=True)]
+        for number in range(self._count):
+            threads.append(threading.Thread(target=self._serve, args=(number,), daemon=True))
+        self._threads = threads
+        for thread in threads:
+            thread.start()
+
+    def _serve(self, number: int) -> None:
+        """Keep one process, and replace it when it dies."""
+        while not self._stopped and not self._broken:
+            try:
+                line = self._start(number)
+            except (OSError, EOFError):
+                self._give_up()
+                return
+            while (job := self._next()) is not None:
+                if not self._do(line, job):
+                    break
+            line.process.kill()
+            line.process.join()
+            self._lines[number] = None
+
+    def _start(self, number: int) -> _Line:
+        with self._starting:
+            job_end, jobs = self._context.Pipe(duplex=False)
+            answers, answer_end = self._context.Pipe(duplex=False)
+            process = self._context.Process(  # type: ignore[attr-defined]
+                target=_work,
+                args=(
+                    WorkerEnd(job_end, answer_end),
+                    (self._steps, number),
+                    self._initializer,
+                    self._arguments,
+                ),
+                daemon=True,
+            )
+            process.start()
+        job_end.close()
+        answer_end.close()
+        line = _Line(number, process, jobs, answers)
+        with self._lock:
+            self._lines[number] = line
+            if self._stopped:
+                process.kill()
+        return line
+
+    def _next(self) -> Job[Any] | None:
+        """The job that comes next, once there is one; None: there will be none."""
+        with self._more:
+            self._more.wait_for(lambda: self._waiting or self._stopped or self._broken)
+            return self._waiting.popleft() if self._waiting else None
+
+    def _do(self, line: _Line, job: Job[Any]) -> bool:
+        """Have a job done by a process.
+
+        Returns:
+            Whether the process lives, as far as is known.
+        """
+        with self._lock:
+            if job.cancelled():
+                return True
+            line.job, line.given, line.begun, line.late = job, time.monotonic(), 0.0, False
+            self._steps[2 * line.number : 2 * line.number + 2] = [0.0, 0.0]
+        answer, lied = None, False
+        try:
+            answer = self._answer(line, job)
+        except _NoAnswerError:
+            lied = True
+        except (EOFError, OSError):
+            pass
+        if answer is not None:
+            self._settle(line, job)
+            self._deaths = 0
+            if not job.cancelled():
+                if answer.error is None:
+                    job.set_result(answer.value)
+                else:
+                    job.set_exception(answer.error)
+            return True
+        line.process.kill()  # if it did not die, it has nothing to say any more
+        line.process.join()
+        self._settle(line, job)
+        if not line.begun:
+            self._again(job)
+        elif job.cancelled():
+            pass
+        elif line.late:
+            job.set_exception(TimeoutError())
+        else:
+            job.set_exception(WorkerDiedError(None if lied else line.process.exitcode))
+        return False
+
+    def _answer(self, line: _Line, job: Job[Any]) -> Answer:
+        """Give a job to a process, and read what it says of it.
+
+        Raises:
+            EOFError, OSError: it died.
+            _NoAnswerError: it sent anything else.
+        """
+        line.jobs.send_bytes(job.data)
+        while True:
+            wait([line.answers, line.process.sentinel])
+            if not line.answers.poll():
+                raise EOFError  # it died, and a process of its own keeps the pipe open
+            try:
+                data = line.answers.recv_bytes(MAX_ANSWER)
+            except OSError as error:
+                if line.answers.closed:  # as it is after too long a message
+                    raise _NoAnswerError from error
+                raise
+            try:
+                message = read(data)
+                number = message.job
+                answer = None if isinstance(message, Begun) else _checked(message)
+            except Exception as error:  # whatever comes of looking at what it sent
+                raise _NoAnswerError from error
+            if number != job.number or (answer is None) == bool(line.begun):
+                raise _NoAnswerError
+            if answer is not None:
+                return answer
+            with self._lock:
+                line.begun, job.process = time.monotonic(), line.number
+                job.set_running_or_notify_cancel()
+
+    def _settle(self, line: _Line, job: Job[Any]) -> None:
+        """A job is out of the hands of its process."""
+        with self._lock:
+            job.at, job.process, line.job = self._step(line.number), None, None
+
+    def _again(self, job: Job[Any]) -> None:
+        """Give a job that was not begun to another process."""
+        with self._more:
+            if self._stopped:
+                job.cancel()
+                return
+            self._waiting.appendleft(job)
+            self._more.notify()
+            self._deaths += 1
+            if self._deaths <= MAX_DEATHS + self._count:
+                return
+        self._give_up()
+
+    def _give_up(self) -> None:
+        with self._more:
+            self._broken = True
+            for job in self._waiting:
+                if job.set_running_or_notify_cancel():
+                    job.set_exception(BrokenProcessPool("processes die as they start"))
+            self._waiting.clear()
+            self._more.notify_all()
+
+    def _step(self, number: int) -> tuple[int, float]:
+        step, since = self._steps[2 * number : 2 * number + 2]
+        step = step if 0 <= step <= MAX_STEP else 0.0
+        return int(step), since if math.isfinite(since) else 0.0
+
+    def _watch(self) -> None:
+        """End processes that take too long to begin or to do their job."""
+        while not self._ended.wait(_LOOK):
+            now = time.monotonic()
+            with self._lock:
+                for line in self._lines:
+                    if line is None or line.job is None:
+                        continue
+                    line.late = bool(line.begun) and self._is_late(line, line.job, now)
+                    if line.late or (not line.begun and now - line.given > DEAF):
+                        line.process.kill()
+
+    def _is_late(self, line: _Line, job: Job[Any], now: float) -> bool:
+        """Whether a step takes too long, or all of them, whatever the process says of them."""
+        _, since = self._step(line.number)
+        return (
+            now - max(line.begun, since) > self._timeout
+            or now - line.begun > self._timeout * job.steps
+        )
+
+
+def _checked(message: object) -> Answer:
+    """A message as an answer; raises TypeError."""
+    if not isinstance(message, Answer) or not isinstance(message.error, BaseException | None):
+        raise TypeError
+    _ = message.value  # which half a message lacks
+    return message
+
+
+_steps: Any = None
+"""In a process: two numbers for each of them, and which it is."""
+
+
+def publish(step: int) -> None:
+    """In a process: say which step of its job it is at."""
+    steps, number = _steps
+    steps[2 * number : 2 * number + 2] = [step, time.monotonic()]
+
+
+def _work(
+    end: WorkerEnd,
+    steps: tuple[Any, int],
+    initializer: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> None:
+    """What a process does."""
+    global _steps  # noqa: PLW0603 - given once, when a process starts
+    _steps = steps
+    initializer(*arguments)
+    with suppress(EOFError, OSError):  # nobody is there any more
+        while True:
+            data = end.recv()
+            (number,) = _NUMBER.unpack(data[: _NUMBER.size])
+            # What takes time here is importing, and is not counted against a file.
+            call = _call(data[_NUMBER.size :])
+            end.send(Begun(number))
+            _answer(end, number, call)
+
+
+def _call(data: bytes) -> Callable[[], Any]:
+    try:
+        function, arguments = ForkingPickler.loads(data)
+    except Exception as error:
+        return partial(_raise, error)
+    return partial(carried, function, arguments)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _answer(end: WorkerEnd, number: int, call: Callable[[], Any]) -> None:
+    try:
+        answer = Answer(number, call(), None)
+    except BaseException as error:
+        answer = Answer(number, None, error)
+    try:
+        end.send(answer)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        end.send(Answer(number, None, SampleError("internal", reason, failed=True)))

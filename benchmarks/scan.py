@@ -48,7 +48,7 @@ from maltriage.work.cores import cores
 BATCH = 16
 INT8 = f"{bundles.DEFAULT_MODEL}-int8"
 FLOOR = ("read + sha256", "headers (LIEF)", "regions, entropy", "views", "forward pass")
-LIBRARIES = ("maltriage", "numpy", "lief", "onnxruntime-gpu", "onnxruntime", "pebble", "Pillow")
+LIBRARIES = ("maltriage", "numpy", "lief", "onnxruntime-gpu", "onnxruntime", "Pillow")
 _MAX_LINKS = 50_000  # of one file: ext4 allows 65,000
 _SAMPLES = Path(__file__).parents[1] / "samples"
 

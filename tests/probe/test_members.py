@@ -1,17 +1,21 @@
-"""Portions of archives as workers prepare them, and what is said of what is no sample."""
+"""Chunks of archives as workers prepare them, and what is said of what is no sample."""
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
-from corpus.synthetic import program, tarred, zipped
+from corpus.synthetic import program, seven_zipped, tarred, zipped
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from maltriage.probe import members
-from maltriage.probe.members import Portion, PortionOptions, is_archive, prepare_members
+from maltriage.probe.members import Chunk, ChunkOptions, is_archive, prepare_members
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import BodySpec
+from maltriage.source.archive import limits
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import Rejected
 
@@ -19,44 +23,44 @@ WORK = PrepareOptions((BodySpec(64),), archives=Archives())
 FILES = {f"{i}.exe": program(0, i, size=2000) for i in range(5)}
 
 
-def portions(path: str | Path, how: PortionOptions, work: PrepareOptions = WORK) -> list[Portion]:
+def chunks(path: str | Path, how: ChunkOptions, work: PrepareOptions = WORK) -> list[Chunk]:
     done, cursor = [], None
     while True:
-        portion = prepare_members(str(path), work, how, cursor)
-        assert isinstance(portion, Portion)
-        done.append(portion)
-        cursor = portion.cursor
+        chunk = prepare_members(str(path), work, how, cursor)
+        assert isinstance(chunk, Chunk)
+        done.append(chunk)
+        cursor = chunk.cursor
         if cursor is None:
             return done
 
 
-def said(portion: Portion) -> list[str]:
+def said(chunk: Chunk) -> list[str]:
     return [
         item.path.rsplit("/", 1)[-1] + (f" {item.code}" if isinstance(item, Rejected) else "")
-        for item in portion.items
+        for item in chunk.items
     ]
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
-def test_portions(pack, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_chunks(pack, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "a"
     path.write_bytes(pack({**FILES, "notes.txt": b"hello"}))
-    found = [said(portion) for portion in portions(path, PortionOptions(2, 60))]
+    found = [said(chunk) for chunk in chunks(path, ChunkOptions(2, 60))]
     assert found == [["a!0.exe", "a!1.exe"], ["a!2.exe", "a!3.exe"], ["a!4.exe", "a members"]]
-    one = [said(portion) for portion in portions(path, PortionOptions(9, 0.0))]
+    one = [said(chunk) for chunk in chunks(path, ChunkOptions(9, 0.0))]
     assert [len(items) for items in one] == [1, 1, 1, 1, 1, 0, 1]
-    step = portions(path, PortionOptions(9, 60, step=True))
-    assert [said(portion) for portion in step] == one
+    step = chunks(path, ChunkOptions(9, 60, step=True))
+    assert [said(chunk) for chunk in step] == one
     last = step[-1].items[0]
     assert isinstance(last, Rejected)
     assert last.reason.startswith("1 of the 6 files in it is neither a PE file")
     assert not last.failed
 
 
-def test_portions_end_at_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "MAX_PORTION_BYTES", 3000)
+def test_chunks_end_at_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(members, "MAX_CHUNK_BYTES", 3000)
     (tmp_path / "a").write_bytes(zipped(FILES))
-    assert [len(p.items) for p in portions(tmp_path / "a", PortionOptions(9, 60))] == [1] * 5 + [0]
+    assert [len(p.items) for p in chunks(tmp_path / "a", ChunkOptions(9, 60))] == [1] * 5 + [0]
 
 
 def test_what_is_said_of_an_archive(tmp_path: Path) -> None:
@@ -70,15 +74,13 @@ def test_what_is_said_of_an_archive(tmp_path: Path) -> None:
     work = PrepareOptions(WORK.views, max_size=4096, archives=Archives())
     for name, (data, expected) in cases.items():
         (tmp_path / name).write_bytes(data)
-        (portion,) = portions(tmp_path / name, PortionOptions(9, 60), work)
-        assert said(portion) == expected
+        (chunk,) = chunks(tmp_path / name, ChunkOptions(9, 60), work)
+        assert said(chunk) == expected
     (tmp_path / "a.exe").write_bytes(FILES["0.exe"])
-    assert isinstance(
-        prepare_members(str(tmp_path / "a.exe"), WORK, PortionOptions(9, 60)), Prepared
-    )
+    assert isinstance(prepare_members(str(tmp_path / "a.exe"), WORK, ChunkOptions(9, 60)), Prepared)
     (tmp_path / "a.txt").write_bytes(b"hello")
     with pytest.raises(SampleError):
-        prepare_members(str(tmp_path / "a.txt"), WORK, PortionOptions(9, 60))
+        prepare_members(str(tmp_path / "a.txt"), WORK, ChunkOptions(9, 60))
     assert is_archive(str(tmp_path / "clean!a.exe"))
     assert not is_archive(str(tmp_path / "a.exe"))
 
@@ -92,5 +94,75 @@ def test_one_member_and_an_archive_in_an_archive(tmp_path: Path) -> None:
         ("a!b.tar.gz!y.exe", ["a!b.tar.gz!y.exe"]),
         ("a!none", ["a!none not-found"]),
     ):
-        (portion,) = portions(tmp_path / name, PortionOptions(9, 60))
-        assert said(portion) == expected
+        (chunk,) = chunks(tmp_path / name, ChunkOptions(9, 60))
+        assert said(chunk) == expected
+
+
+def _pack(kind: str, files: dict[str, bytes]) -> bytes:
+    if kind == "7z":
+        return seven_zipped(files)
+    if kind == "zip":
+        return zipped(files, None)
+    if kind == "gz":
+        return gzip.compress(next(iter(files.values())))
+    return tarred(files, kind.partition("tar")[2])
+
+
+def _in_another(data: bytes, kind: str) -> bytes:
+    return zipped({f"inner.{kind}": data, "last.exe": FILES["0.exe"]}, None)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("kind", ["zip", "7z", "tar", "targz", "gz"])
+@given(
+    sizes=st.lists(st.integers(0, 40_000), min_size=1, max_size=5),
+    damage=st.none() | st.integers(1, 200),
+    cap=st.sampled_from(["none", "unpacked", "members", "ratio", "size"]),
+    step=st.booleans(),
+    seconds=st.sampled_from([0.0, 60.0]),
+    samples=st.integers(1, 3),
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_every_chunk_goes_on_or_ends(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    nested: bool,
+    sizes: list[int],
+    damage: int | None,
+    cap: str,
+    step: bool,
+    seconds: float,
+    samples: int,
+) -> None:
+    """A 7z of 46 KB stopped a scan for good once: its cap was told over and over."""
+    monkeypatch.setattr(members, "MAX_CHUNK_BYTES", 30_000)
+    monkeypatch.setattr(limits, "RATIO_FROM", 10_000)
+    data = _pack(kind, {f"{i}.exe": b"MZ" + bytes(size) for i, size in enumerate(sizes)})
+    data = data[: len(data) - damage] if damage else data
+    (tmp_path / "a").write_bytes(_in_another(data, kind) if nested else data)
+    allowed = Archives(
+        unpacked=20_000 if cap == "unpacked" else 1 << 30,
+        members=2 if cap == "members" else 100,
+        ratio=3 if cap == "ratio" else 1 << 20,
+    )
+    max_size = 15_000 if cap == "size" else 1 << 20
+    work = PrepareOptions(WORK.views, max_size=max_size, archives=allowed)
+    cursor, before, told = None, (), []
+    for _ in range(30):
+        try:
+            chunk = prepare_members(
+                str(tmp_path / "a"), work, ChunkOptions(samples, seconds, step=step), cursor
+            )
+        except SampleError:
+            return
+        if not isinstance(chunk, Chunk):
+            return
+        told += [item.code for item in chunk.items if isinstance(item, Rejected)]
+        cursor = chunk.cursor
+        if cursor is None:
+            assert len([code for code in told if code.startswith("archive-")]) <= 1
+            return
+        assert cursor.at > before
+        before = cursor.at
+    raise AssertionError(f"no end: {told}")

@@ -15,7 +15,7 @@ import pytest
 
 from maltriage.work import supervisor
 from maltriage.work.messages import Answer
-from maltriage.work.supervisor import WorkerEnd
+from maltriage.work.supervisor import WorkerEnd, publish
 from maltriage.work.workers import Workers, reason_of
 
 OTHERS = 40
@@ -204,3 +204,36 @@ def test_tasks_larger_than_a_pipe() -> None:
         with pytest.raises(TypeError, match="pickle"):
             workers.submit(len, (x for x in ())).result(timeout=30)
         assert workers.submit(len, b"x").result(timeout=30) == 1
+
+
+def test_as_many_processes_as_a_large_machine_has_cores() -> None:
+    """More than 256 ended a scan once."""
+    with Workers(512, 60.0, isolation=None) as workers:
+        jobs = [workers.submit(_number, number) for number in range(1024)]
+        assert [job.result(timeout=240) for job in jobs] == list(range(1024))
+
+
+def _step(names: list[str]) -> list[str]:
+    for step, name in enumerate(names):
+        publish(step)
+        time.sleep(600 if name == "hang" else 0.4)
+    return names
+
+
+def test_each_step_of_a_job_has_the_time_limit_for_itself() -> None:
+    with Workers(1, 1.0, isolation=None) as workers:
+        slow = workers.submit(_step, ["a", "b", "c", "d"], steps=4)
+        assert slow.result(timeout=30) == ["a", "b", "c", "d"]
+        hangs = workers.submit(_step, ["a", "hang", "c"], steps=3)
+        assert isinstance(hangs.exception(timeout=30), TimeoutError)
+        assert workers.at(hangs)[0] == 1
+
+
+def _postpone() -> None:
+    while True:
+        publish(0)
+
+
+def test_a_process_cannot_put_off_its_end_by_what_it_says() -> None:
+    with Workers(1, 1.0, isolation=None) as workers:
+        assert isinstance(workers.submit(_postpone).exception(timeout=30), TimeoutError)

@@ -1,6 +1,16 @@
-"""maltriage: triage of Windows executables from images of their bytes."""
+"""maltriage: triage of Windows executables from images of their bytes.
+
+    import maltriage
+
+    for record in maltriage.scan("samples"):
+        ...
+
+The names in `__all__` are the public interface (docs/api.md). They are imported when they are first
+asked for, so that `import maltriage` is quick. Every other module is private by convention.
+"""
 
 import os
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -11,3 +21,44 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 # huggingface_hub tells its server of torch and asks it which agents might be calling. The switch
 # is read on loading, which importing timm brings about.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+
+__all__ = [
+    "Failed",
+    "MaltriageError",
+    "Model",
+    "Record",
+    "Result",
+    "Skipped",
+    "Summary",
+    "__version__",
+    "explain",
+    "load_model",
+    "scan",
+]
+
+if TYPE_CHECKING:
+    from maltriage.api import (
+        Failed,
+        MaltriageError,
+        Model,
+        Record,
+        Result,
+        Skipped,
+        Summary,
+        explain,
+        load_model,
+        scan,
+    )
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from maltriage import api
+
+    found = globals()[name] = getattr(api, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from maltriage import __version__
+from maltriage.cli import options as opt
 from maltriage.cli.commands import (
     cache,
     calibrate,
@@ -76,7 +77,12 @@ def _root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    verbose: opt.LogLevel = 0,
 ) -> None:
+    if verbose:
+        from maltriage.cli.logs import show_logs
+
+        show_logs(verbose)
     if context.invoked_subcommand not in STOP_BY_THEMSELVES:
         stop_at_once()
 

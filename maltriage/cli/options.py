@@ -109,7 +109,26 @@ Ecs = Annotated[
     typer.Option("--ecs", help="Names of the Elastic Common Schema in NDJSON and JSON."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more on stderr.")]
+Verbose = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Log on stderr what happens, with -vv to each file; the table lists skipped files.",
+    ),
+]
+LogLevel = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Log on stderr what happens, with -vv to each file.",
+    ),
+]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="vx-zoo, malimg, big2015, or folder for any tree.")

@@ -28,6 +28,7 @@ from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
 from maltriage.files.places import cache_dir
+from maltriage.logs import logger
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
@@ -41,6 +42,8 @@ Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with how many samples are done and how many there are."""
+
+_log = logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -150,6 +153,7 @@ def load_corpus(
     place = (folder or cache_dir() / "corpus") / _key(dataset, views)
     stored = array_store.read(place, _columns(views))
     notices = list[Notice]()
+    _log.info("%s: %s %s", dataset.root, "prepared anew in" if stored is None else "kept in", place)
     if stored is None:
         jobs = jobs or cores()
         try:

@@ -20,6 +20,7 @@ import msgspec
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.logs import logger
 from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import Same
 from maltriage.report.documents.record import (
@@ -54,6 +55,7 @@ telling: file systems count in steps of up to two seconds. It is read again the 
 LEVEL = 1
 """Of zlib: higher ones save 8 % and take longer."""
 
+_log = logger(__name__)
 FileRecord = Result | Skipped | Failed
 NO_SETTINGS = Settings(b"", "", "", "", "")
 
@@ -185,6 +187,8 @@ class Policy:
             if stored is None and self._resume:
                 stored = self._store.find_reported(self._scan, path, status, self._settings)
             record = self._taken(stored, found.path)
+            if record is not None:
+                _log.debug("%s: known by its path and times", found.path)
             if record is not None and not (isinstance(record, Result) and record.size > max_size):
                 return record
         age = time.time_ns() - max(found.modified_ns, found.changed_ns)

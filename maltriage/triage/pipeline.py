@@ -19,6 +19,7 @@ from typing import Self
 from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.logs import logger
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import ModelRef, Record, Result, Summary
@@ -39,6 +40,8 @@ from maltriage.triage.session import Session
 from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
 from maltriage.work.workers import Workers
+
+_log = logger(__name__)
 
 
 def scan(
@@ -78,7 +81,9 @@ def scan(
             yield record
             changed(progress)
         interrupted = stop()
-    yield summary(progress, bundle, time.monotonic() - began, interrupted=interrupted)
+    seconds = time.monotonic() - began
+    _log.info("%d records in %.2f s", progress.records, seconds)
+    yield summary(progress, bundle, seconds, interrupted=interrupted)
     if not interrupted:
         policy.end()  # not before the summary is written
 
@@ -230,7 +235,10 @@ class Engine:
             note = judge.session.note
             if note and note not in progress.notes:
                 progress.notes.append(note)
-            yield list(judge.records(batch))
+            began = time.perf_counter()
+            judged = list(judge.records(batch))
+            _log.debug("batch of %d in %.1f ms", len(batch), (time.perf_counter() - began) * 1e3)
+            yield judged
 
 
 def recalled(

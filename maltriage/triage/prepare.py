@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from maltriage.bundle import Bundle
+from maltriage.logs import logger
 from maltriage.probe.prepare import Prepared, Same
 from maltriage.results.policy import Policy
 from maltriage.source.files import Found, Rejected, walk
@@ -15,8 +17,11 @@ from maltriage.triage.records import FileRecord, Item, rejected
 from maltriage.work.dispatcher import Dispatcher, Task
 from maltriage.work.workers import Workers
 
+_log = logger(__name__)
+
 MAX_IN_FLIGHT = 64
 """Files under way; four a worker, where that is more."""
+SLOW_MILLISECONDS = 2000.0
 POLL = 0.1
 """Seconds to wait for what is not there yet."""
 
@@ -89,10 +94,23 @@ def prepare_files(
         if taken.following is not None:
             queue.appendleft(taken.following)
         for item in taken.items:
+            _note(item)
             if isinstance(item, Prepared):
                 yield item
             else:
                 yield policy.known(item) if isinstance(item, Same) else rejected(item)
+
+
+def _note(item: Prepared | Same | Rejected) -> None:
+    """Log what came of a file, one that took long where less is logged, too."""
+    if isinstance(item, Prepared):
+        slow = item.milliseconds >= SLOW_MILLISECONDS
+        level = logging.INFO if slow else logging.DEBUG
+        _log.log(level, "%s: prepared in %.1f ms", item.path, item.milliseconds)
+    elif isinstance(item, Same):
+        _log.debug("%s: known by its content", item.path)
+    else:
+        _log.debug("%s: %s (%s)", item.path, item.code, item.reason)
 
 
 def prepare_paths(

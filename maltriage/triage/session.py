@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -13,11 +14,13 @@ import numpy.typing as npt
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.logs import logger
 from maltriage.sample.byteplot import View
 from maltriage.triage.binding import Bound
 from maltriage.triage.shared_views import Lean
 from maltriage.work.cores import cores
 
+_log = logger(__name__)
 Device = Literal["auto", "cpu", "cuda"]
 Float32 = npt.NDArray[np.float32]
 
@@ -62,6 +65,7 @@ class Session:
     ) -> None:
         import onnxruntime as ort
 
+        began = time.monotonic()
         self.bundle = bundle
         self.card = bundle.card
         ort.disable_telemetry_events()
@@ -92,6 +96,14 @@ class Session:
             output.name: tuple(output.shape[1:]) for output in self._session.get_outputs()
         } | {"logits": (len(self.card.labels),), "explained": (2,)}
         """Of one sample; what is no number was left open."""
+        _log.info(
+            "model %s %s on %s, ONNX Runtime %s, loaded in %.2f s",
+            self.card.name,
+            self.card.weights_sha256[:12],
+            self.device,
+            ort.__version__,
+            time.monotonic() - began,
+        )
 
     def _opened(self, model: bytes) -> Any:
         import onnxruntime as ort

@@ -17,6 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from maltriage.logs import logger
 from maltriage.probe.members import (
     Chunk,
     ChunkOptions,
@@ -39,6 +40,7 @@ from maltriage.work.supervisor import Job, WorkerDiedError, publish
 from maltriage.work.workers import LOST, Workers, reason_of
 
 Members = Literal["only", "first", "each"]
+_log = logger(__name__)
 
 MAX_GROUP_FILES = 8
 MAX_GROUP_BYTES = 4 << 20
@@ -225,6 +227,7 @@ class Dispatcher:
             step, _ = self._workers.at(group.job)
             culprit = group.tasks.pop(min(step, len(group.tasks) - 1))
             culprit.outcome, culprit.group = reason_of(error, self._workers.timeout), None
+            _log.info("%s: %s", culprit.path, culprit.outcome.reason)
             if group.tasks:
                 self._submit(group.tasks)
         else:
@@ -258,6 +261,7 @@ class Dispatcher:
         lost: SampleError | None = None,
     ) -> Task:
         """Have a chunk of an archive read, by itself."""
+        _log.debug("%s: next chunk of the archive, from %s", path, cursor)
         task = self._task(path, cursor, alone)
         task.held, task.lost = held, lost
         self._submit([task])

@@ -25,10 +25,12 @@ from multiprocessing.process import BaseProcess
 from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
+from maltriage.logs import logger
 from maltriage.sample.errors import SampleError
 from maltriage.work.messages import MAX_ANSWER, Answer, Begun, carried, read
 
 T = TypeVar("T")
+_log = logger(__name__)
 
 DEAF = 120.0
 """Seconds in which a process must begin a job that it was given, the time that it takes to start
@@ -191,6 +193,7 @@ class Supervisor:
         for number in range(self._count):
             threads.append(threading.Thread(target=self._serve, args=(number,), daemon=True))
         self._threads = threads
+        _log.info("starting %d workers, %g s for each file", self._count, self._timeout)
         for thread in threads:
             thread.start()
 
@@ -269,6 +272,16 @@ class Supervisor:
         line.process.kill()  # if it did not die, it has nothing to say any more
         line.process.join()
         self._settle(line, job)
+        _log.info(
+            "worker %d ended (exit code %s)%s, with job %d %s after %.1f s at step %d",
+            line.number,
+            line.process.exitcode,
+            " because it took too long" if line.late else " for what it sent" if lied else "",
+            job.number,
+            "in hand" if line.begun else "not begun",
+            time.monotonic() - line.given,
+            job.at[0],
+        )
         if not line.begun:
             self._again(job)
         elif job.cancelled():

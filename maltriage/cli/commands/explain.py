@@ -110,6 +110,7 @@ def explain(
     goodware: Goodware = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
+    verbose: opt.LogLevel = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
     """Explain one file: its verdict, and what each region added to the score.
@@ -159,6 +160,7 @@ def explain(
     from maltriage.cli.ending import exit_code, stopping, tell
     from maltriage.cli.files import keep, opened
     from maltriage.cli.known import known_lists
+    from maltriage.cli.logs import show_logs
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import refuse_folders, urls_among
@@ -171,6 +173,7 @@ def explain(
     from maltriage.triage.request import RecordSource, ScanRequest
     from maltriage.work.forkserver import expect_urls, start_ahead
 
+    show_logs(verbose)
     files, remote = urls_among(files)
     if sample is not None:
         (sample,), remote = urls_among([sample])

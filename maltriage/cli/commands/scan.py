@@ -85,7 +85,7 @@ def scan(
     shards: opt.Shards = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
-    verbose: opt.Verbose = False,
+    verbose: opt.Verbose = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
     """Triage files and folders: the family of each, and which region decided.
@@ -149,6 +149,7 @@ def scan(
     from maltriage.cli.ending import write_records
     from maltriage.cli.files import keep
     from maltriage.cli.known import known_lists
+    from maltriage.cli.logs import show_logs
     from maltriage.cli.outputs import Target, check_ecs, chosen_fields, opened_all, targets
     from maltriage.cli.shards import shards_at
     from maltriage.cli.stdin import stdin_among
@@ -160,6 +161,7 @@ def scan(
     from maltriage.triage.pipeline import LocalScan
     from maltriage.triage.request import ScanRequest
 
+    show_logs(verbose)
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
     named_format = format.value if format else None
@@ -169,7 +171,7 @@ def scan(
     files = [target.path for target in wanted if target.path]
     chosen = chosen_fields(fields, wanted)
     check_ecs(ecs, fields, wanted)
-    shown = RenderOptions(top, quiet, show_skipped=verbose, fields=chosen, ecs=ecs)
+    shown = RenderOptions(top, quiet, show_skipped=verbose > 0, fields=chosen, ecs=ecs)
     parts = None
     if shards is not None:
         others = {"-o": output, "--cache": cache, "--refresh": refresh}
@@ -240,7 +242,9 @@ def scan(
             request = ScanRequest(tuple(roots), bundle, options, policy)
             source = LocalScan(request) if local else _on_cluster(request, address, parts)
         outputs = opened_all(wanted, shown, color.value)
-        code = write_records(source, outputs, _status(wanted, color, quiet), quiet, exit_zero)
+        code = write_records(
+            source, outputs, _status(wanted, color, quiet or verbose > 0), quiet, exit_zero
+        )
     raise typer.Exit(code)
 
 

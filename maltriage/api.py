@@ -1,0 +1,157 @@
+"""The Python interface: what `import maltriage` offers, and all of it that is meant for others.
+
+Everything else in the package is private by convention and changes without notice.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from maltriage import bundle as bundles
+from maltriage.bundle import Bundle
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.source.archive.limits import Archives
+from maltriage.source.files import WalkOptions
+from maltriage.source.reading import MAX_FILE_BYTES
+from maltriage.source.stdin import STDIN, read_stdin
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.pipeline import scan as scan_paths
+
+__all__ = [
+    "Failed",
+    "MaltriageError",
+    "Model",
+    "Record",
+    "Result",
+    "Skipped",
+    "Summary",
+    "explain",
+    "load_model",
+    "scan",
+]
+
+Model = Bundle
+PathLike = str | os.PathLike[str]
+
+
+def load_model(model: PathLike | None = None) -> Model:
+    """Read and verify a model.
+
+    Args:
+        model: path of a bundle, or the name of one that ships; None: the default.
+
+    Returns:
+        The model; `model.card` says what it knows, and at which threshold it flags.
+
+    Raises:
+        MaltriageError: there is no such model, or it is damaged.
+    """
+    return bundles.load(bundles.resolve(None if model is None else os.fspath(model)))
+
+
+def scan(
+    paths: PathLike | Iterable[PathLike],
+    *,
+    model: Model | PathLike | None = None,
+    workers: int = 0,
+    timeout: float = 60.0,
+    max_size: int = MAX_FILE_BYTES,
+    archives: bool = True,
+    hashes: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Record]:
+    """Scan files and folders: a record for each file, in the order of the walk, then the summary.
+
+    Files are read in worker processes, so the module that calls this needs the usual
+    `if __name__ == "__main__":`. Nothing is kept between calls, and nothing is written.
+
+    Args:
+        paths: files and folders; programs in archives are samples of their own.
+        model: as for `load_model`, or one that was loaded.
+        workers: worker processes; 0: one for each core.
+        timeout: seconds for each file.
+        max_size: bytes of the largest file that is read.
+        archives: whether archives are opened.
+        hashes: whether records also hold md5, sha1 and TLSH.
+        stop: asked between files; once true, no file is begun, and the summary says so.
+
+    Yields:
+        `Result`, `Skipped` or `Failed` of each file, at last a `Summary`.
+
+    Raises:
+        MaltriageError: the model cannot be used.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    options = ScanOptions(
+        walk=WalkOptions(max_size=max_size),
+        archives=Archives() if archives else None,
+        members="each",
+        jobs=workers,
+        timeout=timeout,
+        hashes=hashes,
+    )
+    yield from scan_paths([os.fspath(path) for path in named], _model(model), options, stop=stop)
+
+
+def explain(
+    sample: PathLike | bytes,
+    *,
+    model: Model | PathLike | None = None,
+    label: str | None = None,
+    against: str | None = None,
+    method: str = "hirescam",
+    verify: bool = True,
+    timeout: float = 60.0,
+    max_size: int = MAX_FILE_BYTES,
+) -> Result:
+    """Explain one sample: its verdict, which regions and bytes it comes from, what is in them.
+
+    Args:
+        sample: path of a file, or the bytes of one, which are never written.
+        model: as for `load_model`, or one that was loaded.
+        label: to explain in place of the verdict's.
+        against: label whose score is subtracted from that of `label`.
+        method: of explanation: `hirescam`, `gradcam` or `occlusion`.
+        verify: whether the claims are put to the test by masking bytes.
+        timeout: seconds for the file.
+        max_size: bytes of the largest file that is read.
+
+    Raises:
+        MaltriageError: the file cannot be read or is no sample, with the reason; or the model
+            cannot be used, or does not know the label.
+    """
+    with ExitStack() as resources:
+        stdin, path = None, STDIN
+        if isinstance(sample, bytes):
+            stdin = resources.enter_context(read_stdin(io.BytesIO(sample), max_size))
+        else:
+            path = os.fspath(sample)
+            path = str(Path(path).absolute()) if path == STDIN else path
+        options = ScanOptions(
+            walk=WalkOptions(max_size=max_size, stdin=stdin),
+            archives=Archives(),
+            members="first",
+            jobs=1,
+            batch_size=1,
+            timeout=timeout,
+            label=label,
+            against=against,
+            methods=(method,),
+            checks=0 if verify else None,
+            close=True,
+        )
+        record, *_ = scan_paths([path], _model(model), options)
+    if isinstance(record, Result):
+        return record
+    if isinstance(record, Skipped | Failed):
+        raise MaltriageError(f"{record.path}: {record.reason}")
+    raise MaltriageError(f"{path}: a folder without a file in it")
+
+
+def _model(model: Model | PathLike | None) -> Model:
+    return model if isinstance(model, Bundle) else load_model(model)

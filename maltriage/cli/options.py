@@ -47,6 +47,9 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),
 ]
+Bundle = Annotated[
+    str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
 Threads = Annotated[
@@ -127,6 +130,21 @@ Unmapped = Annotated[
 Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
 Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
+]
+
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="Run of a cross-validation: each file by the net that held it back."),
+]
+SplitFile = Annotated[
+    Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+]
+TestPart = Annotated[
+    Path | None,
+    typer.Option("--split-file", help="The split.json of a run: measure on its test part."),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
 ]
 
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson

@@ -20,11 +20,10 @@ from maltriage.assess.explanations.perturbation import (
 from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import bootstrap
+from maltriage.metrics import Interval, bootstrap
 from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,
-    Interval,
     MeanCurves,
     MethodFaithfulness,
     Target,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.assess.held_back import Held
-from maltriage.assess.verdicts.quality import detection, f1_interval, reliability
+from maltriage.assess.verdicts.quality import detection, f1_interval, label_figures, reliability
 from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
@@ -74,7 +74,7 @@ def _figures(
 ) -> Evaluation:
     card, count, predicted = held.model.card, len(truth), logs.argmax(axis=1)
     matrix = metrics.confusion(truth, predicted, len(card.labels))
-    labels = metrics.label_figures(matrix, card.labels)
+    labels = label_figures(matrix, card.labels)
     judged = reliability(logs[None], truth[None])
     return Evaluation(
         model=ModelRef(card.name, card.weights_sha256),

@@ -18,8 +18,7 @@ from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.load import Corpus
 from maltriage.corpus.splits import SplitFile, twins_in_training
 from maltriage.errors import MaltriageError
-from maltriage.metrics import bootstrap
-from maltriage.report.documents.evaluation import Interval
+from maltriage.metrics import Interval, bootstrap
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.recall import Band, LabelRecall, Recall
 from maltriage.report.documents.record import ModelRef, finite

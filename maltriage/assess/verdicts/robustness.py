@@ -15,11 +15,11 @@ from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts.calibrate import threshold_for, threshold_of
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import clopper_pearson
+from maltriage.metrics import Interval, clopper_pearson
 from maltriage.probe.prepare import Prepared
 from maltriage.probe.transform import TRANSFORMS
 from maltriage.probe.transform.worker import Transformed, transformed
-from maltriage.report.documents.evaluation import Interval, Target
+from maltriage.report.documents.evaluation import Target
 from maltriage.report.documents.record import ModelRef
 from maltriage.report.documents.robustness import Robustness, TransformFigures
 from maltriage.sample.errors import SampleError

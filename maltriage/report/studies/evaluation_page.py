@@ -7,14 +7,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from maltriage.metrics import Interval
 from maltriage.report import html, numbers
-from maltriage.report.documents.evaluation import (
-    Evaluation,
-    FoldReport,
-    Interval,
-    RecipeFigures,
-    Spread,
-)
+from maltriage.report.documents.evaluation import Evaluation, FoldReport, RecipeFigures, Spread
 from maltriage.report.draw import charts
 from maltriage.report.draw.charts import Subject
 from maltriage.report.draw.svg import svg

@@ -155,6 +155,10 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
         raise MaltriageError(f"--png and --output are one file: {png}")
     if clean is not None and (png is not None or format is Format.html):
         raise MaltriageError("--clean counts false positives: it has no picture and no page")
+    if png is not None or format is Format.html:
+        from maltriage.report.studies.charts import need_matplotlib
+
+        need_matplotlib()
 
 
 def _predictions(
@@ -196,10 +200,9 @@ def _write(
 
     if png is not None:
         from maltriage.cli.pictures import write_picture
-        from maltriage.report.draw.charts import picture
-        from maltriage.report.draw.png import png as painted
+        from maltriage.report.studies.charts import picture
 
-        write_picture(png, painted(picture(found)))
+        write_picture(png, picture(found))
     render = folds.render if isinstance(found, FoldReport) else evaluation.render
     write_document(found, render, format, output, color, render_page)
 

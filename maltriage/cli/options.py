@@ -168,7 +168,7 @@ MaxNesting = Annotated[int, typer.Option(min=1, help="Archives inside each other
 Carve = Annotated[bool, typer.Option("--carve", help="Also scan the programs inside programs.")]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Programs taken out of one program.")]
 CARVED = 32
-"""As in `maltriage.source.carve`, which takes too long to import for `--help`."""
+"""Programs taken out of one program where nothing is said."""
 MEMBERS, UNPACKED, RATIO, NESTING = 10_000, 1024, 250, 4
 """As in `maltriage.source.archive.limits`, which takes too long to import for `--help`."""
 
@@ -189,7 +189,3 @@ MIN_SAMPLES = 3
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD, EXIT_INTERRUPTED = 1, 2, 3, 130
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
 not be read; interrupted by Ctrl-C."""
-EXIT_HELP = (
-    "Exit codes: 0 nothing flagged, 1 something flagged, 2 wrong use or the tool failed, "
-    "3 some files could not be read, 130 interrupted."
-)

@@ -179,6 +179,13 @@ def test_what_cannot_be_measured(default: Bundle, corpus: Corpus, tmp_path: Path
     seen = trained_on(default, corpus, make_fold(corpus, "random", 0, 2, None), 2, tmp_path / "a")
     with pytest.raises(MaltriageError, match="has seen every sample"):
         split_of(seen, corpus)
+    training = msgspec.structs.replace(seen.card.training, split_sha256="")
+    early = msgspec.structs.replace(
+        seen, card=msgspec.structs.replace(seen.card, training=training)
+    )  # its card cannot tell whether a split is that of a fold
+    save_split(split, tmp_path / "any.json")
+    with pytest.raises(MaltriageError, match="has seen every sample"):
+        split_of(early, corpus, tmp_path / "any.json")
     other = trained_on(default, corpus, split, 0, tmp_path / "b.onnx")
     save_split(make_split(corpus, "random", 4), tmp_path / "split.json")
     with pytest.raises(MaltriageError, match="a split of its own"):

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage import bundle as bundles
-from maltriage.assess.verdicts.recall import NEAREST, held_by_fold, outputs_of
+from maltriage.assess.held_back import fold_splits
+from maltriage.assess.verdicts.recall import NEAREST, outputs_of
 from maltriage.bundle import BENIGN
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
@@ -80,10 +81,10 @@ def main() -> None:
     corpus = load_corpus(data, bundle.card.views)
     label = np.array(corpus.labels)[corpus.label]
     hits: dict[str, list[npt.NDArray[np.bool_]]] = {name: [] for name in DISTANCES}
-    for held in held_by_fold(arguments.folds, bundle, corpus):
-        known = np.flatnonzero(held.parts == "train")
-        queries = np.flatnonzero((held.parts == "test") & (label != BENIGN))
-        found = outputs_of(held.bundle, corpus, np.concatenate((known, queries)), "cpu")
+    for net, split in fold_splits(arguments.folds, bundle, corpus):
+        known = np.flatnonzero(split.parts == "train")
+        queries = np.flatnonzero((split.parts == "test") & (label != BENIGN))
+        found = outputs_of(net, corpus, np.concatenate((known, queries)), "cpu")
         embeddings, logits = (part.astype(np.float64) for part in found)
         for name, (space, distance) in DISTANCES.items():
             points = space(embeddings, logits, len(known))

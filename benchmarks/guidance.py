@@ -50,8 +50,8 @@ from maltriage.corpus.predictions import (
 )
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import entry
-from maltriage.metrics import confusion
-from maltriage.report.documents.evaluation import Interval, Spread
+from maltriage.metrics import Interval, confusion
+from maltriage.report.documents.evaluation import Spread
 
 GUIDES = ("none", "cumulative", "instance", "random", "inverse")
 UNTAUGHT = ("none", "random")

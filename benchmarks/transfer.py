@@ -23,8 +23,7 @@ from pathlib import Path
 
 from maltriage import bundle as bundles
 from maltriage.assess.verdicts.calibrate import files_needed, limit_at
-from maltriage.metrics import clopper_pearson
-from maltriage.report.documents.evaluation import Interval
+from maltriage.metrics import Interval, clopper_pearson
 from maltriage.report.documents.record import Result
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan

@@ -8,10 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
-
-from maltriage.report.documents.evaluation import Interval, LabelFigures
 
 Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -25,6 +24,14 @@ _SSIM_WINDOW = 7
 _SSIM_K1, _SSIM_K2 = 0.01, 0.03
 
 
+class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A figure with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
 def confusion(truth: Ints, predicted: Ints, count: int) -> Ints:
     """Confusion matrix: shape (K, K), row = true label, column = predicted."""
     matrix = np.zeros((count, count), dtype=np.int64)
@@ -32,17 +39,17 @@ def confusion(truth: Ints, predicted: Ints, count: int) -> Ints:
     return matrix
 
 
-def label_figures(matrix: Ints, labels: tuple[str, ...]) -> list[LabelFigures]:
-    """Figures per label; a quotient without a denominator is 0."""
+def label_scores(matrix: Ints) -> tuple[Floats, Floats, Floats]:
+    """Precision, recall and F1 of each label, [K]; a quotient without a denominator is 0.
+
+    Args:
+        matrix: of confusion, see `confusion`.
+    """
     hits = np.diag(matrix).astype(np.float64)
     predicted, support = matrix.sum(axis=0), matrix.sum(axis=1)
     precision = hits / np.maximum(predicted, 1)
     recall = hits / np.maximum(support, 1)
-    f1 = 2 * hits / np.maximum(predicted + support, 1)
-    return [
-        LabelFigures(name, float(p), float(r), float(f), int(n))
-        for name, p, r, f, n in zip(labels, precision, recall, f1, support, strict=True)
-    ]
+    return precision, recall, 2 * hits / np.maximum(predicted + support, 1)
 
 
 def accuracy(truth: Ints, predicted: Ints) -> float:
@@ -58,9 +65,7 @@ def macro_f1(truth: Ints, predicted: Ints, count: int) -> float:
     if not len(truth):
         return math.nan
     matrix = confusion(truth, predicted, count)
-    support = matrix.sum(axis=1)
-    f1 = 2 * np.diag(matrix) / np.maximum(matrix.sum(axis=0) + support, 1)
-    return float(f1[support > 0].mean())
+    return float(label_scores(matrix)[2][matrix.sum(axis=1) > 0].mean())
 
 
 def log_softmax(logits: Floats) -> Floats:
@@ -111,9 +116,7 @@ def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
     hits, count = int(positive.sum()), len(scores)
     if not 0 < hits < count:
         return math.nan
-    _, place, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[place]
-    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (count - hits)))
+    return float((_ranks(scores)[positive].sum() - hits * (hits + 1) / 2) / (hits * (count - hits)))
 
 
 def ranked_counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Ints, Ints]:
@@ -260,6 +263,7 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | Non
 
 
 def _ranks(values: Floats) -> Floats:
+    """Rank of each value from 1 on, [n]; equal ones have the mean of theirs."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     return np.asarray((last - (counts - 1) / 2)[place])

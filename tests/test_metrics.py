@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from maltriage import metrics
+from maltriage.assess.verdicts.quality import label_figures
 
 TRUTH = np.array([0, 0, 0, 1, 1, 2])
 PREDICTED = np.array([0, 0, 1, 1, 1, 0])
@@ -19,10 +20,12 @@ PREDICTED = np.array([0, 0, 1, 1, 1, 0])
 def test_against_hand_counts() -> None:
     matrix = metrics.confusion(TRUTH, PREDICTED, 4)
     assert matrix.tolist() == [[2, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    rows = metrics.label_figures(matrix, ("a", "b", "c", "d"))
+    precision, recall, f1 = metrics.label_scores(matrix)
+    assert f1.round(4).tolist() == [round(4 / 6, 4), 0.8, 0.0, 0.0]
+    assert (precision[0], recall[0], recall[1]) == pytest.approx((2 / 3, 2 / 3, 1.0))
+    rows = label_figures(matrix, ("a", "b", "c", "d"))
     assert [row.support for row in rows] == [3, 2, 1, 0]
-    assert [round(row.f1, 4) for row in rows] == [round(4 / 6, 4), 0.8, 0.0, 0.0]
-    assert rows[0].precision == pytest.approx(2 / 3)
+    assert [row.f1 for row in rows] == f1.tolist()
     assert metrics.accuracy(TRUTH, PREDICTED) == pytest.approx(4 / 6)
     # `d` does not occur, so it does not pull the mean down
     assert metrics.macro_f1(TRUTH, PREDICTED, 4) == pytest.approx((4 / 6 + 0.8) / 3)
@@ -37,6 +40,14 @@ def test_against_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     present = sorted(set(truth.tolist()))
     expected = sklearn.f1_score(truth, predicted, labels=present, average="macro", zero_division=0)
     assert metrics.macro_f1(truth, predicted, 5) == pytest.approx(expected)
+    assert metrics.accuracy(truth, predicted) == sklearn.accuracy_score(truth, predicted)
+    matrix = metrics.confusion(truth, predicted, 5)
+    assert matrix.tolist() == sklearn.confusion_matrix(truth, predicted, labels=range(5)).tolist()
+    *scores, support = sklearn.precision_recall_fscore_support(
+        truth, predicted, labels=range(5), zero_division=0
+    )
+    assert np.allclose(metrics.label_scores(matrix), scores)
+    assert matrix.sum(axis=1).tolist() == support.tolist()
 
 
 def test_calibration_error() -> None:
@@ -65,6 +76,14 @@ def test_clopper_pearson_against_published_values(
     found = metrics.clopper_pearson(hits, count)
     assert found.low == pytest.approx(low, abs=1e-5)
     assert found.high == pytest.approx(high, abs=1e-5)
+
+
+@given(st.integers(1, 400), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
+def test_clopper_pearson_against_scipy(count: int, data: st.DataObject, level: float) -> None:
+    hits = data.draw(st.integers(0, count))
+    expected = stats.binomtest(hits, count).proportion_ci(level, "exact")
+    found = metrics.clopper_pearson(hits, count, level)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_without_samples() -> None:
@@ -117,6 +136,12 @@ def test_student_quantile_against_published_values(freedom: int, quantile: float
     assert metrics.student_quantile(0.975, freedom) == pytest.approx(quantile, abs=1e-5)
 
 
+@given(st.integers(1, 300), st.floats(0.5, 0.9999))
+def test_student_quantile_against_scipy(freedom: int, p: float) -> None:
+    expected = stats.t.ppf(p, freedom)
+    assert metrics.student_quantile(p, freedom) == pytest.approx(expected, rel=1e-6, abs=1e-8)
+
+
 def test_paired_difference_is_wider_than_the_plain_one() -> None:
     """By hand: differences 1, 2, 3, sd 1, variance of the mean (1/3 + 1/4), t(2) 4.302653."""
     found = metrics.paired_difference(np.array([2.0, 4.0, 6.0]), np.array([1.0, 2.0, 3.0]), 0.25)
@@ -138,6 +163,28 @@ def test_auc_counts_pairs_in_order(pairs: list[tuple[int, bool]]) -> None:
     a, b = scores[positive][:, None], scores[~positive][None]
     expected = ((a > b) + 0.5 * (a == b)).mean()
     assert metrics.auc(scores, positive) == pytest.approx(expected)
+    sklearn = pytest.importorskip("sklearn.metrics", reason="the extra `train` is not installed")
+    assert metrics.auc(scores, positive) == pytest.approx(sklearn.roc_auc_score(positive, scores))
+    limits, hits, others = metrics.ranked_counts(scores, positive)
+    alarm, recall, at = sklearn.roc_curve(positive, scores, drop_intermediate=False)
+    assert (alarm[1:].tolist(), recall[1:].tolist()) == (
+        (others / others[-1]).tolist(),
+        (hits / hits[-1]).tolist(),
+    )
+    assert at[1:].tolist() == limits.tolist()
+
+
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(0, 2**32))
+def test_log_loss_and_brier_against_scikit_learn(count: int, labels: int, seed: int) -> None:
+    sklearn = pytest.importorskip("sklearn.metrics", reason="the extra `train` is not installed")
+    rng = np.random.default_rng(seed)
+    logits, truth = rng.normal(size=(count, labels)) * 3, rng.integers(0, labels, count)
+    shares = np.exp(metrics.log_softmax(logits))
+    expected = sklearn.log_loss(truth, shares, labels=range(labels))
+    assert metrics.log_loss(logits, truth) == pytest.approx(expected)
+    found = metrics.brier(logits, truth)
+    one = (np.eye(labels)[truth] - shares) ** 2
+    assert found == pytest.approx(one.sum(axis=1))
 
 
 def test_fold_calibration_uses_the_other_folds() -> None:

@@ -96,7 +96,7 @@ def tell(progress: Progress, *, quiet: bool) -> None:
 
 
 def exit_code(progress: Progress, *, interrupted: bool, exit_zero: bool) -> int:
-    """The exit code of a scan: see `maltriage.cli.options.EXIT_HELP`."""
+    """The exit code of a scan: see `maltriage.cli.options.EXIT_FLAGGED`."""
     if interrupted:
         return EXIT_INTERRUPTED
     if progress.failed:

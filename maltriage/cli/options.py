@@ -47,6 +47,9 @@ Model = Annotated[
     str | None,
     typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),
 ]
+Bundle = Annotated[
+    str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
 Threads = Annotated[
@@ -148,6 +151,21 @@ Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
 ]
 
+Folds = Annotated[
+    Path | None,
+    typer.Option(help="Run of a cross-validation: each file by the net that held it back."),
+]
+SplitFile = Annotated[
+    Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+]
+TestPart = Annotated[
+    Path | None,
+    typer.Option("--split-file", help="The split.json of a run: measure on its test part."),
+]
+Limit = Annotated[
+    int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
+]
+
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
 NoArchives = Annotated[
@@ -169,7 +187,7 @@ MaxNesting = Annotated[int, typer.Option(min=1, help="Archives inside each other
 Carve = Annotated[bool, typer.Option("--carve", help="Also scan the programs inside programs.")]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Programs taken out of one program.")]
 CARVED = 32
-"""As in `maltriage.source.carve`, which takes too long to import for `--help`."""
+"""Programs taken out of one program where nothing is said."""
 MEMBERS, UNPACKED, RATIO, NESTING = 10_000, 1024, 250, 4
 """As in `maltriage.source.archive.limits`, which takes too long to import for `--help`."""
 
@@ -190,7 +208,3 @@ MIN_SAMPLES = 3
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD = 1, 2, 3
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
 not be read; interrupted by Ctrl-C."""
-EXIT_HELP = (
-    "Exit codes: 0 nothing flagged, 1 something flagged, 2 wrong use or the tool failed, "
-    "3 some files could not be read, 130 interrupted."
-)

@@ -106,10 +106,3 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def region_at(self, offset: int) -> Region | None:
         """The region that holds a file offset, or None past the end."""
         return next((r for r in self.regions if r.start <= offset < r.end), None)
-
-    def rva_of(self, offset: int) -> int | None:
-        """Relative virtual address of a file offset, None where it is not mapped."""
-        region = self.region_at(offset)
-        if region is None or region.rva is None:
-            return None
-        return region.rva + offset - region.start

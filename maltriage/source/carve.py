@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from maltriage.sample.errors import SampleError
 
-MAX_CARVED = 32
-"""Programs taken out of one file; `--max-carved` lifts it."""
 MAX_HEADER_OFFSET = 4096
 """Bytes from `MZ` to `PE`: linkers have a few hundred at most."""
 _MAGICS = (0x10B, 0x20B)

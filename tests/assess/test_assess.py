@@ -9,6 +9,7 @@ from corpus.synthetic import write_dump
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts.evaluate import evaluate
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
@@ -22,17 +23,21 @@ def bundle() -> Bundle:
     return bundles.load(bundles.resolve(None))
 
 
+def held(bundle: Bundle, *samples: tuple[str, str]) -> Held:
+    return Held(bundle, [Group(bundle, samples)], "all")
+
+
 def test_evaluate_counts_what_scan_says(samples_dir: Path, tmp_path: Path, bundle: Bundle) -> None:
     records = scan([str(samples_dir)], bundle, ScanOptions())
     tops = {r.path: r.verdict.ranked[0].label for r in records if isinstance(r, Result)}
     (tmp_path / "broken.exe").write_bytes(b"")
     samples = [*tops.items(), (str(tmp_path / "broken.exe"), "benign"), ("x", "not-a-family")]
-    found = evaluate(samples, bundle, "all", ScanOptions())
+    found = evaluate(held(bundle, *samples), ScanOptions())
     assert (found.samples, found.unreadable) == (len(tops), 1)
     assert found.unknown_labels == {"not-a-family": 1}
     assert found.accuracy.value == 1.0
     wrong = next(label for label in bundle.card.labels if label not in tops.values())
-    found = evaluate([(path, wrong) for path in tops], bundle, "all", ScanOptions())
+    found = evaluate(held(bundle, *((path, wrong) for path in tops)), ScanOptions())
     assert (found.accuracy.value, found.macro_f1.value) == (0.0, 0.0)
     assert found.flags is not None
     assert found.flags.benign + found.flags.malware == len(tops)
@@ -40,12 +45,12 @@ def test_evaluate_counts_what_scan_says(samples_dir: Path, tmp_path: Path, bundl
 
 def test_evaluate_without_anything_to_measure(tmp_path: Path, bundle: Bundle) -> None:
     with pytest.raises(MaltriageError, match="label that the model knows"):
-        evaluate([("x", "nothing")], bundle, "all", ScanOptions())
+        evaluate(held(bundle, ("x", "nothing")), ScanOptions())
     with pytest.raises(MaltriageError, match="could be read"):
-        evaluate([(str(tmp_path / "gone"), "benign")], bundle, "all", ScanOptions())
+        evaluate(held(bundle, (str(tmp_path / "gone"), "benign")), ScanOptions())
 
 
 def test_evaluate_says_why_nothing_could_be_read(tmp_path: Path, bundle: Bundle) -> None:
     path = write_dump(tmp_path / "a.bytes", sample("console-x86.exe"))
     with pytest.raises(MaltriageError, match=r"none of the samples .*: a hex dump, where"):
-        evaluate([(str(path), "benign")], bundle, "all", ScanOptions())
+        evaluate(held(bundle, (str(path), "benign")), ScanOptions())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from maltriage import bundle as bundles
-from maltriage.assess.verdicts.calibrate import fold_bundles
+from maltriage.assess.held_back import fold_bundles
 from maltriage.bundle import Bundle
 from maltriage.corpus.predictions import (
     PREDICTIONS_FILE,

@@ -11,11 +11,12 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("timm", reason="needs the extra `train`")
 
 import onnxruntime  # noqa: E402
+from learn.heat.gradients import gradient_times_activation  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.export import check, to_onnx  # noqa: E402
-from maltriage.learn.heat.cam import ExplainedNet, empty_views, gradient_times_activation  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet, empty_views  # noqa: E402
 from maltriage.learn.heat.chooser import Chooser  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.camvit import BESIDE, EMBED, KEPT, CamViT  # noqa: E402

@@ -22,11 +22,12 @@ IMPORTED_AS = {
     "pytest-xdist": "xdist",
     "scikit-learn": "sklearn",
 }
-BEHIND_OTHERS = {"onnxscript", "pytorch_grad_cam"}
-"""Not imported by learn: torch.onnx needs the one, the tests compare its maps with the other."""
+BEHIND_OTHERS = {"matplotlib", "onnxscript", "pytorch_grad_cam"}
+"""Not imported by learn: the charts of studies need the first, torch.onnx the second, and the
+tests compare its maps with the third."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
-FOR_MORE = ("parquet", "ray", "remote", "tlsh", "yara")
+FOR_MORE = ("parquet", "ray", "remote", "study", "tlsh", "yara")
 """Extras that add something to what is read and written, and where."""
 
 

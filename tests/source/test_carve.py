@@ -8,12 +8,10 @@ import pytest
 from corpus.synthetic import zipped
 from hostile.make import Pe, byteplot, sample
 
-from maltriage.cli import options
 from maltriage.probe.members import Portion, PortionOptions, prepare_members
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import BodySpec
-from maltriage.source import carve as module
 from maltriage.source.archive.limits import Archives
 from maltriage.source.carve import Carved, carve, split_carved, take
 from maltriage.source.files import Rejected, read_sample
@@ -89,6 +87,5 @@ def test_the_cap(tmp_path: Path) -> None:
     last = found.items[-1]
     assert isinstance(last, Rejected)
     assert (last.code, last.failed, len(found.items)) == ("carve-limit", False, 3)
-    assert module.MAX_CARVED == options.CARVED
     none = PrepareOptions((BodySpec(64),), archives=Archives())
     assert isinstance(prepare_members(str(tmp_path / "a"), none, PortionOptions(9, 60)), Prepared)

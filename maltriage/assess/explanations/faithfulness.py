@@ -17,14 +17,13 @@ from maltriage.assess.explanations.perturbation import (
     MethodTrial,
     Terms,
 )
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import bootstrap
+from maltriage.metrics import Interval, bootstrap
 from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,
-    Interval,
     MeanCurves,
     MethodFaithfulness,
     Target,
@@ -45,40 +44,23 @@ SCORE, PROBABILITY = 0, 1
 
 
 def assess_faithfulness(
-    model: Bundle,
-    groups: Sequence[Group],
-    part: str,
+    held: Held,
     options: ScanOptions,
     terms: Terms,
     *,
-    seen: bool = False,
-    missing: int = 0,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Faithfulness:
     """Put the explanations of labelled files to the test.
-
-    Args:
-        model: that the figures are of.
-        groups: its files; out of fold those of each fold with the bundle that held them back.
-        part: which files these are, for the document.
-        seen: whether the model was trained on them.
-        missing: see `Faithfulness`.
 
     Raises:
         MaltriageError: no such method, or no file that could be measured and is right.
     """
     check_methods(terms.methods, {})
     began = time.monotonic()
-    progress, unknown, found = Progress(), dict[str, int](), list[FileTrial]()
-    files = 0
-    for group in groups:
-        labels = group.bundle.card.labels
-        known = [(path, label) for path, label in group.samples if label in labels]
-        for _, label in group.samples:
-            if label not in labels:
-                unknown[label] = unknown.get(label, 0) + 1
-        files += len(known)
-        for trial in _trials(group.bundle, known, options, terms, progress):
+    progress, found, unknown = Progress(), list[FileTrial](), held.unknown
+    files = len(held) - unknown.total()
+    for group in held.groups:
+        for trial in _trials(group.bundle, group.known, options, terms, progress):
             if trial is not None:
                 found.append(trial)
             changed(progress)
@@ -89,15 +71,15 @@ def assess_faithfulness(
         _method([trial.methods[i] for trial in found], found) for i in range(len(found[0].methods))
     ]
     return Faithfulness(
-        model=ModelRef(model.card.name, model.card.weights_sha256),
-        part=part,
-        seen=seen,
+        model=ModelRef(held.model.card.name, held.model.card.weights_sha256),
+        part=held.part,
+        seen=held.seen,
         files=files,
         right=len(found),
         told=len(told),
         unreadable=progress.failed,
-        unknown_labels=unknown,
-        missing=missing,
+        unknown_labels=dict(unknown),
+        missing=held.missing,
         mask=terms.mask,
         seed=terms.seed,
         orders=terms.orders,
@@ -107,33 +89,6 @@ def assess_faithfulness(
         methods=methods,
         targets=_targets(methods[0]),
     )
-
-
-def stratified(samples: Sequence[tuple[str, str]], limit: int, seed: int) -> list[tuple[str, str]]:
-    """Some of the samples, each label with its share and at least one, in their order.
-
-    Args:
-        samples: pairs of path and label.
-        limit: how many; where there are more labels than that, one of each.
-    """
-    if limit >= len(samples):
-        return list(samples)
-    generator = np.random.default_rng(seed)
-    by_label: dict[str, list[int]] = {}
-    for i, (_, label) in enumerate(samples):
-        by_label.setdefault(label, []).append(i)
-    share = limit / len(samples)
-    wanted = {label: max(1, int(len(rows) * share)) for label, rows in by_label.items()}
-    # What rounding down left goes to those that lost most by it.
-    rest = sorted(by_label, key=lambda label: wanted[label] - len(by_label[label]) * share)
-    for label in rest[: max(0, limit - sum(wanted.values()))]:
-        wanted[label] += 1
-    kept = [
-        int(i)
-        for label, rows in by_label.items()
-        for i in generator.permutation(rows)[: wanted[label]]
-    ]
-    return [samples[i] for i in sorted(kept)]
 
 
 def _trials(

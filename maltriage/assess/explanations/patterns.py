@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy.typing as npt
 
 from maltriage import __version__
 from maltriage.assess.explanations.running_moments import KINDS, Frame, Moments, Spill, Tally
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import ssim
@@ -53,22 +52,8 @@ DIGITS = 6
 """Significant digits of a number of a map: a document holds thousands of them."""
 
 
-@dataclass(frozen=True)
-class Subject:
-    """A bundle, its files (out of fold those of each fold with its net), and what these are.
-
-    `part`, `seen`, `missing`: see `BundlePatterns`.
-    """
-
-    model: Bundle
-    groups: Sequence[Group]
-    part: str
-    seen: bool = False
-    missing: int = 0
-
-
 def find_patterns(
-    subjects: Sequence[Subject],
+    subjects: Sequence[Held],
     dataset: str,
     options: ScanOptions,
     method: str = HIRESCAM,
@@ -117,7 +102,7 @@ def _names(models: Sequence[Bundle]) -> list[str]:
 
 
 def _patterns_of(
-    subject: Subject,
+    subject: Held,
     name: str,
     options: ScanOptions,
     method: str,
@@ -125,16 +110,13 @@ def _patterns_of(
     changed: Callable[[Progress], None],
 ) -> tuple[BundlePatterns, dict[str, Tally]]:
     card = subject.model.card
-    unknown = Counter(
-        label for group in subject.groups for _, label in group.samples if label not in card.labels
-    )
     failed = progress.failed
     frame: Frame | None = None
     tallies: dict[str, Tally] = {}
     with Workers(options.jobs or cores(), options.timeout) as workers, Spill() as spill:
         for group in subject.groups:
             labels = group.bundle.card.labels
-            known = {path: labels.index(label) for path, label in group.samples if label in labels}
+            known = {path: labels.index(label) for path, label in group.known}
             if not known:
                 continue
             session = Session(group.bundle, options.device, options.threads)
@@ -157,7 +139,7 @@ def _patterns_of(
         additive=card.additive,
         part=subject.part,
         seen=subject.seen,
-        unknown_labels=dict(sorted(unknown.items())),
+        unknown_labels=dict(sorted(subject.unknown.items())),
         missing=subject.missing,
         unreadable=progress.failed - failed,
         families=families,

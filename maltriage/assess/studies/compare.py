@@ -19,8 +19,9 @@ from maltriage.corpus.load import Corpus
 from maltriage.corpus.predictions import Predictions, join
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
+from maltriage.metrics import Interval
 from maltriage.report.documents.comparison import Agreement, Comparison, Row, Timing
-from maltriage.report.documents.evaluation import Difference, Interval, RecipeFigures
+from maltriage.report.documents.evaluation import Difference, RecipeFigures
 from maltriage.sample.views import BodySpec
 from maltriage.triage.session import Session
 

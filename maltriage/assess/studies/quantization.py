@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from maltriage import bundle as bundles
 from maltriage import metrics
+from maltriage.assess.held_back import fold_bundles
 from maltriage.assess.studies import quantize
 from maltriage.assess.studies.quantize import Feed, Images, Precision
 from maltriage.assess.verdicts import crossval
-from maltriage.assess.verdicts.calibrate import fold_bundles
 from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.bundle import Bundle
 from maltriage.corpus.load import Corpus

@@ -16,13 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import clopper_pearson
+from maltriage.metrics import Interval, clopper_pearson
 from maltriage.probe.prepare import Prepared, prepare
 from maltriage.probe.transform.worker import appended
-from maltriage.report.documents.evaluation import Interval
 from maltriage.report.documents.record import Verdict
 from maltriage.report.documents.robustness import AttackFigures
 from maltriage.sample.byteplot import View

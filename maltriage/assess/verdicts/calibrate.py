@@ -13,12 +13,7 @@ import numpy as np
 
 from maltriage import bundle as bundles
 from maltriage.bundle import BENIGN, Bundle, Card, Threshold
-from maltriage.corpus.predictions import (
-    PREDICTIONS_FILE,
-    Predictions,
-    fold_folder,
-    load_predictions,
-)
+from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson, margins
 from maltriage.report.documents.calibration import KindThreshold, MalwareLike, ThresholdFigures
@@ -175,65 +170,6 @@ def _limit(ranked: list[float], allowed: int) -> float:
     below = float(values[allowed]) if allowed < len(values) else float(values[-1]) - 1.0
     reached = int((values > below).sum())  # fewer than allowed where margins are equal
     return (float(values[reached - 1]) + below) / 2 if reached else below + 1e-6
-
-
-def fold_bundles(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
-    """Bundle and predictions of each fold of a bundle's cross-validation.
-
-    Args:
-        run: folder of the cross-validation.
-
-    Raises:
-        MaltriageError: a fold is missing, or of other data or another recipe.
-    """
-    training = bundle.card.training
-    found = []
-    for fold in range(training.folds):
-        folder = fold_folder(run, fold)
-        paths = sorted(folder.glob("*.onnx"))
-        if len(paths) != 1:
-            raise MaltriageError(f"{folder}: no bundle of this fold")
-        part = bundles.load(paths[0])
-        other = part.card.training
-        if (other.manifest_sha256, _as_asked(other.recipe)) != (
-            training.manifest_sha256,
-            _as_asked(training.recipe),
-        ):
-            raise MaltriageError(f"{paths[0]}: of other data or another recipe than the model")
-        found.append((part, load_predictions(folder / PREDICTIONS_FILE)))
-    if not found:
-        raise MaltriageError(f"{bundle.path}: not from a cross-validation")
-    return found
-
-
-def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what came of it: each fold's net has teachers of its own, of the same
-    nets and views, and they choose other tokens. What early cards do not state is filled in.
-    """
-    recipe = {**_LATER, **recipe}
-    guide = recipe.get("guide")
-    if not isinstance(guide, dict):
-        return recipe
-    asked = {key: value for key, value in guide.items() if key not in _FOUND}
-    teachers = [{**teacher, "weights_sha256": None} for teacher in guide.get("teachers") or []]
-    return {**recipe, "guide": {**asked, "teachers": teachers}}
-
-
-_FOUND = ("kept", "similarity")
-"""What a guide notes of the maps of its teachers."""
-_LATER: dict[str, Any] = {
-    "optimizer": "adamw",
-    "schedule": "onecycle",
-    "warmup": 0.3,
-    "clip_norm": 0.0,
-    "class_weights": "sqrt",
-    "augment": True,
-    "harden": False,
-    "patience": 0,
-    "pretrained": None,
-    "devices": 1,
-}
-"""What every training did before it could be chosen and cards said so."""
 
 
 def malware_rate(

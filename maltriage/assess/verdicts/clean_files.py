@@ -9,8 +9,8 @@ import numpy as np
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import bootstrap, clopper_pearson
-from maltriage.report.documents.evaluation import CleanKind, CleanReport, Interval
+from maltriage.metrics import Interval, bootstrap, clopper_pearson
+from maltriage.report.documents.evaluation import CleanKind, CleanReport
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan

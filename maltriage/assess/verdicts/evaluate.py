@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from maltriage import metrics
-from maltriage.assess.verdicts.quality import detection, f1_interval, reliability
-from maltriage.bundle import Bundle, Card
+from maltriage.assess.held_back import Held
+from maltriage.assess.verdicts.quality import detection, f1_interval, label_figures, reliability
+from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
@@ -21,9 +22,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 def evaluate(
-    samples: Sequence[tuple[str, str]],
-    bundle: Bundle,
-    part: str,
+    held: Held,
     options: ScanOptions,
     *,
     changed: Callable[[Progress], None] = lambda progress: None,
@@ -31,29 +30,23 @@ def evaluate(
     """Scan labelled files and compare.
 
     Args:
-        samples: pairs of path and label.
-        part: which part of the data this is, for the document: `test`, `all`.
+        held: files that one bundle is asked about.
 
     Raises:
         MaltriageError: no sample has a label that the bundle knows.
     """
-    index = {label: i for i, label in enumerate(bundle.card.labels)}
-    unknown: dict[str, int] = {}
-    truth_by_path: dict[str, int] = {}
-    for path, label in samples:
-        if label in index:
-            truth_by_path[path_fields(path)[0]] = index[label]
-        else:
-            unknown[label] = unknown.get(label, 0) + 1
+    (group,) = held.groups
+    card = group.bundle.card
+    index = {label: i for i, label in enumerate(card.labels)}
+    truth_by_path = {path_fields(path)[0]: index[label] for path, label in group.known}
     if not truth_by_path:
         raise MaltriageError("none of the samples has a label that the model knows")
-    paths = [path for path, label in samples if label in index]
     truth, logs, margins, flags = [], [], [], []
     unread = list[Failed | Skipped]()
-    for record in scan(paths, bundle, options, changed=changed):
+    for record in scan([path for path, _ in group.known], group.bundle, options, changed=changed):
         if isinstance(record, Result):
             truth.append(truth_by_path[record.path])
-            logs.append(log_probabilities(record, bundle.card))
+            logs.append(log_probabilities(record, card))
             margins.append(record.verdict.margin)
             flags.append(bool(record.verdict.flagged))
         elif isinstance(record, Failed | Skipped):
@@ -62,10 +55,8 @@ def evaluate(
         first = f"{unread[0].path}: {unread[0].reason}" if unread else "there are none"
         raise MaltriageError(f"none of the samples could be read, the first: {first}")
     return _figures(
-        bundle,
-        part,
+        held,
         len(unread),
-        unknown,
         np.array(truth),
         np.array(logs),
         np.array(flags),
@@ -74,25 +65,23 @@ def evaluate(
 
 
 def _figures(
-    bundle: Bundle,
-    part: str,
+    held: Held,
     unreadable: int,
-    unknown: dict[str, int],
     truth: metrics.Ints,
     logs: metrics.Floats,
     flags: Bools,
     margins: metrics.Floats | None,
 ) -> Evaluation:
-    card, count, predicted = bundle.card, len(truth), logs.argmax(axis=1)
+    card, count, predicted = held.model.card, len(truth), logs.argmax(axis=1)
     matrix = metrics.confusion(truth, predicted, len(card.labels))
-    labels = metrics.label_figures(matrix, card.labels)
+    labels = label_figures(matrix, card.labels)
     judged = reliability(logs[None], truth[None])
     return Evaluation(
         model=ModelRef(card.name, card.weights_sha256),
-        part=part,
+        part=held.part,
         samples=count,
         unreadable=unreadable,
-        unknown_labels=unknown,
+        unknown_labels=dict(held.unknown),
         accuracy=metrics.bootstrap(lambda at: metrics.accuracy(truth[at], predicted[at]), count),
         macro_f1=metrics.bootstrap(
             lambda at: metrics.macro_f1(truth[at], predicted[at], len(card.labels)), count
@@ -104,6 +93,9 @@ def _figures(
         ],
         confusion=matrix.tolist(),
         flags=None if card.threshold is None else _flags(truth == card.benign, flags),
+        duplicates=held.duplicates,
+        near_twins=held.near_twins,
+        left_out=held.left_out,
         calibrated=card.temperature is not None,
         reliability=judged,
         detection_curves=(

@@ -12,11 +12,11 @@ from maltriage.assess.verdicts.conformal import coverage_of
 from maltriage.bundle import BENIGN
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
+from maltriage.metrics import Interval
 from maltriage.report.documents.evaluation import (
     Difference,
     FoldFigures,
     FoldReport,
-    Interval,
     LabelSpread,
     RecipeFigures,
     SetFigures,
@@ -105,7 +105,7 @@ def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) ->
     matrices = [
         metrics.confusion(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs
     ]
-    figures = [metrics.label_figures(matrix, labels) for matrix in matrices]
+    figures = [quality.label_figures(matrix, labels) for matrix in matrices]
     plain, scaled, truth = _together(runs)
     guess = plain.argmax(axis=2)
     detection = curves = None

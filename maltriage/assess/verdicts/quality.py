@@ -13,11 +13,11 @@ import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import files_needed
-from maltriage.metrics import Floats, Ints
+from maltriage.metrics import Floats, Interval, Ints
 from maltriage.report.documents.evaluation import (
     Curve,
     Detection,
-    Interval,
+    LabelFigures,
     OperatingPoint,
     Reliability,
     ReliabilityBin,
@@ -85,6 +85,12 @@ def detection(margins: Floats, malware: Bools) -> Detection | None:
         roc=_thinned(np.append(0.0, alarm), np.append(0.0, recall)),
         precision_recall=_thinned(recall, hits / (hits + others)),
     )
+
+
+def label_figures(matrix: Ints, labels: tuple[str, ...]) -> list[LabelFigures]:
+    """Figures per label of a confusion matrix [K, K], without intervals."""
+    rows = zip(labels, *metrics.label_scores(matrix), matrix.sum(axis=1), strict=True)
+    return [LabelFigures(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in rows]
 
 
 def f1_interval(truth: Ints, predicted: Ints, label: int) -> tuple[float, float]:

@@ -10,26 +10,15 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.assess.verdicts.calibrate import fold_bundles
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.load import Corpus
-from maltriage.corpus.predictions import fold_folder
-from maltriage.corpus.splits import (
-    SPLIT_FILE,
-    Parts,
-    make_split,
-    manifest_sha256,
-    read_split,
-    twins_in_training,
-)
+from maltriage.corpus.splits import SplitFile, twins_in_training
 from maltriage.errors import MaltriageError
-from maltriage.metrics import bootstrap
-from maltriage.report.documents.evaluation import Interval
+from maltriage.metrics import Interval, bootstrap
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.recall import Band, LabelRecall, Recall
 from maltriage.report.documents.record import ModelRef, finite
@@ -51,12 +40,8 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Held:
-    """A bundle, and the part of each sample of a corpus in its training, [n]."""
-
-    bundle: Bundle
-    parts: Parts
+Net = tuple[Bundle, SplitFile]
+"""A bundle, and how the corpus was split to train it."""
 
 
 @dataclass(frozen=True)
@@ -78,46 +63,8 @@ class Found:
     [nets]."""
 
 
-def held_by_fold(run: Path, bundle: Bundle, corpus: Corpus) -> list[Held]:
-    """The nets of a bundle's cross-validation, each with what it had not seen.
-
-    Raises:
-        MaltriageError: see `fold_bundles`; or a fold's split is missing, or another one.
-    """
-    found = []
-    for fold, (part, _) in enumerate(fold_bundles(run, bundle)):
-        found.append(held_part(part, corpus, fold_folder(run, fold) / SPLIT_FILE))
-    return found
-
-
-def held_part(bundle: Bundle, corpus: Corpus, split_file: Path | None = None) -> Held:
-    """A bundle that was trained on a part of a corpus.
-
-    Args:
-        split_file: how the corpus was split; None: made again from the card.
-
-    Raises:
-        MaltriageError: the bundle is of other data or of another split, or has seen it all.
-    """
-    training = bundle.card.training
-    if manifest_sha256(corpus) != training.manifest_sha256:
-        raise MaltriageError(
-            f"{corpus.root} is not the data that {bundle.path} was trained on (clean files of"
-            " --goodware included)"
-        )
-    if split_file is not None:
-        divided = read_split(split_file, corpus)
-    elif training.folds:
-        raise MaltriageError(f"{bundle.path} has seen every sample: name its run with --folds")
-    else:
-        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
-    if training.split_sha256 not in ("", divided.sha256):
-        raise MaltriageError(f"{bundle.path} was trained with another split than this")
-    return Held(bundle, divided.parts)
-
-
 def find(
-    held: Sequence[Held],
+    nets: Sequence[Net],
     corpus: Corpus,
     device: Device = "auto",
     threads: int = 0,
@@ -127,21 +74,21 @@ def find(
     """Compare what each net had not seen with what it was trained on.
 
     Args:
-        held: bundles of the same labels.
+        nets: of the same labels.
         corpus: with the views of the bundles.
         progress: told how many files are done of how many.
 
     Raises:
         MaltriageError: no file was held back, or none is of a label that the bundles know.
     """
-    total = sum(int(np.isin(each.parts, ("train", "test")).sum()) for each in held)
+    total = sum(int(np.isin(split.parts, ("train", "test")).sum()) for _, split in nets)
     done, found = 0, list[Found]()
-    for each in held:
+    for net in nets:
 
         def tell(count: int, before: int = done) -> None:
             progress(before + count, total)
 
-        one, count = _of_net(each, corpus, device, threads, tell)
+        one, count = _of_net(net, corpus, device, threads, tell)
         found.append(one)
         done += count
     together = Found(
@@ -156,24 +103,25 @@ def find(
 
 
 def _of_net(
-    held: Held, corpus: Corpus, device: Device, threads: int, tell: Callable[[int], None]
+    net: Net, corpus: Corpus, device: Device, threads: int, tell: Callable[[int], None]
 ) -> tuple[Found, int]:
     """What one net finds, and how many files it looked at."""
-    card = held.bundle.card
+    bundle, parts = net[0], net[1].parts
+    card = bundle.card
     number = {label: i for i, label in enumerate(card.labels)}
     truth = np.array([number.get(label, -1) for label in corpus.labels])[corpus.label]
-    known = np.flatnonzero((held.parts == "train") & (truth >= 0))
-    queries = np.flatnonzero((held.parts == "test") & (truth >= 0))
+    known = np.flatnonzero((parts == "train") & (truth >= 0))
+    queries = np.flatnonzero((parts == "test") & (truth >= 0))
     rows = np.concatenate((known, queries))
-    twins = np.array([twins_in_training(corpus, held.parts)[1]])
+    twins = np.array([twins_in_training(corpus, parts)[1]])
     if not len(known) or not len(queries):
         nothing = np.zeros(0, np.int64)
         none = np.zeros((0, NEAREST), np.int64)
         return Found(nothing, none, np.zeros(0), nothing, np.array([len(known)]), twins), len(rows)
-    wide, logits = outputs_of(held.bundle, corpus, rows, device, threads, tell)
+    wide, logits = outputs_of(bundle, corpus, rows, device, threads, tell)
     names = [corpus.sha256[i] for i in known]
     labels = [card.labels[truth[i]] for i in known]
-    index = indexes.grown(indexes.empty(held.bundle), names, labels, wide[: len(known)]).index
+    index = indexes.grown(indexes.empty(bundle), names, labels, wide[: len(known)]).index
     searcher = Searcher(index)
     nearest = np.full((len(queries), NEAREST), -1)
     distance = np.full(len(queries), math.inf)

@@ -6,20 +6,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts.calibrate import threshold_for, threshold_of
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import clopper_pearson
+from maltriage.metrics import Interval, clopper_pearson
 from maltriage.probe.prepare import Prepared
 from maltriage.probe.transform import TRANSFORMS
 from maltriage.probe.transform.worker import Transformed, transformed
-from maltriage.report.documents.evaluation import Interval, Target
+from maltriage.report.documents.evaluation import Target
 from maltriage.report.documents.record import ModelRef
 from maltriage.report.documents.robustness import Robustness, TransformFigures
 from maltriage.sample.errors import SampleError
@@ -74,13 +74,13 @@ class Outcome:
 
 
 def at_rate(
-    groups: Sequence[Group],
+    held: Held,
     paths: Sequence[str],
     fpr: float,
     options: ScanOptions,
     kind_files: int | None = None,
-) -> list[Group]:
-    """The groups, each bundle with the threshold that clean files give it.
+) -> Held:
+    """The same files, each bundle with the threshold that clean files give it.
 
     Args:
         paths: of clean files, which none of the bundles was trained on.
@@ -91,12 +91,12 @@ def at_rate(
         MaltriageError: see `threshold_for`.
     """
     found = []
-    for group in groups:
+    for group in held.groups:
         limit = threshold_for(paths, group.bundle, fpr, "", options, kind_files=kind_files)
         card = msgspec.structs.replace(group.bundle.card, threshold=threshold_of(limit))
         bundle = msgspec.structs.replace(group.bundle, card=card)
         found.append(Group(bundle, group.samples))
-    return found
+    return replace(held, groups=found)
 
 
 def check_transforms(names: Sequence[str]) -> None:
@@ -107,36 +107,27 @@ def check_transforms(names: Sequence[str]) -> None:
 
 
 def assess_robustness(
-    model: Bundle,
-    groups: Sequence[Group],
-    part: str,
+    held: Held,
     options: ScanOptions,
     terms: Terms,
     *,
     donors: str = "",
     threshold: str | None = None,
-    seen: bool = False,
-    missing: int = 0,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Robustness:
     """Change labelled files in memory and ask for verdicts on them again.
 
     Args:
-        model: that the figures are of.
-        groups: its files; out of fold those of each fold with the bundle that held them back.
-        part, donors, threshold, seen, missing: for the document.
+        donors, threshold: for the document.
 
     Raises:
         MaltriageError: no such transformation, or no file that could be read.
     """
     check_transforms(terms.names)
     began = time.monotonic()
-    progress, unknown, found = Progress(), Counter[str](), list[Outcome]()
-    for group in groups:
-        labels = group.bundle.card.labels
-        known = [(path, label) for path, label in group.samples if label in labels]
-        unknown.update(label for _, label in group.samples if label not in labels)
-        for outcome in _outcomes(group.bundle, known, options, terms, progress):
+    progress, found = Progress(), list[Outcome]()
+    for group in held.groups:
+        for outcome in _outcomes(group.bundle, group.known, options, terms, progress):
             if outcome is not None:
                 found.append(outcome)
             changed(progress)
@@ -151,13 +142,13 @@ def assess_robustness(
             figures.append(made)
     bad, good = ([o for o in found if o.benign is clean] for clean in (False, True))
     return Robustness(
-        model=ModelRef(model.card.name, model.card.weights_sha256),
-        part=part,
-        seen=seen,
+        model=ModelRef(held.model.card.name, held.model.card.weights_sha256),
+        part=held.part,
+        seen=held.seen,
         files=len(found),
         unreadable=progress.failed,
-        unknown_labels=dict(unknown),
-        missing=missing,
+        unknown_labels=dict(held.unknown),
+        missing=held.missing,
         donors=donors,
         seed=terms.seed,
         threshold=threshold,

@@ -10,7 +10,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
-from maltriage.cli.labelled import open_for
+from maltriage.cli.labelled import open_for, scan_options, scanning
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -79,12 +79,11 @@ def calibrate(
     import msgspec
 
     from maltriage import bundle as bundles
+    from maltriage.assess.held_back import fold_bundles
     from maltriage.assess.verdicts import calibrate as assess
     from maltriage.assess.verdicts import conformal, openset, scaling
-    from maltriage.cli.console import make_console
     from maltriage.report.documents.calibration import Calibration
     from maltriage.report.documents.record import ModelRef
-    from maltriage.report.scan.progress import ScanProgress
     from maltriage.report.studies.calibration import render
     from maltriage.triage.options import ScanOptions
 
@@ -92,12 +91,7 @@ def calibrate(
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
     temperature = threshold = sets = novelty = None
-    errors = make_console(color.value, stderr=True)
-    with ScanProgress(errors, enabled=not quiet) as status:
-
-        def show(now: Progress) -> None:
-            status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight)
-
+    with scanning(color, quiet) as show:
         if labelled is not None or predictions is not None:
             known = None if predictions is None else scaling.held_back(predictions, bundle)
             asked = None
@@ -117,7 +111,7 @@ def calibrate(
                 paths, bundle, fpr, called, options, kind_files=kind_files, changed=show
             )
             if folds is not None:
-                nets = assess.fold_bundles(folds, bundle)
+                nets = fold_bundles(folds, bundle)
                 malware, flagged = assess.malware_rate(
                     nets, paths, fpr, options, kind_files, changed=show
                 )
@@ -178,15 +172,14 @@ def _ask(
     changed: Callable[[Progress], None],
 ) -> Labelled:
     """What the bundle says of labelled files that are not among those it was trained on."""
+    from maltriage.assess.held_back import samples_of
     from maltriage.assess.verdicts.scaling import ask
-    from maltriage.source.archive.limits import Archives
-    from maltriage.triage.options import ScanOptions
 
-    data = open_for(bundle, dataset, root, min_samples)
+    data = open_for([bundle], dataset, root, min_samples)
     return ask(
-        [(sample.path, sample.label) for sample in data.samples],
+        samples_of(data),
         bundle,
-        ScanOptions(jobs=jobs, archives=Archives()),
+        scan_options(jobs=jobs),
         trained_on=frozenset(known.sha256 if known is not None else ()),
         changed=changed,
     )

@@ -302,7 +302,7 @@ def _tabulate(
         _write(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
         _write(out / TABLE_FILE, markdown(document).encode())
         if chart:
-            from maltriage.learn.runs.charts import plot_comparison
+            from maltriage.report.studies.charts import plot_comparison
 
             plot_comparison(document, out / CHART_FILE)
     except OSError as error:

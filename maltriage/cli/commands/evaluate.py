@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,15 +11,13 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.cli.documents import write_document
-from maltriage.cli.labelled import open_for
+from maltriage.cli.labelled import open_labelled, scan_options, scanning
 from maltriage.cli.openset import Protocol
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.bundle import Bundle
     from maltriage.corpus.datasets import Dataset
     from maltriage.report.documents.evaluation import Evaluation, FoldReport
-    from maltriage.triage.options import ScanOptions
 
 
 EPOCHS = 5
@@ -33,16 +30,6 @@ class Format(StrEnum):
     html = "html"
 
 
-@dataclass(frozen=True)
-class Held:
-    """Path and label of samples to measure on, and what training has of them if that is known."""
-
-    samples: list[tuple[str, str]]
-    duplicates: int | None = None
-    near_twins: int | None = None
-    left_out: dict[str, int] = field(default_factory=dict)
-
-
 class Part(StrEnum):
     all = "all"
     train = "train"
@@ -51,9 +38,7 @@ class Part(StrEnum):
 
 
 def evaluate(
-    model: Annotated[
-        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
-    ] = None,
+    model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
@@ -61,9 +46,7 @@ def evaluate(
     split: Annotated[
         Part, typer.Option(help="Part to measure on, of the split that the model was trained with.")
     ] = Part.test,
-    split_file: Annotated[
-        Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
-    ] = None,
+    split_file: opt.SplitFile = None,
     clean: Annotated[
         Path | None,
         typer.Option(help="Measure false positives on a folder of clean files instead."),
@@ -123,16 +106,9 @@ def evaluate(
     --open-set DIR measures a recipe, not a model: nets are trained (extra `train`), each without
     one family. What is finished in DIR is not trained again, so Ctrl-C loses little.
     """
-    import msgspec
-
-    from maltriage import bundle as bundles
+    from maltriage.assess.held_back import Group, Held, Hints, part_of, samples_of
     from maltriage.assess.verdicts import evaluate as assess
-    from maltriage.cli.console import make_console
     from maltriage.corpus.datasets import open_dataset
-    from maltriage.report.scan.progress import ScanProgress
-    from maltriage.source.archive.limits import Archives
-    from maltriage.source.files import WalkOptions
-    from maltriage.triage.options import Progress, ScanOptions
 
     _check(format, png, output, clean)
     if predictions:
@@ -152,31 +128,20 @@ def evaluate(
             quiet=quiet,
         )
         return
-    bundle = bundles.load(bundles.resolve(model))
     if clean is not None:
-        walk = WalkOptions(exclude=tuple(exclude or ()))
-        scanning = ScanOptions(device=device.value, jobs=jobs, walk=walk)
-        _clean(bundle, clean, scanning, format, output, color)
+        _clean(model, clean, exclude or [], device, jobs, format, output, color)
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    data = open_for(bundle, dataset, root, min_samples, goodware)
-    part = Held([(sample.path, sample.label) for sample in data.samples])
+    bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
+    held = Held(bundle, [Group(bundle, samples_of(data))], split.value)
     if split is not Part.all:
-        part = held_part(bundle, data, split.value, split_file)
-    errors = make_console(color.value, stderr=True)
-    with ScanProgress(errors, enabled=not quiet) as status:
-
-        def show(now: Progress) -> None:
-            status.update(
-                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(part.samples)
-            )
-
-        options = ScanOptions(device=device.value, jobs=jobs, archives=Archives())
-        found = assess.evaluate(part.samples, bundle, split.value, options, changed=show)
-    found = msgspec.structs.replace(
-        found, duplicates=part.duplicates, near_twins=part.near_twins, left_out=part.left_out
-    )
+        hints = Hints(
+            "its figures are out of fold, see --predictions", "; --split all takes every file"
+        )
+        held = part_of(bundle, data, split.value, split_file, hints)
+    with scanning(color, quiet, len(held)) as show:
+        found = assess.evaluate(held, scan_options(device, jobs), changed=show)
     _write(found, format, png, output, color)
 
 
@@ -190,6 +155,10 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
         raise MaltriageError(f"--png and --output are one file: {png}")
     if clean is not None and (png is not None or format is Format.html):
         raise MaltriageError("--clean counts false positives: it has no picture and no page")
+    if png is not None or format is Format.html:
+        from maltriage.report.studies.charts import need_matplotlib
+
+        need_matplotlib()
 
 
 def _predictions(
@@ -231,61 +200,30 @@ def _write(
 
     if png is not None:
         from maltriage.cli.pictures import write_picture
-        from maltriage.report.draw.charts import picture
-        from maltriage.report.draw.png import png as painted
+        from maltriage.report.studies.charts import picture
 
-        write_picture(png, painted(picture(found)))
+        write_picture(png, picture(found))
     render = folds.render if isinstance(found, FoldReport) else evaluation.render
     write_document(found, render, format, output, color, render_page)
 
 
 def _clean(
-    bundle: Bundle,
+    model: str | None,
     folder: Path,
-    options: ScanOptions,
+    exclude: list[str],
+    device: opt.DeviceName,
+    jobs: int,
     format: Format,
     output: Path | None,
     color: opt.Color,
 ) -> None:
+    from maltriage import bundle as bundles
     from maltriage.assess.verdicts.clean_files import false_positives
     from maltriage.report.studies.clean_files import render
+    from maltriage.source.files import WalkOptions
+    from maltriage.triage.options import ScanOptions
 
+    bundle = bundles.load(bundles.resolve(model))
+    walk = WalkOptions(exclude=tuple(exclude))
+    options = ScanOptions(device=device.value, jobs=jobs, walk=walk)
     write_document(false_positives(str(folder), bundle, options), render, format, output, color)
-
-
-def held_part(bundle: Bundle, data: Dataset, part: str, split_file: Path | None) -> Held:
-    """One part of the split that the card describes, made again or read from a file."""
-    from maltriage.corpus.load import load_corpus
-    from maltriage.corpus.splits import make_split, manifest_sha256, read_split, twins_in_training
-
-    training = bundle.card.training
-    if training.folds and not (split_file and training.split_sha256):
-        raise MaltriageError(
-            f"{bundle.path} has seen every sample: its figures are out of fold, see --predictions"
-        )
-    corpus = load_corpus(data, ())
-    if manifest_sha256(corpus) != training.manifest_sha256:
-        raise MaltriageError(
-            f"{data.root} is not the data that this model was trained on (clean files of"
-            f" --goodware included), so its {part} part is unknown; --split all takes every file"
-        )
-    if split_file is None:
-        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
-        hint = "it cannot be made again: name it with --split-file"
-    else:
-        divided = read_split(split_file, corpus)
-        hint = f"{split_file} is another one"
-    if training.split_sha256 not in ("", divided.sha256):
-        raise MaltriageError(f"{bundle.path} was trained with a split of its own; {hint}")
-    parts = divided.parts
-    duplicates, near = twins_in_training(corpus, parts, part)
-    return Held(
-        [
-            (corpus.paths[i], corpus.labels[corpus.label[i]])
-            for i in range(len(corpus))
-            if parts[i] == part
-        ],
-        duplicates,
-        near,
-        divided.left_out,
-    )

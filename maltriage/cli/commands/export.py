@@ -83,7 +83,7 @@ def export(
         if not path.parent.is_dir() or path == run:
             raise MaltriageError(f"cannot write {path}: no such folder, or that of the run")
     errors = make_console(color.value, stderr=True)
-    data = open_for(bundle, dataset, root, min_samples, goodware)
+    data = open_for([bundle], dataset, root, min_samples, goodware)
     with bar(errors, "preparing", enabled=not quiet) as progress:
         corpus = load_corpus(data, bundle.card.views, progress=progress)
     with status(errors, "quantising", enabled=not quiet):

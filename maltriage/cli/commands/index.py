@@ -9,7 +9,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
-from maltriage.cli.labelled import open_for
+from maltriage.cli.labelled import check_parts, open_labelled, scan_options, scanning
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -65,12 +65,10 @@ def build(
     those of its cross-validation (--folds), had not seen comes the limit beyond which a sample
     resembles nothing. Ends with 3 if files could not be read.
     """
-    from maltriage import bundle as bundles
     from maltriage.similar import index as indexes
 
     _check_folder(output)
-    bundle = bundles.load(bundles.resolve(model))
-    data = open_for(bundle, dataset, root, min_samples, goodware)
+    bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
     _tell(data.notices, quiet)
     labels = {sample.path: sample.label for sample in data.samples}
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
@@ -84,17 +82,13 @@ def build(
 
 @app.command()
 def recall(
-    model: Annotated[
-        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
-    ] = None,
+    model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     folds: Folds = None,
-    split_file: Annotated[
-        Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
-    ] = None,
+    split_file: opt.SplitFile = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -111,14 +105,11 @@ def recall(
     files that its net was trained on is of its family. A cross-validated model has seen every
     sample: --folds takes the nets of its run.
     """
-    from maltriage import bundle as bundles
     from maltriage.assess.verdicts import recall as assess
     from maltriage.report.studies.recall import render
 
-    if folds is not None and split_file is not None:
-        raise MaltriageError("--folds or --split-file, not both")
-    bundle = bundles.load(bundles.resolve(model))
-    data = open_for(bundle, dataset, root, min_samples, goodware)
+    check_parts(folds, split_file)
+    bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
     found, held = _measured(bundle, data, folds, split_file, device, jobs, threads, quiet, color)
     write_document(assess.recall(found, bundle, held), render, format, output, color)
 
@@ -214,6 +205,7 @@ def _measured(
     color: opt.Color,
 ) -> tuple[Found, str]:
     """What nets find near to files that they had not seen, and which files those are, in words."""
+    from maltriage.assess.held_back import fold_splits, split_of
     from maltriage.assess.verdicts import recall as assess
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar
@@ -223,13 +215,13 @@ def _measured(
     with bar(errors, "reading samples", enabled=not quiet) as show:
         corpus = load_corpus(data, bundle.card.views, jobs=jobs or None, progress=show)
     if folds is None:
-        held = [assess.held_part(bundle, corpus, split_file)]
+        nets = [(bundle, split_of(bundle, corpus, split_file))]
         words = "test part"
     else:
-        held = assess.held_by_fold(folds, bundle, corpus)
-        words = f"out of fold, {len(held)} folds"
+        nets = fold_splits(folds, bundle, corpus)
+        words = f"out of fold, {len(nets)} folds"
     with bar(errors, "comparing", enabled=not quiet) as show:
-        return assess.find(held, corpus, device.value, threads, progress=show), words
+        return assess.find(nets, corpus, device.value, threads, progress=show), words
 
 
 def _limit(
@@ -317,24 +309,10 @@ def _embedded(
     quiet: bool,
     color: opt.Color,
 ) -> Embedded:
-    from maltriage.cli.console import make_console
-    from maltriage.report.scan.progress import ScanProgress
-    from maltriage.source.archive.limits import Archives
     from maltriage.triage.embed import embed
-    from maltriage.triage.options import Progress, ScanOptions
 
-    errors = make_console(color.value, stderr=True)
-    with ScanProgress(errors, enabled=not quiet) as status:
-
-        def show(now: Progress) -> None:
-            status.update(
-                now.files, now.flagged, now.failed, now.skipped, now.in_flight, len(labels)
-            )
-
-        options = ScanOptions(
-            device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
-        )
-        return embed(labels, bundle, options, changed=show)
+    with scanning(color, quiet, len(labels)) as show:
+        return embed(labels, bundle, scan_options(device, jobs, threads, timeout), changed=show)
 
 
 def _check_folder(path: Path) -> None:

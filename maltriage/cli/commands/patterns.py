@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.labelled import open_for, scan_options, scanning
+from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.assess.explanations.patterns import Subject
+    from maltriage.assess.held_back import Held
     from maltriage.bundle import Bundle
     from maltriage.corpus.load import Corpus
     from maltriage.report.documents.patterns import Patterns
@@ -48,9 +50,7 @@ def patterns(
             " May be given for each bundle."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
-    ] = None,
+    limit: opt.Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the files that --limit draws.")] = 0,
     method: Annotated[Method, typer.Option(help="Whose maps are added up.")] = Method.hirescam,
     format: Annotated[
@@ -77,38 +77,20 @@ def patterns(
     """
     from maltriage import bundle as bundles
     from maltriage.assess.explanations.patterns import find_patterns
-    from maltriage.cli.console import make_console
-    from maltriage.corpus.datasets import open_dataset
+    from maltriage.assess.held_back import samples_of
     from maltriage.corpus.load import load_corpus
-    from maltriage.errors import MaltriageError
-    from maltriage.report.scan.progress import ScanProgress
-    from maltriage.source.archive.limits import Archives
-    from maltriage.triage.options import Progress, ScanOptions
 
     for path in (png, output):
         if path is not None and not path.parent.is_dir():  # said now, and not after minutes
             raise MaltriageError(f"cannot write {path}: no such folder")
     named: list[str | None] = [*models] if models else [None]
     loaded = [bundles.load(bundles.resolve(model)) for model in named]
-    resized = dataset == "malimg" and all("picture" in b.card.input for b in loaded)
-    if len(fillers := {bundle.card.unmapped for bundle in loaded}) > 1:
-        raise MaltriageError("these models read ?? of hex dumps as different bytes")
-    data = open_dataset(
-        dataset, root, min_samples, goodware, allow_resized=resized, unmapped=fillers.pop()
-    )
+    data = open_for(loaded, dataset, root, min_samples, goodware)
     corpus = load_corpus(data, ())
-    samples = _chosen([(s.path, s.label) for s in data.samples], family or [], limit, seed)
+    samples = _chosen(samples_of(data), family or [], limit, seed)
     subjects = _subjects(loaded, folds or [], corpus, samples)
-    options = ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
-    )
-    total = sum(len(group.samples) for subject in subjects for group in subject.groups)
-    errors = make_console(color.value, stderr=True)
-    with ScanProgress(errors, enabled=not quiet) as status:
-
-        def show(now: Progress) -> None:
-            status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight, total)
-
+    options = scan_options(device, jobs, threads, timeout)
+    with scanning(color, quiet, sum(map(len, subjects))) as show:
         found = find_patterns(subjects, dataset, options, method.value, changed=show)
     if png is not None:
         from maltriage.report.studies.patterns_grid import write_grid
@@ -120,8 +102,7 @@ def patterns(
 def _chosen(
     samples: list[tuple[str, str]], families: list[str], limit: int | None, seed: int
 ) -> list[tuple[str, str]]:
-    from maltriage.assess.explanations.faithfulness import stratified
-    from maltriage.errors import MaltriageError
+    from maltriage.assess.held_back import stratified
 
     labels = {label for _, label in samples}
     for name in families:
@@ -129,43 +110,37 @@ def _chosen(
             raise MaltriageError(f"no files of a family {name!r}: {', '.join(sorted(labels))}")
     if families:
         samples = [sample for sample in samples if sample[1] in families]
-    return samples if limit is None else stratified(samples, limit, seed)
+    return stratified(samples, limit, seed)
 
 
 def _subjects(
     loaded: list[Bundle], folds: list[Path], corpus: Corpus, samples: list[tuple[str, str]]
-) -> list[Subject]:
+) -> list[Held]:
     """Each bundle with its files; a cross-validation goes to the first bundle that it fits.
 
     Raises:
         MaltriageError: a run fits no bundle that has none yet.
     """
-    from maltriage.assess.explanations.patterns import Subject
-    from maltriage.assess.out_of_fold import Group, by_fold
-    from maltriage.corpus.splits import manifest_sha256
-    from maltriage.errors import MaltriageError
+    from maltriage.assess.held_back import all_of, out_of_fold
 
-    found: dict[int, Subject] = {}
+    found: dict[int, Held] = {}
     for run in folds:
         problem = MaltriageError(f"{run}: there are more --folds than bundles")
         for i, bundle in enumerate(loaded):
             if i in found:
                 continue
             try:
-                groups, missing = by_fold(run, bundle, corpus, samples)
+                found[i] = out_of_fold(run, bundle, corpus, samples)
             except MaltriageError as error:
                 problem = error
                 continue
-            found[i] = Subject(bundle, groups, "out of fold", missing=missing)
             break
         else:
             raise problem
-    known = manifest_sha256(corpus)
-    for i, bundle in enumerate(loaded):
-        if i not in found:
-            seen = known == bundle.card.training.manifest_sha256
-            found[i] = Subject(bundle, [Group(bundle, samples)], "all", seen)
-    return [found[i] for i in range(len(loaded))]
+    return [
+        found[i] if i in found else all_of(bundle, corpus, samples)
+        for i, bundle in enumerate(loaded)
+    ]
 
 
 def _write(

@@ -8,34 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.commands.evaluate import held_part
 from maltriage.cli.documents import Format, write_document
-from maltriage.cli.labelled import open_for
+from maltriage.cli.labelled import check_parts, open_labelled, scan_options, scanning
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from maltriage.assess.out_of_fold import Group
+    from maltriage.assess.held_back import Group
     from maltriage.bundle import Bundle
     from maltriage.learn.heat.attack import Gradients
 
 
 def robustness(
-    model: Annotated[
-        str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
-    ] = None,
+    model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
-    split_file: Annotated[
-        Path | None, typer.Option(help="The split.json of a run: measure on its test part.")
-    ] = None,
-    folds: Annotated[
-        Path | None,
-        typer.Option(help="Run of a cross-validation: each file by the net that held it back."),
-    ] = None,
+    split_file: opt.TestPart = None,
+    folds: opt.Folds = None,
     calibration: Annotated[
         list[Path] | None,
         typer.Option(help="Clean files that each net gets its threshold from, as by `calibrate`."),
@@ -49,9 +41,7 @@ def robustness(
             min=1, help="So many clean files of a kind give it its own threshold; 3 / fpr."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
-    ] = None,
+    limit: opt.Limit = None,
     transform: Annotated[
         list[str] | None,
         typer.Option(help="This transformation alone; may be given again for others."),
@@ -96,9 +86,7 @@ def robustness(
     """
     import msgspec
 
-    from maltriage import bundle as bundles
-    from maltriage.assess.explanations.faithfulness import stratified
-    from maltriage.assess.out_of_fold import Group, by_fold
+    from maltriage.assess.held_back import hold_back, samples_of
     from maltriage.assess.verdicts.attack import AttackTerms, assess_attack
     from maltriage.assess.verdicts.robustness import (
         Terms,
@@ -106,68 +94,39 @@ def robustness(
         at_rate,
         check_transforms,
     )
-    from maltriage.cli.console import make_console
-    from maltriage.corpus.load import load_corpus
-    from maltriage.corpus.splits import manifest_sha256
     from maltriage.probe.transform import TRANSFORMS
-    from maltriage.report.scan.progress import ScanProgress
     from maltriage.report.studies.robustness import render
-    from maltriage.source.archive.limits import Archives
-    from maltriage.triage.options import Progress, ScanOptions
 
     check_transforms(transform or ())
-    if folds is not None and split_file is not None:
-        raise MaltriageError("--folds or --split-file, not both")
+    check_parts(folds, split_file)
     if attack is not None:
         from maltriage.cli.extras import need_torch
 
         need_torch("--attack")
-    bundle = bundles.load(bundles.resolve(model))
-    data = open_for(bundle, dataset, root, min_samples, goodware)
-    corpus = load_corpus(data, ())
-    every = [(s.path, s.label) for s in data.samples]
-    samples, part, missing = every, "all", 0
-    if split_file is not None:
-        samples, part = held_part(bundle, data, "test", split_file).samples, "test"
-    if limit is not None:
-        samples = stratified(samples, limit, seed)
-    groups = [Group(bundle, samples)]
-    if folds is not None:
-        part = "out of fold"
-        groups, missing = by_fold(folds, bundle, corpus, samples)
-    options = ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
-    )
-    threshold = "card" if all(group.bundle.card.threshold for group in groups) else None
+    bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
+    held = hold_back(bundle, data, folds=folds, split_file=split_file, limit=limit, seed=seed)
+    options = scan_options(device, jobs, threads, timeout)
+    threshold = "card" if all(group.bundle.card.threshold for group in held.groups) else None
     if calibration:
         clean = [str(path) for path in calibration]
-        groups = at_rate(groups, clean, fpr, options, kind_files)
+        held = at_rate(held, clean, fpr, options, kind_files)
         threshold = f"{fpr * 100:g} % of clean files, each net its own"
-    terms = Terms(tuple(transform or TRANSFORMS), tuple(_donors(donors, every, bundle)), seed)
-    total = sum(len(group.samples) for group in groups)
-    errors = make_console(color.value, stderr=True)
-    with ScanProgress(errors, enabled=not quiet) as status:
-
-        def show(now: Progress) -> None:
-            status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight, total)
-
+    donated = _donors(donors, samples_of(data), bundle)
+    terms = Terms(tuple(transform or TRANSFORMS), tuple(donated), seed)
+    with scanning(color, quiet, len(held)) as show:
         found = assess_robustness(
-            bundle,
-            groups,
-            part,
+            held,
             options,
             terms,
             donors=donors.name if donors else "the dataset's own",
             threshold=threshold,
-            seen=part == "all" and manifest_sha256(corpus) == bundle.card.training.manifest_sha256,
-            missing=missing,
             changed=show,
         )
     if attack is not None:
         aims = AttackTerms(attack_share, steps=attack_steps, seed=seed)
-        proposals = _gradients(attack, groups, out_of_fold=folds is not None)
-        with ScanProgress(errors, enabled=not quiet) as status:
-            hit = assess_attack(groups, proposals, options, aims, changed=show)
+        proposals = _gradients(attack, held.groups, out_of_fold=folds is not None)
+        with scanning(color, quiet, len(held)) as show:
+            hit = assess_attack(held.groups, proposals, options, aims, changed=show)
         found = msgspec.structs.replace(found, attack=hit)
     write_document(found, render, format, output, color)
 

@@ -48,8 +48,8 @@ from maltriage.learn.heat.guide import GuideOptions, Prepared, prepare, save_map
 from maltriage.learn.nets import entry
 from maltriage.learn.nets.flops import count_flops
 from maltriage.learn.runs.origin import origin_of
-from maltriage.learn.runs.plots import plot_confusion, plot_curves
 from maltriage.learn.runs.record import write_config, write_environment, write_metrics
+from maltriage.report.studies.charts import plot_confusion, plot_curves
 from maltriage.sample.views import (
     BYTEPLOT,
     DEFAULT,
@@ -301,7 +301,7 @@ def _finish(
             "test_near_twins": float(divided.leaks),
         }
         counts = metrics.confusion(truth, guess, len(labels))
-        plot_confusion(counts, labels, folder / CONFUSION_FILE)
+        plot_confusion(counts.tolist(), labels, folder / CONFUSION_FILE)
     if state.origin.guide is not None:
         found |= {f"guide_ssim_{k}": v for k, v in state.origin.guide.similarity.items()}
     if state.temperature is not None:

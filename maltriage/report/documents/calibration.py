@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from maltriage.report.documents.evaluation import Interval, NoveltyFigures, SetFigures
+from maltriage.metrics import Interval
+from maltriage.report.documents.evaluation import NoveltyFigures, SetFigures
 from maltriage.report.documents.record import ModelRef
 
 

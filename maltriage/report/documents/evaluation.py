@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from maltriage.metrics import Interval
 from maltriage.report.documents.record import ModelRef
-
-
-class Interval(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class LabelFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

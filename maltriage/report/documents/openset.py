@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from maltriage.report.documents.evaluation import Interval, Spread
+from maltriage.metrics import Interval
+from maltriage.report.documents.evaluation import Spread
 
 
 class StrangerFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

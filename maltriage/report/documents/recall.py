@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from maltriage.report.documents.evaluation import Interval
+from maltriage.metrics import Interval
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.record import ModelRef
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from typing import Any
 
 import msgspec
@@ -31,11 +30,6 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"$ref": "#/$defs/Record"}, document],
         "$defs": {name: _tidy(part) for name, part in sorted(definitions.items())},
     }
-
-
-def schema_text() -> str:
-    """The schema as `maltriage schema` prints it and docs/schema keeps it."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _tidy(part: dict[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,7 @@ _TITLES = (
     "nearest",
     "notices",
 )
-_FILE, _VERDICT, _CHECKED, _NEAREST, _NOTICES = 0, 2, 7, 8, 9
+_FILE, _CHECKED, _NEAREST, _NOTICES = 0, 7, 8, 9
 _NUMERIC = (3, 5, 6)
 _SPARE = (6, 5, 7, 4, 3)
 """Columns that are left out of a narrow table, in this order; records have them."""

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.calibration import Calibration, MalwareLike
-from maltriage.report.documents.evaluation import Interval, NoveltyFigures
+from maltriage.report.documents.evaluation import NoveltyFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import render_sets
 

@@ -6,8 +6,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.evaluation import CleanKind, CleanReport, Interval
+from maltriage.report.documents.evaluation import CleanKind, CleanReport
 from maltriage.report.sanitize import untrusted
 
 MAX_NAMED = 10

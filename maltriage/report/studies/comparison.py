@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Agreement, Comparison, Row
-from maltriage.report.documents.evaluation import Difference, Interval, Spread
+from maltriage.report.documents.evaluation import Difference, Spread
 from maltriage.report.sanitize import clean, untrusted
 
 

@@ -8,8 +8,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.evaluation import Detection, Evaluation, Interval, Reliability
+from maltriage.report.documents.evaluation import Detection, Evaluation, Reliability
 from maltriage.report.sanitize import untrusted
 
 MAX_CONFUSIONS = 10

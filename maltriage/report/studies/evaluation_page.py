@@ -7,18 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from maltriage.metrics import Interval
 from maltriage.report import html, numbers
-from maltriage.report.documents.evaluation import (
-    Evaluation,
-    FoldReport,
-    Interval,
-    RecipeFigures,
-    Spread,
-)
-from maltriage.report.draw import charts
-from maltriage.report.draw.charts import Subject
-from maltriage.report.draw.svg import svg
-from maltriage.report.studies import evaluation
+from maltriage.report.documents.evaluation import Evaluation, FoldReport, RecipeFigures, Spread
+from maltriage.report.studies import charts, evaluation
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,11 @@ class Section:
 
 
 def render_page(found: Evaluation | FoldReport) -> str:
-    """The page: one file, as all pages here."""
+    """The page: one file, as all pages here.
+
+    Raises:
+        MaltriageError: matplotlib is not installed.
+    """
     if isinstance(found, Evaluation):
         sections = [_of_bundle(found)]
     else:
@@ -123,13 +119,13 @@ def _quality(found: Evaluation | RecipeFigures) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _drawn(subject: Subject) -> list[tuple[str, Markup]]:
+def _drawn(subject: charts.Subject) -> list[tuple[str, Markup]]:
     return [
         (
             words,
-            Markup("data:image/svg+xml;base64," + base64.b64encode(svg(scene)).decode()),
+            Markup("data:image/svg+xml;base64," + base64.b64encode(charts.svg(draw)).decode()),
         )
-        for words, scene in charts.charts(subject)
+        for words, draw in charts.charts(subject)
     ]
 
 

@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,
-    Interval,
     MethodFaithfulness,
     Target,
 )

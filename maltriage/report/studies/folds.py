@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.evaluation import Difference, FoldReport, Interval, Spread
+from maltriage.report.documents.evaluation import Difference, FoldReport, Spread
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import figure_table, render_sets
 

@@ -6,7 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maltriage.report.documents.evaluation import Interval, SetFigures
+from maltriage.metrics import Interval
+from maltriage.report.documents.evaluation import SetFigures
 from maltriage.report.sanitize import untrusted
 
 

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.evaluation import Interval
 from maltriage.report.documents.recall import Recall
 from maltriage.report.sanitize import untrusted
 

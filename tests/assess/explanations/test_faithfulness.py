@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.assess.explanations.curves import FRACTIONS
-from maltriage.assess.explanations.faithfulness import assess_faithfulness, stratified
+from maltriage.assess.explanations.faithfulness import assess_faithfulness
 from maltriage.assess.explanations.perturbation import Bench, FileTrial, Terms
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group, Held, stratified
 from maltriage.bundle import Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
@@ -143,9 +143,7 @@ def test_figures_of_files(honest: Bundle, tmp_path: Path) -> None:
     samples += [(str(good[0]), LABELS[1]), (str(good[0]), "nobody"), (str(tmp_path / "no"), "maze")]
     seen: list[int] = []
     found = assess_faithfulness(
-        honest,
-        [Group(honest, samples)],
-        "all",
+        Held(honest, [Group(honest, samples)], "all"),
         OPTIONS,
         Terms(mask="zeros"),
         changed=lambda now: seen.append(now.files + now.failed),
@@ -174,9 +172,8 @@ def test_figures_of_files(honest: Bundle, tmp_path: Path) -> None:
 
 def test_a_liar_misses_its_targets(tmp_path: Path, sample: Path) -> None:
     bundle = plant(tmp_path / "net.onnx", TRUE, LYING)
-    found = assess_faithfulness(
-        bundle, [Group(bundle, [(str(sample), LABELS[0])])], "all", OPTIONS, Terms(mask="zeros")
-    )
+    held = Held(bundle, [Group(bundle, [(str(sample), LABELS[0])])], "all")
+    found = assess_faithfulness(held, OPTIONS, Terms(mask="zeros"))
     assert [target.met for target in found.targets[:3]] == [False, False, False]
 
 
@@ -190,8 +187,9 @@ def test_a_liar_misses_its_targets(tmp_path: Path, sample: Path) -> None:
 def test_nothing_to_measure(
     honest: Bundle, sample: Path, terms: Terms, label: str, message: str
 ) -> None:
+    held = Held(honest, [Group(honest, [(str(sample), label)])], "all")
     with pytest.raises(MaltriageError, match=message):
-        assess_faithfulness(honest, [Group(honest, [(str(sample), label)])], "all", OPTIONS, terms)
+        assess_faithfulness(held, OPTIONS, terms)
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from PIL import Image
 from report.pages import assert_sealed
 from report.screens import hidden
 
-from maltriage.assess.explanations.patterns import Subject, find_patterns
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.explanations.patterns import find_patterns
+from maltriage.assess.held_back import Group, Held
 from maltriage.bundle import Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
@@ -52,15 +52,15 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return plant(tmp_path_factory.mktemp("second") / "net.onnx", OTHER)
 
 
-def subject(bundle: Bundle, samples: list[tuple[str, str]]) -> Subject:
-    return Subject(bundle, [Group(bundle, samples)], "all")
+def subject(bundle: Bundle, samples: list[tuple[str, str]]) -> Held:
+    return Held(bundle, [Group(bundle, samples)], "all")
 
 
 def samples_of(tree: Path) -> list[tuple[str, str]]:
     return [(str(tree / label / f"{i}.png"), label) for label in LABELS for i in range(3)]
 
 
-def find(*subjects: Subject) -> Patterns:
+def find(*subjects: Held) -> Patterns:
     return find_patterns(subjects, "folder", OPTIONS)
 
 

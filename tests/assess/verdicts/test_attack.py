@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assess.planted import CELL
-from assess.test_robustness import END, OPTIONS, net, program
+from assess.verdicts.test_robustness import END, OPTIONS, net, program
 
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group
 from maltriage.assess.verdicts.attack import AttackTerms, Propose, assess_attack
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError

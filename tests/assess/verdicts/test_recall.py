@@ -10,12 +10,11 @@ import pytest
 from corpus.synthetic import write_tree
 
 from maltriage import bundle as bundles
+from maltriage.assess.held_back import fold_splits, split_of
 from maltriage.assess.verdicts.recall import (
     NEAREST,
     Found,
     find,
-    held_by_fold,
-    held_part,
     limit_of,
     recall,
 )
@@ -122,10 +121,11 @@ def test_files_held_back_are_compared_with_those_of_training(
 ) -> None:
     split = make_split(corpus, "random", 3)
     bundle = trained_on(default, corpus, split, 0, tmp_path / "a.onnx")
-    held = held_part(bundle, corpus)
-    assert held.parts.tolist() == split.parts.tolist()
+    assert split_of(bundle, corpus).parts.tolist() == split.parts.tolist()
     told: list[tuple[int, int]] = []
-    found = find([held], corpus, "cpu", 1, progress=lambda done, total: told.append((done, total)))
+    found = find(
+        [(bundle, split)], corpus, "cpu", 1, progress=lambda done, total: told.append((done, total))
+    )
     labels = np.array([corpus.labels[i] for i in corpus.label])
     known = np.flatnonzero((split.parts == "train") & (labels != "new"))
     queries = np.flatnonzero((split.parts == "test") & (labels != "new"))
@@ -160,30 +160,37 @@ def test_a_run_of_folds(default: Bundle, corpus: Corpus, tmp_path: Path) -> None
             "net", 0, labels, ("0" * 64,), zero, zero, new, np.zeros((1, len(labels)))
         )
         save_predictions(said, folder / PREDICTIONS_FILE)
-    held = held_by_fold(tmp_path / "run", model, corpus)
-    assert ((held[0].parts == "test") ^ (held[1].parts == "test")).all()
+    held = fold_splits(tmp_path / "run", model, corpus)
+    assert ((held[0][1].parts == "test") ^ (held[1][1].parts == "test")).all()
     found = find(held, corpus, "cpu", 1)
     assert len(found.truth) == 24  # but for the family that the bundle does not know
     assert len(found.known) == 2
     shown = recall(found, model, "two folds")
     assert (shown.nets, shown.files) == (2, 16)
     save_split(make_fold(corpus, "random", 0, 2, 0), fold_folder(tmp_path / "run", 1) / SPLIT_FILE)
-    with pytest.raises(MaltriageError, match="another split"):
-        held_by_fold(tmp_path / "run", model, corpus)
+    with pytest.raises(MaltriageError, match="a split of its own"):
+        fold_splits(tmp_path / "run", model, corpus)
 
 
 def test_what_cannot_be_measured(default: Bundle, corpus: Corpus, tmp_path: Path) -> None:
     with pytest.raises(MaltriageError, match="is not the data that"):
-        held_part(default, corpus)
+        split_of(default, corpus)
     split = make_split(corpus, "random", 3)
     seen = trained_on(default, corpus, make_fold(corpus, "random", 0, 2, None), 2, tmp_path / "a")
     with pytest.raises(MaltriageError, match="has seen every sample"):
-        held_part(seen, corpus)
+        split_of(seen, corpus)
+    training = msgspec.structs.replace(seen.card.training, split_sha256="")
+    early = msgspec.structs.replace(
+        seen, card=msgspec.structs.replace(seen.card, training=training)
+    )  # its card cannot tell whether a split is that of a fold
+    save_split(split, tmp_path / "any.json")
+    with pytest.raises(MaltriageError, match="has seen every sample"):
+        split_of(early, corpus, tmp_path / "any.json")
     other = trained_on(default, corpus, split, 0, tmp_path / "b.onnx")
     save_split(make_split(corpus, "random", 4), tmp_path / "split.json")
-    with pytest.raises(MaltriageError, match="another split"):
-        held_part(other, corpus, tmp_path / "split.json")
-    held = held_part(other, corpus)
-    held.parts[:] = "train"
+    with pytest.raises(MaltriageError, match="a split of its own"):
+        split_of(other, corpus, tmp_path / "split.json")
+    found = split_of(other, corpus)
+    every = msgspec.structs.replace(found, samples=tuple((s, "train") for s, _ in found.samples))
     with pytest.raises(MaltriageError, match="no file was held back"):
-        find([held], corpus, "cpu", 1)
+        find([(other, every)], corpus, "cpu", 1)

@@ -13,7 +13,7 @@ from assess.planted import cross_validate, plant, weights
 from probe.transform.programs import Plan, build
 
 from maltriage import bundle as bundles
-from maltriage.assess.out_of_fold import Group
+from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts.robustness import Terms, assess_robustness, at_rate
 from maltriage.bundle import Bundle, Threshold
 from maltriage.corpus.datasets import open_dataset
@@ -73,9 +73,8 @@ def samples(tree: Path) -> list[tuple[str, str]]:
 def measure(bundle: Bundle, samples: list[tuple[str, str]], *names: str) -> Robustness:
     donors = tuple(path for path, label in samples if label == "benign")
     terms = Terms(names, donors) if names else Terms(donors=donors)
-    return assess_robustness(
-        bundle, [Group(bundle, samples)], "all", OPTIONS, terms, threshold="card"
-    )
+    held = Held(bundle, [Group(bundle, samples)], "all")
+    return assess_robustness(held, OPTIONS, terms, threshold="card")
 
 
 def figures(found: Robustness) -> dict[str, TransformFigures]:
@@ -165,9 +164,9 @@ def test_without_a_threshold(tmp_path: Path, samples: list[tuple[str, str]]) -> 
     bundle = net(tmp_path / "net.onnx", margin=None)
     (made,) = measure(bundle, samples, "append-random-1").transforms
     assert (made.flagged, made.unflagged, made.clean, made.newly_flagged) == (0, None, 0, None)
-    group = Group(bundle, samples)
+    held = Held(bundle, [Group(bundle, samples)], "all")
     clean = [path for path, label in samples if label == "benign"]
-    (changed,) = at_rate([group], clean, 0.5, OPTIONS)
+    (changed,) = at_rate(held, clean, 0.5, OPTIONS).groups
     limit = changed.bundle.card.threshold
     assert limit is not None
     assert limit.margin < 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -14,8 +15,11 @@ from corpus.synthetic import write_tree
 from hostile.make import sample
 from PIL import Image
 from report.pages import assert_sealed
+from typer.testing import CliRunner
 
+from maltriage.cli.app import app
 from maltriage.corpus.predictions import Predictions, save_predictions
+from maltriage.errors import MaltriageError
 
 
 @pytest.fixture
@@ -76,6 +80,16 @@ def test_a_bundle_on_labelled_files(run_cli: Any, tmp_path: Path) -> None:
     assert "its probabilities are uncalibrated" in screen
     assert "Brier score" in screen
     assert_sealed(run_cli(*run, "-f", "html").stdout.decode())
+
+
+def test_charts_without_matplotlib_are_refused_before_the_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for arguments in (["--png", "a.png"], ["-f", "html"]):
+        done = CliRunner().invoke(app, ["evaluate", "no-such-bundle", *arguments])
+        assert isinstance(done.exception, MaltriageError)
+        assert "pip install 'maltriage[study]'" in str(done.exception)
 
 
 def test_what_cannot_be_drawn_is_said_before_the_work(

@@ -15,6 +15,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 pytest.importorskip("timm", reason="needs the extra `train`")
 
 from learn.conftest import OPTIONS  # noqa: E402
+from learn.heat.gradients import gradient_times_activation  # noqa: E402
 
 from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus.datasets import open_dataset  # noqa: E402
@@ -25,7 +26,7 @@ from maltriage.learn.fit.checkpoint import LAST, Guide, Origin, load_checkpoint 
 from maltriage.learn.fit.data import Images  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
-from maltriage.learn.heat.cam import ExplainedNet, gradient_times_activation  # noqa: E402
+from maltriage.learn.heat.cam import ExplainedNet  # noqa: E402
 from maltriage.learn.heat.guide import GuideOptions, cumulative, prepare  # noqa: E402
 from maltriage.learn.nets.camvit import CamViT  # noqa: E402
 from maltriage.learn.runs.crossval import train_fold  # noqa: E402

@@ -25,8 +25,8 @@ from maltriage.learn.fit.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import predict, restore_net  # noqa: E402
-from maltriage.learn.runs.plots import plot_confusion, plot_curves  # noqa: E402
 from maltriage.learn.runs.train import Outcome, RunOptions, train, views_for  # noqa: E402
+from maltriage.report.studies.charts import plot_confusion, plot_curves  # noqa: E402
 from maltriage.sample.views import BodySpec  # noqa: E402
 
 
@@ -165,8 +165,8 @@ def test_views_of_a_cnn() -> None:
 def test_pictures_of_odd_runs(tmp_path: Path) -> None:
     history = [Epoch(1, 1.0, 0.1, None, None, None, 1.0)]
     plot_curves(history, tmp_path / "curves.png")
-    plot_confusion(np.array([[1, 0], [1, 1]]), ["$a", "\\frac{b"], tmp_path / "few.png")
+    plot_confusion([[1, 0], [1, 1]], ["$a", "\\frac{b"], tmp_path / "few.png")
     many = [f"family{i}" for i in range(200)]
-    plot_confusion(np.eye(200, dtype=np.int64), many, tmp_path / "many.png")
-    plot_confusion(np.zeros((2, 2), dtype=np.int64), ["a", "b"], tmp_path / "none.png")
+    plot_confusion(np.eye(200, dtype=np.int64).tolist(), many, tmp_path / "many.png")
+    plot_confusion([[0, 0], [0, 0]], ["a", "b"], tmp_path / "none.png")
     assert all(path.stat().st_size > 1000 for path in tmp_path.iterdir())

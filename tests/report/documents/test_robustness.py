@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from report.screens import console_of, printed
 
-from maltriage.report.documents.evaluation import Interval, Target
+from maltriage.metrics import Interval
+from maltriage.report.documents.evaluation import Target
 from maltriage.report.documents.record import ModelRef
 from maltriage.report.documents.robustness import AttackFigures, Robustness, TransformFigures
 from maltriage.report.studies.robustness import render

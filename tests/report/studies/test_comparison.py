@@ -7,8 +7,9 @@ import io
 import msgspec
 from rich.console import Console
 
+from maltriage.metrics import Interval
 from maltriage.report.documents.comparison import Agreement, Comparison, Row, Timing
-from maltriage.report.documents.evaluation import Difference, FoldFigures, Interval, Spread
+from maltriage.report.documents.evaluation import Difference, FoldFigures, Spread
 from maltriage.report.studies.comparison import markdown, render
 
 HOSTILE = "a|b[/x]\x1b]52;c;!\x07"

@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from maltriage.metrics import Interval
 from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,
-    Interval,
     MeanCurves,
     MethodFaithfulness,
     Target,

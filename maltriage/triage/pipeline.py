@@ -237,7 +237,9 @@ class Engine:
                 progress.notes.append(note)
             began = time.perf_counter()
             judged = list(judge.records(batch))
-            _log.debug("batch of %d in %.1f ms", len(batch), (time.perf_counter() - began) * 1e3)
+            if batch:
+                taken = (time.perf_counter() - began) * 1e3
+                _log.debug("batch of %d in %.1f ms", len(batch), taken)
             yield judged
 
 

@@ -49,6 +49,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
 )
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.learn.nets import entry
 from maltriage.metrics import confusion
 from maltriage.report.documents.evaluation import Interval, Spread
@@ -226,9 +227,7 @@ class Counts:
         cells = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.state["cells"].items())
         head = json.dumps({k: v for k, v in self.state.items() if k != "cells"}, indent=1)
         text = head[:-2] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }\n}\n"
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path)
+        write_file(self.path, text.encode())
 
     def add(self, cell: Cell, out: Path) -> None:
         """Take in a finished cell, and what its recipe costs if that is not known yet."""

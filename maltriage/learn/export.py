@@ -17,8 +17,9 @@ import torch
 from torch import Tensor
 
 from maltriage import __version__
-from maltriage.bundle import Card, Training, load, save
+from maltriage.bundle import Card, Training, packed, verified
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.learn.fit.checkpoint import Origin, State
 from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.nets.base import Net
@@ -102,16 +103,13 @@ def export_bundle(
     card = make_card(net, state)
     explained = ExplainedNet(net, card.benign)
     model = to_onnx(explained)
-    draft = path.with_name(path.name + ".draft")
+    made = packed(model, card, path)
+    check(explained, verified(made.model, path).model, real)
     try:
-        written = save(model, card, draft)
-        check(explained, load(draft).model, real)
-        draft.replace(path)
+        write_file(path, made.model)
     except OSError as error:
         raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return written
+    return made.card
 
 
 def to_onnx(explained: ExplainedNet) -> Any:

@@ -282,6 +282,7 @@ def _tabulate(
     import msgspec
 
     from maltriage.assess.studies.compare import compare as assess
+    from maltriage.files.atomic import write_file
     from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import untrusted
     from maltriage.report.studies.comparison import markdown
@@ -299,8 +300,8 @@ def _tabulate(
             others=others,
         )
     try:
-        _write(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
-        _write(out / TABLE_FILE, markdown(document).encode())
+        write_file(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
+        write_file(out / TABLE_FILE, markdown(document).encode())
         if chart:
             from maltriage.learn.runs.charts import plot_comparison
 
@@ -313,9 +314,3 @@ def _tabulate(
         files = f"{TABLE_FILE}, {DOCUMENT_FILE}" + (f", {CHART_FILE}" if chart else "")
         console.print(untrusted(f"written to {out}: {files}"), soft_wrap=True)
     return document
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)

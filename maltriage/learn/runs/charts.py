@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from maltriage.files.atomic import replace_file
 from maltriage.report.documents.comparison import Comparison
 from maltriage.report.sanitize import clean
 
@@ -49,9 +50,8 @@ def plot_comparison(found: Comparison, path: Path) -> None:
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
-    part.replace(path)
+    with replace_file(path) as file:
+        figure.savefig(file, dpi=120, format="png")
 
 
 def _name(name: str) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from maltriage.files.atomic import replace_file
 from maltriage.learn.fit.checkpoint import Epoch
 
 MAX_NAMED = 40
@@ -60,6 +61,5 @@ def plot_confusion(counts: npt.NDArray[np.int64], labels: Sequence[str], path: P
 
 def _save(figure: Figure, path: Path) -> None:
     """Write a picture as PNG, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    figure.savefig(part, dpi=120, format="png")
-    part.replace(path)
+    with replace_file(path) as file:
+        figure.savefig(file, dpi=120, format="png")

@@ -261,10 +261,11 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
 @contextmanager
 def _alone(study: Study, stop: Callable[[], bool]) -> Iterator[None]:
     """Times are measured, and the table is written, by one process at a time."""
-    from maltriage.corpus.study import LOCKS, claim
+    from maltriage.corpus.study import LOCKS
+    from maltriage.files.lock import locked
 
     while True:
-        with claim(study.out / LOCKS / "table.lock") as held:
+        with locked(study.out / LOCKS / "table.lock") as held:
             if held or stop():
                 yield
                 return

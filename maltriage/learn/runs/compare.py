@@ -10,7 +10,8 @@ from typing import Any
 
 from maltriage.corpus.load import Corpus
 from maltriage.corpus.splits import check_folds
-from maltriage.corpus.study import Cell, claim
+from maltriage.corpus.study import Cell
+from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
 from maltriage.learn.fit.loop import FitOptions, Tick
 from maltriage.learn.runs.crossval import train_fold
@@ -64,7 +65,7 @@ def train_missing(
     """
     left = dict(runs)
     for cell in [cell for cell in left if cell.bundle(out).exists()]:
-        with claim(cell.lock(out)) as held:
+        with locked(cell.lock(out)) as held:
             if held:
                 yield cell
                 del left[cell]
@@ -80,7 +81,7 @@ def train_missing(
         for cell, options in list(left.items()):
             if stop():
                 return
-            with claim(cell.lock(out)) as held:
+            with locked(cell.lock(out)) as held:
                 if not held:
                     continue
                 taken += 1

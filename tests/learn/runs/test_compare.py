@@ -16,8 +16,9 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 import torch
 
 from maltriage.corpus.load import Corpus
-from maltriage.corpus.study import Cell, claim
+from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
+from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
 from maltriage.learn.fit.loop import FitOptions
 from maltriage.learn.runs import compare as module
@@ -72,7 +73,7 @@ def test_cells_of_another_process_are_waited_for(
     tmp_path: Path, corpus: Corpus, trained: list[str]
 ) -> None:
     """Here it dies while it holds one: that is then trained here."""
-    other = claim(CELLS[0].lock(tmp_path))
+    other = locked(CELLS[0].lock(tmp_path))
     assert other.__enter__()
     told: list[int] = []
 

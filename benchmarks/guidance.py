@@ -132,7 +132,7 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     from maltriage.learn.fit.loop import FitOptions
     from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.runs.crossval import train_fold
-    from maltriage.learn.runs.train import RunOptions, views_for
+    from maltriage.learn.runs.options import RunOptions, views_for
 
     student = cell.net == "camvit"
     fit = FitOptions(

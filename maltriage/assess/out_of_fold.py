@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maltriage.assess.verdicts.calibrate import fold_bundles
 from maltriage.bundle import Bundle
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 
 
 @dataclass(frozen=True)

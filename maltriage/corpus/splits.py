@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.twins import near_twins
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.bundle import Bundle, Card, Training, load
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import (
     OUT_OF_FOLD_FILE,
     PREDICTIONS_FILE,

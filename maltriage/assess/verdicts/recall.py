@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from maltriage.assess.verdicts.calibrate import fold_bundles
 from maltriage.bundle import BENIGN, Bundle
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import fold_folder
 from maltriage.corpus.splits import (
     SPLIT_FILE,

@@ -191,7 +191,7 @@ def _read(study: Study, data: Dataset, console: Console) -> None:
     quiet, read, said = study.params["quiet"], dict[Any, Any](), set[str]()
     for net in study.nets:
         if study.fits:
-            from maltriage.learn.runs.train import views_for
+            from maltriage.learn.runs.options import views_for
 
             views = views_for(study.fits[net])
         else:

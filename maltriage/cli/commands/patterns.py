@@ -13,7 +13,7 @@ from maltriage.cli import options as opt
 if TYPE_CHECKING:
     from maltriage.assess.explanations.patterns import Subject
     from maltriage.bundle import Bundle
-    from maltriage.corpus.load import Corpus
+    from maltriage.corpus.corpus import Corpus
     from maltriage.report.documents.patterns import Patterns
 
 

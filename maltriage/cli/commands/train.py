@@ -19,9 +19,10 @@ from maltriage.learn.nets import NETS, entry
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets import Dataset
-    from maltriage.corpus.load import Corpus
-    from maltriage.learn.runs.train import Outcome, RunOptions
+    from maltriage.learn.runs.options import RunOptions
+    from maltriage.learn.runs.train import Outcome
 
 
 class Guide(StrEnum):
@@ -246,7 +247,7 @@ def _prepare(
         unmapped=values["unmapped"],
     )
     from maltriage.learn.fit.recipe import FitOptions
-    from maltriage.learn.runs.train import RunOptions, views_for
+    from maltriage.learn.runs.options import RunOptions, views_for
 
     views = values["views"]
     named_views = None if views is None else tuple(part.strip() for part in views.split(","))
@@ -298,7 +299,7 @@ def _load(
 ) -> Corpus:
     """The corpus, with a bar while samples are prepared, and its notices."""
     from maltriage.corpus.load import load_corpus
-    from maltriage.learn.runs.train import views_for
+    from maltriage.learn.runs.options import views_for
     from maltriage.report.sanitize import untrusted
 
     with bar(console, "reading samples", enabled=not quiet) as show:

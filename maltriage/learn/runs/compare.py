@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import check_folds
 from maltriage.corpus.study import Cell
 from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
 from maltriage.learn.fit.loop import FitOptions, Tick
 from maltriage.learn.runs.crossval import train_fold
-from maltriage.learn.runs.train import RunOptions, export_checkpoint, train
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import export_checkpoint, train
 
 WAIT = 0.5
 """Seconds between two looks at cells that other processes have."""

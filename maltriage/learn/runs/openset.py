@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import check_folds
 from maltriage.learn.runs.crossval import FoldTick, train_fold
-from maltriage.learn.runs.train import RunOptions
+from maltriage.learn.runs.options import RunOptions
 
 FOLDS = 5
 """One fold of so many is held back, for files of known labels that the net had not seen."""

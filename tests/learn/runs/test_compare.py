@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 
 import torch
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.files.lock import locked
@@ -23,7 +23,8 @@ from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoin
 from maltriage.learn.fit.loop import FitOptions
 from maltriage.learn.runs import compare as module
 from maltriage.learn.runs.compare import run_options, train_missing
-from maltriage.learn.runs.train import Outcome, RunOptions
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import Outcome
 
 CELLS = [Cell(net, 0, fold) for net in ("gibert", "evidence") for fold in (0, 1)]
 

@@ -19,7 +19,7 @@ from report.screens import written
 from maltriage.report.documents.record import SCHEMA_VERSION, encode
 from maltriage.report.documents.schema import json_schema, schema_text
 
-PUBLISHED = Path(__file__).parents[2] / "docs" / "schema" / f"maltriage-{SCHEMA_VERSION}.json"
+PUBLISHED = Path(__file__).parents[3] / "docs" / "schema" / f"maltriage-{SCHEMA_VERSION}.json"
 
 
 @pytest.fixture(scope="module")

@@ -11,18 +11,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
 
 import maltriage
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.files.atomic import replace_text, write_file
 from maltriage.learn.fit.checkpoint import Epoch
-
-if TYPE_CHECKING:
-    from maltriage.learn.runs.train import RunOptions
+from maltriage.learn.runs.options import RunOptions
 
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
 """Whose versions have a bearing on a run."""

@@ -129,7 +129,7 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.load import load_corpus
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.runs.crossval import train_fold
     from maltriage.learn.runs.options import RunOptions, views_for

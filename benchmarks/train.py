@@ -69,7 +69,7 @@ class Bare:
         labels = self.images.labels[rows].repeat_interleave(votes.shape[1]).to(device)
         loss = functional.cross_entropy(votes.flatten(0, 1), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
 
 

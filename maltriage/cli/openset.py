@@ -49,7 +49,7 @@ class Protocol:
         from maltriage.bundle import BENIGN
         from maltriage.cli.ending import stopping
         from maltriage.corpus.load import load_corpus
-        from maltriage.learn.fit.loop import FitOptions
+        from maltriage.learn.fit.recipe import FitOptions
         from maltriage.learn.nets import entry
         from maltriage.learn.runs.options import RunOptions, views_for
 

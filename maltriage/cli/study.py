@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets import Dataset
     from maltriage.corpus.study import Cell
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
 
 EPOCHS = 30
 MOST = {"epochs": 100_000, "batch-size": 4096}
@@ -86,7 +86,7 @@ def numbers_by_net(
 def recipes(study: Study, data: Dataset) -> dict[str, FitOptions]:
     """How to train each net; wrong use is found before anything is read."""
     from maltriage.learn.fit.devices import pick_device
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.nets import entry
     from maltriage.learn.runs.options import views_for
 

@@ -47,7 +47,7 @@ def corpus(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.runs.options import RunOptions
 
     folder = tmp_path_factory.mktemp("runs") / "first"

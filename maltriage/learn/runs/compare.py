@@ -13,7 +13,8 @@ from maltriage.corpus.splits import check_folds
 from maltriage.corpus.study import Cell
 from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
-from maltriage.learn.fit.loop import FitOptions, Tick
+from maltriage.learn.fit.loop import Tick
+from maltriage.learn.fit.recipe import FitOptions
 from maltriage.learn.runs.crossval import train_fold
 from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.train import export_checkpoint, train

@@ -16,7 +16,7 @@ from learn.conftest import OPTIONS  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.learn.fit.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.train import train  # noqa: E402
 

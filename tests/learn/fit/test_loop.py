@@ -27,8 +27,9 @@ from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit import loop as module  # noqa: E402
 from maltriage.learn.fit.checkpoint import BEST, LAST, State, load_checkpoint, part_of  # noqa: E402
 from maltriage.learn.fit.data import Images, key  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions, Fitted, Tick, fit  # noqa: E402
+from maltriage.learn.fit.loop import Fitted, Tick, fit  # noqa: E402
 from maltriage.learn.fit.parallel import fit_together  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import predict, restore_net  # noqa: E402
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.origin import origin_of  # noqa: E402

@@ -20,7 +20,7 @@ from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
-from maltriage.learn.fit.loop import FitOptions
+from maltriage.learn.fit.recipe import FitOptions
 from maltriage.learn.runs import compare as module
 from maltriage.learn.runs.compare import run_options, train_missing
 from maltriage.learn.runs.options import RunOptions

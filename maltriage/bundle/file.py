@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -11,6 +11,9 @@ from maltriage.bundle.card import Card, check_card
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 CARD_KEY = "maltriage.card"
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
@@ -102,8 +105,8 @@ def _verified(data: bytes, path: Path) -> Bundle:
     return Bundle(str(path), card, data)
 
 
-def packed(model: Any, card: Card, path: Path | str) -> Bundle:
-    """An ONNX model (`onnx.ModelProto`) with its card, as it is written to `path`.
+def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
+    """An ONNX model with its card, as it is written to `path`.
 
     The card has `weights_sha256` filled in.
 
@@ -123,7 +126,7 @@ def packed(model: Any, card: Card, path: Path | str) -> Bundle:
     return Bundle(str(path), card, data)
 
 
-def save(model: Any, card: Card, path: Path | str) -> Card:
+def save(model: ModelProto, card: Card, path: Path | str) -> Card:
     """Write a model with its card, whole or not at all.
 
     Returns:

@@ -88,7 +88,7 @@ class _Column:
         self._header()
         self._start = stream.tell()
 
-    def append(self, row: Any) -> None:
+    def append(self, row: npt.ArrayLike) -> None:
         values = np.asarray(row, dtype=self._dtype)
         if values.shape != self._shape:
             raise ValueError(f"a row of shape {values.shape} instead of {self._shape}")
@@ -150,7 +150,7 @@ class Builder:
             self._discard()
             raise
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, npt.ArrayLike]) -> None:
         """Add a row: a value for each column.
 
         Raises:

@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from onnx import ModelProto
 from torch import Tensor
 
 from maltriage import __version__
@@ -112,8 +113,8 @@ def export_bundle(
     return made.card
 
 
-def to_onnx(explained: ExplainedNet) -> Any:
-    """The ONNX model (`onnx.ModelProto`) of an explained net, with a dynamic batch axis."""
+def to_onnx(explained: ExplainedNet) -> ModelProto:
+    """The ONNX model of an explained net, with a dynamic batch axis."""
     views = explained.net.views
     device = next(explained.parameters()).device
     count = 3
@@ -159,7 +160,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _name_outputs(model: Any) -> None:
+def _name_outputs(model: ModelProto) -> None:
     """Give the outputs their names, and other names to values inside that have those.
 
     The exporter names a value after its operator (`embedding`) and does not look whether
@@ -174,7 +175,7 @@ def _name_outputs(model: Any) -> None:
         value.name = names.get(value.name, value.name)
 
 
-def _strip(model: Any) -> None:
+def _strip(model: ModelProto) -> None:
     """Remove what the exporter notes beside the graph: stack traces with local paths."""
     model.doc_string = ""
     for owner in (model.graph, *model.functions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -82,9 +82,12 @@ def check(
         raise typer.Exit(opt.EXIT_UNREAD)
 
 
+T = TypeVar("T")
+
+
 def _write(
-    document: Any,
-    render: Callable[[Any, Console], None],
+    document: T,
+    render: Callable[[T, Console], None],
     format: Format,
     output: Path | None,
     color: opt.Color,

@@ -6,10 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.splits import check_folds
+from maltriage.corpus.splits import Kind, check_folds
 from maltriage.corpus.study import Cell
 from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
@@ -24,7 +23,7 @@ WAIT = 0.5
 
 
 def run_options(
-    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: str, split_seed: int
+    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: Kind, split_seed: int
 ) -> RunOptions:
     """The options of a cell's run; with folds, of the cross-validation that it is part of."""
     return RunOptions(
@@ -75,9 +74,8 @@ def train_missing(
             return
     if left:
         cell, options = next(iter(left.items()))
-        kind: Any = options.split
         if options.folds:  # the same of all cells
-            check_folds(corpora[cell.net], kind, options.split_seed, options.folds)
+            check_folds(corpora[cell.net], options.split, options.split_seed, options.folds)
     while left:
         taken = 0
         for cell, options in list(left.items()):

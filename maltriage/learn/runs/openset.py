@@ -52,7 +52,7 @@ def train_without(
     for label in labels:
         kept = corpus.label != corpus.labels.index(label)
         part, rows = corpus.take(kept), np.flatnonzero(kept)
-        check_folds(part, options.split, options.split_seed, FOLDS)  # type: ignore[arg-type]
+        check_folds(part, options.split, options.split_seed, FOLDS)
         run = replace(options, folder=options.folder / _name(label), folds=FOLDS)
 
         def show(tick: FoldTick, label: str = label) -> None:

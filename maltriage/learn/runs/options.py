@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from maltriage.corpus.splits import Kind
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.checkpoint import State
 from maltriage.learn.fit.recipe import FitOptions
@@ -31,7 +32,7 @@ class RunOptions:
     folder: Path
     name: str
     fit: FitOptions
-    split: str = "grouped"
+    split: Kind = "grouped"
     split_seed: int = 0
     folds: int = 0
     """0: training, validation and test; otherwise this run is one of a cross-validation."""

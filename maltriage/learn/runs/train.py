@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -157,12 +156,11 @@ def train(
 
 def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
     """The split of a run."""
-    kind: Any = options.split
     if options.split_file is not None:
         return read_split(options.split_file, corpus)
     if not options.folds:
-        return make_split(corpus, kind, options.split_seed)
-    return make_fold(corpus, kind, options.split_seed, options.folds, options.fold)
+        return make_split(corpus, options.split, options.split_seed)
+    return make_fold(corpus, options.split, options.split_seed, options.folds, options.fold)
 
 
 def _guidance(

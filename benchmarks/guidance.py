@@ -49,6 +49,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
 )
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.learn.nets import entry
 from maltriage.metrics import Interval, confusion
 from maltriage.report.documents.evaluation import Spread
@@ -128,10 +129,10 @@ def train_cell(cell: Cell, options: argparse.Namespace) -> float:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.load import load_corpus
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.runs.crossval import train_fold
-    from maltriage.learn.runs.train import RunOptions, views_for
+    from maltriage.learn.runs.options import RunOptions, views_for
 
     student = cell.net == "camvit"
     fit = FitOptions(
@@ -226,9 +227,7 @@ class Counts:
         cells = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in self.state["cells"].items())
         head = json.dumps({k: v for k, v in self.state.items() if k != "cells"}, indent=1)
         text = head[:-2] + ',\n "cells": {\n' + ",\n".join(cells) + "\n }\n}\n"
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text(text, encoding="utf-8")
-        part.replace(self.path)
+        write_file(self.path, text.encode())
 
     def add(self, cell: Cell, out: Path) -> None:
         """Take in a finished cell, and what its recipe costs if that is not known yet."""

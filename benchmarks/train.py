@@ -36,8 +36,9 @@ from maltriage.learn.fit.devices import Votes, device_of, moved, pick_device
 from maltriage.learn.fit.loop import Tick, fit
 from maltriage.learn.fit.recipe import FitOptions, make_optimizer
 from maltriage.learn.nets import make_net
+from maltriage.learn.runs.options import RunOptions, views_for
 from maltriage.learn.runs.origin import origin_of
-from maltriage.learn.runs.train import RunOptions, divide, views_for
+from maltriage.learn.runs.train import divide
 
 Spent = tuple[float, float]
 """Seconds by the clock, and of processor time."""
@@ -68,7 +69,7 @@ class Bare:
         labels = self.images.labels[rows].repeat_interleave(votes.shape[1]).to(device)
         loss = functional.cross_entropy(votes.flatten(0, 1), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
 
 

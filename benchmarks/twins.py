@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.corpus import splits
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.corpus.twins import MIN_ENTRY_BYTES, MIN_ENTRY_VALUES, near_twins
 from maltriage.sample.views import WINDOWS
 

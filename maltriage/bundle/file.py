@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from maltriage.bundle.card import Card, check_card
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 CARD_KEY = "maltriage.card"
 MAX_BUNDLE_BYTES = 1024 * 1024 * 1024
@@ -101,11 +105,13 @@ def _verified(data: bytes, path: Path) -> Bundle:
     return Bundle(str(path), card, data)
 
 
-def save(model: Any, card: Card, path: Path | str) -> Card:
-    """Write an ONNX model (`onnx.ModelProto`) with its card, atomically.
+def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
+    """An ONNX model with its card, as it is written to `path`.
 
-    Returns:
-        The card as written, with `weights_sha256` filled in.
+    The card has `weights_sha256` filled in.
+
+    Raises:
+        MaltriageError: card and graph do not make a bundle, or too large a one.
     """
     path = Path(path)
     del model.metadata_props[:]
@@ -114,10 +120,21 @@ def save(model: Any, card: Card, path: Path | str) -> Card:
     check_graph(model, card, path)
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, msgspec.json.encode(card).decode()
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(model.SerializeToString(deterministic=True))
-    part.replace(path)
-    return card
+    data = model.SerializeToString(deterministic=True)
+    if len(data) > MAX_BUNDLE_BYTES:
+        raise MaltriageError(f"{path}: a bundle above {MAX_BUNDLE_BYTES} bytes is not read again")
+    return Bundle(str(path), card, data)
+
+
+def save(model: ModelProto, card: Card, path: Path | str) -> Card:
+    """Write a model with its card, whole or not at all.
+
+    Returns:
+        The card as written, see `packed`.
+    """
+    made = packed(model, card, path)
+    write_file(Path(path), made.model)
+    return made.card
 
 
 def with_card(bundle: Bundle, card: Card, path: Path | str) -> Card:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from maltriage.bundle.card import Card
 from maltriage.errors import MaltriageError
 from maltriage.sample.views import BodySpec
 
+if TYPE_CHECKING:
+    from onnx import (
+        GraphProto,
+        ModelProto,
+        NodeProto,
+        SparseTensorProto,
+        TensorProto,
+        ValueInfoProto,
+    )
 
-def parse(data: bytes, path: Path) -> Any:
+
+def parse(data: bytes, path: Path) -> ModelProto:
+    """An ONNX model of the bytes of its file, which errors call `path`."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -26,7 +37,7 @@ def parse(data: bytes, path: Path) -> Any:
     return model
 
 
-def weights_sha256(model: Any) -> str:
+def weights_sha256(model: ModelProto) -> str:
     """Digest of an ONNX model with its metadata emptied.
 
     The model is as it was afterwards. It is not copied, because its weights may be most of the
@@ -44,11 +55,11 @@ def weights_sha256(model: Any) -> str:
 _RANKS = {"logits": 2, "baseline": 1, "explained": 2, "embedding": 2}
 
 
-def check_graph(model: Any, card: Card, path: Path) -> None:
+def check_graph(model: ModelProto, card: Card, path: Path) -> None:
     """Inputs, outputs and their shapes are those of the contract; nothing lies outside."""
     import onnx
 
-    def shapes(values: Any) -> dict[str, tuple[int, list[int | str]]]:
+    def shapes(values: Iterable[ValueInfoProto]) -> dict[str, tuple[int, list[int | str]]]:
         return {
             v.name: (
                 v.type.tensor_type.elem_type,
@@ -105,7 +116,7 @@ def check_graph(model: Any, card: Card, path: Path) -> None:
             fail(f"operator of a foreign domain: {node.domain}")
 
 
-def _nodes(graph: Any) -> Iterator[Any]:
+def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
     """The operators of a graph, and of the graphs in them: branches, bodies of loops."""
     for node in graph.node:
         yield node
@@ -114,10 +125,10 @@ def _nodes(graph: Any) -> Iterator[Any]:
                 yield from _nodes(inner)
 
 
-def _tensors(graph: Any) -> Iterator[Any]:
+def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
     """All constants: of the graph and of the graphs in it, and those that are attributes."""
 
-    def parts(sparse: Any) -> tuple[Any, Any]:
+    def parts(sparse: SparseTensorProto) -> tuple[TensorProto, TensorProto]:
         return sparse.values, sparse.indices
 
     yield from graph.initializer

@@ -29,7 +29,7 @@ from maltriage.cli.commands import (
     train,
 )
 from maltriage.cli.console import quiet_broken_pipe
-from maltriage.cli.entry import stop_at_once
+from maltriage.cli.interrupt import stop_at_once
 from maltriage.cli.options import EXIT_ERROR
 from maltriage.errors import MaltriageError
 

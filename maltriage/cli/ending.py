@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.entry import EXIT_INTERRUPTED, asked
+from maltriage.cli.interrupt import EXIT_INTERRUPTED, asked
 from maltriage.report.documents.record import Summary
 from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress

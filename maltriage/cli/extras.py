@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from maltriage.learn.fit.loop import Tick
+
+
+class ShowTick(Protocol):
+    """Shows how far a training is."""
+
+    def __call__(self, tick: Tick, where: str = "") -> None: ...
+
 
 NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
 """Modules of the extra `train` that every training needs."""
@@ -42,7 +51,7 @@ def status(console: Console, text: str, *, enabled: bool) -> Iterator[None]:
 
 
 @contextmanager
-def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
+def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Callable[[int, int], None]]:
     """A bar on a terminal, nothing elsewhere. Yields a function of (done, total)."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -54,7 +63,7 @@ def bar(console: Console, text: str, *, enabled: bool) -> Iterator[Any]:
 
 
 @contextmanager
-def training_bar(console: Console, enabled: bool) -> Iterator[Any]:
+def training_bar(console: Console, enabled: bool) -> Iterator[ShowTick]:
     """Epoch, loss, macro-F1 and time left, on a terminal. Yields a function of a Tick."""
     from rich.progress import BarColumn, Progress, TextColumn
 
@@ -63,7 +72,7 @@ def training_bar(console: Console, enabled: bool) -> Iterator[Any]:
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("training", total=None, figures="")
 
-        def show(tick: Any, where: str = "") -> None:
+        def show(tick: Tick, where: str = "") -> None:
             score = "" if tick.macro_f1 is None else f"  macro-F1 {tick.macro_f1:.3f}"
             minutes, seconds = divmod(round(tick.seconds_left), 60)
             progress.update(

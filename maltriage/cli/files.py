@@ -16,7 +16,6 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -25,10 +24,7 @@ import typer
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
-
-_NO_FSYNC = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP))
-"""What file systems answer that cannot be asked to put a file on the disk."""
-
+from maltriage.files.atomic import PartFile
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How a URL looks once it is a path, of which two slashes are one."""
@@ -95,7 +91,7 @@ class ResultFile:
             MaltriageError: it cannot be written.
         """
         self.path, self._partial = path, partial
-        self.part: Path | None = None
+        self._file: PartFile | None = None
         try:
             self._stream = self._begin()
         except OSError as error:
@@ -110,19 +106,19 @@ class ResultFile:
         if status is not None and not stat.S_ISREG(status.st_mode):
             return self.path.open("wb")  # a device, a pipe; of a folder the error
         # A link stays one: what it leads to is replaced.
-        self._target = Path(os.path.realpath(self.path))
-        if status is not None and not os.access(self._target, os.W_OK):
+        target = Path(os.path.realpath(self.path))
+        if status is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        for number in count(1):
-            with suppress(FileExistsError):  # of a scan that was killed, or still runs
-                part = part_of(self._target, number)
-                stream = part.open("xb")
-                break
-        self.part = part
+        self._file = PartFile(target, numbered=True)
         if status is not None:
             with suppress(OSError):
-                part.chmod(stat.S_IMODE(status.st_mode))
-        return stream
+                self._file.part.chmod(stat.S_IMODE(status.st_mode))
+        return self._file.stream
+
+    @property
+    def part(self) -> Path | None:
+        """The name of the file while it is not whole; None: a device, a pipe, or it is whole."""
+        return None if self._file is None else self._file.part
 
     def commit(self) -> None:
         """The file is whole: it takes its name.
@@ -131,17 +127,11 @@ class ResultFile:
             OSError: the disk is full, say. `abandon` is still to be called then.
         """
         self._text.detach()
-        self._stream.flush()
-        if self.part is not None:
-            try:
-                os.fsync(self._stream.fileno())
-            except OSError as error:
-                if error.errno not in _NO_FSYNC:
-                    raise
-        self._stream.close()
-        if self.part is not None:
-            self.part.replace(self._target)
-            self.part = None
+        if self._file is None:
+            self._stream.close()
+        else:
+            self._file.commit(sync=True)
+            self._file = None
 
     def abandon(self) -> Path | None:
         """The file will not be whole. What there is of it is removed, or left where it is of use.
@@ -151,20 +141,13 @@ class ResultFile:
         """
         with suppress(OSError, ValueError):
             self._stream.close()
-        if self.part is None:
+        if self._file is None:
             return None
         with suppress(OSError):
-            if self._partial and self.part.stat().st_size:
-                return self.part
-            self.part.unlink()
+            if self._partial and self._file.part.stat().st_size:
+                return self._file.part
+        self._file.discard()
         return None
-
-
-def part_of(path: Path, number: int = 1) -> Path:
-    """The name that a file has until it is whole; `number` tells several of one file apart."""
-    from maltriage.source.files import PART
-
-    return path.with_name(f"{path.name}{'' if number == 1 else f'.{number}'}{PART}")
 
 
 def cannot_write(path: Path, error: OSError) -> MaltriageError:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from maltriage.assess.verdicts.openset import LeftOut
+    from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets import Dataset
-    from maltriage.corpus.load import Corpus
-    from maltriage.learn.runs.train import RunOptions
+    from maltriage.learn.runs.options import RunOptions
     from maltriage.report.documents.openset import OpenSetReport
 
 STRANGERS = "added clean files"
@@ -49,9 +49,9 @@ class Protocol:
         from maltriage.bundle import BENIGN
         from maltriage.cli.ending import stopping
         from maltriage.corpus.load import load_corpus
-        from maltriage.learn.fit.loop import FitOptions
+        from maltriage.learn.fit.recipe import FitOptions
         from maltriage.learn.nets import entry
-        from maltriage.learn.runs.train import RunOptions, views_for
+        from maltriage.learn.runs.options import RunOptions, views_for
 
         kind = entry(self.net)
         fit = FitOptions(

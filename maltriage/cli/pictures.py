@@ -72,11 +72,11 @@ class Pictures:
 
 
 def write_picture(path: Path, data: bytes) -> None:
-    """Write a picture under another name and rename it."""
-    part = path.with_name(path.name + ".part")
+    """Write a picture, whole or not at all."""
+    from maltriage.cli.files import cannot_write
+    from maltriage.files.atomic import write_file
+
     try:
-        part.write_bytes(data)
-        part.replace(path)
+        write_file(path, data)
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error

@@ -123,8 +123,9 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
 def begun(folder: Path) -> dict[str, Any]:
     """The options that a run was begun with, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
+    from maltriage.corpus.splits import SPLIT_FILE
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
-    from maltriage.learn.runs.train import SPLIT_FILE, fit_options, guide_options
+    from maltriage.learn.runs.options import fit_options, guide_options
 
     # A cross-validation that stopped early has runs of folds only.
     runs = [folder, *sorted(folder.glob(fold_folder(Path(), "*").name))]

@@ -78,6 +78,8 @@ def write_rule(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import status
+    from maltriage.cli.files import cannot_write
+    from maltriage.files.atomic import write_file
     from maltriage.report.documents.record import Failed, Result, Skipped
     from maltriage.report.sanitize import clean
     from maltriage.rules.make import RuleOptions, make_rule
@@ -95,13 +97,10 @@ def write_rule(
     isolation = Isolation(memory_for(max_size))
     with Workers(cores(), timeout, urls=remote, isolation=isolation) as workers, shown:
         rule = make_rule(list(results.values()), bundle, workers, options)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(rule.text, encoding="ascii", newline="\n")
-        part.replace(path)
+        write_file(path, rule.text.encode("ascii"))
     except OSError as error:
-        part.unlink(missing_ok=True)
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     if not quiet:
         typer.echo(f"{clean(str(path))}: {_summary(rule)}", err=True)
 

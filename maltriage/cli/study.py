@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets import Dataset
-    from maltriage.corpus.load import Corpus
     from maltriage.corpus.study import Cell
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
 
 EPOCHS = 30
 MOST = {"epochs": 100_000, "batch-size": 4096}
@@ -86,9 +86,9 @@ def numbers_by_net(
 def recipes(study: Study, data: Dataset) -> dict[str, FitOptions]:
     """How to train each net; wrong use is found before anything is read."""
     from maltriage.learn.fit.devices import pick_device
-    from maltriage.learn.fit.loop import FitOptions
+    from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.nets import entry
-    from maltriage.learn.runs.train import views_for
+    from maltriage.learn.runs.options import views_for
 
     params = study.params
     pick_device(str(params["accelerator"]))  # type: ignore[arg-type]

@@ -17,7 +17,6 @@ import contextlib
 import hashlib
 import os
 import re
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,17 +25,20 @@ from typing import BinaryIO, cast
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import PartFile, part_pattern, remove_leftovers, write_file
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
 from maltriage.report.formats import RenderOptions, open_renderer
-from maltriage.source.files import PART, Found, Rejected
+from maltriage.source.files import Found, Rejected
 
 SHARD_FILES = 2048
 SHARD_BYTES = 2 << 30
 """A part is full with this much: some ten seconds for an actor of four workers."""
 FORMATS = ("ndjson", "parquet")
 MANIFEST, SUMMARY = "manifest.ndjson", "summary.json"
-_NAME = re.compile(r"part-\d{5,}\.(ndjson|parquet)(\.[0-9a-f]{32}\.part)?")
+_WHOLE = r"part-\d{5,}\.(?:ndjson|parquet)"
+_UNFINISHED = part_pattern(_WHOLE)
+_NAME = re.compile(f"{_WHOLE}|{_UNFINISHED}")
 
 
 @dataclass(frozen=True)
@@ -109,26 +111,24 @@ def write_shard(
     from rich.console import Console
 
     counts, path = Counts(), Path(part.path)
-    other = path.with_name(f"{path.name}.{uuid.uuid4().hex}{PART}")
+    file = None
     try:
-        with other.open("xb") as file:
-            stream = cast(BinaryIO, _Stream(file))
-            shards = part.shards
-            renderer = open_renderer(shards.format, stream, shards.render, Console(quiet=True))
-            for record in records:
-                renderer.write(record)
-                counts.add(record)
-            if not whole():
-                return None
-            renderer.finish(summary(counts))
-            file.flush()
-            os.fsync(file.fileno())
-        other.replace(path)
+        file = PartFile(path)
+        stream = cast(BinaryIO, _Stream(file.stream))
+        shards = part.shards
+        renderer = open_renderer(shards.format, stream, shards.render, Console(quiet=True))
+        for record in records:
+            renderer.write(record)
+            counts.add(record)
+        if not whole():
+            return None
+        renderer.finish(summary(counts))
+        file.commit(sync=True)
     except OSError as error:
         raise MaltriageError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        with contextlib.suppress(OSError):
-            other.unlink()
+        if file is not None:
+            file.discard()
     return counts
 
 
@@ -228,15 +228,11 @@ class Manifest:
     def end(self, summary: Summary) -> None:
         """All parts are whole."""
         path = self._folder / SUMMARY
-        other = path.with_name(path.name + PART)
         try:
-            other.write_bytes(encode(summary) + b"\n")
-            other.replace(path)
-            for name in os.listdir(self._folder):
-                if _NAME.fullmatch(name) and name.endswith(PART):  # of an actor that was killed
-                    (self._folder / name).unlink(missing_ok=True)
+            write_file(path, encode(summary) + b"\n")
         except OSError as error:
             raise self._failed(error) from error
+        remove_leftovers(self._folder, _UNFINISHED, 0)  # of actors that were killed
 
     def _failed(self, error: OSError) -> MaltriageError:
         return MaltriageError(f"cannot write {self._folder}: {error.strerror or error}")

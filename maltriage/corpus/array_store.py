@@ -13,8 +13,6 @@ import io
 import os
 import re
 import shutil
-import time
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
-from maltriage.files.private import PRIVATE, make_private, trouble
+from maltriage.files.atomic import PartFolder, part_pattern, remove_leftovers
+from maltriage.files.private import trouble
 
 LAYOUT_VERSION = 1
 """Of the folder; part of every key, so that another layout is another cache."""
@@ -35,10 +34,8 @@ KEPT_CACHES = 8
 """Prepared datasets kept on disk; the one used longest ago goes first."""
 LEFTOVER_SECONDS = 3600.0
 """A build in which nothing was written for so long was killed. A row takes 2 minutes at most."""
-_PART = ".part"
 # Nothing else below the folder is touched: a user may have named one that holds more.
 _PLACE = re.compile(r"[0-9a-f]{64}")
-_LEFTOVER = re.compile(_PLACE.pattern + r"\.[0-9a-f]{32}" + re.escape(_PART))
 _OLD = re.compile(_PLACE.pattern + r"\.npz")
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -91,7 +88,7 @@ class _Column:
         self._header()
         self._start = stream.tell()
 
-    def append(self, row: Any) -> None:
+    def append(self, row: npt.ArrayLike) -> None:
         values = np.asarray(row, dtype=self._dtype)
         if values.shape != self._shape:
             raise ValueError(f"a row of shape {values.shape} instead of {self._shape}")
@@ -129,19 +126,18 @@ class Builder:
     """
 
     def __init__(self, place: Path | None, columns: Columns, rows: int) -> None:
-        self._place = place
         self._columns = dict(columns)
-        self._part: Path | None = None
+        self._building: PartFolder | None = None
         self._streams = dict[str, BinaryIO]()
         try:
             if place is not None:
-                self._part = place.with_name(f"{place.name}.{uuid.uuid4().hex}{_PART}")
-                make_private(place.parent)
-                self._part.mkdir(mode=PRIVATE)  # the views hold bytes of samples
-                _need_room(self._part, self._columns, rows)
+                self._building = PartFolder(place)  # private: the views hold bytes of samples
+                _need_room(self._building.part, self._columns, rows)
             for name in self._columns:
                 self._streams[name] = (
-                    io.BytesIO() if self._part is None else _file(self._part, name).open("xb")
+                    io.BytesIO()
+                    if self._building is None
+                    else _file(self._building.part, name).open("xb")
                 )
             self._open = {
                 name: _Column(self._streams[name], *column)
@@ -154,7 +150,7 @@ class Builder:
             self._discard()
             raise
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Mapping[str, npt.ArrayLike]) -> None:
         """Add a row: a value for each column.
 
         Raises:
@@ -175,17 +171,17 @@ class Builder:
         try:
             for column in self._open.values():
                 column.finish()
-            if self._place is None or self._part is None:
+            if self._building is None:
                 return {name: _from_memory(stream) for name, stream in self._streams.items()}
             for stream in self._streams.values():
                 stream.flush()
                 os.fsync(stream.fileno())
                 stream.close()
-            (self._part / MANIFEST).write_bytes(msgspec.json.encode(manifest))
-            arrays = _rename(self._part, self._place, self._columns)
+            (self._building.part / MANIFEST).write_bytes(msgspec.json.encode(manifest))
+            arrays = _rename(self._building, self._columns)
         except OSError as error:
             raise StoreError(_why(error)) from error
-        tidy(self._place.parent)
+        tidy(self._building.path.parent)
         return arrays
 
     def __enter__(self) -> Self:
@@ -201,12 +197,12 @@ class Builder:
 
     def _discard(self) -> None:
         """Remove what has no name yet. What memory holds stays with the arrays that show it."""
-        if self._part is None:
+        if self._building is None:
             return
         for stream in self._streams.values():
             with contextlib.suppress(OSError):  # a full disk refuses the last flush as well
                 stream.close()
-        shutil.rmtree(self._part, ignore_errors=True)
+        self._building.discard()
 
 
 def _from_memory(stream: BinaryIO) -> npt.NDArray[Any]:
@@ -217,15 +213,14 @@ def _from_memory(stream: BinaryIO) -> npt.NDArray[Any]:
     return np.frombuffer(stream.getbuffer(), dtype, offset=stream.tell()).reshape(shape)
 
 
-def _rename(part: Path, place: Path, columns: Columns) -> Arrays:
+def _rename(building: PartFolder, columns: Columns) -> Arrays:
     """Move a whole build to its place; another process may have been there before."""
     for _ in range(2):
-        with contextlib.suppress(OSError):  # the place is taken
-            part.rename(place)
-        stored = read(place, columns)
+        building.commit()  # or the place is taken
+        stored = read(building.path, columns)
         if stored is not None:
             return stored[1]
-        shutil.rmtree(place, ignore_errors=True)  # damaged
+        shutil.rmtree(building.path, ignore_errors=True)  # damaged
     raise OSError(0, "the folder cannot be renamed")
 
 
@@ -305,14 +300,6 @@ def tidy(folder: Path) -> None:
     with contextlib.suppress(OSError, MaltriageError):
         for cached in caches(folder)[KEPT_CACHES:]:
             shutil.rmtree(cached.folder, ignore_errors=True)
-        before = time.time() - LEFTOVER_SECONDS
-        for part in _named(folder, _LEFTOVER):
-            if _changed(part) < before:
-                shutil.rmtree(part, ignore_errors=True)
+        remove_leftovers(folder, part_pattern(_PLACE.pattern), LEFTOVER_SECONDS)
         for old in _named(folder, _OLD):  # of a version that kept one file each
             old.unlink(missing_ok=True)
-
-
-def _changed(folder: Path) -> float:
-    """When something was last written below a folder."""
-    return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))

@@ -12,120 +12,35 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from maltriage.bundle import BENIGN
 from maltriage.corpus import array_store, twins
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
 from maltriage.corpus.fingerprint import fingerprint
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
-from maltriage.corpus.variants import Variants
 from maltriage.errors import MaltriageError
 from maltriage.files.places import cache_dir
 from maltriage.logs import logger
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.types import Format, Notice
+from maltriage.sample.types import Notice
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
 
-Bytes = npt.NDArray[np.uint8]
-Integers = npt.NDArray[np.int64]
 Progress = Callable[[int, int], None]
 """Called with how many samples are done and how many there are."""
 
 _log = logger(__name__)
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """The samples of a dataset, and where their images are: row `rows[i]` of each array.
-
-    A body view is stored as it is, a window as its bytes [N, length] and how many of them
-    exist (the others are zero); `pixels` gives both in the shape of their spec. The arrays
-    are memory maps where the corpus is cached: read-only, and no larger in memory than
-    what is looked at.
-    """
-
-    dataset: str
-    root: Path
-    goodware: Path | None
-    goodware_samples: int
-    min_samples: int
-    """Families with fewer files were left out."""
-    labels: tuple[str, ...]
-    views: tuple[ViewSpec, ...]
-    paths: tuple[str, ...]
-    sha256: tuple[str, ...]
-    """Of the program's bytes, also where the file is a byteplot PNG."""
-    sizes: Integers
-    """Of the program, in bytes."""
-    label: Integers
-    """Index into `labels`."""
-    first_seen: npt.NDArray[np.datetime64]
-    """To the second, in UTC; not-a-time where nobody says."""
-    kinds: tuple[str, ...]
-    """`Layout.kind` of each sample, empty where none could be read."""
-    signs: twins.Signs
-    rows: Integers
-    """Of each sample, in the arrays."""
-    arrays: dict[str, Bytes]
-    """By view: uint8 [N, C, S, S] of a body, [N, length] of a window."""
-    present: dict[str, Integers]
-    """By window: how many of its bytes exist, [N]."""
-    rejects: tuple[array_store.Reject, ...]
-    """Files of the dataset that gave no sample."""
-    notices: tuple[Notice, ...]
-    formats: tuple[Format, ...]
-    """`Prepared.format` of each sample."""
-    unmapped: int
-    """The byte that `??` of hex dumps was read as."""
-    variants: Variants | None = None
-    """Changed copies of the samples; None: nobody asked for them (`with_variants`)."""
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def take(self, keep: npt.NDArray[np.bool_]) -> Corpus:
-        """The corpus of some samples, by a mask [N]; labels without any are left out.
-
-        The arrays stay where they are.
-        """
-        at = np.flatnonzero(keep)
-        used = np.unique(self.label[at])
-        return replace(
-            self,
-            goodware_samples=int((at >= len(self) - self.goodware_samples).sum()),
-            labels=tuple(self.labels[label] for label in used),
-            paths=tuple(self.paths[i] for i in at),
-            sha256=tuple(self.sha256[i] for i in at),
-            sizes=self.sizes[at],
-            label=np.searchsorted(used, self.label[at]),
-            first_seen=self.first_seen[at],
-            kinds=tuple(self.kinds[i] for i in at),
-            formats=tuple(self.formats[i] for i in at),
-            signs=self.signs.take(at),
-            rows=self.rows[at],
-            variants=None if self.variants is None else self.variants.take(at),
-        )
-
-    def pixels(self, view: str, index: Integers | slice) -> Bytes:
-        """The images of some samples, uint8 [n, *spec.shape]."""
-        rows = self.rows[index]
-        values = self.arrays[view][rows]
-        if view not in self.present:
-            return values
-        exists = np.arange(values.shape[1]) < self.present[view][rows][:, None]
-        return np.stack([values, exists.astype(np.uint8)], axis=1)
 
 
 def load_corpus(

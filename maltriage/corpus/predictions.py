@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import replace_text
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -99,8 +100,7 @@ def join(parts: Sequence[Predictions]) -> Predictions:
 
 def save_predictions(found: Predictions, path: Path) -> None:
     """Write predictions as CSV, atomically."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with replace_text(path, errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow((*COLUMNS, *found.labels))
         for i, sha256 in enumerate(found.sha256):
@@ -109,7 +109,6 @@ def save_predictions(found: Predictions, path: Path) -> None:
                 *(int(found.fold[i]), int(found.added[i])),
             )
             writer.writerow((*row, *(f"{value:.7g}" for value in found.logits[i])))
-    part.replace(path)
 
 
 def load_predictions(path: Path) -> Predictions:

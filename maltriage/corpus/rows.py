@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import TypeVar
+
+import numpy.typing as npt
 
 from maltriage.corpus import array_store
 from maltriage.probe.prepare import Prepared
@@ -19,7 +21,8 @@ SAMPLE_TIMEOUT = 120.0
 _PENDING = 8
 """Samples under way for each worker: bounds what waits in memory."""
 
-Row = dict[str, Any]
+T = TypeVar("T")
+Row = dict[str, npt.ArrayLike]
 """A value for each column."""
 
 
@@ -48,13 +51,13 @@ def view_values(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
 
 
 def in_order(
-    function: Callable[..., Any], paths: Sequence[str], arguments: tuple[Any, ...], jobs: int
-) -> Iterator[Any | SampleError]:
+    function: Callable[..., T], paths: Sequence[str], arguments: tuple[object, ...], jobs: int
+) -> Iterator[T | SampleError]:
     """`function(path, *arguments)` of each path, by worker processes, in the order of the paths.
 
     A worker that dies or hangs costs its sample only.
     """
-    pending = deque[Future[Any]]()
+    pending = deque[Future[T]]()
     todo = iter(paths)
     with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
         while True:

@@ -28,9 +28,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.twins import near_twins
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 
 Integers = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.str_]
@@ -294,9 +295,7 @@ def _stored(corpus: Corpus, parts: Parts, **how: Any) -> SplitFile:
 
 def save_split(stored: SplitFile, path: Path) -> None:
     """Write a split as JSON, atomically."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(stored), indent=1))
-    part.replace(path)
+    write_file(path, msgspec.json.format(msgspec.json.encode(stored), indent=1))
 
 
 def read_split(path: Path, corpus: Corpus) -> SplitFile:

@@ -7,16 +7,10 @@ gives it back when the process ends, however it ends.
 
 from __future__ import annotations
 
-import errno
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from maltriage.corpus.predictions import fold_folder
-from maltriage.errors import MaltriageError
 
 LOCKS = "locks"
 
@@ -50,48 +44,3 @@ class Cell:
         """The file that whoever works on it holds."""
         where = "" if self.fold is None else f"-fold-{self.fold}"
         return out / LOCKS / f"{self.net}-seed-{self.seed}{where}.lock"
-
-
-@contextmanager
-def claim(path: Path) -> Iterator[bool]:
-    """Hold a lock file for the time of the block, if nobody else does.
-
-    The file stays: to remove it would let two processes hold two files of one name.
-
-    Yields:
-        Whether it is held.
-
-    Raises:
-        MaltriageError: the file cannot be made, or the file system knows no locks.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+b")
-    except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
-    with file:
-        yield _hold(file, path)
-
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _lock(file: BinaryIO) -> None:
-        file.seek(0)
-        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-
-else:
-    import fcntl
-
-    def _lock(file: BinaryIO) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _hold(file: BinaryIO, path: Path) -> bool:
-    try:
-        _lock(file)
-    except OSError as error:
-        if error.errno in (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK):
-            return False
-        raise MaltriageError(f"cannot lock {path}: {error.strerror}") from error
-    return True

@@ -7,15 +7,14 @@ cross-validation holds back.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from maltriage.corpus import array_store
+from maltriage.corpus.corpus import Corpus, Variants
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.files.places import cache_dir
@@ -26,9 +25,6 @@ from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
-
-if TYPE_CHECKING:
-    from maltriage.corpus.load import Corpus
 
 TRANSFORMS = (
     "append-random-10",
@@ -42,23 +38,6 @@ TRANSFORMS = (
 """Those that a net is trained with."""
 SEED = 0
 """Of what they draw: it is no part of a recipe, so that all its seeds see the same files."""
-
-
-@dataclass(frozen=True)
-class Variants:
-    """Changed copies of samples: row `rows[i, v]` of each array is sample i after `names[v]`.
-
-    -1: the transformation cannot be made of it. Arrays as those of `Corpus`.
-    """
-
-    names: tuple[str, ...]
-    rows: npt.NDArray[np.int64]
-    arrays: dict[str, npt.NDArray[np.uint8]]
-    present: dict[str, npt.NDArray[np.int64]]
-
-    def take(self, at: npt.NDArray[np.intp]) -> Variants:
-        """Those of some samples, by their numbers."""
-        return replace(self, rows=self.rows[at])
 
 
 def with_variants(

@@ -1,52 +1,50 @@
-"""Changes of one file by several processes, one after another."""
+"""Locks that processes share: of the system, so that they end with their process."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+
+from filelock import FileLock, SoftFileLock, Timeout
 
 from maltriage.errors import MaltriageError
 
-if sys.platform == "win32":
 
-    @contextmanager
-    def turn(path: Path) -> Iterator[None]:
-        """Nothing: a file that is locked there cannot be replaced."""
-        yield
+@contextmanager
+def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
+    """Hold a lock file for the time of the block.
 
-else:
-    import fcntl
+    The file stays: to remove it would let two processes hold two files of one name.
 
-    @contextmanager
-    def turn(path: Path) -> Iterator[None]:
-        """Wait until nobody else changes a file that is replaced by each change.
+    Args:
+        path: of the lock file; its folder is made.
+        waiting: called once where another process holds the lock, before it is waited for; None:
+            nothing is waited for.
 
-        The file itself is locked, so that nothing is left beside it. What waited for a file that
-        was replaced meanwhile holds the old one, and begins again. Locks are those of the system:
-        they end with their process.
+    Yields:
+        Whether the lock is held; with `waiting` it always is.
 
-        Raises:
-            MaltriageError: there is no such file, or its file system knows no locks.
-        """
-        while True:
-            try:
-                file = path.open("rb")
-            except OSError as error:
-                raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
-            with file:
-                if _held(file, path):
-                    yield
-                    return
-
-    def _held(file: BinaryIO, path: Path) -> bool:
+    Raises:
+        MaltriageError: the file cannot be made, or the file system knows no locks.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            return os.path.samestat(os.fstat(file.fileno()), path.stat())
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise MaltriageError(f"cannot lock {path}: {error.strerror}") from error
+            lock.acquire(blocking=False)
+        except Timeout:
+            if waiting is not None:
+                waiting()
+                lock.acquire()
+        if isinstance(lock, SoftFileLock):  # what filelock takes instead, which outlives processes
+            lock.release()
+            raise NotImplementedError
+    except NotImplementedError as error:
+        raise MaltriageError(f"cannot lock {path}: its file system knows no locks") from error
+    except OSError as error:
+        raise MaltriageError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield lock.is_locked
+    finally:
+        lock.release()

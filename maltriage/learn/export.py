@@ -14,11 +14,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
+from onnx import ModelProto
 from torch import Tensor
 
 from maltriage import __version__
-from maltriage.bundle import Card, Training, load, save
+from maltriage.bundle import Card, Training, packed, verified
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.learn.fit.checkpoint import Origin, State
 from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.nets.base import Net
@@ -102,20 +104,17 @@ def export_bundle(
     card = make_card(net, state)
     explained = ExplainedNet(net, card.benign)
     model = to_onnx(explained)
-    draft = path.with_name(path.name + ".draft")
+    made = packed(model, card, path)
+    check(explained, verified(made.model, path).model, real)
     try:
-        written = save(model, card, draft)
-        check(explained, load(draft).model, real)
-        draft.replace(path)
+        write_file(path, made.model)
     except OSError as error:
         raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-    return written
+    return made.card
 
 
-def to_onnx(explained: ExplainedNet) -> Any:
-    """The ONNX model (`onnx.ModelProto`) of an explained net, with a dynamic batch axis."""
+def to_onnx(explained: ExplainedNet) -> ModelProto:
+    """The ONNX model of an explained net, with a dynamic batch axis."""
     views = explained.net.views
     device = next(explained.parameters()).device
     count = 3
@@ -161,7 +160,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _name_outputs(model: Any) -> None:
+def _name_outputs(model: ModelProto) -> None:
     """Give the outputs their names, and other names to values inside that have those.
 
     The exporter names a value after its operator (`embedding`) and does not look whether
@@ -176,7 +175,7 @@ def _name_outputs(model: Any) -> None:
         value.name = names.get(value.name, value.name)
 
 
-def _strip(model: Any) -> None:
+def _strip(model: ModelProto) -> None:
     """Remove what the exporter notes beside the graph: stack traces with local paths."""
     model.doc_string = ""
     for owner in (model.graph, *model.functions):

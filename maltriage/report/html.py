@@ -70,14 +70,14 @@ def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context
     )
 
 
-def block(name: str, value: Any) -> Markup:
+def block(name: str, value: object) -> Markup:
     """Data for the script of a page, as a `<script>` element that no browser runs."""
     return Markup('<script type="application/json" id="{}">').format(name) + Markup(
         f"{encoded(value)}</script>"
     )
 
 
-def encoded(value: Any) -> str:
+def encoded(value: object) -> str:
     """Compact JSON of plain data that can stand in a `<script>` element, its strings cleaned.
 
     `<`, `>` and `&` are written as escapes, so the element ends where the page says and no comment

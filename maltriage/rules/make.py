@@ -11,7 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
@@ -30,6 +30,7 @@ from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import MAX_FILE_BYTES, Reading
 from maltriage.work.workers import Workers, reason_of
 
+T = TypeVar("T")
 MAX_CANDIDATES = 2048
 """Patterns that are searched in the goodware: with more, YARA-X takes ten times as long."""
 TIMES_LARGER = 4
@@ -225,7 +226,7 @@ class _Maker:
         ]
         return [self._done(task, item) for task, item in zip(tasks, self.results, strict=True)]
 
-    def _done(self, task: Future[Any], result: Result) -> Any:
+    def _done(self, task: Future[T], result: Result) -> T:
         try:
             return task.result()
         except Exception as error:
@@ -288,7 +289,7 @@ def search(
 ) -> Iterator[tuple[str, dict[str, list[str]] | SampleError]]:
     """What of a rule set is in each file of files and folders (see `matches`), or why it could not
     be searched, with its path; in the order of the walk."""
-    under_way: deque[tuple[str, Future[Any]]] = deque()
+    under_way: deque[tuple[str, Future[dict[str, list[str]]]]] = deque()
 
     def oldest() -> tuple[str, dict[str, list[str]] | SampleError]:
         path, task = under_way.popleft()

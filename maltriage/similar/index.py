@@ -14,12 +14,9 @@ and its labels are sanitized by whoever shows them.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import math
-import os
-import uuid
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,6 +31,7 @@ import numpy.typing as npt
 from maltriage import __version__
 from maltriage.bundle import MAX_LABELS, Bundle, models_dir
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import replace_file
 from maltriage.report.documents.index import IndexInfo, Limit
 from maltriage.report.documents.record import ModelRef
 
@@ -255,17 +253,9 @@ def write(index: Index, path: Path) -> None:
     }
     if sum(array.nbytes for array in arrays.values()) > MAX_INDEX_BYTES:
         raise MaltriageError(f"{path}: an index above {MAX_INDEX_BYTES:,} bytes is not read again")
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex}.part")
     try:
-        try:
-            with part.open("wb") as stream:
-                np.savez_compressed(stream, **arrays)
-                stream.flush()
-                os.fsync(stream.fileno())
-            part.replace(path)
-        finally:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
+        with replace_file(path, sync=True) as stream:
+            np.savez_compressed(stream, **arrays)
     except OSError as error:
         raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
 

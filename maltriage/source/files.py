@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import BinaryIO
 
+from maltriage.files.atomic import PART
 from maltriage.sample.errors import SampleError
 from maltriage.sample.mapped import MAP_BYTES, mapped
 from maltriage.source import remote
@@ -22,9 +23,6 @@ from maltriage.source.reading import MAX_FILE_BYTES, PROGRAMS, Reading
 from maltriage.source.stdin import STDIN, Stdin, open_stdin
 from maltriage.source.stores.base import Entry
 from maltriage.source.urls import Remote, is_url
-
-PART = ".part"
-"""Ends the name of a file of results that is not whole yet."""
 
 
 @dataclass(frozen=True)

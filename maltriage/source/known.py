@@ -12,11 +12,11 @@ import hashlib
 import io
 import mmap
 import os
+import re
 import shutil
 import stat
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,7 +25,8 @@ from typing import BinaryIO
 import numpy as np
 
 from maltriage.errors import MaltriageError
-from maltriage.files.private import PRIVATE, make_private, trouble
+from maltriage.files.atomic import PART, PartFolder, remove_leftovers
+from maltriage.files.private import trouble
 
 WIDTHS = {"sha256": 32, "sha1": 20, "md5": 16}
 """Kinds of hashes and their bytes, the strongest first: of a row with several that one is taken."""
@@ -33,8 +34,6 @@ BLOCK_BYTES = 8 * 1024 * 1024
 """Of a list that is looked at together."""
 SORTED_ROWS = 1 << 20
 """Hashes that are compared with their neighbours together."""
-LEFT_SECONDS = 24 * 3600
-"""Age at which a folder that was never finished is taken for one of a process that was killed."""
 _KIND = {2 * width: kind for kind, width in WIDTHS.items()}
 _FORMAT = "1"
 FOLDER = "known"
@@ -144,34 +143,25 @@ def _holds(hashes: mmap.mmap, digest: bytes) -> bool:
 
 def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
     """Read a list into a folder of sorted hashes, which has its name once it is whole."""
-    part = folder.with_name(f".{own}-{os.getpid()}.part")
     try:
-        make_private(part.parent)
-        part.mkdir(mode=PRIVATE, exist_ok=True)
+        building = PartFolder(folder)
     except OSError as error:
         raise MaltriageError(
             f"cannot write {folder.parent}: {error.strerror}; MALTRIAGE_CACHE names another folder"
         ) from error
-    try:
-        _write(path, file, part)
-        kinds = [kind for kind in WIDTHS if (part / kind).exists()]
+    with building:
+        _write(path, file, building.part)
+        kinds = [kind for kind in WIDTHS if (building.part / kind).exists()]
         if not kinds:
             raise MaltriageError(f"{path}: there is no hash in it")
         for kind in kinds:
-            _sort(part / kind, WIDTHS[kind])
-        with suppress(OSError):  # another process was faster
-            part.rename(folder)
-        if not folder.is_dir():
+            _sort(building.part / kind, WIDTHS[kind])
+        if not building.commit() and not folder.is_dir():  # another process may have been faster
             raise MaltriageError(f"cannot write {folder}")
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     for old in folder.parent.glob(f"{own}-*"):
-        if old != folder:  # of the list as it was; who has it mapped keeps it
+        if old != folder and old.suffix != PART:  # the list as it was; who has it mapped keeps it
             shutil.rmtree(old, ignore_errors=True)
-    for left in folder.parent.glob(".*.part"):
-        with suppress(OSError):
-            if time.time() - left.stat().st_mtime > LEFT_SECONDS:
-                shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(folder.parent, f".*{re.escape(PART)}")
 
 
 def _write(path: str, file: BinaryIO, folder: Path) -> None:

@@ -12,9 +12,10 @@ from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
 from queue import SimpleQueue
 from threading import Thread
-from typing import Any, Self, TypeVar
+from typing import Self, TypeVar, TypeVarTuple
 
 T = TypeVar("T")
+A = TypeVarTuple("A")
 
 POLL = 0.1
 """Seconds between two looks at whether to stop."""
@@ -31,7 +32,7 @@ class Askers:
         self._most, self._begun, self._over = most, 0, False
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
-    def submit(self, function: Callable[..., T], *arguments: Any) -> Future[T]:
+    def submit(self, function: Callable[[*A], T], *arguments: *A) -> Future[T]:
         """Have a thread call `function`; what it returns or raises comes from the future."""
         future: Future[T] = Future()
 

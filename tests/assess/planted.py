@@ -12,7 +12,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from maltriage import bundle as bundles
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import Predictions, fold_folder, save_predictions
 from maltriage.corpus.splits import manifest_sha256
 from maltriage.sample.views import WindowSpec

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, Route, sync_playwright
 
 NAMED = os.environ.get("MALTRIAGE_CHROMIUM")
 """Read before the tests lose the variables of the user."""
@@ -60,7 +60,7 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     Takes options of a browser context by name. At the end of the test nothing may have been asked
     of a network, and nothing may have failed or been refused.
     """
-    contexts, watched = [], Seen()
+    contexts, watched = list[BrowserContext](), Seen()
 
     def open_page(text: str | bytes, fragment: str = "", **options: object) -> Opened:
         path = tmp_path / f"page-{len(contexts)}.html"

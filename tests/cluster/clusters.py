@@ -33,7 +33,7 @@ def cluster(nodes: int, cpus: int = 1) -> Iterator[Any]:
     # Sockets lie below it, and have short names.
     files = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     head = {"num_cpus": 0, "object_store_memory": STORE_BYTES, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": files})
+    made: Any = Cluster(initialize_head=True, head_node_args={**head, "temp_dir": files})
     try:
         made.workers = [
             made.add_node(num_cpus=cpus, object_store_memory=STORE_BYTES) for _ in range(nodes)

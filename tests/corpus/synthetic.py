@@ -139,4 +139,6 @@ def squeezed(data: bytes, packed: str) -> bytes:
         from backports import zstd
 
         return bytes(zstd.compress(data))
-    return {"gz": gzip, "bz2": bz2, "xz": lzma}[packed].compress(data)
+    if packed == "gz":
+        return gzip.compress(data)
+    return bz2.compress(data) if packed == "bz2" else lzma.compress(data)

@@ -18,8 +18,9 @@ from PIL import Image
 
 from maltriage.corpus import array_store, fingerprint
 from maltriage.corpus import load as corpus_load
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.views import BodySpec, default_views

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.corpus import splits
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 
 SAMPLES = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3)), min_size=1, max_size=80)

@@ -9,8 +9,9 @@ import pytest
 from corpus.synthetic import program, write_big2015, write_tree
 
 from maltriage.corpus import variants as module
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.corpus.variants import SEED, TRANSFORMS, with_variants
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.probe.transform import TRANSFORMS as KNOWN

@@ -383,9 +383,9 @@ def archives() -> Iterator[Case]:
         yield f"zip-cut-{cut}.zip", plain[:cut]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE):
-            info = tarfile.TarInfo(f"special-{kind!r}.exe")
-            info.type, info.linkname = kind, "/etc/passwd"
+        for special in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE):
+            info = tarfile.TarInfo(f"special-{special!r}.exe")
+            info.type, info.linkname = special, "/etc/passwd"
             archive.addfile(info)
         info = tarfile.TarInfo("../../x.exe")
         info.size = len(program)

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from corpus.synthetic import write_tree
 
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
 
 if TYPE_CHECKING:
-    from maltriage.learn.runs.train import Outcome, RunOptions
+    from maltriage.learn.runs.options import RunOptions
+    from maltriage.learn.runs.train import Outcome
 
 VIEWS: tuple[ViewSpec, ...] = (
     BodySpec(size=16),
@@ -45,8 +47,8 @@ def corpus(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 @pytest.fixture(scope="session")
 def run_options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
-    from maltriage.learn.fit.loop import FitOptions
-    from maltriage.learn.runs.train import RunOptions
+    from maltriage.learn.fit.recipe import FitOptions
+    from maltriage.learn.runs.options import RunOptions
 
     folder = tmp_path_factory.mktemp("runs") / "first"
     return RunOptions(folder, "tiny", FitOptions(**OPTIONS), command=("maltriage", "train"))

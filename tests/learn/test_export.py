@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 import onnxruntime  # noqa: E402
 
 from maltriage import bundle as bundles  # noqa: E402
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import export as module  # noqa: E402
 from maltriage.learn.export import _contributions, check, export_bundle  # noqa: E402

@@ -28,7 +28,9 @@ def is_module(dotted: str) -> bool:
         path = ROOT / "maltriage" / name.replace(".", "/")
         if path.with_suffix(".py").exists():
             text = path.with_suffix(".py").read_text("utf-8")
-            return name == dotted or re.search(rf"\b{dotted.rpartition('.')[2]}\b", text) is not None
+            return (
+                name == dotted or re.search(rf"\b{dotted.rpartition('.')[2]}\b", text) is not None
+            )
         if (path / "__init__.py").exists():
             return True
     return False

@@ -373,12 +373,12 @@ def make_scan() -> list[Result | Skipped | Failed]:
     closest = make_verdict("suspicious", 0.412, 1.65, closest="bifrose")
     folder = "cases/2024-117"
     invoice, long = f"{folder}/invoice_0481.exe", "quarterly/Rechnung_2024-11_Überweisung.exe"
-    copy = {"sha256": sha256_of(invoice), "notices": (packed, disarmed)}
+    invoiced = make_result(invoice, notices=(packed, disarmed))
     return [
         make_result(f"{folder}/tools/putty.exe", benign, size=1_647_912),
-        make_result(invoice, notices=(packed, disarmed)),
+        invoiced,
         make_result(f"{folder}/attachments/{long}", make_verdict("phorpiex", 0.99987, 11.02)),
-        make_result(f"{folder}/copy of invoice.exe", **copy),
+        msgspec.structs.replace(invoiced, path=f"{folder}/copy of invoice.exe"),
         make_skipped(),
         make_result(f"{folder}/svch0st.exe", closest, notices=(short,)),
         make_result(f"{folder}/下载/安装程序.exe", make_verdict("maze", 0.486, 0.92)),

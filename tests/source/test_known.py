@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import LEFTOVER_SECONDS
 from maltriage.source import known
 from maltriage.source.known import KnownList, find_known, read_known
 
@@ -131,7 +132,7 @@ def test_a_list_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert read_known(first.path, tmp_path / "cache") == first
     killed = tmp_path / "cache" / ".0-1.part"
     killed.mkdir()
-    old = time.time() - 2 * known.LEFT_SECONDS
+    old = time.time() - 2 * LEFTOVER_SECONDS
     os.utime(killed, (old, old))
     again = listed(tmp_path, "\n".join(hashes("md5")[:5]))
     assert again.counts == {"md5": 5}

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.bundle import Bundle, Card, Training, load
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import (
     OUT_OF_FOLD_FILE,
     PREDICTIONS_FILE,
@@ -30,6 +30,7 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.splits import LEFT_OUT, SPLIT_FILE, load_split, manifest_sha256
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.report.documents.record import Result, Summary, encode, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
@@ -177,9 +178,7 @@ def measure(
     )
     try:
         save_predictions(found, folder / SCANNED_FILE)
-        part = folder / f"{MEASURED_FILE}.part"
-        part.write_bytes(encode(measured))
-        part.replace(folder / MEASURED_FILE)
+        write_file(folder / MEASURED_FILE, encode(measured))
     except OSError as error:
         raise MaltriageError(f"cannot write {folder}: {error.strerror}") from error
     return measured

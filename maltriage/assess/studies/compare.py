@@ -15,7 +15,7 @@ from maltriage import __version__
 from maltriage.assess.studies.cell import Measured, differing, images, scanned
 from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.bundle import load
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import Predictions, join
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError

@@ -20,7 +20,7 @@ from maltriage.assess.studies.quantize import Feed, Images, Precision
 from maltriage.assess.verdicts import crossval
 from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.bundle import Bundle
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import (
     OUT_OF_FOLD_FILE,
     PREDICTIONS_FILE,

@@ -16,7 +16,7 @@ import numpy as np
 
 from maltriage import metrics
 from maltriage.bundle import BENIGN, Bundle, OpenSet
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import NoveltyFigures, Spread

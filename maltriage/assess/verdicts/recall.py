@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, Bundle
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import SplitFile, twins_in_training
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval, bootstrap

@@ -191,7 +191,7 @@ def _read(study: Study, data: Dataset, console: Console) -> None:
     quiet, read, said = study.params["quiet"], dict[Any, Any](), set[str]()
     for net in study.nets:
         if study.fits:
-            from maltriage.learn.runs.train import views_for
+            from maltriage.learn.runs.options import views_for
 
             views = views_for(study.fits[net])
         else:
@@ -261,10 +261,11 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
 @contextmanager
 def _alone(study: Study, stop: Callable[[], bool]) -> Iterator[None]:
     """Times are measured, and the table is written, by one process at a time."""
-    from maltriage.corpus.study import LOCKS, claim
+    from maltriage.corpus.study import LOCKS
+    from maltriage.files.lock import locked
 
     while True:
-        with claim(study.out / LOCKS / "table.lock") as held:
+        with locked(study.out / LOCKS / "table.lock") as held:
             if held or stop():
                 yield
                 return
@@ -282,6 +283,7 @@ def _tabulate(
     import msgspec
 
     from maltriage.assess.studies.compare import compare as assess
+    from maltriage.files.atomic import write_file
     from maltriage.report.documents.record import encode
     from maltriage.report.sanitize import untrusted
     from maltriage.report.studies.comparison import markdown
@@ -299,8 +301,8 @@ def _tabulate(
             others=others,
         )
     try:
-        _write(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
-        _write(out / TABLE_FILE, markdown(document).encode())
+        write_file(out / DOCUMENT_FILE, msgspec.json.format(encode(document), indent=1) + b"\n")
+        write_file(out / TABLE_FILE, markdown(document).encode())
         if chart:
             from maltriage.report.studies.charts import plot_comparison
 
@@ -313,9 +315,3 @@ def _tabulate(
         files = f"{TABLE_FILE}, {DOCUMENT_FILE}" + (f", {CHART_FILE}" if chart else "")
         console.print(untrusted(f"written to {out}: {files}"), soft_wrap=True)
     return document
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(data)
-    part.replace(path)

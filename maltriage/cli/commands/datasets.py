@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -41,7 +41,7 @@ def datasets(
     """List the datasets that can be read: where each is looked for, and what is cached."""
     if ctx.invoked_subcommand is not None:
         return
-    from maltriage.corpus.check import known_datasets
+    from maltriage.corpus.overview import known_datasets
     from maltriage.report.status.datasets import render_list
 
     _write(known_datasets(), render_list, format, output, color)
@@ -67,9 +67,9 @@ def check(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar
-    from maltriage.corpus.check import check as look
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.load import load_corpus
+    from maltriage.corpus.overview import check as look
     from maltriage.report.status.datasets import render_check
 
     errors = make_console(color.value, stderr=True)
@@ -82,9 +82,12 @@ def check(
         raise typer.Exit(opt.EXIT_UNREAD)
 
 
+T = TypeVar("T")
+
+
 def _write(
-    document: Any,
-    render: Callable[[Any, Console], None],
+    document: T,
+    render: Callable[[T, Console], None],
     format: Format,
     output: Path | None,
     color: opt.Color,

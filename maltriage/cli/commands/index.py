@@ -140,22 +140,31 @@ def add(
     index is replaced when all is done, or not at all; what others put in meanwhile stays. Ends with
     3 if files could not be read.
     """
-    from maltriage.files.lock import turn
+    from maltriage.files.lock import locked
+    from maltriage.report.sanitize import clean
     from maltriage.similar import index as indexes
 
-    _check_folder(output or index)
+    target = output or index
+    _check_folder(target)
     before = indexes.read(index)
     bundle = _bundle_of(index, before.header.model, model)
     before.check(bundle, index)
     labels, notices = _labelled(dataset, root, label)
     _tell(notices, quiet)
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
-    with turn(index):  # others may have put files into it meanwhile: theirs stay
+
+    def waiting() -> None:
+        if not quiet:
+            text = f"maltriage: waiting for another process that changes {clean(str(target))}"
+            typer.echo(text, err=True)
+
+    # Others may have put files into it meanwhile: theirs stay.
+    with locked(target.with_name(f"{target.name}.lock"), waiting):
         now = indexes.read(index)
         now.check(bundle, index)
         made = indexes.grown(now, found.sha256, found.labels, found.embeddings)
-        indexes.write(made.index, output or index)
-    text = f"{output or index}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"
+        indexes.write(made.index, target)
+    text = f"{target}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"
     _done(text, found, quiet)
 
 

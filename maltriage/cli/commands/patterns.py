@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.assess.held_back import Held
     from maltriage.bundle import Bundle
-    from maltriage.corpus.load import Corpus
+    from maltriage.corpus.corpus import Corpus
     from maltriage.report.documents.patterns import Patterns
 
 

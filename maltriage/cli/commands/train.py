@@ -12,16 +12,20 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
-from maltriage.cli.extras import bar, need_torch, status, training_bar
+from maltriage.cli.extras import ShowTick, bar, need_torch, status, training_bar
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import NETS, entry
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from maltriage.cli.ending import Stop
+    from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets import Dataset
-    from maltriage.corpus.load import Corpus
-    from maltriage.learn.runs.train import Outcome, RunOptions
+    from maltriage.learn.heat.guide import GuideOptions
+    from maltriage.learn.runs.crossval import FoldTick
+    from maltriage.learn.runs.options import RunOptions
+    from maltriage.learn.runs.train import Outcome
 
 
 class Guide(StrEnum):
@@ -168,7 +172,7 @@ def train(
     _report(outcome, options, corpus)
 
 
-def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
+def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Outcome:
     """One run, one fold of a cross-validation, or a whole one, as the options ask."""
     from maltriage.learn.runs.crossval import cross_validate, train_fold
     from maltriage.learn.runs.train import train as run
@@ -176,7 +180,7 @@ def _run(corpus: Corpus, options: RunOptions, show: Any, stop: Any) -> Outcome:
     if not options.folds:
         return run(corpus, options, progress=show, stop=stop)
 
-    def show_fold(now: Any) -> None:
+    def show_fold(now: FoldTick) -> None:
         where = f"fold {now.run + 1}/{now.folds}" if now.run < now.folds else "all samples"
         show(now.tick, f"{where}, ")
 
@@ -246,7 +250,7 @@ def _prepare(
         unmapped=values["unmapped"],
     )
     from maltriage.learn.fit.recipe import FitOptions
-    from maltriage.learn.runs.train import RunOptions, views_for
+    from maltriage.learn.runs.options import RunOptions, views_for
 
     views = values["views"]
     named_views = None if views is None else tuple(part.strip() for part in views.split(","))
@@ -275,8 +279,8 @@ def _prepare(
     return dataset, options
 
 
-def _guide(values: dict[str, Any], named: dict[str, Any]) -> Any:
-    """The GuideOptions that the command line asks for; wrong use is found here."""
+def _guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
+    """What guides the net, as the command line asks for; wrong use is found here."""
     from maltriage.learn.heat.guide import GuideOptions
 
     kind, keep = str(values["guide"]), values["keep"]
@@ -298,7 +302,7 @@ def _load(
 ) -> Corpus:
     """The corpus, with a bar while samples are prepared, and its notices."""
     from maltriage.corpus.load import load_corpus
-    from maltriage.learn.runs.train import views_for
+    from maltriage.learn.runs.options import views_for
     from maltriage.report.sanitize import untrusted
 
     with bar(console, "reading samples", enabled=not quiet) as show:

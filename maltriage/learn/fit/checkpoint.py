@@ -18,6 +18,7 @@ from torch import Tensor
 
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
@@ -141,15 +142,11 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> Non
     Raises:
         MaltriageError: it cannot be written: no space left, say. One that was there stays.
     """
-    part = path.with_name(path.name + ".part")
     metadata = {STATE_KEY: msgspec.json.encode(state).decode()}
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
-        part.write_bytes(save(held, metadata))
-        part.replace(path)
+        write_file(path, save(held, metadata))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)  # it may hold the last of the space
         stays = "; the one before it stays" if path.exists() else ""
         raise MaltriageError(
             f"cannot write checkpoint {path}: {error.strerror or error}{stays}"

@@ -17,8 +17,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from multiprocessing.synchronize import Event
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,8 @@ from maltriage.learn.fit.recipe import FitOptions
 from maltriage.learn.fit.restore import restore_net
 from maltriage.learn.nets.base import Net
 
+Job = tuple[Images, dict[str, Tensor], FitOptions, State, Path, Sequence[Net] | None]
+"""Images, samples of each part, options, where to begin, the run's folder, teachers."""
 PATIENCE = timedelta(hours=2)
 """How long processes wait for each other: while the first one scores an epoch, say."""
 POLL = 0.1
@@ -61,7 +64,7 @@ def fit_together(
     context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would lose
     stopped = context.Event()
     job = (images, parts, options, start, folder, teachers)
-    crew, pipes = list[Any](), list[Connection]()
+    crew, pipes = list[SpawnProcess](), list[Connection]()
     with tempfile.TemporaryDirectory() as meeting:
         try:
             for rank in range(options.devices):
@@ -109,7 +112,7 @@ def _watch(
                 progress(said)
 
 
-def _work(rank: int, kind: str, meeting: str, pipe: Connection, stopped: Any, job: Any) -> None:
+def _work(rank: int, kind: str, meeting: str, pipe: Connection, stopped: Event, job: Job) -> None:
     """One of the processes. Sends ticks (the first one), then None, or why it failed."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent asks to stop, all at the same step

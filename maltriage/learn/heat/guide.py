@@ -36,6 +36,7 @@ from torch import Tensor
 
 from maltriage.corpus.predictions import fold_folder
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import replace_file
 from maltriage.learn.fit.checkpoint import Guide, Origin, State, Teacher, load_checkpoint, part_of
 from maltriage.learn.fit.data import Images, key
 from maltriage.learn.fit.restore import EVAL_BATCH, restore_net
@@ -198,11 +199,9 @@ def cumulative(
 
 def save_maps(maps: dict[str, Tensor], labels: tuple[str, ...], path: Path) -> None:
     """Write cumulative maps as npz, with `labels` naming the rows of each; atomically."""
-    part = path.with_name(path.name + ".part")
     arrays = {name: found.float().numpy() for name, found in maps.items()}
-    with part.open("wb") as file:
+    with replace_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, labels=np.array(labels), **arrays)
-    part.replace(path)
 
 
 def likeness(own: Sequence[dict[str, Tensor]]) -> dict[str, float]:

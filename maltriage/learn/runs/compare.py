@@ -6,22 +6,24 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from maltriage.corpus.load import Corpus
-from maltriage.corpus.splits import check_folds
-from maltriage.corpus.study import Cell, claim
+from maltriage.corpus.corpus import Corpus
+from maltriage.corpus.splits import Kind, check_folds
+from maltriage.corpus.study import Cell
+from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
-from maltriage.learn.fit.loop import FitOptions, Tick
+from maltriage.learn.fit.loop import Tick
+from maltriage.learn.fit.recipe import FitOptions
 from maltriage.learn.runs.crossval import train_fold
-from maltriage.learn.runs.train import RunOptions, export_checkpoint, train
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import export_checkpoint, train
 
 WAIT = 0.5
 """Seconds between two looks at cells that other processes have."""
 
 
 def run_options(
-    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: str, split_seed: int
+    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: Kind, split_seed: int
 ) -> RunOptions:
     """The options of a cell's run; with folds, of the cross-validation that it is part of."""
     return RunOptions(
@@ -64,7 +66,7 @@ def train_missing(
     """
     left = dict(runs)
     for cell in [cell for cell in left if cell.bundle(out).exists()]:
-        with claim(cell.lock(out)) as held:
+        with locked(cell.lock(out)) as held:
             if held:
                 yield cell
                 del left[cell]
@@ -72,15 +74,14 @@ def train_missing(
             return
     if left:
         cell, options = next(iter(left.items()))
-        kind: Any = options.split
         if options.folds:  # the same of all cells
-            check_folds(corpora[cell.net], kind, options.split_seed, options.folds)
+            check_folds(corpora[cell.net], options.split, options.split_seed, options.folds)
     while left:
         taken = 0
         for cell, options in list(left.items()):
             if stop():
                 return
-            with claim(cell.lock(out)) as held:
+            with locked(cell.lock(out)) as held:
                 if not held:
                     continue
                 taken += 1

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from maltriage import metrics
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import (
     OUT_OF_FOLD_FILE,
     PREDICTIONS_FILE,
@@ -25,7 +25,8 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.splits import SplitFile
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.loop import Tick
-from maltriage.learn.runs.train import Calibration, Outcome, RunOptions, train
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import Calibration, Outcome, train
 
 
 @dataclass(frozen=True)

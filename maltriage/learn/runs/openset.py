@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import check_folds
 from maltriage.learn.runs.crossval import FoldTick, train_fold
-from maltriage.learn.runs.train import RunOptions
+from maltriage.learn.runs.options import RunOptions
 
 FOLDS = 5
 """One fold of so many is held back, for files of known labels that the net had not seen."""
@@ -52,7 +52,7 @@ def train_without(
     for label in labels:
         kept = corpus.label != corpus.labels.index(label)
         part, rows = corpus.take(kept), np.flatnonzero(kept)
-        check_folds(part, options.split, options.split_seed, FOLDS)  # type: ignore[arg-type]
+        check_folds(part, options.split, options.split_seed, FOLDS)
         run = replace(options, folder=options.folder / _name(label), folds=FOLDS)
 
         def show(tick: FoldTick, label: str = label) -> None:

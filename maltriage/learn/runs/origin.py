@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from maltriage.bundle import BENIGN
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import SplitFile
 from maltriage.learn.fit.checkpoint import Origin
+from maltriage.learn.runs.options import RunOptions
 from maltriage.sample.types import FORMATS, Format
-
-if TYPE_CHECKING:
-    from maltriage.learn.runs.train import RunOptions
 
 
 def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:

@@ -15,7 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from maltriage import metrics
 from maltriage.bundle import Card, load
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
 from maltriage.corpus.splits import (
     PARTS,
@@ -42,23 +41,14 @@ from maltriage.learn.fit.checkpoint import LAST, Origin, State, load_checkpoint,
 from maltriage.learn.fit.data import Images
 from maltriage.learn.fit.loop import Fitted, Tick, fit
 from maltriage.learn.fit.parallel import fit_together
-from maltriage.learn.fit.recipe import FitOptions, differing
+from maltriage.learn.fit.recipe import differing
 from maltriage.learn.fit.restore import predict, restore_net
-from maltriage.learn.heat.guide import GuideOptions, Prepared, prepare, save_maps
-from maltriage.learn.nets import entry
+from maltriage.learn.heat.guide import Prepared, prepare, save_maps
 from maltriage.learn.nets.flops import count_flops
+from maltriage.learn.runs.metadata import write_config, write_environment, write_metrics
+from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.origin import origin_of
-from maltriage.learn.runs.record import write_config, write_environment, write_metrics
 from maltriage.report.studies.charts import plot_confusion, plot_curves
-from maltriage.sample.views import (
-    BYTEPLOT,
-    DEFAULT,
-    BodySpec,
-    ViewSpec,
-    WindowSpec,
-    byteplot,
-    known_views,
-)
 
 METRICS_FILE = "metrics.csv"
 CONFIG_FILE, ENVIRONMENT_FILE = "config.json", "environment.json"
@@ -67,27 +57,6 @@ GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
 PROBES = 17
 """Real samples that the exported bundle is checked with."""
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is called, where it goes, and how the corpus is split."""
-
-    folder: Path
-    name: str
-    fit: FitOptions
-    split: str = "grouped"
-    split_seed: int = 0
-    folds: int = 0
-    """0: training, validation and test; otherwise this run is one of a cross-validation."""
-    fold: int | None = None
-    """The fold to hold back; None: none, every sample is for training."""
-    split_file: Path | None = None
-    """A stored split to take instead of making one; the four fields before say nothing then."""
-    guide: GuideOptions | None = None
-    """Of the net's tokens; None: it looks at all of them."""
-    command: tuple[str, ...] = ()
-    """What the user typed, for the record."""
 
 
 @dataclass(frozen=True)
@@ -112,45 +81,6 @@ class Outcome:
     def leaks(self) -> int:
         """Test samples with a near twin in training."""
         return self.divided.leaks
-
-
-def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
-    """The views that a net is trained on: those named, or else what the net is made for.
-
-    Raises:
-        MaltriageError: an unknown net or view, views that the net cannot read, an odd size.
-    """
-    if options.image_size % 8 or not 16 <= options.image_size <= 1024:
-        raise MaltriageError(
-            f"image size {options.image_size}: must be a multiple of 8 from 16 to 1024"
-        )
-    net = entry(options.net)
-    names = options.views or net.views or DEFAULT
-    choices: dict[str, ViewSpec] = {BYTEPLOT: byteplot(options.image_size)}
-    choices |= {view.name: view for view in known_views(options.image_size)}
-    strange = [name for name in names if name not in choices]
-    if strange or options.views == ():
-        raise MaltriageError(f"views must be some of {', '.join(choices)}: {', '.join(strange)}")
-    chosen = tuple(view for name, view in choices.items() if name in names)
-    bodies = sum(isinstance(view, BodySpec) for view in chosen)
-    fixed = [v.name for v in chosen if isinstance(v, WindowSpec) and v.fixed]
-    if bodies > 1:
-        raise MaltriageError(f"{BYTEPLOT} is the first channel of body: name one of them")
-    if net.body and not bodies:
-        raise MaltriageError(f"net {options.net} reads a picture: name {BYTEPLOT} or body")
-    if fixed and not net.fixed:
-        raise MaltriageError(f"net {options.net} cannot read {', '.join(fixed)}")
-    if len(fixed) == len(chosen):
-        raise MaltriageError(f"{', '.join(fixed)}: name a view besides that a net can learn")
-    return chosen
-
-
-def fit_options(state: State, **others: Any) -> FitOptions:
-    """The options that a run was begun with, and others that have no bearing on its weights."""
-    try:
-        return msgspec.convert(state.origin.recipe | others, FitOptions)
-    except msgspec.ValidationError as error:
-        raise MaltriageError(f"a checkpoint of another recipe: {error}") from error
 
 
 def train(
@@ -226,12 +156,11 @@ def train(
 
 def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
     """The split of a run."""
-    kind: Any = options.split
     if options.split_file is not None:
         return read_split(options.split_file, corpus)
     if not options.folds:
-        return make_split(corpus, kind, options.split_seed)
-    return make_fold(corpus, kind, options.split_seed, options.folds, options.fold)
+        return make_split(corpus, options.split, options.split_seed)
+    return make_fold(corpus, options.split, options.split_seed, options.folds, options.fold)
 
 
 def _guidance(
@@ -244,17 +173,6 @@ def _guidance(
     if (options.folder / LAST).exists():
         begun = load_checkpoint(options.folder / LAST)[1].origin.guide
     return prepare(options.guide, origin, images, train, begun)
-
-
-def guide_options(state: State) -> GuideOptions | None:
-    """How a run was guided when it was begun."""
-    guide = state.origin.guide
-    if guide is None:
-        return None
-    teachers = tuple(Path(teacher.path) for teacher in guide.teachers)
-    kind: Any = guide.kind
-    cam: Any = guide.cam or "hirescam"
-    return GuideOptions(kind, guide.keep, cam, teachers)
 
 
 def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | None:

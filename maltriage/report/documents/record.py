@@ -200,7 +200,7 @@ def path_of(record: Result | Skipped | Failed) -> str:
     )
 
 
-def encode(record: Any) -> bytes:
+def encode(record: object) -> bytes:
     """Compact JSON of records, documents and plain data; UTF-8 whatever a sample's strings say."""
     try:
         return msgspec.json.encode(record)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import write_file
 from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Comparison
@@ -319,6 +320,4 @@ def _saved(figure: Figure, **how: Any) -> bytes:
 
 def _write(figure: Figure, path: Path) -> None:
     """Write a picture as PNG, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(_saved(figure, format="png", dpi=DPI))
-    part.replace(path)
+    write_file(path, _saved(figure, format="png", dpi=DPI))

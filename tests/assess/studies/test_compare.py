@@ -26,8 +26,9 @@ from maltriage.assess.studies.cell import (
     scanned,
 )
 from maltriage.assess.studies.compare import compare
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.corpus.predictions import (
     Predictions,
     join,

@@ -19,8 +19,9 @@ from maltriage.assess.verdicts.recall import (
     recall,
 )
 from maltriage.bundle import Bundle
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
-from maltriage.corpus.load import Corpus, load_corpus
+from maltriage.corpus.load import load_corpus
 from maltriage.corpus.predictions import (
     PREDICTIONS_FILE,
     Predictions,

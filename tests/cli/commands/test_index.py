@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from maltriage import bundle as bundles
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
 from maltriage.corpus.splits import make_split, manifest_sha256
-from maltriage.files.lock import turn
+from maltriage.files.lock import locked
 
 
 @pytest.fixture
@@ -77,7 +76,6 @@ def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     assert "none: nothing is said to resemble nothing" in shown
 
 
-@pytest.mark.skipif(not Path("/proc/locks").exists(), reason="nobody tells who waits for a lock")
 def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Path) -> None:
     build(run_cli, root)
     path = tmp_path / "a.index.npz"
@@ -87,11 +85,12 @@ def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Pat
     other = run_cli("index", "add", "b.npz", "--root", "icarus", "--jobs", "1")
     assert other.stdout == b"b.npz: 1 added, 0 replaced, 6 now\n"
     command = [sys.executable, "-m", "maltriage", "index", "add", str(path), "--root", "daedalus"]
-    with turn(path):
-        waiting = subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, stdout=subprocess.PIPE)
-        while f" {waiting.pid} " not in Path("/proc/locks").read_text():
-            assert waiting.poll() is None
-            time.sleep(0.05)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with locked(path.with_name("a.index.npz.lock")):
+        waiting = subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, **pipes)
+        assert waiting.stderr is not None
+        said = waiting.stderr.readline().decode()
+        assert said == f"maltriage: waiting for another process that changes {path}\n"
         (tmp_path / "b.npz").replace(path)  # as the other does it, at the end of its turn
     assert waiting.communicate(timeout=60)[0] == f"{path}: 1 added, 0 replaced, 7 now\n".encode()
     told = json.loads(run_cli("index", "info", path, "-f", "json").stdout)

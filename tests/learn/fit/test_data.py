@@ -13,11 +13,12 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from learn.conftest import OPTIONS  # noqa: E402
 
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.learn.fit.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions  # noqa: E402
-from maltriage.learn.runs.train import RunOptions, train  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
+from maltriage.learn.runs.options import RunOptions  # noqa: E402
+from maltriage.learn.runs.train import train  # noqa: E402
 
 
 def in_memory(corpus: Corpus) -> Corpus:

@@ -21,17 +21,19 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from learn.conftest import OPTIONS  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.splits import PARTS, make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit import loop as module  # noqa: E402
 from maltriage.learn.fit.checkpoint import BEST, LAST, State, load_checkpoint, part_of  # noqa: E402
 from maltriage.learn.fit.data import Images, key  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions, Fitted, Tick, fit  # noqa: E402
+from maltriage.learn.fit.loop import Fitted, Tick, fit  # noqa: E402
 from maltriage.learn.fit.parallel import fit_together  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import predict, restore_net  # noqa: E402
+from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.origin import origin_of  # noqa: E402
-from maltriage.learn.runs.train import Outcome, RunOptions, train  # noqa: E402
+from maltriage.learn.runs.train import Outcome, train  # noqa: E402
 
 
 def run(corpus: Corpus, folder: Path, **changes: Any) -> Fitted:
@@ -164,7 +166,8 @@ from learn.conftest import OPTIONS, VIEWS
 from maltriage.corpus.load import load_corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.learn.fit.recipe import FitOptions
-from maltriage.learn.runs.train import RunOptions, train
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import train
 
 def kill(tick):
     if (tick.epoch, tick.step) == (2, 2):
@@ -349,7 +352,7 @@ def test_other_labels_are_refused(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_the_options_of_a_checkpoint(corpus: Corpus, tmp_path: Path) -> None:
-    from maltriage.learn.runs.train import fit_options
+    from maltriage.learn.runs.options import fit_options
 
     options = FitOptions(**OPTIONS)
     divided = make_split(corpus)

@@ -15,17 +15,18 @@ timm = pytest.importorskip("timm", reason="needs the extra `train`")
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.splits import PARTS, make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import State  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions, Fitted, fit  # noqa: E402
+from maltriage.learn.fit.loop import Fitted, fit  # noqa: E402
 from maltriage.learn.fit.pretrained import identify, load_pretrained  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.origin import origin_of  # noqa: E402
-from maltriage.learn.runs.train import RunOptions  # noqa: E402
 from maltriage.sample.views import BodySpec, byteplot, default_views  # noqa: E402
 
 

@@ -18,8 +18,9 @@ from learn.conftest import OPTIONS  # noqa: E402
 from learn.heat.gradients import gradient_times_activation  # noqa: E402
 
 from maltriage.bundle import load  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.datasets import open_dataset  # noqa: E402
-from maltriage.corpus.load import Corpus, load_corpus  # noqa: E402
+from maltriage.corpus.load import load_corpus  # noqa: E402
 from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import LAST, Guide, Origin, load_checkpoint  # noqa: E402
@@ -30,8 +31,9 @@ from maltriage.learn.heat.cam import ExplainedNet  # noqa: E402
 from maltriage.learn.heat.guide import GuideOptions, cumulative, prepare  # noqa: E402
 from maltriage.learn.nets.camvit import CamViT  # noqa: E402
 from maltriage.learn.runs.crossval import train_fold  # noqa: E402
+from maltriage.learn.runs.options import RunOptions, guide_options  # noqa: E402
 from maltriage.learn.runs.origin import origin_of  # noqa: E402
-from maltriage.learn.runs.train import Outcome, RunOptions, guide_options, train  # noqa: E402
+from maltriage.learn.runs.train import Outcome, train  # noqa: E402
 from maltriage.sample.views import BodySpec, ViewSpec, byteplot  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("shallow")

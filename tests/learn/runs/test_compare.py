@@ -15,14 +15,16 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 
 import torch
 
-from maltriage.corpus.load import Corpus
-from maltriage.corpus.study import Cell, claim
+from maltriage.corpus.corpus import Corpus
+from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
+from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
-from maltriage.learn.fit.loop import FitOptions
+from maltriage.learn.fit.recipe import FitOptions
 from maltriage.learn.runs import compare as module
 from maltriage.learn.runs.compare import run_options, train_missing
-from maltriage.learn.runs.train import Outcome, RunOptions
+from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.train import Outcome
 
 CELLS = [Cell(net, 0, fold) for net in ("gibert", "evidence") for fold in (0, 1)]
 
@@ -72,7 +74,7 @@ def test_cells_of_another_process_are_waited_for(
     tmp_path: Path, corpus: Corpus, trained: list[str]
 ) -> None:
     """Here it dies while it holds one: that is then trained here."""
-    other = claim(CELLS[0].lock(tmp_path))
+    other = locked(CELLS[0].lock(tmp_path))
     assert other.__enter__()
     told: list[int] = []
 

@@ -13,11 +13,11 @@ from learn.conftest import OPTIONS  # noqa: E402
 
 from maltriage.assess.verdicts.openset import LeftOut, open_set  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
-from maltriage.learn.fit.loop import FitOptions  # noqa: E402
+from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.runs.openset import Without, train_without  # noqa: E402
-from maltriage.learn.runs.train import RunOptions  # noqa: E402
+from maltriage.learn.runs.options import RunOptions  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,15 @@ from learn.conftest import OPTIONS  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from maltriage import bundle as bundles  # noqa: E402
-from maltriage.corpus.load import Corpus  # noqa: E402
+from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.splits import load_split, make_split, manifest_sha256  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import predict, restore_net  # noqa: E402
-from maltriage.learn.runs.train import Outcome, RunOptions, train, views_for  # noqa: E402
+from maltriage.learn.runs.options import RunOptions, views_for  # noqa: E402
+from maltriage.learn.runs.train import Outcome, train  # noqa: E402
 from maltriage.report.studies.charts import plot_confusion, plot_curves  # noqa: E402
 from maltriage.sample.views import BodySpec  # noqa: E402
 

@@ -11,17 +11,16 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import torch
 
 import maltriage
-from maltriage.corpus.load import Corpus
+from maltriage.corpus.corpus import Corpus
+from maltriage.files.atomic import replace_text, write_file
 from maltriage.learn.fit.checkpoint import Epoch
-
-if TYPE_CHECKING:
-    from maltriage.learn.runs.train import RunOptions
+from maltriage.learn.runs.options import RunOptions
 
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
 """Whose versions have a bearing on a run."""
@@ -117,17 +116,13 @@ def _commit() -> str | None:
 
 def write_metrics(history: Sequence[Epoch], path: Path) -> None:
     """The epochs of a run as CSV, a row each."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8", newline="") as file:
+    with replace_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(Epoch.__struct_fields__)
         writer.writerows(msgspec.structs.astuple(row) for row in history)
-    part.replace(path)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     """Write JSON, whole or not at all."""
     text = msgspec.json.encode(document, enc_hook=str)
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(msgspec.json.format(text, indent=1) + b"\n")
-    part.replace(path)
+    write_file(path, msgspec.json.format(text, indent=1) + b"\n")

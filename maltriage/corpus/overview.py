@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.corpus import array_store, splits
+from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import DATASETS, Dataset
-from maltriage.corpus.load import Corpus, conflicts_of, same_bytes
+from maltriage.corpus.load import conflicts_of, same_bytes
 from maltriage.corpus.twins import near_twins
 from maltriage.files.places import cache_dir, data_places
 from maltriage.report.documents.datasets import (

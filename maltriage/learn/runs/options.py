@@ -1,0 +1,96 @@
+"""The options of a run: as they are given, and as a checkpoint keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from maltriage.corpus.splits import Kind
+from maltriage.errors import MaltriageError
+from maltriage.learn.fit.checkpoint import State
+from maltriage.learn.fit.recipe import FitOptions
+from maltriage.learn.heat.guide import GuideOptions
+from maltriage.learn.nets import entry
+from maltriage.sample.views import (
+    BYTEPLOT,
+    DEFAULT,
+    BodySpec,
+    ViewSpec,
+    WindowSpec,
+    byteplot,
+    known_views,
+)
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is called, where it goes, and how the corpus is split."""
+
+    folder: Path
+    name: str
+    fit: FitOptions
+    split: Kind = "grouped"
+    split_seed: int = 0
+    folds: int = 0
+    """0: training, validation and test; otherwise this run is one of a cross-validation."""
+    fold: int | None = None
+    """The fold to hold back; None: none, every sample is for training."""
+    split_file: Path | None = None
+    """A stored split to take instead of making one; the four fields before say nothing then."""
+    guide: GuideOptions | None = None
+    """Of the net's tokens; None: it looks at all of them."""
+    command: tuple[str, ...] = ()
+    """What the user typed, for the record."""
+
+
+def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
+    """The views that a net is trained on: those named, or else what the net is made for.
+
+    Raises:
+        MaltriageError: an unknown net or view, views that the net cannot read, an odd size.
+    """
+    if options.image_size % 8 or not 16 <= options.image_size <= 1024:
+        raise MaltriageError(
+            f"image size {options.image_size}: must be a multiple of 8 from 16 to 1024"
+        )
+    net = entry(options.net)
+    names = options.views or net.views or DEFAULT
+    choices: dict[str, ViewSpec] = {BYTEPLOT: byteplot(options.image_size)}
+    choices |= {view.name: view for view in known_views(options.image_size)}
+    strange = [name for name in names if name not in choices]
+    if strange or options.views == ():
+        raise MaltriageError(f"views must be some of {', '.join(choices)}: {', '.join(strange)}")
+    chosen = tuple(view for name, view in choices.items() if name in names)
+    bodies = sum(isinstance(view, BodySpec) for view in chosen)
+    fixed = [v.name for v in chosen if isinstance(v, WindowSpec) and v.fixed]
+    if bodies > 1:
+        raise MaltriageError(f"{BYTEPLOT} is the first channel of body: name one of them")
+    if net.body and not bodies:
+        raise MaltriageError(f"net {options.net} reads a picture: name {BYTEPLOT} or body")
+    if fixed and not net.fixed:
+        raise MaltriageError(f"net {options.net} cannot read {', '.join(fixed)}")
+    if len(fixed) == len(chosen):
+        raise MaltriageError(f"{', '.join(fixed)}: name a view besides that a net can learn")
+    return chosen
+
+
+def fit_options(state: State, **others: Any) -> FitOptions:
+    """The options that a run was begun with, and others that have no bearing on its weights."""
+    try:
+        return msgspec.convert(state.origin.recipe | others, FitOptions)
+    except msgspec.ValidationError as error:
+        raise MaltriageError(f"a checkpoint of another recipe: {error}") from error
+
+
+def guide_options(state: State) -> GuideOptions | None:
+    """How a run was guided when it was begun."""
+    guide = state.origin.guide
+    if guide is None:
+        return None
+    teachers = tuple(Path(teacher.path) for teacher in guide.teachers)
+    kind: Any = guide.kind
+    cam: Any = guide.cam or "hirescam"
+    return GuideOptions(kind, guide.keep, cam, teachers)

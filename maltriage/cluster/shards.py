@@ -28,15 +28,16 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, find, open_renderer
 from maltriage.source.files import PART, Found, Rejected
 
 PART_FILES = 2048
 PART_BYTES = 2 << 30
 """A part is full with this much: some ten seconds for an actor of four workers."""
-FORMATS = ("ndjson", "parquet")
+FORMATS = tuple(format.name for format in SCAN.values() if format.shardable)
+"""Formats of shards; the first is that of a result for which no other is named."""
 MANIFEST, SUMMARY = "manifest.ndjson", "summary.json"
-_NAME = re.compile(r"part-\d{5,}\.(ndjson|parquet)(\.[0-9a-f]{32}\.part)?")
+_NAME = re.compile(rf"part-\d{{5,}}\.({'|'.join(FORMATS)})(\.[0-9a-f]{{32}}\.part)?")
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Shards:
     """A result in parts. `folder` is the same on all nodes; `resume`: parts that are whole stay."""
 
     folder: str
-    format: str = "ndjson"
+    format: str = FORMATS[0]
     render: RenderOptions = field(default_factory=RenderOptions)
     resume: bool = False
 
@@ -114,7 +115,8 @@ def write_part(
         with other.open("xb") as file:
             stream = cast(BinaryIO, _Stream(file))
             shards = part.shards
-            renderer = open_renderer(shards.format, stream, shards.render, Console(quiet=True))
+            format, console = find(shards.format), Console(quiet=True)
+            renderer = open_renderer(format, stream, shards.render, console)
             for record in records:
                 renderer.write(record)
                 counts.add(record)

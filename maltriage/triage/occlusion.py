@@ -97,6 +97,9 @@ class RangeGeometry:
         """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
 
+    def bytewise(self, heat: Floats) -> None:
+        """Nowhere has a byte a value to itself."""
+
 
 def spread(windows: Windows, effects: Floats) -> Part:
     """The effects of windows as heat on bytes.

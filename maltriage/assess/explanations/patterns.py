@@ -36,7 +36,6 @@ from maltriage.report.documents.patterns import (
     ViewPattern,
 )
 from maltriage.report.documents.record import ModelRef, path_fields
-from maltriage.sample.views import BodySpec
 from maltriage.triage.maps import mapped
 from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
 from maltriage.triage.options import Progress, ScanOptions
@@ -185,7 +184,7 @@ def _family(label: str, tally: Tally, spill: Spill) -> FamilyPattern:
         views=[
             ViewPattern(
                 name=view.name,
-                anchor=None if isinstance(view, BodySpec) else view.anchor,
+                anchor=view.anchor,
                 present=int(tally.present[i]),
                 contribution=contributions[i],
                 share=shares[i],
@@ -206,7 +205,7 @@ def _family(label: str, tally: Tally, spill: Spill) -> FamilyPattern:
 def _ranges(tally: Tally) -> list[RecurringRange]:
     """Of each view the slots of most mean heat, of all views the hottest first."""
     frame, heat = tally.frame, _means(tally.slots)
-    body = {view.name for view in frame.card.views if isinstance(view, BodySpec)}
+    pictures = {view.name for view in frame.card.views if not view.along}
     order = sorted((i for i, mean in enumerate(heat) if mean.mean > 0), key=lambda i: -heat[i].mean)
     kept, taken = [], Counter[str]()
     for i in order:
@@ -216,7 +215,7 @@ def _ranges(tally: Tally) -> list[RecurringRange]:
             kept.append(
                 RecurringRange(
                     view=slot.view,
-                    unit="share" if slot.view in body else "bytes",
+                    unit="share" if slot.view in pictures else "bytes",
                     start=slot.start,
                     end=slot.end,
                     fields=list(slot.fields),

@@ -21,7 +21,7 @@ from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.comparison import Agreement, Comparison, Row, Timing
 from maltriage.report.documents.evaluation import Difference, Interval, RecipeFigures
-from maltriage.sample.views import BodySpec
+from maltriage.sample.views import called
 from maltriage.triage.session import Session
 
 ROUNDS, WARM_UP = 25, 3
@@ -211,8 +211,8 @@ def _net_row(
         duplicates=_sum(of_a_seed, "test_duplicates"),
         near_twins=_sum(of_a_seed, "test_near_twins"),
         epochs=card.training.epochs,
-        views=[_view_name(view) for view in card.views],
-        image_size=next((v.size for v in card.views if isinstance(v, BodySpec)), None),
+        views=[called(view) for view in card.views],
+        image_size=next((v.shape[-1] for v in card.views if not v.along), None),
         parameters=card.parameters,
         flops=None if flops is None else int(flops),
         bundle_bytes=first.bundle_bytes,
@@ -220,12 +220,6 @@ def _net_row(
         agreement=_agreement(own),
         scan_difference=max(cell.scan_difference for cell in own),
     )
-
-
-def _view_name(view: Any) -> str:
-    """As the command line calls it: a body of one channel is the published byteplot."""
-    plain = isinstance(view, BodySpec) and len(view.channels) == 1
-    return "byteplot" if plain else str(view.name)
 
 
 def _sum(cells: Sequence[Measured], figure: str) -> int:

@@ -21,7 +21,7 @@ from maltriage.bundle import Bundle
 from maltriage.learn.fit.restore import net_of
 from maltriage.learn.nets.base import Net
 from maltriage.sample.byteplot import View
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
 
 METHODS = {
     "gradcam++": "GradCAMPlusPlus",
@@ -125,17 +125,17 @@ class _Cut(nn.Module):
     def image(self) -> Tensor:
         """That of the sample, n = 1."""
         own = self.images[self.view.name].float()
-        return own if isinstance(self.view, BodySpec) else own[:, None, 1:]
+        return own[:, None, 1:] if self.view.along else own
 
     def forward(self, image: Tensor) -> Any:
         count, name = len(image), self.view.name
         views = {
             other: pixels.expand(count, *pixels.shape[1:]) for other, pixels in self.images.items()
         }
-        if isinstance(self.view, BodySpec):
-            views[name] = image
-        else:
+        if self.view.along:
             views[name] = torch.stack([views[name][:, 0].float(), image[:, 0, 0]], dim=1)
+        else:
+            views[name] = image
         found = dict(self.net.activations(views))
         found[name] = self.activation(found[name])
         return self.net.classifier(self.net.embed(found))

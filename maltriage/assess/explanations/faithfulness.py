@@ -10,6 +10,7 @@ import numpy as np
 
 from maltriage.assess.explanations.curves import FRACTIONS, area
 from maltriage.assess.explanations.perturbation import (
+    MEASURED,
     Bench,
     Curves,
     FileTrial,
@@ -66,7 +67,7 @@ def assess_faithfulness(
     Raises:
         MaltriageError: no such method, or no file that could be measured and is right.
     """
-    check_methods(terms.methods, {})
+    check_methods(terms.methods, {}, MEASURED)
     began = time.monotonic()
     progress, unknown, found = Progress(), dict[str, int](), list[FileTrial]()
     files = 0

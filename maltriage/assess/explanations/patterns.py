@@ -22,6 +22,7 @@ from maltriage.assess.out_of_fold import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import ssim
+from maltriage.report.documents.methods import ADDITIVE
 from maltriage.report.documents.patterns import (
     BundlePatterns,
     Exemplar,
@@ -37,7 +38,7 @@ from maltriage.report.documents.patterns import (
 )
 from maltriage.report.documents.record import ModelRef, path_fields
 from maltriage.triage.maps import mapped
-from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
+from maltriage.triage.methods import HIRESCAM
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
 from maltriage.work.workers import Workers, cores
@@ -79,8 +80,8 @@ def find_patterns(
         MaltriageError: no such method, a bundle named twice, or one that no file could be
             asked about.
     """
-    if method not in GRAPH_METHODS:
-        raise MaltriageError(f"no such method: {method} (there are {', '.join(GRAPH_METHODS)})")
+    if method not in ADDITIVE:
+        raise MaltriageError(f"no such method: {method} (there are {', '.join(ADDITIVE)})")
     digests = Counter(subject.model.card.weights_sha256 for subject in subjects)
     for subject in subjects:
         if digests[subject.model.card.weights_sha256] > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +10,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
 from maltriage.errors import MaltriageError
+from maltriage.report.documents.methods import DEFAULT, FROM_CHECKPOINT, METHODS
 from maltriage.report.formats import EXPLAIN
 
 if TYPE_CHECKING:
@@ -20,22 +20,10 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from enum import StrEnum as Format
+    from enum import StrEnum as Method
 else:
     Format = opt.choice("Format", EXPLAIN)
-
-
-class Method(StrEnum):
-    hirescam = "hirescam"
-    gradcam = "gradcam"
-    occlusion = "occlusion"
-    gradcam_plus_plus = "gradcam++"
-    layercam = "layercam"
-    eigencam = "eigencam"
-    scorecam = "scorecam"
-
-
-FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
-"""As in `maltriage.learn.heat.cams`, which takes PyTorch to import."""
+    Method = opt.choice("Method", METHODS)
 
 
 def explain(
@@ -56,7 +44,7 @@ def explain(
         str | None, typer.Option(help="Explain the score less this label's: why not that one.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="How the score is explained; hirescam.")
+        Method | None, typer.Option(help=f"How the score is explained; {DEFAULT}.")
     ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
@@ -266,7 +254,7 @@ def explain(
 
 def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
     if several is None:
-        return ((one or Method.hirescam).value,)
+        return (one.value if one else DEFAULT,)
     if one is not None:
         raise MaltriageError("--method or --methods, not both")
     return tuple(name.strip() for name in several.split(","))

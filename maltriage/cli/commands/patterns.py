@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.report.documents.methods import ADDITIVE, DEFAULT
 
 if TYPE_CHECKING:
     from maltriage.assess.explanations.patterns import Subject
@@ -23,9 +24,10 @@ class Format(StrEnum):
     html = "html"
 
 
-class Method(StrEnum):
-    hirescam = "hirescam"
-    gradcam = "gradcam"
+if TYPE_CHECKING:
+    from enum import StrEnum as Method
+else:
+    Method = opt.choice("Method", ADDITIVE)
 
 
 def patterns(
@@ -52,7 +54,9 @@ def patterns(
         int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the files that --limit draws.")] = 0,
-    method: Annotated[Method, typer.Option(help="Whose maps are added up.")] = Method.hirescam,
+    method: Annotated[
+        Method | None, typer.Option(help="Whose maps are added up.", show_default=DEFAULT)
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -109,7 +113,8 @@ def patterns(
         def show(now: Progress) -> None:
             status.update(now.files, now.flagged, now.failed, now.skipped, now.in_flight, total)
 
-        found = find_patterns(subjects, dataset, options, method.value, changed=show)
+        by = method.value if method else DEFAULT
+        found = find_patterns(subjects, dataset, options, by, changed=show)
     if png is not None:
         from maltriage.report.studies.patterns_grid import write_grid
 

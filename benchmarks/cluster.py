@@ -27,7 +27,6 @@ import psutil
 from measure import machine
 from rich.console import Console
 
-from maltriage import __version__
 from maltriage import bundle as bundles
 from maltriage.cluster import engine as ray_engine
 from maltriage.cluster.actor import LEVEL
@@ -44,6 +43,7 @@ from maltriage.source.files import WalkOptions, walk
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import Engine, summary
 from maltriage.triage.request import ScanRequest
+from maltriage.version import __version__
 from maltriage.work.cores import cores
 
 

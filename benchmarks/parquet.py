@@ -19,7 +19,7 @@ from rich.console import Console
 
 from maltriage import bundle as bundles
 from maltriage.report.documents.record import Record, Result, Summary
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 
 SAMPLES = Path(__file__).resolve().parents[1] / "samples"
 
@@ -45,7 +45,7 @@ def write(records: list[Record], rows: int) -> None:
     (summary,) = [record for record in records if isinstance(record, Summary)]
     before = anonymous()
     with tempfile.TemporaryFile() as stream:
-        renderer = open_renderer("parquet", stream, RenderOptions(), Console())
+        renderer = open_renderer(SCAN["parquet"], stream, RenderOptions(), Console())
         for i in range(rows):
             result = results[i % len(results)]
             renderer.write(msgspec.structs.replace(result, path=f"{i}/{result.path}"))

@@ -23,7 +23,7 @@ from measure import machine
 from PIL import Image
 from scan import manifest, readable
 
-from maltriage.sample.byteplot import body, plotted
+from maltriage.sample.byteplot import plotted
 from maltriage.sample.geometry import width_for
 from maltriage.sample.views import BodySpec
 from maltriage.source.files import read_sample
@@ -36,7 +36,7 @@ Resize = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
 
 def own(raw: Bytes) -> Bytes:
-    return body(raw, SPEC).pixels
+    return SPEC.plot(raw, {}).pixels
 
 
 def by(resize: Resize) -> Callable[[Bytes], Bytes]:

@@ -12,7 +12,7 @@ asked for, so that `import maltriage` is quick. Every other module is private by
 import os
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from maltriage.version import __version__
 
 # From 1.31 on ONNX Runtime keeps an identifier of the machine and a data base of events in the
 # user's cache folder and sends them: not from where samples are looked at. It is asked on loading.

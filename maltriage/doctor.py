@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from maltriage import __version__
 from maltriage import bundle as bundles
 from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
 from maltriage.errors import MaltriageError
@@ -32,6 +31,7 @@ from maltriage.source.archive import limits as archives
 from maltriage.source.reading import MAX_FILE_BYTES
 from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
+from maltriage.version import __version__
 from maltriage.work import isolation
 from maltriage.work.cores import cores
 from maltriage.work.isolation import achieved, memory_for

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from maltriage.bundle.card import Card
 from maltriage.errors import MaltriageError
-from maltriage.sample.views import BodySpec
 
 if TYPE_CHECKING:
     from onnx import (
@@ -103,8 +102,7 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
         grid, other = outputs[f"heat_{view.name}"][1], outputs.get(f"gradcam_{view.name}")
         if other is not None and other[1] != grid:
             fail(f"gradcam_{view.name} is no map like heat_{view.name}")
-        window = not isinstance(view, BodySpec)
-        if len(grid) != 3 or (window and grid[1] != 1):
+        if len(grid) != 3 or (view.along and grid[1] != 1):
             fail(f"heat_{view.name} is no map")
     if model.functions:
         fail("it brings functions of its own")

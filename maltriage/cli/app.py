@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from maltriage import __version__
 from maltriage.cli import options as opt
 from maltriage.cli.commands import (
     cache,
@@ -32,6 +31,7 @@ from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.interrupt import stop_at_once
 from maltriage.cli.options import EXIT_ERROR
 from maltriage.errors import MaltriageError
+from maltriage.version import __version__
 
 app = typer.Typer(
     name="maltriage",

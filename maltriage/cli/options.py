@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from maltriage.report.formats import SCAN, endings, listed
 
 
 class Color(StrEnum):
@@ -24,6 +27,11 @@ class DeviceName(StrEnum):
 class EngineName(StrEnum):
     local = "local"
     ray = "ray"
+
+
+def choice(name: str, values: Iterable[str]) -> Any:
+    """The values of an option as the class that Typer asks for. Its members are strings."""
+    return StrEnum(name, [(value, value) for value in values])
 
 
 Engine = Annotated[
@@ -91,25 +99,28 @@ Seed = Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask other
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
 ]
+_ENDINGS = ", ".join(endings())
+_SELECTIVE = listed((format for format in SCAN.values() if format.selective), "and")
+_ECS = listed((format for format in SCAN.values() if format.ecs), "and")
 Outputs = Annotated[
     list[Path] | None,
     typer.Option(
         "--output",
         "-o",
-        help="Write it here instead of stdout, in the format of the ending (.ndjson, .json, .csv,"
-        " .html, .parquet); several times for several files; - for stdout.",
+        help=f"Write it here instead of stdout, in the format of the ending ({_ENDINGS});"
+        " several times for several files; - for stdout.",
     ),
 ]
 FieldNames = Annotated[
     str | None,
     typer.Option(
         "--fields",
-        help="Only these of each record, in CSV, NDJSON, JSON and Parquet: path,verdict.label.",
+        help=f"Only these of each record, in {_SELECTIVE}: path,verdict.label.",
     ),
 ]
 Ecs = Annotated[
     bool,
-    typer.Option("--ecs", help="Names of the Elastic Common Schema in NDJSON and JSON."),
+    typer.Option("--ecs", help=f"Names of the Elastic Common Schema in {_ECS}."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[

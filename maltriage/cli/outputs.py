@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,15 @@ import typer
 from maltriage.cli.console import Color, make_console, quiet_broken_pipe
 from maltriage.cli.files import Output, ResultFile, cannot_write
 from maltriage.errors import MaltriageError
-from maltriage.report.formats import ECS, SELECTIVE, RenderOptions, open_renderer
+from maltriage.report.formats import (
+    SCAN,
+    Format,
+    RenderOptions,
+    by_ending,
+    find,
+    listed,
+    open_renderer,
+)
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
@@ -22,19 +30,6 @@ if TYPE_CHECKING:
     from maltriage.report.formats import Renderer
     from maltriage.report.scan.fields import Fields
 
-TABLE = "table"
-ENDINGS = {
-    ".ndjson": "ndjson",
-    ".jsonl": "ndjson",
-    ".json": "json",
-    ".csv": "csv",
-    ".parquet": "parquet",
-    ".html": "html",
-    ".htm": "html",
-}
-"""Endings of names that say what a file is."""
-OF_USE = frozenset({"ndjson", "json", "csv"})
-"""Formats of which a part can be read."""
 STDOUT = Path("-")
 
 
@@ -43,30 +38,35 @@ class Target:
     """A file, or stdout where `path` is None, and what is written there."""
 
     path: Path | None
-    format: str
+    format: Format
 
 
-def targets(outputs: Sequence[Path], format: str | None) -> list[Target]:
+def targets(
+    outputs: Sequence[Path], format: str | None, formats: Mapping[str, Format] = SCAN
+) -> list[Target]:
     """What is written where.
 
     Args:
         outputs: as the user named them, `-` for stdout; none: stdout alone.
         format: that the user named. It is that of stdout, of the only file, and of each whose
-            ending says nothing; None: a table.
+            ending says nothing; None: the first of `formats`.
+        formats: those of the command.
 
     Raises:
-        MaltriageError: a file is named twice.
+        MaltriageError: a file is named twice; or no format is named, nor meant by its ending.
     """
     seen = set()
     for path in outputs:
         if path.resolve() in seen:
             raise MaltriageError(f"{path}: named twice as an output")
         seen.add(path.resolve())
+    named = find(format, formats) if format else None
+    usual = named or next(iter(formats.values()))
     found = []
     for path in outputs or [STDOUT]:
-        by_ending = None if format and len(outputs) == 1 else ENDINGS.get(path.suffix.lower())
-        target = None if path == STDOUT else path
-        found.append(Target(target, by_ending or format or TABLE))
+        only = named if len(outputs) == 1 else None
+        meant = only or by_ending(path.name, formats, unknown=named)
+        found.append(Target(None if path == STDOUT else path, meant or usual))
     return found
 
 
@@ -78,8 +78,9 @@ def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None
     """
     if names is None:
         return None
-    if not any(target.format in SELECTIVE for target in targets):
-        raise MaltriageError("--fields goes with CSV, NDJSON, JSON or Parquet: see --format and -o")
+    if not any(target.format.selective for target in targets):
+        fit = listed(format for format in SCAN.values() if format.selective)
+        raise MaltriageError(f"--fields goes with {fit}: see --format and -o")
     from maltriage.report.scan.fields import choose
 
     return choose(names)
@@ -89,8 +90,9 @@ def check_ecs(ecs: bool, fields: str | None, targets: Sequence[Target]) -> None:
     """Raise MaltriageError where `--ecs` was given and means nothing."""
     if ecs and fields is not None:
         raise MaltriageError("--ecs or --fields, not both: events of ECS are whole")
-    if ecs and not any(target.format in ECS for target in targets):
-        raise MaltriageError("--ecs goes with NDJSON or JSON: see --format and -o")
+    if ecs and not any(target.format.ecs for target in targets):
+        fit = listed(format for format in SCAN.values() if format.ecs)
+        raise MaltriageError(f"--ecs goes with {fit}: see --format and -o")
 
 
 class _Sink:
@@ -98,7 +100,7 @@ class _Sink:
         self.target = target
         self.file = None
         if target.path is not None:
-            self.file = ResultFile(target.path, partial=target.format in OF_USE)
+            self.file = ResultFile(target.path, partial=target.format.partial)
         out = self.file.output if self.file else Output(sys.stdout.buffer, sys.stdout)
         console = make_console(color, file=out.text)
         try:

@@ -9,12 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
+from maltriage.report.documents.methods import known
 
 if TYPE_CHECKING:
     from maltriage.report.documents.record import Result
-
-WITHOUT = "occlusion"
-"""The method that gives no heat over the byteplot."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +45,8 @@ class Pictures:
 
     def check_method(self, method: str) -> None:
         """Raises MaltriageError where evidence by `method` has no picture."""
-        if self._paths() and method == WITHOUT:
-            raise MaltriageError(f"no picture: the method {WITHOUT} has none; take another one")
+        if self._paths() and not known(method).maps:
+            raise MaltriageError(f"no picture: the method {method} has none; take another one")
 
     def write(self, result: Result) -> None:
         """Draw what is wanted of a result.

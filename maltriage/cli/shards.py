@@ -30,9 +30,13 @@ def shards_at(
     Raises:
         MaltriageError: one was, or parts are not written in that format, or not there.
     """
+    from io import BytesIO
+
+    from rich.console import Console
+
     from maltriage.cli.files import refuse_url
     from maltriage.cluster.shards import FORMATS, Shards
-    from maltriage.report.scan.parquet import need_pyarrow
+    from maltriage.report.formats import find, open_renderer
 
     refuse_url(folder)
     given = [name for name, value in refused.items() if value]
@@ -40,6 +44,7 @@ def shards_at(
         raise MaltriageError(f"--shards and {given[0]}: one or the other")
     if format is not None and format not in FORMATS:
         raise MaltriageError(f"--shards writes {' or '.join(FORMATS)}, and not {format}")
-    if format == "parquet":
-        need_pyarrow()
-    return Shards(str(folder.absolute()), format or FORMATS[0], render, resume)
+    shards = Shards(str(folder.absolute()), format or FORMATS[0], render, resume)
+    # Opened once here: a library that is missing is said before a cluster is asked for anything.
+    open_renderer(find(shards.format), BytesIO(), render, Console(quiet=True))
+    return shards

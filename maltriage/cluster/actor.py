@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from maltriage import __version__
 from maltriage.errors import MaltriageError
+from maltriage.version import __version__
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from maltriage import __version__
 from maltriage.cluster.actor import Opened, Scanner, Setup
 from maltriage.cluster.chunks import Chunk
 from maltriage.cluster.nodes import GoneError, Members, Node
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import SCHEMA_VERSION
 from maltriage.triage.options import ScanOptions
+from maltriage.version import __version__
 
 ACTOR_CPUS = 4
 """CPUs of an actor, unless it is said: what comes after workers is done in one process, which keeps

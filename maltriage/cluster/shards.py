@@ -28,15 +28,16 @@ from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile, part_pattern, remove_leftovers, write_file
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, find, open_renderer
 from maltriage.source.files import Found, Rejected
 
 SHARD_FILES = 2048
 SHARD_BYTES = 2 << 30
 """A part is full with this much: some ten seconds for an actor of four workers."""
-FORMATS = ("ndjson", "parquet")
+FORMATS = tuple(format.name for format in SCAN.values() if format.shardable)
+"""Formats of shards; the first is that of a result for which no other is named."""
 MANIFEST, SUMMARY = "manifest.ndjson", "summary.json"
-_WHOLE = r"part-\d{5,}\.(?:ndjson|parquet)"
+_WHOLE = rf"part-\d{{5,}}\.(?:{'|'.join(FORMATS)})"
 _UNFINISHED = part_pattern(_WHOLE)
 _NAME = re.compile(f"{_WHOLE}|{_UNFINISHED}")
 
@@ -46,7 +47,7 @@ class Shards:
     """A result in parts. `folder` is the same on all nodes; `resume`: parts that are whole stay."""
 
     folder: str
-    format: str = "ndjson"
+    format: str = FORMATS[0]
     render: RenderOptions = field(default_factory=RenderOptions)
     resume: bool = False
 
@@ -116,7 +117,8 @@ def write_shard(
         file = PartFile(path)
         stream = cast(BinaryIO, _Stream(file.stream))
         shards = part.shards
-        renderer = open_renderer(shards.format, stream, shards.render, Console(quiet=True))
+        format, console = find(shards.format), Console(quiet=True)
+        renderer = open_renderer(format, stream, shards.render, console)
         for record in records:
             renderer.write(record)
             counts.add(record)

@@ -22,6 +22,7 @@ PLOTTING = (
     "maltriage.sample.mapped",
     "maltriage.sample.pe",
     "maltriage.probe.prepare",
+    "maltriage.sample.view_kind",
     "maltriage.sample.views",
     "maltriage.corpus.rows",
     "maltriage.corpus.twins",

@@ -32,7 +32,7 @@ from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Notice
-from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
@@ -139,7 +139,7 @@ def _corpus(
         ),
         rows=np.arange(len(samples)),
         arrays={view.name: stored[f"view-{view.name}"] for view in views},
-        present={v.name: stored[f"present-{v.name}"] for v in views if isinstance(v, WindowSpec)},
+        present={v.name: stored[f"present-{v.name}"] for v in views if v.along},
         rejects=manifest.rejects,
         notices=tuple(_notices(dataset, labels, manifest.rejects)),
         formats=tuple(stored["format"].tolist()),

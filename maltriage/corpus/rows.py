@@ -12,8 +12,7 @@ import numpy.typing as npt
 from maltriage.corpus import array_store
 from maltriage.probe.prepare import Prepared
 from maltriage.sample.errors import SampleError
-from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 from maltriage.work.workers import Workers, reason_of
 
 SAMPLE_TIMEOUT = 120.0
@@ -30,9 +29,8 @@ def view_columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
     """`view-<name>` of each view; `present-<name>` of a window: how many of its bytes exist."""
     columns: dict[str, tuple[str, tuple[int, ...]]] = {}
     for spec in views:
-        shape = spec.shape if isinstance(spec, BodySpec) else (spec.length,)
-        columns[f"view-{spec.name}"] = ("u1", shape)
-        if isinstance(spec, WindowSpec):
+        columns[f"view-{spec.name}"] = ("u1", spec.shape[1:] if spec.along else spec.shape)
+        if spec.along:
             columns[f"present-{spec.name}"] = ("i8", ())
     return columns
 
@@ -42,11 +40,9 @@ def view_values(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
     row: Row = {}
     for spec in views:
         view = prepared.views[spec.name]
-        if isinstance(view.geometry, WindowGeometry):
-            row[f"view-{spec.name}"] = view.pixels[0]
-            row[f"present-{spec.name}"] = view.geometry.present
-        else:
-            row[f"view-{spec.name}"] = view.pixels
+        row[f"view-{spec.name}"] = view.pixels[0] if spec.along else view.pixels
+        if spec.along:
+            row[f"present-{spec.name}"] = int(view.pixels[1].sum())
     return row
 
 

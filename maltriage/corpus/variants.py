@@ -21,7 +21,7 @@ from maltriage.files.places import cache_dir
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.probe.transform.worker import transformed
 from maltriage.sample.errors import SampleError
-from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
@@ -72,7 +72,7 @@ def with_variants(
         names,
         rows,
         {view.name: arrays[f"view-{view.name}"] for view in corpus.views},
-        {v.name: arrays[f"present-{v.name}"] for v in corpus.views if isinstance(v, WindowSpec)},
+        {v.name: arrays[f"present-{v.name}"] for v in corpus.views if v.along},
     )
     return replace(corpus, variants=found)
 

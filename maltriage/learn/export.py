@@ -17,14 +17,14 @@ import torch
 from onnx import ModelProto
 from torch import Tensor
 
-from maltriage import __version__
 from maltriage.bundle import Card, Training, packed, verified
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
 from maltriage.learn.fit.checkpoint import Origin, State
 from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.nets.base import Net
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
+from maltriage.version import __version__
 
 TOLERANCE = 1e-4
 """Of the largest logit, and for heat of the sum of |contributions| of a sample."""
@@ -318,9 +318,10 @@ def _probes(
     noise = {}
     for view in views:
         values = torch.randint(0, 256, (count, *view.shape), dtype=torch.uint8, generator=generator)
-        if not isinstance(view, BodySpec):
-            length = torch.randint(0, view.length + 1, (count, 1), generator=generator)
-            exists = torch.arange(view.length) < length
+        if view.along:
+            size = view.shape[-1]
+            length = torch.randint(0, size + 1, (count, 1), generator=generator)
+            exists = torch.arange(size) < length
             values = torch.stack([values[:, 0] * exists, exists.to(torch.uint8)], dim=1)
         noise[view.name] = values
     probes = {"empty": empty_views(views), "random": noise}

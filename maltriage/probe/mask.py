@@ -17,10 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.probe.prepare import PrepareOptions
-from maltriage.sample.byteplot import Bytes, View, body_bands, disarmed_ranges, plot, plotted
+from maltriage.sample.byteplot import Bytes, disarmed_ranges, plot, plotted
 from maltriage.sample.errors import SampleError
-from maltriage.sample.geometry import BodyGeometry
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
 from maltriage.source.files import read_sample
 
 Mask = Literal["zeros", "histogram", "shuffle"]
@@ -118,8 +117,9 @@ def mask_views(
         pieces = list(_pieces(variant.ranges, fixed, len(raw)))
         _apply(changed, raw, pieces, variant)
         for spec in specs:
-            pixels = _image(changed, pieces, spec, views[spec.name])
-            if pixels is not None:
+            plain = views[spec.name]
+            pixels = spec.replotted(changed, pieces, plain, anchors, width)
+            if pixels is not plain.pixels and not np.array_equal(pixels, plain.pixels):
                 rows[spec.name][index] = len(images[spec.name])
                 images[spec.name].append(pixels)
         for start, end in pieces:
@@ -179,30 +179,3 @@ def _draw(into: Bytes, raw: Bytes, generator: np.random.Generator) -> None:
     for at in range(0, len(into), _BLOCK):
         part = into[at : at + _BLOCK]
         part[:] = table[generator.integers(0, _TABLE, len(part), dtype=np.uint16)]
-
-
-def _image(changed: Bytes, pieces: list[Range], spec: ViewSpec, view: View) -> Bytes | None:
-    """A view's pixels of changed bytes, None where none of them has changed."""
-    geometry = view.geometry
-    pixels: Bytes | None = None
-    if isinstance(geometry, BodyGeometry):
-        assert isinstance(spec, BodySpec)
-        for first, end in _bands(pieces, geometry, spec.size):
-            pixels = view.pixels.copy() if pixels is None else pixels
-            pixels[:, first:end] = body_bands(changed, spec, geometry, (first, end))
-    else:
-        first, end = geometry.start, geometry.start + geometry.present
-        if any(start < end and first < stop for start, stop in pieces):
-            pixels = view.pixels.copy()
-            pixels[0, : geometry.present] = changed[first:end]
-    return None if pixels is None or np.array_equal(pixels, view.pixels) else pixels
-
-
-def _bands(pieces: list[Range], geometry: BodyGeometry, size: int) -> list[Range]:
-    """Runs [first, end) of rows of the body's image that show any of the bytes of `pieces`."""
-    rows, touched = geometry.rows, np.zeros(size + 2, dtype=np.int8)
-    for start, end in pieces:
-        first = start // geometry.width * size // rows
-        touched[1 + first : 1 - (-((end - 1) // geometry.width + 1) * size // rows)] = 1
-    edges = np.flatnonzero(np.diff(touched))
-    return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]

@@ -1,21 +1,24 @@
-"""The renderers behind one interface, found by name.
+"""What formats results are written in: one object a format, and one registry a command.
 
-A new format is one file with a class that has the methods of `Renderer` and the arguments
-of `open_renderer`, and one line in `FORMATS`.
+A new format is one file with a class that has the methods of `Renderer` and the arguments of
+`open_renderer`, and one line in `SCAN` (of `explain`: in `EXPLAIN`). Options, endings, refusals and
+shards read the registry. `--help` imports this module: it imports no renderer.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from maltriage.report.documents.record import Failed, Result, Skipped, Summary
     from maltriage.report.scan.fields import Fields
 
 
@@ -40,49 +43,147 @@ class RenderOptions:
     show_skipped: bool = False
     """List what was skipped, with the reason; otherwise it is counted."""
     fields: Fields | None = None
-    """What records and rows are to hold (`SELECTIVE` formats); None: all of it."""
+    """What records and rows are to hold (`selective` formats); None: all of it."""
     ecs: bool = False
-    """Records by the names of the Elastic Common Schema (`ECS` formats)."""
+    """Records by the names of the Elastic Common Schema (`ecs` formats)."""
 
 
 class _Factory(Protocol):
     def __call__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> Renderer: ...
 
 
-FORMATS: dict[str, str] = {
-    "table": "maltriage.report.scan.table:TableRenderer",
-    "ndjson": "maltriage.report.scan.ndjson:NdjsonRenderer",
-    "json": "maltriage.report.scan.json:JsonRenderer",
-    "csv": "maltriage.report.scan.csv:CsvRenderer",
-    "parquet": "maltriage.report.scan.parquet:ParquetRenderer",
-    "html": "maltriage.report.scan.page:ScanPage",
-    "explain": "maltriage.report.explain.screen:ExplainRenderer",
-    "explain-page": "maltriage.report.explain.page:ExplainPage",
-}
-"""Name of a format -> module:class, imported when it is opened."""
+@dataclass(frozen=True)
+class Format:
+    """A format that results are written in."""
+
+    name: str
+    """What `--format` calls it."""
+    title: str
+    """What messages call it."""
+    renderer: str
+    """module:class, imported when an output is opened."""
+    endings: tuple[str, ...] = ()
+    """Endings of file names, in lower case and with the dot, that mean this format."""
+    screen: bool = False
+    """Printed for people, as wide as the console; others write UTF-8 for programs."""
+    failures: bool = True
+    """Has a place for skipped and failed files."""
+    partial: bool = False
+    """The first part of a file can be read, so it is kept where the rest cannot be written."""
+    selective: bool = False
+    """Can hold a choice of fields (`--fields`)."""
+    ecs: bool = False
+    """Can hold events of the Elastic Common Schema (`--ecs`)."""
+    shardable: bool = False
+    """Can be written in shards, by several processes (`--shards`)."""
 
 
-SELECTIVE = frozenset({"ndjson", "json", "csv", "parquet"})
-"""Formats that can hold a choice of fields."""
-ECS = frozenset({"ndjson", "json"})
-"""Formats of records, which can have other names."""
+def registry(*formats: Format) -> dict[str, Format]:
+    """Formats by name, in the order that help and messages have them."""
+    return {format.name: format for format in formats}
+
+
+_SCAN, _EXPLAIN = "maltriage.report.scan.", "maltriage.report.explain."
+_JSON = {"partial": True, "selective": True, "ecs": True}
+
+SCAN = registry(
+    Format("table", "table", _SCAN + "table:TableRenderer", (".txt",), screen=True),
+    Format(
+        "ndjson",
+        "NDJSON",
+        _SCAN + "ndjson:NdjsonRenderer",
+        (".ndjson", ".jsonl"),
+        shardable=True,
+        **_JSON,
+    ),
+    Format("json", "JSON", _SCAN + "json:JsonRenderer", (".json",), **_JSON),
+    Format("csv", "CSV", _SCAN + "csv:CsvRenderer", (".csv",), partial=True, selective=True),
+    Format("html", "HTML", _SCAN + "page:ScanPage", (".html", ".htm")),
+    Format(
+        "parquet",
+        "Parquet",
+        _SCAN + "parquet:ParquetRenderer",
+        (".parquet",),
+        selective=True,
+        shardable=True,
+    ),
+)
+"""Formats of `scan`. The first is that of a file or screen for which nothing else is said."""
+
+EXPLAIN = registry(
+    Format(
+        "table",
+        "table",
+        _EXPLAIN + "screen:ExplainRenderer",
+        (".txt",),
+        screen=True,
+        failures=False,
+    ),
+    Format("json", "JSON", _SCAN + "ndjson:NdjsonRenderer", (".json", ".ndjson", ".jsonl")),
+    Format("html", "HTML", _EXPLAIN + "page:ExplainPage", (".html", ".htm"), failures=False),
+)
+"""Formats of `explain`, for the record of one file."""
+
+
+def find(name: str, formats: Mapping[str, Format] = SCAN) -> Format:
+    """The format of this name.
+
+    Raises:
+        MaltriageError: there is none.
+    """
+    if name not in formats:
+        raise MaltriageError(f"no such format: {name} (there are {', '.join(formats)})")
+    return formats[name]
+
+
+def by_ending(
+    name: str, formats: Mapping[str, Format] = SCAN, unknown: Format | None = None
+) -> Format | None:
+    """The format that the ending of a file name means; None where it has no ending.
+
+    Args:
+        unknown: the format of endings that no format has.
+
+    Raises:
+        MaltriageError: no format has this ending, and `unknown` is None.
+    """
+    ending = os.path.splitext(name)[1].lower()
+    if not ending:
+        return None
+    for format in formats.values():
+        if ending in format.endings:
+            return format
+    if unknown is None:
+        raise MaltriageError(
+            f"{name}: no format has the ending {ending}; there are {', '.join(endings(formats))},"
+            " and --format names one for any other"
+        )
+    return unknown
+
+
+def endings(formats: Mapping[str, Format] = SCAN) -> list[str]:
+    """Endings that mean one of these formats."""
+    return [ending for format in formats.values() for ending in format.endings]
+
+
+def listed(formats: Iterable[Format], word: str = "or") -> str:
+    """Formats as a sentence names them: `NDJSON, JSON or CSV`."""
+    *others, last = [format.title for format in formats]
+    return f"{', '.join(others)} {word} {last}" if others else last
 
 
 def open_renderer(
-    name: str, stream: BinaryIO, options: RenderOptions, console: Console
+    format: Format, stream: BinaryIO, options: RenderOptions, console: Console
 ) -> Renderer:
     """The renderer of a format. It writes nothing before its first record or the summary.
 
     Args:
-        name: a key of `FORMATS`.
         stream: where machine formats write UTF-8.
-        console: where screens (`table`, `explain`) print.
+        console: where screens print.
 
     Raises:
-        MaltriageError: no such format.
+        MaltriageError: a library is missing that the format needs.
     """
-    if name not in FORMATS:
-        raise MaltriageError(f"no such format: {name} (there are {', '.join(FORMATS)})")
-    module, _, attribute = FORMATS[name].partition(":")
+    module, _, attribute = format.renderer.partition(":")
     factory = cast(_Factory, getattr(importlib.import_module(module), attribute))
     return factory(stream, options, console)

@@ -28,9 +28,9 @@ from PIL import Image
 from rich.console import Console
 from rich.text import Text
 
-import maltriage
 from maltriage.report import numbers
 from maltriage.report.sanitize import MAX_SHOWN, clean
+from maltriage.version import __version__
 
 POLICY = (
     "default-src 'none'; script-src '{script}'; style-src '{style}'; img-src data:; "
@@ -64,7 +64,7 @@ def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context
                 "style": Markup(style),
                 "script": Markup(script),
                 "data": blocks,
-                "version": maltriage.__version__,
+                "version": __version__,
             }
         )
     )

@@ -17,7 +17,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
 
-from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.logs import logger
@@ -36,6 +35,7 @@ from maltriage.results.store import Batch, Settings, Store, Stored
 from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.files import Found, WalkOptions
 from maltriage.source.urls import is_url
+from maltriage.version import __version__
 
 MAKES_NO_DIFFERENCE = frozenset(
     "walk device jobs threads batch_size timeout checks index mappers".split()

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from maltriage import __version__
 from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import quoted
 from maltriage.report.documents.evidence import Status
 from maltriage.report.sanitize import clean
+from maltriage.version import __version__
 
 MAX_COMMENT = 160
 """Characters of what a string is, beside it."""

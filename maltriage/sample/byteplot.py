@@ -8,7 +8,9 @@ scanning call the same functions, on the same trimmed bytes, for PE files and fo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,6 @@ import numpy.typing as npt
 from maltriage.sample.cell_sums import cell_sums
 from maltriage.sample.geometry import BodyGeometry, Geometry, WindowGeometry, width_for
 from maltriage.sample.mapped import is_mapped, with_zeros
-from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -40,6 +41,15 @@ class View:
 
     pixels: Bytes
     geometry: Geometry
+
+
+class Spec(Protocol):
+    """What is asked here of a view's spec (`maltriage.sample.view_kind`)."""
+
+    @property
+    def name(self) -> str: ...
+
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = ...) -> View: ...
 
 
 def neutralize(data: bytes) -> bytes:
@@ -82,8 +92,8 @@ def pe_offset(data: bytes) -> int | None:
 
 def make_views(
     data: bytes,
-    anchors: dict[str, int],
-    specs: tuple[ViewSpec, ...],
+    anchors: Mapping[str, int],
+    specs: Iterable[Spec],
     width: int | None = None,
 ) -> dict[str, View]:
     """The views of a file, by name, in the order of `specs`.
@@ -104,58 +114,57 @@ def plotted(data: bytes) -> Bytes:
 
 
 def plot(
-    raw: Bytes, anchors: dict[str, int], specs: tuple[ViewSpec, ...], width: int | None = None
+    raw: Bytes, anchors: Mapping[str, int], specs: Iterable[Spec], width: int | None = None
 ) -> dict[str, View]:
     """The views of bytes as `plotted` gives them; see `make_views`."""
-    views: dict[str, View] = {}
-    for spec in specs:
-        views[spec.name] = (
-            body(raw, spec, width) if isinstance(spec, BodySpec) else window(raw, anchors, spec)
-        )
-    return views
+    return {spec.name: spec.plot(raw, anchors, width) for spec in specs}
 
 
-def window(raw: Bytes, anchors: dict[str, int], spec: WindowSpec) -> View:
+def window(raw: Bytes, anchors: Mapping[str, int], anchor: str, before: int, length: int) -> View:
     """Raw bytes at an anchor: shape (2, length), the bytes and which of them exist (1).
 
     A window reaches from `before` bytes ahead of its anchor (not ahead of the file) to at
     most the end of the plotted bytes. A file without the anchor gives an empty window.
     """
-    pixels = np.zeros(spec.shape, dtype=np.uint8)
-    ends = {"head": 0, "tail": max(0, len(raw) - spec.length)}
-    anchor = ends.get(spec.anchor, anchors.get(spec.anchor))
-    if anchor is None or not 0 <= anchor < len(raw):
-        return View(pixels, WindowGeometry(0, 0, spec.length))
-    start = max(0, anchor - spec.before)
-    part = raw[start : start + spec.length]
+    pixels = np.zeros((2, length), dtype=np.uint8)
+    ends = {"head": 0, "tail": max(0, len(raw) - length)}
+    at = ends.get(anchor, anchors.get(anchor))
+    if at is None or not 0 <= at < len(raw):
+        return View(pixels, WindowGeometry(0, 0, length))
+    start = max(0, at - before)
+    part = raw[start : start + length]
     pixels[0, : len(part)] = part
     pixels[1, : len(part)] = 1
-    return View(pixels, WindowGeometry(start, len(part), spec.length))
+    return View(pixels, WindowGeometry(start, len(part), length))
 
 
-def body(raw: Bytes, spec: BodySpec, width: int | None = None) -> View:
-    """The byteplot of the trimmed bytes, area-averaged to (C, S, S).
+def body_geometry(raw: Bytes, width: int | None = None) -> BodyGeometry:
+    """Where the cells of the byteplot of the plotted bytes lie."""
+    return BodyGeometry(len(raw), width or width_for(len(raw)))
+
+
+def body_bands(
+    raw: Bytes,
+    size: int,
+    channels: Sequence[int],
+    geometry: BodyGeometry,
+    bands: tuple[int, int] | None = None,
+) -> Bytes:
+    """Pixels of the body: (C, S, S), or of its rows [first, end) alone: (C, end - first, S).
 
     Channels, each over the same cells: `mean` of the bytes, `spread` (twice their standard
     deviation, which is at most 127.5), and the shares of `zero`, `printable` (0x20 to
     0x7e) and `high` (0x80 and up) bytes, times 255. Padding counts as nothing in every
     channel, so an empty file is all zero.
-    """
-    geometry = BodyGeometry(len(raw), width or width_for(len(raw)))
-    return View(body_bands(raw, spec, geometry), geometry)
-
-
-def body_bands(
-    raw: Bytes, spec: BodySpec, geometry: BodyGeometry, bands: tuple[int, int] | None = None
-) -> Bytes:
-    """Pixels of the body: (C, S, S), or of its rows [first, end) alone: (C, end - first, S).
 
     Args:
         raw: the plotted bytes.
+        size: of the image, S.
+        channels: numbers of those wanted, from 0 in the order above.
         geometry: of the body of these bytes.
         bands: rows of the image; None: all. Bit by bit what the whole image has there.
     """
-    rows, width, size = geometry.rows, geometry.width, spec.size
+    rows, width = geometry.rows, geometry.width
     planes = cell_sums(raw, rows, width, size, bands)
     planes /= (rows / size) * (width / size)
     mean, spread = planes[0], planes[1]  # so far the mean square
@@ -164,8 +173,8 @@ def body_bands(
     np.sqrt(spread, out=spread)
     spread *= 2.0
     planes[2:] *= 255.0
-    if spec.channels != BODY_CHANNELS:
-        planes = planes[[BODY_CHANNELS.index(channel) for channel in spec.channels]]
+    if list(channels) != list(range(len(planes))):
+        planes = planes[list(channels)]
     # Sums are exact up to the last bits of float64; the nudge keeps a value that lies on a
     # half from being rounded differently on another machine.
     planes += 0.5 + 1e-9

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,37 @@ def width_for(size: int) -> int:
     return next((width for limit, width in WIDTHS if size < limit), 1024)
 
 
+class Geometry(Protocol):
+    """Where the cells of the maps over a view lie in the file; [start, start + present) is shown.
+
+    Offsets are file offsets. The methods say the same of every view: see `BodyGeometry`.
+    """
+
+    @property
+    def whole(self) -> bool:
+        """Whether the view shows the whole file, whichever it is."""
+
+    @property
+    def start(self) -> int: ...
+
+    @property
+    def present(self) -> int: ...
+
+    def integrate(self, heat: Floats, offsets: Offsets) -> Floats: ...
+
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats: ...
+
+    def padding(self, heat: Floats) -> float: ...
+
+    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]: ...
+
+    def cell_ranges(
+        self, cell: tuple[int, int], shape: tuple[int, int]
+    ) -> list[tuple[int, int]]: ...
+
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None: ...
+
+
 def _prefix_at(prefix: Floats, at: Floats) -> Floats:
     """Linear interpolation of `prefix` (values at 0, 1, 2, ... along axis 0) at `at`."""
     low = np.minimum(at.astype(np.int64), len(prefix) - 2)
@@ -47,6 +80,17 @@ class BodyGeometry:
 
     length: int
     width: int
+    whole: ClassVar[bool] = True
+    start: ClassVar[int] = 0
+
+    @property
+    def present(self) -> int:
+        """Bytes that are shown."""
+        return self.length
+
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None:
+        """The bytes [start, end) where each has a cell of the map to itself; None: nowhere."""
+        return None
 
     @property
     def rows(self) -> int:
@@ -186,6 +230,15 @@ class BodyGeometry:
                 ranges.append((start, end))
         return ranges
 
+    def bands(self, ranges: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+        """Runs [first, end) of rows of an image of `size` rows that show any byte of ranges."""
+        touched = np.zeros(size + 2, dtype=np.int8)
+        for start, end in ranges:
+            first = start // self.width * size // self.rows
+            touched[1 + first : 1 - (-((end - 1) // self.width + 1) * size // self.rows)] = 1
+        edges = np.flatnonzero(np.diff(touched))
+        return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
 
 @dataclass(frozen=True)
 class WindowGeometry:
@@ -198,6 +251,11 @@ class WindowGeometry:
     start: int
     present: int
     length: int
+    whole: ClassVar[bool] = False
+
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None:
+        """See `BodyGeometry.bytewise`."""
+        return (self.start, self.start + self.present) if heat.size == self.length else None
 
     def integrate(self, heat: Floats, offsets: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate`."""
@@ -250,6 +308,3 @@ class WindowGeometry:
         right = -(-(cell[1] + 1) * self.length // shape[1])
         start, end = self.start + left, self.start + min(right, self.present)
         return [(start, end)] if start < end else []
-
-
-Geometry = BodyGeometry | WindowGeometry

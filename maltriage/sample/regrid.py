@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.sample.geometry import BodyGeometry, WindowGeometry
+from maltriage.sample.geometry import BodyGeometry, Geometry
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def regrid(heat: Floats, shape: tuple[int, int]) -> Floats:
 
 
 def onto_plane(
-    heat: Floats, window: WindowGeometry, plane: BodyGeometry, shape: tuple[int, int]
+    heat: Floats, window: Geometry, plane: BodyGeometry, shape: tuple[int, int]
 ) -> Floats:
     """The heat of a window on a grid over the body: each byte's where the byteplot shows it.
 

@@ -5,15 +5,19 @@ Importing this costs nothing; the pixels are made in `maltriage.sample.byteplot`
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+from maltriage.sample.view_kind import ViewKind
+
+if TYPE_CHECKING:
+    from maltriage.sample.byteplot import Bytes, View
 
 BODY_CHANNELS = ("mean", "spread", "zero", "printable", "high")
 """Channels of the body view, in order; `mean` alone is the published byteplot."""
 
 
-class BodySpec(
-    msgspec.Struct, frozen=True, tag="body", tag_field="kind", forbid_unknown_fields=True
-):
+class BodySpec(ViewKind, frozen=True, tag="body"):
     """The whole file, row-major at the width its size sets, reduced by area to size x size."""
 
     size: int = 64
@@ -25,11 +29,47 @@ class BodySpec(
         """Shape of one image of this view, without the batch axis: (C, S, S)."""
         return (len(self.channels), self.size, self.size)
 
+    @property
+    def planes(self) -> list[int]:
+        """Places of its channels in `BODY_CHANNELS`."""
+        return [BODY_CHANNELS.index(channel) for channel in self.channels]
 
-class WindowSpec(
-    msgspec.Struct, frozen=True, tag="window", tag_field="kind", forbid_unknown_fields=True
-):
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
+        from maltriage.sample.byteplot import View, body_bands, body_geometry
+
+        geometry = body_geometry(raw, width)
+        return View(body_bands(raw, self.size, self.planes, geometry), geometry)
+
+    def replotted(
+        self,
+        raw: Bytes,
+        ranges: Sequence[tuple[int, int]],
+        view: View,
+        anchors: Mapping[str, int],
+        width: int | None = None,
+    ) -> Bytes:
+        """As for any view; rows of the image that show none of the ranges are not made again."""
+        from maltriage.sample.byteplot import body_bands, body_geometry
+
+        geometry, pixels = body_geometry(raw, width), view.pixels
+        for first, end in geometry.bands(ranges, self.size):
+            pixels = view.pixels.copy() if pixels is view.pixels else pixels
+            pixels[:, first:end] = body_bands(raw, self.size, self.planes, geometry, (first, end))
+        return pixels
+
+    def picks(self, other: ViewKind) -> list[int] | None:
+        """Channels of `other`, where it is the same picture with some of the channels."""
+        if not isinstance(other, BodySpec) or other.size != self.size:
+            return None
+        if not set(other.channels) <= set(self.channels):
+            return None
+        return [self.channels.index(channel) for channel in other.channels]
+
+
+class WindowSpec(ViewKind, frozen=True, tag="window"):
     """`length` raw bytes that start `before` bytes ahead of an anchor of the layout."""
+
+    along: ClassVar[bool] = True
 
     name: str
     anchor: str
@@ -43,8 +83,14 @@ class WindowSpec(
         """Shape of one window, without the batch axis: (2, length), bytes and presence."""
         return (2, self.length)
 
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
+        from maltriage.sample.byteplot import window
+
+        return window(raw, anchors, self.anchor, self.before, self.length)
+
 
 ViewSpec = BodySpec | WindowSpec
+"""Views of every kind, as cards hold them."""
 
 
 WINDOWS = (
@@ -74,6 +120,11 @@ BYTEPLOT = "byteplot"
 def byteplot(size: int = 64) -> BodySpec:
     """The published byteplot: the body's mean alone."""
     return BodySpec(size=size, channels=BODY_CHANNELS[:1])
+
+
+def called(view: ViewSpec) -> str:
+    """What a command calls a view."""
+    return BYTEPLOT if view == byteplot(view.shape[-1]) else view.name
 
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:

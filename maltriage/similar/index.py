@@ -28,12 +28,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage import __version__
 from maltriage.bundle import MAX_LABELS, Bundle, models_dir
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_file
 from maltriage.report.documents.index import IndexInfo, Limit
 from maltriage.report.documents.record import ModelRef
+from maltriage.version import __version__
 
 FORMAT_VERSION = 1
 SUFFIX = ".index.npz"

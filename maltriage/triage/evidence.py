@@ -97,6 +97,10 @@ class Places(Protocol):
         """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         ...
 
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None:
+        """The bytes [start, end) where each has a cell of the map to itself; None: nowhere."""
+        ...
+
 
 Part = tuple[Places, Floats]
 """A map and where its cells lie."""
@@ -255,14 +259,10 @@ _end_of = attrgetter("end")
 
 def _view_heat(name: str, view: View, grid: Floats) -> ViewHeat:
     value = float(grid.sum())
-    if isinstance(view.geometry, BodyGeometry):
-        return ViewHeat(name, value, None, None)
     start, present = view.geometry.start, view.geometry.present
-    return (
-        ViewHeat(name, value, start, start + present)
-        if present
-        else ViewHeat(name, value, None, None)
-    )
+    if view.geometry.whole or not present:
+        return ViewHeat(name, value, None, None)
+    return ViewHeat(name, value, start, start + present)
 
 
 def _plane(views: dict[str, View], maps: dict[str, Floats]) -> Plane | None:

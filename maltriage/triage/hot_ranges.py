@@ -17,7 +17,6 @@ from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import Evidence, HotRange
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
-from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
 from maltriage.work.workers import Workers, reason_of
@@ -167,8 +166,8 @@ def _with_heat(parts: Sequence[Part], content: HotContent | None) -> HotContent 
         return content
     spans = {}
     for geometry, grid in parts:
-        if isinstance(geometry, WindowGeometry) and grid.size == geometry.length:
-            low, high = geometry.start, geometry.start + geometry.present
+        if shown := geometry.bytewise(grid):
+            low, high = shown
             for field in content.fields:
                 if low <= field.offset and field.offset + field.size <= high:
                     spans[field.offset] = (field.offset, field.offset + field.size)

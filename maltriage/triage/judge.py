@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared
+from maltriage.report.documents.methods import known
 from maltriage.report.documents.record import (
     ModelRef,
     Result,
@@ -21,7 +22,6 @@ from maltriage.triage.hot_ranges import look_into
 from maltriage.triage.methods import Explainer
 from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import Novelty
-from maltriage.triage.occlusion import OCCLUSION
 from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.records import FileRecord, Item, failed
@@ -100,8 +100,8 @@ class Judge:
             notices += notices_on(similar, self.searcher.index)
         if self.options.close and self.options.inspect:
             work = work_of(self.session.bundle, self.options)
-            # Occlusion is coarser than any edge, so edges stay where its heat has them.
-            fine = None if evidence.method == OCCLUSION else parts
+            # Heat that is no map is coarser than any edge, so edges stay where it has them.
+            fine = parts if known(evidence.method).maps else None
             evidence, more = look_into(self.workers, prepared, fine, evidence, work)
             notices += more
         shown, raw = path_fields(prepared.path)

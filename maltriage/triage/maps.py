@@ -40,7 +40,7 @@ def mapped(
 
     Args:
         labels: of each path, as an index into the labels of the bundle.
-        method: one of `maltriage.triage.methods.GRAPH_METHODS`.
+        method: one of `maltriage.report.documents.methods.ADDITIVE`.
         progress: counts on; files that give no sample, or no numbers, count as failed.
         changed: called with it after each batch.
     """

@@ -14,18 +14,14 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import rank_correlation
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import Agreement, Compared, Evidence, MethodHeat
+from maltriage.report.documents.methods import ADDITIVE, DEFAULT, FROM_BUNDLE, Method, known
 from maltriage.sample.byteplot import View
 from maltriage.triage.evidence import Heat, Part, account, parts_of
-from maltriage.triage.occlusion import OCCLUSION, occlude
 from maltriage.triage.session import Outputs, Session
 from maltriage.triage.verdict import Question
 from maltriage.work.workers import Workers
 
-HIRESCAM, GRADCAM = "hirescam", "gradcam"
-GRAPH_METHODS = (HIRESCAM, GRADCAM)
-"""Both come from the pass that gives the logits."""
-METHODS = (*GRAPH_METHODS, OCCLUSION)
-"""What any bundle can be explained by."""
+HIRESCAM = DEFAULT
 
 Maps = Mapping[str, npt.NDArray[np.float32]]
 """Map of one sample by view, [h, w] (windows: h = 1)."""
@@ -39,7 +35,7 @@ def maps_of(outputs: Outputs, row: int, method: str) -> dict[str, npt.NDArray[np
 
     Args:
         row: of the sample in the batch.
-        method: one of `GRAPH_METHODS`. Of a view where both are one map, that one.
+        method: one of `ADDITIVE`. Of a view where both are one map, that one.
     """
     grids = outputs.heat if method == HIRESCAM else outputs.heat | outputs.gradcam
     return {name: grid[row] for name, grid in grids.items()}
@@ -47,9 +43,24 @@ def maps_of(outputs: Outputs, row: int, method: str) -> dict[str, npt.NDArray[np
 
 def same_maps(outputs: Outputs, method: str) -> tuple[str, ...]:
     """The other methods whose maps are those of `method` in every view, by construction."""
-    if outputs.gradcam or method not in GRAPH_METHODS:
+    if outputs.gradcam or method not in ADDITIVE:
         return ()
-    return tuple(other for other in GRAPH_METHODS if other != method)
+    return tuple(other for other in ADDITIVE if other != method)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sample that is to be explained.
+
+    Args:
+        outputs: what the graph said of it, in explanation of `question`.
+        row: of the sample in `outputs`.
+    """
+
+    prepared: Prepared
+    outputs: Outputs
+    row: int
+    question: Question
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class Explainer:
         options: with which workers prepare samples.
         methods: that `check_methods` passes; the first is the evidence's own, the others are
             compared with it.
-        mappers: methods besides `METHODS`, by name.
+        mappers: methods that need more than the bundle, by name.
         seed: of what is drawn at random to mask bytes with.
         plane: see `account`.
     """
@@ -87,51 +98,61 @@ class Explainer:
             MaltriageError: the model gave what is no number.
         """
         found: list[tuple[Evidence, list[Part]]] = []
-        for method in self.methods:
-            if not any(method in known.same_as for known, _ in found):
-                found.append(self._by(method, prepared, outputs, row, question))
+        asked = Asked(prepared, outputs, row, question)
+        for name in self.methods:
+            if not any(name in other.same_as for other, _ in found):
+                found.append(self._by(known(name), asked))
         evidence, parts = found[0]
         if len(self.methods) > 1:
             compared = compare([each for each, _ in found])
             evidence = msgspec.structs.replace(evidence, compared=compared)
         return evidence, parts
 
-    def _by(
-        self, method: str, prepared: Prepared, outputs: Outputs, row: int, question: Question
-    ) -> tuple[Evidence, list[Part]]:
-        mapper = self.mappers.get(method)
-        if mapper is not None:
-            maps = mapper(prepared.views, question.label, question.against)
-        else:
-            maps = maps_of(outputs, row, GRADCAM if method == GRADCAM else HIRESCAM)
+    def _by(self, method: Method, asked: Asked) -> tuple[Evidence, list[Part]]:
+        mapper = self.mappers.get(method.name)
+        if mapper is None:
+            found: tuple[Evidence, list[Part]] = method.load()(self, asked, method)
+            return found
+        question = asked.question
+        maps = mapper(asked.prepared.views, question.label, question.against)
+        return self.account(asked, method, maps)
+
+    def account(self, asked: Asked, method: Method, maps: Maps) -> tuple[Evidence, list[Part]]:
+        """The evidence that maps are, by view, and their parts.
+
+        Raises:
+            MaltriageError: the model gave what is no number.
+        """
         heat = Heat(
             maps=dict(maps),
-            baseline=float(outputs.baseline[row]),
-            score=float(question.score(outputs.logits[row])),
-            method=method,
-            same_as=same_maps(outputs, method),
-            additive=self.session.card.additive and method in GRAPH_METHODS,
+            baseline=float(asked.outputs.baseline[asked.row]),
+            score=float(asked.question.score(asked.outputs.logits[asked.row])),
+            method=method.name,
+            same_as=same_maps(asked.outputs, method.name),
+            additive=self.session.card.additive and method.additive,
         )
-        evidence = account(prepared, heat, question, self.session.card, plane=self.plane)
-        if method != OCCLUSION:
-            return evidence, parts_of(prepared, maps)
-        return occlude(
-            self.session,
-            self.workers,
-            prepared,
-            question,
-            evidence,
-            self.options,
-            seed=self.seed,
-        )
+        card = self.session.card
+        evidence = account(asked.prepared, heat, asked.question, card, plane=self.plane)
+        return evidence, parts_of(asked.prepared, maps)
 
 
-def check_methods(methods: Sequence[str], mappers: Mapping[str, Mapper]) -> None:
-    """Raise MaltriageError where a method is unknown or named twice, or none is."""
-    known = (*METHODS, *mappers)
-    for method in methods:
-        if method not in known:
-            raise MaltriageError(f"no such method: {method} (there are {', '.join(known)})")
+def by_graph(explainer: Explainer, asked: Asked, method: Method) -> tuple[Evidence, list[Part]]:
+    """The evidence of maps that the graph gave with the logits."""
+    return explainer.account(asked, method, maps_of(asked.outputs, asked.row, method.name))
+
+
+def check_methods(
+    methods: Sequence[str], mappers: Mapping[str, Mapper], there: Sequence[str] = FROM_BUNDLE
+) -> None:
+    """Raise MaltriageError where a method is unknown or named twice, or none is.
+
+    Args:
+        there: methods that can be asked for, besides `mappers`.
+    """
+    there = (*there, *mappers)
+    for name in methods:
+        if name not in there:
+            raise MaltriageError(f"no such method: {name} (there are {', '.join(there)})")
     if len(set(methods)) != len(methods) or not methods:
         raise MaltriageError("methods must be 1 or more, each named once")
 

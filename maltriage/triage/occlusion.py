@@ -16,16 +16,17 @@ import numpy.typing as npt
 from maltriage.probe.mask import Mask, Range, Variant
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import Evidence, Occluded
+from maltriage.report.documents.methods import Method
 from maltriage.report.documents.record import finite
 from maltriage.sample.geometry import Floats, Offsets
 from maltriage.sample.types import Layout
 from maltriage.triage.evidence import Part, divide
 from maltriage.triage.masking import run_masked
+from maltriage.triage.methods import HIRESCAM, Asked, Explainer, maps_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import Question
 from maltriage.work.workers import Workers
 
-OCCLUSION = "occlusion"
 STEPS = 64
 """Strides that a file is divided into, about."""
 OVERLAP = 2
@@ -97,6 +98,9 @@ class RangeGeometry:
         """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
 
+    def bytewise(self, heat: Floats) -> None:
+        """Nowhere has a byte a value to itself."""
+
 
 def spread(windows: Windows, effects: Floats) -> Part:
     """The effects of windows as heat on bytes.
@@ -141,6 +145,20 @@ def effects(
     return np.asarray(scores[0] - scores[1:])
 
 
+def explain(explainer: Explainer, asked: Asked, method: Method) -> tuple[Evidence, list[Part]]:
+    """Occlusion as a method of `maltriage.report.documents.methods`."""
+    evidence, _ = explainer.account(asked, method, maps_of(asked.outputs, asked.row, HIRESCAM))
+    return occlude(
+        explainer.session,
+        explainer.workers,
+        asked.prepared,
+        asked.question,
+        evidence,
+        explainer.options,
+        seed=explainer.seed,
+    )
+
+
 def occlude(
     session: Session,
     workers: Workers,
@@ -156,7 +174,7 @@ def occlude(
 
     Args:
         prepared: the sample; it must still be the same file.
-        evidence: of another method, for the same question.
+        evidence: for the same question, by whichever maps: what is said of heat is replaced.
         options: with which the sample was prepared.
         mask: what stands in the place of masked bytes.
         seed: of the bytes that are drawn; window i draws with seed + i.
@@ -171,9 +189,6 @@ def occlude(
     division = divide(prepared, parts)
     evidence = msgspec.structs.replace(
         evidence,
-        method=OCCLUSION,
-        same_as=[],
-        additive=False,
         total=finite(division.total),
         regions=division.regions,
         padding=division.padding,

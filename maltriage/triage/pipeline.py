@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from maltriage import __version__
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.logs import logger
@@ -37,6 +36,7 @@ from maltriage.triage.prepare import in_batches, prepare_files
 from maltriage.triage.records import FileRecord, Item, rejected
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
+from maltriage.version import __version__
 from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
 from maltriage.work.workers import Workers

@@ -28,7 +28,6 @@ from maltriage.report.documents.evidence import (
     Status,
 )
 from maltriage.report.documents.record import finite
-from maltriage.sample.geometry import BodyGeometry
 from maltriage.triage.evidence import Part, heat_on
 from maltriage.triage.masking import run_masked
 from maltriage.triage.session import Session
@@ -182,13 +181,8 @@ def _places(
 
 def _plotted(prepared: Prepared) -> int:
     """Where the bytes end that a view of the sample shows."""
-    ends = [
-        view.geometry.length
-        if isinstance(view.geometry, BodyGeometry)
-        else view.geometry.start + view.geometry.present
-        for view in prepared.views.values()
-    ]
-    return max(ends)
+    geometries = [view.geometry for view in prepared.views.values()]
+    return max(geometry.start + geometry.present for geometry in geometries)
 
 
 def _check(claim: _Claim, places: list[Range], lost: Floats, negligible: float) -> Check:

@@ -16,9 +16,9 @@ from hostile.make import sample
 from report.pages import assert_sealed
 
 from maltriage.cli.files import ResultFile, keep, opened
-from maltriage.cli.outputs import ENDINGS, OF_USE, Target, targets
+from maltriage.cli.outputs import Target, targets
 from maltriage.errors import MaltriageError
-from maltriage.report.formats import FORMATS
+from maltriage.report.formats import EXPLAIN, SCAN, endings
 from maltriage.source.files import Found, WalkOptions, walk
 
 posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")
@@ -101,20 +101,51 @@ def test_inputs_are_kept(tmp_path: Path) -> None:
 
 def test_formats_by_ending() -> None:
     def formats(*names: str, format: str | None = None) -> list[str]:
-        return [target.format for target in targets([Path(name) for name in names], format)]
+        return [target.format.name for target in targets([Path(name) for name in names], format)]
 
-    assert targets([], None) == [Target(None, "table")]
-    assert targets([], "csv") == [Target(None, "csv")]
+    assert targets([], None) == [Target(None, SCAN["table"])]
+    assert targets([], "csv") == [Target(None, SCAN["csv"])]
     assert formats("a.ndjson", "b.JSON", "c.csv", "d.html") == ["ndjson", "json", "csv", "html"]
     assert formats("a.csv") == ["csv"]
     assert formats("a.csv", format="json") == ["json"]  # the only file, and told so
     assert formats("a.csv", "b.out", "-", format="json") == ["csv", "json", "json"]
-    assert formats("a.csv", "b.out", "-") == ["csv", "table", "table"]
+    assert formats("a.csv", "b", "-") == ["csv", "table", "table"]
+    assert formats("b.txt") == ["table"]
     for twice in (["a.csv", "./a.csv"], ["-", "-"]):
         with pytest.raises(MaltriageError, match="named twice"):
             formats(*twice)
-    assert set(ENDINGS.values()) <= set(FORMATS)
-    assert set(FORMATS) >= OF_USE
+    with pytest.raises(MaltriageError, match=r"b\.out: no format has the ending \.out; .*\.ndjson"):
+        formats("a.csv", "b.out", "-")
+    for registry in (SCAN, EXPLAIN):
+        assert len(set(endings(registry))) == len(endings(registry))
+
+
+@pytest.mark.parametrize("command", ["scan", "explain"])
+def test_an_ending_that_no_format_has_is_refused(run_cli: Any, folder: Path, command: str) -> None:
+    where = folder.parent / "made"
+    where.mkdir()
+
+    def run(*arguments: object) -> Any:
+        return run_cli(command, folder / "a.exe", "--exit-zero", *arguments, cwd=where)
+
+    done = run("-o", "x.pdf")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.count(b"\n") == 1
+    assert b"x.pdf: no format has the ending .pdf" in done.stderr
+    assert b".json" in done.stderr
+    assert b".html" in done.stderr
+    assert not list(where.iterdir())
+    assert run("-o", "x.pdf", "-f", "json").returncode == 0
+    assert json.loads((where / "x.pdf").read_bytes())
+    assert run("-o", "x").returncode == 0
+    assert "a.exe" in (where / "x").read_text()
+
+
+def test_an_explanation_has_the_format_of_its_ending(run_cli: Any, folder: Path) -> None:
+    for name, begin in (("x.json", b"{"), ("x.html", b"<!doctype"), ("x.txt", b"a.exe")):
+        done = run_cli("explain", "a.exe", "--no-verify", "--exit-zero", "-o", name, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        assert begin in (folder / name).read_bytes()[:200].lower()
 
 
 def test_results_are_no_samples(folder: Path) -> None:

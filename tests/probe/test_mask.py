@@ -97,8 +97,8 @@ def test_a_part_of_the_body_is_that_part_of_the_whole(
     spec, geometry = BodySpec(size=size), BodyGeometry(length, width)
     first = min(first, size - 1)
     end = data.draw(st.integers(first + 1, size))
-    whole = body_bands(raw, spec, geometry)
-    part = body_bands(raw, spec, geometry, (first, end))
+    whole = body_bands(raw, spec.size, spec.planes, geometry)
+    part = body_bands(raw, spec.size, spec.planes, geometry, (first, end))
     np.testing.assert_array_equal(part, whole[:, first:end])
 
 

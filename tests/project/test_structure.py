@@ -18,7 +18,6 @@ MEANINGS = {
     "cache": "`maltriage cache`: command, document, screen",
     "calibrate": "`maltriage calibrate`: command, and what it computes",
     "calibration": "what `calibrate` found: document, screen",
-    "charts": "charts of a study",
     "clean_files": "false positives on clean files: figures, screen",
     "code": "native code of a range: as instructions, as patterns",
     "compare": "`maltriage compare`: command, training of its cells, figures",

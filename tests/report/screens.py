@@ -9,9 +9,11 @@ from collections.abc import Iterable
 from rich.console import Console
 
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import EXPLAIN, SCAN, RenderOptions, open_renderer
 
 Item = Result | Skipped | Failed | Summary
+FORMATS = {**SCAN, "explain": EXPLAIN["table"], "explain-page": EXPLAIN["html"]}
+"""All formats by names that tell those of `explain` from those of `scan`."""
 
 
 def console_of(width: int, colour: bool = False, encoding: str = "utf-8") -> Console:
@@ -46,7 +48,7 @@ def screen(
 ) -> str:
     """What the format `name` prints for these records (a summary ends them)."""
     console = console_of(width, colour, encoding)
-    renderer = open_renderer(name, io.BytesIO(), options or RenderOptions(), console)
+    renderer = open_renderer(FORMATS[name], io.BytesIO(), options or RenderOptions(), console)
     for item in items:
         if isinstance(item, Summary):
             renderer.finish(item)
@@ -58,7 +60,7 @@ def screen(
 def written(name: str, items: Iterable[Item]) -> bytes:
     """What a machine format writes for these records."""
     stream = io.BytesIO()
-    renderer = open_renderer(name, stream, RenderOptions(), console_of(80))
+    renderer = open_renderer(FORMATS[name], stream, RenderOptions(), console_of(80))
     for item in items:
         if isinstance(item, Summary):
             renderer.finish(item)

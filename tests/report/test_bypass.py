@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
+from report.screens import FORMATS
 from rich.console import Console
 from rich.text import Text
 
@@ -116,7 +117,7 @@ def test_there_are_screens() -> None:
 def test_a_record(form: str, kind: Any) -> None:
     def write(console: Console) -> None:
         options = RenderOptions(0, False, show_skipped=True)
-        renderer = open_renderer(form, io.BytesIO(), options, console)
+        renderer = open_renderer(FORMATS[form], io.BytesIO(), options, console)
         renderer.write(hostile(kind))
         renderer.finish(hostile(Summary))
 

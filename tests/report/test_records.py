@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report.factories import make_failed, make_result, make_scan, make_skipped, make_summary
-from report.screens import console_of, hidden, written
+from report.screens import FORMATS, console_of, hidden, written
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import ScanDocument, decode, encode, path_fields
-from maltriage.report.formats import FORMATS, RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, find, open_renderer
 from maltriage.sample.types import Notice, Region
 
 HOSTILE = "[/red]\x1b[31m\x1b]52;c;eA==\x07\u202e\x00\n\x9b=cmd()"
@@ -43,9 +43,9 @@ def test_json_of_an_empty_scan() -> None:
 
 
 def test_a_format_writes_nothing_before_its_first_record() -> None:
-    for name in FORMATS:
+    for format in FORMATS.values():
         stream, console = io.BytesIO(), console_of(80)
-        open_renderer(name, stream, RenderOptions(), console)
+        open_renderer(format, stream, RenderOptions(), console)
         assert not stream.getvalue()
 
 
@@ -58,7 +58,7 @@ class _Counting(io.BytesIO):
 
 def test_ndjson_is_flushed_line_by_line() -> None:
     stream = _Counting()
-    renderer = open_renderer("ndjson", stream, RenderOptions(), console_of(80))
+    renderer = open_renderer(SCAN["ndjson"], stream, RenderOptions(), console_of(80))
     for record in make_scan():
         renderer.write(record)
         assert stream.flushed == len(stream.getvalue())
@@ -125,4 +125,4 @@ def test_what_is_no_record_is_refused_in_one_line(data: bytes) -> None:
 
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(MaltriageError, match=r"no such format: xml \(there are table, ndjson"):
-        open_renderer("xml", io.BytesIO(), RenderOptions(), console_of(80))
+        find("xml")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maltriage.sample.byteplot import body, make_views, neutralize, trimmed_length, window
+from maltriage.sample.byteplot import make_views, neutralize, trimmed_length
 from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
 from maltriage.sample.views import BODY_CHANNELS, BodySpec, WindowSpec, default_views
 
@@ -160,7 +160,7 @@ def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
     raw = noise(size, seed)
     expected = area_means(raw, side)
     assert len(BODY_CHANNELS) == len(expected)
-    assert np.abs(body(raw, BodySpec(size=side)).pixels - expected).max() <= 0.5 + 1e-4
+    assert np.abs(BodySpec(size=side).plot(raw, {}).pixels - expected).max() <= 0.5 + 1e-4
 
 
 @pytest.mark.parametrize("side", [1, 2, 3, 8, 64])
@@ -169,22 +169,22 @@ def test_body_is_the_area_mean(size: int, side: int, seed: int) -> None:
 def test_sums_over_large_cells_do_not_overflow(size: int, full: bool, side: int) -> None:
     raw = np.full(size, 0xFF, dtype=np.uint8) if full else noise(size, side)
     expected = area_means(raw, side)
-    assert np.abs(body(raw, BodySpec(size=side)).pixels - expected).max() <= 0.5 + 1e-4
+    assert np.abs(BodySpec(size=side).plot(raw, {}).pixels - expected).max() <= 0.5 + 1e-4
 
 
 def test_one_body_does_not_change_another() -> None:
     """Memory is kept from file to file, and threads may plot at once."""
     raws = [noise(size, size) for size in (0, 5_000, 24_653, 900_000, 70_000)] * 4
-    alone = [body(raw, BodySpec()).pixels.tobytes() for raw in raws]
+    alone = [BodySpec().plot(raw, {}).pixels.tobytes() for raw in raws]
     with ThreadPoolExecutor(4) as pool:
-        views = list(pool.map(lambda raw: body(raw, BodySpec()), raws))
+        views = list(pool.map(lambda raw: BodySpec().plot(raw, {}), raws))
     assert [view.pixels.tobytes() for view in views] == alone
 
 
 def test_channels_are_those_of_the_spec() -> None:
     raw = noise(30_000, 1)
-    every = body(raw, BodySpec()).pixels
-    some = body(raw, BodySpec(channels=("high", "mean"))).pixels
+    every = BodySpec().plot(raw, {}).pixels
+    some = BodySpec(channels=("high", "mean")).plot(raw, {}).pixels
     assert (some == every[[4, 0]]).all()
 
 
@@ -217,11 +217,11 @@ def test_trimmed_length(data: bytes, zeros: int) -> None:
 
 def test_a_window_stays_inside_the_file() -> None:
     raw = np.arange(1, 101, dtype=np.uint8)
-    view = window(raw, {"entry": 90}, WindowSpec("entry", "entry", before=20, length=64))
+    view = WindowSpec("entry", "entry", before=20, length=64).plot(raw, {"entry": 90})
     assert view.geometry == WindowGeometry(70, 30, 64)
     assert view.pixels[0, :30].tolist() == list(range(71, 101))
     assert view.pixels[1].sum() == 30
-    early = window(raw, {"entry": 5}, WindowSpec("entry", "entry", before=20, length=64))
+    early = WindowSpec("entry", "entry", before=20, length=64).plot(raw, {"entry": 5})
     assert early.geometry == WindowGeometry(0, 64, 64)
 
 
@@ -229,7 +229,7 @@ def test_a_window_stays_inside_the_file() -> None:
 def test_a_missing_anchor_is_an_empty_window(anchor: int | None) -> None:
     raw = np.ones(100, dtype=np.uint8)
     anchors = {} if anchor is None else {"entry": anchor}
-    view = window(raw, anchors, WindowSpec("entry", "entry"))
+    view = WindowSpec("entry", "entry").plot(raw, anchors)
     assert not view.pixels.any()
     assert view.geometry == WindowGeometry(0, 0, 4096)
 

@@ -16,8 +16,9 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evidence import Evidence
+from maltriage.report.documents.methods import ADDITIVE
 from maltriage.report.documents.record import Record, Result
-from maltriage.triage.methods import GRAPH_METHODS, compare, maps_of, same_maps
+from maltriage.triage.methods import compare, maps_of, same_maps
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Outputs
@@ -149,7 +150,7 @@ def test_questions_without_an_answer(
 
 def test_grad_cam_of_an_additive_bundle_is_hirescam(samples_dir: Path, bundle: Bundle) -> None:
     path = [str(samples_dir / "gui-x86.exe")]
-    (fine,), (mean,) = (results(path, bundle, methods=(name,)) for name in GRAPH_METHODS)
+    (fine,), (mean,) = (results(path, bundle, methods=(name,)) for name in ADDITIVE)
     assert (fine.evidence.method, fine.evidence.same_as) == ("hirescam", ["gradcam"])
     assert (mean.evidence.method, mean.evidence.same_as) == ("gradcam", ["hirescam"])
     assert mean.evidence.regions == fine.evidence.regions

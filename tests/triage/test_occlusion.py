@@ -16,7 +16,7 @@ from maltriage.bundle import Bundle
 from maltriage.report.documents.evidence import Evidence
 from maltriage.report.documents.record import Failed, Result
 from maltriage.sample.types import Layout, Region
-from maltriage.triage import methods
+from maltriage.triage import occlusion
 from maltriage.triage.occlusion import ALIGNED, OVERLAP, STEPS, RangeGeometry, Windows, spread
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
@@ -144,13 +144,13 @@ def test_a_file_that_changes_meanwhile(
 ) -> None:
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
-    honest = methods.occlude
+    honest = occlusion.occlude
 
     def late(*arguments: object, **options: object) -> Evidence:
         path.write_bytes(sample("console-x86.exe"))
         return honest(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(methods, "occlude", late)
+    monkeypatch.setattr(occlusion, "occlude", late)
     scanning = ScanOptions(device="cpu", jobs=1, methods=("occlusion",))
     record = next(iter(scan([str(path)], bundle, scanning)))
     assert isinstance(record, Failed)

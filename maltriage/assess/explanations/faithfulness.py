@@ -10,6 +10,7 @@ import numpy as np
 
 from maltriage.assess.explanations.curves import FRACTIONS, area
 from maltriage.assess.explanations.perturbation import (
+    MEASURED,
     Bench,
     Curves,
     FileTrial,
@@ -55,7 +56,7 @@ def assess_faithfulness(
     Raises:
         MaltriageError: no such method, or no file that could be measured and is right.
     """
-    check_methods(terms.methods, {})
+    check_methods(terms.methods, {}, MEASURED)
     began = time.monotonic()
     progress, found, unknown = Progress(), list[FileTrial](), held.unknown
     files = len(held) - unknown.total()

@@ -15,12 +15,12 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from maltriage import __version__
 from maltriage.assess.explanations.running_moments import KINDS, Frame, Moments, Spill, Tally
 from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import ssim
+from maltriage.report.documents.methods import ADDITIVE
 from maltriage.report.documents.patterns import (
     BundlePatterns,
     Exemplar,
@@ -35,11 +35,11 @@ from maltriage.report.documents.patterns import (
     ViewPattern,
 )
 from maltriage.report.documents.record import ModelRef, path_fields
-from maltriage.sample.views import BodySpec
 from maltriage.triage.maps import mapped
-from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM
+from maltriage.triage.methods import HIRESCAM
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.session import Session
+from maltriage.version import __version__
 from maltriage.work.cores import cores
 from maltriage.work.workers import Workers
 
@@ -66,8 +66,8 @@ def find_patterns(
         MaltriageError: no such method, a bundle named twice, or one that no file could be
             asked about.
     """
-    if method not in GRAPH_METHODS:
-        raise MaltriageError(f"no such method: {method} (there are {', '.join(GRAPH_METHODS)})")
+    if method not in ADDITIVE:
+        raise MaltriageError(f"no such method: {method} (there are {', '.join(ADDITIVE)})")
     digests = Counter(subject.model.card.weights_sha256 for subject in subjects)
     for subject in subjects:
         if digests[subject.model.card.weights_sha256] > 1:
@@ -168,7 +168,7 @@ def _family(label: str, tally: Tally, spill: Spill) -> FamilyPattern:
         views=[
             ViewPattern(
                 name=view.name,
-                anchor=None if isinstance(view, BodySpec) else view.anchor,
+                anchor=view.anchor,
                 present=int(tally.present[i]),
                 contribution=contributions[i],
                 share=shares[i],
@@ -189,7 +189,7 @@ def _family(label: str, tally: Tally, spill: Spill) -> FamilyPattern:
 def _ranges(tally: Tally) -> list[RecurringRange]:
     """Of each view the slots of most mean heat, of all views the hottest first."""
     frame, heat = tally.frame, _means(tally.slots)
-    body = {view.name for view in frame.card.views if isinstance(view, BodySpec)}
+    pictures = {view.name for view in frame.card.views if not view.along}
     order = sorted((i for i, mean in enumerate(heat) if mean.mean > 0), key=lambda i: -heat[i].mean)
     kept, taken = [], Counter[str]()
     for i in order:
@@ -199,7 +199,7 @@ def _ranges(tally: Tally) -> list[RecurringRange]:
             kept.append(
                 RecurringRange(
                     view=slot.view,
-                    unit="share" if slot.view in body else "bytes",
+                    unit="share" if slot.view in pictures else "bytes",
                     start=slot.start,
                     end=slot.end,
                     fields=list(slot.fields),

@@ -16,10 +16,11 @@ from maltriage.metrics import rank_correlation
 from maltriage.probe.mask import MASKS, Mask, Range, Variant
 from maltriage.probe.perturb import Perturbed, perturbed
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
+from maltriage.report.documents.methods import ADDITIVE
 from maltriage.sample.byteplot import View
 from maltriage.triage.evidence import Part, divide
 from maltriage.triage.masking import run_masked
-from maltriage.triage.methods import GRAPH_METHODS, HIRESCAM, maps_of, same_maps
+from maltriage.triage.methods import HIRESCAM, maps_of, same_maps
 from maltriage.triage.occlusion import Windows, effects, spread
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide, probabilities
@@ -28,6 +29,8 @@ from maltriage.work.workers import Workers, reason_of
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
+MEASURED = (*ADDITIVE, "occlusion")
+"""Methods that are put to the test here."""
 MAX_REGIONS = 32
 """Regions of a file that are masked one by one, the largest first; few files have more."""
 
@@ -214,13 +217,13 @@ class _File:
         session, views = self.bench.session, self.prepared.views
         nets = []
         for net in self.bench.nets:
-            outputs = self._answer(net, views) if method in GRAPH_METHODS else None
+            outputs = self._answer(net, views) if method in ADDITIVE else None
             other = blocks.heat(self._parts(method, net, outputs, views, random=True))
             nets.append(rank_correlation(heat, other))
         found: dict[str, Any] = {"nets": tuple(nets), "appended": None, "padded": None}
         changes = {"appended": self.moved.appended, "padded": self.moved.padded}
         for name, changed in changes.items():
-            if changed is None or method not in GRAPH_METHODS:
+            if changed is None or method not in ADDITIVE:
                 continue
             parts = self._parts(method, session, self._answer(session, changed), changed)
             found[name] = rank_correlation(heat, blocks.heat(parts))
@@ -241,7 +244,7 @@ class _File:
             random: whether the weights of `session` are: the heat of an empty input that the
                 graph subtracts is then none of theirs, and is taken out here.
         """
-        if outputs is None or method not in GRAPH_METHODS:
+        if outputs is None or method not in ADDITIVE:
             terms, prepared = self.bench.terms, self.prepared
             windows = Windows.over(prepared.layout)
             found = effects(

@@ -18,11 +18,10 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import COMMON
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.patterns import PartKind
-from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
+from maltriage.sample.geometry import BodyGeometry, width_for
 from maltriage.sample.header_fields import PE32_FIELDS, names_in
 from maltriage.sample.regrid import onto_plane, regrid
 from maltriage.sample.types import Layout
-from maltriage.sample.views import BodySpec
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.maps import Mapped
 
@@ -90,16 +89,16 @@ class Frame:
         for view in card.views:
             h, w = shapes[view.name]
             spans[view.name] = slice(at, at + h * w)
-            if isinstance(view, BodySpec):
+            if not view.along:
                 slots += [Slot(view.name, i / h, (i + 1) / h) for i in range(h)]
                 bounds += range(at, at + h * w, w)
-            elif view.anchor == HEADER_ANCHOR and not view.before and w == view.length:
+            elif view.anchor == HEADER_ANCHOR and not view.before and w == view.shape[-1]:
                 # Read byte by byte: a field is what a reader knows.
-                fields = [each for each in PE32_FIELDS if each.start < view.length]
+                fields = [each for each in PE32_FIELDS if each.start < w]
                 slots += [Slot(view.name, f.start, f.end, (f.name,)) for f in fields]
                 bounds += [at + f.start for f in fields]
             else:
-                header, size = view.anchor == HEADER_ANCHOR, view.length / w
+                header, size = view.anchor == HEADER_ANCHOR, view.shape[-1] / w
                 step = 1 if header else max(1, round(SLOT_BYTES / size))
                 for i in range(0, w, step):
                     start, end = i * size - view.before, min(i + step, w) * size - view.before
@@ -156,6 +155,7 @@ def kind_shares(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
 
 def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
     """The heat of the views where the byteplot shows their bytes, on the grid `COMMON`."""
+    maps = dict(maps)
     geometries = {name: prepared.views[name].geometry for name in maps}
     size = prepared.identity.size
     plane = BodyGeometry(size, width_for(size))
@@ -163,10 +163,9 @@ def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
     for name, geometry in geometries.items():
         if isinstance(geometry, BodyGeometry):
             plane = geometry
-            found += regrid(maps[name], COMMON)
-    for name, geometry in geometries.items():
-        if isinstance(geometry, WindowGeometry):
-            found += onto_plane(maps[name], geometry, plane, COMMON)
+            found += regrid(maps.pop(name), COMMON)
+    for name, heat in maps.items():
+        found += onto_plane(heat, geometries[name], plane, COMMON)
     return found
 
 
@@ -263,13 +262,13 @@ class Tally:
         slots = np.add.reduceat(flat, self.frame.bounds)
         self.slots.add(slots)
         self.positive += slots > 0
-        body = {v.name: maps[v.name] for v in views if isinstance(v, BodySpec)}
+        body = {v.name: maps[v.name] for v in views if not v.along}
         self.plane.add(plane_of(prepared, maps))
         self.body.add(plane_of(prepared, body))
         self.kinds.add(kind_shares(prepared, maps))
         for i, view in enumerate(views):
             geometry = prepared.views[view.name].geometry
-            self.present[i] += isinstance(geometry, BodyGeometry) or geometry.present > 0
+            self.present[i] += geometry.whole or geometry.present > 0
         self.right += int(item.logits.argmax()) == item.label
         number = spill.append(flat.astype(np.float32))
         self.samples.append((prepared.identity.sha256, prepared.path, number))

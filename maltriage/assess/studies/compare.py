@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from maltriage import __version__
 from maltriage.assess.studies.cell import Measured, differing, images, scanned
 from maltriage.assess.verdicts.folds import assess_folds
 from maltriage.bundle import load
@@ -22,8 +21,9 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval
 from maltriage.report.documents.comparison import Agreement, Comparison, Row, Timing
 from maltriage.report.documents.evaluation import Difference, RecipeFigures
-from maltriage.sample.views import BodySpec
+from maltriage.sample.views import called
 from maltriage.triage.session import Session
+from maltriage.version import __version__
 
 ROUNDS, WARM_UP = 25, 3
 TIMED_IMAGES = 8
@@ -212,8 +212,8 @@ def _net_row(
         duplicates=_sum(of_a_seed, "test_duplicates"),
         near_twins=_sum(of_a_seed, "test_near_twins"),
         epochs=card.training.epochs,
-        views=[_view_name(view) for view in card.views],
-        image_size=next((v.size for v in card.views if isinstance(v, BodySpec)), None),
+        views=[called(view) for view in card.views],
+        image_size=next((v.shape[-1] for v in card.views if not v.along), None),
         parameters=card.parameters,
         flops=None if flops is None else int(flops),
         bundle_bytes=first.bundle_bytes,
@@ -221,12 +221,6 @@ def _net_row(
         agreement=_agreement(own),
         scan_difference=max(cell.scan_difference for cell in own),
     )
-
-
-def _view_name(view: Any) -> str:
-    """As the command line calls it: a body of one channel is the published byteplot."""
-    plain = isinstance(view, BodySpec) and len(view.channels) == 1
-    return "byteplot" if plain else str(view.name)
 
 
 def _sum(cells: Sequence[Measured], figure: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,34 +10,20 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
 from maltriage.errors import MaltriageError
+from maltriage.report.documents.methods import DEFAULT, FROM_CHECKPOINT, METHODS
+from maltriage.report.formats import EXPLAIN
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.triage.methods import Mapper
 
 
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    html = "html"
-
-
-RENDERERS = {Format.table: "explain", Format.json: "ndjson", Format.html: "explain-page"}
-"""As in `maltriage.report.formats`, which takes too long to import for `--help`."""
-
-
-class Method(StrEnum):
-    hirescam = "hirescam"
-    gradcam = "gradcam"
-    occlusion = "occlusion"
-    gradcam_plus_plus = "gradcam++"
-    layercam = "layercam"
-    eigencam = "eigencam"
-    scorecam = "scorecam"
-
-
-FROM_CHECKPOINT = frozenset({"gradcam++", "layercam", "eigencam", "scorecam"})
-"""As in `maltriage.learn.heat.cams`, which takes PyTorch to import."""
+if TYPE_CHECKING:
+    from enum import StrEnum as Format
+    from enum import StrEnum as Method
+else:
+    Format = opt.choice("Format", EXPLAIN)
+    Method = opt.choice("Method", METHODS)
 
 
 def explain(
@@ -59,7 +44,7 @@ def explain(
         str | None, typer.Option(help="Explain the score less this label's: why not that one.")
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help="How the score is explained; hirescam.")
+        Method | None, typer.Option(help=f"How the score is explained; {DEFAULT}.")
     ] = None,
     methods: Annotated[
         str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
@@ -84,8 +69,9 @@ def explain(
         typer.Option("--with", help="The file of a saved record, to explain it anew."),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
-    ] = Format.table,
+        Format | None,
+        typer.Option("--format", "-f", help="How to write it.", show_default="table"),
+    ] = None,
     output: opt.Output = None,
     png: Annotated[
         Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
@@ -141,7 +127,8 @@ def explain(
 
     Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
 
-    --format html -o FILE makes one page for a browser, which asks nothing of a network.
+    --format html makes one page for a browser, which asks nothing of a network. A file (-o) has the
+    format of its ending unless --format names one; other endings are refused without it.
 
     A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
     --record says which of its files. With --with FILE that file is explained anew, by the model
@@ -161,6 +148,7 @@ def explain(
     from maltriage.cli.files import keep, opened
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
+    from maltriage.cli.outputs import targets
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import refuse_folders, urls_among
@@ -183,6 +171,7 @@ def explain(
     pictures = Pictures(png, svg)
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
+    (target,) = targets([output] if output else [], format, EXPLAIN)
     saved, resources = None, ExitStack()
     if len(files) == 1:
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
@@ -236,16 +225,16 @@ def explain(
         source = LocalScan(request)
         source = source if saved is None else replay.HeldAgainst(saved, source)
     progress, records = Progress(), []
-    with resources, opened(output) as out, stopping() as stop:
+    with resources, opened(target.path) as out, stopping() as stop:
         console = make_console(color.value, file=out.text)
-        renderer = open_renderer(RENDERERS[format], out.binary, RenderOptions(top=top), console)
+        renderer = open_renderer(target.format, out.binary, RenderOptions(top=top), console)
         for item in source.records(progress, stop):
             if isinstance(item, Summary):
                 continue
             records.append(item)
             if isinstance(item, Result):
                 pictures.write(item)
-            if isinstance(item, Result) or format is Format.json:
+            if isinstance(item, Result) or target.format.failures:
                 renderer.write(item)
             else:
                 typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
@@ -269,7 +258,7 @@ def explain(
 
 def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
     if several is None:
-        return ((one or Method.hirescam).value,)
+        return (one.value if one else DEFAULT,)
     if one is not None:
         raise MaltriageError("--method or --methods, not both")
     return tuple(name.strip() for name in several.split(","))

@@ -11,6 +11,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.labelled import open_for, scan_options, scanning
 from maltriage.errors import MaltriageError
+from maltriage.report.documents.methods import ADDITIVE, DEFAULT
 
 if TYPE_CHECKING:
     from maltriage.assess.held_back import Held
@@ -25,9 +26,10 @@ class Format(StrEnum):
     html = "html"
 
 
-class Method(StrEnum):
-    hirescam = "hirescam"
-    gradcam = "gradcam"
+if TYPE_CHECKING:
+    from enum import StrEnum as Method
+else:
+    Method = opt.choice("Method", ADDITIVE)
 
 
 def patterns(
@@ -52,7 +54,9 @@ def patterns(
     ] = None,
     limit: opt.Limit = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the files that --limit draws.")] = 0,
-    method: Annotated[Method, typer.Option(help="Whose maps are added up.")] = Method.hirescam,
+    method: Annotated[
+        Method | None, typer.Option(help="Whose maps are added up.", show_default=DEFAULT)
+    ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="How to write it.")
     ] = Format.table,
@@ -90,8 +94,9 @@ def patterns(
     samples = _chosen(samples_of(data), family or [], limit, seed)
     subjects = _subjects(loaded, folds or [], corpus, samples)
     options = scan_options(device, jobs, threads, timeout)
+    by = method.value if method else DEFAULT
     with scanning(color, quiet, sum(map(len, subjects))) as show:
-        found = find_patterns(subjects, dataset, options, method.value, changed=show)
+        found = find_patterns(subjects, dataset, options, by, changed=show)
     if png is not None:
         from maltriage.report.studies.patterns_grid import write_grid
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +12,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.errors import MaltriageError
+from maltriage.report.formats import SCAN
 
 if TYPE_CHECKING:
     from maltriage.cli.outputs import Target
@@ -21,13 +21,10 @@ if TYPE_CHECKING:
     from maltriage.triage.request import RecordSource, ScanRequest
 
 
-class Format(StrEnum):
-    table = "table"
-    ndjson = "ndjson"
-    json = "json"
-    csv = "csv"
-    html = "html"
-    parquet = "parquet"
+if TYPE_CHECKING:
+    from enum import StrEnum as Format
+else:
+    Format = opt.choice("Format", SCAN)
 
 
 def scan(
@@ -130,8 +127,8 @@ def scan(
     lists the names that --ecs gives.
 
     -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
-    format of its ending; --format is for stdout, for the only file, and for endings that say
-    nothing. A file is called NAME.part until it is whole.
+    format of its ending; --format is for stdout, for the only file, and for other endings, which
+    are refused without it. A file is called NAME.part until it is whole.
     """
     from contextlib import ExitStack
 
@@ -150,11 +147,18 @@ def scan(
     from maltriage.cli.files import keep
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
-    from maltriage.cli.outputs import Target, check_ecs, chosen_fields, opened_all, targets
+    from maltriage.cli.outputs import (
+        STDOUT,
+        Target,
+        check_ecs,
+        chosen_fields,
+        opened_all,
+        targets,
+    )
     from maltriage.cli.shards import shards_at
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.urls import urls_among
-    from maltriage.report.formats import RenderOptions
+    from maltriage.report.formats import RenderOptions, find
     from maltriage.results.policy import Policy
     from maltriage.source.files import WalkOptions
     from maltriage.triage.options import ScanOptions
@@ -165,10 +169,12 @@ def scan(
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
     named_format = format.value if format else None
+    files = [path for path in output or [] if path != STDOUT]
+    named, _ = urls_among(paths or [])
+    keep([*named, *(known_good or []), *([index] if index else [])], *files)
     wanted = targets(output or [], named_format)
-    if shards is not None:
-        wanted = [Target(None, named_format or "ndjson")]  # what the options below are held against
-    files = [target.path for target in wanted if target.path]
+    if shards is not None:  # what the options below are held against
+        wanted = [Target(None, find(named_format or "ndjson"))]
     chosen = chosen_fields(fields, wanted)
     check_ecs(ecs, fields, wanted)
     shown = RenderOptions(top, quiet, show_skipped=verbose > 0, fields=chosen, ecs=ecs)
@@ -176,8 +182,6 @@ def scan(
     if shards is not None:
         others = {"-o": output, "--cache": cache, "--refresh": refresh}
         parts = shards_at(shards, named_format, shown, resume=resume, refused=others)
-    named, _ = urls_among(paths or [])
-    keep([*named, *(known_good or []), *([index] if index else [])], *files)
     if analyse_known and not known_good:
         raise MaltriageError("--analyse-known goes with --known-good")
     resources = ExitStack()
@@ -251,10 +255,9 @@ def scan(
 def _status(wanted: Sequence[Target], color: opt.Color, quiet: bool) -> ScanProgress:
     """Progress on stderr, unless records stream to the same terminal."""
     from maltriage.cli.console import make_console
-    from maltriage.cli.outputs import TABLE
     from maltriage.report.scan.progress import ScanProgress
 
-    streams = any(t.path is None and t.format != TABLE for t in wanted) and sys.stdout.isatty()
+    streams = any(t.path is None and not t.format.screen for t in wanted) and sys.stdout.isatty()
     return ScanProgress(make_console(color.value, stderr=True), enabled=not quiet and not streams)
 
 

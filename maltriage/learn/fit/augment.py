@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Generator, Tensor
 
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
 
 MAX_ROLL = 3
 """Rows that the body is rolled by, up or down."""
@@ -21,11 +21,9 @@ def augment(
     """Changed copies of a batch, uint8 of the same shapes; all randomness from `generator`."""
     # Fixed windows are left alone: their table is not learned in steps.
     return {
-        view.name: _body(images[view.name], generator)
-        if isinstance(view, BodySpec)
-        else images[view.name]
+        view.name: images[view.name]
         if view.fixed
-        else _window(images[view.name], generator)
+        else (_window if view.along else _body)(images[view.name], generator)
         for view in views
     }
 

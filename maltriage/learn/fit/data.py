@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maltriage.corpus.corpus import Corpus
-from maltriage.sample.views import ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 
 
 class Images:
@@ -30,7 +30,7 @@ class Images:
         """Whether a sample is a clean file that was added to the dataset."""
         self._rows = corpus.rows
         self._own = _Stored(corpus.arrays, corpus.present)
-        self._fixed = {v.name for v in corpus.views if isinstance(v, WindowSpec) and v.fixed}
+        self._fixed = {v.name for v in corpus.views if v.fixed}
         changed = corpus.variants
         self.variants = None if changed is None else torch.from_numpy(changed.rows)
         """Of changed copies, where they are: [N, V], -1 where there is none. None: of all."""

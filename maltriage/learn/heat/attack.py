@@ -25,7 +25,7 @@ from maltriage.learn.fit.restore import net_of
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.evidence import WindowTrunk
 from maltriage.sample.byteplot import View
-from maltriage.sample.geometry import BodyGeometry, WindowGeometry
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.views import BODY_CHANNELS, BodySpec
 
 Bytes = npt.NDArray[np.uint8]
@@ -97,7 +97,6 @@ class Gradients:
         spans = []
         for name, gradient in colours.items():
             window = views[name].geometry
-            assert isinstance(window, WindowGeometry)
             first = window.start
             begin, stop = max(first, start), min(first + window.present, end)
             if begin < stop:
@@ -119,7 +118,7 @@ class Gradients:
         hooks = []
         for spec, trunk in zip(self.net.views, _trunks(self.net), strict=True):
             pixels = torch.from_numpy(np.ascontiguousarray(views[spec.name].pixels))[None]
-            if isinstance(spec, BodySpec):
+            if not spec.along:
                 pixels = pixels.float().requires_grad_()
             images[spec.name] = pixels
             if isinstance(trunk, WindowTrunk):

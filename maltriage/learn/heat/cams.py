@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,9 @@ from torch import Tensor, nn
 from maltriage.bundle import Bundle
 from maltriage.learn.fit.restore import net_of
 from maltriage.learn.nets.base import Net
+from maltriage.report.documents.methods import known
 from maltriage.sample.byteplot import View
-from maltriage.sample.views import BodySpec, ViewSpec
-
-METHODS = {
-    "gradcam++": "GradCAMPlusPlus",
-    "layercam": "LayerCAM",
-    "eigencam": "EigenCAM",
-    "scorecam": "ScoreCAM",
-}
-"""Name of a method -> its class in pytorch-grad-cam."""
+from maltriage.sample.views import ViewSpec
 
 Maps = dict[str, npt.NDArray[np.float32]]
 
@@ -42,13 +36,13 @@ def open_maps(
     Args:
         checkpoint: that the bundle was exported from, a file or the folder of a run (its last
             one).
-        methods: keys of `METHODS`.
+        methods: of `FROM_CHECKPOINT` in `maltriage.report.documents.methods`.
 
     Raises:
         MaltriageError: no checkpoint, or one of another net than the bundle's.
     """
     net = net_of(checkpoint, bundle)
-    return {method: CheckpointMaps(net, method) for method in methods}
+    return {name: known(name).load()(net) for name in methods}
 
 
 class CheckpointMaps:
@@ -56,11 +50,13 @@ class CheckpointMaps:
 
     Args:
         net: in eval mode.
-        method: a key of `METHODS`.
+        method: name of its class in pytorch-grad-cam.
+        signed: whether its maps have a sign of their own. A singular vector has none: what stands
+            out most is taken for positive.
     """
 
-    def __init__(self, net: Net, method: str) -> None:
-        self.net, self.method = net, method
+    def __init__(self, net: Net, method: str, *, signed: bool = True) -> None:
+        self.net, self.method, self.signed = net, method, signed
 
     def __call__(self, views: Mapping[str, View], label: int, against: int | None) -> Maps:
         """The map of a sample by view, [h, w] (windows: h = 1).
@@ -85,7 +81,7 @@ class CheckpointMaps:
         def score(logits: Tensor) -> Tensor:
             return logits[label] - (logits.mean() if against is None else logits[against])
 
-        made = getattr(pytorch_grad_cam, METHODS[self.method])
+        made = getattr(pytorch_grad_cam, self.method)
         with made(model=cut, target_layers=[cut.activation]) as cam:
             image = cut.image.requires_grad_()
             with torch.enable_grad():
@@ -100,9 +96,14 @@ class CheckpointMaps:
                     image.detach(), cut.activation, [score], activation, gradient, False
                 )
         grid = np.asarray(found[0], dtype=np.float32)
-        # A singular vector has no sign of its own: what stands out most is taken for positive.
-        flipped = self.method == "eigencam" and -grid.min() > grid.max()
+        flipped = not self.signed and -grid.min() > grid.max()
         return -grid if flipped else grid
+
+
+gradcam_plus_plus = partial(CheckpointMaps, method="GradCAMPlusPlus")
+layercam = partial(CheckpointMaps, method="LayerCAM")
+eigencam = partial(CheckpointMaps, method="EigenCAM", signed=False)
+scorecam = partial(CheckpointMaps, method="ScoreCAM")
 
 
 class _Cut(nn.Module):
@@ -125,17 +126,17 @@ class _Cut(nn.Module):
     def image(self) -> Tensor:
         """That of the sample, n = 1."""
         own = self.images[self.view.name].float()
-        return own if isinstance(self.view, BodySpec) else own[:, None, 1:]
+        return own[:, None, 1:] if self.view.along else own
 
     def forward(self, image: Tensor) -> Any:
         count, name = len(image), self.view.name
         views = {
             other: pixels.expand(count, *pixels.shape[1:]) for other, pixels in self.images.items()
         }
-        if isinstance(self.view, BodySpec):
-            views[name] = image
-        else:
+        if self.view.along:
             views[name] = torch.stack([views[name][:, 0].float(), image[:, 0, 0]], dim=1)
+        else:
+            views[name] = image
         found = dict(self.net.activations(views))
         found[name] = self.activation(found[name])
         return self.net.classifier(self.net.embed(found))

@@ -18,7 +18,7 @@ from maltriage.learn.heat.heatmaps import regrid, shares
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import CamViT
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
 
 _STEPS = 100
 """Steps that scores are rounded to, in the mean share of a token. Heat that is the same to the
@@ -124,11 +124,11 @@ def heat_of(
         By view of the teacher, [B, h, w].
     """
     inputs = []
-    bodies = {spec.name: spec.channels for spec in ours if isinstance(spec, BodySpec)}
+    own = {spec.name: spec for spec in ours}
     for view in explained.net.views:
         image = images[view.name]
-        if isinstance(view, BodySpec) and view.channels != bodies[view.name]:
-            image = image[:, [bodies[view.name].index(channel) for channel in view.channels]]
+        if view != own[view.name]:
+            image = image[:, own[view.name].picks(view)]
         inputs.append(image)
     threshold = torch.full_like(target, torch.inf, dtype=torch.float32)
     outputs = (graph or explained)(*inputs, target, torch.full_like(target, -1), threshold)

@@ -46,7 +46,7 @@ from maltriage.learn.heat.heatmaps import regrid, shares
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
 from maltriage.metrics import COMMON, ssim
-from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.sample.views import ViewSpec
 
 Kind = Literal["cumulative", "instance", "random", "inverse"]
 Cam = Literal["hirescam", "gradcam"]
@@ -274,11 +274,7 @@ def _refuse_blind(teachers: Sequence[Teacher], views: tuple[ViewSpec, ...]) -> N
     for teacher in teachers:
         for view in teacher.views:
             own = ours.get(view.name)
-            if isinstance(own, BodySpec) and isinstance(view, BodySpec):
-                same = own.size == view.size and set(view.channels) <= set(own.channels)
-            else:
-                same = own == view
-            if not same:
+            if own is None or own.picks(view) is None:
                 raise MaltriageError(
                     f"{teacher.path}: this teacher looks at {view.name} in a form that the student"
                     " does not see: train both with the same --views and --image-size"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.evidence import FEATURES, WINDOW_LAYERS, WindowTrunk, receptive_field
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 
 MEAN, STD = 0.449, 0.226
 """Of ImageNet's grey values, which published weights expect pictures to be scaled by."""
@@ -34,10 +34,10 @@ class ByteplotNet(Net):
         super().__init__()
         self.views = views
         self.labels = labels
-        bodies = [view for view in views if isinstance(view, BodySpec)]
-        if len(bodies) != 1 or any(isinstance(v, WindowSpec) and v.fixed for v in views):
+        pictures = [view for view in views if not view.along]
+        if len(pictures) != 1 or any(view.fixed for view in views):
             raise MaltriageError("a byteplot CNN reads the body, and windows that are not fixed")
-        self.spec = bodies[0]
+        self.spec = pictures[0]
 
     def build(
         self, features: nn.Module, head: nn.Module, width: int, *, dropout: float = 0.0
@@ -51,9 +51,7 @@ class ByteplotNet(Net):
             dropout: of all features before the last layer.
         """
         self.features, self.head = features, head
-        self.windows = nn.ModuleList(
-            WindowTrunk() for view in self.views if isinstance(view, WindowSpec)
-        )
+        self.windows = nn.ModuleList(WindowTrunk() for view in self.views if view.along)
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Linear(width + FEATURES * len(self.windows), self.labels)
         self.to(memory_format=torch.channels_last)  # convolutions run faster so on a CPU
@@ -79,17 +77,17 @@ class ByteplotNet(Net):
         found, trunks = {}, iter(self.windows)
         for view in self.views:
             image = views[view.name]
-            if isinstance(view, BodySpec):
-                found[view.name] = self.features(self.scale(image))
-            else:
+            if view.along:
                 found[view.name] = next(trunks)(image)
+            else:
+                found[view.name] = self.features(self.scale(image))
         return found
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
         parts = [
-            self.head(activations[view.name])
-            if isinstance(view, BodySpec)
-            else activations[view.name].mean(dim=(2, 3))
+            activations[view.name].mean(dim=(2, 3))
+            if view.along
+            else self.head(activations[view.name])
             for view in self.views
         ]
         out: Tensor = self.dropout(torch.cat(parts, dim=1))
@@ -97,7 +95,7 @@ class ByteplotNet(Net):
 
     def receptive_field_bytes(self) -> dict[str, int]:
         field = receptive_field(WINDOW_LAYERS)
-        return {view.name: field for view in self.views if isinstance(view, WindowSpec)}
+        return {view.name: field for view in self.views if view.along}
 
 
 class Pooled(nn.Module):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 
 EMBED, DEPTH, HEADS = 128, 6, 4
 PALETTE = 8
@@ -41,21 +41,22 @@ layer is added to, [B, k, D], and where tokens are chosen for each image their n
 
 def grid_of(view: ViewSpec) -> tuple[int, int]:
     """How many tokens of a view there are, in rows and columns (windows: one row)."""
-    if isinstance(view, BodySpec):
-        return view.size // BODY_PATCH, view.size // BODY_PATCH
-    return 1, view.length // _step(view)
+    rows = 1 if view.along else view.shape[-2] // BODY_PATCH
+    return rows, view.shape[-1] // _step(view)
 
 
-def _step(view: WindowSpec) -> int:
+def _step(view: ViewSpec) -> int:
+    if not view.along:
+        return BODY_PATCH
     return HEADER_PATCH if view.fixed else WINDOW_PATCH
 
 
 class BodyPatches(nn.Module):
     """The body, uint8 [B, C, S, S], to embedded patches, [B, n, 128]."""
 
-    def __init__(self, spec: BodySpec) -> None:
+    def __init__(self, spec: ViewSpec) -> None:
         super().__init__()
-        self.embed = nn.Linear(len(spec.channels) * BODY_PATCH**2, EMBED)
+        self.embed = nn.Linear(spec.shape[0] * BODY_PATCH**2, EMBED)
 
     def forward(self, body: Tensor, kept: Tensor | None) -> Tensor:
         count, channels, size, _ = body.shape
@@ -73,7 +74,7 @@ class WindowPatches(nn.Module):
     Bytes through a learned palette, times whether they exist.
     """
 
-    def __init__(self, spec: WindowSpec) -> None:
+    def __init__(self, spec: ViewSpec) -> None:
         super().__init__()
         self.step = _step(spec)
         self.palette = nn.Embedding(256, PALETTE)
@@ -98,7 +99,7 @@ class CamViT(Net):
         super().__init__()
         self.views = views
         for view in views:
-            step = BODY_PATCH if isinstance(view, BodySpec) else _step(view)
+            step = _step(view)
             if view.shape[-1] % step:
                 raise MaltriageError(f"camvit cuts {view.name} into patches of {step}")
         self.grids = {view.name: grid_of(view) for view in views}
@@ -109,8 +110,7 @@ class CamViT(Net):
         # Without the fused kernel, whose gradient no ONNX operator gives.
         self.blocks[-1].attn.fused_attn = False
         self.patches = nn.ModuleList(
-            BodyPatches(view) if isinstance(view, BodySpec) else WindowPatches(view)
-            for view in views
+            WindowPatches(view) if view.along else BodyPatches(view) for view in views
         )
         self.view_embedding = nn.Parameter(torch.zeros(len(views), EMBED))
         self.place_embedding = nn.Parameter(torch.zeros(self.tokens, EMBED))
@@ -214,7 +214,7 @@ class CamViT(Net):
 
     def receptive_field_bytes(self) -> dict[str, int]:
         """Attention: every cell has seen the whole window (and the other views)."""
-        return {view.name: view.length for view in self.views if isinstance(view, WindowSpec)}
+        return {view.name: view.shape[-1] for view in self.views if view.along}
 
 
 def _wide(index: Tensor) -> Tensor:

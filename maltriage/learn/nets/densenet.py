@@ -46,9 +46,9 @@ class DenseNet(ByteplotNet):
 
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__(views, labels)
-        features = Backbone("densenet121", len(self.spec.channels))
+        features = Backbone("densenet121", self.spec.shape[0])
         layers = features.model.features
-        stride = stride_for(self.spec.size, STRIDE)
+        stride = stride_for(self.spec.shape[-1], STRIDE)
         if stride < 32:
             layers.transition3.pool = nn.Identity()
         if stride < 16:

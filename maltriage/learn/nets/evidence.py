@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.header_table import VALUES, fit_table
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.views import ViewSpec
 
 FEATURES = 96
 PALETTE = 8
@@ -76,11 +76,11 @@ class Residual(nn.Module):
 class BodyTrunk(nn.Module):
     """The body view, uint8 [B, C, S, S], to [B, 96, S/8, S/8]. A cell sees 47 x 47."""
 
-    def __init__(self, spec: BodySpec) -> None:
+    def __init__(self, spec: ViewSpec) -> None:
         super().__init__()
         down = (2, 2)
         self.layers = nn.Sequential(
-            Layer((len(spec.channels), 32), (3, 3), down),
+            Layer((spec.shape[0], 32), (3, 3), down),
             Layer((32, 64), (3, 3), down),
             Residual(64),
             Layer((64, FEATURES), (3, 3), down, ahead=True),
@@ -121,9 +121,9 @@ class TableTrunk(nn.Module):
     Not learned in steps: see `maltriage.learn.nets.header_table`.
     """
 
-    def __init__(self, spec: WindowSpec, labels: int) -> None:
+    def __init__(self, spec: ViewSpec, labels: int) -> None:
         super().__init__()
-        shape = (spec.length * VALUES, labels)
+        shape = (spec.shape[-1] * VALUES, labels)
         self.table = nn.Parameter(torch.zeros(shape), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
 
@@ -208,14 +208,10 @@ class Evidence(Net):
 
     def receptive_field_bytes(self) -> dict[str, int]:
         field = receptive_field(WINDOW_LAYERS)
-        return {
-            view.name: 1 if view.fixed else field
-            for view in self.views
-            if isinstance(view, WindowSpec)
-        }
+        return {view.name: 1 if view.fixed else field for view in self.views if view.along}
 
 
 def _trunk(view: ViewSpec, labels: int) -> nn.Module:
-    if isinstance(view, BodySpec):
+    if not view.along:
         return BodyTrunk(view)
     return TableTrunk(view, labels) if view.fixed else WindowTrunk()

@@ -67,7 +67,7 @@ class Gibert(ByteplotNet):
 
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__(views, labels)
-        features, before = nn.Sequential(), len(self.spec.channels)
+        features, before = nn.Sequential(), self.spec.shape[0]
         for number, (channels, kernel) in enumerate(((50, 5), (70, 3), (70, 3)), start=1):
             if number > 1:
                 features.add_module(f"norm{number - 1}", ResponseNorm(before))
@@ -77,7 +77,7 @@ class Gibert(ByteplotNet):
             features.add_module(f"relu{number}", nn.ReLU())
             features.add_module(f"pool{number}", nn.MaxPool2d(2))
             before = channels
-        dense = nn.Linear(before * (self.spec.size // 8) ** 2, DENSE)
+        dense = nn.Linear(before * (self.spec.shape[-1] // 8) ** 2, DENSE)
         _initialise(dense)
         head = nn.Sequential(
             ResponseNorm(before), nn.Flatten(), nn.Dropout(DROPOUT), dense, nn.ReLU()

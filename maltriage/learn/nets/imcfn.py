@@ -58,8 +58,8 @@ class Imcfn(ByteplotNet):
         super().__init__(views, labels)
         scaled = (jet() - torch.tensor(COLOUR_MEAN)) / torch.tensor(COLOUR_STD)
         self.register_buffer("colours", scaled, persistent=False)
-        size = self.spec.size
-        features = Vgg16(len(self.spec.channels) + 2, size)
+        size = self.spec.shape[-1]
+        features = Vgg16(self.spec.shape[0] + 2, size)
         self.build(features, dense_head(size, DENSE), DENSE, dropout=DROPOUT)
 
     def scale(self, body: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ class Mcft(ByteplotNet):
 
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__(views, labels)
-        stride = stride_for(self.spec.size, STRIDE)
-        features = Backbone("resnet50", len(self.spec.channels), output_stride=stride)
+        stride = stride_for(self.spec.shape[-1], STRIDE)
+        features = Backbone("resnet50", self.spec.shape[0], output_stride=stride)
         dense = nn.Linear(features.model.num_features, DENSE)
         self.build(features, Pooled(nn.Sequential(dense, nn.ReLU())), DENSE)

@@ -104,6 +104,6 @@ class Mcnn(ByteplotNet):
 
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__(views, labels)
-        size = self.spec.size
-        features = Vgg16(len(self.spec.channels), size)
+        size = self.spec.shape[-1]
+        features = Vgg16(self.spec.shape[0], size)
         self.build(features, dense_head(size, DENSE), DENSE, dropout=DROPOUT)

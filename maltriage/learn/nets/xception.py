@@ -46,10 +46,10 @@ class Xception(ByteplotNet):
 
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__(views, labels)
-        features = Backbone("legacy_xception", len(self.spec.channels))
+        features = Backbone("legacy_xception", self.spec.shape[0])
         model = features.model
         model.conv1.padding = model.conv2.padding = (1, 1)
-        stride = stride_for(self.spec.size, STRIDE)
+        stride = stride_for(self.spec.shape[-1], STRIDE)
         if stride < 32:
             model.block12.skip.stride = (1, 1)
             model.block12.rep[-1] = nn.Identity()  # the pooling that goes with the stride

@@ -17,9 +17,7 @@ from maltriage.learn.nets import entry
 from maltriage.sample.views import (
     BYTEPLOT,
     DEFAULT,
-    BodySpec,
     ViewSpec,
-    WindowSpec,
     byteplot,
     known_views,
 )
@@ -64,11 +62,10 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
     if strange or options.views == ():
         raise MaltriageError(f"views must be some of {', '.join(choices)}: {', '.join(strange)}")
     chosen = tuple(view for name, view in choices.items() if name in names)
-    bodies = sum(isinstance(view, BodySpec) for view in chosen)
-    fixed = [v.name for v in chosen if isinstance(v, WindowSpec) and v.fixed]
-    if bodies > 1:
+    fixed = [view.name for view in chosen if view.fixed]
+    if len({view.name for view in chosen}) < len(chosen):
         raise MaltriageError(f"{BYTEPLOT} is the first channel of body: name one of them")
-    if net.body and not bodies:
+    if net.body and all(view.along for view in chosen):
         raise MaltriageError(f"net {options.net} reads a picture: name {BYTEPLOT} or body")
     if fixed and not net.fixed:
         raise MaltriageError(f"net {options.net} cannot read {', '.join(fixed)}")

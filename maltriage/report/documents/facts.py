@@ -12,8 +12,6 @@ UNKNOWN = "unknown"
 MAX_SET = 12
 """Labels of a prediction set that are shown; records have all."""
 MAX_LABEL = 24
-GRAPH_METHODS = frozenset({"hirescam", "gradcam"})
-"""Methods whose heat is in the unit of the score, and sums to it where the model is additive."""
 CUT_SHORT = frozenset(
     {"archive-members", "archive-size", "archive-ratio", "archive-depth", "carve-limit"}
 )

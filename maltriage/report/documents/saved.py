@@ -20,7 +20,6 @@ from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
-from maltriage import __version__
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import (
@@ -34,6 +33,7 @@ from maltriage.report.documents.record import (
     Summary,
 )
 from maltriage.report.scan.shape import written_with
+from maltriage.version import __version__
 
 MAX_LINE = 64 * 1024 * 1024
 """Bytes of one record; those that maltriage writes stay below 1 MB."""

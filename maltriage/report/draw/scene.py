@@ -22,6 +22,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Evidence, Plane, RegionHeat
+from maltriage.report.documents.methods import known
 from maltriage.report.documents.record import Result
 from maltriage.report.draw import raster
 from maltriage.report.draw.raster import Colour
@@ -327,7 +328,7 @@ def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
         yield Stroke(((x, top + height), (x, top + height + 5)), FAINT)
         text = numbers.signed(part * strongest) if part else "0"
         yield Words(x, top + height + 20, text, 14, INK, anchor)
-    unit = "logit units" if evidence.method in facts.GRAPH_METHODS else "a unit of the method"
+    unit = known(evidence.method).unit
     cells = f"cell of a {plane.heat_width} x {plane.heat_height} map"
     method = clean(facts.method_name(evidence), 48)
     yield Words(

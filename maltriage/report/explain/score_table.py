@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
-from maltriage.report.documents import facts
+from maltriage.report.documents import facts, methods
 from maltriage.report.documents.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
 from maltriage.report.sanitize import untrusted
 
@@ -43,9 +43,8 @@ def title(evidence: Evidence) -> tuple[str, str]:
         return "What masking takes away", f"what {score} loses, {how}: no account of it"
     if evidence.additive:
         return "Where the score comes from", f"in units of {score}"
-    if evidence.method in facts.GRAPH_METHODS:
-        return "Where the net looked", f"gradient of {score}, times activation: no account of it"
-    return "Where the net looked", f"{evidence.method} of {score}: no account of it"
+    what = methods.known(evidence.method).title.format(name=evidence.method, score=score)
+    return "Where the net looked", f"{what}: no account of it"
 
 
 def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
@@ -115,12 +114,7 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     name = untrusted(facts.score_name(evidence), "bold", 64)
     if not evidence.additive:
         yield extra(name, evidence.logit, None)
-        remark = "This net is not additive: the heat says where, it does not sum to the logit."
-        if evidence.occluded is not None:
-            remark = "Effects of masking are not additive: they do not sum to the logit."
-        elif evidence.method not in facts.GRAPH_METHODS:
-            remark = "The method is not additive: the heat says where, in a unit of its own."
-        yield Text(" " * indent + remark, style="dim")
+        yield Text(" " * indent + methods.known(evidence.method).remark, style="dim")
         return
     yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)
     yield ruled()

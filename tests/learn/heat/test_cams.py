@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,15 @@ from maltriage.learn.fit import restore  # noqa: E402
 from maltriage.learn.fit.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
 from maltriage.learn.heat import cams as module  # noqa: E402
-from maltriage.learn.heat.cams import METHODS, CheckpointMaps, open_maps  # noqa: E402
+from maltriage.learn.heat.cams import CheckpointMaps, open_maps  # noqa: E402
 from maltriage.learn.runs.train import Outcome  # noqa: E402
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare  # noqa: E402
+from maltriage.report.documents.methods import (  # noqa: E402
+    FROM_CHECKPOINT,
+    METHODS,
+    Method,
+    known,
+)
 from maltriage.sample.byteplot import View  # noqa: E402
 from maltriage.triage.session import CHOOSE, Session  # noqa: E402
 
@@ -48,7 +55,7 @@ def prepared(bundle: Bundle, tree: Path) -> Prepared:
 @pytest.fixture
 def maps(run: Path) -> Callable[[str], CheckpointMaps]:
     net = restore_net(*load_checkpoint(run))
-    return lambda method: CheckpointMaps(net, method)
+    return lambda method: known(method).load()(net)
 
 
 def empty(views: dict[str, View]) -> dict[str, View]:
@@ -64,7 +71,10 @@ def test_the_net_is_cut_where_the_graph_is(
     against: int | None,
 ) -> None:
     """HiResCAM by the same road is what the graph gives, less the map of an empty input."""
-    monkeypatch.setitem(METHODS, "hirescam", "HiResCAM")
+    same = Method("hirescam", "maltriage.learn.heat.cams:hirescam", checkpoint=True)
+    monkeypatch.setitem(METHODS, "hirescam", same)
+    opened = partial(CheckpointMaps, method="HiResCAM")
+    monkeypatch.setattr(module, "hirescam", opened, raising=False)
     found = maps("hirescam")(prepared.views, 2, against)
     nothing = maps("hirescam")(empty(prepared.views), 2, against)
     rival = CHOOSE if against is None else against
@@ -93,7 +103,7 @@ def test_layercam_by_hand(maps: Callable[[str], CheckpointMaps], prepared: Prepa
         np.testing.assert_allclose(grid, wanted, rtol=1e-4, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("method", list(METHODS))
+@pytest.mark.parametrize("method", FROM_CHECKPOINT)
 def test_every_method_gives_a_map_of_every_view(
     maps: Callable[[str], CheckpointMaps],
     bundle: Bundle,
@@ -135,7 +145,7 @@ def test_bytes_of_a_window_fade_whole(
 def test_a_checkpoint_of_another_net(
     run: Path, bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert set(open_maps(run, bundle, list(METHODS))) == set(METHODS)
+    assert set(open_maps(run, bundle, FROM_CHECKPOINT)) == set(FROM_CHECKPOINT)
     with pytest.raises(MaltriageError, match="other views or labels"):
         open_maps(run, bundles.load(bundles.resolve(None)), ["layercam"])
     with pytest.raises(MaltriageError, match="no checkpoint"):

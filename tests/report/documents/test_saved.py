@@ -23,7 +23,7 @@ from report.factories import (
     make_summary,
     make_verdict,
 )
-from report.screens import Item, screen, written
+from report.screens import FORMATS, Item, screen, written
 
 from maltriage import __version__
 from maltriage.errors import MaltriageError
@@ -31,7 +31,6 @@ from maltriage.report.documents import saved
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import SCHEMA_VERSION, ModelRef, Result, Summary, encode
 from maltriage.report.documents.saved import combined, is_report, look_through
-from maltriage.report.formats import FORMATS
 
 
 def summary_of(items: list[Any], **changes: Any) -> Summary:

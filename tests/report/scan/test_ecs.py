@@ -24,7 +24,7 @@ from report.screens import console_of
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import encode
 from maltriage.report.documents.saved import is_report, refuse_other
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan.ecs import VERSION, ecs
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
@@ -180,7 +180,7 @@ def test_it_is_written_as_ndjson_and_json_and_is_no_saved_report(tmp_path: Path)
     odd = make_result("a\x1b\u202e\udce9.exe")
     for name in ("ndjson", "json"):
         stream = io.BytesIO()
-        renderer = open_renderer(name, stream, RenderOptions(ecs=True), console_of(80))
+        renderer = open_renderer(SCAN[name], stream, RenderOptions(ecs=True), console_of(80))
         renderer.write(odd)
         renderer.finish(make_summary())
         data = stream.getvalue()

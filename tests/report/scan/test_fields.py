@@ -19,7 +19,7 @@ from report.screens import console_of
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import decode, encode
 from maltriage.report.documents.saved import is_report, look_through, refuse_other
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan.fields import choose, known_names
 from maltriage.report.scan.row import COLUMNS, row
 
@@ -28,7 +28,9 @@ NAMES = "path,type,label,verdict.label,verdict.set,identity.imphash,identity.ver
 
 def written(name: str, fields: str, *records: Any) -> bytes:
     stream = io.BytesIO()
-    renderer = open_renderer(name, stream, RenderOptions(fields=choose(fields)), console_of(80))
+    renderer = open_renderer(
+        SCAN[name], stream, RenderOptions(fields=choose(fields)), console_of(80)
+    )
     for record in records:
         renderer.write(record)
     renderer.finish(make_summary())

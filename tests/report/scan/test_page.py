@@ -22,7 +22,7 @@ from report.pages import BREAKOUT, Parts, assert_sealed
 from report.screens import Item, console_of, hidden, written
 
 from maltriage.report.documents.evidence import RegionHeat
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan import page
 from maltriage.sample.types import Notice
 
@@ -67,7 +67,7 @@ def test_what_a_file_resembles() -> None:
 def test_records_are_written_as_they_come() -> None:
     """Nothing is held back: memory does not grow with the scan."""
     stream = io.BytesIO()
-    renderer = open_renderer("html", stream, RenderOptions(top=1), console_of(80))
+    renderer = open_renderer(SCAN["html"], stream, RenderOptions(top=1), console_of(80))
     lengths = []
     for number in range(4):
         renderer.write(make_result(f"{number}.exe"))

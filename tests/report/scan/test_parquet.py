@@ -10,7 +10,7 @@ from report.screens import console_of, written
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import decode
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan import parquet
 from maltriage.report.scan.row import COLUMNS
 
@@ -69,7 +69,7 @@ def test_rows_are_written_in_groups(
 
     monkeypatch.setattr(parquet, limit, value)
     stream, held = io.BytesIO(), []
-    renderer = open_renderer("parquet", stream, RenderOptions(), console_of(80))
+    renderer = open_renderer(SCAN["parquet"], stream, RenderOptions(), console_of(80))
     for i in range(10):
         renderer.write(make_result(f"{i}.exe"))
         held.append(len(stream.getvalue()))

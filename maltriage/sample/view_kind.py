@@ -1,0 +1,80 @@
+"""What a view of any kind answers: the base of the specs in `maltriage.sample.views`.
+
+Importing this costs nothing; what makes pixels is imported where it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from maltriage.sample.byteplot import Bytes, View
+
+
+class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True):
+    """A view as a card lists it. A subclass has a field `name` and a `tag`, which stays for good.
+
+    Images are pictures, (C, H, W), or, where `along` is set, (2, N): bytes in a row, and which of
+    them exist. Corpora, nets, export and checks go by that, and by the geometry that `plot` gives.
+    """
+
+    along: ClassVar[bool] = False
+    """Whether the view is read along the bytes; its maps have one row then."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image of this view, without the batch axis."""
+        raise NotImplementedError
+
+    @property
+    def fixed(self) -> bool:
+        """Whether the place of a byte in the image tells its meaning, as in a header."""
+        return False
+
+    @property
+    def anchor(self) -> str | None:
+        """The anchor of the layout at which the view lies; None: it shows the whole file."""
+        return None
+
+    @property
+    def before(self) -> int:
+        """Bytes ahead of the anchor that the view begins with."""
+        return 0
+
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
+        """The image of a file, and where its cells lie.
+
+        Args:
+            raw: the plotted bytes (`byteplot.plotted`).
+            anchors: file offsets by anchor name, as `Layout.anchors`.
+            width: of the byteplot, where it is not the one that the file's size sets.
+        """
+        raise NotImplementedError
+
+    def replotted(
+        self,
+        raw: Bytes,
+        ranges: Sequence[tuple[int, int]],
+        view: View,
+        anchors: Mapping[str, int],
+        width: int | None = None,
+    ) -> Bytes:
+        """`plot(raw, anchors, width).pixels`, made of the view of a file that differs in ranges.
+
+        Args:
+            ranges: of bytes, outside of which `raw` is the file that `view` shows.
+
+        Returns:
+            The pixels of `view` themselves where it shows none of the ranges.
+        """
+        first, end = view.geometry.start, view.geometry.start + view.geometry.present
+        if any(start < end and first < stop for start, stop in ranges):
+            return self.plot(raw, anchors, width).pixels
+        return view.pixels
+
+    def picks(self, other: ViewKind) -> list[int] | None:
+        """Channels of this view's images that are the images of `other`; None: they are not."""
+        return list(range(self.shape[0])) if self == other else None

@@ -1,0 +1,69 @@
+"""What specs say of themselves, and what a view of a new kind gets from `ViewKind`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import ClassVar
+
+import msgspec
+import numpy as np
+
+from maltriage.sample.byteplot import Bytes, View
+from maltriage.sample.geometry import WindowGeometry
+from maltriage.sample.view_kind import ViewKind
+from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot, called, known_views
+
+
+class Start(ViewKind, frozen=True, tag="start"):
+    """The first bytes of a file."""
+
+    along: ClassVar[bool] = True
+    name: str = "start"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (2, 4)
+
+    def plot(self, raw: Bytes, anchors: object, width: int | None = None) -> View:
+        present = min(4, len(raw))
+        pixels = np.zeros(self.shape, dtype=np.uint8)
+        pixels[0, :present], pixels[1, :present] = raw[:present], 1
+        return View(pixels, WindowGeometry(0, present, 4))
+
+
+def test_a_new_kind_is_plotted_again_where_it_shows_what_changed() -> None:
+    raw = np.arange(1, 9, dtype=np.uint8)
+    view = Start().plot(raw, {})
+    raw[3:6] = 0
+    assert Start().replotted(raw, [(4, 6)], view, {}) is view.pixels
+    assert Start().replotted(raw, [(3, 6)], view, {})[0].tolist() == [1, 2, 3, 0]
+    assert (Start().fixed, Start().anchor, Start().before) == (False, None, 0)
+
+
+def test_which_views_can_be_made_of_which() -> None:
+    body, window = BodySpec(), WindowSpec("code", "code")
+    assert body.picks(BodySpec(channels=("high", "mean"))) == [4, 0]
+    assert body.picks(body) == [0, 1, 2, 3, 4]
+    assert byteplot().picks(body) is None
+    assert body.picks(BodySpec(size=32)) is None
+    assert body.picks(window) is window.picks(body) is None
+    assert window.picks(WindowSpec("code", "code")) == [0, 1]
+    assert window.picks(WindowSpec("code", "code", before=1)) is None
+    assert [called(view) for view in (body, byteplot(32), window)] == ["body", "byteplot", "code"]
+
+
+def test_cards_of_before_are_read() -> None:
+    text = (
+        '[{"kind":"body","size":64,"channels":["mean"],"name":"body"},'
+        '{"kind":"window","name":"code","anchor":"code","before":0,"length":4096,"fixed":false}]'
+    )
+    views = msgspec.json.decode(text, type=list[ViewSpec])
+    assert views == [byteplot(), WindowSpec("code", "code")]
+    assert msgspec.json.encode(views).decode() == text
+    assert [view.along for view in known_views()] == [False] + [True] * 9
+
+
+def test_specs_cost_nothing_to_import() -> None:
+    code = "import sys, maltriage.sample.views; assert 'numpy' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -75,7 +75,7 @@ def hostile(kind: Any, depth: int = 0) -> Any:
 def screens() -> dict[str, tuple[Callable[[Any, Console], None], Any]]:
     """Every `render(document, console)` in the package, with the type of its document."""
     found = {}
-    for module in pkgutil.iter_modules(maltriage.report.__path__, "maltriage.report."):
+    for module in pkgutil.walk_packages(maltriage.report.__path__, "maltriage.report."):
         render = getattr(importlib.import_module(module.name), "render", None)
         if not inspect.isfunction(render) or render.__module__ != module.name:
             continue

@@ -358,14 +358,14 @@ def test_evidence_that_cannot_be_checked_any_more(
     scans()
     submit = Workers.submit
 
-    def late(workers: Workers, function: Any, *arguments: Any) -> Any:
+    def late(workers: Workers, function: Any, *arguments: Any, **more: Any) -> Any:
         if function is prepare and case == "gone":
             (folder / "a.exe").unlink()
         if function is prepare and case == "changed":
             (folder / "a.exe").write_bytes(sample("gui-x86.exe"))
         if function is prepare and case == "deadly":
             return submit(workers, os._exit, 3)
-        return submit(workers, function, *arguments)
+        return submit(workers, function, *arguments, **more)
 
     monkeypatch.setattr(Workers, "submit", late)
     record = scans(dataclasses.replace(OPTIONS, checks=1))["a.exe"]

@@ -336,10 +336,10 @@ def test_a_worker_that_dies_costs_the_content_only(
     (tmp_path / "a.exe").write_bytes(sample("gui-x86.exe"))
     submit = Workers.submit
 
-    def killing(self, function, *arguments):  # type: ignore[no-untyped-def]
+    def killing(self, function, *arguments, **more):  # type: ignore[no-untyped-def]
         if function is inspect:
             return submit(self, os._exit, 3)
-        return submit(self, function, *arguments)
+        return submit(self, function, *arguments, **more)
 
     monkeypatch.setattr(Workers, "submit", killing)
     (result,) = results([tmp_path])

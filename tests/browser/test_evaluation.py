@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from browser.conftest import Open
-from report.test_charts import report
+from report.draw.test_charts import report
 
 from maltriage.report.studies.evaluation_page import render_page
 

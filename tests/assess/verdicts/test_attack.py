@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from assess.planted import CELL
-from assess.test_robustness import END, OPTIONS, net, program
+from assess.verdicts.test_robustness import END, OPTIONS, net, program
 
 from maltriage.assess.out_of_fold import Group
 from maltriage.assess.verdicts.attack import AttackTerms, Propose, assess_attack

@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from learn.test_checkpoint import ORIGIN, STATE  # noqa: E402
+from learn.fit.test_checkpoint import ORIGIN, STATE  # noqa: E402
 from torch import nn  # noqa: E402
 
 from maltriage.cli import recipe as options  # noqa: E402

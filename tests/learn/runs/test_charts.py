@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from PIL import Image
-from report.test_comparison import comparison
+from report.studies.test_comparison import comparison
 
 pytest.importorskip("matplotlib", reason="needs the extra `train`")
 

@@ -10,7 +10,9 @@ has the server that `multiprocessing` forks workers from, which takes a second t
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import os
 import runpy
@@ -18,9 +20,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from multiprocessing import connection, reduction
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 READ_LATE = (
     *("MALTRIAGE_", "PYTEST_", "XDG_", "APPDATA", "LOCALAPPDATA", "MPLCONFIGDIR"),
@@ -59,6 +63,9 @@ class Warm:
         timeout: float,
     ) -> subprocess.CompletedProcess[bytes]:
         """As `subprocess.run` with captured output."""
+        from concurrent.futures import ThreadPoolExecutor
+        from multiprocessing import reduction
+
         with self._lock, contextlib.ExitStack() as stack:
             self._begin()
             ours, theirs = [], []
@@ -94,7 +101,9 @@ class Warm:
     def _begin(self) -> None:
         if self._process is not None:
             return
-        self._link, theirs = connection.Pipe()
+        from multiprocessing import Pipe
+
+        self._link, theirs = Pipe()
         self._environment = dict(os.environ)
         # Pipes, as each run has them: Python looks at what its streams are when it starts.
         self._process = subprocess.Popen(
@@ -108,9 +117,9 @@ class Warm:
         theirs.close()
 
 
-def serve(link: connection.Connection, preload: str) -> None:
+def serve(link: Connection[Any, Any], preload: str) -> None:
     """Fork a process for each request; returns in those, and ends with the link."""
-    import gc
+    from multiprocessing import reduction
 
     before = dict(os.environ)
     module, _, function = preload.partition(":")
@@ -166,8 +175,6 @@ def _keep_the_server() -> None:
 
 
 def _tell_at_the_end(fd: int) -> None:
-    import atexit
-
     known = set(sys.modules)
 
     def tell() -> None:
@@ -178,7 +185,29 @@ def _tell_at_the_end(fd: int) -> None:
     atexit.register(tell)
 
 
+def main() -> None:
+    """Serve, and in a process that was forked run the module."""
+    link, module, preload = sys.argv[1:]
+    code: list[int] = []
+
+    def leave() -> None:
+        """End without taking all modules down, which would make a copy of their memory."""
+        if code:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code[0])
+
+    atexit.register(leave)  # before anybody else, so that it is called last
+    from multiprocessing.connection import Connection
+
+    serve(Connection(int(link)), preload)
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code is None or isinstance(end.code, int):
+            code.append(end.code or 0)
+        raise
+
+
 if __name__ == "__main__":
-    module = sys.argv[2]
-    serve(connection.Connection(int(sys.argv[1])), sys.argv[3])
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    main()

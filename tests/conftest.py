@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -20,11 +21,21 @@ CACHES = ("MALTRIAGE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "APPDATA", "LO
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Looking for circles among the objects of all tests and libraries over and over takes a quarter of
+# the time of what makes many objects, such as an export.
+gc.set_threshold(50_000, 20, 20)
+
 # Tests share few cores with each other: a time limit for each example would fail at random.
 settings.register_profile("maltriage", deadline=None)
 settings.load_profile("maltriage")
 
 RunCli = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: there is no circle to be found in it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -184,7 +184,7 @@ def test_sigkill_in_the_middle_of_an_epoch(
 ) -> None:
     """A process that is killed, and another one that goes on: as one that was left alone."""
     (tmp_path / "killed.py").write_text(KILLED)
-    tests = Path(__file__).resolve().parents[1]
+    tests = Path(__file__).resolve().parents[2]
     done = subprocess.run(
         [sys.executable, tmp_path / "killed.py", tree, tmp_path / "cache", tmp_path / "run"],
         env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent)])},

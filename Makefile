@@ -1,6 +1,7 @@
 # make demo      set up .venv and scan samples/ with the model that ships
 # make test      set up .venv for the tests and run them
 # make check     what must hold before a commit: lint, types, imports, tests
+# make coverage  the tests, and which lines of the package they run: the total, the worst modules
 #
 # VENV=DIR uses another environment, PYTHON=python3.12 another Python (3.11 or newer), and
 # ARGS="tests/sample -x" runs pytest on something narrower.
@@ -12,10 +13,10 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CACHES := .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+CACHES := .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow fuzz lint format types imports check bench clean
+.PHONY: demo test slow coverage fuzz lint format types imports check bench clean
 
 # Exit code 1 says that something was flagged, which is an answer and no failure.
 demo: $(VENV)/.base
@@ -26,6 +27,12 @@ test: $(VENV)/.test
 
 slow: $(VENV)/.test
 	$(BIN)/pytest -q -m slow $(ARGS)
+
+# Told, and no gate. What the command line runs in processes of its own is counted as well.
+coverage: $(VENV)/.test
+	$(BIN)/pytest -q -n auto -m "not slow" --cov=maltriage --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered --sort=cover | head -n 32
+	@echo "total: $$($(BIN)/coverage report --format=total)%"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from warm import Warm
 
 ROOT = Path(__file__).resolve().parents[1]
 SAY_HOW_TO_PRINT = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
@@ -19,11 +21,21 @@ CACHES = ("MALTRIAGE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "APPDATA", "LO
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Looking for circles among the objects of all tests and libraries over and over takes a quarter of
+# the time of what makes many objects, such as an export.
+gc.set_threshold(50_000, 20, 20)
+
 # Tests share few cores with each other: a time limit for each example would fail at random.
 settings.register_profile("maltriage", deadline=None)
 settings.load_profile("maltriage")
 
 RunCli = Callable[..., "subprocess.CompletedProcess[bytes]"]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: there is no circle to be found in it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -50,20 +62,13 @@ def samples_dir() -> Path:
 @pytest.fixture(scope="session")
 def vx_mini() -> Path:
     """The folder of real byteplots, which is not part of the repository."""
-    named = _VX_MINI or str(ROOT.parent / "shared" / "data" / "vx-mini")
-    if not Path(named, "manifest.csv").is_file():
-        pytest.skip(f"no data at {named}; name it with MALTRIAGE_VX_MINI")
-    return Path(named)
+    return _named("MALTRIAGE_VX_MINI", _VX_MINI, "manifest.csv")
 
 
 @pytest.fixture(scope="session")
 def big2015_sample() -> Path:
     """The folder of real hex dumps, which is not part of the repository."""
-    folder = ROOT.parent / "shared" / "data" / "big2015-sample"
-    folder = Path(_BIG2015_SAMPLE or folder)
-    if not (folder / "trainLabels.csv").is_file():
-        pytest.skip(f"no data at {folder}; name it with MALTRIAGE_BIG2015_SAMPLE")
-    return folder
+    return _named("MALTRIAGE_BIG2015_SAMPLE", _BIG2015_SAMPLE, "trainLabels.csv")
 
 
 # Read before the fixture above hides the variables from the tests.
@@ -71,9 +76,27 @@ _VX_MINI = os.environ.get("MALTRIAGE_VX_MINI")
 _BIG2015_SAMPLE = os.environ.get("MALTRIAGE_BIG2015_SAMPLE")
 
 
+def _named(variable: str, folder: str | None, file: str) -> Path:
+    if not folder:
+        pytest.skip(f"no data: {variable} names its folder")
+    if not Path(folder, file).is_file():
+        pytest.skip(f"no data: {variable} names {folder}, which has no {file}")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Warm]:
+    """A process with maltriage loaded, and with a server of workers, to fork others from."""
+    process = Warm("maltriage", "maltriage.work.forkserver:start_ahead")
+    yield process
+    process.close()
+
+
 @pytest.fixture
-def run_cli(tmp_path: Path) -> RunCli:
+def run_cli(tmp_path: Path, warm: Warm) -> RunCli:
     """Runs `maltriage ARGUMENTS` as a process of its own and waits for its end.
+
+    It is forked from a warm one where that makes no difference: see `warm.py`.
 
     Takes the arguments (str, bytes or paths) and, by name: `cwd` (default: an empty folder),
     `stdin` (bytes, default empty), `env` (variables to add; None takes one away) and `timeout`
@@ -89,10 +112,14 @@ def run_cli(tmp_path: Path) -> RunCli:
         timeout: float = 120.0,
     ) -> subprocess.CompletedProcess[bytes]:
         variables: dict[str, str | None] = {**os.environ, **(env or {})}
+        environment = {name: value for name, value in variables.items() if value is not None}
+        texts = [os.fsdecode(argument) for argument in arguments]
+        if "--engine" not in texts and warm.suits(environment):
+            return warm.run(texts, cwd or tmp_path, environment, stdin, timeout)
         return subprocess.run(
             [sys.executable, "-m", "maltriage", *arguments],
             cwd=cwd or tmp_path,
-            env={name: value for name, value in variables.items() if value is not None},
+            env=environment,
             input=stdin,
             capture_output=True,
             timeout=timeout,

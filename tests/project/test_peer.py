@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,9 @@ import pytest
 
 from maltriage.corpus.predictions import Predictions, load_predictions, save_predictions
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "peer.py"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import peer
+
 needs_sklearn = pytest.mark.skipif(
     importlib.util.find_spec("sklearn") is None, reason="needs scikit-learn"
 )
@@ -37,19 +39,29 @@ def inputs(folder: Path) -> np.ndarray:
     return truth
 
 
-def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, SCRIPT, "features.npz", "folds.csv", "--models", "extra-trees"]
-    return subprocess.run(
-        [*command, *arguments], cwd=folder, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run the script in an empty folder, with a forest that is large enough for 60 samples."""
+    real = peer.MODELS["extra-trees"]
+
+    def forest(seed: int) -> object:
+        return real(seed).set_params(n_estimators=100, n_jobs=1)
+
+    def script(*arguments: str) -> int:
+        command = ["peer.py", "features.npz", "folds.csv", "--models", "extra-trees", *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        return peer.main()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(peer.MODELS, "extra-trees", forest)
+    return script
 
 
 @needs_sklearn
-def test_it_runs_on_the_folds_it_is_given(tmp_path: Path) -> None:
+def test_it_runs_on_the_folds_it_is_given(run: Callable[..., int], tmp_path: Path) -> None:
     truth = inputs(tmp_path)
     for arguments in ((), ("--without-entry",)):
-        done = run(tmp_path, *arguments)
-        assert done.returncode == 0, done.stderr
+        assert run(*arguments) == 0
     found = load_predictions(tmp_path / "extra-trees-seed-4.csv")
     blind = load_predictions(tmp_path / "extra-trees-without-entry-seed-4.csv")
     assert len(found) == len(blind) == COUNT - 6
@@ -60,9 +72,10 @@ def test_it_runs_on_the_folds_it_is_given(tmp_path: Path) -> None:
 
 
 @needs_sklearn
-def test_samples_without_features_are_named(tmp_path: Path) -> None:
+def test_samples_without_features_are_named(
+    run: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     inputs(tmp_path)
     np.savez(tmp_path / "features.npz", sha256=np.array(["0" * 64]), features=np.zeros((1, 2568)))
-    done = run(tmp_path)
-    assert done.returncode == 2
-    assert "53 samples have no features" in done.stderr
+    assert run() == 2
+    assert "53 samples have no features" in capsys.readouterr().err

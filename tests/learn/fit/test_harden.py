@@ -11,7 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from learn.conftest import OPTIONS  # noqa: E402
+from learn.conftest import OPTIONS, narrow  # noqa: E402
 
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.variants import TRANSFORMS, with_variants  # noqa: E402
@@ -89,10 +89,10 @@ def test_a_hardened_run_is_another_one(
     changed: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MALTRIAGE_CACHE", str(tmp_path / "cache"))
-    tensors = {}
+    tensors, views = {}, ("body", "header")
     for name, harden in (("plain", False), ("hard", True), ("again", True)):
-        fit = FitOptions(**{**OPTIONS, "epochs": 1}, harden=harden)
-        found = train(changed, RunOptions(tmp_path / name, "tiny", fit))
+        fit = FitOptions(**{**OPTIONS, "epochs": 1, "views": views}, harden=harden)
+        found = train(narrow(changed, *views), RunOptions(tmp_path / name, "tiny", fit))
         assert found.card is not None
         assert found.card.training.recipe["harden"] is harden
         tensors[name], _ = load_checkpoint(tmp_path / name)

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from learn.conftest import OPTIONS  # noqa: E402
+from learn.conftest import NARROW, narrow  # noqa: E402
 
 from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
@@ -27,9 +27,14 @@ K = 3
 
 
 @pytest.fixture(scope="module")
+def corpus(corpus: Corpus) -> Corpus:
+    return narrow(corpus, "body")
+
+
+@pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
     folder = tmp_path_factory.mktemp("runs") / "crossed"
-    return RunOptions(folder, "tiny", FitOptions(**OPTIONS), folds=K)
+    return RunOptions(folder, "tiny", FitOptions(**NARROW), folds=K)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +93,7 @@ def test_what_is_whole_is_not_trained_again(
 
 
 def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**OPTIONS), folds=2)
+    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**NARROW), folds=2)
     ticks = list[FoldTick]()
     first = cross_validate(corpus, options, progress=ticks.append, stop=lambda: ticks[-1].run == 1)
     assert first.bundle is None
@@ -106,9 +111,9 @@ def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_a_fold_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    options = RunOptions(tmp_path, "tiny", FitOptions(**OPTIONS), folds=2)
+    options = RunOptions(tmp_path, "tiny", FitOptions(**NARROW), folds=2)
     train_fold(corpus, options, 0)
-    other = dataclasses.replace(options, fit=FitOptions(**{**OPTIONS, "epochs": 3}))
+    other = dataclasses.replace(options, fit=FitOptions(**{**NARROW, "epochs": 3}))
     with pytest.raises(MaltriageError, match="epochs 2 instead of 3"):
         cross_validate(corpus, other)
 
@@ -148,13 +153,9 @@ def test_folds_of_time(corpus: Corpus, tmp_path: Path) -> None:
     options = RunOptions(
         tmp_path / "run",
         "tiny",
-        FitOptions(**{**OPTIONS, "epochs": 1, "views": ("body", "head")}),
+        FitOptions(**{**NARROW, "epochs": 1}),
         split="time",
         folds=3,
-    )
-    views = tuple(view for view in corpus.views if view.name in ("body", "head"))
-    dated = dataclasses.replace(
-        dated, views=views, arrays={v.name: corpus.arrays[v.name] for v in views}
     )
     outcome = cross_validate(dated, options)
     assert outcome.card is not None

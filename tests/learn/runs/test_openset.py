@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
-from learn.conftest import OPTIONS  # noqa: E402
+from learn.conftest import NARROW, narrow  # noqa: E402
 
 from maltriage.assess.verdicts.openset import LeftOut, open_set  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
@@ -21,8 +21,13 @@ from maltriage.learn.runs.options import RunOptions  # noqa: E402
 
 
 @pytest.fixture(scope="module")
+def corpus(corpus: Corpus) -> Corpus:
+    return narrow(corpus, "body")
+
+
+@pytest.fixture(scope="module")
 def options(tmp_path_factory: pytest.TempPathFactory) -> RunOptions:
-    fit = FitOptions(**{**OPTIONS, "epochs": 1})
+    fit = FitOptions(**{**NARROW, "epochs": 1})
     return RunOptions(tmp_path_factory.mktemp("runs") / "strangers", "tiny", fit)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from maltriage.cli import app as front
+from maltriage.cli import entry, interrupt
 
 COMMANDS = (
     "scan",
@@ -128,8 +129,11 @@ def test_numpy_gets_one_thread_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
 ) -> None:
     monkeypatch.setattr(front, "app", lambda: None)
+    monkeypatch.setattr(interrupt, "listen", lambda: None)
     monkeypatch.setattr(os, "environ", {} if before is None else {"OPENBLAS_NUM_THREADS": before})
-    front.main()
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    assert end.value.code == 0
     assert os.environ["OPENBLAS_NUM_THREADS"] == after
 
 

@@ -127,7 +127,7 @@ def test_a_replay_can_be_stopped(tmp_path: Path) -> None:
     scan = make_scan()
     source = Replay.of_reports([str(saved(tmp_path, *scan, make_summary()))], quiet=True)
     progress, seen = Progress(), []
-    for record in source(progress=progress, stop=lambda: len(seen) == 5):
+    for record in source.records(progress, lambda: len(seen) == 5):
         seen.append(record)
     *found, summary = seen
     assert found == scan[:5]

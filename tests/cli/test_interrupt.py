@@ -1,0 +1,65 @@
+"""Ctrl-C while a command starts up: one line, the outputs that were named, and 130."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+
+START = """
+import builtins, os, signal, sys
+from maltriage.cli import entry
+
+plain, at, times = builtins.__import__, sys.argv.pop(1), int(sys.argv.pop(1))
+
+def importing(name, *arguments, **more):
+    global times
+    if name == at:
+        while times:
+            times -= 1
+            os.kill(os.getpid(), signal.SIGINT)
+    return plain(name, *arguments, **more)
+
+builtins.__import__ = importing
+if __name__ == "__main__":
+    entry.main()
+"""
+EARLY = ("maltriage.cli.app", "typer", "maltriage.cli.archives", "maltriage.triage.pipeline")
+
+
+def start(at: str, times: int, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a command, with Ctrl-C when it first imports a module."""
+    return subprocess.run(
+        [sys.executable, "-c", START, at, str(times), *arguments],
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("at", EARLY)
+def test_a_scan_that_is_stopped_as_it_starts_has_its_outputs(
+    at: str, tmp_path: Path, samples_dir: Path
+) -> None:
+    out = tmp_path / "out.ndjson"
+    done = start(at, 1, "scan", str(samples_dir), "--no-cache", "-o", str(out))
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"maltriage: stopped\n")
+    (summary,) = map(json.loads, out.read_text().splitlines())
+    assert (summary["type"], summary["interrupted"], summary["files"]) == ("summary", True, 0)
+
+
+@pytest.mark.parametrize("at", EARLY[:2])
+def test_other_commands_stop_at_once(at: str) -> None:
+    done = start(at, 1, "models")
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"maltriage: stopped\n")
+
+
+def test_who_presses_it_twice_does_not_want_to_wait(tmp_path: Path, samples_dir: Path) -> None:
+    done = start("typer", 2, "scan", str(samples_dir), "-o", str(tmp_path / "out.ndjson"))
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"maltriage: stopped\n")
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,55 @@
+"""Whether a scan by this version is as fast as by another, and takes as much memory.
+
+    python benchmarks/versions.py OLD_CHECKOUT FOLDER [--rounds 7]
+
+Both versions scan the folder with the Python that runs this, in rounds in which the two take turns,
+the first of a round changing. Printed are medians, and the median of the rounds' ratios old / new:
+above 1 this version is the better one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from statistics import median
+
+from measure import Run, adopt_orphans, machine, timed
+
+NEW = Path(__file__).resolve().parents[1]
+FIGURES = ("wall", "first", "cpu", "megabytes")
+
+
+def scanned(checkout: Path, folder: str) -> Run:
+    """A scan by one version, whose modules come from its checkout."""
+    os.environ["PYTHONPATH"] = str(checkout)
+    command = (sys.executable, "-m", "maltriage", "scan", folder, "-f", "ndjson", "--no-cache")
+    return timed(command, memory=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("old", type=Path)
+    parser.add_argument("folder")
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    adopt_orphans()
+    versions = {"old": chosen.old.resolve(), "new": NEW}
+    print(machine(os.cpu_count() or 1))
+    runs: dict[str, list[Run]] = {name: [] for name in versions}
+    for number in range(chosen.rounds + 1):
+        for name in sorted(versions, reverse=bool(number % 2)):
+            run = scanned(versions[name], chosen.folder)
+            if number:  # the first round warms the page cache
+                runs[name].append(run)
+    lines = len(runs["new"][0].output.splitlines())
+    print(f"{lines} records, {chosen.rounds} rounds")
+    for figure in FIGURES:
+        old, new = ([getattr(run, figure) for run in runs[name]] for name in ("old", "new"))
+        ratio = median(a / b for a, b in zip(old, new, strict=True))
+        print(f"{figure:10} old {median(old):8.2f}  new {median(new):8.2f}  old / new {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()

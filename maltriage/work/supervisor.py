@@ -202,7 +202,8 @@ class Supervisor:
         while not self._stopped and not self._broken:
             try:
                 line = self._start(number)
-            except (OSError, EOFError):
+            except Exception as error:  # whatever the system or its server refuses
+                _log.info("worker %d cannot be started: %s: %s", number, type(error), error)
                 self._give_up()
                 return
             while (job := self._next()) is not None:
@@ -256,10 +257,10 @@ class Supervisor:
         answer, lied = None, False
         try:
             answer = self._answer(line, job)
-        except _NoAnswerError:
-            lied = True
         except (EOFError, OSError):
             pass
+        except Exception:  # a job that nobody settles would be waited for without end
+            lied = True
         if answer is not None:
             self._settle(line, job)
             self._deaths = 0

@@ -130,7 +130,7 @@ class Supervisor:
         self._waiting = deque[Job[Any]]()
         self._lines: list[_Line | None] = [None] * count
         self._threads: list[threading.Thread] = []
-        self._deaths = 0
+        self._deaths, self._serving = 0, count
         self._broken = self._stopped = False
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
@@ -204,7 +204,11 @@ class Supervisor:
                 line = self._start(number)
             except Exception as error:  # whatever the system or its server refuses
                 _log.info("worker %d cannot be started: %s: %s", number, type(error), error)
-                self._give_up()
+                with self._lock:
+                    self._serving -= 1
+                    others = self._serving > 0  # which may be enough
+                if not others:
+                    self._give_up()
                 return
             while (job := self._next()) is not None:
                 if not self._do(line, job):

@@ -15,7 +15,7 @@ import pytest
 
 from maltriage.work import supervisor
 from maltriage.work.messages import Answer
-from maltriage.work.supervisor import WorkerEnd, publish
+from maltriage.work.supervisor import Supervisor, WorkerEnd, publish
 from maltriage.work.workers import Workers, reason_of
 
 OTHERS = 40
@@ -237,3 +237,22 @@ def _postpone() -> None:
 def test_a_process_cannot_put_off_its_end_by_what_it_says() -> None:
     with Workers(1, 1.0, isolation=None) as workers:
         assert isinstance(workers.submit(_postpone).exception(timeout=30), TimeoutError)
+
+
+def test_fewer_processes_than_asked_for_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a limit of the system is reached."""
+    start = Supervisor._start
+
+    def limited(supervisor: Supervisor, number: int) -> Any:
+        if number:
+            raise BlockingIOError("no more processes")
+        return start(supervisor, number)
+
+    monkeypatch.setattr(Supervisor, "_start", limited)
+    with Workers(3, 60.0, isolation=None) as workers:
+        jobs = [workers.submit(_number, number) for number in range(OTHERS)]
+        assert [job.result(timeout=60) for job in jobs] == list(range(OTHERS))
+    monkeypatch.setattr(Supervisor, "_start", lambda supervisor, number: limited(supervisor, 1))
+    with Workers(3, 60.0, isolation=None) as workers:
+        lost = workers.submit(_number, 1)
+        assert reason_of(lost.exception(timeout=60) or ValueError(), 60.0).code == "internal"

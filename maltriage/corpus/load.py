@@ -28,7 +28,7 @@ from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.errors import MaltriageError
 from maltriage.files.places import cache_dir
 from maltriage.logs import logger
-from maltriage.probe.prepare import PrepareOptions, prepare
+from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Notice
@@ -224,9 +224,8 @@ def _version(package: str) -> str:
         return "none"
 
 
-def _prepare_row(path: str, views: tuple[ViewSpec, ...], reading: Reading) -> Row:
-    """Prepare one sample. Runs in a worker; raises SampleError."""
-    prepared = prepare(path, PrepareOptions(views + twins.VIEWS, **vars(reading)))
+def _row_of(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
+    """What is kept of one sample."""
     body, entry = (prepared.views[spec.name] for spec in twins.VIEWS)
     assert isinstance(body.geometry, BodyGeometry)
     row: Row = {
@@ -254,11 +253,12 @@ def _prepare_all(
     rejects = list[array_store.Reject]()
     with array_store.Builder(place, _columns(views), count) as builder:
         paths = [sample.path for sample in dataset.samples]
-        for i, row in enumerate(in_order(_prepare_row, paths, (views, reading), jobs)):
-            if isinstance(row, SampleError):
-                rejects.append(array_store.Reject(i, row.code, row.reason, row.failed))
+        options = PrepareOptions(views + twins.VIEWS, **vars(reading))
+        for i, made in enumerate(in_order(prepare, paths, (options,), jobs)):
+            if isinstance(made, SampleError):
+                rejects.append(array_store.Reject(i, made.code, made.reason, made.failed))
             else:
-                builder.append(row)
+                builder.append(_row_of(made, views))
             if progress is not None:
                 progress(i + 1, count)
         manifest = array_store.Manifest(

@@ -16,12 +16,11 @@ import numpy as np
 from maltriage.corpus import array_store
 from maltriage.corpus.corpus import Corpus, Variants
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
-from maltriage.corpus.rows import Row, in_order, view_columns, view_values
+from maltriage.corpus.rows import in_order, view_columns, view_values
 from maltriage.files.places import cache_dir
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.probe.transform.worker import transformed
 from maltriage.sample.errors import SampleError
-from maltriage.sample.views import ViewSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
@@ -97,13 +96,15 @@ def _prepare_all(
     reading = Reading(formats=formats, archives=Archives(), unmapped=corpus.unmapped)
     with array_store.Builder(place, columns, len(corpus) * len(names)) as builder:
         count = 0
-        made = in_order(_rows_of, corpus.paths, (names, corpus.views, reading), jobs)
-        for i, rows in enumerate(made):
-            if isinstance(rows, SampleError):
+        arguments = (names, (), PrepareOptions(corpus.views, **vars(reading)), SEED)
+        for i, made in enumerate(in_order(transformed, corpus.paths, arguments, jobs)):
+            if isinstance(made, SampleError):
                 continue
-            for variant, row in rows:
-                builder.append({"sample": i, "variant": variant, **row})
-                count += 1
+            for variant, name in enumerate(names):
+                if isinstance(copy := made.changed[name], Prepared):
+                    row = view_values(copy, corpus.views)
+                    builder.append({"sample": i, "variant": variant, **row})
+                    count += 1
         manifest = array_store.Manifest(
             dataset=f"{corpus.dataset}, changed copies",
             root=str(corpus.root.absolute()).encode("utf-8", "backslashreplace").decode(),
@@ -113,16 +114,3 @@ def _prepare_all(
             rejects=(),
         )
         return manifest, builder.commit(manifest)
-
-
-def _rows_of(
-    path: str, names: tuple[str, ...], views: tuple[ViewSpec, ...], reading: Reading
-) -> list[tuple[int, Row]]:
-    """Prepare one sample after each transformation that can be made of it. Runs in a worker."""
-    options = PrepareOptions(views, **vars(reading))
-    changed = transformed(path, names, (), options, SEED).changed
-    return [
-        (variant, view_values(made, views))
-        for variant, name in enumerate(names)
-        if isinstance(made := changed[name], Prepared)
-    ]

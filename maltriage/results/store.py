@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maltriage.probe.lookup import TOUCH_SECONDS
-from maltriage.results.database import (
+from maltriage.results.sqlite_file import (
     FILE_NAME,
     Tell,
     UnusableError,

@@ -12,7 +12,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.documents.cache import CacheInfo, KeptResults
 from maltriage.report.documents.record import ModelRef
 from maltriage.report.status.cache import day
-from maltriage.results.database import SIDECARS, Tell, transaction
+from maltriage.results.sqlite_file import SIDECARS, Tell, transaction
 from maltriage.results.store import Store
 
 

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
+from maltriage.source.network_threads import Askers, StoppedError, answer
 from maltriage.source.stores.base import Entry, Store
 from maltriage.source.urls import (
     SEPARATOR,
@@ -30,7 +31,6 @@ from maltriage.source.urls import (
     shown,
     split_web,
 )
-from maltriage.source.waiting import Askers, StoppedError, answer
 
 S3 = frozenset(("s3", "s3a"))
 SCHEMES = (

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from hostile.make import sample
 
-from maltriage.results.database import FILE_NAME
+from maltriage.results.sqlite_file import FILE_NAME
 from maltriage.triage.prepare import MAX_IN_FLIGHT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from maltriage.results.database import BUSY_SECONDS, FILE_NAME, TABLES_VERSION
+from maltriage.results.sqlite_file import BUSY_SECONDS, FILE_NAME, TABLES_VERSION
 from maltriage.results.store import Batch, Settings, Store
 
 SETTINGS = Settings(b"s" * 32, "net", "w" * 64, "1.4", "0.1.0")
@@ -140,7 +140,7 @@ def test_a_disk_that_can_only_be_read(
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     with monkeypatch.context() as patched:
-        patched.setattr("maltriage.results.database.os.open", refused)
+        patched.setattr("maltriage.results.sqlite_file.os.open", refused)
         assert Store.open(folder, said) is None
     assert said.pop().endswith("Read-only file system: results are neither looked up nor kept")
     with opened(folder, said) as store:  # it becomes one while a scan runs
@@ -218,7 +218,7 @@ def test_another_process_that_writes_is_waited_for_only_so_long(
     folder: Path, said: Said, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert BUSY_SECONDS >= 5
-    monkeypatch.setattr("maltriage.results.database.BUSY_SECONDS", 0.1)
+    monkeypatch.setattr("maltriage.results.sqlite_file.BUSY_SECONDS", 0.1)
     with opened(folder, said) as other, opened(folder, said) as store:
         store.write(batch(), SETTINGS)
         other.connection.execute("BEGIN IMMEDIATE")

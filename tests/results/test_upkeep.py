@@ -9,7 +9,7 @@ import pytest
 
 from maltriage.errors import MaltriageError
 from maltriage.results import upkeep
-from maltriage.results.database import FILE_NAME
+from maltriage.results.sqlite_file import FILE_NAME
 from maltriage.results.store import Batch, Settings, Store
 
 DAY = 24 * 3600

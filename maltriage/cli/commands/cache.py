@@ -37,7 +37,7 @@ def folder_of(named: Path | None) -> Path:
 
 def nothing_kept(named: Path | None) -> bool:
     """Whether there is no store yet, so that all files will have to be read."""
-    from maltriage.results.database import FILE_NAME
+    from maltriage.results.sqlite_file import FILE_NAME
 
     return not (folder_of(named) / FILE_NAME).exists()
 

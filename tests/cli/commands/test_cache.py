@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hostile.make import sample
 
-from maltriage.results.database import FILE_NAME
+from maltriage.results.sqlite_file import FILE_NAME
 
 
 def records(stdout: bytes) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from maltriage.source.waiting import POLL, Askers, StoppedError, answer
+from maltriage.source.network_threads import POLL, Askers, StoppedError, answer
 
 
 def never() -> bool:

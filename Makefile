@@ -33,7 +33,7 @@ slow: $(VENV)/.test
 # Told, and no gate. What the command line runs in processes of its own is counted as well.
 coverage: $(VENV)/.test
 	$(BIN)/$(PYTEST) --cov=maltriage --cov-report= $(ARGS)
-	$(BIN)/coverage report --skip-covered --sort=cover | head -n 32
+	$(BIN)/coverage report --skip-covered --sort=cover | sed -n 1,32p
 	@echo "total: $$($(BIN)/coverage report --format=total)%"
 
 lint: $(VENV)/.dev

@@ -22,16 +22,18 @@ CACHES := .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .
 demo: $(VENV)/.base
 	$(BIN)/maltriage scan samples || test $$? -eq 1
 
+# Tests of a file stay together where they can, for they share fixtures.
+PYTEST := pytest -q -n auto --dist worksteal -m "not slow"
 test: $(VENV)/.test
-	$(BIN)/pytest -q -n auto -m "not slow" $(ARGS)
+	$(BIN)/$(PYTEST) $(ARGS)
 
 slow: $(VENV)/.test
 	$(BIN)/pytest -q -m slow $(ARGS)
 
 # Told, and no gate. What the command line runs in processes of its own is counted as well.
 coverage: $(VENV)/.test
-	$(BIN)/pytest -q -n auto -m "not slow" --cov=maltriage --cov-report= $(ARGS)
-	$(BIN)/coverage report --skip-covered --sort=cover | head -n 32
+	$(BIN)/$(PYTEST) --cov=maltriage --cov-report= $(ARGS)
+	$(BIN)/coverage report --skip-covered --sort=cover | sed -n 1,32p
 	@echo "total: $$($(BIN)/coverage report --format=total)%"
 
 lint: $(VENV)/.dev

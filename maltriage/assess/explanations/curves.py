@@ -70,7 +70,8 @@ class Blocks:
     def moved(self, order: Ints, by: int) -> Ints:
         """The order shifted `by` blocks in the file, wrapping at its end.
 
-        Its first ranges are as many and as long as those of `order`, but at random places.
+        Its first ranges are as many and as long as those of `order`, but elsewhere: the choice of
+        a map without information.
         """
         return (order + by) % len(order)
 

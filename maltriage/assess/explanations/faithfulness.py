@@ -1,4 +1,4 @@
-"""Measures the faithfulness of a bundle's explanations over correctly labelled files."""
+"""Measures the faithfulness of a bundle's explanations over files with the right verdict."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def assess_faithfulness(
                 found.append(trial)
             changed(progress)
     if not found:
-        raise MaltriageError(f"of {files} files, none that could be read has the right verdict")
+        raise MaltriageError(f"no readable file of {files} has the right verdict")
     told = [trial for trial in found if trial.largest is not None]
     methods = [
         _method([trial.methods[i] for trial in found], found) for i in range(len(found[0].methods))

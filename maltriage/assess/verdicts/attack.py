@@ -33,7 +33,7 @@ from maltriage.work.workers import Workers, reason_of
 
 Bytes = npt.NDArray[np.uint8]
 Propose = Callable[[Mapping[str, View], int, int], tuple[Bytes, npt.NDArray[np.float64]]]
-"""From views and the offsets [start, end) of changeable bytes to the value of each byte that
+"""A function of views and the offsets [start, end) of changeable bytes: the value of each byte that
 lowers the margin most, and by how much; see `maltriage.learn.heat.attack.Gradients`."""
 
 SHARES = (0.5, 0.2, 0.05)

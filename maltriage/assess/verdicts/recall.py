@@ -97,7 +97,7 @@ def find(
         )
     )
     if not len(together.truth):
-        raise MaltriageError("no file with a label that the model knows was held back")
+        raise MaltriageError("no file was held back, or none has a label that the model knows")
     return together
 
 

@@ -1,6 +1,6 @@
 """Figures of a classifier, from labels, logits, probabilities and maps. Plain numpy.
 
-One definition for training, for evaluation and for what benchmarks compare.
+Training, evaluation and benchmarks share these definitions.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 MIN_PAIRS = 3
-"""Pairs of numbers from which on a rank correlation is given."""
+"""Fewest pairs of numbers for a rank correlation."""
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.05, 20.0
 COMMON = (16, 16)
 """Grid that maps of different nets are compared on."""
@@ -40,10 +40,10 @@ def confusion(truth: Ints, predicted: Ints, count: int) -> Ints:
 
 
 def label_scores(matrix: Ints) -> tuple[Floats, Floats, Floats]:
-    """Precision, recall and F1 of each label, [K]; a quotient without a denominator is 0.
+    """Precision, recall and F1 of each label, [K]; a quotient over 0 is 0.
 
     Args:
-        matrix: of confusion, see `confusion`.
+        matrix: see `confusion`.
     """
     hits = np.diag(matrix).astype(np.float64)
     predicted, support = matrix.sum(axis=0), matrix.sum(axis=1)
@@ -53,7 +53,7 @@ def label_scores(matrix: Ints) -> tuple[Floats, Floats, Floats]:
 
 
 def accuracy(truth: Ints, predicted: Ints) -> float:
-    """Share of the samples whose label was found; nan without samples."""
+    """Share of correct predictions; nan without samples."""
     return float((truth == predicted).mean()) if len(truth) else math.nan
 
 
@@ -82,9 +82,9 @@ def log_loss(logits: Floats, truth: Ints) -> float:
 
 
 def temperature(logits: Floats, truth: Ints) -> float | None:
-    """The temperature that makes the logits likeliest (Guo et al. 2017), None without samples.
+    """The temperature of least log loss (Guo et al. 2017), None without samples.
 
-    The loss is convex in 1/T, so halving the interval by its slope finds the best.
+    The loss is convex in 1/T, so bisection on its slope finds the minimum.
     """
     if not len(truth):
         return None
@@ -120,7 +120,7 @@ def auc(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
 
 
 def ranked_counts(scores: Floats, positive: npt.NDArray[np.bool_]) -> tuple[Floats, Ints, Ints]:
-    """How many positives and how many negatives reach each different score, highest first.
+    """Positives and negatives at or above each different score, highest score first.
 
     Returns:
         The scores, the positives at or above each, the negatives at or above each.
@@ -143,7 +143,7 @@ def average_precision(scores: Floats, positive: npt.NDArray[np.bool_]) -> float:
 
 
 def rate_at(scores: Floats, positive: npt.NDArray[np.bool_], fpr: float) -> float:
-    """Share of the positives above the score that at most `fpr` of the negatives exceed.
+    """True-positive rate at the score that at most `fpr` of the negatives exceed.
 
     nan without positives or negatives.
     """
@@ -164,7 +164,7 @@ def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.
 
     Args:
         a, b: a figure of each recipe for every fold of every seed, shape (n,), n > 1.
-        test_share: samples tested on / samples trained on, in a fold.
+        test_share: test samples / training samples of a fold.
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     n = len(difference)
@@ -178,8 +178,8 @@ def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.
 def student_quantile(p: float, freedom: int) -> float:
     """Quantile of Student's t distribution for p of 0.5 or more, by bisection.
 
-    The distribution function is the integral of the density in theta = atan(t / sqrt(freedom)),
-    where it is a smooth power of the cosine: Simpson's rule is exact to 1e-12 there.
+    The distribution function is integrated over theta = atan(t / sqrt(freedom)), where the
+    density is a smooth power of the cosine: Simpson's rule is exact to 1e-12 there.
     """
     scale = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
 
@@ -201,7 +201,7 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
 
     Args:
         confidence: probability of the predicted label, shape (n,).
-        correct: whether it was right, shape (n,).
+        correct: true where the prediction is right, shape (n,).
     """
     gaps = [
         len(part) * abs(float(confidence[part].mean()) - float(correct[part].mean()))
@@ -211,7 +211,7 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
 
 
 def equal_mass(values: Floats, bins: int) -> list[Ints]:
-    """Indices of the values in bins of as many each as can be, from the lowest values up."""
+    """Indices of the values in bins of equal count (within one), lowest values first."""
     order = np.argsort(values, kind="stable")
     return np.array_split(order, min(bins, len(order)))
 
@@ -229,9 +229,9 @@ def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:
 
 
 def fold_scaled(logits: Floats, truth: Ints, fold: Ints) -> Floats:
-    """Logits, each divided by the temperature that is fitted to the other folds, shape (n, K).
+    """Logits, each divided by the temperature fitted to the other folds, shape (n, K).
 
-    Of one fold alone they stay as they are. Arguments as of `fold_calibration_error`.
+    Logits of a single fold stay as they are. Arguments are those of `fold_calibration_error`.
     """
     scaled = np.array(logits, dtype=np.float64)
     for number in np.unique(fold):
@@ -252,7 +252,7 @@ def brier(logits: Floats, truth: Ints) -> Floats:
 def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | None:
     """Spearman's rank correlation of two lists of numbers, ties at their mean rank.
 
-    None where it says nothing: under three pairs, or one of the lists all the same.
+    None with fewer than three pairs, or if one of the lists is constant.
     """
     ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (first, second)]
     if len(ranks[0]) < MIN_PAIRS:
@@ -263,7 +263,7 @@ def rank_correlation(first: npt.ArrayLike, second: npt.ArrayLike) -> float | Non
 
 
 def _ranks(values: Floats) -> Floats:
-    """Rank of each value from 1 on, [n]; equal ones have the mean of theirs."""
+    """Rank of each value from 1 on, [n]; equal values get their mean rank."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = counts.cumsum()
     return np.asarray((last - (counts - 1) / 2)[place])
@@ -306,10 +306,10 @@ def bootstrap(
 
     Args:
         figure: takes indices of samples, shape (n,), and returns the figure on them.
-        count: how many samples there are.
-        upward: the figure is a mean of absolute differences, which chance alone makes larger, in
-            a resample once more than in the sample: the mean excess of the rounds is taken from
-            the interval, which ends at 0. Else it may lie above the figure.
+        count: number of samples.
+        upward: the figure is a mean of absolute differences, which chance alone makes larger,
+            and more so in a resample: the mean excess of the rounds is subtracted from the
+            interval, which ends at 0. Otherwise the interval might lie above the figure.
     """
     rng = np.random.default_rng(seed)
     values = [figure(rng.integers(0, count, count)) for _ in range(rounds)]

@@ -1,1 +1,1 @@
-"""How good is a bundle, measured through the path that users run."""
+"""Measures the quality of bundles, through the path that users run."""

@@ -1,7 +1,7 @@
-"""Labelled files, and the nets that are asked about them: files that those had not seen, if asked.
+"""Pairs labelled files with the nets that held them back from training.
 
-The folder of a cross-validation has a net for each fold, which that net had not seen; of a model
-that was trained on a part, the split that its card describes says which files it had not.
+The folder of a cross-validation has a net for each fold. For a model trained on a part, the split
+described in its card gives the held-back files.
 """
 
 from __future__ import annotations
@@ -41,44 +41,44 @@ Samples = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Group:
-    """Samples, and the bundle that is asked about them."""
+    """Samples and the bundle to run on them."""
 
     bundle: Bundle
     samples: Samples
 
     @property
     def known(self) -> list[tuple[str, str]]:
-        """The samples of labels that the bundle knows."""
+        """The samples with labels that the bundle knows."""
         labels = self.bundle.card.labels
         return [sample for sample in self.samples if sample[1] in labels]
 
     @property
     def unknown(self) -> Counter[str]:
-        """How many samples there are of each label that it does not know."""
+        """Number of samples by label that the bundle does not know."""
         labels = self.bundle.card.labels
         return Counter(label for _, label in self.samples if label not in labels)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a model is measured on: its own files, or out of fold those of each fold's net."""
+    """The samples that a model is measured on, by bundle: its own, or those of each fold."""
 
     model: Bundle
     groups: Sequence[Group]
     part: str
     """`all`, a part of a split, or `out of fold`."""
     seen: bool = False
-    """Whether the model was trained on these very files, as far as can be known."""
+    """True if the model was trained on these files, as far as is known."""
     missing: int = 0
-    """Of a cross-validation, files that no fold held back."""
+    """Files that no fold of a cross-validation held back."""
     duplicates: int | None = None
-    """Files of a part whose very bytes are in training; None: not known."""
+    """Files of a part with an exact duplicate in training; None: unknown."""
     near_twins: int | None = None
     left_out: dict[str, int] = field(default_factory=dict)
-    """Files that a split by time has in no part, by why."""
+    """Files in no part of a split by time, by reason."""
 
     def __len__(self) -> int:
-        """How many files are asked about."""
+        """Number of files."""
         return sum(len(group.samples) for group in self.groups)
 
     @property
@@ -87,7 +87,7 @@ class Held:
 
 
 class Hints(NamedTuple):
-    """What a command offers instead of a part that cannot be told."""
+    """Advice in a command's errors if the held-back files are unknown."""
 
     seen: str = "name its run with --folds"
     other_data: str = ""
@@ -102,13 +102,13 @@ def hold_back(
     limit: int | None = None,
     seed: int = 0,
 ) -> Held:
-    """The files of a dataset that a bundle, or the net of their fold, had not seen; all of them
-    where neither a cross-validation nor a split is named.
+    """The files of a dataset held back from a bundle or from the net of their fold; all files if
+    neither a cross-validation nor a split is named.
 
     Args:
         folds: run of the bundle's cross-validation.
-        split_file: of the bundle's run, instead of `folds`; its test part is meant.
-        limit: so many files, drawn by `seed` with each label's share; None: all of them.
+        split_file: of the bundle's run, instead of `folds`; its test part is used.
+        limit: number of files, drawn by `seed` in proportion to the labels; None: all.
 
     Raises:
         MaltriageError: see `part_of` and `fold_bundles`.
@@ -130,7 +130,7 @@ def samples_of(data: Dataset) -> list[tuple[str, str]]:
 
 
 def all_of(bundle: Bundle, corpus: Corpus, samples: Samples) -> Held:
-    """Samples of a corpus, whether the bundle was trained on it or not."""
+    """All samples of a corpus, even if the bundle was trained on them."""
     seen = manifest_sha256(corpus) == bundle.card.training.manifest_sha256
     return Held(bundle, [Group(bundle, samples)], "all", seen)
 
@@ -140,9 +140,9 @@ def part_of(
     data: Dataset,
     part: str,
     split_file: Path | None = None,
-    hints: Hints = Hints(),  # noqa: B008 - it cannot be changed
+    hints: Hints = Hints(),  # noqa: B008 - immutable
 ) -> Held:
-    """A part of the split that the bundle was trained with, made again or read from a file.
+    """A part of the bundle's split, which is made again or read from a file.
 
     Args:
         part: a name of `PARTS`.
@@ -150,7 +150,7 @@ def part_of(
     Raises:
         MaltriageError: see `split_of`.
     """
-    _check_unseen(bundle, split_file, hints)  # before the corpus is read
+    _check_unseen(bundle, split_file, hints)  # before reading the corpus
     corpus = load_corpus(data, ())
     divided = split_of(bundle, corpus, split_file, hints)
     parts = divided.parts
@@ -173,13 +173,13 @@ def split_of(
     split_file: Path | None = None,
     hints: Hints = Hints(),  # noqa: B008
 ) -> SplitFile:
-    """How a corpus was split to train a bundle.
+    """The split of a corpus that a bundle was trained with.
 
     Args:
         split_file: the split.json of its run; None: made again from the card.
 
     Raises:
-        MaltriageError: the bundle is of other data or of another split, or has seen it all.
+        MaltriageError: the bundle is of other data or another split, or was trained on all of it.
     """
     _check_data(bundle, corpus, hints)
     _check_unseen(bundle, split_file, hints)
@@ -200,7 +200,7 @@ def _check_data(bundle: Bundle, corpus: Corpus, hints: Hints) -> None:
     if manifest_sha256(corpus) != bundle.card.training.manifest_sha256:
         raise MaltriageError(
             f"{corpus.root} is not the data that {bundle.path} was trained on (clean files of"
-            f" --goodware included), so what it had not seen is unknown{hints.other_data}"
+            f" --goodware included), so the held-back files are unknown{hints.other_data}"
         )
 
 
@@ -211,7 +211,7 @@ def _checked(bundle: Bundle, divided: SplitFile, hint: str) -> SplitFile:
 
 
 def out_of_fold(run: Path, bundle: Bundle, corpus: Corpus, samples: Samples) -> Held:
-    """Samples of a corpus by the fold that held them back.
+    """Samples of a corpus, grouped by the fold that held them back.
 
     Args:
         run: folder of the cross-validation of `bundle`.
@@ -229,11 +229,11 @@ def out_of_fold(run: Path, bundle: Bundle, corpus: Corpus, samples: Samples) -> 
 
 
 def fold_splits(run: Path, bundle: Bundle, corpus: Corpus) -> list[tuple[Bundle, SplitFile]]:
-    """The bundle of each fold of a cross-validation, and how a corpus was split for it.
+    """The bundle of each fold of a cross-validation with its split of a corpus.
 
     Raises:
         MaltriageError: see `fold_bundles`; or the corpus is another one, or a fold's split is
-            missing, or not its own.
+            missing or another one.
     """
     _check_data(bundle, corpus, Hints())
     found = []
@@ -273,8 +273,8 @@ def fold_bundles(run: Path, bundle: Bundle) -> list[tuple[Bundle, Predictions]]:
 
 
 def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what came of it: each fold's net has teachers of its own, of the same
-    nets and views, and they choose other tokens. What early cards do not state is filled in.
+    """A recipe without its results: each fold's net has its own teachers, of the same nets and
+    views, which choose other tokens. Fields missing in early cards are filled in.
     """
     recipe = {**_LATER, **recipe}
     guide = recipe.get("guide")
@@ -286,7 +286,7 @@ def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 _FOUND = ("kept", "similarity")
-"""What a guide notes of the maps of its teachers."""
+"""Fields of a guide that depend on the maps of its teachers."""
 _LATER: dict[str, Any] = {
     "optimizer": "adamw",
     "schedule": "onecycle",
@@ -299,14 +299,14 @@ _LATER: dict[str, Any] = {
     "pretrained": None,
     "devices": 1,
 }
-"""What every training did before it could be chosen and cards said so."""
+"""Values of options that early cards do not have."""
 
 
 def stratified(samples: Samples, limit: int | None, seed: int) -> list[tuple[str, str]]:
-    """Some of the samples, each label with its share and at least one, in their order.
+    """A stratified choice of samples, at least one of each label, in their order.
 
     Args:
-        limit: how many; where there are more labels than that, one of each. None: all.
+        limit: number of samples; with more labels than that, one of each. None: all.
     """
     if limit is None or limit >= len(samples):
         return list(samples)
@@ -316,7 +316,7 @@ def stratified(samples: Samples, limit: int | None, seed: int) -> list[tuple[str
         by_label.setdefault(label, []).append(i)
     share = limit / len(samples)
     wanted = {label: max(1, int(len(rows) * share)) for label, rows in by_label.items()}
-    # What rounding down left goes to those that lost most by it.
+    # The remainder of rounding down goes to the labels that lost most.
     rest = sorted(by_label, key=lambda label: wanted[label] - len(by_label[label]) * share)
     for label in rest[: max(0, limit - sum(wanted.values()))]:
         wanted[label] += 1

@@ -1,31 +1,30 @@
-"""A bundle: a trained model as it ships, one ONNX file that carries its own card.
+"""Bundles: trained models as they ship, each one ONNX file with its own card.
 
-The contract between `learn`, which writes bundles, and `triage`, which runs them.
+This is the contract between `learn`, which writes bundles, and `triage`, which runs them.
 
 Graph inputs (batch axis dynamic):
     body        uint8 [B, C, S, S]
     <window>    uint8 [B, 2, N]      bytes and presence, one input per window
     target      int64 [B]            label to explain; -1: chosen in the graph, see below
     against     int64 [B]            label to explain it against; -1: the mean of all labels
-    threshold   float32 [B]          with target -1: where the margin reaches it, the best
-                                     label that is not benign is explained against benign;
-                                     otherwise (and with +inf always) the top label against
-                                     the mean
+    threshold   float32 [B]          with target -1: if the margin reaches it, the best label
+                                     other than benign is explained against benign; otherwise
+                                     (and always with +inf) the top label against the mean
 
 Graph outputs:
     logits      float32 [B, K]       centred: they sum to zero over the labels
-    heat_<view> float32 [B, h, w]    signed HiResCAM of the explained score, the view's heat
-                                     on an empty input subtracted (windows: h = 1)
-    gradcam_<view>  float32 [B, h, w]  signed Grad-CAM, likewise; only where it differs
+    heat_<view> float32 [B, h, w]    signed HiResCAM of the explained score, minus the view's
+                                     heat on an empty input (windows: h = 1)
+    gradcam_<view>  float32 [B, h, w]  signed Grad-CAM, likewise; only if it differs
     baseline    float32 [B]          the explained score of an empty input
-    explained   int64 [B, 2]         target and against as they were used
+    explained   int64 [B, 2]         the target and against used
     embedding   float32 [B, D]
 
-The explained score is `logits[target]`, or `logits[target] - logits[against]`. Where the card
-says `additive`, it is the sum of all heat plus `baseline`: nothing is left over. Elsewhere heat
-is the gradient at the input times the activation. It says where the score is made and how
-strongly, but it is no account: heat and `baseline` do not sum to the score, and what they miss
-is nowhere in the outputs. On an empty input all heat is zero, in every bundle.
+The explained score is `logits[target]`, or `logits[target] - logits[against]`. In an `additive`
+bundle it is exactly the sum of all heat plus `baseline`. In any other, heat is the gradient at
+the input times the activation: it shows where the score is made and how strongly, but heat and
+`baseline` do not sum to the score, and no output has the remainder. On an empty input all heat
+is zero, in every bundle.
 """
 
 from maltriage.bundle.card import (

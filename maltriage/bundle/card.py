@@ -1,4 +1,4 @@
-"""The card of a bundle: what it says of itself, and whether that can be."""
+"""The card of a bundle: its description, and the check of its fields."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MAX_LABELS = 10_000
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where `flagged` begins, and the goodware that says so."""
+    """The margin from which a file is `flagged`, and the goodware it was set on."""
 
     margin: float
     """logsumexp(logits of all but benign) - logit(benign), uncalibrated."""
     kinds: dict[str, float] = {}
-    """Margins of their own by `Layout.kind`, each set for the same rate on clean files of that
-    kind. A kind that a net has seen no malware of has other margins: one threshold for all
-    would flag too many of the one and miss too much of the other."""
+    """Thresholds by `Layout.kind`, each set for the same rate on clean files of that kind. A
+    kind without malware in training has other margins: one threshold for all kinds would flag
+    too many files of one and miss too much malware of another."""
     fpr: float
     """Share of the goodware that this threshold was set to flag."""
     goodware: str
@@ -36,102 +36,100 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     flagged: int
     low: float | None = None
     high: float | None = None
-    """95 % interval of the rate `flagged` of `files` (Clopper and Pearson 1934); None in cards of
-    versions that did not keep it."""
+    """95 % interval of the rate `flagged` / `files` (Clopper and Pearson 1934); None in cards of
+    older versions."""
     malware: int = 0
     malware_flagged: int = 0
-    """Of the malware that the nets of a cross-validation had not seen, how much reaches the
-    threshold that each of them has for the same rate on the same goodware; 0 of 0: unknown."""
+    """Out-of-fold malware that reaches the threshold of its fold's net, set for the same rate on
+    the same goodware; 0 of 0: unknown."""
 
     def at(self, kind: str | None) -> float:
-        """The margin from which a file of a kind is flagged."""
+        """The threshold for files of a kind."""
         return self.kinds.get(kind or "", self.margin)
 
 
 class Conformal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What prediction sets are made from: the scores of samples that the nets had not seen.
+    """The nonconformity scores of held-back samples, from which prediction sets are made.
 
-    The score of a sample is one minus the probability of its own label: how badly that label
-    fits a sample that it does fit. `triage.prediction_sets` makes limits of them for the coverage
-    that the user asks for, so no limit is kept here.
+    The score of a sample is one minus the probability of its own label. `triage.prediction_sets`
+    computes quantiles of the scores for the coverage that the user asks for, so none is stored.
     """
 
     score: Literal["1-p"] = "1-p"
     coverage: float
-    """Share of the samples whose set should hold their label, where the user asks no other."""
+    """Default share of the samples whose set should hold their label."""
     temperature: float
-    """Of the probabilities; the card's own, or the scores are those of another model."""
+    """Temperature of the probabilities; must be the card's own."""
     source: str
-    """What was scored, in words."""
+    """The scored samples, in words."""
     counts: dict[str, int]
-    """How many samples of each label were scored."""
+    """Number of scored samples by label."""
     scores: dict[str, tuple[float, ...]]
-    """Of each label, ascending; of a label with very many those at even steps of rank."""
+    """Scores by label, ascending; of a label with very many, those at even steps of rank."""
     pooled: tuple[str, ...] = ()
-    """Labels with too few scores for a limit of their own at `coverage`: these share one."""
+    """Labels with too few scores for a quantile of their own at `coverage`: they share one."""
 
 
 class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """From which score on a file is like nothing that the model learned.
+    """The limit of novelty, above which a file is unlike everything the model learned.
 
-    The score is the energy of the logits plus their distance to the nearest label's mean, each
-    less its mean and over its standard deviation among files of known labels that the nets had
-    not seen: see `maltriage.triage.novelty`.
+    The score is the energy of the logits plus their distance to the nearest label's mean, both
+    standardised over held-back files of known labels: see `maltriage.triage.novelty`.
     """
 
     means: dict[str, tuple[float, ...]]
-    """Mean centred logits of those files of each label that the nets were right on, [K]."""
+    """By label, mean centred logits of the files classified correctly, [K]."""
     energy_mean: float
     energy_sd: float
     distance_mean: float
     distance_sd: float
     limit: float
     acceptance: float
-    """Share of those files that the limit accepts."""
+    """Share of the held-back files that the limit accepts."""
     files: int
     source: str
-    """Which files those are, in words."""
+    """The held-back files, in words."""
 
 
 class Quantization(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a graph of fewer bits was made: see `maltriage.assess.studies.quantize`."""
+    """The origin of a quantised graph: see `maltriage.assess.studies.quantize`."""
 
     precision: Literal["int8", "fp16"]
-    """Of its convolutions; all else is float32."""
+    """Precision of its convolutions; all else is float32."""
     weights_sha256: str
-    """Of the graph in float32 that it was made from."""
+    """Digest of the original float32 graph."""
     calibrated_on: str
-    """Which samples gave the range of each activation, in words; empty where none is needed."""
+    """Samples that gave the range of each activation, in words; empty if none are needed."""
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the weights were made from: enough to make them again."""
+    """The data and recipe of the weights: enough to train them again."""
 
     dataset: str
     manifest_sha256: str
-    """Over the sorted lines `sha256 label` of every sample."""
+    """Digest over the sorted lines `sha256 label` of every sample."""
     samples: int
     goodware_samples: int = 0
-    """How many of the samples are clean files that were added to the dataset."""
+    """Number of clean files added to the dataset."""
     split: str
     """Kind of split: `grouped`, `random`, `time`."""
     split_seed: int
     split_sha256: str = ""
-    """Over the sorted lines `sha256 part`; empty in cards of versions that did not keep it."""
+    """Digest over the sorted lines `sha256 part`; empty in cards of older versions."""
     fractions: tuple[float, float, float]
     """Shares of training, validation and test."""
     folds: int = 0
-    """With folds the weights have seen every sample, and the card's figures are those of
-    this many nets of the same recipe, each on the fold that it had not seen."""
+    """Number of folds. With folds the weights have seen every sample, and the card's figures
+    are out of fold, by this many nets of the same recipe."""
     malware_kinds: dict[str, int] = {}
-    """How many samples that are not benign are of each `Layout.kind`."""
+    """Number of malware samples by `Layout.kind`."""
     seed: int
     epochs: int
     recipe: dict[str, Any]
 
 
 class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a bundle says of itself. JSON in the ONNX metadata under `maltriage.card`."""
+    """The description of a bundle: JSON in the ONNX metadata under `maltriage.card`."""
 
     card_version: int = CARD_VERSION
     name: str
@@ -141,18 +139,18 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     labels: tuple[str, ...]
     views: tuple[ViewSpec, ...]
     input: tuple[Format, ...] = ("pe", "png")
-    """Formats that the model was made for: a file of another one is skipped."""
+    """Formats that the model was made for; other files are skipped."""
     unmapped: int = UNMAPPED
-    """The byte that `??` of a hex dump is read as, 0 to 255."""
+    """The byte that `??` in a hex dump is read as, 0 to 255."""
     target_layer: str
     method: str = "hirescam"
     additive: bool
     receptive_field_bytes: dict[str, int]
-    """By view, in bytes along the file for windows; for the body see the model's document."""
+    """By window, in bytes along the file; for the body see the model's document."""
     temperature: float | None = None
     """None: probabilities are uncalibrated."""
     calibrated_on: str | None = None
-    """What the temperature was fitted to, in words."""
+    """The samples that the temperature was fitted to, in words."""
     threshold: Threshold | None = None
     conformal: Conformal | None = None
     """None: verdicts have no prediction sets."""
@@ -162,15 +160,15 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """None: all of the graph is float32."""
     training: Training
     metrics: dict[str, float] = {}
-    """Measured on samples that were held back: the test part (`test_...`), or every sample
-    by the net that had not seen it (`out_of_fold_...`)."""
+    """Figures on held-back samples: the test part (`test_...`), or all samples out of fold
+    (`out_of_fold_...`)."""
     parameters: int
     weights_sha256: str = ""
-    """Over the graph with its metadata emptied; filled in when the bundle is written."""
+    """Digest of the graph without its metadata; filled in when the bundle is written."""
 
     @property
     def benign(self) -> int | None:
-        """Index of the benign label, or None in a bundle that only tells families apart."""
+        """Index of the benign label, None in a bundle of families only."""
         return self.labels.index(BENIGN) if BENIGN in self.labels else None
 
 
@@ -217,9 +215,7 @@ def _conformal_problem(conformal: Conformal, card: Card) -> str | None:
     if not set(conformal.counts) == set(conformal.scores) <= set(card.labels):
         return "prediction sets of other labels"
     for label, scores in conformal.scores.items():
-        ordered = all(
-            a <= b for a, b in pairwise((0.0, *scores, 1.0))
-        )  # false of what is no number
+        ordered = all(a <= b for a, b in pairwise((0.0, *scores, 1.0)))  # false for nan
         if (
             not ordered
             or not min(1, conformal.counts[label]) <= len(scores) <= conformal.counts[label]

@@ -1,4 +1,4 @@
-"""A bundle as a file: found, read and verified, written."""
+"""Finds, reads, verifies and writes bundle files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_CARD_BYTES = 4 * 1024 * 1024
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """A verified bundle: where it lies, its card and its bytes (for the session)."""
+    """A verified bundle: its path, its card and its bytes (for the session)."""
 
     path: str
     card: Card
@@ -44,7 +44,7 @@ def shipped() -> list[Path]:
 
 
 def resolve(model: str | None) -> Path:
-    """Path of a bundle from a path or the name of one that ships; None: the default."""
+    """Path of a bundle, from a path or the name of a shipped one; None: the default."""
     name = model or DEFAULT_MODEL
     path = Path(name)
     if path.is_file():
@@ -60,7 +60,7 @@ def load(path: Path | str) -> Bundle:
     """Read and verify a bundle: card, digest, inputs and outputs.
 
     Raises:
-        MaltriageError: the file is missing, no bundle, or not what its card says.
+        MaltriageError: the file is missing, is no bundle, or does not match its card.
     """
     path = Path(path)
     try:
@@ -74,18 +74,18 @@ def load(path: Path | str) -> Bundle:
 
 
 def verified(data: bytes, path: Path | str) -> Bundle:
-    """A bundle of the bytes of its file, verified as `load` does it.
+    """A bundle from the bytes of its file, verified as in `load`.
 
     Args:
-        path: that it is called by.
+        path: its name in errors.
 
     Raises:
-        MaltriageError: it is no bundle, or not what its card says.
+        MaltriageError: the bytes are no bundle, or do not match their card.
     """
     path = Path(path)
     try:
         return _verified(data, path)
-    except UnicodeDecodeError as error:  # whatever string of the graph it is in
+    except UnicodeDecodeError as error:  # in any string of the graph
         raise MaltriageError(f"{path}: damaged: text that is not UTF-8") from error
 
 
@@ -106,12 +106,12 @@ def _verified(data: bytes, path: Path) -> Bundle:
 
 
 def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
-    """An ONNX model with its card, as it is written to `path`.
+    """An ONNX model with its card, ready to be written to `path`.
 
     The card has `weights_sha256` filled in.
 
     Raises:
-        MaltriageError: card and graph do not make a bundle, or too large a one.
+        MaltriageError: card and graph do not match, or the bundle is too large.
     """
     path = Path(path)
     del model.metadata_props[:]
@@ -127,7 +127,7 @@ def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
 
 
 def save(model: ModelProto, card: Card, path: Path | str) -> Card:
-    """Write a model with its card, whole or not at all.
+    """Write a model with its card, atomically.
 
     Returns:
         The card as written, see `packed`.
@@ -138,5 +138,5 @@ def save(model: ModelProto, card: Card, path: Path | str) -> Card:
 
 
 def with_card(bundle: Bundle, card: Card, path: Path | str) -> Card:
-    """Write the bundle's graph again under another card (a new threshold, say)."""
+    """Write the bundle's graph with another card (a new threshold, say)."""
     return save(parse(bundle.model, Path(bundle.path)), card, path)

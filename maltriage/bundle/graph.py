@@ -1,4 +1,4 @@
-"""The graph of a bundle: its digest, and whether it is one of the contract."""
+"""The graph of a bundle: its digest, and the check of its contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def parse(data: bytes, path: Path) -> ModelProto:
-    """An ONNX model of the bytes of its file, which errors call `path`."""
+    """An ONNX model from the bytes of its file; errors name it `path`."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -37,10 +37,9 @@ def parse(data: bytes, path: Path) -> ModelProto:
 
 
 def weights_sha256(model: ModelProto) -> str:
-    """Digest of an ONNX model with its metadata emptied.
+    """Digest of an ONNX model without its metadata.
 
-    The model is as it was afterwards. It is not copied, because its weights may be most of the
-    memory that there is.
+    The model is changed and restored, not copied: its weights may take most of the memory.
     """
     kept = [entry.SerializeToString() for entry in model.metadata_props]
     del model.metadata_props[:]
@@ -55,7 +54,7 @@ _RANKS = {"logits": 2, "baseline": 1, "explained": 2, "embedding": 2}
 
 
 def check_graph(model: ModelProto, card: Card, path: Path) -> None:
-    """Inputs, outputs and their shapes are those of the contract; nothing lies outside."""
+    """Check inputs, outputs and shapes against the contract; no data may lie outside the file."""
     import onnx
 
     def shapes(values: Iterable[ValueInfoProto]) -> dict[str, tuple[int, list[int | str]]]:
@@ -83,7 +82,7 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
         fail(f"inputs {sorted(inputs)} instead of {sorted(wanted)}")
     for name, (dtype, shape) in wanted.items():
         if inputs[name][0] != dtype or tuple(inputs[name][1][1:]) != shape:
-            fail(f"input {name} has another type or shape than the card says")
+            fail(f"input {name} has another type or shape than in the card")
     needed = {"logits", "baseline", "explained", "embedding"}
     needed |= {f"heat_{view.name}" for view in card.views}
     if not needed <= set(outputs):
@@ -93,7 +92,7 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
         rank = _RANKS.get(name, 3 if name.startswith(("heat_", "gradcam_")) else None)
         known = all(isinstance(size, int) and size > 0 for size in sizes[1:])
         if dtype != kind or rank not in (None, len(sizes)) or not known:
-            fail(f"output {name} has another type or shape than the contract says")
+            fail(f"output {name} has another type or shape than in the contract")
     if outputs["logits"][1][1:] != [len(card.labels)]:
         fail("logits do not match the labels")
     if outputs["explained"][1][1:] != [2]:
@@ -124,7 +123,7 @@ def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
 
 
 def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """All constants: of the graph and of the graphs in it, and those that are attributes."""
+    """All constants: of the graph, of its subgraphs and in attributes."""
 
     def parts(sparse: SparseTensorProto) -> tuple[TensorProto, TensorProto]:
         return sparse.values, sparse.indices

@@ -1,9 +1,9 @@
-"""Prepared arrays on disk: a folder of .npy files, whole or not there at all.
+"""Prepared arrays on disk: a folder of .npy files that is complete or absent.
 
-A folder is built under another name, row by row, and renamed when it is whole; so an
+A folder is built under another name, row by row, and renamed when it is complete, so an
 interrupted build is never taken for a cache. Arrays are read through memory maps: a corpus
-may be larger than the memory. Files are written, not mapped, while they grow: a full disk
-is then an error that can be handled, where a write through a map would end the process.
+may be larger than the memory. They are written as files, not through maps: a full disk then
+raises an error, while a write through a map would end the process.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from maltriage.files.atomic import PartFolder, part_pattern, remove_leftovers
 from maltriage.files.private import trouble
 
 LAYOUT_VERSION = 1
-"""Of the folder; part of every key, so that another layout is another cache."""
+"""Version of the folder's layout; part of every cache key."""
 MANIFEST = "manifest.json"
 KEPT_CACHES = 8
 """Prepared datasets kept on disk; the one used longest ago goes first."""
 LEFTOVER_SECONDS = 3600.0
-"""A build in which nothing was written for so long was killed. A row takes 2 minutes at most."""
+"""A build without a write for this long was killed. A row takes 2 minutes at most."""
 # Nothing else below the folder is touched: a user may have named one that holds more.
 _PLACE = re.compile(r"[0-9a-f]{64}")
 _OLD = re.compile(_PLACE.pattern + r"\.npz")
 
 Arrays = dict[str, npt.NDArray[Any]]
 Columns = Mapping[str, tuple[str, tuple[int, ...]]]
-"""By name: dtype and shape of one row."""
+"""Dtype and shape of one row, by column name."""
 
 
 class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file that gave no sample, by its place in the dataset; see `SampleError`."""
+    """A file that gave no sample, by its index in the dataset; see `SampleError`."""
 
     index: int
     code: str
@@ -53,31 +53,31 @@ class Reject(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a folder of arrays holds: manifest.json in it, written last."""
+    """The contents of a folder of arrays: its manifest.json, written last."""
 
     dataset: str
     root: str
     goodware: str | None
     views: tuple[str, ...]
     files: int
-    """Of the dataset; those that gave no sample are `rejects`, the others a row each."""
+    """Files in the dataset: each is one of the `rejects` or a row."""
     rejects: tuple[Reject, ...]
 
 
 class StoreError(Exception):
-    """The folder cannot be written: no room, no permission, no folder. Says why."""
+    """The folder cannot be written (no room, no permission, no folder), with the reason."""
 
 
 @dataclass(frozen=True)
 class Cached:
-    """A cache as it is listed."""
+    """A cache in the list of caches."""
 
     folder: Path
     manifest: Manifest
     size: int
     """Bytes of all its files."""
     used: float
-    """When it was last read or written, in seconds since 1970."""
+    """Time of the last read or write, in seconds since 1970."""
 
 
 class _Column:
@@ -117,9 +117,9 @@ class Builder:
     """Arrays under construction. Use as a context manager: without `commit` nothing is left.
 
     Args:
-        place: the folder to become; None: the arrays are held in memory.
-        columns: what a row consists of.
-        rows: how many there will be at most.
+        place: the final folder; None: the arrays are held in memory.
+        columns: the values of a row.
+        rows: the largest number of rows.
 
     Raises:
         StoreError: the folder cannot be made, or there is less room than it needs.
@@ -154,7 +154,7 @@ class Builder:
         """Add a row: a value for each column.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the row cannot be written.
         """
         try:
             for name, column in self._open.items():
@@ -163,10 +163,10 @@ class Builder:
             raise StoreError(_why(error)) from error
 
     def commit(self, manifest: Manifest) -> Arrays:
-        """Give the folder its name, and the arrays as they are read from it.
+        """Rename the folder and return the arrays as read from it.
 
         Raises:
-            StoreError: it cannot be written.
+            StoreError: the folder cannot be written.
         """
         try:
             for column in self._open.values():
@@ -196,7 +196,7 @@ class Builder:
         self._discard()
 
     def _discard(self) -> None:
-        """Remove what has no name yet. What memory holds stays with the arrays that show it."""
+        """Remove an unfinished folder. Buffers in memory stay with the arrays over them."""
         if self._building is None:
             return
         for stream in self._streams.values():
@@ -214,7 +214,7 @@ def _from_memory(stream: BinaryIO) -> npt.NDArray[Any]:
 
 
 def _rename(building: PartFolder, columns: Columns) -> Arrays:
-    """Move a whole build to its place; another process may have been there before."""
+    """Move a complete build to its place; another process may have been faster."""
     for _ in range(2):
         building.commit()  # or the place is taken
         stored = read(building.path, columns)
@@ -240,10 +240,10 @@ def _file(folder: Path, column: str) -> Path:
 
 
 def read(place: Path, columns: Columns) -> tuple[Manifest, Arrays] | None:
-    """Manifest and arrays of a folder, or None where there is none that is whole.
+    """Manifest and arrays of a folder, or None if it is missing or damaged.
 
-    Arrays of more than one axis are memory maps that cannot be written to; they take no
-    memory before they are used, and stay readable if the folder is removed meanwhile.
+    Arrays of more than one axis are read-only memory maps. They take no memory before they
+    are used, and stay readable if the folder is removed meanwhile.
     """
     try:
         if trouble(place.parent):
@@ -273,7 +273,7 @@ def caches(folder: Path) -> list[Cached]:
     """The caches below a folder, the one used last first.
 
     Raises:
-        MaltriageError: the folder is there and cannot be read.
+        MaltriageError: the folder exists and cannot be read.
     """
     found = list[Cached]()
     for place in _named(folder, _PLACE):
@@ -296,10 +296,10 @@ def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
 
 
 def tidy(folder: Path) -> None:
-    """Remove what nobody will use: old caches, leftovers of builds that were killed."""
+    """Remove old caches and leftovers of killed builds."""
     with contextlib.suppress(OSError, MaltriageError):
         for cached in caches(folder)[KEPT_CACHES:]:
             shutil.rmtree(cached.folder, ignore_errors=True)
         remove_leftovers(folder, part_pattern(_PLACE.pattern), LEFTOVER_SECONDS)
-        for old in _named(folder, _OLD):  # of a version that kept one file each
+        for old in _named(folder, _OLD):  # caches of an older version, one file each
             old.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The samples of a dataset in memory: who they are, their labels, where their images lie."""
+"""The samples of a dataset in memory: identities, labels and the rows of their images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Integers = npt.NDArray[np.int64]
 class Variants:
     """Changed copies of samples: row `rows[i, v]` of each array is sample i after `names[v]`.
 
-    -1: the transformation cannot be made of it. Arrays as those of `Corpus`.
+    -1: the transformation does not apply to the sample. Arrays are like those of `Corpus`.
     """
 
     names: tuple[str, ...]
@@ -29,18 +29,17 @@ class Variants:
     present: dict[str, Integers]
 
     def take(self, at: npt.NDArray[np.intp]) -> Variants:
-        """Those of some samples, by their numbers."""
+        """The variants of some samples, by sample number."""
         return replace(self, rows=self.rows[at])
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """The samples of a dataset, and where their images are: row `rows[i]` of each array.
+    """The samples of a dataset; the images of sample i are row `rows[i]` of each array.
 
-    A body view is stored as it is, a window as its bytes [N, length] and how many of them
-    exist (the others are zero); `pixels` gives both in the shape of their spec. The arrays
-    are memory maps where the corpus is cached: read-only, and no larger in memory than
-    what is looked at.
+    A body view is stored as it is, a window as its bytes [N, length] and the number of bytes
+    that exist (the others are zero). `pixels` returns both in the shape of their spec. The
+    arrays of a cached corpus are read-only memory maps: only pages in use take memory.
     """
 
     dataset: str
@@ -53,39 +52,39 @@ class Corpus:
     views: tuple[ViewSpec, ...]
     paths: tuple[str, ...]
     sha256: tuple[str, ...]
-    """Of the program's bytes, also where the file is a byteplot PNG."""
+    """Digest of the program's bytes, also if the file is a byteplot PNG."""
     sizes: Integers
-    """Of the program, in bytes."""
+    """Size of the program in bytes."""
     label: Integers
     """Index into `labels`."""
     first_seen: npt.NDArray[np.datetime64]
-    """To the second, in UTC; not-a-time where nobody says."""
+    """UTC, to the second; not-a-time if unknown."""
     kinds: tuple[str, ...]
-    """`Layout.kind` of each sample, empty where none could be read."""
+    """`Layout.kind` of each sample, empty if it could not be read."""
     signs: twins.Signs
     rows: Integers
-    """Of each sample, in the arrays."""
+    """Row of each sample in the arrays."""
     arrays: dict[str, Bytes]
-    """By view: uint8 [N, C, S, S] of a body, [N, length] of a window."""
+    """uint8 by view: [N, C, S, S] for a body, [N, length] for a window."""
     present: dict[str, Integers]
-    """By window: how many of its bytes exist, [N]."""
+    """Number of existing bytes by window, [N]."""
     rejects: tuple[array_store.Reject, ...]
     """Files of the dataset that gave no sample."""
     notices: tuple[Notice, ...]
     formats: tuple[Format, ...]
     """`Prepared.format` of each sample."""
     unmapped: int
-    """The byte that `??` of hex dumps was read as."""
+    """The byte that `??` in hex dumps was read as."""
     variants: Variants | None = None
-    """Changed copies of the samples; None: nobody asked for them (`with_variants`)."""
+    """Changed copies of the samples; None: not requested (`with_variants`)."""
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def take(self, keep: npt.NDArray[np.bool_]) -> Corpus:
-        """The corpus of some samples, by a mask [N]; labels without any are left out.
+        """The corpus of the samples in a mask [N]; labels without samples are left out.
 
-        The arrays stay where they are.
+        The arrays are shared, not copied.
         """
         at = np.flatnonzero(keep)
         used = np.unique(self.label[at])

@@ -1,8 +1,8 @@
-"""A digest of the code that decides what is plotted: the part of a corpus's cache key that is code.
+"""The digest of the plotting code in the cache key of a corpus.
 
-The modules are named one by one. A version number that somebody forgets to raise would train a
-net on pixels that `scan` no longer makes; a digest of whole folders would prepare every corpus
-again after a change to code that no pixel depends on.
+The modules are listed one by one. A forgotten version number would train a net on pixels that
+`scan` no longer makes. A digest of whole folders would prepare every corpus again after a
+change to code that no pixel depends on.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PLOTTING = (
     "maltriage.corpus.rows",
     "maltriage.corpus.twins",
 )
-"""Modules that decide the arrays of a corpus, from a file's bytes to the row that is kept."""
+"""Modules that the arrays of a corpus depend on, from a file's bytes to the stored row."""
 
 TRANSFORMING = (
     "maltriage.probe.transform",
@@ -39,14 +39,14 @@ TRANSFORMING = (
     "maltriage.probe.transform.sections",
     "maltriage.probe.transform.worker",
 )
-"""Modules that decide, with those of `PLOTTING`, the arrays of changed copies."""
+"""Modules that the arrays of changed copies depend on, besides `PLOTTING`."""
 
 
 def fingerprint(modules: Iterable[str] = PLOTTING) -> bytes:
-    """SHA-256 of the source of modules, with their names, in the order given.
+    """SHA-256 of the names and sources of modules, in the order given.
 
     Raises:
-        ModuleNotFoundError: one of them has moved: the list must follow.
+        ModuleNotFoundError: a module has moved and the list was not updated.
     """
     digest = hashlib.sha256()
     for name in modules:

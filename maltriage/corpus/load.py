@@ -1,10 +1,9 @@
-"""From a dataset to arrays: every sample prepared once, and kept for the next run.
+"""Prepares the samples of a dataset as arrays, and caches them for the next run.
 
-Samples are read in worker processes, by the function that `scan` uses. The result is
-cached (see `store`) under a key over the files (path, size, time of change), the views
-wanted and the code that makes them, so a stale cache cannot be mistaken for a fresh one.
-The cache is never needed: what cannot be read is prepared again, and what cannot be
-written is held in memory.
+Worker processes read the samples with the function that `scan` uses. The cache key (see
+`array_store`) covers the files (path, size, time of change), the requested views and the code
+that makes them, so a stale cache cannot be mistaken for a fresh one. The cache is optional:
+unreadable caches are prepared again, and unwritable ones are held in memory.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from maltriage.source.reading import Reading
 from maltriage.work.cores import cores
 
 Progress = Callable[[int, int], None]
-"""Called with how many samples are done and how many there are."""
+"""Called with the number of samples done and the total."""
 
 _log = logger(__name__)
 
@@ -52,18 +51,18 @@ def load_corpus(
     folder: Path | None = None,
     conflicts: bool = False,
 ) -> Corpus:
-    """The arrays of a dataset, from the cache where they are in it.
+    """The corpus of a dataset, from the cache if it is there.
 
     Args:
-        dataset: what to prepare. Files that give no sample become notices.
-        views: views wanted, names unique.
+        dataset: the files to prepare. Files that give no sample become notices.
+        views: the requested views, with unique names.
         jobs: worker processes; None: one for each core.
-        progress: told how far it is.
-        folder: of the cache; None: that of the user.
-        conflicts: whether the same bytes may be benign and malware, to be looked at.
+        progress: called after each sample.
+        folder: of the cache; None: the user's.
+        conflicts: allow files labelled both benign and malware (for `datasets check`).
 
     Raises:
-        MaltriageError: fewer than two families are left, or a file is benign and malware.
+        MaltriageError: fewer than two families are left, or a file is both benign and malware.
     """
     place = (folder or cache_dir() / "corpus") / _key(dataset, views)
     stored = array_store.read(place, _columns(views))
@@ -89,7 +88,7 @@ def load_corpus(
 
 
 def _columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
-    """What is kept of a sample: the signs of near twins, `view-<name>`, `present-<name>`."""
+    """Columns of a sample: signs of near duplicates, `view-<name>`, `present-<name>`."""
     side = twins.VIEWS[0].size
     columns: dict[str, tuple[str, tuple[int, ...]]] = {
         "sha256": ("U64", ()),
@@ -163,7 +162,7 @@ def _notices(
 
 
 def same_bytes(corpus: Corpus) -> list[list[int]]:
-    """The samples that are there more than once, by their bytes: numbers of each such file."""
+    """Groups of samples with the same bytes, each as sample numbers."""
     numbers = dict[str, list[int]]()
     for i, digest in enumerate(corpus.sha256):
         numbers.setdefault(digest, []).append(i)
@@ -171,15 +170,15 @@ def same_bytes(corpus: Corpus) -> list[list[int]]:
 
 
 def conflicts_of(corpus: Corpus) -> list[list[int]]:
-    """Those of `same_bytes` that are there under different labels."""
+    """The groups of `same_bytes` with different labels."""
     return [same for same in same_bytes(corpus) if len(set(corpus.label[same].tolist())) > 1]
 
 
 def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
-    """What to say of files under several families.
+    """The notice on files with several families.
 
     Raises:
-        MaltriageError: one is benign and malware: it would teach a net nothing but doubt.
+        MaltriageError: a file is both benign and malware, so a net could only learn doubt.
     """
     found = conflicts_of(corpus)
     if not found:
@@ -197,11 +196,11 @@ def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
     first = found[0]
     text = ", ".join(f"{corpus.paths[i]} ({corpus.labels[corpus.label[i]]})" for i in first)
     many = "file is" if len(found) == 1 else "files are"
-    yield Notice("label-conflict", f"{len(found)} {many} there under different families: {text}")
+    yield Notice("label-conflict", f"{len(found)} {many} labelled with different families: {text}")
 
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
-    """Digest of everything the arrays depend on. Labels are not among it."""
+    """Digest of everything the arrays depend on; labels are not part of it."""
     what = (array_store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats, dataset.unmapped)
     digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
@@ -273,5 +272,5 @@ def _prepare_all(
 
 
 def _shown(folder: Path) -> str:
-    """A folder's path as JSON can hold it: bytes that are no UTF-8 are escaped."""
+    """A folder's path for JSON: bytes that are not UTF-8 are escaped."""
     return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What is in a dataset, and which datasets there are: for people who are about to use one."""
+"""The list of known datasets, and the check of one of them."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from maltriage.report.documents.datasets import (
 )
 
 NO_PLACE = ("folder",)
-"""Datasets that lie nowhere in particular."""
+"""Datasets without a default place."""
 
 
 def known_datasets() -> DatasetList:
-    """Every dataset that can be read, where it is looked for, and what is cached of it.
+    """Every known dataset with the places searched for it and its caches.
 
     Raises:
-        MaltriageError: the user's config file, or the cache, cannot be read.
+        MaltriageError: the user's config file or the cache cannot be read.
     """
     folder = cache_dir() / "corpus"
     cached = array_store.caches(folder)
@@ -69,11 +69,11 @@ def _cached(cached: array_store.Cached) -> CachedSamples:
 
 
 def check(dataset: Dataset, corpus: Corpus) -> DatasetCheck:
-    """Classes, duplicates, near twins, contradictions and unreadable files of a dataset.
+    """Classes, duplicates, near duplicates, conflicting labels and unreadable files.
 
     Args:
-        dataset: what the corpus was made from.
-        corpus: no views are needed; conflicts among its labels are listed, not refused.
+        dataset: the dataset of the corpus.
+        corpus: needs no views; loaded with `conflicts`.
     """
     groups = near_twins(corpus.signs)
     duplicates = same_bytes(corpus)
@@ -103,14 +103,14 @@ def check(dataset: Dataset, corpus: Corpus) -> DatasetCheck:
 
 
 def _together(groups: npt.NDArray[np.int64]) -> list[list[int]]:
-    """The members of every group of two or more."""
+    """The members of each group of two or more."""
     order = np.argsort(groups, kind="stable")
     parts = np.split(order, np.cumsum(np.bincount(groups))[:-1])
     return [part.tolist() for part in parts if len(part) > 1]
 
 
 def _below(path: str, root: Path) -> str:
-    """A path without the root's, where it is below it."""
+    """A path relative to the root if it is below it, otherwise as it is."""
     return os.path.relpath(path, root) if Path(path).is_relative_to(root) else path
 
 

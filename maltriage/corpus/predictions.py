@@ -1,7 +1,7 @@
-"""Out-of-fold predictions: what nets said of samples that they had not been trained on.
+"""Out-of-fold predictions: logits of samples by nets that were not trained on them.
 
-A CSV file that any classifier can write, so that a net and a model of another kind are
-compared on the same samples in the same folds.
+Any classifier can write the CSV file, so a net and a model of another kind can be compared
+on the same samples in the same folds.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 COLUMNS = ("recipe", "seed", "sha256", "label", "fold", "added")
-"""Followed by a column for the logit of each label."""
+"""The first columns; the logits follow, a column for each label."""
 PREDICTIONS_FILE = "predictions.csv"
-"""In the folder of a run: what its net said of the samples it held back."""
+"""In the folder of a run: the predictions of its held-back samples."""
 OUT_OF_FOLD_FILE = "out-of-fold.csv"
-"""In the folder of a cross-validation: those of all folds."""
+"""In the folder of a cross-validation: the predictions of all folds."""
 
 
 def fold_folder(run: Path, fold: int | str) -> Path:
-    """Where the run that holds a fold back lies in the folder of a cross-validation."""
+    """The folder of a fold's run in the folder of a cross-validation."""
     return run / f"fold-{fold}"
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits of every sample of a corpus, each from the fold that held it back; rows agree."""
+    """Logits of the samples of a corpus, each by the net of the fold that held it back."""
 
     recipe: str
-    """What made them: the name of a net, of a model."""
+    """Name of the net or model."""
     seed: int
     labels: tuple[str, ...]
     sha256: tuple[str, ...]
@@ -48,9 +48,9 @@ class Predictions:
     fold: Integers
     """[n], from 0."""
     added: npt.NDArray[np.bool_]
-    """Whether a sample is a clean file that was added to the dataset, [n]."""
+    """True for clean files added to the dataset, [n]."""
     logits: Floats
-    """Or any log-probabilities, [n, K]."""
+    """Logits or log-probabilities, [n, K]."""
 
     def __len__(self) -> int:
         return len(self.sha256)
@@ -61,14 +61,14 @@ class Predictions:
 
     @property
     def duplicates(self) -> int:
-        """How many samples have their very bytes in another fold."""
+        """Number of samples with an exact duplicate in another fold."""
         folds = dict[str, set[int]]()
         for sha256, fold in zip(self.sha256, self.fold.tolist(), strict=True):
             folds.setdefault(sha256, set()).add(fold)
         return sum(len(folds[sha256]) > 1 for sha256 in self.sha256)
 
     def take(self, rows: npt.NDArray[np.bool_]) -> Predictions:
-        """Those of some samples, by a mask [n]."""
+        """The predictions of the samples in a mask [n]."""
         return Predictions(
             self.recipe,
             self.seed,
@@ -82,7 +82,7 @@ class Predictions:
 
 
 def join(parts: Sequence[Predictions]) -> Predictions:
-    """The predictions of several folds of one recipe as one, in the order given."""
+    """The predictions of several folds of one recipe, concatenated in the order given."""
     first = parts[0]
     if any(part.labels != first.labels for part in parts):
         raise MaltriageError("predictions over different labels cannot be joined")
@@ -115,7 +115,7 @@ def load_predictions(path: Path) -> Predictions:
     """Read predictions.
 
     Raises:
-        MaltriageError: missing, not of this form, or damaged; says in which line.
+        MaltriageError: the file is missing, damaged or of another form; names the line.
     """
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
@@ -137,10 +137,10 @@ def load_predictions(path: Path) -> Predictions:
             if len(row) != len(header):
                 raise ValueError(f"{len(row)} fields instead of {len(header)}")
             if row[:2] != rows[0][:2]:
-                raise ValueError("another recipe or seed than in the lines before")
+                raise ValueError("recipe or seed differs from the lines before")
             values = [float(value) for value in row[len(COLUMNS) :]]
             if not all(map(math.isfinite, values)):
-                raise ValueError("a logit that is no number")
+                raise ValueError("a logit is not a number")
             truth.append(place[row[3]])
             fold.append(int(row[4]))
             added.append(bool(int(row[5])))

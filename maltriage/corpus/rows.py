@@ -1,4 +1,4 @@
-"""Rows of prepared arrays: what is kept of the views of a sample, and files made into rows."""
+"""Rows of prepared arrays: the stored values of a sample's views, and their workers."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from maltriage.sample.views import ViewSpec
 from maltriage.work.workers import Workers, reason_of
 
 SAMPLE_TIMEOUT = 120.0
-"""Seconds for one sample, after which its worker is killed and the sample left out."""
+"""Seconds for one sample; then its worker is killed and the sample is left out."""
 _PENDING = 8
-"""Samples under way for each worker: bounds what waits in memory."""
+"""Samples in progress for each worker: bounds the memory of the queue."""
 
 T = TypeVar("T")
 Row = dict[str, npt.ArrayLike]
@@ -26,7 +26,7 @@ Row = dict[str, npt.ArrayLike]
 
 
 def view_columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
-    """`view-<name>` of each view; `present-<name>` of a window: how many of its bytes exist."""
+    """`view-<name>` for each view, and `present-<name>`, the bytes that exist in a window."""
     columns: dict[str, tuple[str, tuple[int, ...]]] = {}
     for spec in views:
         columns[f"view-{spec.name}"] = ("u1", spec.shape[1:] if spec.along else spec.shape)
@@ -49,9 +49,9 @@ def view_values(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
 def in_order(
     function: Callable[..., T], paths: Sequence[str], arguments: tuple[object, ...], jobs: int
 ) -> Iterator[T | SampleError]:
-    """`function(path, *arguments)` of each path, by worker processes, in the order of the paths.
+    """Run `function(path, *arguments)` in worker processes; results in the order of the paths.
 
-    A worker that dies or hangs costs its sample only.
+    A worker that dies or hangs costs only its sample.
     """
     pending = deque[Future[T]]()
     todo = iter(paths)

@@ -1,18 +1,18 @@
 """Splits of a corpus into training, validation and test, and into folds.
 
-In a cross-validation each fold is held back once; the net that ships is then trained on
-every sample, and its figures are those of the fold nets.
+A cross-validation holds each fold back once. The net that ships is then trained on every
+sample, and its figures are those of the fold nets.
 
-* `grouped` keeps near twins (see `twins`) in one part;
-* `random` does not, and is there to show what a leak is worth;
+* `grouped` keeps near duplicates (see `twins`) in one part;
+* `random` does not, to show the effect of a leak;
 * `time` trains on the oldest samples and tests on the newest, as Pendlebury et al. ask for
-  ("TESSERACT", USENIX Security 2019, section 4: no sample of training is younger than one
-  of test). Samples of one date are in one part. Samples without a date, and samples to
-  validate or test of families that training has none of, are in no part.
+  ("TESSERACT", USENIX Security 2019, section 4: no training sample is younger than a test
+  sample). Samples of one date are in one part. Samples without a date are in no part, nor
+  are validation and test samples of families without a training sample.
 
-`grouped` and `random` are stratified and depend on nothing but the samples, their labels
-and a seed; `time` depends on the dates alone. Folds of `time` chain forward: of k + 1 spans of
-about as many samples each, fold i is trained on the spans 0 to i and tested on the next, so
+`grouped` and `random` are stratified and depend only on the samples, their labels and a seed;
+`time` depends only on the dates. Folds of `time` chain forward: the samples are divided into
+k + 1 spans of about equal size, and fold i trains on spans 0 to i and tests on the next. So
 the oldest span is never tested, and the others once.
 """
 
@@ -42,18 +42,18 @@ KINDS: tuple[Kind, ...] = ("grouped", "random", "time")
 PARTS = ("train", "val", "test")
 LEFT_OUT = {
     "undated": "without a date",
-    "unseen": "of families that training has no sample of",
-    "later": "newer than what is tested",
+    "unseen": "of families without a training sample",
+    "later": "newer than the test samples",
 }
-"""Parts of a split by time that are for nothing, and what is in them."""
+"""Unused parts of a split by time, with their descriptions."""
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of training, validation and test."""
 SPLIT_FILE = "split.json"
-"""In the folder of a run: how its samples were split."""
+"""In the folder of a run: the split of its samples."""
 
 
 def groups_of(corpus: Corpus, kind: str) -> Integers:
-    """The groups that a kind of split keeps together: near twins, or each sample alone."""
+    """The groups that a kind of split keeps together: near duplicates, or single samples."""
     _check_kind(kind)
     return near_twins(corpus.signs) if kind == "grouped" else np.arange(len(corpus))
 
@@ -70,7 +70,7 @@ def split(
         groups: number of the group of each sample, [n]; a group is never divided.
         labels: number of the label of each sample, [n].
         fractions: shares of the three parts; they add up to 1.
-        seed: of the order in which the groups are dealt out.
+        seed: of the order in which groups are assigned.
     """
     if min(fractions) < 0 or abs(sum(fractions) - 1.0) > 1e-9:
         raise ValueError(f"fractions must be positive and add up to 1: {fractions}")
@@ -87,11 +87,11 @@ def folds(groups: Integers, labels: Integers, k: int, seed: int = 0) -> Integers
 def _deal(
     groups: Integers, labels: Integers, shares: npt.NDArray[np.float64], seed: int
 ) -> Integers:
-    """Deal out whole groups in a random order, each to where it fits best.
+    """Assign whole groups in a random order, each to the part where it fits best.
 
     With `have` samples of a label in a part and `want` = share x all of that label, a group
-    goes where the sum of have^2 / want grows least, each label weighted by its rarity.
-    That fills all parts evenly, and puts a large group where there is room for it.
+    goes where the sum of have^2 / want grows least, each label weighted by its rarity. That
+    fills all parts evenly, and puts a large group into a part with room for it.
     """
     if len(groups) != len(labels):
         raise ValueError("one group and one label for each sample")
@@ -111,10 +111,10 @@ def _deal(
 
 
 def by_time(dates: Dates, shares: Sequence[float]) -> Integers:
-    """Spans of time with about these shares of the samples: the number of each, [n].
+    """The span of time of each sample, [n]; spans have about these shares of the samples.
 
     Args:
-        dates: of the samples, [n], all of them known. One date is never divided.
+        dates: of the samples, [n], all known. Samples of one date are never divided.
         shares: of the spans, the oldest first; they add up to 1.
 
     Raises:
@@ -136,7 +136,7 @@ def by_time(dates: Dates, shares: Sequence[float]) -> Integers:
 
 
 def _time_parts(corpus: Corpus, shares: Sequence[float], names: Sequence[str]) -> Parts:
-    """Parts by name for each span of time; samples that are for nothing are marked so."""
+    """The part of each sample by its span of time; unused samples get a key of `LEFT_OUT`."""
     dated = ~np.isnat(corpus.first_seen)
     parts = np.full(len(corpus), "undated", dtype="U8")
     parts[dated] = np.array(names)[by_time(corpus.first_seen[dated], shares)]
@@ -145,54 +145,54 @@ def _time_parts(corpus: Corpus, shares: Sequence[float], names: Sequence[str]) -
     parts[held_back & ~np.isin(corpus.label, trained)] = "unseen"
     if len(trained) < 2 or not (parts == "test").any():
         raise MaltriageError(
-            "a split by time needs two families or more in the oldest samples, and some of them"
-            " in the newest"
+            "a split by time needs two families or more in the oldest samples, and at least one"
+            " of them in the newest"
         )
     return parts
 
 
 def leaks(groups: Integers, parts: Parts, part: str = "test") -> int:
-    """How many samples of a part have a member of their group in the training part."""
+    """Number of samples of a part with a member of their group in the training part."""
     seen = set(groups[parts == "train"].tolist())
     return sum(group in seen for group in groups[parts == part].tolist())
 
 
 def twins_in_training(corpus: Corpus, parts: Parts, part: str = "test") -> tuple[int, int]:
-    """How many samples of a part have their very bytes in the training part, and how many a
-    near twin (the former included)."""
+    """Number of samples of a part with an exact duplicate in the training part, and number
+    with a near duplicate (the former included)."""
     same = np.unique(np.array(corpus.sha256), return_inverse=True)[1]
     return leaks(same, parts, part), leaks(near_twins(corpus.signs), parts, part)
 
 
 def manifest_sha256(corpus: Corpus) -> str:
-    """Digest over the sorted lines `sha256 label`: which samples, under which names."""
+    """Digest over the sorted lines `sha256 label`: identifies the samples and their labels."""
     labels = (corpus.labels[label] for label in corpus.label)
     return manifest_of(zip(corpus.sha256, labels, strict=True))
 
 
 def manifest_of(samples: Iterable[tuple[str, str]]) -> str:
-    """The same digest of pairs of sha256 and label."""
+    """The digest of `manifest_sha256` for pairs of sha256 and label."""
     lines = sorted(f"{sha256} {label}\n" for sha256, label in samples)
     return hashlib.sha256("".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A split as it is stored: parts by sha256, in the order of the corpus."""
+    """A stored split: parts by sha256, in the order of the corpus."""
 
     kind: Kind
     seed: int
     fractions: tuple[float, float, float]
     folds: int = 0
-    """Into how many folds the samples were dealt; 0: into three parts."""
+    """Number of folds; 0: three parts."""
     fold: int | None = None
     """The fold that is the test part; None: every sample is for training."""
     manifest_sha256: str
     leaks: int
-    """Test samples that have a near twin in training, duplicates included."""
+    """Test samples with a near duplicate in training, exact duplicates included."""
     duplicates: int = 0
-    """Test samples whose very bytes are in training."""
+    """Test samples with an exact duplicate in training."""
     samples: tuple[tuple[str, str], ...]
-    """(sha256, part); a file that is there twice is listed twice."""
+    """(sha256, part); duplicates are listed more than once."""
 
     @property
     def parts(self) -> Parts:
@@ -201,22 +201,22 @@ class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     @property
     def left_out(self) -> dict[str, int]:
-        """How many samples are in no part, by a key of `LEFT_OUT`."""
+        """Number of samples in no part, by key of `LEFT_OUT`."""
         counts = Counter(part for _, part in self.samples)
         return {part: counts[part] for part in LEFT_OUT if counts[part]}
 
     @property
     def sha256(self) -> str:
-        """Digest over the sorted lines `sha256 part`: which samples are in which part."""
+        """Digest over the sorted lines `sha256 part`: identifies the parts."""
         lines = sorted(f"{sha256} {part}\n" for sha256, part in self.samples)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFile:
-    """Split a corpus by one of `KINDS` in the usual fractions.
+    """Split a corpus by one of `KINDS` into `FRACTIONS`.
 
     Raises:
-        MaltriageError: no such kind, or dates that allow no split by time.
+        MaltriageError: no such kind, or the dates allow no split by time.
     """
     _check_kind(kind)
     if kind == "time":
@@ -229,11 +229,11 @@ def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFi
 def make_fold(
     corpus: Corpus, kind: Kind, seed: int, count: int, held_back: int | None
 ) -> SplitFile:
-    """The split of a cross-validation that holds one fold of `count` back, or none.
+    """The split of a cross-validation that holds back one of `count` folds, or none.
 
     Raises:
-        MaltriageError: no such fold, or a label that it takes all samples of, or dates that
-            allow no split by time.
+        MaltriageError: no such fold, the fold takes all samples of a label, or the dates allow
+            no split by time.
     """
     _check_kind(kind)
     if count < 2:
@@ -257,7 +257,7 @@ def make_fold(
 
 
 def check_folds(corpus: Corpus, kind: Kind, seed: int, count: int) -> None:
-    """Raise the MaltriageError that `make_fold` would raise for one of the folds."""
+    """Raise the MaltriageError that `make_fold` would raise for any of the folds."""
     if kind == "time":
         for fold in range(count):
             make_fold(corpus, kind, seed, count, fold)
@@ -278,7 +278,7 @@ def _refuse_whole_families(corpus: Corpus, parts: Parts, held_back: int, count: 
         names = [label for label, n in zip(corpus.labels, left, strict=True) if not n]
         raise MaltriageError(
             f"fold {held_back} of {count} would take every sample of {', '.join(names)}: near"
-            " twins are kept together, and there are too few groups of them"
+            " duplicates are kept together, and there are too few groups of them"
         )
 
 
@@ -299,7 +299,7 @@ def save_split(stored: SplitFile, path: Path) -> None:
 
 
 def read_split(path: Path, corpus: Corpus) -> SplitFile:
-    """A stored split of the samples of a corpus, in their order, its counts made anew.
+    """A stored split of the samples of a corpus, in their order, with its counts made anew.
 
     Raises:
         MaltriageError: see `load_split`.
@@ -320,7 +320,7 @@ def load_split(path: Path, sha256: Sequence[str]) -> Parts:
     """Parts of the samples with these digests, in their order, from a stored split.
 
     Raises:
-        MaltriageError: it is no split, or one of other samples.
+        MaltriageError: the file is no split, or a split of other samples.
     """
     return _in_order(_load(path), path, sha256)
 
@@ -345,7 +345,7 @@ def _in_order(stored: SplitFile, path: Path, sha256: Sequence[str]) -> Parts:
     parts = [known[digest].pop() if known.get(digest) else "" for digest in sha256]
     if "" in parts or len(parts) != len(stored.samples):
         raise MaltriageError(
-            f"{path}: a split of other samples ({len(stored.samples)} in it, "
-            f"{parts.count('')} of {len(parts)} here are not)"
+            f"{path}: a split of other samples ({len(stored.samples)} samples; "
+            f"{parts.count('')} of the {len(parts)} here are not among them)"
         )
     return np.array(parts, dtype=np.str_)

@@ -1,8 +1,8 @@
 """A study: cells of nets, seeds and folds in one folder, which several processes may share.
 
 `<out>/<net>/seed-<s>/fold-<i>/` is the run that holds fold i back (without folds the run is
-`<out>/<net>/seed-<s>/`). Whoever works on a cell holds its file in `<out>/locks/`; the system
-gives it back when the process ends, however it ends.
+`<out>/<net>/seed-<s>/`). A process locks its cell's file in `<out>/locks/`; the system
+releases the lock when the process ends.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LOCKS = "locks"
 
 @dataclass(frozen=True, order=True)
 class Cell:
-    """One run: a net under one seed with one fold held back, or with a part (`fold` None)."""
+    """One run: a net, a seed and the fold held back (None: a test part)."""
 
     net: str
     seed: int
@@ -28,19 +28,19 @@ class Cell:
         return f"{self.net}, seed {self.seed}{where}"
 
     def study(self, out: Path) -> Path:
-        """Of the cross-validation that it is part of; without folds, of the run."""
+        """Folder of the cell's cross-validation; without folds, of the run."""
         return out / self.net / f"seed-{self.seed}"
 
     def folder(self, out: Path) -> Path:
-        """Of its run."""
+        """Folder of the run."""
         study = self.study(out)
         return study if self.fold is None else fold_folder(study, self.fold)
 
     def bundle(self, out: Path) -> Path:
-        """The last thing that its run writes: a cell that has it is finished."""
+        """The bundle, which a run writes last: a cell that has it is finished."""
         return self.folder(out) / f"{self.net}.onnx"
 
     def lock(self, out: Path) -> Path:
-        """The file that whoever works on it holds."""
+        """The file that a process locks while it works on the cell."""
         where = "" if self.fold is None else f"-fold-{self.fold}"
         return out / LOCKS / f"{self.net}-seed-{self.seed}{where}.lock"

@@ -1,18 +1,18 @@
-"""Near twins: samples so alike that one in training gives the other one away.
+"""Near duplicates: samples so alike that one in training gives the other one away.
 
-Two samples are near twins if any of these holds, and groups are what follows from that by
-transitivity (union-find):
+Two samples are near duplicates if any of these holds; groups follow by transitivity
+(union-find):
 
 * the same bytes (sha256);
-* the same bytes around the entry point, from 512 bytes ahead of it: at least 512 of them,
-  of at least 32 different values, so that a run of padding counts for nothing;
+* the same bytes around the entry point, from 512 bytes ahead of it: at least 512 bytes with
+  at least 32 different values, so that a run of padding does not count;
 * byteplots of the same width whose mean planes (64 x 64 cells) differ by less than
   `MAX_DISTANCE` grey levels, root mean square.
 
-Why 4 grey levels: over the 972 files of vx-mini, none of which are equal, the entry points
-alone give 931 groups (704 of the files have lost theirs, see `sample.views.DEFAULT`), with
-a distance of 1 there are 922, with 4 910, with 6 902, none larger than 5 and none with two
-families in it. From 8 on (891 groups) families run together.
+Why 4 grey levels: among the 972 files of vx-mini, no two of them equal, the entry points
+alone give 931 groups (704 of the files have lost theirs, see `sample.views.DEFAULT`). A
+distance of 1 gives 922 groups, 4 gives 910 and 6 gives 902, none larger than 5 and none with
+two families. From 8 on (891 groups) families merge.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ VIEWS: tuple[BodySpec, WindowSpec] = (
     BodySpec(size=64, channels=("mean",), name="twin:body"),
     WindowSpec("twin:entry", "entry", before=512, length=4096),
 )
-"""What near twins are told by: fixed, so that a split does not depend on the net."""
+"""Views that near duplicates are found by: fixed, so that a split does not depend on the net."""
 
 MIN_ENTRY_BYTES = 512
 MIN_ENTRY_VALUES = 32
 MAX_DISTANCE = 4.0
 _BLOCK = 1024
-"""Planes compared at once with all others: bounds the memory to about 40 MB for 10,000."""
+"""Planes compared with all others at once: bounds memory to about 40 MB for 10,000."""
 
 
 @dataclass(frozen=True)
 class Signs:
-    """What near twins are told by, for n samples."""
+    """The data that near duplicates are found by, for n samples."""
 
     sha256: tuple[str, ...]
     entry: tuple[str, ...]
-    """Digest of the bytes around the entry point; empty where they say nothing."""
+    """Digest of the bytes around the entry point; empty if they are trivial."""
     width: Integers
     """Width of the byteplot, [n]."""
     plane: Bytes
@@ -65,7 +65,7 @@ class Signs:
 
 
 def entry_sign(entry: View) -> str:
-    """Digest of the window at the entry point (32 hex digits), or empty if it is trivial."""
+    """Digest of the window at the entry point (32 hex digits), empty if it is trivial."""
     data = entry.pixels[0][entry.pixels[1] > 0]
     if len(data) < MIN_ENTRY_BYTES or len(np.unique(data)) < MIN_ENTRY_VALUES:
         return ""

@@ -1,6 +1,6 @@
-"""Samples of a corpus after transformations, to train on beside the samples themselves.
+"""Changed copies of a corpus's samples, to train on beside the samples themselves.
 
-Benign content is not among what is appended: it would come from files that another fold of a
+No transformation appends benign content: it would come from files that another fold of a
 cross-validation holds back.
 """
 
@@ -34,9 +34,9 @@ TRANSFORMS = (
     "file-alignment",
     "strip-overlay",
 )
-"""Those that a net is trained with."""
+"""Transformations that a net is trained with."""
 SEED = 0
-"""Of what they draw: it is no part of a recipe, so that all its seeds see the same files."""
+"""Seed of the transformations: not part of a recipe, so that all its seeds see the same files."""
 
 
 def with_variants(
@@ -46,12 +46,12 @@ def with_variants(
     jobs: int | None = None,
     folder: Path | None = None,
 ) -> Corpus:
-    """The corpus with changed copies of its samples, from the cache where they are in it.
+    """The corpus with changed copies of its samples, from the cache if they are there.
 
     Args:
-        names: of transformations, none of which takes bytes of benign files.
+        names: of transformations that take no bytes of benign files.
         jobs: worker processes; None: one for each core.
-        folder: of the cache; None: that of the user.
+        folder: of the cache; None: the user's.
     """
     if corpus.variants is not None and corpus.variants.names == names:
         return corpus

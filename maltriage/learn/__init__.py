@@ -1,1 +1,1 @@
-"""From a corpus to a bundle: nets, training, explanation, export. Needs torch (`train`)."""
+"""Nets, training, explanation and export of bundles. Needs torch (extra `train`)."""

@@ -1,4 +1,4 @@
-"""From a trained net to a bundle, checked number by number against PyTorch."""
+"""Exports a trained net as a bundle, checked number by number against PyTorch."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from maltriage.sample.views import ViewSpec
 from maltriage.version import __version__
 
 TOLERANCE = 1e-4
-"""Of the largest logit, and for heat of the sum of |contributions| of a sample."""
+"""Tolerance as a share of the largest logit; for heat, of a sample's sum of |contributions|."""
 ROUNDING = 1e-6
-"""What a logit may differ by besides: those of a net that has hardly learned are all near zero,
-the difference of sums that are not."""
+"""Absolute tolerance of a logit: an untrained net's logits are near zero, but are differences of
+larger sums."""
 NUDGE = 1e-5
-"""Standard deviation of a nudge, relative to the value: far more than float32 rounds."""
+"""Relative standard deviation of a nudge: far above the rounding of float32."""
 OPSET = 18
 _OUTPUT = "maltriage_output_"
 CHECKED_BATCHES = (1, 17)
 
 
 def make_card(net: Net, state: State) -> Card:
-    """The card of a net with its run; the digest is filled in when the bundle is written."""
+    """The card of a trained net; its digest is filled in when the bundle is written."""
     origin = state.origin
     return Card(
         name=state.name,
@@ -76,7 +76,7 @@ def make_card(net: Net, state: State) -> Card:
 
 
 def _guide(origin: Origin) -> dict[str, Any]:
-    """What the card says of a run's guide; where the teachers lay is nobody's business."""
+    """A run's guide for the card, without the paths of the teachers, which are private."""
     if origin.guide is None:
         return {}
     guide = dict(msgspec.to_builtins(origin.guide))
@@ -88,18 +88,16 @@ def _guide(origin: Origin) -> dict[str, Any]:
 def export_bundle(
     net: Net, state: State, path: Path, real: dict[str, Tensor] | None = None
 ) -> Card:
-    """Write a bundle and hold it against PyTorch.
+    """Write a bundle and compare it with PyTorch.
 
     Args:
-        net: trained.
+        net: the trained net.
         state: of its run.
-        path: of the bundle; left as it was where the check fails.
-        real: images of real samples by view, for the check; random and empty ones are
-            always in it.
+        path: of the bundle; untouched if the check fails.
+        real: images of real samples by view, checked besides random and empty images.
 
     Raises:
-        MaltriageError: the exported graph does not give what the net gives, or the file
-            cannot be written.
+        MaltriageError: the outputs of graph and net differ, or the file cannot be written.
     """
     card = make_card(net, state)
     explained = ExplainedNet(net, card.benign)
@@ -161,10 +159,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _name_outputs(model: ModelProto) -> None:
-    """Give the outputs their names, and other names to values inside that have those.
+    """Name the outputs, and rename inner values of the same name.
 
-    The exporter names a value after its operator (`embedding`) and does not look whether
-    an output is called the same.
+    The exporter names values after operators (`embedding`) even if an output has that name.
     """
     names = {value.name: value.name.removeprefix(_OUTPUT) for value in model.graph.output}
     names |= {name: f"inner_{name}" for name in names.values()}
@@ -176,7 +173,7 @@ def _name_outputs(model: ModelProto) -> None:
 
 
 def _strip(model: ModelProto) -> None:
-    """Remove what the exporter notes beside the graph: stack traces with local paths."""
+    """Remove the exporter's notes beside the graph: stack traces with local paths."""
     model.doc_string = ""
     for owner in (model.graph, *model.functions):
         owner.doc_string = ""
@@ -236,10 +233,10 @@ def _named(explained: ExplainedNet, outputs: tuple[Tensor, ...]) -> dict[str, Te
 
 
 def _contributions(explained: ExplainedNet, found: dict[str, Tensor]) -> Tensor:
-    """Sum of the absolute values that the heat of each sample was added up from, [B].
+    """Sum of the absolute contributions to each sample's heat, [B].
 
-    At least the largest logit: of an empty input all that is left may be the difference of two
-    labels that score the same, and what rounding does to it is not to be held against itself.
+    At least the largest logit: an empty input may leave only the difference of two equal
+    scores, which is rounding and must not be compared with itself.
     """
     total = torch.maximum(found["baseline"].abs(), found["logits"].abs().amax(dim=1))
     for view in explained.net.views:
@@ -250,10 +247,10 @@ def _contributions(explained: ExplainedNet, found: dict[str, Tensor]) -> Tensor:
 def _steady(
     explained: ExplainedNet, stem: list[Tensor], found: dict[str, Tensor], scale: Tensor
 ) -> Tensor:
-    """Samples whose maps do not hang on how a runtime rounds, bool [B].
+    """True for samples whose maps do not depend on the runtime's rounding, bool [B].
 
-    A gradient jumps where the input of a ReLU crosses zero. Where a sample lies on such a
-    step, the map of PyTorch itself is another one for activations nudged a little.
+    A gradient jumps where the input of a ReLU crosses zero. If a sample lies on such a step,
+    PyTorch's own map changes for slightly nudged activations.
     """
     settled = torch.ones(len(scale), dtype=torch.bool)
     if explained.net.additive:
@@ -280,10 +277,10 @@ def _compare(
     steady: npt.NDArray[np.bool_],
     case: str,
 ) -> None:
-    """Raise MaltriageError where outputs of PyTorch and of the exported model differ.
+    """Raise MaltriageError if outputs of PyTorch and of the exported model differ.
 
     Args:
-        outputs: by name, what was wanted and what came.
+        outputs: expected and exported values by name.
         scale: see `_contributions`.
         steady: see `_steady`; the maps of other samples are not compared.
     """
@@ -300,9 +297,9 @@ def _compare(
         elif name == "baseline":
             limit = TOLERANCE * scale
         else:
-            # A step does not let just anything pass: no map is larger than all there is.
+            # An unsteady map is still checked: it cannot exceed the sum of all contributions.
             limit = np.where(steady, TOLERANCE, 1.0) * scale
-        # Written so that a difference that is no number fails, too.
+        # Written so that nan fails, too.
         if not (difference <= limit).all():
             raise MaltriageError(
                 f"export check failed: {name} differs from PyTorch by {difference.max():.3g}"
@@ -313,7 +310,7 @@ def _compare(
 def _probes(
     views: tuple[ViewSpec, ...], real: dict[str, Tensor] | None, generator: torch.Generator
 ) -> dict[str, dict[str, Tensor]]:
-    """Images to check with, by kind: empty, random (windows of all lengths), and real."""
+    """Images for the check by kind: empty, random (windows of all lengths) and real."""
     count = max(CHECKED_BATCHES)
     noise = {}
     for view in views:
@@ -331,7 +328,7 @@ def _probes(
 def _choices(
     explained: ExplainedNet, inputs: dict[str, Tensor], generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Targets to check: by default with thresholds on both sides, and named ones."""
+    """Targets for the check: default ones with thresholds on both sides, and named ones."""
     count = len(next(iter(inputs.values())))
     labels = explained.net.classifier.out_features
     unset = torch.full((count,), -1)

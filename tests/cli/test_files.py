@@ -245,7 +245,7 @@ def test_ctrl_c_writes_every_file_with_its_summary(many: Path) -> None:
     process = begun(many, "-o", "out.ndjson", "-o", "out.html", "-o", "-")
     process.send_signal(signal.SIGINT)
     table, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, b"")
+    assert (process.returncode, errors) == (130, b"maltriage: stopped\n")
     assert parts(many) == []
     summary = json.loads((many / "out.ndjson").read_bytes().splitlines()[-1])
     assert summary["interrupted"] is True

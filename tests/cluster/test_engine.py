@@ -277,7 +277,7 @@ def test_ctrl_c_writes_what_is_done(cluster_of_two: Any, folder: Path) -> None:
     wait_for_lines(folder / "out.ndjson.part", 60, process)
     os.kill(process.pid, signal.SIGINT)
     out, errors = process.communicate(timeout=60)
-    assert (process.returncode, out, errors) == (130, b"", b"")
+    assert (process.returncode, out, errors) == (130, b"", b"maltriage: stopped\n")
     *found, summary = records(folder / "out.ndjson")
     assert summary["interrupted"] is True
     assert 60 <= len(found) < FILES

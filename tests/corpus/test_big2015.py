@@ -68,7 +68,7 @@ def test_every_class_has_a_name(tmp_path: Path) -> None:
         ("Id,Family\na,1\n", "must name `Id` and `Class`"),
         ("Id,Class\na,1\nb,10\n", "line 3: class '10' of 'b', not 1 to 9"),
         ("Id,Class\na,1\nb\n", "line 3: class '' of 'b'"),
-        ("Id,Class\na,1\na,2\n", "line 3: a is of two classes"),
+        ("Id,Class\na,1\na,2\n", "line 3: a has two classes"),
         ("Id,Class\n\xff,1\n", "cannot read"),
         ("Id,Class\na,1\n", "no samples in"),
         (None, "no .*trainLabels.csv; expected"),
@@ -103,7 +103,7 @@ def test_goodware_is_of_the_same_kind(tmp_path: Path) -> None:
     assert added.labels == ("benign", "Lollipop", "Ramnit")
     assert added.headless
     for name, root, goodware in (("big2015", big, tree), ("folder", tree, dumps)):
-        with pytest.raises(MaltriageError, match="hex dumps and files with a PE header together"):
+        with pytest.raises(MaltriageError, match="hex dumps and files with a PE header are mixed"):
             open_dataset(name, root, goodware=goodware)
 
 

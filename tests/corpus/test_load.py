@@ -248,7 +248,7 @@ def test_a_file_of_two_families_is_said(tree: Path, tmp_path: Path) -> None:
         write_png(tree / "icarus" / f"{i:03d}.png", program(3, i))
     write_png(tree / "icarus" / "same.png", program(1, 0))
     notices = {notice.code: notice.text for notice in load(tree, tmp_path / "cache").notices}
-    assert "1 file is there under different families" in notices["label-conflict"]
+    assert "1 file is labelled with different families" in notices["label-conflict"]
     assert "(icarus)" in notices["label-conflict"]
     assert "(zeus)" in notices["label-conflict"]
 

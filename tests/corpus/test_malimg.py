@@ -75,7 +75,7 @@ def test_resized_copies_are_refused_unless_asked_for(tmp_path: Path) -> None:
             assert corpus.pixels("body", slice(i, i + 1))[0, 0].tobytes() == picture.tobytes()
     with pytest.raises(MaltriageError, match="must be resized like the others"):
         open_dataset("malimg", root, allow_resized=True, goodware=root)
-    with pytest.raises(MaltriageError, match="known of malimg, not of folder"):
+    with pytest.raises(MaltriageError, match="dataset folder: only malimg has resized byteplots"):
         open_dataset("folder", root, allow_resized=True)
 
 

@@ -57,13 +57,13 @@ HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
         ("recipe,seed,sha256,label,fold,added,benign,benign\n", "two labels"),
         (HEADER, "no predictions"),
         (HEADER + "net,0,aa,benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
-        (HEADER + "net,0,aa,benign,0,0,1.0,nan\n", "line 2: a logit that is no number"),
+        (HEADER + "net,0,aa,benign,0,0,1.0,nan\n", "line 2: a logit is not a number"),
         (HEADER + "net,0,aa,agent,0,0,1.0,2.0\n", "line 2: no such label"),
         (HEADER + "net,0,aa,zeus,-1,0,1.0,2.0\n", "line 2: a negative fold"),
         (HEADER + "net,x,aa,zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
         (
             HEADER + "net,0,aa,zeus,0,0,1.0,2.0\nnet,1,ab,zeus,0,0,1.0,2.0\n",
-            "line 3: another recipe or seed",
+            "line 3: recipe or seed differs",
         ),
     ],
 )

@@ -1,1 +1,1 @@
-"""How good explanations are, and what families look like in them."""
+"""The quality of explanations, and the patterns of families in them."""

@@ -1,7 +1,7 @@
-"""Deletion and insertion on bytes: in what order blocks go, and what the score does meanwhile.
+"""Deletion and insertion curves over a file's bytes: the order of blocks and the area.
 
-Petsiuk et al. 2018 (RISE, arXiv 1806.07421) delete pixels in the order of a map's heat. Here a
-file's bytes go, in blocks, since a byte is what is masked and what a map is read back to.
+Petsiuk et al. 2018 (RISE, arXiv 1806.07421) delete pixels in the order of a map's heat. Here
+blocks of a file's bytes are deleted, since bytes are masked and maps are read back to bytes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
-"""Shares of a file's bytes that are masked, or shown, along a curve."""
+"""Shares of a file's bytes masked, or shown, along a curve."""
 
 
 @dataclass(frozen=True)
 class Blocks:
     """A file in blocks of `HOT_BLOCK` bytes; the last one may be shorter.
 
-    `edges` are their ends with a 0 before them, shape (n + 1,).
+    `edges` are 0 and the ends of the blocks, shape (n + 1,).
     """
 
     edges: Ints
@@ -41,7 +41,7 @@ class Blocks:
         return np.diff(self.edges)
 
     def heat(self, parts: Iterable[Part]) -> Floats:
-        """Heat on each block, shape (n,), of maps with their places in the file."""
+        """Heat on each block, shape (n,), from maps with their positions in the file."""
         total = sum(
             (places.integrate(grid, self.edges) for places, grid in parts),
             start=np.zeros(len(self.edges)),
@@ -68,20 +68,20 @@ class Blocks:
         return np.argsort([rank[int(starts[i])] for i in place], kind="stable")
 
     def moved(self, order: Ints, by: int) -> Ints:
-        """The same order `by` blocks further in the file, around its end.
+        """The order shifted `by` blocks in the file, wrapping at its end.
 
-        The ranges that come first are as many and as long as those of `order`, elsewhere: what a
-        map without a clue would choose.
+        Its first ranges are as many and as long as those of `order`, but elsewhere: the choice of
+        a map without information.
         """
         return (order + by) % len(order)
 
     def divided(self, order: Ints, fraction: float) -> tuple[tuple[Range, ...], tuple[Range, ...]]:
-        """The bytes of the first blocks of an order, and those of the others.
+        """The bytes of the first blocks of an order and those of the others.
 
-        Each joined to ranges [start, end), ascending.
+        Both are joined to ranges [start, end), ascending.
 
         Args:
-            fraction: of all bytes, for the first; as many blocks as come closest to it.
+            fraction: share of the first blocks' bytes, met as closely as blocks allow.
         """
         ends = np.concatenate(([0], np.cumsum(self.sizes[order])))
         count = int(np.abs(ends - fraction * ends[-1]).argmin())

@@ -1,4 +1,4 @@
-"""How good are a bundle's explanations, over labelled files that it is right about."""
+"""Measures the faithfulness of a bundle's explanations over files with the right verdict."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from maltriage.work.cores import cores
 from maltriage.work.workers import Workers
 
 DELETION_BETTER, TOP_REGION, RANKS = 0.25, 0.7, 0.7
-"""What the default method should reach; see `_targets`."""
+"""Targets of the default method; see `_targets`."""
 SAME_MAP = 0.5
-"""Rank correlation with the map of a net with randomised weights from which on a map is taken to
-explain the file and not the net."""
+"""Rank correlation with maps of randomised weights from which on a map is taken to explain the
+file and not the net."""
 SCORE, PROBABILITY = 0, 1
 
 
@@ -51,10 +51,10 @@ def assess_faithfulness(
     *,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Faithfulness:
-    """Put the explanations of labelled files to the test.
+    """Test the explanations of labelled files.
 
     Raises:
-        MaltriageError: no such method, or no file that could be measured and is right.
+        MaltriageError: no such method, or no readable file has the right verdict.
     """
     check_methods(terms.methods, {}, MEASURED)
     began = time.monotonic()
@@ -66,7 +66,7 @@ def assess_faithfulness(
                 found.append(trial)
             changed(progress)
     if not found:
-        raise MaltriageError(f"of {files} files, none that could be read has the right verdict")
+        raise MaltriageError(f"no readable file of {files} has the right verdict")
     told = [trial for trial in found if trial.largest is not None]
     methods = [
         _method([trial.methods[i] for trial in found], found) for i in range(len(found[0].methods))
@@ -99,9 +99,9 @@ def _trials(
     terms: Terms,
     progress: Progress,
 ) -> Iterator[FileTrial | None]:
-    """What came of each file, in their order; None where the verdict is wrong, or there is none.
+    """The trial of each file, in order; None if the verdict is wrong or missing.
 
-    The threads wait for workers and for ONNX Runtime, which both work beside them.
+    Threads suffice: they wait for worker processes and ONNX Runtime.
     """
     if not samples:
         return
@@ -169,8 +169,8 @@ def _curve_figures(
 ) -> CurveFigures:
     """Areas under curves, mean over files.
 
-    Of scores, the mean of the areas above the score of the file all masked is divided by the
-    mean of what there is to lose: a file with next to nothing to lose counts next to nothing.
+    For scores, the mean area above the score of the fully masked file is divided by the mean
+    difference of full and masked score, so a file with little difference has little weight.
     """
     ends = np.array([curves.deletion[unit][[0, -1]] for curves in own])
     floor, scale = (
@@ -197,7 +197,7 @@ def _curve_figures(
 
 
 def _strength(correlations: Sequence[float | None]) -> float | None:
-    """Mean absolute correlation of those that there are."""
+    """Mean absolute correlation, without missing ones."""
     known = [abs(value) for value in correlations if value is not None]
     return float(np.mean(known)) if known else None
 

@@ -1,8 +1,7 @@
-"""What families look like to bundles: the maps of many samples, and how bundles differ in them.
+"""Patterns of families: the mean maps of their samples, and differences between bundles.
 
-The question is always the same: what speaks for the sample's own family against the mean of all
-labels, whether the verdict is right or not. So a family's pattern is not that of the samples that
-were easy.
+A map always explains the sample's own family against the mean of all labels, even if the verdict
+is wrong. So a pattern is not limited to a family's easy samples.
 """
 
 from __future__ import annotations
@@ -46,10 +45,10 @@ from maltriage.work.workers import Workers
 Floats = npt.NDArray[np.float64]
 
 MAX_RANGES = 4
-"""Recurring ranges kept of each view, those of most heat first."""
+"""Recurring ranges kept per view, those of most heat first."""
 MAX_EXEMPLARS = 3
 DIGITS = 6
-"""Significant digits of a number of a map: a document holds thousands of them."""
+"""Significant digits of a map's numbers: a document holds thousands of them."""
 
 
 def find_patterns(
@@ -60,14 +59,14 @@ def find_patterns(
     *,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Patterns:
-    """Scan labelled files with each bundle, and add up what speaks for their families.
+    """Scan labelled files with each bundle, and add up the maps of each family.
 
     Raises:
-        MaltriageError: no such method, a bundle named twice, or one that no file could be
-            asked about.
+        MaltriageError: no such method, a bundle named twice, or a bundle without a readable
+            file of a known label.
     """
     if method not in ADDITIVE:
-        raise MaltriageError(f"no such method: {method} (there are {', '.join(ADDITIVE)})")
+        raise MaltriageError(f"no such method: {method} (known: {', '.join(ADDITIVE)})")
     digests = Counter(subject.model.card.weights_sha256 for subject in subjects)
     for subject in subjects:
         if digests[subject.model.card.weights_sha256] > 1:
@@ -93,7 +92,7 @@ def find_patterns(
 
 
 def _names(models: Sequence[Bundle]) -> list[str]:
-    """Names that tell bundles apart: the card's, with digits of the digest where two share it."""
+    """Unique names of bundles: the card's, with digits of the digest if two share it."""
     count = Counter(model.card.name for model in models)
     return [
         f"{m.card.name}-{m.card.weights_sha256[:8]}" if count[m.card.name] > 1 else m.card.name
@@ -128,7 +127,7 @@ def _patterns_of(
                 tallies.setdefault(labels[item.label], Tally(frame)).add(item, spill)
         if not tallies:
             raise MaltriageError(
-                f"{subject.model.path}: no file with a label that it knows could be read"
+                f"{subject.model.path}: no readable file has a label that it knows"
             )
         order = [label for label in card.labels if label in tallies]
         families = [_family(label, tallies[label], spill) for label in order]
@@ -187,7 +186,7 @@ def _family(label: str, tally: Tally, spill: Spill) -> FamilyPattern:
 
 
 def _ranges(tally: Tally) -> list[RecurringRange]:
-    """Of each view the slots of most mean heat, of all views the hottest first."""
+    """The slots of most mean heat of each view, the hottest of all views first."""
     frame, heat = tally.frame, _means(tally.slots)
     pictures = {view.name for view in frame.card.views if not view.along}
     order = sorted((i for i, mean in enumerate(heat) if mean.mean > 0), key=lambda i: -heat[i].mean)
@@ -211,7 +210,8 @@ def _ranges(tally: Tally) -> list[RecurringRange]:
 
 
 def _nearest(tally: Tally, spill: Spill) -> tuple[float | None, list[Exemplar]]:
-    """How alike the samples' maps are, and the samples nearest to the mean, content once each."""
+    """The similarity of the samples' maps, and the samples nearest to the mean, without
+    duplicates."""
     count, mean = tally.maps.count, tally.maps.mean
     likeness, others = [], []
     for row in spill.rows([number for _, _, number in tally.samples]):
@@ -275,6 +275,6 @@ def _grid(shape: tuple[int, ...], mean: Floats, sd: Floats | None) -> Grid:
 
 
 def _cosine(a: Floats, b: Floats) -> float:
-    """0 where one of them is nothing but zeros."""
+    """Cosine similarity; 0 if one of the vectors is zero."""
     size = float(np.sqrt((a @ a) * (b @ b)))
     return float(a @ b) / size if size > 0 else 0.0

@@ -1,4 +1,4 @@
-"""One file on trial: what maps say of its bytes, held against what masking the bytes does."""
+"""Tests the maps of one file: their claims on bytes against the effect of masking the bytes."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 MEASURED = (*ADDITIVE, "occlusion")
-"""Methods that are put to the test here."""
+"""Methods that are tested here."""
 MAX_REGIONS = 32
-"""Regions of a file that are masked one by one, the largest first; few files have more."""
+"""Most regions of a file to mask one by one, the largest first; few files have more."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How maps are put to the test.
+    """Options of the tests.
 
-    `orders`: random orders of blocks that a map's own is held against; `nets`: nets with
-    randomised weights that it is; `seed`: of all that is drawn; `mask`: what stands in the place
-    of bytes along a curve. Regions are masked by each of `MASKS`, as `explain` verifies them.
+    `orders`: number of random block orders to compare with; `nets`: number of nets with
+    randomised weights to compare with; `seed`: of all random choices; `mask`: replacement of
+    bytes along a curve. Regions are masked by each of `MASKS`, as in `explain`.
     """
 
     methods: tuple[str, ...] = (HIRESCAM,)
@@ -53,10 +53,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Curves:
-    """The explained score, and the probability of its label, while bytes go or come.
+    """The explained score and the probability of its label along deletion and insertion.
 
-    Each of shape (2, F), score and probability over `FRACTIONS`: of deletion the share of bytes
-    that are masked, of insertion the share that is not.
+    Each of shape (2, F): score and probability over `FRACTIONS`, the share of masked bytes for
+    deletion and of unmasked bytes for insertion.
     """
 
     deletion: Floats
@@ -65,13 +65,13 @@ class Curves:
 
 @dataclass(frozen=True)
 class MethodTrial:
-    """What came of one method on one file.
+    """The results of one method on one file.
 
-    `random`: the curves of its order elsewhere in the file, the mean over the random orders.
-    `top`: whether the region with most heat is the one whose masking takes most, the median over
-    the masks. `regions`: rank correlation of claimed and so measured contribution of regions.
-    `nets`, `appended`, `padded`: that of the heat of blocks with the heat by a net with randomised
-    weights, with bytes appended, with other padding. None: there is nothing to tell.
+    `random`: the mean curves of its order shifted in the file. `top`: true if the region with
+    most heat is the one whose masking lowers the score most (median over the masks). `regions`:
+    rank correlation of claimed and measured contribution of regions. `nets`, `appended`,
+    `padded`: rank correlation of the heat of blocks with that of a net with randomised weights,
+    with bytes appended, with other padding. None: undefined.
     """
 
     method: str
@@ -87,7 +87,7 @@ class MethodTrial:
 
 @dataclass(frozen=True)
 class FileTrial:
-    """What came of one file. `by_size`, `largest`: of regions in the order of their size."""
+    """The results of one file. `by_size`, `largest`: those of regions in order of their size."""
 
     label: str
     by_size: Curves
@@ -96,11 +96,11 @@ class FileTrial:
 
 
 class Bench:
-    """A bundle, and what its maps are put to the test with.
+    """A bundle with the tools to test its maps.
 
     Args:
-        workers: that read files; several threads may use them at once.
-        options: with which they prepare them.
+        workers: worker processes that read files; several threads may use them at once.
+        options: how the workers prepare files.
     """
 
     def __init__(
@@ -119,13 +119,13 @@ class Bench:
         ]
 
     def run(self, path: str, label: str) -> FileTrial | None:
-        """Put the maps of one file to the test; None where its verdict is wrong.
+        """Test the maps of one file; None if its verdict is wrong.
 
         Args:
             label: of the file.
 
         Raises:
-            SampleError: it gives no sample, or another one than a moment ago.
+            SampleError: the file gives no sample, or has changed meanwhile.
         """
         prepared: Prepared = self._call(prepare, path, self.options)
         kind = prepared.layout.kind
@@ -152,7 +152,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class _File:
-    """A file of the bench, and the question that its verdict asks."""
+    """A file of the bench, with the label to explain and to explain it against."""
 
     bench: Bench
     prepared: Prepared
@@ -201,7 +201,7 @@ class _File:
         )
 
     def _claims(self, outputs: Outputs, blocks: Blocks) -> dict[str, tuple[Floats, Floats]]:
-        """By method, the contributions of all regions and the heat of all blocks."""
+        """Contributions of all regions and heat of all blocks, by method."""
         found = dict[str, tuple[Floats, Floats]]()
         for method in self.bench.terms.methods:
             if any(method in same_maps(outputs, known) for known in found):
@@ -213,7 +213,7 @@ class _File:
         return found
 
     def _likeness(self, method: str, heat: Floats, blocks: Blocks) -> dict[str, Any]:
-        """Rank correlation of a map with those that it should not, and should, be like."""
+        """Rank correlation of a map with maps that should differ, and that should be alike."""
         session, views = self.bench.session, self.prepared.views
         nets = []
         for net in self.bench.nets:
@@ -237,12 +237,12 @@ class _File:
         views: Mapping[str, View],
         random: bool = False,
     ) -> list[Part]:
-        """The map of a method with its places in the file.
+        """The map of a method with its positions in the file.
 
         Args:
-            outputs: of `session` for `views`, where the graph gives the map.
-            random: whether the weights of `session` are: the heat of an empty input that the
-                graph subtracts is then none of theirs, and is taken out here.
+            outputs: of `session` for `views`, if the graph has the map.
+            random: the weights of `session` are randomised: the graph then subtracts the wrong
+                heat of an empty input, which is corrected here.
         """
         if outputs is None or method not in ADDITIVE:
             terms, prepared = self.bench.terms, self.prepared
@@ -277,20 +277,20 @@ class _File:
 
 
 class _Plan:
-    """Variants of a file that are to be run, each but once, and curves over them."""
+    """Variants of a file to run, each once, and curves over them."""
 
     def __init__(self, file: _File, blocks: Blocks) -> None:
         self._file, self._blocks = file, blocks
         self._rows: dict[Variant, int] = {}
 
     def masked(self, ranges: tuple[Range, ...], mask: Mask | None = None) -> int:
-        """Number of the variant with `ranges` masked; by None as the terms say."""
+        """Number of the variant with `ranges` masked; mask None: that of the terms."""
         terms = self._file.bench.terms
         variant = Variant(ranges, mask or terms.mask, terms.seed)
         return self._rows.setdefault(variant, len(self._rows))
 
     def curves(self, order: Ints) -> Callable[[Floats], Curves]:
-        """Deletion and insertion in an order of blocks, once `run` gave the values."""
+        """Curves of deletion and insertion in an order of blocks, from the values of `run`."""
         pairs = [self._blocks.divided(order, fraction) for fraction in FRACTIONS]
         deletion = [self.masked(first) for first, _ in pairs]
         insertion = [self.masked(rest) for _, rest in pairs]

@@ -1,4 +1,4 @@
-"""A bundle whose weights say nothing: the sanity check of Adebayo et al. 2018 (1810.03292).
+"""Bundles with randomised weights: the sanity check of Adebayo et al. 2018 (1810.03292).
 
 A map that hardly changes when the weights are taken from the net explains the file, not the net.
 """
@@ -11,15 +11,15 @@ import numpy as np
 from maltriage.bundle import Bundle
 
 SMALLEST = 8
-"""Numbers of a tensor from which on it is taken for weights; smaller ones are constants of the
-graph, such as the largest value of a byte."""
+"""Fewest numbers in a tensor of weights; smaller tensors are constants of the graph, such as the
+largest value of a byte."""
 
 
 def randomised(bundle: Bundle, seed: int) -> Bundle:
-    """The bundle with the numbers of each weight tensor in another order.
+    """The bundle with the numbers of each weight tensor shuffled.
 
-    So each layer keeps its scale, and no value is one that the graph could not have. It is run
-    as it is and never written: its digest is not that of its card.
+    So each layer keeps its scale and valid values. The bundle is run but never written: its
+    digest does not match its card.
     """
     import onnx
     from onnx import numpy_helper

@@ -1,4 +1,4 @@
-"""The maps of a family's samples added up one by one, in memory that does not grow with them."""
+"""Running moments of the maps of a family's samples, in constant memory."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ Floats = npt.NDArray[np.float64]
 
 KINDS: tuple[PartKind, ...] = get_args(PartKind)
 SLOT_BYTES = 256
-"""Of a window about so many bytes are followed together, as in the blocks of hot ranges."""
+"""About the bytes of a window in one slot, as in the blocks of hot ranges."""
 HEADER_ANCHOR = "pe32"
-"""Of the window whose bytes are the fields of a PE header."""
+"""Anchor of the window with the fields of a PE header."""
 
 
 class Moments:
-    """Mean and standard deviation of arrays of one shape that come one by one (Welford 1962)."""
+    """Running mean and standard deviation of arrays of one shape (Welford 1962)."""
 
     def __init__(self, shape: int | tuple[int, ...]) -> None:
         self.count = 0
@@ -50,7 +50,7 @@ class Moments:
 
     @property
     def sd(self) -> Floats | None:
-        """Over n - 1; None under two."""
+        """Standard deviation over n - 1; None with fewer than two arrays."""
         if self.count < 2:
             return None
         return np.asarray(np.sqrt(self._squares / (self.count - 1)))
@@ -58,7 +58,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Slot:
-    """Bytes whose heat is followed through a family; see `RecurringRange`."""
+    """Bytes whose heat is summed over a family; see `RecurringRange`."""
 
     view: str
     start: float
@@ -68,9 +68,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Frame:
-    """How the maps of a bundle lie in one vector of D numbers, view after view.
+    """The layout of a bundle's maps in one vector of D numbers, view after view.
 
-    `slots` are sums over runs of it: slot i over [bounds[i], bounds[i + 1]).
+    Slot i is the sum over [bounds[i], bounds[i + 1]).
     """
 
     card: Card
@@ -81,7 +81,7 @@ class Frame:
 
     @classmethod
     def of(cls, card: Card, maps: Mapping[str, npt.NDArray[Any]]) -> Frame:
-        """From the maps of any sample."""
+        """The frame of a bundle, from the maps of any sample."""
         shapes = {
             view.name: (maps[view.name].shape[0], maps[view.name].shape[1]) for view in card.views
         }
@@ -93,7 +93,7 @@ class Frame:
                 slots += [Slot(view.name, i / h, (i + 1) / h) for i in range(h)]
                 bounds += range(at, at + h * w, w)
             elif view.anchor == HEADER_ANCHOR and not view.before and w == view.shape[-1]:
-                # Read byte by byte: a field is what a reader knows.
+                # A slot per header field, which analysts know.
                 fields = [each for each in PE32_FIELDS if each.start < w]
                 slots += [Slot(view.name, f.start, f.end, (f.name,)) for f in fields]
                 bounds += [at + f.start for f in fields]
@@ -114,11 +114,11 @@ class Frame:
 
 
 def kinds_of(layout: Layout) -> list[PartKind]:
-    """Of each region of a layout, the kind of bytes that it counts as; see `PartKind`."""
+    """The kind of bytes of each region of a layout; see `PartKind`."""
     found: list[PartKind] = [
         "data" if region.kind == "section" else region.kind for region in layout.regions
     ]
-    # What is named last wins: code that also holds a directory is code.
+    # The last name wins: code that also holds a directory is code.
     wanted: tuple[tuple[str, PartKind], ...] = (
         ("import", "imports"),
         ("resource", "resources"),
@@ -134,9 +134,9 @@ def kinds_of(layout: Layout) -> list[PartKind]:
 
 
 def kind_shares(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
-    """Of the heat that speaks for the label, the share on each of `KINDS`; zeros without any.
+    """The share of positive heat on each of `KINDS`; zeros without positive heat.
 
-    A cell speaks for the label or against it as a whole.
+    The sign is that of a whole cell.
     """
     warm = {name: grid.clip(min=0) for name, grid in maps.items()}
     total = sum(float(grid.sum()) for grid in warm.values())
@@ -154,7 +154,7 @@ def kind_shares(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
 
 
 def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
-    """The heat of the views where the byteplot shows their bytes, on the grid `COMMON`."""
+    """The heat of all views at their bytes' positions in the byteplot, on the grid `COMMON`."""
     maps = dict(maps)
     geometries = {name: prepared.views[name].geometry for name in maps}
     size = prepared.identity.size
@@ -170,15 +170,15 @@ def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
 
 
 class Spill:
-    """Rows of numbers on disk, in a file without a name that is gone when it is closed."""
+    """Rows of numbers on disk, in an unnamed file that is deleted when it is closed."""
 
     def __init__(self) -> None:
-        # Without a buffer, so that nothing is left to write, and to fail, when it is closed.
+        # Unbuffered, so that closing writes nothing and cannot fail.
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - closed by __exit__
         self._width = 0
 
     def append(self, row: npt.NDArray[np.float32]) -> int:
-        """Keep a row; its number. All rows are as long as the first.
+        """Append a row and return its number. All rows are as long as the first.
 
         Raises:
             MaltriageError: the disk is full.
@@ -214,24 +214,24 @@ class Spill:
 
 @dataclass
 class Tally:
-    """What was added up of one family."""
+    """The sums over one family."""
 
     frame: Frame
     maps: Moments = field(init=False)
     slots: Moments = field(init=False)
     positive: npt.NDArray[np.int64] = field(init=False)
-    """Of each slot, samples in which it speaks for the family."""
+    """Number of samples with positive heat, by slot."""
     plane: Moments = field(init=False)
     body: Moments = field(init=False)
-    """What the view of the whole file alone says, on the grid of `plane`."""
+    """Heat of the body view only, on the grid of `plane`."""
     kinds: Moments = field(init=False)
     contributions: Moments = field(init=False)
-    """By view, in the unit of the score."""
+    """Contributions by view, in the unit of the score."""
     shares: Moments = field(init=False)
-    """By view, of the heat that speaks for the family."""
+    """Shares of the positive heat by view."""
     present: npt.NDArray[np.int64] = field(init=False)
     samples: list[tuple[str, str, int]] = field(default_factory=list)
-    """sha256, path and number of the spilled maps of each."""
+    """sha256, path and number of the spilled maps of each sample."""
     right: int = 0
     cold: int = 0
 
@@ -244,7 +244,7 @@ class Tally:
         self.present = np.zeros(views, dtype=np.int64)
 
     def add(self, item: Mapped, spill: Spill) -> None:
-        """Add a sample; its maps are kept aside for `alike` and the exemplars."""
+        """Add a sample; its maps are spilled for `alike` and the exemplars."""
         prepared, views = item.prepared, self.frame.card.views
         maps = {view.name: np.asarray(item.maps[view.name], dtype=np.float64) for view in views}
         self.contributions.add(np.array([maps[view.name].sum() for view in views]))

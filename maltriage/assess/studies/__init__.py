@@ -1,1 +1,1 @@
-"""Recipes and bundles held against each other."""
+"""Comparisons of recipes and bundles."""

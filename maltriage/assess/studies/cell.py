@@ -1,7 +1,7 @@
-"""One cell of a study, measured: its bundle scans what its run held back.
+"""Measures a cell of a study: its bundle scans the samples that its run held back.
 
-Beside the run lie `scanned.csv`, what the bundle says of each sample on the path that users
-take, and `measured.json`, so that nothing is measured twice.
+The run's folder gets `scanned.csv`, the bundle's probabilities on the path that users take, and
+`measured.json`, so that nothing is measured twice.
 """
 
 from __future__ import annotations
@@ -38,38 +38,38 @@ from maltriage.triage.session import Session
 
 SCANNED_FILE, MEASURED_FILE = "scanned.csv", "measured.json"
 TOLERANCE = 1e-2
-"""Of the largest logit of a sample, over the temperature: what a probability may differ by between
-scan and training run. On a CPU it is below 1e-4; convolutions on a GPU round more coarsely."""
+"""Tolerance of a probability between scan and training run, times a sample's largest logit over
+the temperature. On a CPU the difference is below 1e-4; GPUs round convolutions more coarsely."""
 COMPARED_IMAGES = 64
-"""Of a cell, whose maps of Grad-CAM and HiResCAM are correlated."""
+"""Images of a cell whose Grad-CAM and HiResCAM maps are correlated."""
 BATCH = 8
 SMALLEST = 1e-30
-"""A probability that underflows is taken for this one, so that it has a logarithm."""
+"""Least probability, so that an underflow has a logarithm."""
 
 
 class Measured(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is known of a cell besides its predictions."""
+    """The measurements of a cell besides its predictions."""
 
     card: Card
     bundle_bytes: int
     trained: int
-    """Samples in training, clean files that were added left out."""
+    """Training samples without added clean files."""
     tested: int
-    """Likewise."""
+    """Test samples without added clean files."""
     left_out: dict[str, int]
-    """Samples in no part, by a key of `LEFT_OUT`."""
+    """Samples in no part, by key of `LEFT_OUT`."""
     scan_difference: float
     """Largest difference of a probability between scan and training run."""
     same_maps: bool
-    """Whether Grad-CAM and HiResCAM are one map by construction."""
+    """True if Grad-CAM equals HiResCAM by construction."""
     correlations: list[float] = []
-    """Of both maps, an image each."""
+    """Correlation of both maps by image."""
     undefined: int = 0
-    """Images one of whose maps is the same in all cells."""
+    """Images with a constant map."""
 
 
 def known(cell: Cell, out: Path) -> Measured | None:
-    """What was measured of a cell before; None: nothing, or of another bundle."""
+    """Earlier measurements of a cell; None: there are none, or they are of another bundle."""
     folder, bundle = cell.folder(out), cell.bundle(out)
     path = folder / MEASURED_FILE
     try:
@@ -77,22 +77,22 @@ def known(cell: Cell, out: Path) -> Measured | None:
             return None
         found = msgspec.json.decode(path.read_bytes(), type=Measured)
     except (OSError, msgspec.MsgspecError):
-        return None  # missing, or of another version: it is measured anew
+        return None  # missing or of another version: measured anew
     return found if (folder / SCANNED_FILE).exists() else None
 
 
 def scanned(cell: Cell, out: Path) -> Predictions:
-    """What the bundle of a measured cell said of the samples that were held back."""
+    """The bundle's predictions on the held-back samples of a measured cell."""
     return load_predictions(cell.folder(out) / SCANNED_FILE)
 
 
 def check(cell: Cell, training: Training, corpus: Corpus, wanted: Mapping[str, Any] | None) -> None:
-    """Raise MaltriageError where a cell is of other data or of another recipe than is wanted.
+    """Raise MaltriageError if a cell is of other data or another recipe than requested.
 
     Args:
         training: of the cell's card.
         corpus: the samples.
-        wanted: recipe, `split`, `split_seed` and `folds`, as a card has them; None: any.
+        wanted: recipe, `split`, `split_seed` and `folds`, as in a card; None: any.
     """
     if training.manifest_sha256 != manifest_sha256(corpus):
         raise MaltriageError(
@@ -101,20 +101,20 @@ def check(cell: Cell, training: Training, corpus: Corpus, wanted: Mapping[str, A
     stored = {"split": training.split, "split_seed": training.split_seed, "folds": training.folds}
     differs = "" if wanted is None else differing(stored | training.recipe, wanted)
     if differs:
-        raise MaltriageError(f"{cell}: is there with {differs}; name another --out")
+        raise MaltriageError(f"{cell}: exists with {differs}; name another --out")
 
 
 def differing(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """In what two recipes differ, in words; empty if in nothing."""
+    """The differences of two recipes, in words; empty if there are none."""
     names = [name for name in {**stored, **wanted} if stored.get(name) != wanted.get(name)]
     return ", ".join(f"{name} {stored.get(name)} instead of {wanted.get(name)}" for name in names)
 
 
 def save_out_of_fold(cells: Sequence[Cell], out: Path) -> None:
-    """Write what the runs of a seed's folds said, for whoever compares something else with them.
+    """Write the out-of-fold predictions of each seed, for comparison with other models.
 
     Raises:
-        MaltriageError: it cannot be written.
+        MaltriageError: a file cannot be written.
     """
     path = cells[0].study(out) / OUT_OF_FOLD_FILE
     if path.exists():
@@ -136,7 +136,7 @@ def measure(
     changed: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Measured | None:
-    """Scan what a finished cell held back, and correlate its maps.
+    """Scan the held-back samples of a finished cell, and correlate its maps.
 
     Args:
         corpus: of the cell, with the views of its bundle.
@@ -144,16 +144,16 @@ def measure(
         changed, stop: see `scan`.
 
     Returns:
-        None where it was stopped: nothing is kept then.
+        The measurements; None if stopped, when nothing is stored.
 
     Raises:
-        MaltriageError: the cell is of other data, or scanning gives another answer than
-            training did.
+        MaltriageError: the cell is of other data, or the scan's probabilities differ from the
+            training run's.
     """
     bundle, folder = load(cell.bundle(out)), cell.folder(out)
     check(cell, bundle.card.training, corpus, wanted)
     if bundle.card.views != corpus.views:
-        raise MaltriageError(f"{folder}: {cell} looks at other views")
+        raise MaltriageError(f"{folder}: {cell} has other views")
     said = load_predictions(folder / PREDICTIONS_FILE)
     parts = load_split(folder / SPLIT_FILE, corpus.sha256)
     test = np.flatnonzero(parts == "test")
@@ -191,7 +191,7 @@ def _scan(
     changed: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> metrics.Floats | None:
-    """Probabilities by sample and label, [n, K], in the order of the paths; None: stopped."""
+    """Probabilities by sample and label, [n, K], in the order of the paths; None if stopped."""
     place = {label: i for i, label in enumerate(bundle.card.labels)}
     shares = np.zeros((len(paths), len(place)))
     row = 0
@@ -201,7 +201,7 @@ def _scan(
                 return None
             break
         if row == len(paths) or record.path != path_fields(paths[row])[0]:
-            raise MaltriageError(f"{record.path}: scanned out of turn")
+            raise MaltriageError(f"{record.path}: scanned out of order")
         if not isinstance(record, Result):
             raise MaltriageError(f"{record.path} is a sample of the dataset, but: {record.reason}")
         for ranked in record.verdict.ranked:
@@ -216,7 +216,7 @@ def _difference(cell: Cell, shares: metrics.Floats, said: Predictions, card: Car
     """Largest difference of a probability between scan and run.
 
     Raises:
-        MaltriageError: it is larger than rounding explains.
+        MaltriageError: the difference is larger than rounding explains.
     """
     scaled = said.logits / (card.temperature or 1.0)
     scaled -= scaled.mean(axis=1, keepdims=True)
@@ -225,23 +225,23 @@ def _difference(cell: Cell, shares: metrics.Floats, said: Predictions, card: Car
     wrong = difference > TOLERANCE * np.abs(scaled).max(axis=1, initial=0.0) + 1e-6
     if wrong.any():
         raise MaltriageError(
-            f"{cell}: of {len(said)} samples, {int(wrong.sum())} have another probability when"
+            f"{cell}: {int(wrong.sum())} of {len(said)} samples have another probability when"
             f" scanned than in training, by up to {difference.max():.3g}"
         )
     return float(difference.max(initial=0.0))
 
 
 def images(corpus: Corpus, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.uint8]]:
-    """Images of some samples by view, as a bundle takes them."""
+    """Images of some samples by view, as inputs of a bundle."""
     return {view.name: corpus.pixels(view.name, rows) for view in corpus.views}
 
 
 def _correlations(
     bundle: Bundle, corpus: Corpus, test: npt.NDArray[np.int64], options: ScanOptions
 ) -> list[float] | None:
-    """Of Grad-CAM with HiResCAM, by image; nan: undefined. None: both are one map.
+    """Correlation of Grad-CAM with HiResCAM by image; nan: undefined. None: both are one map.
 
-    Over the cells of all views in which they may differ, one after the other.
+    It covers the cells of all views in which the maps may differ.
     """
     session = Session(bundle, options.device, options.threads)
     at = np.unique(np.linspace(0, len(test) - 1, COMPARED_IMAGES).round().astype(np.int64))
@@ -258,7 +258,7 @@ def _correlations(
 
 
 def correlation(a: metrics.Floats, b: metrics.Floats) -> float:
-    """Pearson's, of two maps as vectors; nan where one of them is the same everywhere."""
+    """Pearson's correlation of two maps as vectors; nan if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt(float(a @ a) * float(b @ b))
     return float(a @ b) / size if size > 0 else math.nan

@@ -1,4 +1,4 @@
-"""Nets against each other: figures on the same folds, cost, and how their maps agree."""
+"""Compares nets: figures on the same folds, cost, and agreement of their maps."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from maltriage.version import __version__
 
 ROUNDS, WARM_UP = 25, 3
 TIMED_IMAGES = 8
-"""Samples of the dataset that nets are timed on, one after the other."""
+"""Samples of the dataset that nets are timed on, one by one."""
 
 Found = Mapping[Cell, Measured]
 
@@ -49,14 +49,14 @@ def compare(
         found: the measured cells of the folder. Seeds that lack a fold do not count.
         nets: the names of the rows, in order.
         out: the folder.
-        corpora: of each net that has cells, the samples with its views.
-        seeds: how many were asked for, counted from 0.
-        folds: how many a seed has; 0: one split, whose cells have the fold None.
+        corpora: samples by net, with the net's views.
+        seeds: number of requested seeds, from 0.
+        folds: number of folds of a seed; 0: one split, whose cells have the fold None.
         reference: name of the row that others are compared with; None: the first.
-        others: predictions on the same folds that came from elsewhere.
+        others: predictions of other models on the same folds.
 
     Raises:
-        MaltriageError: no seed is finished; cells, or predictions, of other data or recipes.
+        MaltriageError: no seed is finished, or cells or predictions differ in data or recipe.
     """
     runs = dict[str, list[Predictions]]()
     for net in nets:
@@ -74,7 +74,7 @@ def compare(
         runs.setdefault(run.recipe, []).append(run)
     base = reference or next(iter(runs))
     if base not in runs:
-        raise MaltriageError(f"{base}: no row to compare with (there are {', '.join(runs)})")
+        raise MaltriageError(f"{base}: no row to compare with (known: {', '.join(runs)})")
     unfinished = _unfinished(found, nets, seeds, folds)
     own = {run.seed for run in runs[base]}
     for name in [name for name in runs if not own & {run.seed for run in runs[name]}]:
@@ -111,7 +111,7 @@ def compare(
 
 
 def _one_study(found: Found) -> None:
-    """Raise MaltriageError where cells differ in more than net, seed and fold."""
+    """Raise MaltriageError if cells differ in more than net, seed and fold."""
     recipes = dict[str, tuple[Cell, dict[str, Any]]]()
     (one, first), *rest = found.items()
     for cell, measured in found.items():
@@ -127,7 +127,7 @@ def _one_study(found: Found) -> None:
 
 
 def _whole(found: Found, net: str, folds: int) -> list[list[Cell]]:
-    """The cells of each seed that has all of them."""
+    """The cells of each complete seed."""
     numbers = range(folds) if folds else (None,)
     seeds = sorted({cell.seed for cell in found if cell.net == net})
     studies = [[Cell(net, seed, fold) for fold in numbers] for seed in seeds]
@@ -135,7 +135,7 @@ def _whole(found: Found, net: str, folds: int) -> list[list[Cell]]:
 
 
 def _unfinished(found: Found, nets: Sequence[str], seeds: int, folds: int) -> list[str]:
-    """Seeds that do not count, because not all of their folds are finished."""
+    """Seeds that do not count because of unfinished folds."""
     lacking = list[str]()
     for net in nets:
         whole = {cells[0].seed for cells in _whole(found, net, folds)}
@@ -148,14 +148,14 @@ def _unfinished(found: Found, nets: Sequence[str], seeds: int, folds: int) -> li
 
 
 def _first(found: Found, net: str) -> Cell:
-    """The cell of a net that stands for all where they are alike."""
+    """The first cell of a net, for properties that all its cells share."""
     return min((cell for cell in found if cell.net == net), key=lambda c: (c.seed, c.fold or 0))
 
 
 def _figures(
     runs: dict[str, list[Predictions]], base: str, found: Found
 ) -> tuple[dict[str, RecipeFigures], dict[str, Difference]]:
-    """Figures by name, and of all but the reference its difference from that."""
+    """Figures by name, and differences from the reference for all others."""
     order = [base, *(name for name in runs if name != base)]
     share = float(np.mean([cell.tested / max(1, cell.trained) for cell in found.values()]))
     report = assess_folds([run for name in order for run in runs[name]], test_share=share)
@@ -238,10 +238,10 @@ def _agreement(cells: Sequence[Measured]) -> Agreement:
 
 
 def time_nets(bundles: Mapping[str, Path], corpora: Mapping[str, Corpus]) -> dict[str, Timing]:
-    """Time of an image, its explanation included, in ONNX Runtime on one thread of the CPU.
+    """Time of an image with its explanation, in ONNX Runtime on one CPU thread.
 
-    One image at a time, and the nets in turn, so that what else the machine does costs all of
-    them alike. The first rounds do not count.
+    Images run one at a time and nets alternate, so that other load on the machine affects all
+    nets alike. The first rounds do not count.
     """
     sessions = {net: Session(load(path), "cpu", threads=1) for net, path in bundles.items()}
     feeds = dict[str, list[Any]]()

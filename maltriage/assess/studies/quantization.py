@@ -1,4 +1,4 @@
-"""What a bundle of fewer bits gains and costs, beside the bundle that it was made from."""
+"""Makes quantised bundles, and compares their answers and cost with the float32 originals."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BATCH = 16
 TIMED_BATCHES, ROUNDS = 4, 9
 MIN_FILES = 16
 _NOTHING = 1e-5
-"""Share of the sum of |heat| below which a view counts as one that the file lacks."""
+"""Share of the sum of |heat| below which a file is taken to lack a view."""
 
 Rows = npt.NDArray[np.int64]
 
@@ -55,20 +55,20 @@ def export_quantized(
     folds: Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PrecisionFigures:
-    """Write a bundle of fewer bits, and measure it.
+    """Write a quantised bundle, and measure it.
 
     Args:
-        source: in float32.
+        source: the bundle in float32.
         path: of the bundle to write.
-        corpus: with the views of `source`; the samples that it was trained on.
-        files: of which to take the ranges of activations; as many others are compared.
+        corpus: the training samples of `source`, with its views.
+        files: number of files that give the ranges of activations; as many others are compared.
         run: folder of the cross-validation of `source`.
-        folds: where the bundles and predictions of its folds go, made as `path` is; the card then
-            has figures, temperature, prediction sets and novelty. None: not made.
+        folds: folder for quantised bundles and predictions of its folds; the card then has
+            figures, temperature, prediction sets and novelty. None: not made.
 
     Raises:
-        MaltriageError: see `quantize.quantize`; too few samples, or with `folds` others than
-            those of training.
+        MaltriageError: see `quantize.quantize`; or too few samples, or, with `folds`, other
+            samples than those of training.
     """
     if folds is not None and manifest_sha256(corpus) != source.card.training.manifest_sha256:
         raise MaltriageError(f"{corpus.root} is not the data that {source.path} was trained on")
@@ -90,7 +90,7 @@ def export_quantized(
     without = None
     try:
         crossval.add_sets(path, folds / OUT_OF_FOLD_FILE)
-    except MaltriageError as error:  # too few samples: the bundle is whole all the same
+    except MaltriageError as error:  # too few samples: the bundle is complete all the same
         without = str(error)
     return msgspec.structs.replace(figures, folds=assess_folds([after, before]), without=without)
 
@@ -131,7 +131,7 @@ def compare(
 def _quantized(
     source: Bundle, path: Path, precision: Precision, corpus: Corpus, rows: Rows
 ) -> Bundle:
-    """Write what comes of a bundle, with ranges from some samples of a corpus, and read it."""
+    """Quantise a bundle with ranges from some samples of a corpus, write it and read it."""
     said = f"{len(rows)} samples of {corpus.dataset}"
     model, card = quantize.quantize(source, precision, _batches(corpus, rows), said)
     quantize.save(model, card, path)
@@ -148,9 +148,9 @@ def _quantized_folds(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> tuple[Predictions, Predictions]:
-    """What the nets of all folds say of theirs, before and after they were quantised.
+    """Out-of-fold predictions before and after quantisation.
 
-    Each takes its ranges from samples that it was trained on.
+    Each net takes its ranges from samples that it was trained on.
     """
     place = {digest: i for i, digest in enumerate(corpus.sha256)}
     before, after = [], []
@@ -167,7 +167,7 @@ def _quantized_folds(
         after.append(replace(held, recipe=f"{held.recipe} {precision}", logits=logits[1]))
         save_predictions(after[-1], folder / PREDICTIONS_FILE)
         split = fold_folder(run, fold) / SPLIT_FILE
-        if split.is_file():  # what else asks a run for its folds
+        if split.is_file():  # other readers of a cross-validation need it
             (folder / SPLIT_FILE).write_bytes(split.read_bytes())
         progress(fold + 1, len(parts))
     return join(before), join(after)
@@ -183,9 +183,9 @@ def _logits(bundle: Bundle, corpus: Corpus, rows: Rows) -> npt.NDArray[np.float6
 
 
 def _drawn(rows: Rows, files: int, seed: int) -> tuple[Rows, Rows]:
-    """Samples to take ranges from, and others, at most `files` of each; half and half of few."""
+    """Samples for the ranges, and others, at most `files` each; few samples are halved."""
     if len(rows) < MIN_FILES:
-        raise MaltriageError(f"{len(rows)} samples to calibrate on: it takes {MIN_FILES}")
+        raise MaltriageError(f"{len(rows)} samples to calibrate on, fewer than {MIN_FILES}")
     mixed = np.random.default_rng(seed).permutation(rows)
     count = min(files, len(rows) // 2)
     return mixed[:count], mixed[count : count + files]
@@ -199,7 +199,7 @@ def _batches(corpus: Corpus, rows: Rows) -> list[Images]:
 
 
 def _cpu_ms(sessions: Sequence[Any], feeds: Sequence[Feed]) -> list[float]:
-    """CPU milliseconds a sample takes on one thread, by session: the least of several rounds."""
+    """CPU milliseconds per sample on one thread, by session: the least of several rounds."""
     count = sum(len(feed["target"]) for feed in feeds)
     least = [np.inf] * len(sessions)
     for _ in range(ROUNDS):
@@ -212,7 +212,7 @@ def _cpu_ms(sessions: Sequence[Any], feeds: Sequence[Feed]) -> list[float]:
 
 
 def _agreement(pairs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[HeatAgreement], float]:
-    """How alike the maps are, by view; and the most heat on a view that a file lacks."""
+    """Agreement of the maps by view, and the most heat on a view that a file lacks."""
     names = [name for name in pairs[0][0] if name.startswith("heat_")]
     maps = {
         name: [np.concatenate([pair[i][name] for pair in pairs]) for i in (0, 1)] for name in names

@@ -1,14 +1,14 @@
-"""A bundle whose convolutions take fewer bits, with the account of its scores as exact as before.
+"""Quantises the convolutions of a bundle; heat still sums exactly to the score.
 
 int8 is ONNX Runtime's static quantisation in QDQ form: weights per channel in seven bits (eight
 overflow on processors without VNNI, and scores would depend on the machine), activations per
-tensor in eight, over the range that they had on calibration samples. fp16 halves the weights and
-is meant for GPUs. The sums behind logits and heat stay float32 in both.
+tensor in eight, over their range on calibration samples. fp16 halves the weights and is meant for
+GPUs. The sums behind logits and heat stay float32 in both.
 
-What an empty input leaves in the net is a constant of the graph, which is subtracted so that
-padding and absent windows carry no heat. Other weights leave something else, so that constant is
-taken anew from the graph that was made, which is then held to its contract: no heat on an empty
-input, and for additive bundles heat plus baseline equal to the score.
+The graph subtracts the activations or heat of an empty input, a constant, so that padding and
+absent windows have no heat. Quantised weights change that constant, so it is computed anew from
+the quantised graph. The result is checked against the contract: no heat on an empty input, and
+for additive bundles heat plus baseline equal to the score.
 """
 
 from __future__ import annotations
@@ -31,35 +31,35 @@ from maltriage.errors import MaltriageError
 
 Precision = Literal["int8", "fp16"]
 Images = Mapping[str, npt.NDArray[np.uint8]]
-"""By view, [B, *spec.shape]."""
+"""Images by view, [B, *spec.shape]."""
 Feed = dict[str, npt.NDArray[Any]]
 
 EMPTY_TOLERANCE = 1e-6
-"""Heat that an empty input may have, as a share of the largest logit it may have."""
+"""Largest heat of an empty input, as a share of its largest possible logit."""
 ACCOUNT_TOLERANCE = 1e-4
-"""Of a score, what may be unaccounted for, as a share of the sum of |contributions|."""
+"""Largest difference of score and sum of heat, as a share of the sum of |contributions|."""
 _BETWEEN = {"Relu", "Pad", "MaxPool", "AveragePool", "Add"}
-"""Operators that fp16 goes on through, once a convolution has begun it."""
+"""Operators that stay in fp16 behind a convolution."""
 
 
 def quantize(
     bundle: Bundle, precision: Precision, batches: Sequence[Images], calibrated_on: str
 ) -> tuple[Any, Card]:
-    """A graph of fewer bits and its card.
+    """A quantised graph and its card.
 
-    What the card of the float bundle says of scores (threshold, temperature, prediction sets,
-    novelty, figures) was measured with other scores and is left out.
+    Threshold, temperature, prediction sets, novelty and figures of the float bundle were measured
+    with other scores and are left out of the card.
 
     Args:
-        batches: images of samples that the net was trained on: int8 takes ranges from them, and
-            the result is tried on them.
-        calibrated_on: which samples those are, in words.
+        batches: images of training samples: int8 takes ranges from them, and the result is
+            checked on them.
+        calibrated_on: those samples, in words.
 
     Returns:
         The ONNX model (`onnx.ModelProto`) without a card, and the card for it.
 
     Raises:
-        MaltriageError: the bundle has no float32 convolution or is quantised already, or the
+        MaltriageError: the bundle has no float32 convolution, is quantised already, or the
             result breaks the contract of bundles.
     """
     card = bundle.card
@@ -67,12 +67,12 @@ def quantize(
         raise MaltriageError(f"{bundle.path}: quantised already ({card.quantization.precision})")
     model = _parsed(bundle.model)
     if not any(node.op_type == "Conv" for node in model.graph.node):
-        raise MaltriageError(f"{bundle.path}: no convolutions, which is all that is quantised")
+        raise MaltriageError(f"{bundle.path}: no convolutions, and only these are quantised")
     if not batches:
         raise MaltriageError("no samples to calibrate on")
     with _quiet():
-        # Ranges of real samples alone would cut off what an empty input makes, which is
-        # subtracted from all of them.
+        # Ranges of real samples alone would clip the activations of an empty input, which are
+        # subtracted from all samples.
         seen = [*batches, _empty(card)]
         model = _int8(model, seen) if precision == "int8" else _half(model)
     _renew_emptiness(model, card, bundle.path)
@@ -96,7 +96,7 @@ def quantize(
 
 
 def feed_of(images: Images, target: int = -1, against: int = -1) -> Feed:
-    """Inputs of a graph; by default what a bundle without a threshold explains by itself."""
+    """Inputs of a graph; the default target is that of a bundle without a threshold."""
     count = len(next(iter(images.values())))
     feed: Feed = dict(images)
     feed["target"] = np.full(count, target, dtype=np.int64)
@@ -106,7 +106,7 @@ def feed_of(images: Images, target: int = -1, against: int = -1) -> Feed:
 
 
 def opened(model: bytes) -> Any:
-    """A session on one thread of the CPU, for measuring."""
+    """A session on one CPU thread, for measurements."""
     import onnxruntime as ort
 
     settings = ort.SessionOptions()
@@ -121,7 +121,7 @@ def answers(session: Any, feed: Feed) -> Feed:
 
 
 def unaccounted(found: Feed) -> npt.NDArray[np.float64]:
-    """Of each score, what heat and baseline leave, in shares of the sum of |heat|, [B]."""
+    """Score minus heat and baseline, as a share of the sum of |heat|, [B]."""
     rows = np.arange(len(found["logits"]))
     target, against = found["explained"].T
     score = found["logits"][rows, target].astype(np.float64)
@@ -146,7 +146,7 @@ def _heat_sums(found: Feed) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.flo
 
 
 def _empty(card: Card, count: int = 1) -> Images:
-    """Images of samples without a byte."""
+    """Images of empty samples."""
     return {view.name: np.zeros((count, *view.shape), dtype=np.uint8) for view in card.views}
 
 
@@ -158,7 +158,7 @@ def _parsed(data: bytes) -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the quantiser's advice to authors of models off the terminal."""
+    """Silence the quantiser's advice to model authors."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -181,7 +181,7 @@ def _int8(model: Any, batches: Sequence[Images]) -> Any:
             images = next(self._left, None)
             return None if images is None else feed_of(images)
 
-    # The quantiser writes weights to a file; nothing of a sample is in it.
+    # The quantiser writes only weights to its files, no sample data.
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder, "int8.onnx")
         quantize_static(
@@ -198,7 +198,7 @@ def _int8(model: Any, batches: Sequence[Images]) -> Any:
 
 
 def _half(model: Any) -> Any:
-    """Convolutions, and what stands between two of them, in fp16; casts at the edges."""
+    """Convert convolutions and the operators between them to fp16, with casts at the edges."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -242,7 +242,7 @@ def _half(model: Any) -> Any:
 
 
 def _renew_emptiness(model: Any, card: Card, path: str) -> None:
-    """Set what is subtracted as that of an empty input to what the graph makes of one."""
+    """Set the subtracted constants to the graph's own values on an empty input."""
     empty = _empty(card)
     if card.additive:
         _renew_activations(model, card, empty, path)
@@ -251,10 +251,10 @@ def _renew_emptiness(model: Any, card: Card, path: str) -> None:
 
 
 def _renew_activations(model: Any, card: Card, empty: Images, path: str) -> None:
-    """Of an additive graph: the activation of each view on an empty input, `empty_<view>`.
+    """Renew `empty_<view>`, the activations of an empty input, in an additive graph.
 
-    Where the exporter folded the sum of such a constant over the cells, for the baseline, the
-    folded one is renewed too.
+    If the exporter folded the sum of such a constant over the cells, for the baseline, the
+    folded constant is renewed too.
     """
     from onnx import helper, numpy_helper
 
@@ -284,10 +284,10 @@ def _renew_activations(model: Any, card: Card, empty: Images, path: str) -> None
 
 
 def _renew_maps(model: Any, card: Card, empty: Images, path: str) -> None:
-    """Of any other graph: the maps of each label on an empty input, and its logits.
+    """Renew the maps of each label on an empty input, and its logits, in any other graph.
 
-    What the graph leaves on an empty input when it explains label k against the mean of all is
-    what the k-th of its constant maps lacks.
+    The heat left on an empty input when label k is explained against the mean of all is added
+    to the k-th constant map.
     """
     from onnx import numpy_helper
 
@@ -304,10 +304,10 @@ def _renew_maps(model: Any, card: Card, empty: Images, path: str) -> None:
 
 
 def _subtracted_tables(model: Any, output: str, shape: tuple[int, ...], path: str) -> list[Any]:
-    """The constants with an entry for each label that make what an output has of an empty input.
+    """The constants with an entry for each label behind an output's value of an empty input.
 
-    They have no names of their own in every graph, so they are looked for where a label's entry is
-    taken from a constant on the way to the output.
+    Some graphs do not name them, so they are found where a label's entry is gathered from a
+    constant on the way to the output.
     """
     makers = {name: node for node in model.graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -336,7 +336,7 @@ def _set(tensor: Any, values: npt.NDArray[Any]) -> None:
 
 
 def _check(model: Any, card: Card, batches: Sequence[Images], path: str) -> None:
-    """Hold a graph to the contract of bundles, on an empty input and on real ones."""
+    """Check a graph against the contract of bundles, on empty and real inputs."""
     session = opened(model.SerializeToString())
     for count in (1, 17):
         found = answers(session, feed_of(_empty(card, count)))
@@ -346,13 +346,13 @@ def _check(model: Any, card: Card, batches: Sequence[Images], path: str) -> None
     for images in batches:
         found = answers(session, feed_of(images))
         if not np.isfinite(found["logits"]).all():
-            raise MaltriageError(f"{path}: scores that are no numbers, too large for fp16")
+            raise MaltriageError(f"{path}: scores are not finite, too large for fp16")
         if card.additive and not (unaccounted(found) <= ACCOUNT_TOLERANCE).all():
             raise MaltriageError(f"{path}: a score would not be the sum of its heat")
 
 
 def save(model: Any, card: Card, path: Path) -> Card:
-    """Write what `quantize` gave as a bundle, atomically."""
+    """Write the result of `quantize` as a bundle, atomically."""
     try:
         return bundles.save(model, card, path)
     except OSError as error:

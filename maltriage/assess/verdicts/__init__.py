@@ -1,1 +1,1 @@
-"""How good verdicts and probabilities are, and what a bundle is calibrated to."""
+"""The quality of verdicts and probabilities, and the calibration of bundles."""

@@ -1,9 +1,8 @@
-"""How far bytes behind a file can lead a bundle that is known to whoever chooses them.
+"""White-box attack: appends bytes to a file, chosen by the net's gradient, to avoid a flag.
 
-The bound beside the figures of `robustness`: nothing is drawn at random there that could not be
-chosen worse. Where bytes should change a net's gradient says (`Propose`, which comes
-from `learn`); whether the change is any good is asked of the bundle, of real bytes behind the real
-file, plotted as any other file is.
+It bounds the figures of `robustness`, whose bytes are drawn at random. The gradient proposes the
+bytes (`Propose`, which comes from `learn`). The bundle then decides on the real file with the real
+bytes, plotted as any other file is.
 """
 
 from __future__ import annotations
@@ -34,17 +33,17 @@ from maltriage.work.workers import Workers, reason_of
 
 Bytes = npt.NDArray[np.uint8]
 Propose = Callable[[Mapping[str, View], int, int], tuple[Bytes, npt.NDArray[np.float64]]]
-"""Of views and the offsets [start, end) of bytes that may change: the value that lowers the margin
-most, and by how much, of each; see `maltriage.learn.heat.attack.Gradients`."""
+"""A function of views and the offsets [start, end) of changeable bytes: the value of each byte that
+lowers the margin most, and by how much; see `maltriage.learn.heat.attack.Gradients`."""
 
 SHARES = (0.5, 0.2, 0.05)
-"""Shares of the bytes that are changed at once, of which all are tried: what a gradient says holds
-for small changes, and is the less true the more bytes follow it."""
+"""Shares of the bytes changed at once, all of which are tried: a gradient is exact only for small
+changes."""
 
 
 @dataclass(frozen=True)
 class AttackTerms:
-    """`share` of a file's bytes are appended, `least` at least, and changed in so many steps."""
+    """Options: `share` of a file's bytes to append, at least `least`, and the number of steps."""
 
     share: float = 0.1
     least: int = 4096
@@ -54,8 +53,8 @@ class AttackTerms:
 
 @dataclass(frozen=True)
 class Attacked:
-    """A flagged file under attack: its margin as it is, with random bytes, with chosen ones; and
-    whether it is still flagged with each of these."""
+    """A flagged file under attack: its margins unchanged, with random and with chosen bytes, and
+    whether it is still flagged with either."""
 
     margins: tuple[float, float, float]
     flagged_random: bool
@@ -73,11 +72,11 @@ def assess_attack(
     """Append chosen bytes to flagged malware.
 
     Args:
-        groups: labelled files; of each group the bundle, which must have a threshold.
-        proposals: of each group, made from the net that its bundle was exported from.
+        groups: labelled files with their bundles, which must have a threshold.
+        proposals: one for each group, made from the net of its bundle.
 
     Raises:
-        MaltriageError: no threshold, or no malware of it is flagged.
+        MaltriageError: a bundle has no threshold, or no malware is flagged.
     """
     progress, found, spared = Progress(), list[Attacked](), 0
     for group, propose in zip(groups, proposals, strict=True):
@@ -121,7 +120,7 @@ def _attacks(
     terms: AttackTerms,
     progress: Progress,
 ) -> Iterator[Attacked | str]:
-    """What came of each file, or why nothing did: `not-flagged`, or the code of an error."""
+    """The result of each file, or the reason for none: `not-flagged` or an error's code."""
     if not paths:
         return
     jobs = options.jobs or cores()
@@ -147,7 +146,7 @@ def _attacks(
 
 
 class _Attack:
-    """What files of one bundle are attacked with."""
+    """The attack on files of one bundle."""
 
     def __init__(
         self,
@@ -161,10 +160,10 @@ class _Attack:
         self._work, self._propose = work_of(session.bundle, options), propose
 
     def run(self, path: str) -> Attacked | None:
-        """Attack one file; None where it is not flagged as it is.
+        """Attack one file; None if it is not flagged unchanged.
 
         Raises:
-            SampleError: it gives no sample, or nothing can be appended to it.
+            SampleError: the file gives no sample, or nothing can be appended to it.
         """
         plain: Prepared = self._call(prepare, path, self._work)
         verdict = self._said([plain])[0]
@@ -174,13 +173,13 @@ class _Attack:
         count = max(self._terms.least, round(start * self._terms.share))
         generator = np.random.default_rng([self._terms.seed, int(sha256[:16], 16)])
         more = generator.integers(0, 256, count, dtype=np.uint8)
-        more[-1] |= 1  # or else it would be cut, and the plot would be another one
+        more[-1] |= 1  # trailing zeros would be cut, which changes the plot
         held, first = self._plotted(path, sha256, [more])[0]
         best = first
         for _ in range(self._terms.steps):
             values, gain = self._propose(held.views, start, start + count)
-            # Those that promise most, and any: all bytes of a cell of one value make another cell
-            # than the gradient speaks of.
+            # The most promising bytes, and random ones: equal values in a whole cell would leave
+            # the range in which the gradient holds.
             orders = np.argsort(-gain, kind="stable"), generator.permutation(count)
             tries = []
             for order in orders:
@@ -204,7 +203,7 @@ class _Attack:
     def _plotted(
         self, path: str, sha256: str, more: Sequence[Bytes]
     ) -> list[tuple[Prepared, Verdict]]:
-        """The file with each of the runs of bytes behind it, and the verdicts."""
+        """The file with each of the runs of bytes appended, and the verdicts."""
         parts = [part.tobytes() for part in more]
         made: list[Prepared] = self._call(appended, path, sha256, parts, self._work)
         return list(zip(made, self._said(made), strict=True))
@@ -228,5 +227,5 @@ class _Attack:
 
 
 def _margin(verdict: Verdict) -> float:
-    assert verdict.margin is not None  # there is a benign label
+    assert verdict.margin is not None  # the bundle has a benign label
     return verdict.margin

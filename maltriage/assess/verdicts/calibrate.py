@@ -1,4 +1,4 @@
-"""The threshold of `flagged`: the margin that a stated share of clean files reaches."""
+"""Sets the threshold of `flagged` for a false-positive rate on clean files."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from maltriage.triage.pipeline import scan
 
 
 def files_needed(fpr: float) -> int:
-    """How many clean files a false-positive rate needs: 3 / fpr.
+    """Number of clean files that a false-positive rate needs: 3 / fpr.
 
-    With as many files and none of them flagged, the rate is at most `fpr` at 95 % (the rule of
-    three; Hanley and Lippman-Hand, JAMA 249, 1983). Of fewer, a rate that small is not known.
+    If none of that many files is flagged, the rate is at most `fpr` at 95 % (the rule of three;
+    Hanley and Lippman-Hand, JAMA 249, 1983). Fewer files cannot show so small a rate.
     """
     return math.ceil(3 / fpr - 1e-9)
 
@@ -43,17 +43,17 @@ def threshold_for(
 ) -> ThresholdFigures:
     """Set a threshold on clean files, scanned the way that users scan.
 
-    Equal files count once. At most `fpr` of the files reach the threshold, which lies
-    halfway to the next margin below it. Each kind of file (`Layout.kind`) that there are
-    enough of has a threshold of its own; the others have that of all files.
+    Equal files count once. At most `fpr` of the files reach the threshold, which lies halfway
+    to the next margin below it. Each kind of file (`Layout.kind`) with enough files has its
+    own threshold; the others share that of all files.
 
     Args:
-        name: what the card calls the files.
-        kind_files: how many files of a kind are enough, 1 / fpr or more; None: as many as for
-            all together (`files_needed`).
+        name: of the files, for the card.
+        kind_files: least number of files for a kind's own threshold, 1 / fpr or more; None: as
+            many as for all together (`files_needed`).
 
     Raises:
-        MaltriageError: no benign label, or too few files; says how many are needed.
+        MaltriageError: no benign label, or too few files; the message has the number needed.
     """
     if bundle.card.benign is None:
         raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
@@ -111,7 +111,7 @@ def threshold_for(
 
 
 class _Clean(NamedTuple):
-    """What is kept of a clean file, in the order by which files are ranked."""
+    """The stored fields of a clean file, in the order by which files are ranked."""
 
     margin: float
     path: str
@@ -120,7 +120,7 @@ class _Clean(NamedTuple):
 
 
 def threshold_of(found: ThresholdFigures) -> Threshold:
-    """The threshold as it stands in a card."""
+    """The threshold for a card."""
     return Threshold(
         margin=found.margin,
         kinds={row.kind: row.margin for row in found.kinds if row.own},
@@ -136,11 +136,11 @@ def threshold_of(found: ThresholdFigures) -> Threshold:
 
 
 def _common(ranked: list[tuple[float, float | None]], fpr: float) -> float:
-    """The margin of files whose kind has none of its own: that of all files, or a higher one
-    where all margins together would otherwise flag too many.
+    """The threshold of kinds without their own: that of all files, or a higher one if all
+    thresholds together would flag too many.
 
     Args:
-        ranked: margin of each file, highest first, and the limit of its kind if it has one.
+        ranked: margin of each file, highest first, and the threshold of its kind, if any.
     """
     allowed = math.floor(fpr * len(ranked))
     limit = _limit([margin for margin, _ in ranked], allowed)
@@ -164,7 +164,7 @@ def _limit(ranked: list[float], allowed: int) -> float:
 
     Args:
         ranked: margins, highest first, of one file or more.
-        allowed: how many of them may reach the limit.
+        allowed: how many of them may reach the threshold.
     """
     values = np.array(ranked)
     below = float(values[allowed]) if allowed < len(values) else float(values[-1]) - 1.0
@@ -181,25 +181,25 @@ def malware_rate(
     *,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[int, int]:
-    """How much malware that a net had not seen it flags, at its own threshold for `fpr`.
+    """Count out-of-fold malware flagged at each net's own threshold for `fpr`.
 
-    The net that ships has seen every sample, so its own rate on them says nothing. The nets
-    of its cross-validation stand in for it: each gets its threshold from the same clean
-    files, and is held against the fold that it had not seen.
+    The net that ships has seen every sample, so its own rate means nothing. The nets of its
+    cross-validation stand in: each gets its threshold from the same clean files, and is
+    measured on the fold that it held back.
 
     Args:
-        folds: the bundle of each fold, and what that net said of its fold.
-        paths: of clean files, which none of the nets was trained on.
-        kind_files: as of `threshold_for`.
+        folds: bundle and predictions of each fold.
+        paths: of clean files that none of the nets was trained on.
+        kind_files: see `threshold_for`.
 
     Returns:
-        Malware in all folds, and how much of it is flagged.
+        The number of malware samples in all folds, and of those flagged.
     """
     malware = flagged = 0
     for bundle, found in folds:
         if found.labels != bundle.card.labels or bundle.card.benign is None:
             raise MaltriageError(f"{bundle.path}: its predictions have other labels")
-        # Which kind a sample is of is not in its predictions: that of most malware it is.
+        # Predictions lack the kind of a sample: the commonest kind of malware is taken.
         kinds = bundle.card.training.malware_kinds
         kind = max(kinds, key=lambda name: kinds[name], default=None)
         limits = threshold_for(
@@ -213,7 +213,7 @@ def malware_rate(
 
 
 def write(bundle: Bundle, output: Path, **changes: Any) -> Card:
-    """Write the bundle with other fields of the card; the weights and their digest stay."""
+    """Write the bundle with changed card fields; the weights and their digest stay."""
     created = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     card = msgspec.structs.replace(bundle.card, created=created, **changes)
     try:

@@ -1,4 +1,4 @@
-"""False positives of a bundle on clean files, by kind and by where they come from."""
+"""False positives of a bundle on clean files, by kind and by folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import UNKNOWN
 
 MIN_FOLDERS = 10
-"""Fewer say nothing of how much folders differ."""
+"""Fewest folders that show how much folders differ."""
 
 
 def false_positives(
@@ -32,7 +32,7 @@ def false_positives(
     Equal files count once, under the first of them.
 
     Raises:
-        MaltriageError: the bundle flags nothing, or there is nothing to scan.
+        MaltriageError: the bundle has no threshold, or there is nothing to scan.
     """
     if bundle.card.threshold is None:
         raise MaltriageError(f"{bundle.path}: no threshold, so nothing can be flagged")
@@ -73,7 +73,7 @@ def _count(kind: str, results: Iterable[Result]) -> CleanKind:
 
 
 def over_folders(folders: Sequence[CleanKind]) -> Interval | None:
-    """The rate of all, where it is the folders that were drawn and not the files."""
+    """The rate over all files, with an interval for folders, not files, as the drawn units."""
     if len(folders) < MIN_FOLDERS:
         return None
     files, flagged = np.array([(folder.files, folder.flagged) for folder in folders]).T
@@ -81,7 +81,7 @@ def over_folders(folders: Sequence[CleanKind]) -> Interval | None:
 
 
 def _first_level(path: str, folder: str) -> str:
-    """The folder directly below the one that was scanned, `.` for a file in itself."""
+    """The folder directly below the scanned one, `.` for a file in the scanned one itself."""
     parts = PurePath(path).parts[len(PurePath(folder).parts) :]
     return parts[0] if len(parts) > 1 else "."
 

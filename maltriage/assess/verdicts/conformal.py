@@ -1,7 +1,7 @@
-"""Prediction sets from out-of-fold predictions, and whether they cover what they should.
+"""Prediction sets from out-of-fold predictions, and their measured coverage.
 
-The scores of all folds go into the card. How often the sets hold the right label is measured by
-cross-fitting: temperature and limits of each fold come from the other folds.
+The scores of all folds go into the card. Coverage is measured by cross-fitting: temperature and
+quantiles of each fold come from the other folds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from maltriage.triage.prediction_sets import fits, needed, ranks, rule_of
 
 DEFAULT_COVERAGE = 0.9
 MAX_SCORES = 1000
-"""Scores of a label that a card keeps."""
+"""Most scores of a label in a card."""
 _DIGITS = 7
 
 
 def fit(
     found: Predictions, temperature: float, source: str, coverage: float | None = None
 ) -> tuple[Conformal, SetFigures]:
-    """What a card needs for prediction sets, and how well they cover; see `scores_of`."""
+    """The scores for a card and the coverage of the prediction sets; see `scores_of`."""
     asked = coverage or DEFAULT_COVERAGE
     return scores_of(found, temperature, asked, source), coverage_of(found, asked)
 
@@ -37,9 +37,9 @@ def scores_of(
     """The scores of samples, for a card.
 
     Args:
-        found: logits of samples by nets that had not seen them.
+        found: out-of-fold logits.
         temperature: of the card.
-        coverage: where the user of the bundle asks no other.
+        coverage: the default for users of the bundle.
         source: of the samples, in words.
 
     Raises:
@@ -48,7 +48,7 @@ def scores_of(
     own = 1.0 - _probabilities(found, temperature)[np.arange(len(found)), found.truth]
     counts, scores = dict[str, int](), dict[str, tuple[float, ...]]()
     for i, label in enumerate(found.labels):
-        # Rounded up: a limit must not exclude the very sample that it is the score of.
+        # Rounded up: a quantile must not exclude the sample whose score it is.
         values = np.sort(np.ceil(own[found.truth == i] * 10**_DIGITS) / 10**_DIGITS).clip(0, 1)
         kept = values[ranks(len(values), min(len(values), MAX_SCORES)) - 1]
         counts[label], scores[label] = len(values), tuple(kept.round(_DIGITS).tolist())
@@ -63,13 +63,13 @@ def scores_of(
 
 
 def coverage_of(found: Predictions, coverage: float) -> SetFigures:
-    """How often sets hold the right label, each fold by limits that the other folds give.
+    """Coverage of prediction sets, with each fold's quantiles from the other folds.
 
     Raises:
         MaltriageError: a single fold, or the coverage is out of range.
     """
     if found.folds < 2:
-        raise MaltriageError(f"{found.recipe}, seed {found.seed}: one fold, so no limits of others")
+        raise MaltriageError(f"{found.recipe}, seed {found.seed}: only one fold")
     shape = (len(found), len(found.labels))
     members, probabilities = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
     pooled = set[str]()

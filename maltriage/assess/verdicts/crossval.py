@@ -1,4 +1,4 @@
-"""What a cross-validation says of its net beyond its weights: prediction sets and novelty."""
+"""Adds prediction sets and novelty to a bundle, from its cross-validation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from maltriage.bundle import Card
 
 
 def add_sets(path: Path, predictions: Path) -> Card:
-    """Put into a bundle what prediction sets and novelty are made of, unless it has them.
+    """Add the fields for prediction sets and novelty to a bundle's card, unless it has them.
 
     Args:
         path: of the bundle, which is replaced.
-        predictions: out of fold, of its cross-validation; its temperature is from them too.
+        predictions: of its cross-validation, out of fold; they give its temperature too.
 
     Raises:
-        MaltriageError: they are of another run, or too few, or all of them are right.
+        MaltriageError: the predictions are of another run, too few, or all right.
     """
     bundle = bundles.load(path)
     card = bundle.card

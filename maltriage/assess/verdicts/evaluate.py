@@ -1,4 +1,4 @@
-"""How often a bundle is right on labelled files, through the path that users run."""
+"""Evaluates a bundle on labelled files, through the path that users run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def evaluate(
     *,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Evaluation:
-    """Scan labelled files and compare.
+    """Scan labelled files and compare verdicts with labels.
 
     Args:
-        held: files that one bundle is asked about.
+        held: files of one bundle.
 
     Raises:
-        MaltriageError: no sample has a label that the bundle knows.
+        MaltriageError: no sample has a label that the bundle knows, or none could be read.
     """
     (group,) = held.groups
     card = group.bundle.card

@@ -1,4 +1,4 @@
-"""How good is a recipe: its out-of-fold predictions, alone and against another recipe's."""
+"""Measures recipes by their out-of-fold predictions, and compares them."""
 
 from __future__ import annotations
 
@@ -31,24 +31,23 @@ def assess_folds(
     test_share: float | None = None,
     coverage: float | None = None,
 ) -> FoldReport:
-    """Figures of each recipe, and the first against every other.
+    """Figures of each recipe, and differences of the first from every other.
 
     Args:
-        runs: of any number of recipes; those of one name are its seeds. The recipes are
-            compared where they have the same seeds.
-        added: whether clean files that were added to the dataset count too; without them
-            a net that was given some is measured on what every other recipe saw.
-        test_share: samples tested on / trained on, of predictions of one split, which do not
-            tell.
-        coverage: of prediction sets, which are measured on all predictions, those of added files
-            too, for that is what limits in a card are made of; None: not measured.
+        runs: of any number of recipes; runs of one name are its seeds. Recipes are compared on
+            common seeds.
+        added: count clean files added to the dataset too; without them all recipes are measured
+            on the same samples.
+        test_share: test samples / training samples, needed for predictions of a single split.
+        coverage: of prediction sets, measured on all predictions, added files included, like the
+            scores in a card; None: not measured.
 
     Returns:
-        Of recipes that have fewer than two folds of seeds in common, without a difference.
+        The report; recipes with fewer than two folds of common seeds have no difference.
 
     Raises:
-        MaltriageError: other samples or folds under the same seed, or a seed twice, or one
-            split and no `test_share`, or with a `coverage` a single fold.
+        MaltriageError: other samples or folds under the same seed, a seed given twice, one split
+            without `test_share`, or a single fold with `coverage`.
     """
     recipes: dict[str, dict[int, Predictions]] = {}
     for run in runs:
@@ -147,11 +146,11 @@ def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) ->
 
 
 def _together(runs: Sequence[Predictions]) -> tuple[metrics.Floats, metrics.Floats, metrics.Ints]:
-    """Logits as they are and at the temperatures of the other folds, and the truth, of all seeds.
+    """Raw logits, logits at the temperatures of the other folds, and the truth, of all seeds.
 
     Returns:
-        [S, n, K], [S, n, K] and [S, n]: samples in one order for all seeds. Where the seeds
-        have other samples, their rows after each other, and S is 1.
+        [S, n, K], [S, n, K] and [S, n], with samples in one order for all seeds. If the seeds
+        have different samples, their rows are concatenated and S is 1.
     """
     orders = [np.argsort(run.sha256, kind="stable") for run in runs]
     names = [
@@ -196,7 +195,7 @@ def _difference(
     if test_share is not None:
         share = test_share
     elif any(run.folds < 2 for run in a.values()):
-        raise MaltriageError(f"{first} and {second}: one split, and not known how much it trains")
+        raise MaltriageError(f"{first} and {second}: one split of unknown training share")
     else:
         share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
 

@@ -1,8 +1,8 @@
-"""How well strangers are told: nets that one family was kept from, and what they say of it.
+"""The open-set protocol: detection of files of unknown families (strangers).
 
-Each net of the protocol was trained without one family. Of files of the labels that it knows,
-which it had not seen, a stated share is accepted; how many of the strangers are accepted then,
-and how often a stranger scores higher than a known file, is what is reported.
+Each net is trained without one family. Its limit of novelty accepts a stated share of held-back
+files of known labels. Reported are the share of strangers accepted, and how often a stranger
+scores higher than a known file.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from maltriage.triage.novelty import Novelty, centred, distances, energies, of_s
 from maltriage.triage.session import Device, Session
 
 ACCEPTANCE = 0.95
-"""Share of the files of known labels that are to be accepted."""
+"""Share of the files of known labels to accept."""
 MIN_KNOWN = 20
-"""Files of known labels from which on their spread, and a limit, is taken."""
+"""Fewest files of known labels for a spread and a limit."""
 MIN_RIGHT = 2
-"""Files of a label that a net is right on, from which on the label has a mean."""
+"""Fewest correctly classified files of a label for a mean."""
 _BATCH = 64
 _DIGITS = 4
-"""Of the means in a card: logits are some units."""
+"""Decimals of the means in a card: logits are some units."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Asked:
     embedding: metrics.Floats
 
     def nearest(self, reference: Asked) -> metrics.Floats:
-        """Distance to the nearest of other samples in the embedding, as an index of them has it."""
+        """Distance to the nearest reference sample in the embedding, as in an index."""
         centre = reference.embedding.mean(axis=0).astype(np.float32)
         cosines = directions(self.embedding, centre) @ directions(reference.embedding, centre).T
         return np.asarray(1.0 - cosines.max(axis=1), dtype=np.float64)
@@ -53,10 +53,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A net that was trained without the samples of one label.
+    """A net trained without the samples of one label.
 
-    `reference` are the samples that it was trained on and `known` those of its labels that were
-    held back, as rows of the corpus.
+    `reference` are its training samples and `known` the held-back samples of its labels, as rows
+    of the corpus.
     """
 
     label: str
@@ -72,32 +72,32 @@ def fit(
     source: str,
     acceptance: float = ACCEPTANCE,
 ) -> tuple[OpenSet, metrics.Floats]:
-    """What novelty is made of, and the novelty of the files that it is made of, [n].
+    """The statistics of novelty for a card, and the novelty of the given files, [n].
 
-    No file is held against itself: the mean of its own label is taken without it.
+    No file is compared with itself: the mean of its own label is taken without it.
 
     Args:
-        logits: of files of known labels, each by a net that had not seen it, [n, K].
+        logits: out-of-fold logits of files of known labels, [n, K].
         truth: label of each, [n].
-        source: which files they are, in words.
+        source: the files, in words.
         acceptance: share of them up to the limit.
 
     Raises:
-        MaltriageError: fewer than `MIN_KNOWN` files, or a net that is right on hardly any.
+        MaltriageError: fewer than `MIN_KNOWN` files, or no label has `MIN_RIGHT` right ones.
     """
     if len(truth) < MIN_KNOWN:
         raise MaltriageError(
-            f"{len(truth)} files of known labels: a limit of novelty needs {MIN_KNOWN}"
+            f"{len(truth)} files of known labels, but a limit of novelty needs {MIN_KNOWN}"
         )
     wide = centred(logits)
     right = wide.argmax(axis=1) == truth
     counts = np.bincount(truth[right], minlength=len(labels))
     kept = np.flatnonzero(counts >= MIN_RIGHT)
     if not len(kept):
-        raise MaltriageError("no label that the model is right on: novelty means nothing")
+        raise MaltriageError("the model is right on no label, so novelty means nothing")
     means = np.array([wide[right & (truth == i)].mean(axis=0).round(_DIGITS) for i in kept])
     away = distances(wide, means)
-    # Without itself a mean of n is n / (n - 1) as far.
+    # The distance to a mean of n without the file itself is n / (n - 1) as large.
     place = np.full(len(labels), -1)
     place[kept] = np.arange(len(kept))
     own = np.flatnonzero(right & (place[truth] >= 0))
@@ -121,7 +121,7 @@ def fit(
 
 
 def from_predictions(found: Predictions, source: str) -> tuple[OpenSet, NoveltyFigures]:
-    """What novelty is made of by predictions, and what its limit does to them; see `fit`."""
+    """The statistics of novelty from predictions, and figures of its limit; see `fit`."""
     stats, scores = fit(found.logits, found.truth, found.labels, source)
     guess, above = found.logits.argmax(axis=1), scores > stats.limit
     benign = found.labels.index(BENIGN) if BENIGN in found.labels else -1
@@ -137,7 +137,7 @@ def from_predictions(found: Predictions, source: str) -> tuple[OpenSet, NoveltyF
 
 
 def ask(session: Session, corpus: Corpus, rows: metrics.Ints) -> Asked:
-    """What a net says of samples of a corpus that has its views."""
+    """A net's outputs on samples of a corpus with its views."""
     logits, embeddings = [], []
     for start in range(0, len(rows), _BATCH):
         part = rows[start : start + _BATCH]
@@ -146,7 +146,7 @@ def ask(session: Session, corpus: Corpus, rows: metrics.Ints) -> Asked:
         logits.append(found.logits)
         embeddings.append(found.embedding)
     if not logits:
-        raise MaltriageError("no samples to ask a net about")
+        raise MaltriageError("no samples for the net")
     return Asked(centred(np.concatenate(logits)), np.concatenate(embeddings).astype(np.float64))
 
 
@@ -160,14 +160,13 @@ def open_set(
     threads: int = 0,
     done: Callable[[str], None] = lambda label: None,
 ) -> OpenSetReport:
-    """Figures of each net that one label was kept from.
+    """Figures of each net trained without one label.
 
     Args:
         corpus: all samples, with the views of the nets.
-        nets: asked for one by one, so they may be trained meanwhile.
-        strangers: rows of other samples that no net knows, by what they are called; every net is
-            asked about them.
-        done: told after each net.
+        nets: consumed one by one, so they may be trained meanwhile.
+        strangers: rows of further samples that no net knows, by name; every net runs on them.
+        done: called after each net.
 
     Raises:
         MaltriageError: there are no nets, or one has too few known files.
@@ -188,7 +187,7 @@ def open_set(
             (families if rows is own else others.setdefault(name, [])).append(found)
         done(net.label)
     if first is None:
-        raise MaltriageError("no net to ask: nothing was trained")
+        raise MaltriageError("no nets: nothing was trained")
     training = first.bundle.card.training
     return OpenSetReport(
         net=first.bundle.card.net,
@@ -212,7 +211,7 @@ def _figures(
     reference: Asked,
     acceptance: float,
 ) -> StrangerFigures:
-    """How strangers stand to known files of labels `truth`, [n]."""
+    """Figures of strangers against known files with labels `truth`, [n]."""
     stats, scores = fit(known.logits, truth, labels, "", acceptance)
     novelty = of_stats(stats)
     pairs = {
@@ -235,7 +234,7 @@ def _figures(
 def _distances(
     novelty: Novelty, known: Asked, scores: metrics.Floats, stranger: Asked
 ) -> tuple[metrics.Floats, metrics.Floats]:
-    """To the nearest mean; of known files as in their score, where none is held against itself."""
+    """Distances to the nearest mean; known files without themselves, as in their score."""
     stats = novelty.stats
     left = scores - (energies(known.logits) - stats.energy_mean) / stats.energy_sd
     own = left * stats.distance_sd + stats.distance_mean
@@ -243,7 +242,7 @@ def _distances(
 
 
 def _mean(name: str, rows: list[StrangerFigures]) -> StrangerFigures:
-    """Figures of one set of strangers over all nets; the interval is of the mean share."""
+    """Mean figures of one set of strangers over all nets, with the interval of the mean share."""
     share = float(np.mean([row.called_known.value for row in rows]))
     return StrangerFigures(
         name=name,

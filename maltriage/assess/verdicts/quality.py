@@ -1,7 +1,7 @@
-"""How good probabilities and margins are: reliability, and malware told apart from benign.
+"""Reliability of probabilities, and detection of malware by the margin.
 
-Arrays have a leading axis for seeds, since what several nets say of one sample is no more
-samples: a bootstrap draws a sample with all of it.
+Arrays have a leading axis for seeds, since predictions of several nets on one sample are no
+further samples: a bootstrap draws a sample with all of its predictions.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Bools = npt.NDArray[np.bool_]
 
 BINS = 10
 RATES = (0.01, 0.001)
-"""False-positive rates at which the share of malware found is given."""
+"""False-positive rates of the reported true-positive rates."""
 MAX_POINTS = 200
-"""Points of a curve in a document."""
+"""Most points of a curve in a document."""
 
 
 def reliability(logits: Floats, truth: Ints) -> Reliability:
-    """How often what is said with a confidence is right.
+    """Accuracy by confidence.
 
     Args:
-        logits: at the temperature that is to be judged, or log-probabilities; [S, n, K].
+        logits: at the temperature under test, or log-probabilities; [S, n, K].
         truth: [S, n].
     """
     flat, labels = _flat(logits), truth.ravel()
@@ -62,11 +62,11 @@ def reliability(logits: Floats, truth: Ints) -> Reliability:
 
 
 def detection(margins: Floats, malware: Bools) -> Detection | None:
-    """Malware against benign by the margin; None where one of the two is missing.
+    """Malware against benign by the margin; None if one of the two is missing.
 
     Args:
         margins: [S, n].
-        malware: whether a sample is any malware, [S, n].
+        malware: true for samples of any malware family, [S, n].
     """
     scores, positive = margins.ravel(), malware.ravel()
     if positive.all() or not positive.any():
@@ -88,7 +88,7 @@ def detection(margins: Floats, malware: Bools) -> Detection | None:
 
 
 def label_figures(matrix: Ints, labels: tuple[str, ...]) -> list[LabelFigures]:
-    """Figures per label of a confusion matrix [K, K], without intervals."""
+    """Figures by label of a confusion matrix [K, K], without intervals."""
     rows = zip(labels, *metrics.label_scores(matrix), matrix.sum(axis=1), strict=True)
     return [LabelFigures(name, float(p), float(r), float(f), int(n)) for name, p, r, f, n in rows]
 
@@ -116,7 +116,7 @@ def _at(rate: float, scores: Floats, malware: Bools, benign: int) -> OperatingPo
 def _bootstrap(
     figure: Callable[[Ints], float], shape: tuple[int, ...], *, upward: bool = False
 ) -> Interval:
-    """A figure of rows of flattened arrays [S, n], resampled by sample."""
+    """A figure over rows of flattened arrays [S, n], resampled by sample."""
     seeds, count = shape
     rows = np.arange(seeds)[:, None] * count
     return metrics.bootstrap(lambda at: figure((rows + at).ravel()), count, upward=upward)
@@ -127,7 +127,7 @@ def _flat(logits: Floats) -> Floats:
 
 
 def _thinned(x: Floats, y: Floats) -> Curve:
-    """At most `MAX_POINTS` points, evenly along the curve, the ends among them."""
+    """At most `MAX_POINTS` points, evenly along the curve, with its ends."""
     if len(x) > MAX_POINTS:
         along = np.append(0.0, np.cumsum(np.abs(np.diff(x)) + np.abs(np.diff(y))))
         wanted = np.linspace(0.0, along[-1], MAX_POINTS - 1)

@@ -1,7 +1,7 @@
-"""How often similar files are of the same family, and how far away the nearest one is.
+"""Recall of the similarity search: family matches and distances of the nearest files.
 
-Both are asked of files that a net had not seen, against those that it was trained on: the files
-of its own training lie closer together in its embeddings than any others.
+Held-back files are compared with training files, since training files lie closer together in
+their net's embeddings than any others.
 """
 
 from __future__ import annotations
@@ -27,40 +27,39 @@ from maltriage.similar.search import Searcher
 from maltriage.triage.session import Device, Session
 
 SHARE = 0.99
-"""Of files that were held back, how many have their nearest within the limit."""
+"""Share of held-back files whose nearest file is within the limit."""
 MIN_HELD = 100
-"""Files it takes to tell where that is."""
+"""Fewest held-back files for a limit."""
 NEAREST = 5
 BATCH = 64
 _PERCENTS = (50, 90, 95, 99)
 _EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 2.0)
-"""Of the bands of distances; 2 is the largest that there is."""
+"""Edges of the bands of distances; 2 is the largest distance."""
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 
 Net = tuple[Bundle, SplitFile]
-"""A bundle, and how the corpus was split to train it."""
+"""A bundle and its split of the corpus."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What was found for the files that one net, or several, had not seen: q of them."""
+    """The nearest files of q held-back files, by one net or several."""
 
     truth: Integers
-    """Their labels as indices into those of the bundle, [q]."""
+    """Labels of the held-back files as indices into those of the bundle, [q]."""
     nearest: Integers
-    """Labels of the nearest files, [q, NEAREST], nearest first; -1 where there are no more."""
+    """Labels of the nearest files, [q, NEAREST], nearest first; -1: no further file."""
     distance: Floats
-    """Of the nearest file, [q]."""
+    """Distance of the nearest file, [q]."""
     classified: Integers
-    """The label that the net puts first, [q]."""
+    """The net's top label, [q]."""
     known: Integers
-    """With how many files each net compared, [nets]."""
+    """Number of training files compared with, [nets]."""
     twins: Integers
-    """How many files that each net had not seen have a near twin or duplicate among those,
-    [nets]."""
+    """Number of held-back files with a near or exact duplicate among those, [nets]."""
 
 
 def find(
@@ -71,15 +70,15 @@ def find(
     *,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Found:
-    """Compare what each net had not seen with what it was trained on.
+    """Compare the held-back files of each net with its training files.
 
     Args:
-        nets: of the same labels.
+        nets: with the same labels.
         corpus: with the views of the bundles.
-        progress: told how many files are done of how many.
+        progress: called with the number of files done and the total.
 
     Raises:
-        MaltriageError: no file was held back, or none is of a label that the bundles know.
+        MaltriageError: no file was held back, or none has a label that the bundles know.
     """
     total = sum(int(np.isin(split.parts, ("train", "test")).sum()) for _, split in nets)
     done, found = 0, list[Found]()
@@ -98,14 +97,14 @@ def find(
         )
     )
     if not len(together.truth):
-        raise MaltriageError("no file was held back, or none that the model has a label for")
+        raise MaltriageError("no file was held back, or none has a label that the model knows")
     return together
 
 
 def _of_net(
     net: Net, corpus: Corpus, device: Device, threads: int, tell: Callable[[int], None]
 ) -> tuple[Found, int]:
-    """What one net finds, and how many files it looked at."""
+    """The results of one net, and the number of files that it embedded."""
     bundle, parts = net[0], net[1].parts
     card = bundle.card
     number = {label: i for i, label in enumerate(card.labels)}
@@ -145,7 +144,7 @@ def outputs_of(
     """Embeddings [n, D] and logits [n, K] of some samples of a corpus, by their numbers [n].
 
     Args:
-        tell: told how many of them are done.
+        tell: called with the number of samples done.
 
     Raises:
         MaltriageError: an embedding is not a number.
@@ -164,10 +163,10 @@ def outputs_of(
 
 
 def limit_of(found: Found, held: str) -> Limit | None:
-    """The distance within which `SHARE` of the files that were held back have their nearest.
+    """The `SHARE` quantile of held-back files' distances to their nearest file.
 
     Args:
-        held: which files those are, in words.
+        held: the held-back files, in words.
     """
     if len(found.distance) < MIN_HELD:
         return None
@@ -177,14 +176,14 @@ def limit_of(found: Found, held: str) -> Limit | None:
 
 
 def recall(found: Found, bundle: Bundle, held: str) -> Recall:
-    """The figures.
+    """The figures of the similarity search.
 
     Args:
-        bundle: whose labels those are.
-        held: which files were held back, in words.
+        bundle: the bundle of the labels.
+        held: the held-back files, in words.
 
     Raises:
-        MaltriageError: none of them is malware.
+        MaltriageError: none of the held-back files is malware.
     """
     labels = bundle.card.labels
     at_1 = found.nearest[:, 0] == found.truth

@@ -1,4 +1,4 @@
-"""How verdicts stand up to changes that leave a program what it is, over labelled files."""
+"""Measures the stability of verdicts under changes that keep a program's function."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ from maltriage.work.cores import cores
 from maltriage.work.workers import Workers, reason_of
 
 UNFLAGGED, CHANGED = 0.05, 0.02
-"""Most flagged malware that a benign append may unflag, and most verdicts that other names of
-sections or wiped headers may change; see `_targets`."""
+"""Targets: the largest share of flagged malware that appended benign bytes unflag, and of verdicts
+that renamed sections or wiped headers change; see `_targets`."""
 HARMLESS = ("rename-sections", "wipe-headers")
 
 Place = tuple[str, int]
-"""A region by what stays of it when others come: its kind, and of a section or a gap how many
-sections lie before it."""
+"""A region's identity under changes: its kind and, for a section or a gap, the number of sections
+before it."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """Which transformations, the benign files they take bytes of, and the seed of what is drawn."""
+    """The transformations, the benign files that they take bytes of, and the seed."""
 
     names: tuple[str, ...] = tuple(TRANSFORMS)
     donors: tuple[str, ...] = ()
@@ -54,8 +54,8 @@ class Terms:
 
 @dataclass(frozen=True)
 class Said:
-    """What a bundle says of a file: the verdict's label, the likeliest one, and the region with
-    most heat for what was asked of the file as it is."""
+    """A bundle's answer on a file: the verdict's label, the likeliest one, and the region with
+    most heat for the label explained in the unchanged file."""
 
     label: str
     top: str
@@ -65,7 +65,7 @@ class Said:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a bundle says of one file as it is, and of it changed: or why it cannot be changed."""
+    """A bundle's answers on one file, unchanged and changed, or the reason for no change."""
 
     truth: str
     benign: bool
@@ -80,12 +80,12 @@ def at_rate(
     options: ScanOptions,
     kind_files: int | None = None,
 ) -> Held:
-    """The same files, each bundle with the threshold that clean files give it.
+    """The same files, each bundle with a threshold set on clean files.
 
     Args:
-        paths: of clean files, which none of the bundles was trained on.
-        fpr: share of them that may be flagged.
-        kind_files: as of `threshold_for`.
+        paths: of clean files that none of the bundles was trained on.
+        fpr: false-positive rate.
+        kind_files: see `threshold_for`.
 
     Raises:
         MaltriageError: see `threshold_for`.
@@ -100,10 +100,10 @@ def at_rate(
 
 
 def check_transforms(names: Sequence[str]) -> None:
-    """Raises MaltriageError where one of the names is none of a transformation."""
+    """Raise MaltriageError if a name is not that of a transformation."""
     for name in names:
         if name not in TRANSFORMS:
-            raise MaltriageError(f"no such transformation: {name} ({', '.join(TRANSFORMS)})")
+            raise MaltriageError(f"no such transformation: {name} (known: {', '.join(TRANSFORMS)})")
 
 
 def assess_robustness(
@@ -115,13 +115,13 @@ def assess_robustness(
     threshold: str | None = None,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Robustness:
-    """Change labelled files in memory and ask for verdicts on them again.
+    """Change labelled files in memory and compare the verdicts.
 
     Args:
         donors, threshold: for the document.
 
     Raises:
-        MaltriageError: no such transformation, or no file that could be read.
+        MaltriageError: no such transformation, or no file could be read.
     """
     check_transforms(terms.names)
     began = time.monotonic()
@@ -171,9 +171,9 @@ def _outcomes(
     terms: Terms,
     progress: Progress,
 ) -> Iterator[Outcome | None]:
-    """What came of each file, in their order; None where it gives no sample.
+    """The outcome of each file, in order; None if it gives no sample.
 
-    The threads wait for workers and for ONNX Runtime, which both work beside them.
+    Threads suffice: they wait for worker processes and ONNX Runtime.
     """
     if not samples:
         return
@@ -213,7 +213,7 @@ def _outcome(session: Session, made: Transformed, truth: str) -> Outcome:
 
     def said(samples: list[Prepared]) -> list[Said]:
         views, kinds = [s.views for s in samples], [s.layout.kind for s in samples]
-        # All are asked what the file as it is was asked, or heat could not be held against heat.
+        # All variants explain the unchanged file's label, so that heat can be compared.
         outputs = session.run(views, question.label, against, kinds)
         return [_said(session, outputs, row, sample) for row, sample in enumerate(samples)]
 
@@ -244,7 +244,7 @@ def _place(layout: Layout, region: Region) -> Place:
 
 
 def _figures(name: str, outcomes: Sequence[Outcome]) -> TransformFigures | str:
-    """Figures of a transformation; where no file is there for it, the commonest reason why."""
+    """Figures of a transformation; if no file could be changed, the commonest reason."""
     pairs = [(o, made) for o in outcomes if isinstance(made := o.changed[name], Said)]
     reasons = Counter(made for o in outcomes if isinstance(made := o.changed[name], str))
     if not pairs:

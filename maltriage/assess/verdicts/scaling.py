@@ -1,10 +1,9 @@
-"""The temperature of a bundle, from labelled samples that the nets had not learned from.
+"""Fits the temperature of a bundle to labelled samples that were not in training.
 
-Fitted to samples that a net was trained on, a temperature says how sure it is of what it
-remembers. So there are two sources: the out-of-fold predictions of the bundle's
-cross-validation, which name the files of training by their digest, and labelled files of one's
-own, which are held against that list, against the digest in the card, and against how often the
-model was right on files that were held back.
+A temperature fitted to training samples would measure memory. So there are two sources: the
+out-of-fold predictions of the bundle's cross-validation, which list the training files by digest,
+and the user's own labelled files. These are compared with that list, with the digest in the card,
+and with the model's accuracy on held-back files.
 """
 
 from __future__ import annotations
@@ -28,31 +27,31 @@ from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
 MIN_LABELLED = 50
-"""Labelled samples from which on a temperature is fitted: one number, but not out of nothing."""
+"""Fewest labelled samples for a temperature."""
 FOLDS = 5
-"""Into how many folds files are dealt that come without."""
+"""Number of folds for files without folds."""
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """What a bundle says of labelled files, each file once."""
+    """A bundle's predictions on labelled files, each file once."""
 
     found: Predictions
     left_out: int = 0
     unknown_labels: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
     trained: bool = False
-    """Whether these are, file by file, what the card says that the model was trained on."""
+    """True if these are exactly the training files of the card."""
     as_many: bool = False
-    """Whether they are as many as the samples of training without added clean files."""
+    """True if they are as many as the training samples without added clean files."""
 
 
 def held_back(path: Path, bundle: Bundle) -> Predictions:
-    """Predictions that a run wrote, held against the bundle that they are to calibrate.
+    """Load a run's predictions and check them against the bundle to calibrate.
 
     Raises:
-        MaltriageError: see `load_predictions`; or of other labels, or not of the samples that a
-            cross-validated bundle was trained on.
+        MaltriageError: see `load_predictions`; or they have other labels, or other samples than
+            a cross-validated bundle was trained on.
     """
     found = load_predictions(path)
     training = bundle.card.training
@@ -63,8 +62,8 @@ def held_back(path: Path, bundle: Bundle) -> Predictions:
         training.manifest_sha256
     ):
         raise MaltriageError(
-            f"{path}: not the out-of-fold predictions of {bundle.path}: they are of other samples"
-            " than those it was trained on"
+            f"{path}: not the out-of-fold predictions of {bundle.path}: the samples are not those"
+            " it was trained on"
         )
     return found
 
@@ -81,7 +80,7 @@ def ask(
 
     Args:
         samples: pairs of path and label.
-        trained_on: digests of files that the model was trained on; they are left out.
+        trained_on: digests of training files; they are left out.
 
     Raises:
         MaltriageError: nothing is left.
@@ -109,7 +108,7 @@ def ask(
         elif isinstance(record, Failed | Skipped):
             unread.append(record)
     if not kept:
-        why = "there are none of labels that the model knows"
+        why = "none has a label that the model knows"
         if left_out:
             why = "all of them are among the samples of the predictions"
         elif unread:
@@ -136,7 +135,7 @@ def ask(
 
 
 def _logits(record: Result, card: Card) -> list[float]:
-    """Logits of a record up to a constant, which no probability depends on."""
+    """Logits of a record up to a constant, which does not affect probabilities."""
     return [(card.temperature or 1.0) * value for value in log_probabilities(record, card)]
 
 
@@ -146,19 +145,19 @@ def fit(
     labelled: Labelled | None,
     name: str = "",
 ) -> tuple[TemperatureFigures, Predictions]:
-    """Fit the temperature of a bundle, and say how good its probabilities are.
+    """Fit the temperature of a bundle, and measure its probabilities.
 
     Args:
         predictions: see `held_back`.
         labelled: see `ask`.
-        name: what the card calls the labelled files.
+        name: of the labelled files, for the card.
 
     Returns:
-        The figures, and the samples that they are of: a row each, with its fold.
+        The figures, and their samples, a row each with its fold.
 
     Raises:
-        MaltriageError: fewer than `MIN_LABELLED` samples, or files that the model was trained on,
-            or samples that are all right (or all wrong), which no temperature follows from.
+        MaltriageError: fewer than `MIN_LABELLED` samples, files of training, or samples that are
+            all right or all wrong, which give no temperature.
     """
     warnings = list[str]()
     if labelled is not None:
@@ -211,7 +210,7 @@ def fit(
 
 
 def _folds(found: Predictions) -> metrics.Ints:
-    """The folds of the samples; where all are in one, others by their digests."""
+    """The folds of the samples; if there is only one, folds by digest."""
     if len(np.unique(found.fold)) > 1:
         return found.fold
     return np.array([int(sha256[:8], 16) % FOLDS for sha256 in found.sha256], dtype=np.int64)
@@ -221,11 +220,11 @@ def _known(card: Card, labelled: Labelled) -> list[str]:
     """Warnings about labelled files that the model seems to remember.
 
     Raises:
-        MaltriageError: they are those that it was trained on.
+        MaltriageError: the labelled files are those of training.
     """
     lies = (
-        "probabilities fitted to them would say how sure the model is of what it remembers; give"
-        " the predictions of samples that were held back (--predictions)"
+        "probabilities fitted to them would measure its memory; give the predictions of held-back"
+        " samples (--predictions)"
     )
     if labelled.trained:
         raise MaltriageError(f"the model was trained on these labelled files: {lies}")
@@ -235,15 +234,15 @@ def _known(card: Card, labelled: Labelled) -> list[str]:
     if told is None or metrics.clopper_pearson(hits, len(found)).low <= told:
         return []
     much = (
-        f"right on {hits} of {len(found)} labelled files ({hits / len(found):.1%}), of files that"
-        f" were held back on {told:.1%}"
+        f"right on {hits} of {len(found)} labelled files ({hits / len(found):.1%}), but on only"
+        f" {told:.1%} of held-back files"
     )
     if labelled.as_many:
         raise MaltriageError(
-            f"{much}, and they are as many as it was trained on: they are those files; {lies}"
+            f"{much}, and they are as many as it was trained on, so they are training files; {lies}"
         )
     warning = (
         f"{much}: if the model was trained on some of them, its probabilities are now too sure;"
-        " --predictions of its cross-validation leaves those out"
+        " --predictions of its cross-validation leaves them out"
     )
     return [warning]

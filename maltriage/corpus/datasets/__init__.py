@@ -1,4 +1,4 @@
-"""Registry of datasets: one file and one line each."""
+"""The registry of datasets: one file and one line each."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ def open_dataset(
 
     Args:
         name: a key of `DATASETS`.
-        root: its folder; None: wherever the dataset is looked for by default.
+        root: its folder; None: the default places are searched.
         min_samples: families with fewer files are left out, with a notice.
-        goodware: a folder of clean files, which become `benign` besides.
-        allow_resized: of `malimg` only, see `open_malimg`.
-        unmapped: the byte, 0 to 255, that `??` of hex dumps is read as.
+        goodware: a folder of clean files, added as `benign`.
+        allow_resized: for `malimg` only, see `open_malimg`.
+        unmapped: the byte, 0 to 255, that `??` in hex dumps is read as.
 
     Raises:
-        MaltriageError: no such dataset, or not there, or fewer than two families in it.
+        MaltriageError: no such dataset, no such folder, or fewer than two families.
     """
     if name not in DATASETS:
         raise MaltriageError(f"no such dataset: {name} (known: {', '.join(sorted(DATASETS))})")
     if allow_resized:
         if name != "malimg":
-            raise MaltriageError(f"resized byteplots are known of malimg, not of {name}")
+            raise MaltriageError(f"dataset {name}: only malimg has resized byteplots")
         dataset = open_malimg(root, min_samples, allow_resized=True)
     else:
         dataset = DATASETS[name](root, min_samples)

@@ -1,4 +1,4 @@
-"""What a dataset is: files with labels, in an order that does not depend on the machine."""
+"""Datasets: files with labels, in an order that does not depend on the machine."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import PROGRAMS
 
 MIN_SAMPLES = 3
-"""Families with fewer files are left out: one file each to train, tune and test on."""
+"""Families with fewer files are left out: training, validation and test need one each."""
 
 HEADLESS = ("body", "head")
-"""Views of samples without a PE header, unless others are named."""
+"""Default views for samples without a PE header."""
 ENDS = ("head", "tail")
-"""Anchors that such samples have: the ends of their bytes."""
+"""Anchors that samples without a PE header have."""
 
 
 @dataclass(frozen=True)
 class LabelledSample:
-    """A file, and the family that somebody says it belongs to."""
+    """A file and its family."""
 
     path: str
     label: str
     first_seen: datetime | None = None
-    """When somebody first saw the file, in UTC without a time zone; None: nobody says."""
+    """Time of the first sighting, in UTC without a time zone; None: unknown."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Labelled files, sorted by path; `labels` in the order in which a net counts them."""
+    """Labelled files, sorted by path; `labels` in the order of a net's outputs."""
 
     name: str
     root: Path
@@ -50,26 +50,26 @@ class Dataset:
     labels: tuple[str, ...]
     notices: tuple[Notice, ...] = ()
     goodware: Path | None = None
-    """Folder whose files are among the samples as `benign`, after the others."""
+    """Folder of the clean files: the last samples, labelled `benign`."""
     goodware_samples: int = 0
-    """How many of the samples, the last ones, come from it."""
+    """Number of samples from `goodware`."""
     min_samples: int = MIN_SAMPLES
     """Families with fewer files were left out."""
     formats: tuple[Format, ...] = PROGRAMS
     """Formats that its samples may have."""
     unmapped: int = UNMAPPED
-    """The byte that `??` of its hex dumps is read as."""
+    """The byte that `??` in its hex dumps is read as."""
 
     @property
     def headless(self) -> bool:
-        """Whether no sample has a PE header: hex dumps have none, nor have pictures."""
+        """True if no sample has a PE header: all are hex dumps or pictures."""
         return "picture" in self.formats or all(is_dump(sample.path) for sample in self.samples)
 
     def views(self, named: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        """Names of the views of such samples: those named, None for the usual ones of a net.
+        """View names for these samples: those named, or None for the net's defaults.
 
         Raises:
-            MaltriageError: a named view is at a place that no sample has.
+            MaltriageError: a named view has an anchor that no sample has.
         """
         if not self.headless:
             return named
@@ -78,8 +78,8 @@ class Dataset:
         nowhere = [v.name for v in WINDOWS if v.name in named and v.anchor not in ENDS]
         if nowhere:
             raise MaltriageError(
-                f"views {', '.join(nowhere)}: samples of {self.name} have no PE header that says"
-                f" where they are (views of {', '.join(ENDS)} and of the whole are left)"
+                f"views {', '.join(nowhere)}: samples of {self.name} have no PE header to find"
+                f" them by; use views of {', '.join(ENDS)} or of the whole file"
             )
         return named
 
@@ -90,16 +90,16 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 
 
 def count_notice(code: str, what: str, names: list[str]) -> Notice:
-    """One notice for many files: how many, what about them, and the first by name."""
+    """One notice for many files: their number, the reason and the first by name."""
     plural = "file" if len(names) == 1 else "files"
     return Notice(code, f"{len(names)} {plural} left out: {what} (such as {min(names)})")
 
 
 def find_root(name: str, root: Path | None, layout: str) -> Path:
-    """The folder of a dataset: the one named, or the first of the usual places that exists.
+    """The folder of a dataset: the one named, or the first default place that exists.
 
     Raises:
-        MaltriageError: it is nowhere; the message says where it was looked for.
+        MaltriageError: no such folder; the message lists the places searched.
     """
     if root is not None:
         if not root.is_dir():
@@ -118,7 +118,7 @@ def find_root(name: str, root: Path | None, layout: str) -> Path:
 
 
 def all_below(folder: Path) -> tuple[list[str], list[Notice]]:
-    """Paths of the files below a folder, and notices on what is none that can be read."""
+    """Paths of the files below a folder, and notices on entries that cannot be read."""
     paths, rejected = [], dict[str, tuple[str, list[str]]]()
     for entry in walk([str(folder)], WalkOptions()):
         if isinstance(entry, Found):
@@ -129,7 +129,7 @@ def all_below(folder: Path) -> tuple[list[str], list[Notice]]:
 
 
 def files_below(folder: Path) -> tuple[list[str], list[Notice]]:
-    """Paths below a folder that begin like a sample, and notices on the rest."""
+    """Paths of files that begin like a sample, and notices on the others."""
     paths, strange = list[str](), list[str]()
     below, notices = all_below(folder)
     for path in below:
@@ -141,8 +141,8 @@ def files_below(folder: Path) -> tuple[list[str], list[Notice]]:
 
 
 def _begins_like_sample(path: str) -> bool:
-    """Whether the first bytes are those of a PE file, a PNG, a hex dump or an archive of one.
-    An unreadable file passes: reading it as a sample then says what is wrong with it."""
+    """True if the first bytes are those of a PE file, a PNG, a hex dump or an archive of one.
+    An unreadable file passes: reading it as a sample then gives the reason."""
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
@@ -152,7 +152,7 @@ def _begins_like_sample(path: str) -> bool:
 
 
 def is_dump(path: str) -> bool:
-    """Whether a file is named like a hex dump."""
+    """True if a file is named like a hex dump."""
     return path.lower().endswith(DUMP_SUFFIX)
 
 
@@ -163,7 +163,7 @@ def assemble(
     notices: Iterable[Notice],
     min_samples: int,
 ) -> Dataset:
-    """A dataset of the families that are large enough; the others become a notice.
+    """A dataset of the families with at least `min_samples` files; a notice lists the others.
 
     Raises:
         MaltriageError: fewer than two families are left.
@@ -188,10 +188,10 @@ def assemble(
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
-    """The dataset with all samples below a folder as `benign` besides.
+    """The dataset, with all samples below a folder added as `benign`.
 
-    They come after the dataset's own, by their place in the folder, so that the order, and
-    with it a split, does not depend on where the two folders lie.
+    They come after the dataset's own, sorted by their path below the folder. So the order,
+    and with it a split, does not depend on the location of the two folders.
 
     Raises:
         MaltriageError: the folder is missing, or holds no samples.
@@ -203,13 +203,13 @@ def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
         raise MaltriageError(f"goodware: no samples in {folder}")
     if "picture" in dataset.formats:
         raise MaltriageError(
-            "goodware: pictures of clean files must be resized like the others, so they belong into"
-            f" the dataset, as a family {BENIGN}"
+            "goodware: pictures of clean files must be resized like the others; put them into the"
+            f" dataset, as a family {BENIGN}"
         )
     if any(is_dump(path) != dataset.headless for path in paths):
         raise MaltriageError(
-            f"goodware: hex dumps and files with a PE header together ({folder}): a net would"
-            " learn which are which"
+            f"goodware: hex dumps and files with a PE header are mixed ({folder}); a net would"
+            " learn the form, not the family"
         )
     paths.sort(key=lambda path: os.fsencode(os.path.relpath(path, folder)))
     return replace(

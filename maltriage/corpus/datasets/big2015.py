@@ -1,7 +1,7 @@
 """Dataset `big2015`: the Microsoft Malware Classification Challenge (arXiv 1802.10135).
 
-Its training part: `<Id>.bytes`, a hex dump without the PE header, and `trainLabels.csv`, which
-gives each Id a class. The `.asm` files beside them are not read.
+Only its training part is read: hex dumps `<Id>.bytes` without the PE header, and
+`trainLabels.csv` with the class of each Id. The `.asm` files are ignored.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ FAMILIES = (
     "Obfuscator.ACY",
     "Gatak",
 )
-"""By class, from 1."""
+"""Family names by class, from 1."""
 LAYOUT = f"<root>/{LABELS_FILE} (Id, Class) and <Id>.bytes in <root> or any folder below it"
 
 
 def open_big2015(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in `root`, or in the first of the usual places that exists.
+    """The dataset in `root`, or in the first default place that exists.
 
     Raises:
-        MaltriageError: it is not there, or the table of labels is damaged.
+        MaltriageError: no such folder, or the table of labels is damaged.
     """
     root = find_root(NAME, root, LAYOUT)
     labels = _read_labels(root / LABELS_FILE)
@@ -84,7 +84,7 @@ def _read_labels(table: Path) -> dict[str, str]:
                     raise MaltriageError(f"{table}: line {reader.line_num}: {wrong}")
                 if labels.setdefault(number, known[label]) != known[label]:
                     raise MaltriageError(
-                        f"{table}: line {reader.line_num}: {number} is of two classes"
+                        f"{table}: line {reader.line_num}: {number} has two classes"
                     )
     except FileNotFoundError:
         raise MaltriageError(f"dataset {NAME}: no {table}; expected {LAYOUT}") from None

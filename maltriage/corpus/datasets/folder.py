@@ -1,4 +1,4 @@
-"""Dataset `folder`: any tree of families, or flat files with a table of labels."""
+"""Dataset `folder`: a folder per family, or any files with a table of labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYOUT = (
 
 
 def open_folder(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in a folder that the user names."""
+    """The dataset in a folder named by the user."""
     if root is None:
         raise MaltriageError(f"dataset folder: name its folder with --root ({LAYOUT})")
     return read_tree("folder", root, min_samples)
@@ -31,9 +31,9 @@ def open_folder(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
 def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
     """A dataset from a folder of the expected layout.
 
-    With a table of labels in it, that alone says what belongs to the dataset. Otherwise
-    every folder is a family, with all files below it; files that lie directly in `root`
-    (a manifest, a README) are no samples.
+    A table of labels, if there is one, alone decides which files are samples. Otherwise
+    every folder is a family with all files below it; files directly in `root` (a manifest,
+    a README) are no samples.
 
     Raises:
         MaltriageError: the folder is missing, or holds fewer than two families.
@@ -43,7 +43,7 @@ def read_tree(name: str, root: Path, min_samples: int) -> Dataset:
 
 
 def labelled_files(name: str, root: Path) -> tuple[list[LabelledSample], list[Notice]]:
-    """What `read_tree` finds, of however few families, and notices on what it leaves out.
+    """The samples of any number of families, and notices on the files left out.
 
     Raises:
         MaltriageError: the folder is missing, or holds no samples.

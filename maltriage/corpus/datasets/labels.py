@@ -1,13 +1,13 @@
-"""Tables of labels that lie beside the files: `labels.csv`, or what AVClass wrote.
+"""Tables of labels beside the files: `labels.csv` or the output of AVClass.
 
 AVClass (Sebastian et al., "AVclass: A Tool for Massive Malware Labeling", RAID 2016, and
-"AVClass2", ACSAC 2020) writes a line for each sample, with tabs between:
+"AVClass2", ACSAC 2020) writes a line for each sample, separated by tabs:
 
-    hash  family [more columns]              SINGLETON:<hash> or `-` where it found none
+    hash  family [more columns]              SINGLETON:<hash> or `-` if it found none
     hash  number of engines  tags [more]     with -t; tags as CATEGORY:...:name|votes, by votes
 
-Of tags the family is the first one of the category FAM or UNK, as AVClass itself takes it;
-so they must come with their category (avclass -t -p).
+The family is the first tag of the category FAM or UNK, as in AVClass itself. So tags need
+their category (avclass -t -p).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class _Row:
     key: str
     """Path below the root, or a digest in lower case."""
     family: str
-    """Empty where there is none."""
+    """Empty if there is none."""
     first_seen: datetime | None = None
 
 
@@ -49,14 +49,14 @@ class _Table:
     by_path: bool
     rows: list[_Row]
     bad_dates: list[str]
-    """Keys whose date cannot be read."""
+    """Keys with an unreadable date."""
 
 
 def find_table(root: Path) -> Path | None:
     """The table of labels in a folder: labels.csv, otherwise the output of AVClass.
 
     Raises:
-        MaltriageError: there are several files that look like AVClass's.
+        MaltriageError: several files look like output of AVClass.
     """
     if (root / LABELS_FILE).is_file():
         return root / LABELS_FILE
@@ -70,18 +70,18 @@ def find_table(root: Path) -> Path | None:
 def label_files(
     root: Path, table: Path, paths: list[str]
 ) -> tuple[list[LabelledSample], list[Notice]]:
-    """The samples that a table names, and what is to be said of the other rows and files.
+    """The samples in a table, and notices on the other rows and files.
 
-    A digest (MD5, SHA-1 or SHA-256, as the table has it) names the files that have it in
-    their name: `<digest>`, `<digest>.exe`, `VirusShare_<digest>`.
+    A digest in the table (MD5, SHA-1 or SHA-256) stands for the files that have it in their
+    name: `<digest>`, `<digest>.exe`, `VirusShare_<digest>`.
 
     Args:
-        root: paths of the table are below it.
+        root: the folder that paths in the table are relative to.
         table: see `find_table`.
         paths: the samples below `root`.
 
     Raises:
-        MaltriageError: the table cannot be read, or is of another form.
+        MaltriageError: the table cannot be read, or has another form.
     """
     read = _read_csv(table) if table.name == LABELS_FILE else _read_avclass(table)
     files = dict[str, list[str]]()
@@ -92,7 +92,7 @@ def label_files(
     families = dict[str, set[str]]()
     for row in read.rows:
         families.setdefault(row.key, set()).add(row.family)
-        # Of equal rows the one with the earlier date says when the file was first seen.
+        # The file was first seen at the earliest date of its rows.
         known = rows.get(row.key)
         if known is None or (row.first_seen or datetime.max) < (known.first_seen or datetime.max):
             rows[row.key] = row
@@ -153,10 +153,10 @@ def _read_csv(table: Path) -> _Table:
 
 
 def _date(text: str) -> datetime:
-    """A date of ISO 8601, with or without time and zone (`UTC` in words as well).
+    """Parse an ISO 8601 date, with or without time and zone (also `UTC` in words).
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is no such date.
     """
     date = datetime.fromisoformat(text.removesuffix("UTC").strip())
     if date.tzinfo is not None:
@@ -196,10 +196,10 @@ def _avclass_rows(table: Path, lines: Iterable[str]) -> Iterator[_Row]:
 
 
 def _family_of_tags(tags: str) -> str:
-    """The family of `FAM:zbot|12,CLASS:backdoor|5`, empty where none of them is one.
+    """The family in tags such as `FAM:zbot|12,CLASS:backdoor|5`, empty if there is none.
 
     Raises:
-        ValueError: tags without a category, so that a family cannot be told from a class.
+        ValueError: a tag has no category, so a family looks like a class.
     """
     for tag in filter(None, tags.split(",")):
         category, *path = tag.split("|")[0].split(":")

@@ -1,9 +1,9 @@
 """Dataset `malimg`: byteplots in a folder per family (Nataraj et al. 2011, table 2).
 
-As published, an image has a pixel for each byte of its program, at the width that the file's
-size sets, and is read like the program itself. Copies that circulate are often resized to
-squares, where a pixel is an average of bytes: those are refused unless asked for, and then taken
-as pictures, without a head, sections or offsets that mean anything.
+As published, an image has a pixel for each byte of its program, at a width set by the file's
+size, and is read like the program itself. Circulating copies are often resized to squares,
+where a pixel is an average of bytes. They are refused unless asked for, and then taken as
+pictures, without a head, sections or meaningful offsets.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ PARTS = frozenset("train training val valid validation test testing".split())
 def open_malimg(
     root: Path | None, min_samples: int = MIN_SAMPLES, *, allow_resized: bool = False
 ) -> Dataset:
-    """The dataset in `root`, or in the first of the usual places that exists.
+    """The dataset in `root`, or in the first default place that exists.
 
-    Folders by the name of a part of a split are merged: exact copies lie across those that
-    circulate (895 of the 9,339 images are copies of others), and splits made here keep them
-    together.
+    Folders named after a part of a split are merged: circulating splits have exact copies in
+    different parts (895 of the 9,339 images are copies of others), and splits made here keep
+    them together.
 
     Args:
         allow_resized: take every image as a picture, whatever its size.
 
     Raises:
-        MaltriageError: it is not there, or its images are resized copies.
+        MaltriageError: no such folder, or the images are resized copies.
     """
     root = find_root(NAME, root, LAYOUT)
     samples, notices = list[LabelledSample](), list[Notice]()
     families, merged, loose = _families(root)
     if merged:
-        text = f"{', '.join(merged)}: merged, as splits keep near twins in one part"
+        text = f"{', '.join(merged)}: merged, as splits keep near duplicates in one part"
         notices.append(Notice("merged", text))
     if loose:
         notices.append(count_notice("unlabelled", "in no folder of a family", loose))
@@ -69,17 +69,17 @@ def open_malimg(
     width, height = next(iter(sizes))
     if len(samples) > 1 and len(sizes) == 1 and width == height:
         raise MaltriageError(
-            f"{root}: all {len(samples)} images are {width} x {height}, resized copies, whose"
-            " pixels are no bytes: use images of the original size, or --allow-resized to take"
+            f"{root}: all {len(samples)} images are {width} x {height}, resized copies, so their"
+            " pixels are no bytes; use images of the original size, or --allow-resized to take"
             " them as pictures"
         )
     return assemble(NAME, root, samples, notices, min_samples)
 
 
 def _families(root: Path) -> tuple[list[Path], list[str], list[str]]:
-    """Folders of families, names of the parts they were merged from, and files beside them."""
+    """Folders of families, names of the merged parts, and files outside of a family."""
     folders = _folders(root)
-    while len(folders) == 1 and _folders(folders[0]):  # a folder too many, as archives have
+    while len(folders) == 1 and _folders(folders[0]):  # archives often have an extra top folder
         folders = _folders(folders[0])
     if not folders or not all(folder.name.lower() in PARTS for folder in folders):
         return folders, [], []
@@ -93,9 +93,9 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _png_size(path: str) -> tuple[int, int] | None:
-    """Width and height as a PNG's header has them, None where a file is no PNG.
+    """Width and height in a PNG's header, None if the file is no PNG.
 
-    A header that is cut short gives (0, 0): reading the sample then says what is wrong.
+    A truncated header gives (0, 0): reading the sample then gives the reason.
     """
     try:
         with open(path, "rb") as file:

@@ -1,6 +1,6 @@
 """Dataset `vx-zoo`: the layout of the paper's VX-Zoo set (arXiv 2503.02441).
 
-Its files are not public; any folder of the same layout stands in for it.
+Its files are not public; any folder of the same layout can be used.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ NAME = "vx-zoo"
 
 
 def open_vx_zoo(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in `root`, or in the first of the usual places that exists.
+    """The dataset in `root`, or in the first default place that exists.
 
     Raises:
-        MaltriageError: it is nowhere; the message says where it was looked for.
+        MaltriageError: no such folder; the message lists the places searched.
     """
     return read_tree(NAME, find_root(NAME, root, LAYOUT), min_samples)

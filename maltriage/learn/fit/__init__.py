@@ -1,1 +1,1 @@
-"""One net trained: recipe, data, loop, devices, checkpoints."""
+"""Training of one net: recipe, data, loop, devices, checkpoints."""

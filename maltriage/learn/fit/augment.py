@@ -1,4 +1,4 @@
-"""Changes to training images that leave the family what it is."""
+"""Changes to training images that keep the family."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Generator, Tensor
 from maltriage.sample.views import ViewSpec
 
 MAX_ROLL = 3
-"""Rows that the body is rolled by, up or down."""
+"""Most rows that the body is rolled by, up or down."""
 NOISE = 0.02
 """Standard deviation of the noise on the body, as a share of the full range."""
 BYTE_NOISE = 0.03
-"""Share of the bytes of a window that are replaced at random."""
+"""Share of a window's bytes replaced at random."""
 
 
 def augment(
     images: dict[str, Tensor], views: tuple[ViewSpec, ...], generator: Generator
 ) -> dict[str, Tensor]:
     """Changed copies of a batch, uint8 of the same shapes; all randomness from `generator`."""
-    # Fixed windows are left alone: their table is not learned in steps.
+    # Fixed windows are not changed: their table is not learned in steps.
     return {
         view.name: images[view.name]
         if view.fixed
@@ -29,7 +29,7 @@ def augment(
 
 
 def _body(body: Tensor, generator: Generator) -> Tensor:
-    """Rolled along the file and noisy: [B, C, S, S]."""
+    """Roll the body along the file and add noise, [B, C, S, S]."""
     count, channels, rows, columns = body.shape
     shift = torch.randint(-MAX_ROLL, MAX_ROLL + 1, (count, 1), generator=generator)
     row = (torch.arange(rows) - shift) % rows
@@ -39,7 +39,7 @@ def _body(body: Tensor, generator: Generator) -> Tensor:
 
 
 def _window(window: Tensor, generator: Generator) -> Tensor:
-    """With some of the bytes that exist replaced by random ones: [B, 2, N]."""
+    """Replace some of the existing bytes at random, [B, 2, N]."""
     values, exists = window[:, 0], window[:, 1]
     hit = (torch.rand(values.shape, generator=generator) < BYTE_NOISE) & (exists > 0)
     strange = torch.randint(0, 256, values.shape, dtype=torch.uint8, generator=generator)

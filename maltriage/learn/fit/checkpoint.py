@@ -1,8 +1,8 @@
 """Checkpoints: one safetensors file, with the state of the run as JSON in its header.
 
 Tensors: `ema.<name>`, the averaged weights that are shipped; in `last` also `net.<name>`
-and `optimizer.<parameter>.<name>`, to go on from. One file, written aside and renamed, so
-that weights and state are always of the same moment.
+and `optimizer.<parameter>.<name>`, for resuming. One file, replaced atomically, keeps weights
+and state consistent.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from maltriage.sample.views import ViewSpec
 STATE_KEY = "maltriage.state"
 STATE_VERSION = 1
 _PICKLES = (b"\x80", b"PK\x03\x04")
-"""How files begin that torch.save writes, older and newer."""
+"""First bytes of files written by torch.save, older and newer."""
 _PICKLED = "a pickle, as torch.save writes it, which could run code and is never read"
 LAST, BEST = "last.safetensors", "best.safetensors"
 
 
 class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one epoch came to: a row of metrics.csv. Scores are None without validation."""
+    """The result of one epoch: a row of metrics.csv. Scores are None without validation."""
 
     epoch: int
     """From 1."""
@@ -45,35 +45,35 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A trained net whose heat guides another one: enough to make its like again."""
+    """A trained net whose heat guides another one: enough to build its graph again."""
 
     net: str
     views: tuple[ViewSpec, ...]
     weights_sha256: str
     path: str
-    """Where its checkpoint was."""
+    """Path of its checkpoint at the time."""
 
 
 class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Which tokens a guided net looks at, and who says so: see `maltriage.learn.heat.guide`."""
+    """The tokens of a guided net and their choice: see `maltriage.learn.heat.guide`."""
 
     kind: str
     """`cumulative`, `instance`, `random` or `inverse`."""
     keep: float
     """Share of the tokens that are kept."""
     tokens: int
-    """How many tokens that is."""
+    """Number of tokens kept."""
     cam: str | None = None
-    """`hirescam` or `gradcam`; None where no teacher was asked."""
+    """`hirescam` or `gradcam`; None without a teacher."""
     teachers: tuple[Teacher, ...] = ()
     kept: dict[str, tuple[int, ...]] = {}
-    """By view, the numbers of its tokens that are kept, the same for every image."""
+    """Numbers of the kept tokens by view, the same for every image."""
     similarity: dict[str, float] = {}
     """Structural similarity of the teachers' cumulative body maps, by pair (`1-2`)."""
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a run is made from. A run goes on only from the same."""
+    """The data and recipe of a run. A run resumes only from a checkpoint of the same origin."""
 
     net: str
     labels: tuple[str, ...]
@@ -88,59 +88,59 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     split_seed: int
     fractions: tuple[float, float, float]
     folds: int = 0
-    """Of the cross-validation that this run is part of; 0: none."""
+    """Folds of the run's cross-validation; 0: none."""
     fold: int | None = None
     """The fold held back; None: none."""
     split_file: bool = False
-    """Whether the split was taken from a file, not made."""
+    """True if the split was read from a file."""
     split_sha256: str = ""
-    """See `SplitFile.sha256`; empty in checkpoints of versions that did not keep it."""
+    """See `SplitFile.sha256`; empty in checkpoints of older versions."""
     min_samples: int = MIN_SAMPLES
     malware_kinds: dict[str, int] = {}
     input: tuple[Format, ...] = ("pe", "png")
-    """Formats that such samples come in: see `Card.input`."""
+    """See `Card.input`."""
     unmapped: int = UNMAPPED
     """See `Card.unmapped`."""
     recipe: dict[str, Any]
-    """The options that have a bearing on the weights."""
+    """The options that affect the weights."""
     guide: Guide | None = None
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a run is, beside its tensors."""
+    """The state of a run, besides its tensors."""
 
     origin: Origin
     name: str
     state_version: int = STATE_VERSION
     epoch: int = 0
-    """Whole epochs done."""
+    """Epochs completed."""
     step: int = 0
-    """Steps done of the next one."""
+    """Steps done of the next epoch."""
     loss_sum: float = 0.0
-    """Of those steps."""
+    """Sum of the losses of those steps."""
     seconds: float = 0.0
-    """Spent on those steps."""
+    """Time spent on those steps."""
     history: tuple[Epoch, ...] = ()
     temperature: float | None = None
     calibrated_on: str | None = None
-    """What the temperature was fitted to, in words."""
+    """The samples that the temperature was fitted to, in words."""
     metrics: dict[str, float] = {}
     finished: str | None = None
-    """When training ended, ISO 8601 UTC."""
+    """End of training, ISO 8601 UTC."""
     groups: list[dict[str, Any]] = []
-    """Of the optimizer."""
+    """Parameter groups of the optimizer."""
     scheduler: dict[str, Any] = {}
     scaler: dict[str, Any] = {}
-    """Of the loss in float16."""
+    """State of the loss scaler for float16."""
     best_epoch: int | None = None
-    """The epoch that `ema` is of, where a run with patience ended and took its best one."""
+    """Epoch of `ema`, if a run with patience has ended and taken its best one."""
 
 
 def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Raises:
-        MaltriageError: it cannot be written: no space left, say. One that was there stays.
+        MaltriageError: it cannot be written (no space left, say); an existing one stays.
     """
     metadata = {STATE_KEY: msgspec.json.encode(state).decode()}
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -154,17 +154,17 @@ def save_checkpoint(path: Path, tensors: dict[str, Tensor], state: State) -> Non
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether what is no safetensors file looks like one of torch."""
+    """True if a file begins like one written by torch.save."""
     with contextlib.suppress(OSError), path.open("rb") as file:
         return file.read(4).startswith(_PICKLES)
     return False
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
-    """Read a checkpoint: a file, or the last one of a run's folder.
+    """Read a checkpoint: a file, or the last one in a run's folder.
 
     Raises:
-        MaltriageError: missing, damaged, or not one of ours.
+        MaltriageError: the checkpoint is missing, damaged or not one of maltriage.
     """
     path = path / LAST if path.is_dir() else path
     if not path.is_file():
@@ -191,6 +191,6 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
 
 
 def part_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names begin with `prefix.`, without it."""
+    """The tensors whose names begin with `prefix.`, named without it."""
     head = prefix + "."
     return {name[len(head) :]: t for name, t in tensors.items() if name.startswith(head)}

@@ -1,4 +1,4 @@
-"""A corpus as tensors: batches of it."""
+"""Batches of a corpus as tensors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from maltriage.sample.views import ViewSpec
 
 
 class Images:
-    """The images of all samples of a corpus; a batch is made from the numbers of its rows.
+    """The images of all samples of a corpus; a batch is made from sample numbers.
 
-    They stay where the corpus has them, which is a file where it is cached: batches alone
-    are copied into memory. Windows are kept without their presence channel, which is made
-    for each batch: that halves the size (about 45 KB a sample with the usual views).
+    They stay in the corpus's arrays (files, if it is cached): only batches are copied into
+    memory. Windows are stored without their presence channel, which is made for each batch:
+    that halves the size (about 45 KB a sample with the default views).
     """
 
     def __init__(self, corpus: Corpus) -> None:
@@ -27,13 +27,13 @@ class Images:
         self.labels = torch.from_numpy(corpus.label)
         own = len(corpus) - corpus.goodware_samples
         self.added = torch.arange(len(corpus)) >= own
-        """Whether a sample is a clean file that was added to the dataset."""
+        """True for clean files added to the dataset."""
         self._rows = corpus.rows
         self._own = _Stored(corpus.arrays, corpus.present)
         self._fixed = {v.name for v in corpus.views if v.fixed}
         changed = corpus.variants
         self.variants = None if changed is None else torch.from_numpy(changed.rows)
-        """Of changed copies, where they are: [N, V], -1 where there is none. None: of all."""
+        """Rows of changed copies, [N, V], -1 for none. None: the corpus has no copies."""
         self._changed = None if changed is None else _Stored(changed.arrays, changed.present)
 
     def batch(
@@ -42,10 +42,10 @@ class Images:
         """Images of some samples by view, uint8 [n, *spec.shape].
 
         Args:
-            index: their numbers, [n].
-            fixed: fixed windows alone.
-            variant: of each which changed copy to take instead, [n]; the sample itself where
-                that is -1, or there is no such copy.
+            index: sample numbers, [n].
+            fixed: return only fixed windows.
+            variant: number of the changed copy to take instead of each sample, [n]; -1 or a
+                missing copy: the sample itself.
         """
         names = [view.name for view in self.views if view.name in self._fixed or not fixed]
         images = self._own.images(names, self._rows[index.numpy()])
@@ -59,7 +59,7 @@ class Images:
 
 
 class _Stored:
-    """Arrays of views, and rows of them as images."""
+    """Arrays of views, whose rows it returns as images."""
 
     def __init__(
         self, arrays: dict[str, npt.NDArray[np.uint8]], present: dict[str, npt.NDArray[np.int64]]
@@ -68,7 +68,7 @@ class _Stored:
         self._present = {name: torch.from_numpy(count) for name, count in present.items()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process: a file that is mapped goes by its name, not with what is in it."""
+        """Pickle for another process: mapped files go by name, not by content."""
         arrays = {name: _mapping(array) or array for name, array in self._arrays.items()}
         return self.__dict__ | {"_arrays": arrays}
 
@@ -83,7 +83,7 @@ class _Stored:
         """Copies of some rows by view, uint8 [n, *spec.shape]."""
         images = {}
         for name in names:
-            # Indexed by numpy: torch takes no array that cannot be written to.
+            # Indexed by numpy: torch takes no read-only array.
             values = torch.from_numpy(self._arrays[name][rows])
             if name in self._present:
                 exists = torch.arange(values.shape[1]) < self._present[name][rows, None]
@@ -93,7 +93,7 @@ class _Stored:
 
 
 def _mapping(array: npt.NDArray[np.uint8]) -> dict[str, Any] | None:
-    """What maps the file of an array again, None where there is none."""
+    """The arguments that map an array's file again, None if it has no file."""
     mapped = array.base
     if not isinstance(mapped, np.memmap) or mapped.shape != array.shape or not mapped.filename:
         return None
@@ -106,6 +106,6 @@ def _mapping(array: npt.NDArray[np.uint8]) -> dict[str, Any] | None:
 
 
 def key(*numbers: int) -> int:
-    """A seed from numbers, for a random stream of its own: (seed, epoch, step), say."""
+    """A seed for a separate random stream, from numbers such as (seed, epoch, step)."""
     digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1

@@ -1,4 +1,4 @@
-"""Where a net is trained: the device, the precision there, and the processes of a run."""
+"""The device, the precision and the processes of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from maltriage.learn.nets.base import Net
 
 LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 INIT_SCALE = 2.0**12
-"""Of the loss in float16: the usual 2^16 overflows in the first steps."""
+"""Scale of the loss in float16: the usual 2^16 overflows in the first steps."""
 
 
 def pick_device(accelerator: Accelerator, rank: int = 0) -> torch.device:
-    """The device of a process. `auto`: CUDA where PyTorch finds it.
+    """The device of a process. `auto`: CUDA if PyTorch finds it.
 
     Raises:
-        MaltriageError: CUDA was asked for and there is none, or not that many devices.
+        MaltriageError: CUDA was asked for, but there are not enough devices.
     """
     count = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 0
     if accelerator == "cpu" or (accelerator == "auto" and not count):
@@ -34,33 +34,33 @@ def pick_device(accelerator: Accelerator, rank: int = 0) -> torch.device:
 
 
 def device_of(net: nn.Module) -> torch.device:
-    """Where the parameters of a net are."""
+    """The device of a net's parameters."""
     return next(net.parameters()).device
 
 
 def moved(views: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
-    """A batch on a device; that of the CPU is not copied."""
+    """A batch on a device; on the CPU it is not copied."""
     if device.type == "cpu":
         return views
     return {name: view.pin_memory().to(device, non_blocking=True) for name, view in views.items()}
 
 
 def make_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:
-    """Keeps the small gradients of float16; does nothing otherwise."""
+    """The loss scaler for the small gradients of float16; disabled otherwise."""
     return torch.amp.GradScaler(device.type, init_scale=INIT_SCALE, enabled=precision == "float16")
 
 
 class Votes(nn.Module):
-    """What a step asks of a net: votes on a batch, mixed up or not. The features are made in
-    the precision of the run, the votes in float32."""
+    """The forward pass of a step: votes on a batch, with or without mixup. Features are computed
+    in the precision of the run, votes in float32."""
 
     def __init__(self, net: Net, precision: Precision) -> None:
         super().__init__()
         self.net, self.low = net, LOW.get(precision)
 
     def forward(self, views: dict[str, Tensor], share: float, other: Tensor | None) -> Tensor:
-        """Votes [B, V, K] of the features of each sample, of which `share` are its own and the
-        rest those of sample `other[i]`; None: all its own."""
+        """Votes [B, V, K] on `share` of each sample's features mixed with the rest of those of
+        sample `other[i]`; None: its own only."""
         device = device_of(self.net).type
         with torch.autocast(device, self.low or torch.bfloat16, enabled=self.low is not None):
             features = self.net.embed(self.net.activations(views)).float()
@@ -70,19 +70,19 @@ class Votes(nn.Module):
 
 
 class Crew(Protocol):
-    """The processes that train one net together, each of which has a part of every batch."""
+    """The processes that train one net together, each on its part of every batch."""
 
     rank: int
     size: int
 
     def wrap(self, votes: Votes) -> nn.Module:
-        """Makes gradients the mean over all processes."""
+        """A module whose gradients are the mean over all processes."""
 
     def mean(self, value: float) -> float:
-        """Of what each has."""
+        """The mean of a value over all processes."""
 
     def agree(self, answer: bool) -> bool:
-        """What the first one says."""
+        """The answer of the first process."""
 
 
 class Alone:
@@ -101,7 +101,7 @@ class Alone:
 
 
 class Together:
-    """A crew of `torch.distributed`, whose process group is there already."""
+    """A crew of `torch.distributed`; the process group exists already."""
 
     def __init__(self) -> None:
         self.rank, self.size = torch.distributed.get_rank(), torch.distributed.get_world_size()

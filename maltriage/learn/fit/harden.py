@@ -1,8 +1,8 @@
-"""Training on changed copies of samples: which of them a step sees, and what each counts for.
+"""Training on changed copies of samples: the choice of copies for a step and their weights.
 
-The copies are files after transformations that leave a program what it is, prepared as any file is
-(`maltriage.corpus.variants`), so what is learnt from them holds of files and not of pictures. A
-sample and its copies together count for what the sample did.
+The copies are files after transformations that keep a program's function, prepared like any file
+(`maltriage.corpus.variants`). So the net learns from files, not from pictures. A sample and its
+copies together have the weight of the sample.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from torch import Generator, Tensor
 from maltriage.learn.fit.data import Images
 
 SHARE = 0.5
-"""How often a changed copy stands in the place of a sample that has any, and what its copies
-count for together."""
+"""Probability that a changed copy replaces a sample that has copies, and the weight of all its
+copies together."""
 
 
 def choose_copies(copies: Tensor, generator: Generator) -> Tensor:
-    """Of each sample a copy, or itself, at random.
+    """Choose a copy of each sample, or the sample itself, at random.
 
     Args:
-        copies: where they are, [n, V], -1 where there is none.
+        copies: rows of the copies, [n, V], -1 for none.
 
     Returns:
         The number of a copy, [n], or -1: the sample itself.
@@ -33,7 +33,7 @@ def choose_copies(copies: Tensor, generator: Generator) -> Tensor:
 
 
 def differing_copies(images: Images, index: Tensor) -> Tensor:
-    """Where the copies of samples are that show in fixed windows: [n, V], -1 for the others."""
+    """Rows of the copies whose fixed windows differ from the sample's, [n, V], otherwise -1."""
     if images.variants is None:
         return torch.full((len(index), 0), -1)
     copies, own = images.variants[index].clone(), images.batch(index, fixed=True)
@@ -51,8 +51,8 @@ def all_copies(copies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         copies: as in `choose_copies`.
 
     Returns:
-        The row of `copies` that each is of, the number of the copy or -1, and its share of what
-        the sample counts for; [m] each, the samples themselves first.
+        Three arrays [m], the samples themselves first: the row in `copies`, the number of the
+        copy or -1, and the share of the sample's weight.
     """
     row, number = (copies >= 0).nonzero(as_tuple=True)
     count = (copies >= 0).sum(dim=1)

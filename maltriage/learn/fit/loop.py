@@ -1,7 +1,7 @@
-"""The training loop: from images to averaged weights.
+"""The training loop, which gives averaged weights.
 
-Everything random is drawn from a stream keyed by (seed, epoch, step), so a run that was
-stopped, or killed, goes on to the very weights it would have had.
+All randomness is drawn from streams keyed by (seed, epoch, step), so a resumed run ends with
+the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -51,23 +51,23 @@ from maltriage.learn.nets.base import Net
 
 @dataclass(frozen=True)
 class Tick:
-    """How far training is, after each step."""
+    """Progress of the training after a step."""
 
     epoch: int
-    """The epoch under way, from 1."""
+    """The current epoch, from 1."""
     epochs: int
     step: int
     steps: int
     loss: float
     """Mean over the steps of this epoch so far."""
     macro_f1: float | None
-    """On the validation part, after the last whole epoch."""
+    """On the validation part, after the last completed epoch."""
     seconds_left: float
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The averaged net, in eval mode, and where the run is."""
+    """The averaged net, in eval mode, and the state of the run."""
 
     net: Net
     state: State
@@ -86,23 +86,24 @@ def fit(
     stop: Callable[[], bool] | None = None,
     crew: Crew | None = None,
 ) -> Fitted:
-    """Train, or go on training, with checkpoints in `folder`.
+    """Train, or resume training, with checkpoints in `folder`.
 
     Args:
         images: all samples.
-        parts: their numbers by part: `train`, and `val` to be scored after each epoch.
-        options: must be those that `start.origin` tells of.
-        start: where the run begins. If there is a checkpoint in `folder` it goes on from
-            that, which must be of the same origin.
+        parts: sample numbers by part: `train`, and `val`, which is scored after each epoch.
+        options: must match `start.origin`.
+        start: the initial state. A checkpoint in `folder` replaces it and must be of the same
+            origin.
         folder: of the run; exists.
-        teachers: of a net that is guided image by image; a checkpoint holds them itself.
-        progress: told after each step.
-        stop: asked after each step; once true, the run is saved and ends.
-        crew: whom the batches are shared with; None: nobody. See `maltriage.learn.fit.parallel`.
+        teachers: of a net guided image by image; a checkpoint contains them.
+        progress: called after each step.
+        stop: called after each step; once true, the run is saved and ends.
+        crew: the processes that share the batches; None: this one only. See
+            `maltriage.learn.fit.parallel`.
 
     Raises:
-        MaltriageError: the loss is no number any more, or a checkpoint cannot be written (the
-            last one stays), the checkpoint is one of another run, options that cannot be.
+        MaltriageError: the loss is not finite, a checkpoint cannot be written (the last one
+            stays) or is of another run, or an option is out of range.
     """
     options.check()
     return _Run(images, parts, options, start, folder, teachers, crew or Alone()).train(
@@ -157,10 +158,10 @@ class _Run:
         if (folder / LAST).exists():
             self._resume(folder / LAST)
         elif crew.rank == 0:
-            self._save()  # so that a run that is killed before its first epoch can go on too
+            self._save()  # so that a run killed in its first epoch can be resumed
 
     def _begin(self, labels: Tensor, weights: Tensor) -> None:
-        """Let the net set what it does not learn in steps, from the training samples."""
+        """Fit the parts of the net that are not learned in steps to the training samples."""
         train, variant = self.parts["train"], None
         if not self.images.batch(train[:1], fixed=True):
             return
@@ -194,7 +195,7 @@ class _Run:
         return self._fitted(interrupted=False)
 
     def _exhausted(self) -> bool:
-        """Whether the run ends early; also, that it has ended and taken its best epoch."""
+        """True if the run ends early, or has ended and taken its best epoch."""
         early = exhausted(self.state.history, self.options.patience)
         return self.crew.agree(early or self.state.best_epoch is not None)
 
@@ -204,7 +205,7 @@ class _Run:
         return due and self.crew.rank == 0
 
     def _fitted(self, *, interrupted: bool) -> Fitted:
-        """What the run came to, on the CPU; saved."""
+        """The result of the run, on the CPU; saves it."""
         if self.crew.rank == 0:
             if interrupted:
                 self._save()
@@ -213,7 +214,7 @@ class _Run:
         return Fitted(self.ema.cpu(), self.state, interrupted)
 
     def _take_best(self) -> None:
-        """The averaged net of the best epoch in place of the last one's, for good."""
+        """Replace the last averaged net by that of the best epoch."""
         tensors, best = load_checkpoint(self.folder / BEST)
         load_weights(self.ema, part_of(tensors, "ema"))
         self.state = msgspec.structs.replace(
@@ -229,11 +230,11 @@ class _Run:
         return shuffled.tensor_split(self.steps)
 
     def _step(self, batch: Tensor) -> float:
-        """One step of the optimizer on one batch, of which this process has a part; its loss."""
+        """Do one optimizer step on this process's part of a batch; returns the loss."""
         crew, mixup = self.crew, self.options.mixup
         at = (self.options.seed, self.state.epoch, self.state.step)
         seed = key(*at) if crew.size == 1 else key(*at, crew.rank)
-        torch.manual_seed(seed)  # for the dropouts
+        torch.manual_seed(seed)  # for dropout
         generator = torch.Generator().manual_seed(seed)
         rows = batch.tensor_split(crew.size)[crew.rank]
         variant = None
@@ -273,11 +274,11 @@ class _Run:
         return value
 
     def _weight(self, rows: Tensor) -> Tensor:
-        """What samples weigh in the loss together."""
+        """Total weight of samples in the loss."""
         return (self.class_weights[self.images.labels[rows]] * self.weights[rows]).sum()
 
     def _loss(self, votes: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-        """Weighted mean loss of all votes, [B, V, K], by weights of labels and of samples."""
+        """Mean loss of all votes, [B, V, K], weighted by label and by sample."""
         count, device = votes.shape[1], self.device
         total = count * (self.class_weights[labels] * weights).sum()
         losses = functional.cross_entropy(
@@ -292,7 +293,7 @@ class _Run:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Move the averaged net towards the net; faster at first, to forget the start."""
+        """Update the averaged net; faster at first, to forget the initial weights."""
         step = self.state.epoch * self.steps + self.state.step
         decay = min(self.options.ema, (1.0 + step) / (10.0 + step))
         for mean, value in zip(
@@ -304,7 +305,7 @@ class _Run:
                 mean.copy_(value)
 
     def _end_epoch(self) -> None:
-        """Score the epoch and save it; of a crew, the first one does."""
+        """Score the epoch and save it, in the first process of a crew only."""
         began = time.monotonic()
         val = self.parts["val"] if self.crew.rank == 0 else self.parts["val"][:0]
         logits = predict(self.ema, self.images, val).double().numpy()
@@ -332,7 +333,7 @@ class _Run:
         )
         if self.crew.rank > 0:
             return
-        # The best one first: killed in between, the run makes this epoch again.
+        # The best one first: a run killed in between repeats this epoch.
         if best_epoch(self.state.history) == row.epoch:
             save_checkpoint(self.folder / BEST, _named("ema", self.ema), self.state)
         self._save()

@@ -1,9 +1,9 @@
-"""One run by several processes, each on a device of its own (DistributedDataParallel).
+"""One run in several processes, each on its own device (DistributedDataParallel).
 
-Every batch is dealt to all of them, and the gradient is that of the whole batch. Where a net
-has batch norm, each process norms its own part, and the running figures are those of the first
-one. The first one scores the epochs and writes the checkpoints; this process only watches.
-On CPUs the processes talk by gloo, on CUDA devices by NCCL.
+Every batch is divided among them, and the gradient is that of the whole batch. Batch norm works
+on each process's part, and the running statistics are those of the first process. The first
+process scores the epochs and writes the checkpoints; the parent only watches. Processes
+communicate by gloo on CPUs and by NCCL on CUDA devices.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from maltriage.learn.fit.restore import restore_net
 from maltriage.learn.nets.base import Net
 
 Job = tuple[Images, dict[str, Tensor], FitOptions, State, Path, Sequence[Net] | None]
-"""Images, samples of each part, options, where to begin, the run's folder, teachers."""
+"""Images, samples of each part, options, initial state, the run's folder, teachers."""
 PATIENCE = timedelta(hours=2)
-"""How long processes wait for each other: while the first one scores an epoch, say."""
+"""Timeout of processes that wait for each other: while the first one scores an epoch, say."""
 POLL = 0.1
-"""Seconds between looks at whether to stop."""
+"""Seconds between checks for a stop."""
 
 
 def fit_together(
@@ -52,10 +52,10 @@ def fit_together(
     progress: Callable[[Tick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Fitted:
-    """As `fit`, by `options.devices` processes.
+    """Like `fit`, in `options.devices` processes.
 
     Raises:
-        MaltriageError: see `fit`; a process that died, or fewer devices than were asked for.
+        MaltriageError: see `fit`; or a process died, or there are fewer devices than asked for.
     """
     options.check()
     kind = pick_device(options.accelerator, options.devices - 1).type
@@ -73,7 +73,7 @@ def fit_together(
                 work = (rank, kind, place, theirs, stopped, job)
                 crew.append(context.Process(target=_work, args=work, daemon=True))
                 crew[-1].start()
-                theirs.close()  # or its end would never be seen
+                theirs.close()  # or its end would go unnoticed
                 pipes.append(ours)
             _watch(pipes, progress or (lambda tick: None), stop or (lambda: False), stopped.set)
         finally:
@@ -91,7 +91,7 @@ def _watch(
     stop: Callable[[], bool],
     ask: Callable[[], None],
 ) -> None:
-    """Pass on what the processes say until all are done, and tell them to stop."""
+    """Forward the processes' messages until all are done, and the request to stop."""
     waiting = list(pipes)
     while waiting:
         if stop():
@@ -113,7 +113,7 @@ def _watch(
 
 
 def _work(rank: int, kind: str, meeting: str, pipe: Connection, stopped: Event, job: Job) -> None:
-    """One of the processes. Sends ticks (the first one), then None, or why it failed."""
+    """Run one process. It sends ticks (only the first process), then None or its error."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the parent asks to stop, all at the same step
     parent = multiprocessing.parent_process()
@@ -122,7 +122,7 @@ def _work(rank: int, kind: str, meeting: str, pipe: Connection, stopped: Event, 
     try:
         if kind == "cuda":
             torch.cuda.set_device(rank)
-        elif sys.platform == "linux":  # otherwise it looks for the address of the machine's name
+        elif sys.platform == "linux":  # otherwise gloo resolves the machine's name
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         torch.distributed.init_process_group(
             "nccl" if kind == "cuda" else "gloo",

@@ -1,4 +1,4 @@
-"""Published weights for the backbone of a net: from a file, or fetched by timm."""
+"""Published weights for the backbone of a net, from a file or fetched by timm."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
 
 HUB = "hub"
-"""Instead of a file: timm's own weights for the backbone, over the network."""
+"""Source of timm's own weights, fetched over the network."""
 _DIGEST = "sha256:"
 _BESIDE = ("pre_logits.",)
-"""What published files hold between the last map and the classifier; made anew here."""
+"""Prefix of published layers between the last map and the classifier, which are not loaded."""
 
 
 def identify(source: str) -> str:
-    """What a recipe says of where weights came from: `hub`, or the digest of a file.
+    """The origin of weights for a recipe: `hub`, or the digest of a file.
 
     Raises:
-        MaltriageError: there is no such file.
+        MaltriageError: the file cannot be read.
     """
     if source == HUB or source.startswith(_DIGEST):
         return source
@@ -36,17 +36,17 @@ def identify(source: str) -> str:
 
 
 def load_pretrained(net: Net, source: str) -> None:
-    """Put published weights into the backbone of a fresh net.
+    """Load published weights into the backbone of a fresh net.
 
     Args:
         net: its backbone is a model of timm.
         source: a safetensors file or a state dict saved by torch, with timm's names for that
-            backbone, classifier or not; or `hub`. The first convolution is adapted to the
-            channels of the input as timm does it.
+            backbone, with or without classifier; or `hub`. The first convolution is adapted
+            to the channels of the input as in timm.
 
     Raises:
-        MaltriageError: the net has no such backbone, the file is not its weights, or the
-            hub gives none.
+        MaltriageError: the net has no such backbone, the file has other weights, or the hub
+            gives none.
     """
     backbone = net.backbone
     if backbone is None:
@@ -62,7 +62,7 @@ def load_pretrained(net: Net, source: str) -> None:
 
 
 def _read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file. Nothing in it is run: weights only."""
+    """The tensors of a file; weights only, no code is run."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from timm.models import clean_state_dict
@@ -90,7 +90,7 @@ def _fetch(name: str) -> dict[str, Tensor]:
 
     try:
         return dict(timm.create_model(name, pretrained=True).state_dict())
-    except Exception as error:  # of the network, the hub or timm: no common kind
+    except Exception as error:  # network, hub and timm have no common error
         lines = [line.strip() for line in str(error).strip().splitlines()[:2]]
         raise MaltriageError(f"no weights of {name} from the hub: {' '.join(lines)}") from error
 

@@ -1,4 +1,4 @@
-"""The recipe of a run: its options, and what they make of optimizer, schedule and loss."""
+"""The recipe of a run: its options, and the optimizer, schedule and loss made from them."""
 
 from __future__ import annotations
 
@@ -23,68 +23,68 @@ Precision = Literal["float32", "bfloat16", "float16"]
 Accelerator = Literal["auto", "cpu", "cuda"]
 
 MOMENTUM = 0.9
-"""Of `sgd`, which is Nesterov's; `onecycle` moves it between 0.85 and 0.95 as it does beta 1."""
+"""For `sgd` (Nesterov); `onecycle` moves it between 0.85 and 0.95, like beta 1."""
 EFFECTIVE_BETA = 0.999
-"""Of `effective` weights; Cui et al. 2019 try 0.9 to 0.9999."""
+"""For `effective` weights; Cui et al. 2019 try 0.9 to 0.9999."""
 NO_BEARING = ("threads", "accelerator", "checkpoint_minutes")
 
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to train. All but `threads`, `accelerator` and `checkpoint_minutes` has a bearing on
-    the weights beyond rounding, and is the recipe."""
+    """Options of training. All but `threads`, `accelerator` and `checkpoint_minutes` affect the
+    weights beyond rounding and form the recipe."""
 
     net: str = "evidence"
     image_size: int = 64
     views: tuple[str, ...] | None = None
-    """Names of the views to look at; None: those that the net is made for."""
+    """Names of the input views; None: the net's defaults."""
     epochs: int = 30
     batch_size: int = 64
     seed: int = 0
     optimizer: Optimizer = "adamw"
     learning_rate: float = 2e-3
-    """At the top of the schedule."""
+    """Peak of the schedule."""
     weight_decay: float = 0.05
     schedule: Schedule = "onecycle"
-    """`onecycle`: Smith and Topin 2017, the momentum moves the other way; `cosine`: a straight
+    """`onecycle`: Smith and Topin 2017, the momentum moves the other way; `cosine`: a linear
     rise, then half a cosine down to zero (Loshchilov and Hutter 2017, without restarts)."""
     warmup: float = 0.3
     """Share of the steps in which the rate rises."""
     clip_norm: float = 0.0
-    """The norm of all gradients is cut to this; 0: it is not."""
+    """Largest norm of all gradients; 0: not clipped."""
     class_weights: ClassWeights = "sqrt"
-    """What a label of n samples counts for in the loss: see `class_weights`."""
+    """Weight of a label of n samples in the loss: see `class_weights`."""
     label_smoothing: float = 0.05
     mixup: float = 0.3
-    """Both parameters of the beta distribution of the share; 0: no mixup."""
+    """Both parameters of the mixup share's beta distribution; 0: no mixup."""
     augment: bool = True
-    """Whether training images are changed: see `learn.fit.augment`."""
+    """Change training images: see `learn.fit.augment`."""
     harden: bool = False
-    """Whether changed copies of the samples are trained on too: see `learn.fit.harden`."""
+    """Train on changed copies of the samples too: see `learn.fit.harden`."""
     ema: float = 0.99
-    """Decay of the averaged weights for each step."""
+    """Decay of the averaged weights per step."""
     patience: int = 0
-    """Training ends after so many epochs without a better macro-F1 on the validation part, and
-    the best epoch is what it comes to; 0: all epochs, and the last."""
+    """Epochs without a better macro-F1 on the validation part, after which training ends and
+    takes its best epoch; 0: train all epochs and take the last."""
     goodware_weight: float = 0.3
-    """What a clean file that was added to the dataset counts for beside one of its own."""
+    """Weight of a clean file added to the dataset, relative to the dataset's own samples."""
     precision: Precision = "float32"
-    """Of the trunks in training; bfloat16 halves the time on a processor that has it."""
+    """Precision of the trunks in training; bfloat16 takes half the time on CPUs that have it."""
     pretrained: str | None = None
-    """What the backbone begins with: a file of weights, or `hub`; see `learn.fit.pretrained`."""
+    """Initial weights of the backbone: a file or `hub`; see `learn.fit.pretrained`."""
     devices: int = 1
     """Processes that share each batch: see `maltriage.learn.fit.parallel`."""
     threads: int | None = None
-    """Of each process."""
+    """Threads of each process."""
     accelerator: Accelerator = "auto"
     checkpoint_minutes: float = 5.0
-    """A checkpoint is written at least so often, besides those at the ends of epochs; 0: not."""
+    """Interval of checkpoints besides those after each epoch; 0: none."""
 
     def recipe(self) -> dict[str, Any]:
-        """The options that have a bearing on the weights, as JSON has them.
+        """The options that affect the weights, as JSON.
 
         Raises:
-            MaltriageError: the file of weights is not there.
+            MaltriageError: the file of weights cannot be read.
         """
         options = asdict(self)
         for name in NO_BEARING:
@@ -94,7 +94,7 @@ class FitOptions:
         return dict(msgspec.json.decode(msgspec.json.encode(options)))
 
     def check(self) -> None:
-        """Raise MaltriageError where a value is none that can be trained with."""
+        """Raise MaltriageError if a value is out of range."""
         for name, choices in (
             ("optimizer", Optimizer),
             ("schedule", Schedule),
@@ -119,7 +119,7 @@ class FitOptions:
                 raise MaltriageError(
                     f"{name.replace('_', ' ')} {getattr(self, name)}: out of range"
                 )
-        if self.batch_size < 2 * self.devices:  # batch norm knows no batch of one
+        if self.batch_size < 2 * self.devices:  # batch norm needs two samples
             raise MaltriageError(
                 f"batch size {self.batch_size}: at least two samples for each of"
                 f" {self.devices} devices"
@@ -127,7 +127,7 @@ class FitOptions:
 
 
 def class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
-    """What each label counts for in the loss; only their ratios matter.
+    """The weight of each label in the loss; only ratios matter.
 
     `none`: the same; `sqrt`: one over the root of its samples; `balanced`: one over its
     samples; `effective`: one over their effective number (1 - beta^n) / (1 - beta), which is
@@ -135,8 +135,8 @@ def class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
     Effective Number of Samples", equation 2).
 
     Args:
-        counts: samples by label, [K], added clean files as fractions; below one they are one.
-        kind: which.
+        counts: samples by label, [K], added clean files as fractions; at least 1 is used.
+        kind: the name of the weighting.
 
     Returns:
         float32 [K].
@@ -165,7 +165,7 @@ def make_optimizer(
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, options: FitOptions, steps: int) -> LRScheduler:
-    """The learning rate over so many steps."""
+    """The learning-rate schedule over `steps` steps."""
     if options.schedule == "onecycle":
         return OneCycleLR(
             optimizer, options.learning_rate, total_steps=steps + 1, pct_start=options.warmup
@@ -181,25 +181,25 @@ def make_schedule(optimizer: torch.optim.Optimizer, options: FitOptions, steps: 
 
 
 def best_epoch(history: Sequence[Epoch]) -> int | None:
-    """The epoch of the best macro-F1 on the validation part, the first of several."""
+    """The first epoch with the best macro-F1 on the validation part."""
     scored = [row for row in history if row.val_macro_f1 is not None]
     return max(scored, key=lambda row: row.val_macro_f1 or 0.0).epoch if scored else None
 
 
 def exhausted(history: Sequence[Epoch], patience: int) -> bool:
-    """Whether the best of the epochs so far is that long ago."""
+    """True if the best epoch so far is `patience` epochs ago."""
     best = best_epoch(history)
     return bool(patience) and best is not None and history[-1].epoch - best >= patience
 
 
 def differing(stored: State, wanted: State) -> str:
-    """In what two runs differ, in words; empty if in nothing that matters."""
+    """The differences of two runs, in words; empty if none matters."""
     a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
     for stored_origin in (a, b):  # the same files may lie elsewhere
         del stored_origin["root"], stored_origin["goodware"]
-    if not a["split_sha256"]:  # of a version that did not keep it
+    if not a["split_sha256"]:  # written by an older version
         b["split_sha256"] = ""
-    for origin in (a, b):  # what a version did not know of it did as is the default now
+    for origin in (a, b):  # older versions did what is the default now
         origin |= FitOptions().recipe() | origin.pop("recipe")
         for teacher in (origin["guide"] or {}).get("teachers", ()):
             del teacher["path"]
@@ -220,5 +220,5 @@ def differing(stored: State, wanted: State) -> str:
 
 
 def _say(value: Any) -> str:
-    """A value of an origin in a message; of a guide, its kind and share."""
+    """A value of an origin for a message; a guide as its kind and share."""
     return f"{value['kind']} {value['keep']:g}" if isinstance(value, dict) else str(value)

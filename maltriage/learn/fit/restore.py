@@ -1,4 +1,4 @@
-"""The net of a run: made afresh, loaded from a checkpoint, asked for its logits."""
+"""Makes the net of a run, loads it from a checkpoint and computes its logits."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
 
 
 def net_of(checkpoint: Path, bundle: Bundle) -> Net:
-    """The net that a bundle was exported from, held against it number by number, in eval mode.
+    """The net that a bundle was exported from, in eval mode, checked against the bundle.
 
     Args:
-        checkpoint: a file, or the folder of a run (its last one).
+        checkpoint: a file, or the folder of a run (its last checkpoint).
 
     Raises:
-        MaltriageError: no checkpoint, or one of another net than the bundle's.
+        MaltriageError: no checkpoint, or a checkpoint of another net.
     """
     from maltriage.learn.export import check
     from maltriage.learn.heat.cam import ExplainedNet
@@ -66,21 +66,21 @@ def net_of(checkpoint: Path, bundle: Bundle) -> Net:
 
 
 def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
-    """A fresh net of a run, guided as the run is.
+    """A fresh net of a run, with the run's guide.
 
     Args:
         origin: of the run.
-        teachers: of a net that is guided image by image; None: to be loaded with its weights.
+        teachers: of a net guided image by image; None: loaded later with its weights.
     """
     net = make_net(origin.net, origin.views, len(origin.labels))
     return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 
 def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put the weights of a checkpoint into a net.
+    """Load the weights of a checkpoint into a net.
 
     Raises:
-        MaltriageError: they are of another net.
+        MaltriageError: the weights are of another net.
     """
     try:
         net.load_state_dict(tensors)

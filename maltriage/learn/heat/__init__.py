@@ -1,1 +1,1 @@
-"""Heat maps of nets: the explanation as part of a model, other methods, and what maps teach."""
+"""Heat maps of nets: the explanation in a model's graph, other methods, guidance by maps."""

@@ -1,11 +1,11 @@
-"""Which bytes behind a file would a net take for benign: its gradient, asked byte by byte.
+"""Chooses appended bytes that a net takes for benign, by its gradient for each byte.
 
 After Kreuk et al. 2018 ("Deceiving end-to-end deep learning malware detectors using adversarial
-examples") and Suciu et al. 2019: bytes have no gradient, but what a net makes of them has. Of the
-body that are its channels, each a mean over a cell or made of means; of a window the colours that
-a palette gives its bytes. To first order a byte's value is then worth a sum over the views that
-show it, and the best of 256 is found without a search. Whether it is any good is asked of the real
-bytes, plotted anew: see `maltriage.assess.verdicts.attack`.
+examples") and Suciu et al. 2019: bytes have no gradient, but their features have. In the body these
+are the channels, each a mean over a cell or made of means; in a window, the palette's colours of
+the bytes. To first order the effect of a byte's value is a sum over the views that show it, so the
+best of 256 values needs no search. `maltriage.assess.verdicts.attack` measures the real effect on
+the bytes, plotted anew.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ _FLAGS = {
     "printable": ((_VALUE >= 0x20) & (_VALUE < 0x7F)) * 255.0,
     "high": (_VALUE >= 0x80) * 255.0,
 }
-"""What a byte of each value adds to a channel that is a share, times the bytes of the cell."""
+"""Contribution of each byte value to a channel that is a share, times the bytes of the cell."""
 LEAST_DEVIATION = 1.0
-"""Standard deviation of a cell below which its spread is taken to be no steeper."""
+"""Least standard deviation of a cell, which bounds the slope of its spread."""
 
 
 def open_gradients(checkpoint: Path, bundle: Bundle) -> Gradients:
     """The gradients of a bundle's net.
 
     Args:
-        checkpoint: that the bundle was exported from, a file or the folder of a run (its last
-            one).
+        checkpoint: the origin of the bundle, a file or the folder of a run (its last
+            checkpoint).
 
     Raises:
-        MaltriageError: no checkpoint, or of another net than the bundle's; or the bundle has no
-            benign label.
+        MaltriageError: no checkpoint, a checkpoint of another net, or the bundle has no benign
+            label.
     """
     benign = bundle.card.benign
     if benign is None:
@@ -60,7 +60,7 @@ def open_gradients(checkpoint: Path, bundle: Bundle) -> Gradients:
 
 
 class Gradients:
-    """What each value of each byte is worth to a net.
+    """The effect of each value of each byte on a net's margin.
 
     Args:
         net: in eval mode.
@@ -69,7 +69,7 @@ class Gradients:
 
     def __init__(self, net: Net, benign: int) -> None:
         self.net, self.benign = net.requires_grad_(False), benign
-        self._lock = Lock()  # a hook hears of whatever runs through the net
+        self._lock = Lock()  # hooks see every forward pass of the net
 
     def __call__(self, views: Mapping[str, View], start: int, end: int) -> tuple[Bytes, Floats]:
         """The values that lower the margin most, to first order.
@@ -79,9 +79,9 @@ class Gradients:
             start, end: file offsets of the bytes that may change, [start, end); all are plotted.
 
         Returns:
-            The best value of each byte, uint8 [end - start], and what it is worth more than the
-            mean of all values: by how much the margin falls, [end - start]. A window of a net that
-            has no palette for it is not asked.
+            The best value of each byte, uint8 [end - start], and how much further it lowers the
+            margin than the mean of all values, [end - start]. Windows without a palette are
+            ignored.
         """
         with self._lock:
             bodies, colours = self._backward(views)
@@ -92,7 +92,7 @@ class Gradients:
                 table, cells = _body(spec, views[spec.name], bodies[spec.name], offsets)
         values, worth = _best(table)
         best, gain = values[cells], worth[cells]
-        # Few bytes are in a window: those have more that speaks for a value than their cell.
+        # Few bytes are in a window; those have its gradient besides that of their cell.
         at = np.zeros(end - start, dtype=np.bool_)
         spans = []
         for name, gradient in colours.items():
@@ -111,8 +111,8 @@ class Gradients:
         return best, gain
 
     def _backward(self, views: Mapping[str, View]) -> tuple[dict[str, Floats], dict[str, Floats]]:
-        """Gradient of the margin on pixels of bodies, [C, S, S], and on what a byte of each value
-        would be in windows, [N, 256]."""
+        """Gradient of the margin for pixels of bodies, [C, S, S], and for each byte value in
+        windows, [N, 256]."""
         images: dict[str, Tensor] = {}
         seen: dict[str, Tensor] = {}
         hooks = []
@@ -151,14 +151,14 @@ class Gradients:
 
 
 def _trunks(net: Net) -> list[object]:
-    """The part of a net that reads each view, None where it has none of its own."""
+    """The trunk of a net for each view, None if it has none of its own."""
     trunks = getattr(net, "trunks", None)
     return [None] * len(net.views) if trunks is None else list(trunks)
 
 
 def _best(table: Floats) -> tuple[Bytes, Floats]:
-    """Of rows of what each value adds to the margin, [n, 256], the value that adds least, and by
-    how much less than the mean of all values: both [n]."""
+    """The value of least contribution to the margin in each row of [n, 256], and its distance
+    below the mean of all values: both [n]."""
     best = table.argmin(axis=1)
     return best.astype(np.uint8), table.mean(axis=1) - table[np.arange(len(best)), best]
 
@@ -166,9 +166,9 @@ def _best(table: Floats) -> tuple[Bytes, Floats]:
 def _body(
     spec: BodySpec, view: View, gradient: Floats, offsets: npt.NDArray[np.int64]
 ) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """What each value of a byte adds to the margin through the body, by cell: [S * S, 256]; and
-    the cell of each offset. A byte lies in the cell that holds its first part, and is one of as
-    many as the cell has.
+    """Contribution of each byte value to the margin through the body, by cell, [S * S, 256], and
+    the cell of each offset. A byte belongs to the cell that holds its first part and counts as
+    one of the cell's bytes.
     """
     geometry = view.geometry
     assert isinstance(geometry, BodyGeometry)

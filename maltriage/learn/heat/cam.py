@@ -3,10 +3,10 @@
 HiResCAM (Draelos and Carin 2020, arXiv 2011.08891) is gradient times activation, element by
 element. For a net that ends in the mean over cells and a linear layer it has a closed form:
 the score's weights times the activation, divided by the number of cells. For any other net
-the gradient through its head is traced (`traced`) and becomes part of the graph, and where
-Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391) is another map, the graph gives that one
-too. See `maltriage.bundle` for the inputs and outputs, DESIGN.md for why the score is centred
-and emptiness is subtracted.
+the gradient through its head is traced (`traced`) and becomes part of the graph. If Grad-CAM
+(Selvaraju et al. 2017, arXiv 1610.02391) differs, it is a further output. `maltriage.bundle`
+lists inputs and outputs; DESIGN.md says why the score is centred and the heat of an empty input
+is subtracted.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from maltriage.sample.views import ViewSpec
 
 
 def empty_views(views: tuple[ViewSpec, ...], count: int = 1) -> dict[str, Tensor]:
-    """Images of a sample without a byte: all zero, [count, *spec.shape] by view."""
+    """Images of an empty sample: all zero, [count, *spec.shape] by view."""
     return {view.name: torch.zeros(count, *view.shape, dtype=torch.uint8) for view in views}
 
 
 class ExplainedNet(nn.Module):
-    """A net with its explanation, as it is exported.
+    """A net with its explanation, ready for export.
 
     Args:
-        net: put into eval mode.
-        benign: number of the benign label, or None.
+        net: is put into eval mode.
+        benign: index of the benign label, or None.
     """
 
     weights: Tensor
@@ -53,7 +53,7 @@ class ExplainedNet(nn.Module):
         with torch.no_grad():
             activations = net.activations(_empty(net))
         self.names = tuple(activations)
-        """Of what `Net.activations` gives, in order."""
+        """Names of `Net.activations`, in order."""
         if net.additive:
             for view in net.views:
                 self.register_buffer(f"empty_{view.name}", activations[view.name].contiguous())
@@ -73,16 +73,16 @@ class ExplainedNet(nn.Module):
         return self.answer(*self.stem(*inputs[:-3]), *inputs[-3:])
 
     def stem(self, *images: Tensor) -> list[Tensor]:
-        """The net up to what is explained: activations in the order of `names`."""
+        """The net up to the target layer: activations in the order of `names`."""
         views = {v.name: image for v, image in zip(self.net.views, images, strict=True)}
         found = self.net.activations(views)
         if self.net.additive:
             return [found[name] for name in self.names]
-        # The traced graph has the strides of what it was traced with.
+        # The traced graph keeps the strides of its example inputs.
         return [found[name].contiguous() for name in self.names]
 
     def answer(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        """From what `stem` gives, and target, against, threshold, to the outputs."""
+        """The outputs, from those of `stem` and target, against, threshold."""
         *tensors, target, against, threshold = inputs
         activations = dict(zip(self.names, tensors, strict=True))
         if self.net.additive:
@@ -90,7 +90,7 @@ class ExplainedNet(nn.Module):
         return self._by_gradient(activations, target, against, threshold)
 
     def subtracted(self, explained: Tensor) -> Tensor:
-        """Sum of the absolute heat that is subtracted as that of an empty input, [B].
+        """Sum of the absolute heat of an empty input, which is subtracted, [B].
 
         Args:
             explained: target and against, as in the outputs.
@@ -150,9 +150,9 @@ class ExplainedNet(nn.Module):
         return logits, *heat, *other, baseline, explained, plain
 
     def _note_emptiness(self, activations: dict[str, Tensor]) -> None:
-        """What an empty input scores and where, for each label against the mean of all.
+        """Store scores and maps of an empty input, for each label against the mean of all.
 
-        A score of one label against another is the difference of two of these, and so are
+        The score of one label against another is the difference of two of these, and so are
         its maps: they are linear in the score's weights.
         """
         names = [view.name for view in self.net.views]
@@ -176,7 +176,7 @@ class ExplainedNet(nn.Module):
         self.register_buffer("empty_logits", logits[0])
 
     def _choose(self, logits: Tensor, target: Tensor, against: Tensor, threshold: Tensor) -> Tensor:
-        """Labels to explain and to explain them against, int64 [B, 2]; -1: the mean."""
+        """Target and against for each sample, int64 [B, 2]; -1: the mean."""
         top = logits.argmax(dim=1)
         rival = torch.full_like(top, -1)
         if self.benign is not None:
@@ -192,15 +192,15 @@ class ExplainedNet(nn.Module):
 
 
 def traced(explained: ExplainedNet) -> nn.Module:
-    """The same module with the gradient through the net's head written out as a graph.
+    """The same module with the gradient through the net's head as operators of the graph.
 
-    `torch.onnx.export` knows no autograd. For an additive net nothing is to be done.
+    `torch.onnx.export` does not support autograd. An additive net is returned as it is.
     """
     if explained.net.additive:
         return explained
-    count = 3  # any batch but 0 and 1, which the tracer would take for constants
+    count = 3  # the tracer takes batches of 0 and 1 for constants
     images = _empty(explained.net, count).values()
-    # Three tensors: the tracer takes one that is given twice for one input.
+    # Three tensors: the tracer merges inputs that are the same tensor.
     choice = torch.zeros(3, count, device=explained.weights.device)
     target, against, threshold = choice[0].long(), choice[1].long(), choice[2]
     with torch.no_grad():
@@ -215,11 +215,11 @@ def traced(explained: ExplainedNet) -> nn.Module:
 
 
 class _Traced(nn.Module):
-    """Stem of an explained net, and its answer as a graph."""
+    """The stem of an explained net, and its `answer` as a graph."""
 
     def __init__(self, explained: ExplainedNet, answer: nn.Module) -> None:
         super().__init__()
-        self.explained, self.answer = explained, answer  # `graph` is taken by torch.export
+        self.explained, self.answer = explained, answer  # torch.export uses the name `graph`
         self.eval()
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -255,16 +255,16 @@ def _through_convolution(
 
 
 def _empty(net: Net, count: int = 1) -> dict[str, Tensor]:
-    """`empty_views` of a net, where its weights are."""
+    """`empty_views` of a net, on its device."""
     device = net.classifier.weight.device
     return {name: image.to(device) for name, image in empty_views(net.views, count).items()}
 
 
 def _of(table: Tensor, explained: Tensor) -> Tensor:
-    """Of a table with an entry for each label, [K, ...], that of the explained score, [B, ...].
+    """The entry of the explained score, [B, ...], in a table with one for each label, [K, ...].
 
-    The entries are against the mean of all labels, so where there is a label to explain
-    against, its entry is subtracted.
+    Entries are against the mean of all labels, so the entry of the label to explain against,
+    if there is one, is subtracted.
     """
     target, against = explained[:, 0], explained[:, 1]
     present = (against >= 0).to(table.dtype).reshape(-1, *[1] * (table.dim() - 1))

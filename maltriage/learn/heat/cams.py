@@ -1,7 +1,7 @@
-"""Methods of pytorch-grad-cam on a trained net, view by view: maps that a bundle does not hold.
+"""Methods of pytorch-grad-cam on a trained net, view by view: maps that a bundle does not have.
 
-They need the net itself, and so a checkpoint. The maps are taken as the methods make them, before
-the library clips and stretches them for display: what is negative stays, and so does the scale.
+They need the net itself, and so a checkpoint. The maps are taken before the library clips and
+stretches them for display, so sign and scale are kept.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Maps = dict[str, npt.NDArray[np.float32]]
 def open_maps(
     checkpoint: Path, bundle: Bundle, methods: Sequence[str]
 ) -> dict[str, CheckpointMaps]:
-    """The methods by name, ready to explain what a bundle says.
+    """The methods by name, ready to explain the verdicts of a bundle.
 
     Args:
-        checkpoint: that the bundle was exported from, a file or the folder of a run (its last
-            one).
+        checkpoint: the origin of the bundle, a file or the folder of a run (its last
+            checkpoint).
         methods: of `FROM_CHECKPOINT` in `maltriage.report.documents.methods`.
 
     Raises:
-        MaltriageError: no checkpoint, or one of another net than the bundle's.
+        MaltriageError: no checkpoint, or a checkpoint of another net.
     """
     net = net_of(checkpoint, bundle)
     return {name: known(name).load()(net) for name in methods}
@@ -51,8 +51,8 @@ class CheckpointMaps:
     Args:
         net: in eval mode.
         method: name of its class in pytorch-grad-cam.
-        signed: whether its maps have a sign of their own. A singular vector has none: what stands
-            out most is taken for positive.
+        signed: the maps have a sign. A singular vector has none: its largest entry is taken as
+            positive.
     """
 
     def __init__(self, net: Net, method: str, *, signed: bool = True) -> None:
@@ -63,8 +63,8 @@ class CheckpointMaps:
 
         Args:
             views: of the sample.
-            label: to explain.
-            against: label to explain it against; None: the mean of all.
+            label: the label to explain.
+            against: the label to explain it against; None: the mean of all.
         """
         images = {
             name: torch.from_numpy(np.ascontiguousarray(view.pixels))[None]
@@ -91,7 +91,7 @@ class CheckpointMaps:
             seen = cam.activations_and_grads
             activation = seen.activations[0].numpy()
             gradient = seen.gradients[0].numpy() if seen.gradients else np.zeros_like(activation)
-            with contextlib.redirect_stderr(io.StringIO()):  # a bar of progress for each view
+            with contextlib.redirect_stderr(io.StringIO()):  # a progress bar for each view
                 found = cam.get_cam_image(
                     image.detach(), cut.activation, [score], activation, gradient, False
                 )
@@ -112,9 +112,9 @@ class _Cut(nn.Module):
     Args:
         images: of one sample by view, uint8 [1, *spec.shape].
 
-    The image that it takes is float: of the body what it is, [n, C, S, S], of a window which of
-    its bytes exist, [n, 1, 1, N]. A method that fades parts of the image out so makes bytes of a
-    window fade, where half of a byte's value would be another byte.
+    The image is float: the body itself, [n, C, S, S], or the presence of a window's bytes,
+    [n, 1, 1, N]. So a method that fades parts of the image makes bytes of a window fade; half of
+    a byte's value would be another byte.
     """
 
     def __init__(self, net: Net, view: ViewSpec, images: dict[str, Tensor]) -> None:
@@ -124,7 +124,7 @@ class _Cut(nn.Module):
 
     @property
     def image(self) -> Tensor:
-        """That of the sample, n = 1."""
+        """The image of the sample, n = 1."""
         own = self.images[self.view.name].float()
         return own[:, None, 1:] if self.view.along else own
 

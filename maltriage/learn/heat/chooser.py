@@ -1,6 +1,6 @@
-"""A guided net as a module: which tokens it looks at, and the teachers that say so.
+"""A guided net as a module: the choice of its tokens, and the teachers that make it.
 
-What a guide is, and how one is made from teachers, is told in `maltriage.learn.heat.guide`.
+`maltriage.learn.heat.guide` defines guides and makes them from teachers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,18 @@ from maltriage.learn.nets.camvit import CamViT
 from maltriage.sample.views import ViewSpec
 
 _STEPS = 100
-"""Steps that scores are rounded to, in the mean share of a token. Heat that is the same to the
-last bits is then the same in PyTorch and ONNX Runtime, and the earlier token goes first:
-neighbours share a cell of the teacher's, and what is no byte has no heat at all."""
+"""Scores are rounded to one in so many of a token's mean share. Heat that differs in the last bits
+is then equal in PyTorch and ONNX Runtime, and the earlier token goes first. Ties are common:
+neighbours share a cell of the teacher, and missing bytes have no heat."""
 _FLOOR = 0.05
-"""Sum of |heat|, in units of a logit, that no choice should hang on: an empty file's is noise."""
+"""Sum of |heat|, in units of a logit, below which heat is noise (that of an empty file)."""
 
 
 class Chooser(nn.Module):
-    """Scores of the tokens of each image by what its teachers see in it, int64 [B, tokens].
+    """Scores the tokens of each image by its teachers' heat, int64 [B, tokens].
 
-    No two tokens of an image have the same score.
-
-    Frozen, and in eval mode whatever the net around it is in.
+    No two tokens of an image have the same score. The module is frozen, and in eval mode
+    whatever the mode of the net around it.
 
     Args:
         teachers: nets whose views are all among the student's; put into eval mode.
@@ -81,9 +80,9 @@ class Chooser(nn.Module):
         return ranks * count - torch.arange(count, device=first.device)
 
     def _as_graphs(self) -> list[nn.Module]:
-        """The teachers with their gradients written out: `predict` and the exporter know no
-        autograd. Made at the first call, when the weights are those of the teachers; they
-        share them, and are no modules of this one, whose weights would be there twice."""
+        """The teachers with gradients as operators: `predict` and the exporter have no autograd.
+        Made at the first call, when the weights are loaded. They share the teachers' weights and
+        are not submodules, which would store the weights twice."""
         if self._graphs is None:
             with torch.inference_mode(False):
                 self._graphs = [traced(explained) for explained in self.explained]  # type: ignore[arg-type]
@@ -92,9 +91,9 @@ class Chooser(nn.Module):
 
 @contextlib.contextmanager
 def _plain(device: str) -> Iterator[None]:
-    """Without gradients and in float32, whatever the net around is computed in."""
+    """Without gradients and in float32, whatever the precision of the net around."""
     with contextlib.ExitStack() as stack:
-        # Not entered for nothing: the exporter would make a graph of its own of each.
+        # Entered only if needed: the exporter would make a subgraph of each.
         if torch.is_grad_enabled():
             stack.enter_context(torch.no_grad())
         if torch.is_autocast_enabled(device):
@@ -110,15 +109,15 @@ def heat_of(
     cam: str,
     graph: nn.Module | None = None,
 ) -> dict[str, Tensor]:
-    """A teacher's maps of images, signed, less those of an empty input.
+    """A teacher's signed maps of images, minus those of an empty input.
 
     Args:
         explained: the teacher.
-        ours: the views that the images are of, among them all of the teacher's.
+        ours: the views of the images, which include the teacher's.
         images: by view, uint8 [B, *spec.shape].
         target: label to explain against the mean of all, int64 [B]; -1: the teacher's own.
         cam: `hirescam` or `gradcam`.
-        graph: the teacher as `cam.traced` gives it, to be run in its place.
+        graph: the teacher from `cam.traced`, run in its place.
 
     Returns:
         By view of the teacher, [B, h, w].
@@ -136,18 +135,18 @@ def heat_of(
     maps = {}
     for view in explained.net.views:
         heat = found[f"heat_{view.name}"]
-        # Where a net is linear behind the mean over its cells both are the same map.
+        # Both maps are the same if the net is linear behind the mean over its cells.
         maps[view.name] = found.get(f"gradcam_{view.name}", heat) if cam == "gradcam" else heat
     return maps
 
 
 def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net:
-    """A net that looks where its guide says.
+    """Restrict a net to the tokens of its guide.
 
     Args:
         net: a `camvit`; changed.
         guide: of the run.
-        teachers: for `instance`; None: nets of their kind, whose weights are to be loaded.
+        teachers: for `instance`; None: fresh nets, whose weights are loaded later.
     """
     if not isinstance(net, CamViT):
         raise MaltriageError("--guide goes with --net camvit")
@@ -162,7 +161,7 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
 
 
 def _flat(guide: Guide, net: CamViT) -> list[int]:
-    """The tokens kept, numbered over all views in the net's order."""
+    """The kept tokens, numbered over all views in the net's order."""
     start, kept = 0, []
     for view, count in zip(net.views, net.counts, strict=True):
         kept += [start + number for number in guide.kept.get(view.name, ())]

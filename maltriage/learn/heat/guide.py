@@ -1,23 +1,23 @@
-"""Guidance: the heat of trained nets says which tokens a vision transformer looks at.
+"""Guidance: the heat of trained nets (teachers) chooses the tokens of a vision transformer.
 
-After Brosolo et al. 2025 (arXiv 2503.02441), who mask the images that a vision transformer sees
-by cumulative heat maps of CNNs and of pairs of them. How they normalise maps and combine pairs
-is not in what is openly to be had of the paper, so this was chosen:
+After Brosolo et al. 2025 (arXiv 2503.02441), who mask the images of a vision transformer by
+cumulative heat maps of CNNs and of pairs of CNNs. The open parts of the paper do not say how maps
+are normalised and pairs combined, so this was chosen:
 
 - A teacher's map of an image is its HiResCAM or Grad-CAM of the true label against the mean of
-  all labels, less that of an empty input; what speaks for the label, divided by its sum over all
+  all labels, minus that of an empty input; its positive part is divided by its sum over all
   views (`heatmaps.shares`).
-- The cumulative map of a label is the mean over its images in the *training part*; that of a
-  teacher the mean over the labels, so that a large family does not drown a small one; that of
-  several teachers their mean. Maps come to the student's grid of tokens by area.
-- `cumulative` keeps the tokens of most heat, `inverse` (a control) those of least, `random` (the
-  other one) some drawn by the seed of the run. All are constants of the exported graph.
-- `instance` lets the signed map of each image choose. The true label is not known there: it is
-  the map of what the teacher takes the image for, and the teacher is part of the graph.
+- The cumulative map of a label is the mean over its images in the *training part*. That of a
+  teacher is the mean over the labels, so that large families do not dominate. That of several
+  teachers is their mean. Maps are resampled to the student's grid of tokens by area.
+- `cumulative` keeps the tokens of most heat, `inverse` (a control) those of least, `random`
+  (another control) draws them by the seed of the run. All are constants of the exported graph.
+- `instance` chooses by the signed map of each image. The true label is unknown there, so the
+  label is the teacher's prediction, and the teacher is part of the graph.
 
-A teacher must have been trained on the very training part of its student: same samples, same
-split, and in a cross-validation the run that held the same fold back. Otherwise the mask would
-know the samples that the student is measured on.
+A teacher must be trained on the training part of its student: same samples, same split, and in a
+cross-validation the same fold held back. Otherwise the mask would leak the samples that the
+student is measured on.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ MIN_KEEP = 0.25
 
 @dataclass(frozen=True)
 class GuideOptions:
-    """Who chooses the tokens of a net, and how many are kept."""
+    """The kind of a guide, its teachers and the share of tokens kept."""
 
     kind: Kind
     keep: float = 0.5
@@ -67,7 +67,7 @@ class GuideOptions:
     """Checkpoints or folders of runs; with folds, folders of cross-validations."""
 
     def check(self) -> None:
-        """Raise MaltriageError where the options make no guide."""
+        """Raise MaltriageError if the options make no guide."""
         if self.kind not in KINDS:
             raise MaltriageError(f"no such guide: {self.kind} (known: none, {', '.join(KINDS)})")
         if self.cam not in CAMS:
@@ -81,14 +81,14 @@ class GuideOptions:
 
 
 class Prepared(NamedTuple):
-    """A guide, and what it was made from."""
+    """A guide with its teachers and maps."""
 
     guide: Guide
     teachers: tuple[Net, ...] | None = None
-    """None where a checkpoint has them, or nobody was asked."""
+    """None if a checkpoint has them, or there are none."""
     maps: dict[str, Tensor] = {}  # noqa: RUF012
-    """Cumulative maps on the student's tokens by `<teacher>/<view>`, counted from 1: a row for
-    each label, [K, h, w]."""
+    """Cumulative maps on the student's tokens by `<teacher>/<view>`, teachers counted from 1:
+    [K, h, w]."""
 
 
 def prepare(
@@ -104,13 +104,13 @@ def prepare(
         options: checked here.
         origin: of the run, without its guide.
         images: of all samples.
-        train: numbers of those of the training part.
-        begun: the guide of the checkpoint that the run goes on from, None for a new run. What
-            the options ask for as it does is not made again, and does not need the teachers.
+        train: sample numbers of the training part.
+        begun: the guide in the checkpoint of a resumed run, None for a new run. If it matches
+            the options it is kept, and the teachers are not needed.
 
     Raises:
-        MaltriageError: a teacher that is missing, unfinished, guided itself, of other samples or
-            another split than the student, or that looks at what the student does not see.
+        MaltriageError: a teacher is missing, unfinished, guided itself, trained on other samples
+            or another split than the student, or has views that the student lacks.
     """
     options.check()
     if origin.net != "camvit":
@@ -157,7 +157,7 @@ def prepare(
 
 
 def _is_asked(begun: Guide, options: GuideOptions) -> bool:
-    """Whether a guide is what the options ask for, were it made by the same teachers."""
+    """True if a guide matches the options, teachers aside."""
     return (
         begun.kind == options.kind
         and begun.keep == options.keep
@@ -174,13 +174,13 @@ def cumulative(
     Args:
         teacher: in eval mode.
         images: of all samples, with the views `ours`.
-        rows: numbers of the samples.
-        ours: views that the teacher's are among.
+        rows: sample numbers.
+        ours: views of the images, which include the teacher's.
         cam: `hirescam` or `gradcam`.
 
     Returns:
-        By view of the teacher, [K, h, w]; all views of a label sum up to 1, or to less where
-        nothing in an image speaks for its label.
+        By view of the teacher, [K, h, w]; all views of a label sum to 1, or to less if some
+        images have no positive heat.
     """
     explained = ExplainedNet(teacher, None)
     labels = teacher.classifier.out_features
@@ -198,14 +198,14 @@ def cumulative(
 
 
 def save_maps(maps: dict[str, Tensor], labels: tuple[str, ...], path: Path) -> None:
-    """Write cumulative maps as npz, with `labels` naming the rows of each; atomically."""
+    """Write cumulative maps and their `labels` as npz, atomically."""
     arrays = {name: found.float().numpy() for name, found in maps.items()}
     with replace_file(path) as file:
         np.savez_compressed(file, allow_pickle=False, labels=np.array(labels), **arrays)
 
 
 def likeness(own: Sequence[dict[str, Tensor]]) -> dict[str, float]:
-    """Structural similarity of the body maps of each pair of teachers, on a common grid."""
+    """Structural similarity of the body maps of each pair of teachers on a common grid."""
     bodies = {
         i: regrid(found["body"].mean(dim=0), COMMON).double().numpy()
         for i, found in enumerate(own, 1)
@@ -215,7 +215,7 @@ def likeness(own: Sequence[dict[str, Tensor]]) -> dict[str, float]:
 
 
 def _keeping(guide: Guide, counts: dict[str, int], order: Tensor) -> Guide:
-    """The guide with its first tokens in an order over all views, by view."""
+    """The guide with the first tokens of an order over all views, by view."""
     kept = order[: guide.tokens].sort().values
     by_view, start = {}, 0
     for name, count in counts.items():
@@ -226,21 +226,21 @@ def _keeping(guide: Guide, counts: dict[str, int], order: Tensor) -> Guide:
 
 
 def _place(path: Path, origin: Origin) -> Path:
-    """Where the teacher of a run lies: of a fold's run, the teacher's run of that fold."""
+    """The folder of a run's teacher; for a fold's run, the teacher's run of that fold."""
     if origin.fold is not None and path.is_dir():
         return fold_folder(path, origin.fold)
     return path
 
 
 def _load(path: Path, origin: Origin) -> tuple[dict[str, Tensor], State]:
-    """The checkpoint of a teacher, if it may teach a run."""
+    """Load the checkpoint of a teacher; refuse one that must not teach the run."""
     tensors, state = load_checkpoint(path)
     _refuse_other(path, state, origin)
     return tensors, state
 
 
 def _weights_sha256(tensors: dict[str, Tensor]) -> str:
-    """Digest of the averaged weights of a checkpoint, names, types and shapes among them."""
+    """Digest of a checkpoint's averaged weights with their names, types and shapes."""
     digest = hashlib.sha256()
     for name, tensor in sorted(part_of(tensors, "ema").items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
@@ -249,7 +249,7 @@ def _weights_sha256(tensors: dict[str, Tensor]) -> str:
 
 
 SAME = ("dataset", "manifest_sha256", "labels", "split", "split_seed", "fractions", "folds", "fold")
-"""In what the origins of teacher and student must agree."""
+"""Fields that the origins of teacher and student must share."""
 
 
 def _refuse_other(path: Path, state: State, origin: Origin) -> None:
@@ -260,7 +260,7 @@ def _refuse_other(path: Path, state: State, origin: Origin) -> None:
             short = field in ("dataset", "split", "split_seed", "folds", "fold")
             how = f"{field} {a} instead of {b}" if short else f"other {field}"
             raise MaltriageError(
-                f"{path}: this teacher was not trained on the student's training part: {how}"
+                f"{path}: the teacher was not trained on the student's training part: {how}"
             )
     if theirs.guide is not None:
         raise MaltriageError(f"{path}: a guided net cannot be a teacher")
@@ -269,18 +269,18 @@ def _refuse_other(path: Path, state: State, origin: Origin) -> None:
 
 
 def _refuse_blind(teachers: Sequence[Teacher], views: tuple[ViewSpec, ...]) -> None:
-    """Teachers see what the student sees, and together all of it."""
+    """Refuse teachers with views that the student lacks, or that together lack one of its views."""
     ours = {view.name: view for view in views}
     for teacher in teachers:
         for view in teacher.views:
             own = ours.get(view.name)
             if own is None or own.picks(view) is None:
                 raise MaltriageError(
-                    f"{teacher.path}: this teacher looks at {view.name} in a form that the student"
-                    " does not see: train both with the same --views and --image-size"
+                    f"{teacher.path}: the student does not have the teacher's view {view.name} in"
+                    " the same form; train both with the same --views and --image-size"
                 )
     unseen = set(ours) - {view.name for teacher in teachers for view in teacher.views}
     if unseen:
         raise MaltriageError(
-            f"no teacher looks at {', '.join(sorted(unseen))}: leave that out of --views"
+            f"no teacher has the views {', '.join(sorted(unseen))}; leave them out of --views"
         )

@@ -1,6 +1,6 @@
-"""Registry of nets: one file and one line each.
+"""The registry of nets: one file and one line each.
 
-Importing this imports no torch; a net's own file is imported when the net is made.
+It does not import torch; a net's own file is imported when the net is made.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of a net before it is made."""
+    """The properties of a net before it is made."""
 
     name: str
-    """Of the class, in the file that is called as the net."""
+    """Name of the class, in the file named after the net."""
     views: tuple[str, ...] | None = None
-    """What it looks at unless it is told otherwise; None: `views.DEFAULT`."""
+    """Default views; None: `views.DEFAULT`."""
     body: bool = False
-    """Whether it must be given a body."""
+    """True if the net needs a body view."""
     fixed: bool = True
-    """Whether it can be given fixed windows."""
+    """True if the net can read fixed windows."""
     learning_rate: float = 2e-3
-    """At the top of the schedule, unless another is named."""
+    """Default peak of the schedule."""
     batch_size: int = 64
-    """Samples in one step, unless another number is named."""
+    """Default samples in one step."""
 
 
 def _cnn(name: str, learning_rate: float) -> Entry:
@@ -53,7 +53,7 @@ NETS: dict[str, Entry] = {
 
 
 def entry(name: str) -> Entry:
-    """What is known of a net by its name.
+    """The registry's entry of a net by its name.
 
     Raises:
         MaltriageError: there is no such net.
@@ -67,7 +67,7 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
     """A fresh net by name, for images of these views and this many labels.
 
     Raises:
-        MaltriageError: there is no such net, or it needs what is not installed.
+        MaltriageError: there is no such net, or a package that it needs is not installed.
     """
     found = entry(name)
     try:
@@ -75,7 +75,6 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
         net: Net = getattr(module, found.name)(views, labels)
     except ModuleNotFoundError as error:
         raise MaltriageError(
-            f"net {name} needs more than is installed (no {error.name}): "
-            "pip install 'maltriage[train]'"
+            f"net {name} needs {error.name}, which is not installed: pip install 'maltriage[train]'"
         ) from error
     return net

@@ -1,4 +1,4 @@
-"""What training, explanation and export ask of a net."""
+"""The interface of a net to training, explanation and export."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ class Net(nn.Module):
     """A net from the images of a sample to logits, cut at the layer that is explained.
 
     `forward(views) = classifier(embed(activations(views)))`. Views are uint8 images by
-    name, [B, *spec.shape]; scaling them is the net's business.
+    name, [B, *spec.shape]; the net scales them.
     """
 
     views: tuple[ViewSpec, ...]
     additive: bool
-    """Whether `embed` is the mean over the cells of each view, one after the other, so
-    that the logits are a sum over cells."""
+    """True if `embed` concatenates the mean over the cells of each view, so that the logits
+    are a sum over cells."""
     target_layer: str
     """Name of the layer whose activations are explained."""
 
@@ -29,11 +29,11 @@ class Net(nn.Module):
 
     @property
     def backbone(self) -> nn.Module | None:
-        """The part that has published weights, a model of timm; None: there is none."""
+        """The part with published weights, a model of timm; None: there is none."""
         return None
 
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
-        """Set what is not learned in steps, from all training samples at once.
+        """Fit the parts that are not learned in steps, from all training samples at once.
 
         Args:
             views: images of fixed windows by name.
@@ -42,42 +42,41 @@ class Net(nn.Module):
         """
 
     def votes(self, embedding: Tensor) -> Tensor:
-        """Logits that are each to be right in training, [B, V, K]; one vote by default."""
+        """Logits that each enter the training loss, [B, V, K]; one vote by default."""
         return torch.as_tensor(self.classifier(embedding)).unsqueeze(1)
 
     @property
     def unpooled(self) -> tuple[str, ...]:
-        """Views with whose cells `embed` does more than take their mean first.
+        """Views in which `embed` does not begin with the mean over the cells.
 
-        There the gradient differs from cell to cell, and Grad-CAM is another map than
-        HiResCAM.
+        In these the gradient differs from cell to cell, and Grad-CAM differs from HiResCAM.
         """
         return () if self.additive else tuple(view.name for view in self.views)
 
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         """Activations of the target layer by view, [B, C, h, w] (windows: h = 1).
 
-        What else `embed` needs of a sample (beside the layer, say) may be in it under
-        names that are no views; it is not explained.
+        Other inputs of `embed` (a skip connection, say) may be added under names that are no
+        views; they are not explained.
         """
         raise NotImplementedError
 
     def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Of a net that looks at other cells of each image, by view: 1 on those, [B, h, w].
+        """The cells used in each image by view, 1 or 0, [B, h, w], if they differ by image.
 
-        The others have no heat, whatever an empty input has there.
+        Unused cells have no heat, whatever an empty input has there.
         """
         return {}
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
         """Features of the whole sample, [B, D]; in training, with dropout.
 
-        The explanation of a net that is not additive is the gradient of this.
+        A net that is not additive is explained by the gradient of this function.
         """
         raise NotImplementedError
 
     def receptive_field_bytes(self) -> dict[str, int]:
-        """How many bytes in a row one cell of a window sees, by window."""
+        """Receptive field of a window's cell in bytes, by window."""
         raise NotImplementedError
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:

@@ -1,9 +1,9 @@
-"""What the published byteplot CNNs have in common: a picture of the file to logits.
+"""The common base of the published byteplot CNNs: a picture of the file to logits.
 
-The body view goes through the paper's CNN. Windows, where any are asked for, each go through
-the one-dimensional trunk of net `evidence` and the mean over its cells, and join the CNN's
-features before the last layer (late fusion, no part of any paper). Windows whose places have
-meanings (`header`) are read by `evidence` alone.
+The body view goes through the paper's CNN. Windows are optional: each goes through the
+one-dimensional trunk of net `evidence` and the mean over its cells, and joins the CNN's features
+before the last layer (late fusion, not part of any paper). Fixed windows (`header`) are read by
+`evidence` only.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from maltriage.learn.nets.evidence import FEATURES, WINDOW_LAYERS, WindowTrunk, 
 from maltriage.sample.views import ViewSpec
 
 MEAN, STD = 0.449, 0.226
-"""Of ImageNet's grey values, which published weights expect pictures to be scaled by."""
+"""Scaling by ImageNet's grey values, which published weights expect."""
 CELLS = 8
-"""Cells that a heat map is to have along a side at least."""
+"""Least number of cells along a side of a heat map."""
 
 
 class ByteplotNet(Net):
@@ -47,14 +47,14 @@ class ByteplotNet(Net):
         Args:
             features: scaled body [B, C, S, S] to the target layer's activation [B, F, h, w].
             head: that activation to [B, width].
-            width: of the CNN's features before the last layer.
-            dropout: of all features before the last layer.
+            width: number of the CNN's features before the last layer.
+            dropout: on all features before the last layer.
         """
         self.features, self.head = features, head
         self.windows = nn.ModuleList(WindowTrunk() for view in self.views if view.along)
         self.dropout = nn.Dropout(dropout)
         self.last = nn.Linear(width + FEATURES * len(self.windows), self.labels)
-        self.to(memory_format=torch.channels_last)  # convolutions run faster so on a CPU
+        self.to(memory_format=torch.channels_last)  # faster convolutions on a CPU
 
     @property
     def classifier(self) -> nn.Linear:
@@ -66,11 +66,11 @@ class ByteplotNet(Net):
 
     @property
     def unpooled(self) -> tuple[str, ...]:
-        """The body, unless the head begins with the mean: that of windows always does."""
+        """The body, unless the head begins with the mean; windows always do."""
         return () if isinstance(self.head, Pooled) else (self.spec.name,)
 
     def scale(self, body: Tensor) -> Tensor:
-        """Bytes, uint8 [B, C, S, S], to what the CNN is given."""
+        """Scale bytes, uint8 [B, C, S, S], to the CNN's input."""
         return (body.float() / 255.0 - MEAN) / STD
 
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -99,7 +99,7 @@ class ByteplotNet(Net):
 
 
 class Pooled(nn.Module):
-    """The mean over the cells, and layers on it: [B, C, h, w] to [B, D]."""
+    """The mean over the cells and layers on it: [B, C, h, w] to [B, D]."""
 
     def __init__(self, layers: nn.Module | None = None) -> None:
         super().__init__()
@@ -113,11 +113,11 @@ class Pooled(nn.Module):
 class Backbone(nn.Module):
     """A model of timm without its classifier: scaled body to its last feature map."""
 
-    model: Any  # its parts have names that no type knows
+    model: Any  # its attributes have no types
 
     def __init__(self, name: str, channels: int, **options: Any) -> None:
         super().__init__()
-        import timm  # seconds, which nets without a backbone are spared
+        import timm  # takes seconds, not needed by nets without a backbone
 
         self.model = timm.create_model(
             name, pretrained=False, in_chans=channels, num_classes=0, **options
@@ -129,8 +129,8 @@ class Backbone(nn.Module):
 
 
 def stride_for(size: int, published: int) -> int:
-    """How many pixels a cell of the map is wide: the published number, or fewer, down to 8,
-    so that `CELLS` cells fit along a body of `size`."""
+    """Width of a map's cell in pixels: the published number, or less, down to 8, so that
+    `CELLS` cells fit along a body of `size`."""
     stride = published
     while stride > 8 and size < CELLS * stride:
         stride //= 2

@@ -1,18 +1,18 @@
-"""Net `camvit`: a small vision transformer over the patches of all views, which can be guided.
+"""Net `camvit`: a small vision transformer over patches of all views, optionally guided.
 
 The blocks of a timm `VisionTransformer` (Dosovitskiy et al. 2021, arXiv 2010.11929) of 128
 features, 6 blocks and 4 heads, without a class token: the mean over the tokens, a layer norm and
 one linear layer. A token is a patch of the body, 8 x 8 cells, or 128 bytes in a row of a window
-(8 of a header) through a palette; it has an embedding of its view and one of its place.
+(8 of a header) through a palette; it has an embedding of its view and one of its position.
 Trained from scratch.
 
 The paper behind maltriage (Brosolo et al. 2025, arXiv 2503.02441) masks the images that a vision
 transformer sees by cumulative heat maps of CNNs. Here tokens are left out instead of blackened:
-`restrict` leaves out the same ones of every image, `choose_by` others of each. What is left out
-is not computed, and has no heat. See `maltriage.learn.heat.guide` for who chooses.
+`restrict` leaves out the same tokens of every image, `choose_by` different ones of each. They are
+not computed and have no heat. See `maltriage.learn.heat.guide` for the choice.
 
-What is explained is the input of the last attention, `blocks[-1].norm1`. Attention is not
-additive: heat does not sum up to the score, and a cell has seen every byte that was kept.
+The target layer is the input of the last attention, `blocks[-1].norm1`. Attention is not
+additive: heat does not sum to the score, and a cell has seen every byte kept.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ DROPOUT = 0.1
 BODY_PATCH = 8
 WINDOW_PATCH, HEADER_PATCH = 128, 8
 BESIDE, KEPT = "beside", "kept"
-"""Names, beside those of views, in `CamViT.activations`: the residual stream that the target
-layer is added to, [B, k, D], and where tokens are chosen for each image their numbers, [B, k]."""
+"""Further names in `CamViT.activations`: the residual stream that the target layer is added to,
+[B, k, D], and, if tokens are chosen for each image, their numbers, [B, k]."""
 
 
 def grid_of(view: ViewSpec) -> tuple[int, int]:
-    """How many tokens of a view there are, in rows and columns (windows: one row)."""
+    """Number of tokens of a view in rows and columns (windows: one row)."""
     rows = 1 if view.along else view.shape[-2] // BODY_PATCH
     return rows, view.shape[-1] // _step(view)
 
@@ -71,7 +71,7 @@ class BodyPatches(nn.Module):
 class WindowPatches(nn.Module):
     """A window, uint8 [B, 2, N], to embedded patches, [B, n, 128].
 
-    Bytes through a learned palette, times whether they exist.
+    Bytes go through a learned palette and are multiplied by their presence.
     """
 
     def __init__(self, spec: ViewSpec) -> None:
@@ -89,7 +89,7 @@ class WindowPatches(nn.Module):
 
 
 class CamViT(Net):
-    """The net `camvit` for any choice of views; 1.3 M parameters for the usual ones."""
+    """The net `camvit` for any choice of views; 1.3 M parameters for the default ones."""
 
     additive = False
     target_layer = f"blocks.{DEPTH - 1}.norm1"
@@ -124,16 +124,16 @@ class CamViT(Net):
         self.fixed: list[int] | None = None
 
     def restrict(self, kept: Sequence[int]) -> None:
-        """Look at these tokens alone, of every image: numbers over all views in order."""
+        """Use only these tokens of every image: numbers over all views in order."""
         if not kept or len(set(kept)) != len(kept) or not 0 <= min(kept) <= max(kept) < self.tokens:
-            raise ValueError("tokens to keep are some of those that there are, each once")
+            raise ValueError("tokens to keep must exist, each once")
         self.register_buffer("kept", torch.tensor(sorted(kept)))
         edges = pairwise([0, *accumulate(self.counts)])
         self.fixed = [sum(low <= token < high for token in kept) for low, high in edges]
 
     def choose_by(self, chooser: nn.Module, count: int) -> None:
-        """Look at `count` tokens of each image: those with the highest scores, [B, tokens],
-        which `chooser` gives for the images of the views by name."""
+        """Use the `count` tokens of each image with the highest scores, [B, tokens], which
+        `chooser` computes from the images by view."""
         self.chooser, self.choice = chooser, count
 
     @property
@@ -163,7 +163,7 @@ class CamViT(Net):
         return found
 
     def _look(self, views: dict[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """The tokens that are computed, [B, k, D], and those chosen for each image, [B, k]."""
+        """The computed tokens, [B, k, D], and the numbers of those chosen by image, [B, k]."""
         places = self.place_embedding.split(self.counts)
         if self.fixed is not None:
             kept, start, parts = self.kept.split(self.fixed), 0, []
@@ -201,7 +201,7 @@ class CamViT(Net):
         return out
 
     def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
-        if KEPT not in activations:  # what is never kept is zero on an empty input too
+        if KEPT not in activations:  # tokens never kept are zero on an empty input too
             return {}
         kept = activations[KEPT]
         seen = activations[BESIDE].new_zeros(kept.shape[0], self.tokens).scatter(1, kept, 1.0)
@@ -218,7 +218,7 @@ class CamViT(Net):
 
 
 def _wide(index: Tensor) -> Tensor:
-    """Numbers of tokens, [B, k], for all features of them: [B, k, D]."""
+    """Expand token numbers, [B, k], to all features: [B, k, D]."""
     return index.unsqueeze(2).expand(-1, -1, EMBED)
 
 

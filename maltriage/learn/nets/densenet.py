@@ -15,17 +15,16 @@ arXiv 1608.06993.
     output        one per family, softmax
     loss          cross-entropy, reweighted for the balance of classes
 
-Known from the abstract: DenseNet, pretrained, with a class-balanced loss in the last layer. Left
-open by it: which DenseNet (121 is taken), the weights of the classes, the optimiser.
+Known from the abstract: DenseNet, pretrained, with a class-balanced loss in the last layer. The
+abstract leaves open: which DenseNet (121 is used), the weights of the classes, the optimiser.
 
-It ends in the mean over cells and one linear layer, so logits are a sum over cells and heat is
-an account of the score. A cell sees far more than its own pixels, though: the account is exact,
-its place is not.
+It ends in the mean over cells and one linear layer, so logits are a sum over cells and heat sums
+to the score. A cell sees far more than its own pixels, so the sum is exact, the location is not.
 
 What differs: below 256 pixels the poolings of transitions 3 and 2 are left out, so that the map
-has 8 x 8 cells. The loss is that of the loop here: weights of one over the square root of a
-class's count, and AdamW, one cycle to 1e-3. Without `--pretrained` the training is from random
-weights.
+has 8 x 8 cells. The loss is that of this package's loop: weights of one over the square root of
+a class's count, and AdamW, one cycle to 1e-3. Without `--pretrained` the training starts from
+random weights.
 """
 
 from __future__ import annotations

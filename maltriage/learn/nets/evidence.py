@@ -1,13 +1,13 @@
-"""Net `evidence`: additive by construction, so that its explanation is an account.
+"""Net `evidence`: additive by construction, so that its heat sums to the score.
 
-A trunk for each view, the mean over its cells, one linear layer over the concatenated means. A
-logit is then a sum over cells plus a bias. Windows are read along the bytes: a cell is 32 bytes
-in a row and sees 121, centred on its own. A header, where the place of a byte tells its meaning,
-is read byte by byte through a table, and a cell is one byte.
+It has a trunk for each view, the mean over its cells, and one linear layer over the concatenated
+means. A logit is then a sum over cells plus a bias. Windows are read along the bytes: a cell is
+32 bytes in a row and sees 121, centred on its own. A header, in which the position of a byte gives
+its meaning, is read byte by byte through a table, and a cell is one byte.
 
-Every view is trained to tell the labels by itself, and the logits are the mean of what the views
-say. Trained on their sum, the view that learns fastest leaves nothing to the others, and the
-sum is worse than its parts.
+Every view is trained to classify by itself, and the logits are the mean over the views. In
+training on their sum, the view that learns fastest leaves nothing to the others, and the sum is
+worse than its parts.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FEATURES = 96
 PALETTE = 8
 DROPOUT = 0.3
 TABLE_WEIGHT = 2.0
-"""What a table counts for beside a trunk in the mean."""
+"""Weight of a table relative to a trunk in the mean."""
 
 WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
 """(channels in, channels out, kernel, stride) along the bytes."""
 
 
 class Layer(nn.Module):
-    """Convolution, batch norm, ReLU. A last stride of 2 that looks ahead, not around.
+    """Convolution, batch norm, ReLU. An `ahead` layer is padded at its far end only.
 
-    With symmetric padding at every stride a cell would be centred on its first byte; the
-    `ahead` layer is padded at its far end only, which puts the centre into the middle of
-    the cell. Only there is the map honest about where it looks.
+    With symmetric padding at every stride a cell's receptive field would be centred on its
+    first byte; the `ahead` layer centres it on the middle of the cell, so that the map shows
+    the right bytes.
     """
 
     def __init__(
@@ -95,8 +95,8 @@ class BodyTrunk(nn.Module):
 class WindowTrunk(nn.Module):
     """A window, uint8 [B, 2, N], to [B, 96, 1, N/32].
 
-    Each byte through a learned palette, times whether it exists: what is no byte of the
-    file is zero in all channels, unlike a byte of value zero.
+    Bytes go through a learned palette and are multiplied by their presence: a missing byte is
+    zero in all channels, unlike a byte of value zero.
     """
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class WindowTrunk(nn.Module):
 
 
 class TableTrunk(nn.Module):
-    """A fixed window, uint8 [B, 2, N], to what each of its bytes says, [B, K, 1, N].
+    """A fixed window, uint8 [B, 2, N], to the contribution of each byte, [B, K, 1, N].
 
     Not learned in steps: see `maltriage.learn.nets.header_table`.
     """
@@ -134,7 +134,7 @@ class TableTrunk(nn.Module):
 
 
 def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
-    """How many inputs in a row one output of a stack of convolutions sees."""
+    """Receptive field of a stack of convolutions, in inputs in a row."""
     field, jump = 1, 1
     for _, _, kernel, stride in layers:
         field += (kernel - 1) * jump
@@ -143,7 +143,7 @@ def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
 
 
 class Evidence(Net):
-    """The net `evidence` for any choice of views; 1.4 M parameters for the usual ones."""
+    """The net `evidence` for any choice of views; 1.4 M parameters for the default ones."""
 
     additive = True
     target_layer = "trunks"
@@ -151,12 +151,12 @@ class Evidence(Net):
     def __init__(self, views: tuple[ViewSpec, ...], labels: int) -> None:
         super().__init__()
         self.views = views
-        # A list, not a dict: `import` is no name that the exporter could write as code.
+        # A list, not a dict: the exporter cannot write the name `import` as code.
         self.trunks = nn.ModuleList(_trunk(view, labels) for view in views)
         self.learned = [i for i, t in enumerate(self.trunks) if not isinstance(t, TableTrunk)]
         self.dropout = nn.Dropout(DROPOUT)
         self.heads = nn.Linear(FEATURES * len(self.learned), labels)
-        self.to(memory_format=torch.channels_last)  # half as fast again on a CPU
+        self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
 
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
         for view, trunk in zip(self.views, self.trunks, strict=True):
@@ -179,14 +179,14 @@ class Evidence(Net):
 
     @property
     def classifier(self) -> nn.Linear:
-        """The mean over the trunks' own logits, and what the tables say."""
+        """The mean over the trunks' logits, plus the weighted logits of the tables."""
         trunks, blocks = max(1, len(self.learned)), []
         bias = self.heads.bias.detach().clone()
         learned = iter(self.heads.weight.detach().split(FEATURES, dim=1))
         for view, trunk in zip(self.views, self.trunks, strict=True):
             if isinstance(trunk, TableTrunk):
                 weight = TABLE_WEIGHT / trunks
-                cells = math.prod(view.shape[1:])  # the mean over cells is no sum yet
+                cells = math.prod(view.shape[1:])  # turns the mean over cells into a sum
                 blocks.append(torch.eye(len(bias), device=bias.device) * (weight * cells))
                 bias += weight * trunk.bias
             else:
@@ -196,7 +196,7 @@ class Evidence(Net):
         return merged
 
     def votes(self, embedding: Tensor) -> Tensor:
-        """What each learned trunk says by itself: their mean is what all of them say."""
+        """Logits of each learned trunk by itself, whose mean is the trunks' joint logits."""
         wide = embedding.split([self._width(trunk) for trunk in self.trunks], dim=1)
         features = torch.stack([wide[i] for i in self.learned], dim=1)
         weights = torch.stack(self.heads.weight.split(FEATURES, dim=1))

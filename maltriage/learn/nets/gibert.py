@@ -14,12 +14,12 @@ of malware represented as images", Journal of Computer Virology and Hacking Tech
     optimiser  Adam, 1e-3, batches of 256, 15 epochs; cross-entropy
 
 The paper leaves the kind of normalisation open; the authors' code has local response
-normalisation over 9 channels (alpha 1e-3 / 9 each, beta 0.75), which is taken here. Target
+normalisation over 9 channels (alpha 1e-3 / 9 each, beta 0.75), which is used here. The target
 layer is the third pooling, so the map has a cell for 8 x 8 pixels and a cell sees 24 x 24.
 
-What differs: the size of the input is free. Pixels are scaled by a mean and deviation, theirs
-are not. The optimiser is that of the loop here (AdamW, one cycle, label smoothing, mixup,
-weights for rare families), their initial biases (normal, deviation 1) are zero here.
+What differs: the size of the input is free. Pixels are scaled by a mean and deviation. The
+optimiser is that of this package's loop (AdamW, one cycle, label smoothing, mixup, weights for
+rare families). Initial biases are zero (theirs: normal, deviation 1).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DROPOUT = 0.5
 class ResponseNorm(nn.Module):
     """Local response normalisation (Krizhevsky et al. 2012) as a product with a band matrix.
 
-    `nn.LocalResponseNorm` gives the same, by a pooling whose gradient ONNX does not have.
+    `nn.LocalResponseNorm` gives the same by a pooling whose gradient ONNX lacks.
     """
 
     band: Tensor

@@ -1,9 +1,8 @@
-"""A table of what each value of each byte of a header says: multinomial logistic regression.
+"""A table of weights for each value of each byte of a header: multinomial logistic regression.
 
-Bytes of a header have a meaning of their own by their place, which a convolution followed by a
-mean loses. One weight for each (place, value, label) keeps it, and the loss is convex: L-BFGS
-finds its minimum within seconds, where steps on batches, beside trunks that learn faster, never
-come near it.
+The position of a header's byte gives its meaning, which a convolution followed by a mean loses.
+One weight for each (position, value, label) keeps it. The loss is convex: L-BFGS finds its
+minimum within seconds, while steps on batches, beside trunks that learn faster, never come near.
 """
 
 from __future__ import annotations
@@ -28,8 +27,8 @@ def fit_table(window: Tensor, labels: Tensor, count: int, weights: Tensor) -> tu
         weights: of the samples, [n].
 
     Returns:
-        The table, [L * 256, K], row 256 * place + value, and the bias, [K]. What no sample
-        has says nothing: zero.
+        The table, [L * 256, K], row 256 * position + value, and the bias, [K]. Values that no
+        sample has are zero.
     """
     length = window.shape[2]
     exists = window[:, 1].bool()

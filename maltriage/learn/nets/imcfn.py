@@ -11,13 +11,13 @@ using fine-tuned convolutional neural network architecture", Computer Networks 1
     output     one per family, softmax
     training   from ImageNet weights, fine-tuned, with augmentation of the images
 
-Known from the abstract: the colour map, VGG-16 as the start, fine-tuning, augmentation. Left
-open by it: which colour map (jet is taken), the width of the dense layers (half of VGG's is
-taken), the optimiser. Colour is a fixed lookup of the byte's value; the body's first channel is
-the mean of the bytes of a cell, so it is the mean that is coloured, where the paper colours
-bytes before it resizes. Further channels of a body join the three colours.
+Known from the abstract: the colour map, VGG-16 as the start, fine-tuning, augmentation. The
+abstract leaves open: which colour map (jet is used), the width of the dense layers (half of VGG's
+is used), the optimiser. Colour is a fixed lookup of the byte's value. The body's first channel is
+the mean of a cell's bytes, so the mean is coloured; the paper colours bytes before resizing.
+Further channels of a body join the three colours.
 
-What differs: without `--pretrained` the training is from random weights. Below 128 pixels the
+What differs: without `--pretrained` the training starts from random weights. Below 128 pixels the
 fourth pooling is left out, so that the map has 8 x 8 cells. Optimiser as for `mcnn`.
 """
 
@@ -33,14 +33,14 @@ from maltriage.sample.views import ViewSpec
 
 DENSE = 2048
 COLOUR_MEAN, COLOUR_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of ImageNet, by colour."""
+"""ImageNet's mean and deviation by colour."""
 
 
 def jet() -> Tensor:
     """The colour map jet, [256, 3] in red, green, blue from 0 to 1.
 
     Each colour is a trapezoid over the value: red around 0.75, green 0.5, blue 0.25 (as in
-    MATLAB; matplotlib's has its knots a little elsewhere).
+    MATLAB; matplotlib's knots differ slightly).
     """
     value = torch.linspace(0, 1, 256)[:, None]
     centres = torch.tensor([0.75, 0.5, 0.25])

@@ -17,13 +17,13 @@ Computer Systems 125. ResNet-50 is that of He et al. 2016, arXiv 1512.03385.
     training   from ImageNet weights
 
 Known from the abstract: ResNet-50 from ImageNet, its last layer replaced by a dense layer before
-the softmax. Left open by it: the optimiser, dropout (none is taken). The pooling comes first, so
-the gradient is the same in all cells and HiResCAM is Grad-CAM; the dense layer's ReLU makes the
-net not additive all the same.
+the softmax. The abstract leaves open: the optimiser, dropout (none is used). The pooling comes
+first, so the gradient is the same in all cells and HiResCAM equals Grad-CAM. Because of the dense
+layer's ReLU the net is not additive.
 
 What differs: below 256 pixels the strides of stages 4 and 3 become dilations (timm's
-`output_stride`), so that the map has 8 x 8 cells. Without `--pretrained` the training is from
-random weights. The optimiser is that of the loop here (AdamW, one cycle to 1e-3).
+`output_stride`), so that the map has 8 x 8 cells. Without `--pretrained` the training starts from
+random weights. The optimiser is that of this package's loop (AdamW, one cycle to 1e-3).
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ convolutional neural networks", NTMS 2018 (M-CNN). VGG-16 is that of Simonyan an
     output     one per family, softmax
     optimiser  SGD on cross-entropy
 
-Convolutions have biases and a ReLU each, no batch norm. Known from secondary sources only: the
-optimiser (its rate and schedule are not), and whether there was dropout, for which VGG's own
-0.5 is taken. Target layer is block 5 before its pooling, where a map is 14 x 14 at 224 pixels.
+Convolutions have biases and a ReLU each, no batch norm. The optimiser is known from secondary
+sources only, its rate and schedule are unknown, and so is dropout (VGG's own 0.5 is used). The
+target layer is block 5 before its pooling, where a map is 14 x 14 at 224 pixels.
 
 What differs: below 128 pixels the fourth pooling is left out, so that the map has 8 x 8 cells.
-In the last pooling equal values share the gradient (`SharingMaxPool`).
-The first convolution takes as many channels as the body has. The optimiser is that of the loop
-here (AdamW, one cycle to 1e-4). From random weights it learns slowly: it has no batch norm.
+In the last pooling equal values share the gradient (`SharingMaxPool`). The first convolution
+takes as many channels as the body has. The optimiser is that of this package's loop (AdamW, one
+cycle to 1e-4). From random weights the net learns slowly: it has no batch norm.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ from maltriage.sample.views import ViewSpec
 DENSE = 4096
 DROPOUT = 0.5
 STRIDE = 16
-"""Of block 5 before its pooling, as published."""
+"""Stride of block 5 before its pooling, as published."""
 CHANNELS = 512
 TIE = 1e-2
-"""Of the largest value of a sample: what is nearer to a maximum than this shares in it."""
+"""Values below a maximum by less than this share of the largest value share its gradient."""
 
 
 class Vgg16(Backbone):
@@ -52,7 +52,7 @@ class Vgg16(Backbone):
     """
 
     def __init__(self, channels: int, size: int) -> None:
-        # The layers after the features, 120 M parameters, are made small and thrown away.
+        # The layers after the features (120 M parameters) are made small and discarded.
         super().__init__("vgg16", channels, mlp_ratio=1 / DENSE)
         self.model.pre_logits = self.model.head = nn.Identity()
         layers = self.model.features
@@ -63,12 +63,12 @@ class Vgg16(Backbone):
 
 
 class SharingMaxPool(nn.Module):
-    """Max-pool 2 of values that are not negative, whose gradient equal values share.
+    """Max-pool 2 of non-negative values; equal values share the gradient.
 
-    In runs of equal bytes, of which programs are full, all cells of a pooling are equal up to
-    rounding. `nn.MaxPool2d` gives the whole gradient to one of them, and rounding decides to
-    which: the map would differ from runtime to runtime. Here a value within `TIE` of the
-    maximum shares in it, the more the nearer it is: no step that rounding could tip over.
+    In runs of equal bytes, which are common in programs, all cells of a pooling are equal up to
+    rounding. `nn.MaxPool2d` gives the whole gradient to one of them, chosen by rounding: the map
+    would differ between runtimes. Here values within `TIE` of the maximum share the gradient, the
+    nearer the more, without a step that rounding could cross.
     """
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,18 +14,18 @@ transfer learning", NTMS 2019. Xception is that of Chollet 2017, arXiv 1610.0235
     output        one per family, softmax
     training      from ImageNet weights
 
-Known from the abstract: Xception, transfer learning, byteplots of MalImg and BIG2015. Left open
-by it: the optimiser, and which layers were frozen (none is). The paper's ensemble over `.asm`
-files is no part of this.
+Known from the abstract: Xception, transfer learning, byteplots of MalImg and BIG2015. The
+abstract leaves open: the optimiser, and which layers were frozen (none is here). The paper's
+ensemble over `.asm` files is not implemented.
 
-It ends in the mean over cells and one linear layer, so logits are a sum over cells and heat is
-an account of the score. A cell sees far more than its own pixels, though: the account is exact,
-its place is not.
+It ends in the mean over cells and one linear layer, so logits are a sum over cells and heat sums
+to the score. A cell sees far more than its own pixels, so the sum is exact, the location is not.
 
 What differs: the first two convolutions are padded, so that the cells of the map divide the whole
-picture; published they cut its edge off. Below 256 pixels the stride of the exit flow is left
-out, below 128 that of the stem, so that the map has 8 x 8 cells. The optimiser is that of the
-loop here (AdamW, one cycle to 1e-3). Without `--pretrained` the training is from random weights.
+picture; the published ones cut its edge off. Below 256 pixels the stride of the exit flow is left
+out, below 128 that of the stem, so that the map has 8 x 8 cells. The optimiser is that of this
+package's loop (AdamW, one cycle to 1e-3). Without `--pretrained` the training starts from random
+weights.
 """
 
 from __future__ import annotations

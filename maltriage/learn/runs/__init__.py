@@ -1,1 +1,1 @@
-"""Whole runs: train, cross-validate, compare; what a run says of itself."""
+"""Complete runs: training, cross-validation, comparison, and their metadata."""

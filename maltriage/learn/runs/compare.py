@@ -1,4 +1,4 @@
-"""Training the cells of a study: what is missing, beside other processes."""
+"""Trains the missing cells of a study, beside other processes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.train import export_checkpoint, train
 
 WAIT = 0.5
-"""Seconds between two looks at cells that other processes have."""
+"""Seconds between checks of cells that other processes have locked."""
 
 
 def run_options(
     cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: Kind, split_seed: int
 ) -> RunOptions:
-    """The options of a cell's run; with folds, of the cross-validation that it is part of."""
+    """The options of a cell's run; with folds, of its cross-validation."""
     return RunOptions(
         folder=cell.study(out),
         name=cell.net,
@@ -45,24 +45,24 @@ def train_missing(
     waiting: Callable[[int], None] = lambda count: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Cell]:
-    """Train the cells that are not finished, in order, and give each cell once it is.
+    """Train unfinished cells in order, and yield each cell when it is finished.
 
-    Cells that are finished come first. A cell is held while it is trained, and until the
-    next one is asked for. Those that another process holds are left to it, and waited for at
-    the end: if it dies they are trained here.
+    Finished cells come first. A cell stays locked while it is trained, and until the next one
+    is requested. Cells locked by another process are waited for at the end, and trained here
+    if that process dies.
 
     Args:
         runs: options of each cell.
         out: folder of the study.
         corpora: samples by net, with the net's views.
-        progress: told after each step.
-        waiting: told how many cells others hold, while nothing else is left to do.
-        stop: asked after each step and between cells; once true, the run under way is saved
-            and all ends.
+        progress: called after each step.
+        waiting: called with the number of cells locked by others when nothing else is left.
+        stop: called after each step and between cells; once true, the current run is saved and
+            all ends.
 
     Raises:
-        MaltriageError: see `train`; also before anything is trained, where a fold would take
-            every sample of a label.
+        MaltriageError: see `train`; also, before any training, if a fold would take every
+            sample of a label.
     """
     left = dict(runs)
     for cell in [cell for cell in left if cell.bundle(out).exists()]:
@@ -102,11 +102,11 @@ def _train(
     progress: Callable[[Cell, Tick], None],
     stop: Callable[[], bool],
 ) -> bool:
-    """Train one cell to its end; whether it got there."""
+    """Train one cell; true if it was finished."""
     if cell.bundle(out).exists():
         return True  # another process has finished it in the meantime
     last = cell.folder(out) / LAST
-    if last.exists() and _slimmed(last):  # it was finished, and its bundle is gone
+    if last.exists() and _slimmed(last):  # finished, but its bundle is gone
         export_checkpoint(last, cell.bundle(out))
         return True
 
@@ -126,9 +126,9 @@ def _train(
 
 
 def _slim(path: Path) -> None:
-    """Leave the averaged weights alone in the checkpoint of a finished run.
+    """Reduce the checkpoint of a finished run to its averaged weights.
 
-    The rest, three times as much, is there to go on from, and a study has many cells.
+    The rest, three times as much, serves only to resume, and a study has many cells.
     """
     tensors, state = load_checkpoint(path)
     save_checkpoint(path, {k: t for k, t in tensors.items() if k.startswith("ema.")}, state)

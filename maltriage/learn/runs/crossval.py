@@ -1,9 +1,9 @@
-"""Cross-validation: every sample is predicted by a net that had not seen it.
+"""Cross-validation: every sample is predicted out of fold.
 
-The folder of a cross-validation is that of the net that ships, trained on every sample, and
-holds besides `fold-<i>/`, the run that held fold i back, and out-of-fold.csv, what those nets
-said of the samples they had not seen. From that come the temperature and the figures in the
-card. Folds are runs of their own: several processes may train different ones.
+The folder of a cross-validation is that of the net that ships, trained on every sample. It also
+has `fold-<i>/`, the run that held fold i back, and out-of-fold.csv, the predictions of the fold
+nets on their held-back samples, which give the temperature and the figures in the card. Folds are
+separate runs: several processes may train different ones.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from maltriage.learn.runs.train import Calibration, Outcome, train
 
 @dataclass(frozen=True)
 class FoldTick:
-    """How far a cross-validation is: `run` is the fold under way, or the number of folds
-    while the net on every sample is trained."""
+    """Progress of a cross-validation: `run` is the current fold, or the number of folds while
+    the net on every sample is trained."""
 
     run: int
     folds: int
@@ -47,7 +47,7 @@ def train_fold(
     progress: Callable[[FoldTick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train the run of a cross-validation that holds one fold back, if it is not there yet."""
+    """Train the run of a cross-validation that holds one fold back, unless it exists."""
     part = replace(options, folder=fold_folder(options.folder, fold), fold=fold)
     return train(corpus, part, progress=_at(fold, options.folds, progress), stop=stop)
 
@@ -59,16 +59,17 @@ def cross_validate(
     progress: Callable[[FoldTick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train what is missing of all folds, then the net on every sample.
+    """Train the missing folds, then the net on every sample.
 
     Args:
         corpus: with the views of `views_for(options.fit)`.
-        options: of the whole, with `folds` of 2 or more and no `fold`.
-        progress: told after each step.
-        stop: asked after each step; once true, the run under way is saved and all ends.
+        options: with `folds` of 2 or more and no `fold`.
+        progress: called after each step.
+        stop: called after each step; once true, the current run is saved and all ends.
 
     Returns:
-        Of the net on every sample; of the run that was interrupted, without a bundle.
+        The outcome of the net on every sample; after an interruption, that of the interrupted
+        run, without a bundle.
 
     Raises:
         MaltriageError: see `train`.
@@ -95,12 +96,11 @@ def cross_validate(
 
 
 def calibration(found: Predictions, divided: Sequence[SplitFile]) -> Calibration:
-    """Temperature and figures of out-of-fold predictions, with the twins that the splits of
-    their folds count.
+    """Temperature and figures of out-of-fold predictions, with the near duplicates counted by
+    the splits of their folds.
 
-    The calibration error is that of temperatures fitted to the other folds: the one in the
-    card, fitted to all, would be measured on what it was fitted to. Accuracy and macro-F1
-    are of the dataset alone, without the clean files that were added.
+    The calibration error uses temperatures fitted to the other folds: the card's, fitted to all,
+    would be measured on its own data. Accuracy and macro-F1 leave out added clean files.
     """
     own = found.take(~found.added)
     guess = own.logits.argmax(axis=1)

@@ -1,4 +1,4 @@
-"""What a run's folder says of it in words and numbers: its options, where it ran, its epochs."""
+"""The metadata files in a run's folder: its options, its environment and its epochs."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from maltriage.learn.fit.checkpoint import Epoch
 from maltriage.learn.runs.options import RunOptions
 
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
-"""Whose versions have a bearing on a run."""
+"""Packages whose versions affect a run."""
 GIT_SECONDS = 5.0
 
 
 def write_config(options: RunOptions, corpus: Corpus, path: Path) -> None:
-    """The options of a run and what it is trained on, as JSON. Paths are as the user gave them."""
+    """Write the options and data of a run as JSON. Paths are as the user gave them."""
     given = asdict(options)
     fit, guide = given.pop("fit"), given.pop("guide")
     del given["folder"], given["command"]
@@ -45,9 +45,9 @@ def write_config(options: RunOptions, corpus: Corpus, path: Path) -> None:
 
 
 def write_environment(options: RunOptions, path: Path) -> None:
-    """Where a run is trained and with what, as JSON; a run that goes on adds to the list.
+    """Write hardware and versions of a run as JSON; a resumed run extends the list.
 
-    Nothing in it names the user or the machine.
+    It does not name the user or the machine.
     """
     try:
         sittings = list(msgspec.json.decode(path.read_bytes())["sittings"])
@@ -72,8 +72,8 @@ def _environment(options: RunOptions) -> dict[str, Any]:
         "threads": options.fit.threads or torch.get_num_threads(),
         "gpus": [torch.cuda.get_device_name(number) for number in range(gpus)],
         "cuda": torch.version.cuda if gpus else None,
-        # Every step draws anew from a stream of its own: of (seed, epoch, step), and of the
-        # process where several share a batch. No other process loads data.
+        # Every step draws from its own stream, keyed by (seed, epoch, step) and, if several
+        # processes share a batch, by the process. No other process loads data.
         "seeds": {"python": seed, "numpy": seed % 2**32, "torch": seed},
     }
 
@@ -86,7 +86,7 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
-    """Name of the processor, where the system tells."""
+    """Name of the processor, if the system has it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
@@ -96,9 +96,9 @@ def _processor() -> str:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that runs, `-dirty` where files differ; None: it is none."""
+    """The commit of the running checkout, with `-dirty` if files differ; None: no checkout."""
     root = Path(maltriage.__file__).resolve().parents[1]
-    if not (root / ".git").exists():  # installed below somebody's own repository, say
+    if not (root / ".git").exists():  # installed below another repository, say
         return None
     command = ("git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40")
     try:
@@ -115,7 +115,7 @@ def _commit() -> str | None:
 
 
 def write_metrics(history: Sequence[Epoch], path: Path) -> None:
-    """The epochs of a run as CSV, a row each."""
+    """Write the epochs of a run as CSV, a row each."""
     with replace_text(path) as file:
         writer = csv.writer(file)
         writer.writerow(Epoch.__struct_fields__)
@@ -123,6 +123,6 @@ def write_metrics(history: Sequence[Epoch], path: Path) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
+    """Write JSON atomically."""
     text = msgspec.json.encode(document, enc_hook=str)
     write_file(path, msgspec.json.format(text, indent=1) + b"\n")

@@ -1,4 +1,4 @@
-"""Nets for the open-set protocol: each is trained without one family."""
+"""Trains nets for the open-set protocol, each without one family."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from maltriage.learn.runs.crossval import FoldTick, train_fold
 from maltriage.learn.runs.options import RunOptions
 
 FOLDS = 5
-"""One fold of so many is held back, for files of known labels that the net had not seen."""
+"""One of this many folds is held back, to have unseen files of known labels."""
 
 
 @dataclass(frozen=True)
 class Without:
-    """A net that was trained without a label; `train` and `test` are rows of the corpus."""
+    """A net trained without a label; `train` and `test` are rows of the corpus."""
 
     label: str
     bundle: Path
@@ -37,14 +37,14 @@ def train_without(
     progress: Callable[[str, FoldTick], None] = lambda label, tick: None,
     stop: Callable[[], bool] | None = None,
 ) -> Iterator[Without]:
-    """Train a net without each label in turn; those that are finished are not trained again.
+    """Train a net without each label in turn; finished nets are not trained again.
 
     Args:
         corpus: with the views of `views_for(options.fit)`.
-        labels: to leave out.
-        options: of all runs; the folder is that of the whole.
-        progress: told after each step.
-        stop: asked after each step; once true, the run under way is saved and all ends.
+        labels: the labels to leave out.
+        options: of all runs; the folder is their parent.
+        progress: called after each step.
+        stop: called after each step; once true, the current run is saved and all ends.
 
     Raises:
         MaltriageError: see `train`.
@@ -66,5 +66,5 @@ def train_without(
 
 
 def _name(label: str) -> str:
-    """Of a folder; labels come from folders or from a table, which may hold anything."""
+    """The folder name of a label, which may have any characters."""
     return "without-" + re.sub(r"[^A-Za-z0-9._-]", lambda m: f"%{ord(m[0]):x}", label)

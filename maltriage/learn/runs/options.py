@@ -1,4 +1,4 @@
-"""The options of a run: as they are given, and as a checkpoint keeps them."""
+"""The options of a run, given by the user or read from a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from maltriage.sample.views import (
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is called, where it goes, and how the corpus is split."""
+    """The name and folder of a run, and the split of the corpus."""
 
     folder: Path
     name: str
@@ -33,22 +33,22 @@ class RunOptions:
     split: Kind = "grouped"
     split_seed: int = 0
     folds: int = 0
-    """0: training, validation and test; otherwise this run is one of a cross-validation."""
+    """Folds of the run's cross-validation; 0: training, validation and test."""
     fold: int | None = None
     """The fold to hold back; None: none, every sample is for training."""
     split_file: Path | None = None
-    """A stored split to take instead of making one; the four fields before say nothing then."""
+    """A stored split; the four fields before are then ignored."""
     guide: GuideOptions | None = None
-    """Of the net's tokens; None: it looks at all of them."""
+    """Guide of the net's tokens; None: all tokens are used."""
     command: tuple[str, ...] = ()
-    """What the user typed, for the record."""
+    """The user's command line, for the record."""
 
 
 def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
-    """The views that a net is trained on: those named, or else what the net is made for.
+    """The views that a net is trained on: those named, or else the net's defaults.
 
     Raises:
-        MaltriageError: an unknown net or view, views that the net cannot read, an odd size.
+        MaltriageError: unknown net or view, views that the net cannot read, or a bad size.
     """
     if options.image_size % 8 or not 16 <= options.image_size <= 1024:
         raise MaltriageError(
@@ -75,7 +75,7 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
 
 
 def fit_options(state: State, **others: Any) -> FitOptions:
-    """The options that a run was begun with, and others that have no bearing on its weights."""
+    """The options stored in a checkpoint, with others that do not affect the weights."""
     try:
         return msgspec.convert(state.origin.recipe | others, FitOptions)
     except msgspec.ValidationError as error:
@@ -83,7 +83,7 @@ def fit_options(state: State, **others: Any) -> FitOptions:
 
 
 def guide_options(state: State) -> GuideOptions | None:
-    """How a run was guided when it was begun."""
+    """The guide options stored in a checkpoint."""
     guide = state.origin.guide
     if guide is None:
         return None

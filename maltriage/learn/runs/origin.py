@@ -1,4 +1,4 @@
-"""Where a net comes from: what it was trained on, and how."""
+"""The origin of a net: its data, split and recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.sample.types import FORMATS, Format
 
 
 def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin:
-    """What checkpoint and card say of the samples, their division and the recipe."""
+    """The origin of a run, for checkpoint and card."""
     return Origin(
         net=options.fit.net,
         labels=corpus.labels,
@@ -40,10 +40,9 @@ def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin
 
 
 def _input(corpus: Corpus) -> tuple[Format, ...]:
-    """The formats that a net on these samples is for.
+    """The input formats of a net trained on these samples.
 
-    A byteplot PNG is the program that it shows, and gives the same images: who has learned
-    from the one reads the other.
+    A byteplot PNG gives the same images as its program, so a net trained on one reads both.
     """
     found: set[Format] = set(corpus.formats)
     if found & {"pe", "png"}:

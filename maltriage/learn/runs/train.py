@@ -1,11 +1,11 @@
-"""A whole run: from a corpus to a folder with a bundle that was checked, and its figures.
+"""Does a complete run: trains on a corpus and writes a folder with a checked bundle and figures.
 
 The folder of a run holds `last` and `best` checkpoints, config.json, environment.json, split.json,
 metrics.csv, curves.png, confusion.png, predictions.csv (of the samples held back), guide.npz (the
-cumulative maps of the teachers, where there are some) and `<name>.onnx`. The bundle has
-the averaged weights of the last epoch: the schedule ends at a learning rate of zero, and the
-best of many epochs on a small validation part is luck that the temperature would then be
-fitted to. Only a run with patience takes its best one, and says so in its recipe.
+cumulative maps of the teachers, if there are some) and `<name>.onnx`. The bundle has the averaged
+weights of the last epoch: the schedule ends at a learning rate of zero, and the best of many
+epochs on a small validation part is luck, to which the temperature would be fitted. Only a run
+with patience takes its best epoch, as its recipe says.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
 GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
 PROBES = 17
-"""Real samples that the exported bundle is checked with."""
+"""Number of real samples in the check of the exported bundle."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a run without samples of its own to hold back takes from other runs."""
+    """Temperature and figures from other runs, for a run without held-back samples."""
 
     temperature: float
     calibrated_on: str
@@ -70,7 +70,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to. After an interruption there is no bundle yet."""
+    """The outcome of a run. After an interruption there is no bundle yet."""
 
     state: State
     divided: SplitFile
@@ -79,7 +79,7 @@ class Outcome:
 
     @property
     def leaks(self) -> int:
-        """Test samples with a near twin in training."""
+        """Test samples with a near duplicate in training."""
         return self.divided.leaks
 
 
@@ -91,16 +91,16 @@ def train(
     progress: Callable[[Tick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train on a corpus, or go on where the folder's last checkpoint is, and export.
+    """Train on a corpus, or resume from the folder's last checkpoint, and export.
 
-    A run that is whole already is not trained or exported again.
+    A finished run is not trained or exported again.
 
     Args:
         corpus: with the views of `views_for(options.fit)`.
         options: of the run. The folder is made; a checkpoint in it must be of the same run.
-        calibration: to put in the card in place of what the run's own parts would give.
-        progress: told after each step.
-        stop: asked after each step; once true, the run is saved and ends.
+        calibration: for the card, in place of that of the run's own parts.
+        progress: called after each step.
+        stop: called after each step; once true, the run is saved and ends.
 
     Raises:
         MaltriageError: see `fit` and `export_bundle`.
@@ -112,8 +112,8 @@ def train(
     divided = divide(corpus, options)
     parts = divided.parts
     if divided.kind == "time" and not divided.folds:
-        # A net knows no family that it has no sample of. Nets of folds have the labels of all,
-        # so that their predictions can be put together.
+        # Families without a training sample are no labels of a net. Nets of folds share all
+        # labels, so that their predictions can be joined.
         corpus, parts = corpus.take(np.isin(parts, PARTS)), parts[np.isin(parts, PARTS)]
     origin = origin_of(corpus, options, divided)
     numbers = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in PARTS}
@@ -129,7 +129,7 @@ def train(
         return whole
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
-        if not (options.folder / LAST).exists():  # of another run, which `fit` would refuse
+        if not (options.folder / LAST).exists():  # it may be of another run, which `fit` refuses
             save_split(divided, options.folder / SPLIT_FILE)
             write_config(options, corpus, options.folder / CONFIG_FILE)
         if guidance is not None and guidance.maps:
@@ -166,7 +166,7 @@ def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
 def _guidance(
     options: RunOptions, origin: Origin, images: Images, train: Tensor
 ) -> Prepared | None:
-    """What guides the net of a run; of one that goes on, what guided it so far."""
+    """The guide of a run's net; a resumed run keeps its guide."""
     if options.guide is None:
         return None
     begun = None
@@ -176,7 +176,7 @@ def _guidance(
 
 
 def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | None:
-    """What a run came to that was finished before, None where something is left to do."""
+    """The outcome of a finished run, None if it is not finished."""
     bundle = options.folder / f"{options.name}.onnx"
     if not ((options.folder / LAST).exists() and bundle.exists()):
         return None
@@ -187,7 +187,7 @@ def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | N
 
 
 def _check_train(corpus: Corpus, train: Tensor) -> None:
-    """A label without a sample to train on would be a number that means nothing."""
+    """Refuse labels without a training sample: their logits would mean nothing."""
     counts = np.bincount(corpus.label[train.numpy()], minlength=len(corpus.labels))
     empty = [label for label, count in zip(corpus.labels, counts, strict=True) if not count]
     if empty:
@@ -203,7 +203,7 @@ def _finish(
     divided: SplitFile,
     calibration: Calibration | None,
 ) -> Outcome:
-    """Score the test part, note it in the checkpoint, draw, export."""
+    """Score the test part, store the figures in the checkpoint, draw, export."""
     test, folder = numbers["test"], options.folder
     found = {"flops": float(count_flops(fitted.net))}
     state, labels = fitted.state, fitted.state.origin.labels
@@ -246,7 +246,7 @@ def _finish(
 
 
 def predictions(fitted: Fitted, corpus: Corpus, images: Images, rows: Tensor) -> Predictions:
-    """What a net says of some samples of a corpus; those beyond the dataset's are `added`."""
+    """A net's predictions on some samples of a corpus; clean files added to it are `added`."""
     origin = fitted.state.origin
     at = rows.numpy()
     own = len(corpus) - corpus.goodware_samples
@@ -263,7 +263,7 @@ def predictions(fitted: Fitted, corpus: Corpus, images: Images, rows: Tensor) ->
 
 
 def export_checkpoint(checkpoint: Path, path: Path) -> Card:
-    """Write the bundle of a checkpoint (or of the last one of a run's folder).
+    """Write the bundle of a checkpoint (or of the last one in a run's folder).
 
     Raises:
         MaltriageError: see `load_checkpoint` and `export_bundle`.

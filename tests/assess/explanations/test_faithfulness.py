@@ -181,7 +181,7 @@ def test_a_liar_misses_its_targets(tmp_path: Path, sample: Path) -> None:
     ("terms", "label", "message"),
     [
         (Terms(methods=("tea-leaves",)), LABELS[0], "no such method: tea-leaves"),
-        (Terms(), LABELS[1], "none that could be read has the right verdict"),
+        (Terms(), LABELS[1], "no readable file of 1 has the right verdict"),
     ],
 )
 def test_nothing_to_measure(

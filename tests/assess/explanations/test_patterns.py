@@ -164,9 +164,9 @@ def test_bundles_with_other_families(first: Bundle, second: Bundle, tree: Path) 
 
 
 def test_nothing_to_look_at(first: Bundle, tree: Path) -> None:
-    with pytest.raises(MaltriageError, match="no file with a label that it knows"):
+    with pytest.raises(MaltriageError, match="no readable file has a label that it knows"):
         find(subject(first, [(str(tree / "gone"), LABELS[0])]))
-    with pytest.raises(MaltriageError, match="no file with a label that it knows"):
+    with pytest.raises(MaltriageError, match="no readable file has a label that it knows"):
         find(subject(first, [(str(tree), "nobody")]))
     with pytest.raises(MaltriageError, match="named twice"):
         find(*(subject(first, samples_of(tree)) for _ in range(2)))

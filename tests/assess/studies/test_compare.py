@@ -232,7 +232,7 @@ def test_cells_of_something_else(study: Any, corpus: Corpus, tmp_path: Path, mod
     cell, training = Cell("one", 0, 0), found[Cell("one", 0, 0)].card.training
     wanted = training.recipe | {"split": "grouped", "split_seed": 0, "folds": FOLDS}
     check(cell, training, corpus, wanted)
-    with pytest.raises(MaltriageError, match=r"one, seed 0, fold 0: is there with folds 2 instead"):
+    with pytest.raises(MaltriageError, match=r"one, seed 0, fold 0: exists with folds 2 instead"):
         check(cell, training, corpus, wanted | {"folds": 5})
     with pytest.raises(MaltriageError, match="trained on other samples"):
         check(cell, training, corpus.take(np.arange(len(corpus)) > 0), wanted)

@@ -120,7 +120,7 @@ def test_samples_that_say_nothing_of_a_temperature(
     card = msgspec.structs.replace(bundle.card, metrics={})
     with pytest.raises(MaltriageError, match="right on 60 of 60 labelled samples and no"):
         fit(msgspec.structs.replace(bundle, card=card), None, ask(certain, bundle, ScanOptions()))
-    with pytest.raises(MaltriageError, match="none of labels that the model knows"):
+    with pytest.raises(MaltriageError, match="none has a label that the model knows"):
         ask([(samples[0][0], "other")], bundle, ScanOptions())
     with pytest.raises(MaltriageError, match="none could be read, the first"):
         ask([(samples[0][0] + ".gone", LABELS[0])], bundle, ScanOptions())
@@ -158,7 +158,7 @@ def test_files_that_the_model_knows_too_well(bundle: Bundle) -> None:
     said = replace(found, truth=truth)
     warned, _ = fit(knows, None, Labelled(said), "mine")
     assert len(warned.warnings) == 1
-    assert "of files that were held back on 80.0%" in warned.warnings[0]
+    assert "but on only 80.0% of held-back files" in warned.warnings[0]
     assert warned.on == "400 labelled files of mine that may have been in training"
     with pytest.raises(MaltriageError, match="they are as many as it was trained on"):
         fit(knows, None, Labelled(said, as_many=True), "mine")
@@ -181,7 +181,7 @@ def test_predictions_must_be_those_of_the_model(tmp_path: Path, bundle: Bundle) 
         np.zeros((1, len(shipped.card.labels))),
     )
     save_predictions(own, path)
-    with pytest.raises(MaltriageError, match="of other samples than those it was trained on"):
+    with pytest.raises(MaltriageError, match="the samples are not those it was trained on"):
         held_back(path, shipped)
     training = msgspec.structs.replace(
         shipped.card.training, manifest_sha256=manifest_of([("a" * 64, shipped.card.labels[0])])

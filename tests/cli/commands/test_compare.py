@@ -125,7 +125,7 @@ def test_a_study_killed_stopped_and_gone_on_with(run_cli: Any, tmp_path: Path) -
 
     other = run_cli(*command, "--epochs", "1", "-q", timeout=300)
     assert other.returncode == 2
-    assert b"gibert, seed 0, fold 0: is there with epochs 2 instead of 1" in other.stderr
+    assert b"gibert, seed 0, fold 0: exists with epochs 2 instead of 1" in other.stderr
     (tree / "zeus" / "000.png").unlink()
     changed = run_cli(*command, "-q", timeout=300)
     assert changed.returncode == 2

@@ -426,7 +426,7 @@ def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> No
     assert timed.returncode == 0, timed.stderr.decode()
     words = timed.stdout.decode()
     assert "left out     1 samples without a date" in words
-    assert "left out     3 samples of families that training has no sample of" in words
+    assert "left out     3 samples of families without a training sample" in words
     assert "twins        0 of them have a duplicate in training, 0 a near twin" in words
     bundle = tmp_path / "run" / "folder-evidence.onnx"
     card = json.loads(run_cli("models", bundle, "--json").stdout)

@@ -233,13 +233,13 @@ def test_a_teacher_that_sees_something_else_is_refused(
     asked = GuideOptions("instance", teachers=(teacher,))
     rows = torch.arange(4)
     one = msgspec.structs.replace(origin(corpus, tmp_path), views=(BodySpec(size=64),))
-    with pytest.raises(MaltriageError, match="looks at body in a form"):
+    with pytest.raises(MaltriageError, match="not have the teacher's view body in the same form"):
         prepare(asked, one, Images(corpus), rows)
     from maltriage.sample.views import WindowSpec
 
     more = (*VIEWS, WindowSpec("code", "code"))
     one = msgspec.structs.replace(origin(corpus, tmp_path), views=more)
-    with pytest.raises(MaltriageError, match="no teacher looks at code"):
+    with pytest.raises(MaltriageError, match="no teacher has the views code"):
         prepare(asked, one, Images(corpus), rows)
 
 

@@ -127,7 +127,7 @@ def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
         if (folds(groups_of(alike, "grouped"), alike.label, K)[alike.label == 2] == fold).all()
     ]
     assert len(taken) == 1
-    with pytest.raises(MaltriageError, match=r"would take every sample of zeus: near twins"):
+    with pytest.raises(MaltriageError, match=r"would take every sample of zeus: near duplicates"):
         make_fold(alike, "grouped", 0, K, taken[0])
     with pytest.raises(
         MaltriageError, match=rf"fold {taken[0]} of 3 would take every sample of zeus"

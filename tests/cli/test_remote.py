@@ -215,7 +215,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_ctrl_c(scheme: str) -> None
         assert asked.wait(60)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, b"")
+    assert (process.returncode, stderr) == (130, b"maltriage: stopped\n")
     (summary,) = records(stdout)
     assert summary["interrupted"] is True
 
@@ -246,7 +246,7 @@ def test_nothing_shows_what_lets_somebody_in(run_cli, tmp_path: Path) -> None:
         urls = [f"{who}/{path[1:]}" for path in site.pages]
         done = run_cli(
             "scan", *urls, f"{urls[2]}!y.exe", "http://127.0.0.1:9/gone?key=hush",
-            "-o", "a.ndjson", "-o", "a.html", "-o", "-", "--cache", "kept", "-v",
+            "-o", "a.ndjson", "-o", "a.html", "-o", "-", "--cache", "kept", "-vv",
             env={"NO_PROXY": "127.0.0.1"},
         )  # fmt: skip
         assert done.returncode == 3

@@ -95,7 +95,7 @@ def unsafe(out: bytes) -> list[Any]:
 
 @pytest.mark.parametrize("columns", [40, 100, 300])
 def test_a_scan(folder: Path, columns: int) -> None:
-    out = on_terminal(["scan", str(folder), "--no-cache", "--top", "0", "-v"], columns)
+    out = on_terminal(["scan", str(folder), "--no-cache", "--top", "0", "-vv"], columns)
     assert b"\x1b[" in out  # it is a terminal, and Rich knows
     assert unsafe(out) == []
 

@@ -1,7 +1,7 @@
-"""What runs in an actor of a Ray cluster: the local engine, on the files that it is given.
+"""An actor of a Ray cluster: the local engine, on the files that it is given.
 
-Little is imported before it is asked for: a node with another version of maltriage is told by the
-first call, whatever is different there.
+Imports are late: the first call can then report another version of maltriage on a node, whatever
+differs there.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from maltriage.triage.pipeline import Engine
 
 LEVEL = 1
-"""Of zlib over records, which makes a quarter of them."""
+"""Compression level of zlib for records, which shrinks them to a quarter."""
 KEPT = "kept"
-"""Code of what stands in the place of a file whose record is known to whoever sent it."""
+"""Code of the placeholder for a file whose record the sender has already."""
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A file whose bytes are sent along: what it is called, and its SHA-256 in hex."""
+    """A file sent along with its bytes: its name, and its SHA-256 in hex."""
 
     path: str
     sha256: str
@@ -46,11 +46,11 @@ class Sent:
 
 @dataclass(frozen=True)
 class Setup:
-    """What an actor is to do with files.
+    """Settings of an actor.
 
-    `options` without what is at another place on each node; `known` are lists that a node reads
-    itself, with the numbers of hashes that are in them; `folder` is where relative paths start
-    from, empty where none is; `urls` begin those that are walked, up to `://`.
+    `options` exclude paths that differ between nodes; `known` are lists that a node reads itself,
+    with the number of hashes in them; `folder` is the base of relative paths, empty for none;
+    `urls` are the starts of the URLs to read, up to `://`.
     """
 
     options: ScanOptions
@@ -63,7 +63,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class Opened:
-    """That an actor is ready, where it is, or what the matter is."""
+    """The answer of a ready actor: its place, or the problem."""
 
     node: str
     host: str
@@ -72,10 +72,10 @@ class Opened:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of files, in their order.
+    """The records of files, in order.
 
-    `records` is zlib over their JSON, one a line; `files` the SHA-256 in hex of the file of each
-    record that is a result; `several` the paths of files that have more records than one.
+    `records` is zlib over their JSON, one a line; `files` the SHA-256 in hex of each record's file
+    where it is a result; `several` the paths of files with more than one record.
     """
 
     records: bytes
@@ -94,14 +94,14 @@ class Scanner:
         self._stopped = False
 
     def arrived(self) -> None:
-        """That there is a process, whatever it still has to do."""
+        """Return once the process runs, ready or not."""
 
     def open(self, version: str, schema: str, setup: bytes, model: bytes, index: bytes) -> Opened:
         """Load the model and start workers.
 
         Args:
-            version, schema: of who asks, which must be those here.
-            setup: a pickled `Setup`, which is looked at where they are.
+            version, schema: of the caller, which must equal the actor's.
+            setup: a pickled `Setup`, unpickled only if they do.
             model, index: bytes of the bundle and of the index; empty: none.
         """
         # Before NumPy is loaded: its threads would take the cores from workers and model.
@@ -133,7 +133,7 @@ class Scanner:
         vars(sys.modules["__main__"]).pop("__file__", None)
         if setup.folder:
             try:
-                os.chdir(setup.folder)  # workers begin where their parent is
+                os.chdir(setup.folder)  # workers start in their parent's folder
             except OSError as error:
                 raise MaltriageError(f"no folder {setup.folder}: {error.strerror}") from error
         _check(model, setup.bundle)
@@ -145,7 +145,7 @@ class Scanner:
         self._engine = engine
 
     def scan(self, files: Sequence[Found | Rejected]) -> Done:
-        """The records of files; of fewer, the first ones, where it is told to stop meanwhile."""
+        """The records of files; of the first ones only, if stopped meanwhile."""
         from maltriage.report.documents.record import encode
         from maltriage.results.policy import Collected
         from maltriage.triage.options import Progress
@@ -159,7 +159,7 @@ class Scanner:
         return Done(b"".join([*packed, packer.flush()]), collected.files, collected.several)
 
     def write(self, files: Sequence[Found | Rejected], part: Shard) -> Counts | None:
-        """Write the records of files; how many of each kind, None where it is told to stop.
+        """Write the records of files; return the count of each kind, None if stopped.
 
         Raises:
             MaltriageError: they cannot be written.
@@ -182,13 +182,13 @@ class Scanner:
         )
 
     def stop(self) -> None:
-        """Begin no file any more."""
+        """Begin no more files."""
         self._stopped = True
 
 
 def _check(data: bytes, sent: Sent) -> None:
     if hashlib.sha256(data).hexdigest() != sent.sha256:
-        raise MaltriageError(f"{sent.path}: it is not what was sent (digest)")
+        raise MaltriageError(f"{sent.path}: not the file that was sent (digest)")
 
 
 def _searcher(sent: Sent | None, data: bytes, bundle: Bundle) -> Searcher | None:
@@ -201,7 +201,7 @@ def _searcher(sent: Sent | None, data: bytes, bundle: Bundle) -> Searcher | None
 
 
 def _known_here(lists: Sequence[KnownList]) -> tuple[KnownList, ...]:
-    """The same lists as this node has them, at the same paths."""
+    """The same lists, read on this node at the same paths."""
     from maltriage.files.places import cache_dir
     from maltriage.source.known import FOLDER, read_known
 

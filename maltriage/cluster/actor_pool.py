@@ -1,4 +1,4 @@
-"""Actors of a Ray cluster, as many as fit on it, and the chunks of a scan that they have."""
+"""A pool of actors on a Ray cluster, as many as fit, and the chunks of a scan that they have."""
 
 from __future__ import annotations
 
@@ -19,31 +19,30 @@ from maltriage.triage.options import ScanOptions
 from maltriage.version import __version__
 
 ACTOR_CPUS = 4
-"""CPUs of an actor, unless it is said: what comes after workers is done in one process, which keeps
-that many of them busy."""
+"""CPUs of an actor by default: the one process that takes the workers' results keeps that many of
+them busy."""
 GPU_SHARE = 0.25
-"""Of a GPU for an actor: its forward passes leave it idle most of the time."""
+"""Share of a GPU per actor: its forward passes leave the GPU idle most of the time."""
 PIECES_EACH = 2
-"""Chunks that an actor has at once, so that workers have files while the last ones of a chunk go
-through the model."""
+"""Chunks of an actor at once, so that workers have files while the last ones of a chunk are in the
+model."""
 AHEAD = 2
-"""Further chunks for each actor, done or not begun, while the records of an earlier one are still
-waited for."""
+"""Further chunks per actor, done or not begun, while the records of an earlier one are awaited."""
 POLL = 0.2
 START_SECONDS = 120.0
-"""For the first actor, and for another one where all are gone, to be there."""
+"""Longest wait for the first actor, and for another one after all are gone."""
 _EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
 MAX_FAILED = 5
-"""Actors in a row that may die while they begin."""
+"""Actors in a row that may die at their start."""
 
 
 @dataclass
 class _Actor:
     handle: Any
     arriving: Any
-    """What will say that it has a process; None: it has."""
+    """Reference of the call that returns when its process runs; None: it runs."""
     opening: Any
-    """What will say that it is ready; None: it is."""
+    """Reference of the call that returns when it is ready; None: it is."""
     node: str = ""
     host: str = ""
     lost: bool = False
@@ -66,7 +65,7 @@ def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
         if not fit:
             raise MaltriageError("no node of the Ray cluster has a GPU (--device cpu)")
     if not fit:
-        raise MaltriageError("no node of the Ray cluster gives out a CPU")
+        raise MaltriageError("no node of the Ray cluster has a CPU")
     cpus = options.jobs or min(ACTOR_CPUS, *(int(node.cpus) for node in fit))
     if not any(node.cpus >= cpus for node in fit):
         most = max(int(node.cpus) for node in fit)
@@ -75,7 +74,7 @@ def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
 
 
 class Pool:
-    """Gives chunks to actors. An actor that is lost is replaced, and what it had goes to others.
+    """Gives chunks to actors. A lost actor is replaced, and its chunks go to others.
 
     Use it as a context manager.
 
@@ -104,7 +103,7 @@ class Pool:
         self._actors: list[_Actor] = []
         self._todo: deque[Chunk] = deque()
         self._waiting = time.monotonic()
-        """Since when no actor has a process."""
+        """Time since which no actor has a process."""
         self._failed = 0
 
     def __enter__(self) -> Self:
@@ -117,16 +116,16 @@ class Pool:
         self._actors = []
 
     def room(self, ahead: int = AHEAD) -> int:
-        """Chunks that should be under way, with so many for each actor that are done or wait."""
+        """Chunks to have under way, with `ahead` for each actor that are done or waiting."""
         return (PIECES_EACH + ahead) * max(1, len(self._actors))
 
     def add(self, chunk: Chunk) -> None:
-        """Have a chunk done."""
+        """Queue a chunk."""
         if not chunk.all_kept:
             self._todo.append(chunk)
 
     def in_flight(self) -> list[tuple[str, float]]:
-        """What actors are at, in words, and for how many seconds."""
+        """The chunks of actors, in words, and their seconds so far."""
         now = time.monotonic()
         return [
             (f"{len(chunk.files)} files on {actor.host}, from {chunk.files[0].path}", now - since)
@@ -135,10 +134,10 @@ class Pool:
         ]
 
     def step(self, wait: float) -> None:
-        """Give out what there is to do, and see what was done, for so many seconds at most.
+        """Give out chunks and take results, for at most `wait` seconds.
 
         Raises:
-            MaltriageError: there are no actors, or what they say makes it useless to go on.
+            MaltriageError: there are no actors, or one reports an error that ends the scan.
         """
         self._follow()
         self._give()
@@ -154,14 +153,14 @@ class Pool:
         for ref in ready:
             for actor in list(self._actors):
                 if actor.arriving == ref:
-                    actor.arriving = None  # alive or not, which the next answer tells
+                    actor.arriving = None  # alive or not: the next answer decides
                 elif actor.opening == ref:
                     self._opened(actor, ref)
                 elif ref in actor.running:
                     self._done(actor, ref)
 
     def stop(self, seconds: float) -> None:
-        """Have no file begun any more, and take what there is, for so many seconds at most."""
+        """Begin no more files, and take finished results, for at most `seconds`."""
         self._todo.clear()
         for actor in self._actors:
             if actor.running:
@@ -174,26 +173,26 @@ class Pool:
                 for actor in list(self._actors):
                     if ref in actor.running:
                         self._done(actor, ref)
-            self._todo.clear()  # of who was lost meanwhile
+            self._todo.clear()  # of actors lost meanwhile
 
     def _follow(self) -> None:
-        """Have as many actors as fit on the nodes that there are now."""
+        """Keep as many actors as fit on the current nodes."""
         now = time.monotonic()
         if any(actor.arriving is None and not actor.lost for actor in self._actors):
             self._waiting = now
         elif now - self._waiting > START_SECONDS:
             raise MaltriageError(
-                f"the Ray cluster gave nobody {self._cpus} CPUs within {START_SECONDS:g} s"
+                f"the Ray cluster had no {self._cpus} CPUs free within {START_SECONDS:g} s"
             )
         fit = sum(self._fit(node) for node in self._members.now())
         for actor in [actor for actor in self._actors if actor.opening is not None]:
-            if len(self._actors) > fit:  # a node is gone that it was waiting for
+            if len(self._actors) > fit:  # the node that it was waiting for is gone
                 self._drop(actor)
         for _ in range(fit - len(self._actors)):
             self._actors.append(self._started())
 
     def _fit(self, node: Node) -> int:
-        """How many actors a node has room for."""
+        """Number of actors that fit on a node."""
         count = int(node.cpus // self._cpus)
         return min(count, int(node.gpus / GPU_SHARE)) if self._gpu else count
 
@@ -201,7 +200,7 @@ class Pool:
         handle = self._class.options(
             num_cpus=self._cpus,
             num_gpus=GPU_SHARE if self._gpu else 0,
-            max_concurrency=PIECES_EACH + 1,  # and to be told to stop
+            max_concurrency=PIECES_EACH + 1,  # and one call of `stop`
             max_restarts=0,
         ).remote()
         return _Actor(
@@ -227,10 +226,10 @@ class Pool:
         actor.opening, actor.node, actor.host = None, opened.node, opened.host
 
     def _give(self) -> None:
-        """Each actor has one chunk before any has a second one."""
+        """Give each actor one chunk before any gets a second one."""
         for count in range(PIECES_EACH):
             if count and any(chunk.suspect for chunk in self._todo):
-                return  # which waits for an actor that has nothing else
+                return  # it waits for an idle actor
             for actor in self._actors:
                 chunk = self._next(actor) if actor.ready and len(actor.running) <= count else None
                 if chunk is not None:
@@ -275,14 +274,14 @@ class Pool:
 
 
 def _unfit(error: Any, actor: _Actor) -> MaltriageError:
-    """Of what an actor raised: it is a fault of the setting, or ours, and no file's."""
+    """The error of the setting, or a bug, that an actor raised; no file's fault."""
     if isinstance(error.cause, MaltriageError):
         return MaltriageError(f"{actor.host}: {error.cause}")
     return MaltriageError(f"an actor of Ray failed: {_why(error.cause or error)}")
 
 
 def _why(error: BaseException) -> str:
-    """What an error of Ray's comes down to, in a line: the exception at the end of what it says."""
+    """An error of Ray's in one line: the exception at the end of its text."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     named = [line for line in lines if _EXCEPTION.match(line)]
     return (named or lines or [type(error).__name__])[-1 if named else 0]

@@ -1,4 +1,4 @@
-"""A walk cut into chunks that go to other machines, and records put back into its order."""
+"""Cuts a walk into chunks for other machines, and puts their records back into its order."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from maltriage.source.files import Found, Rejected
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 64 << 20
-"""A chunk is full with this much: about a second for two cores, where giving one out and taking
-its records takes milliseconds."""
+"""Bytes of a full chunk: about a second for two cores, while giving one out and taking its records
+takes milliseconds."""
 MAX_CRASHES = 2
-"""Deaths of the process that had a chunk, after which its files go one by one; after as many again
-a file is given up."""
+"""Deaths of a chunk's process after which its files go one by one; after as many again a file is
+given up."""
 MAX_LOSSES = 6
-"""The same, with deaths of nodes among them, which say little of the files."""
+"""The same including deaths of nodes, which say little about the files."""
 LOST = "lost"
-"""Code of a file that whoever had it did not survive."""
+"""Code of a file whose processes died."""
 
 FileRecord = Result | Skipped | Failed
 
 
 @dataclass
 class Chunk:
-    """Some files of a walk, one after another.
+    """Consecutive files of a walk.
 
-    `files` is what is sent away. Of a file whose record is known only its place is (`KEPT`), and
-    the record is in `kept`, in the same order.
+    `files` is sent to an actor. A file whose record is known is sent as a placeholder (`KEPT`),
+    and the record is in `kept`, in the same order.
     """
 
     files: list[Found | Rejected] = field(default_factory=list)
@@ -40,37 +40,37 @@ class Chunk:
     crashes: int = 0
     losses: int = 0
     suspect: bool = False
-    """Whether whoever had it died: it then has an actor for itself, so that no other is blamed."""
+    """Whether its process died: it then gets an actor to itself, so that no other is blamed."""
     done: Done | None = None
-    """What came of it; None: nothing yet."""
+    """Its records; None: not done yet."""
     parts: list[Chunk] = field(default_factory=list)
-    """Of a chunk that was divided, what it was divided into."""
+    """The chunks that it was divided into."""
     target: Shard | None = None
-    """Where its records go, instead of coming back."""
+    """The shard that its records go to, instead of coming back."""
     written: Counts | None = None
-    """What went there; None: nothing yet."""
+    """Counts of its shard; None: not written yet."""
 
     @property
     def all_kept(self) -> bool:
-        """Whether there is nothing to be done."""
+        """Whether all of its records are known."""
         return len(self.kept) == len(self.files)
 
     @property
     def complete(self) -> bool:
-        """Whether its records can be had."""
+        """Whether its records are available."""
         if self.parts:
             return all(part.complete for part in self.parts)
         return self.done is not None or self.written is not None or self.all_kept
 
     def lose(self, *, crash: bool) -> list[Chunk]:
-        """Whoever had it is gone.
+        """Handle the loss of its actor.
 
         Args:
-            crash: whether it was its process alone, and not the node with all that was on it.
+            crash: its process alone died, not the whole node.
 
         Returns:
-            What is to be done now: itself, or its files one by one, or nothing where it is a file
-            that is given up.
+            The chunks to queue: itself, or its files one by one, or none for a file that is given
+            up.
         """
         self.losses += 1
         self.crashes += crash
@@ -93,8 +93,7 @@ class Chunk:
         """Its records in the order of the walk.
 
         Yields:
-            A record, the SHA-256 of its file in hex where it is a result that was made just now,
-            and whether it was made just now.
+            A record; the SHA-256 of its file in hex if it is a new result; and whether it is new.
         """
         if self.parts:
             for part in self.parts:
@@ -113,7 +112,7 @@ class Chunk:
                 yield record, file, True
 
     def several(self) -> Iterator[str]:
-        """Paths of files of which there is more than one record."""
+        """Paths of files with more than one record."""
         for chunk in self.parts or [self]:
             if chunk.done is not None:
                 yield from chunk.done.several
@@ -128,8 +127,8 @@ def cut(
     files: int = CHUNK_FILES,
     size: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
-    """Chunks of a walk, cut as they are asked for: at most so many files, no more after so many
-    bytes. Of a file whose record is known only its place is sent away."""
+    """Chunks of a walk, cut on demand: at most `files` files, and none after `size` bytes. A file
+    whose record is known is sent as a placeholder."""
     chunk = Chunk()
     for file in found:
         if isinstance(file, FileRecord):
@@ -146,7 +145,7 @@ def cut(
 
 
 def complete_among(chunks: Iterable[Chunk]) -> list[Chunk]:
-    """Of chunks of a scan that was stopped, those and their parts that have records."""
+    """The chunks of a stopped scan that have records, divided ones included."""
     having: list[Chunk] = []
     for chunk in chunks:
         if chunk.parts:

@@ -1,7 +1,7 @@
-"""A Ray cluster to work on: one that is there, or one on this machine for as long as it takes.
+"""Connects to a Ray cluster, or starts one on this machine for the time of a scan.
 
-Ray reports home, writes to stdout and stderr, and waits two minutes for a cluster that is not
-there, unless it is told otherwise: here it is.
+By default Ray reports home, writes to stdout and stderr, and waits two minutes for a missing
+cluster; the settings here prevent that.
 """
 
 from __future__ import annotations
@@ -28,40 +28,40 @@ from maltriage.errors import MaltriageError
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
-"""For a connection to a cluster's address."""
+"""Longest wait for a connection to a cluster's address."""
 ANSWER_SECONDS = 30.0
-"""For what is there to say that it is a cluster."""
+"""Longest wait for the answer of a cluster at an address."""
 OBJECT_STORE_BYTES = 256 << 20
-"""Of a cluster on this machine, for records on their way and for the model."""
+"""Of a cluster on this machine, for records in transit and for the model."""
 MAX_FOLDER = 40
-"""Characters of the folder of temporary files: Ray makes sockets below it, whose names the system
-limits to 107."""
+"""Characters of the folder of temporary files: Ray makes sockets below it, and the system limits
+their names to 107."""
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what it has to say of processes that die goes to stdout
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # as it will be, of which it warns otherwise
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # its reports of dead processes go to stdout
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the future default; Ray warns without it
     "RAY_SCHEDULER_EVENTS": "0",
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 ALONE = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # everywhere: listen on the loopback device only
     "RAY_AUTH_MODE": "token",
-    "RAY_worker_niceness": "0",  # the scan is what the user waits for
+    "RAY_worker_niceness": "0",  # the user waits for the scan
 }
 
 
 def need_ray() -> None:
-    """Raises MaltriageError where the extra `ray` is not installed."""
+    """Raise MaltriageError unless the extra `ray` is installed."""
     if importlib.util.find_spec("ray") is None:
-        raise MaltriageError("--engine ray takes Ray: pip install 'maltriage[ray]'")
+        raise MaltriageError("--engine ray needs Ray: pip install 'maltriage[ray]'")
 
 
 @contextmanager
 def connected(address: str, cpus: int) -> Iterator[Any]:
-    """Be connected to a cluster in the block.
+    """Connect to a cluster for the time of the block.
 
-    What Ray is told by variables of the environment is set in this process, for good.
+    Ray's environment variables are set in this process, for good.
 
     Args:
         address: `local`: a cluster of its own on this machine, gone after the block; `auto`: the
@@ -108,7 +108,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
             raise MaltriageError(f"no Ray cluster at {address}: {first}") from error
         yield ray
     except GoneError:
-        atexit.unregister(ray.shutdown)  # it would wait for who is gone
+        atexit.unregister(ray.shutdown)  # it would wait for a lost cluster
         raise
     finally:
         if not isinstance(sys.exception(), GoneError):
@@ -126,7 +126,7 @@ def _short_folder() -> str:
 
 
 def _answers(address: str) -> None:
-    """Raise MaltriageError where no cluster answers at an address, soon."""
+    """Raise MaltriageError if no cluster answers at an address soon."""
     named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
     place = urlsplit(named if "://" in named else f"//{named}")
     try:
@@ -142,7 +142,7 @@ def _answers(address: str) -> None:
             why = error.strerror or str(error)
             raise MaltriageError(f"no Ray cluster answers at {named}: {why}") from error
     if named.startswith(CLIENT) and importlib.util.find_spec("grpc") is None:
-        raise MaltriageError(f"{named}: pip install 'ray[client]', which such an address takes")
+        raise MaltriageError(f"{named}: such an address needs pip install 'ray[client]'")
     if named.startswith(CLIENT):
         return  # Ray itself waits for it half a minute at most
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
@@ -151,7 +151,7 @@ def _answers(address: str) -> None:
         done = subprocess.run(command, capture_output=True, timeout=ANSWER_SECONDS, check=False)
     except subprocess.TimeoutExpired as error:
         where = f"at {named}" if named else "on this machine"
-        raise MaltriageError(f"what is {where} does not answer as a Ray cluster does") from error
+        raise MaltriageError(f"the server {where} does not answer as a Ray cluster does") from error
     if done.returncode:
         said = [line for line in done.stderr.decode("utf-8", "replace").splitlines() if line]
         where = f"at {named}" if named else "runs on this machine (--address names one)"
@@ -160,7 +160,7 @@ def _answers(address: str) -> None:
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Ray takes the signals that end a process; they are given back."""
+    """Restore the handlers of the signals that Ray takes over."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

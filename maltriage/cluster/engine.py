@@ -1,11 +1,11 @@
-"""A scan on a Ray cluster: the same records as on one machine, in the same order.
+"""Scans on a Ray cluster: the same records as on one machine, in the same order.
 
     walk -> chunks -> actors, each with the local engine (`cluster.actor`) -> records
 
 The walk, the store of results and the outputs stay where the command runs; files are read on the
-nodes, at the same paths. Ray's actors are told what to do one by one: its data sets would list all
-files first, carry 70 KB of views per file from who reads to who has the model, and lose a task for
-a file that kills its process.
+nodes, at the same paths. Actors are given chunks one by one: Ray's data sets would list all files
+first, carry 70 KB of views per file from the reader to the model, and lose a task for a file that
+kills its process.
 """
 
 from __future__ import annotations
@@ -48,18 +48,18 @@ from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
 
 STOP_SECONDS = 10.0
-"""That actors have to hand in what they have when a scan is stopped, beyond the time of a file."""
+"""Time for actors to hand in their records when a scan is stopped, beyond the time of a file."""
 
 
 def check(options: ScanOptions) -> None:
-    """Raise MaltriageError where options ask for what only works on one machine, or where the extra
-    `ray` is not installed."""
+    """Raise MaltriageError for options that need a single machine, or without the extra
+    `ray`."""
     need_ray()
     if options.walk.stdin is not None:
         raise MaltriageError("-: standard input is read on this machine only (--engine local)")
     if options.checks:
         raise MaltriageError(
-            "--verify with --engine ray puts all results to the test or none: --top 0, or scan"
+            "--verify with --engine ray checks all results or none: --top 0, or scan"
             " the first ones again with --engine local"
         )
 
@@ -70,13 +70,13 @@ class ClusterScan:
 
     Args:
         request: `jobs` of its options are the workers of one actor, which gets as many CPUs; 0: as
-            many as the smallest node has, four at most. `device` "auto" is the CPU; "cuda" takes
-            actors to nodes with a GPU.
+            many as the smallest node has, four at most. `device` "auto" is the CPU; "cuda" places
+            actors on nodes with a GPU.
         address: see `connection.connected`.
 
     Raises:
-        MaltriageError: besides, there is no such cluster, or no node of it is large enough, or
-            maltriage there is of another version.
+        MaltriageError: also if there is no such cluster, no node of it is large enough, or its
+            version of maltriage differs.
     """
 
     request: ScanRequest
@@ -101,13 +101,13 @@ class ClusterScan:
 
 @dataclass(frozen=True)
 class ShardedScan:
-    """A `ClusterScan` whose records are written on the nodes, to files in a folder of all of them.
+    """A `ClusterScan` whose records are written on the nodes, to files in one shared folder.
 
-    Files are in the same shard whenever the same is walked, so that shards that are whole are left
-    alone with `shards.resume`. Nothing is kept in a store.
+    The same walk gives the same shards, so that finished ones are kept with `shards.resume`. The
+    store is not used.
 
     Raises:
-        MaltriageError: besides, the folder cannot be written, or has other shards in it.
+        MaltriageError: also if the folder cannot be written, or has other shards in it.
     """
 
     request: ScanRequest
@@ -146,11 +146,11 @@ def write_shards(
     ended: Callable[[Counts], Summary],
     stop: Callable[[], bool],
 ) -> None:
-    """Have all shards written that are not there, by actors that are.
+    """Write all missing shards.
 
     Args:
         made_with: digest of the settings that records depend on.
-        ended: the summary of what was counted.
+        ended: makes the summary of counts.
     """
     options = request.options
     found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
@@ -160,7 +160,7 @@ def write_shards(
     while (more or window) and not stop():
         while more and len(window) < pool.room(1) and not stop():
             number, chunk = next(chunks, (0, None))
-            if chunk is None or stop():  # then the walk has ended early, and the chunk with it
+            if chunk is None or stop():  # a stopped walk ends early, with an incomplete chunk
                 more = False
                 break
             digest = digest_of(made_with, manifest.shards, chunk.files)
@@ -186,11 +186,11 @@ def _list(
     progress: Progress,
     ended: Callable[[Counts], Summary],
 ) -> None:
-    """Take note of parts that are whole by now."""
+    """List the shards that are finished by now."""
     for item in [item for item in window if item[0].complete]:
         chunk, part, digest = item
         counts = chunk.written
-        if counts is None:  # it was divided, and came back
+        if counts is None:  # it was divided into files
             counts = write_shard(part, (record for record, _, _ in chunk.records()), ended)
         assert counts is not None
         manifest.add(part.number, digest, counts)
@@ -201,7 +201,7 @@ def _list(
 def _setup(
     paths: Sequence[str], bundle: Bundle, options: ScanOptions, cpus: int
 ) -> tuple[Setup, tuple[bytes, bytes]]:
-    """What actors are told, and the bytes of the bundle and of the index."""
+    """The settings of actors, and the bytes of the bundle and of the index."""
     path, data = path_of_index(bundle, options.index), b""
     index = None
     if path is not None:
@@ -227,7 +227,7 @@ def _setup(
 
 @contextmanager
 def opened(request: ScanRequest, address: str) -> Iterator[tuple[Pool, Setup]]:
-    """Actors on a cluster, and what they were told; errors are those of `ClusterScan`."""
+    """Actors on a cluster, and their settings; errors are those of `ClusterScan`."""
     options = request.options
     with connected(address, max(cores(), options.jobs)) as ray:
         # Through a client server, no node is this process's own.
@@ -244,7 +244,7 @@ def opened(request: ScanRequest, address: str) -> Iterator[tuple[Pool, Setup]]:
 def records(
     request: ScanRequest, pool: Pool, progress: Progress, stop: Callable[[], bool]
 ) -> Iterator[Record]:
-    """The records of files, in the order of the walk, by actors that are there."""
+    """The records of files, in the order of the walk, from the actors of a pool."""
     options, policy = request.options, request.policy
     look = options.checks != 0
     found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
@@ -270,7 +270,7 @@ def records(
 
 
 def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> Iterator[Record]:
-    """The records of a chunk, which are kept as they go."""
+    """The records of a chunk, each kept in the store."""
     for path in chunk.several():
         policy.forget(path)
     for record, file, new in chunk.records():

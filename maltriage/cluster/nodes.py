@@ -1,8 +1,8 @@
-"""Which nodes a Ray cluster has, from moment to moment, and whether it is still there.
+"""Tracks the nodes of a Ray cluster, and whether the cluster still answers.
 
-Ray ends the process that is connected to it, with an exit code that means something else here, some
-10 s after the node it is connected through has died, or a minute after the head of the cluster has;
-and whoever asks meanwhile waits. So a thread asks, and the scan ends before.
+Ray ends the process that is connected to it, with an exit code that means something else here,
+about 10 s after the node it is connected through has died, or a minute after the cluster's head
+has; calls made meanwhile hang. So a thread polls the cluster, and the scan ends before.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from typing import Any
 from maltriage.errors import MaltriageError
 
 ASK_SECONDS = 2.0
-"""Between looks at what nodes there are."""
+"""Time between two polls of the nodes."""
 FRESH_SECONDS = 10.0
-"""To wait for what is to be known as it is now."""
+"""Longest wait for a fresh poll."""
 SILENT_SECONDS = 25.0
-"""After which a cluster that does not answer is gone."""
+"""Silence after which a cluster counts as gone."""
 
 
 class GoneError(MaltriageError):
-    """The cluster is gone. Nothing is to be asked of Ray any more: its threads wait in vain."""
+    """The cluster is gone. Ray must not be called any more: its threads hang."""
 
     at_once = True
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster, by its id, with what Ray gives out of it, and where it listens."""
+    """A node of the cluster: its id, its free resources for Ray, and its address."""
 
     id: str
     host: str
@@ -60,7 +60,7 @@ def nodes(ray: Any) -> list[Node]:
 
 
 def _is_closed(place: tuple[str, int]) -> bool:
-    """Whether a connection is refused, as by the system of a process that has died."""
+    """Whether a connection is refused, as by the system after a process has died."""
     try:
         socket.create_connection(place, ASK_SECONDS).close()
     except ConnectionRefusedError:
@@ -75,14 +75,14 @@ class Members:
 
     Args:
         ray: the module, connected to the cluster.
-        own: id of the node that this process is connected through; None: through none.
+        own: id of the node that this process is connected through; None: none.
     """
 
     def __init__(self, ray: Any, own: str | None) -> None:
         self._ray, self._own = ray, own
         self._nodes, self._at = nodes(ray), time.monotonic()
         self._gone = False
-        """Whether nothing listens any more where the own node did."""
+        """Whether the own node's port is closed."""
         self._changed = threading.Condition()
         self._ask, self._over = threading.Event(), False
         threading.Thread(target=self._watch, daemon=True).start()
@@ -97,9 +97,7 @@ class Members:
             )
             try:
                 found = nodes(self._ray)
-            except (
-                Exception
-            ):  # whatever Ray says of a cluster that is gone, or of one that was left
+            except Exception:  # Ray raises many kinds for a lost or disconnected cluster
                 continue
             with self._changed:
                 self._nodes, self._at = found, began
@@ -109,7 +107,7 @@ class Members:
         """The nodes that were alive a moment ago.
 
         Raises:
-            GoneError: the cluster does not answer any more, or not through this machine's node.
+            GoneError: the cluster, or this machine's node of it, does not answer any more.
         """
         if time.monotonic() - self._at > SILENT_SECONDS:
             raise GoneError("the head of the Ray cluster does not answer any more")
@@ -119,7 +117,7 @@ class Members:
         return self._nodes
 
     def fresh(self) -> list[Node]:
-        """The nodes that are alive at this moment, or, where nobody says so soon, were before.
+        """The nodes alive now or, without an answer soon, at the last poll.
 
         Raises:
             GoneError: as `now`.

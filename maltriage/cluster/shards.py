@@ -1,14 +1,14 @@
-"""A result in many files, each written where its records are made: `scan --engine ray --shards`.
+"""Sharded results, each shard written where its records are made: `scan --engine ray --shards`.
 
 The folder holds
 
-    part-00000.ndjson ...   the records of some files of the walk each, in its order
-    manifest.ndjson         a line for each part that is whole: its number, a digest of what is in
-                            it (files with their stat, options, model), and counts
-    summary.json            the summary of the whole scan, once all parts are whole
+    part-00000.ndjson ...   shards: the records of consecutive files of the walk
+    manifest.ndjson         a line for each finished shard: its number, a digest of its inputs
+                            (files with their stat, options, model), and counts
+    summary.json            the summary of the whole scan, once all shards are finished
 
-A part takes its name when it is whole, and its line comes after that: of a scan that is killed at
-any moment, the parts that are listed are whole, and others are written again.
+A shard takes its name when it is finished, and is listed after that: if a scan is killed at any
+moment, the listed shards are complete, and the others are written again.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from maltriage.source.files import Found, Rejected
 
 SHARD_FILES = 2048
 SHARD_BYTES = 2 << 30
-"""A part is full with this much: some ten seconds for an actor of four workers."""
+"""Bytes of a full shard: about ten seconds for an actor of four workers."""
 FORMATS = tuple(format.name for format in SCAN.values() if format.shardable)
-"""Formats of shards; the first is that of a result for which no other is named."""
+"""Formats of shards, the default one first."""
 MANIFEST, SUMMARY = "manifest.ndjson", "summary.json"
 _WHOLE = rf"part-\d{{5,}}\.(?:{'|'.join(FORMATS)})"
 _UNFINISHED = part_pattern(_WHOLE)
@@ -44,7 +44,7 @@ _NAME = re.compile(f"{_WHOLE}|{_UNFINISHED}")
 
 @dataclass(frozen=True)
 class Shards:
-    """A result in parts. `folder` is the same on all nodes; `resume`: parts that are whole stay."""
+    """A sharded result. `folder` is the same on all nodes; `resume`: keep finished shards."""
 
     folder: str
     format: str = FORMATS[0]
@@ -54,7 +54,7 @@ class Shards:
 
 @dataclass(frozen=True)
 class Shard:
-    """One part: its number and where it goes."""
+    """One shard: its number and path."""
 
     number: int
     path: str
@@ -62,7 +62,7 @@ class Shard:
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A part that is whole."""
+    """A finished shard."""
 
     part: int
     digest: str
@@ -75,7 +75,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _Stream:
-    """A file whose writer asks for each line to be flushed, which takes its time elsewhere."""
+    """A file that ignores its writer's flush after each line, which is slow elsewhere."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -97,14 +97,14 @@ def write_shard(
     summary: Callable[[Counts], Summary],
     whole: Callable[[], bool] = lambda: True,
 ) -> Counts | None:
-    """Write records as a part.
+    """Write records as a shard.
 
     Args:
-        summary: of the part, which ends it as it ends any result.
-        whole: asked after the last record: whether these are all there should be.
+        summary: makes the shard's summary, its last line.
+        whole: called after the last record: whether the records are complete.
 
     Returns:
-        How many there are of each kind; None where they are not all there should be.
+        The count of each kind; None where the records are not complete.
 
     Raises:
         MaltriageError: it cannot be written.
@@ -135,7 +135,7 @@ def write_shard(
 
 
 def digest_of(settings: bytes, shards: Shards, files: Sequence[Found | Rejected]) -> str:
-    """Digest of what is in a part: which files, as they are now, and what is made of them."""
+    """Digest of a shard's inputs: its files, as they are now, and the settings."""
     digest = hashlib.blake2b(settings, digest_size=16)
     digest.update(repr((shards.format, shards.render)).encode())
     for file in files:
@@ -149,11 +149,11 @@ def digest_of(settings: bytes, shards: Shards, files: Sequence[Found | Rejected]
 
 
 class Manifest:
-    """Which parts are whole. Use as a context manager.
+    """The list of finished shards. Use as a context manager.
 
     Raises:
-        MaltriageError: the folder cannot be written, or has parts in it that are not to be gone
-            on with, or it is damaged.
+        MaltriageError: the folder cannot be written, has shards that must not be continued, or is
+            damaged.
     """
 
     def __init__(self, shards: Shards) -> None:
@@ -166,7 +166,7 @@ class Manifest:
                 name == MANIFEST or _NAME.fullmatch(name) for name in names
             ):
                 raise MaltriageError(
-                    f"{self._folder}: parts of a result are in it; --resume goes on with them"
+                    f"{self._folder} has shards of a result; --resume continues them"
                 )
             self._read()
             self._file = (self._folder / MANIFEST).open("ab")
@@ -183,33 +183,33 @@ class Manifest:
             try:
                 line = msgspec.json.decode(text, type=Line)
             except msgspec.MsgspecError as error:
-                raise MaltriageError(f"{path}: no manifest of parts: {error}") from error
+                raise MaltriageError(f"{path}: not a manifest of shards: {error}") from error
             self._lines[line.part] = line
         if end < len(data):
-            os.truncate(path, end)  # of who was killed while it was written
+            os.truncate(path, end)  # a line cut off when its writer was killed
 
     def part(self, number: int) -> Shard:
         name = f"part-{number:05}.{self.shards.format}"
         return Shard(number, str(self._folder / name), self.shards)
 
     def counts(self, number: int, digest: str) -> Counts | None:
-        """What is in a part that is whole; None: it is not.
+        """The counts of a finished shard; None: it is not finished.
 
         Raises:
-            MaltriageError: there is another part of this number.
+            MaltriageError: the shard of this number has other inputs.
         """
         line = self._lines.get(number)
         if line is None or not Path(self.part(number).path).exists():
             return None
         if line.digest != digest:
             raise MaltriageError(
-                f"{self._folder}: part {number} is of other files, or of other options or another"
-                " model: take another folder, or take this one away"
+                f"{self._folder}: shard {number} is of other files, options or another model: name"
+                " another folder, or remove this one"
             )
         return Counts(line.files, line.flagged, line.failed, line.skipped, line.known, line.bytes)
 
     def add(self, number: int, digest: str, counts: Counts) -> None:
-        """A part is whole."""
+        """List a finished shard."""
         line = Line(
             number,
             digest,
@@ -228,7 +228,7 @@ class Manifest:
             raise self._failed(error) from error
 
     def end(self, summary: Summary) -> None:
-        """All parts are whole."""
+        """Write the summary, once all shards are finished."""
         path = self._folder / SUMMARY
         try:
             write_file(path, encode(summary) + b"\n")
@@ -247,7 +247,7 @@ class Manifest:
 
 
 def outside(folder: str, roots: Iterable[str]) -> None:
-    """Raise MaltriageError where a folder of parts lies in what is walked, as a sample would."""
+    """Raise MaltriageError for a folder of shards inside a scanned folder, as a sample would be."""
     own = os.path.realpath(folder)
     for root in roots:
         if os.path.isdir(root):

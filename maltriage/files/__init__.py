@@ -1,1 +1,1 @@
-"""Files of our own: where they lie, who may read them, one writer at a time."""
+"""Maltriage's own files: their folders, permissions, locks, and atomic writing."""

@@ -1,7 +1,7 @@
-"""Files and folders that are whole or not there: written under another name, then renamed.
+"""Atomic files and folders: written under another name, then renamed.
 
-The other name lies in the same folder and ends in `PART`. An error or Ctrl-C removes what was
-written; a process that is killed leaves it, and whoever writes that file a day later removes it.
+The other name lies in the same folder and ends in `PART`. An error or Ctrl-C removes the unfinished
+file; a killed process leaves it, and the next writer of that file a day later removes it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from typing import BinaryIO, Self, TextIO
 from maltriage.files.private import PRIVATE, make_private
 
 PART = ".part"
-"""Ends the name of what is not whole yet."""
+"""Ends the name of an unfinished file."""
 LEFTOVER_SECONDS = 24 * 3600.0
-"""A part to which nothing was written for so long is of a process that was killed."""
+"""An unfinished file not written to for this long belongs to a process that was killed."""
 _TOKEN = r"\.[0-9a-f]{16}(?:[0-9a-f]{16})?"  # 32 digits: of earlier versions
 _NO_FSYNC = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP))
-"""What file systems answer that cannot be asked to put a file on the disk."""
+"""Errors of file systems that have no fsync."""
 
 
 def part_pattern(names: str) -> str:
-    """Regular expression of the parts of what has a name like `names`, itself one."""
+    """Regular expression of the unfinished files of a file whose name matches `names`."""
     return f"(?:{names}){_TOKEN}{re.escape(PART)}"
 
 
@@ -41,16 +41,16 @@ def _part_of(path: Path) -> Path:
 
 
 def remove_leftovers(folder: Path, names: str, seconds: float = LEFTOVER_SECONDS) -> None:
-    """Remove parts that nobody writes to any more.
+    """Remove unfinished files that no process writes to any more.
 
     Args:
         names: regular expression of their whole names.
-        seconds: since something was last written to one.
+        seconds: since the last write to one.
     """
     before = time.time() - seconds
     with contextlib.suppress(OSError):
         for path in [path for path in folder.iterdir() if re.fullmatch(names, path.name)]:
-            with contextlib.suppress(OSError):  # somebody else removes it, too
+            with contextlib.suppress(OSError):  # another process removes it, too
                 if path.is_dir():
                     if max(one.stat().st_mtime for one in (path, *path.iterdir())) < before:
                         shutil.rmtree(path, ignore_errors=True)
@@ -63,11 +63,11 @@ class PartFile:
 
     Args:
         path: of the file; one that is there stays as it is until then.
-        numbered: it is called `NAME.part`, which a user is told of, or `NAME.2.part` and so on
-            where that is taken. What a killed process left under such a name is never removed.
+        numbered: call it `NAME.part`, for a user to see, or `NAME.2.part` and so on where that
+            is taken. A file that a killed process left under such a name is never removed.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the file cannot be made.
     """
 
     def __init__(self, path: Path, *, numbered: bool = False) -> None:
@@ -79,7 +79,7 @@ class PartFile:
         for number in count(1):
             middle = "" if number == 1 else f".{number}"
             self.part = path.with_name(f"{path.name}{middle}{PART}")
-            with contextlib.suppress(FileExistsError):  # of one that was killed, or still writes
+            with contextlib.suppress(FileExistsError):  # a process was killed, or still writes
                 self.stream = self.part.open("xb")
                 return
 
@@ -87,10 +87,10 @@ class PartFile:
         """Close the file and give it its name.
 
         Args:
-            sync: wait until it is on the disk, so that a power cut leaves the old or the new one.
+            sync: wait until the data is on the disk: a power cut leaves the old or the new file.
 
         Raises:
-            OSError: the disk is full, say. `discard` is still to be called then.
+            OSError: e.g. the disk is full. Call `discard` then.
         """
         self.stream.flush()
         if sync:
@@ -104,21 +104,21 @@ class PartFile:
         self._whole = True
 
     def close(self) -> None:
-        """Write no more; a full disk refuses the last bytes as well, which is no news."""
+        """Close the stream; an error, e.g. a full disk, is ignored."""
         with contextlib.suppress(OSError, ValueError):
             self.stream.close()
 
     def discard(self) -> None:
-        """Remove the file, if it has no name yet."""
+        """Remove the file, unless it was committed."""
         self.close()
-        if not self._whole:  # somebody else's may have the other name by now
+        if not self._whole:  # another process's file may have the other name by now
             with contextlib.suppress(OSError):
                 self.part.unlink(missing_ok=True)
 
 
 @contextmanager
 def replace_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
-    """Write a file: it has its name once the block has ended well.
+    """Write a file that gets its name when the block ends without an error.
 
     Args:
         sync: see `PartFile.commit`.
@@ -127,19 +127,19 @@ def replace_file(path: Path, *, sync: bool = False) -> Iterator[BinaryIO]:
         A binary stream.
 
     Raises:
-        OSError: it cannot be written; one that was there stays.
+        OSError: the file cannot be written; an existing one stays.
     """
     file = PartFile(path)
     try:
         yield file.stream
         file.commit(sync=sync)
     finally:
-        file.discard()  # nothing where it has its name
+        file.discard()  # does nothing after a commit
 
 
 @contextmanager
 def replace_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """As `replace_file`, of text in UTF-8 whose line ends are written as they are given."""
+    """As `replace_file`, for UTF-8 text; line ends are written as given."""
     with replace_file(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors=errors, newline="")
         yield text
@@ -147,21 +147,21 @@ def replace_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """As `replace_file`, of bytes that are there already."""
+    """As `replace_file`, for bytes in memory."""
     with replace_file(path) as stream:
         stream.write(data)
 
 
 class PartFolder:
-    """A folder under another name, until `commit` gives it its own; for its owner alone.
+    """A folder under another name, until `commit` gives it its own; readable by its owner alone.
 
-    Use as a context manager: what has no name at the end of the block is removed.
+    A context manager: a folder that was not committed is removed at the end of the block.
 
     Args:
-        path: of the folder; those that it lies in are made.
+        path: of the folder; its parents are made.
 
     Raises:
-        OSError: it cannot be made, or others may write to the folder that it lies in.
+        OSError: the folder cannot be made, or others may write to its parent.
     """
 
     def __init__(self, path: Path) -> None:
@@ -170,14 +170,14 @@ class PartFolder:
         self.part.mkdir(mode=PRIVATE)
 
     def commit(self) -> bool:
-        """Whether the folder took its name; False where it cannot: another is there already."""
+        """Give the folder its name; False where that name exists already."""
         with contextlib.suppress(OSError):
             self.part.rename(self.path)
             return True
         return False
 
     def discard(self) -> None:
-        """Remove what has no name yet."""
+        """Remove the folder, if it was not committed."""
         shutil.rmtree(self.part, ignore_errors=True)
 
     def __enter__(self) -> Self:

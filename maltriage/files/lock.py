@@ -1,4 +1,4 @@
-"""Locks that processes share: of the system, so that they end with their process."""
+"""File locks between processes, held by the system: a lock ends with its process."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from maltriage.errors import MaltriageError
 def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bool]:
     """Hold a lock file for the time of the block.
 
-    The file stays: to remove it would let two processes hold two files of one name.
+    The lock file stays: removing it would let two processes hold two files of one name.
 
     Args:
         path: of the lock file; its folder is made.
-        waiting: called once where another process holds the lock, before it is waited for; None:
-            nothing is waited for.
+        waiting: called once, before the wait for a lock that another process holds; None: do
+            not wait.
 
     Yields:
         Whether the lock is held; with `waiting` it always is.
@@ -37,7 +37,7 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bo
             if waiting is not None:
                 waiting()
                 lock.acquire()
-        if isinstance(lock, SoftFileLock):  # what filelock takes instead, which outlives processes
+        if isinstance(lock, SoftFileLock):  # filelock's fallback, which outlives its process
             lock.release()
             raise NotImplementedError
     except NotImplementedError as error:

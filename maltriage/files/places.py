@@ -1,4 +1,4 @@
-"""Where data and caches live on this machine. The only reader of the user's config file."""
+"""Folders of data and caches on this machine; the only reader of the user's config file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _home(variable: str, fallback: str) -> Path:
     try:
         return Path.home() / fallback
     except RuntimeError:  # a user without an account, as in many containers, and without HOME
-        return Path(os.devnull) / fallback  # where nothing can be, and all that is kept is spared
+        return Path(os.devnull) / fallback  # nothing can exist there, so nothing is kept
 
 
 def config_file() -> Path:
@@ -28,7 +28,7 @@ def config_file() -> Path:
 
 
 def cache_dir() -> Path:
-    """Folder for what can be computed again: `$MALTRIAGE_CACHE`, else the XDG cache."""
+    """Folder for whatever can be computed again: `$MALTRIAGE_CACHE`, else the XDG cache."""
     named = os.environ.get("MALTRIAGE_CACHE")
     return Path(named) if named else _home("XDG_CACHE_HOME", ".cache") / "maltriage"
 
@@ -55,10 +55,10 @@ def configured_data() -> Path | None:
 
 
 def data_places(dataset: str) -> list[tuple[Path, str]]:
-    """Where a dataset's folder is looked for when the user names none, in order.
+    """Folders to look for a dataset in, in order, when the user names none.
 
     Returns:
-        Pairs of a folder and where its name comes from.
+        Pairs of a folder and the source of its name.
     """
     places = []
     named = os.environ.get("MALTRIAGE_DATA")

@@ -1,7 +1,6 @@
-"""Folders for what is kept between runs: for their owner alone.
+"""Private folders for files kept between runs: results, prepared samples, lists of good files.
 
-What lies there is believed: results, prepared samples, lists of good files. So nobody else may have
-put it there, or a link that leads to another place.
+These files are trusted, so no other user may have written them, or a link to another place.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ from pathlib import Path
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 PRIVATE = 0o700
-"""Mode of what only its owner reads."""
+"""Mode of a folder that only its owner may read."""
 
 
 def trouble(folder: Path) -> str | None:
-    """Why what lies in a folder cannot be believed; None: it can.
+    """The reason why a folder's files cannot be trusted; None: they can.
 
     Raises:
         OSError: there is no such folder.
@@ -34,10 +33,10 @@ def trouble(folder: Path) -> str | None:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder for its owner alone; one that is there stays as it is.
+    """Make a folder for its owner alone; an existing one stays as it is.
 
     Raises:
-        OSError: it cannot be made, is another user's, or others may write to it.
+        OSError: the folder cannot be made, is another user's, or others may write to it.
     """
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     wrong = trouble(folder)

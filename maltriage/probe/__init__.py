@@ -1,1 +1,1 @@
-"""What a worker does with a sample: prepares it for a net, looks into it, changes a copy of it."""
+"""A worker's handling of a sample: prepares it for a net, inspects it, changes a copy of it."""

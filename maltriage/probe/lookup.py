@@ -1,7 +1,7 @@
-"""In a worker: a file whose content the store knows is only read and hashed.
+"""In a worker: looks a file up in the store by its content, after only reading and hashing it.
 
-That is a file that was moved, copied, or touched, which its stat does not tell. The store is opened
-for reading alone; where that fails, nothing is known. Little is imported: workers start with it.
+This finds files that were moved, copied, or touched, whose stat is new. The store is opened for
+reading alone; on failure nothing is found. Imports are few: workers start with them.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from maltriage.source.decode import Contents
 
 BUSY_SECONDS = 1.0
 TOUCH_SECONDS = 24 * 3600
-"""A record's time of use is written anew when it is older than this."""
+"""A record's time of use is updated when it is older than this."""
 
 
 @dataclass(frozen=True)
 class Lookup:
-    """A way to `finish` files, see `prepare`, of some of which a record is kept.
+    """A `finish` function (see `prepare`) that uses kept records.
 
-    `store` is the path of the database, `settings` the digest of those that a record must have been
-    made with.
+    `store` is the path of the database, `settings` the digest of the settings that a record must
+    have.
     """
 
     store: str
@@ -36,7 +36,7 @@ class Lookup:
     def __call__(
         self, path: str, contents: Contents, options: PrepareOptions, start: float
     ) -> Prepared | Same:
-        """Prepare what was read of a file, or give the record of its content."""
+        """Prepare a file's contents, or return the kept record of them."""
         digest = digest_of(contents)
         found = _found(self.store, self.settings, digest)
         if found is not None:
@@ -45,7 +45,7 @@ class Lookup:
 
 
 def _found(store: str, settings: bytes, digest: str) -> tuple[bytes, int] | None:
-    """The record of a content, and its row if its time of use is old; None: none is whole."""
+    """The record of a content, and its row if its time of use is old; None: none is complete."""
     with suppress(sqlite3.Error, zlib.error, TypeError):
         found = _connection(store).execute(
             "SELECT record, results.id, used FROM results JOIN settings ON settings.id = settings"

@@ -1,9 +1,8 @@
-"""Samples with some of their bytes masked, as a net sees them. Runs in worker processes.
+"""Masks bytes of samples for a net. Runs in worker processes.
 
-What a map says of bytes is put to the test by taking the bytes away. Only bytes change: the
-layout, its anchors, the length that is plotted and the places of all windows stay those of the
-sample, and header fields that are zeroed before plotting stay zero. A variant in which nothing
-is masked gives the very images of the sample.
+Masking tests what a map claims of bytes. Only bytes change: the layout, its anchors, the plotted
+length and the places of all windows stay those of the sample, and header fields that are zeroed
+before plotting stay zero. A variant without masked bytes has exactly the images of the sample.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from maltriage.sample.views import ViewSpec
 from maltriage.source.files import read_sample
 
 Mask = Literal["zeros", "histogram", "shuffle"]
-"""What stands in the place of masked bytes: zeros; bytes drawn from all that are plotted of the
-file, as frequent as they are there; the bytes of the range itself in another order."""
+"""Replacement of masked bytes: zeros; bytes drawn from the plotted bytes of the file, with their
+frequencies there; or the bytes of the range itself in another order."""
 MASKS: tuple[Mask, ...] = get_args(Mask)
 
 _TABLE = 1 << 16
-"""Bytes that others are drawn from, or are shuffled at once, where they are many: as many as a
-cache holds, and as 16 bits tell apart."""
+"""Size of the table for drawing, or of the blocks for shuffling, many bytes: fits a cache, and
+16 bits index it."""
 _BLOCK = 1 << 20
 """Bytes drawn at once."""
 _LINE = 64
-"""Bytes of what is shuffled as a whole first, where they are many: what a cache reads at once."""
+"""Bytes shuffled as a unit first, when there are many: a cache line."""
 
 Range = tuple[int, int]
 
@@ -42,9 +41,9 @@ Range = tuple[int, int]
 class Variant:
     """A sample with the bytes of `ranges` masked.
 
-    `ranges` are [start, end) in the file; what lies past the plotted bytes (trailing zeros, and
-    past the end) is left alone, since no view shows it. Each range is shuffled by itself. `seed`:
-    of the random generator that draws, which is one of its own in each variant.
+    `ranges` are [start, end) in the file; bytes past the plotted ones (trailing zeros, and past
+    the end) are left alone, since no view shows them. Each range is shuffled by itself. `seed`:
+    of the variant's own random generator.
     """
 
     ranges: tuple[Range, ...]
@@ -54,10 +53,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class MaskedViews:
-    """Images of V variants without those that are equal.
+    """Images of V variants without duplicates.
 
-    Of each view `images` holds [U, *spec.shape], first the one of the sample as it is, and
-    `rows`, shape (V,), says which of them is a variant's.
+    For each view `images` holds [U, *spec.shape], the unmasked sample first, and `rows`, shape
+    (V,), the index of each variant's image.
     """
 
     images: dict[str, Bytes]
@@ -87,7 +86,7 @@ def masked(
         options: with which it was prepared.
 
     Raises:
-        SampleError: it gives no sample (see `read_sample`), or not the one that was prepared.
+        SampleError: it gives no sample (see `read_sample`), or has other bytes.
     """
     contents = read_sample(path, options)
     if hashlib.sha256(contents.data).hexdigest() != sha256:
@@ -104,8 +103,8 @@ def mask_views(
 ) -> MaskedViews:
     """The images of variants of a file; `data`, `anchors`, `specs`, `width` as in `make_views`.
 
-    What a variant costs grows with its masked bytes and not with the file: only the rows of
-    the body and the windows that show them are made again.
+    The cost of a variant grows with its masked bytes, not with the file: only the rows of the
+    body and the windows that show them are made again.
     """
     raw = plotted(data)
     fixed = disarmed_ranges(data)
@@ -141,7 +140,7 @@ def _pieces(ranges: Sequence[Range], fixed: list[Range], length: int) -> Iterato
 
 
 def _apply(changed: Bytes, raw: Bytes, pieces: list[Range], variant: Variant) -> None:
-    """Mask `pieces` of `changed`, which is equal to `raw` so far."""
+    """Mask `pieces` of `changed`, which equals `raw` so far."""
     if variant.mask == "zeros":
         for start, end in pieces:
             changed[start:end] = 0
@@ -155,10 +154,10 @@ def _apply(changed: Bytes, raw: Bytes, pieces: list[Range], variant: Variant) ->
 
 
 def _shuffle(part: Bytes, generator: np.random.Generator) -> None:
-    """Put bytes into another order.
+    """Shuffle bytes in place.
 
-    Of many, lines of a few bytes are shuffled and then the bytes block by block: Fisher and Yates
-    jump about in all of them, which is slow where they are more than a cache holds.
+    If there are many, short lines are shuffled first and then the bytes block by block: the random
+    access of Fisher-Yates is slow beyond the size of a cache.
     """
     if len(part) > _TABLE:
         lines = part[: len(part) // _LINE * _LINE].reshape(-1, _LINE)
@@ -168,9 +167,9 @@ def _shuffle(part: Bytes, generator: np.random.Generator) -> None:
 
 
 def _draw(into: Bytes, raw: Bytes, generator: np.random.Generator) -> None:
-    """Fill `into` with bytes from random places of `raw`, which are bytes of its histogram.
+    """Fill `into` with bytes from random places of `raw`, i.e. by its histogram.
 
-    Many are drawn from a table that was drawn like this: jumping about in a large file is slow.
+    Many bytes are drawn from a table drawn like this: random access to a large file is slow.
     """
     if len(into) <= _TABLE:
         into[:] = raw[generator.integers(0, len(raw), len(into))]

@@ -1,4 +1,4 @@
-"""The samples of one file on disk: itself, or those in it where it is an archive. In workers."""
+"""Prepares the samples of one file on disk: itself, or those in an archive. Runs in workers."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from maltriage.source.decode import Contents, parse_contents, sniff, too_large
 from maltriage.source.files import Rejected, opened, read_opened
 
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
-"""Bytes unpacked for a chunk; the file that goes beyond is its last."""
+"""Bytes unpacked for a chunk; the file that exceeds them is its last."""
 NEITHER = "neither a PE file nor a byteplot PNG nor a hex dump"
 SAMPLES = "a PE file, a byteplot PNG or a hex dump"
 NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
-"""Codes of files that are no samples: in an archive they are counted together."""
+"""Codes of files that are no samples: those of an archive are counted together."""
 
 
 Item = Prepared | Same | Rejected
@@ -36,9 +36,9 @@ Item = Prepared | Same | Rejected
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some samples of an archive, and what is to be said of others, in the archive's order.
+    """Samples of an archive, and its rejected files, in the archive's order.
 
-    `cursor` says where the next chunk begins; None: this was the last one.
+    `cursor` is the start of the next chunk; None: this was the last one.
     """
 
     items: list[Item]
@@ -47,8 +47,8 @@ class Chunk:
 
 @dataclass(frozen=True)
 class ChunkOptions:
-    """How much is done at once: at most `samples`, and no more begun after `seconds`; where `step`
-    is set, one file of an archive, sample or not."""
+    """Size of a chunk: at most `samples`, and none begun after `seconds`; with `step`, one file of
+    an archive, sample or not."""
 
     samples: int
     seconds: float
@@ -72,11 +72,11 @@ def prepare_members(
     cursor: Cursor | None = None,
     finish: Finish = prepare_contents,
 ) -> Prepared | Same | Chunk:
-    """Prepare one file; of an archive, the samples in it that come next.
+    """Prepare one file; of an archive, its next samples.
 
     Args:
-        cursor: where the last chunk ended; None: from the start.
-        finish: what is done with each sample.
+        cursor: the end of the last chunk; None: the archive's start.
+        finish: called with each sample.
 
     Raises:
         SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
@@ -155,7 +155,7 @@ def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[I
 def _carved(
     path: str, contents: Contents, options: PrepareOptions, finish: Finish
 ) -> Iterator[Item]:
-    """The programs in a program, where they are asked for."""
+    """The programs in a program, if requested."""
     most = options.archives.carve if options.archives else 0
     if not most or contents.format not in ("pe", "png"):
         return
@@ -179,7 +179,7 @@ def _rejected(path: str, error: SampleError) -> Rejected:
 
 
 def _end(path: str, walk: Walk) -> list[Rejected]:
-    """What is to be said of an archive after its last file: how much of it was no sample."""
+    """The rejections at the end of an archive: how many of its files were no samples."""
     others, every = walk.others, walk.others + walk.samples
     if walk.samples or walk.troubles:
         if not others:

@@ -1,7 +1,7 @@
-"""A sample after changes that say nothing of what it is. Runs in worker processes.
+"""Changes a sample in ways that do not affect what it is. Runs in worker processes.
 
-A map that moves when bytes are appended, or when padding is no longer zero, was not about the
-code and data that make the sample what it is.
+A map that moves when bytes are appended, or when padding is no longer zero, did not depend on the
+sample's code and data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from maltriage.source.files import read_sample
 APPENDED = 0.01
 """Share of a file's bytes that are appended."""
 MIN_PADDING = 16
-"""Zero bytes in a row at the end of a region from which on they are its padding."""
+"""Least run of zero bytes at the end of a region that counts as padding."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Perturbed:
 def perturbed(
     path: str, sha256: str, layout: Layout, options: PrepareOptions, seed: int
 ) -> Perturbed:
-    """The views of a file with bytes appended, and with other bytes as padding.
+    """The views of a file with bytes appended, and with its padding overwritten.
 
-    Both are drawn from the file's own bytes. Nothing else changes: regions and anchors are those
-    of the file, and what is appended lies past the last of them.
+    The new bytes are drawn from the file's own. Nothing else changes: regions and anchors are those
+    of the file, and appended bytes lie past the last of them.
 
     Args:
         path: of the file.
         sha256: of its bytes when it was prepared.
-        layout: that it had then.
+        layout: of the file then.
         options: with which it was prepared.
-        seed: of the bytes that are drawn.
+        seed: of the drawn bytes.
 
     Raises:
-        SampleError: it gives no sample (see `read_sample`), or not the one that was prepared.
+        SampleError: it gives no sample (see `read_sample`), or has other bytes.
     """
     contents = read_sample(path, options)
     data = contents.data
@@ -71,9 +71,9 @@ def perturbed(
 
 
 def padding_ranges(data: bytes, layout: Layout) -> tuple[Range, ...]:
-    """The zero bytes at the end of each region, [start, end), where there are enough of them.
+    """The zero bytes at the end of each region, [start, end), if there are enough of them.
 
-    Zero bytes at the end of the file are none of them: they are cut before anything is plotted.
+    Zero bytes at the end of the file do not count: they are cut before plotting.
     """
     raw = np.frombuffer(data, dtype=np.uint8)
     length = trimmed_length(raw)

@@ -1,4 +1,4 @@
-"""From a path to everything a bundle and a report need of it. Runs in worker processes."""
+"""Prepares a file for a bundle and a report. Runs in worker processes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,7 @@ from maltriage.source.reading import Reading
 class PrepareOptions(Reading):
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
-    `known`: lists of files that are known to be good, which give no sample, or with
-    `analyse_known` a notice.
+    `known`: lists of known good files, which give no sample, or with `analyse_known` a notice.
     """
 
     views: tuple[ViewSpec, ...]
@@ -47,15 +46,15 @@ class Prepared:
     views: dict[str, View]
     milliseconds: float
     file: str | None = None
-    """SHA-256 of the file in hex, which of a PNG is another one than that of its pixels."""
+    """SHA-256 of the file in hex; for a PNG it differs from that of its pixels."""
 
 
 @dataclass(frozen=True)
 class Same:
-    """A file that was read and hashed and no more, since a record of its content is kept.
+    """A file only read and hashed, since a record of its content is kept.
 
-    `file` is the SHA-256 of the file in hex, `record` the record as it is kept, `row` where, if
-    its time of use is old, else 0.
+    `file` is the SHA-256 of the file in hex, `record` the kept record, `row` its row if its time of
+    use is old, else 0.
     """
 
     path: str
@@ -65,7 +64,7 @@ class Same:
 
 
 def digest_of(contents: Contents) -> str:
-    """SHA-256 in hex of the file that was read, which of a PNG is not that of its pixels."""
+    """SHA-256 in hex of the file; for a PNG it differs from that of its pixels."""
     return contents.file or hashlib.sha256(contents.data).hexdigest()
 
 
@@ -76,12 +75,12 @@ def prepare_contents(
     start: float | None = None,
     digest: str | None = None,
 ) -> Prepared:
-    """Hash, parse and plot what was read of one file, or was made of it in memory.
+    """Hash, parse and plot the contents of one file, or contents made in memory.
 
     Args:
-        path: that the sample is called by.
-        start: when reading it began, by `time.perf_counter`; None: now.
-        digest: what `digest_of` gives, where that was asked for already.
+        path: of the sample, for its record.
+        start: time when reading it began, by `time.perf_counter`; None: now.
+        digest: the result of `digest_of`, if known already.
 
     Raises:
         SampleError: it is known good (a skip).
@@ -91,7 +90,7 @@ def prepare_contents(
     match = find_known(contents.data, options.known, digests) if options.known else None
     if match and not options.analyse_known:
         raise SampleError(KNOWN_GOOD, f"known good: {match}")
-    # A dump has no headers; what looks like some in it is no program's own.
+    # A dump has no headers; bytes that look like some are not the program's own.
     headers = None if contents.dump else read_headers(contents.data)
     if contents.dump:
         layout, notices = dump_layout(contents.dump)
@@ -116,8 +115,8 @@ def prepare_contents(
 
 
 Finish = Callable[[str, Contents, PrepareOptions, float], Prepared | Same]
-"""Makes of what was read of a file what is to be sent back: `prepare_contents`, or less of it where
-the file is known."""
+"""Turns a file's contents into the worker's answer: `prepare_contents`, or less if the file is
+known."""
 
 
 def prepare(path: str, options: PrepareOptions) -> Prepared:
@@ -132,7 +131,7 @@ def prepare(path: str, options: PrepareOptions) -> Prepared:
 
 
 def prepare_file(path: str, options: PrepareOptions, finish: Finish) -> Prepared | Same:
-    """`prepare`, where `finish` may do less.
+    """As `prepare`, but `finish` may do less.
 
     Raises:
         SampleError: it gives no sample; see `read_sample`. It is known good (a skip).

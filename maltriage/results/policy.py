@@ -1,7 +1,7 @@
-"""What one scan takes from the store, and what it leaves there.
+"""Decides which records a scan takes from the store, and which it keeps there.
 
-A record is found by the file's path and stat alone, without opening the file. What is kept is
-keyed by the SHA-256 of the file and by everything else that the record depends on (`settings_of`).
+A record is found by the file's path and stat alone, without opening the file. Records are keyed by
+the SHA-256 of the file and by everything else that they depend on (`settings_of`).
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ from maltriage.version import __version__
 MAKES_NO_DIFFERENCE = frozenset(
     "walk device jobs threads batch_size timeout checks index mappers".split()
 )
-"""Fields of `ScanOptions` that records do not depend on, or that are looked at in another way.
+"""Fields of `ScanOptions` that records do not depend on, or that are compared in another way.
 Devices, threads and batches move figures in their last digits."""
 PARSERS = ("lief", "pefile")
-"""Packages whose version may change what a record says."""
+"""Packages whose version may change a record."""
 SAYS_CONTENT = frozenset(
     ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump", KNOWN_GOOD)
 )
-"""Codes of skips and failures that come from the file's content alone, and so are kept. What is
-known good is so by the lists that are among the settings."""
+"""Codes of skips and failures that depend on the file's content alone, and so are kept. Known good
+files depend on the lists, which are among the settings."""
 SETTLED_NS = 2_000_000_000
-"""A file that changed within this time before it was looked at may change again without its times
-telling: file systems count in steps of up to two seconds. It is read again the next time."""
+"""A file changed within this time before it was read may change again without new times: file
+systems count in steps of up to two seconds. It is read again the next time."""
 LEVEL = 1
-"""Of zlib: higher ones save 8 % and take longer."""
+"""Compression level of zlib: higher ones save 8 % and take longer."""
 
 _log = logger(__name__)
 FileRecord = Result | Skipped | Failed
@@ -61,7 +61,7 @@ NO_SETTINGS = Settings(b"", "", "", "", "")
 
 
 class Options(Protocol):
-    """What is looked at of `triage.options.ScanOptions`."""
+    """The members of `triage.options.ScanOptions` used here."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -76,10 +76,10 @@ class Options(Protocol):
 
 
 def settings_of(bundle: Bundle, options: Options, index_digest: str | None) -> Settings:
-    """What records of a scan depend on.
+    """The settings that records of a scan depend on.
 
     Args:
-        index_digest: of the index that samples are compared with; None: of none.
+        index_digest: of the index that samples are compared with; None: there is none.
     """
     card = bundle.card
     chosen = {
@@ -101,13 +101,13 @@ def settings_of(bundle: Bundle, options: Options, index_digest: str | None) -> S
 
 
 def scan_id(settings: Settings, roots: Sequence[str], options: Options) -> bytes:
-    """Digest of what a scan is to do: which files, and what its records depend on."""
+    """Digest of a scan's work: its files, and the settings of its records."""
     parts = [os.getcwd(), [os.fsencode(root) for root in roots], options.walk, options.checks]
     return hashlib.blake2b(settings.digest + _text(parts), digest_size=16).digest()
 
 
 def _text(parts: object) -> bytes:
-    """Plain values and frozen dataclasses as they are written in code, which is unambiguous."""
+    """Plain values and frozen dataclasses as their source code, which is unambiguous."""
     return repr(parts).encode("utf-8", "backslashreplace")
 
 
@@ -119,7 +119,7 @@ def _version(package: str) -> str | None:
 
 
 class _Mark(NamedTuple):
-    """A file under way: digests of path and stat, and whether it changed long enough ago."""
+    """Digests of a file's path and stat, and whether it changed long enough ago."""
 
     path: bytes
     status: bytes
@@ -127,14 +127,14 @@ class _Mark(NamedTuple):
 
 
 class Policy:
-    """The store as one scan uses it: a context manager around what is kept and recalled.
+    """The store as one scan uses it: a context manager around keeping and recalling records.
 
     Args:
-        store: None: nothing is known and nothing is kept.
-        settings: what the records of this scan depend on.
-        refresh: whether everything is read again, and kept in place of what was.
-        scan: what this scan is to do, see `scan_id`; empty: it cannot be resumed.
-        resume: whether what it said before it was stopped is not asked again.
+        store: None: nothing is recalled and nothing is kept.
+        settings: of the records of this scan.
+        refresh: read every file again, and replace its kept record.
+        scan: digest of the scan, see `scan_id`; empty: it cannot be resumed.
+        resume: recall the records of the same scan before it was stopped.
     """
 
     def __init__(
@@ -152,30 +152,30 @@ class Policy:
         self._scan = scan
         self._resume = resume
         self._stats: dict[tuple[str, str | None], _Mark] = {}
-        """Of the files under way, by their record's path."""
+        """Marks of the files under way, by their record's path."""
         self._batch = Batch()
 
     def begin(self) -> int | None:
-        """The scan begins.
+        """Begin the scan.
 
         Returns:
-            When the one began that is resumed, in seconds since the epoch; None: none is.
+            The start of the scan that is resumed, in seconds since the epoch; None: none is.
         """
         if self._store is None or not self._scan:
             return None
         return self._store.begin(self._scan, resume=self._resume)
 
     def end(self) -> None:
-        """The scan has come to its end, and is not to be resumed."""
+        """End the scan, so that it is not resumed."""
         if self._store is not None and self._scan:
             self._store.end(self._scan)
 
     def recall(self, found: Found, max_size: int, *, look: bool = True) -> FileRecord | None:
-        """What was said of this file, if it has not changed since.
+        """The kept record of this file, if the file has not changed since.
 
         Args:
             max_size: of a sample, in bytes; a larger one is not recalled.
-            look: False: only to keep what will be said of it.
+            look: False: only prepare to keep its record.
         """
         if self._store is None or not self._store.usable or found.modified_ns is None:
             return None
@@ -196,7 +196,7 @@ class Policy:
         return None
 
     def lookup(self) -> Lookup | None:
-        """How workers are to look files up by their content; None: they need not."""
+        """The lookup by content for workers; None: they need none."""
         if self._store is None or self._refresh or not self._store.knows_any(self._settings):
             return None
         return Lookup(str(self._store.path), self._settings.digest)
@@ -207,16 +207,16 @@ class Policy:
         record = self._taken(Stored(same.row, digest, same.record), same.path)
         if not isinstance(record, Result):
             shown, raw = path_fields(same.path)
-            reason = "what was kept of it cannot be read (--refresh reads the file anew)"
+            reason = "its kept result cannot be read (--refresh reads the file anew)"
             return Failed(shown, "internal", reason, raw)
         self._mark(self._stats.pop(path_fields(same.path), None), digest)
         return record
 
     def keep(self, record: FileRecord, file: str | None) -> None:
-        """Keep the record that was made of a file.
+        """Keep the record of a file.
 
         Args:
-            file: its SHA-256 in hex, without which a result is not kept: it is kept already.
+            file: its SHA-256 in hex; None for a result: it is kept already.
         """
         if self._store is None:
             return
@@ -230,13 +230,13 @@ class Policy:
             digest = bytes.fromhex(file)
             self._batch.results.append((digest, record.size, data))
         elif mark is not None and mark.settled and record.code in SAYS_CONTENT:
-            # Its content has no digest: only the head was read. It is known by its stat alone.
+            # Only the head was read: it has no digest and is found by its stat alone.
             digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()
             self._batch.results.append((digest, 0, data))
         self._mark(mark, digest, data)
 
     def _mark(self, mark: _Mark | None, digest: bytes | None, own: bytes | None = None) -> None:
-        """Note of a file which content it has; `own` is its record where it has no digest."""
+        """Note the content of a file; `own` is its record where it has no digest."""
         if mark is None:
             return
         if digest is not None and mark.settled:
@@ -246,11 +246,11 @@ class Policy:
             self._batch.reported.append((self._scan, mark.path, mark.status, digest, own))
 
     def forget(self, path: str) -> None:
-        """What will be said of this file is not all there is to say: it has members."""
+        """Drop the mark of a file that has members: one record is not all of it."""
         self._stats.pop(path_fields(path), None)
 
     def commit(self) -> None:
-        """Write what was kept since the last time."""
+        """Write the records kept since the last time."""
         if self._store is not None:
             self._store.write(self._batch, self._settings)
         self._batch = Batch()
@@ -259,17 +259,17 @@ class Policy:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.commit()  # of a batch whose records were not all asked for
+        self.commit()  # of a batch that was not read to its end
 
     def _taken(self, stored: Stored | None, path: str) -> FileRecord | None:
-        """A kept record as that of the file at hand, whose use is noted."""
+        """A kept record under the file's path; its use is noted."""
         record = None if stored is None else self._again(stored.record, path)
         if stored is not None and record is not None and stored.row:
             self._batch.used.append(stored.row)
         return record
 
     def _again(self, data: bytes, path: str) -> FileRecord | None:
-        """A kept record as that of the file at hand; None where it cannot be read."""
+        """A kept record under the file's path; None where it cannot be read."""
         try:
             record = decode(zlib.decompress(data))
         except (zlib.error, MaltriageError):
@@ -284,10 +284,10 @@ class Policy:
 
 
 class Collected(Policy):
-    """In place of a store, for who sends records elsewhere: what it takes to keep them there.
+    """Collects records instead of storing them, for a sender to other machines.
 
-    `files` has the SHA-256 in hex of the file of each record, None where it is no result, in the
-    order of the records; `several` the paths of files of which there may be more than one.
+    `files` has the SHA-256 in hex of each record's file, None where it is no result, in the
+    order of the records; `several` the paths of files that may have more than one record.
     """
 
     def __init__(self) -> None:
@@ -303,7 +303,7 @@ class Collected(Policy):
 
 
 def _path_digest(path: str) -> bytes:
-    # A path that looks like a URL and is none has a digest of its own, as every file has.
+    # A path that only looks like a URL has a digest of its own, as every file has.
     name = path if is_url(path) else os.path.abspath(path)
     return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
 

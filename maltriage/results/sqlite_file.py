@@ -1,4 +1,4 @@
-"""The file of the store: opened or made for its owner alone, its tables, and transactions.
+"""The database file of the store: private files, tables, and transactions.
 
 Errors are those of `sqlite3` and of the system, or `UnusableError`.
 """
@@ -20,10 +20,10 @@ FILE_NAME = "results.sqlite"
 DAMAGED = ".damaged"
 """Ending of a database file that was moved aside."""
 TABLES_VERSION = 2
-"""Of the tables below. Those of an older one are dropped, those of a newer one are left alone."""
+"""Version of the tables below. Older ones are dropped, newer ones are left alone."""
 APPLICATION_ID = 0x6D74_7265
 BUSY_SECONDS = 10.0
-"""How long to wait for another process that writes."""
+"""Longest wait for another process that writes."""
 
 _TABLES = """
 CREATE TABLE settings (
@@ -49,11 +49,11 @@ Tell = Callable[[str], None]
 
 
 class UnusableError(Exception):
-    """Why a store cannot be used, in words for a user."""
+    """The reason why a store cannot be used, in words for a user."""
 
 
 class transaction:  # noqa: N801  (reads like a function where it is used)
-    """`BEGIN IMMEDIATE` to `COMMIT`, or back to where it began if anything fails."""
+    """`BEGIN IMMEDIATE` to `COMMIT`, or a rollback if anything fails."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -73,12 +73,12 @@ class transaction:  # noqa: N801  (reads like a function where it is used)
         self._back()
 
     def _back(self) -> None:
-        with suppress(sqlite3.Error):  # SQLite may have gone back by itself
+        with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
             self._connection.execute("ROLLBACK")
 
 
 def open_database(path: Path, tell: Tell) -> sqlite3.Connection:
-    """Open the database, or make it; a damaged one is moved aside, which `tell` is told."""
+    """Open the database, or make it; a damaged one is moved aside, with a note to `tell`."""
     _make_private(path)
     try:
         return _connected(path, tell)
@@ -106,7 +106,7 @@ def _connected(path: Path, tell: Tell) -> sqlite3.Connection:
 
 
 def _version(sql: sqlite3.Connection) -> int:
-    """Of its tables; -1: there are none.
+    """Version of its tables; -1: there are none.
 
     Raises:
         UnusableError: the file is another program's.
@@ -120,7 +120,7 @@ def _version(sql: sqlite3.Connection) -> int:
 
 def _make_tables(connection: sqlite3.Connection, path: Path, tell: Tell) -> None:
     with transaction(connection) as sql:
-        found = _version(sql)  # another process may have been quicker
+        found = _version(sql)  # another process may have made them
         if found > TABLES_VERSION:
             raise UnusableError("made by a newer maltriage")
         if found == TABLES_VERSION:
@@ -143,7 +143,7 @@ def _make_private(path: Path) -> None:
     """Make folder and file for their owner alone.
 
     Raises:
-        UnusableError: what is there is somebody else's, or others could put a link into its place.
+        UnusableError: it is another user's, or others could put a link into its place.
         OSError: it cannot be made or opened.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -170,7 +170,7 @@ def _make_private(path: Path) -> None:
 
 
 def move_aside(path: Path) -> Path:
-    """Rename a database file, over one that was moved before; its sidecars mean nothing alone."""
+    """Rename a database file, over an earlier one; its sidecars are useless alone."""
     aside = path.with_name(path.name + DAMAGED)
     with suppress(OSError):
         path.replace(aside)
@@ -181,12 +181,12 @@ def move_aside(path: Path) -> Path:
 
 
 def is_damage(error: sqlite3.Error) -> bool:
-    """Whether the file is beyond use. Errors of the module itself have no code."""
+    """Whether the file is beyond repair. Errors of the module itself have no code."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _ENDS
 
 
 def words_of(error: Exception) -> str:
-    """What is wrong, for a user."""
+    """Text of an error, for a user."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
     return str(error)

@@ -2,16 +2,15 @@
 
 Tables, each of which may be emptied at any time:
 
-    settings   what records were made with: model, options, versions; see `results.policy`
+    settings   of records: model, options, versions; see `results.policy`
     results    the record of a file's content under some settings, zlib over JSON, without its path
-    files      which content a path had when its stat was such and such: BLAKE2 of both, no names
-    scans      those that did not come to their end, by a digest of what they were to do
-    reported   what such a scan said of files that the other tables do not say for it
+    files      the content of a path with a certain stat: BLAKE2 of both, no names
+    scans      those that were stopped, by a digest of their work
+    reported   records of such a scan that the other tables do not have
 
-A cache is never fatal. Where the file cannot be used, or can no longer be, the store is given up:
-it says so once, through the callback that it was opened with, and from then on knows nothing.
-Readers and writers of several processes may share it (WAL); a process that is killed leaves what it
-had committed.
+A cache is never fatal. A file that cannot be used, or no longer, disables the store: it reports
+this once, through the callback that it was opened with, and from then on finds nothing. Readers and
+writers of several processes may share it (WAL); a killed process leaves what it had committed.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from maltriage.results.sqlite_file import (
 
 @dataclass(frozen=True)
 class Settings:
-    """What records were made with. `digest` is over all of it; the rest is for people."""
+    """Settings of records. `digest` is over all of them; the rest is for people."""
 
     digest: bytes
     model: str
@@ -48,8 +47,8 @@ class Settings:
 
 
 class Stored(NamedTuple):
-    """A record that was found: its row if its time of use is old, else 0; its content's digest;
-    zlib over its JSON."""
+    """A record that was found: its row if its time of use is old, else 0; the digest of its
+    content; zlib over its JSON."""
 
     row: int
     content: bytes | None
@@ -58,7 +57,7 @@ class Stored(NamedTuple):
 
 @dataclass
 class Batch:
-    """What is to be written in one transaction."""
+    """Rows to write in one transaction."""
 
     results: list[tuple[bytes, int, bytes]] = field(default_factory=list)
     """Digest of the content, bytes of the file, the record."""
@@ -89,7 +88,7 @@ class Store:
         """Open the store of a folder, which is made if need be.
 
         Args:
-            tell: is told, in one line each, what the user should know of the store.
+            tell: called with each message on the store for the user, one line each.
 
         Returns:
             None where it cannot be used.
@@ -106,7 +105,7 @@ class Store:
         return self._connection is not None
 
     def find(self, path: bytes, status: bytes, settings: Settings) -> Stored | None:
-        """The record of a file that has not changed since, by the digests of its path and stat."""
+        """The record of an unchanged file, by the digests of its path and stat."""
         return self._found(
             "SELECT results.id, results.content, record, used FROM files"
             " JOIN results ON results.content = files.content AND settings = ?"
@@ -129,7 +128,7 @@ class Store:
     def find_reported(
         self, scan: bytes, path: bytes, status: bytes, settings: Settings
     ) -> Stored | None:
-        """What a scan that did not come to its end said of a file that has not changed since."""
+        """The record of an unchanged file, from a scan that was stopped."""
         return self._found(
             "SELECT results.id, reported.content, coalesce(reported.record, results.record), used"
             " FROM reported LEFT JOIN results"
@@ -143,11 +142,11 @@ class Store:
         )
 
     def begin(self, scan: bytes, *, resume: bool) -> int | None:
-        """A scan begins, anew or where it was.
+        """Begin a scan, anew or where it was stopped.
 
         Returns:
-            With `resume`, when the scan began that did not come to its end, in seconds since the
-            epoch; None: there is none.
+            With `resume`, the start of the scan that was stopped, in seconds since the epoch;
+            None: there is none.
         """
         if self._connection is None:
             return None
@@ -163,7 +162,7 @@ class Store:
         return None
 
     def end(self, scan: bytes) -> None:
-        """A scan has come to its end: nothing of it is to be resumed."""
+        """End a scan, so that none of it is resumed."""
         if self._connection is None:
             return
         try:
@@ -174,7 +173,7 @@ class Store:
             self._give_up(error)
 
     def write(self, batch: Batch, settings: Settings) -> None:
-        """Write a batch: all of it or, where that fails, nothing, and the store is given up."""
+        """Write a batch, all or nothing; an error disables the store."""
         if self._connection is None or not batch:
             return
         now = int(time.time())
@@ -246,12 +245,12 @@ class Store:
 
     @property
     def connection(self) -> sqlite3.Connection:
-        """For upkeep: errors are those of `sqlite3`. The store must be usable."""
+        """The connection for `upkeep`; raises errors of `sqlite3`. The store must be usable."""
         assert self._connection is not None
         return self._connection
 
     def close(self) -> None:
-        """Close it. What comes after finds nothing and writes nothing."""
+        """Close it. Later calls find nothing and write nothing."""
         if self._connection is not None:
             with suppress(sqlite3.Error):
                 self._connection.close()

@@ -1,4 +1,4 @@
-"""The store looked after: what is in it, and taking away what is of no more use."""
+"""Upkeep of the store: its contents, and removing results."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from maltriage.results.store import Store
 
 @contextmanager
 def opened(folder: Path, tell: Tell) -> Iterator[Store]:
-    """The store of a folder, where not having it is an error.
+    """The store of a folder; unlike a scan this cannot go on without it.
 
     Raises:
-        MaltriageError: it cannot be used, and `tell` was told why; or an error of SQLite's in the
-            block.
+        MaltriageError: it cannot be used, as reported to `tell`; or SQLite failed in the block.
     """
     store = Store.open(folder, tell)
     if store is None:
-        raise MaltriageError(f"no kept results can be had from {folder}")
+        raise MaltriageError(f"the kept results in {folder} cannot be used")
     with store:
         try:
             yield store
@@ -35,7 +34,7 @@ def opened(folder: Path, tell: Tell) -> Iterator[Store]:
 
 
 def info(store: Store) -> CacheInfo:
-    """What is in it."""
+    """The contents of the store."""
     sql = store.connection
     kept = sql.execute(
         "SELECT model, weights, version, schema, count(DISTINCT settings.id), count(*),"
@@ -63,15 +62,15 @@ def info(store: Store) -> CacheInfo:
 
 
 def prune(store: Store, older: int | None, max_bytes: int | None) -> int:
-    """Take away results.
+    """Remove results.
 
     Args:
-        older: those that were not used for so many seconds; None: however old.
-        max_bytes: then those used longest ago, until the records of the others take no more than
-            so many bytes; None: however many.
+        older: remove those not used for this many seconds; None: none by age.
+        max_bytes: then remove those used longest ago, until the rest has at most this many bytes;
+            None: no limit.
 
     Returns:
-        How many were taken away.
+        The number of results removed.
     """
     gone = 0
     with transaction(store.connection) as sql:
@@ -92,7 +91,7 @@ def prune(store: Store, older: int | None, max_bytes: int | None) -> int:
 
 
 def clear(store: Store) -> int:
-    """Take away all results; how many they were."""
+    """Remove all results; return their number."""
     with transaction(store.connection) as sql:
         gone = sql.execute("DELETE FROM results").rowcount
         sql.execute("DELETE FROM scans")
@@ -102,14 +101,14 @@ def clear(store: Store) -> int:
 
 
 def _tidy(sql: sqlite3.Connection) -> None:
-    """Take away what leads to no result any more."""
+    """Remove rows that lead to no result any more."""
     sql.execute("DELETE FROM files WHERE content NOT IN (SELECT content FROM results)")
     sql.execute("DELETE FROM reported WHERE scan NOT IN (SELECT id FROM scans)")
     sql.execute("DELETE FROM settings WHERE id NOT IN (SELECT settings FROM results)")
 
 
 def _shrink(sql: sqlite3.Connection) -> None:
-    """Give the space back to the disk."""
+    """Return free space to the disk."""
     sql.execute("VACUUM")
     sql.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 

@@ -1,1 +1,1 @@
-"""From evidence to a YARA rule that was tried on files."""
+"""Makes a YARA rule from evidence, and tests it on files."""

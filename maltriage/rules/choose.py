@@ -1,4 +1,4 @@
-"""Which patterns make a rule, and how many of them a file must have."""
+"""Chooses the patterns of a rule, and how many of them a file must have."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ from itertools import combinations
 from maltriage.rules.text import Chosen, Group
 
 MAX_STRINGS = 40
-"""Of a group."""
+"""Most strings of a group."""
 PER_RANGE = 6
-"""Strings from one hot range, as long as others can be had."""
+"""Strings from one hot range, while other ranges still have some."""
 ENOUGH = 2
-"""Strings that two files must have in common to be of one group, and that a file by itself must
-have: one may be chance."""
+"""Strings that two files must share to be of one group, and that a single file must have: one may
+be chance."""
 PART = 1 / 3
-"""How many of the strings that each file of a group has must be found, as a part of them."""
+"""Share of the strings common to each file of a group that must be found."""
 LEAST = 2
-"""Strings that must be found at least; and no more, where they were searched for in `MANY` clean
-files and none of them is in any: other files of the family have some of the strings and not all."""
+"""Least number of strings that must be found. No more are required where they were searched for in
+`MANY` clean files and none of them is in any: other files of the family have only some of them."""
 MANY = 1000
 
 
 @dataclass(frozen=True)
 class Choice:
-    """Groups of the given files, and those that have too few strings for a rule."""
+    """Groups of the given files, and the files with too few strings for a rule."""
 
     groups: tuple[Group, ...]
     poor: tuple[int, ...]
 
     @property
     def alone(self) -> list[int]:
-        """Files that share too little with any other."""
+        """The files that share too little with any other."""
         return [group.files[0] for group in self.groups if len(group.files) == 1]
 
 
 def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
-    """Strings for each group of files that share some; a file that shares none is one by itself.
+    """Strings for each group of files that share some; a file that shares none is a group.
 
-    A family by name is often several by their bytes: files of one group need not have anything
-    that those of another have.
+    A family by name is often several by their bytes: files of different groups may have nothing in
+    common.
 
     Args:
         count: of the given files.
@@ -64,8 +64,8 @@ def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
 
 
 def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
-    """The files in groups: linked are two that share `ENOUGH` strings, and whom they are linked
-    with."""
+    """The files in groups: files that share `ENOUGH` strings are linked, also through other
+    files."""
     shared: Counter[tuple[int, int]] = Counter()
     for item in found:
         shared.update(combinations(sorted(item.files), 2))
@@ -80,9 +80,9 @@ def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
 def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
     """At most `MAX_STRINGS` of the patterns, or as many as give each of many files `ENOUGH`.
 
-    Taken is, again and again, the one that does most for the files that have the fewest so far,
-    so those that all files share come first; of equals one of the range that the fewest are from,
-    and then the one with most heat.
+    Greedy: each step takes the pattern that helps the files with the fewest so far, so patterns
+    that all files share come first; at equal gain one of the least used range, then the one with
+    most heat.
     """
     limit = max(MAX_STRINGS, ENOUGH * len(files))
     left = list(found)

@@ -1,4 +1,4 @@
-"""From heat to a YARA rule that was tried: results in, the text of a rule out, or why not.
+"""Makes a YARA rule from heat and tests it: takes results, returns the text of a rule or raises.
 
 hot ranges -> candidates (workers) -> in which of the given files -> none in the goodware
 -> choice -> text -> compiled, and run over the given files and the goodware
@@ -32,20 +32,20 @@ from maltriage.work.workers import Workers, reason_of
 
 T = TypeVar("T")
 MAX_CANDIDATES = 2048
-"""Patterns that are searched in the goodware: with more, YARA-X takes ten times as long."""
+"""Most patterns searched for in the goodware: with more, YARA-X takes ten times as long."""
 TIMES_LARGER = 4
-"""How many times as large as the largest given file a file may be."""
+"""Largest size of a matching file, as a multiple of the largest given file."""
 KIB = 1024
 RULE_SET = "candidates"
 _IN_FLIGHT = 64
 LEVELS: tuple[tuple[Status | None, ...], ...] = (("supported",), ("supported", "weak", None))
-"""Checks of ranges that strings are from; the second only where that leaves fewer files alone.
+"""Checks of the ranges that strings come from; the second only if it leaves fewer files alone.
 None: not checked."""
 
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """`goodware`: a folder of clean files. `date`: as it stands in the rule."""
+    """`goodware`: a folder of clean files. `date`: written into the rule."""
 
     date: str
     goodware: str | None = None
@@ -54,7 +54,7 @@ class RuleOptions:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule that was tried. `unread`: files of the goodware that could not be."""
+    """A tested rule. `unread`: number of files of the goodware that could not be read."""
 
     name: str
     text: str
@@ -65,7 +65,7 @@ class Rule:
 
 
 class TooFewError(MaltriageError):
-    """One of the files has too few strings for a rule that matches it; the others may do."""
+    """One of the files has too few strings for a rule; the others may have enough."""
 
     def __init__(self, message: str, path: str) -> None:
         super().__init__(message)
@@ -73,7 +73,7 @@ class TooFewError(MaltriageError):
 
 
 def need_yara() -> None:
-    """Raises MaltriageError where the extra `yara` is not installed."""
+    """Raise MaltriageError unless the extra `yara` is installed."""
     if importlib.util.find_spec("yara_x") is None:
         raise MaltriageError(
             "a rule is tried with YARA-X before it is written: pip install 'maltriage[yara]'"
@@ -83,15 +83,15 @@ def need_yara() -> None:
 def make_rule(
     results: Sequence[Result], bundle: Bundle, workers: Workers, options: RuleOptions
 ) -> Rule:
-    """A rule of explained files of one family.
+    """A rule from explained files of one family.
 
     It matches each of them and, where a folder of goodware is named, none of its files.
 
     Raises:
         MaltriageError: yara-x is missing; the files are explained for different labels, or a label
-            that is no family; they share nothing, or nothing that is not in the goodware; a file
-            changed; there is no clean file.
-        TooFewError: one of the files has nothing that is not in the goodware.
+            that is no family; they share nothing, or only strings of the goodware; a file changed;
+            there is no clean file.
+        TooFewError: all strings of one of the files are in the goodware.
     """
     need_yara()
     family = _family(results)
@@ -99,7 +99,7 @@ def make_rule(
 
 
 def _family(results: Sequence[Result]) -> str:
-    """The one label that all are explained for."""
+    """The one label that all results are explained for."""
     if not results:
         raise MaltriageError("no file to make a rule of")
     if any(result.format == "picture" for result in results):
@@ -137,7 +137,7 @@ class _Maker:
             for statuses in LEVELS
         ]
         choice = min(choices, key=lambda choice: (len(choice.poor), len(choice.alone)))
-        self._enough(choice, "" if tried is None else " that the goodware does not have as well")
+        self._enough(choice, "" if tried is None else " outside of the goodware")
         text = rule_text(choice.groups, self._facts(family, tried))
         self._try(text, rule_name(family))
         strings = [item for group in choice.groups for item in group.strings]
@@ -145,12 +145,12 @@ class _Maker:
         return Rule(rule_name(family), text, choice.groups, used, tried, unread)
 
     def _share_any(self, found: list[Chosen]) -> None:
-        """Raises MaltriageError where no two of several files have anything in common."""
+        """Raise MaltriageError if no two of several files have a string in common."""
         if len(self.results) > 1 and not any(len(item.files) > 1 for item in found):
             raise MaltriageError("no rule: the files share nothing in their hot ranges")
 
     def _enough(self, choice: Choice, after: str) -> None:
-        """Raises MaltriageError where no two of several files are of one group, or one has too few
+        """Raise MaltriageError if no two of several files are of one group, or one has too few
         strings."""
         if len(self.results) > 1 and not any(len(group.files) > 1 for group in choice.groups):
             raise MaltriageError(f"no rule: no two of the files share {ENOUGH} strings{after}")
@@ -182,14 +182,14 @@ class _Maker:
                 found.append((candidate, where))
         if not found:
             raise MaltriageError(
-                "no rule: the hot ranges hold no bytes that tell a program (headers, padding and"
-                " strings of any program do not)"
+                "no rule: the hot ranges hold only bytes of any program (headers, padding, common"
+                " strings)"
             )
         return found
 
     def _known(self, found: list[tuple[Candidate, Evidence]]) -> list[Chosen]:
-        """The candidates with the files that have them: those of most files first, then those of
-        one file, from each in turn."""
+        """The candidates with the files that have them: first those that most files have, then
+        those of one file, from each file in turn."""
         kept = dict[Pattern, tuple[Candidate, Evidence]]()
         for candidate, where in found:
             before = kept.get(candidate.pattern)
@@ -218,7 +218,7 @@ class _Maker:
         return [*shared, *(item for _, item in own)][:MAX_CANDIDATES]
 
     def _in_given(self, source: str) -> list[dict[str, list[str]]]:
-        """What of a rule set is in each of the given files."""
+        """The strings of a rule set in each of the given files."""
         reading = Reading(max_size=self.options.max_size, unmapped=self.bundle.card.unmapped)
         tasks = [
             self.workers.submit(matches, path_of(result), source, reading)
@@ -234,8 +234,8 @@ class _Maker:
             raise MaltriageError(f"no rule: {clean(path_of(result))}: {reason}") from error
 
     def _in_goodware(self, source: str) -> tuple[dict[str, set[str]], int | None, int]:
-        """The rules that match any clean file, each with its patterns that are in any; how many
-        files were searched, and how many could not be. One pass over the folder."""
+        """The rules that match a clean file, each with its patterns found in any; the numbers of
+        files searched and not readable. One pass over the folder."""
         if self.options.goodware is None:
             return {}, None, 0
         hits: dict[str, set[str]] = {}
@@ -266,10 +266,10 @@ class _Maker:
         )
 
     def _try(self, text: str, name: str) -> None:
-        """Compile the finished rule and run it over everything.
+        """Compile the finished rule and run it over all files.
 
         Raises:
-            MaltriageError: it does not compile, misses a given file or is in a clean one.
+            MaltriageError: it does not compile, misses a given file or matches a clean one.
         """
         import yara_x
 
@@ -287,8 +287,8 @@ class _Maker:
 def search(
     workers: Workers, paths: Iterable[str], source: str, max_size: int = MAX_FILE_BYTES
 ) -> Iterator[tuple[str, dict[str, list[str]] | SampleError]]:
-    """What of a rule set is in each file of files and folders (see `matches`), or why it could not
-    be searched, with its path; in the order of the walk."""
+    """The strings of a rule set in each file of files and folders (see `matches`), or the error of
+    searching it, with its path; in the order of the walk."""
     under_way: deque[tuple[str, Future[dict[str, list[str]]]]] = deque()
 
     def oldest() -> tuple[str, dict[str, list[str]] | SampleError]:
@@ -313,7 +313,7 @@ def search(
 def _ranges(
     result: Result,
 ) -> tuple[list[Range], list[tuple[int, int, str, float, Status | None]]]:
-    """The hot ranges of a result, hottest first, and what is known of each."""
+    """The hot ranges of a result, hottest first, and the evidence on each."""
     checks = result.evidence.checks
     status: dict[tuple[int, int], Status] = (
         {} if checks is None else {(check.start, check.end): check.status for check in checks.hot}
@@ -330,11 +330,11 @@ def _ranges(
 
 
 def _rule_set(candidates: Iterable[Candidate]) -> str:
-    """Candidates as one rule, to know which of them are in a file."""
+    """Candidates as one rule, to find which of them a file has."""
     lines = [f"  $c{n} = {item.pattern.yara()}" for n, item in enumerate(candidates)]
     return "\n".join([f"rule {RULE_SET} {{", " strings:", *lines, " condition: any of them }"])
 
 
 def _rank(where: Evidence) -> tuple[bool, float]:
-    """Less for what speaks more for a string: a supported range before others, then heat."""
+    """Sort key of strings, best first: supported ranges, then heat."""
     return where.status != "supported", -where.contribution

@@ -1,4 +1,4 @@
-"""A YARA rule as text. Whatever comes from a sample or a bundle is escaped: see `quoted`."""
+"""A YARA rule as text. Text of a sample or a bundle is escaped: see `quoted`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.report.sanitize import clean
 from maltriage.version import __version__
 
 MAX_COMMENT = 160
-"""Characters of what a string is, beside it."""
+"""Characters of the comment on a string."""
 MAX_COMMENTED = 8
 """Instructions of a string that are shown."""
 PREFIX = "maltriage_"
@@ -23,8 +23,8 @@ _MAX_NAME = 64
 
 @dataclass(frozen=True)
 class Evidence:
-    """Where a string was found: in which of the given files, what its range says and how far that
-    stands. `status` None: nobody asked."""
+    """Origin of a string: the given file, the evidence on its range and the check's result.
+    `status` None: not checked."""
 
     file: int
     range: tuple[int, int]
@@ -35,7 +35,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A string of the rule, its evidence, and which of the given files have it."""
+    """A string of the rule, its evidence, and the given files that have it."""
 
     candidate: Candidate
     evidence: Evidence
@@ -44,8 +44,8 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Group:
-    """Files that share strings, the strings, how many of them the file has that has the fewest, and
-    how many a file must have."""
+    """Files that share strings, the strings, the fewest of them that one of these files has, and
+    the number that a file must have."""
 
     files: tuple[int, ...]
     strings: tuple[Chosen, ...]
@@ -55,7 +55,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a rule says of itself. `tried`: clean files that it was tried on; None: none named."""
+    """Metadata of a rule. `tried`: number of clean files it was tested on; None: none named."""
 
     family: str
     model: str
@@ -73,9 +73,9 @@ def rule_name(family: str) -> str:
 
 
 def rule_text(groups: Sequence[Group], facts: Facts) -> str:
-    """The rule: of the strings of one of the groups as many as it takes, in a file of a size like
-    those of the samples."""
-    # With an underscore, so that no name of a group begins like another's.
+    """The rule: the required number of strings of one group, in a file of a size like those of
+    the samples."""
+    # With an underscore, so that no group's name is a prefix of another's.
     heads = [f"g{number}_" for number in range(1, len(groups) + 1)]
     named = [
         (head, [(f"{head}{i:02d}", item) for i, item in enumerate(group.strings, 1)])
@@ -123,7 +123,7 @@ def _where(item: Chosen, count: int) -> str:
 
 
 def _why(group: Group) -> str:
-    """How many strings a file must have, and how that came about."""
+    """The number of strings that a file must have, and its derivation."""
     samples = ", ".join(f"sample_{number + 1}" for number in group.files)
     return (
         f"{group.least} of {len(group.strings)}; of {samples} the one with the fewest has "
@@ -132,7 +132,7 @@ def _why(group: Group) -> str:
 
 
 def _comments(item: Chosen) -> list[str]:
-    """What a string is, on lines of their own that nothing in it can leave; of text nothing."""
+    """Disassembly of a string, on comment lines that it cannot leave; for text nothing."""
     if item.candidate.pattern.form != "hex":
         return []
     shown = [clean(line, MAX_COMMENT) for line in item.candidate.text[:MAX_COMMENTED]]

@@ -1,1 +1,1 @@
-"""What a sample is: its types, layout, identity, and the views that nets look at."""
+"""A sample: its types, layout, identity, and the views of it that a net reads."""

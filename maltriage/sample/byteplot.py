@@ -44,7 +44,7 @@ class View:
 
 
 class Spec(Protocol):
-    """What is asked here of a view's spec (`maltriage.sample.view_kind`)."""
+    """The members of a view's spec that this module uses (`maltriage.sample.view_kind`)."""
 
     @property
     def name(self) -> str: ...
@@ -53,7 +53,7 @@ class Spec(Protocol):
 
 
 def neutralize(data: bytes) -> bytes:
-    """`data` with the header fields zeroed by which public corpora are disarmed.
+    """`data` with the header fields zeroed that public corpora disarm.
 
     SOREL-20M and BODMAS zero COFF Machine and optional-header Subsystem; others overwrite
     AddressOfEntryPoint with a constant. A net that saw these fields would learn who disarmed
@@ -102,7 +102,7 @@ def make_views(
         data: the whole file (of a PNG: its pixels).
         anchors: file offsets by anchor name, as `Layout.anchors`.
         specs: the views wanted, as a card lists them.
-        width: of the byteplot, where it is not the one that the file's size sets.
+        width: of the byteplot; None: set by the file's size.
     """
     return plot(plotted(data), anchors, specs, width)
 
@@ -139,7 +139,7 @@ def window(raw: Bytes, anchors: Mapping[str, int], anchor: str, before: int, len
 
 
 def body_geometry(raw: Bytes, width: int | None = None) -> BodyGeometry:
-    """Where the cells of the byteplot of the plotted bytes lie."""
+    """Geometry of the byteplot of the plotted bytes."""
     return BodyGeometry(len(raw), width or width_for(len(raw)))
 
 
@@ -160,9 +160,9 @@ def body_bands(
     Args:
         raw: the plotted bytes.
         size: of the image, S.
-        channels: numbers of those wanted, from 0 in the order above.
+        channels: indices of the channels to return, in the order above.
         geometry: of the body of these bytes.
-        bands: rows of the image; None: all. Bit by bit what the whole image has there.
+        bands: rows of the image; None: all. Equal bit by bit to those rows of the whole image.
     """
     rows, width = geometry.rows, geometry.width
     planes = cell_sums(raw, rows, width, size, bands)

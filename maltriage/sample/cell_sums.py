@@ -28,7 +28,7 @@ _EXACT = 256
 
 
 class _Scratch(threading.local):
-    """Arrays that are kept from file to file, a megabyte or two in all.
+    """Arrays reused from file to file, a megabyte or two in all.
 
     Fresh memory costs a page fault every 4 KiB, which takes longer than the sums.
     """
@@ -37,7 +37,7 @@ class _Scratch(threading.local):
         self._kept: dict[str, npt.NDArray[Any]] = {}
 
     def __call__(self, name: str, shape: tuple[int, ...], dtype: type) -> npt.NDArray[Any]:
-        """An array with anything in it, which holds until `name` is asked for again."""
+        """An uninitialised array, valid until `name` is asked for again."""
         size = math.prod(shape)
         kept = self._kept.get(name)
         if kept is None or kept.size < size:
@@ -51,15 +51,15 @@ _scratch = _Scratch()
 def cell_sums(
     raw: Bytes, rows: int, width: int, size: int, bands: tuple[int, int] | None = None
 ) -> Floats:
-    """Sums over each cell of a size x size map: (5, size, size), which hold until the next call.
+    """Sums over each cell of a size x size map: (5, size, size), valid until the next call.
 
     The planes are value, square, zero, printable and high of each byte. A cell's edge may
     cut a row of bytes. Band i of rows is P(edge i + 1) - P(edge i), where P(e) is the sum
     of the whole rows above e plus the cut share of the row that e lies in.
 
     Args:
-        bands: work out these rows of the map alone, [first, end): (5, end - first, size), which
-            are bit by bit what the whole map has there.
+        bands: compute only these rows of the map, [first, end): (5, end - first, size), equal bit
+            by bit to those rows of the whole map.
     """
     begin, end = bands or (0, size)
     whole = len(raw) // width
@@ -68,10 +68,10 @@ def cell_sums(
     row, cut = np.minimum(at // size, whole), (at % size) / size
     cells = _scratch("planes", (5, end - begin, size), np.float64)
     count = np.diff(row)
-    common = int(count.min())  # rows that every band has: no band has more than one besides
+    common = int(count.min())  # rows that every band has; a band has at most one more
     _sum_bands(cells, plot, row[begin:end], common)
     if whole and (whole < rows or rows % size):
-        # Row by row: the one besides, and those that an edge between two bands cuts.
+        # Row by row: the one more, and those that an edge between two bands cuts.
         low, high = max(begin, 1), min(end, size - 1) + 1
         lines = _scratch("edges", (5, end - begin + high - low, size), np.float64)
         _sum_bands(lines, plot, np.concatenate((row[begin:end] + common, row[low:high])), 1)
@@ -79,7 +79,7 @@ def cell_sums(
         besides *= (count[begin:end] > common)[:, None]
         cells += besides
         edges *= (cut * (row < whole))[low:high, None]
-        above = low - begin  # 1 where the map's upper edge, which cuts nothing, is one of these
+        above = low - begin  # 1 where the map's upper edge, which cuts nothing, is included
         cells[:, : high - 1 - begin] += edges[:, 1 - above :]
         cells[:, above:] -= edges[:, : end - low]
     if whole < rows:  # the unfinished last row: only the bytes that exist count
@@ -121,7 +121,7 @@ def _sum_bands(cells: Floats, plot: Bytes, starts: Offsets, depth: int) -> None:
             # which is one long addition for numpy instead of a short one for each band.
             block = _scratch("block", (*index.shape, width), np.uint8)
             plot.take(index, axis=0, out=block, mode="clip")  # other modes would copy twice
-            if turn:  # one row a band: rather add up its bytes in each cell than the rows
+            if turn:  # one row a band: add up its bytes in each cell, not the rows
                 lines = _scratch("turned", (width // size, len(part) * size), np.uint8)
                 np.copyto(lines, block.reshape(-1, width // size).T)
             else:
@@ -136,8 +136,8 @@ def _sum_bands(cells: Floats, plot: Bytes, starts: Offsets, depth: int) -> None:
 def _sums(lines: Bytes) -> npt.NDArray[np.float32]:
     """Sums of the planes over at most `_DEEP` lines: (lines, n) to (6, n).
 
-    The square's sum is 256 times plane 1 plus plane 5, each of which is below 2**16. Integers
-    as narrow as they may be are what makes this fast, and so is one plane at a time.
+    The square's sum is 256 times plane 1 plus plane 5, each of which is below 2**16. The narrowest
+    integers possible and one plane at a time make this fast.
     """
     add = np.add.reduce
     sums = _scratch("sums", (6, lines.shape[1]), np.float32)
@@ -145,7 +145,7 @@ def _sums(lines: Bytes) -> npt.NDArray[np.float32]:
     np.copyto(wide, lines)
     sums[0] = add(wide, axis=0, dtype=np.uint16)
     np.multiply(wide, wide, out=wide)
-    low = add(wide, axis=0, dtype=np.uint16)  # what is above 16 bits is lost here
+    low = add(wide, axis=0, dtype=np.uint16)  # bits above 16 are lost here
     np.right_shift(wide, np.uint16(8), out=wide)
     high = add(wide, axis=0, dtype=np.uint16)
     sums[1] = high
@@ -166,7 +166,7 @@ def _sums(lines: Bytes) -> npt.NDArray[np.float32]:
 def _columns(values: npt.NDArray[np.floating], size: int) -> Floats:
     """Sums over `size` equal groups of columns: (n, width) to (n, size), in float64.
 
-    What it returns holds until the next call.
+    The result is valid until the next call.
     """
     count, width = values.shape
     cells = _scratch("cells", (count, size), np.float64)

@@ -1,10 +1,10 @@
-"""Why a file gives no sample."""
+"""The error of a file that gives no sample."""
 
 from __future__ import annotations
 
 
 class SampleError(Exception):
-    """This one file gives no sample; `failed` where it should have, else it is a skip."""
+    """This file gives no sample: an error if `failed`, else a skip."""
 
     def __init__(self, code: str, reason: str, *, failed: bool = False) -> None:
         super().__init__(code, reason, failed)

@@ -1,6 +1,6 @@
-"""What is in the bytes of a hot range. Plain data: importing this costs nothing.
+"""Findings in the bytes of a hot range. Plain data: importing this costs nothing.
 
-Strings are those of the sample, as they are: whoever shows them sanitizes them.
+Strings are the sample's own, not sanitized: renderers do that.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ ContentKind = Literal[
     "fill",
     "data",
 ]
-"""What most of a range is. `fill`: one byte over and over; `data`: nothing that has a name."""
+"""Kind of most of a range. `fill`: one byte repeated; `data`: none of the others."""
 Architecture = Literal["x86", "x64", "arm64", "il"]
 Synchronised = Literal["export", "exception", "entry", "call", "prologue", "method", "none"]
-"""How it is known where a function starts, and so where its instructions do: the export table,
-the exception directory (.pdata), the entry point, a direct call elsewhere in the section, bytes
-that functions usually begin with, .NET metadata; `none`: it is not, and the first instructions
-may be read askew."""
+"""Evidence for the start of a function, and so of its instructions: the export table, the
+exception directory (.pdata), the entry point, a direct call elsewhere in the section, a usual
+function prologue, .NET metadata; `none`: no evidence, and the first instructions may be
+misaligned."""
 
 
 class Instruction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One instruction. `mnemonic` is `.byte` where the bytes are none."""
+    """One instruction. `mnemonic` is `.byte` where the bytes do not decode."""
 
     offset: int
     rva: int | None
@@ -39,14 +39,14 @@ class Instruction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     mnemonic: str
     operands: str
     comment: str | None = None
-    """What an operand points to: an imported or exported function, or a string in quotes."""
+    """Target of an operand: an imported or exported function, or a string in quotes."""
 
 
 class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Instructions of a range, from the one that its hottest bytes are in.
+    """Instructions of a range, from the one with its hottest bytes.
 
-    `guessed`: Machine is zero, and the architecture was told by the optional header's magic.
-    `function` and its file offset `start` are of the function that the first one lies in.
+    `guessed`: Machine is zero, and the architecture comes from the optional header's magic.
+    `function` and its file offset `start` are of the function that holds the first instruction.
     """
 
     architecture: Architecture
@@ -58,7 +58,7 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FoundString(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A string that lies in a range or reaches into it. A `cut` one is longer than `text`."""
+    """A string in a range, or partly in it. A `cut` one is longer than `text`."""
 
     offset: int
     encoding: Literal["ascii", "utf-16le"]
@@ -72,11 +72,11 @@ class ImportedNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dll: str
     functions: list[str]
     more: int = 0
-    """How many functions are left out."""
+    """Number of functions left out."""
 
 
 class ResourceRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A resource that a range lies in. Numbered types by their name, numbered names as `#12`."""
+    """A resource that holds a range. Numbered types by their name, numbered names as `#12`."""
 
     type: str
     name: str
@@ -86,7 +86,7 @@ class ResourceRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeaderField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A field of the headers. `contribution` is there where a view reads it byte by byte."""
+    """A field of the headers. `contribution` is set where a view reads it byte by byte."""
 
     offset: int
     size: int
@@ -96,11 +96,11 @@ class HeaderField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is in a hot range.
+    """The findings in a hot range.
 
-    `snapped`: by how many bytes its start and its end were moved outwards (negative: inwards)
-    to the edge of the function, string, resource or field that they cut. `focus` is the offset of
-    its hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why.
+    `snapped`: bytes by which its start and its end were moved outwards (negative: inwards) to the
+    edge of the function, string, resource or field that they cut. `focus` is the offset of its
+    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why.
     """
 
     kind: ContentKind
@@ -112,7 +112,7 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     code: Listing | None = None
     il: Listing | None = None
     metadata: str | None = None
-    """The .NET metadata stream or table it lies in."""
+    """The .NET metadata stream or table that holds the range."""
     strings: list[FoundString] = []
     imports: list[ImportedNames] = []
     exports: list[str] = []

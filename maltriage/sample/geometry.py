@@ -1,4 +1,4 @@
-"""Where the cells of a view lie in the file: heat carried to bytes, and bytes to cells."""
+"""Geometry of a view: carries heat from its cells to bytes of the file, and bytes to cells."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def width_for(size: int) -> int:
 
 
 class Geometry(Protocol):
-    """Where the cells of the maps over a view lie in the file; [start, start + present) is shown.
+    """Places in the file of the cells of maps over a view; it shows [start, start + present).
 
-    Offsets are file offsets. The methods say the same of every view: see `BodyGeometry`.
+    Offsets are file offsets. The methods are described in `BodyGeometry`.
     """
 
     @property
     def whole(self) -> bool:
-        """Whether the view shows the whole file, whichever it is."""
+        """Whether the view shows the whole file, of any size."""
 
     @property
     def start(self) -> int: ...
@@ -71,7 +71,7 @@ def _prefix_at(prefix: Floats, at: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class BodyGeometry:
-    """Where the cells of a map over the body view lie in the file.
+    """Places in the file of the cells of a map over the body view.
 
     The plot has `width` bytes a row and as many rows as `length` bytes need; the end of
     its last row is padding. Any h x w map divides that rectangle evenly, so a map of any
@@ -89,7 +89,7 @@ class BodyGeometry:
         return self.length
 
     def bytewise(self, heat: Floats) -> tuple[int, int] | None:
-        """The bytes [start, end) where each has a cell of the map to itself; None: nowhere."""
+        """The bytes [start, end) that each have a cell of their own; None: no bytes do."""
         return None
 
     @property
@@ -120,7 +120,7 @@ class BodyGeometry:
         prefix[1:, 1:] = heat.cumsum(axis=0, dtype=np.float64).cumsum(axis=1)
         flat = prefix.ravel()
         total = _prefix_at(prefix[:, -1], np.minimum(row * (h / self.rows), h))
-        # Of the offsets that are asked for, most begin a row, where no part of one is to add.
+        # Most offsets begin a row, where no part of one is to add.
         inside = column.nonzero()[0]
         row, x = row[inside], column[inside] * (w / self.width)
         x0 = np.minimum(x.astype(np.int64), w - 1)
@@ -142,15 +142,15 @@ class BodyGeometry:
         return total
 
     def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
-        """Heat on the bytes [0, offset) of the file, for offsets of which most are regular.
+        """Heat on the bytes [0, offset) of the file, for mostly regular offsets.
 
-        Those that lie alike in their rows are worked out together, which is much less work than
-        `integrate` has with them.
+        Offsets at the same place in their rows are computed together, which is much faster than
+        `integrate`.
 
         Args:
             heat: map over this view, shape (h, w).
             step, count: the offsets k * step, for k = 0 to `count`.
-            others: a few offsets besides.
+            others: a few more offsets.
 
         Returns:
             Shape (count + 1 + len(others),), float64.
@@ -208,7 +208,7 @@ class BodyGeometry:
         return total
 
     def padding(self, heat: Floats) -> float:
-        """Heat on the part of the plot that is no byte of the file."""
+        """Heat on the padding of the plot, which holds no byte of the file."""
         return float(heat.sum(dtype=np.float64)) - float(
             self.integrate(heat, np.array([self.length]))[0]
         )
@@ -231,7 +231,7 @@ class BodyGeometry:
         return ranges
 
     def bands(self, ranges: Sequence[tuple[int, int]], size: int) -> list[tuple[int, int]]:
-        """Runs [first, end) of rows of an image of `size` rows that show any byte of ranges."""
+        """Runs [first, end) of rows of an image of `size` rows that show a byte of the ranges."""
         touched = np.zeros(size + 2, dtype=np.int8)
         for start, end in ranges:
             first = start // self.width * size // self.rows
@@ -242,9 +242,9 @@ class BodyGeometry:
 
 @dataclass(frozen=True)
 class WindowGeometry:
-    """Where the cells of a map over a window lie: `present` bytes from file offset `start`.
+    """Places of the cells of a map over a window: `present` bytes from file offset `start`.
 
-    The window is `length` bytes long; what lies past the present bytes is padding. Heat
+    The window is `length` bytes long; bytes past the present ones are padding. Heat
     is read along the bytes, so a map has shape (1, w) and each byte belongs to one cell.
     """
 
@@ -262,7 +262,7 @@ class WindowGeometry:
         total = np.zeros(len(offsets))
         if not self.present:
             return total
-        # Most offsets lie ahead of a window or past it, where there is nothing to work out.
+        # Most offsets lie ahead of a window or past it and need no work.
         first = int(offsets.searchsorted(self.start, side="right"))
         past = int(offsets.searchsorted(self.start + self.present))
         inside = self._inside(heat, np.append(offsets[first:past], self.start + self.present))
@@ -289,11 +289,11 @@ class WindowGeometry:
         flat = heat.reshape(-1)
         prefix = np.zeros(len(flat) + 1)
         flat.cumsum(dtype=np.float64, out=prefix[1:])
-        at = np.minimum(offsets - self.start, self.present)  # what is below 0 counts as 0
+        at = np.minimum(offsets - self.start, self.present)  # values below 0 count as 0
         return np.interp(at * (len(flat) / self.length), np.arange(len(prefix)), prefix)
 
     def padding(self, heat: Floats) -> float:
-        """Heat on the part of the window that is no byte of the file."""
+        """Heat on the padding of the window, which holds no byte of the file."""
         return float(heat.sum(dtype=np.float64)) - float(
             self.integrate(heat, np.array([self.start + self.present]))[0]
         )

@@ -1,7 +1,7 @@
-"""The fields of a 32-bit PE header by their place: what the view `header` reads byte by byte.
+"""Fields of a 32-bit PE header by their place: the view `header` reads them byte by byte.
 
-Importing this costs nothing. The fields of one file, with what they say, are in
-`maltriage.probe.inspect.header`; names are the same.
+Importing this costs nothing. `maltriage.probe.inspect.header` gives the values of one file's
+fields under the same names.
 """
 
 from __future__ import annotations

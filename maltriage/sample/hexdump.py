@@ -1,13 +1,13 @@
-"""Hex dumps, as the Microsoft Malware Classification Challenge ships its files.
+"""Reads hex dumps in the format of the Microsoft Malware Classification Challenge.
 
 (Ronen et al. 2018, arXiv 1802.10135; "BIG2015".) A dump is text: on each line an address of eight
 hex digits (or none in the whole file), and up to 16 bytes of two hex digits each, one space
 between. `??` stands for a byte that is mapped in memory but not in the file. The PE header is
 left out.
 
-No byte passes through Python by itself. A block of lines of one length is compared with what
-such lines have between their pairs, all characters at once, and `bytes.fromhex` then reads the
-pairs, which is as fast as it can be; blocks of other lines are brought into that form first.
+No byte passes through Python by itself. A block of lines of equal length is compared with the
+separators of such lines, all characters at once, and `bytes.fromhex` then reads the pairs; blocks
+of other lines are brought into that form first.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ UNMAPPED = 0
 """The byte that `??` is read as: zero, as a loader fills memory that no file backs."""
 PER_LINE = 16
 MAX_BLOCKS = 2048
-"""Blocks of addresses that are told apart; a dump that jumps more often is not a program's."""
+"""Address blocks that are kept apart; a dump that jumps more often is not a program's."""
 LONGEST_LINE = 64
-"""Characters of the longest line that can be one, its end included."""
+"""Characters of the longest possible line, its end included."""
 
 _ROWS = 4096
 """Lines parsed at once: enough to outweigh the calls, few enough to stay in a cache."""
@@ -42,7 +42,7 @@ _FULL_FIRST_LINE = re.compile(
 
 
 class DumpError(ValueError):
-    """A line that is none of a hex dump; `line` counts from 1."""
+    """An invalid line of a hex dump; `line` counts from 1."""
 
     def __init__(self, line: int, what: str) -> None:
         super().__init__(f"line {line}: {what}")
@@ -51,16 +51,16 @@ class DumpError(ValueError):
 
 @dataclass(frozen=True)
 class Dump:
-    """The bytes of a hex dump, one after the other as the text has them.
+    """The bytes of a hex dump, in the order of the text.
 
     `blocks` are runs of bytes whose addresses follow each other, as (offset into `data`,
-    address), the first at offset 0; empty where the dump has no addresses. From the offset
-    `rest` on there are more than `MAX_BLOCKS`, and they are not told apart.
+    address), the first at offset 0; empty where the dump has no addresses. There are more than
+    `MAX_BLOCKS` from the offset `rest` on, and they are not kept apart.
     """
 
     data: bytes
     unmapped: int
-    """How many of the bytes are `??`."""
+    """Number of bytes that are `??`."""
     blocks: tuple[tuple[int, int], ...] = ()
     rest: int | None = None
     filler: int = UNMAPPED
@@ -77,17 +77,17 @@ def parse_dump(text: bytes, unmapped: int = UNMAPPED) -> Dump:
 
     Args:
         text: the whole file. Lines end in LF or CRLF; a space before that, and blank lines at
-            the end of the file, are let pass.
+            the end of the file, are ignored.
         unmapped: the byte, 0 to 255, that `??` is read as.
 
     Raises:
-        DumpError: a line is none of a dump, lacks bytes in the middle of a block, or has an
-            address where others have none.
+        DumpError: a line is not one of a hex dump, lacks bytes in the middle of a block, or has
+            an address where others have none.
     """
     end = _end(text)
     if not end:
         raise DumpError(1, "no bytes in the whole dump")
-    # A pair and a space, or eight digits: the third character tells them apart.
+    # A pair and a space, or eight digits: the third character decides.
     lead = 9 if text[2:3].strip() else 0
     blocks, parts = _Blocks(), list[bytes]()
     done = holes = at = lines = 0
@@ -118,44 +118,44 @@ def _end(text: bytes) -> int:
 
 @dataclass(frozen=True)
 class _Part:
-    """Some whole lines of a dump."""
+    """Whole lines of a dump."""
 
     length: int
     """Characters of the text, ends of lines included."""
     counts: Bytes
     """Bytes of each line."""
     full: bool
-    """Whether those are 16 in every line."""
+    """Whether every line has 16."""
     data: bytes
     holes: int
-    """How many of them are `??`."""
+    """Number of bytes that are `??`."""
     addresses: Integers | None
-    """Of each line, where lines have one."""
+    """Address of each line, where lines have one."""
 
 
 class _Blocks:
-    """Blocks of addresses, found part by part."""
+    """Address blocks, found chunk by chunk."""
 
     def __init__(self) -> None:
         self.found = list[tuple[int, int]]()
         self.rest: int | None = None
         self._last = (-PER_LINE - 1, PER_LINE)
-        """Address and bytes of the line before; at first, none that another goes on from."""
+        """Address and bytes of the line before; at first, values that no line continues."""
 
     def add(self, part: _Part, done: int, lines: int) -> None:
-        """Take in some lines.
+        """Add lines.
 
         Args:
             done: bytes before them.
             lines: lines before them.
 
         Raises:
-            DumpError: a line lacks bytes, though the next one goes on after 16.
+            DumpError: a line lacks bytes, though the next one's address is 16 further.
         """
         address = part.addresses
         if address is None:  # as if the first line were at 0
             address = PER_LINE * np.arange(lines, lines + len(part.counts))
-        # Of full lines that follow each other only the first can be where something ends.
+        # In a run of full lines only the first can begin a block.
         even = part.full and (np.diff(address) == PER_LINE).all()
         last = int(address[-1]), int(part.counts[-1])
         address = address[:1] if even else address
@@ -177,10 +177,10 @@ class _Blocks:
 
 
 def _even_lines(text: bytes, at: int, lead: int, unmapped: int) -> _Part | None:
-    """A block of whole lines of 16 bytes and one length, or None where they are not that.
+    """A block of whole lines of 16 bytes and equal length, or None for other lines.
 
-    All lines have the end of the first: every character between the pairs is compared with
-    what belongs there.
+    All lines have the line end of the first: every character between the pairs is compared with
+    the separator that belongs there.
     """
     pitch = text.find(b"\n", at, at + LONGEST_LINE) + 1 - at
     rows = min(_ROWS, (len(text) - at) // pitch) if pitch > 0 else 0
@@ -190,7 +190,7 @@ def _even_lines(text: bytes, at: int, lead: int, unmapped: int) -> _Part | None:
     if ending not in (b"\n", b"\r\n", b" \n", b" \r\n"):
         return None
     chars = np.frombuffer(text, np.uint8, rows * pitch, at)
-    # XOR and AND on the lines as they lie: zero but where a separator is another.
+    # XOR and AND on the lines in place: zero except at a wrong separator.
     wanted, between = _separators(lead, ending)
     found = chars ^ wanted[: rows * pitch]
     found &= between[: rows * pitch]
@@ -207,7 +207,7 @@ def _even_lines(text: bytes, at: int, lead: int, unmapped: int) -> _Part | None:
 
 @cache
 def _separators(lead: int, ending: bytes) -> tuple[Bytes, Bytes]:
-    """What a block of lines has between its pairs, and where (255) that is to be looked at."""
+    """The separators of a block of lines, and a mask (255) of their places."""
     digits = b"\0" * (lead - 1) + b" " if lead else b""
     line = digits + b"\0\0 " * (PER_LINE - 1) + b"\0\0" + ending
     wanted = np.frombuffer(line * _ROWS, dtype=np.uint8)
@@ -215,10 +215,10 @@ def _separators(lead: int, ending: bytes) -> tuple[Bytes, Bytes]:
 
 
 def _bytes(pairs: Bytes, count: int, unmapped: int) -> tuple[bytes, int] | None:
-    """Bytes of pairs of characters with white space between any two, and how many are `??`.
+    """Bytes of pairs of characters with white space between them, and the number of `??`.
 
     Returns:
-        None where they are not `count` pairs of hex digits or question marks.
+        None unless there are exactly `count` pairs of hex digits or question marks.
     """
     flat = pairs.ravel()
     unknown = flat == ord("?")
@@ -226,7 +226,7 @@ def _bytes(pairs: Bytes, count: int, unmapped: int) -> tuple[bytes, int] | None:
     if unknown.any():
         first = unknown[:-1] & unknown[1:]
         holes = int(np.count_nonzero(first))
-        if np.count_nonzero(unknown) != 2 * holes:  # one beside a digit
+        if np.count_nonzero(unknown) != 2 * holes:  # a question mark beside a digit
             return None
         flat = flat.copy()
         high, low = b"%02x" % unmapped
@@ -238,7 +238,7 @@ def _bytes(pairs: Bytes, count: int, unmapped: int) -> tuple[bytes, int] | None:
 
 
 def _addresses(digits: Bytes) -> Integers | None:
-    """Numbers of eight hex digits each, [n, 8]; None where a character is none."""
+    """Numbers of eight hex digits each, [n, 8]; None where a character is not a hex digit."""
     data = _from_hex(digits.ravel())
     if data is None or len(data) != 4 * len(digits):
         return None
@@ -256,11 +256,11 @@ def _lines(text: bytes, at: int, end: int, lead: int, unmapped: int, before: int
     """The next lines, of any lengths.
 
     Args:
-        end: where the last line ends, its end not included.
-        before: lines before these, to name one that is wrong.
+        end: where the last line ends, without its line end.
+        before: number of lines before these, for the number of a wrong one.
 
     Raises:
-        DumpError: one of them is no line of a dump.
+        DumpError: a line is not one of a hex dump.
     """
     block = text[at : min(end, at + _ROWS * LONGEST_LINE)]
     if at + len(block) < end:
@@ -272,7 +272,7 @@ def _lines(text: bytes, at: int, end: int, lead: int, unmapped: int, before: int
     chars = np.frombuffer(block, dtype=np.uint8)
     ends = np.flatnonzero(chars == ord("\n"))
     starts = np.concatenate(([0], ends[:-1] + 1))
-    last = ends.copy()  # where the line ends, without a CR and without one space
+    last = ends.copy()  # end of the line, without a CR and one space
     for optional in b"\r ":
         last -= (chars[np.maximum(last - 1, 0)] == optional) & (last > starts)
     lengths = last - starts - lead
@@ -296,7 +296,7 @@ def _lines(text: bytes, at: int, end: int, lead: int, unmapped: int, before: int
 
 
 def _first_wrong(block: bytes, lead: int, before: int) -> DumpError:
-    """Which line of some is none of a dump."""
+    """The error of the first invalid line of a block."""
     form, other = (_WITH_ADDRESS, _WITHOUT) if lead else (_WITHOUT, _WITH_ADDRESS)
     for number, line in enumerate(block.split(b"\n"), before + 1):
         if form.fullmatch(line) is None:
@@ -304,6 +304,6 @@ def _first_wrong(block: bytes, lead: int, before: int) -> DumpError:
             if not line.strip():
                 what = "blank"
             elif other.fullmatch(line):
-                what = "without the address that others have" if lead else "an address"
+                what = "without the address that others have" if lead else "an unexpected address"
             return DumpError(number, what)
     raise AssertionError("every line of the block is one of a dump")

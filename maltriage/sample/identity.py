@@ -1,4 +1,4 @@
-"""Hashes and names of a file: what it can be looked up by, and what it says it is."""
+"""Hashes of a file to look it up by, and the names that it claims."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.sample.pe import Headers, decode_name
 from maltriage.sample.types import Identity, VersionInfo
 
 MAX_TEXT = 1024
-"""Characters kept of any one string that a sample says about itself."""
+"""Characters kept of any one string of a sample."""
 _PART = 1 << 24
 
 
@@ -28,9 +28,9 @@ def identify(
 
     Args:
         data: the whole file (of a PNG: its pixels).
-        headers: as `read_headers` gave them.
+        headers: from `read_headers`.
         hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
-        digests: hashes that were computed already, by kind, in hex.
+        digests: hashes already computed, by kind, in hex.
     """
 
     def digest(kind: str) -> str:
@@ -62,7 +62,7 @@ def _tlsh(data: bytes) -> str | None:
         import tlsh
     except ImportError:
         return None
-    if is_mapped(data):  # it takes bytes and nothing else
+    if is_mapped(data):  # it takes only bytes
         whole = tlsh.Tlsh()
         for at in range(0, len(data), _PART):
             whole.update(data[at : at + _PART])
@@ -76,7 +76,7 @@ def _tlsh(data: bytes) -> str | None:
 
 @contextlib.contextmanager
 def _doubtful() -> Iterator[None]:
-    """A part of the file that may be malformed in any way: what cannot be read is absent."""
+    """Guards a part of the file that may be malformed: what cannot be read is left out."""
     with contextlib.suppress(Exception):
         yield
 

@@ -1,4 +1,4 @@
-"""Regions that cover every byte of a file once, its anchors, and what is odd about both."""
+"""Layout of a file: regions that cover every byte once, anchors, and notices on both."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from maltriage.sample.pe import EFI, MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
 _FEW_BYTES = 8192
-"""Below, numpy counts bytes faster than a picture is made of them for Pillow to count."""
+"""Below, numpy counts bytes faster than Pillow, which needs an image made of them."""
 _COUNTED = 1 << 26
-"""Bytes counted at once: a picture is no wider than 31 bits allow."""
+"""Bytes counted at once: the width of an image is limited to 31 bits."""
 DUMP_RANGES = 16
-"""About how many ranges a hex dump is divided into, where its addresses do not jump."""
+"""Approximate number of ranges of a hex dump whose addresses do not jump."""
 
 
 @dataclass(frozen=True)
 class _Claim:
-    """A range that somebody says is theirs, before overlaps are resolved."""
+    """A range as the headers claim it, before overlaps are resolved."""
 
     name: str
     kind: RegionKind
@@ -52,10 +52,10 @@ def entropy(data: memoryview) -> float:
 
 
 def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Notice]]:
-    """The layout of a file and what is odd about it.
+    """The layout of a file, and notices of what is odd about it.
 
     Overlaps are resolved in file order: the range that begins first keeps the bytes, then
-    the earlier row of the section table; what a later claim loses is noted. Without
+    the earlier row of the section table; bytes that a later claim loses are noted. Without
     readable headers the whole file is one region `unparsed`.
     """
     view = memoryview(data)
@@ -82,12 +82,11 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
 
 
 def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
-    """The layout of a hex dump: ranges of addresses, as it has no headers to name anything.
+    """The layout of a hex dump: ranges of addresses, as it has no headers.
 
     A range begins where the addresses jump, and at the multiples of a power of two, at least
-    4 KiB, of which the whole dump is about `DUMP_RANGES`. It is called by its first address, or
-    by its offset, `+004000`, in a dump without addresses. Addresses are absolute: as if of an
-    image at 0.
+    4 KiB, chosen to give about `DUMP_RANGES` ranges. Its name is its first address, or its offset,
+    `+004000`, in a dump without addresses. Addresses are absolute, as in an image at 0.
     """
     size = len(dump.data)
     known = size if dump.rest is None else dump.rest
@@ -114,10 +113,8 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
         notices.append(Notice("many-blocks", text))
     elif len(blocks) > 1:
         jumps = len(blocks) - 1
-        text = (
-            f"Addresses jump {jumps} time{'s' * (jumps > 1)}: ranges that follow are not all next"
-        )
-        text += " to each other in memory."
+        text = f"Addresses jump {jumps} time{'s' * (jumps > 1)}: neighbouring ranges are not all"
+        text += " neighbours in memory."
         notices.append(Notice("address-jumps", text))
     base = 0 if dump.blocks else None
     layout = Layout("none", None, None, False, base, regions, {}, dump.unmapped)
@@ -193,7 +190,7 @@ def _some(names: list[str]) -> str:
 
 
 def _anchors(data: bytes, headers: Headers, regions: list[Region]) -> dict[str, int]:
-    """File offsets of the places that windows are read at; only those the file has."""
+    """File offsets of the anchors of windows; only those that the file has."""
     wanted: dict[str, int | None] = {
         name: headers.offset_of(rva)
         for name, (rva, _) in headers.directories.items()
@@ -201,9 +198,9 @@ def _anchors(data: bytes, headers: Headers, regions: list[Region]) -> dict[str, 
     }
     if headers.entry_rva:
         wanted["entry"] = headers.offset_of(headers.entry_rva)
-    # Unlike the entry point this is there in files that were disarmed by overwriting it.
+    # Unlike the entry point this exists in files that were disarmed by overwriting it.
     wanted["code"] = next((s.start for s in headers.sections if s.executable and s.size), None)
-    # Fields lie elsewhere in the header of a 64-bit program.
+    # The header of a 64-bit program has its fields at other places.
     wanted["pe32"] = pe_offset(data) if headers.bits == 32 else None
     for kind in ("overlay", "certificate"):
         wanted[kind] = next((r.start for r in regions if r.kind == kind), None)

@@ -1,8 +1,8 @@
-"""Large files, mapped into memory instead of read: pages come and go as they are looked at.
+"""Large files, mapped into memory instead of read: pages come and go as they are read.
 
-A mapping is used in place of bytes: what reads samples slices, searches and hands on buffers, which
-both can do. A file that is cut short while it is mapped kills the worker that looks at it, which
-costs that file's record and nothing else.
+A mapping is used in place of bytes: readers of samples slice, search and pass on buffers, which
+both support. A file that is cut short while it is mapped kills the worker that reads it, which
+costs only that file's record.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 from typing import Any, BinaryIO, cast
 
 MAP_BYTES = 64 * 1024 * 1024
-"""Files from this size on are mapped. Below, reading is as fast, and LIEF, which copies what it
-parses, tells more than pefile."""
+"""Files from this size on are mapped. Below, reading is as fast, and allows LIEF, which copies
+its input but reads more than pefile."""
 
 
 class _Mapped(mmap.mmap):
@@ -27,12 +27,12 @@ class _Mapped(mmap.mmap):
         return found
 
     def private(self) -> _Mapped:
-        """The same file again, to be written to: what is written stays in this process."""
+        """A writable mapping of the same file; writes stay in this process."""
         return _Mapped(self._file, mmap.ACCESS_COPY)
 
 
 def mapped(file: BinaryIO) -> bytes:
-    """All of a file, of one byte or more.
+    """A whole file of at least one byte, as a mapping.
 
     Raises:
         OSError, ValueError: it cannot be mapped.

@@ -1,7 +1,7 @@
-"""What to know of a file beside its verdict: packed, installer, driver, signed, nearly empty, ...
+"""Notices on a file beside its verdict: packed, installer, driver, signed, nearly empty, ...
 
-Each rule looks at the file alone, whatever a model says. A notice is one sentence that says what
-was seen and what it means for the verdict; docs/notices.md lists all codes.
+Each rule reads the file alone, not the model's answer. A notice is one sentence: what was seen
+and what it means for the verdict; docs/notices.md lists all codes.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ PACKED_ENTROPY = 7.2
 """Bits per byte above which the code that runs first counts as compressed or encrypted."""
 PACKED_MIN_BYTES = 1024
 FEW_IMPORTS = 4
-"""Functions that a loader stub can do with: two to find others by name, two for its memory."""
+"""Functions enough for a loader stub: two to find others by name, two for its memory."""
 SMALL_BYTES = 4096
 EMPTY_SHARE = 0.75
 INSTALLER_MIN_BYTES = 4096
-"""Of an overlay: what an installer carries is larger."""
+"""Least size of an installer's overlay."""
 SIGNATURE_WITHIN = 65536
-"""Bytes from the start of the overlay in which a signature is looked for."""
+"""Bytes from the start of the overlay that are searched for a signature."""
 PACKER_SECTIONS = frozenset(
     name.lower()
     for name in (
@@ -43,17 +43,17 @@ SIGNATURES = (
     ("MSI package", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
     ("zip archive", b"PK\x03\x04"),
 )
-"""Of what an installer or self-extractor carries behind its sections, the telling ones first."""
+"""Signatures in the overlay of an installer or self-extractor, the most specific first."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
-"""The cookie at the end of its archive, whose beginning has no signature of its own."""
+"""The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 
 
 def observe(data: bytes, headers: Headers | None, layout: Layout) -> list[Notice]:
-    """Notices of a PE file, those that bear most on the verdict first.
+    """Notices of a PE file, the most important for the verdict first.
 
     Args:
         data: the whole file.
-        headers: as `read_headers` gave them; without them only the size and the zeros tell.
+        headers: from `read_headers`; None: only size and zeros are checked.
         layout: of the same file.
     """
     found: list[Notice] = []
@@ -61,7 +61,7 @@ def observe(data: bytes, headers: Headers | None, layout: Layout) -> list[Notice
         found.extend(_of_headers(headers, layout))
         rules = list(_packed(headers, layout))
         if rules:
-            text = f"Looks packed ({'; '.join(rules)}): what is seen is the packer as much as it."
+            text = f"Looks packed ({'; '.join(rules)}): the packer is seen as much as the program."
             found.append(Notice("packed?", text))
         carried = _carried(data, layout)
         if carried:
@@ -107,10 +107,10 @@ def _of_bytes(data: bytes) -> Iterator[Notice]:
 
 
 def _packed(headers: Headers, layout: Layout) -> Iterator[str]:
-    """The rules that say packed, in words.
+    """The rules that report a packer, in words.
 
-    A packer's name or code of high entropy is enough. Of the weaker signs, which plain programs
-    have too, it takes two, or one beside a section of high entropy.
+    A packer's name or code of high entropy is enough. The weaker signs, which plain programs
+    have too, count if there are two, or one beside a section of high entropy.
     """
     named = next((s.name for s in headers.sections if s.name.lower() in PACKER_SECTIONS), None)
     if named is not None:
@@ -149,7 +149,7 @@ def _name(part: Region | Section) -> str:
 
 
 def _imported(headers: Headers) -> int | None:
-    """How many functions it imports, None where the parser cannot tell."""
+    """Number of functions it imports, None where the parser fails."""
     if "import" not in headers.directories:
         return 0
     try:
@@ -162,7 +162,7 @@ def _imported(headers: Headers) -> int | None:
 
 
 def _carried(data: bytes, layout: Layout) -> str | None:
-    """What an installer carries behind its sections, as the text of a notice."""
+    """Text of the notice on an installer's overlay."""
     overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
     if overlay is None or overlay.size < INSTALLER_MIN_BYTES:
         return None

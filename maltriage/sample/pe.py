@@ -1,8 +1,7 @@
 """Headers of a PE file, read by LIEF or, where it gives up, by pefile.
 
-Everything after this module works on `Headers` and does not know which parser spoke. Raw
-ranges are those that the Windows loader would map, which is not always what the section
-table says (see `loader_start`).
+All other modules use `Headers`, whichever parser made them. Raw ranges are those that the Windows
+loader would map, which can differ from the section table (see `loader_start`).
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Headers:
-    """What the rest of `sample` needs of a PE file's headers."""
+    """The headers of a PE file, as far as `sample` uses them."""
 
     parser: Literal["lief", "pefile"]
     machine: int
@@ -87,7 +86,7 @@ class Headers:
     """(RVA, size) by name; of `certificate` the first is a file offset."""
     warnings: tuple[str, ...] = ()
     binary: Any = field(default=None, repr=False)
-    """The parser's own object, for what only `identity` asks of it."""
+    """The parser's own object, used by `identity` alone."""
 
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
@@ -98,9 +97,9 @@ class Headers:
 
 
 def read_headers(data: bytes) -> Headers | None:
-    """Headers by LIEF, else by pefile, else None. Never raises for what is in the file.
+    """Headers by LIEF, else by pefile, else None. Never raises because of the file's content.
 
-    Of a mapped file by pefile alone, which reads what it looks at: LIEF copies all of it.
+    A mapped file is read by pefile alone, as LIEF would copy all of it.
     """
     pe = pe_offset(data)
     if pe is None:
@@ -148,8 +147,8 @@ def _by_lief(data: bytes, pe: int) -> Headers | None:
     }
     return Headers(
         parser="lief",
-        # From the bytes: LIEF has these as enumerations, and warns of a value that it has no name
-        # for, and gives a plain number for it.
+        # Read from the bytes: LIEF has enumerations for these; it warns of a value without a
+        # name, and gives a plain number for it.
         machine=_word(data, pe + 4),
         subsystem=_word(data, pe + 24 + 68),
         bits=64 if _word(data, pe + 24) == PE32_PLUS else 32,

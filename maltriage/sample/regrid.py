@@ -1,4 +1,4 @@
-"""Heat on another grid over the same view: by area, so that it stays where its bytes are."""
+"""Resamples heat to another grid over the same view, by area: it stays on its bytes."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def regrid(heat: Floats, shape: tuple[int, int]) -> Floats:
 def onto_plane(
     heat: Floats, window: Geometry, plane: BodyGeometry, shape: tuple[int, int]
 ) -> Floats:
-    """The heat of a window on a grid over the body: each byte's where the byteplot shows it.
+    """The heat of a window on a grid over the body, at the place of each byte in the byteplot.
 
     Args:
         heat: map over the window, [1, w].
         shape: of the grid, (H, W).
 
     Returns:
-        Shape (H, W). What lies on no byte of the plot is left out.
+        Shape (H, W). Heat on no byte of the plot is left out.
     """
     end = min(window.start + window.present, plane.rows * plane.width)
     if end <= window.start:

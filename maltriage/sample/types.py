@@ -1,4 +1,4 @@
-"""What is known of a file under triage. Plain data: importing this costs nothing."""
+"""Types of a file under triage. Plain data: importing this costs nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Format = Literal["pe", "png", "bytes", "picture"]
 whose pixels are no bytes of a PE file (a resized byteplot, say)."""
 FORMATS: tuple[Format, ...] = get_args(Format)
 KNOWN_GOOD = "known-good"
-"""The code of a file that is in a list of known good files: of a skip, or of a notice."""
+"""Code of the skip, or notice, of a file in a list of known good files."""
 
 
 class Notice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Something to know beside the verdict, never instead of it.
+    """A remark beside the verdict; it never replaces it.
 
     `code` is stable and meant for machines; `text` is one sentence for people. Both may
     quote a hostile sample, so renderers sanitize them.
@@ -54,7 +54,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names by which the same or a related file can be found again.
 
     For a PNG the hashes and the size are those of the pixels, for a hex dump those of the
-    bytes that it spells out: of the program, not of what it is wrapped in.
+    decoded bytes: of the program, not of its container.
     """
 
     sha256: str
@@ -90,9 +90,9 @@ class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     regions: list[Region]
     anchors: dict[str, int]
     unmapped: int = 0
-    """How many of the bytes a hex dump does not know (`??`)."""
+    """Number of bytes that a hex dump does not know (`??`)."""
     efi: bool = False
-    """Whether Subsystem names an EFI image. Of a file whose field was zeroed nobody can tell."""
+    """Whether Subsystem names an EFI image; False for a file whose field was zeroed."""
 
     @property
     def kind(self) -> str | None:

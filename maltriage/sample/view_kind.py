@@ -1,6 +1,6 @@
-"""What a view of any kind answers: the base of the specs in `maltriage.sample.views`.
+"""The interface of a view: the base of the specs in `maltriage.sample.views`.
 
-Importing this costs nothing; what makes pixels is imported where it is called.
+Importing this costs nothing; modules that make pixels are imported inside functions.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True):
     """A view as a card lists it. A subclass has a field `name` and a `tag`, which stays for good.
 
-    Images are pictures, (C, H, W), or, where `along` is set, (2, N): bytes in a row, and which of
-    them exist. Corpora, nets, export and checks go by that, and by the geometry that `plot` gives.
+    Images are pictures, (C, H, W), or, where `along` is set, (2, N): bytes in a row, and a mask of
+    those that exist. Corpora, nets, export and checks use that and the geometry from `plot`.
     """
 
     along: ClassVar[bool] = False
@@ -36,7 +36,7 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
 
     @property
     def anchor(self) -> str | None:
-        """The anchor of the layout at which the view lies; None: it shows the whole file."""
+        """The anchor of the layout that the view is placed at; None: it shows the whole file."""
         return None
 
     @property
@@ -45,12 +45,12 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
         return 0
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
-        """The image of a file, and where its cells lie.
+        """The image of a file, and its geometry.
 
         Args:
             raw: the plotted bytes (`byteplot.plotted`).
             anchors: file offsets by anchor name, as `Layout.anchors`.
-            width: of the byteplot, where it is not the one that the file's size sets.
+            width: of the byteplot; None: set by the file's size.
         """
         raise NotImplementedError
 
@@ -62,10 +62,10 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
         anchors: Mapping[str, int],
         width: int | None = None,
     ) -> Bytes:
-        """`plot(raw, anchors, width).pixels`, made of the view of a file that differs in ranges.
+        """`plot(raw, anchors, width).pixels`, updated from a view of nearly the same file.
 
         Args:
-            ranges: of bytes, outside of which `raw` is the file that `view` shows.
+            ranges: of bytes; outside of them `raw` equals the file that `view` shows.
 
         Returns:
             The pixels of `view` themselves where it shows none of the ranges.
@@ -76,5 +76,5 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
         return view.pixels
 
     def picks(self, other: ViewKind) -> list[int] | None:
-        """Channels of this view's images that are the images of `other`; None: they are not."""
+        """Channels of this view's images that equal the images of `other`; None: there are none."""
         return list(range(self.shape[0])) if self == other else None

@@ -1,4 +1,4 @@
-"""Which views a bundle looks at: the part of byteplots that travels in a card.
+"""Specs of the views that a bundle's nets read, as a card stores them.
 
 Importing this costs nothing; the pixels are made in `maltriage.sample.byteplot`.
 """
@@ -31,7 +31,7 @@ class BodySpec(ViewKind, frozen=True, tag="body"):
 
     @property
     def planes(self) -> list[int]:
-        """Places of its channels in `BODY_CHANNELS`."""
+        """Indices of its channels in `BODY_CHANNELS`."""
         return [BODY_CHANNELS.index(channel) for channel in self.channels]
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
@@ -48,7 +48,7 @@ class BodySpec(ViewKind, frozen=True, tag="body"):
         anchors: Mapping[str, int],
         width: int | None = None,
     ) -> Bytes:
-        """As for any view; rows of the image that show none of the ranges are not made again."""
+        """As for any view; only rows of the image that show a range are made again."""
         from maltriage.sample.byteplot import body_bands, body_geometry
 
         geometry, pixels = body_geometry(raw, width), view.pixels
@@ -58,7 +58,7 @@ class BodySpec(ViewKind, frozen=True, tag="body"):
         return pixels
 
     def picks(self, other: ViewKind) -> list[int] | None:
-        """Channels of `other`, where it is the same picture with some of the channels."""
+        """Channels of `other`, where it is the same picture with a subset of the channels."""
         if not isinstance(other, BodySpec) or other.size != self.size:
             return None
         if not set(other.channels) <= set(self.channels):
@@ -105,16 +105,16 @@ WINDOWS = (
     WindowSpec("last_section", "last_section"),
     WindowSpec("tail", "tail"),
 )
-"""The windows that a net can be given."""
+"""The windows that a net can read."""
 
 DEFAULT = ("body", "header", "code", "import", "resource", "second_section")
-"""What a net looks at unless it is told otherwise. The others made it no better (see the
-model's document), or tell where a file came from: a public source of labelled files overwrites
-the entry point, so that `entry` is empty in its files."""
+"""Views of a net by default. The others made it no better (see the model's document), or reveal
+the source of a file: a public source of labelled files overwrites the entry point, so that `entry`
+is empty in its files."""
 
 
 BYTEPLOT = "byteplot"
-"""What a command calls the body with one channel, the picture that papers are about."""
+"""A command's name for the body with one channel, the byteplot of the literature."""
 
 
 def byteplot(size: int = 64) -> BodySpec:
@@ -123,7 +123,7 @@ def byteplot(size: int = 64) -> BodySpec:
 
 
 def called(view: ViewSpec) -> str:
-    """What a command calls a view."""
+    """A command's name for a view."""
     return BYTEPLOT if view == byteplot(view.shape[-1]) else view.name
 
 

@@ -1,1 +1,1 @@
-"""Labelled files that a sample is compared with: the index, and the search in it."""
+"""Labelled files similar to a sample: the index, and the search in it."""

@@ -3,13 +3,13 @@
 A NumPy archive (.npz) without pickles, of five arrays:
 
     header      uint8 [...]      JSON of `Header`
-    centre      float32 [D]      mean embedding of the files that it was built of
+    centre      float32 [D]      mean embedding of the files that the index was built from
     embeddings  float16 [n, D]   less the centre, of unit length
     sha256      uint8 [n, 32]    of the program's bytes, as in records; each file once
     labels      int32 [n]        index into `Header.labels`
 
-An index is an input like any other: it may come from somebody else. It is read within limits,
-and its labels are sanitized by whoever shows them.
+An index is an input like any other: it may come from another person. It is read within limits,
+and renderers sanitize its labels.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from maltriage.version import __version__
 
 FORMAT_VERSION = 1
 SUFFIX = ".index.npz"
-"""In place of the bundle's `.onnx`: under that name an index is found beside it."""
+"""Replaces the bundle's `.onnx` in the name of the index beside it."""
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
 """Of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
 MAX_HEADER_BYTES = 4 * 1024 * 1024
@@ -45,8 +45,8 @@ MAX_LABEL = 256
 """Characters of a label."""
 COSINE = "centred-cosine"
 """1 - the cosine of the angle between two embeddings less their centre: 0 in the same direction, 2
-opposite. What all files have in common would only make all of them look alike: of what was tried
-on files that nets had not seen, this found the family most often (docs/similar.md)."""
+opposite. Without the centre all files look more alike: of the distances tried on files that the
+nets had not seen, this one found the family most often (docs/similar.md)."""
 
 Float32 = npt.NDArray[np.float32]
 _DTYPES = {
@@ -59,17 +59,17 @@ _DTYPES = {
 
 
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What an index says of itself."""
+    """The header of an index."""
 
     format_version: int = FORMAT_VERSION
     model: str
     weights_sha256: str
-    """Of the bundle whose embeddings these are: those of another one mean something else."""
+    """Of the bundle that made the embeddings: those of another one are not comparable."""
     distance: str = COSINE
     dimensions: int
     files: int
     labels: tuple[str, ...]
-    """Those of the bundle first; further ones are the user's own."""
+    """Those of the bundle first, then the user's own."""
     limit: Limit | None = None
     created: str
     changed: str
@@ -82,26 +82,26 @@ class Index:
 
     header: Header
     centre: Float32
-    """Mean embedding of the files that it was built of, [D]."""
+    """Mean embedding of the files that the index was built from, [D]."""
     embeddings: npt.NDArray[np.float16]
     """Less the centre, of unit length, [n, D]."""
     sha256: tuple[str, ...]
     labels: npt.NDArray[np.int32]
     """Index into `header.labels`, [n]."""
     digest: str = ""
-    """SHA-256 of the file that it was read from, and its size in bytes."""
+    """SHA-256 of the index file, and its size in bytes."""
     size: int = 0
 
     def __len__(self) -> int:
         return len(self.sha256)
 
     def counts(self) -> dict[str, int]:
-        """How many files have each label, in the order of the labels; none of 0."""
+        """Number of files of each label, in the order of the labels; none of 0."""
         numbers = np.bincount(self.labels, minlength=len(self.header.labels)).tolist()
         return {n: c for n, c in zip(self.header.labels, numbers, strict=True) if c}
 
     def check(self, bundle: Bundle, path: Path | str) -> None:
-        """Raise MaltriageError where the embeddings are those of another bundle."""
+        """Raise MaltriageError for embeddings of another bundle."""
         card, header = bundle.card, self.header
         if header.weights_sha256 != card.weights_sha256:
             raise MaltriageError(
@@ -112,10 +112,10 @@ class Index:
 
 
 def info(index: Index, bundle: Bundle | None, path: str) -> IndexInfo:
-    """What is in an index that was read.
+    """Description of an index.
 
     Args:
-        bundle: that it is for, if that is at hand: it says which labels are the user's own.
+        bundle: of the index, or None; it separates the model's labels from the user's own.
     """
     header, counts = index.header, index.counts()
     known = counts if bundle is None else bundle.card.labels
@@ -137,12 +137,12 @@ def info(index: Index, bundle: Bundle | None, path: str) -> IndexInfo:
 
 @dataclass(frozen=True)
 class Grown:
-    """How an index grew."""
+    """An index that has grown, and by how much."""
 
     index: Index
     added: int
     replaced: int
-    """Files that were in it, and have the label now that they were given last."""
+    """Files that were in it before, and now have their new label."""
 
 
 def empty(bundle: Bundle, limit: Limit | None = None) -> Index:
@@ -164,24 +164,24 @@ def empty(bundle: Bundle, limit: Limit | None = None) -> Index:
 
 
 def grown(index: Index, sha256: Sequence[str], labels: Sequence[str], embeddings: Float32) -> Grown:
-    """An index with more files in it. A file that is in it already is replaced.
+    """An index with more files. A file that is in it already is replaced.
 
-    The first files that come in set the centre, which then stays: distances stay what they were.
+    The first files set the centre, which then stays: distances do not change.
 
     Args:
-        sha256: of each file; where one is there twice, its last label counts.
+        sha256: of each file; of a file given twice the last label counts.
         labels: of each file.
-        embeddings: as the bundle gives them, [m, D].
+        embeddings: from the bundle, [m, D].
 
     Raises:
-        MaltriageError: the index would be too large, or a label is none.
+        MaltriageError: the index would be too large, or a label is invalid.
     """
     names = list(index.header.labels)
     numbers = {name: i for i, name in enumerate(names)}
     for label in labels:
         if label not in numbers:
             if not label or len(label) > MAX_LABEL or not label.isprintable():
-                raise MaltriageError(f"no label: {label[:40]!r} (1 to {MAX_LABEL} characters)")
+                raise MaltriageError(f"not a label: {label[:40]!r} (1 to {MAX_LABEL} characters)")
             numbers[label] = len(names)
             names.append(label)
     last = {digest: row for row, digest in enumerate(sha256)}
@@ -222,10 +222,10 @@ def directions(embeddings: npt.NDArray[Any], centre: Float32 | float) -> Float32
 
 
 def beside(bundle: Bundle) -> Path | None:
-    """Where the index of a bundle lies, if it has one.
+    """Path of the index of a bundle, if it has one.
 
-    That is beside it under its name, or the one that ships with a model of the same weights: a
-    copy of a bundle with another threshold has the same embeddings.
+    It lies beside the bundle under its name, or ships with a model of the same weights: a copy of
+    a bundle with another threshold has the same embeddings.
     """
     path = Path(bundle.path)
     own = path.with_name(path.stem + SUFFIX)
@@ -252,7 +252,7 @@ def write(index: Index, path: Path) -> None:
         "labels": index.labels.astype("<i4"),
     }
     if sum(array.nbytes for array in arrays.values()) > MAX_INDEX_BYTES:
-        raise MaltriageError(f"{path}: an index above {MAX_INDEX_BYTES:,} bytes is not read again")
+        raise MaltriageError(f"{path}: an index above {MAX_INDEX_BYTES:,} bytes could not be read")
     try:
         with replace_file(path, sync=True) as stream:
             np.savez_compressed(stream, **arrays)
@@ -261,7 +261,7 @@ def write(index: Index, path: Path) -> None:
 
 
 def read(path: Path | str) -> Index:
-    """Read an index, and check all that it says of itself.
+    """Read an index, and check all of it.
 
     Raises:
         MaltriageError: the file is missing, no index, damaged, or above the limits.
@@ -270,7 +270,7 @@ def read(path: Path | str) -> Index:
 
 
 def parse(data: bytes, path: Path | str) -> Index:
-    """An index of the bytes of its file, checked as `read` does it; errors call it `path`."""
+    """An index from the bytes of its file, checked as by `read`; errors name it `path`."""
     with _opened(data, path) as archive:
         header = _header(archive, path)
         arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
@@ -285,7 +285,7 @@ def parse(data: bytes, path: Path | str) -> Index:
             raise _bad(path, f"{name} has the shape {arrays[name].shape} instead of {shape}")
     labels, vectors = arrays["labels"], arrays["embeddings"]
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(header.labels):
-        raise _bad(path, "a label that it has no name for")
+        raise _bad(path, "a label without a name")
     if not (np.isfinite(vectors).all() and np.isfinite(arrays["centre"]).all()):
         raise _bad(path, "an embedding that is not a number")
     sha256 = tuple(bytes(row).hex() for row in arrays["sha256"])
@@ -296,7 +296,7 @@ def parse(data: bytes, path: Path | str) -> Index:
 
 
 def read_header(path: Path | str) -> Header:
-    """What an index says of itself; its arrays are not looked at.
+    """The header of an index; its arrays are not read.
 
     Raises:
         MaltriageError: as for `read`.
@@ -353,14 +353,14 @@ def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
     elif not all(0 < len(label) <= MAX_LABEL for label in labels):
         problem = f"a label of no or more than {MAX_LABEL} characters"
     elif limit is not None and not (math.isfinite(limit.distance) and 0 <= limit.share <= 1):
-        problem = "a limit that is none"
+        problem = "an invalid limit"
     if problem:
         raise _bad(path, problem)
     return header
 
 
 def _array(archive: zipfile.ZipFile, name: str, path: Path | str) -> npt.NDArray[Any]:
-    """One array. Not by `numpy.load`, which makes room for whatever a header claims."""
+    """One array. Not by `numpy.load`, which allocates whatever size a header claims."""
     try:
         with archive.open(f"{name}.npy") as stream:
             data = io.BytesIO(stream.read(MAX_INDEX_BYTES + 1))
@@ -368,7 +368,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path | str) -> npt.NDArray
         if version != (1, 0):
             raise ValueError("another version of the .npy format")
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
-    except Exception as error:  # zipfile, zlib, lzma and numpy have errors of their own each
+    except Exception as error:  # each of zipfile, zlib, lzma and numpy has its own errors
         raise _bad(path, f"{name} is damaged") from error
     left = len(data.getbuffer()) - data.tell()
     if (
@@ -377,7 +377,7 @@ def _array(archive: zipfile.ZipFile, name: str, path: Path | str) -> npt.NDArray
         or min(shape, default=0) < 0
         or left != math.prod(shape) * dtype.itemsize
     ):
-        raise _bad(path, f"{name} has another type or size than it says")
+        raise _bad(path, f"{name} has another type or size than its header says")
     return np.frombuffer(data.getbuffer()[data.tell() :], dtype).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""What a sample resembles among labelled files, by the embedding of its bundle."""
+"""Finds the labelled files that a sample resembles, by the embeddings of its bundle."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from maltriage.similar import index as indexes
 from maltriage.similar.index import Index, directions
 
 NO_INDEX = "none"
-"""In place of the path of an index."""
+"""Given as the path of an index: use none."""
 NEAREST = 3
-"""Files that are named."""
+"""Number of files in a record."""
 _DIGITS = 5
-"""Of a distance; a sample's place in a batch moves the digits behind them."""
+"""Digits of a distance; a sample's place in a batch moves further digits."""
 
 
 def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
-    """What finds similar files for a bundle.
+    """The searcher of similar files for a bundle.
 
     Args:
-        named: path of an index, `NO_INDEX` for none, None for the one of the bundle if it has
+        named: path of an index; `NO_INDEX` for none; None for the bundle's own index, if it has
             one.
 
     Raises:
@@ -39,17 +39,17 @@ def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
 
 
 def path_of_index(bundle: Bundle, named: str | None) -> Path | None:
-    """Where the index lies that `open_index` would open; None: it opens none."""
+    """The path of the index that `open_index` would open; None: it opens none."""
     if named == NO_INDEX:
         return None
     return Path(named) if named is not None else indexes.beside(bundle)
 
 
 def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
-    """`open_index`, of the bytes of an index; errors call it `path`.
+    """As `open_index`, for the bytes of an index; errors name it `path`.
 
     Raises:
-        MaltriageError: it is no index, or one of another bundle.
+        MaltriageError: it is not an index, or one of another bundle.
     """
     index = indexes.parse(data, path)
     index.check(bundle, path)
@@ -74,7 +74,7 @@ def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
 
 class Searcher:
     """Finds the nearest files of an index by comparing with each of them: exact, and fast
-    enough while an index has some ten thousand files (docs/similar.md)."""
+    enough up to about ten thousand files (docs/similar.md)."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
@@ -82,7 +82,7 @@ class Searcher:
         self._row = {digest: row for row, digest in enumerate(index.sha256)}
 
     def distances(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """To every file of the index: of embeddings [B, D], shape (B, n), 0 to 2.
+        """Distances of embeddings [B, D] to every file of the index: shape (B, n), 0 to 2.
 
         Raises:
             MaltriageError: the embeddings have other dimensions than the index.
@@ -99,7 +99,7 @@ class Searcher:
         """The nearest files of each sample of a batch. A sample is never its own neighbour.
 
         Args:
-            embeddings: as the bundle gives them, [B, D].
+            embeddings: from the bundle, [B, D].
             sha256: of each sample.
 
         Raises:
@@ -116,8 +116,8 @@ class Searcher:
         return found
 
     def nearest(self, row: npt.NDArray[np.float64], count: int) -> list[tuple[int, float]]:
-        """The `count` nearest files by distances (n,) that are finite, and how far they are; of
-        equally near ones the smaller sha256 goes first."""
+        """The `count` nearest files by distances (n,) that are finite, with their distances; at
+        equal distance the smaller sha256 goes first."""
         finite = np.flatnonzero(np.isfinite(row))
         if count < len(finite):
             furthest = np.partition(row[finite], count - 1)[count - 1]
@@ -142,7 +142,7 @@ class Searcher:
 
 
 def notices_on(similar: Similar, index: Index) -> list[Notice]:
-    """The notice for a file that is in the index, or is near to nothing in it."""
+    """The notice on a file that is in the index, or is near to none in it."""
     limit = index.header.limit
     if similar.known_as is not None:
         text = f"This very file is in the index of labelled files, as {similar.known_as}."

@@ -1,1 +1,1 @@
-"""Where bytes come from: folders, archives, URLs, standard input; read-only throughout."""
+"""Sources of bytes: folders, archives, URLs, standard input; read-only throughout."""

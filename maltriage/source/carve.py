@@ -1,4 +1,4 @@
-"""PE files inside a file: in its overlay, its resources, or anywhere else past its start."""
+"""Finds PE files inside a file: in its overlay, its resources, or anywhere else past its start."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from maltriage.sample.errors import SampleError
 
 MAX_HEADER_OFFSET = 4096
-"""Bytes from `MZ` to `PE`: linkers have a few hundred at most."""
+"""Most bytes from `MZ` to `PE`: linkers have a few hundred at most."""
 _MAGICS = (0x10B, 0x20B)
 _NAME = re.compile(r"!carved@0x([0-9a-f]{1,16})\.exe\Z")
 
@@ -24,18 +24,18 @@ class Carved:
 
 
 def carved_path(path: str, carved: Carved) -> str:
-    """What a program in the file `path` is called."""
+    """The path of a program in the file `path`."""
     return f"{path}!carved@{carved.start:#x}.exe"
 
 
 def split_carved(path: str) -> tuple[str, int] | None:
-    """The file and the offset that `carved_path` made a path of; None: it made none."""
+    """The file and the offset of a path from `carved_path`; None for any other path."""
     found = _NAME.search(path)
     return None if found is None else (path[: found.start()], int(found[1], 16))
 
 
 def carve(data: bytes) -> Iterator[Carved]:
-    """The PE files in a file past its start, in order. One inside another is given as well."""
+    """The PE files in a file past its start, in order, nested ones included."""
     at = data.find(b"MZ", 1)
     while at >= 0:
         found = program_at(data, at)
@@ -45,7 +45,7 @@ def carve(data: bytes) -> Iterator[Carved]:
 
 
 def program_at(data: bytes, start: int) -> Carved | None:
-    """The PE file that begins at an offset, which ends with its last section, or the file.
+    """The PE file at an offset; it ends with its last section, or with the file.
 
     None where the headers are not plausible, or no bytes of any section are there.
     """

@@ -1,4 +1,4 @@
-"""What the bytes of a file are: its format by its first bytes, and the bytes of its program."""
+"""Decodes a file: its format by its first bytes, and the bytes of its program."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DUMP_SUFFIX = ".bytes"
 HEAD_BYTES = 64
-"""First bytes of a file that tell its format."""
+"""First bytes of a file, from which its format is found."""
 _CALLED: dict[Format, str] = {
     "pe": "a PE file",
     "png": "a byteplot PNG",
@@ -28,10 +28,10 @@ _CALLED: dict[Format, str] = {
 
 @dataclass(frozen=True)
 class Contents:
-    """The bytes of a sample: of a PE file as they are, of a PNG its pixels, of a dump its bytes.
+    """The bytes of a sample: a PE file's own, a PNG's pixels, a hex dump's decoded bytes.
 
-    `width` is that of a picture whose pixels are no bytes: its rows mean something. `file` is the
-    SHA-256 of the file in hex where its bytes are not `data`.
+    `width` is set for a picture whose pixels are not a file's bytes: its rows carry meaning.
+    `file` is the SHA-256 of the file in hex where its bytes are not `data`.
     """
 
     data: bytes
@@ -44,9 +44,9 @@ class Contents:
 def sniff(path: str, head: bytes) -> Format | None:
     """The format of a file by its first `HEAD_BYTES` bytes, None where it is no sample.
 
-    A PNG is `png` whether its pixels are a program's or not. A hex dump is told by its first
-    line; by its name too, so that a damaged first line is an error and not a skip, unless
-    what it holds is no text.
+    A PNG is `png` whether its pixels are a program's or not. A hex dump is recognised by its
+    first line; by its name too, unless the file is not text, so that a damaged first line is an
+    error and not a skip.
     """
     head = head[:HEAD_BYTES]
     if head[:2] == b"MZ":
@@ -58,7 +58,7 @@ def sniff(path: str, head: bytes) -> Format | None:
 
 
 def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
-    """What the bytes of one file are, which must be of one of the formats that are wanted.
+    """The decoded bytes of one file, which must be of one of the wanted formats.
 
     Args:
         path: of the file, or a name.
@@ -92,7 +92,7 @@ def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
 
 
 def wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
-    """The format of a sample by its first bytes; what a PNG is, its pixels tell later."""
+    """The format of a sample by its first bytes; a PNG's pixels decide its kind later."""
     format = sniff(path, head)
     if format is None:
         raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")

@@ -1,4 +1,4 @@
-"""Where samples come from: walking folders, and reading one file. Read-only throughout."""
+"""Walks folders for samples, and reads one file. Read-only throughout."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from maltriage.source.urls import Remote, is_url
 
 @dataclass(frozen=True)
 class WalkOptions:
-    """What to look at below the given paths. `depth` 0: only the files of a folder itself.
+    """Options of a walk below the given paths. `depth` 0: only the files of a folder itself.
 
-    `results`: files that are written meanwhile, which are no samples where they lie in a folder
-    that is walked, whole or not (`PART`). `stdin`: what the path `-` stands for; None: a file.
-    `remote`: how URLs among the paths are read; None: they are paths like any other.
+    `results`: output files written during the walk, finished or not (`PART`), which are no samples.
+    `stdin`: the file for the path `-`; None: a file of that name. `remote`: the reader of URLs
+    among the paths; None: they are paths like any other.
     """
 
     depth: int | None = None
@@ -45,23 +45,23 @@ class WalkOptions:
 
 @dataclass(frozen=True)
 class Found:
-    """A file, with what `stat` says of it; None where nothing but its size is known of it.
+    """A file and its `stat` fields; None where only its size is known.
 
-    Of a file at a URL `inode` is a number made of its ETag, and `size` 0 where it is not known.
+    For a file at a URL `inode` is a number made of its ETag, and `size` is 0 if unknown.
     """
 
     path: str
     size: int
     modified_ns: int | None = None
     changed_ns: int = 0
-    """When its bytes or its entry changed; on Windows when it was made. Since the epoch, as is
-    `modified_ns`."""
+    """Time of the last change of its bytes or its entry; on Windows of its creation. Since the
+    epoch, as is `modified_ns`."""
     inode: int = 0
 
 
 @dataclass(frozen=True)
 class Rejected:
-    """A path that is not read, with a stable code; `failed` where it should have been."""
+    """A path that is not read, with a stable code; an error if `failed`, else a skip."""
 
     path: str
     code: str
@@ -83,14 +83,14 @@ def walk(
 ) -> Iterator[Found | Rejected]:
     """The files below `paths`, lazily, each folder in the order of its names.
 
-    With `members` a path may lead into an archive: `archive.zip!x.exe`. `stop` is asked while a
-    server does not answer; once true, the walk ends.
+    With `members` a path may name a file in an archive: `archive.zip!x.exe`. `stop` is called
+    while a server does not answer; once it returns true, the walk ends.
 
     A symbolic link is followed where the user names it, and below that only if it stays
     inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
     are never opened.
 
-    Below a URL files come in the order of the store, which for S3 is that of the keys.
+    Below a URL files come in the order of the store, for S3 that of the keys.
     """
 
     def outer_of(path: str) -> str:
@@ -177,7 +177,7 @@ def _walk_folder(
                 continue
             status = entry.stat()
             if stat.S_ISDIR(status.st_mode) and not status.st_ino:
-                status = os.stat(entry.path)  # Windows lists folders without their numbers
+                status = os.stat(entry.path)  # on Windows `entry.stat` has no inode
         except OSError as error:
             yield _failure(entry.path, error)
             continue
@@ -207,7 +207,7 @@ def _wrong_link(path: str, root: str) -> str | None:
 
 
 def _is_result(path: str, results: tuple[str, ...]) -> bool:
-    """Whether a file of a folder is one of `results`, or one of them that is not whole."""
+    """Whether a file of a folder is one of `results`, finished or not."""
     folder, name = os.path.split(path)
     for result in results:
         own_folder, own = os.path.split(result)
@@ -263,7 +263,7 @@ def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO
 
 
 def _mapped(file: BinaryIO) -> bytes | None:
-    """A large file in memory, page by page; None where it cannot be, as of an object at a URL."""
+    """A large file as a mapping; None where it cannot be mapped, as an object at a URL."""
     try:
         return mapped(file)
     except (OSError, ValueError):
@@ -274,10 +274,10 @@ def read_sample(
     path: str,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
 ) -> Contents:
-    """Read one file, which must be of one of the formats that are wanted.
+    """Read one file, which must be of one of the wanted formats.
 
     Args:
-        path: of the file; where archives are opened, also of one in an archive, as
+        path: of the file. With archives opened, also of one in an archive, as
             `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
             program in another file, as `x.exe!carved@0x1a400.exe`.
 
@@ -295,10 +295,10 @@ def read_sample(
 
 
 def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Reading) -> Contents:
-    """`read_sample`, of a file that is open already.
+    """As `read_sample`, for an open file.
 
     Args:
-        outer: the path of `file`, which may be an archive that `path` leads into.
+        outer: the path of `file`, which may be an archive that holds `path`.
         file: at its start, of `size` bytes.
 
     Raises:

@@ -1,7 +1,7 @@
-"""Files that are known already: lists of hashes, and whether the bytes of a file are in one.
+"""Known files: lists of hashes, and whether a file's hash is in one.
 
-A list is read once. Its hashes are sorted and kept in a cache as bare bytes of a fixed width, which
-workers map into memory and search by halves: a list of any length takes no memory of their own.
+A list is read once. Its hashes are sorted and cached as bare bytes of a fixed width; workers map
+them into memory for a binary search, so that a list of any length takes no memory of their own.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from maltriage.files.atomic import PART, PartFolder, remove_leftovers
 from maltriage.files.private import trouble
 
 WIDTHS = {"sha256": 32, "sha1": 20, "md5": 16}
-"""Kinds of hashes and their bytes, the strongest first: of a row with several that one is taken."""
+"""Kinds of hashes and their bytes, the strongest first: the one used of a row with several."""
 BLOCK_BYTES = 8 * 1024 * 1024
-"""Of a list that is looked at together."""
+"""Bytes of a list that are parsed at once."""
 SORTED_ROWS = 1 << 20
-"""Hashes that are compared with their neighbours together."""
+"""Hashes that are compared with their neighbours at once."""
 _KIND = {2 * width: kind for kind, width in WIDTHS.items()}
 _FORMAT = "1"
 FOLDER = "known"
-"""Of sorted lists, below the user's cache."""
+"""Folder of sorted lists below the user's cache."""
 
 
 @dataclass(frozen=True)
 class KnownList:
-    """A list of hashes that was read. Small enough to send to workers.
+    """A list of hashes, in the cache. Small enough to send to workers.
 
     `counts` has the number of different hashes of each kind that occurs, in the order of `WIDTHS`.
     """
@@ -54,7 +54,7 @@ class KnownList:
 
 @dataclass(frozen=True)
 class Match:
-    """The list that a file is in, and by which hash."""
+    """The list that has a file, and the kind of hash found in it."""
 
     path: str
     kind: str
@@ -64,18 +64,18 @@ class Match:
 
 
 def read_known(path: str, cache: Path) -> KnownList:
-    """Read a list of hashes, or find it in the cache as it was read before.
+    """Read a list of hashes, or find it in the cache.
 
-    One sha256, sha1 or md5 in hex a line, of either case; what follows a blank (the name, as
-    `sha256sum` writes it) or a `#` is not looked at, nor are blank lines. Or CSV, as the NSRL ships
+    One sha256, sha1 or md5 in hex a line, of either case; text after a blank (the name, as
+    `sha256sum` writes it) or a `#` is ignored, and so are blank lines. Or CSV, as the NSRL ships
     it: the columns SHA-256, SHA-1 and MD5 are found by their names in the first line.
 
     Args:
         cache: a folder for sorted lists.
 
     Raises:
-        MaltriageError: it cannot be read, a line is malformed, it has no hash, or the cache cannot
-            be written.
+        MaltriageError: the list cannot be read, has a malformed line or no hash, or the cache
+            cannot be written.
     """
     try:
         with open(path, "rb") as file:
@@ -97,15 +97,14 @@ def read_known(path: str, cache: Path) -> KnownList:
 def find_known(
     data: bytes, lists: Sequence[KnownList], digests: dict[str, str] | None = None
 ) -> Match | None:
-    """The first of `lists` that a file is in, None where it is in none.
+    """The first of `lists` that has a file, or None.
 
     Args:
         data: the whole file.
-        digests: hashes that were computed already, by kind, in hex; those that are computed here
-            are added.
+        digests: hashes already computed, by kind, in hex; those computed here are added.
 
     Raises:
-        OSError: what was read of a list is gone from the cache.
+        OSError: a list is gone from the cache.
     """
     made = {kind: bytes.fromhex(digest) for kind, digest in (digests or {}).items()}
     found = None
@@ -142,7 +141,7 @@ def _holds(hashes: mmap.mmap, digest: bytes) -> bool:
 
 
 def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
-    """Read a list into a folder of sorted hashes, which has its name once it is whole."""
+    """Read a list into a folder of sorted hashes."""
     try:
         building = PartFolder(folder)
     except OSError as error:
@@ -159,7 +158,7 @@ def _build(path: str, file: BinaryIO, folder: Path, own: str) -> None:
         if not building.commit() and not folder.is_dir():  # another process may have been faster
             raise MaltriageError(f"cannot write {folder}")
     for old in folder.parent.glob(f"{own}-*"):
-        if old != folder and old.suffix != PART:  # the list as it was; who has it mapped keeps it
+        if old != folder and old.suffix != PART:  # the old list; processes that map it keep it
             shutil.rmtree(old, ignore_errors=True)
     remove_leftovers(folder.parent, f".*{re.escape(PART)}")
 
@@ -178,14 +177,14 @@ def _write(path: str, file: BinaryIO, folder: Path) -> None:
 
 
 def _hashes(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Hashes of a list as it has them, many at a time: their kind, and their bytes."""
+    """Hashes of a list in its order, many at a time: their kind, and their bytes."""
     head = file.read(4096)
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise MaltriageError(f"{path}: in UTF-16; a list of hashes is plain text")
     begin = 3 if head.startswith(b"\xef\xbb\xbf") else 0
     first = next((line for line in head[begin:].splitlines() if _text(line)), b"")
     file.seek(begin)
-    table = b"," in first.partition(b" ")[0]  # in a name behind a hash there may be one, too
+    table = b"," in first.partition(b" ")[0]  # a name behind a hash may have one, too
     yield from _rows(path, file) if table else _lines(path, file)
 
 
@@ -198,7 +197,7 @@ def _lines(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
 
 
 def _uniform(block: bytes) -> tuple[str, bytes] | None:
-    """A block of nothing but hashes of one kind, one a line; None where it is something else."""
+    """A block of nothing but hashes of one kind, one a line; None for any other block."""
     if not block.endswith(b"\n"):
         block += b"\n"
     length = block.index(b"\n") + 1
@@ -228,7 +227,7 @@ def _one_by_one(path: str, lines: Iterable[bytes], number: int) -> Iterator[tupl
 
 
 def _text(line: bytes) -> bytes:
-    """What a line says, without the comment."""
+    """A line without its comment."""
     return line.partition(b"#")[0].strip()
 
 
@@ -245,7 +244,7 @@ def _hash(path: str, number: int, text: bytes) -> tuple[str, bytes]:
 
 
 def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """Of each row of a CSV file its strongest hash."""
+    """The strongest hash of each row of a CSV file."""
     text = io.TextIOWrapper(file, encoding="latin-1", newline="")
     reader = csv.reader(text)
     try:
@@ -271,18 +270,18 @@ def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     except csv.Error as error:
         raise MaltriageError(f"{path}, line {reader.line_num}: no CSV: {error}") from error
     finally:
-        text.detach()  # the file is its caller's
+        text.detach()  # the caller closes the file
 
 
 def _sort(path: Path, width: int) -> None:
-    """Sort hashes where they lie, and leave one of each."""
+    """Sort hashes in place, and remove duplicates."""
     hashes = np.memmap(path, dtype=f"S{width}", mode="r+")
     hashes.sort()  # in the pages of the file, which the system may write back meanwhile
     kept = 1
     for start in range(1, len(hashes), SORTED_ROWS):
         some = np.array(hashes[start : start + SORTED_ROWS])
         some = some[some != hashes[start - 1 : start - 1 + len(some)]]
-        # Rows that were read already are written over, but for the last, which is as it was.
+        # Rows already read are overwritten, except the last, which stays the same.
         hashes[kept : kept + len(some)] = some
         kept += len(some)
     hashes.flush()

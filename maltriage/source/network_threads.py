@@ -1,8 +1,7 @@
-"""Threads that wait for answers of a network, for which nobody else has to wait.
+"""Threads that wait for a network, and never block the rest of the program.
 
-A server may take minutes to say nothing. Whoever wants to stop meanwhile can: waiting is done in
-small steps, and unlike those of `concurrent.futures` these threads do not hold up the end of the
-process.
+A server may not answer for minutes. A caller can stop meanwhile: it waits in small steps, and
+unlike those of `concurrent.futures` these threads do not delay the end of the process.
 """
 
 from __future__ import annotations
@@ -18,22 +17,22 @@ T = TypeVar("T")
 A = TypeVarTuple("A")
 
 POLL = 0.1
-"""Seconds between two looks at whether to stop."""
+"""Seconds between two checks whether to stop."""
 
 
 class StoppedError(Exception):
-    """Whoever waited was asked to stop."""
+    """The wait was stopped."""
 
 
 class Askers:
-    """At most `most` threads, started when there is something to ask. Use as a context manager."""
+    """At most `most` threads, started on demand. Use as a context manager."""
 
     def __init__(self, most: int) -> None:
         self._most, self._begun, self._over = most, 0, False
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
 
     def submit(self, function: Callable[[*A], T], *arguments: *A) -> Future[T]:
-        """Have a thread call `function`; what it returns or raises comes from the future."""
+        """Call `function` in a thread; the future has what it returns or raises."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -56,20 +55,20 @@ class Askers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """What is waited for still is not waited for any longer."""
+        """Cancel every wait."""
         self._over = True
         for _thread in range(self._begun):
             self._queue.put(None)
 
 
 def answer(future: Future[T], stop: Callable[[], bool]) -> T:
-    """What came of a question.
+    """The result of a future.
 
     Args:
-        stop: asked every now and then.
+        stop: called every now and then.
 
     Raises:
-        StoppedError: it said so before there was an answer.
+        StoppedError: `stop` returned true before there was a result.
     """
     while not wait_for([future], POLL).done:
         if stop():

@@ -1,4 +1,4 @@
-"""How a file is read: the same of every command, and of every worker that reads it again."""
+"""Options of reading a file, the same for every command and every worker that reads it again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from maltriage.source.archive.limits import Archives
 MAX_FILE_BYTES = 256 * 1024 * 1024
 """Files above this are skipped; `--max-size` lifts it."""
 PROGRAMS: tuple[Format, ...] = ("pe", "png", "bytes")
-"""Formats whose bytes are those of a program. Where `picture` is asked for, every PNG is one."""
+"""Formats whose bytes are those of a program. Where `picture` is wanted, every PNG is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What is read of a file, and how.
+    """The options.
 
-    `max_size`: of the file, and of what it unpacks to, in bytes. `formats`: those that are
-    wanted; a file of another one gives no sample. `archives`: how archives are opened; None: they
-    are not. `unmapped`: the byte, 0 to 255, that `??` of a hex dump is read as.
+    `max_size`: of the file, and of its unpacked bytes. `formats`: those wanted; a file of another
+    one gives no sample. `archives`: options of opening archives; None: they stay closed.
+    `unmapped`: the byte, 0 to 255, that `??` of a hex dump is read as.
     """
 
     max_size: int = MAX_FILE_BYTES

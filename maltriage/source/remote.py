@@ -1,8 +1,8 @@
-"""Files at URLs: which store a URL is of, and what is asked of it. The one way to the network.
+"""Reads files at URLs: chooses the store of a URL and queries it. The only use of the network.
 
-Nothing here touches the network, or imports fsspec, unless there is a `Remote`: a user named a URL.
-Workers are told so when they start (`hold`); until then a URL is a path that does not exist.
-Connections and event loops do not survive a fork, so each process makes its own, when it needs one.
+Nothing here touches the network, or imports fsspec, without a `Remote`: a user named a URL.
+Workers get it when they start (`hold`); before that a URL is a path that does not exist.
+Connections and event loops do not survive a fork, so each process makes its own when needed.
 """
 
 from __future__ import annotations
@@ -37,30 +37,30 @@ SCHEMES = (
     "abfs abfss adl az box dropbox ftp gcs gdrive gs hdfs hf http https lakefs oci oss s3 s3a sftp"
     " smb ssh tos webdav webhdfs"
 ).split()
-"""Stores of files on other machines. fsspec knows more: wrappers around others, archives, which are
-for `source.archive` to open, this machine's files, and services that are no stores of files."""
+"""Stores of files on other machines. fsspec has more: wrappers around others, archives, which
+`source.archive` opens, this machine's files, and services that are no stores of files."""
 EXTRA = "pip install 'maltriage[remote]'"
 ASKED_AT_ONCE, ASKED_AHEAD = 16, 64
-"""Files that a list names one by one: how many are asked for at once, and before their turn."""
+"""Files of a list of URLs: requests at once, and files requested ahead."""
 
 _one = Lock()
 _held: Remote | None = None
-"""In a worker: what it was told when it started."""
+"""In a worker: the reader of URLs that it got when it started."""
 
 
 def hold(remote: Remote | None) -> None:
-    """In a worker: be told whether URLs are to be read."""
+    """In a worker: set the reader of URLs."""
     global _held  # noqa: PLW0603 - given once, when a worker starts
     _held = remote
 
 
 def held() -> Remote | None:
-    """What this process was told."""
+    """The reader of URLs of this process."""
     return _held
 
 
 def check(urls: Iterable[str]) -> None:
-    """Raise MaltriageError where a URL is none that can be read here, whatever lies there."""
+    """Raise MaltriageError for a URL that cannot be read here by its form."""
     known: set[str] = set()
     for url in urls:
         name = shown(url)
@@ -83,9 +83,9 @@ def check(urls: Iterable[str]) -> None:
 
 
 def split(path: str, remote: Remote) -> tuple[str, str | None]:
-    """A path as that of a file at a URL, and what it names in it; see `archive.find.split_path`.
+    """Split a path into the file at a URL and the file in it; see `archive.find.split_path`.
 
-    A web URL has `!` as `%21` in itself. Keys may have it: the store is asked which are there.
+    A web URL has `!` as `%21` in itself. Keys may have it: the store is asked for each candidate.
     """
     if SEPARATOR not in path:
         return path, None
@@ -122,7 +122,7 @@ def entries(
     """The files below a folder at a URL, lazily but for a page; see `Store.pages`.
 
     Args:
-        stop: asked while nothing comes; once true, nothing more does.
+        stop: called while no answer comes; once it returns true, the listing ends.
     """
 
     begun: list[Iterator[list[Entry | SampleError]]] = []
@@ -142,7 +142,7 @@ def entries(
 
 @dataclass(frozen=True)
 class Status:
-    """What is known of what a URL names: a file; why it cannot be read; None: it is a folder."""
+    """The status of a URL: a file; the error of reading it; None: it is a folder."""
 
     what: Entry | SampleError | None
 
@@ -153,11 +153,11 @@ def asked(
     outer: Callable[[str], str],
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, Status | None]]:
-    """Each path and, of a URL, what it names. Some are asked for ahead of their turn.
+    """Each path, with the status of a URL, some of which are requested ahead.
 
     Args:
-        outer: the path of the file that a path leads into.
-        stop: asked while nothing comes; once true, nothing more does.
+        outer: gives the path of the file on disk or at a URL that holds a path.
+        stop: called while no answer comes; once it returns true, no more paths are given.
     """
     if remote is None:
         yield from ((path, None) for path in paths)
@@ -185,7 +185,7 @@ def _ask(path: str, remote: Remote, outer: Callable[[str], str]) -> Status:
 
 
 def _turn(store: Store) -> AbstractContextManager[object]:
-    """Only one at a time may ask a store that several cannot ask at once."""
+    """The lock of a store that cannot take requests at once; nothing for others."""
     return nullcontext() if store.parallel else _one
 
 
@@ -234,10 +234,10 @@ def _kind(scheme: str) -> Any:
     try:
         import fsspec
     except ImportError as error:
-        raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
+        raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
     try:
         return fsspec.get_filesystem_class(scheme)
     except ImportError as error:
         if scheme in S3 or scheme in WEB:
-            raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
-        raise MaltriageError(f"{scheme}:// takes another package: {error}") from error
+            raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
+        raise MaltriageError(f"{scheme}:// needs another package: {error}") from error

@@ -17,19 +17,19 @@ _PIECE = 1 << 20
 
 @dataclass(frozen=True)
 class Stdin:
-    """Bytes that were read of standard input: `size` of them, in shared memory called `name`."""
+    """Bytes read from standard input: `size` of them, in shared memory called `name`."""
 
     name: str
     size: int
 
 
 _held: tuple[Stdin, SharedMemory | None] | None = None
-"""In a worker: what came on standard input, and the memory, unless it is gone already."""
+"""In a worker: standard input and its memory, unless that is gone already."""
 
 
 @contextmanager
 def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
-    """Read all of `stream`, or one byte more than `max_size`, for workers to have.
+    """Read all of `stream`, or one byte more than `max_size`, into memory for workers.
 
     Raises:
         OSError: there is no memory for it.
@@ -50,21 +50,21 @@ def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
 
 
 def hold(stdin: Stdin | None) -> None:
-    """In a worker: be told what `-` is, before it may open nothing but to read."""
+    """In a worker: set standard input, before the sandbox allows only reads."""
     global _held  # noqa: PLW0603 - given once, when a worker starts
     _held = None
     if stdin is not None:
         memory = None
-        with suppress(OSError):  # the scan is at its end
+        with suppress(OSError):  # the scan has ended
             memory = SharedMemory(stdin.name)
         _held = stdin, memory
 
 
 def open_stdin() -> BinaryIO | None:
-    """What came on standard input; None where nobody said that it was to be read.
+    """Standard input; None where it was not read.
 
     Raises:
-        OSError: whoever read it is gone.
+        OSError: the process that read it is gone.
     """
     if _held is None:
         return None

@@ -1,9 +1,8 @@
-"""URLs among paths: what is one, what of it may be shown. Importing this costs nothing.
+"""URLs among paths: recognises them and hides their secrets. Importing this costs nothing.
 
-A URL may hold what lets whoever reads it in: a password, a token, a signature. So a URL that a user
-names is sealed before anything else is done with it: what stands for it everywhere, in records, on
-screens and in the store, is `shown`, and the whole one is kept beside it, for whoever asks the
-server.
+A URL may hold credentials: a password, a token, a signature. So a URL that a user names is sealed
+first: `shown` replaces it everywhere, in records, on screens and in the store, and the whole URL is
+kept beside it, for requests to the server.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from dataclasses import dataclass, field
 from maltriage.errors import MaltriageError
 
 SEPARATOR = "!"
-"""As between an archive and a file in it."""
+"""Separates a file from a file in it, as in the paths of archives."""
 WEB = frozenset(("http", "https"))
-"""Schemes of which a URL names a single file, and is written with escapes (`%21`)."""
+"""Schemes whose URLs name a single file, and are written with escapes (`%21`)."""
 HIDDEN = "…"
-"""Stands for a value that is not shown."""
+"""Replaces a value that is not shown."""
 
 _SCHEME = r"[A-Za-z][A-Za-z0-9+.\-]+"  # two characters at least: C:// is a drive
 _URL = re.compile(rf"{_SCHEME}(?:::{_SCHEME})*://")
@@ -35,28 +34,28 @@ _SECRET = re.compile(
     r"|signature|token|key|secret|pass|cred|auth|session",
     re.IGNORECASE,
 )
-"""Names of parameters whose values let somebody in, or say for whom and how long."""
+"""Names of parameters whose values grant access, or say to whom and how long."""
 _PLAIN = re.compile(
     r"^(?:md5|sha1|sha224|sha256|sha384|sha512|hash|digest|checksum|version-?id|generation|file|filename"
     r"|name|path)$",
     re.IGNORECASE,
 )
-"""Names of parameters whose values may look like a token and are none."""
+"""Names of parameters whose values may look like a token but are none."""
 _LIKE_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9+/=_.~%-]{16,}")
 
 
 @dataclass(frozen=True)
 class Remote:
-    """That URLs are read: the network is touched where somebody holds one of these.
+    """The permission to read URLs: without one the network is not touched.
 
-    `secrets` has the whole of each URL that is not shown whole, and of each server where a user is
-    named, with all that is below it.
+    `secrets` maps each shown URL that hides something to the whole of it, and each server named
+    with a user, for all URLs below it.
     """
 
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def whole(self, path: str) -> str:
-        """What to ask a server for, of a path that is shown."""
+        """The URL for requests to the server, from a shown path."""
         url, member = _cut(path)
         if url in self.secrets:
             return self.secrets[url] + member
@@ -65,17 +64,17 @@ class Remote:
 
 
 def is_url(path: str) -> bool:
-    """Whether a path is a URL by its form, `scheme://`; what lies on the disk does not matter."""
+    """Whether a path is a URL by its form, `scheme://`; files on the disk are not consulted."""
     return _URL.match(path) is not None
 
 
 def is_chained(url: str) -> bool:
-    """Whether a URL is several in one, as fsspec reads them: `zip://x.exe::s3://bucket/a.zip`."""
+    """Whether a URL combines several, as fsspec reads them: `zip://x.exe::s3://bucket/a.zip`."""
     return _CHAINED.search(url) is not None
 
 
 def has_wrong_user(url: str) -> bool:
-    """Whether a URL has a user where its scheme knows none."""
+    """Whether a URL has a user that its scheme does not allow."""
     parts = _PARTS.match(url)
     if parts is None or "@" not in parts[2]:
         return False
@@ -88,13 +87,13 @@ def scheme_of(url: str) -> str:
 
 
 def split_web(url: str) -> tuple[str, str | None]:
-    """A web URL and what it names in the archive there: the first `!` after the host divides."""
+    """A web URL and the file in the archive there: the first `!` after the host divides."""
     file, member = _cut(url)
     return file, member[1:] if member else None
 
 
 def shown(url: str) -> str:
-    """A URL as everybody may see it: without user and password, and without secret values.
+    """A URL safe to show: without user and password, and without secret values.
 
     Values of parameters are secret by the parameter's name, or because they look like a token.
     """
@@ -114,9 +113,9 @@ def shown(url: str) -> str:
 
 
 def seal(paths: Iterable[str]) -> tuple[list[str], Remote | None]:
-    """Paths as they are to be called from here on, and the URLs among them; None: there are none.
+    """Paths with each URL replaced by its shown form, and the URLs; None: there are none.
 
-    Two URLs that differ only in what is not shown are told apart: the second is `...#2`.
+    Of two URLs that differ only in their secrets the second becomes `...#2`.
 
     Raises:
         MaltriageError: a server is named with two users.
@@ -145,12 +144,12 @@ def seal(paths: Iterable[str]) -> tuple[list[str], Remote | None]:
 
 
 def scrub(text: str) -> str:
-    """The text of an error, with each URL in it as it may be shown."""
+    """The text of an error, with each URL in its shown form."""
     return _IN_TEXT.sub(lambda found: shown(found[0]), text)
 
 
 def _cut(path: str) -> tuple[str, str]:
-    """A path before the first `!` behind its host, and from there on."""
+    """A path before the first `!` behind its host, and the rest."""
     at = path.find(SEPARATOR, _after_host(path))
     return (path, "") if at < 0 else (path[:at], path[at:])
 

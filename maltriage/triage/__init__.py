@@ -1,1 +1,1 @@
-"""A sample and a bundle become a report."""
+"""Turns samples and a bundle into a report."""

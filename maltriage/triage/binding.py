@@ -1,7 +1,7 @@
-"""A graph run over buffers that stay on its device, in batches of one size.
+"""Runs a graph over buffers that stay on its device, in batches of one size.
 
-Without them each run on a GPU allocates inputs and outputs anew, and a batch of another size has
-cuDNN look for its algorithms again. The same code runs on the CPU, where it is only tried.
+Without them each run on a GPU allocates inputs and outputs anew, and each new batch size makes
+cuDNN search for its algorithms again. The same code runs on the CPU, for tests only.
 """
 
 from __future__ import annotations
@@ -25,10 +25,9 @@ class Bound:
     """Runs a session of ONNX Runtime on `device` in batches of `rows`. Threads may share it.
 
     Args:
-        session: whose inputs and outputs have the batch as their first axis, and no other that
-            is not fixed.
+        session: inputs and outputs have the batch as their first axis, and all other axes fixed.
         device: `cuda` or `cpu`, where the buffers are.
-        rows: of every batch; a smaller one is filled up with zeros, a larger one cut.
+        rows: of every batch; a smaller one is padded with zeros, a larger one split.
     """
 
     def __init__(self, session: Any, device: str, rows: int) -> None:
@@ -56,7 +55,7 @@ class Bound:
 
     @classmethod
     def of(cls, session: Any, device: str, rows: int) -> Bound | None:
-        """None where the graph leaves more than the batch open."""
+        """As the constructor; None where the graph leaves more axes than the batch open."""
         values = [*session.get_inputs(), *session.get_outputs()]
         fixed = all(
             value.type in _TYPES
@@ -84,5 +83,5 @@ class Bound:
         self._binding.synchronize_inputs()
         self._session.run_with_iobinding(self._binding)
         self._binding.synchronize_outputs()
-        # A copy: on the CPU `numpy` may be the buffer itself, which the next batch writes over.
+        # A copy: on the CPU `numpy` may be the buffer itself, which the next batch overwrites.
         return [np.array(self._outputs[name].numpy()[:rows]) for name in names]

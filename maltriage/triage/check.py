@@ -1,4 +1,4 @@
-"""The stage that checks: evidence put to the test, of the results that are asked for."""
+"""The stage that checks evidence, of the results that are selected."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def check(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Iterator[FileRecord]:
-    """Records, those that `options.checks` asks for with their evidence put to the test.
+    """All records; the evidence of those that `options.checks` selects is checked.
 
-    The most urgent results are held back until all were seen, and come last.
+    The most urgent results are held back until the end, and come last.
 
     Args:
-        judge: opens the model, which is called where one is needed.
+        judge: opens the model, called only when needed.
     """
     top = MostUrgent(options.checks or 0)
     for item in items:
@@ -58,14 +58,14 @@ def check(
 
 
 def _checked_again(item: Recalled, judge: Judge, options: ScanOptions) -> FileRecord:
-    """A result of an earlier scan whose evidence was put to the test: its file is read again.
+    """A result of an earlier scan with its evidence checked: its file is read again.
 
-    Where that fails, or the file is another one by now, it has a notice instead.
+    If that fails, or the file has changed, it has a notice instead.
     """
     path, work = path_of(item.result), work_of(judge.session.bundle, options)
     try:
         prepared = judge.workers.submit(prepare, path, work).result()
-    except Exception as error:  # whatever a worker raised, or became of it
+    except Exception as error:  # any error or loss of a worker
         return _unchecked(item.result, reason_of(error, judge.workers.timeout).reason)
     if prepared.identity.sha256 != item.result.sha256:
         return _unchecked(item.result, "it changed while it was scanned")
@@ -74,10 +74,9 @@ def _checked_again(item: Recalled, judge: Judge, options: ScanOptions) -> FileRe
 
 
 def _checked(item: Explained, judge: Judge, options: ScanOptions) -> FileRecord:
-    """A result whose evidence was put to the test.
+    """A result with its evidence checked.
 
-    Where that fails it has a notice instead; but a file that was asked for by itself, and is
-    another one by now, fails.
+    If that fails it has a notice instead; but a file named by itself that has changed fails.
     """
     result, prepared = item.result, item.prepared
     try:
@@ -100,5 +99,5 @@ def _checked(item: Explained, judge: Judge, options: ScanOptions) -> FileRecord:
 
 
 def _unchecked(result: Result, reason: str) -> Result:
-    notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
+    notice = Notice("unchecked", f"The evidence was not checked: {reason}.")
     return msgspec.structs.replace(result, notices=[*result.notices, notice])

@@ -1,4 +1,4 @@
-"""Labelled files in, their embeddings out: read as a scan reads them."""
+"""Computes the embeddings of labelled files, read as a scan reads them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Embedded:
     embeddings: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )
-    """As the bundle gives them, [n, D]."""
+    """From the bundle, [n, D]."""
     unread: list[Failed | Skipped] = field(default_factory=list)
-    """Files that gave no sample, or no numbers."""
+    """Files that gave no sample, or values that are not numbers."""
 
 
 def embed(
@@ -45,7 +45,7 @@ def embed(
 
     Args:
         labels: of each path.
-        progress: counts on.
+        progress: its counts are updated.
         changed: called with it after each batch.
 
     Raises:

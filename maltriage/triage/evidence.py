@@ -1,7 +1,7 @@
-"""From heat on the cells of views to an account of the score in bytes and regions.
+"""Turns heat on the cells of views into an account of the score, by bytes and regions.
 
-Nothing is lost on the way: regions + padding = the sum of all heat (to 1e-6 of the sum of
-|heat|), and for an additive bundle that plus the bias is the explained score.
+Heat is conserved: regions + padding = the sum of all heat (to 1e-6 of the sum of |heat|), and for
+an additive bundle that plus the bias is the explained score.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from maltriage.sample.types import Layout, Region
 from maltriage.triage.verdict import Question
 
 HOT_BLOCK = 256
-"""Bytes of a block in which heat is summed to find hot ranges."""
+"""Bytes of a block, over which heat is summed to find hot ranges."""
 HOT_QUANTILE = 0.95
 """A block is hot if its heat per byte is above this quantile of the file's blocks."""
 _SAME = 1e-9
-"""Share by which sums of one value may differ, as they are rounded on different ways."""
+"""Relative difference allowed between sums of one value, due to rounding."""
 MAX_HOT = 16
 """Hot ranges kept, the hottest first."""
 
@@ -42,8 +42,8 @@ Floats = npt.NDArray[np.float64]
 class Heat:
     """The graph's answer for one sample: a map per view, and the score they account for.
 
-    `same_as`: other methods whose maps these are by construction. `additive`: whether the maps
-    and the baseline sum to the score.
+    `same_as`: other methods with the same maps by construction. `additive`: whether the maps and
+    the baseline sum to the score.
     """
 
     maps: dict[str, npt.NDArray[np.float32]]
@@ -63,7 +63,7 @@ def account(
         plane: also the body view as a picture, for people (it adds about 8 KB).
 
     Raises:
-        MaltriageError: the model gave what is no number.
+        MaltriageError: the model returned a value that is not a number.
     """
     maps = {name: np.asarray(grid, dtype=np.float64) for name, grid in heat.maps.items()}
     for grid in maps.values():  # before sums and quantiles, which would warn on stderr
@@ -87,7 +87,7 @@ def account(
 
 
 class Places(Protocol):
-    """Where the cells of a map lie in the file: the geometry of a view, or another one."""
+    """Places of the cells of a map in the file: the geometry of a view, or another one."""
 
     def integrate(self, heat: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
         """Heat on the bytes [0, offset) of the file, for ascending offsets."""
@@ -98,12 +98,12 @@ class Places(Protocol):
         ...
 
     def bytewise(self, heat: Floats) -> tuple[int, int] | None:
-        """The bytes [start, end) where each has a cell of the map to itself; None: nowhere."""
+        """The bytes [start, end) that each have a cell of their own; None: no bytes do."""
         ...
 
 
 Part = tuple[Places, Floats]
-"""A map and where its cells lie."""
+"""A map and the places of its cells."""
 
 
 def parts_of(prepared: Prepared, maps: Mapping[str, npt.NDArray[np.floating]]) -> list[Part]:
@@ -165,10 +165,10 @@ def heat_on(parts: Sequence[Part], ranges: npt.NDArray[np.int64]) -> Floats:
 
 @dataclass(frozen=True)
 class _Within:
-    """Heat on the bytes [0, offset) of a file, worked out once for all offsets asked for.
+    """Heat on the bytes [0, offset) of a file, computed once for all offsets needed.
 
     `blocks` has it at the edges of blocks, the last of which is the end of the file, and `others`
-    at the edges of regions that are none. `padding` is the heat on no byte of the file.
+    at the other edges of regions. `padding` is the heat on no byte of the file.
     """
 
     size: int
@@ -177,7 +177,7 @@ class _Within:
     padding: float
 
     def at(self, offsets: list[int]) -> Floats:
-        """Heat on the bytes [0, offset) for offsets that are edges."""
+        """Heat on the bytes [0, offset) for offsets that are such edges."""
         others, blocks = self.others, self.blocks
         return np.array(
             [
@@ -210,11 +210,11 @@ def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:
     density = heat / HOT_BLOCK
     density[last] = heat[last] / (size - last * HOT_BLOCK)
     rank = int(last * HOT_QUANTILE)
-    # Above the quantile, interpolated or not, is above the value next below it.
+    # Above the quantile, interpolated or not, means above the next lower value.
     hot = np.zeros(len(density) + 2, dtype=np.bool_)
     limit = float(np.partition(density, rank)[rank]) if last else 0.0
     np.greater(density, max(0.0, limit * (1 + _SAME)), out=hot[1:-1])
-    if limit > 0 and not hot.any():  # many blocks share the highest value, as those of one cell do
+    if limit > 0 and not hot.any():  # many blocks share the highest value, e.g. in one cell
         np.greater(density, limit * (1 - _SAME), out=hot[1:-1])
     bounds = np.flatnonzero(hot[1:] != hot[:-1])
     firsts, lasts = bounds[::2], bounds[1::2]
@@ -243,7 +243,7 @@ def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:
 
 
 def _cut(start: int, end: int, layout: Layout) -> list[tuple[int, int, Region]]:
-    """The pieces of a run, each with the region it lies in."""
+    """A run cut at region edges, each part with its region."""
     regions = layout.regions
     first = bisect_right(regions, start, key=_end_of)
     pieces = []
@@ -266,7 +266,7 @@ def _view_heat(name: str, view: View, grid: Floats) -> ViewHeat:
 
 
 def _plane(views: dict[str, View], maps: dict[str, Floats]) -> Plane | None:
-    """The body's first channel with its heat; None in a bundle that has no body view."""
+    """The body's first channel with its heat; None in a bundle without a body view."""
     for name, view in views.items():
         if isinstance(view.geometry, BodyGeometry):
             pixels, grid = view.pixels[0], maps[name]

@@ -1,7 +1,7 @@
-"""Hot ranges with what is in them: merged, snapped to sensible edges, and summed anew.
+"""Hot ranges with their content: merged, snapped to sensible edges, and summed anew.
 
-Heat is conserved: what a range carries is always the difference of the cumulative heat at its
-edges, wherever those have moved to, and ranges neither overlap nor cross a region.
+Heat is conserved: a range's heat is always the difference of the cumulative heat at its edges,
+wherever those moved, and ranges neither overlap nor cross a region.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
 from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
-"""Bytes between two hot ranges of a region that may be taken into one with them."""
+"""Most bytes between two hot ranges of a region that are merged."""
 FOCUS = 128
-"""Bytes of the hottest part of a range, where a listing of it begins: about what a cell of a
-window sees."""
+"""Bytes of the hottest part of a range, where its listing begins: about a window's view of one
+cell."""
 
 Look = Callable[[list[Range], bool], list[Inspected]]
-"""Looks into ranges, the hottest first, in a worker; whether their edges may move."""
+"""Inspects ranges, the hottest first, in a worker; the flag: whether their edges may move."""
 
 
 def look_into(
@@ -38,15 +38,15 @@ def look_into(
     evidence: Evidence,
     options: PrepareOptions,
 ) -> tuple[Evidence, list[Notice]]:
-    """The evidence with what is in its hot ranges, read by a worker like everything of a sample;
-    a notice instead where the worker does not come back.
+    """The evidence with the content of its hot ranges, inspected in a worker; a notice instead if
+    the worker is lost.
 
     Args:
         parts: see `inspected`.
-        options: with which the sample was prepared.
+        options: that the sample was prepared with.
 
     Raises:
-        SampleError: the file is gone, or another than before.
+        SampleError: the file is gone, or has changed.
     """
 
     def look(ranges: list[Range], snap: bool) -> list[Inspected]:
@@ -67,19 +67,19 @@ def look_into(
         raise
     except Exception as error:
         reason = reason_of(error, workers.timeout).reason
-        text = f"What is in the hot bytes could not be looked into: {reason}."
+        text = f"The hot bytes could not be inspected: {reason}."
         return evidence, [Notice("not-inspected", text)]
 
 
 def inspected(
     layout: Layout, parts: Sequence[Part] | None, evidence: Evidence, look: Look
 ) -> Evidence:
-    """The evidence with its hot ranges merged, snapped and looked into.
+    """The evidence with its hot ranges merged, snapped and inspected.
 
     Args:
         parts: the heat that the evidence accounts for; None: ranges stay as they are.
-        look: is called once; a second time, with edges left where they are, only where a range
-            with its edges moved had no more heat for the label than against it.
+        look: called once; a second time, with fixed edges, only if a range with moved edges had no
+            more heat for the label than against it.
     """
     if not evidence.hot:
         return evidence
@@ -109,10 +109,10 @@ def inspected(
 
 
 def merged(layout: Layout, parts: Sequence[Part], hot: Sequence[HotRange]) -> list[Range]:
-    """Hot ranges as they are looked into, the hottest first.
+    """Hot ranges to inspect, the hottest first.
 
-    Neighbours of one region with at most `MERGE_GAP` bytes between them are one, unless the bytes
-    between speak so much against the label that the whole would have less heat than a part.
+    Neighbours of one region with at most `MERGE_GAP` bytes between them are merged, unless the
+    bytes between count so much against the label that the whole would have less heat than a part.
     """
     joined: list[tuple[int, int, float, Region]] = []
     for item in sorted(hot, key=lambda item: item.start):
@@ -137,7 +137,7 @@ def _as_it_is(layout: Layout, item: HotRange) -> Range:
 
 def _region(layout: Layout, offset: int) -> Region:
     region = layout.region_at(offset)
-    assert region is not None  # a hot range is a piece of a region
+    assert region is not None  # a hot range lies in one region
     return region
 
 
@@ -146,13 +146,13 @@ def _rva(region: Region, offset: int) -> int | None:
 
 
 def _sums(parts: Sequence[Part], found: Sequence[Inspected]) -> list[float]:
-    """Heat on what was looked into."""
+    """Heat on each inspected range."""
     heat = heat_on(parts, np.array([(item.start, item.end) for item in found]))
     return [float(value) for value in heat]
 
 
 def _focus(parts: Sequence[Part], start: int, end: int) -> int:
-    """Where the `FOCUS` bytes with the most heat begin, in steps of half of them."""
+    """Start of the `FOCUS` bytes with the most heat, in steps of half of them."""
     starts = np.arange(start, end - FOCUS + 1, FOCUS // 2)
     if len(starts) < 2:
         return start

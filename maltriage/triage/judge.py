@@ -1,4 +1,4 @@
-"""The stage that judges: samples in, results out, by model, verdict, evidence, notices."""
+"""The stage that judges: turns samples into results, with verdict, evidence and notices."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Judge:
     searcher: Searcher | None
 
     def records(self, batch: list[Item]) -> Iterator[Explained | FileRecord]:
-        """What comes of each item, in their order; the samples go through the model together."""
+        """The records of a batch, in order; its samples go through the model together."""
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
@@ -87,8 +87,8 @@ class Judge:
         question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against
         if tuple(outputs.explained[row]) != (question.label, against):
-            # It cannot know whom `against` is held against. And it compares in float32: on
-            # the edge it may explain the other question.
+            # The graph cannot choose the opponent of `against`, and compares in float32: near a
+            # threshold it may explain the other question.
             outputs, row = self.session.run([prepared.views], question.label, against), 0
         evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
         notices = [
@@ -100,7 +100,7 @@ class Judge:
             notices += notices_on(similar, self.searcher.index)
         if self.options.close and self.options.inspect:
             work = work_of(self.session.bundle, self.options)
-            # Heat that is no map is coarser than any edge, so edges stay where it has them.
+            # Heat without maps is coarser than any edge, so edges stay in place.
             fine = parts if known(evidence.method).maps else None
             evidence, more = look_into(self.workers, prepared, fine, evidence, work)
             notices += more

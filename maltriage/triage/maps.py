@@ -1,4 +1,4 @@
-"""Labelled files in, their maps out: as a scan makes them, but for a label that is known."""
+"""Computes the maps of labelled files as a scan does, but for their known label."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def mapped(
     Args:
         labels: of each path, as an index into the labels of the bundle.
         method: one of `maltriage.report.documents.methods.ADDITIVE`.
-        progress: counts on; files that give no sample, or no numbers, count as failed.
+        progress: its counts are updated; files without a sample, or with values that are not
+            numbers, count as failed.
         changed: called with it after each batch.
     """
     items = prepare_paths(labels, workers, session.bundle, options, progress)

@@ -1,4 +1,4 @@
-"""What a bundle says of a sample with some of its bytes masked."""
+"""Computes a bundle's logits of a sample with some of its bytes masked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.triage.session import Session
 from maltriage.work.workers import Workers, reason_of
 
 VARIANTS_AT_ONCE = 128
-"""Variants that one call of a worker makes: while the net looks at them, it makes the next."""
+"""Variants made in one call of a worker, while the net runs the ones before."""
 
 
 def run_masked(
@@ -27,14 +27,14 @@ def run_masked(
 
     Args:
         prepared: the sample; it must still be the same file.
-        variants: what to mask in each.
-        options: with which it was prepared.
+        variants: the masks.
+        options: that the sample was prepared with.
 
     Returns:
-        Shape (V, K), centred as the graph gives them.
+        Shape (V, K), centred as in the graph.
 
     Raises:
-        SampleError: it cannot be read again, or it changed since.
+        SampleError: the file cannot be read again, or has changed.
     """
     tasks = [
         workers.submit(

@@ -1,4 +1,4 @@
-"""Methods of explanation: what each says of a sample, and how far they agree."""
+"""Methods of explanation: their evidence for a sample, and their agreement."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HIRESCAM = DEFAULT
 Maps = Mapping[str, npt.NDArray[np.float32]]
 """Map of one sample by view, [h, w] (windows: h = 1)."""
 Mapper = Callable[[Mapping[str, View], int, int | None], Maps]
-"""A method that needs more than the bundle: from the views of a sample, the label to explain and
-the one to explain it against (None: the mean of all) to its maps."""
+"""A method that needs more than the bundle: takes the views of a sample, the label to explain and
+the one to explain it against (None: the mean of all), and returns its maps."""
 
 
 def maps_of(outputs: Outputs, row: int, method: str) -> dict[str, npt.NDArray[np.float32]]:
@@ -35,14 +35,14 @@ def maps_of(outputs: Outputs, row: int, method: str) -> dict[str, npt.NDArray[np
 
     Args:
         row: of the sample in the batch.
-        method: one of `ADDITIVE`. Of a view where both are one map, that one.
+        method: one of `ADDITIVE`. A view with a single map for both gives that one.
     """
     grids = outputs.heat if method == HIRESCAM else outputs.heat | outputs.gradcam
     return {name: grid[row] for name, grid in grids.items()}
 
 
 def same_maps(outputs: Outputs, method: str) -> tuple[str, ...]:
-    """The other methods whose maps are those of `method` in every view, by construction."""
+    """The other methods that have the maps of `method` in every view, by construction."""
     if outputs.gradcam or method not in ADDITIVE:
         return ()
     return tuple(other for other in ADDITIVE if other != method)
@@ -50,10 +50,10 @@ def same_maps(outputs: Outputs, method: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Asked:
-    """A sample that is to be explained.
+    """A sample to explain.
 
     Args:
-        outputs: what the graph said of it, in explanation of `question`.
+        outputs: of the graph for it, in explanation of `question`.
         row: of the sample in `outputs`.
     """
 
@@ -65,14 +65,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Explainer:
-    """Makes the evidence of samples, by the methods that were asked for.
+    """Makes the evidence of samples, by the chosen methods.
 
     Args:
-        options: with which workers prepare samples.
-        methods: that `check_methods` passes; the first is the evidence's own, the others are
+        options: that workers prepare samples with.
+        methods: accepted by `check_methods`; the first makes the evidence, the others are
             compared with it.
         mappers: methods that need more than the bundle, by name.
-        seed: of what is drawn at random to mask bytes with.
+        seed: of the random bytes of masks.
         plane: see `account`.
     """
 
@@ -87,15 +87,15 @@ class Explainer:
     def evidence(
         self, prepared: Prepared, outputs: Outputs, row: int, question: Question
     ) -> tuple[Evidence, list[Part]]:
-        """The evidence of one sample, and the heat that it was made of.
+        """The evidence of one sample, and its heat.
 
         Args:
-            outputs: what the graph said of it, in explanation of `question`.
+            outputs: of the graph for it, in explanation of `question`.
             row: of the sample in `outputs`.
 
         Raises:
-            SampleError: the file cannot be read again, or it changed.
-            MaltriageError: the model gave what is no number.
+            SampleError: the file cannot be read again, or has changed.
+            MaltriageError: the model returned a value that is not a number.
         """
         found: list[tuple[Evidence, list[Part]]] = []
         asked = Asked(prepared, outputs, row, question)
@@ -118,10 +118,10 @@ class Explainer:
         return self.account(asked, method, maps)
 
     def account(self, asked: Asked, method: Method, maps: Maps) -> tuple[Evidence, list[Part]]:
-        """The evidence that maps are, by view, and their parts.
+        """The evidence of maps, by view, and their parts.
 
         Raises:
-            MaltriageError: the model gave what is no number.
+            MaltriageError: the model returned a value that is not a number.
         """
         heat = Heat(
             maps=dict(maps),
@@ -137,17 +137,17 @@ class Explainer:
 
 
 def by_graph(explainer: Explainer, asked: Asked, method: Method) -> tuple[Evidence, list[Part]]:
-    """The evidence of maps that the graph gave with the logits."""
+    """The evidence from the graph's own maps."""
     return explainer.account(asked, method, maps_of(asked.outputs, asked.row, method.name))
 
 
 def check_methods(
     methods: Sequence[str], mappers: Mapping[str, Mapper], there: Sequence[str] = FROM_BUNDLE
 ) -> None:
-    """Raise MaltriageError where a method is unknown or named twice, or none is.
+    """Raise MaltriageError if a method is unknown, named twice, or none is named.
 
     Args:
-        there: methods that can be asked for, besides `mappers`.
+        there: the methods available, besides `mappers`.
     """
     there = (*there, *mappers)
     for name in methods:
@@ -158,7 +158,7 @@ def check_methods(
 
 
 def compare(found: Sequence[Evidence]) -> Compared:
-    """What several methods say of the regions of one sample, and the ranks they agree on.
+    """The contributions of several methods to the regions of one sample, and their agreement.
 
     Args:
         found: evidence by different methods, for one question.

@@ -1,4 +1,4 @@
-"""The most urgent results of a scan, held back until all of its files were seen."""
+"""Holds back the most urgent results of a scan until its end."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from maltriage.triage.verdict import Question
 
 @dataclass(frozen=True)
 class Recalled:
-    """A result that an earlier scan made: to check its evidence, the file is read again."""
+    """A result of an earlier scan: checking its evidence reads the file again."""
 
     result: Result
 
     def __lt__(self, other: Recalled) -> bool:
-        """So that a heap has its least urgent result at its root."""
+        """Order for a heap with its least urgent result at its root."""
         return facts.urgency(self.result) > facts.urgency(other.result)
 
 
 @dataclass(frozen=True)
 class Explained(Recalled):
-    """A result with what it takes to check its evidence."""
+    """A result with the data for checking its evidence."""
 
     prepared: Prepared
     parts: list[Part]
@@ -33,7 +33,7 @@ class Explained(Recalled):
 
 
 class MostUrgent:
-    """The `limit` most urgent results, each file's content once: 70 KB or so each."""
+    """The `limit` most urgent results, each content once: about 70 KB each."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -41,7 +41,7 @@ class MostUrgent:
         self._held: set[str] = set()
 
     def add(self, item: Recalled) -> Recalled | None:
-        """Take one more. What need not be held back for it is given back: it, or another."""
+        """Add a result; return the one that need not be held back, it or another."""
         if item.result.sha256 in self._held:
             return item
         if len(self._heap) < self._limit:
@@ -55,7 +55,7 @@ class MostUrgent:
         return least
 
     def taken(self) -> list[Recalled]:
-        """All that is held, the most urgent first, which is held no longer."""
+        """Release all held results, the most urgent first."""
         items = sorted(self._heap, reverse=True)
         self._heap, self._held = [], set()
         return items

@@ -1,11 +1,10 @@
-"""Novelty: how little a sample is like anything that the model learned.
+"""Novelty: how little a sample resembles anything that the model learned.
 
-Two things that a stranger shows, each in units of its spread over files of known labels that the
-nets had not seen. The energy of the logits (Liu et al., "Energy-based out-of-distribution
-detection", NeurIPS 2020) is high where no label gets much. The distance to the nearest label's mean
-is large where the logits are in no proportion that a label's files have them in. The logits
-are the embedding as the last layer sees it; distances in the embedding itself told strangers worse
-(docs/verdicts.md). The sum of both is the score.
+The score is the sum of two measures, each in units of its spread over out-of-fold files of known
+labels. The energy of the logits (Liu et al., "Energy-based out-of-distribution detection", NeurIPS
+2020) is high where no label gets much. The distance to the nearest label's mean is large where the
+proportions of the logits are those of no label's files. The logits are the embedding as the last
+layer sees it; distances in the embedding itself separated unknown files worse (docs/verdicts.md).
 """
 
 from __future__ import annotations
@@ -22,25 +21,25 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Novelty:
-    """The score of a bundle, ready to be asked."""
+    """The novelty score of a bundle."""
 
     stats: OpenSet
     means: Floats
-    """Centred logits of the labels that have a mean, [M, K]."""
+    """Mean centred logits of the labels that have one, [M, K]."""
 
     def score(self, logits: npt.NDArray[np.floating]) -> Floats:
-        """Of logits [..., K], shape (...)."""
+        """The score of logits [..., K], shape (...)."""
         return self.combined(energies(logits), distances(logits, self.means).min(axis=-1))
 
     def combined(self, energy: Floats, distance: Floats) -> Floats:
-        """The score from its two parts, in the shape of both."""
+        """The score from its two measures, in the shape of both."""
         stats = self.stats
         scaled = (energy - stats.energy_mean) / stats.energy_sd
         return np.asarray(scaled + (distance - stats.distance_mean) / stats.distance_sd)
 
 
 def novelty_of(card: Card) -> Novelty | None:
-    """The score that a card has the numbers for, None where it has none."""
+    """The score from a card's numbers, None where it has none."""
     return None if card.open_set is None else of_stats(card.open_set)
 
 
@@ -55,13 +54,13 @@ def centred(logits: npt.NDArray[np.floating]) -> Floats:
 
 
 def energies(logits: npt.NDArray[np.floating]) -> Floats:
-    """-logsumexp of centred logits, of [..., K] in the shape (...)."""
+    """-logsumexp of centred logits [..., K], shape (...)."""
     wide = centred(logits)
     top = wide.max(axis=-1)
     return np.asarray(-top - np.log(np.exp(wide - top[..., None]).sum(axis=-1)))
 
 
 def distances(logits: npt.NDArray[np.floating], means: Floats) -> Floats:
-    """Euclidean, from centred logits [..., K] to each of the means [M, K], shape (..., M)."""
+    """Euclidean distances of centred logits [..., K] to the means [M, K], shape (..., M)."""
     away = centred(logits)[..., None, :] - means
     return np.asarray(np.sqrt((away * away).sum(axis=-1)))

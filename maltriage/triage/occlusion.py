@@ -1,8 +1,8 @@
-"""Occlusion: which bytes matter, by masking them window by window (Zeiler and Fergus 2014).
+"""Occlusion: finds the bytes that matter by masking them window by window (Zeiler and Fergus 2014).
 
-It asks nothing of a bundle but its logits. A window's effect is what the explained score loses
-when its bytes are masked. Effects are not additive: bytes that say the same thing twice lose
-nothing when one of them is masked, so effects do not sum to the score.
+It needs only a bundle's logits. A window's effect is the loss of the explained score when its bytes
+are masked. Effects are not additive: of bytes with the same information masking one loses nothing,
+so effects do not sum to the score.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from maltriage.triage.verdict import Question
 from maltriage.work.workers import Workers
 
 STEPS = 64
-"""Strides that a file is divided into, about."""
+"""Approximate number of strides in a file."""
 OVERLAP = 2
-"""Strides that a window is long: so many windows cover each byte."""
+"""Length of a window in strides: the number of windows that cover each byte."""
 ALIGNED = 64
-"""Bytes that a stride is a multiple of."""
+"""A stride is a multiple of so many bytes."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows that slide over the pieces of a file, and never across the edge of a piece.
+    """Windows that slide over the regions of a file, and never across the edge of one.
 
-    The first and the last of a piece reach past its ends, where they are cut off. Each byte lies
-    in `OVERLAP` of them. `pieces` are byte ranges that cover the file, ascending.
+    The first and the last of a region are cut off at its ends. Each byte lies in `OVERLAP` of
+    them. `pieces` are the byte ranges of the regions, which cover the file, ascending.
     """
 
     pieces: tuple[Range, ...]
@@ -48,10 +48,10 @@ class Windows:
 
     @classmethod
     def over(cls, layout: Layout) -> Windows:
-        """About `STEPS` strides over a file, whose pieces are its regions.
+        """Windows of about `STEPS` strides over the regions of a file.
 
-        A region is what an account is given of; what masking half of it and half of the next
-        one takes could not be told apart. A file of very many regions is one piece.
+        Accounts are given by region, and a window over two regions could not be assigned to one.
+        A file of very many regions is taken as one.
         """
         size = layout.regions[-1].end
         pieces = tuple((region.start, region.end) for region in layout.regions if region.size)
@@ -64,22 +64,22 @@ class Windows:
         return OVERLAP * self.stride
 
     def within(self, piece: Range) -> list[Range]:
-        """The bytes of each window of a piece, [start, end), ascending."""
+        """The bytes of each window of a region, [start, end), ascending."""
         start, end = piece
         starts = range(start + self.stride - self.length, end, self.stride)
         return [(max(start, at), min(at + self.length, end)) for at in starts]
 
     @property
     def ranges(self) -> list[Range]:
-        """The bytes of each window of the file, piece by piece."""
+        """The bytes of each window of the file, region by region."""
         return [part for piece in self.pieces for part in self.within(piece)]
 
 
 @dataclass(frozen=True)
 class RangeGeometry:
-    """Heat that is spread evenly over byte ranges which follow each other from the file's start.
+    """Heat spread evenly over consecutive byte ranges from the file's start.
 
-    `edges` are the ends of the ranges with a 0 before them, shape (n + 1,), ascending.
+    `edges` are 0 and the ends of the ranges, shape (n + 1,), ascending.
     """
 
     edges: Offsets
@@ -99,14 +99,14 @@ class RangeGeometry:
         return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
 
     def bytewise(self, heat: Floats) -> None:
-        """Nowhere has a byte a value to itself."""
+        """None: no byte has a value of its own."""
 
 
 def spread(windows: Windows, effects: Floats) -> Part:
     """The effects of windows as heat on bytes.
 
-    An effect is spread evenly over the bytes of its window; a byte has the mean over the
-    windows that cover it. So all heat is the sum of the effects over `OVERLAP`.
+    An effect is spread evenly over the bytes of its window; a byte has the mean over the windows
+    that cover it. So the sum of all heat is that of the effects divided by `OVERLAP`.
 
     Args:
         effects: shape (n,), as `windows.ranges`.
@@ -115,7 +115,7 @@ def spread(windows: Windows, effects: Floats) -> Part:
     share = np.full(OVERLAP, 1 / OVERLAP)
     for start, end in windows.pieces:
         lengths = np.array([stop - first for first, stop in windows.within((start, end))])
-        # A stride is covered by the windows that begin with it and up to OVERLAP - 1 before it.
+        # A stride is covered by the window that begins with it and OVERLAP - 1 before it.
         density = np.convolve(effects[done : done + len(lengths)] / lengths, share, mode="valid")
         done += len(lengths)
         cuts = np.append(np.arange(start, end, windows.stride), end)
@@ -134,10 +134,10 @@ def effects(
     mask: Mask,
     seed: int,
 ) -> npt.NDArray[np.float64]:
-    """What the explained score loses where a window is masked, shape (n,).
+    """Loss of the explained score for each masked window, shape (n,).
 
     Raises:
-        SampleError: the file cannot be read again, or it changed.
+        SampleError: the file cannot be read again, or has changed.
     """
     variants = [Variant((), mask)]
     variants += [Variant((part,), mask, seed + i) for i, part in enumerate(windows.ranges)]
@@ -170,18 +170,18 @@ def occlude(
     mask: Mask = "histogram",
     seed: int = 0,
 ) -> tuple[Evidence, list[Part]]:
-    """The evidence of occlusion, and the heat that it was made of.
+    """The evidence of occlusion, and its heat.
 
     Args:
         prepared: the sample; it must still be the same file.
-        evidence: for the same question, by whichever maps: what is said of heat is replaced.
-        options: with which the sample was prepared.
-        mask: what stands in the place of masked bytes.
-        seed: of the bytes that are drawn; window i draws with seed + i.
+        evidence: for the same question, by any maps: its heat is replaced.
+        options: that the sample was prepared with.
+        mask: replacement of masked bytes.
+        seed: of the random bytes; window i uses seed + i.
 
     Raises:
-        SampleError: the file cannot be read again, or it changed.
-        MaltriageError: the model gave what is no number.
+        SampleError: the file cannot be read again, or has changed.
+        MaltriageError: the model returned a value that is not a number.
     """
     windows = Windows.over(prepared.layout)
     found = effects(session, workers, prepared, question, options, windows, mask, seed)

@@ -1,4 +1,4 @@
-"""How to scan, and how far a scan is."""
+"""Options and progress of a scan."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from maltriage.work.dispatcher import Members
 
 @dataclass(frozen=True)
 class ScanOptions:
-    """How to scan. `jobs` 0: one worker a core. `threads`: of the model; 0: see `model_threads`.
+    """Options of a scan. `jobs` 0: one worker a core. `threads`: of the model; 0: see
+    `model_threads`.
 
     `label`: explain this label in every file.
 
-    `against`: explain the score of the label less this label's, of each file the verdict's or
-    `label`. `coverage`: of the prediction sets, where it is not to be the card's. `methods`,
-    `mappers`, `seed`: of the evidence, see `Explainer`. `checks`: of how many files the evidence is
-    put to the test, the most urgent ones; 0: of all, None: of none. `close`: what only an analyst
-    with one file before them wants, md5, sha1, TLSH and the plane; `inspect`: then also what is in
-    the hot ranges, for which the file is read once more. `archives`: how archives are
-    opened; None: they are not. `members`: whether `each` program in one is a sample of its own, or
-    the archive stands for the `only` file in it, as in a dataset, or for the one program among its
-    files (`first`). `index`: what samples are compared with, see `open_index`. `known`: lists of
-    files that are known to be good, which are skipped, or with `analyse_known` have a notice.
+    `against`: explain the score of the label less this label's; the label is each file's verdict
+    or `label`. `coverage`: of the prediction sets; None: the card's. `methods`, `mappers`, `seed`:
+    of the evidence, see `Explainer`. `checks`: number of files, the most urgent ones, whose
+    evidence is checked; 0: all, None: none. `close`: details for a single file, md5, sha1, TLSH
+    and the plane; `inspect`: then also the content of the hot ranges, which reads the file once
+    more. `archives`: options of opening archives; None: they stay closed. `members`: whether
+    `each` program in one is a sample of its own, or the archive stands for the `only` file in it,
+    as in a dataset, or for the one program among its files (`first`). `index`: labelled files to
+    compare samples with, see `open_index`. `known`: lists of known good files, which are skipped,
+    or with `analyse_known` have a notice.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -61,16 +62,16 @@ class ScanOptions:
 
 @dataclass
 class Progress(Counts):
-    """Where a scan stands, for whoever wants to show it. Written by the scan alone."""
+    """Progress of a scan, to be shown. Written by the scan alone."""
 
     in_flight: list[tuple[str, float]] = field(default_factory=list)
-    """Paths of the files under way, and for how many seconds each."""
+    """Paths of the files under way, and the seconds of each."""
     notes: list[str] = field(default_factory=list)
-    """What the user should know of how it runs, a line each."""
+    """Messages to the user on the run, a line each."""
 
 
 def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
-    """What workers are to make of each file."""
+    """The options of workers for each file."""
     card = bundle.card
     return PrepareOptions(
         card.views,
@@ -85,14 +86,14 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
 
 
 MODEL_SHARE = 1 / 3
-"""Of the work of a scan, the part of the forward pass (docs/performance.md)."""
+"""Share of the forward pass in the work of a scan (docs/performance.md)."""
 
 
 def model_threads(options: ScanOptions) -> int:
-    """Threads for the model while workers prepare files, which take all cores themselves.
+    """Threads for the model while workers, which use all cores, prepare files.
 
-    A third of the cores; all of them where the evidence is put to the test, for which the model
-    runs many times while the workers wait.
+    A third of the cores; all of them if evidence is checked, when the model runs many times while
+    the workers wait.
     """
     if options.threads:
         return options.threads

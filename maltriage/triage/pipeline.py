@@ -1,10 +1,10 @@
-"""Paths in, records out: the one way from files to results, for every command.
+"""The pipeline from paths to records, for every command.
 
     find -> recall -> prepare (in workers) -> judge -> keep -> check
 
-Each stage takes what the one before it gives, one by one, and calls none of them back. Results come
-in the order of the walk, whoever finished first, and at most `prepare.MAX_IN_FLIGHT` files are
-under way, so memory does not grow with the folder.
+Each stage iterates over the one before it and calls none of them back. Results come in the order of
+the walk, and at most `prepare.MAX_IN_FLIGHT` files are under way, so memory does not grow with the
+folder.
 """
 
 from __future__ import annotations
@@ -56,22 +56,24 @@ def scan(
 ) -> Iterator[Record]:
     """Scan files and folders: one record per file, then one `Summary`.
 
-    Records come in the order of the walk. Where `options.checks` is a number, those many that
-    are the most urgent (`report.documents.facts.urgency`) come after all others, the most urgent
+    Records come in the order of the walk. If `options.checks` is a number, so many of the most
+    urgent results (`report.documents.facts.urgency`) come after all others, the most urgent
     first. Of files of equal content one is checked.
 
     Args:
-        policy: results of earlier scans with these options, and where those of this one go. Where
-            `options.checks` is a number, results are kept without the checks; where it is 0,
-            none are taken, since all files must be read.
-        progress: kept up to date while the scan runs.
+        policy: recalls results of earlier scans with these options, and keeps those of this one.
+            If `options.checks` is a number, results are kept without the checks; if it is 0, none
+            are recalled, since all files must be read.
+        progress: updated while the scan runs.
         changed: called with it after each record.
-        stop: asked between files; once true, no file is begun, and what is done is reported.
+        stop: called between files; once it returns true, no file is begun, and the finished ones
+            are reported.
 
     Raises:
-        MaltriageError: the bundle does not run, or does not know `options.label` or
-            `options.against`, or they are the same, or there is no such method, or no such index
-            of this bundle, or it has no prediction sets and `options.coverage` asks for them.
+        MaltriageError: the bundle does not run, lacks the label `options.label` or
+            `options.against`, or they are equal; a method or the index does not exist, or the
+            index is another bundle's; or `options.coverage` is set for a bundle without
+            prediction sets.
     """
     progress, policy = progress or Progress(), policy or Policy()
     began = time.monotonic()
@@ -110,7 +112,7 @@ class LocalScan:
 
 
 def summary(counts: Counts, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
-    """The last record of a scan that took so many seconds."""
+    """The last record of a scan of `seconds`."""
     return Summary(
         files=counts.files,
         flagged=counts.flagged,
@@ -130,12 +132,12 @@ def model_ref(bundle: Bundle) -> ModelRef:
 
 
 class Engine:
-    """Workers and a model that turn files into records, opened once for any number of times.
+    """Workers and a model that turn files into records, opened once for many calls.
 
-    Use it as a context manager. Several threads may ask for records at once after `begin`.
+    Use it as a context manager. Several threads may request records at once after `begin`.
 
     Args:
-        searcher: what finds similar files; None: what `options.index` says.
+        searcher: of similar files; None: the one of `options.index`.
 
     Raises:
         MaltriageError: see `scan`.
@@ -165,17 +167,17 @@ class Engine:
         self._workers.__exit__(*error)
 
     def begin(self) -> Judge:
-        """Start workers and load the model, which a scan of files that are all known never needs.
+        """Start workers and load the model; a scan of known files alone never needs them.
 
         Raises:
-            MaltriageError: the bundle does not run, or not on the device that was asked for.
+            MaltriageError: the bundle does not run, or not on the requested device.
         """
         return self._judge
 
     @cached_property
     def _judge(self) -> Judge:
         bundle, options = self.bundle, self._options
-        if options.device != "cuda":  # which may not be there: then nothing is to be started
+        if options.device != "cuda":  # which may be missing: then nothing is started
             self._workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, model_threads(options), options.batch_size)
         explainer = Explainer(
@@ -208,15 +210,15 @@ class Engine:
         progress: Progress,
         stop: Callable[[], bool] = lambda: False,
     ) -> Iterator[FileRecord]:
-        """The records of files, in the order that they are found in; see `scan`.
+        """The records of files, in the order of `found`; see `scan`.
 
         Args:
-            found: as `walk` gives them; taken one by one, as there is room for them.
-            policy: whether it is entered and ended is for the caller to see to.
+            found: from `walk`; taken one by one, as there is room for them.
+            policy: entered and ended by the caller.
         """
         options, workers = self._options, self._workers
         if options.device == "cuda":
-            self.begin()  # who asks for it by name is told at once that it is not there
+            self.begin()  # report at once that a requested GPU is missing
         files = recalled(found, policy, options)
         items = prepare_files(files, workers, self.bundle, options, policy, progress, stop)
         judged = self._judged(in_batches(items, options.batch_size), progress)
@@ -225,8 +227,8 @@ class Engine:
     def _judged(
         self, batches: Iterable[list[Item]], progress: Progress
     ) -> Iterator[list[Explained | FileRecord]]:
-        """The stage that judges. The model is loaded when there is a first sample to come, which an
-        empty batch says, too."""
+        """The stage that judges. It loads the model before the first sample, which an empty batch
+        announces, too."""
         for batch in batches:
             if batch and not any(isinstance(item, Prepared) for item in batch):
                 yield [item for item in batch if not isinstance(item, Prepared)]
@@ -246,7 +248,7 @@ class Engine:
 def recalled(
     found: Iterable[Found | Rejected], policy: Policy, options: ScanOptions
 ) -> Iterator[Found | FileRecord]:
-    """The stage that recalls: files, or their records where they are known already."""
+    """The stage that recalls: files, or their records where known."""
     look = options.checks != 0
     for file in found:
         if isinstance(file, Rejected):
@@ -258,8 +260,8 @@ def recalled(
 def _kept(
     batches: Iterable[list[Explained | FileRecord]], policy: Policy
 ) -> Iterator[Explained | FileRecord]:
-    """The stage that keeps. It comes before evidence is checked: what is held back for that until
-    the end of a scan is not lost where the scan is killed, and results are kept without checks."""
+    """The stage that keeps. It precedes the checks, so that results held back for them survive if
+    the scan is killed, and results are kept without checks."""
     for batch in batches:
         for item in batch:
             if isinstance(item, Explained):

@@ -1,11 +1,11 @@
 """Prediction sets: the labels that cannot be excluded, at a coverage that the user chooses.
 
-Split conformal prediction (Vovk, Gammerman and Shafer 2005) with the score 1 - p and a limit for
-each label ("least ambiguous sets", Sadinle, Lei and Wasserman, JASA 114, 2019): a label is in the
-set of a sample unless it fits worse than all but a stated share of the samples that the label
-is right for. So each label has the coverage, not only all of them on average. A set is empty where
-every label fits that badly. Sets of summed probabilities (APS, RAPS) cannot tell that: what they
-leave out are samples that the net is surest of.
+Split conformal prediction (Vovk, Gammerman and Shafer 2005) with the score 1 - p and a threshold
+for each label ("least ambiguous sets", Sadinle, Lei and Wasserman, JASA 114, 2019): a label is in
+the set of a sample unless it fits worse than all but a given share of that label's samples. So each
+label has the coverage, not only all of them on average. A set is empty where every label fits that
+badly. Sets of summed probabilities (APS, RAPS) lack this: they leave out the samples that the net
+is surest of.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ Floats = npt.NDArray[np.float64]
 MIN_COVERAGE, MAX_COVERAGE = 0.5, 0.999
 EVEN_ODDS = 0.5
 _SLACK = 1e-9
-"""Of ranks: 10 * 0.9 must not be rounded up to 10 because of the last binary digit."""
+"""Tolerance of ranks: 10 * 0.9 must not be rounded up to 10 by the last binary digit."""
 
 _NOISE = 1e-6
-"""Of probabilities: a sample's place in a batch moves the last digits of its logits."""
+"""Tolerance of probabilities: a sample's place in a batch moves the last digits of its logits."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,17 @@ class SetRule:
 
     coverage: float
     limits: Floats
-    """The score 1 - p up to which each label is in the set, [K]; inf: too few scores to say."""
+    """The score 1 - p up to which each label is in the set, [K]; inf: too few scores."""
     pooled: tuple[str, ...]
-    """Labels with too few scores for a limit of their own."""
+    """Labels with too few scores for a threshold of their own."""
 
     def members(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
-        """Whether each label is in the set, of probabilities [..., K] in the same shape."""
+        """Whether each label is in the set, for probabilities [..., K], in the same shape."""
         return np.asarray(1.0 - probabilities <= self.limits + _NOISE)
 
 
 def needed(coverage: float) -> int:
-    """How many scores a limit takes: 19 for a coverage of 0.95."""
+    """Number of scores that a threshold needs: 19 for a coverage of 0.95."""
     return math.ceil(coverage / (1.0 - coverage) - _SLACK)
 
 
@@ -57,7 +57,7 @@ def set_rule(card: Card, coverage: float | None = None) -> SetRule | None:
         coverage: share of the samples whose set should hold their label; None: the card's.
 
     Returns:
-        None where the card has no scores and no coverage was asked for.
+        None where the card has no scores and `coverage` is None.
 
     Raises:
         MaltriageError: the card has no scores, or the coverage is out of range.
@@ -75,8 +75,8 @@ def set_rule(card: Card, coverage: float | None = None) -> SetRule | None:
 def rule_of(conformal: Conformal, labels: tuple[str, ...], coverage: float) -> SetRule:
     """The rule that scores give at a coverage.
 
-    A label with fewer than `needed` scores shares a limit with the others like it; where those
-    are too few together, with all labels but benign; where even they are, it is in every set.
+    Labels with fewer than `needed` scores share a threshold; if they have too few together, with
+    all labels but benign; if even those do, they are in every set.
 
     Raises:
         MaltriageError: the coverage is out of range.
@@ -95,8 +95,8 @@ def rule_of(conformal: Conformal, labels: tuple[str, ...], coverage: float) -> S
 def _limit(conformal: Conformal, labels: tuple[str, ...], coverage: float) -> float:
     """The ceil((n + 1) * coverage)-th smallest of the n scores of some labels; inf past the last.
 
-    Of a label with very many samples every score that was kept stands for those between it and
-    the one before, so the limit is never too low.
+    For a label with very many samples each kept score stands for those between it and the one
+    before, so the threshold is never too low.
     """
     scores, weights = [np.zeros(0)], [np.zeros(0, dtype=np.int64)]
     for label in labels:
@@ -120,8 +120,8 @@ def ranks(count: int, kept: int) -> npt.NDArray[np.int64]:
 def fits(members: npt.NDArray[np.bool_], probabilities: Floats, benign: int | None) -> bool:
     """Whether the likeliest family fits well enough to be named.
 
-    It has to be in the set, and to be the only family there or as likely as all else together:
-    of several that cannot be excluded, one with a probability of 0.31 is a guess.
+    It must be in the set, and be the only family there or as likely as all else together: of
+    several that cannot be excluded, one with a probability of 0.31 is a guess.
 
     Args:
         members: of one sample, [K].

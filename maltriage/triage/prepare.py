@@ -1,4 +1,4 @@
-"""The stage that prepares: files in, samples out, in the order that the files were found in."""
+"""The stage that prepares: turns files into samples, in the order of the files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_IN_FLIGHT = 64
 """Files under way; four a worker, where that is more."""
 SLOW_MILLISECONDS = 2000.0
 POLL = 0.1
-"""Seconds to wait for what is not there yet."""
+"""Seconds to wait for a sample that is not ready."""
 
 
 def prepare_files(
@@ -35,15 +35,15 @@ def prepare_files(
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Iterator[Item | None]:
-    """Samples and records in the order of the files; None while the next one takes its time.
+    """Samples and records in the order of the files; None while the next one is not ready.
 
-    The first None comes as soon as workers have something to do, so that whoever needs more than
-    samples can get it meanwhile.
+    The first None comes as soon as workers have something to do: the caller can load the model
+    meanwhile.
 
     Args:
-        files: what is found, or the record of what is known already; taken one by one, as there is
-            room for them.
-        policy: knows the records of files that workers only hash, and is told of archives.
+        files: files to prepare, or records known already; taken one by one, as there is room for
+            them.
+        policy: has the records of files that workers only hash, and takes note of archives.
     """
     finish = policy.lookup() if options.checks != 0 else None
     how = () if finish is None else (finish,)
@@ -71,7 +71,7 @@ def prepare_files(
             break
         head = queue[0]
         if not more or (isinstance(head, Task) and head.waits):
-            dispatcher.give()  # a group that no more files will join, or that is waited for
+            dispatcher.give()  # a group that no more files will join, or that is due
         now = time.monotonic()
         if now - looked >= POLL:
             progress.in_flight, looked = _in_flight(queue, dispatcher), now
@@ -102,7 +102,7 @@ def prepare_files(
 
 
 def _note(item: Prepared | Same | Rejected) -> None:
-    """Log what came of a file, one that took long where less is logged, too."""
+    """Log the result of a file; a slow one is logged at a higher level."""
     if isinstance(item, Prepared):
         slow = item.milliseconds >= SLOW_MILLISECONDS
         level = logging.INFO if slow else logging.DEBUG
@@ -121,17 +121,17 @@ def prepare_paths(
     progress: Progress,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Item | None]:
-    """`prepare_files` of what is below `paths`, of which nothing is known already."""
+    """`prepare_files` for the files below `paths`, without known records."""
     found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
     files = (rejected(file) if isinstance(file, Rejected) else file for file in found)
     return prepare_files(files, workers, bundle, options, Policy(), progress, stop)
 
 
 def in_batches(items: Iterator[Item | None], size: int) -> Iterator[list[Item]]:
-    """Group what comes so that the model gets `size` samples at once.
+    """Group items so that the model gets `size` samples at once.
 
-    Skips and failures wait with the samples before them, which keeps the order. Whatever is there
-    goes when nothing more is ready, so an empty batch says only that.
+    Skips and failures wait with the samples before them, which keeps the order. If nothing more is
+    ready, the incomplete batch goes, even an empty one.
     """
     batch: list[Item] = []
     samples = 0

@@ -9,7 +9,7 @@ from maltriage.source.files import Rejected
 
 FileRecord = Result | Skipped | Failed
 Item = Prepared | FileRecord
-"""What goes from stage to stage: a sample, or the record of a file where there is one already."""
+"""An item between stages: a sample, or the record of a file that has one already."""
 
 
 def rejected(item: Rejected) -> Skipped | Failed:

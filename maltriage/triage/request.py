@@ -1,4 +1,4 @@
-"""What a scan is asked for, and what gives records."""
+"""A request for a scan, and the interface of its engines."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from maltriage.triage.options import Progress, ScanOptions
 
 @dataclass(frozen=True)
 class ScanRequest:
-    """Which files are scanned, by which model and how.
+    """The files, the model and the options of a scan.
 
-    `policy`: results of earlier scans with these options, and where those of this one go.
+    `policy`: recalls results of earlier scans with these options, and keeps those of this one.
     """
 
     paths: tuple[str, ...]
@@ -32,10 +32,10 @@ class RecordSource(Protocol):
         """The records, as they come.
 
         Args:
-            progress: kept up to date.
-            stop: once true, no file is begun any more, and the summary says so.
+            progress: updated meanwhile.
+            stop: once it returns true, no more files are begun, and the summary says so.
 
         Raises:
-            MaltriageError: what is asked for cannot be done.
+            MaltriageError: the request cannot be fulfilled.
         """
         ...

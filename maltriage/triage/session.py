@@ -1,4 +1,4 @@
-"""A bundle made ready to run: ONNX Runtime on the CPU, or on a GPU where there is one."""
+"""Runs a bundle's graph: ONNX Runtime on the CPU, or on a GPU."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ Float32 = npt.NDArray[np.float32]
 
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 """Batches are of one size, but a session of a few files must not wait for cuDNN to try all of its
-algorithms; and memory grows by what is asked for, not by doubling."""
+algorithms; and memory grows by the amount requested, not by doubling."""
 
 CHOOSE = -1
-"""As target: let the graph choose what to explain; as against: the mean of all labels."""
+"""As target: the graph chooses the label to explain; as against: the mean of all labels."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What the graph says of a batch of B samples; see `maltriage.bundle` for the meaning."""
+    """The graph's outputs for a batch of B samples; see `maltriage.bundle` for their meaning."""
 
     logits: Float32
     heat: dict[str, Float32]
@@ -42,7 +42,7 @@ class Outputs:
     explained: npt.NDArray[np.int64]
     embedding: Float32
     gradcam: dict[str, Float32] = field(default_factory=dict)
-    """Of the views where it is another map than `heat`."""
+    """Maps of the views in which it differs from `heat`."""
 
 
 class Session:
@@ -54,10 +54,10 @@ class Session:
         threads: for one operator on the CPU; 0: one for each core this process may use.
         batch: samples in most batches; on a GPU all are made that large.
 
-    `device` says where it runs, `note` why it is the CPU although a GPU answers.
+    `device` is the device in use, `note` the reason for the CPU although a GPU answers.
 
     Raises:
-        MaltriageError: `cuda` was asked for and is not there, or the graph does not load.
+        MaltriageError: `cuda` was requested and is missing, or the graph does not load.
     """
 
     def __init__(
@@ -72,12 +72,12 @@ class Session:
         self._options = ort.SessionOptions()
         self._options.log_severity_level = 4  # its warnings are for model authors
         self._options.intra_op_num_threads = threads or cores()
-        # Idle threads that spin would take the cores from the processes that read files.
+        # Idle threads that spin would take cores from the workers.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._providers: list[Any] = ["CPUExecutionProvider"]
         if device != "cpu" and _cuda_answers(ort):
             self._providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
-            # What fails there is said once, below, and not by ONNX Runtime's own log.
+            # Errors there are reported once, below, and not by ONNX Runtime's own log.
             ort.set_default_logger_severity(4)
         elif device == "cuda":
             raise MaltriageError("no CUDA device answers here (--device cpu runs without)")
@@ -95,7 +95,7 @@ class Session:
         self._shapes = {
             output.name: tuple(output.shape[1:]) for output in self._session.get_outputs()
         } | {"logits": (len(self.card.labels),), "explained": (2,)}
-        """Of one sample; what is no number was left open."""
+        """Shape for one sample; an entry that is not a number is an open axis."""
         _log.info(
             "model %s %s on %s, ONNX Runtime %s, loaded in %.2f s",
             self.card.name,
@@ -122,16 +122,16 @@ class Session:
         images: Mapping[str, npt.NDArray[np.uint8]],
         rows: Mapping[str, npt.NDArray[np.int64]] | None = None,
     ) -> Float32:
-        """The logits of V variants and nothing else, so that no map is worked out.
+        """The logits of V variants, without computing any map.
 
-        The first call loads the part of the graph that this takes, which is kept.
+        The first call loads the part of the graph for this, which is kept.
 
         Args:
-            images: by view, [U, *spec.shape]: those that differ.
-            rows: by view, [V], which of them is a variant's; None: the one in its place.
+            images: by view, [U, *spec.shape]: the different ones.
+            rows: by view, [V], the index of each variant's image; None: its own index.
 
         Returns:
-            Shape (V, K); those of `run` but for what a batch moves in the last digits.
+            Shape (V, K); as from `run`, up to the last digits, which depend on the batch.
 
         Raises:
             MaltriageError: the graph fails.
@@ -159,7 +159,7 @@ class Session:
             target: index of the label to explain; CHOOSE: the graph's choice by the card's
                 threshold (a flagged sample's family against benign, else the top label).
             against: index of the label to explain it against; CHOOSE: the mean of all.
-            kinds: `Layout.kind` of each sample, for its threshold; None: not known.
+            kinds: `Layout.kind` of each sample, for its threshold; None: unknown.
         """
         count = len(samples)
         limit = self.card.threshold
@@ -185,7 +185,7 @@ class Session:
             target, against: as in `run`; a target of each sample, [B], or one for all.
 
         Raises:
-            MaltriageError: the graph fails, or gives other shapes than it says.
+            MaltriageError: the graph fails, or returns shapes other than declared.
         """
         count = len(limits)
         feed: dict[str, npt.NDArray[Any]] = {
@@ -222,7 +222,7 @@ class Session:
 
 
 def _cuda_answers(ort: Any) -> bool:
-    """Whether the driver reports a device: the provider is listed even where none is."""
+    """Whether the driver reports a device: the provider is listed even without one."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return False
     try:

@@ -1,9 +1,8 @@
-"""The logits of many images that share most of their views, and nothing besides.
+"""Computes only the logits of many images that share most of their views.
 
-ONNX Runtime runs a whole graph however few of its outputs are asked for, so the maps are cut off.
-What is left is cut again where views meet: variants of a sample whose bytes are masked here and
-there have most of their windows in common, and what the net makes of each window is worked out
-once.
+ONNX Runtime runs a whole graph even for few of its outputs, so the maps are cut off. The rest is
+cut again where views meet: variants of a sample with different masks share most of their windows,
+and the net's output for each window is computed once.
 """
 
 from __future__ import annotations
@@ -55,7 +54,7 @@ class Lean:
 
         self._trunks: dict[str, _Trunk] = {}
         self._inputs: list[str] = []
-        """Tensors that the head takes: of a view without a trunk its images."""
+        """Inputs of the head: for a view without a trunk its images."""
         for name, outputs in _meetings(extractor, names).items():
             if outputs != [name]:
                 self._trunks[name] = _Trunk(part([name], outputs), outputs)
@@ -96,8 +95,8 @@ class Lean:
 def _meetings(extractor: Any, views: list[str]) -> dict[str, list[str]]:
     """By view, the tensors that depend on it alone and meet those of other views.
 
-    A view whose tensors are not one row an image is not cut off: it is given as it is. A view
-    on which the logits do not depend is left out.
+    A view whose tensors are not one row an image is not cut off: its images are the input. A view
+    that the logits do not depend on is left out.
     """
     behind: dict[str, frozenset[str]] = {name: frozenset((name,)) for name in views}
     meeting: dict[str, dict[str, None]] = {name: {} for name in views}

@@ -1,4 +1,4 @@
-"""From logits to a verdict, and to the question that its evidence must answer."""
+"""Derives from logits a verdict, and the question that its evidence answers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ UNKNOWN = "unknown"
 
 
 MIN_SHARE = 0.05
-"""Share of the malware in training below which a kind of file is outside it."""
+"""Share of the malware in training below which a kind of file is outside of it."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which label the evidence is for, against which (None: the mean of all labels)."""
+    """The label that the evidence explains, and the one against it (None: the mean of all)."""
 
     label: int
     against: int | None = None
@@ -45,7 +45,7 @@ def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[n
 
 
 def is_outside(kind: str | None, card: Card) -> bool:
-    """Whether hardly any malware in training was of a kind (`Layout.kind`)."""
+    """Whether hardly any malware in training was of this kind (`Layout.kind`)."""
     kinds = card.training.malware_kinds
     total = sum(kinds.values())
     return kind is not None and total > 0 and kinds.get(kind, 0) < MIN_SHARE * total
@@ -69,7 +69,7 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
 def unlike_training(verdict: Verdict, layout: Layout, card: Card) -> list[Notice]:
     """The notice for a file that is like nothing that the model learned, by its novelty.
 
-    A file of a kind that is outside training is told by that alone.
+    A file of a kind outside of training has the notice on that alone.
     """
     score, stats = verdict.novelty, card.open_set
     if score is None or stats is None or score <= stats.limit or is_outside(layout.kind, card):
@@ -103,10 +103,10 @@ def decide(
         logits: shape (K,), uncalibrated.
         card: of the bundle.
         kind: `Layout.kind` of the sample, for its threshold.
-        rule: of its prediction set; None: it has none. Files of a kind that is outside training
-            have none either, and no family is named.
-        novelty: how to score how little it is like anything known; None: that is not asked.
-            Without both the likeliest family is named.
+        rule: of its prediction set; None: it has none. Files of a kind outside of training have
+            none either, and no family is named.
+        novelty: scores how little it resembles known files; None: not scored. Without both the
+            likeliest family is named.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -124,7 +124,7 @@ def decide(
             flagged = score >= limit
     closest = next(i for i in order if i != card.benign)
     label = card.labels[top]
-    # The scores of sets are those of the kinds of training: of another kind they promise nothing.
+    # The scores of sets are from the kinds in training: for another kind they guarantee nothing.
     outside = rule is not None and is_outside(kind, card)
     rule = None if outside else rule
     members = None if rule is None else rule.members(shares)
@@ -161,15 +161,15 @@ def asked(
     label: int | None = None,
     against: int | None = None,
 ) -> Question:
-    """The question that the evidence answers, where the user asks another than the verdict does.
+    """The question that the evidence answers, if the user's differs from the verdict's.
 
     Args:
         question: of the verdict.
         logits: of the sample, shape (K,).
-        label: to explain; None: the verdict's. Where that is `against` itself, the likeliest
-            of the other labels.
-        against: label to explain it against; None: for a label that was named the mean of all
-            labels, else what the verdict says.
+        label: to explain; None: the verdict's. If that is `against` itself, the likeliest of the
+            other labels.
+        against: label to explain it against; None: the mean of all labels for a named `label`,
+            else the verdict's.
     """
     if against is None:
         return question if label is None else Question(label)

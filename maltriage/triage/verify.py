@@ -1,10 +1,9 @@
-"""Evidence put to the test: bytes are masked, the net is asked again, claims are compared.
+"""Checks evidence: masks bytes, runs the net again, and compares the change with the claim.
 
 A claim is the contribution of a region or a hot range. Its bytes are masked in three ways
-(`maltriage.probe.mask`), and what the explained score loses is the measured effect: positive
-where the bytes spoke for the label, as in the claim. Other ranges of the same length, for which
-little is claimed, are masked in the same ways: a change that they make as well says nothing of
-this range.
+(`maltriage.probe.mask`), and the loss of the explained score is the measured effect: positive
+if the bytes counted for the label, as in the claim. Control ranges of the same length, with small
+claims, are masked in the same ways: a change that they make too is no evidence for this range.
 """
 
 from __future__ import annotations
@@ -39,22 +38,22 @@ MAX_REGIONS = 12
 MAX_HOT = 8
 """Hot ranges that are checked, the hottest."""
 CONTROLS = 9
-"""Control ranges of a claim: the chance that a change that is like theirs exceeds all of them is
-one in ten."""
+"""Control ranges of a claim: the chance that a change like theirs exceeds all of them is one in
+ten."""
 MIN_CONTROLS = 8
-"""With fewer there are none."""
+"""With fewer, no controls are used."""
 QUANTILE = 0.9
-"""Of the changes of controls, which the change of a claim must exceed."""
+"""Quantile of the controls' changes that the change of a claim must exceed."""
 MAX_CLAIM = 0.5
-"""What may be claimed of a control, as a share of what is claimed of the range it is for."""
+"""Largest claim of a control range, as a share of the claim that it is for."""
 NEGLIGIBLE = 0.02
 """A claim or a change below this share of the sum of |contributions| counts as none."""
 MISSED = 3.0
-"""How many times what is negligible a change must be to contradict a claim that is."""
+"""A change contradicts a negligible claim from this multiple of what is negligible."""
 WITHOUT_CONTROLS = 0.5
-"""What a change without controls must be of the claim, at least."""
+"""Least change without controls, as a share of the claim."""
 _TRIES = 256
-"""Places that are drawn for the controls of a range."""
+"""Places drawn for the controls of a range."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,18 +68,18 @@ def verify(
     options: PrepareOptions,
     seed: int = 0,
 ) -> Checks:
-    """Check what evidence claims of its regions and hot ranges.
+    """Check the claims of evidence on its regions and hot ranges.
 
     Args:
         prepared: the sample; it is read again, and must be the same file.
-        parts: the heat of which the evidence was made.
-        question: which score is explained.
-        options: with which the sample was prepared.
+        parts: the heat of the evidence.
+        question: the explained score.
+        options: that the sample was prepared with.
         seed: of masks and of the places of controls.
 
     Raises:
         SampleError: the file changed, or cannot be read again.
-        MaltriageError: the model gave what is no number.
+        MaltriageError: the model returned a value that is not a number.
     """
     regions = sorted(
         (region for region in evidence.regions if region.start < region.end),
@@ -128,10 +127,10 @@ class _Claim:
 
 
 def _lost(logits: Floats, question: Question, card: Card) -> Floats:
-    """What the explained score and the probability of the label lose: (V - 1, 2).
+    """Losses of the explained score and of the label's probability: (V - 1, 2).
 
     Args:
-        logits: of the sample as it is, then of its variants, shape (V, K).
+        logits: of the unmasked sample, then of its variants, shape (V, K).
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -149,11 +148,11 @@ def _places(
     negligible: float,
     generator: np.random.Generator,
 ) -> list[Range]:
-    """Ranges of the length of a claim's elsewhere in the file, for which little is claimed.
+    """Control ranges of a claim: as long, elsewhere in the file, and with small claims.
 
-    They keep off the claim's own bytes, and off each other as long as there is room for that.
-    None where fewer than `MIN_CONTROLS` are found: a file that is hardly longer than the range,
-    or a claim that is as large all over it.
+    They avoid the claim's own bytes, and each other as long as there is room.
+    Empty if fewer than `MIN_CONTROLS` are found: a file hardly longer than the range, or a claim
+    equally large all over it.
     """
     start, end = claim.range
     length, size = end - start, _plotted(prepared)
@@ -180,7 +179,7 @@ def _places(
 
 
 def _plotted(prepared: Prepared) -> int:
-    """Where the bytes end that a view of the sample shows."""
+    """End of the bytes that a view of the sample shows."""
     geometries = [view.geometry for view in prepared.views.values()]
     return max(geometry.start + geometry.present for geometry in geometries)
 
@@ -218,14 +217,14 @@ def _check(claim: _Claim, places: list[Range], lost: Floats, negligible: float) 
 def status_of(
     claimed: float, effects: Floats, controls: Controls | None, negligible: float
 ) -> Status:
-    """The rule.
+    """The status of a claim from its measured effects.
 
-    A change tells something of a range if it is not negligible and exceeds the limit of the
-    controls. Without controls, all masks must agree on its sign, and it must be at least half of
-    what is claimed. A change that tells something supports a claim of its own sign and contradicts
-    one of the other sign. A claim of next to nothing is negligible, unless a change that controls
-    show to tell something is three times what is negligible: then it missed something, and is
-    contradicted. All other claims are weak.
+    A change is significant if it is not negligible and exceeds the limit of the controls. Without
+    controls, all masks must agree on its sign, and it must be at least half of the claim. A
+    significant change supports a claim of its own sign and contradicts one of the other sign. A
+    negligible claim stays negligible, unless a change that is significant by controls is three
+    times what is negligible: then the claim missed something, and is contradicted. All other
+    claims are weak.
 
     Args:
         effects: of each mask, shape (masks,).

@@ -1,1 +1,1 @@
-"""Processes that touch samples and may die: workers, their channels, what they give up."""
+"""Worker processes, which read samples and may die: their channels and their sandbox."""

@@ -1,4 +1,4 @@
-"""How many cores there are for this process."""
+"""Counts the cores that this process may use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def cores() -> int:
-    """Cores this process may use, which is fewer than the machine has in many containers.
+    """Cores this process may use; in many containers fewer than the machine has.
 
-    By its affinity, and by the quota of its control group, rounded up.
+    Limited by its affinity, and by the quota of its control group, rounded up.
     """
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quota = _quota(_CGROUPS, Path("/proc/self/cgroup"))
@@ -20,11 +20,11 @@ def cores() -> int:
 
 
 def _quota(root: Path, own: Path) -> float:
-    """Cores that the control groups of a process allow it, infinite where they do not say.
+    """Cores that the control groups of a process allow it; infinite without a quota.
 
     Args:
         root: where control groups are mounted.
-        own: the file that names those of the process.
+        own: the file that lists the control groups of the process.
     """
     try:
         lines = own.read_text().splitlines()
@@ -36,7 +36,7 @@ def _quota(root: Path, own: Path) -> float:
         if controllers and "cpu" not in controllers.split(","):
             continue
         top = root / controllers if controllers else root
-        # Inside a container its own group is the root of what is mounted, whatever its name.
+        # Inside a container its own group is mounted as the root, whatever its name.
         group = top / name.lstrip("/")
         for folder in (group, *group.parents):
             least = min(least, _limit(folder))

@@ -1,9 +1,9 @@
-"""Files given to workers, and what comes of each: one dispatcher for files and for archives.
+"""Gives files to workers and takes their results: one dispatcher for files and for archives.
 
-Small files go to a worker several at a time, so that they do not wait on messages. An archive
-comes back in chunks: the next one is asked for, from a cursor, when its turn has come. A worker
-publishes which file of a group it is at, and since when; so one that dies, or runs over its time,
-costs the file that it was at, and the rest of the group is given out again.
+Small files go to a worker in groups, so that they do not wait on messages. An archive comes back in
+chunks: the next one is requested, from a cursor, once its predecessors are taken. A worker
+publishes which file of a group it reads, and since when; so one that dies, or exceeds the time
+limit, costs that file, and the rest of the group is given out again.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ _log = logger(__name__)
 
 MAX_GROUP_FILES = 8
 MAX_GROUP_BYTES = 4 << 20
-"""A group is full with this much, which takes milliseconds, where a message takes 0.1."""
+"""Bytes of a full group: they take milliseconds to read, a message takes 0.1."""
 FIRST_SAMPLES, NEXT_SAMPLES = 16, 128
-"""Samples of an archive in one chunk. Of every file under way the first chunk may be waiting, but
-only of the one whose turn it is more are read."""
+"""Samples of an archive in one chunk. The first chunk of every archive may wait; further ones are
+read only of the archive whose results are taken."""
 SHARE_OF_TIMEOUT = 0.25
-"""Of the seconds allowed for a file: after that a chunk ends, which may take them all."""
+"""Share of a file's time limit after which a chunk ends; the chunk itself may take all of it."""
 MAX_NAMED = 8
-"""Programs in an archive that are named where one was expected."""
+"""Most programs named of an archive where one was expected."""
 _AHEAD = 2
-"""Groups for each worker that are enough to wait with the next one until it is full."""
+"""Groups waiting per worker, from which on the next one waits until it is full."""
 
 
 @dataclass(eq=False)
 class Task:
-    """A file that a worker has, or will have; of an archive, the chunk from `cursor` on.
+    """A file that a worker has, or will have; for an archive, the chunk from `cursor` on.
 
     `function` is called with `arguments`, in a group with other files or alone.
     """
@@ -68,19 +68,19 @@ class Task:
     arguments: tuple[Any, ...]
     cursor: Cursor | None = None
     alone: int = 0
-    """How many members are read one by one from here on, after a chunk was lost."""
+    """Number of members to read one by one from here on, after a chunk was lost."""
     lost: SampleError | None = None
-    """Why what was tried last was lost with its worker."""
+    """The error of the last attempt, which was lost with its worker."""
     held: Sequence[Item] = ()
-    """Of chunks before this one, where all have to be seen first."""
+    """Items of earlier chunks, where all are needed at once."""
     group: _Group | None = None
     outcome: Any = None
-    """What the function gave, or a SampleError; None: nothing yet."""
+    """The function's result, or a SampleError; None: not yet known."""
     cancelled: bool = False
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for other files to go with it."""
+        """Whether it waits for other files to fill its group."""
         return self.group is None and self.outcome is None and not self.cancelled
 
 
@@ -94,10 +94,10 @@ class _Group:
 
 @dataclass(frozen=True)
 class Taken:
-    """What came of a task, in order.
+    """The results of a task, in order.
 
-    `following` is the task of the archive's next chunk. `several`: there is, or may be, more than
-    one item of the file.
+    `following` is the task of the archive's next chunk. `several`: the file has, or may have, more
+    than one item.
     """
 
     items: Sequence[Item]
@@ -106,9 +106,9 @@ class Taken:
 
 
 def each(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[Any]:
-    """In a worker: what each call gives, in their order, or its SampleError.
+    """In a worker: the result of each call, in order, or its SampleError.
 
-    Which call it is at is published.
+    The number of the current call is published.
     """
     results: list[Any] = []
     for step, (function, arguments) in enumerate(calls):
@@ -124,11 +124,11 @@ class Dispatcher:
     """Has workers prepare files, and archives chunk by chunk.
 
     Args:
-        workers: who read them; each job has their time limit.
+        workers: the processes; each job has their time limit.
         options: how each sample is prepared.
         members: whether `each` program in an archive is a sample of its own, or the archive stands
             for the `only` file in it, or for the one program among its files (`first`).
-        finish: what is done with each sample in the worker.
+        finish: called with each sample in the worker.
     """
 
     def __init__(
@@ -145,7 +145,7 @@ class Dispatcher:
         self._given: deque[_Group] = deque(maxlen=_AHEAD * workers.count)
 
     def add(self, path: str, size: int) -> Task:
-        """Have a file of `size` bytes read, soon or when others go with it."""
+        """Queue a file of `size` bytes, to be read now or with others."""
         task = self._task(path, None)
         if self._open and self._bytes + size > MAX_GROUP_BYTES:
             self.give()
@@ -156,27 +156,27 @@ class Dispatcher:
         return task
 
     def give(self) -> None:
-        """Have those read that wait for others."""
+        """Send the waiting files to workers."""
         tasks = [task for task in self._open if not task.cancelled]
         if tasks:
             self._given.append(self._submit(tasks))
         self._open, self._bytes = [], 0
 
     def give_if_idle(self) -> None:
-        """The same, if the workers have little else to do."""
+        """Send them if the workers have little else to do."""
         waiting = sum(not group.job.done() for group in self._given)
         if waiting < _AHEAD * self._workers.count:
             self.give()
 
     def cancel(self, task: Task) -> None:
-        """Take a task back, unless a worker has it in hand already."""
+        """Cancel a task, unless a worker has begun it."""
         if task.group is None:
             task.cancelled = task.outcome is None
         else:
-            task.group.job.cancel()  # which does nothing to one that is running
+            task.group.job.cancel()  # no effect on a running job
 
     def running(self, task: Task) -> float | None:
-        """For how many seconds a worker has had a task in hand, None where none has."""
+        """Seconds since a worker began a task; None: none did."""
         group = task.group
         if task.outcome is not None or group is None or not group.job.running():
             return None
@@ -186,7 +186,7 @@ class Dispatcher:
         return max(0.0, time.monotonic() - since) if since else 0.0
 
     def take(self, task: Task, wait: float) -> Taken | None:
-        """What came of a task; None: nothing yet, after `wait` seconds, or nothing ever will
+        """The results of a task; None: nothing after `wait` seconds, or never
         (`task.cancelled`)."""
         found = self._outcome(task, wait)
         if found is None:
@@ -197,7 +197,7 @@ class Dispatcher:
             return self._taken(task, found)
         if isinstance(found, SampleError):
             return self._missed(task, found)
-        assert task.lost is not None  # the question was whether it is an archive
+        assert task.lost is not None  # `found` is now whether it is an archive
         if not found:
             return Taken([_rejected(task.path, task.lost)])
         return Taken([], self._next(task.path, None, alone=FIRST_SAMPLES), several=True)
@@ -218,7 +218,7 @@ class Dispatcher:
         return task.outcome
 
     def _settle(self, group: _Group, error: BaseException | None) -> None:
-        """Hand the outcome of a group to its tasks, or those without one to other groups."""
+        """Hand the outcome of a group to its tasks; tasks without one go to other groups."""
         if error is None:
             for task, found in zip(group.tasks, group.job.result(), strict=True):
                 task.outcome, task.group = found, None
@@ -260,7 +260,7 @@ class Dispatcher:
         held: Sequence[Item] = (),
         lost: SampleError | None = None,
     ) -> Task:
-        """Have a chunk of an archive read, by itself."""
+        """Queue a chunk of an archive, alone."""
         _log.debug("%s: next chunk of the archive, from %s", path, cursor)
         task = self._task(path, cursor, alone)
         task.held, task.lost = held, lost
@@ -279,8 +279,8 @@ class Dispatcher:
         return Taken(items, more, several)
 
     def _missed(self, task: Task, error: SampleError) -> Taken:
-        """A file that gave no sample. Of a chunk that was lost with its worker, the members are
-        read one by one, so that only the culprit is; twice in a row is the end of the archive."""
+        """The result of a file that gave no sample. The members of a chunk that was lost with its
+        worker are read one by one, to lose only the culprit; a second loss ends the archive."""
         if error.code not in LOST or self._members == "only":
             return Taken([_rejected(task.path, error)])
         if task.cursor is None and not task.alone:
@@ -302,7 +302,7 @@ class Dispatcher:
 
 
 def _nothing(task: Task, chunk: Chunk) -> bool:
-    """Whether the only item of an archive is that there is no program in it."""
+    """Whether the only item of an archive reports that there is no program in it."""
     return len(chunk.items) == 1 and (
         isinstance(chunk.items[0], Rejected)
         and chunk.items[0].path == task.path
@@ -315,7 +315,7 @@ def _programs(items: Sequence[Item]) -> list[Prepared | Same]:
 
 
 def _only(path: str, items: Sequence[Item]) -> Item:
-    """The one program among the files of an archive, or what to say where there is not one."""
+    """The one program among the files of an archive, or the error where there is not one."""
     programs = _programs(items)
     if len(programs) == 1:
         return programs[0]

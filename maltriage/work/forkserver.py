@@ -9,24 +9,24 @@ from multiprocessing.context import BaseContext
 
 PRELOAD = ["maltriage.work.quiet", "maltriage.probe.members", "lief", "pefile"]
 PRELOAD += ["PIL.PngImagePlugin"]
-"""Imported once in it, which LIEF takes most of the time of."""
+"""Modules imported once in the server; LIEF takes most of the time."""
 FOR_URLS = {
     "s3": ["s3fs"],
     "s3a": ["s3fs"],
     "http": ["fsspec.implementations.http"],
     "https": ["fsspec.implementations.http"],
 }
-"""Imported as well where a URL of that scheme was named. What is not installed is passed by."""
+"""Modules also imported for a URL of that scheme. Those not installed are skipped."""
 
 _schemes: set[str] = set()
 
 MAX_FOLDER = 60
-"""Bytes of the path of a folder in which there is room for another one with a socket: a path of a
-socket has 108 on Linux, 104 elsewhere."""
+"""Longest path of a folder, in bytes, that leaves room for a folder with a socket: a socket's path
+has at most 108 on Linux, 104 elsewhere."""
 
 
 def worker_context() -> BaseContext:
-    """How workers are started: forked from a server that knows no secrets, on Windows anew."""
+    """The way to start workers: forked from a server without secrets, spawned on Windows."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
     _have_short_folder()
@@ -37,14 +37,14 @@ def worker_context() -> BaseContext:
 
 
 def expect_urls(paths: Iterable[str]) -> None:
-    """Have the server import what URLs take, if it does not run yet and there are any."""
+    """Have the server import the modules that the URLs need, if it does not run yet."""
     _schemes.update(path.partition(":")[0].lower() for path in paths if "://" in path)
 
 
 def start_ahead() -> None:
-    """Have the server import what it needs while this process imports and loads the rest.
+    """Have the server import its modules while this process imports and loads the rest.
 
-    For whoever knows that there will be workers. It ends with this process.
+    For a command that will need workers. The server ends with this process.
     """
     if sys.platform != "win32":
         from multiprocessing import forkserver
@@ -54,7 +54,7 @@ def start_ahead() -> None:
 
 
 def _have_short_folder() -> None:
-    """Have the server's socket where its path is not too long for one, whatever TMPDIR says.
+    """Place the server's socket where its path is short enough, whatever TMPDIR says.
 
     Python does so itself from 3.14 on.
     """

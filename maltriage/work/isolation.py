@@ -1,9 +1,9 @@
-"""What a worker gives up before it touches a sample.
+"""Confines a worker before it touches a sample.
 
-A parser that a sample leads astray can then do little: it has a share of memory, writes nothing but
-its answer, starts nothing, reaches no network and no other process, leaves no core dump, and ends
-with the scan. Each of these is tried, and a system that lacks one goes without it; `achieved` says
-in a worker what holds there. docs/security.md says which system has what.
+A parser that a sample subverts can then do little: it has a share of memory, writes nothing but its
+answer, starts nothing, reaches no network and no other process, leaves no core dump, and ends with
+the scan. Each measure is tried, and a system that lacks one goes without it; in a worker `achieved`
+tests which ones hold. docs/security.md lists the measures by system.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from maltriage.work import landlock, seccomp
 
 BASE_MEMORY = 1024 * 1024 * 1024
 MEMORY_PER_BYTE = 8
-"""A worker may take `BASE_MEMORY`, and this for each byte of the largest sample: `--max-size` lifts
-it. Up to 3.9 bytes were measured (docs/security.md)."""
+"""A worker may take `BASE_MEMORY`, plus this for each byte of the largest sample: `--max-size`
+raises it. Up to 3.9 bytes were measured (docs/security.md)."""
 IS_LINUX = sys.platform == "linux"
 
 _PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
@@ -37,13 +37,13 @@ _READ_ANYTHING = 1 << 2  # CAP_DAC_READ_SEARCH
 
 
 def memory_for(max_size: int) -> int:
-    """Bytes of memory that a worker may take, where samples have up to `max_size`."""
+    """Bytes of memory of a worker, for samples of up to `max_size` bytes."""
     return BASE_MEMORY + MEMORY_PER_BYTE * max_size
 
 
 @dataclass(frozen=True)
 class Isolation:
-    """What is left to a worker: bytes of `memory`, and whether it may use the `network`."""
+    """Limits of a worker: bytes of `memory`, and whether it may use the `network`."""
 
     memory: int = memory_for(MAX_FILE_BYTES)
     network: bool = False
@@ -51,10 +51,10 @@ class Isolation:
 
 @dataclass(frozen=True)
 class Achieved:
-    """What holds in a worker, as it found by asking the kernel and by trying.
+    """The measures that hold in a worker, found by asking the kernel and by trying.
 
-    `memory`: bytes that it may take, None: as many as there are. `seccomp`, `landlock`: what
-    refuses, the latter's version, 0: it does not. The rest: whether the worker cannot do it.
+    `memory`: bytes that it may take, None: no limit. `seccomp`, `landlock`: whether they refuse
+    calls, the latter as its version, 0: no. The rest: whether the worker cannot do it.
     """
 
     memory: int | None
@@ -71,20 +71,20 @@ class Achieved:
 
     @property
     def missing(self) -> list[str]:
-        """Names of what does not hold."""
+        """Names of the measures that do not hold."""
         return [name for name in ALL if not getattr(self, name)]
 
 
 ALL = "memory core_dumps outliving privileges inspection network writing programs signals".split()
-"""Names of what can hold, see `Achieved`."""
+"""Names of all measures, see `Achieved`."""
 ISOLATED = Isolation()
 
 _landlock = 0
-"""In a worker: the version of Landlock that it is under."""
+"""In a worker: the version of Landlock that confines it."""
 
 
 def confine(isolation: Isolation) -> None:
-    """Give up what a parser does not need. For a process with one thread, once, and for good."""
+    """Drop every right that a parser does not need, once and for good; with a single thread."""
     _silence()
     _limit(isolation.memory)
     if IS_LINUX:
@@ -93,7 +93,7 @@ def confine(isolation: Isolation) -> None:
 
 
 def _silence() -> None:
-    """A library that prints what it found in a sample prints to nobody."""
+    """Discard the output of libraries that print findings in a sample."""
     null = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
         os.dup2(null, number)
@@ -106,10 +106,10 @@ def _limit(memory: int) -> None:
         return
     import resource
 
-    # Of the address space, libraries and mapped files are most, and no two systems are alike in
-    # that. Linux counts what a process writes to, which is what is scarce.
+    # Libraries and mapped files are most of the address space, and differ between systems. Linux
+    # counts the pages that a process writes to, which are the scarce ones.
     of_memory = resource.RLIMIT_DATA if IS_LINUX else resource.RLIMIT_AS
-    # No regular file grows, where nothing better refuses it: pipes are none.
+    # Unless a better measure refuses it, no regular file may grow; pipes are not affected.
     for kind, value in (
         (resource.RLIMIT_CORE, 0),
         (of_memory, memory),
@@ -142,7 +142,7 @@ def _prctl(libc: ctypes.CDLL, what: int, value: int) -> int:
 
 
 def _asked(libc: ctypes.CDLL, what: int) -> int:
-    """What a call of `prctl` says that sets nothing."""
+    """The result of a `prctl` call that only reads."""
     zero = ctypes.c_ulong(0)
     if what != _PDEATHSIG:
         return int(libc.prctl(ctypes.c_int(_GET.get(what, what)), zero, zero, zero, zero))
@@ -152,10 +152,10 @@ def _asked(libc: ctypes.CDLL, what: int) -> int:
 
 
 def _end_with_the_scan(libc: ctypes.CDLL) -> None:
-    """Die when the server that forked this process does, whatever a parser is at.
+    """Die with the server that forked this process, even inside a parser.
 
-    The server ends when nobody holds the other end of its pipe any more. Workers hold it so that
-    they could have processes forked themselves, and would keep it alive after the scan.
+    The server ends when the other end of its pipe is closed everywhere. Workers hold that end, to
+    have processes forked themselves, and would keep the server alive after the scan.
     """
     from multiprocessing import forkserver
 
@@ -166,12 +166,12 @@ def _end_with_the_scan(libc: ctypes.CDLL) -> None:
         server._forkserver_alive_fd = None
     _prctl(libc, _PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():  # it was quicker
+    if parent is not None and not parent.is_alive():  # it died first
         os._exit(1)
 
 
 def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Of what root may, keep that it reads all files."""
+    """Drop root's capabilities except that of reading all files."""
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION, 0))
     held = ctypes.create_string_buffer(24)
     if libc.capget(header, held):
@@ -182,14 +182,14 @@ def _drop_capabilities(libc: ctypes.CDLL) -> None:
 
 
 def achieved() -> Achieved:
-    """In a worker: what holds. Nothing is left behind by what is tried for that."""
+    """In a worker: the measures that hold. The attempts leave nothing behind."""
     import socket
 
     memory, core_dumps = None, False
     if sys.platform != "win32":
         import resource
 
-        if IS_LINUX:  # others take the limit and do not keep it
+        if IS_LINUX:  # others accept the limit but do not enforce it
             limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
             memory = None if limit == resource.RLIM_INFINITY else limit
         core_dumps = resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
@@ -210,7 +210,7 @@ def achieved() -> Achieved:
 
 
 def _refused(attempt: Callable[[], object]) -> bool:
-    """Whether the system says that this process may not."""
+    """Whether the system refuses the attempt for lack of permission."""
     try:
         attempt()
     except OSError as error:

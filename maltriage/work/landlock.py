@@ -1,8 +1,8 @@
-"""Landlock rules for workers: the kernel's second opinion on what they may write and reach.
+"""Landlock rules for workers: a second limit by the kernel on files and network.
 
-Where seccomp looks at calls, Landlock looks at what a call would do: nothing below any folder may
-be written, made, removed or run, no TCP port opened or reached, and no process outside looked into.
-It needs Linux 5.13 or newer, and later versions refuse more.
+Where seccomp filters calls, Landlock filters their effects: nothing below any folder may be
+written, made, removed or run, no TCP port opened or reached, and no process outside inspected.
+It needs Linux 5.13 or newer; later versions refuse more.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import ctypes
 import os
 
-_CREATE, _RESTRICT = 444, 446  # on all machines
+_CREATE, _RESTRICT = 444, 446  # the same on all machines
 _ASK_VERSION = 1
 _FILES = 0b1_1111_1111_0011
-"""Running files, and all rights of version 1 that are not those of reading files and folders."""
+"""Running files, and all rights of version 1 except reading files and folders."""
 _FILES_SINCE = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 """Moving to another folder, truncating, control of devices."""
 _TCP = 0b11  # bind and connect, since version 4
@@ -25,14 +25,14 @@ class _Rules(ctypes.Structure):
 
 
 def version(libc: ctypes.CDLL) -> int:
-    """Of the kernel's Landlock; 0: there is none, or it is off."""
+    """Version of the kernel's Landlock; 0: it has none, or it is off."""
     null, zero = ctypes.c_void_p(None), ctypes.c_size_t(0)
     found = libc.syscall(ctypes.c_long(_CREATE), null, zero, ctypes.c_uint32(_ASK_VERSION))
     return max(0, int(found))
 
 
 def rules(available: int, *, network: bool) -> tuple[int, int, int, int]:
-    """What to refuse: bits for files, TCP and scopes, and how many bytes of them are passed."""
+    """The rights to refuse: bits for files, TCP and scopes, and the size of the struct in bytes."""
     files = _FILES
     for since, bit in _FILES_SINCE.items():
         files |= bit if available >= since else 0
@@ -42,10 +42,10 @@ def rules(available: int, *, network: bool) -> tuple[int, int, int, int]:
 
 
 def install(libc: ctypes.CDLL, *, network: bool) -> int:
-    """Put this process under the rules, for good. It must not be able to gain privileges.
+    """Apply the rules to this process for good. It must not be able to gain privileges.
 
     Returns:
-        The version that holds it, 0: none does.
+        The version applied, 0: none.
     """
     available = version(libc)
     if not available:

@@ -1,9 +1,8 @@
-"""What a worker answers, read as data.
+"""Reads workers' answers as plain data.
 
-Python's pickles can call whatever they name. A worker that a sample has taken over chooses what it
-sends, so the main process looks up nothing but plain values: classes of `sample`, `source`,
-`probe` and `work` that hold data, arrays, and exceptions. Anything else is refused, and the
-worker is ended.
+Python's pickles can call anything by name. A worker under a sample's control chooses what it sends,
+so the main process accepts only plain values: data classes of `sample`, `source`, `probe` and
+`work`, arrays, and exceptions. Any other value is refused, and the worker is ended.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from maltriage.sample.errors import SampleError
 
 OWN = tuple(f"maltriage.{floor}." for floor in ("sample", "source", "probe", "work"))
 MAX_ANSWER = 1 << 30
-"""Bytes of one answer. Views of a file take some 70 KB, those of all of its checks some 100 MB."""
+"""Bytes of one answer. Views of a file take about 70 KB, of all of its checks about 100 MB."""
 
 
 @dataclass
@@ -37,7 +36,7 @@ class Begun:
 
 @dataclass
 class Answer:
-    """What came of a job: its value, or its error."""
+    """The result of a job: its value, or its error."""
 
     job: int
     value: Any
@@ -63,7 +62,7 @@ _KNOWN = frozenset(
         ("pathlib", "PosixPath"),
     ]
 )
-"""By module and name: how others make their plain values anew."""
+"""Functions, by module and name, that rebuild plain values of other packages."""
 
 
 class _Reader(pickle.Unpickler):
@@ -75,12 +74,12 @@ def read(data: bytes) -> Any:
     """The value of a pickle.
 
     Raises:
-        OSError: it names something that is no plain value.
+        OSError: it names anything but a plain value.
     """
     try:
         return _Reader(io.BytesIO(data)).load()
-    except Exception as error:  # of what it does not know, and of whatever is malformed
-        raise OSError(f"a worker sent what cannot be read: {error}") from error
+    except Exception as error:  # of a refused name, or of malformed data
+        raise OSError(f"a worker sent an unreadable answer: {error}") from error
 
 
 @lru_cache(maxsize=1024)
@@ -112,10 +111,10 @@ def _holds_data(kind: type) -> bool:
 
 
 def carried(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    """In a worker: `function(*arguments)`, whose error is one that `read` takes.
+    """In a worker: `function(*arguments)`, with errors that `read` accepts.
 
     Raises:
-        Exception: a built-in one or one of `OWN`, or `SampleError` in place of others.
+        Exception: a built-in one, one of `OWN`, or `SampleError` in place of others.
     """
     try:
         return function(*arguments)

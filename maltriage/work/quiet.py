@@ -1,7 +1,7 @@
-"""Imported in the process that workers are forked from, and nowhere else: it writes nothing.
+"""Silences the process that workers are forked from; imported nowhere else.
 
-A worker that is still starting when a command ends finds what it needs gone, and Python would
-print a traceback. What workers print goes to the null device later too (`isolation`).
+A worker that is still starting when a command ends finds its resources gone, and Python would
+print a traceback. Workers' output goes to the null device later too (`isolation`).
 """
 
 import os

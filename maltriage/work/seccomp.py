@@ -1,11 +1,11 @@
-"""A seccomp filter for workers: which system calls the kernel refuses, with an error and no signal.
+"""A seccomp filter for workers: the kernel refuses system calls with an error, not a signal.
 
-A parser reads files that are open or can be opened for reading, takes memory, and answers through
-a pipe. What else it may try is refused with EPERM, so that a library that tries for a harmless
-reason goes on. What is newer than this list is refused as by a kernel that does not know it.
+A parser reads files that are open or can be opened for reading, takes memory, and answers through a
+pipe. Other calls are refused with EPERM, so that a library that makes one for a harmless reason
+goes on. Calls newer than this list fail as in a kernel that does not know them.
 
 The filter is a program of classic BPF, written out here because libseccomp is no Python package.
-Numbers are those of Linux 6.18: `tests/sample/test_seccomp.py` holds them against the kernel's
+Numbers are those of Linux 6.18: `tests/sample/test_seccomp.py` compares them with the kernel's
 headers, and runs the program on calls of both kinds of machine.
 """
 
@@ -26,14 +26,14 @@ WRITING = (
     " fremovexattr removexattrat utime utimes utimensat futimesat file_setattr open_by_handle_at"
     " mq_open mq_unlink shmget msgget semget"
 ).split()
-"""What changes files, folders and what else outlives a process; opening for writing is below."""
+"""Calls that change files, folders and other lasting objects; opening for writing is below."""
 NETWORK = "socket connect bind listen accept accept4 sendto sendmsg sendmmsg".split()
 """Refused unless an input is named by its URL."""
 PROCESSES = (
     "execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise"
     " process_mrelease pidfd_getfd pidfd_send_signal kcmp setrlimit"
 ).split()
-"""Programs, and other processes."""
+"""Calls on programs and other processes."""
 SYSTEM = (
     "io_uring_setup io_uring_enter io_uring_register mount umount2 pivot_root chroot swapon swapoff"
     " init_module finit_module delete_module kexec_load kexec_file_load reboot sethostname"
@@ -42,10 +42,10 @@ SYSTEM = (
     " fsopen fsmount fsconfig fspick move_mount open_tree open_tree_attr mount_setattr syslog"
     " fanotify_init vhangup personality"
 ).split()
-"""What needs privileges, and what has had more faults than other calls. The io_uring calls are a
-way around every other rule."""
+"""Calls that need privileges, or have had more faults than others. The io_uring calls bypass every
+other rule."""
 SIGNALS = "kill tkill tgkill rt_sigqueueinfo rt_tgsigqueueinfo".split()
-"""Allowed to the process itself: that is how it aborts."""
+"""Allowed to the process itself, which needs them to abort."""
 
 _BOTH = {
     "process_madvise": 440, "process_mrelease": 448, "pidfd_getfd": 438, "pidfd_send_signal": 424,
@@ -96,11 +96,11 @@ _AARCH64 = {
     "kexec_file_load": 294,
 }  # fmt: skip
 LAST_KNOWN = 469
-"""The newest call of the kernel that the list was made from."""
+"""The newest call of the kernel that the list is based on."""
 
 
 class Machine(NamedTuple):
-    """How the kernel calls a kind of machine (`AUDIT_ARCH`), and its numbers of calls by name."""
+    """A machine type: the kernel's name of it (`AUDIT_ARCH`), and its call numbers by name."""
 
     arch: int
     calls: dict[str, int]
@@ -114,26 +114,26 @@ MACHINES = {
 _LD, _JEQ, _JGT, _JSET, _RET = 0x20, 0x15, 0x25, 0x45, 0x06
 ALLOW = 0x7FFF0000
 _ERRNO = 0x00050000
-_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in what the kernel shows a filter of a call
+_NUMBER, _ARCH, _ARGUMENTS = 0, 4, 16  # offsets in the kernel's struct of a call
 _FOR_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 _CLONE_THREAD = 0x00010000
 _TERMINAL_INPUT = (0x5412, 0x541C)
-"""TIOCSTI and TIOCLINUX: as if it was typed."""
+"""TIOCSTI and TIOCLINUX: fake typed input."""
 
 Step = tuple[int, int, int, int]
-"""One instruction: code, how many to skip where a test holds, and where not, its number."""
+"""One instruction: code, jumps if its test holds and if not, its number."""
 
 
 def program(machine: Machine, own_pid: int, *, network: bool) -> list[Step]:
     """The filter for one process.
 
     Args:
-        own_pid: that it may send signals to.
-        network: whether it may use it.
+        own_pid: the only process that it may send signals to.
+        network: whether it may use the network.
     """
     calls = machine.calls
     refuse, unknown, allow = _returns(errno.EPERM), _returns(errno.ENOSYS), (_RET, 0, 0, ALLOW)
-    # Of another kind of machine (32 bits on 64): numbers mean other calls there.
+    # A call of another machine type (32 bits on 64): numbers mean other calls there.
     steps = [(_LD, 0, 0, _ARCH), (_JEQ, 1, 0, machine.arch), refuse, (_LD, 0, 0, _NUMBER)]
 
     def rule(names: Iterable[str], *inside: Step) -> None:
@@ -144,14 +144,14 @@ def program(machine: Machine, own_pid: int, *, network: bool) -> list[Step]:
 
     # x32 calls are above it too.
     steps += [(_JGT, 0, 1, LAST_KNOWN), unknown]
-    rule(["clone3", "openat2"], unknown)  # their arguments lie in memory, where no filter looks
+    rule(["clone3", "openat2"], unknown)  # a filter cannot read their arguments in memory
     rule(["open"], *_refused_if_any(1, _FOR_WRITING))
     rule(["openat"], *_refused_if_any(2, _FOR_WRITING))
     rule(SIGNALS, _argument(0), (_JEQ, 1, 0, own_pid), refuse, allow)
     rule(["clone"], _argument(0), (_JSET, 1, 0, _CLONE_THREAD), refuse, allow)
     tests = [(_JEQ, len(_TERMINAL_INPUT) - i, 0, n) for i, n in enumerate(_TERMINAL_INPUT)]
     rule(["ioctl"], _argument(1), *tests, allow, refuse)
-    # Limits may be asked for, not set.
+    # Limits may be read, not set.
     asked = (_argument(2), (_JEQ, 0, 3, 0), _argument(2, high=True), (_JEQ, 0, 1, 0), allow, refuse)
     rule(["prlimit64"], *asked)
     for names in (WRITING, PROCESSES, SYSTEM) + (() if network else (NETWORK,)):
@@ -183,10 +183,10 @@ class _Program(ctypes.Structure):
 
 
 def install(libc: ctypes.CDLL, *, network: bool) -> bool:
-    """Put this process under its filter, for good. It must not be able to gain privileges.
+    """Apply the filter to this process for good. It must not be able to gain privileges.
 
     Returns:
-        Whether the kernel took it.
+        Whether the kernel accepted it.
     """
     name = platform.machine()
     machine = MACHINES.get(name)
@@ -196,7 +196,7 @@ def install(libc: ctypes.CDLL, *, network: bool) -> bool:
     code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in steps))
     given = _Program(len(steps), ctypes.cast(code, ctypes.c_void_p))
     # Without the flag, kernels before 5.16 slow such a process down against Spectre variants 2
-    # and 4, which is for those who run the code of strangers.
+    # and 4, which matters to those who run untrusted code.
     by_call: Callable[[int], int] = lambda flags: libc.syscall(  # noqa: E731
         ctypes.c_long(_CALL[name]),
         ctypes.c_uint(_SET_MODE_FILTER),

@@ -1,8 +1,8 @@
-"""Processes that may die at any moment: each has one job at a time, and pipes that no other shares.
+"""Processes that may die at any moment: each has one job at a time, and pipes of its own.
 
 A thread for each process gives it jobs and reads its answers, so that one that hangs in the middle
-of an answer holds up nobody else. One more thread watches the time. Since nothing is shared, a
-death costs the job that the process had begun; one that it had not begun goes to another process.
+of an answer delays no other. One more thread watches the time limits. Since nothing is shared, a
+death costs the job that the process had begun; a job not yet begun goes to another process.
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ T = TypeVar("T")
 _log = logger(__name__)
 
 DEAF = 120.0
-"""Seconds in which a process must begin a job that it was given, the time that it takes to start
-included. One that does not is ended, and the job goes to another one."""
+"""Seconds for a process to begin a job, its start included. A process that does not is ended, and
+the job goes to another one."""
 MAX_DEATHS = 16
-"""Processes that may die with no job begun, besides as many as there are at once, one after another
-without an answer in between: more cannot so much as start."""
+"""Deaths before a job was begun, beyond one per process, in a row and without an answer in between,
+after which processes cannot start at all."""
 MAX_STEP = 1 << 20
-"""Largest step that a process is believed to be at."""
+"""Largest step that a process may report."""
 _LOOK = 0.1
-"""Seconds between two looks at the time that jobs take."""
+"""Seconds between two checks of the time limits."""
 _NUMBER = struct.Struct("!Q")
 
 
 class WorkerDiedError(Exception):
-    """The process that had a job died; `exitcode` None: it was ended for what it sent."""
+    """The process of a job died; `exitcode` None: it was ended for an invalid answer."""
 
     def __init__(self, exitcode: int | None) -> None:
         super().__init__(exitcode)
@@ -54,11 +54,11 @@ class WorkerDiedError(Exception):
 
 
 class Job(Future[T]):
-    """What a process is to do, and where it is with it.
+    """A job for a process, and its progress.
 
     Attributes:
-        at: the step that it was at, and since when (`time.monotonic`; 0: it had not begun),
-            once the job is done; see `Supervisor.at`.
+        at: once the job is done, its last step and since when (`time.monotonic`; 0: it had not
+            begun); see `Supervisor.at`.
     """
 
     def __init__(self, number: int, data: bytes, steps: int) -> None:
@@ -66,7 +66,7 @@ class Job(Future[T]):
         self.number, self.data, self.steps = number, data, steps
         self.at = (0, 0.0)
         self.process: int | None = None
-        """Which process has it in hand."""
+        """Number of the process that has it."""
 
 
 class WorkerEnd:
@@ -84,10 +84,10 @@ class WorkerEnd:
 
 @dataclass(eq=False)
 class _Line:
-    """The main process's end. `begun` 0: the process has not said that it has the job.
+    """The main process's end. `begun` 0: the process has not confirmed the job.
 
-    Nobody closes its pipes: they are closed when the last thread lets them go, so none reads or
-    writes a pipe of another process that came to have the same number.
+    Its pipes are never closed explicitly, but when the last thread drops them: no thread can then
+    read or write another process's pipe that was given the same number.
     """
 
     number: int
@@ -102,7 +102,7 @@ class _Line:
 
 
 class _NoAnswerError(Exception):
-    """A process sent something else than a message on the job that it has."""
+    """A process sent anything but a message on its job."""
 
 
 class Supervisor:
@@ -111,7 +111,7 @@ class Supervisor:
     Args:
         count: processes at once.
         timeout: seconds for each step of a job.
-        context: how processes are started.
+        context: starts the processes.
         initializer: called in each process with the arguments, before its first job.
     """
 
@@ -135,15 +135,15 @@ class Supervisor:
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._starting = threading.Lock()
-        """`Process.start` is not made for several threads."""
+        """`Process.start` is not thread-safe."""
         self._ended = threading.Event()
 
     def submit(self, function: Callable[..., T], *arguments: object, steps: int = 1) -> Job[T]:
-        """Have `function(*arguments)` called in a process. What cannot be pickled is the job's
+        """Call `function(*arguments)` in a process. A value that cannot be pickled is the job's
         error.
 
         Args:
-            steps: that the function publishes, each of which has the time limit for itself.
+            steps: number that the function publishes, each with the time limit of its own.
 
         Raises:
             BrokenProcessPool: processes die as they start.
@@ -166,15 +166,15 @@ class Supervisor:
         return job
 
     def at(self, job: Job[Any]) -> tuple[int, float]:
-        """Which step of its job a process is at, and since when (`time.monotonic`; 0: none yet).
+        """The current step of a job and its start (`time.monotonic`; 0: not begun).
 
-        A process that was taken over may write anything there: it is a number all the same.
+        A subverted process may write any number there.
         """
         number = job.process
         return job.at if number is None else self._step(number)
 
     def stop(self) -> None:
-        """End all processes, whatever they are at. Jobs that none had begun are cancelled."""
+        """End all processes at once. Jobs not yet begun are cancelled."""
         with self._more:
             self._stopped = True
             for job in self._waiting:
@@ -242,16 +242,16 @@ class Supervisor:
         return line
 
     def _next(self) -> Job[Any] | None:
-        """The job that comes next, once there is one; None: there will be none."""
+        """The next job, once there is one; None: there will be none."""
         with self._more:
             self._more.wait_for(lambda: self._waiting or self._stopped or self._broken)
             return self._waiting.popleft() if self._waiting else None
 
     def _do(self, line: _Line, job: Job[Any]) -> bool:
-        """Have a job done by a process.
+        """Run a job in a process.
 
         Returns:
-            Whether the process lives, as far as is known.
+            Whether the process is still alive, as far as is known.
         """
         with self._lock:
             if job.cancelled():
@@ -274,7 +274,7 @@ class Supervisor:
                 else:
                     job.set_exception(answer.error)
             return True
-        line.process.kill()  # if it did not die, it has nothing to say any more
+        line.process.kill()  # if still alive, its answers no longer count
         line.process.join()
         self._settle(line, job)
         _log.info(
@@ -298,7 +298,7 @@ class Supervisor:
         return False
 
     def _answer(self, line: _Line, job: Job[Any]) -> Answer:
-        """Give a job to a process, and read what it says of it.
+        """Give a job to a process, and read its answer.
 
         Raises:
             EOFError, OSError: it died.
@@ -308,7 +308,7 @@ class Supervisor:
         while True:
             wait([line.answers, line.process.sentinel])
             if not line.answers.poll():
-                raise EOFError  # it died, and a process of its own keeps the pipe open
+                raise EOFError  # it died, and a child of it keeps the pipe open
             try:
                 data = line.answers.recv_bytes(MAX_ANSWER)
             except OSError as error:
@@ -319,7 +319,7 @@ class Supervisor:
                 message = read(data)
                 number = message.job
                 answer = None if isinstance(message, Begun) else _checked(message)
-            except Exception as error:  # whatever comes of looking at what it sent
+            except Exception as error:  # any error of checking the message
                 raise _NoAnswerError from error
             if number != job.number or (answer is None) == bool(line.begun):
                 raise _NoAnswerError
@@ -330,7 +330,7 @@ class Supervisor:
                 job.set_running_or_notify_cancel()
 
     def _settle(self, line: _Line, job: Job[Any]) -> None:
-        """A job is out of the hands of its process."""
+        """Detach a job from its process."""
         with self._lock:
             job.at, job.process, line.job = self._step(line.number), None, None
 
@@ -374,7 +374,7 @@ class Supervisor:
                         line.process.kill()
 
     def _is_late(self, line: _Line, job: Job[Any], now: float) -> bool:
-        """Whether a step takes too long, or all of them, whatever the process says of them."""
+        """Whether a step, or all of them, take too long, whatever the process reports."""
         _, since = self._step(line.number)
         return (
             now - max(line.begun, since) > self._timeout
@@ -386,16 +386,16 @@ def _checked(message: object) -> Answer:
     """A message as an answer; raises TypeError."""
     if not isinstance(message, Answer) or not isinstance(message.error, BaseException | None):
         raise TypeError
-    _ = message.value  # which half a message lacks
+    _ = message.value  # missing in an incomplete message
     return message
 
 
 _steps: Any = None
-"""In a process: two numbers for each of them, and which it is."""
+"""In a process: two numbers for each process (step, start), and the number of this one."""
 
 
 def publish(step: int) -> None:
-    """In a process: say which step of its job it is at."""
+    """In a process: report the step of its job."""
     steps, number = _steps
     steps[2 * number : 2 * number + 2] = [step, time.monotonic()]
 
@@ -406,15 +406,15 @@ def _work(
     initializer: Callable[..., object],
     arguments: tuple[object, ...],
 ) -> None:
-    """What a process does."""
+    """Main loop of a process."""
     global _steps  # noqa: PLW0603 - given once, when a process starts
     _steps = steps
     initializer(*arguments)
-    with suppress(EOFError, OSError):  # nobody is there any more
+    with suppress(EOFError, OSError):  # the main process is gone
         while True:
             data = end.recv()
             (number,) = _NUMBER.unpack(data[: _NUMBER.size])
-            # What takes time here is importing, and is not counted against a file.
+            # Time spent here on imports is not counted against a file.
             call = _call(data[_NUMBER.size :])
             end.send(Begun(number))
             _answer(end, number, call)

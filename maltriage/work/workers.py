@@ -1,4 +1,4 @@
-"""Worker processes that touch samples, so that a hostile one cannot take the scan along."""
+"""Worker processes, which read samples, so that a hostile one cannot end the scan."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from maltriage.work.supervisor import Job, Supervisor, WorkerDiedError
 T = TypeVar("T")
 
 LOST = frozenset(("timeout", "crash", "memory", "internal"))
-"""Codes of errors that say something of the worker and nothing of the file: see `reason_of`."""
+"""Codes of errors of the worker, not of the file: see `reason_of`."""
 
 
 def _start_worker(stdin: Stdin | None, urls: Remote | None, isolation: Isolation | None) -> None:
     hold(stdin)
     remote.hold(urls)
-    sys.dont_write_bytecode = True  # of modules that are imported late: it could not
+    sys.dont_write_bytecode = True  # a worker could not write them
     # Ctrl-C reaches the whole process group; the main process decides what to do about it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if isolation is not None:
@@ -35,17 +35,17 @@ def _start_worker(stdin: Stdin | None, urls: Remote | None, isolation: Isolation
 
 
 class Workers:
-    """Processes that touch samples, with a time limit for each job. Use as a context manager.
+    """Processes that read samples, with a time limit for each job. Use as a context manager.
 
-    A worker that dies or hangs is replaced, and only what it had fails. Workers start with the
+    A worker that dies or hangs is replaced, and only its job fails. Workers start with the
     first job.
 
     Args:
         count: processes at once.
         timeout: seconds for each job, or for each of its steps.
-        stdin: what the path `-` stands for.
-        urls: how URLs are read, for which workers keep the network; None: they are not.
-        isolation: what is left to a worker; None: all that this process may do.
+        stdin: the input for the path `-`.
+        urls: the reader of URLs, which keeps the network open; None: none are read.
+        isolation: limits of a worker; None: no limits.
     """
 
     def __init__(
@@ -85,18 +85,18 @@ class Workers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # What is still queued is of no use to anybody: a finished scan has nothing queued.
+        # Jobs still queued are useless: a finished scan has none.
         self._supervisor.stop()
 
 
 def reason_of(error: BaseException, timeout: float) -> SampleError:
-    """Why a worker gave no sample, whatever its future raised, in words for a user."""
+    """The error of a file, from whatever a worker's future raised, in words for a user."""
     if isinstance(error, SampleError):
         return error
     if isinstance(error, TimeoutError):
         code, reason = "timeout", f"not read within {timeout:g} s, the time allowed for a file"
     elif isinstance(error, WorkerDiedError):
-        how = "sent what is no answer" if error.exitcode is None else _cause(error.exitcode)
+        how = "sent an invalid answer" if error.exitcode is None else _cause(error.exitcode)
         code, reason = "crash", f"the process that read it {how}"
     elif isinstance(error, MemoryError):
         code, reason = "memory", "not enough memory to read it"

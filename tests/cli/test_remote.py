@@ -291,7 +291,7 @@ def test_local_paths_need_no_network_and_no_extra(run_cli, folder: Path, tmp_pat
         done = run_cli(*command, env={"PYTHONPATH": path})
         assert (done.returncode, done.stdout) == (2, b"")
         assert done.stderr.count(b"\n") == 1
-        assert b"takes the extra `remote`: pip install 'maltriage[remote]'" in done.stderr
+        assert b"needs the extra `remote`: pip install 'maltriage[remote]'" in done.stderr
 
 
 def test_results_are_not_written_to_urls(run_cli, folder: Path, tmp_path: Path) -> None:

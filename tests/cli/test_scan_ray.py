@@ -137,7 +137,7 @@ def test_what_does_not_go_with_parts(run_cli: Any, folder: Path, tmp_path: Path)
         (["--shards", "new", "-f", "csv", *RAY], b"--shards writes ndjson or parquet, and not csv"),
         (["--shards", folder / "new", *RAY], b"which is scanned"),
         (["--shards", "s3://bkt/new", *RAY], b"results go to files of this machine, not to URLs"),
-        (["--shards", "out", *RAY], b"parts of a result are in it; --resume goes on with them"),
+        (["--shards", "out", *RAY], b"has shards of a result; --resume continues them"),
     ):
         done = run_cli("scan", folder, *arguments)
         assert (done.returncode, done.stdout) == (2, b"")

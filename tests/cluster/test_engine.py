@@ -257,7 +257,7 @@ def test_what_was_sent_is_held_against_its_digest(
         return setup, (model[:-1] + b"x", index)
 
     monkeypatch.setattr(engine, "_setup", other)
-    with pytest.raises(MaltriageError, match="it is not what was sent"):
+    with pytest.raises(MaltriageError, match="not the file that was sent"):
         list(scanned(tmp_path, bundle, ScanOptions(), cluster_of_two))
 
 
@@ -385,7 +385,7 @@ def test_nodes_write_the_parts_themselves(
         record.pop("timing", None)
     assert all(map(same, there, json.loads(json.dumps(local))))
     (folder / "in" / "0" / "000.exe").write_bytes(b"another one")
-    with pytest.raises(MaltriageError, match="part 0 is of other files"):
+    with pytest.raises(MaltriageError, match="shard 0 is of other files"):
         written(Shards(str(out), resume=True))
 
 

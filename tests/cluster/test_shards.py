@@ -65,13 +65,13 @@ def test_what_is_whole_is_known_the_next_time(tmp_path: Path) -> None:
         write_shard(manifest.part(1), RECORDS, ended)  # and killed before it was listed
     with (tmp_path / "manifest.ndjson").open("ab") as file:
         file.write(b'{"part":1,"dig')
-    with pytest.raises(MaltriageError, match="--resume goes on with them"):
+    with pytest.raises(MaltriageError, match="--resume continues them"):
         Manifest(Shards(str(tmp_path)))
     with Manifest(Shards(str(tmp_path), resume=True)) as manifest:
         assert manifest.counts(0, "d0") == manifest.counts(2, "d2") == counts
         assert manifest.counts(1, "d1") is None
         manifest.add(1, "d1", counts)
-        with pytest.raises(MaltriageError, match="part 2 is of other files"):
+        with pytest.raises(MaltriageError, match="shard 2 is of other files"):
             manifest.counts(2, "other")
     with Manifest(Shards(str(tmp_path), resume=True)) as manifest:
         assert manifest.counts(1, "d1") == counts
@@ -88,7 +88,7 @@ def test_what_is_whole_is_known_the_next_time(tmp_path: Path) -> None:
 
 def test_a_manifest_of_something_else(tmp_path: Path) -> None:
     (tmp_path / "manifest.ndjson").write_bytes(b'{"name": "webpack"}\n')
-    with pytest.raises(MaltriageError, match="no manifest of parts"):
+    with pytest.raises(MaltriageError, match="not a manifest of shards"):
         Manifest(Shards(str(tmp_path), resume=True))
 
 

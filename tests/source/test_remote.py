@@ -377,7 +377,7 @@ def test_urls_that_are_not_read(url: str, words: str) -> None:
 
 
 def test_a_store_whose_package_is_not_installed() -> None:
-    with pytest.raises(MaltriageError, match=r"^box:// takes another package: .*boxfs"):
+    with pytest.raises(MaltriageError, match=r"^box:// needs another package: .*boxfs"):
         remote.check(["box://folder/x"])
 
 

@@ -49,7 +49,7 @@ class Calls:
     ],
 )
 def test_what_is_no_plain_value_is_refused(value: Any) -> None:
-    with pytest.raises(OSError, match=r"a worker sent what cannot be read: .*is no plain value"):
+    with pytest.raises(OSError, match=r"a worker sent an unreadable answer: .*is no plain value"):
         read(bytes(ForkingPickler.dumps(value)))
 
 
@@ -57,7 +57,7 @@ def test_what_is_no_plain_value_is_refused(value: Any) -> None:
     "data", [b"", b"\x80\x04", b"cos\nsystem\n.", b"\x80\x04\x95\xff\xff", b"x"]
 )
 def test_what_is_no_pickle(data: bytes) -> None:
-    with pytest.raises(OSError, match="a worker sent what cannot be read"):
+    with pytest.raises(OSError, match="a worker sent an unreadable answer"):
         read(data)
 
 
@@ -131,6 +131,6 @@ def test_a_worker_that_sends_a_call_is_ended(tmp_path: Path) -> None:
         assert workers.submit(os.getpid).result(timeout=60)
         error = workers.submit(_evil, str(ran)).exception(timeout=60)
         assert error is not None
-        assert reason_of(error, 60.0).reason == "the process that read it sent what is no answer"
+        assert reason_of(error, 60.0).reason == "the process that read it sent an invalid answer"
         assert workers.submit(os.getpid).result(timeout=60)
     assert not ran.exists()

@@ -132,11 +132,11 @@ def _all(workers: Workers, function: Callable[[], Any]) -> tuple[Future[Any], li
         (_die, "died (SIGKILL)"),
         (_half_an_answer, "died (SIGKILL)"),
         (_fall_silent, "died (SIGKILL)"),
-        (_of_another_task, "sent what is no answer"),
-        (_no_message, "sent what is no answer"),
-        (_no_result, "sent what is no answer"),
-        (_half_a_message, "sent what is no answer"),
-        (_too_large, "sent what is no answer"),
+        (_of_another_task, "sent an invalid answer"),
+        (_no_message, "sent an invalid answer"),
+        (_no_result, "sent an invalid answer"),
+        (_half_a_message, "sent an invalid answer"),
+        (_too_large, "sent an invalid answer"),
     ],
 )
 def test_who_dies_or_lies_costs_its_own_task(

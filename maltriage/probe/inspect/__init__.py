@@ -1,5 +1,5 @@
-"""What is in a range of a file's bytes. Runs in worker processes; one kind of content a module.
+"""Inspects ranges of a file's bytes, in worker processes; one kind of content a module.
 
-Nothing here raises for what is in a file: what cannot be read is absent, or is a note. Whatever
-is walked or listed has a bound, named at the top of its module.
+Nothing here raises for a file's content: what cannot be read is left out, or noted. All loops and
+lists are bounded, by constants at the top of their modules.
 """

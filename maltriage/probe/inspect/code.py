@@ -1,4 +1,4 @@
-"""Native code of a range as instructions, by capstone."""
+"""Disassembles native code of a range, by capstone."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from maltriage.sample.findings import Architecture, Instruction, Listing, Synchr
 
 MAX_INSTRUCTIONS = 24
 LONGEST = 15
-"""Bytes of an instruction."""
+"""Most bytes of an instruction."""
 MAX_LEAD = 4096
-"""Bytes read from a function's start to know where the instructions of a range begin."""
+"""Bytes read from a function's start to find where the instructions of a range begin."""
 MAX_COMMENT = 48
-"""Characters of a string that an operand points to."""
+"""Most characters of a string that an operand points to."""
 FEW_DECODE = 0.5
-"""Below this part of instructions that are some, a range is said hardly to be code."""
+"""Below this share of bytes that decode, a range is noted as hardly code."""
 
 _NUMBER = re.compile(r"0x[0-9a-f]{4,16}")
 _RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
@@ -47,7 +47,7 @@ class Disassembler:
 
         Args:
             functions: of the section that the range is in.
-            focus: file offset of the first byte that is wanted.
+            focus: file offset of the first byte to show.
             end: file offset of the range's end.
             delta: RVA less file offset of the section.
             budget: bytes of the sample that may still be shown.
@@ -59,7 +59,7 @@ class Disassembler:
             begin, how = known
         found: list[Instruction] = []
         end = min(end, functions.end)
-        limit = min(end + LONGEST, functions.end)  # so that the last instruction is whole
+        limit = min(end + LONGEST, functions.end)  # to complete the last instruction
         for at, size, mnemonic, operands in self._decode(functions, begin, limit, delta or 0):
             if at + size <= focus:
                 continue
@@ -100,7 +100,7 @@ class Disassembler:
     def _comment(
         self, at: int, size: int, mnemonic: str, operands: str, functions: Functions, delta: int
     ) -> str | None:
-        """What the operands point to, if anything there has a name or is text."""
+        """The name or text that the operands point to, if any."""
         if mnemonic == ".byte":
             return None
         image = self._image
@@ -111,7 +111,7 @@ class Disassembler:
             if offset is None:
                 continue
             if mnemonic in ("call", "jmp", "bl", "b") and not operands.endswith("]"):
-                # A stub that jumps on through the import table, as linkers make them.
+                # A linker's stub that jumps through the import table.
                 slot = self._stub(offset, rva)
                 return self._called(slot) if slot in self._imports else functions.names.get(offset)
             text = strings.at(image.data, offset, MAX_COMMENT)
@@ -124,7 +124,7 @@ class Disassembler:
         return f"{entry.dll}!{entry.name}"
 
     def _targets(self, after: int, operands: str) -> Iterator[int]:
-        """RVAs that the operands of an instruction name; `after` is the RVA of the next one."""
+        """RVAs in the operands of an instruction; `after` is the RVA of the next one."""
         relative = _RELATIVE.search(operands)
         if relative is not None:
             distance = int(relative.group(2), 0)
@@ -134,7 +134,7 @@ class Disassembler:
             yield int(number, 16) - self._image.base
 
     def _stub(self, offset: int, rva: int) -> int | None:
-        """RVA of the slot that an indirect jump at `offset` goes through."""
+        """RVA of the slot of an indirect jump at `offset`."""
         raw = self._image.data[offset : offset + 6]
         if len(raw) < 6 or raw[:2] != _INDIRECT_JUMP:
             return None
@@ -143,7 +143,7 @@ class Disassembler:
 
 
 def undecoded(listing: Listing) -> bool:
-    """Whether hardly any of the bytes that were read are instructions."""
+    """Whether hardly any of the bytes decode."""
     some = [item for item in listing.instructions if item.mnemonic != ".byte"]
     return len(some) < FEW_DECODE * len(listing.instructions)
 

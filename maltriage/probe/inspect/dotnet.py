@@ -1,4 +1,4 @@
-""".NET: methods with their IL, and which part of the metadata a range lies in."""
+"""Reads .NET metadata: methods with their IL, and the tables and streams that hold a range."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.sample.findings import Instruction, Listing
 
 MAX_STREAMS = 16
-"""A reader copies each stream; metadata of more than this, where five are usual, is not read."""
+"""Metadata with more streams is not read, as a reader copies each; five are usual."""
 MAX_METHODS = 65_536
 MAX_INSTRUCTIONS = 24
 MAX_READ = 4096
@@ -25,9 +25,9 @@ MAX_TARGETS = 8
 _PREFIX = 0xFE
 """First byte of an opcode of two."""
 _NO_TOKEN = tuple("beq bge bgt ble blt bne br ldc leave switch".split())
-"""How mnemonics begin that may have a number or a distance of four bytes."""
+"""Prefixes of mnemonics that may have a number or a distance of four bytes."""
 _UNKNOWN = "UNKNOWN"
-"""How dncil calls what is no instruction."""
+"""dncil's mnemonic of invalid instructions."""
 _TINY, _FAT = 2, 3
 _IL_ONLY = 1
 _TYPE_REF, _TYPE_DEF, _FIELD, _METHOD, _MEMBER, _SPEC, _STRING = 1, 2, 4, 6, 10, 0x2B, 0x70
@@ -55,7 +55,7 @@ class Assembly:
         self._starts = [body.start for body in self.bodies]
 
     def body_at(self, offset: int) -> Body | None:
-        """The method whose body a byte lies in."""
+        """The method whose body holds a byte."""
         index = bisect.bisect_right(self._starts, offset) - 1
         if index < 0 or offset >= self.bodies[index].end:
             return None
@@ -72,10 +72,10 @@ class Assembly:
         return f"{self._owner(row)}::{method or f'#{row}'}"
 
     def listing(self, focus: int, end: int, delta: int | None, budget: Budget) -> Listing | None:
-        """IL from the instruction that holds `focus` on; None where no method is there.
+        """IL from the instruction that holds `focus` on; None where there is no method.
 
         Args:
-            focus: file offset of the first byte that is wanted.
+            focus: file offset of the first byte to show.
             end: file offset of the range's end.
             delta: RVA less file offset of the section.
             budget: bytes of the sample that may still be shown.
@@ -126,8 +126,8 @@ class Assembly:
         return sorted(found, key=lambda body: body.start)
 
     def names_token(self, raw: bytes, mnemonic: str) -> bool:
-        """Whether the last four bytes of an instruction are a token: of those with an operand that
-        long, all but numbers and branches have one."""
+        """Whether the last four bytes of an instruction are a token, as in all instructions with an
+        operand of that size except numbers and branches."""
         long = len(raw) - (2 if raw[0] == _PREFIX else 1) == 4
         return long and not mnemonic.startswith(_NO_TOKEN)
 
@@ -168,7 +168,7 @@ class Assembly:
         return str(operand)[:MAX_NAME]
 
     def _named(self, token: int) -> str:
-        """What a token stands for: a string in quotes, or a name."""
+        """The string in quotes, or the name, that a token refers to."""
         table, row = token >> 24, token & 0xFF_FFFF
         name: str | None = None
         if table == _STRING:
@@ -193,7 +193,7 @@ class Assembly:
         return name[:MAX_NAME] if name else f"0x{token:08x}"
 
     def _owner(self, method: int) -> str:
-        """The type that a method belongs to: the last whose list of methods begins by then."""
+        """The type of a method: the last whose list of methods starts at or before it."""
         table = self._table(_TYPE_DEF)
         count = len(table.rows) if table is not None else 0
 
@@ -221,7 +221,7 @@ class Assembly:
             return None
 
     def _cell(self, table: int, row: int, column: str) -> str | None:
-        """A string of a row; None where it is not to be had."""
+        """A string of a row; None where it cannot be read."""
         try:
             value = getattr(self._row(table, row), column, None)
             text = str(value)[:MAX_NAME] if value is not None else ""
@@ -272,12 +272,12 @@ class Assembly:
 
 
 def read(image: Image) -> Assembly | None:
-    """The assembly of an image; None where it has no metadata that can be read."""
+    """The assembly of an image; None without readable metadata."""
     if image.headers is None or "clr" not in image.headers.directories:
         return None
     if not _plausible(image):
         return None
-    # Its warnings would go to the terminal, with names of the sample in them.
+    # Its warnings, with names of the sample, would go to the terminal.
     logging.getLogger("dnfile").setLevel(logging.CRITICAL + 1)
     import dnfile
     import pefile
@@ -297,8 +297,8 @@ def read(image: Image) -> Assembly | None:
 def managed(image: Image) -> bool:
     """Whether all code of an image is IL, by the flags of its CLR header.
 
-    True too where there is a CLR header that cannot be read: what is decoded as native code in a
-    damaged assembly means nothing.
+    Also true for a CLR header that cannot be read: code of a damaged assembly decoded as native
+    means nothing.
     """
     header = image.directory("clr")
     if header is None:
@@ -308,7 +308,7 @@ def managed(image: Image) -> bool:
 
 
 def _plausible(image: Image) -> bool:
-    """Whether reading the metadata takes no more than a few times the file's size in memory."""
+    """Whether the metadata can be read in a few times the file's size of memory."""
     data, header = image.data, image.directory("clr")
     if header is None or header[0] + 72 > len(data):
         return False
@@ -339,7 +339,7 @@ def _plausible(image: Image) -> bool:
 
 
 def _rows_fit(data: bytes, start: int, size: int) -> bool:
-    """Whether the tables of a stream can have as many rows as they say."""
+    """Whether a stream is large enough for the rows that its tables claim."""
     if size < 24:
         return False
     tables = int.from_bytes(data[start + 8 : start + 16], "little").bit_count()

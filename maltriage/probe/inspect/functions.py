@@ -1,4 +1,4 @@
-"""Where functions start, as far as a stripped file says so, and how each of them is known."""
+"""Finds where functions start in a stripped file, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MAX_SCANNED = 4 * 1024 * 1024
 """Bytes of a section, around a range, that are searched for calls and prologues."""
 MAX_FUNCTIONS = 100_000
 MAX_LENGTH = 64 * 1024
-"""Bytes of a function whose end is not known."""
+"""Most bytes of a function whose end is unknown."""
 MAX_NAME = 128
 _CALL = 0xE8
 _AFTER = rb"(?:(?<=[\xc3\xcc\x90])|(?<=\xc2..))"
-"""Behind a return or what fills the space between functions: `main` may set up a frame late."""
+"""After a return or the filler between functions: `main` may set up its frame late."""
 _PROLOGUES: dict[Architecture, re.Pattern[bytes]] = {
     # push ebp; mov ebp, esp in both encodings, with the two bytes that hot patching adds.
     "x86": re.compile(_AFTER + rb"(?:\x8b\xff)?\x55(?:\x8b\xec|\x89\xe5)", re.DOTALL),
@@ -42,16 +42,16 @@ class Functions:
 
     starts: list[int]
     known: dict[int, Synchronised]
-    """How each start is known, by the best of the sources that name it."""
+    """The best evidence for each start."""
     ends: dict[int, int]
-    """Of those that the exception directory lists."""
+    """Ends of the functions in the exception directory."""
     names: dict[int, str]
     end: int
-    """Of the section, without the zeros that it is filled up with."""
+    """End of the section, without its trailing zeros."""
 
     def around(self, offset: int) -> Thing | None:
-        """The function that a byte lies in. If nothing else is known of its end, it ends where the
-        next one starts, or after `MAX_LENGTH` bytes: what lies behind them is more likely another.
+        """The function that holds a byte. One of unknown end ends where the next one starts, or
+        after `MAX_LENGTH` bytes: bytes behind that more likely belong to another.
         """
         index = bisect.bisect_right(self.starts, offset) - 1
         if index < 0:
@@ -62,8 +62,8 @@ class Functions:
         return Thing(start, end, self.names.get(start, "")) if offset < end else None
 
     def synchronised(self, offset: int) -> tuple[int, Synchronised] | None:
-        """Where to begin decoding to reach `offset`: the last start before it, or the end of that
-        function where it is known and lies before it; and how the start is known."""
+        """Where to begin decoding to reach `offset`, and the evidence for it: the last start before
+        it, or that function's end if known and before it."""
         index = bisect.bisect_right(self.starts, offset) - 1
         if index < 0:
             return None
@@ -83,7 +83,7 @@ def find(
     """The functions of a section.
 
     Args:
-        near: offset of the range that is looked at; a large section is searched around it only.
+        near: offset of the inspected range; a large section is searched only around it.
     """
     data = image.data
     start, end = section.start, min(section.start + section.size, len(data))
@@ -117,14 +117,14 @@ def find(
     for match in _PROLOGUES[architecture].finditer(data, low, high):
         if architecture != "arm64" or (match.start() - start) % 4 == 0:
             add(match.start(), "prologue")
-    # Into the middle of a function that is listed whole goes no call but a chance one.
+    # A call into the middle of a listed function is chance.
     inside = _inside(known, ends)
     starts = sorted(offset for offset in known if offset not in inside)
     return Functions(starts, known, ends, names, end)
 
 
 def _inside(known: dict[int, Synchronised], ends: dict[int, int]) -> set[int]:
-    """Guessed starts in the middle of a function that the exception directory lists whole."""
+    """Guessed starts inside a function that the exception directory lists."""
     if not ends:
         return set()
     begins = sorted(ends)
@@ -141,7 +141,7 @@ def _listed(
     image: Image, architecture: Architecture, section: Section, end: int
 ) -> list[tuple[int, int | None]]:
     """File offsets of the functions that the exception directory lists in a section, and of
-    their ends where it says them."""
+    their ends if given."""
     place = image.directory("exception")
     row = {"x64": 3, "arm64": 2}.get(architecture)
     if place is None or row is None:
@@ -153,7 +153,7 @@ def _listed(
         finish = table[:, 1].astype(np.int64) - section.rva + section.start
         fits = (begin >= section.start) & (begin < finish) & (finish <= end)
         return list(zip(begin[fits].tolist(), finish[fits].tolist(), strict=True))
-    # Where the two low bits of the second word are set it holds the length, in words.
+    # If the two low bits of the second word are set it holds the length, in words.
     packed = table[:, 1]
     length = np.where(packed & 3, (packed >> 2) & 0x7FF, 0).astype(np.int64) * 4
     fits = (begin >= section.start) & (begin < end)
@@ -168,8 +168,8 @@ def _called(
 ) -> list[int]:
     """Targets in [start, end) of the direct calls in [low, high), as file offsets.
 
-    Any byte 0xE8 may begin one on x86. Four others after it that lead into the same section
-    are hardly ever chance: the section is a small part of 4 GiB.
+    On x86 any byte 0xE8 may begin one. The next four rarely lead into the same section by
+    chance: it is a small share of 4 GiB.
     """
     if architecture == "arm64":
         low += (4 - (low - start) % 4) % 4

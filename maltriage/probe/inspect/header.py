@@ -1,4 +1,4 @@
-"""The fields of the headers, with where they lie and what they say."""
+"""Reads the fields of the headers: their places and values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.sample.pe import DIRECTORIES, decode_name
 MAX_FIELDS = 128
 """Fields listed of one range."""
 MAX_SECTION_ROWS = 96
-"""As many as the loader takes."""
+"""Most section rows, as many as the loader takes."""
 MAX_RICH = 12
 MAX_FLAGS = 8
 _STUB = 64
@@ -83,7 +83,7 @@ def _structure(structure: Any, prefix: str, meanings: dict[str, Any]) -> Iterato
 
 
 def _stub(image: Image, pe: Any) -> Iterator[HeaderField]:
-    """The DOS program and, behind it, the list of tools that Microsoft's linker leaves."""
+    """The DOS program, and the list of tools from Microsoft's linker behind it."""
     end = min(pe.DOS_HEADER.e_lfanew, len(image.data))
     rich = pe.parse_rich_header()
     at = image.data.find(b"Rich", 0x80, end) if rich else -1
@@ -98,7 +98,7 @@ def _stub(image: Image, pe: Any) -> Iterator[HeaderField]:
 
 
 def _named(table: str, beginning: str) -> Any:
-    """The name of a value in one of pefile's tables, without what all of them begin with."""
+    """The name of a value in one of pefile's tables, without their common prefix."""
 
     def name(value: int) -> str:
         import pefile

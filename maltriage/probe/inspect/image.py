@@ -1,4 +1,4 @@
-"""A file as the inspectors see it: its bytes, its headers, and what was worked out once."""
+"""A file as the inspectors use it: its bytes, its headers, and cached results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Thing:
     name: str = ""
 
     def cut_by(self, edge: int) -> bool:
-        """Whether `edge` lies inside, on neither end."""
+        """Whether `edge` lies strictly inside."""
         return self.start < edge < self.end
 
 
@@ -31,7 +31,7 @@ class Image:
 
     Args:
         data: the whole file (of a PNG: its pixels).
-        parse: whether to look for headers; what looks like some in a hex dump is none.
+        parse: whether to look for headers; a hex dump has none, even if it seems to.
     """
 
     def __init__(self, data: bytes, parse: bool = True) -> None:
@@ -40,7 +40,7 @@ class Image:
 
     @cached_property
     def pe(self) -> Any:
-        """The headers by pefile, which knows where each structure lies; None if it gives up."""
+        """The headers by pefile, which gives the place of each structure; None if it fails."""
         if self.headers is None:
             return None
         if self.headers.parser == "pefile":
@@ -54,7 +54,7 @@ class Image:
 
     @property
     def architecture(self) -> tuple[Architecture, bool] | None:
-        """That of the code, and whether it is a guess; None where it is none that is known."""
+        """The code's architecture, and whether it is a guess; None if unknown."""
         if self.headers is None:
             return None
         if self.headers.machine == 0:  # disarmed
@@ -80,7 +80,7 @@ class Image:
         return range(self.base, self.base + size)
 
     def section_at(self, offset: int) -> Section | None:
-        """The first section whose bytes in the file hold `offset`."""
+        """The first section whose bytes in the file include `offset`."""
         for section in self.headers.sections if self.headers else ():
             if section.start <= offset < section.start + section.size:
                 return section
@@ -93,7 +93,7 @@ class Image:
         return offset if self.headers and offset < self.headers.header_size else None
 
     def offset(self, rva: int) -> int | None:
-        """File offset of an RVA, None where it is in no byte of the file."""
+        """File offset of an RVA, None where it is not in the file."""
         found = self.headers.offset_of(rva) if self.headers else None
         return found if found is not None and 0 <= found < len(self.data) else None
 
@@ -105,13 +105,13 @@ class Image:
 
 
 class Budget:
-    """Bytes of a sample that may still be shown: excerpts of a file, 4 KiB in all."""
+    """Bytes of a sample that may still be shown, of 4 KiB in all."""
 
     def __init__(self, left: int) -> None:
         self.left = left
 
     def take(self, count: int) -> bool:
-        """Whether `count` bytes more may be shown; if so they are counted."""
+        """Count `count` more bytes as shown, and return True, if so many are left."""
         if count > self.left:
             return False
         self.left -= count

@@ -1,4 +1,4 @@
-"""The leaves of the resource tree: type, name and language, and where their bytes lie."""
+"""Reads the leaves of the resource tree: type, name, language, and place of their bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def leaves(image: Image) -> list[ResourceRef]:
     if place is None:
         return []
     found: list[ResourceRef] = []
-    # Depth first, with a bound on all entries: of a tree that loops only that much is read.
+    # Depth first, with a bound on all entries, for a tree that loops.
     left = MAX_ENTRIES
     todo: list[tuple[int, tuple[str, ...]]] = [(0, ())]
     while todo and left > 0:

@@ -1,7 +1,7 @@
-"""Edges of hot ranges moved to those of what they cut: a function, a string, a resource, a field.
+"""Moves edges of hot ranges to those of what they cut: a function, string, resource or field.
 
 Heat is summed in blocks of a fixed length, so the edges of a hot range are those of a grid and
-say nothing. Moved edges do, and whoever has the heat sums it anew over the bytes between them.
+mean nothing. After moving, the owner of the heat sums it anew between the new edges.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from maltriage.probe.inspect.image import Thing
 from maltriage.sample.types import Region
 
 SNAP_OUT, SNAP_IN = 256, 64
-"""Bytes that an edge moves outwards or inwards at most. Outwards as far as a block of heat is
-long; inwards less, since what is left out was hot."""
+"""Most bytes that an edge moves outwards or inwards. Outwards up to the length of a block of heat;
+inwards less, since the bytes left out were hot."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Snapped:
-    """A range, and by how many bytes its edges have moved outwards."""
+    """A range, and the bytes by which its edges moved outwards."""
 
     range: Range
     before: int = 0
@@ -37,15 +37,15 @@ class Snapped:
 
 
 ThingsAt = Callable[[Range, int], list[Thing]]
-"""What an edge of a range may cut, the first before the others."""
+"""Things that an edge of a range may cut, in order of preference."""
 
 
 def snapped(ranges: list[Range], things_at: ThingsAt) -> list[Snapped]:
     """Ranges with their edges moved, none over a neighbour or out of its region.
 
-    Two of one region that touch are one then, and stand where the first of them stood in
-    `ranges`; but for that the order is kept. The ranges given must not overlap. One without bytes
-    stays where it is.
+    Two of one region that then touch are joined, at the place of the first of them in `ranges`;
+    otherwise the order is kept. The given ranges must not overlap. An empty one stays where it
+    is.
     """
     order = sorted(range(len(ranges)), key=lambda index: ranges[index].start)
     placed: list[tuple[int, Snapped]] = []
@@ -74,16 +74,16 @@ def _touch(first: Range, second: Range) -> bool:
 
 
 def _joined(first: tuple[int, Snapped], second: tuple[int, Snapped]) -> tuple[int, Snapped]:
-    """Two neighbours as one; the focus is that of the one which came first among the ranges."""
+    """Two neighbours as one; the focus is that of the one first among the ranges."""
     index, hotter = min(first, second, key=lambda pair: pair[0])
     whole = replace(hotter.range, start=first[1].range.start, end=second[1].range.end)
     return index, Snapped(whole, first[1].before, second[1].after)
 
 
 def _edge(things: list[Thing], edge: int, low: int, high: int, outwards: int) -> int:
-    """Where an edge moves to within [low, high]: the nearer end of the first of `things` that it
-    cuts and that has one near enough; outwards where both are as near. An end beyond a neighbour
-    counts as lying at the neighbour.
+    """New place of an edge within [low, high]: the nearer end of the first of `things` that it cuts
+    and that has one near enough; the outward one at equal distance. An end beyond a neighbour
+    counts as at the neighbour.
 
     Args:
         outwards: -1 for the start of a range, +1 for its end.

@@ -1,4 +1,4 @@
-"""Strings of a range: ASCII and UTF-16LE."""
+"""Finds strings of a range: ASCII and UTF-16LE."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from maltriage.probe.inspect.image import Budget, Thing
 from maltriage.sample.findings import FoundString
 
 MIN_LENGTH = 5
-"""Characters below which a run of printable bytes is more likely chance than text."""
+"""A shorter run of printable bytes is more likely chance than text."""
 MAX_STRINGS = 16
 MAX_TEXT = 160
 """Characters kept of one string."""
 LETTERS = 0.8
-"""Part of a string with letters beyond ASCII that must be letters, digits or spaces."""
+"""Share of a non-ASCII string that must be letters, digits or spaces."""
 REACH = 512
-"""Bytes before and after a range in which the ends of a string are looked for."""
+"""Bytes before and after a range that are searched for the ends of a string."""
 
 _ASCII = re.compile(rb"[\x20-\x7e\t]{%d,}" % MIN_LENGTH)
 _WIDE = re.compile(
@@ -41,13 +41,13 @@ def spans(data: bytes, start: int, end: int) -> list[tuple[Thing, str]]:
 
 
 def _likely(raw: bytes, encoding: str) -> bool:
-    """Whether a run is text: letters beyond ASCII are chance where they stand among signs."""
+    """Whether a run is text: non-ASCII letters among punctuation are chance."""
     text = raw.decode(encoding, "replace")
     return text.isascii() or sum(c.isalnum() or c.isspace() for c in text) >= LETTERS * len(text)
 
 
 def coverage(data: bytes, start: int, end: int) -> float:
-    """Part of the bytes of a range that are in strings, 0 to 1."""
+    """Share of the bytes of a range that are in strings, 0 to 1."""
     covered = sum(min(t.end, end) - max(t.start, start) for t, _ in spans(data, start, end))
     return min(1.0, covered / (end - start)) if end > start else 0.0
 
@@ -61,12 +61,12 @@ def find(
     least: int = MIN_LENGTH,
     known: Sequence[tuple[int, int]] = (),
 ) -> list[FoundString]:
-    """The strings of a range, in file order; where there are too many, those from `focus` on.
+    """The strings of a range, in file order; if there are too many, those from `focus` on.
 
     Args:
         budget: bytes of the sample that may still be shown.
         least: characters of a string.
-        known: byte ranges whose strings are not wanted, for they are shown as something else.
+        known: byte ranges to leave out, because they are shown as something else.
     """
     every = [
         (thing, encoding)
@@ -88,7 +88,7 @@ def find(
 
 
 def at(data: bytes, offset: int, limit: int) -> str | None:
-    """The string that begins at `offset` and ends in a zero, at most `limit` characters of it."""
+    """The zero-terminated string at `offset`, at most `limit` characters of it."""
     for form, encoding, unit in ((_ASCII, "ascii", 1), (_WIDE, "utf-16le", 2)):
         run = form.match(data, offset, min(len(data), offset + unit * limit))
         if run is None:

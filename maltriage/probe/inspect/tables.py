@@ -1,7 +1,7 @@
-"""Imports and exports: names, the addresses they are called through, and where each lies.
+"""Reads imports and exports: names, their address slots, and the place of each.
 
-Read here and not by pefile or LIEF, because what a range covers is asked by file offset, and a
-table that points to itself must cost no more than another.
+Not by pefile or LIEF: lookups are by file offset, and a table that points to itself must cost no
+more than another.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ MAX_NAME = 256
 """Bytes of a name."""
 LISTED_DLLS = 16
 LISTED_NAMES = 32
-"""DLLs of a range that are listed, and functions of each; exports too."""
+"""DLLs listed of a range, functions listed of each, and exports."""
 _DESCRIPTOR, _DELAYED = 20, 32
 _EXPORT_DIRECTORY = 40
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An imported or exported function; `places` are the file ranges of what describes it."""
+    """An imported or exported function; `places` are the file ranges that describe it."""
 
     dll: str
     name: str
     places: tuple[tuple[int, int], ...]
     rva: int | None = None
-    """Of an import: that of its address in memory; of an export: that of its code."""
+    """For an import the RVA of its address slot, for an export that of its code."""
 
     def touches(self, start: int, end: int) -> bool:
         return any(low < end and start < high for low, high in self.places)
@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass
 class Table:
-    """The entries of a table, and of imports the places of what is said of each DLL."""
+    """The entries of a table; for imports also the places that describe each DLL."""
 
     entries: list[Entry] = field(default_factory=list)
     heads: list[Entry] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Table:
         return {entry.rva: entry for entry in self.entries if entry.rva is not None}
 
     def places(self, start: int, end: int) -> list[tuple[int, int]]:
-        """What describes an entry or a DLL and shares a byte with a range, in file order."""
+        """The places of entries or DLLs that share a byte with a range, in file order."""
         return sorted(
             (low, high)
             for entry in (*self.entries, *self.heads)
@@ -123,7 +123,7 @@ def _thunks(image: Image, table: Table, dll: str, names: int, addresses: int) ->
         else:
             name, place = _text(image, value + 2)
             if place is None:
-                continue  # bound, or not a name: nothing to call it
+                continue  # bound, or not a name: nothing to show
             places.append((place[0] - 2, place[1]))
         table.entries.append(Entry(dll, name, tuple(places), rva))
 
@@ -165,7 +165,7 @@ def exports(image: Image) -> Table:
 
 
 def _numbers(image: Image, rva: int, count: int, size: int) -> list[tuple[int, int]]:
-    """(value, file offset) of an array in the file, as far as it is there."""
+    """(value, file offset) of an array in the file, up to the file's end."""
     start = image.offset(rva) if rva else None
     if start is None:
         return []
@@ -175,7 +175,7 @@ def _numbers(image: Image, rva: int, count: int, size: int) -> list[tuple[int, i
 
 
 def _text(image: Image, rva: int) -> tuple[str, tuple[int, int] | None]:
-    """A name that ends in a zero, and its file range with that zero; None where it has no bytes."""
+    """A zero-terminated name, and its file range with the zero; None where it has no bytes."""
     start = image.offset(rva) if rva > 0 else None
     if start is None:
         return "", None
@@ -184,7 +184,7 @@ def _text(image: Image, rva: int) -> tuple[str, tuple[int, int] | None]:
 
 
 def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:
-    """What a range covers of the imports, a DLL a row."""
+    """The imports in a range, a DLL a row."""
     found: dict[str, list[str]] = {}
     for head in table.heads:
         if head.touches(start, end):
@@ -201,6 +201,6 @@ def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:
 
 
 def exported_in(table: Table, start: int, end: int) -> list[str]:
-    """Names of the exports that a range covers a part of."""
+    """Names of the exports partly or wholly in a range."""
     names = [entry.name for entry in table.entries if entry.touches(start, end)]
     return list(dict.fromkeys(names))[:LISTED_NAMES]

@@ -1,4 +1,4 @@
-"""All hot ranges of a file looked into, in one call of a worker."""
+"""Inspects all hot ranges of a file, in one call of a worker."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
 
 HEX_BYTES = 16
-"""Bytes shown of each range as they are."""
+"""Bytes of each range in its hexdump."""
 MAX_EXCERPTS = 4096
-"""Bytes of a sample that are shown at most, in hexdumps, instructions and strings together."""
+"""Most bytes shown of a sample, in hexdumps, instructions and strings together."""
 MAX_SECONDS = 10.0
-"""Of the processor: after this, what is left of a file's ranges is not looked into."""
+"""Processor time after which the remaining ranges of a file are not inspected."""
 PACKED, PACKED_MIN_BYTES = 7.0, 256
 """Bits per byte from which so many bytes are packed: code has up to 6.6, 256 random bytes 7.2."""
 NOISE, NOISE_LENGTH = 6.0, 8
 """Bits per byte, above those of text, from which shorter runs of printable bytes are chance."""
 MIN_FILL = 8
-"""Bytes from which one byte over and over is called so."""
+"""Least length of a run of one byte to be called fill."""
 MOSTLY = 0.5
-"""Part of a range that makes it one of strings, or of imports."""
+"""Share of a range that makes it one of strings, or of imports."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class InspectOptions(Reading):
-    """How to read the file, as it was read before, and what it must still be.
+    """Options of reading the file as before.
 
     `snap`: whether edges may move.
     """
@@ -51,9 +51,9 @@ class InspectOptions(Reading):
 
 @dataclass(frozen=True)
 class Inspected:
-    """What became of one range, or of several that touch since their edges moved.
+    """Result for one range, or for several that touch since their edges moved.
 
-    `content` is None of a picture, whose pixels are no program's bytes.
+    `content` is None for a picture, whose pixels are not a program's bytes.
     """
 
     start: int
@@ -64,10 +64,10 @@ class Inspected:
 
 
 def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Inspected]:
-    """Look into ranges of a file, which is read once.
+    """Inspect ranges of a file, which is read once.
 
     Raises:
-        SampleError: it cannot be read again, or is another file than it was (`changed`).
+        SampleError: it cannot be read again, or has other bytes (`changed`).
     """
     try:
         contents = read_sample(path, options)
@@ -87,11 +87,11 @@ def _changed(how: str) -> SampleError:
 
 
 def look(data: bytes, ranges: list[Range], *, parse: bool, snap: bool) -> list[Inspected]:
-    """Look into ranges of bytes, the hottest first; never raises for what is in them.
+    """Inspect ranges of bytes, the hottest first; never raises for their content.
 
     Args:
         parse: whether the bytes may have headers (those of a hex dump have none).
-        snap: whether edges may move to those of what they cut.
+        snap: whether edges may move to those of things that they cut.
     """
     inspector = _Inspector(data, parse)
     placed = snapped(ranges, inspector.things_at) if snap else [Snapped(item) for item in ranges]
@@ -104,7 +104,7 @@ def _bare(data: bytes, item: Range, content: HotContent | None) -> Inspected:
 
 
 class _Inspector:
-    """Looks into ranges of one file. What several ranges need is worked out once."""
+    """Inspects ranges of one file. Results that several ranges need are cached."""
 
     def __init__(self, data: bytes, parse: bool) -> None:
         self._data = data
@@ -115,7 +115,7 @@ class _Inspector:
         self._notes: list[str] = []
 
     def things_at(self, item: Range, edge: int) -> list[Thing]:
-        """What an edge of a range may cut, what says most first, cut to the range's region."""
+        """Things that an edge of a range may cut, best first, clipped to the range's region."""
         if time.process_time() > self._until:
             return []
         found = self._attempt("edges", lambda: self._things(item, edge)) or []
@@ -139,7 +139,7 @@ class _Inspector:
         return found + [thing for thing, _ in strings.spans(self._data, edge - 1, edge + 1)]
 
     def content(self, item: Snapped) -> HotContent:
-        """What is in a range."""
+        """The content of a range."""
         place, region = item.range, item.range.region
         rva = None if region.rva is None else region.rva + place.start - region.start
         found: dict[str, Any] = {
@@ -155,7 +155,7 @@ class _Inspector:
         if place.start == place.end:
             self._notes.append("no bytes")
         elif time.process_time() > self._until:
-            self._notes.append(f"not looked into: the file took more than {MAX_SECONDS:g} s")
+            self._notes.append(f"not inspected: the file took more than {MAX_SECONDS:g} s")
         elif region.kind == "header":
             found |= self._header(place)
         else:
@@ -170,12 +170,12 @@ class _Inspector:
             return {"kind": "header", "fields": fields}
         if image.pe is None:
             self._notes.append("no header fields could be read")
-        # Behind the section table there may be anything.
+        # Anything may follow the section table.
         found = strings.find(self._data, start, end, place.focus, self._budget)
         return {"kind": self._plain(place), "strings": found}
 
     def _body(self, place: Range, bits: float) -> dict[str, Any]:
-        """A range outside the headers: everything that it holds a part of, and its kind."""
+        """A range outside the headers: all things that it overlaps, and its kind."""
         start, end, size = place.start, place.end, place.end - place.start
         found: dict[str, Any] = {}
         kind: ContentKind | None = None
@@ -209,7 +209,7 @@ class _Inspector:
             listing = self._attempt("code", lambda: self._code(place, known))
             if listing is not None:
                 found["code"], kind = listing, "code"
-        if kind not in ("code", "il"):  # where bytes of instructions look like text, by chance
+        if kind not in ("code", "il"):  # instructions can look like text by chance
             least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
             found["strings"] = strings.find(
                 self._data, start, end, place.focus, self._budget, least, known
@@ -219,14 +219,14 @@ class _Inspector:
         return {"kind": kind, **found}
 
     def _plain(self, place: Range) -> ContentKind:
-        """What a range is by its bytes alone."""
+        """The kind of a range by its bytes alone."""
         data, start, end = self._data, place.start, place.end
         if end - start >= MIN_FILL and data[start:end] == data[start : start + 1] * (end - start):
             return "fill"
         return "strings" if strings.coverage(data, start, end) > MOSTLY else "data"
 
     def _code(self, place: Range, tables_at: list[tuple[int, int]]) -> Listing | None:
-        """Instructions of a range, if it may run; none of the addresses of imports in it."""
+        """Instructions of a range, if it may run; none in its import address slots."""
         section, known = self._code_section(place), self._image.architecture
         if section is None:
             return None
@@ -262,7 +262,7 @@ class _Inspector:
         return None if found is None else found[1]
 
     def _leaf(self, place: Range) -> ResourceRef | None:
-        """The resource that the hottest bytes are in, or else the first of the range."""
+        """The resource that holds the hottest bytes, or else the first of the range."""
         around = self._leaves(place.focus, place.focus + 1)
         return next(iter(around or self._leaves(place.start, place.end)), None)
 
@@ -271,7 +271,7 @@ class _Inspector:
         return [leaf for leaf in every if leaf.start < end and start < leaf.end]
 
     def _code_section(self, place: Range) -> Section | None:
-        """The section that a range is in, if its bytes may run as native code."""
+        """The section of a range, if its bytes may run as native code."""
         if dotnet.managed(self._image):
             return None
         section = self._image.section_at(place.start)
@@ -313,7 +313,7 @@ class _Inspector:
         return resources.leaves(self._image)
 
     def _attempt(self, what: str, work: Callable[[], T]) -> T | None:
-        """What `work` gives; where it fails, nothing and a note: the file may say anything."""
+        """The result of `work`; if it fails, None and a note: the file may be malformed."""
         try:
             return work()
         except Exception as error:

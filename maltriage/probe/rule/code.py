@@ -1,4 +1,4 @@
-"""Instructions as patterns: what a linker or a loader changes in them does not matter."""
+"""Instructions as patterns, without the bytes that a linker or a loader changes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from maltriage.probe.inspect.image import Image
 from maltriage.sample.findings import Architecture
 
 FIXED = 20
-"""Bytes that matter from which a run of instructions is long enough for a pattern."""
+"""Fixed bytes that make a run of instructions long enough for a pattern."""
 LONGEST = 64
-"""Bytes of a run of instructions."""
+"""Most bytes of a run of instructions."""
 _ADDRESS = 4
-"""Bytes of an operand from which it may be an address, or reach another function."""
+"""Least bytes of an operand that may be an address, or reach another function."""
 _ENDS = frozenset(("ret", "retf", "jmp", "int3", "nop", "b", "br", "udf", "throw"))
-"""Behind these begins what need not stand there in another build of the same source."""
+"""After these a different build of the same source may have other code."""
 _TOKEN_ROW = 3
-"""Bytes of a token of .NET that say a row, which any change of the source moves; the fourth says
+"""Bytes of a .NET token that hold a row, which any change of the source moves; the fourth holds
 the table."""
 
 
@@ -42,8 +42,8 @@ _Step = tuple[int, bytes, str, bool]
 def runs(
     image: Image, functions: Functions, architecture: Architecture, start: int, end: int, delta: int
 ) -> Iterator[Run]:
-    """Native code of [start, end) in runs, which begin anew where a function does: so a function
-    that two files share is cut alike in both.
+    """Native code of [start, end) in runs, which begin anew at each function: so a function that
+    two files share is cut alike in both.
 
     Args:
         functions: of the section that the range is in.
@@ -62,7 +62,7 @@ def runs(
 
 
 def il_runs(assembly: Assembly, start: int, end: int) -> Iterator[Run]:
-    """IL of [start, end) in runs; of a token the table matters and the row does not."""
+    """IL of [start, end) in runs; the table of a token is fixed, its row is not."""
     around = assembly.body_at(start)
     for body in [*([around] if around else []), *assembly.bodies_in(start + 1, end)]:
         steps: list[_Step | None] = []
@@ -79,7 +79,7 @@ def il_runs(assembly: Assembly, start: int, end: int) -> Iterator[Run]:
 
 
 def _joined(steps: Iterator[_Step | None]) -> Iterator[Run]:
-    """Runs of instructions that follow each other; None among them: here is none."""
+    """Runs of consecutive instructions; None separates them."""
     start, mask, text = 0, b"", list[str]()
     for step in steps:
         if step is not None and (not mask or step[0] == start + len(mask)):
@@ -97,7 +97,7 @@ def _joined(steps: Iterator[_Step | None]) -> Iterator[Run]:
 
 
 class _Decoder:
-    """Decodes with operands; which of their bytes matter."""
+    """Decodes instructions, and which bytes of their operands are fixed."""
 
     def __init__(self, image: Image, architecture: Architecture, delta: int) -> None:
         import capstone
@@ -114,7 +114,7 @@ class _Decoder:
         self._image, self._architecture, self._delta = image, architecture, delta
 
     def steps(self, first: int, last: int) -> Iterator[_Step | None]:
-        """Instructions of [first, last) of the file; None where there is none."""
+        """Instructions of [first, last) of the file; None where one is invalid."""
         base = self._image.base + self._delta
         for item in self._engine.disasm(self._image.data[first:last], base + first):
             if item.id == 0:
@@ -139,12 +139,12 @@ class _Decoder:
         return bytes(mask[: item.size])
 
     def _arm(self, item: Any) -> bytes:
-        """A branch keeps its opcode; an address by page is two instructions, of which none
-        matters whole."""
+        """The mask of an ARM instruction. A branch keeps its opcode; an address by page is two
+        instructions, neither of which is wholly fixed."""
         if item.mnemonic in ("adr", "adrp"):
             return bytes(item.size)
         return b"\0\0\0\xff" if item.group(self._relative) else b"\xff" * item.size
 
     def _inside(self, raw: bytes) -> bool:
-        """Whether a number is an address in the image, which is what relocations are for."""
+        """Whether a number is an address in the image, as relocations change."""
         return int.from_bytes(raw, "little") in self._image.addresses

@@ -1,4 +1,4 @@
-"""Candidates for a rule: byte patterns of hot ranges, each with what it is and where it lies."""
+"""Gathers candidates for a rule: byte patterns of hot ranges, with their place and text."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from maltriage.sample.pe import decode_name
 from maltriage.source.files import read_sample
 
 MAX_CANDIDATES = 2048
-"""Of a file; of each range as many as its share."""
+"""Most candidates of a file, shared equally by its ranges."""
 MIN_TEXT, MIN_NOISY_TEXT = 6, 12
-"""Characters of a string; in bytes as mixed as noise, where short ones are chance."""
+"""Least characters of a string; the latter in noise-like bytes, where short ones are chance."""
 MIN_LETTERS = 4
-"""Different characters of a string, and letters or digits in a row in it: relocations and
-numbers look like text by chance, and have no word in them."""
+"""Least different characters of a string, and letters or digits in a row: relocations and numbers
+can look like text, but contain no word."""
 MAX_TEXT = 96
-"""Characters of a string; of a longer one its beginning."""
+"""Most characters of a string; a longer one is cut."""
 MIN_FIXED, MIN_RUN, MIN_DISTINCT = 12, 4, 6
-"""Bytes of a pattern of bytes that matter; in a row; different ones."""
+"""Least fixed bytes of a byte pattern: in all, in a row, different ones."""
 MAX_SAME = 0.5
-"""Part of the bytes that matter that may be one and the same: more is filling."""
+"""Most of the fixed bytes that may be equal, as a share: more is filler."""
 WINDOW, MIN_VARIED = 32, 12
-"""Bytes of a pattern of data that has no name, and different ones among them: palettes and tables
-of small numbers are in many programs."""
+"""Bytes of a pattern of unnamed data, and least different ones among them: palettes and tables of
+small numbers are in many programs."""
 NAMES = 3
-"""Names of imports in a row that make a pattern: their order is that of one build's source."""
+"""Names of consecutive imports in a pattern: their order is that of one build's source."""
 
 Kind = Literal["code", "il", "string", "imports", "resource", "data"]
 _HINT = 2
 _WORD = re.compile(r"[^\W_]" * MIN_LETTERS)
 _LONE = re.compile(r"_{0,2}[A-Za-z]+[0-9]{0,2}")
-"""A word by itself, as functions of Windows and of C runtimes are called: of 277 strings that were
-in none of 1,134 clean programs and in two files of a family, 113 were in one of 2,047 other clean
-programs, and these words were nearly all of them."""
+"""A single word, like the names of functions of Windows and of C runtimes. Of 277 strings in two
+files of a family and in none of 1,134 clean programs, 113 were in one of 2,047 other clean
+programs, and nearly all of these were such words."""
 _ORDINARY = re.compile(
     # In any program of a compiler, or in any program: names of sections and DLLs, the DOS stub,
-    # what the C runtimes of Microsoft, mingw and Borland say when they fail, keys of version
+    # error messages of the C runtimes of Microsoft, mingw and Borland, keys of version
     # information (one of which is eight digits), lines of manifests, alphabets.
     rb"DOS mode|^\.\w+$|\.(?:dll|drv|exe)$|^[0-9A-F]{8}$"
     rb"|Runtime (?:Library|Error)|runtime error|Microsoft Visual C"
@@ -65,9 +65,9 @@ _ORDINARY = re.compile(
 
 @dataclass(frozen=True)
 class Candidate:
-    """A pattern, the file offset where it begins, and the place of its range among those given.
+    """A pattern, the file offset of its start, and the index of its range among those given.
 
-    `text` says what it is, a line for each instruction; strings of the sample as they are.
+    `text` describes it, a line for each instruction; strings of the sample are not sanitized.
     """
 
     pattern: Pattern
@@ -81,7 +81,7 @@ def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Cand
     """Patterns of ranges of a file, which is read once.
 
     Raises:
-        SampleError: it cannot be read again, or is another file than it was (`changed`).
+        SampleError: it cannot be read again, or has other bytes (`changed`).
     """
     contents = read_sample(path, options)
     if hashlib.sha256(contents.data).hexdigest() != options.sha256:
@@ -92,8 +92,8 @@ def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Cand
 
 
 def candidates(data: bytes, ranges: list[Range], *, parse: bool) -> list[Candidate]:
-    """Patterns of ranges, those of the first ranges first; none of headers, which are alike in
-    unlike programs and different in two builds of one.
+    """Patterns of ranges, in the order of the ranges; none of headers, which are alike in
+    different programs and differ between two builds of one.
 
     Args:
         parse: whether the bytes may have headers (those of a hex dump have none).
@@ -112,7 +112,7 @@ def candidates(data: bytes, ranges: list[Range], *, parse: bool) -> list[Candida
 
 
 def telling(pattern: Pattern) -> bool:
-    """Whether a pattern of bytes is more than padding, a counter or a lone opcode."""
+    """Whether a byte pattern is more than padding, a counter or a lone opcode."""
     fixed = pattern.fixed
     if len(fixed) < MIN_FIXED or pattern.longest_run < MIN_RUN:
         return False
@@ -133,17 +133,17 @@ class _Finder:
         self._exports = _table(tables.exports, self._image)
 
     def of(self, number: int, item: Range) -> Iterator[Candidate]:
-        """Candidates of the range that is the `number`th of those given."""
+        """Candidates of a range; `number` is its index among those given."""
         if item.region.kind == "header" or item.start >= item.end:
             return
         fixups = self._image.directory("reloc")
         if fixups is not None and fixups[0] <= item.start < fixups[1]:
-            return  # a linker's, other with every byte that is added to a program
+            return  # a linker's table: changes with every byte added to a program
         texts = _some(self._strings(number, item))
         yield from texts
         yield from _some(self._names(number, item))
-        # Words of any program are no strings, but may be data: in what order they stand, and what
-        # lies around them, is what some families share and clean programs lack.
+        # Words of any program are no strings, but may be data: their order and surroundings are
+        # shared by some families and missing in clean programs.
         taken = [(c.offset, c.offset + len(c.pattern.data)) for c in texts]
         taken += self._imports.places(item.start, item.end)
         code = _some(self._code(number, item))
@@ -166,12 +166,12 @@ class _Finder:
             yield Candidate(Pattern(form, raw), "string", thing.start, number, (letters,))  # type: ignore[arg-type]
 
     def _names(self, number: int, item: Range) -> Iterator[Candidate]:
-        """Names of imports in a row as the linker laid them out; hints do not matter."""
+        """Names of consecutive imports as the linker laid them out, with any hints."""
         places = sorted(
             {
                 place
                 for entry in self._imports.entries
-                for place in entry.places[-1:]  # of one without a name that is its address
+                for place in entry.places[-1:]  # without a name this is its address
                 if item.start <= place[0] < item.end and self._name(place) == entry.name
             }
         )
@@ -214,7 +214,7 @@ class _Finder:
             yield Candidate(pattern, kind, start + skipped, number, text)
 
     def _windows(self, number: int, item: Range) -> Iterator[Candidate]:
-        """Data that has no name, in windows; addresses in them do not matter."""
+        """Windows of unnamed data; addresses in them are not fixed."""
         leaf = self._image.directory("resource")
         inside = leaf is not None and leaf[0] <= item.start < leaf[1]
         first = item.start + -item.start % 4
@@ -231,14 +231,14 @@ class _Finder:
 
 
 def _dull(text: str) -> bool:
-    """Whether a string has no word in it, or is one by itself, or says nothing of a program."""
+    """Whether a string has no word in it, is a single one, or is in any program."""
     if len(set(text)) < MIN_LETTERS or _WORD.search(text) is None or _LONE.fullmatch(text):
         return True
     return _ORDINARY.search(text.encode("utf-8", "replace")) is not None
 
 
 def _some(found: Iterator[Candidate]) -> list[Candidate]:
-    """As many as are kept of a file; those before what cannot be read, whatever that raises."""
+    """At most `MAX_CANDIDATES` candidates; reading stops at the first error of any kind."""
     kept: list[Candidate] = []
     with suppress(Exception):
         for candidate in islice(found, MAX_CANDIDATES):
@@ -247,7 +247,7 @@ def _some(found: Iterator[Candidate]) -> list[Candidate]:
 
 
 def _table(read: Callable[[Image], tables.Table], image: Image) -> tables.Table:
-    """A table of the file; an empty one where the file says what cannot be."""
+    """A table of the file; an empty one where the file is malformed."""
     try:
         return read(image)
     except Exception:

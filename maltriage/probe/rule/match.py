@@ -1,4 +1,4 @@
-"""Which patterns of a rule set are in a file. Runs in worker processes, with the extra `yara`."""
+"""Searches a file for the patterns of a rule set, in worker processes, with the extra `yara`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
 
 SECONDS = 30
-"""In which a file must be searched."""
+"""Time limit of the search in a file."""
 
 
 def matches(
@@ -17,8 +17,8 @@ def matches(
     source: str,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
 ) -> dict[str, list[str]]:
-    """The rules that match the bytes of a file (of a PNG its pixels), each with those of its
-    patterns that are there.
+    """The rules that match the bytes of a file (of a PNG its pixels), each with its patterns found
+    there.
 
     Args:
         source: YARA text, compiled once in each worker.

@@ -1,7 +1,7 @@
-"""Programs changed so that they mean what they meant, in memory alone. Runs in worker processes.
+"""Changes programs without changing what they do, in memory alone. Runs in worker processes.
 
-Nothing here writes a file, and nothing hands changed bytes out of a worker: what leaves it are
-views (`transform.worker`). A new transformation is a function and its line in `TRANSFORMS`.
+Nothing here writes a file, and no changed bytes leave a worker, only views (`transform.worker`). A
+new transformation is a function and its line in `TRANSFORMS`.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from maltriage.probe.transform.program import Program
 class Transform:
     """One transformation.
 
-    `apply` takes a program, which it may change, and what is to be drawn from, and returns the
-    bytes of the changed file; it raises `NotApplicableError`. `benign`: whether it takes bytes of
-    benign files. `proxy`: whether it only stands in for a change after which a program runs.
+    `apply` takes a program, which it may change, and a source of random bytes, and returns the
+    bytes of the changed file; it raises `NotApplicableError`. `benign`: uses bytes of benign files.
+    `proxy`: only stands in for a change after which a program still runs.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Transform:
 
 
 SHARES = (1, 10, 50)
-"""Bytes that are appended, in per cent of the file."""
+"""Bytes appended, in per cent of the file."""
 
 
 def _appends() -> list[Transform]:
@@ -78,4 +78,4 @@ TRANSFORMS: dict[str, Transform] = {
         Transform("pack-proxy", "section bodies deflated", sections.pack_proxy, proxy=True),
     )
 }
-"""All transformations by name, in the order in which they are shown."""
+"""All transformations by name, in the order shown."""

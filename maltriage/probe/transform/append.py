@@ -1,4 +1,4 @@
-"""Bytes behind a program: the loader maps none of them."""
+"""Appends bytes to a program, which the loader does not map."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ def _count(program: Program, share: float) -> int:
 
 
 def _appended(program: Program, more: bytes) -> bytes:
-    program.body_end()  # or else they become a part of the last section
+    program.body_end()  # raises if they would become part of the last section
     return bytes(program.data) + more

@@ -1,4 +1,4 @@
-"""What transformations draw from: a random generator, and the bytes of benign files."""
+"""Sources of bytes for transformations: a random generator, and benign files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.files import read_sample
 
 MAX_DONOR_BYTES = 1 << 20
-"""Bytes that are taken of one benign file, from its end."""
+"""Most bytes taken of one benign file, from its end."""
 MAX_TRIES = 1000
-"""Benign files that are opened for one sample at most."""
+"""Most benign files opened for one sample."""
 
 
 class Draw:
-    """All that is drawn for one transformation of one file, the same for the same seed.
+    """All random choices for one transformation of one file, the same for the same seed.
 
     Args:
         seed: of the whole measurement.
@@ -35,7 +35,7 @@ class Draw:
         self._donors = donors
 
     def benign(self, count: int) -> bytes:
-        """`count` bytes from the ends of benign files, of as many files as it takes.
+        """`count` bytes from the ends of as many benign files as needed.
 
         Raises:
             NotApplicableError: there are none, or too few that can be read.
@@ -55,7 +55,7 @@ class Draw:
 
 @lru_cache(maxsize=64)
 def donor_tail(path: str) -> bytes:
-    """The last bytes of a benign file without trailing zeros, none where it cannot be read."""
+    """The last bytes of a benign file without trailing zeros; empty if it cannot be read."""
     try:
         data = read_sample(path).data
     except SampleError:

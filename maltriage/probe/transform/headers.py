@@ -1,4 +1,4 @@
-"""Header fields that the loader does not look at, or takes whatever they say."""
+"""Changes header fields that the loader ignores, or accepts with any value."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from maltriage.probe.transform.rebuild import DEBUG_ENTRY, debug_entries
 
 NAME_LETTERS = 6
 MAX_DEBUG_BYTES = 1 << 16
-"""Of one entry of the debug directory; what claims more is left alone."""
+"""Most bytes of one entry of the debug directory; a larger one is left alone."""
 _DEBUG_KINDS = frozenset((2, 4, 12, 13, 14, 16, 20))
 """CodeView, misc, VC feature, POGO, ILTCG, repro, extended characteristics: read by tools alone."""
 
 
 def rename_sections(program: Program, draw: Draw) -> bytes:
-    """Other names, a dot and six random letters."""
+    """Rename sections to a dot and six random letters."""
     for row in program.rows:
         letters = draw.generator.integers(ord("a"), ord("z") + 1, NAME_LETTERS, dtype=np.uint8)
         program.data[row.at : row.at + 8] = b"." + letters.tobytes() + b"\0"
@@ -33,7 +33,7 @@ def wipe_timestamp(program: Program, draw: Draw | None = None) -> bytes:
 
 
 def wipe_checksum(program: Program, draw: Draw | None = None) -> bytes:
-    """Checked of drivers and of libraries that start with the system, of nothing else."""
+    """Zero the checksum, which is verified only for drivers and libraries of system start."""
     if not program.long(program.checksum_at):
         raise NotApplicableError("no checksum")
     program.put_long(program.checksum_at, 0)
@@ -41,7 +41,7 @@ def wipe_checksum(program: Program, draw: Draw | None = None) -> bytes:
 
 
 def wipe_rich(program: Program, draw: Draw | None = None) -> bytes:
-    """The Rich header, which tells what tools made the file, from `DanS` to its key."""
+    """Zero the Rich header, which lists the build tools, from `DanS` to its key."""
     end = program.data.rfind(b"Rich", 64, program.pe)
     if end < 0 or end + 8 > program.pe:
         raise NotApplicableError("no Rich header")
@@ -55,7 +55,7 @@ def wipe_rich(program: Program, draw: Draw | None = None) -> bytes:
 
 
 def wipe_debug(program: Program, draw: Draw | None = None) -> bytes:
-    """The debug directory, and what its entries point to."""
+    """Zero the debug directory and the data of its entries."""
     entries, at = debug_entries(program), program.directory_at(DEBUG)
     if not entries or at is None:
         raise NotApplicableError("no debug directory")
@@ -71,7 +71,7 @@ def wipe_debug(program: Program, draw: Draw | None = None) -> bytes:
 
 
 def wipe_headers(program: Program, draw: Draw) -> bytes:
-    """All four at once, as many as the file has."""
+    """Wipe all four, as far as the file has them."""
     wipes: tuple[Callable[[Program], bytes], ...] = (
         wipe_timestamp,
         wipe_checksum,

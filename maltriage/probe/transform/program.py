@@ -1,7 +1,7 @@
-"""Headers of a PE file as bytes that can be changed, by struct alone.
+"""Headers of a PE file as bytes to change, by struct alone.
 
-A parser that builds files again changes what nobody asked it to; here every byte stays where it
-is but for those that a transformation names. Offsets are those of the Microsoft PE format.
+A parser that rebuilds files changes more than requested; here every byte stays in place except
+those that a transformation names. Offsets are those of the Microsoft PE format.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.pe import PE32_PLUS, loader_start
 
 MAX_ROWS = 96
-"""Sections that the Windows loader takes; a file with more is left alone."""
+"""Most sections that the Windows loader takes; a file with more is left alone."""
 ROW_BYTES = 40
 CERTIFICATE, DEBUG = 4, 6
 """Numbers of data directories."""
 
 
 class NotApplicableError(Exception):
-    """A transformation cannot be made of this file; its text says why, in words of ours alone."""
+    """A transformation does not apply to this file; the text says why, with no text of the file."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Program:
         data: the whole file.
 
     Raises:
-        NotApplicableError: there are no headers, or they are not whole.
+        NotApplicableError: there are no headers, or they are incomplete.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -99,7 +99,7 @@ class Program:
 
     @property
     def symbols_at(self) -> int:
-        """Where the offset of the COFF symbol table is, and behind it their number."""
+        """Place of the offset of the COFF symbol table; their number follows it."""
         return self.pe + 12
 
     @property
@@ -127,7 +127,7 @@ class Program:
         return self.optional + 64
 
     def directory_at(self, number: int) -> int | None:
-        """Where a data directory's row is, None where the header has no such row."""
+        """Place of a data directory's row, None where the header has no such row."""
         listed = self.long(self._directories - 4)
         at = self._directories + 8 * number
         return at if number < listed and at + 8 <= self.table else None
@@ -138,7 +138,7 @@ class Program:
         return (0, 0) if at is None else (self.long(at), self.long(at + 4))
 
     def offset_of(self, rva: int) -> int | None:
-        """File offset of an RVA in a section, None where none of the file is mapped there."""
+        """File offset of an RVA in a section, None where it is not in the file."""
         for row in self.placed:
             if row.rva <= rva < row.rva + row.size and row.start + rva - row.rva < len(self.data):
                 return row.start + rva - row.rva
@@ -149,7 +149,7 @@ class Program:
 
         Raises:
             NotApplicableError: no section has bytes, or the file ends before one does, so that
-                what is appended would become a part of it.
+                appended bytes would become a part of it.
         """
         if not self.placed:
             raise NotApplicableError("no section has bytes")
@@ -159,7 +159,7 @@ class Program:
         return end
 
     def certificate(self) -> tuple[int, int] | None:
-        """Bytes [start, end) of the certificate table, None where there is none in the file."""
+        """Bytes [start, end) of the certificate table, None where the file has none."""
         at, size = self.directory(CERTIFICATE)
         if not size or not at or at + size > len(self.data) or at < self.body_end():
             return None

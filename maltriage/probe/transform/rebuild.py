@@ -1,7 +1,7 @@
-"""A PE file with its sections' bytes laid out anew: the places change, what is mapped does not.
+"""Lays the sections of a PE file out anew: their file offsets change, the mapped image does not.
 
-Whatever names a place in the file (section table, certificate table, COFF symbols, debug
-directory) is changed with it; what names a place in memory stays as it is.
+Fields with a file offset (section table, certificate table, COFF symbols, debug directory) are
+updated; addresses in memory stay.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from maltriage.probe.transform.program import CERTIFICATE, DEBUG, NotApplicableE
 DEBUG_ENTRY = 28
 MAX_DEBUG_ENTRIES = 64
 SECTOR = 0x200
-"""Least file alignment with which the loader does not map a file as it lies."""
+"""Least file alignment with which the loader maps sections one by one."""
 
 
 def rebuild(
@@ -24,14 +24,14 @@ def rebuild(
     behind: bytes = b"",
     alignment: int | None = None,
 ) -> Program:
-    """The program with its sections laid out anew, in the order in which they lie.
+    """The program with its sections laid out anew, in file order.
 
     Args:
-        program: whose sections are `program.placed`; it is not changed.
-        bodies: what each section holds now; None: what it held.
+        program: has the sections `program.placed`; it is not changed.
+        bodies: new contents of each section; None: unchanged.
         before: bytes to put ahead of each section; None: none.
         behind: bytes to put behind the last section, at the next multiple of the alignment.
-        alignment: of the sections in the file; None: as it was.
+        alignment: of the sections in the file; None: unchanged.
 
     Raises:
         NotApplicableError: sections overlap, run past the end, or are not where the loader reads.
@@ -50,7 +50,7 @@ def rebuild(
         _put(out, row.at + 16, len(body) + -len(body) % alignment)
         _put(out, row.at + 20, len(out))
         out += body + bytes(-len(body) % alignment)
-        # What lies between two sections and belongs to none stays between them.
+        # Bytes between two sections that belong to none stay between them.
         until = placed[i + 1].start if i + 1 < len(placed) else end
         if until > row.end:
             moves.append((row.end, len(out)))
@@ -83,11 +83,11 @@ def _check(program: Program, alignment: int) -> None:
 
 
 def _follow(found: Program, program: Program, moves: list[tuple[int, int]], *, debug: bool) -> None:
-    """Let what names a place in the file name the place where its bytes are now.
+    """Update fields with a file offset to the new places of their bytes.
 
     Args:
-        moves: where bytes began and where they begin now, up to the next of them, ascending.
-        debug: whether the debug directory is where it was in memory, and still readable.
+        moves: old and new start of each run of bytes, ascending.
+        debug: whether the debug directory is still readable at its address in memory.
     """
 
     def moved(offset: int) -> int:
@@ -111,7 +111,7 @@ def _follow(found: Program, program: Program, moves: list[tuple[int, int]], *, d
 
 
 def debug_entries(program: Program) -> list[int]:
-    """File offsets of the entries of the debug directory, as many as are whole."""
+    """File offsets of the complete entries of the debug directory."""
     rva, size = program.directory(DEBUG)
     at = program.offset_of(rva) if size else None
     if at is None:

@@ -1,4 +1,4 @@
-"""Sections moved, added or deflated, and what lies behind them taken away."""
+"""Moves, adds or deflates sections, and strips the bytes behind them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from maltriage.sample.byteplot import trimmed_length
 PADDING = 4096
 """Bytes put between two sections."""
 ADDED_SHARE, ADDED_LEAST = 0.1, 4096
-"""Bytes of an added section: of the file's size, and at least."""
+"""Size of an added section: as a share of the file's size, and at least."""
 PAGE, SECTOR = 0x1000, 0x200
 EMPTY_BYTES = 0x1000
-"""Memory that an added section without bytes asks for."""
+"""Memory of an added section without bytes."""
 READ_DATA = 0x4000_0040
 """Characteristics of an added section: initialised data, to be read."""
 
 
 def pad_sections(program: Program, draw: Draw) -> bytes:
-    """Random bytes between every two sections."""
+    """Put random bytes between every two sections."""
     if len(program.placed) < 2:
         raise NotApplicableError("one section")
     pads = [b""] + [
@@ -40,31 +40,31 @@ def pad_sections(program: Program, draw: Draw) -> bytes:
 
 
 def file_alignment(program: Program, draw: Draw) -> bytes:
-    """Sections aligned to pages in the file instead of sectors, or the other way round.
+    """Align sections in the file to pages instead of sectors, or the other way round.
 
-    To sectors they lose the zeros at their ends, which the loader makes again.
+    Aligned to sectors they lose the zeros at their ends, which the loader adds again.
     """
     if program.file_alignment < PAGE:
         return bytes(rebuild(program, alignment=PAGE).data)
     bodies = []
     for row in program.placed:
         body = np.frombuffer(program.data, dtype=np.uint8)[row.start : row.end]
-        # Without a size in memory it is the one in the file that the loader goes by.
+        # Without a size in memory the loader uses the one in the file.
         kept = max(1, trimmed_length(body)) if row.virtual_size else len(body)
         bodies.append(body[:kept].tobytes())
     return bytes(rebuild(program, bodies, alignment=SECTOR).data)
 
 
 def add_empty_section(program: Program, draw: Draw) -> bytes:
-    """A row more in the section table, with memory and no bytes in the file."""
+    """Add a row to the section table, with memory and no bytes in the file."""
     program.body_end()
     _add_row(program, draw, EMPTY_BYTES, 0, 0)
     return bytes(program.data)
 
 
 def add_benign_section(program: Program, draw: Draw) -> bytes:
-    """A section of benign content behind the last one; what lay behind that, moves back."""
-    rebuild(program)  # or else nothing can be added
+    """Add a section of benign content behind the last one; bytes after that move back."""
+    rebuild(program)  # raises if nothing can be added
     count = max(ADDED_LEAST, round(len(program.data) * ADDED_SHARE))
     body = draw.benign(count + -count % program.file_alignment)
     found = rebuild(program, behind=body)
@@ -98,7 +98,7 @@ def _add_row(program: Program, draw: Draw, virtual: int, start: int, size: int) 
 
 
 def strip_overlay(program: Program, draw: Draw) -> bytes:
-    """Without what lies behind the last section, but for the certificate."""
+    """Strip the bytes behind the last section, except the certificate."""
     end, certificate = program.body_end(), program.certificate()
     kept = bytes(program.data[slice(*certificate)]) if certificate else b""
     rest = bytearray(program.data[end:])
@@ -125,6 +125,6 @@ def strip_certificate(program: Program, draw: Draw) -> bytes:
 
 
 def pack_proxy(program: Program, draw: Draw) -> bytes:
-    """Every section's bytes deflated: a stand-in for a packer, without a stub that would run."""
+    """Deflate every section's bytes: stands in for a packer, without a stub that would run."""
     bodies = [zlib.compress(bytes(program.data[row.start : row.end]), 9) for row in program.placed]
     return bytes(rebuild(program, bodies).data)

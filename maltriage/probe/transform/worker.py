@@ -1,4 +1,4 @@
-"""One file as it is and after changes to it, prepared as a scan prepares it."""
+"""Prepares a file as it is and after changes to it, as a scan does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from maltriage.source.files import read_sample
 
 @dataclass(frozen=True)
 class Transformed:
-    """A sample, and what came of it by name of transformation: a sample, or why there is none."""
+    """A sample, and by name of transformation the changed sample or the reason for none."""
 
     plain: Prepared
     changed: dict[str, Prepared | str]
@@ -26,17 +26,17 @@ class Transformed:
 def transformed(
     path: str, names: Sequence[str], donors: Sequence[str], options: PrepareOptions, seed: int
 ) -> Transformed:
-    """Read a file once, change it in memory, and prepare what comes of it.
+    """Read a file once, change it in memory, and prepare the results.
 
-    A PNG's pixels are changed as if they were the file. What came out as it went in is prepared
-    too: the transformation was made, and had nothing to change.
+    A PNG's pixels are changed as if they were the file. Unchanged bytes are prepared too: the
+    transformation applied and had nothing to change.
 
     Args:
         path: of the file.
         names: of transformations, among `TRANSFORMS`.
-        donors: paths of benign files; the file itself is none of its own.
+        donors: paths of benign files; the file itself is never used.
         options: with which it is prepared.
-        seed: of all that is drawn, with the file's SHA-256 and the name of the transformation.
+        seed: of all random choices, with the file's SHA-256 and the transformation's name.
 
     Raises:
         SampleError: the file gives no sample; see `read_sample`.
@@ -62,16 +62,16 @@ def transformed(
 def appended(
     path: str, sha256: str, more: Sequence[bytes], options: PrepareOptions
 ) -> list[Prepared]:
-    """A file with each of several runs of bytes behind it.
+    """A file with each of several runs of bytes appended.
 
     Args:
         path: of the file.
         sha256: of its bytes when it was prepared.
-        more: what to append, which came from no sample.
+        more: bytes to append, which came from no sample.
         options: with which it was prepared.
 
     Raises:
-        SampleError: it gives no sample any more, or another one; or nothing can be appended to
+        SampleError: it gives no sample any more, or has other bytes; or nothing can be appended to
             it (code `not-applicable`).
     """
     contents = read_sample(path, options)

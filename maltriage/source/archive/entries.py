@@ -1,4 +1,4 @@
-"""What the readers of all kinds of archives have in common: what they are given, what they give."""
+"""The interface between `walk` and the readers of all kinds of archives."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.limits import Budget
 
 HEAD_BYTES = 512
-"""First bytes of a file that tell whether it is wanted."""
+"""First bytes of a file, from which a reader decides whether it is wanted."""
 PIECE = 1024 * 1024
-"""Bytes unpacked at once, between two looks at the budget."""
+"""Bytes unpacked at once, between two checks of the budget."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in an archive. `data` is None where it is not wanted, or `error` says why not.
+    """A file in an archive. `data` is None for a file that is not wanted or has an `error`.
 
-    `number` is its place in the archive, by which reading goes on later.
+    `number` is its place in the archive, where reading resumes later.
     """
 
     number: int
@@ -51,12 +51,12 @@ class Names:
 
 @dataclass(frozen=True)
 class Opening:
-    """An archive, and what is wanted of it.
+    """An archive, and the options to read it with.
 
-    `name` is its own, by which a file in it is called that has none. `max_size` is that of any
-    file in it, in bytes. `select` says by its name whether a file matters at all, `wanted` by name
-    and first bytes whether all of it is read. Entries before `start` are passed by, and those
-    before `paid` are not charged to the budget.
+    `name` is its own, for a file in it that has none. `max_size` is the limit of one file, in
+    bytes. `select` takes a name and returns whether a file matters at all; `wanted` takes a name
+    and first bytes and returns whether all of it is read. Entries before `start` are skipped, and
+    those before `paid` are not charged to the budget.
     """
 
     file: BinaryIO
@@ -72,7 +72,7 @@ class Opening:
         """Charge for one entry from here on, or for none.
 
         Raises:
-            LimitError: there were too many.
+            LimitError: there are too many.
         """
         self.budget.counting = number >= self.paid
         self.budget.member()
@@ -92,11 +92,11 @@ class Opening:
         whole: bool = False,
         charge: bool = True,
     ) -> Entry:
-        """The entry of a file that `read(size)` gives piece by piece, an empty one at its end.
+        """The entry of a file that `read(size)` gives chunk by chunk, an empty one at its end.
 
         Args:
             whole: read all of it even where it is not wanted.
-            charge: what is read to the budget.
+            charge: takes the number of bytes read, for the budget.
 
         Raises:
             LimitError: too much was unpacked.
@@ -121,11 +121,11 @@ class Opening:
 
 
 def _free(size: int) -> None:
-    """Charge nothing."""
+    """A charge that is ignored."""
 
 
 def sealed(tried: int) -> SampleError:
-    """The error of what no password opens."""
+    """The error of an archive, or file in it, that no password opens."""
     return SampleError(
         "password",
         f"encrypted with another password than the {tried} tried (--password names more), or"
@@ -135,6 +135,6 @@ def sealed(tried: int) -> SampleError:
 
 
 def damaged(error: Exception) -> SampleError:
-    """The error of what its library cannot read: they raise many kinds."""
+    """The error of a damaged archive: the libraries raise many kinds."""
     text = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(": ")
     return SampleError("damaged-archive", f"a damaged archive ({text[:200]})", failed=True)

@@ -1,4 +1,4 @@
-"""One file of an archive: the one that a path names, or the only one there is."""
+"""Finds one file of an archive: the one that a path names, or the only one."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from maltriage.source.urls import Remote, is_url
 
 
 def split_path(path: str, remote: Remote | None = None) -> tuple[str, str | None]:
-    """A path as that of a file on disk, and what it names in it: `a.zip!b.exe` is `a.zip`, `b.exe`.
+    """Split a path into the file on disk and the file in it: `a.zip!b.exe` is `a.zip`, `b.exe`.
 
-    The second is None where the path is that of a file on disk, or leads into none.
+    The second is None where the path is that of a file on disk, or names no file in one.
 
     Args:
-        remote: how URLs are read; None: as this process was told, if it was.
+        remote: the reader of URLs; None: the one that this process holds, if any.
 
     Raises:
-        SampleError: a store at a URL does not say which files it has.
+        SampleError: a store at a URL cannot list its files.
     """
     remote = remote or held()
     if remote is not None and is_url(path):
@@ -51,7 +51,7 @@ def find_member(
     """The bytes of the file `path` in the archive `archive` of `size` bytes, which `file` reads.
 
     Raises:
-        SampleError: it is not in there, cannot be read or is too large, or a cap was hit before.
+        SampleError: the file is missing, cannot be read or is too large, or a cap was hit before.
     """
     walk = Walk(file, archive, size, limits, max_size, lambda name, head: True, only=path)
     trouble: SampleError | None = None
@@ -66,13 +66,13 @@ def find_member(
 def only_member(
     file: BinaryIO, path: str, size: int, kind: Kind, limits: Archives, max_size: int
 ) -> tuple[str, bytes]:
-    """Name and bytes of the one file in an archive, as labelled collections have it.
+    """Name and bytes of the one file in an archive, as in labelled collections.
 
     An archive in it is not opened.
 
     Raises:
-        SampleError: it holds no file, several or one that is too large (a skip), is under
-            another password, or is damaged.
+        SampleError: it holds no file, several or one that is too large (a skip), needs another
+            password, or is damaged.
     """
     budget = Budget(limits, size)
     opening = Opening(file, os.path.basename(path), max_size, budget, lambda name, head: True)

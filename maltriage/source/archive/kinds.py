@@ -1,4 +1,4 @@
-"""What kind of archive a file is, by its first bytes, and the reader of that kind."""
+"""Finds the kind of an archive by its first bytes, and the reader of that kind."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening
 Kind = Literal["zip", "7z", "tar", "gz", "bz2", "xz", "zst"]
 _MAGICS: tuple[tuple[bytes, Kind], ...] = (
     (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),  # of one without files
+    (b"PK\x05\x06", "zip"),  # an archive without files
     (b"7z\xbc\xaf\x27\x1c", "7z"),
     (b"\x1f\x8b\x08", "gz"),
     (b"\xfd7zXZ\x00", "xz"),
     (b"\x28\xb5\x2f\xfd", "zst"),
 )
 _BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""What follows `BZh` and a digit: a block, or the end of an empty file."""
+"""The bytes after `BZh` and a digit: a block, or the end of an empty file."""
 
 
 def archive_kind(head: bytes) -> Kind | None:
-    """The kind of archive that a file with these first `HEAD_BYTES` bytes is; None: it is none.
+    """The kind of archive that begins with these `HEAD_BYTES` bytes; None: it is no archive.
 
-    What begins like a PE file is none, whatever else it begins like.
+    A file that begins like a PE file is none, whatever else it looks like.
     """
     if head[:2] == b"MZ":
         return None
@@ -40,7 +40,7 @@ def archive_kind(head: bytes) -> Kind | None:
 
 
 def entries(kind: Kind, opening: Opening) -> Iterator[Entry]:
-    """The files in an archive; folders are none, links and devices are not wanted.
+    """The files in an archive, without folders; links and devices are never wanted.
 
     Raises:
         LimitError: a cap was hit.

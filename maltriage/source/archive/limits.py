@@ -1,4 +1,4 @@
-"""How far an archive is followed: caps with names, and what was spent of them."""
+"""Caps on reading archives, and the budget that counts against them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from dataclasses import dataclass
 from maltriage.sample.errors import SampleError
 
 PASSWORDS = ("infected", "malware", "virus")
-"""Tried on what is encrypted; collections use them so that nothing opens a sample by mistake."""
+"""Passwords tried by default; collections use them so that no sample is opened by mistake."""
 MAX_MEMBERS = 10_000
-"""Files looked at in an archive and the archives in it; `--max-members` lifts it."""
+"""Files read in an archive and the archives in it; `--max-members` lifts it."""
 MAX_UNPACKED = 1024 * 1024 * 1024
 """Bytes unpacked of an archive and the archives in it; `--max-unpacked` lifts it."""
 MAX_RATIO = 250
 """Bytes unpacked for each byte of the archive, beyond `RATIO_FROM`; `--max-ratio` lifts it."""
 RATIO_FROM = 64 * 1024 * 1024
-"""Bytes up to which the ratio does not matter: programs are padded with zeros."""
+"""Bytes up to which the ratio is not checked: programs are padded with zeros."""
 MAX_NESTING = 4
 """Archives inside each other, the outermost one included; `--max-nesting` lifts it."""
 
 
 @dataclass(frozen=True)
 class Archives:
-    """How archives are opened. `passwords` are tried in their order. `carve`: how many programs are
-    taken out of each program; 0: none are looked for."""
+    """Options of opening archives. `passwords` are tried in their order. `carve`: most programs
+    taken out of each program; 0: none are searched."""
 
     passwords: tuple[str, ...] = PASSWORDS
     members: int = MAX_MEMBERS
@@ -34,14 +34,14 @@ class Archives:
 
 
 class LimitError(SampleError):
-    """A cap was hit: the rest of the file on disk is not looked at."""
+    """A cap was hit: the rest of the file on disk is not read."""
 
 
 class Budget:
-    """What is left to spend on one file on disk.
+    """The budget left for one file on disk.
 
-    `counting` is off while an archive is gone through again up to where the last chunk ended:
-    that was paid for.
+    `counting` is off while an archive is read again up to the end of the last chunk, which was
+    charged already.
     """
 
     def __init__(self, limits: Archives, packed: int, members: int = 0, unpacked: int = 0) -> None:
@@ -50,10 +50,10 @@ class Budget:
         self.counting = True
 
     def member(self) -> None:
-        """One more file is looked at.
+        """Charge one more file.
 
         Raises:
-            LimitError: there were too many.
+            LimitError: there are too many.
         """
         if not self.counting:
             return
@@ -63,10 +63,10 @@ class Budget:
         self.members += 1
 
     def spend(self, size: int) -> None:
-        """So many bytes more were unpacked.
+        """Charge `size` more unpacked bytes.
 
         Raises:
-            LimitError: there were too many, or too many for the size of the file on disk.
+            LimitError: there are too many, or too many for the size of the file on disk.
         """
         if not self.counting:
             return

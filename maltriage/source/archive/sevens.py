@@ -1,4 +1,4 @@
-"""7z files, plain or encrypted. Solid ones are unpacked in one go, up to the last file wanted."""
+"""Reads 7z files, plain or encrypted; solid ones in one pass, up to the last needed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def entries(opening: Opening) -> Iterator[Entry]:
             raise
         except Exception:
             unpacking.end()
-            if encrypted:  # what a wrong password gives is as good as damaged
+            if encrypted:  # a wrong password gives damaged data
                 continue
             raise
         try:
@@ -52,11 +52,11 @@ def entries(opening: Opening) -> Iterator[Entry]:
 
 
 class _StoppedError(Exception):
-    """Nobody wants the rest."""
+    """The rest is not needed."""
 
 
 class _Sink:
-    """Takes the bytes of one file; what is too large or not wanted is let go."""
+    """Collects the bytes of one file; a file that is too large or not wanted is dropped."""
 
     def __init__(self, number: int, name: str, opening: Opening) -> None:
         self.number, self._name, self._opening = number, name, opening
@@ -84,7 +84,7 @@ class _Sink:
 class _Unpacking:
     """A pass through an archive under one password.
 
-    py7zr pushes what it unpacks, and a reader pulls: a thread stands between them, at most one
+    py7zr pushes unpacked files and the reader pulls them: a thread connects both, at most one
     file ahead.
     """
 
@@ -95,7 +95,7 @@ class _Unpacking:
         self._thread: Thread | None = None
         self._first: _Sink | None = None
         self._all: list[tuple[int, str, int, bool]] = []
-        """Number, name, size and whether it is a plain file, of all that are no folders."""
+        """Number, name, size and whether it is a plain file, of every entry but folders."""
         self._selected: set[int] = set()
         self._names: dict[int, str] = {}
         self._pending: _Sink | None = None
@@ -118,12 +118,12 @@ class _Unpacking:
             size = 0 if file.emptystream else file.uncompressed
             self._names[number] = name
             self._all.append((number, name, size, plain))
-            # The library refuses an archive for one name such as `../x`, and no name matters here.
+            # The library refuses an archive for one name such as `../x`; names are not paths here.
             row["filename"] = f"{number}"
             if plain and size and number >= self._opening.start and self._opening.select(name):
                 self._selected.add(number)
             if len(self._selected) > limits.members:
-                break  # `entries` will not get farther than that
+                break  # `entries` stops there
         if not self._selected:
             return
         self._thread = Thread(target=self._run, args=(archive,), daemon=True)
@@ -183,7 +183,7 @@ class _Unpacking:
             pass
         except py7zr.exceptions.DecompressionBombError:
             self._fail(self._opening.budget.too_much())
-        except BaseException as error:  # whatever it is, the reader is told
+        except BaseException as error:  # the reader raises it
             self._fail(error)
 
     def create(self, filename: str) -> _Sink:

@@ -1,4 +1,4 @@
-"""Compressed streams, which hold one file: gzip, bzip2, xz and Zstandard, read forward."""
+"""Reads compressed streams, which hold one file: gzip, bzip2, xz and Zstandard, forward only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.source.archive.entries import Opening
 
 Stream = Literal["gz", "bz2", "xz", "zst"]
 MAX_DICTIONARY = 256 * 1024 * 1024
-"""Bytes that an xz stream may have its decoder hold; `xz -9` takes 65 MiB."""
+"""Most memory in bytes of an xz stream's decoder; `xz -9` takes 65 MiB."""
 _PIECE = 64 * 1024
 _SUFFIXES: dict[str, tuple[str, ...]] = {
     "gz": (".gz", ".gzip"),
@@ -25,7 +25,7 @@ _FNAME, _FEXTRA = 0x08, 0x04
 
 
 class Unpacked(io.RawIOBase):
-    """What a stream unpacks to, charged to the budget as it is read. Begins `begin(file)` anew."""
+    """A stream's unpacked bytes, charged to the budget as read. Rewinds with `begin(file)`."""
 
     def __init__(self, opening: Opening, kind: Stream) -> None:
         self._budget = opening.budget
@@ -47,7 +47,7 @@ class Unpacked(io.RawIOBase):
 
 
 class _Decoded:
-    """Streams one after the other, as the command-line tools read them."""
+    """Concatenated streams, decoded as the command-line tools do."""
 
     def __init__(self, file: BinaryIO, kind: str) -> None:
         self._file, self._kind = file, kind
@@ -85,7 +85,7 @@ class _Decoded:
 
 
 def inner_name(opening: Opening, kind: Stream) -> str | bytes:
-    """The name of the file in a stream: what gzip noted, or the stream's own less its ending."""
+    """Name of the file in a stream: from the gzip header, or the stream's own less its ending."""
     if kind == "gz":
         opening.file.seek(0)
         head = opening.file.read(1024)

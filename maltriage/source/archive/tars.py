@@ -1,4 +1,4 @@
-"""tar files, and compressed streams: those of a tar file, and those of any other one file."""
+"""Reads tar files and compressed streams, of a tar file or of any one file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening
 from maltriage.source.archive.streams import Stream, Unpacked, inner_name
 
 MAX_HEADER = 16 * 1024 * 1024
-"""Bytes of a long name or of other attributes of a file, which are read as a whole."""
+"""Most bytes of a file's long name or other attributes, which are read as a whole."""
 _ATTRIBUTES = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -37,11 +37,11 @@ _TRUNCATED: type[Exception] = tarfile.TruncatedHeaderError  # type: ignore[attr-
 
 
 class _DamagedTarError(Exception):
-    """Not a kind that `tarfile` takes for the end of the archive."""
+    """An error that `tarfile` does not take for the end of the archive."""
 
 
 class _Info(tarfile.TarInfo):
-    """A header that is read or is an error, and whose attributes are of a sensible size."""
+    """A valid header, with attributes of a sensible size; others raise."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
@@ -90,7 +90,7 @@ def _entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
     ) as archive:
         number = -1
         while info := archive.next():
-            archive.members = []  # type: ignore[attr-defined]  # or it would remember them all
+            archive.members = []  # type: ignore[attr-defined]  # or it would keep them all
             number += 1
             name = names(info.name)
             if number < opening.start or info.isdir():
@@ -101,5 +101,5 @@ def _entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
                 continue
             source = archive.extractfile(info)
             assert source is not None
-            # What comes out of a stream was charged there.
+            # The stream was charged for these bytes already.
             yield opening.read(number, name, source.read, charge=file is opening.file)

@@ -1,4 +1,4 @@
-"""The files in an archive and in the archives in it, one after the other, from any place on."""
+"""Walks the files in an archive and the archives in it, in order, from any place on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from maltriage.source.archive.kinds import Kind, archive_kind, entries
 from maltriage.source.archive.limits import Archives, Budget, LimitError
 
 SEPARATOR = "!"
-"""Between an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
+"""Separates an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A file in an archive, or an archive, that cannot be read or is not looked at."""
+    """A file in an archive, or an archive, that cannot be read or is skipped."""
 
     path: str
     error: SampleError
@@ -34,12 +34,11 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far an archive was read.
+    """The place up to which an archive was read.
 
-    `at` are the places of the next file in the archives inside each other, the outermost first;
-    `members`, `unpacked` what was spent of the budget. `samples`, `troubles` and `others` count
-    the members, troubles and others that were given. `told`: of which archives it was reported
-    already that no password opens them.
+    `at` are the places of the next file in the nested archives, the outermost first; `members`
+    and `unpacked` the spent budget. `samples`, `troubles` and `others` count the items of each
+    kind so far. `told`: archives already reported to open with no password.
     """
 
     at: tuple[int, ...] = ()
@@ -51,7 +50,7 @@ class Cursor:
     told: frozenset[str] = frozenset()
 
     def passing(self) -> Cursor:
-        """A cursor behind the next file, which is not looked at."""
+        """A cursor behind the next file, which is skipped."""
         at = (*self.at[:-1], self.at[-1] + 1) if self.at else (1,)
         return replace(self, at=at, members=self.members + 1, troubles=self.troubles + 1)
 
@@ -60,9 +59,9 @@ class Cursor:
 class Walk:
     """A walk through the archive `file`, called `path`.
 
-    `wanted` says by name and first bytes which files may be samples. `only`: the path of the one
-    file that matters, or the archive; nothing else is unpacked that need not be. After each item
-    `cursor()` says where to go on.
+    `wanted` takes a name and first bytes and returns whether a file may be a sample. `only`: the
+    path of the one file that matters, or its archive; nothing else is unpacked without need.
+    `cursor()` is where to resume after each item.
     """
 
     file: BinaryIO
@@ -81,10 +80,10 @@ class Walk:
         self.samples, self.troubles, self.others = start.samples, start.troubles, start.others
         self._told = set(start.told)
         self.ended = False
-        """Whether nothing follows, because a cap was hit or the archive itself is damaged."""
+        """Whether the walk is over, because a cap was hit or the archive itself is damaged."""
 
     def cursor(self) -> Cursor:
-        """Where to go on after the item that was last given."""
+        """The place to resume after the last item."""
         at = (*self._at[:-1], self._at[-1] + 1) if self._at else ()
         budget = self._budget
         counts = (self.samples, self.troubles, self.others)
@@ -93,7 +92,7 @@ class Walk:
     def items(self, kind: Kind) -> Iterator[Member | Trouble | None]:
         """The files from `cursor_from` on; None for one that is no sample, which is counted.
 
-        A cap ends it, with a `Trouble` that says which.
+        A cap ends the walk with a `Trouble` that names it.
         """
         self._at = []
         for item in self._all(kind):
@@ -132,7 +131,7 @@ class Walk:
         except (LimitError, MemoryError):
             raise
         except Exception as error:
-            del self._at[level - 1 :]  # what follows it comes next, and not the rest of it again
+            del self._at[level - 1 :]  # the walk goes on behind it, not in it
             self.ended = level == 1
             yield Trouble(path, error if isinstance(error, SampleError) else damaged(error))
         finally:
@@ -144,7 +143,7 @@ class Walk:
         if entry.error is not None:
             if entry.error.code != "password":
                 yield Trouble(path, entry.error)
-            elif archive not in self._told:  # once, and not for each file in it
+            elif archive not in self._told:  # once, not for each file in it
                 self._told.add(archive)
                 yield Trouble(archive, entry.error)
             return
@@ -162,7 +161,7 @@ class Walk:
             yield from self._archive(io.BytesIO(data), kind, path, level + 1, inner)
 
     def no_sample(self) -> None:
-        """The member that was last given turned out to be no sample: it is counted as none."""
+        """Count the last member as no sample."""
         self.samples -= 1
         self.others += 1
 

@@ -1,4 +1,4 @@
-"""ZIP files, plain or encrypted (ZipCrypto, AES), read file by file."""
+"""Reads ZIP files, plain or encrypted (ZipCrypto, AES), file by file."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening, 
 from maltriage.source.archive.limits import LimitError
 
 MAX_DIRECTORY = 32 * 1024 * 1024
-"""Bytes of the table of contents, which is read as a whole: of some 300,000 files."""
+"""Bytes of the table of contents, which is read as a whole: about 300,000 files."""
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 
 
 class _Guarded(io.RawIOBase):
-    """A file of which little is read at once, whatever sizes it claims."""
+    """A file read in small amounts, whatever sizes it claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -74,18 +74,18 @@ def entries(opening: Opening) -> Iterator[Entry]:
 
 
 def _raw_name(info: Any) -> str | bytes:
-    """A name; as bytes where the archive does not say that it is UTF-8."""
+    """A name; as bytes where the archive does not mark it as UTF-8."""
     name: str = info.filename
     if info.flag_bits & _UTF8:
         return name
     try:
-        return name.encode("cp437")  # what it was decoded from, for want of anything better
+        return name.encode("cp437")  # the encoding it was decoded from
     except UnicodeEncodeError:
         return name
 
 
 class _Keys:
-    """Reads files under whichever password opens them, first the one that opened the last."""
+    """Reads files with the password that opens them, the last successful one first."""
 
     def __init__(self, opening: Opening) -> None:
         self._opening = opening
@@ -111,8 +111,8 @@ class _Keys:
     def _plain(
         self, archive: Any, info: Any, number: int, name: str, password: bytes | None
     ) -> Entry:
-        # A wrong password passes the check of ZipCrypto once in 256 times. What it gives fails
-        # its checksum at the end, so until one is proven all of a file is read.
+        # A wrong password passes the check of ZipCrypto once in 256 times, and then fails the
+        # checksum at the end: until a password is proven all of a file is read.
         whole = password is not None and not self._proven
         with archive.open(info, pwd=password) as file:
             if info.file_size > self._opening.max_size and not whole:

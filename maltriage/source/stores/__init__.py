@@ -1,5 +1,5 @@
-"""Stores of files at URLs, one module a kind of store, all that knows fsspec.
+"""Stores of files at URLs, one module a kind of store; only they know fsspec.
 
-What they have in common is in `base`; which one a URL is of, `maltriage.source.remote` says. Each
-gives what is known of a file without reading it, the files below a URL, and a file to read.
+`base` has their interface; `maltriage.source.remote` chooses the store of a URL. Each gives the
+properties of a file without reading it, the files below a URL, and a file to read.
 """

@@ -1,4 +1,4 @@
-"""What stores have in common: what they say of a file, how one is read, how errors are told."""
+"""Interface of stores, files that are read from them, and their errors."""
 
 from __future__ import annotations
 
@@ -13,24 +13,23 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.urls import scrub
 
 HEAD = 256 * 1024
-"""Bytes read first of a file, which tell whether it is wanted; many a sample is not larger, and a
+"""Bytes read first of a file, to decide whether it is wanted. Many samples are not larger, and a
 second request takes longer than these."""
 LEAST_AHEAD, MOST_AHEAD = 64 * 1024, 8 * 1024 * 1024
-"""Bytes read at once where a file is read piece by piece: where it jumps, and where it goes on and
-on. They are held while it is open."""
+"""Bytes read at once: at least after a jump, at most in sequential reading. They are held while the
+file is open."""
 PIECE = 1024 * 1024
 """Bytes taken from a connection at once."""
 MAX_REASON = 300
-"""Characters of what a server says of an error."""
+"""Characters kept of a server's error."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file in a store, with what is known of it without reading it.
+    """A file in a store, described without reading it.
 
-    `size` is None where it is not known. `modified_ns`, since the epoch, and `tag`, a number made
-    of what names its contents (ETag), tell a file from what it was; `modified_ns` None: nothing
-    does.
+    `size` is None if unknown. `modified_ns`, since the epoch, and `tag`, a number made of the
+    ETag, reveal a change of the file; `modified_ns` None: nothing does.
     """
 
     url: str
@@ -48,37 +47,37 @@ class Store(Protocol):
     parallel: bool
 
     def status(self, url: str, whole: str) -> Entry | None:
-        """What is known of a file; None: a folder.
+        """The properties of a file; None: a folder.
 
         Args:
-            url: as it is shown.
-            whole: as the server is to be asked.
+            url: as shown.
+            whole: with its secrets, for the server.
         """
 
     def is_file(self, url: str) -> bool:
-        """Whether there is a file, as far as the store lets us know."""
+        """Whether there is a file, as far as the store answers."""
 
     def pages(
         self, url: str, depth: int | None, skip: Callable[[str], bool]
     ) -> Iterator[list[Entry | SampleError]]:
-        """The files below a folder, some at a time.
+        """The files below a folder, page by page.
 
         Args:
-            url: as it is shown.
+            url: as shown.
             depth: levels of folders below it; None: all.
-            skip: of a folder's URL, whether to leave it out.
+            skip: takes a folder's URL and returns whether to leave it out.
         """
 
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
-        """A file to read, and its size. No more than `limit` bytes of it and one are held."""
+        """A file to read, and its size. At most `limit` + 1 bytes of it are held."""
 
 
 def stamp(modified: object, tag: object) -> tuple[int | None, int]:
-    """What tells a file from what it was, of what a store says: see `Entry`.
+    """`Entry.modified_ns` and `Entry.tag` from a store's values.
 
     Args:
-        modified: a datetime, seconds, or text by ISO 8601 or HTTP; anything else is not known.
-        tag: what names the contents, or None.
+        modified: a datetime, seconds, or text by ISO 8601 or HTTP; any other value is ignored.
+        tag: an ETag or the like, or None.
     """
     number = 0
     if tag:
@@ -112,10 +111,10 @@ def _time(text: str) -> datetime | None:
 
 
 def failure(error: BaseException, status: int | None = None) -> SampleError:
-    """What went wrong in a store, as the error of a file.
+    """The error of a file from an error of its store.
 
     Args:
-        status: of an HTTP answer, where that tells it.
+        status: of an HTTP answer, if any.
     """
     if isinstance(error, SampleError):
         return error
@@ -138,7 +137,7 @@ Fetch = Callable[[int, int, io.BytesIO], None]
 
 
 class _Remote(io.RawIOBase):
-    """What both kinds of file below have in common: a place, and an end to be told of."""
+    """Base of both kinds of file below: a position, and a callback at the end."""
 
     def __init__(self, end: Callable[[], object]) -> None:
         self._end = end
@@ -165,12 +164,12 @@ class _Remote(io.RawIOBase):
 
 
 class Ranged(_Remote):
-    """A file of known size that is read in ranges. What is read on and on is read further ahead.
+    """A file of known size that is read in ranges, further ahead in sequential reading.
 
     Args:
         size: of the file, in bytes.
-        first: the bytes it begins with, which were read already.
-        fetch: writes the bytes [start, end), all of them, behind what was written.
+        first: its first bytes, read already.
+        fetch: appends the bytes [start, end), all of them.
         end: called when it is closed.
     """
 
@@ -199,12 +198,12 @@ class Ranged(_Remote):
         missing = wanted - len(held)
         if not missing:
             return held
-        # Where reading goes on from what is held it is likely to go on further.
+        # Reading on from the held bytes is likely to continue.
         on = self._at == self._from + len(self._held)
         self._ahead = min(2 * self._ahead, MOST_AHEAD) if on else LEAST_AHEAD
         out = io.BytesIO()
         if missing >= self._ahead:
-            # Nothing ahead, so that there is only one copy of what may be the whole file.
+            # Nothing ahead, so that there is only one copy of a possibly whole file.
             out.write(held)
             self._fetch(self._at, self._at + missing, out)
             self._at += missing
@@ -217,12 +216,12 @@ class Ranged(_Remote):
 
 
 class Streamed(_Remote):
-    """A file that comes in one piece from its start, and is held as far as it was read.
+    """A file read forward from its start; all bytes read so far are held.
 
     Args:
-        limit: most bytes that are held; beyond them it is too large (a skip).
-        more: writes the next bytes, as many as asked for unless the file ends.
-        size: of the file; None: it is known at its end.
+        limit: most bytes held; a larger file is too large (a skip).
+        more: appends the next bytes, as many as asked for unless the file ends.
+        size: of the file; None: unknown until its end.
         end: called when it is closed.
     """
 
@@ -239,7 +238,7 @@ class Streamed(_Remote):
         self._size = size
 
     def whole_size(self) -> int:
-        """The size of the file, all of which is read where nobody said it."""
+        """The size of the file; if unknown, all of it is read."""
         if self._size is None:
             self._size = self._hold(None)
         return self._size
@@ -253,7 +252,7 @@ class Streamed(_Remote):
         end = None if size is None or size < 0 else self._at + size
         held = self._hold(end)
         if not self._at and (end is None or end >= held):
-            data = self._held.getvalue()  # which is no copy
+            data = self._held.getvalue()  # not a copy
         else:
             self._held.seek(self._at)
             data = self._held.read(size)
@@ -261,7 +260,7 @@ class Streamed(_Remote):
         return data
 
     def _hold(self, end: int | None) -> int:
-        """Read up to `end`, or to the end of the file; how much is held."""
+        """Read up to `end`, or to the end of the file; return the number of bytes held."""
         held = self._held.seek(0, io.SEEK_END)
         while not self._whole and (end is None or held < end):
             wanted = PIECE if end is None else min(PIECE, end - held)

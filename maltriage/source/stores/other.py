@@ -1,6 +1,6 @@
-"""Any other store that fsspec knows, through nothing but what all its file systems have.
+"""Any other store of fsspec, through the interface that all its file systems share.
 
-Folders are listed one at a time: that is as lazy as these can.
+Folders are listed one at a time, the laziest way that these allow.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.stores.base import LEAST_AHEAD, PIECE, Entry, Ranged, failure, stamp
 
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")
-"""What file systems call the time of the last change."""
+"""Names that file systems give to the time of the last change."""
 TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "crc32c")
-"""What they call what names the contents."""
+"""Names that they give to a file's ETag."""
 
 
 class Other:
-    """The store that a URL is of: a file system of fsspec, with what the URL says of the server."""
+    """A store by its URL: a file system of fsspec, with the server that the URL names."""
 
     def __init__(self, kind: Any, url: str) -> None:
         self._kind = kind
@@ -53,14 +53,14 @@ class Other:
         try:
             found = self._fs.ls(folder, detail=True)
             self._fs.invalidate_cache()  # it would hold every folder until the end
-        except Exception as error:  # of whatever the file system is made with
+        except Exception as error:  # of the file system's own library
             yield [failure(error)]
             return
         files: list[Entry | SampleError] = []
         for info in sorted(found, key=lambda info: str(info["name"])):
             name = str(info["name"]).rstrip("/")
             if not name.startswith(f"{folder}/"):
-                continue  # what stands for the folder itself
+                continue  # an entry for the folder itself
             below = f"{url}{name[len(root) :]}"
             if info.get("type") == "directory":
                 if (depth is None or depth > 0) and not skip(below):
@@ -77,7 +77,7 @@ class Other:
         try:
             file = self._fs.open(path, "rb", block_size=LEAST_AHEAD)
             size = file.seek(0, io.SEEK_END)
-        except Exception as error:  # of whatever the file system is made with
+        except Exception as error:  # of the file system's own library
             raise failure(error) from error
 
         def fetch(start: int, end: int, out: io.BytesIO) -> None:

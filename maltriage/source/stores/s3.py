@@ -1,7 +1,7 @@
-"""Buckets of S3, and of what speaks its language, through s3fs.
+"""Buckets of S3 and compatible stores, through s3fs.
 
-Keys are taken as they are: `s3://bucket/` and then the key, whatever is in it. s3fs's own paths
-know versions and trailing slashes, and its files take a request more for each, so calls go through
+Keys are taken literally: `s3://bucket/` and then the key, whatever is in it. s3fs's own paths
+interpret versions and trailing slashes, and its files make an extra request each, so calls use
 its `call_s3`, which has its settings, credentials and retries.
 """
 
@@ -72,7 +72,7 @@ class S3:
     ) -> Iterator[list[Entry | SampleError]]:
         """The files below a prefix in the order of their keys, page by page.
 
-        Without a limit of levels folders need not be known, and one listing has all of it.
+        Without a limit of levels one listing has all of it, and folders need not be known.
         """
         more: dict[str, str] = {"Delimiter": "/"} if depth is not None else {}
         while True:
@@ -96,7 +96,7 @@ class S3:
                         files = []
                         yield from self._below(bucket, name, root, depth - 1, skip)
                 elif name.endswith("/") and not item["Size"]:
-                    continue  # what stands for a folder
+                    continue  # an entry for a folder
                 elif depth is not None or not _left_out(name, len(prefix), root, skip):
                     files.append(_entry(f"{root}{name}", item["Size"], item))
             yield files
@@ -140,10 +140,10 @@ class S3:
         out: io.BytesIO,
         tag: str | None = None,
     ) -> tuple[str | None, int]:
-        """Write bytes [start, end) of an object, or up to its end; its ETag, and its size.
+        """Write bytes [start, end) of an object, or up to its end; return its ETag and size.
 
         Raises:
-            SampleError: it is `empty`, or another than that with this `tag`.
+            SampleError: it is `empty`, or its ETag is not `tag`.
         """
         from fsspec.asyn import sync
         from s3fs.core import S3_RETRYABLE_ERRORS
@@ -179,7 +179,7 @@ class S3:
 
 
 def _left_out(key: str, start: int, root: str, skip: Callable[[str], bool]) -> bool:
-    """Whether one of the folders that a key lies in, from its character `start` on, is skipped."""
+    """Whether a folder of a key, from its character `start` on, is skipped."""
     at = key.find("/", start)
     while at >= 0:
         if skip(f"{root}{key[:at]}"):
@@ -189,7 +189,7 @@ def _left_out(key: str, start: int, root: str, skip: Callable[[str], bool]) -> b
 
 
 async def _body(body: Any, wanted: int, out: io.BytesIO) -> None:
-    """Write at most `wanted` bytes of an answer, however many come."""
+    """Write at most `wanted` bytes of an answer, even if more come."""
     end = out.tell() + wanted
     try:
         while out.tell() < end and (piece := await body.read(min(PIECE, end - out.tell()))):
@@ -199,7 +199,7 @@ async def _body(body: Any, wanted: int, out: io.BytesIO) -> None:
 
 
 def _whole_size(answer: Any, start: int) -> int:
-    """The size of an object whose range from `start` on is the answer."""
+    """The size of an object, from the answer with its range from `start` on."""
     total = str(answer.get("ContentRange", "")).rpartition("/")[2]
     if total.isdigit():
         return int(total)
@@ -209,7 +209,7 @@ def _whole_size(answer: Any, start: int) -> int:
 
 
 def _code(error: BaseException) -> str | None:
-    """What S3 calls an error."""
+    """S3's code of an error."""
     for known in (error, error.__cause__):
         answer = getattr(known, "response", None)
         if isinstance(answer, dict):

@@ -1,8 +1,8 @@
 """Files at http:// and https://, through the session of fsspec's HTTP file system.
 
-A URL is a single file: what a page links to is not followed. The answer is read as it comes, in one
-piece and as far as it is wanted, since many servers give no ranges, and none can be believed about
-sizes. Nothing is unpacked on the way, so that a compressed answer is no way around the limit.
+A URL is a single file: links of a page are not followed. The answer is read as it comes, in one
+stream and only as far as needed, since many servers give no ranges and none is reliable about
+sizes. A compressed answer is not unpacked, so that it cannot bypass the limit.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maltriage.source.stores.base import Entry, Streamed, failure, stamp
 CONNECT_SECONDS, QUIET_SECONDS = 10.0, 30.0
 """Longest wait for a connection, and for the next bytes."""
 HEAD_SECONDS = 10.0
-"""Longest wait for what is known of a file; whoever reads it does not need that."""
+"""Longest wait for the properties of a file; reading it does not need them."""
 _AS_IT_IS = {"Accept-Encoding": "identity"}
 _NO_ESCAPE = "%/:?#[]@!$&'()*+,;=-._~"
 
@@ -41,15 +41,15 @@ class Web:
         self._fs: Any = fsspec.get_filesystem_class("http")(encoded=True, client_kwargs=client)
 
     def status(self, url: str, whole: str) -> Entry | None:
-        """What the server says when it is asked for nothing but that.
+        """The properties from a HEAD request.
 
-        Many answer that in another way than they give the file: only what is of use counts.
+        Many servers answer it unlike a GET: only usable fields count.
         """
         from fsspec.asyn import sync
 
         try:
             status, headers = sync(self._fs.loop, self._head, whole, timeout=HEAD_SECONDS)
-        except Exception:  # whoever reads it is told
+        except Exception:  # reading the file reports it
             return Entry(url, None)
         size = _length(headers)
         if status != 200 or size is None:
@@ -112,12 +112,12 @@ class Web:
         return await session.get(self._address(url), headers=_AS_IT_IS)
 
     def _address(self, url: str) -> Any:
-        """The URL as it is written, signatures hang on that; only what no URL holds is escaped."""
+        """The URL as written, since signatures cover it; only characters no URL has are escaped."""
         return self._fs.encode_url(quote(url, safe=_NO_ESCAPE))
 
 
 def _length(headers: Any) -> int | None:
-    """Bytes that an answer has by its own word; None where it does not say, or packs them."""
+    """Length of an answer by its headers; None where they lack it, or it is compressed."""
     text = headers.get("Content-Length", "")
     packed = headers.get("Content-Encoding", "identity") not in ("identity", "")
     return int(text) if text.isdecimal() and text.isascii() and not packed else None

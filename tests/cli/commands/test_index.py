@@ -196,7 +196,7 @@ def test_refusals(run_cli: Any, root: Path, tmp_path: Path) -> None:
         ((*add, "--root", "empty"), "no samples in empty"),
         ((*add, "--root", "empty", "--label", "x"), "no samples in empty"),
         ((*add, "--root", "text", "--label", "x"), "no samples in text"),
-        ((*add, "--root", root, "--label", ""), "no label"),
+        ((*add, "--root", root, "--label", ""), "not a label"),
         ((*add, "--root", root, "--model", camvit), "which is not maltriage-camvit"),
         ((*add, "--root", root, "-o", "gone/b.npz"), "no such folder"),
         (("index", "add", "bad.npz", "--root", root), "not an index of maltriage"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from maltriage.report.formats import SCAN, endings, listed
+from maltriage.source.archive.kinds import KINDS
 
 
 class Color(StrEnum):
@@ -180,7 +181,10 @@ Limit = Annotated[
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
 NoArchives = Annotated[
-    bool, typer.Option("--no-archives", help="Take archives for files like any other.")
+    bool,
+    typer.Option(
+        "--no-archives", help=f"Take archives ({', '.join(KINDS)}) for files like any other."
+    ),
 ]
 Password = Annotated[
     list[str] | None,

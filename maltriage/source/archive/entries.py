@@ -53,13 +53,14 @@ class Names:
 class Opening:
     """An archive, and what is wanted of it.
 
-    `name` is its own, by which a file in it is called that has none. `max_size` is that of any
-    file in it, in bytes. `select` says by its name whether a file matters at all, `wanted` by name
-    and first bytes whether all of it is read. Entries before `start` are passed by, and those
-    before `paid` are not charged to the budget.
+    `kind` names its kind. `name` is its own, by which a file in it is called that has none.
+    `max_size` is that of any file in it, in bytes. `select` says by its name whether a file matters
+    at all, `wanted` by name and first bytes whether all of it is read. Entries before `start` are
+    passed by, and those before `paid` are not charged to the budget.
     """
 
     file: BinaryIO
+    kind: str
     name: str
     max_size: int
     budget: Budget

@@ -8,7 +8,7 @@ import pytest
 from corpus.synthetic import zipped
 from hostile.make import Pe, byteplot, sample
 
-from maltriage.probe.members import Portion, PortionOptions, prepare_members
+from maltriage.probe.members import Chunk, ChunkOptions, prepare_members
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import BodySpec
@@ -64,13 +64,13 @@ def test_they_are_samples(wrap, tmp_path: Path) -> None:  # type: ignore[no-unty
     path.write_bytes(wrap(BOTH))
     prefix = "a!in.exe" if wrap not in (bytes, byteplot) else "a"
     work = PrepareOptions((BodySpec(64),), archives=Archives(carve=2))
-    found = prepare_members(str(path), work, PortionOptions(9, 60))
-    assert isinstance(found, Portion)
+    found = prepare_members(str(path), work, ChunkOptions(9, 60))
+    assert isinstance(found, Chunk)
     names = [item.path.rsplit("/", 1)[-1] for item in found.items]
     assert names == [prefix, *(f"{prefix}!{name}" for name in NAMES)]
     for item in found.items[1:]:
         assert isinstance(item, Prepared)
-        again = prepare_members(item.path, work, PortionOptions(9, 60))
+        again = prepare_members(item.path, work, ChunkOptions(9, 60))
         assert isinstance(again, Prepared)
         assert again.identity == item.identity
     assert read_sample(found.items[1].path, Reading(archives=Archives())).data == take(BOTH, AT[0])
@@ -82,10 +82,10 @@ def test_they_are_samples(wrap, tmp_path: Path) -> None:  # type: ignore[no-unty
 def test_the_cap(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(BOTH)
     work = PrepareOptions((BodySpec(64),), archives=Archives(carve=1))
-    found = prepare_members(str(tmp_path / "a"), work, PortionOptions(9, 60))
-    assert isinstance(found, Portion)
+    found = prepare_members(str(tmp_path / "a"), work, ChunkOptions(9, 60))
+    assert isinstance(found, Chunk)
     last = found.items[-1]
     assert isinstance(last, Rejected)
     assert (last.code, last.failed, len(found.items)) == ("carve-limit", False, 3)
     none = PrepareOptions((BodySpec(64),), archives=Archives())
-    assert isinstance(prepare_members(str(tmp_path / "a"), none, PortionOptions(9, 60)), Prepared)
+    assert isinstance(prepare_members(str(tmp_path / "a"), none, ChunkOptions(9, 60)), Prepared)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from pathlib import Path
 
 import pytest
 from corpus.synthetic import program, write_png, write_tree
 
-from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.datasets import DATASETS, open_dataset
 from maltriage.corpus.datasets.base import sort_labels
 from maltriage.errors import MaltriageError
 
@@ -100,6 +101,13 @@ def test_one_family_is_no_dataset(tmp_path: Path) -> None:
     write_tree(tmp_path, {"zeus": 4, "rare": 1})
     with pytest.raises(MaltriageError, match="two families of 3 samples"):
         open_dataset("folder", tmp_path)
+
+
+def test_all_datasets_can_be_read_and_are_documented() -> None:
+    for entry in DATASETS.values():
+        assert callable(importlib.import_module(f"maltriage.corpus.datasets.{entry.module}").read)
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert [name for name in DATASETS if f"`--dataset {name}`" not in " ".join(text.split())] == []
 
 
 def test_unknown_dataset() -> None:

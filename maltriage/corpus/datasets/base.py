@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
+from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.files.places import config_file, data_places
 from maltriage.sample.hexdump import UNMAPPED
@@ -20,9 +21,6 @@ from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.decode import DUMP_SUFFIX, sniff
 from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import PROGRAMS
-
-MIN_SAMPLES = 3
-"""Families with fewer files are left out: one file each to train, tune and test on."""
 
 HEADLESS = ("body", "head")
 """Views of samples without a PE header, unless others are named."""

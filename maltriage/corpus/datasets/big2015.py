@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import (
-    MIN_SAMPLES,
     Dataset,
     LabelledSample,
     all_below,
@@ -38,7 +38,7 @@ FAMILIES = (
 LAYOUT = f"<root>/{LABELS_FILE} (Id, Class) and <Id>.bytes in <root> or any folder below it"
 
 
-def open_big2015(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
+def read(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
     """The dataset in `root`, or in the first of the usual places that exists.
 
     Raises:

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import (
-    MIN_SAMPLES,
     Dataset,
     LabelledSample,
     assemble,
@@ -29,7 +29,7 @@ LAYOUT = "<root>/<family>/<file>.png, or that below <root>/train, <root>/val, <r
 PARTS = frozenset("train training val valid validation test testing".split())
 
 
-def open_malimg(
+def read(
     root: Path | None, min_samples: int = MIN_SAMPLES, *, allow_resized: bool = False
 ) -> Dataset:
     """The dataset in `root`, or in the first of the usual places that exists.

@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 
 from maltriage.bundle import BENIGN
-from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.files.places import config_file, data_places
 from maltriage.sample.hexdump import UNMAPPED
@@ -46,13 +45,13 @@ class Dataset:
     root: Path
     samples: tuple[LabelledSample, ...]
     labels: tuple[str, ...]
+    min_samples: int
+    """Families with fewer files were left out."""
     notices: tuple[Notice, ...] = ()
     goodware: Path | None = None
     """Folder whose files are among the samples as `benign`, after the others."""
     goodware_samples: int = 0
     """How many of the samples, the last ones, come from it."""
-    min_samples: int = MIN_SAMPLES
-    """Families with fewer files were left out."""
     formats: tuple[Format, ...] = PROGRAMS
     """Formats that its samples may have."""
     unmapped: int = UNMAPPED
@@ -182,7 +181,7 @@ def assemble(
             f"found {len(labels)}"
         )
     kept.sort(key=lambda sample: os.fsencode(sample.path))
-    return Dataset(name, root, tuple(kept), labels, tuple(notices), min_samples=min_samples)
+    return Dataset(name, root, tuple(kept), labels, min_samples, tuple(notices))
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import (
     Dataset,
     LabelledSample,
@@ -38,7 +37,7 @@ FAMILIES = (
 LAYOUT = f"<root>/{LABELS_FILE} (Id, Class) and <Id>.bytes in <root> or any folder below it"
 
 
-def read(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
+def read(root: Path | None, min_samples: int) -> Dataset:
     """The dataset in `root`, or in the first of the usual places that exists.
 
     Raises:

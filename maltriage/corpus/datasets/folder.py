@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import (
     Dataset,
     LabelledSample,
@@ -21,7 +20,7 @@ LAYOUT = (
 )
 
 
-def read(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
+def read(root: Path | None, min_samples: int) -> Dataset:
     """The dataset in a folder that the user names."""
     if root is None:
         raise MaltriageError(f"dataset folder: name its folder with --root ({LAYOUT})")

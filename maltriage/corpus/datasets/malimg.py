@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import (
     Dataset,
     LabelledSample,
@@ -29,9 +28,7 @@ LAYOUT = "<root>/<family>/<file>.png, or that below <root>/train, <root>/val, <r
 PARTS = frozenset("train training val valid validation test testing".split())
 
 
-def read(
-    root: Path | None, min_samples: int = MIN_SAMPLES, *, allow_resized: bool = False
-) -> Dataset:
+def read(root: Path | None, min_samples: int, *, allow_resized: bool = False) -> Dataset:
     """The dataset in `root`, or in the first of the usual places that exists.
 
     Folders by the name of a part of a split are merged: exact copies lie across those that

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.corpus.datasets.base import Dataset, find_root
 from maltriage.corpus.datasets.folder import LAYOUT, read_tree
 
 NAME = "vx-zoo"
 
 
-def read(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
+def read(root: Path | None, min_samples: int) -> Dataset:
     """The dataset in `root`, or in the first of the usual places that exists.
 
     Raises:

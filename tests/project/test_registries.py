@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
@@ -20,7 +21,8 @@ from maltriage.report.formats import EXPLAIN, SCAN
 from maltriage.sample.view_kind import ViewKind
 from maltriage.sample.views import ViewSpec, known_views
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def undocumented(names: Iterable[str], page: str) -> list[str]:
@@ -57,6 +59,15 @@ def test_transformations() -> None:
 def test_commands() -> None:
     there = {module.name for module in pkgutil.iter_modules(commands.__path__)}
     assert set(typer.main.get_command(app).commands) == there  # type: ignore[attr-defined]
-    pages = [*DOCS.glob("*.md"), DOCS.parent / "README.md"]
+    pages = [*DOCS.glob("*.md"), ROOT / "README.md"]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert [name for name in there if f"maltriage {name}" not in text] == []
+
+
+def test_registries_lie_where_the_guide_says() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)`(?: or `([A-Z_]+)`)? (?:of|in) `([\w/]+\.py)`", guide)
+    assert len(named) > 8
+    for *names, path in named:
+        text = (ROOT / "maltriage" / path).read_text(encoding="utf-8")
+        assert [name for name in names if name and not re.search(rf"^{name}\b", text, re.M)] == []

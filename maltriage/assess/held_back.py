@@ -17,7 +17,7 @@ import numpy as np
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.datasets import Dataset
+from maltriage.corpus.datasets.base import Dataset
 from maltriage.corpus.load import load_corpus
 from maltriage.corpus.predictions import (
     PREDICTIONS_FILE,

@@ -12,7 +12,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.triage.options import Progress, ScanOptions
 
 
@@ -49,9 +49,9 @@ def open_for(
     Raises:
         MaltriageError: the bundles do not read samples alike; see `open_dataset`.
     """
-    from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.datasets import entry, open_dataset
 
-    resized = dataset == "malimg" and all("picture" in b.card.input for b in bundles)
+    resized = entry(dataset).resized and all("picture" in b.card.input for b in bundles)
     if len(fillers := {bundle.card.unmapped for bundle in bundles}) > 1:
         raise MaltriageError("these models read ?? of hex dumps as different bytes")
     return open_dataset(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from maltriage.assess.verdicts.openset import LeftOut
     from maltriage.corpus.corpus import Corpus
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.learn.runs.options import RunOptions
     from maltriage.report.documents.openset import OpenSetReport
 

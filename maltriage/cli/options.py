@@ -9,7 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from maltriage.corpus import datasets
 from maltriage.report.formats import SCAN, endings, listed
+from maltriage.source.archive import limits
+from maltriage.source.archive.kinds import KINDS
 
 
 class Color(StrEnum):
@@ -144,9 +147,8 @@ LogLevel = Annotated[
     ),
 ]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
-DatasetName = Annotated[
-    str, typer.Option("--dataset", help="vx-zoo, malimg, big2015, or folder for any tree.")
-]
+_PLACED = ", ".join(name for name, entry in datasets.DATASETS.items() if not entry.any_tree)
+DatasetName = Annotated[str, typer.Option("--dataset", help=f"{_PLACED}, or folder for any tree.")]
 MinSamples = Annotated[
     int, typer.Option("--min-samples", min=1, help="Leave families with fewer files out.")
 ]
@@ -180,7 +182,10 @@ Limit = Annotated[
 Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
 
 NoArchives = Annotated[
-    bool, typer.Option("--no-archives", help="Take archives for files like any other.")
+    bool,
+    typer.Option(
+        "--no-archives", help=f"Take archives ({', '.join(KINDS)}) for files like any other."
+    ),
 ]
 Password = Annotated[
     list[str] | None,
@@ -199,8 +204,9 @@ Carve = Annotated[bool, typer.Option("--carve", help="Also scan the programs ins
 MaxCarved = Annotated[int, typer.Option(min=1, help="Programs taken out of one program.")]
 CARVED = 32
 """Programs taken out of one program where nothing is said."""
-MEMBERS, UNPACKED, RATIO, NESTING = 10_000, 1024, 250, 4
-"""As in `maltriage.source.archive.limits`, which takes too long to import for `--help`."""
+MIB = 1024 * 1024
+MEMBERS, UNPACKED = limits.MAX_MEMBERS, limits.MAX_UNPACKED // MIB
+RATIO, NESTING = limits.MAX_RATIO, limits.MAX_NESTING
 
 Coverage = Annotated[
     float | None,
@@ -213,9 +219,7 @@ Coverage = Annotated[
 ]
 """The range is that of `triage.prediction_sets`, which takes too long to import for `--help`."""
 
-MIB = 1024 * 1024
-MIN_SAMPLES = 3
-"""As in `maltriage.corpus.datasets`, which takes too long to import for `--help`."""
+MIN_SAMPLES = datasets.MIN_SAMPLES
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD = 1, 2, 3
 """Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
 not be read; interrupted by Ctrl-C."""

@@ -10,7 +10,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.corpus.corpus import Corpus
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.corpus.study import Cell
     from maltriage.learn.fit.recipe import FitOptions
 

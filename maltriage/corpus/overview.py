@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from maltriage.corpus import array_store, splits
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.datasets import DATASETS, Dataset
+from maltriage.corpus.datasets import DATASETS
+from maltriage.corpus.datasets.base import Dataset
 from maltriage.corpus.load import conflicts_of, same_bytes
 from maltriage.corpus.twins import near_twins
 from maltriage.files.places import cache_dir, data_places
@@ -26,9 +27,6 @@ from maltriage.report.documents.datasets import (
     Place,
     Unreadable,
 )
-
-NO_PLACE = ("folder",)
-"""Datasets without a default place."""
 
 
 def known_datasets() -> DatasetList:
@@ -46,11 +44,11 @@ def known_datasets() -> DatasetList:
                 name=name,
                 places=tuple(
                     Place(str(place), source, place.is_dir())
-                    for place, source in (() if name in NO_PLACE else data_places(name))
+                    for place, source in (() if entry.any_tree else data_places(name))
                 ),
                 cached=tuple(_cached(c) for c in cached if c.manifest.dataset == name),
             )
-            for name in sorted(DATASETS)
+            for name, entry in sorted(DATASETS.items())
         ),
     )
 

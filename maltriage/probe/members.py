@@ -17,7 +17,7 @@ from maltriage.probe.prepare import (
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.find import split_path
-from maltriage.source.archive.kinds import Kind, archive_kind
+from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
 from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
@@ -112,7 +112,7 @@ def prepare_members(
 def _read_chunk(
     path: str,
     walk: Walk,
-    kind: Kind,
+    kind: str,
     options: PrepareOptions,
     chunk: ChunkOptions,
     finish: Finish,

@@ -7,6 +7,7 @@ Connections and event loops do not survive a fork, so each process makes its own
 
 from __future__ import annotations
 
+import importlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -14,15 +15,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
-from maltriage.source.network_threads import Askers, StoppedError, answer
+from maltriage.source.stores import SCHEMES, kind_of
 from maltriage.source.stores.base import Entry, Store
 from maltriage.source.urls import (
     SEPARATOR,
-    WEB,
     Remote,
     has_wrong_user,
     is_chained,
@@ -32,13 +32,6 @@ from maltriage.source.urls import (
     split_web,
 )
 
-S3 = frozenset(("s3", "s3a"))
-SCHEMES = (
-    "abfs abfss adl az box dropbox ftp gcs gdrive gs hdfs hf http https lakefs oci oss s3 s3a sftp"
-    " smb ssh tos webdav webhdfs"
-).split()
-"""Stores of files on other machines. fsspec has more: wrappers around others, archives, which
-`source.archive` opens, this machine's files, and services that are no stores of files."""
 EXTRA = "pip install 'maltriage[remote]'"
 ASKED_AT_ONCE, ASKED_AHEAD = 16, 64
 """Files of a list of URLs: requests at once, and files requested ahead."""
@@ -79,7 +72,7 @@ def check(urls: Iterable[str]) -> None:
             raise MaltriageError(f"{name}: it names no bucket and no server")
         if scheme not in known:
             known.add(scheme)
-            _kind(scheme)
+            _check_installed(scheme)
 
 
 def split(path: str, remote: Remote) -> tuple[str, str | None]:
@@ -89,7 +82,7 @@ def split(path: str, remote: Remote) -> tuple[str, str | None]:
     """
     if SEPARATOR not in path:
         return path, None
-    if scheme_of(path) in WEB:
+    if kind_of(scheme_of(path)).single:
         return split_web(path)
     store = _store(path, remote)
     at = len(path)
@@ -190,12 +183,8 @@ def _turn(store: Store) -> AbstractContextManager[object]:
 
 
 def _store(url: str, remote: Remote) -> Store:
-    scheme = scheme_of(url)
-    if scheme in S3:
-        return _s3()
-    if scheme in WEB:
-        return _web()
-    return _other(scheme, _host(remote.whole(url)))
+    kind = kind_of(scheme_of(url))
+    return _made(kind.module, _host(remote.whole(url)) if kind.by_host else "")
 
 
 def _host(url: str) -> str:
@@ -204,40 +193,24 @@ def _host(url: str) -> str:
     return url[:start] + url[start:].partition("/")[0]
 
 
-@lru_cache(maxsize=1)
-def _s3() -> Store:
-    from maltriage.source.stores.s3 import S3
-
-    return S3()
-
-
-@lru_cache(maxsize=1)
-def _web() -> Store:
-    from maltriage.source.stores.web import Web
-
-    return Web()
-
-
 @lru_cache(maxsize=64)
-def _other(scheme: str, host: str) -> Store:
-    from maltriage.source.stores.other import Other
+def _made(module: str, host: str) -> Store:
+    store: Store = importlib.import_module(f"maltriage.source.stores.{module}").store(host)
+    return store
 
-    return Other(_kind(scheme), host)
 
-
-def _kind(scheme: str) -> Any:
-    """The file system of fsspec for a scheme.
-
-    Raises:
-        MaltriageError: a package is not installed.
-    """
+def _check_installed(scheme: str) -> None:
+    """Raise MaltriageError where a package is not installed that URLs of a scheme take."""
+    kind = kind_of(scheme)
     try:
-        import fsspec
+        for name in kind.imports:
+            importlib.import_module(name)
     except ImportError as error:
-        raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
-    try:
-        return fsspec.get_filesystem_class(scheme)
-    except ImportError as error:
-        if scheme in S3 or scheme in WEB:
-            raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
-        raise MaltriageError(f"{scheme}:// needs another package: {error}") from error
+        raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
+    if kind.module == "other":
+        from maltriage.source.stores.other import file_system
+
+        try:
+            file_system(scheme)
+        except ImportError as error:
+            raise MaltriageError(f"{scheme}:// takes another package: {error}") from error

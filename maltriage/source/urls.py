@@ -12,11 +12,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from maltriage.errors import MaltriageError
+from maltriage.source.stores import kind_of
 
 SEPARATOR = "!"
-"""Separates a file from a file in it, as in the paths of archives."""
-WEB = frozenset(("http", "https"))
-"""Schemes whose URLs name a single file, and are written with escapes (`%21`)."""
+"""As between an archive and a file in it."""
 HIDDEN = "…"
 """Replaces a value that is not shown."""
 
@@ -25,10 +24,6 @@ _URL = re.compile(rf"{_SCHEME}(?:::{_SCHEME})*://")
 _PARTS = re.compile(rf"({_SCHEME})://([^/?#]*)(.*)", re.DOTALL)
 _CHAINED = re.compile(rf"^{_SCHEME}::|::{_SCHEME}://")
 _IN_TEXT = re.compile(rf"{_SCHEME}://[^\s\"'<>]+")
-ACCOUNTS = frozenset(("abfs", "abfss"))
-"""Schemes that have the container where others have the user: container@account."""
-USERS = WEB | frozenset(("ftp", "hdfs", "sftp", "smb", "ssh", "webdav", "webhdfs"))
-"""Schemes that may have a user and a password before the host."""
 _SECRET = re.compile(
     r"^x-(?:amz|goog|oss|cos|tos|ms)-|^(?:sig|pwd|jwt|sas|code|api)$"
     r"|signature|token|key|secret|pass|cred|auth|session",
@@ -78,8 +73,8 @@ def has_wrong_user(url: str) -> bool:
     parts = _PARTS.match(url)
     if parts is None or "@" not in parts[2]:
         return False
-    scheme = scheme_of(url)
-    return not (scheme in USERS or (scheme in ACCOUNTS and ":" not in parts[2]))
+    kind = kind_of(scheme_of(url))
+    return not (kind.user or (kind.container and ":" not in parts[2]))
 
 
 def scheme_of(url: str) -> str:
@@ -104,7 +99,7 @@ def shown(url: str) -> str:
         return url
     scheme, host, rest = parts.groups()
     user, at, name = host.rpartition("@")
-    if at and scheme.lower() in ACCOUNTS and ":" not in user:
+    if at and kind_of(scheme.lower()).container and ":" not in user:
         name = host
     place, *marked = re.split("([?#])", rest)
     for index in range(1, len(marked), 2):
@@ -131,7 +126,7 @@ def seal(paths: Iterable[str]) -> tuple[list[str], Remote | None]:
         url, member = _cut(path)
         name = shown(url)
         host, shown_host = url[: _after_host(url)], name[: _after_host(name)]
-        if scheme_of(url) not in WEB and host != shown_host:
+        if not kind_of(scheme_of(url)).single and host != shown_host:
             if secrets.setdefault(shown_host, host) != host:
                 raise MaltriageError(f"{shown_host}: named with two users in one call")
         elif name != url:

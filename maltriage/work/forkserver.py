@@ -7,18 +7,14 @@ import sys
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
 
+from maltriage.source.stores import kind_of
+
 PRELOAD = ["maltriage.work.quiet", "maltriage.probe.members", "lief", "pefile"]
 PRELOAD += ["PIL.PngImagePlugin"]
-"""Modules imported once in the server; LIEF takes most of the time."""
-FOR_URLS = {
-    "s3": ["s3fs"],
-    "s3a": ["s3fs"],
-    "http": ["fsspec.implementations.http"],
-    "https": ["fsspec.implementations.http"],
-}
-"""Modules also imported for a URL of that scheme. Those not installed are skipped."""
+"""Imported once in it, which LIEF takes most of the time of."""
 
-_schemes: set[str] = set()
+_for_urls: set[str] = set()
+"""Imported as well, for URLs that were named. What is not installed is passed by."""
 
 MAX_FOLDER = 60
 """Longest path of a folder, in bytes, that leaves room for a folder with a socket: a socket's path
@@ -31,14 +27,15 @@ def worker_context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     _have_short_folder()
     context = multiprocessing.get_context("forkserver")
-    more = {module for scheme in _schemes for module in FOR_URLS.get(scheme, ())}
-    context.set_forkserver_preload([*PRELOAD, *sorted(more)])
+    context.set_forkserver_preload([*PRELOAD, *sorted(_for_urls)])
     return context
 
 
 def expect_urls(paths: Iterable[str]) -> None:
-    """Have the server import the modules that the URLs need, if it does not run yet."""
-    _schemes.update(path.partition(":")[0].lower() for path in paths if "://" in path)
+    """Have the server import what URLs take, if it does not run yet and there are any."""
+    for path in paths:
+        if "://" in path:
+            _for_urls.update(kind_of(path.partition(":")[0].lower()).imports)
 
 
 def start_ahead() -> None:

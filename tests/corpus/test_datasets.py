@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 from pathlib import Path
 
 import pytest
 from corpus.synthetic import program, write_png, write_tree
 
-from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.datasets import DATASETS, open_dataset
 from maltriage.corpus.datasets.base import sort_labels
 from maltriage.errors import MaltriageError
 
@@ -102,11 +103,18 @@ def test_one_family_is_no_dataset(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path)
 
 
+def test_all_datasets_can_be_read_and_are_documented() -> None:
+    for entry in DATASETS.values():
+        assert callable(importlib.import_module(f"maltriage.corpus.datasets.{entry.module}").read)
+    text = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    assert [name for name in DATASETS if f"`--dataset {name}`" not in " ".join(text.split())] == []
+
+
 def test_unknown_dataset() -> None:
-    with pytest.raises(
-        MaltriageError, match=r"no such dataset: malnet \(known: big2015, folder, malimg, vx-zoo\)"
-    ):
+    with pytest.raises(MaltriageError) as raised:
         open_dataset("malnet")
+    assert str(raised.value) == f"no such dataset: malnet (known: {', '.join(sorted(DATASETS))})"
+    assert {"big2015", "folder", "malimg", "vx-zoo"} <= set(DATASETS)
 
 
 def test_vx_zoo_is_found_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -368,5 +369,10 @@ def test_the_registry_imports_no_torch() -> None:
 
     code = "import sys, maltriage.learn.nets as n; assert n.NETS; assert 'torch' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-    assert set(CNNS) <= set(NETS)
     assert registry.entry("gibert").views == ("byteplot",)
+
+
+def test_all_cnns_are_tried_and_all_nets_documented() -> None:
+    assert set(CNNS) == {name for name, entry in NETS.items() if entry.body}
+    text = (Path(__file__).parents[2] / "docs" / "nets.md").read_text(encoding="utf-8")
+    assert [name for name in NETS if f"| `{name}` |" not in text] == []

@@ -53,7 +53,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
 def _forget() -> None:
     import fsspec
 
-    remote._s3.cache_clear()
+    remote._made.cache_clear()
     fsspec.get_filesystem_class("s3").clear_instance_cache()
 
 
@@ -406,7 +406,7 @@ def test_any_store_of_fsspec(told: None) -> None:
         assert item.code == "not-found"
     finally:
         memory.store.clear()
-        remote._other.cache_clear()
+        remote._made.cache_clear()
 
 
 def test_a_store_that_raises_whatever_it_likes() -> None:

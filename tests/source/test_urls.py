@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import importlib
+from pathlib import Path
+
 import pytest
 
 from maltriage.errors import MaltriageError
+from maltriage.source.stores import SCHEMES, STORES
 from maltriage.source.urls import (
     Remote,
     has_wrong_user,
@@ -14,6 +18,7 @@ from maltriage.source.urls import (
     split_web,
 )
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "inputs.md"
 TOKEN = "3f2b8c1d9e0a4756"
 
 
@@ -143,3 +148,11 @@ def test_errors_do_not_show_what_urls_hide() -> None:
 
 def test_what_nobody_hid_is_whole() -> None:
     assert Remote().whole("s3://b/k!x") == "s3://b/k!x"
+
+
+def test_all_stores_can_be_made_and_are_documented() -> None:
+    assert len(SCHEMES) == sum(len(kind.schemes) for kind in STORES)  # of one kind each
+    for kind in STORES:
+        assert callable(importlib.import_module(f"maltriage.source.stores.{kind.module}").store)
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [scheme for scheme in SCHEMES if f"`{scheme}://" not in text] == []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from maltriage.assess.studies.cell import Measured
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.corpus.predictions import Predictions
     from maltriage.corpus.study import Cell
     from maltriage.report.documents.comparison import Comparison

@@ -16,7 +16,7 @@ from maltriage.cli.openset import Protocol
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.report.documents.evaluation import Evaluation, FoldReport
 
 

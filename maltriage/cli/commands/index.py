@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.assess.verdicts.recall import Found
     from maltriage.bundle import Bundle
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.report.documents.index import Limit
     from maltriage.sample.types import Notice
     from maltriage.triage.embed import Embedded

@@ -91,8 +91,8 @@ def scan(
     dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
     first what to look at first.
 
-    Programs in archives (zip, 7z, tar, gz, bz2, xz, zst) are samples, called archive.zip!x.exe.
-    They are read in memory, also under the passwords infected, malware and virus.
+    Programs in archives are samples, called archive.zip!x.exe. They are read in memory, also under
+    the passwords infected, malware and virus.
 
     URLs are read with the extra `remote`: s3://bucket/folder and other stores with all that is in
     them, http(s)://host/x.exe as single files. Credentials come from the environment; a password or

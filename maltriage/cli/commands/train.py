@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from maltriage.cli.ending import Stop
     from maltriage.corpus.corpus import Corpus
-    from maltriage.corpus.datasets import Dataset
+    from maltriage.corpus.datasets.base import Dataset
     from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.runs.crossval import FoldTick
     from maltriage.learn.runs.options import RunOptions

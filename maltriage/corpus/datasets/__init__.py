@@ -1,27 +1,54 @@
-"""The registry of datasets: one file and one line each."""
+"""Registry of datasets: one file and one line each.
+
+Importing this imports no dataset; a dataset's own file is imported when it is opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import importlib
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, LabelledSample, with_goodware
-from maltriage.corpus.datasets.big2015 import open_big2015
-from maltriage.corpus.datasets.folder import open_folder
-from maltriage.corpus.datasets.malimg import open_malimg
-from maltriage.corpus.datasets.vx_zoo import open_vx_zoo
 from maltriage.errors import MaltriageError
-from maltriage.sample.hexdump import UNMAPPED
 
-DATASETS: dict[str, Callable[[Path | None, int], Dataset]] = {
-    "big2015": open_big2015,
-    "folder": open_folder,
-    "malimg": open_malimg,
-    "vx-zoo": open_vx_zoo,
+if TYPE_CHECKING:
+    from maltriage.corpus.datasets.base import Dataset
+
+MIN_SAMPLES = 3
+"""Families with fewer files are left out: one file each to train, tune and test on."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of a dataset before it is opened."""
+
+    module: str
+    """In this folder, with a function `read(root, min_samples)` that gives a `base.Dataset`."""
+    any_tree: bool = False
+    """Whether it is any folder that a user names, and is looked for in no usual place."""
+    resized: bool = False
+    """Whether `read` takes `allow_resized`: pictures of another size than the byteplot."""
+
+
+DATASETS: dict[str, Entry] = {
+    "vx-zoo": Entry("vx_zoo"),
+    "malimg": Entry("malimg", resized=True),
+    "big2015": Entry("big2015"),
+    "folder": Entry("folder", any_tree=True),
 }
+"""By name, in the order that help has them."""
 
-__all__ = ["DATASETS", "MIN_SAMPLES", "Dataset", "LabelledSample", "open_dataset"]
+
+def entry(name: str) -> Entry:
+    """What is known of a dataset by its name.
+
+    Raises:
+        MaltriageError: there is no such dataset.
+    """
+    if name not in DATASETS:
+        raise MaltriageError(f"no such dataset: {name} (known: {', '.join(sorted(DATASETS))})")
+    return DATASETS[name]
 
 
 def open_dataset(
@@ -31,7 +58,7 @@ def open_dataset(
     goodware: Path | None = None,
     *,
     allow_resized: bool = False,
-    unmapped: int = UNMAPPED,
+    unmapped: int | None = None,
 ) -> Dataset:
     """Open a dataset by name.
 
@@ -39,20 +66,26 @@ def open_dataset(
         name: a key of `DATASETS`.
         root: its folder; None: the default places are searched.
         min_samples: families with fewer files are left out, with a notice.
-        goodware: a folder of clean files, added as `benign`.
-        allow_resized: for `malimg` only, see `open_malimg`.
-        unmapped: the byte, 0 to 255, that `??` in hex dumps is read as.
+        goodware: a folder of clean files, which become `benign` besides.
+        allow_resized: take resized byteplots as pictures, of a dataset that knows them.
+        unmapped: the byte, 0 to 255, that `??` of hex dumps is read as; None: the usual one.
 
     Raises:
         MaltriageError: no such dataset, no such folder, or fewer than two families.
     """
-    if name not in DATASETS:
-        raise MaltriageError(f"no such dataset: {name} (known: {', '.join(sorted(DATASETS))})")
+    found = entry(name)
+    options: dict[str, Any] = {}
     if allow_resized:
-        if name != "malimg":
-            raise MaltriageError(f"dataset {name}: only malimg has resized byteplots")
-        dataset = open_malimg(root, min_samples, allow_resized=True)
-    else:
-        dataset = DATASETS[name](root, min_samples)
-    dataset = replace(dataset, unmapped=unmapped)
-    return dataset if goodware is None else with_goodware(dataset, goodware)
+        if not found.resized:
+            known = ", ".join(other for other in DATASETS if DATASETS[other].resized)
+            raise MaltriageError(f"resized byteplots are known of {known}, not of {name}")
+        options["allow_resized"] = True
+    module = importlib.import_module(f"maltriage.corpus.datasets.{found.module}")
+    dataset: Dataset = module.read(root, min_samples, **options)
+    if unmapped is not None:
+        dataset = replace(dataset, unmapped=unmapped)
+    if goodware is None:
+        return dataset
+    from maltriage.corpus.datasets.base import with_goodware
+
+    return with_goodware(dataset, goodware)

@@ -21,9 +21,6 @@ from maltriage.source.decode import DUMP_SUFFIX, sniff
 from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import PROGRAMS
 
-MIN_SAMPLES = 3
-"""Families with fewer files are left out: training, validation and test need one each."""
-
 HEADLESS = ("body", "head")
 """Default views for samples without a PE header."""
 ENDS = ("head", "tail")
@@ -48,13 +45,13 @@ class Dataset:
     root: Path
     samples: tuple[LabelledSample, ...]
     labels: tuple[str, ...]
+    min_samples: int
+    """Families with fewer files were left out."""
     notices: tuple[Notice, ...] = ()
     goodware: Path | None = None
     """Folder of the clean files: the last samples, labelled `benign`."""
     goodware_samples: int = 0
-    """Number of samples from `goodware`."""
-    min_samples: int = MIN_SAMPLES
-    """Families with fewer files were left out."""
+    """How many of the samples, the last ones, come from it."""
     formats: tuple[Format, ...] = PROGRAMS
     """Formats that its samples may have."""
     unmapped: int = UNMAPPED
@@ -184,7 +181,7 @@ def assemble(
             f"found {len(labels)}"
         )
     kept.sort(key=lambda sample: os.fsencode(sample.path))
-    return Dataset(name, root, tuple(kept), labels, tuple(notices), min_samples=min_samples)
+    return Dataset(name, root, tuple(kept), labels, min_samples, tuple(notices))
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:

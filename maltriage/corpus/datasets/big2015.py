@@ -10,7 +10,6 @@ import csv
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import (
-    MIN_SAMPLES,
     Dataset,
     LabelledSample,
     all_below,
@@ -38,8 +37,8 @@ FAMILIES = (
 LAYOUT = f"<root>/{LABELS_FILE} (Id, Class) and <Id>.bytes in <root> or any folder below it"
 
 
-def open_big2015(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in `root`, or in the first default place that exists.
+def read(root: Path | None, min_samples: int) -> Dataset:
+    """The dataset in `root`, or in the first of the usual places that exists.
 
     Raises:
         MaltriageError: no such folder, or the table of labels is damaged.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import (
-    MIN_SAMPLES,
     Dataset,
     LabelledSample,
     assemble,
@@ -21,8 +20,8 @@ LAYOUT = (
 )
 
 
-def open_folder(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in a folder named by the user."""
+def read(root: Path | None, min_samples: int) -> Dataset:
+    """The dataset in a folder that the user names."""
     if root is None:
         raise MaltriageError(f"dataset folder: name its folder with --root ({LAYOUT})")
     return read_tree("folder", root, min_samples)

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from maltriage.corpus.datasets.base import (
-    MIN_SAMPLES,
     Dataset,
     LabelledSample,
     assemble,
@@ -29,10 +28,8 @@ LAYOUT = "<root>/<family>/<file>.png, or that below <root>/train, <root>/val, <r
 PARTS = frozenset("train training val valid validation test testing".split())
 
 
-def open_malimg(
-    root: Path | None, min_samples: int = MIN_SAMPLES, *, allow_resized: bool = False
-) -> Dataset:
-    """The dataset in `root`, or in the first default place that exists.
+def read(root: Path | None, min_samples: int, *, allow_resized: bool = False) -> Dataset:
+    """The dataset in `root`, or in the first of the usual places that exists.
 
     Folders named after a part of a split are merged: circulating splits have exact copies in
     different parts (895 of the 9,339 images are copies of others), and splits made here keep

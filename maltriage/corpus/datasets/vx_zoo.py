@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from maltriage.corpus.datasets.base import MIN_SAMPLES, Dataset, find_root
+from maltriage.corpus.datasets.base import Dataset, find_root
 from maltriage.corpus.datasets.folder import LAYOUT, read_tree
 
 NAME = "vx-zoo"
 
 
-def open_vx_zoo(root: Path | None, min_samples: int = MIN_SAMPLES) -> Dataset:
-    """The dataset in `root`, or in the first default place that exists.
+def read(root: Path | None, min_samples: int) -> Dataset:
+    """The dataset in `root`, or in the first of the usual places that exists.
 
     Raises:
         MaltriageError: no such folder; the message lists the places searched.

@@ -53,13 +53,14 @@ class Names:
 class Opening:
     """An archive, and the options to read it with.
 
-    `name` is its own, for a file in it that has none. `max_size` is the limit of one file, in
-    bytes. `select` takes a name and returns whether a file matters at all; `wanted` takes a name
-    and first bytes and returns whether all of it is read. Entries before `start` are skipped, and
-    those before `paid` are not charged to the budget.
+    `kind` names its kind. `name` is its own, by which a file in it is called that has none.
+    `max_size` is that of any file in it, in bytes. `select` says by its name whether a file matters
+    at all, `wanted` by name and first bytes whether all of it is read. Entries before `start` are
+    passed by, and those before `paid` are not charged to the budget.
     """
 
     file: BinaryIO
+    kind: str
     name: str
     max_size: int
     budget: Budget

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import Opening, damaged
-from maltriage.source.archive.kinds import Kind, entries
+from maltriage.source.archive.kinds import entries
 from maltriage.source.archive.limits import Archives, Budget
 from maltriage.source.archive.walk import SEPARATOR, Member, Trouble, Walk
 from maltriage.source.remote import held, split
@@ -44,7 +44,7 @@ def find_member(
     archive: str,
     path: str,
     size: int,
-    kind: Kind,
+    kind: str,
     limits: Archives,
     max_size: int,
 ) -> bytes:
@@ -64,7 +64,7 @@ def find_member(
 
 
 def only_member(
-    file: BinaryIO, path: str, size: int, kind: Kind, limits: Archives, max_size: int
+    file: BinaryIO, path: str, size: int, kind: str, limits: Archives, max_size: int
 ) -> tuple[str, bytes]:
     """Name and bytes of the one file in an archive, as in labelled collections.
 
@@ -75,10 +75,10 @@ def only_member(
             password, or is damaged.
     """
     budget = Budget(limits, size)
-    opening = Opening(file, os.path.basename(path), max_size, budget, lambda name, head: True)
+    opening = Opening(file, kind, os.path.basename(path), max_size, budget, lambda name, head: True)
     found = None
     try:
-        for count, entry in enumerate(entries(kind, opening), 1):
+        for count, entry in enumerate(entries(opening), 1):
             if count > 1:
                 raise SampleError("archive", "an archive of several files, where one is expected")
             found = entry

@@ -1,60 +1,80 @@
-"""Finds the kind of an archive by its first bytes, and the reader of that kind."""
+"""Kinds of archives: one object a kind, and one registry.
+
+A new kind is a file in this folder with a function `entries(opening)` and a line in `KINDS`, which
+help and messages read. The file is imported once such an archive is opened.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal
+import importlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening
 
-Kind = Literal["zip", "7z", "tar", "gz", "bz2", "xz", "zst"]
-_MAGICS: tuple[tuple[bytes, Kind], ...] = (
-    (b"PK\x03\x04", "zip"),
-    (b"PK\x05\x06", "zip"),  # an archive without files
-    (b"7z\xbc\xaf\x27\x1c", "7z"),
-    (b"\x1f\x8b\x08", "gz"),
-    (b"\xfd7zXZ\x00", "xz"),
-    (b"\x28\xb5\x2f\xfd", "zst"),
-)
-_BZIP2_BLOCKS = (b"1AY&SY", b"\x17rE8P\x90")
-"""The bytes after `BZh` and a digit: a block, or the end of an empty file."""
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of archive."""
+
+    name: str
+    module: str
+    """In this folder, with the function `entries`."""
+    magics: tuple[bytes, ...] = ()
+    """What its files begin with, one of them."""
+    begins: Callable[[bytes], bool] | None = None
+    """Whether the first `HEAD_BYTES` bytes are those of one; None: the magics are enough."""
 
 
-def archive_kind(head: bytes) -> Kind | None:
-    """The kind of archive that begins with these `HEAD_BYTES` bytes; None: it is no archive.
+def _begins_like_bzip2(head: bytes) -> bool:
+    """A digit, and a block or the end of an empty file."""
+    return head[:3] == b"BZh" and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90")
+
+
+def _begins_like_tar(head: bytes) -> bool:
+    if len(head) < HEAD_BYTES:
+        return False
+    from maltriage.source.archive.tars import begins_like_tar
+
+    return begins_like_tar(head[:HEAD_BYTES])
+
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind("zip", "zips", (b"PK\x03\x04", b"PK\x05\x06")),  # the second: one without files
+        Kind("7z", "sevens", (b"7z\xbc\xaf\x27\x1c",)),
+        Kind("tar", "tars", begins=_begins_like_tar),
+        Kind("gz", "streams", (b"\x1f\x8b\x08",)),
+        Kind("bz2", "streams", begins=_begins_like_bzip2),
+        Kind("xz", "streams", (b"\xfd7zXZ\x00",)),
+        Kind("zst", "streams", (b"\x28\xb5\x2f\xfd",)),
+    )
+}
+"""By name, in the order that help has them; the first that a file begins like is its kind."""
+
+
+def archive_kind(head: bytes) -> str | None:
+    """The kind of archive that a file with these first `HEAD_BYTES` bytes is; None: it is none.
 
     A file that begins like a PE file is none, whatever else it looks like.
     """
     if head[:2] == b"MZ":
         return None
-    for magic, kind in _MAGICS:
-        if head.startswith(magic):
-            return kind
-    if head[:3] == b"BZh" and head[4:10] in _BZIP2_BLOCKS:
-        return "bz2"
-    if len(head) < HEAD_BYTES:
-        return None
-    from maltriage.source.archive.tars import begins_like_tar
-
-    return "tar" if begins_like_tar(head[:HEAD_BYTES]) else None
+    for kind in KINDS.values():
+        if head.startswith(kind.magics) or (kind.begins is not None and kind.begins(head)):
+            return kind.name
+    return None
 
 
-def entries(kind: Kind, opening: Opening) -> Iterator[Entry]:
-    """The files in an archive, without folders; links and devices are never wanted.
+def entries(opening: Opening) -> Iterator[Entry]:
+    """The files in an archive; folders are none, links and devices are not wanted.
 
     Raises:
         LimitError: a cap was hit.
         SampleError: no password opens it.
         Exception: it is damaged.
     """
-    if kind == "zip":
-        from maltriage.source.archive import zips
-
-        return zips.entries(opening)
-    if kind == "7z":
-        from maltriage.source.archive import sevens
-
-        return sevens.entries(opening)
-    from maltriage.source.archive import tars
-
-    return tars.tar_entries(opening) if kind == "tar" else tars.stream_entries(opening, kind)
+    module = importlib.import_module(f"maltriage.source.archive.{KINDS[opening.kind].module}")
+    found: Iterator[Entry] = module.entries(opening)
+    return found

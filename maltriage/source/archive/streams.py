@@ -1,4 +1,5 @@
-"""Reads compressed streams, which hold one file: gzip, bzip2, xz and Zstandard, forward only."""
+"""Compressed streams, of a tar archive or of one other file: gzip, bzip2, xz and Zstandard, read
+forward."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import gzip
 import io
 import lzma
 import sys
-from typing import Any, BinaryIO, Literal
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
-from maltriage.source.archive.entries import Opening
+from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening
+from maltriage.source.archive.tars import begins_like_tar, tar_entries
 
-Stream = Literal["gz", "bz2", "xz", "zst"]
 MAX_DICTIONARY = 256 * 1024 * 1024
 """Most memory in bytes of an xz stream's decoder; `xz -9` takes 65 MiB."""
 _PIECE = 64 * 1024
@@ -24,15 +26,32 @@ _SUFFIXES: dict[str, tuple[str, ...]] = {
 _FNAME, _FEXTRA = 0x08, 0x04
 
 
-class Unpacked(io.RawIOBase):
-    """A stream's unpacked bytes, charged to the budget as read. Rewinds with `begin(file)`."""
+def entries(opening: Opening) -> Iterator[Entry]:
+    """The files of a compressed tar archive, or the one file that was compressed.
 
-    def __init__(self, opening: Opening, kind: Stream) -> None:
-        self._budget = opening.budget
-        opening.file.seek(0)
-        self._source: Any = (
-            gzip.GzipFile(fileobj=opening.file) if kind == "gz" else _Decoded(opening.file, kind)
-        )
+    Raises:
+        LimitError: a cap was hit.
+        Exception: it is damaged.
+    """
+    opening.budget.counting = opening.paid == 0
+    head = _Unpacked(opening).read(HEAD_BYTES)
+    if begins_like_tar(head):
+        yield from tar_entries(opening, _Unpacked(opening), "r|")
+        return
+    if opening.start == 0:
+        name = Names()(_inner_name(opening))
+        opening.begin(0)
+        yield opening.read(0, name, _Unpacked(opening).read)
+
+
+class _Unpacked(io.RawIOBase):
+    """What a stream unpacks to, charged to the budget as it is read. Begins the file anew."""
+
+    def __init__(self, opening: Opening) -> None:
+        self._budget, file = opening.budget, opening.file
+        file.seek(0)
+        gzipped = opening.kind == "gz"
+        self._source: Any = gzip.GzipFile(fileobj=file) if gzipped else _Decoded(file, opening.kind)
 
     def readable(self) -> bool:
         return True
@@ -84,16 +103,16 @@ class _Decoded:
                 return data
 
 
-def inner_name(opening: Opening, kind: Stream) -> str | bytes:
-    """Name of the file in a stream: from the gzip header, or the stream's own less its ending."""
-    if kind == "gz":
+def _inner_name(opening: Opening) -> str | bytes:
+    """The name of the file in a stream: what gzip noted, or the stream's own less its ending."""
+    if opening.kind == "gz":
         opening.file.seek(0)
         head = opening.file.read(1024)
         if len(head) > 10 and head[3] & _FNAME and not head[3] & _FEXTRA:
             noted, end, _ = head[10:].partition(b"\0")
             if noted and end:
                 return noted
-    for suffix in _SUFFIXES[kind]:
+    for suffix in _SUFFIXES[opening.kind]:
         if opening.name.lower().endswith(suffix) and len(opening.name) > len(suffix):
             return opening.name[: -len(suffix)]
     return opening.name

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening
-from maltriage.source.archive.streams import Stream, Unpacked, inner_name
 
 MAX_HEADER = 16 * 1024 * 1024
 """Most bytes of a file's long name or other attributes, which are read as a whole."""
@@ -54,35 +53,18 @@ class _Info(tarfile.TarInfo):
         return found
 
 
-def tar_entries(opening: Opening) -> Iterator[Entry]:
+def entries(opening: Opening) -> Iterator[Entry]:
     """The files of a tar archive, in their order.
 
     Raises:
         LimitError: a cap was hit.
         Exception: it is damaged.
     """
-    return _entries(opening, opening.file, "r:")
+    return tar_entries(opening, opening.file, "r:")
 
 
-def stream_entries(opening: Opening, kind: Stream) -> Iterator[Entry]:
-    """The files of a compressed tar archive, or the one file that was compressed.
-
-    Raises:
-        LimitError: a cap was hit.
-        Exception: it is damaged.
-    """
-    opening.budget.counting = opening.paid == 0
-    head = Unpacked(opening, kind).read(HEAD_BYTES)
-    if begins_like_tar(head):
-        yield from _entries(opening, Unpacked(opening, kind), "r|")
-        return
-    if opening.start == 0:
-        name = Names()(inner_name(opening, kind))
-        opening.begin(0)
-        yield opening.read(0, name, Unpacked(opening, kind).read)
-
-
-def _entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
+def tar_entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
+    """The files of the tar archive that `file` reads, opened in a mode of `tarfile`."""
     names = Names()
     opening.budget.counting = opening.paid == 0
     with tarfile.open(

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening, damaged
-from maltriage.source.archive.kinds import Kind, archive_kind, entries
+from maltriage.source.archive.kinds import archive_kind, entries
 from maltriage.source.archive.limits import Archives, Budget, LimitError
 
 SEPARATOR = "!"
@@ -89,7 +89,7 @@ class Walk:
         counts = (self.samples, self.troubles, self.others)
         return Cursor(at, budget.members, budget.unpacked, *counts, frozenset(self._told))
 
-    def items(self, kind: Kind) -> Iterator[Member | Trouble | None]:
+    def items(self, kind: str) -> Iterator[Member | Trouble | None]:
         """The files from `cursor_from` on; None for one that is no sample, which is counted.
 
         A cap ends the walk with a `Trouble` that names it.
@@ -101,7 +101,7 @@ class Walk:
             self.others += item is None
             yield item
 
-    def _all(self, kind: Kind) -> Iterator[Member | Trouble | None]:
+    def _all(self, kind: str) -> Iterator[Member | Trouble | None]:
         try:
             yield from self._archive(self.file, kind, self.path, 1, self.cursor_from.at)
         except LimitError as error:
@@ -109,11 +109,12 @@ class Walk:
             yield Trouble(self.path, error)
 
     def _archive(
-        self, file: BinaryIO, kind: Kind, path: str, level: int, resume: tuple[int, ...]
+        self, file: BinaryIO, kind: str, path: str, level: int, resume: tuple[int, ...]
     ) -> Iterator[Member | Trouble | None]:
         start, inner = (resume[0], resume[1:]) if resume else (0, ())
         opening = Opening(
             file=file,
+            kind=kind,
             name=path.rsplit(SEPARATOR, 1)[-1].replace("\\", "/").rsplit("/", 1)[-1],
             max_size=self.max_size,
             budget=self._budget,
@@ -122,7 +123,7 @@ class Walk:
             start=start,
             paid=start + bool(inner),
         )
-        found = entries(kind, opening)
+        found = entries(opening)
         try:
             for entry in found:
                 self._at[level - 1 :] = [entry.number]

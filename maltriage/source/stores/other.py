@@ -11,11 +11,28 @@ from typing import Any, BinaryIO, cast
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.stores.base import LEAST_AHEAD, PIECE, Entry, Ranged, failure, stamp
+from maltriage.source.urls import scheme_of
 
 MODIFIED = ("LastModified", "last_modified", "updated", "mtime", "modify", "modified")
 """Names that file systems give to the time of the last change."""
 TAGS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "crc32c")
 """Names that they give to a file's ETag."""
+
+
+def store(host: str) -> Other:
+    """The store of a host or bucket, with its scheme."""
+    return Other(file_system(scheme_of(host)), host)
+
+
+def file_system(scheme: str) -> Any:
+    """The file system of fsspec for a scheme.
+
+    Raises:
+        ImportError: a package is not installed.
+    """
+    import fsspec
+
+    return fsspec.get_filesystem_class(scheme)
 
 
 class Other:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import struct
 import tarfile
 import zipfile
 import zlib
 from dataclasses import replace
+from pathlib import Path
 
 import py7zr
 import pytest
 from corpus.synthetic import seven_zipped, squeezed, tarred, zipped
 
 from maltriage.source.archive import limits as archive_limits
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import KINDS, archive_kind
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
 
@@ -59,6 +61,13 @@ ARCHIVES = {
 }
 
 
+def test_all_kinds_are_tried_and_documented() -> None:
+    assert {archive_kind(archive[:512]) for archive in ARCHIVES.values()} == set(KINDS)
+    text = (Path(__file__).parents[3] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    section = text[text.index("## Archives") : text.index("| cap |")]
+    assert [name for name in KINDS if not re.search(rf"\b{name}\b", section)] == []
+
+
 @pytest.mark.parametrize("name", ARCHIVES)
 def test_every_kind(name: str) -> None:
     assert found(ARCHIVES[name]) == ["x!a.exe", None, "x!d/b.exe", None]
@@ -76,7 +85,7 @@ def test_a_stream_of_one_file(packed: str) -> None:
     cut = found(squeezed(bytes(range(256)) * 40, packed)[:-9])
     assert cut == [("x", "damaged-archive")] or cut == [None]
     both = squeezed(A, packed) + squeezed(B, packed)  # as `cat a.gz b.gz` makes it
-    item = next(walk(both).items(packed))  # type: ignore[arg-type]
+    item = next(walk(both).items(packed))
     assert isinstance(item, Member)
     assert item.data == A + B
 

@@ -1,0 +1,73 @@
+"""What is added by one file and one line is found where it is used, and documented."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import typer
+
+from maltriage.cli import commands
+from maltriage.cli.app import app
+from maltriage.corpus.fingerprint import PLOTTING
+from maltriage.probe.transform import TRANSFORMS
+from maltriage.report.documents.methods import METHODS
+from maltriage.report.formats import EXPLAIN, SCAN
+from maltriage.sample.view_kind import ViewKind
+from maltriage.sample.views import ViewSpec, known_views
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+def undocumented(names: Iterable[str], page: str) -> list[str]:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return [name for name in names if f"`{name}`" not in text]
+
+
+def test_formats() -> None:
+    for format in (*SCAN.values(), *EXPLAIN.values()):
+        module, _, name = format.renderer.partition(":")
+        assert hasattr(importlib.import_module(module), name)
+    assert undocumented([*SCAN, *EXPLAIN], "outputs.md") == []
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_of_explanation(name: str) -> None:
+    if METHODS[name].checkpoint:
+        pytest.importorskip("torch", reason="needs the extra `train`")
+    assert callable(METHODS[name].load())
+    assert undocumented([name], "explanations.md") == []
+
+
+def test_kinds_of_views() -> None:
+    kinds = {kind for kind in ViewKind.__subclasses__() if kind.__module__.startswith("maltriage.")}
+    assert set(get_args(ViewSpec)) == kinds  # cards of all kinds are read
+    assert {type(view) for view in known_views()} == kinds  # `train --views` knows one of each
+    assert {kind.__module__ for kind in kinds} <= set(PLOTTING)
+
+
+def test_transformations() -> None:
+    assert undocumented(TRANSFORMS, "robustness.md") == []
+
+
+def test_commands() -> None:
+    there = {module.name for module in pkgutil.iter_modules(commands.__path__)}
+    assert set(typer.main.get_command(app).commands) == there  # type: ignore[attr-defined]
+    pages = [*DOCS.glob("*.md"), ROOT / "README.md"]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    assert [name for name in there if f"maltriage {name}" not in text] == []
+
+
+def test_registries_lie_where_the_guide_says() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([A-Z_]+)`(?: or `([A-Z_]+)`)? (?:of|in) `([\w/]+\.py)`", guide)
+    assert len(named) > 8
+    for *names, path in named:
+        text = (ROOT / "maltriage" / path).read_text(encoding="utf-8")
+        assert [name for name in names if name and not re.search(rf"^{name}\b", text, re.M)] == []

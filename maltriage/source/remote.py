@@ -214,4 +214,4 @@ def _check_installed(scheme: str) -> None:
         try:
             file_system(scheme)
         except ImportError as error:
-            raise MaltriageError(f"{scheme}:// takes another package: {error}") from error
+            raise MaltriageError(f"{scheme}:// needs another package: {error}") from error

@@ -78,7 +78,7 @@ def open_dataset(
     if allow_resized:
         if not found.resized:
             known = ", ".join(other for other in DATASETS if DATASETS[other].resized)
-            raise MaltriageError(f"resized byteplots are known of {known}, not of {name}")
+            raise MaltriageError(f"dataset {name}: only {known} has resized byteplots")
         options["allow_resized"] = True
     module = importlib.import_module(f"maltriage.corpus.datasets.{found.module}")
     dataset: Dataset = module.read(root, min_samples, **options)

@@ -100,7 +100,9 @@ AnalyseKnown = Annotated[
     bool,
     typer.Option("--analyse-known", help="Analyse known good files too, with a notice."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the bytes that mask others.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of random draws, e.g. of the bytes that mask others.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
 ]
@@ -199,7 +201,7 @@ Password = Annotated[
     ),
 ]
 PasswordFile = Annotated[
-    Path | None, typer.Option(help="File of passwords to try, one a line, e.g. infected.")
+    Path | None, typer.Option(help="File of passwords to try, one a line, e.g. passwords.txt.")
 ]
 MaxMembers = Annotated[int, typer.Option(min=1, help="Most files to read in one archive.")]
 MaxUnpacked = Annotated[int, typer.Option(min=1, help="Most MiB to unpack from one archive.")]

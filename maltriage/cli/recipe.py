@@ -51,7 +51,9 @@ BatchSize = Annotated[
     typer.Option(min=2, max=4096, help="Samples in one step; by default that of the net."),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")]
-Optimizer = Annotated[OptimizerName, typer.Option(help="adamw, adam, or sgd with momentum 0.9.")]
+Optimizer = Annotated[
+    OptimizerName, typer.Option(help="Optimizer: adamw, adam, or sgd with momentum 0.9.")
+]
 LearningRate = Annotated[
     float | None,
     typer.Option(

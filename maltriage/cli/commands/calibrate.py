@@ -55,7 +55,7 @@ def calibrate(
     ] = None,
     labelled: Annotated[
         Path | None,
-        typer.Option(help="Set the temperature on these labelled files, none of them of training."),
+        typer.Option(help="Set the temperature on these labelled files, without training files."),
     ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,

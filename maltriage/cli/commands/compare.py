@@ -42,11 +42,13 @@ def compare(
     allow_resized: opt.AllowResized = False,
     unmapped: opt.Unmapped = 0,
     nets: Annotated[str, typer.Option(help="Nets, e.g. evidence,mcnn, or all.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds of each net, from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of seeds of each net.")] = 3,
     folds: Annotated[
         int, typer.Option(min=0, max=100, help="Folds of each seed; 0: hold one part back instead.")
     ] = 5,
-    split: Annotated[str, typer.Option(help="grouped, random or time; as in train.")] = "grouped",
+    split: Annotated[
+        str, typer.Option(help="Split: grouped, random or time, as in train.")
+    ] = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, for all nets.")] = 0,
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")

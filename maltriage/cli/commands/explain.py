@@ -43,7 +43,7 @@ def explain(
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Explain the score less that of this label, e.g. --against benign."),
+        typer.Option(help="Explain the score less that of this label, e.g. benign."),
     ] = None,
     method: Annotated[
         Method | None, typer.Option(help=f"Method of explanation; by default {DEFAULT}.")
@@ -92,7 +92,7 @@ def explain(
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     no_inspect: Annotated[
-        bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
+        bool, typer.Option("--no-inspect", help="Do not analyse the content of hot ranges.")
     ] = False,
     yara: Yara = None,
     goodware: Goodware = None,

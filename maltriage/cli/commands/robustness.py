@@ -50,7 +50,9 @@ def robustness(
     ] = None,
     donors: Annotated[
         Path | None,
-        typer.Option(help="Folder of benign files whose ends are appended; by default the data's."),
+        typer.Option(
+            help="Folder of benign files whose ends are appended; by default those of the dataset."
+        ),
     ] = None,
     attack: Annotated[
         Path | None,

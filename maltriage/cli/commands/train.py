@@ -61,7 +61,7 @@ def train(
         str | None,
         typer.Option(
             metavar="FILE|hub",
-            help="Initial weights of a net with a timm backbone, e.g. resnet.safetensors; hub:"
+            help="Initial weights of a net with a timm backbone, e.g. xception.safetensors; hub:"
             " download those of timm.",
         ),
     ] = None,

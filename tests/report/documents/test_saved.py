@@ -196,7 +196,7 @@ def test_two_models_do_not_add_up(tmp_path: Path) -> None:
         with pytest.raises(MaltriageError, match="reports of two models cannot be joined") as error:
             combined(reports)
         assert "by other abababababab" in str(error.value)
-        assert f"{MODEL.name} {MODEL.weights_sha256[:12]} made" in str(error.value)
+        assert f"by {MODEL.name} {MODEL.weights_sha256[:12]}" in str(error.value)
 
 
 def test_versions_that_differ_are_replaced_by_this_one(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The Python interface: what `import maltriage` offers, and all of it that is meant for others.
+"""The public Python interface, as `import maltriage` offers it.
 
 Everything else in the package is private by convention and changes without notice.
 """
@@ -46,7 +46,7 @@ def load_model(model: PathLike | None = None) -> Model:
         model: path of a bundle, or the name of one that ships; None: the default.
 
     Returns:
-        The model; `model.card` says what it knows, and at which threshold it flags.
+        The model; `model.card` has its labels and its threshold.
 
     Raises:
         MaltriageError: there is no such model, or it is damaged.
@@ -78,10 +78,11 @@ def scan(
         max_size: bytes of the largest file that is read.
         archives: whether archives are opened.
         hashes: whether records also hold md5, sha1 and TLSH.
-        stop: asked between files; once true, no file is begun, and the summary says so.
+        stop: called between files; once it returns true, no file is begun and the summary is
+            marked as interrupted.
 
     Yields:
-        `Result`, `Skipped` or `Failed` of each file, at last a `Summary`.
+        `Result`, `Skipped` or `Failed` for each file, then a `Summary`.
 
     Raises:
         MaltriageError: the model cannot be used.
@@ -109,15 +110,15 @@ def explain(
     timeout: float = 60.0,
     max_size: int = MAX_FILE_BYTES,
 ) -> Result:
-    """Explain one sample: its verdict, which regions and bytes it comes from, what is in them.
+    """Explain one sample: its verdict, the regions and bytes behind it, and their content.
 
     Args:
         sample: path of a file, or the bytes of one, which are never written.
         model: as for `load_model`, or one that was loaded.
-        label: to explain in place of the verdict's.
+        label: label to explain; None: that of the verdict.
         against: label whose score is subtracted from that of `label`.
-        method: of explanation: `hirescam`, `gradcam` or `occlusion`.
-        verify: whether the claims are put to the test by masking bytes.
+        method: method of explanation: `hirescam`, `gradcam` or `occlusion`.
+        verify: whether the evidence is checked by masking bytes.
         timeout: seconds for the file.
         max_size: bytes of the largest file that is read.
 

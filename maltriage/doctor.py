@@ -1,4 +1,4 @@
-"""What maltriage has on this machine, found by trying it: `maltriage doctor`."""
+"""Checks the installation and the machine by trying everything: `maltriage doctor`."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ from maltriage.work.workers import Workers, reason_of
 
 DISTRIBUTION = "maltriage"
 NOT_SHOWN = frozenset(("test", "bench", "dev", "gpu"))
-"""Extras that are for work on maltriage itself, and the one whose packages depend on the machine:
-whether it is of use shows in the device that the model runs on."""
+"""Extras for work on maltriage itself, and `gpu`, whose packages depend on the machine: the device
+of the model shows whether it works."""
 ASKED_WITHIN = 60.0
-"""Seconds in which a worker must have answered."""
+"""Seconds within which a worker must answer."""
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)(?:.*\bextra == ['\"]([^'\"]+)['\"])?")
 
 
 def examine(named: str | None, places: dict[str, Path]) -> Examination:
-    """Look at everything a scan needs, and try it. Nothing is written.
+    """Try everything that a scan needs. Nothing is written.
 
     Args:
         named: the bundle, a file or a name; None: the default.
-        places: folders that are written to, by what for.
+        places: folders that are written to, by purpose.
     """
     problems: list[str] = []
     bundle = _bundle(named, problems)
@@ -101,7 +101,7 @@ def _model(bundle: Bundle, problems: list[str]) -> Model:
 
 
 def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
-    """A sample of nothing is run, so that a device that only seems to be there shows."""
+    """Run an empty sample, so that a device that does not really work is found."""
     import onnxruntime as ort
 
     device = None
@@ -115,7 +115,7 @@ def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
             if session.note:
                 problems.append(session.note)
             if not np.isfinite(logits).all():
-                problems.append(f"{bundle.path}: the model gives what is no number")
+                problems.append(f"{bundle.path}: the model returns values that are not finite")
         except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
             problems.append(f"the model does not run: {str(error).strip().splitlines()[0]}")
     return Runtime(
@@ -127,11 +127,11 @@ def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
 
 
 def _isolation(problems: list[str]) -> Isolation | None:
-    """What a worker says that it cannot do."""
+    """The isolation that a worker reports."""
     with Workers(1, ASKED_WITHIN) as workers:
         try:
             found = workers.submit(achieved).result(timeout=ASKED_WITHIN)
-        except Exception as error:  # whatever became of it
+        except Exception as error:  # a worker can fail in any way
             problems.append(f"workers do not start: {reason_of(error, ASKED_WITHIN).reason}")
             return None
     if isolation.IS_LINUX and found.missing:
@@ -181,7 +181,7 @@ def _limits() -> list[Limit]:
 
 
 def _packages() -> tuple[dict[str, str | None], list[Extra]]:
-    """Versions of what maltriage is built on, and of its extras, by what it says that it needs."""
+    """Versions of the packages that maltriage requires, and of those of its extras."""
     base: dict[str, str | None] = {}
     extras: dict[str, dict[str, str | None]] = {}
     for name, extra in _required():
@@ -193,7 +193,7 @@ def _packages() -> tuple[dict[str, str | None], list[Extra]]:
 
 
 def _required() -> Iterator[tuple[str, str | None]]:
-    """Packages, and the extra that each is of; None: of none."""
+    """Required packages, each with its extra; None: no extra."""
     try:
         needed = metadata.requires(DISTRIBUTION) or []
     except metadata.PackageNotFoundError:  # run from its sources
@@ -221,11 +221,11 @@ def _place(what: str, path: Path) -> Place:
 
 
 def _trouble(path: Path) -> str | None:
-    """Why a folder cannot be used to keep things in, or be made; None: it can."""
+    """Why a folder cannot be written to or made; None: it can."""
     if path.exists():
         can_write = os.access(path, os.W_OK | os.X_OK)
-        return trouble(path) or (None if can_write else "it cannot be written to")
+        return trouble(path) or (None if can_write else "not writable")
     above = next((folder for folder in path.absolute().parents if folder.exists()), None)
     if above is None or not os.access(above, os.W_OK | os.X_OK):
-        return "it is not there and cannot be made"
+        return "does not exist and cannot be made"
     return None

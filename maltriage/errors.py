@@ -1,4 +1,4 @@
-"""The one error that library code raises for a user to read."""
+"""The one error of library code that is meant for the user."""
 
 
 class MaltriageError(Exception):
@@ -9,4 +9,4 @@ class MaltriageError(Exception):
     """
 
     at_once = False
-    """Whether the process cannot end in order any more, and has to be ended when this is said."""
+    """Whether the process must exit right after the message, since it cannot shut down in order."""

@@ -1,1 +1,1 @@
-"""The front door: parses arguments, calls a library function, hands on the result."""
+"""The command line: parses arguments, calls a library function, renders the result."""

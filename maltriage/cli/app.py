@@ -1,4 +1,4 @@
-"""The program `maltriage`: its commands, and how it ends."""
+"""The program `maltriage`: its commands and its exit code."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ app.add_typer(index.app)
 app.add_typer(cache.app)
 
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
-"""Commands that end with their outputs when they are asked to stop, see `ending`."""
+"""Commands that still write their outputs when they are stopped; see `ending`."""
 
 
 def _version(wanted: bool) -> None:
@@ -94,7 +94,7 @@ def run() -> int:
         The exit code.
 
     Raises:
-        KeyboardInterrupt: the user does not want to wait.
+        KeyboardInterrupt: the user stopped the command at once.
     """
     try:
         with quiet_broken_pipe():
@@ -110,14 +110,14 @@ def run() -> int:
             os._exit(EXIT_ERROR)
         return EXIT_ERROR
     except Exception as error:
-        # Python would end with 1, which says that something is flagged, and print what a sample
-        # may have put into the error.
+        # Python would end with 1, the code for flagged files, and print strings of a sample
+        # unsanitized.
         import traceback
 
         from maltriage.report.sanitize import clean_lines
 
         lines = clean_lines("".join(traceback.format_exception(error)))
-        sys.stderr.write("maltriage: a fault of its own; please report these lines:\n")
+        sys.stderr.write("maltriage: internal error; please report these lines:\n")
         sys.stderr.write(lines)
         return EXIT_ERROR
     return 0

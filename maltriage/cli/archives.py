@@ -1,4 +1,4 @@
-"""How archives are opened, as the command line says it."""
+"""The options for archives, from the command line."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ def archives(
     max_nesting: int,
     carve: int = 0,
 ) -> Archives | None:
-    """The options of `maltriage.cli.options` as one; None: archives are not opened.
+    """Join the options for archives; None: archives are not opened.
 
     Raises:
-        MaltriageError: the file of passwords cannot be read, or is no text.
+        MaltriageError: the file of passwords cannot be read or is not UTF-8, or options
+            contradict each other.
     """
     from maltriage.source.archive.limits import PASSWORDS, Archives
 
     if no_archives:
         if carve:
-            raise MaltriageError("--no-archives and --carve: one or the other")
+            raise MaltriageError("--no-archives or --carve, not both")
         return None
     named = [*(password or []), *(_listed(password_file) if password_file else [])]
     passwords = tuple(dict.fromkeys((*named, *PASSWORDS)))

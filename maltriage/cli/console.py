@@ -1,4 +1,4 @@
-"""The two consoles of a command, and what happens when the reader of stdout goes away."""
+"""The consoles of a command (stdout and stderr), and the handling of a closed stdout."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from maltriage.report.sanitize import clean_lines
 Color = Literal["auto", "always", "never"]
 
 PIPED_WIDTH = 160
-"""Columns where no terminal sets them.
+"""Columns if there is no terminal; COLUMNS overrides it.
 
 Enough for every column of the scan table with 60 to 90 cells left for the path, and for a
-full sha256 with its label; still one line in a CI log or in `less -S`. COLUMNS overrides it.
+full sha256 with its label; still one line in a CI log or in `less -S`.
 """
 
 
 class _Console(Console):
-    """What is printed on it passes the sanitizer once more, at the last moment.
+    """A console that sanitizes all text once more before it is written.
 
-    Renderers clean what comes from a sample themselves, since only they know how long it may be;
-    this holds for the one that forgets. Rich's own codes are added behind it.
+    Renderers clean strings of a sample themselves, since only they know the maximum length;
+    this catches one that forgets. Rich adds its own codes afterwards.
     """
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
@@ -41,7 +41,7 @@ class _Console(Console):
         )
 
     def on_broken_pipe(self) -> NoReturn:
-        # Rich would exit with 1, which here means that something was flagged.
+        # Rich would exit with 1, the code for flagged files.
         raise BrokenPipeError(errno.EPIPE, "the reader went away")
 
 
@@ -54,8 +54,8 @@ def make_console(
     """A console for results (stdout, or `file`) or for progress and notices (stderr).
 
     `auto` colours a terminal and honours NO_COLOR, FORCE_COLOR and TERM; `always` and `never`
-    were asked for by name and go over the environment. `never` writes no escape codes at all.
-    Nothing is highlighted, no markup and no emoji code is read.
+    override the environment. `never` writes no escape codes at all. Highlighting, markup and
+    emoji codes are off.
     """
     stream = file if file is not None else sys.stderr if stderr else sys.stdout
     _never_fail_on_characters(stream)
@@ -77,7 +77,7 @@ def make_console(
         )
         if color != "always" or console.color_system is not None:
             return console
-        depth = "256"  # TERM says nothing or `dumb`, colours were asked for all the same
+        depth = "256"  # TERM is unset or `dumb`, but the user asked for colours
 
 
 @dataclass
@@ -89,17 +89,17 @@ class Pipe:
 
 @contextmanager
 def quiet_broken_pipe() -> Iterator[Pipe]:
-    """Ends the block without a word when stdout is closed early (`maltriage scan . | head`).
+    """End the block quietly when stdout is closed early (`maltriage scan . | head`).
 
-    What is still buffered goes to the null device, so that the interpreter has nothing to
-    complain about when it exits. The command looks at `broken` to choose its exit code.
+    Buffered output goes to the null device, so that the interpreter reports no error at exit.
+    The command chooses its exit code by `broken`.
     """
     pipe = Pipe()
     try:
         yield pipe
         sys.stdout.flush()
     except OSError as error:
-        # Windows says EINVAL where POSIX raises EPIPE.
+        # Windows raises EINVAL instead of EPIPE.
         windows = sys.platform == "win32" and error.errno == errno.EINVAL
         if not (isinstance(error, BrokenPipeError) or windows):
             raise
@@ -108,7 +108,7 @@ def quiet_broken_pipe() -> Iterator[Pipe]:
         try:
             os.dup2(null, sys.stdout.fileno())
         except (OSError, ValueError):
-            pass  # stdout is no file of the system (a test's buffer): nothing to redirect
+            pass  # stdout has no file descriptor (a test's buffer): nothing to redirect
         finally:
             os.close(null)
 
@@ -121,7 +121,7 @@ def _is_terminal(stream: TextIO) -> bool:
 
 
 def _never_fail_on_characters(stream: TextIO) -> None:
-    """A name that the terminal's encoding lacks is shown escaped instead of ending the scan."""
+    """Escape characters that the terminal's encoding lacks, instead of failing."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure and not (stream.encoding or "").lower().startswith("utf"):
         reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""How a command hands a document on: as JSON, or through the renderer of a screen or a page."""
+"""Writes a command's document: as JSON, on a screen or as a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from maltriage.cli import options as opt
 
 
 class Format(StrEnum):
-    """Of a command that has no page."""
+    """Formats of a command without a page."""
 
     table = "table"
     json = "json"
@@ -29,9 +29,9 @@ def write_document(
 
     Args:
         render: prints it on a console.
-        format: `table`, `json`, or `html` where there is a page.
+        format: `table`, `json`, or with `page` also `html`.
         output: the file; None: stdout.
-        page: makes a page of it.
+        page: renders it as HTML.
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.files import opened

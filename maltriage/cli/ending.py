@@ -1,4 +1,4 @@
-"""How a command that scans ends: Ctrl-C, its exit code."""
+"""The end of a command that scans: Ctrl-C and the exit code."""
 
 from __future__ import annotations
 
@@ -33,17 +33,13 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """As a shell has it of a process that a signal ended: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM."""
         return EXIT_INTERRUPTED if self.number is None else 128 + self.number
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop, also one before this; a second one stops at once.
-
-    Yields:
-        Whether the user asked.
-    """
+    """The first Ctrl-C or SIGTERM asks to stop, also an earlier one; a second stops at once."""
     stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -68,13 +64,13 @@ def write_records(
     quiet: bool,
     exit_zero: bool,
 ) -> int:
-    """Write the records of a source to its outputs, and say on stderr how far it is.
+    """Write the records of a source to its outputs, with progress on stderr.
 
     Returns:
         The exit code.
 
     Raises:
-        MaltriageError: of the source, or an output cannot be written.
+        MaltriageError: the source failed, or an output cannot be written.
     """
     progress, interrupted = Progress(), False
     with stopping() as stop, outputs as sinks, status.watching(progress):
@@ -90,7 +86,7 @@ def write_records(
 
 
 def tell(progress: Progress, *, quiet: bool) -> None:
-    """Say on stderr what a scan noted of how it ran."""
+    """Print the notes of a scan on stderr."""
     for note in () if quiet else progress.notes:
         typer.echo(f"note: {clean(note)}", err=True)
 

@@ -1,4 +1,4 @@
-"""Where the process begins: nothing that takes time is imported before Ctrl-C counts."""
+"""The entry point. Slow imports happen only after the handler for Ctrl-C is set."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from maltriage.cli import interrupt
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
-    # Before NumPy is loaded: its threads wait in a loop after each product of matrices, and take
-    # the cores from the model and the workers. The products here are small.
+    # Before NumPy is loaded: its threads spin after each matrix product and take the cores from
+    # the model and the workers. The products here are small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     interrupt.listen()
     try:

@@ -1,4 +1,4 @@
-"""What the commands share that train: whether they can, and how far they are."""
+"""Helpers of the commands that train: the check for torch, and progress bars."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ShowTick(Protocol):
-    """Shows how far a training is."""
+    """Shows the progress of a training."""
 
     def __call__(self, tick: Tick, where: str = "") -> None: ...
 
@@ -26,11 +26,11 @@ NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
 
 
 def need_torch(what: str = "training", *more: str) -> None:
-    """Raise MaltriageError where the extra `train` is not installed.
+    """Raise MaltriageError if the extra `train` is not installed.
 
     Args:
-        what: needs it, in words.
-        more: modules of the extra that it needs besides the usual ones.
+        what: the thing that needs it, for the message.
+        more: modules of the extra besides the usual ones.
     """
     missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
     if missing:

@@ -1,8 +1,8 @@
-"""Files that results go to: never over an input, and never half of one under its own name.
+"""Result files: an input is never overwritten, and a result is complete or absent.
 
-A file is written under another name in the same folder (`out.csv.part`) and takes its own once it
-is whole, so whoever looks sees the whole result or the one of last time. Devices and pipes are
-written as they are.
+A file is written under another name in the same folder (`out.csv.part`) and renamed once it is
+complete, so a reader sees the new result or the previous one. Devices and pipes are written
+directly.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""How a URL looks once it is a path, of which two slashes are one."""
+"""A URL as a path, in which two slashes have become one."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """Where results go: machine formats write bytes, screens write text."""
+    """A stream for results: machine formats write bytes, screens write text."""
 
     binary: BinaryIO
     text: TextIO
 
 
 def keep(read: Sequence[str], *outputs: Path | None) -> None:
-    """Raise MaltriageError where results would be written over what is read, or over a sample, or
-    to a URL.
+    """Raise MaltriageError if an output is an input, a sample or a URL.
 
-    What is no regular file (`/dev/null`) holds nothing that could be lost.
+    Files that are not regular (`/dev/null`) are allowed: nothing in them could be lost.
     """
     for output in outputs:
         if output is None:
@@ -52,43 +51,43 @@ def keep(read: Sequence[str], *outputs: Path | None) -> None:
             continue
         for name in on_disk(read):
             if os.path.exists(name) and os.path.samefile(name, str(output)):
-                raise MaltriageError(f"{output}: it would be written over while it is read")
+                raise MaltriageError(f"{output}: an input, which would be overwritten")
         _refuse_sample(output)
 
 
 def refuse_url(output: Path) -> None:
-    """Raise MaltriageError where results would go to what the user took for a URL."""
+    """Raise MaltriageError if an output looks like a URL."""
     if _URL.match(str(output)) and not output.parent.exists():
-        raise MaltriageError(f"{output}: results go to files of this machine, not to URLs")
+        raise MaltriageError(f"{output}: results go to local files, not to URLs")
 
 
 def _refuse_sample(path: Path) -> None:
-    """A folder may be named, and one of its files by mistake as the output."""
+    """Guard against a sample of the scanned folder being named as the output."""
     from maltriage.source.archive.entries import HEAD_BYTES
     from maltriage.source.archive.kinds import archive_kind
     from maltriage.source.decode import sniff
 
-    with suppress(OSError):  # opening it for writing says it better
+    with suppress(OSError):  # opening it for writing gives the better message
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
         if sniff(str(path), head) or archive_kind(head):
-            raise MaltriageError(f"{path}: it is a sample, and would be written over")
+            raise MaltriageError(f"{path}: a sample, which would be overwritten")
 
 
 class ResultFile:
-    """A file under another name, until `commit` renames it.
+    """A file under a temporary name, until `commit` renames it.
 
-    What is written to `output` may raise OSError; it is for the caller to say of which file.
+    Writing to `output` may raise OSError; the caller adds the name of the file.
     """
 
     def __init__(self, path: Path, *, partial: bool = False) -> None:
         """Begin a file.
 
         Args:
-            partial: whether half of it is of use, so that `abandon` leaves it.
+            partial: whether a partial file is of use, so that `abandon` keeps it.
 
         Raises:
-            MaltriageError: it cannot be written.
+            MaltriageError: the file cannot be written.
         """
         self.path, self._partial = path, partial
         self._file: PartFile | None = None
@@ -104,8 +103,8 @@ class ResultFile:
     def _begin(self) -> BinaryIO:
         status = self.path.stat() if self.path.exists() else None
         if status is not None and not stat.S_ISREG(status.st_mode):
-            return self.path.open("wb")  # a device, a pipe; of a folder the error
-        # A link stays one: what it leads to is replaced.
+            return self.path.open("wb")  # a device or a pipe; a folder gives the error
+        # A link stays a link: its target is replaced.
         target = Path(os.path.realpath(self.path))
         if status is not None and not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -117,14 +116,14 @@ class ResultFile:
 
     @property
     def part(self) -> Path | None:
-        """The name of the file while it is not whole; None: a device, a pipe, or it is whole."""
+        """The temporary name; None: a device, a pipe, or a file that is complete."""
         return None if self._file is None else self._file.part
 
     def commit(self) -> None:
-        """The file is whole: it takes its name.
+        """Give the complete file its name.
 
         Raises:
-            OSError: the disk is full, say. `abandon` is still to be called then.
+            OSError: e.g. the disk is full. The caller then still calls `abandon`.
         """
         self._text.detach()
         if self._file is None:
@@ -134,10 +133,10 @@ class ResultFile:
             self._file = None
 
     def abandon(self) -> Path | None:
-        """The file will not be whole. What there is of it is removed, or left where it is of use.
+        """Give up an incomplete file: remove it, or keep it if it is of use.
 
         Returns:
-            What was left.
+            The name of the file if it was kept.
         """
         with suppress(OSError, ValueError):
             self._stream.close()
@@ -156,9 +155,9 @@ def cannot_write(path: Path, error: OSError) -> MaltriageError:
 
 @contextmanager
 def opened(path: Path | None) -> Iterator[Output]:
-    """Results go to stdout, or to a file that is there once the block has ended well.
+    """Open stdout, or a file that appears once the block has ended well.
 
-    A reader of stdout that goes away ends the command quietly.
+    The command ends quietly if the reader of stdout goes away.
 
     Raises:
         MaltriageError: the file cannot be written, or the disk is full.
@@ -176,4 +175,4 @@ def opened(path: Path | None) -> Iterator[Output]:
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        file.abandon()  # nothing where it is whole
+        file.abandon()  # does nothing if the file is complete

@@ -1,7 +1,7 @@
 """Ctrl-C from the first instant on.
 
-A scan that is asked to stop while it starts up ends as one that is asked later: its outputs are
-there, and say so. Other commands stop at once.
+A scan that is stopped while it starts ends like one stopped later: it writes its outputs, marked
+as interrupted. Other commands stop at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _asked: int | None = None
 
 
 def listen() -> None:
-    """Remember Ctrl-C until somebody asks; a second one ends what is under way."""
+    """Remember the first Ctrl-C for `asked`; a second one raises KeyboardInterrupt."""
     signal.signal(signal.SIGINT, _ask)
 
 
@@ -28,16 +28,16 @@ def _ask(number: int, frame: FrameType | None) -> None:
 
 
 def asked() -> int | None:
-    """The signal that has asked to stop so far. The next one is for whoever takes it."""
+    """The signal that asked to stop so far, if one did. Python handles the next one."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     return _asked
 
 
 def stop_at_once() -> None:
-    """Take Ctrl-C as Python does, from now on.
+    """Let Python handle Ctrl-C from now on.
 
     Raises:
-        KeyboardInterrupt: it was pressed already.
+        KeyboardInterrupt: Ctrl-C was pressed already.
     """
     if asked() is not None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""Lists of known good files, as a command begins: read, or found in the cache."""
+"""Reads the lists of known good files that a command names, or finds them in the cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labelled files that a bundle is asked about, as the options of a command name them."""
+"""The labelled files of a study, opened by the options of a command."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_parts(folds: Path | None, split_file: Path | None) -> None:
-    """Raise MaltriageError where a command is to hold files back in two ways."""
+    """Raise MaltriageError if two options name the files that are held back."""
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")
 
@@ -29,7 +29,7 @@ def open_labelled(
     min_samples: int,
     goodware: Path | None = None,
 ) -> tuple[Bundle, Dataset]:
-    """A bundle by its name or file, and a dataset as it reads samples (see `open_for`)."""
+    """Load a bundle by its name or file, and open a dataset for it (see `open_for`)."""
     from maltriage import bundle as bundles
 
     bundle = bundles.load(bundles.resolve(model))
@@ -43,11 +43,12 @@ def open_for(
     min_samples: int,
     goodware: Path | None = None,
 ) -> Dataset:
-    """A dataset, as `open_dataset` opens it, read as bundles read samples; resized byteplots
-    only where all of them are of pictures.
+    """Open a dataset and read its samples as the bundles do.
+
+    Resized byteplots are allowed only if all bundles are of pictures.
 
     Raises:
-        MaltriageError: the bundles do not read samples alike; see `open_dataset`.
+        MaltriageError: the bundles do not read samples alike; see also `open_dataset`.
     """
     from maltriage.corpus.datasets import entry, open_dataset
 
@@ -65,7 +66,7 @@ def scan_options(
     threads: int = 0,
     timeout: float = 60.0,
 ) -> ScanOptions:
-    """How labelled files are scanned; archives among them are opened, as a scan does."""
+    """Options for scanning labelled files. Archives are opened, as by `scan`."""
     from maltriage.source.archive.limits import Archives
     from maltriage.triage.options import ScanOptions
 
@@ -78,10 +79,10 @@ def scan_options(
 def scanning(
     color: opt.Color, quiet: bool, total: int | None = None
 ) -> Iterator[Callable[[Progress], None]]:
-    """Lines on stderr that say how far a scan is. Yields a function that is told.
+    """Show the progress of a scan on stderr. Yields the function that updates it.
 
     Args:
-        total: number of files there are, where that is known.
+        total: number of files, if known.
     """
     from maltriage.cli.console import make_console
     from maltriage.report.scan.progress import ScanProgress

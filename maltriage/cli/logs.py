@@ -1,4 +1,4 @@
-"""`-v` and `-vv`: what the package logs, on stderr."""
+"""`-v` and `-vv`: the package's log on stderr."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from maltriage.report.sanitize import clean
 
 
 class _Lines(logging.Formatter):
-    """A record as one line, in which nothing of a sample reaches a terminal as it is."""
+    """Formats a record as one line, with strings of a sample sanitized."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = self.formatTime(record, "%H:%M:%S")
@@ -20,7 +20,7 @@ class _Lines(logging.Formatter):
 
 
 def show_logs(verbose: int) -> None:
-    """Log on stderr from now on: 1 what happens, 2 or more also what happens to each file."""
+    """Log on stderr from now on: at 1 the stages, at 2 or more also each file."""
     if not verbose:
         return
     root = logging.getLogger(ROOT)

@@ -1,4 +1,4 @@
-"""`maltriage evaluate --open-set`: nets that one family was kept from, and what they make of it."""
+"""`maltriage evaluate --open-set`: nets trained without one family, and their answers to it."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from maltriage.report.documents.openset import OpenSetReport
 
 STRANGERS = "added clean files"
-"""What the files of `--goodware` are called, which no net is trained on here."""
+"""The name for files of `--goodware`; no net is trained on them here."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How the nets are trained, and into which folder."""
+    """Recipe of the nets, and the folder for them."""
 
     folder: Path
     net: str
@@ -38,7 +38,7 @@ class Protocol:
     device: Any
 
     def run(self, data: Dataset, console: Console, *, quiet: bool) -> OpenSetReport:
-        """Train what is missing, and ask every net.
+        """Train the nets that are missing, and measure all.
 
         Raises:
             MaltriageError: no torch, or too few samples; see `train`.
@@ -67,7 +67,7 @@ class Protocol:
         own = len(corpus) - corpus.goodware_samples
         families = [label for label in corpus.labels if label != BENIGN]
         if len(families) < 2:
-            raise MaltriageError("--open-set leaves one family out: two or more are needed")
+            raise MaltriageError("--open-set needs two or more families: it leaves one out")
         import numpy as np
 
         strangers = {STRANGERS: np.arange(own, len(corpus))} if own < len(corpus) else {}
@@ -77,7 +77,7 @@ class Protocol:
             try:
                 report = open_set(corpus, nets, strangers, device=self.device)
             except MaltriageError:
-                if not stop():  # otherwise it only misses the nets that were not trained
+                if not stop():  # stopped: the error is only about nets not trained yet
                     raise
             if stop():
                 raise typer.Exit(stop.exit_code)
@@ -93,14 +93,14 @@ class Protocol:
         quiet: bool,
         stop: Callable[[], bool],
     ) -> Iterator[LeftOut]:
-        """One net after the other; the bar is gone while a net is asked."""
+        """Yield one net after the other; the bar is hidden while a net is measured."""
         import numpy as np
 
         from maltriage import bundle as bundles
         from maltriage.assess.verdicts.openset import LeftOut
         from maltriage.learn.runs.openset import train_without
 
-        # Added files come last, so rows of the samples before them are rows of the whole.
+        # Added files come last, so row numbers of the samples hold for the whole corpus.
         samples = corpus.take(np.arange(len(corpus)) < own)
         draw: list[Any] = []
         trained = train_without(

@@ -1,4 +1,4 @@
-"""Command-line options that more than one command has, with their help in one place."""
+"""Command-line options that several commands share, with their help."""
 
 from __future__ import annotations
 
@@ -33,38 +33,38 @@ class EngineName(StrEnum):
 
 
 def choice(name: str, values: Iterable[str]) -> Any:
-    """The values of an option as the class that Typer asks for. Its members are strings."""
+    """The values of an option as an enum of strings, which Typer needs."""
     return StrEnum(name, [(value, value) for value in values])
 
 
-Engine = Annotated[
-    EngineName, typer.Option(help="Where files are scanned: here, or on a Ray cluster.")
-]
+Engine = Annotated[EngineName, typer.Option(help="Where to scan: local, or ray for a Ray cluster.")]
 Address = Annotated[
     str | None,
     typer.Option(
         "--address",
-        help="The Ray cluster: auto, HOST:PORT, ray://HOST:PORT; by default one of its own here.",
+        help="The Ray cluster: auto, HOST:PORT or e.g. ray://head:10001; by default a local one.",
     ),
 ]
 Shards = Annotated[
     Path | None,
     typer.Option(
         "--shards",
-        help="With --engine ray: nodes write the result into this folder, in parts.",
+        help="With --engine ray: nodes write the result as shards into this folder, e.g. out/.",
     ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="A bundle: a file, or the name of one that ships."),
+    typer.Option(
+        "--model", "-m", help="A bundle: a file or shipped name, e.g. maltriage-evidence."
+    ),
 ]
 Bundle = Annotated[
-    str | None, typer.Argument(help="A bundle: a file, or the name of one that ships.")
+    str | None, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
 Threads = Annotated[
-    int, typer.Option(min=0, help="Threads of the model; 0: by the cores there are.")
+    int, typer.Option(min=0, help="Threads of the model; 0: by the number of cores.")
 ]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
@@ -72,7 +72,9 @@ MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many Mi
 Index = Annotated[
     str | None,
     typer.Option(
-        "--index", help="Compare with these labelled files, or none; by default those of the model."
+        "--index",
+        help="Index of labelled files to compare with, e.g. MODEL.index.npz, or none;"
+        " by default the model's.",
     ),
 ]
 Cache = Annotated[
@@ -80,25 +82,30 @@ Cache = Annotated[
     typer.Option("--cache", help="Folder of kept results; by default in the user's cache folder."),
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no results and look none up.")]
-Refresh = Annotated[bool, typer.Option("--refresh", help="Read every file anew, and keep that.")]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Read every file anew and keep the new results.")
+]
 Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with this scan, which was stopped or killed.")
+    bool, typer.Option("--resume", help="Go on with the same scan after it was stopped or killed.")
 ]
 ExitZero = Annotated[
-    bool, typer.Option("--exit-zero", help="End with 0 even if files are flagged.")
+    bool, typer.Option("--exit-zero", help="Exit with 0 even if files are flagged.")
 ]
 KnownGood = Annotated[
     list[str] | None,
     typer.Option(
         "--known-good",
-        help="Hashes of known good files, sha256, sha1 or md5 one a line, or a CSV of the NSRL.",
+        help="File of known good hashes: sha256, sha1 or md5, one a line, or a CSV of the NSRL,"
+        " e.g. NSRLFile.txt.",
     ),
 ]
 AnalyseKnown = Annotated[
     bool,
     typer.Option("--analyse-known", help="Analyse known good files too, with a notice."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of the bytes drawn to mask others with.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="Seed of random draws, e.g. of the bytes that mask others.")
+]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
 ]
@@ -110,20 +117,20 @@ Outputs = Annotated[
     typer.Option(
         "--output",
         "-o",
-        help=f"Write it here instead of stdout, in the format of the ending ({_ENDINGS});"
-        " several times for several files; - for stdout.",
+        help="Write the result here instead of stdout, in the format of the ending"
+        f" ({_ENDINGS}); repeatable; - for stdout, e.g. -o out.csv -o -.",
     ),
 ]
 FieldNames = Annotated[
     str | None,
     typer.Option(
         "--fields",
-        help=f"Only these of each record, in {_SELECTIVE}: path,verdict.label.",
+        help=f"Fields of each record in {_SELECTIVE}, e.g. path,verdict.label.",
     ),
 ]
 Ecs = Annotated[
     bool,
-    typer.Option("--ecs", help=f"Names of the Elastic Common Schema in {_ECS}."),
+    typer.Option("--ecs", help=f"Use names of the Elastic Common Schema in {_ECS}."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[
@@ -133,7 +140,7 @@ Verbose = Annotated[
         "-v",
         count=True,
         show_default=False,
-        help="Log on stderr what happens, with -vv to each file; the table lists skipped files.",
+        help="Log on stderr, with -vv also each file; the table lists skipped files.",
     ),
 ]
 LogLevel = Annotated[
@@ -143,67 +150,79 @@ LogLevel = Annotated[
         "-v",
         count=True,
         show_default=False,
-        help="Log on stderr what happens, with -vv to each file.",
+        help="Log on stderr, with -vv also each file.",
     ),
 ]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
 _PLACED = ", ".join(name for name, entry in datasets.DATASETS.items() if not entry.any_tree)
-DatasetName = Annotated[str, typer.Option("--dataset", help=f"{_PLACED}, or folder for any tree.")]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help=f"Dataset: {_PLACED}, or folder for any tree.")
+]
 MinSamples = Annotated[
-    int, typer.Option("--min-samples", min=1, help="Leave families with fewer files out.")
+    int, typer.Option("--min-samples", min=1, help="Leave out families with fewer files.")
 ]
 AllowResized = Annotated[
     bool,
-    typer.Option("--allow-resized", help="Take resized copies of malimg's images as pictures."),
+    typer.Option("--allow-resized", help="Accept resized copies of malimg's images as pictures."),
 ]
-Unmapped = Annotated[
-    int, typer.Option(min=0, max=255, help="The byte that ?? of a hex dump is read as.")
-]
-Root = Annotated[Path | None, typer.Option("--root", help="Where the labelled files are.")]
+Unmapped = Annotated[int, typer.Option(min=0, max=255, help="Byte for ?? in a hex dump, e.g. 255.")]
+Root = Annotated[Path | None, typer.Option("--root", help="Folder of the labelled files.")]
 Goodware = Annotated[
-    Path | None, typer.Option("--goodware", help="A folder of clean files: benign besides.")
+    Path | None, typer.Option("--goodware", help="Folder of clean files to add as benign.")
 ]
 
 Folds = Annotated[
     Path | None,
-    typer.Option(help="Run of a cross-validation: each file by the net that held it back."),
+    typer.Option(help="Run of a cross-validation: measure out of fold, e.g. runs/cv5."),
 ]
 SplitFile = Annotated[
-    Path | None, typer.Option(help="The split.json of a run, instead of making it again.")
+    Path | None,
+    typer.Option(help="Use the split of a run instead of a new one, e.g. runs/a/split.json."),
 ]
 TestPart = Annotated[
     Path | None,
-    typer.Option("--split-file", help="The split.json of a run: measure on its test part."),
+    typer.Option(
+        "--split-file", help="Measure on the test part of this split, e.g. runs/a/split.json."
+    ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="So many files, drawn with each label's share.")
+    int | None, typer.Option(min=1, help="Number of files to draw, stratified by label.")
 ]
 
-Exclude = Annotated[list[str] | None, typer.Option(help="No names or paths like this.")]
+Exclude = Annotated[
+    list[str] | None,
+    typer.Option(help="Skip names or paths that match, e.g. '*.dll'; repeatable."),
+]
 
 NoArchives = Annotated[
     bool,
     typer.Option(
-        "--no-archives", help=f"Take archives ({', '.join(KINDS)}) for files like any other."
+        "--no-archives",
+        help=f"Do not open archives ({', '.join(KINDS)}): treat them as plain files.",
     ),
 ]
 Password = Annotated[
     list[str] | None,
-    typer.Option("--password", help="Also tried on encrypted archives; may be given again."),
+    typer.Option(
+        "--password", help="Password to try on encrypted archives, e.g. infected; repeatable."
+    ),
 ]
 PasswordFile = Annotated[
-    Path | None, typer.Option(help="More passwords to try: this file's, one a line.")
+    Path | None, typer.Option(help="File of passwords to try, one a line, e.g. passwords.txt.")
 ]
-MaxMembers = Annotated[int, typer.Option(min=1, help="Files looked at in one archive.")]
-MaxUnpacked = Annotated[int, typer.Option(min=1, help="MiB unpacked of one archive.")]
+MaxMembers = Annotated[int, typer.Option(min=1, help="Most files to read in one archive.")]
+MaxUnpacked = Annotated[int, typer.Option(min=1, help="Most MiB to unpack from one archive.")]
 MaxRatio = Annotated[
-    int, typer.Option(min=1, help="Bytes unpacked for each of an archive, beyond 64 MiB.")
+    int,
+    typer.Option(
+        min=1, help="Most bytes to unpack per byte of an archive, beyond 64 MiB, e.g. 250."
+    ),
 ]
-MaxNesting = Annotated[int, typer.Option(min=1, help="Archives inside each other.")]
-Carve = Annotated[bool, typer.Option("--carve", help="Also scan the programs inside programs.")]
-MaxCarved = Annotated[int, typer.Option(min=1, help="Programs taken out of one program.")]
+MaxNesting = Annotated[int, typer.Option(min=1, help="Most archives inside each other.")]
+Carve = Annotated[bool, typer.Option("--carve", help="Also scan programs inside programs.")]
+MaxCarved = Annotated[int, typer.Option(min=1, help="Most programs to carve from one program.")]
 CARVED = 32
-"""Programs taken out of one program where nothing is said."""
+"""Default for the programs carved from one program."""
 MIB = 1024 * 1024
 MEMBERS, UNPACKED = limits.MAX_MEMBERS, limits.MAX_UNPACKED // MIB
 RATIO, NESTING = limits.MAX_RATIO, limits.MAX_NESTING
@@ -214,12 +233,12 @@ Coverage = Annotated[
         "--coverage",
         min=0.5,
         max=0.999,
-        help="How often prediction sets should hold the right label; by default as the model says.",
+        help="Share of prediction sets that hold the right label, e.g. 0.95; by default the"
+        " model's.",
     ),
 ]
-"""The range is that of `triage.prediction_sets`, which takes too long to import for `--help`."""
+"""Its range is that of `triage.prediction_sets`, which takes too long to import for `--help`."""
 
 MIN_SAMPLES = datasets.MIN_SAMPLES
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD = 1, 2, 3
-"""Exit codes besides 0: something flagged; wrong use or the tool failed; some files could
-not be read; interrupted by Ctrl-C."""
+"""Exit codes besides 0: files flagged; wrong use or a failure of the tool; files unreadable."""

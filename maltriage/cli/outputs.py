@@ -1,4 +1,4 @@
-"""Where the records of a scan go: to files, each in a format of its own, and to the screen."""
+"""The outputs of a scan: files, each in a format of its own, and the screen."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ STDOUT = Path("-")
 
 @dataclass(frozen=True)
 class Target:
-    """A file, or stdout where `path` is None, and what is written there."""
+    """An output and its format. A `path` of None is stdout."""
 
     path: Path | None
     format: Format
@@ -44,16 +44,16 @@ class Target:
 def targets(
     outputs: Sequence[Path], format: str | None, formats: Mapping[str, Format] = SCAN
 ) -> list[Target]:
-    """What is written where.
+    """The outputs that the user named, each with its format.
 
     Args:
-        outputs: as the user named them, `-` for stdout; none: stdout alone.
-        format: that the user named. It is that of stdout, of the only file, and of each whose
-            ending says nothing; None: the first of `formats`.
+        outputs: files, `-` for stdout; none: stdout alone.
+        format: named by the user, for stdout, for a single file, and for files with an unknown
+            ending; None: the first of `formats`.
         formats: those of the command.
 
     Raises:
-        MaltriageError: a file is named twice; or no format is named, nor meant by its ending.
+        MaltriageError: a file is named twice, or has an unknown ending and no format is named.
     """
     seen = set()
     for path in outputs:
@@ -71,10 +71,10 @@ def targets(
 
 
 def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None:
-    """What `--fields` says, None where it was not given.
+    """The fields of `--fields`; None if it was not given.
 
     Raises:
-        MaltriageError: there is no such field, or no output that can be narrowed.
+        MaltriageError: a field does not exist, or no output can be narrowed.
     """
     if names is None:
         return None
@@ -87,7 +87,7 @@ def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None
 
 
 def check_ecs(ecs: bool, fields: str | None, targets: Sequence[Target]) -> None:
-    """Raise MaltriageError where `--ecs` was given and means nothing."""
+    """Raise MaltriageError if `--ecs` was given and has no effect."""
     if ecs and fields is not None:
         raise MaltriageError("--ecs or --fields, not both: events of ECS are whole")
     if ecs and not any(target.format.ecs for target in targets):
@@ -110,11 +110,11 @@ class _Sink:
                 self.file.abandon()
             raise
         self.gone = False
-        """Whether it was stdout, and its reader went away."""
+        """Whether the reader of stdout went away."""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Say of an error which file it was; a reader of stdout may go away without one."""
+        """Name the file in errors. A reader of stdout may go away without one."""
         if self.target.path is None:
             with quiet_broken_pipe() as pipe:
                 yield
@@ -127,7 +127,7 @@ class _Sink:
 
 
 class Sinks:
-    """Renderers of one scan, one after the other for each record. Made by `opened_all`."""
+    """The renderers of one scan; each gets every record. Made by `opened_all`."""
 
     def __init__(self, sinks: list[_Sink]) -> None:
         self._sinks = sinks
@@ -147,7 +147,7 @@ class Sinks:
         self._drop()
 
     def _drop(self) -> None:
-        """Go on without a reader who has seen enough, where files are still to be written."""
+        """Drop a closed stdout; end the scan if no file is left to write."""
         if any(sink.gone for sink in self._sinks):
             self._sinks[:] = [sink for sink in self._sinks if not sink.gone]
             if not self._sinks:
@@ -158,18 +158,18 @@ class Sinks:
 def opened_all(
     targets: Sequence[Target], options: RenderOptions, color: Color = "auto"
 ) -> Iterator[Sinks]:
-    """Open every output, for a scan in the block that ends with `Sinks.finish`.
+    """Open every output for a scan; the block ends with `Sinks.finish`.
 
-    A block that does not come to its end, and a second Ctrl-C, leave what was written of formats
-    that can be read in part, under the name that the file had until then.
+    After an error or a second Ctrl-C, partial files stay under their temporary names if their
+    format can be read in part.
 
     Raises:
-        MaltriageError: a file cannot be written, or the disk is full; or what the block raised, and
-            where what was written lies.
+        MaltriageError: a file cannot be written, or the disk is full; or the error of the block,
+            with the names of partial files.
     """
     sinks: list[_Sink] = []
     try:
-        # Stdout last: files are whole by the time that its reader may be gone.
+        # Stdout last: files are complete before a reader of stdout can go away.
         for target in sorted(targets, key=lambda target: target.path is None):
             sinks.append(_Sink(target, options, color))
         yield Sinks(sinks)
@@ -177,7 +177,7 @@ def opened_all(
         left = [part for sink in sinks if sink.file and (part := sink.file.abandon())]
         if not left:
             raise
-        said = f"what was written is in {', '.join(map(str, left))}"
+        said = f"records so far are in {', '.join(map(str, left))}"
         if isinstance(error, MaltriageError):
             whole = MaltriageError(f"{error}; {said}")
             whole.at_once = error.at_once

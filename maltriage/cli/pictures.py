@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pictures:
-    """The files that are wanted. Each is written under another name and then renamed."""
+    """The picture files that the user named. Each is written whole or not at all."""
 
     png: Path | None
     svg: Path | None
 
     def check(self, read: Sequence[str]) -> None:
-        """Find out before the work what would fail after it.
+        """Find wrong use before the work.
 
         Args:
-            read: the files that are explained, one of which can be drawn.
+            read: the files that are explained.
 
         Raises:
-            MaltriageError: a folder does not exist, both would be one file, several files are
-                read, or one would be written over.
+            MaltriageError: a folder does not exist, both pictures are one file, several files
+                are explained, or one of them would be overwritten.
         """
         for path in self._paths():
             if path.is_dir() or not path.parent.is_dir():
@@ -39,17 +39,17 @@ class Pictures:
             if len(read) > 1:
                 raise MaltriageError("--png and --svg draw one file")
             if path.exists() and os.path.exists(read[0]) and os.path.samefile(path, read[0]):
-                raise MaltriageError(f"{path}: it is what is explained, and would be written over")
+                raise MaltriageError(f"{path}: the explained file would be overwritten")
         if self.png is not None and self.png == self.svg:
-            raise MaltriageError(f"--png and --svg are one file: {self.png}")
+            raise MaltriageError(f"--png and --svg name the same file: {self.png}")
 
     def check_method(self, method: str) -> None:
-        """Raises MaltriageError where evidence by `method` has no picture."""
+        """Raise MaltriageError if evidence by `method` has no picture."""
         if self._paths() and not known(method).maps:
             raise MaltriageError(f"no picture: the method {method} has none; take another one")
 
     def write(self, result: Result) -> None:
-        """Draw what is wanted of a result.
+        """Draw a result.
 
         Raises:
             MaltriageError: there is nothing to draw, or a file cannot be written.

@@ -1,6 +1,7 @@
-"""The options of `maltriage train` that say how a net is trained, by the names they have in
-`maltriage.learn.fit.recipe.FitOptions`, and their defaults (importing that takes too long for
-`--help`)."""
+"""The training options of `maltriage train`, named as in `maltriage.learn.fit.recipe.FitOptions`.
+
+They are repeated here because that module takes too long to import for `--help`.
+"""
 
 from __future__ import annotations
 
@@ -47,58 +48,77 @@ class AcceleratorName(StrEnum):
 Epochs = Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")]
 BatchSize = Annotated[
     int | None,
-    typer.Option(min=2, max=4096, help="Samples in one step; by default what suits the net."),
+    typer.Option(min=2, max=4096, help="Samples in one step; by default that of the net."),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and augmentation.")]
-Optimizer = Annotated[OptimizerName, typer.Option(help="adamw, adam, or sgd with momentum 0.9.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of weights, order and augmentation.")]
+Optimizer = Annotated[
+    OptimizerName, typer.Option(help="Optimizer: adamw, adam, or sgd with momentum 0.9.")
+]
 LearningRate = Annotated[
     float | None,
-    typer.Option(min=1e-8, max=1.0, help="At its top; by default what suits the net."),
+    typer.Option(
+        min=1e-8, max=1.0, help="Peak learning rate, e.g. 0.002; by default that of the net."
+    ),
 ]
-WeightDecay = Annotated[float, typer.Option(min=0, help="Of all weights.")]
-Schedule = Annotated[ScheduleName, typer.Option(help="How the learning rate rises and falls.")]
+WeightDecay = Annotated[float, typer.Option(min=0, help="Weight decay, on all weights.")]
+Schedule = Annotated[ScheduleName, typer.Option(help="Schedule of the learning rate.")]
 Warmup = Annotated[
-    float, typer.Option(min=0, max=0.99, help="Share of the steps in which the rate rises.")
+    float,
+    typer.Option(
+        min=0, max=0.99, help="Share of the steps in which the learning rate rises, e.g. 0.3."
+    ),
 ]
-ClipNorm = Annotated[float, typer.Option(min=0, help="Cut the gradient to this norm; 0: do not.")]
+ClipNorm = Annotated[
+    float, typer.Option(min=0, help="Clip the gradient to this norm, e.g. 1.0; 0: do not.")
+]
 ClassWeights = Annotated[
     ClassWeightsName,
     typer.Option(
-        help="A label of n samples counts for 1, 1/sqrt(n), 1/n, or 1 over their effective number."
+        help="Loss weight of a label with n samples: none 1, sqrt 1/sqrt(n), balanced 1/n,"
+        " effective 1 over the effective number of samples."
     ),
 ]
 LabelSmoothing = Annotated[
-    float, typer.Option(min=0, max=0.9, help="Share of a label given to all of them.")
+    float,
+    typer.Option(min=0, max=0.9, help="Share of the target spread over all labels, e.g. 0.05."),
 ]
-Mixup = Annotated[float, typer.Option(min=0, help="Of its beta distribution; 0: no mixup.")]
-Augment = Annotated[bool, typer.Option(help="Change training images at random.")]
+Mixup = Annotated[
+    float,
+    typer.Option(min=0, help="Alpha of mixup's beta distribution, e.g. 0.3; 0: no mixup."),
+]
+Augment = Annotated[bool, typer.Option(help="Augment training images at random.")]
 Harden = Annotated[
     bool,
-    typer.Option(help="Train on changed copies of the files too: bytes appended, headers wiped."),
+    typer.Option(help="Also train on changed copies of files, e.g. with bytes appended."),
 ]
 Ema = Annotated[
-    float, typer.Option(min=0, max=0.99999, help="Decay of the averaged weights for each step.")
+    float,
+    typer.Option(min=0, max=0.99999, help="Decay of the averaged weights per step, e.g. 0.99."),
 ]
 Patience = Annotated[
     int,
     typer.Option(
         min=0,
-        help="Export the best epoch, by macro-F1 of the validation part, and end after so many"
-        " epochs without a better one; 0: train all epochs, export the last.",
+        help="Stop after this many epochs without a better validation macro-F1, e.g. 10, and"
+        " export the best epoch; 0: train all epochs and export the last.",
     ),
 ]
 Precision = Annotated[
-    PrecisionName, typer.Option(help="Of the training; bfloat16 is faster where it is built in.")
+    PrecisionName,
+    typer.Option(help="Precision of training; bfloat16 is faster on hardware that has it."),
 ]
 Accelerator = Annotated[
-    AcceleratorName, typer.Option(help="Where to train; auto: CUDA where PyTorch finds it.")
+    AcceleratorName, typer.Option(help="Where to train; auto: CUDA if PyTorch finds it.")
 ]
 Devices = Annotated[
-    int, typer.Option(min=1, max=64, help="Processes that share each batch, a device for each.")
+    int,
+    typer.Option(min=1, max=64, help="Processes that share each batch, one per device, e.g. 4."),
 ]
 CheckpointMinutes = Annotated[
     float,
-    typer.Option(min=0, help="Save at least so often, besides after each epoch; 0: do not."),
+    typer.Option(
+        min=0, help="Minutes between checkpoints, besides one after each epoch; 0: only those."
+    ),
 ]
 
 RECIPE = (
@@ -106,14 +126,13 @@ RECIPE = (
     *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "harden"),
     *("ema", "patience", "precision", "devices", "pretrained"),
 )
-"""The options that a run keeps when it is resumed; to be asked for again as they were."""
+"""Options that must be the same when a run is resumed."""
 FREE = ("accelerator", "checkpoint_minutes")
-"""Those that may be others then."""
+"""Options that may then differ."""
 
 
 def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
-    """Fields of FitOptions from the values of all options of the command; what was left to the
-    net is as suits it."""
+    """Fields of FitOptions from the values of a command's options; the net fills the defaults."""
     found = {name: values[name] for name in (*RECIPE, *FREE)}
     found["learning_rate"] = found["learning_rate"] or net.learning_rate
     found["batch_size"] = found["batch_size"] or net.batch_size
@@ -121,7 +140,7 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
 
 
 def begun(folder: Path) -> dict[str, Any]:
-    """The options that a run was begun with, by their names on the command line."""
+    """The options of a run when it began, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
     from maltriage.corpus.splits import SPLIT_FILE
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
@@ -152,7 +171,7 @@ def begun(folder: Path) -> dict[str, Any]:
             "views": None if fit.views is None else ",".join(fit.views),
             "split": origin.split,
             "split_seed": origin.split_seed,
-            # A run of a stored split has it in its folder, whatever became of the file.
+            # The run's folder has a copy of the split; the named file may be gone.
             "split_file": folder / SPLIT_FILE if origin.split_file else None,
             "folds": 0 if origin.split_file else origin.folds,
             "name": state.name,

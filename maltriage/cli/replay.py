@@ -1,4 +1,4 @@
-"""Saved reports in place of samples: `scan` and `explain` render what they hold again."""
+"""Saved reports in place of samples: `scan` and `explain` render their records again."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 SHOWN_ANEW = frozenset(
     "paths files record format output fields ecs top exit_zero quiet verbose color png svg".split()
 )
-"""Parameters that say how records are shown. All others say how they are made, which is over."""
+"""Parameters that say how records are shown. All others say how they are made."""
 
 
 def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
-    """Whether the paths that the user named are saved reports: all of them, or none.
+    """Whether the paths are saved reports: all of them, or none.
 
     Raises:
-        MaltriageError: some are, or an option that is given makes no sense with them.
+        MaltriageError: some are, or an option was given that is only for samples.
     """
     saved = [path for path in on_disk(paths) if is_report(path)]
     for path in on_disk(paths):
@@ -50,8 +50,8 @@ def reports_among(context: typer.Context, paths: Sequence[str]) -> bool:
     others = [path for path in paths if path not in set(saved)]
     if others:
         raise MaltriageError(
-            f"{saved[0]} is a saved report and {others[0]} is none: give one call the one or the"
-            " other"
+            f"{saved[0]} is a saved report and {others[0]} is not: name saved reports or samples,"
+            " not both"
         )
     _refuse_options(context, saved[0])
     return True
@@ -65,15 +65,15 @@ def picked(
     *,
     quiet: bool,
 ) -> Picked | None:
-    """The record that `explain` is to show, None where `path` is a sample and no saved report.
+    """The record that `explain` is to show; None if `path` is a sample.
 
     Args:
         wanted: see `pick`.
-        sample: a file that is to be explained anew, so that options for samples are in order.
+        sample: file to explain anew; options for samples are then allowed.
 
     Raises:
-        MaltriageError: as for `reports_among`; or there is no such record, or it has no sha256
-            to hold `sample` against.
+        MaltriageError: as for `reports_among`; there is no such record; or it has no sha256 to
+            compare `sample` with.
     """
     local = bool(on_disk([path]))
     if local:
@@ -81,14 +81,14 @@ def picked(
     if not (local and is_report(path)):
         for name, value in (("--record", wanted), ("--with", sample)):
             if value is not None:
-                raise MaltriageError(f"{name} goes with a saved report, and {path} is none")
+                raise MaltriageError(f"{name} needs a saved report, which {path} is not")
         return None
     if sample is None:
         _refuse_options(context, path)
     report = look_through(path)
     record = pick(report, wanted)
     if sample is not None and not isinstance(record, Result):
-        raise MaltriageError(f"{path}: nothing is known of {record.path}: {record.reason}")
+        raise MaltriageError(f"{path}: no result for {record.path}: {record.reason}")
     _tell([report], quiet)
     return Picked(path, record, report.models)
 
@@ -108,7 +108,7 @@ def _refuse_options(context: typer.Context, path: str) -> None:
 
 
 def _tell(reports: Sequence[SavedReport], quiet: bool) -> None:
-    """Say on stderr what is the matter with reports."""
+    """Print the notices of reports on stderr."""
     for report in reports if not quiet else ():
         for notice in report.notices():
             typer.echo(f"maltriage: {clean(notice)}", err=True)
@@ -121,14 +121,14 @@ def _given(context: typer.Context, parameter: str) -> bool:
 
 @dataclass(frozen=True)
 class Replay:
-    """Saved records as a source: as they are, one after the other, with one summary."""
+    """Saved records as a source: unchanged, in order, with one summary."""
 
     saved: Callable[[], Iterator[FileRecord]]
     summary: Summary
 
     @classmethod
     def of_reports(cls, paths: Sequence[str], *, quiet: bool) -> Replay:
-        """All of several reports. What is the matter with them is said on stderr.
+        """Join reports; their notices go to stderr.
 
         Raises:
             MaltriageError: one cannot be read, or they do not go together.
@@ -172,10 +172,10 @@ class Picked:
         """The model that made the record.
 
         Args:
-            model: that the user named; None: the one that ships under the record's name.
+            model: name or file from the user; None: the shipped one of the record's name.
 
         Raises:
-            MaltriageError: there is none, or it is another one.
+            MaltriageError: there is none, or its weights differ.
         """
         from maltriage import bundle as bundles
 
@@ -201,10 +201,10 @@ class Picked:
 
 @dataclass(frozen=True)
 class HeldAgainst:
-    """What a source gives of the sample of a saved record; another file is an error, not a result.
+    """A source whose result must be of the same sample as a saved record.
 
     Raises:
-        MaltriageError: it is another file.
+        MaltriageError: the sample is another file.
     """
 
     saved: Picked
@@ -216,7 +216,7 @@ class HeldAgainst:
         for record in self.source.records(progress, stop):
             if isinstance(record, Result) and record.sha256 != of:
                 raise MaltriageError(
-                    f"{record.path}: the file changed since {self.saved.path} was made, or is"
-                    f" another one: its sha256 is {record.sha256[:12]}…, of the record {of[:12]}…"
+                    f"{record.path}: not the file of {self.saved.path}, or changed since: its"
+                    f" sha256 is {record.sha256[:12]}…, that of the record {of[:12]}…"
                 )
             yield record

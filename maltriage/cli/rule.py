@@ -1,4 +1,4 @@
-"""`maltriage explain --yara`: a rule made of what was explained."""
+"""`maltriage explain --yara`: a YARA rule from explained files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EPOCH = "SOURCE_DATE_EPOCH"
 
 Yara = Annotated[
     Path | None,
-    typer.Option("--yara", help="Write a YARA rule that matches all the files; docs/rules.md."),
+    typer.Option("--yara", help="Write a YARA rule that matches all the files, e.g. family.yar."),
 ]
 Goodware = Annotated[
     Path | None,
@@ -32,18 +32,18 @@ Goodware = Annotated[
 
 
 def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None) -> None:
-    """Say what is wrong before anything is explained.
+    """Find wrong use before anything is explained.
 
     Raises:
-        MaltriageError: several files without a rule, a rule that could not be written, tried or
-            named, or goodware without a rule.
+        MaltriageError: several files without a rule, a rule that cannot be written or tried, or
+            goodware without a rule.
     """
     for file in files:
         if os.path.isdir(file):
             raise MaltriageError(f"{file}: a folder (scan takes folders, explain files)")
     if yara is None:
         if len(files) > 1:
-            raise MaltriageError("several files are explained to make a rule of them: --yara")
+            raise MaltriageError("several files need --yara RULE.yar; without it explain takes one")
         if goodware is not None:
             raise MaltriageError("--goodware goes with --yara")
         return
@@ -70,10 +70,10 @@ def write_rule(
     quiet: bool,
     remote: Remote | None = None,
 ) -> None:
-    """Make a rule of explained files and write it; on stderr, in a line, what it is made of.
+    """Make a rule of explained files and write it; print a line about it on stderr.
 
     Raises:
-        MaltriageError: a file gave no result, or no rule could be made: see `make_rule`. Then
+        MaltriageError: a file gave no result, or no rule could be made (see `make_rule`);
             nothing is written.
     """
     from maltriage.cli.console import make_console
@@ -122,10 +122,10 @@ def _summary(rule: Rule) -> str:
 
 
 def _date() -> str:
-    """Today in UTC, or the day of SOURCE_DATE_EPOCH: the same files then give the same bytes."""
+    """Today in UTC, or the day of SOURCE_DATE_EPOCH for reproducible rules."""
     epoch = os.environ.get(EPOCH)
     try:
         day = datetime.now(UTC) if not epoch else datetime.fromtimestamp(int(epoch), UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise MaltriageError(f"{EPOCH} is no time in seconds: {epoch!r}") from error
+        raise MaltriageError(f"{EPOCH} is not a time in seconds: {epoch!r}") from error
     return day.date().isoformat()

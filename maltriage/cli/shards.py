@@ -1,4 +1,4 @@
-"""`scan --engine ray --shards DIR`: what goes with it, and what does not."""
+"""`scan --engine ray --shards DIR`: checks the options for a sharded result."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ def shards_at(
     resume: bool,
     refused: Mapping[str, object],
 ) -> Shards:
-    """A result in parts.
+    """A result in shards.
 
     Args:
-        format: that the user named; None: NDJSON.
-        refused: options, by name, that mean nothing here, and whether they were given.
+        format: named by the user; None: NDJSON.
+        refused: options that do not go with shards, by name; a true value: given.
 
     Raises:
-        MaltriageError: one was, or parts are not written in that format, or not there.
+        MaltriageError: one was given; shards are not written in that format; or `folder` is a
+            URL.
     """
     from io import BytesIO
 
@@ -41,10 +42,10 @@ def shards_at(
     refuse_url(folder)
     given = [name for name, value in refused.items() if value]
     if given:
-        raise MaltriageError(f"--shards and {given[0]}: one or the other")
+        raise MaltriageError(f"--shards or {given[0]}, not both")
     if format is not None and format not in FORMATS:
-        raise MaltriageError(f"--shards writes {' or '.join(FORMATS)}, and not {format}")
+        raise MaltriageError(f"--shards writes {' or '.join(FORMATS)}, not {format}")
     shards = Shards(str(folder.absolute()), format or FORMATS[0], render, resume)
-    # Opened once here: a library that is missing is said before a cluster is asked for anything.
+    # Opened once here, so that a missing library is reported before a cluster is used.
     open_renderer(find(shards.format), BytesIO(), render, Console(quiet=True))
     return shards

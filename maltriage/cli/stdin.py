@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 def stdin_among(
     paths: Sequence[str], max_size: int, resources: ExitStack, files_from: str | None = None
 ) -> Stdin | None:
-    """Standard input, read for as long as `resources` are held; None where no path is `-`.
+    """Standard input, held as long as `resources`; None if no path is `-`.
 
     Raises:
-        MaltriageError: it is to be a list of paths as well, or there is no memory for it.
+        MaltriageError: standard input is also the list of paths, or there is no memory for it.
     """
     if "-" not in paths:
         return None
     if files_from == "-":
-        raise MaltriageError("- and --files-from -: standard input can be the one or the other")
+        raise MaltriageError("- and --files-from -: standard input can be only one of them")
     from maltriage.source.stdin import read_stdin
 
     try:

@@ -1,4 +1,4 @@
-"""What a comparison of nets is asked for, and how each net is to be trained in it."""
+"""The options of `compare`: the cells of the study, and the recipe of each net."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 EPOCHS = 30
 MOST = {"epochs": 100_000, "batch-size": 4096}
-"""Of what a net can be given a number of."""
+"""Largest number that a net can be given, by option."""
 
 
 @dataclass
 class Study:
-    """What is asked for, and the samples of each net once they are read."""
+    """A comparison of nets: its options, and the samples of each net once they are read."""
 
     out: Path
     nets: list[str]
@@ -31,12 +31,12 @@ class Study:
     batches: dict[str, int]
     params: dict[str, Any]
     fits: dict[str, FitOptions] = field(default_factory=dict)
-    """How to train each net; empty: nothing is trained."""
+    """Recipe of each net; empty: nothing is trained."""
     corpora: dict[str, Corpus] = field(default_factory=dict)
 
     @property
     def cells(self) -> list[Cell]:
-        """All nets of a seed before the next one, so that what is there compares them all."""
+        """All nets of a seed come before the next seed, so that partial studies compare all."""
         from maltriage.corpus.study import Cell
 
         numbers = range(self.folds) if self.folds else (None,)
@@ -62,29 +62,27 @@ def named_nets(text: str) -> list[str]:
 def numbers_by_net(
     option: str, text: str | None, usual: dict[str, int], least: int
 ) -> dict[str, int]:
-    """A number for each net, from `30`, or `30,mcnn=5`, or `mcnn=5`; the usual ones elsewhere."""
+    """A number for each net, from `30`, `30,mcnn=5` or `mcnn=5`; `usual` for the others."""
     everyone: int | None = None
     named = dict[str, int]()
     for part in () if text is None else text.split(","):
         net, equals, number = part.strip().rpartition("=")
         if not (number.isascii() and number.isdigit() and least <= int(number) <= MOST[option]):
             raise MaltriageError(
-                f"--{option} {text}: {part!r} is no number from {least} to {MOST[option]},"
-                " nor NET=NUMBER"
+                f"--{option} {text}: {part!r} is neither a number from {least} to"
+                f" {MOST[option]} nor NET=NUMBER"
             )
         if not equals:
             everyone = int(number)
         elif net not in usual:
-            raise MaltriageError(
-                f"--{option} {text}: {net} is none of the nets ({', '.join(usual)})"
-            )
+            raise MaltriageError(f"--{option} {text}: no net {net} here ({', '.join(usual)})")
         else:
             named[net] = int(number)
     return {net: named.get(net, everyone or number) for net, number in usual.items()}
 
 
 def recipes(study: Study, data: Dataset) -> dict[str, FitOptions]:
-    """How to train each net; wrong use is found before anything is read."""
+    """The recipe of each net; wrong use is found before anything is read."""
     from maltriage.learn.fit.devices import pick_device
     from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.nets import entry
@@ -112,7 +110,7 @@ def recipes(study: Study, data: Dataset) -> dict[str, FitOptions]:
 
 
 def wanted_of(study: Study, cell: Cell) -> dict[str, Any] | None:
-    """What the card of a cell must say of its recipe and split; None: whatever it says."""
+    """The recipe and split that the card of a cell must have; None: any."""
     if not study.fits:
         return None
     split = {name: study.params[name] for name in ("split", "split_seed", "folds")}

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def urls_among(paths: Sequence[str]) -> tuple[list[str], Remote | None]:
-    """Paths by the names that may be shown, and how URLs are read; None where there are none.
+    """Paths by the names that may be shown, and the reader of URLs; None if there are none.
 
     Raises:
-        MaltriageError: one is of no store that is read, or what reads it is not installed.
+        MaltriageError: a URL's store is unknown, or its library is not installed.
     """
     from maltriage.source.urls import is_url, seal
 
@@ -24,20 +24,20 @@ def urls_among(paths: Sequence[str]) -> tuple[list[str], Remote | None]:
         from maltriage.source.remote import check
         from maltriage.work.forkserver import expect_urls
 
-        expect_urls(urls)  # of a list, which is read after the other paths
+        expect_urls(urls)  # those of --files-from, which is read after the other paths
         check(urls)
     return seal(paths)
 
 
 def on_disk(paths: Sequence[str]) -> list[str]:
-    """Those of the paths that are no URLs."""
+    """The paths that are not URLs."""
     from maltriage.source.urls import is_url
 
     return [path for path in paths if not is_url(path)]
 
 
 def refuse_folders(paths: Sequence[str], remote: Remote) -> None:
-    """Raise MaltriageError where a URL is that of a folder and one of a file is wanted."""
+    """Raise MaltriageError if a URL is that of a folder."""
     from maltriage.source.archive.find import split_path
     from maltriage.source.remote import asked
 

@@ -1,1 +1,1 @@
-"""The result document and its renderers, one file a format."""
+"""The result document and its renderers, one file per format."""

@@ -1,4 +1,4 @@
-"""Aligned lines of text: what both screens are made of.
+"""Aligned lines of text, for the screens of `scan` and `explain`.
 
 Rich's tables wrap or cut a cell by its own rules and cannot span columns; a triage screen
 must never wrap a path, and an account needs its sums below the column they sum.
@@ -87,7 +87,7 @@ def wrapped(text: Text, console: Console, width: int, indent: int) -> list[Text]
 
 
 def emit(console: Console, lines: Iterable[Text]) -> None:
-    """Print lines as they are: never wrapped, never cropped, in ASCII where it must be."""
+    """Print lines without wrapping or cropping, in ASCII if the console needs it."""
     for text in lines:
         if console.options.ascii_only:
             text = text.copy()

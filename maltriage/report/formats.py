@@ -1,8 +1,8 @@
-"""What formats results are written in: one object a format, and one registry a command.
+"""The output formats: one object per format, one registry per command.
 
 A new format is one file with a class that has the methods of `Renderer` and the arguments of
-`open_renderer`, and one line in `SCAN` (of `explain`: in `EXPLAIN`). Options, endings, refusals and
-shards read the registry. `--help` imports this module: it imports no renderer.
+`open_renderer`, and one line in `SCAN` or `EXPLAIN`. Options, endings, refusals and shards read the
+registry. `--help` imports this module, so it imports no renderer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Renderer(Protocol):
-    """Takes the records of a scan as they come, then its summary, once."""
+    """Renders the records of a scan as they come, then its summary, once."""
 
     def write(self, record: Result | Skipped | Failed) -> None: ...
 
@@ -32,18 +32,18 @@ class Renderer(Protocol):
 
 @dataclass(frozen=True)
 class RenderOptions:
-    """How to show results. Records are never shortened, but for `fields`."""
+    """Options of renderers. Records are never shortened, except by `fields`."""
 
     top: int | None = None
-    """Rows of a table; None: the screen's own choice, 0: all."""
+    """Rows of a table; None: the default of the screen, 0: all."""
     quiet: bool = False
     """Results only: no summary line and no remarks."""
     width: int | None = None
     """Columns of the screen; None: the console's."""
     show_skipped: bool = False
-    """List what was skipped, with the reason; otherwise it is counted."""
+    """List skipped files with the reason; otherwise they are counted."""
     fields: Fields | None = None
-    """What records and rows are to hold (`selective` formats); None: all of it."""
+    """Fields of records and rows (`selective` formats); None: all."""
     ecs: bool = False
     """Records by the names of the Elastic Common Schema (`ecs` formats)."""
 
@@ -54,22 +54,22 @@ class _Factory(Protocol):
 
 @dataclass(frozen=True)
 class Format:
-    """A format that results are written in."""
+    """An output format."""
 
     name: str
-    """What `--format` calls it."""
+    """Value of `--format`."""
     title: str
-    """What messages call it."""
+    """Name in messages."""
     renderer: str
     """module:class, imported when an output is opened."""
     endings: tuple[str, ...] = ()
-    """Endings of file names, in lower case and with the dot, that mean this format."""
+    """Endings of file names for this format, in lower case and with the dot."""
     screen: bool = False
     """Printed for people, as wide as the console; others write UTF-8 for programs."""
     failures: bool = True
     """Has a place for skipped and failed files."""
     partial: bool = False
-    """The first part of a file can be read, so it is kept where the rest cannot be written."""
+    """The beginning of a file can be read, so it is kept if the rest cannot be written."""
     selective: bool = False
     """Can hold a choice of fields (`--fields`)."""
     ecs: bool = False
@@ -108,7 +108,7 @@ SCAN = registry(
         shardable=True,
     ),
 )
-"""Formats of `scan`. The first is that of a file or screen for which nothing else is said."""
+"""Formats of `scan`. The first is the default."""
 
 EXPLAIN = registry(
     Format(
@@ -139,10 +139,10 @@ def find(name: str, formats: Mapping[str, Format] = SCAN) -> Format:
 def by_ending(
     name: str, formats: Mapping[str, Format] = SCAN, unknown: Format | None = None
 ) -> Format | None:
-    """The format that the ending of a file name means; None where it has no ending.
+    """The format of a file name's ending; None if the name has no ending.
 
     Args:
-        unknown: the format of endings that no format has.
+        unknown: the format for unknown endings.
 
     Raises:
         MaltriageError: no format has this ending, and `unknown` is None.
@@ -155,19 +155,19 @@ def by_ending(
             return format
     if unknown is None:
         raise MaltriageError(
-            f"{name}: no format has the ending {ending}; there are {', '.join(endings(formats))},"
-            " and --format names one for any other"
+            f"{name}: no format has the ending {ending} (known: {', '.join(endings(formats))});"
+            " name one with --format"
         )
     return unknown
 
 
 def endings(formats: Mapping[str, Format] = SCAN) -> list[str]:
-    """Endings that mean one of these formats."""
+    """Endings of these formats."""
     return [ending for format in formats.values() for ending in format.endings]
 
 
 def listed(formats: Iterable[Format], word: str = "or") -> str:
-    """Formats as a sentence names them: `NDJSON, JSON or CSV`."""
+    """Formats in words: `NDJSON, JSON or CSV`."""
     *others, last = [format.title for format in formats]
     return f"{', '.join(others)} {word} {last}" if others else last
 
@@ -178,11 +178,11 @@ def open_renderer(
     """The renderer of a format. It writes nothing before its first record or the summary.
 
     Args:
-        stream: where machine formats write UTF-8.
-        console: where screens print.
+        stream: for machine formats, which write UTF-8.
+        console: for screens.
 
     Raises:
-        MaltriageError: a library is missing that the format needs.
+        MaltriageError: a library of the format is missing.
     """
     module, _, attribute = format.renderer.partition(":")
     factory = cast(_Factory, getattr(importlib.import_module(module), attribute))

@@ -1,14 +1,12 @@
-"""What every HTML page shares: one file, sealed off, that any browser shows without a network.
+"""Renders HTML pages: each is one file that any browser shows without a network.
 
-A page is made for the analysis of hostile files, so it is closed twice. Every string passes
-`sanitize.clean` and is escaped, whoever wrote the template: Jinja2 runs both on each expression,
-and `block` on each string of the data that scripts read. Should something get through all the same,
-the Content-Security-Policy of the page lets nothing run or load but the style and the script that
-are named by their SHA-256, and pictures that are in the file itself.
+Pages show strings of hostile files, so they have two defences. Every string passes `sanitize.clean`
+and is escaped: Jinja2 does both for each expression, and `block` for the data of scripts. The
+Content-Security-Policy of the page allows only the style and the script that are named by their
+SHA-256, and pictures in the file itself.
 
 A template extends `page.html`, fills its blocks, and has at most one style and one script of its
-own beside the common ones. No `style=` attributes and no `on...=` handlers: the policy refuses
-them.
+own besides the common ones. The policy refuses `style=` attributes and `on...=` handlers.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 COMMON = "page"
-"""The name of the style and the script that all pages have."""
+"""Name of the style and the script that all pages share."""
 
 _IN_JSON = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029\x7f"}
 _CLASSES = {"cyan": "t-text", "yellow": "t-warn", "green": "t-good", "red": "t-bad"}
@@ -48,9 +46,9 @@ def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context
     """A whole page.
 
     Args:
-        template: name of the page: `NAME.html`, with `NAME.css` and `NAME.js` where they exist.
-        data: what its script reads, id of the block -> plain data (what JSON has).
-        context: what the template shows. Strings are cleaned and escaped where they are shown.
+        template: name of the page: `NAME.html`, with `NAME.css` and `NAME.js` if they exist.
+        data: data for its script, id of the block -> plain data (of JSON types).
+        context: variables of the template. Strings are cleaned and escaped when they are shown.
     """
     style, script = _joined(template, "css"), _joined(template, "js")
     blocks = Markup("\n").join(block(name, value) for name, value in (data or {}).items())
@@ -78,10 +76,10 @@ def block(name: str, value: object) -> Markup:
 
 
 def encoded(value: object) -> str:
-    """Compact JSON of plain data that can stand in a `<script>` element, its strings cleaned.
+    """Compact JSON of plain data for a `<script>` element, its strings cleaned.
 
-    `<`, `>` and `&` are written as escapes, so the element ends where the page says and no comment
-    begins in it; so are the two separators that end a line of JavaScript.
+    `<`, `>` and `&` are escaped, so no string can end the element or begin a comment in it; so are
+    the two separators that end a line of JavaScript.
 
     Raises:
         ValueError: a number is not finite.
@@ -91,7 +89,7 @@ def encoded(value: object) -> str:
 
 
 def png(width: int, height: int, pixels: bytes) -> Markup:
-    """A picture as the URL that holds it, fit for an attribute as it is.
+    """A picture as a data URL, safe in an attribute.
 
     Args:
         pixels: red, green, blue of each pixel, row-major: 3 x width x height bytes.
@@ -102,9 +100,9 @@ def png(width: int, height: int, pixels: bytes) -> Markup:
 
 
 def markup(text: Text) -> Markup:
-    """A line as the screens print it, its colours as classes of the common style.
+    """A line of a screen, its colours as classes of the common style.
 
-    The text of a `Text` is clean already: whoever made it sanitized it.
+    The text of a `Text` must already be sanitized.
     """
     pieces = []
     for segment in text.render(_console()):
@@ -144,7 +142,7 @@ def _environment() -> jinja2.Environment:
 
 
 def _shown(value: object) -> object:
-    """What an expression of a template gives, fit to be shown; called before it is escaped."""
+    """The value of a template's expression, cleaned; called before it is escaped."""
     if isinstance(value, str) and not isinstance(value, Markup):
         return clean(value, MAX_SHOWN)
     return value
@@ -167,17 +165,17 @@ def _read(name: str) -> str | None:
 
 @cache
 def _joined(template: str, kind: str) -> str:
-    """The common style or script and that of the page, as they stand in the file."""
+    """The common style or script followed by that of the page."""
     parts = [_read(f"{name}.{kind}") for name in (COMMON, template)]
     return "\n" + "\n".join(part for part in parts if part)
 
 
 def _digest(text: str) -> str:
-    """The source that a policy names the element by whose whole content is `text`."""
+    """The hash source for an element with the content `text`, for the policy."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 @cache
 def _console() -> Console:
-    """One that knows the styles of a `Text`; nothing is printed on it."""
+    """A console that resolves the styles of a `Text`; nothing is printed on it."""
     return Console(file=io.StringIO(), width=10_000, color_system="truecolor")

@@ -1,4 +1,4 @@
-"""Numbers and bars as they are printed."""
+"""Formats numbers, and draws bars of text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """`+1.234`, `-1.234`; what rounds to zero has no sign."""
+    """`+1.234`, `-1.234`; a value that rounds to zero has no sign."""
     if not math.isfinite(value) or abs(value) >= 1e6:
         return f"{value:+.3g}"
     text = f"{value:+.{digits}f}"
@@ -25,7 +25,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 
 def probability(value: float) -> str:
-    """`97.3%`; a saturated softmax is no certainty, so never `100.0%` or `0.0%`."""
+    """`97.3%`; never `100.0%` or `0.0%`, since a saturated softmax is not certainty."""
     if value >= 0.9995:
         return ">99.9%"
     return "<0.1%" if value < 0.0005 else f"{value:.1%}"
@@ -38,7 +38,7 @@ def share(value: float) -> str:
 
 
 def rate(value: float) -> str:
-    """A stated rate with the digits it was stated with: `1%`, `0.1%`."""
+    """A stated rate with its own digits: `1%`, `0.1%`."""
     return f"{value * 100:g}%"
 
 
@@ -57,7 +57,7 @@ def count(number: int, noun: str) -> str:
 
 
 def middle(text: str, width: int) -> str:
-    """`text` in at most `width` cells, its middle cut: of a path the file's name stays."""
+    """`text` in at most `width` cells, its middle cut; the file name of a path stays."""
     if cell_len(text) <= width:
         return text
     if width < 8:
@@ -67,13 +67,13 @@ def middle(text: str, width: int) -> str:
     room = width - 1 - cell_len(name)
     if room >= 0:
         return _cut(text, width, min(room, (width - 1) // 3))
-    if slash > 0:  # not even the name fits: leave the folders out
+    if slash > 0:  # even the name does not fit: leave the folders out
         return "…" + _cut(name, width - 1, (width - 2) // 2)
     return _cut(text, width, (width - 1) // 2)
 
 
 def _cut(text: str, width: int, head: int) -> str:
-    """The first `head` cells of `text` and as much of its end as `width` leaves."""
+    """The first `head` cells of `text`, and its end up to `width`."""
     return _head(text, head) + "…" + _head(text[::-1], width - 1 - head)[::-1]
 
 
@@ -88,7 +88,7 @@ def _head(text: str, width: int) -> str:
 
 
 def bar(part: float, width: int, style: str = "") -> Text:
-    """A bar of `part` (0 to 1) of `width` cells, in eighths of a cell."""
+    """A bar over the share `part` (0 to 1) of `width` cells, in eighths of a cell."""
     eighths = round(min(max(part, 0.0), 1.0) * width * 8) if math.isfinite(part) else 0
     full, rest = divmod(eighths, 8)
     return Text("█" * full + _EIGHTHS[rest], style=style)
@@ -98,7 +98,7 @@ def bar(part: float, width: int, style: str = "") -> Text:
 class Axis:
     """Room for signed bars of one scale: `left` and `right` cells around a centre line.
 
-    The room is divided as the largest negative and positive values need it.
+    The cells are divided by the largest negative and positive values.
     """
 
     left: int
@@ -118,7 +118,7 @@ class Axis:
         return cls(left, right, max(low / left if left else 0.0, high / right if right else 0.0))
 
     def bar(self, value: float) -> Text:
-        """A bar that grows right of the line where `value` is positive, left where negative."""
+        """A bar to the right of the line if `value` is positive, else to the left."""
         if not self.per_cell or not math.isfinite(value):
             return Text()
         side = self.right if value > 0 else self.left

@@ -1,4 +1,4 @@
-"""The boundary between strings that came from a sample and whatever shows them.
+"""The sanitizer for strings that came from a sample, before they are shown.
 
 A file name, a section name, a version string or a parser's message can hold terminal
 escapes (colours, OSC 52: write to the clipboard), bidi controls that turn `exe.gpj` around,
@@ -36,7 +36,7 @@ _ELLIPSIS = "…"
 
 
 def clean(text: str, limit: int | None = None) -> str:
-    """`text` with everything that is not plainly visible written as an escape.
+    """`text` with every character that is not plainly visible written as an escape.
 
     Controls (C0, DEL, C1), format characters (bidi, zero width), line separators, odd
     spaces, lone surrogates, private and unassigned characters become `\\x1b`, `\\u202e` or
@@ -44,7 +44,7 @@ def clean(text: str, limit: int | None = None) -> str:
     Letters of every script stay as they are.
 
     Args:
-        limit: longest result in characters (at least 1); what is cut ends in an ellipsis.
+        limit: longest result in characters (at least 1); a cut text ends in an ellipsis.
     """
     if text.isascii() and text.isprintable() and (limit is None or len(text) <= limit):
         return text
@@ -71,12 +71,12 @@ def clean_lines(text: str) -> str:
 
 
 def untrusted(text: str, style: str = "", limit: int | None = MAX_SHOWN) -> Text:
-    """`text` as Rich may print it: cleaned, on one line, its markup never read."""
+    """`text` for Rich: cleaned, on one line, its markup never read."""
     return Text(clean(text, limit), style=style, no_wrap=True)
 
 
 def json_safe(data: bytes) -> bytes:
-    """JSON that a terminal can be shown: the same document, hidden characters as \\uXXXX.
+    """JSON that is safe on a terminal: the same document, hidden characters as \\uXXXX.
 
     JSON's own rules escape only C0 controls; C1 controls (one of them begins an escape
     sequence), DEL and bidi controls would go through.

@@ -150,6 +150,6 @@ def test_a_fault_of_its_own(run_cli, tmp_path: Path) -> None:  # type: ignore[no
     done = run_cli("scan", tmp_path, env={"PYTHONPATH": path})
     assert (done.returncode, done.stdout) == (2, b"")
     said = done.stderr.decode()
-    assert said.startswith("maltriage: a fault of its own; please report these lines:\nTraceback")
+    assert said.startswith("maltriage: internal error; please report these lines:\nTraceback")
     assert "in load" in said
     assert said.replace("\n", "").isprintable()

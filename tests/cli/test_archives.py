@@ -142,7 +142,7 @@ def test_standard_input(run_cli, tmp_path: Path) -> None:
     assert records(done.stdout)[0]["code"] == "empty"
     both = run_cli("scan", "-", "--files-from", "-", stdin=b"x")
     assert both.returncode == 2
-    assert b"one or the other" in both.stderr
+    assert b"only one of them" in both.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -93,9 +93,9 @@ def test_inputs_are_kept(tmp_path: Path) -> None:
     report.write_text("{}")
     program.write_bytes(sample("console-x86.exe"))
     keep([str(tmp_path)], report, tmp_path / "new.csv", None)
-    with pytest.raises(MaltriageError, match="written over while it is read"):
+    with pytest.raises(MaltriageError, match="an input, which would be overwritten"):
         keep([str(report)], tmp_path / "new.csv", report)
-    with pytest.raises(MaltriageError, match="it is a sample"):
+    with pytest.raises(MaltriageError, match="a sample, which"):
         keep([str(tmp_path)], program)
 
 
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up(folder: Path) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     (line,) = done.stderr.decode().splitlines()
     assert "cannot write o" in line
-    assert line.endswith("; what was written is in " + str(folder.resolve() / "out.ndjson.part"))
+    assert line.endswith("; records so far are in " + str(folder.resolve() / "out.ndjson.part"))
     assert (folder / "out.ndjson").read_text() == "last time"
     assert parts(folder) == ["out.ndjson.part"]  # half a page is of no use
     again = subprocess.run(

@@ -36,7 +36,7 @@ def test_chosen_fields_in_several_outputs(run_cli: Any, report: Path) -> None:
     for command in ("scan", "explain"):
         again = run_cli(command, "f.ndjson", cwd=report.parent)
         assert (again.returncode, again.stdout) == (2, b"")
-        assert b"f.ndjson: written with --fields, so it lacks" in again.stderr
+        assert b"f.ndjson: not a saved report, since it was written with --fields" in again.stderr
 
 
 def test_events_of_ecs(run_cli: Any, report: Path) -> None:
@@ -52,7 +52,7 @@ def test_events_of_ecs(run_cli: Any, report: Path) -> None:
 
 def test_wrong_use(run_cli: Any, report: Path) -> None:
     for arguments, message in (
-        (("-f", "csv", "--fields", "imphash"), "called imphash; close to it: identity.imphash"),
+        (("-f", "csv", "--fields", "imphash"), "no field imphash; close to it: identity.imphash"),
         (("--fields", "path"), "--fields goes with NDJSON, JSON, CSV or Parquet"),
         (("-o", "a.csv", "--ecs"), "--ecs goes with NDJSON or JSON"),
         (("-f", "json", "--ecs", "--fields", "path"), "not both"),

@@ -115,7 +115,7 @@ def test_wrong_use(run_cli: Any, folder: Path) -> None:
         (("--known-good", "bad.txt"), "bad.txt, line 2: neither sha256, sha1 nor md5: 'nothing'"),
         (("--known-good", "gone.txt"), "cannot read gone.txt: No such file"),
         (("--analyse-known",), "--analyse-known goes with --known-good"),
-        (("--known-good", "bad.txt", "-o", "bad.txt"), "written over while it is read"),
+        (("--known-good", "bad.txt", "-o", "bad.txt"), "an input, which would be overwritten"),
     ):
         done = run_cli("scan", ".", *arguments, cwd=folder)
         assert (done.returncode, done.stdout) == (2, b"")

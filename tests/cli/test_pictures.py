@@ -55,8 +55,8 @@ def test_wrong_use_writes_nothing(run_cli: Any, program: Path, tmp_path: Path) -
         ((program, "--png", "no/such/a.png"), "cannot write no/such/a.png: no folder no/such"),
         ((program, "--svg", tmp_path), "a folder"),
         ((program, program, "--yara", "x.yar", "--svg", "x"), "--png and --svg draw one file"),
-        ((program, "--svg", "x", "--png", "x"), "--png and --svg are one file: x"),
-        ((program, "--png", program), "it is what is explained, and would be written over"),
+        ((program, "--svg", "x", "--png", "x"), "--png and --svg name the same file: x"),
+        ((program, "--png", program), "the explained file would be overwritten"),
         ((program, "--png", "x", "--method", "occlusion"), "the method occlusion has none"),
         ((scanned, "--png", "x"), "no picture: the record of cases/2024-117/invoice_0481.exe has"),
     ):

@@ -89,7 +89,10 @@ def test_a_run_with_its_folds(run_cli: Any, data: Path, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["run", "--folds", "out"], "--folds goes with --quantize"),
-        (["maltriage-evidence", "--quantize", "int8", "--folds", "out"], "not the folder of a"),
+        (
+            ["maltriage-evidence", "--quantize", "int8", "--folds", "out"],
+            "--folds needs the folder of a",
+        ),
         (["nothing", "--quantize", "int8"], "no such model: nothing"),
         ([".", "--quantize", "int8"], "no bundle in this folder"),
         (["maltriage-evidence", "--quantize", "int8", "--root", "gone"], "gone"),

@@ -298,7 +298,7 @@ def test_results_are_not_written_to_urls(run_cli, folder: Path, tmp_path: Path) 
     before = sorted(tmp_path.rglob("*"))
     done = run_cli("scan", folder, "-o", "s3://b/out.ndjson")
     assert done.returncode == 2
-    assert b"results go to files of this machine, not to URLs" in done.stderr
+    assert b"results go to local files, not to URLs" in done.stderr
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -98,11 +98,11 @@ def test_what_is_the_matter_is_said_on_stderr(run_cli: Any, tmp_path: Path) -> N
     done = run_cli("scan", report, "-f", "json")
     assert done.returncode == 130
     assert json.loads(done.stdout)["summary"]["interrupted"] is True
-    assert b"the scan that wrote it did not finish" in done.stderr
+    assert b"no summary at the end; the scan did not finish" in done.stderr
     assert run_cli("scan", report, "-q").stderr == b""
     report.write_bytes(report.read_bytes()[:-20])
     done = run_cli("scan", report, "-f", "ndjson")
-    assert b"r.ndjson: cut off in line 11; what is whole before it is shown" in done.stderr
+    assert b"r.ndjson: cut off in line 11; the records before it are shown" in done.stderr
     assert len(done.stdout.splitlines()) == 11
 
 
@@ -119,7 +119,7 @@ def test_several_reports_are_one(run_cli: Any, tmp_path: Path) -> None:
     other = saved(tmp_path, make_result(model=ModelRef("other", "ab" * 32)), name="other")
     done = run_cli("scan", first, other)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"figures of two models do not add up" in done.stderr
+    assert b"reports of two models cannot be joined" in done.stderr
 
 
 def test_a_replay_can_be_stopped(tmp_path: Path) -> None:
@@ -142,19 +142,19 @@ def test_wrong_use_with_saved_reports(run_cli: Any, folder: Path) -> None:
     program = folder / "a.exe"
     for arguments, message in (
         (("scan", report, program), "r.ndjson is a saved report and "),
-        (("scan", report, folder), "give one call the one or the other"),
+        (("scan", report, folder), "name saved reports or samples, not both"),
         (("scan", report, "--verify", "-j", "2"), "--verify, --jobs are options for samples"),
         (("scan", report, "--files-from", "x"), "--files-from is an option for samples"),
         (("explain", report, "--class", "a"), "--class is an option for samples, and "),
         (("explain", report, "--against", "a", "--no-verify"), "--against, --verify are options"),
         (("explain", report, "--model", "x"), "--model is an option for samples"),
         (("explain", report, "--method", "occlusion"), "--method is an option for samples"),
-        (("explain", report), "records of 2 files; say which with --record"),
+        (("explain", report), "records of 2 files; pick one with --record"),
         (("explain", report, "--record", "c.exe"), "no record of 'c.exe' among 2"),
-        (("explain", program, "--record", "a.exe"), "--record goes with a saved report"),
-        (("explain", program, "--with", "a.exe"), "--with goes with a saved report"),
-        (("scan", report, "-o", report), "it would be written over while it is read"),
-        (("explain", report, "-o", report), "it would be written over while it is read"),
+        (("explain", program, "--record", "a.exe"), "--record needs a saved report"),
+        (("explain", program, "--with", "a.exe"), "--with needs a saved report"),
+        (("scan", report, "-o", report), "an input, which would be overwritten"),
+        (("explain", report, "-o", report), "an input, which would be overwritten"),
     ):
         before = report.read_bytes()
         done = run_cli(*arguments)
@@ -205,7 +205,7 @@ def test_the_file_of_a_record_is_explained_anew(run_cli: Any, folder: Path) -> N
     program.write_bytes(sample("console-x86.exe") + b"!")
     done = run_cli("explain", report, "--with", program)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"a.exe: the file changed since " in done.stderr
+    assert b"a.exe: not the file of " in done.stderr
     assert done.stderr.count(b"\n") == 1
 
 
@@ -222,7 +222,7 @@ def test_a_record_of_another_model_is_not_made_anew(run_cli: Any, folder: Path) 
     failed = saved(folder, make_failed())
     done = run_cli("explain", failed, "--with", program)
     assert done.returncode == 2
-    assert b"nothing is known of cases/2024-117/locked.exe: permission denied" in done.stderr
+    assert b"no result for cases/2024-117/locked.exe: permission denied" in done.stderr
 
 
 def test_strings_of_a_report_do_not_reach_the_terminal(run_cli: Any, tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_file_that_is_no_program(run_cli: Any, tmp_path: Path, samples_dir: Pa
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["a.exe", "b.exe"], b"several files are explained to make a rule of them: --yara"),
+        (["a.exe", "b.exe"], b"several files need --yara RULE.yar"),
         (["a.exe", "--goodware", "."], b"--goodware goes with --yara"),
         (["a.exe", "--yara", "b.exe"], b"ends in .yar or .yara"),
         (["a.exe", "--yara", "nowhere/a.yar"], b"no folder nowhere"),
@@ -95,7 +95,7 @@ def test_a_wrong_date(run_cli: Any, samples_dir: Path) -> None:
         "explain", samples_dir / "gui-x86.exe", "--yara", "a.yar", env={"SOURCE_DATE_EPOCH": "now"}
     )
     assert done.returncode == 2
-    assert b"SOURCE_DATE_EPOCH is no time in seconds: 'now'" in done.stderr
+    assert b"SOURCE_DATE_EPOCH is not a time in seconds: 'now'" in done.stderr
 
 
 def test_without_yara_x(tmp_path: Path, samples_dir: Path) -> None:

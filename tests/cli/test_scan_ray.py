@@ -132,11 +132,11 @@ def test_what_does_not_go_with_parts(run_cli: Any, folder: Path, tmp_path: Path)
     (tmp_path / "out" / "part-00000.ndjson").write_bytes(b"")
     for arguments, said in (
         (["--shards", "new"], b"--address and --shards go with --engine ray"),
-        (["--shards", "new", "-o", "a.csv", *RAY], b"--shards and -o: one or the other"),
-        (["--shards", "new", "--cache", "c", *RAY], b"--shards and --cache: one or the other"),
-        (["--shards", "new", "-f", "csv", *RAY], b"--shards writes ndjson or parquet, and not csv"),
+        (["--shards", "new", "-o", "a.csv", *RAY], b"--shards or -o, not both"),
+        (["--shards", "new", "--cache", "c", *RAY], b"--shards or --cache, not both"),
+        (["--shards", "new", "-f", "csv", *RAY], b"--shards writes ndjson or parquet, not csv"),
         (["--shards", folder / "new", *RAY], b"which is scanned"),
-        (["--shards", "s3://bkt/new", *RAY], b"results go to files of this machine, not to URLs"),
+        (["--shards", "s3://bkt/new", *RAY], b"results go to local files, not to URLs"),
         (["--shards", "out", *RAY], b"has shards of a result; --resume continues them"),
     ):
         done = run_cli("scan", folder, *arguments)

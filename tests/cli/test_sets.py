@@ -96,10 +96,10 @@ def test_coverage_is_measured(run_cli: Any, tmp_path: Path) -> None:
     assert sets["held"]["low"] < 0.9 < sets["held"]["high"]
     shown = run_cli("evaluate", "--predictions", path, "--coverage", "0.99").stdout.decode()
     assert "prediction sets at a coverage of 99%, seed 0" in shown
-    assert "limit shared: fewer than 99 scores" in shown
+    assert "shared threshold: fewer than 99 scores" in shown
     both = run_cli("evaluate", "maltriage-evidence", "--open-set", tmp_path / "nets")
     assert both.returncode == 2
-    assert b"--open-set trains its nets: it takes no model" in both.stderr
+    assert b"--open-set takes no model" in both.stderr
     refused = run_cli("evaluate", "--coverage", "0.9")
     assert refused.returncode == 2
     assert b"go with --predictions" in refused.stderr

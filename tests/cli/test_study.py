@@ -16,14 +16,14 @@ def test_a_number_for_each_net() -> None:
     assert numbers_by_net("epochs", "mcnn=2", usual, 1) == {"gibert": 30, "mcnn": 2, "camvit": 60}
     assert numbers_by_net("epochs", None, usual, 1) == usual
     for text, words in (
-        ("30,mcnn=x", "no number from 1"),
-        ("0", "no number from 1"),
-        ("", "no number from 1"),
-        ("mcft=3", "mcft is none of the nets"),
+        ("30,mcnn=x", "neither a number from 1"),
+        ("0", "neither a number from 1"),
+        ("", "neither a number from 1"),
+        ("mcft=3", "no net mcft here"),
     ):
         with pytest.raises(MaltriageError, match=words):
             numbers_by_net("epochs", text, usual, 1)
-    with pytest.raises(MaltriageError, match="no number from 2 to 4096"):
+    with pytest.raises(MaltriageError, match="neither a number from 2 to 4096"):
         numbers_by_net("batch-size", "1", usual, 2)
 
 

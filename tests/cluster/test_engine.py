@@ -321,7 +321,7 @@ def test_a_cluster_that_goes_ends_the_scan(folder: Path, what: str, said: bytes)
         _, errors = process.communicate(timeout=200)
     assert process.returncode == 2
     assert errors.startswith(b"maltriage: " + said)
-    assert b"what was written is in out.ndjson.part" in errors.splitlines()[0].replace(
+    assert b"records so far are in out.ndjson.part" in errors.splitlines()[0].replace(
         os.fsencode(folder) + b"/", b""
     )
 

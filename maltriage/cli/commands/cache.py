@@ -1,4 +1,4 @@
-"""`maltriage cache`: the results that scans keep, and how `scan` comes by them."""
+"""`maltriage cache`: the kept results of scans, and how `scan` opens them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SECONDS_A_DAY = 24 * 3600
 
 app = typer.Typer(
     name="cache",
-    help="Results that scans keep: how many there are, and taking them away.",
+    help="Show or remove the kept results of scans.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -36,7 +36,7 @@ def folder_of(named: Path | None) -> Path:
 
 
 def nothing_kept(named: Path | None) -> bool:
-    """Whether there is no store yet, so that all files will have to be read."""
+    """Whether there is no store yet, so that all files must be read."""
     from maltriage.results.sqlite_file import FILE_NAME
 
     return not (folder_of(named) / FILE_NAME).exists()
@@ -54,11 +54,11 @@ def policy_of(
     resume: bool,
     quiet: bool,
 ) -> Iterator[Policy]:
-    """What a scan is to look up and keep results in; where that cannot be had, nothing.
+    """The store policy of a scan; an empty one if the store cannot be used.
 
     Raises:
-        MaltriageError: options that contradict each other, or the index cannot be read, or a scan
-            is to be resumed and the cache cannot be used.
+        MaltriageError: options contradict each other, the index cannot be read, or --resume is
+            given and the store cannot be used.
     """
     from maltriage.results.policy import Policy, scan_id, settings_of
     from maltriage.results.store import Store
@@ -66,9 +66,9 @@ def policy_of(
 
     if no_cache:
         if folder is not None or refresh:
-            raise MaltriageError("--no-cache and --cache or --refresh: one or the other")
+            raise MaltriageError("--no-cache does not go with --cache or --refresh")
         if resume:
-            raise MaltriageError("--resume goes by what was kept, so not with --no-cache")
+            raise MaltriageError("--resume needs kept results: leave out --no-cache")
         yield Policy()
         return
     store = Store.open(folder_of(folder), lambda text: _tell(text, quiet))
@@ -91,7 +91,7 @@ def _since(begun: int | None) -> str:
     from datetime import datetime
 
     if begun is None:
-        return "not known as one that was stopped, so it begins"
+        return "begins, since no stopped scan of this command is known"
     return f"goes on; it began on {datetime.fromtimestamp(begun):%Y-%m-%d at %H:%M}"
 
 
@@ -106,12 +106,12 @@ def _tell(text: str, quiet: bool) -> None:
 def info(
     cache: opt.Cache = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Show how many results are kept, of which models, and what they take on disk."""
+    """Show the number of kept results, their models and their size on disk."""
     from maltriage.report.status.cache import render
     from maltriage.results import upkeep
 
@@ -124,18 +124,19 @@ def info(
 def prune(
     cache: opt.Cache = None,
     older_than: Annotated[
-        int | None, typer.Option(min=0, help="Take away what was not used for so many days.")
+        int | None,
+        typer.Option(min=0, help="Remove results that were not used for this many days, e.g. 90."),
     ] = None,
     max_size: Annotated[
         int | None,
-        typer.Option(min=0, help="Take away what was used longest ago until so many MiB are left."),
+        typer.Option(min=0, help="Keep at most this many MiB, the last used first, e.g. 500."),
     ] = None,
 ) -> None:
-    """Take away kept results that were not used for long, or that are too many."""
+    """Remove kept results by the time of their last use, or down to a size."""
     from maltriage.results import upkeep
 
     if older_than is None and max_size is None:
-        raise MaltriageError("say what is to go: --older-than DAYS, --max-size MIB, or both")
+        raise MaltriageError("nothing to remove: give --older-than DAYS, --max-size MIB, or both")
     with upkeep.opened(folder_of(cache), _tell_all) as store:
         gone = upkeep.prune(
             store,
@@ -147,7 +148,7 @@ def prune(
 
 @app.command()
 def clear(cache: opt.Cache = None) -> None:
-    """Take away all kept results. Scans that are running keep theirs anew."""
+    """Remove all kept results. Running scans keep new ones."""
     from maltriage.results import upkeep
 
     with upkeep.opened(folder_of(cache), _tell_all) as store:
@@ -158,7 +159,7 @@ def clear(cache: opt.Cache = None) -> None:
 def _gone(gone: int) -> None:
     from maltriage.report.numbers import count
 
-    typer.echo(f"{count(gone, 'result')} taken away")
+    typer.echo(f"{count(gone, 'result')} removed")
 
 
 def _tell_all(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`maltriage calibrate`: what a probability means and what counts as flagged, on your own files."""
+"""`maltriage calibrate`: sets the temperature and the threshold of a bundle on the user's files."""
 
 from __future__ import annotations
 
@@ -21,49 +21,61 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
+    model: Annotated[
+        str, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The new bundle.")],
     goodware: Annotated[
         list[Path] | None,
-        typer.Option(help="Clean files or folders of them: sets the threshold."),
+        typer.Option(help="Set the threshold on these clean files or folders."),
     ] = None,
     fpr: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="Share of clean files that may be flagged.")
+        float, typer.Option(min=1e-6, max=0.5, help="False-positive rate of the threshold.")
     ] = 0.01,
     kind_files: Annotated[
         int | None,
         typer.Option(
-            min=1, help="So many clean files of a kind give it its own threshold; 3 / fpr."
+            min=1,
+            help="Clean files that a kind needs for its own threshold, e.g. 300; by default"
+            " 3 / fpr.",
         ),
     ] = None,
     folds: Annotated[
         Path | None,
-        typer.Option(help="Run of the model's cross-validation: how much malware is flagged."),
+        typer.Option(
+            help="Run of the model's cross-validation: measure the share of malware flagged, e.g."
+            " runs/cv5."
+        ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="What the card calls the clean files; their folder's name.")
+        str | None,
+        typer.Option(
+            help="Name of the clean files in the card, e.g. debian-13; by default their folder's."
+        ),
     ] = None,
     labelled: Annotated[
         Path | None,
-        typer.Option(help="Labelled files, not those of training: set the temperature."),
+        typer.Option(help="Set the temperature on these labelled files, without training files."),
     ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     predictions: Annotated[
         Path | None,
-        typer.Option(help="Out-of-fold predictions of the model's run: set the temperature."),
+        typer.Option(
+            help="Set the temperature on out-of-fold predictions, e.g. runs/cv5/out-of-fold.csv."
+        ),
     ] = None,
     coverage: Annotated[
         float | None,
         typer.Option(
             min=0.5,
             max=0.999,
-            help="Of prediction sets, with --labelled or --predictions, where a scan asks no other;"
-            " 0.9.",
+            help="Default coverage of prediction sets, with --labelled or --predictions, e.g."
+            " 0.95; by default 0.9.",
         ),
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to say what was measured.")
+        Format, typer.Option("--format", "-f", help="Format of the figures.")
     ] = Format.table,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
@@ -71,10 +83,9 @@ def calibrate(
 ) -> None:
     """Set the threshold of `flagged` on clean files, and the temperature on labelled ones.
 
-    --goodware sets the margin from which files are flagged, at a stated false-positive rate;
-    --labelled and --predictions set the temperature of the probabilities and the scores that
-    prediction sets are made of. What is not asked for stays as it is in the card. The weights
-    stay in any case.
+    --goodware sets the margin from which files are flagged, at a stated false-positive rate.
+    --labelled and --predictions set the temperature of the probabilities and the scores of the
+    prediction sets. The rest of the card and the weights stay unchanged.
     """
     import msgspec
 
@@ -136,15 +147,15 @@ def _check(
     folds: Path | None,
     coverage: float | None,
 ) -> None:
-    """Say before the work what would fail after it."""
+    """Find wrong use before the work."""
     if not output.parent.is_dir():
         raise MaltriageError(f"cannot write {output}: no such folder")
     if output.exists():
         _check_bundle(output)
     if not goodware and labelled is None and predictions is None:
         raise MaltriageError(
-            "nothing to calibrate on: --goodware sets the threshold, --labelled or --predictions"
-            " the temperature"
+            "nothing to calibrate on: give --goodware for the threshold, --labelled or"
+            " --predictions for the temperature"
         )
     if folds is not None and not goodware:
         raise MaltriageError("--folds goes with --goodware")
@@ -153,13 +164,13 @@ def _check(
 
 
 def _check_bundle(output: Path) -> None:
-    """Raise MaltriageError where something is there that is no bundle: it may be a sample."""
+    """Raise MaltriageError if the output exists and is no bundle: it may be a sample."""
     from maltriage import bundle as bundles
 
     try:
         bundles.load(output)
     except MaltriageError as error:
-        raise MaltriageError(f"{output}: not written over, since it is no bundle") from error
+        raise MaltriageError(f"{output}: not overwritten, since it is no bundle") from error
 
 
 def _ask(
@@ -171,7 +182,7 @@ def _ask(
     jobs: int,
     changed: Callable[[Progress], None],
 ) -> Labelled:
-    """What the bundle says of labelled files that are not among those it was trained on."""
+    """The bundle's answers for labelled files that it was not trained on."""
     from maltriage.assess.held_back import samples_of
     from maltriage.assess.verdicts.scaling import ask
 

@@ -1,4 +1,4 @@
-"""`maltriage compare`: nets against each other on the same folds of a dataset."""
+"""`maltriage compare`: compares nets on the same folds of a dataset."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLE_FILE, DOCUMENT_FILE, CHART_FILE = "table.md", "table.json", "chart.png"
 def compare(
     ctx: typer.Context,
     out: Annotated[
-        Path, typer.Option(help="Folder of the study: what is finished in it is not made again.")
+        Path, typer.Option(help="Folder of the study; finished cells are kept, e.g. studies/nets.")
     ],
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -41,43 +41,49 @@ def compare(
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,
     unmapped: opt.Unmapped = 0,
-    nets: Annotated[str, typer.Option(help="Nets with commas between, or all.")] = "all",
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds of each net, from 0.")] = 3,
+    nets: Annotated[str, typer.Option(help="Nets, e.g. evidence,mcnn, or all.")] = "all",
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Number of seeds of each net.")] = 3,
     folds: Annotated[
-        int, typer.Option(min=0, max=100, help="Of each seed; 0: one part is held back instead.")
+        int, typer.Option(min=0, max=100, help="Folds of each seed; 0: hold one part back instead.")
     ] = 5,
-    split: Annotated[str, typer.Option(help="grouped, random or time; as in train.")] = "grouped",
-    split_seed: Annotated[int, typer.Option(min=0, help="Of the split, the same of all.")] = 0,
+    split: Annotated[
+        str, typer.Option(help="Split: grouped, random or time, as in train.")
+    ] = "grouped",
+    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, for all nets.")] = 0,
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
     ] = 64,
     views: Annotated[
-        str | None, typer.Option(help="Views of all nets; by default what each is made for.")
+        str | None,
+        typer.Option(help="Views of all nets, e.g. body,code; by default those of each net."),
     ] = None,
     epochs: Annotated[
-        str, typer.Option(help="A number for all nets, or of some: 30,mcnn=5,imcfn=5.")
+        str, typer.Option(help="Epochs of all nets, and of single ones, e.g. 30,mcnn=5,imcfn=5.")
     ] = str(EPOCHS),
     batch_size: Annotated[
         str | None,
         typer.Option(
-            help="Samples in one step, of all nets or of some, as --epochs; by default what suits"
-            " each."
+            help="Samples in one step, of all nets or of single ones, e.g. 64,mcnn=16; by default"
+            " that of each net."
         ),
     ] = None,
     precision: rec.Precision = rec.PrecisionName.float32,
     accelerator: rec.Accelerator = rec.AcceleratorName.auto,
     reference: Annotated[
-        str | None, typer.Option(help="The row that others are compared with; the first one.")
+        str | None,
+        typer.Option(help="Row that others are compared with, e.g. mcnn; by default the first."),
     ] = None,
     peers: Annotated[
         list[Path] | None,
-        typer.Option("--with", help="CSV of predictions on the same folds: a row; repeatable."),
+        typer.Option(
+            "--with", help="CSV of predictions on the same folds, as another row; repeatable."
+        ),
     ] = None,
     train: Annotated[
-        bool, typer.Option(help="--no-train: only what is finished; needs no torch.")
+        bool, typer.Option(help="Train missing cells; --no-train needs no torch.")
     ] = True,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it on stdout.")
+        Format, typer.Option("--format", "-f", help="Format on stdout.")
     ] = Format.table,
     output: opt.Output = None,
     threads: opt.Threads = 0,
@@ -85,12 +91,12 @@ def compare(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Train nets over seeds and folds, and set their figures and their cost side by side.
+    """Train nets over seeds and folds, and compare their figures and their cost.
 
-    Each net is measured with its exported bundle, which scans the samples that its training
-    held back. OUT gets a run for each cell, table.md, table.json and chart.png. Ctrl-C saves
-    the cell under way; the same command goes on. Processes started beside each other with one
-    OUT share the cells.
+    Each net is measured with its exported bundle, on the samples that its training held back. OUT
+    gets a run for each cell (net, seed, fold), table.md, table.json and chart.png. Ctrl-C saves
+    the current cell; the same command goes on. Several processes with the same OUT share the
+    cells.
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.ending import stopping
@@ -146,7 +152,7 @@ def compare(
 def _cells(
     study: Study, data: Dataset, console: Console, stop: Callable[[], bool]
 ) -> dict[Cell, Measured]:
-    """Every cell, trained where it is not yet and measured where it is not yet."""
+    """Train and measure the cells that are missing; return all."""
     from maltriage.assess.studies import cell as study_cell
     from maltriage.report.scan.progress import ScanProgress
     from maltriage.source.archive.limits import Archives
@@ -183,7 +189,7 @@ def _cells(
 
 
 def _read(study: Study, data: Dataset, console: Console) -> None:
-    """The samples of each net, once for all nets that have the same views."""
+    """Read the samples of each net, once for nets with the same views."""
     from maltriage import bundle as bundles
     from maltriage.corpus.load import load_corpus
     from maltriage.report.sanitize import untrusted
@@ -212,7 +218,7 @@ def _read(study: Study, data: Dataset, console: Console) -> None:
 
 
 def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Iterator[Cell]:
-    """The cells that are finished, and after each has been trained the others."""
+    """Yield the cells that are finished, then each other once it is trained."""
     if not study.fits:
         for cell in study.cells:
             if not stop() and cell.bundle(study.out).exists():
@@ -237,7 +243,7 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
 
     def waiting(count: int) -> None:
         if told[-1:] != [count] and not quiet:
-            console.print(f"waiting for {count} cells that other processes have")
+            console.print(f"waiting for {count} cells of other processes")
         told.append(count)
 
     trained = train_missing(
@@ -249,7 +255,7 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
         stop=stop,
     )
     while True:
-        # A terminal has one bar at a time: this one is gone while a cell is measured.
+        # A terminal has one bar at a time: this one is hidden while a cell is measured.
         with training_bar(console, not quiet) as show:
             draw[:] = [show]
             done = next(trained, None)
@@ -260,7 +266,7 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
 
 @contextmanager
 def _alone(study: Study, stop: Callable[[], bool]) -> Iterator[None]:
-    """Times are measured, and the table is written, by one process at a time."""
+    """Lock the study: one process at a time measures times and writes the table."""
     from maltriage.corpus.study import LOCKS
     from maltriage.files.lock import locked
 
@@ -279,7 +285,7 @@ def _tabulate(
     others: list[Predictions],
     console: Console,
 ) -> Comparison:
-    """The document, and the files of the folder that show it."""
+    """Write the files of the study's folder; return the document."""
     import msgspec
 
     from maltriage.assess.studies.compare import compare as assess
@@ -311,7 +317,7 @@ def _tabulate(
         raise MaltriageError(f"cannot write {out}: {error.strerror}") from error
     if not study.params["quiet"]:
         if not chart:
-            console.print(f"note: no {CHART_FILE}, which needs matplotlib")
+            console.print(f"note: no {CHART_FILE}: matplotlib is missing")
         files = f"{TABLE_FILE}, {DOCUMENT_FILE}" + (f", {CHART_FILE}" if chart else "")
         console.print(untrusted(f"written to {out}: {files}"), soft_wrap=True)
     return document

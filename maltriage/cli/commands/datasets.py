@@ -1,4 +1,4 @@
-"""`maltriage datasets`: which datasets are known and cached; what is in one."""
+"""`maltriage datasets`: lists known datasets, and checks one."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Format(StrEnum):
     json = "json"
 
 
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to write it.")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Format of the result.")]
 
 app = typer.Typer(
     name="datasets",
-    help="List the datasets that can be read, and where; `check` looks into one.",
+    help="List the known datasets and their folders; `check` examines one.",
     invoke_without_command=True,
     rich_markup_mode=None,
 )
@@ -38,7 +38,7 @@ def datasets(
     output: opt.Output = None,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """List the datasets that can be read: where each is looked for, and what is cached."""
+    """List the known datasets: their folders, and what is cached."""
     if ctx.invoked_subcommand is not None:
         return
     from maltriage.corpus.overview import known_datasets
@@ -60,10 +60,10 @@ def check(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Look into a dataset: classes, sizes, duplicates, near twins, contradictions.
+    """Examine a dataset: classes, sizes, duplicates, near duplicates, contradictions.
 
-    Near twins are what a grouped split keeps in one part; how many of a random split's test
-    samples have one in training is counted. Ends with 3 if files could not be read.
+    A grouped split keeps near duplicates in one part. The test samples of a random split that
+    have one in training are counted. Ends with 3 if files could not be read.
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar

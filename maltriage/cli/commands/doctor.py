@@ -1,4 +1,4 @@
-"""`maltriage doctor`: what is here, what it runs on, and what is amiss."""
+"""`maltriage doctor`: checks the installation and the machine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ def doctor(
     model: opt.Model = None,
     cache: opt.Cache = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Say what maltriage has here: versions, model, device, isolation, limits, places.
+    """Check the installation: versions, model, device, isolation, limits, folders.
 
-    Everything is tried: the model runs once, and a worker that would read samples tries what it
-    must not be able to do (docs/security.md). Nothing is written. Exit code 0: nothing is
-    amiss; 1: something is, and is named last.
+    The model runs once, and a worker tries everything that it must not be able to do
+    (docs/security.md). Nothing is written. Exit code 0: no problems; 1: problems, listed last.
     """
     from maltriage.cli.commands.cache import folder_of
     from maltriage.doctor import examine

@@ -1,4 +1,4 @@
-"""`maltriage evaluate`: how often a bundle is right on labelled files."""
+"""`maltriage evaluate`: measures a bundle on labelled files."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 EPOCHS = 5
-"""Of the nets that `--open-set` trains, many of them and each to be thrown away."""
+"""Epochs of the nets of `--open-set`: few, since many nets are trained and none is kept."""
 
 
 class Format(StrEnum):
@@ -44,52 +44,61 @@ def evaluate(
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     split: Annotated[
-        Part, typer.Option(help="Part to measure on, of the split that the model was trained with.")
+        Part, typer.Option(help="Part of the model's training split to measure on.")
     ] = Part.test,
     split_file: opt.SplitFile = None,
     clean: Annotated[
         Path | None,
-        typer.Option(help="Measure false positives on a folder of clean files instead."),
+        typer.Option(help="Measure false positives on this folder of clean files instead."),
     ] = None,
     exclude: opt.Exclude = None,
     predictions: Annotated[
         list[Path] | None,
-        typer.Option(help="Measure out-of-fold predictions instead: a CSV for each seed."),
+        typer.Option(
+            help="Measure out-of-fold predictions instead, a CSV for each seed, e.g."
+            " runs/cv5/out-of-fold.csv; repeatable."
+        ),
     ] = None,
     against: Annotated[
         list[Path] | None,
-        typer.Option(help="Predictions of other recipes on the same folds, to compare with."),
+        typer.Option(
+            help="CSV of another recipe's predictions on the same folds, to compare with;"
+            " repeatable."
+        ),
     ] = None,
     added: Annotated[
-        bool, typer.Option("--added", help="Predictions of clean files that were added count too.")
+        bool, typer.Option("--added", help="Also count predictions of the added clean files.")
     ] = False,
     coverage: Annotated[
         float | None,
         typer.Option(
-            min=0.5, max=0.999, help="With --predictions: prediction sets at this coverage as well."
+            min=0.5,
+            max=0.999,
+            help="With --predictions: also measure prediction sets at this coverage, e.g. 0.95.",
         ),
     ] = None,
     open_set: Annotated[
         Path | None,
         typer.Option(
-            help="Train nets into this folder that one family is kept from, and measure how well"
-            " they tell it for a stranger; --goodware: clean files are strangers too."
+            help="Train nets into this folder, each without one family, and measure how well they"
+            " recognise it as unknown, e.g. runs/open; with --goodware also clean files."
         ),
     ] = None,
-    net: Annotated[str, typer.Option(help="Of --open-set.")] = "evidence",
+    net: Annotated[str, typer.Option(help="Net of --open-set, e.g. mcnn.")] = "evidence",
     views: Annotated[
-        str | None, typer.Option(help="Of --open-set; by default what the net is made for.")
+        str | None,
+        typer.Option(help="Views of --open-set, e.g. body,code; by default those of the net."),
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Of --open-set.")] = EPOCHS,
+    epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Epochs of --open-set.")] = EPOCHS,
     precision: Annotated[
-        rec.PrecisionName, typer.Option(help="Of --open-set.")
+        rec.PrecisionName, typer.Option(help="Precision of --open-set.")
     ] = rec.PrecisionName.float32,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     png: Annotated[
         Path | None,
-        typer.Option(help="Also a picture: reliability, ROC, precision and recall, confusion."),
+        typer.Option(help="Also draw a PNG of reliability, ROC, precision/recall and confusion."),
     ] = None,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,
@@ -97,14 +106,14 @@ def evaluate(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Measure a model on labelled files, scanned the way that users scan.
+    """Measure a model on labelled files, read as by `scan`.
 
-    The default part is the one that training held back: the split is made again from the
-    card, and a card of other data is refused. A cross-validated model has seen every sample:
-    measure the out-of-fold predictions of its run.
+    The default part is the one that training held back: the split is made again from the card, and
+    a card of other data is refused. A cross-validated model has seen every sample: measure the
+    out-of-fold predictions of its run.
 
     --open-set DIR measures a recipe, not a model: nets are trained (extra `train`), each without
-    one family. What is finished in DIR is not trained again, so Ctrl-C loses little.
+    one family. Finished nets in DIR are not trained again, so Ctrl-C loses little.
     """
     from maltriage.assess.held_back import Group, Held, Hints, part_of, samples_of
     from maltriage.assess.verdicts import evaluate as assess
@@ -120,7 +129,7 @@ def evaluate(
         raise MaltriageError("--against, --added and --coverage go with --predictions")
     if open_set is not None:
         if model is not None or clean is not None or png is not None or format is Format.html:
-            raise MaltriageError("--open-set trains its nets: it takes no model, --clean or chart")
+            raise MaltriageError("--open-set takes no model, --clean or chart: it trains its nets")
         data = open_dataset(dataset, root, min_samples, goodware)
         _open_set(
             Protocol(open_set, net, views, epochs, precision.value, jobs, device.value),
@@ -146,15 +155,15 @@ def evaluate(
 
 
 def _check(format: Format, png: Path | None, output: Path | None, clean: Path | None) -> None:
-    """Say before the work what would fail after it."""
+    """Find wrong use before the work."""
     for path in (png, output):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
             why = "a folder" if path.is_dir() else "no such folder"
             raise MaltriageError(f"cannot write {path}: {why}")
     if png is not None and png == output:
-        raise MaltriageError(f"--png and --output are one file: {png}")
+        raise MaltriageError(f"--png and --output name the same file: {png}")
     if clean is not None and (png is not None or format is Format.html):
-        raise MaltriageError("--clean counts false positives: it has no picture and no page")
+        raise MaltriageError("--clean has no picture and no page: use -f table or json")
     if png is not None or format is Format.html:
         from maltriage.report.studies.charts import need_matplotlib
 

@@ -1,4 +1,4 @@
-"""`maltriage explain`: which bytes of one file made its verdict."""
+"""`maltriage explain`: the bytes of one file that made its verdict."""
 
 from __future__ import annotations
 
@@ -31,53 +31,55 @@ def explain(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="A PE file or a byteplot PNG, or its URL, - for stdin, or a saved report; several"
+            help="A PE file, a byteplot PNG, a URL of one, - for stdin, or a saved report; several"
             " with --yara."
         ),
     ],
     model: opt.Model = None,
     index: opt.Index = None,
     label: Annotated[
-        str | None, typer.Option("--class", help="Explain this label instead of the verdict's.")
+        str | None,
+        typer.Option("--class", help="Explain this label, e.g. maze; by default the verdict's."),
     ] = None,
     against: Annotated[
-        str | None, typer.Option(help="Explain the score less this label's: why not that one.")
+        str | None,
+        typer.Option(help="Explain the score less that of this label, e.g. benign."),
     ] = None,
     method: Annotated[
-        Method | None, typer.Option(help=f"How the score is explained; {DEFAULT}.")
+        Method | None, typer.Option(help=f"Method of explanation; by default {DEFAULT}.")
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Several, side by side: --methods hirescam,occlusion.")
+        str | None, typer.Option(help="Several methods side by side, e.g. hirescam,occlusion.")
     ] = None,
     checkpoint: Annotated[
         Path | None,
-        typer.Option(help="The model's run or checkpoint, for methods that ask the net itself."),
+        typer.Option(help="Run or checkpoint of the model, for methods that need it, e.g. runs/a."),
     ] = None,
     verify: Annotated[
         bool,
-        typer.Option("--verify/--no-verify", help="Mask what is claimed, and ask the model again."),
+        typer.Option("--verify/--no-verify", help="Check the evidence by masking bytes."),
     ] = True,
     known_good: opt.KnownGood = None,
     coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     record: Annotated[
         str | None,
-        typer.Option(help="Which file of a saved report: its path, name or sha256."),
+        typer.Option(help="File of a saved report, by path, name or sha256, e.g. 3f2a91."),
     ] = None,
     sample: Annotated[
         str | None,
-        typer.Option("--with", help="The file of a saved record, to explain it anew."),
+        typer.Option("--with", help="Explain this sample of a saved record anew, e.g. x.exe."),
     ] = None,
     format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="How to write it.", show_default="table"),
+        typer.Option("--format", "-f", help="Format of the result.", show_default="table"),
     ] = None,
     output: opt.Output = None,
     png: Annotated[
-        Path | None, typer.Option(help="Also draw it: byteplot, heat and regions, as PNG.")
+        Path | None, typer.Option(help="Also draw byteplot, heat and regions as PNG.")
     ] = None,
-    svg: Annotated[Path | None, typer.Option(help="The same picture as SVG.")] = None,
-    top: Annotated[int, typer.Option(min=0, help="Rows of each table; 0: all.")] = 20,
+    svg: Annotated[Path | None, typer.Option(help="Also draw the same picture as SVG.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Most rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
     no_archives: opt.NoArchives = False,
     password: opt.Password = None,
@@ -90,7 +92,7 @@ def explain(
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     no_inspect: Annotated[
-        bool, typer.Option("--no-inspect", help="Do not look into the hot ranges.")
+        bool, typer.Option("--no-inspect", help="Do not analyse the content of hot ranges.")
     ] = False,
     yara: Yara = None,
     goodware: Goodware = None,
@@ -101,42 +103,41 @@ def explain(
 ) -> None:
     """Explain one file: its verdict, and what each region added to the score.
 
-    The contributions of the regions, the padding and the bias add up to the logit that is
-    explained. Of a flagged file that is its family's against benign's, otherwise the
-    label's, less the mean of all labels; with --against LABEL, less that label's (where the
-    verdict is LABEL itself, of the likeliest other label).
+    The contributions of the regions, the padding and the bias add up to the explained logit.
+    For a flagged file this is the logit of its family less that of benign, otherwise the logit of
+    the label less the mean of all labels. --against LABEL subtracts that label's instead; if LABEL
+    is the verdict, the likeliest other label is explained.
 
-    One program in an archive is called archive.zip!x.exe; of an archive with one, the archive does.
-    Both may be at a URL, with the extra `remote`.
+    A program in an archive is named archive.zip!x.exe; the name of the archive is enough if it has
+    one program. Both may be at a URL, with the extra `remote`.
 
-    Methods: hirescam, the gradient of the score times the activation, and gradcam, where the
-    gradient is averaged first; for an additive model both are the same map. occlusion: what
-    the score loses where a window of bytes is masked by bytes drawn from the file. gradcam++,
-    layercam, eigencam and scorecam ask the net itself: they need --checkpoint, and PyTorch. Of
-    --methods the first is the one of the account.
+    Methods: hirescam is the gradient of the score times the activation; gradcam averages the
+    gradient first. For an additive model both are the same map. occlusion is the loss of score
+    when a window of bytes is masked by bytes drawn from the file. gradcam++, layercam, eigencam
+    and scorecam need --checkpoint and PyTorch. The first of --methods gives the account.
 
-    Claims are put to the test: the bytes of each region and of the hottest ranges are masked, the
-    model is asked again, and what the score loses is compared with the claim, and with what it
-    loses where as many bytes elsewhere are masked.
+    Checks: the bytes of each region and of the hottest ranges are masked and the model is run
+    again. The loss of score is compared with the claim, and with the loss when as many bytes
+    elsewhere are masked.
 
-    Similar files: the three nearest of an index of labelled files, where the model has one
-    (`maltriage index`), and whether this very file is among them.
+    Similar files: the three nearest in the model's index of labelled files (`maltriage index`), if
+    it has one, and whether this very file is in it.
 
-    A file in a list of hashes (--known-good FILE) has the notice known-good, and is explained all
-    the same.
+    A file in a list of hashes (--known-good FILE) gets the notice known-good, and is still
+    explained.
 
-    Hot ranges show what is in them: code, strings, imports, resources, fields of the headers.
+    Hot ranges show their content: code, strings, imports, resources, header fields.
 
-    --format html makes one page for a browser, which asks nothing of a network. A file (-o) has the
-    format of its ending unless --format names one; other endings are refused without it.
+    --format html makes one page for a browser, which needs no network. A file (-o) has the format
+    of its ending unless --format names one; other endings are refused without it.
 
-    A saved report, of `explain` or of `scan`, is shown again as it was made, without the sample;
-    --record says which of its files. With --with FILE that file is explained anew, by the model
-    and for the label of the record, and refused if its sha256 is not that of the record.
+    A saved report of `explain` or `scan` is shown again, without the sample; --record picks one of
+    its files. --with FILE explains that file anew, with the model and the label of the record. It
+    is refused if its sha256 differs.
 
-    With --yara RULE.yar a YARA rule is made of the strings in the hot ranges of one or more files
-    of a family. It is tried on them, and on a folder of clean files (--goodware), before it is
-    written; where none can be made, nothing is written and the exit code is 2.
+    --yara RULE.yar makes a YARA rule of the strings in the hot ranges of one or more files of a
+    family. The rule is tried on them, and on a folder of clean files (--goodware), before it is
+    written. If no rule can be made, nothing is written and the exit code is 2.
     """
     from contextlib import ExitStack
 
@@ -198,7 +199,7 @@ def explain(
         )
         stdin = stdin_among([sample] if sample else files, max_size * opt.MIB, resources)
         if stdin is not None and (yara is not None or saved is not None):
-            raise MaltriageError("-: a rule, and a saved record, take the file itself")
+            raise MaltriageError("-: --yara and --with need a file by name, not standard input")
         options = ScanOptions(
             archives=unpack,
             members="first",
@@ -251,7 +252,7 @@ def explain(
             quiet=quiet,
             remote=remote,
         )
-    if progress.skipped:  # a folder may hold anything, but this file was asked for by name
+    if progress.skipped:  # the user named this file, so a skip is an error
         raise typer.Exit(opt.EXIT_ERROR)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
 
@@ -267,7 +268,7 @@ def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
 def _mappers(
     methods: tuple[str, ...], checkpoint: Path | None, bundle: Bundle
 ) -> dict[str, Mapper]:
-    """Those of the methods that ask the net itself, ready to."""
+    """Mappers of the methods that need the checkpoint."""
     wanted = [name for name in methods if name in FROM_CHECKPOINT]
     if not wanted:
         if checkpoint is not None:
@@ -279,8 +280,7 @@ def _mappers(
     need_torch(f"method {wanted[0]}", "pytorch_grad_cam")
     if checkpoint is None:
         raise MaltriageError(
-            f"method {wanted[0]} asks the net itself: name the run that the model is from with"
-            " --checkpoint"
+            f"method {wanted[0]} needs the net itself: name the run of the model with --checkpoint"
         )
     from maltriage.learn.heat.cams import open_maps
 

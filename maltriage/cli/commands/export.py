@@ -1,4 +1,4 @@
-"""`maltriage export`: the bundle of a checkpoint, and bundles of fewer bits."""
+"""`maltriage export`: exports checkpoints as bundles, and quantises bundles."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def export(
     source: Annotated[
         str,
         typer.Argument(
-            help="A checkpoint, or the folder of a run (its last one); with --quantize a bundle,"
-            " the name of one that ships, or the folder of a run (its bundle)."
+            help="A checkpoint or the folder of a run, e.g. runs/a; with --quantize a bundle, a"
+            " shipped name or the folder of a run."
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     quantize: Annotated[
         PrecisionName | None,
-        typer.Option(help="Convolutions in int8 (CPU: faster) or fp16 (GPU; smaller)."),
+        typer.Option(help="Convert convolutions to int8 (faster on a CPU) or fp16 (for a GPU)."),
     ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -42,28 +42,28 @@ def export(
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     files: Annotated[
         int,
-        typer.Option(min=16, help="Samples that int8 takes ranges from; as many are compared."),
+        typer.Option(min=16, help="Samples to calibrate int8 on; as many are compared."),
     ] = 256,
     folds: Annotated[
         Path | None,
         typer.Option(
-            help="Also quantise the nets of the run's folds, into this folder, and measure out of"
-            " fold what it costs."
+            help="Also quantise the nets of the run's folds into this folder, e.g. int8-folds, and"
+            " measure the cost out of fold."
         ),
     ] = None,
     seed: opt.Seed = 0,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to say what was measured.")
+        Format, typer.Option("--format", "-f", help="Format of the figures.")
     ] = Format.table,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
     """Export a checkpoint as a bundle, checked number by number against PyTorch.
 
-    --quantize makes a bundle of fewer bits from one that is there, and needs no PyTorch: --dataset
-    and --root name the files it was trained on, from which int8 takes the ranges of activations.
-    It says what is gained and what it costs. With --folds the card keeps figures, temperature and
-    prediction sets, measured anew; a threshold is set by `maltriage calibrate`.
+    --quantize makes a bundle of fewer bits from another bundle, without PyTorch. --dataset and
+    --root name its training files, from which int8 takes the ranges of activations. The gain and
+    the cost are shown. With --folds the card keeps figures, temperature and prediction sets,
+    measured anew; `maltriage calibrate` sets the threshold.
     """
     if quantize is None:
         if folds is not None:
@@ -78,7 +78,7 @@ def export(
 
     bundle, run = _source(source)
     if folds is not None and (run is None or not bundle.card.training.folds):
-        raise MaltriageError(f"{source}: not the folder of a cross-validation (--folds)")
+        raise MaltriageError(f"{source}: --folds needs the folder of a cross-validation")
     for path in (output, *([folds] if folds else [])):
         if not path.parent.is_dir() or path == run:
             raise MaltriageError(f"cannot write {path}: no such folder, or that of the run")

@@ -1,4 +1,4 @@
-"""`maltriage faithfulness`: how good a bundle's explanations are, in numbers."""
+"""`maltriage faithfulness`: measures a bundle's explanations."""
 
 from __future__ import annotations
 
@@ -28,14 +28,12 @@ def faithfulness(
     folds: opt.Folds = None,
     limit: opt.Limit = None,
     methods: Annotated[
-        str, typer.Option(help="By name, with commas: hirescam, gradcam, occlusion.")
+        str, typer.Option(help="Methods, e.g. hirescam,gradcam,occlusion.")
     ] = "hirescam",
-    mask: Annotated[
-        MaskName, typer.Option(help="What stands in the place of masked bytes.")
-    ] = MaskName.histogram,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
+    mask: Annotated[MaskName, typer.Option(help="Fill of masked bytes.")] = MaskName.histogram,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,
@@ -45,12 +43,12 @@ def faithfulness(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Measure how far explanations stand up to masking what they point at.
+    """Measure explanations by masking the bytes that they point at.
 
-    Of each labelled file with the right verdict: the score while bytes are masked in the order
-    of their heat, against random ranges; whether the region with most heat is the one whose
-    masking takes most; and whether the map changes with the weights, and stays when bytes are
-    appended. Without --folds and --split-file all files of the dataset are measured.
+    Files with the right verdict are measured: the score while bytes are masked in the order of
+    their heat, against random ranges; whether masking the region with most heat costs most score;
+    whether the map changes with the weights, and stays when bytes are appended. Without --folds
+    and --split-file all files of the dataset are read.
     """
     from maltriage.assess.explanations.faithfulness import assess_faithfulness
     from maltriage.assess.explanations.perturbation import Terms

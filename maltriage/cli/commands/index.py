@@ -1,4 +1,4 @@
-"""`maltriage index`: the labelled files that a sample is compared with."""
+"""`maltriage index`: the index of labelled files that samples are compared with."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ if TYPE_CHECKING:
 
 Model = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="The bundle that the index is for; found beside it."),
+    typer.Option(
+        "--model", "-m", help="Bundle of the index, e.g. model.onnx; by default the one beside it."
+    ),
 ]
 Folds = Annotated[
     Path | None,
-    typer.Option(help="Run of the model's cross-validation, for the nets of its folds."),
+    typer.Option(help="Run of the model's cross-validation: compare out of fold, e.g. runs/cv5."),
 ]
 Given = Annotated[Path, typer.Argument(help="An index: a file MODEL.index.npz.", metavar="INDEX")]
 MAX_UNREAD = 20
-"""Unreadable files that are named."""
+"""Most unreadable files that are named."""
 
 app = typer.Typer(
     name="index",
-    help="Labelled files that samples are compared with: build an index, grow it, measure it.",
+    help="Build, grow or measure an index of labelled files that samples are compared with.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -43,9 +45,12 @@ app = typer.Typer(
 
 @app.command()
 def build(
-    model: Annotated[str, typer.Argument(help="A bundle: a file, or the name of one that ships.")],
+    model: Annotated[
+        str, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
+    ],
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="The index; MODEL.index.npz is found by itself.")
+        Path,
+        typer.Option("--output", "-o", help="The index; scans find MODEL.index.npz by its name."),
     ],
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -61,9 +66,9 @@ def build(
 ) -> None:
     """Build an index of labelled files, usually those that the model was trained on.
 
-    `scan` and `explain` then show what a sample resembles. From files that the model's net, or
-    those of its cross-validation (--folds), had not seen comes the limit beyond which a sample
-    resembles nothing. Ends with 3 if files could not be read.
+    `scan` and `explain` then show similar files. The distance beyond which nothing is similar is
+    measured on files that the model's net had not seen, or out of fold (--folds). Ends with 3 if
+    files could not be read.
     """
     from maltriage.similar import index as indexes
 
@@ -76,7 +81,7 @@ def build(
     made = indexes.grown(indexes.empty(bundle, limit), found.sha256, found.labels, found.embeddings)
     indexes.write(made.index, output)
     twice = len(found.sha256) - made.added
-    more = f" ({twice} of those given are there twice)" if twice else ""
+    more = f" ({twice} duplicates left out)" if twice else ""
     _done(f"{output}: {made.added} files of {len(made.index.counts())} labels{more}", found, quiet)
 
 
@@ -90,7 +95,7 @@ def recall(
     folds: Folds = None,
     split_file: opt.SplitFile = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,
@@ -101,9 +106,9 @@ def recall(
 ) -> None:
     """Measure how often similar files are of the same family.
 
-    Of each file that training held back: whether the nearest, or one of the five nearest, of the
-    files that its net was trained on is of its family. A cross-validated model has seen every
-    sample: --folds takes the nets of its run.
+    Each file that training held back is compared with the files that its net was trained on: is
+    the nearest, or one of the five nearest, of its family? A cross-validated model has seen every
+    sample: --folds measures out of fold.
     """
     from maltriage.assess.verdicts import recall as assess
     from maltriage.report.studies.recall import render
@@ -117,13 +122,13 @@ def recall(
 @app.command()
 def add(
     index: Given,
-    root: Annotated[Path, typer.Option(help="Folder of labelled files; with --label any files.")],
+    root: Annotated[Path, typer.Option(help="Folder of labelled files; any files with --label.")],
     dataset: opt.DatasetName = "folder",
     label: Annotated[
-        str | None, typer.Option(help="All files below --root, or that file, have this label.")
+        str | None, typer.Option(help="Label of all files below --root, e.g. maze.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the grown index here instead.")
+        Path | None, typer.Option("--output", "-o", help="Write the new index here instead.")
     ] = None,
     model: Model = None,
     device: opt.Device = opt.DeviceName.auto,
@@ -133,12 +138,12 @@ def add(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Put labelled files of your own into an index; nothing is trained.
+    """Add labelled files of your own to an index; nothing is trained.
 
-    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv, and families may be
-    new to the model. A file that is in the index already gets the label that it has now. The
-    index is replaced when all is done, or not at all; what others put in meanwhile stays. Ends with
-    3 if files could not be read.
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; families may be new to
+    the model. A file that is already in the index gets the new label. The index is replaced at the
+    end, or not at all; files that other processes added meanwhile stay. Ends with 3 if files could
+    not be read.
     """
     from maltriage.files.lock import locked
     from maltriage.report.sanitize import clean
@@ -155,10 +160,10 @@ def add(
 
     def waiting() -> None:
         if not quiet:
-            text = f"maltriage: waiting for another process that changes {clean(str(target))}"
+            text = f"maltriage: waiting for another process to unlock {clean(str(target))}"
             typer.echo(text, err=True)
 
-    # Others may have put files into it meanwhile: theirs stay.
+    # Other processes may have added files meanwhile; they stay.
     with locked(target.with_name(f"{target.name}.lock"), waiting):
         now = indexes.read(index)
         now.check(bundle, index)
@@ -173,12 +178,12 @@ def info(
     index: Given,
     model: Model = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Show what is in an index: its model, the files of each label, its limit."""
+    """Show an index: its model, the files of each label, its limit."""
     from maltriage.cli.console import make_console
     from maltriage.cli.files import opened
     from maltriage.report.documents.record import encode
@@ -193,7 +198,7 @@ def info(
     except MaltriageError:
         if model is not None:
             raise
-        bundle = None  # what is in it can be said without
+        bundle = None  # the content can be shown without it
     found = indexes.info(read, bundle, str(index))
     with opened(output) as out:
         if format is Format.json:
@@ -213,7 +218,7 @@ def _measured(
     quiet: bool,
     color: opt.Color,
 ) -> tuple[Found, str]:
-    """What nets find near to files that they had not seen, and which files those are, in words."""
+    """The neighbours of files that nets had not seen, and the name of these files in words."""
     from maltriage.assess.held_back import fold_splits, split_of
     from maltriage.assess.verdicts import recall as assess
     from maltriage.cli.console import make_console
@@ -243,10 +248,10 @@ def _limit(
     quiet: bool,
     color: opt.Color,
 ) -> Limit | None:
-    """The limit for an index, from files that nets had not seen; None where there are none.
+    """The limit for an index, from files that nets had not seen; None if there are none.
 
     Raises:
-        MaltriageError: the run that was named is not the model's.
+        MaltriageError: the run is not the model's.
     """
     from maltriage.assess.verdicts import recall as assess
     from maltriage.corpus.splits import manifest_of
@@ -262,15 +267,15 @@ def _limit(
         limit = assess.limit_of(measured, held)
         if limit is not None:
             return limit
-        why = f"it takes {assess.MIN_HELD} files that were held back"
+        why = f"fewer than {assess.MIN_HELD} files were held back"
     if not quiet:
-        text = f"maltriage: no limit beyond which a file resembles nothing: {why}"
+        text = f"maltriage: the index has no limit for similar files: {why}"
         typer.echo(text, err=True)
     return None
 
 
 def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
-    """The bundle of an index: the one named, the one beside it, the one that ships.
+    """The bundle of an index: the one named, else the one beside it, else the one that ships.
 
     Raises:
         MaltriageError: there is none.
@@ -282,14 +287,14 @@ def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
         beside = index.with_name(index.name.removesuffix(SUFFIX) + ".onnx")
         model = str(beside) if beside.is_file() else None
     if model is None and name not in {path.stem for path in bundles.shipped()}:
-        raise MaltriageError(f"{index}: no bundle beside it: name the one of {name} with --model")
+        raise MaltriageError(f"{index}: no bundle beside it; name that of {name} with --model")
     return bundles.load(bundles.resolve(model or name))
 
 
 def _labelled(
     dataset: str, root: Path, label: str | None
 ) -> tuple[dict[str, str], tuple[Notice, ...]]:
-    """Label of each path, and what was left out. One family is enough here."""
+    """Labels by path, and notices of files left out. One family is enough here."""
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.datasets.base import files_below
     from maltriage.corpus.datasets.folder import labelled_files
@@ -325,7 +330,7 @@ def _embedded(
 
 
 def _check_folder(path: Path) -> None:
-    if not path.parent.is_dir():  # said now, and not after minutes
+    if not path.parent.is_dir():  # found now, not after minutes
         raise MaltriageError(f"cannot write {path}: no such folder")
 
 
@@ -337,7 +342,7 @@ def _tell(notices: tuple[Notice, ...], quiet: bool) -> None:
 
 
 def _done(text: str, found: Embedded, quiet: bool) -> None:
-    """Say what was done; end with 3 where files could not be read."""
+    """Print the outcome; exit with 3 if files could not be read."""
     from maltriage.report.documents.record import Failed
     from maltriage.report.sanitize import clean
 

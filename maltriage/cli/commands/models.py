@@ -1,4 +1,4 @@
-"""`maltriage models`: which bundles ship, and what a card says."""
+"""`maltriage models`: lists the bundles that ship, and shows a card."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 
 def models(
-    model: Annotated[str | None, typer.Argument(help="A bundle: a file or a name.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The card as JSON.")] = False,
 ) -> None:
     """List the models that ship, or show the card of one."""
@@ -41,7 +44,7 @@ def models(
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     values = msgspec.to_builtins(card)
     if card.conformal is not None:
-        del values["conformal"]["scores"]  # a thousand numbers; in words below
+        del values["conformal"]["scores"]  # a thousand numbers; summed up below
     if card.open_set is not None:
         del values["open_set"]["means"]
     for name, value in values.items():
@@ -59,26 +62,24 @@ def models(
 
 
 def _sets(labels: tuple[str, ...], rule: SetRule) -> str:
-    """From which probability on each label is in the set of a file."""
+    """The least probability with which each label is in a file's set."""
     least = ", ".join(
         f"{label} {max(0.0, 1.0 - limit):.4f}{'*' if label in rule.pooled else ''}"
         for label, limit in zip(labels, rule.limits, strict=True)
     )
-    shared = " (* shared: too few scores for a limit of its own)" if rule.pooled else ""
+    shared = " (* shared: too few scores for a threshold of its own)" if rule.pooled else ""
     return f"prediction sets at coverage {rule.coverage:g}, from probability: {least}{shared}"
 
 
 def _in_words(limit: Threshold) -> str:
-    """What a threshold promises, and how well that is known."""
+    """The false-positive rate of a threshold, with its interval."""
     from maltriage.metrics import clopper_pearson
 
     if not limit.files:
-        return (
-            f"flagged: set for {limit.fpr:.3%} on {limit.goodware}, of an unknown number of files"
-        )
+        return f"flagged: set for {limit.fpr:.3%} on {limit.goodware}, number of files unknown"
     rate = clopper_pearson(limit.flagged, limit.files)
     low, high = limit.low, limit.high
-    if low is None or high is None:  # of a card that did not keep them
+    if low is None or high is None:  # an older card without them
         low, high = rate.low, rate.high
     return (
         f"flagged: {limit.flagged} of {limit.files} clean files of {limit.goodware}"

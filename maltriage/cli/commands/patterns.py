@@ -1,4 +1,4 @@
-"""`maltriage patterns`: what families look like to one bundle, or to several."""
+"""`maltriage patterns`: the evidence for each family, by one bundle or several."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ else:
 def patterns(
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Bundles: files, or names of those that ship.", metavar="BUNDLE"),
+        typer.Argument(
+            help="Bundles: files or shipped names, e.g. maltriage-evidence.", metavar="BUNDLE"
+        ),
     ] = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -43,26 +45,26 @@ def patterns(
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     family: Annotated[
         list[str] | None,
-        typer.Option(help="This family alone, with details; may be given again for others."),
+        typer.Option(help="Only this family, with details, e.g. maze; repeatable."),
     ] = None,
     folds: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Run of a bundle's cross-validation: each file by the net that held it back."
-            " May be given for each bundle."
+            help="Run of a bundle's cross-validation: measure out of fold, e.g. runs/cv5;"
+            " repeatable, one for each bundle."
         ),
     ] = None,
     limit: opt.Limit = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the files that --limit draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the files that --limit draws.")] = 0,
     method: Annotated[
-        Method | None, typer.Option(help="Whose maps are added up.", show_default=DEFAULT)
+        Method | None, typer.Option(help="Method of explanation.", show_default=DEFAULT)
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     png: Annotated[
-        Path | None, typer.Option(help="Also a picture: a row a family, a column a bundle.")
+        Path | None, typer.Option(help="Also draw a PNG: a row per family, a column per bundle.")
     ] = None,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
@@ -71,13 +73,12 @@ def patterns(
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Show what speaks for each family over many labelled files, and where bundles differ.
+    """Show the evidence for each family over many labelled files, and where bundles differ.
 
-    Every file is asked what speaks for its own label against the mean of all: mean maps with
-    their spread, the kinds of bytes that carry them, bytes that recur, and the most typical
-    files. With several bundles also how alike a family looks to each two of them. A bundle
-    explains files that it was trained on differently: --folds takes the nets that had not
-    seen them.
+    Each file is explained for its own label against the mean of all labels. The result has mean
+    maps with their spread, the kinds of bytes that carry them, recurring bytes, and the most
+    typical files; with several bundles also the likeness of each two. A bundle explains its
+    training files differently: --folds measures out of fold.
     """
     from maltriage import bundle as bundles
     from maltriage.assess.explanations.patterns import find_patterns
@@ -85,7 +86,7 @@ def patterns(
     from maltriage.corpus.load import load_corpus
 
     for path in (png, output):
-        if path is not None and not path.parent.is_dir():  # said now, and not after minutes
+        if path is not None and not path.parent.is_dir():  # found now, not after minutes
             raise MaltriageError(f"cannot write {path}: no such folder")
     named: list[str | None] = [*models] if models else [None]
     loaded = [bundles.load(bundles.resolve(model)) for model in named]
@@ -112,7 +113,7 @@ def _chosen(
     labels = {label for _, label in samples}
     for name in families:
         if name not in labels:
-            raise MaltriageError(f"no files of a family {name!r}: {', '.join(sorted(labels))}")
+            raise MaltriageError(f"no files of a family {name!r} ({', '.join(sorted(labels))})")
     if families:
         samples = [sample for sample in samples if sample[1] in families]
     return stratified(samples, limit, seed)
@@ -130,7 +131,7 @@ def _subjects(
 
     found: dict[int, Held] = {}
     for run in folds:
-        problem = MaltriageError(f"{run}: there are more --folds than bundles")
+        problem = MaltriageError(f"{run}: more --folds than bundles")
         for i, bundle in enumerate(loaded):
             if i in found:
                 continue

@@ -1,4 +1,4 @@
-"""`maltriage robustness`: verdicts on files that were changed and mean what they meant."""
+"""`maltriage robustness`: verdicts on files after changes that keep their behaviour."""
 
 from __future__ import annotations
 
@@ -30,59 +30,62 @@ def robustness(
     folds: opt.Folds = None,
     calibration: Annotated[
         list[Path] | None,
-        typer.Option(help="Clean files that each net gets its threshold from, as by `calibrate`."),
+        typer.Option(help="Clean files for the threshold of each net, as in `calibrate`."),
     ] = None,
     fpr: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="Share of them that may be flagged.")
+        float, typer.Option(min=1e-6, max=0.5, help="False-positive rate of these thresholds.")
     ] = 0.01,
     kind_files: Annotated[
         int | None,
         typer.Option(
-            min=1, help="So many clean files of a kind give it its own threshold; 3 / fpr."
+            min=1,
+            help="Clean files that a kind needs for its own threshold, e.g. 300; by default"
+            " 3 / fpr.",
         ),
     ] = None,
     limit: opt.Limit = None,
     transform: Annotated[
         list[str] | None,
-        typer.Option(help="This transformation alone; may be given again for others."),
+        typer.Option(help="Only this transformation, e.g. strip-overlay; repeatable."),
     ] = None,
     donors: Annotated[
         Path | None,
-        typer.Option(help="Benign files whose ends are appended, instead of the dataset's."),
+        typer.Option(
+            help="Folder of benign files whose ends are appended; by default those of the dataset."
+        ),
     ] = None,
     attack: Annotated[
         Path | None,
         typer.Option(
-            help="The model's run or checkpoint: also append bytes that its net's gradient chooses;"
-            " with --folds the run of the cross-validation. Needs PyTorch."
+            help="Run or checkpoint of the model, e.g. runs/a: also append bytes chosen by the"
+            " gradient of its net; with --folds the run of the cross-validation. Needs PyTorch."
         ),
     ] = None,
     attack_share: Annotated[
-        float, typer.Option(min=0.001, max=1.0, help="Share of the file that these bytes are.")
+        float,
+        typer.Option(min=0.001, max=1.0, help="Bytes of the attack, as a share of the file."),
     ] = 0.1,
-    attack_steps: Annotated[
-        int, typer.Option(min=1, help="Times that the gradient is asked, at most.")
-    ] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn at random.")] = 0,
+    attack_steps: Annotated[int, typer.Option(min=1, help="Most gradient steps.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="How to write it.")
+        Format, typer.Option("--format", "-f", help="Format of the result.")
     ] = Format.table,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds allowed for all changes to one file.")
+        float, typer.Option(min=0.1, help="Seconds for all changes to one file.")
     ] = 300.0,
     quiet: opt.Quiet = False,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Measure how verdicts stand up to changes that leave a program what it is.
+    """Measure verdicts after changes that keep a program's behaviour.
 
     Each labelled file is changed in memory, never on disk: bytes appended, sections moved,
-    renamed and added, header fields wiped, what lies behind the sections taken away. For each
-    change: accuracy, verdicts that stay, flagged malware that is flagged no more, and whether
-    the region with most heat is still the same. docs/robustness.md tells the changes.
+    renamed and added, header fields wiped, the overlay removed. The result has for each change
+    the accuracy, the verdicts that stay, the malware that is no longer flagged, and whether the
+    region with most heat stays the same. docs/robustness.md describes the changes.
     """
     import msgspec
 
@@ -132,7 +135,7 @@ def robustness(
 
 
 def _gradients(run: Path, groups: Sequence[Group], *, out_of_fold: bool) -> list[Gradients]:
-    """The gradients of each group's net, from the folder of its fold or from the run itself."""
+    """The gradients of each group's net, from the folder of its fold or from the run."""
     from maltriage.corpus.predictions import fold_folder
     from maltriage.learn.heat.attack import open_gradients
 
@@ -143,10 +146,10 @@ def _gradients(run: Path, groups: Sequence[Group], *, out_of_fold: bool) -> list
 
 
 def _donors(folder: Path | None, samples: list[tuple[str, str]], bundle: Bundle) -> list[str]:
-    """Paths of benign files: those below a folder, or of the dataset those labelled benign.
+    """Paths of benign files: those below a folder, or the benign ones of the dataset.
 
     Raises:
-        MaltriageError: there is nothing below the folder.
+        MaltriageError: the folder has no files.
     """
     from maltriage.source.files import Found, WalkOptions, walk
 

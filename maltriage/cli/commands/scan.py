@@ -31,7 +31,7 @@ def scan(
     context: typer.Context,
     paths: Annotated[
         list[str] | None,
-        typer.Argument(help="Files, folders and URLs, - for stdin, or saved reports."),
+        typer.Argument(help="Files, folders, URLs, - for stdin, or saved reports."),
     ] = None,
     model: opt.Model = None,
     index: opt.Index = None,
@@ -41,24 +41,32 @@ def scan(
     resume: opt.Resume = False,
     format: Annotated[
         Format | None,
-        typer.Option("--format", "-f", help="How to write it.", show_default="table"),
+        typer.Option("--format", "-f", help="Format of the result.", show_default="table"),
     ] = None,
     output: opt.Outputs = None,
     fields: opt.FieldNames = None,
     ecs: opt.Ecs = False,
-    top: Annotated[int, typer.Option(min=0, help="Rows of the table; 0: all.")] = 50,
-    depth: Annotated[int | None, typer.Option(min=0, help="Levels of folders; all.")] = None,
-    include: Annotated[list[str] | None, typer.Option(help="Only file names like this.")] = None,
+    top: Annotated[int, typer.Option(min=0, help="Most rows of the table; 0: all.")] = 50,
+    depth: Annotated[
+        int | None, typer.Option(min=0, help="Most levels of folders, e.g. 1; by default all.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(help="Read only file names that match, e.g. '*.exe'; repeatable."),
+    ] = None,
     exclude: opt.Exclude = None,
     files_from: Annotated[
-        str | None, typer.Option(help="Read paths from this file, one a line; - for stdin.")
+        str | None,
+        typer.Option(help="Read paths from this file, one a line, e.g. list.txt; - for stdin."),
     ] = None,
-    hashes: Annotated[bool, typer.Option("--hashes", help="Also md5, sha1 and TLSH.")] = False,
+    hashes: Annotated[
+        bool, typer.Option("--hashes", help="Also compute md5, sha1 and TLSH.")
+    ] = False,
     known_good: opt.KnownGood = None,
     analyse_known: opt.AnalyseKnown = False,
     verify: Annotated[
         bool,
-        typer.Option("--verify", help="Put the evidence of the --top files to the test."),
+        typer.Option("--verify", help="Check the evidence of the --top files by masking bytes."),
     ] = False,
     coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
@@ -85,50 +93,49 @@ def scan(
     verbose: opt.Verbose = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Triage files and folders: the family of each, and which region decided.
+    """Triage files and folders: the family of each file, and the region that decided.
 
-    Folders are walked to the bottom. What is neither a PE file nor a byteplot PNG nor a hex
-    dump (.bytes), or of a kind that the model was not made for, is skipped. The table has
-    first what to look at first.
+    Folders are walked to the bottom. PE files, byteplot PNGs and hex dumps (.bytes) of a kind that
+    the model knows are read; other files are skipped. The table lists the most urgent files first.
 
-    Programs in archives are samples, called archive.zip!x.exe. They are read in memory, also under
+    Programs in archives are samples, named archive.zip!x.exe. They are read in memory, also with
     the passwords infected, malware and virus.
 
-    URLs are read with the extra `remote`: s3://bucket/folder and other stores with all that is in
-    them, http(s)://host/x.exe as single files. Credentials come from the environment; a password or
-    a signature in a URL is not shown.
+    URLs need the extra `remote`: s3://bucket/folder and other stores are walked,
+    http(s)://host/x.exe is a single file. Credentials come from the environment; passwords and
+    signatures in a URL are not shown.
 
     Saved reports (--format ndjson or json) are shown again, in any format and without the
     samples; several as one.
 
-    Each file is compared with an index of labelled files, where the model has one (`maltriage
-    index`): the three nearest are in records and pages, the nearest in the table if there is room.
+    Each file is compared with the model's index of labelled files (`maltriage index`), if it has
+    one: records and pages have the three nearest, the table has the nearest if there is room.
 
-    Files in a list of hashes (--known-good FILE, several times for several lists) are counted as
-    known good and not analysed. A list is sorted once and kept in the cache.
+    Files in a list of hashes (--known-good FILE, repeatable) are counted as known good and not
+    analysed. A list is sorted once and kept in the cache.
 
-    With --verify the evidence of the first --top files is put to the test, as `explain` does it;
-    in every format they come last then, the first to look at first.
+    --verify checks the evidence of the first --top files, as `explain` does. In every format these
+    files then come last, the most urgent first.
 
-    Results are kept in the user's cache folder (--cache names another; `maltriage cache`), and a
-    file that has not changed since (size, times, inode) is not read again. --refresh reads
-    everything anew, --no-cache neither looks there nor leaves anything behind. The same command
-    with --resume goes on with a scan that was stopped or killed: of the files that it had seen none
-    is read again, failures included, and outputs are whole.
+    Results are kept in the user's cache folder (--cache names another; `maltriage cache`). A file
+    that has not changed since (size, times, inode) is not read again. --refresh reads everything
+    anew; --no-cache neither reads nor writes the cache. The same command with --resume goes on
+    with a scan that was stopped or killed: files that it had seen are not read again, failures
+    included, and outputs are complete.
 
-    --engine ray has the nodes of a Ray cluster do it, with the extra `ray`: the same records in the
-    same order. Nodes must see the files at the same paths; --jobs is of each actor (docs/scale.md).
-    With --shards DIR they write the result themselves, in parts.
+    --engine ray scans on the nodes of a Ray cluster, with the extra `ray`: the same records in the
+    same order. Nodes must see the files at the same paths; --jobs counts for each actor
+    (docs/scale.md). With --shards DIR the nodes write the result as shards.
 
-    --format html -o FILE makes one page for a browser: a table to sort and filter, the evidence of
-    every file, and nothing asked of a network. It lists all files, whatever --top is.
+    --format html -o FILE makes one page for a browser: a table to sort and filter, and the evidence
+    of every file. It needs no network and lists all files, whatever --top is.
 
-    --fields takes names of columns of CSV and paths into records (verdict.label); docs/outputs.md
-    lists the names that --ecs gives.
+    --fields takes columns of CSV and paths into records (verdict.label); docs/outputs.md lists the
+    names of --ecs.
 
     -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
-    format of its ending; --format is for stdout, for the only file, and for other endings, which
-    are refused without it. A file is called NAME.part until it is whole.
+    format of its ending; --format is for stdout, for a single file, and for other endings, which
+    are refused without it. A file is called NAME.part until it is complete.
     """
     from contextlib import ExitStack
 
@@ -138,7 +145,7 @@ def scan(
     expect_urls(paths or [])
     local = engine is opt.EngineName.local
     if local and (no_cache or refresh or nothing_kept(cache)):
-        start_ahead()  # otherwise it may be that no file has to be read
+        start_ahead()  # not otherwise: perhaps no file has to be read
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
@@ -173,7 +180,7 @@ def scan(
     named, _ = urls_among(paths or [])
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
     wanted = targets(output or [], named_format)
-    if shards is not None:  # what the options below are held against
+    if shards is not None:  # the options below are checked against it
         wanted = [Target(None, find(named_format or "ndjson"))]
     chosen = chosen_fields(fields, wanted)
     check_ecs(ecs, fields, wanted)
@@ -262,10 +269,10 @@ def _status(wanted: Sequence[Target], color: opt.Color, quiet: bool) -> ScanProg
 
 
 def _on_cluster(request: ScanRequest, address: str | None, shards: Shards | None) -> RecordSource:
-    """A scan on a Ray cluster; where there are `shards`, without a store.
+    """A scan on a Ray cluster; without a store if `shards` is given.
 
     Raises:
-        MaltriageError: Ray is not installed, or does not do what is asked for.
+        MaltriageError: Ray is not installed, or an option does not go with it.
     """
     from maltriage.cluster import engine as cluster
     from maltriage.cluster.connection import LOCAL

@@ -1,4 +1,4 @@
-"""`maltriage schema`: the JSON Schema of what `scan` and `explain` write."""
+"""`maltriage schema`: the JSON Schema of the output of `scan` and `explain`."""
 
 from __future__ import annotations
 

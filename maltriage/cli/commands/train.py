@@ -1,4 +1,4 @@
-"""`maltriage train`: from labelled files to a bundle."""
+"""`maltriage train`: trains a net on labelled files and exports a bundle."""
 
 from __future__ import annotations
 
@@ -55,13 +55,14 @@ def train(
     ] = 64,
     views: Annotated[
         str | None,
-        typer.Option(help="Views, with commas between; those that the net is made for by default."),
+        typer.Option(help="Views, e.g. body,code; by default those of the net."),
     ] = None,
     pretrained: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|hub",
-            help="Weights that a net on a backbone of timm begins with; hub fetches timm's own.",
+            help="Initial weights of a net with a timm backbone, e.g. xception.safetensors; hub:"
+            " download those of timm.",
         ),
     ] = None,
     epochs: rec.Epochs = 30,
@@ -86,45 +87,50 @@ def train(
     split: Annotated[
         str,
         typer.Option(
-            help="grouped keeps near twins in one part, random does not, time tests on the newest."
+            help="Split: grouped keeps near duplicates in one part, random does not, time tests on"
+            " the newest."
         ),
     ] = "grouped",
-    split_seed: Annotated[int, typer.Option(min=0, help="Of the split.")] = 0,
+    split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     split_file: Annotated[
         Path | None,
-        typer.Option(help="The split.json of a run (or of one of its folds) in place of a split."),
+        typer.Option(help="Use the split of a run or of a fold, e.g. runs/a/split.json."),
     ] = None,
     folds: Annotated[
         int,
         typer.Option(
             min=0,
             max=100,
-            help="Cross-validate in so many folds, then train on all; 0: hold a part back.",
+            help="Cross-validate in this many folds, then train on all, e.g. 5; 0: hold a part"
+            " back.",
         ),
     ] = 0,
     fold: Annotated[
         int | None,
-        typer.Option(min=0, help="Train this fold only, beside other processes; --resume ends it."),
+        typer.Option(
+            min=0,
+            help="Train only this fold, e.g. 0, beside other processes; --resume ends the run.",
+        ),
     ] = None,
     guide: Annotated[
-        Guide, typer.Option(help="Which tokens --net camvit looks at: what teachers have heat on.")
+        Guide, typer.Option(help="Choose the tokens of --net camvit by the heat of teachers.")
     ] = Guide.none,
     keep: Annotated[
         float, typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1.")
     ] = 0.5,
     teacher: Annotated[
         list[Path] | None,
-        typer.Option(help="Run of a trained net that guides, of the same split; repeatable."),
+        typer.Option(help="Run of a teacher on the same split, e.g. runs/a; repeatable."),
     ] = None,
-    cam: Annotated[Cam, typer.Option(help="Whose heat maps of the teachers.")] = Cam.hirescam,
+    cam: Annotated[Cam, typer.Option(help="Heat maps of the teachers.")] = Cam.hirescam,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of the run; runs/<time> by default.")
+        Path | None, typer.Option(help="Folder of the run; by default runs/<time>.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Folder of a run to go on with, as it was begun.")
+        Path | None, typer.Option(help="Go on with the run in this folder, e.g. runs/a.")
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Name of the bundle; <dataset>-<net> by default.")
+        str | None, typer.Option(help="Name of the bundle; by default <dataset>-<net>.")
     ] = None,
     checkpoint_minutes: rec.CheckpointMinutes = 5.0,
     threads: opt.Threads = 0,
@@ -134,11 +140,11 @@ def train(
 ) -> None:
     """Train a model on labelled files and export it.
 
-    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; of big2015, hex
-    dumps <Id>.bytes beside trainLabels.csv. One part of them tunes the probabilities, one is
-    held back; the figures at the end are of that one. With --folds every sample is held back
-    once, and the model that is exported has seen them all. Ctrl-C and SIGTERM save the run
-    (exit codes 130 and 143), and --resume goes on with it.
+    Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; those of big2015 are
+    hex dumps <Id>.bytes beside trainLabels.csv. One part of the files tunes the probabilities,
+    another is held back for the figures at the end. With --folds every sample is held back once,
+    and the exported model has seen all. Ctrl-C and SIGTERM save the run (exit codes 130 and 143),
+    and --resume goes on with it.
     """
     need_torch()
     from maltriage.cli.console import make_console
@@ -152,7 +158,7 @@ def train(
         if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
     }
     if fold is not None and not (folds and fold < folds):
-        raise MaltriageError("--fold I is one of --folds K, counted from 0")
+        raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     folder = _folder(ctx.params)
     with status(console, "starting", enabled=not quiet):
         found, options = _prepare(ctx.params, named, folder)
@@ -173,7 +179,7 @@ def train(
 
 
 def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Outcome:
-    """One run, one fold of a cross-validation, or a whole one, as the options ask."""
+    """Train one run, one fold of a cross-validation, or all folds."""
     from maltriage.learn.runs.crossval import cross_validate, train_fold
     from maltriage.learn.runs.train import train as run
 
@@ -190,7 +196,7 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
 
 
 def _add_sets(bundle: Path, options: RunOptions) -> str | None:
-    """Complete the card of a cross-validated net; why that cannot be done, if so."""
+    """Add prediction sets to the card of a cross-validated net; returns why not, if it fails."""
     from maltriage.assess.verdicts.crossval import add_sets
     from maltriage.corpus.predictions import OUT_OF_FOLD_FILE
 
@@ -204,7 +210,7 @@ def _add_sets(bundle: Path, options: RunOptions) -> str | None:
 
 
 def _folder(params: dict[str, Any]) -> Path:
-    """Where the run goes; wrong use is found here, before torch is imported."""
+    """The folder of the run; wrong use is found here, before torch is imported."""
     from maltriage.corpus.predictions import fold_folder
 
     out, resume = params["out"], params["resume"]
@@ -215,7 +221,7 @@ def _folder(params: dict[str, Any]) -> Path:
             raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
         return folder
     if out is not None:
-        raise MaltriageError("--resume goes on in the run's own folder: leave out --out")
+        raise MaltriageError("--resume writes to the run's own folder: leave out --out")
     if not resume.is_dir():
         raise MaltriageError(f"no run {resume}")
     return Path(resume)
@@ -224,10 +230,10 @@ def _folder(params: dict[str, Any]) -> Path:
 def _prepare(
     params: dict[str, Any], named: dict[str, Any], folder: Path
 ) -> tuple[Dataset, RunOptions]:
-    """The dataset and the options of a run: a new one, or one to go on with.
+    """The dataset and the options of a new or a resumed run.
 
-    To go on, the options are those of the run, and those that were named besides: where
-    they differ the run is refused later, in words.
+    A resumed run has its own options, overridden by those that the user named. Where these
+    differ, the run is refused later with a message.
     """
     from maltriage.corpus.datasets import open_dataset
 
@@ -237,7 +243,7 @@ def _prepare(
     also = {"split", "split_seed", "folds"} & named.keys()
     if values["split_file"] is not None and also:
         raise MaltriageError(
-            f"--split-file says how samples are split: leave out --{min(also).replace('_', '-')}"
+            f"--split-file holds the split already: leave out --{min(also).replace('_', '-')}"
         )
     if values["patience"] and values["folds"]:
         raise MaltriageError("--patience needs a validation part: leave out --folds")
@@ -280,7 +286,7 @@ def _prepare(
 
 
 def _guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
-    """What guides the net, as the command line asks for; wrong use is found here."""
+    """The options of the guide; wrong use is found here."""
     from maltriage.learn.heat.guide import GuideOptions
 
     kind, keep = str(values["guide"]), values["keep"]
@@ -300,7 +306,7 @@ def _guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None
 def _load(
     dataset: Dataset, options: RunOptions, jobs: int, console: Console, quiet: bool
 ) -> Corpus:
-    """The corpus, with a bar while samples are prepared, and its notices."""
+    """Load the corpus, with a bar, and print its notices."""
     from maltriage.corpus.load import load_corpus
     from maltriage.learn.runs.options import views_for
     from maltriage.report.sanitize import untrusted
@@ -314,7 +320,7 @@ def _load(
 
 
 def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
-    """The closing block on stdout: where the bundle is, and what it scored."""
+    """Print the closing block on stdout: the bundle and its scores."""
     import numpy as np
 
     from maltriage.corpus.splits import LEFT_OUT

@@ -8,26 +8,26 @@ from maltriage.report.documents.record import ModelRef
 
 
 class KeptResults(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Results of one model, by one version of maltriage and of the schema. `bytes` is what the
-    records take, without tables and indexes."""
+    """Kept results of one model, by one version of maltriage and of the schema. `bytes` is the size
+    of the records, without tables and indexes."""
 
     model: ModelRef
     version: str
     record_schema: str
     settings: int
-    """How many different sets of options they were made with."""
+    """Number of different sets of options."""
     results: int
     bytes: int
     used: str
-    """When one of them was last used, ISO 8601 UTC; to the day."""
+    """Day of their last use, ISO 8601 UTC."""
 
 
 class CacheInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is kept of earlier scans. `size` is that of the files on disk, in bytes."""
+    """The kept results of earlier scans. `size` is that of the files on disk, in bytes."""
 
     path: str
     size: int
     results: int
     files: int
-    """Paths whose content is known as long as they do not change."""
+    """Paths whose content is known until they change."""
     models: list[KeptResults]

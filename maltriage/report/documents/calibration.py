@@ -1,4 +1,4 @@
-"""What a calibration found: the threshold, the temperature, and the figures behind both."""
+"""The document of a calibration: the threshold, the temperature, and the figures behind both."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from maltriage.report.documents.record import ModelRef
 
 
 class KindThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Clean files of one `Layout.kind` at the margin from which they are flagged.
+    """The threshold for clean files of one `Layout.kind`, as a margin.
 
-    `own`: the margin was set on files of this kind; otherwise it is the one of all files.
+    `own`: the threshold was set on files of this kind; otherwise it is that of all files.
     """
 
     kind: str
@@ -36,8 +36,8 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """A threshold of `flagged` and the clean files that it was set on.
 
     Equal files count once. `rate` is that of `flagged` among `files`, with its exact 95 %
-    interval. `malware_like` is ordered by margin, highest first. `malware` and
-    `malware_flagged` are those of a cross-validation, 0 of 0 where none was given.
+    interval. `malware_like` is ordered by margin, highest first. `malware` and `malware_flagged`
+    are those of a cross-validation; 0 and 0 if none was given.
     """
 
     margin: float
@@ -54,12 +54,11 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A temperature and how far its probabilities can be taken at their word.
+    """A temperature and the calibration of its probabilities.
 
-    `before` is the temperature that the card had. `ece` (10 bins of equal mass) and `log_loss`
-    are of temperatures fitted to the other folds of the samples, so none is measured on what it
-    was fitted to; `ece_before` and `log_loss_before` are those of the card as it was. Intervals
-    are bootstraps over the samples.
+    `before` is the old temperature of the card. `ece` (10 bins of equal mass) and `log_loss` are
+    measured out of fold: each with a temperature fitted to the other folds. `ece_before` and
+    `log_loss_before` are those of the old card. Intervals are bootstraps over the samples.
     """
 
     temperature: float
@@ -73,14 +72,14 @@ class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     log_loss: float
     log_loss_before: float
     left_out: int
-    """Labelled files that are among the samples of the predictions."""
+    """Labelled files left out, since they are among the samples of the predictions."""
     unknown_labels: dict[str, int]
     unreadable: int
     warnings: list[str]
 
 
 class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `calibrate` set anew; None: the card keeps what it had."""
+    """The new values of a card; None: the card keeps its old ones."""
 
     model: ModelRef
     temperature: TemperatureFigures | None

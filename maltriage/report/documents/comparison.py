@@ -7,7 +7,7 @@ import msgspec
 from maltriage.report.documents.evaluation import Difference, FoldFigures, Spread
 
 SCHEMA_VERSION = "1.0"
-"""Of this document. A field more raises the minor number."""
+"""Version of this document. A new field raises the minor number."""
 
 
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -23,15 +23,14 @@ class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How alike Grad-CAM and HiResCAM are: Pearson correlation of the signed maps of an image.
+    """The Pearson correlation of the signed maps of Grad-CAM and HiResCAM for an image.
 
-    Where a head begins with the mean over the cells both are one map, and it is 1
-    `by_construction`. `undefined` images have a map that is the same in all cells; they count
-    for nothing.
+    If a head begins with the mean over the cells, both are one map, and it is 1 `by_construction`.
+    `undefined` images have a map with the same value in all cells; they are left out.
     """
 
     mean: float | None
-    """None: of all images undefined."""
+    """None: undefined for all images."""
     sd: float
     images: int
     undefined: int
@@ -39,34 +38,34 @@ class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A net, or predictions that came from elsewhere: of those only the figures are known."""
+    """A net, or predictions made elsewhere, which have only the figures."""
 
     name: str
     net: bool
     seeds: list[int]
-    """Those of which every fold is finished: only they count."""
+    """Seeds with all folds finished: only they count."""
     samples: int
-    """Tested in a seed, clean files that were added left out."""
+    """Samples tested in a seed, without added clean files."""
     accuracy: Spread
     """Over all folds of all seeds."""
     macro_f1: Spread
-    """Over all folds of all seeds; of a fold, over the labels that occur in it."""
+    """Over all folds of all seeds; in a fold, over the labels that occur in it."""
     pooled_macro_f1: Spread
-    """Over the seeds; of a seed, over the predictions of all its folds at once."""
+    """Over the seeds; in a seed, over the predictions of all its folds at once."""
     folds: list[FoldFigures]
     duplicates: int
-    """Test samples whose very bytes are in training."""
+    """Test samples whose bytes are also in training."""
     near_twins: int | None = None
-    """Test samples that have a near twin or duplicate in training; None: not known."""
+    """Test samples with a near duplicate or duplicate in training; None: not known."""
     difference: Difference | None = None
-    """This row minus the reference; None: of the reference itself, or of fewer than two folds."""
+    """This row minus the reference; None: this is the reference, or there are too few folds."""
     epochs: int | None = None
     views: list[str] = []
     image_size: int | None = None
     """Side of the body view; None: there is none."""
     parameters: int | None = None
     flops: int | None = None
-    """Of one image without its explanation: see `maltriage.learn.nets.flops`."""
+    """FLOPs of one image without its explanation: see `maltriage.learn.nets.flops`."""
     bundle_bytes: int | None = None
     timing: Timing | None = None
     agreement: Agreement | None = None
@@ -82,16 +81,16 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     dataset: str
     manifest_sha256: str
     samples: int
-    """Of the dataset, clean files that were added included."""
+    """Samples of the dataset, including added clean files."""
     goodware_samples: int
     labels: list[str]
     split: str
     split_seed: int
     folds: int
-    """0: one part is tested on."""
+    """0: one part was held back instead."""
     reference: str
     left_out: dict[str, int]
-    """Samples that a split by time has in no part of a run, by why; the most in a fold."""
+    """Samples that a split by time has in no part of a run, by reason; the most in a fold."""
     unfinished: list[str]
-    """Seeds that do not count, because not all of their folds are finished."""
+    """Seeds that do not count, since some of their folds are not finished."""
     rows: list[Row]

@@ -1,4 +1,4 @@
-"""What a scan has come to so far, counted record by record."""
+"""The running counts of a scan's records."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from maltriage.sample.types import KNOWN_GOOD
 
 @dataclass
 class Counts:
-    """Numbers of records of each kind. `files` counts results, `bytes` is the sum of their sizes,
-    `known` counts files that were not looked at because they are known to be good, which are not
-    in `skipped`; the names are those of `Summary`."""
+    """Counts by kind of record, named as in `Summary`. `files` counts results, `bytes` is the sum
+    of their sizes, `known` counts files skipped as known to be good, which are not in `skipped`."""
 
     files: int = 0
     flagged: int = 0
@@ -22,7 +21,7 @@ class Counts:
     bytes: int = 0
 
     def add(self, record: Record) -> None:
-        """Count a file's record; a summary is none."""
+        """Count the record of a file; a summary is ignored."""
         if isinstance(record, Result):
             self.files += 1
             self.bytes += record.size
@@ -35,7 +34,7 @@ class Counts:
             self.skipped += 1
 
     def join(self, other: Counts) -> None:
-        """Count what was counted elsewhere."""
+        """Add the counts of `other`."""
         self.files += other.files
         self.flagged += other.flagged
         self.failed += other.failed
@@ -45,5 +44,5 @@ class Counts:
 
     @property
     def records(self) -> int:
-        """Records that were counted."""
+        """Number of counted records."""
         return self.files + self.failed + self.skipped + self.known

@@ -8,7 +8,7 @@ from maltriage.sample.types import Notice
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A folder where a dataset is looked for, and what named it."""
+    """A folder where a dataset is looked for, and the source of its name."""
 
     folder: str
     source: str
@@ -28,7 +28,7 @@ class CachedSamples(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KnownDataset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A dataset that maltriage can read; the first place that is found is taken."""
+    """A dataset that maltriage can read; the first place that exists is used."""
 
     name: str
     places: tuple[Place, ...]
@@ -42,7 +42,7 @@ class DatasetList(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ClassFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Samples of one label: how many, their sizes in bytes, and how many have a date."""
+    """Samples of one label: their number, sizes in bytes, and number with a date."""
 
     label: str
     samples: int
@@ -50,25 +50,25 @@ class ClassFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     median: int
     largest: int
     duplicates: int
-    """Samples whose very bytes are there more than once, under any label."""
+    """Samples whose bytes occur more than once, under any label."""
     near_twins: int
-    """Samples that have a near twin or duplicate, under any label."""
+    """Samples with a near duplicate or duplicate, under any label."""
     dated: int
     first_seen: str | None
-    """The earliest date, ISO 8601 UTC; None where there is none."""
+    """The earliest date, ISO 8601 UTC; None: no dates."""
     last_seen: str | None
     """The latest."""
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Samples that belong together: paths and their labels, in the same order."""
+    """A group of samples: paths and their labels, in the same order."""
 
     paths: tuple[str, ...]
     labels: tuple[str, ...]
 
 
 class Unreadable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A file of the dataset that gave no sample; `failed` where it should have."""
+    """A file of the dataset that gave no sample; `failed` if it should have."""
 
     path: str
     code: str
@@ -77,21 +77,21 @@ class Unreadable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DatasetCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is in a dataset, and what would spoil a measurement on it."""
+    """The content of a dataset, and problems for measurements on it."""
 
     dataset: str
     root: str
     samples: int
     classes: tuple[ClassFigures, ...]
     duplicates: tuple[Group, ...]
-    """The same bytes more than once."""
+    """Groups with the same bytes."""
     conflicts: tuple[Group, ...]
-    """Those of them under different labels."""
+    """Duplicates under different labels."""
     near_twins: tuple[Group, ...]
-    """Groups of near twins, duplicates included; a grouped split keeps each in one part."""
+    """Groups of near duplicates, duplicates included; a grouped split keeps each in one part."""
     random_test: int
     """Samples in the test part of a random split (seed 0)."""
     random_leaks: int
-    """How many of them have a near twin or duplicate in training."""
+    """Those of them with a near duplicate or duplicate in training."""
     unreadable: tuple[Unreadable, ...]
     notices: tuple[Notice, ...]

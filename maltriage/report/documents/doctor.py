@@ -6,7 +6,7 @@ import msgspec
 
 
 class Extra(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """An optional part: its packages with their versions; None: not installed."""
+    """An extra: its packages with their versions; None: not installed."""
 
     name: str
     packages: dict[str, str | None]
@@ -17,7 +17,7 @@ class Extra(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The bundle that `scan` takes where none is named, and what it is compared with."""
+    """The bundle that was examined, by default that of `scan`, and its index."""
 
     name: str
     path: str
@@ -28,18 +28,18 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the model runs: `device` as it was found by running it, None where it does not."""
+    """Where the model runs: `device` is found by running it, None if it does not run."""
 
     providers: list[str]
-    """Those that ONNX Runtime was built with, whether a device answers or not."""
+    """Providers in this build of ONNX Runtime, with or without a device."""
     device: str | None
     cores: int
     threads: int
-    """Of the model, in a scan."""
+    """Threads of the model in a scan."""
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a scan keeps to. `option` lifts it; None: nothing does."""
+    """A cap of a scan. `option` lifts it; None: there is no option."""
 
     name: str
     value: float
@@ -48,19 +48,19 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What a worker found that it cannot do, by trying; see docs/security.md."""
+    """The isolation of a worker, as it found by trying; see docs/security.md."""
 
     held: list[str]
     missing: list[str]
     memory: int | None
-    """Bytes that it may take; None: as many as there are."""
+    """Most bytes of memory; None: no cap."""
     seccomp: bool
     landlock: int
-    """Version; 0: none."""
+    """Version of Landlock; 0: none."""
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A folder or file that is written to, or read where it is there. `trouble`: why it cannot."""
+    """A folder or file that is written to, or read if it exists. `trouble`: why it cannot be."""
 
     what: str
     path: str
@@ -69,7 +69,7 @@ class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Examination(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What maltriage has here. `problems`: what does not work or does not hold, a line each."""
+    """The state of the installation. `problems` has a line for each problem."""
 
     version: str
     python: str

@@ -9,9 +9,9 @@ from maltriage.report.documents.record import ModelRef
 
 
 class LabelFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Precision, recall and F1 of one label; `support` is how many samples have it.
+    """Precision, recall and F1 of one label; `support` is its number of samples.
 
-    `f1_interval` is a 95 % bootstrap interval over the samples; None: not asked for.
+    `f1_interval` is a 95 % bootstrap interval over the samples; None: not requested.
     """
 
     label: str
@@ -23,7 +23,7 @@ class LabelFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FlagCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Files flagged at the card's threshold, of those that are benign and those that are not."""
+    """Malware and benign files, and how many of each are flagged at the card's threshold."""
 
     malware: int
     malware_flagged: int
@@ -32,8 +32,8 @@ class FlagCounts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Samples of about the same confidence, and the share of them that is right, with its exact
-    95 % interval. `confidence` is the mean of the probabilities of the labels on top."""
+    """Samples of similar confidence, and the share of right verdicts, with its exact 95 % interval.
+    `confidence` is the mean probability of the likeliest label."""
 
     confidence: float
     right: Interval
@@ -41,11 +41,11 @@ class ReliabilityBin(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How far probabilities can be taken at their word, with 95 % bootstrap intervals.
+    """The calibration of probabilities, with 95 % bootstrap intervals.
 
-    `ece` is over `bins`, 10 of equal mass; from its interval the mean excess of the rounds over the
-    figure is taken. `brier` is the mean over the samples of the squared
-    distance of the probabilities from the truth, summed over the labels: 0 to 2.
+    `ece` is over `bins`, 10 of equal mass; its interval is corrected by the mean excess of the
+    rounds over the figure. `brier` is the mean over the samples of the squared distance of the
+    probabilities from the truth, summed over the labels: 0 to 2.
     """
 
     ece: Interval
@@ -54,10 +54,10 @@ class Reliability(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much malware is found where at most the share `fpr` of the benign files may be flagged.
+    """The true-positive rate at a false-positive rate of at most `fpr`.
 
-    The margin from which files are flagged is set on the benign files measured on, and set anew
-    in each round of the bootstrap. `why`: there is no figure, and the reason.
+    The threshold is set on the measured benign files, anew in each round of the bootstrap. `why`:
+    the reason if there is no figure.
     """
 
     fpr: float
@@ -76,7 +76,7 @@ class Detection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Malware of all families against benign, ranked by the margin; 95 % bootstrap intervals.
 
     `roc`: x false-positive rate, y true-positive rate. `precision_recall`: x recall, y precision,
-    at the share of malware that is measured on.
+    at the share of malware among the measured files.
     """
 
     malware: int
@@ -108,18 +108,18 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     labels: list[LabelFigures]
     confusion: list[list[int]]
     flags: FlagCounts | None
-    """None where the bundle has no benign label or no threshold."""
+    """None: the bundle has no benign label or no threshold."""
     duplicates: int | None = None
-    """Of the part, how many files have their very bytes in training; None: not known."""
+    """Files of the part whose bytes are also in training; None: not known."""
     near_twins: int | None = None
-    """How many have a near twin or duplicate in training; None: not known."""
+    """Files of the part with a near duplicate or duplicate in training; None: not known."""
     left_out: dict[str, int] = {}
-    """Files that a split by time has in no part, by why: `undated`, `unseen`, `later`."""
+    """Files that a split by time has in no part, by reason: `undated`, `unseen`, `later`."""
     calibrated: bool = True
-    """False: the card has no temperature, and probabilities are taken as they come."""
+    """False: the card has no temperature, and probabilities are uncalibrated."""
     reliability: Reliability | None = None
     detection_curves: Detection | None = None
-    """None without a benign label, or where all files are malware or all benign."""
+    """None: no benign label, or all files are malware or all benign."""
 
 
 class Spread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,10 +154,10 @@ class LabelSpread(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LabelCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How often the prediction sets of a label's samples hold it, with the exact 95 % interval.
+    """Share of a label's samples whose prediction set holds it, with the exact 95 % interval.
 
-    `size` is the mean number of labels in them. `pooled`: in some fold the label had too few
-    scores for a limit of its own, and shared one.
+    `size` is the mean number of labels in a set. `pooled`: in some fold the label had too few
+    scores for a threshold of its own, and shared one.
     """
 
     label: str
@@ -168,14 +168,14 @@ class LabelCoverage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class SetFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Prediction sets of out-of-fold predictions of one seed, by limits of the other folds.
+    """Prediction sets of out-of-fold predictions of one seed, with thresholds of the other folds.
 
-    `held` is the share of the samples whose set has their label, with the exact 95 % interval;
-    it should be `coverage`. `needed` scores give a label a limit of its own. `size` is the mean
-    number of labels in a set, `empty` and `single` count the sets with none and with one label,
-    `single_right` those where that is the right one. Of the samples whose likeliest label is a
-    family, `named` fit it well enough to be called so, and `unnamed` are unknown; `named_right`
-    and `unnamed_right` are those where it is the right one.
+    `held` is the share of the samples whose set has their label, with the exact 95 % interval; it
+    should be `coverage`. A label with `needed` scores has a threshold of its own. `size` is the
+    mean number of labels in a set; `empty` and `single` count the sets with none and with one
+    label, `single_right` those with the right one. Samples whose likeliest label is a family are
+    `named` (they fit it well enough) or `unnamed` (unknown); `named_right` and `unnamed_right`
+    count those with the right family.
     """
 
     seed: int
@@ -197,8 +197,8 @@ class SetFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class NoveltyFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The limit of novelty, which accepts a stated share of `files` of known labels.
 
-    `above` are those of them that it does not accept. Of these a family is the likeliest label of
-    `families_above`, which are unknown therefore; of `families_above_right` it is the right one.
+    `above` counts the files beyond it. `families_above` of them have a family as the likeliest
+    label and are therefore unknown; for `families_above_right` that family is right.
     """
 
     limit: float
@@ -210,15 +210,15 @@ class NoveltyFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A recipe on samples that its nets had not seen.
+    """Out-of-fold figures of a recipe.
 
-    `accuracy` and `macro_f1` are spread over the folds of all seeds, `pooled_macro_f1` over
-    the seeds, each over all its folds at once. `ece` is over 10 bins of equal mass, at a
-    temperature fitted to the other folds. `detection` is the area under the ROC curve of the
-    margin, all malware against all benign. `confusion` is summed over the seeds. `duplicates`
-    are the samples whose very bytes are in another fold, of the seed that has most of them.
-    `reliability` (at those temperatures) and `detection_curves` are over the samples of all seeds
-    together; a bootstrap draws a sample with what the nets of all seeds say of it.
+    `accuracy` and `macro_f1` are spread over the folds of all seeds, `pooled_macro_f1` over the
+    seeds, each over all its folds at once. `ece` is over 10 bins of equal mass, at a temperature
+    fitted to the other folds. `detection` is the area under the ROC curve of the margin, all
+    malware against all benign. `confusion` is summed over the seeds. `duplicates` counts the
+    samples whose bytes are also in another fold, in the seed with most of them. `reliability` (at
+    those temperatures) and `detection_curves` are over the samples of all seeds together; a
+    bootstrap draws a sample with the predictions of all seeds.
     """
 
     recipe: str
@@ -236,7 +236,7 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reliability: Reliability | None = None
     detection_curves: Detection | None = None
     sets: list[SetFigures] = []
-    """Of each seed, where prediction sets were asked for."""
+    """One for each seed, if prediction sets were requested."""
 
 
 class Difference(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -258,11 +258,11 @@ class FoldReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CurveFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Area under a curve while bytes go (deletion) or come (insertion), with 95 % intervals.
+    """Area under a curve while bytes are masked (deletion) or shown (insertion), 95 % intervals.
 
     `own`: in the order of the method's heat; `random`: the same ranges elsewhere in the file;
-    `by_size`: region by region, the largest first. `better`: how much better own is than random,
-    as a share of random: of deletion by how much the area is smaller, of insertion larger.
+    `by_size`: region by region, the largest first. `better`: the gain of own over random, as a
+    share of random; deletion gains by a smaller area, insertion by a larger one.
     """
 
     own: Interval
@@ -282,16 +282,16 @@ class MeanCurves(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MethodFaithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How well one method's maps stand up to masking.
+    """Faithfulness of one method's maps, measured by masking.
 
-    `deletion` and `insertion` are areas of the probability of the label; of the `_score` ones the
-    unit is the explained score of the file as it is, zero being that of the file all masked.
-    `top_region`: share of the files whose region with most heat is the one whose masking takes
-    most. `rank_correlation`: median over the files of Spearman's, of claimed and measured
-    contribution of regions. The others are medians of Spearman's over the blocks of a file:
-    `random_nets` of its absolute value, with nets of randomised weights; `appended` with bytes
-    appended; `padded` with other padding. None: there is no file that tells, or the method was
-    not asked. See docs/explanations.md.
+    `deletion` and `insertion` are areas of the label's probability; those of the explained score
+    (`_score`) are scaled to 1 for the unchanged file and 0 for the fully masked one. `top_region`:
+    share of the files in which masking the region with most heat costs most score.
+    `rank_correlation`: median over the files of Spearman's, of claimed and measured contribution of
+    regions. The others are medians of Spearman's over the blocks of a file: `random_nets` of its
+    absolute value, with nets of randomised weights; `appended` with bytes appended; `padded` with
+    other padding. None: no file allows a figure, or the method was not measured. See
+    docs/explanations.md.
     """
 
     method: str
@@ -309,7 +309,7 @@ class MethodFaithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A figure and what it should be, at least or at most; of methods the first one's."""
+    """A figure and its target, at least or at most; for methods that of the first one."""
 
     name: str
     value: float
@@ -321,23 +321,23 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Figures of a bundle's explanations, over the files whose verdict is right.
 
-    `files` are those that were tried, `right` those with the right label on top, which all
-    figures are over; `told` those of them with two regions or more, over which `top_region` and
-    `largest_region` are: how often the largest region is the one whose masking takes most.
+    `files` counts all files, `right` those with the right likeliest label, which all figures are
+    over. `told` counts those of them with two regions or more, for `top_region` and
+    `largest_region`: the share in which masking the largest region costs most score.
     """
 
     model: ModelRef
     part: str
-    """`all`, a part of a split, or `out of fold`: each file by the net that had not seen it."""
+    """`all`, a part of a split, or `out of fold`."""
     seen: bool
-    """Whether the model was trained on these very files, as far as can be known."""
+    """Whether the model was trained on these files, as far as is known."""
     files: int
     right: int
     told: int
     unreadable: int
     unknown_labels: dict[str, int]
     missing: int
-    """Of a cross-validation, files that no fold held back, or that are not here any more."""
+    """Files that no fold of a cross-validation held back, or that are missing now."""
     mask: str
     seed: int
     orders: int
@@ -360,12 +360,12 @@ class CleanKind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class CleanReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """False positives of a bundle on clean files, equal files counted once.
 
-    `kinds` are those of the optional header (`pe32`, `pe32+`, `.net`, `none`), `folders` the
-    first level below what was scanned. `by_folder` is the rate of all with the 95 % interval of a
-    bootstrap over whole folders: files of one package are alike, so that the exact interval, which
-    takes each for a draw of its own, can be too narrow. It is missing below ten folders. `unknown`
-    are files whose likeliest label is a family, below the threshold. `malware_like` are the paths
-    that were flagged, highest margin first.
+    `kinds` are those of the optional header (`pe32`, `pe32+`, `.net`, `none`), `folders` the first
+    level below the scanned folder. `by_folder` is the rate of all with the 95 % interval of a
+    bootstrap over whole folders: files of one package are alike, so the exact interval, which
+    assumes independent draws, can be too narrow. It is None below ten folders. `unknown` counts
+    files whose likeliest label is a family, below the threshold. `malware_like` are the flagged
+    paths, highest margin first.
     """
 
     model: ModelRef

@@ -1,4 +1,4 @@
-"""The evidence of a result: where its score comes from, byte by byte, and what was checked."""
+"""The evidence of a result: its score by regions and bytes, and the checks by masking."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A run of bytes with much heat for the explained label. `hex` is its first bytes."""
+    """A run of bytes with high heat for the explained label. `hex` is its first bytes."""
 
     start: int
     end: int
@@ -35,11 +35,11 @@ class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     contribution: float
     hex: str | None = None
     content: HotContent | None = None
-    """What is in it, where that was asked for and the bytes are those of a program."""
+    """Content of the range, if that was requested and the file is a program."""
 
 
 class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the explained score divides over the views of the bundle."""
+    """The part of the explained score from one view of the bundle."""
 
     name: str
     contribution: float
@@ -72,8 +72,8 @@ Status = Literal["supported", "weak", "contradicted", "negligible"]
 
 
 class MaskEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one mask over a range took away: before minus after, positive where the bytes spoke
-    for the label. `logit` is that of the explained score, `probability` that of the label."""
+    """The effect of one mask over a range: before minus after, positive if the bytes count for the
+    label. `logit` is that of the explained score, `probability` that of the label."""
 
     mask: str
     logit: float
@@ -81,10 +81,10 @@ class MaskEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Controls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The same masks over other ranges of the same length, for which little is claimed.
+    """The same masks over other ranges of the same length, with little claimed contribution.
 
-    `effects` has the change of each, the median over the masks, in the order of their places in
-    the file; `limit` is the quantile of |effects| that a change must exceed to tell anything.
+    `effects` has the change of each, the median over the masks, in file order. `limit` is the
+    quantile of |effects| that a meaningful change must exceed.
     """
 
     starts: list[int]
@@ -93,10 +93,10 @@ class Controls(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whether what is claimed for a range stands when its bytes are masked.
+    """The check of a range's contribution by masking its bytes.
 
-    `claimed` is its contribution; `measured` the median over the masks of what the explained
-    score loses without its bytes, and `probability` that of the label's probability. Without
+    `claimed` is its contribution, `measured` the loss of the explained score when its bytes are
+    masked (median over the masks), `probability` that of the label's probability. Without
     `controls` there was no room for them. See docs/explanations.md for the rule of `status`.
     """
 
@@ -111,11 +111,11 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The account put to the test: ranges are masked, and the net is asked again.
+    """The checks of the evidence: ranges are masked, and the net is run again.
 
-    `rank_correlation` is Spearman's, of claimed and measured over `regions`; None under three
-    of them. Of regions and hot ranges those with most |contribution| are checked, and how many
-    are not is in `regions_left`, `hot_left`. Claims and changes below `negligible` count as none.
+    `rank_correlation` is Spearman's, of claimed and measured over `regions`; None for fewer than
+    three. Regions and hot ranges with the largest |contribution| are checked; `regions_left` and
+    `hot_left` count the others. Claims and changes below `negligible` count as none.
     """
 
     seed: int
@@ -128,11 +128,11 @@ class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How bytes were masked for the method occlusion.
+    """The masking of the method occlusion.
 
-    Windows of `window` bytes, one every `stride` bytes of each region, cut off where the region
-    ends (of a file with very many regions, where the file does). `mask` says what stood in their
-    place, `seed` which bytes were drawn.
+    Windows have `window` bytes, one every `stride` bytes of each region, cut off at the end of the
+    region (in a file with very many regions: of the file). `mask` names the fill, `seed` is that of
+    the drawn bytes.
     """
 
     window: int
@@ -143,7 +143,7 @@ class Occluded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class MethodHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What one method says: contributions in the order of `Evidence.regions`, see there."""
+    """Contributions by one method, in the order of `Evidence.regions`; see there."""
 
     method: str
     same_as: list[str]
@@ -155,7 +155,7 @@ class MethodHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Agreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Spearman's rank correlation of two methods over the regions that have bytes.
 
-    None where it says nothing: under three regions, or one method says the same of all.
+    None: undefined for fewer than three regions, or if a method gives all regions the same value.
     """
 
     first: str
@@ -171,13 +171,13 @@ class Compared(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """An account of the explained score, byte by byte.
+    """The account of the explained score, byte by byte.
 
-    `logit` is the score that is explained: the centred logit of `label`, minus that of
-    `against` where it names a label. `total` is the heat on regions plus `padding`; where
-    `additive`, total + bias = logit. `same_as` are other methods that give the very same heat for
-    this model, by construction. With the method `occlusion` a contribution is what the score
-    loses where bytes are masked, and `occluded` says how; there are no views then.
+    `logit` is the explained score: the centred logit of `label`, minus that of `against` if that
+    is a label. `total` is the heat on regions plus `padding`; if `additive`, total + bias = logit.
+    `same_as` are other methods with the same heat for this model, by construction. With the method
+    `occlusion` a contribution is the loss of score when bytes are masked, `occluded` has the
+    masking, and there are no views.
     """
 
     method: str

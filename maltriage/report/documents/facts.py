@@ -1,4 +1,4 @@
-"""What a one-line view of a result shows, derived from the document in one place."""
+"""Facts of a result that several renderers show, derived from the document in one place."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
 MAX_SET = 12
-"""Labels of a prediction set that are shown; records have all."""
+"""Most labels of a prediction set that are shown; records have all."""
 MAX_LABEL = 24
 CUT_SHORT = frozenset(
     {"archive-members", "archive-size", "archive-ratio", "archive-depth", "carve-limit"}
 )
-"""Codes of skips that say that a cap was hit, so that not all of a file was looked at."""
+"""Codes of skips at a cap: only a part of the file was read."""
 _PACKED = frozenset({"packed?", "packed"})
 
 
 def hottest(result: Result) -> RegionHeat | None:
-    """The region that speaks most for the explained label, None where none speaks for it."""
+    """The region with the largest positive contribution; None if there is none."""
     best = max(result.evidence.regions, key=lambda region: region.contribution, default=None)
     return best if best is not None and best.contribution > 0 else None
 
 
 def entropy(result: Result) -> float | None:
-    """Highest entropy of a section, in bits per byte; of any region in a file without sections.
+    """Highest entropy of a section (without sections: of a region), in bits per byte.
 
-    The highest, not the mean over the file: one packed section in a large file is what an
-    analyst wants to see, and a mean hides it.
+    The highest, not the mean: a mean would hide one packed section in a large file.
     """
     regions = result.layout.regions
     sections = [r.entropy for r in regions if r.kind == "section" and r.size > 0]
@@ -41,8 +40,8 @@ def packed(result: Result) -> bool:
 
 
 def checked(result: Result) -> str | None:
-    """How the evidence stood its test: `5/6 +0.83`, claims that are supported of those that are
-    not negligible, and the rank correlation where there is one. None where it was not tested."""
+    """The checks in short: `5/6 +0.83`, supported claims of those that are not negligible, and the
+    rank correlation if there is one. None: not checked."""
     checks = result.evidence.checks
     if checks is None:
         return None
@@ -52,24 +51,24 @@ def checked(result: Result) -> str | None:
 
 
 def supports(checks: Checks) -> tuple[int, int]:
-    """How many claims are supported, and how many there are that are not negligible."""
+    """Number of supported claims, and of claims that are not negligible."""
     every = [check.status for check in (*checks.regions, *checks.hot)]
     return every.count("supported"), len(every) - every.count("negligible")
 
 
 def notice_codes(result: Result) -> tuple[str, ...]:
-    """Codes of the notices, each once, in order, without the one that `packed` stands for."""
+    """Codes of the notices, each once, in order, without those that `packed` shows."""
     codes = (notice.code for notice in result.notices if notice.code not in _PACKED)
     return tuple(dict.fromkeys(codes))
 
 
 def urgency(result: Result) -> tuple[int, float, str]:
-    """Sort key, smallest first: what an analyst should look at first.
+    """Sort key of a result, the most urgent first.
 
-    Flagged families by margin (without one by probability), flagged files that look benign,
-    families and unknowns that are not flagged, benign files from the least certain on. It
-    depends on nothing but the sample's content, so equal files have equal keys; the score is
-    rounded because a sample's place in a batch moves its last digits.
+    The order is: flagged families by margin (without one, by probability), flagged files that look
+    benign, unflagged families and unknowns, benign files from the least certain on. The key depends
+    only on the sample's content, so equal files have equal keys; the score is rounded because a
+    sample's place in a batch moves its last digits.
     """
     verdict = result.verdict
     if verdict.label == BENIGN and not verdict.flagged:
@@ -80,7 +79,7 @@ def urgency(result: Result) -> tuple[int, float, str]:
 
 
 def prediction_set(verdict: Verdict) -> str | None:
-    """The labels that cannot be excluded, and at which coverage, in clean words; None: no set."""
+    """The labels that cannot be excluded and the coverage, in clean words; None: no set."""
     if verdict.set is None:
         return None
     at = "" if verdict.coverage is None else f" (coverage {verdict.coverage * 100:g}%)"
@@ -92,7 +91,7 @@ def prediction_set(verdict: Verdict) -> str | None:
 
 
 def novelty(verdict: Verdict) -> str | None:
-    """How little a file is like anything that the model learned, in words; None: not known."""
+    """The novelty score and its limit, in words; None: not known."""
     if verdict.novelty is None or verdict.novelty_limit is None:
         return None
     side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
@@ -101,7 +100,7 @@ def novelty(verdict: Verdict) -> str | None:
 
 
 def region_name(name: str) -> str:
-    """A region's name as people are shown it: a blank one says so. Sanitize it."""
+    """A region's name for display, `(unnamed)` for a blank one. Sanitize it."""
     return name if name.strip() else "(unnamed)"
 
 
@@ -113,5 +112,5 @@ def score_name(evidence: Evidence) -> str:
 
 
 def method_name(evidence: Evidence) -> str:
-    """The method, and the others that are the same one for this model. Sanitize it."""
+    """The method, and those that equal it for this model. Sanitize it."""
     return " = ".join((evidence.method, *evidence.same_as))

@@ -8,19 +8,19 @@ from maltriage.report.documents.record import ModelRef
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The distance beyond which a file resembles nothing in an index."""
+    """The distance beyond which a file is not similar to any file of an index."""
 
     distance: float
     share: float
-    """Of the files that were measured, how many have their nearest within the distance."""
+    """Share of the measured files whose nearest file is within the distance."""
     files: int
-    """How many were measured: none of them was in the training of its net."""
+    """Number of measured files, none of them in the training of its net."""
     measured_on: str
-    """Which files those were, in words."""
+    """The measured files, in words."""
 
 
 class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is in an index of labelled files. `size` is that of the file, in bytes."""
+    """An index of labelled files. `size` is that of the file, in bytes."""
 
     path: str
     sha256: str
@@ -32,8 +32,8 @@ class IndexInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     labels: dict[str, int]
     """Files of each label."""
     own_labels: tuple[str, ...]
-    """Those of them that the model does not know."""
+    """Labels that the model does not know."""
     limit: Limit | None
     created: str
     changed: str
-    """When files were last put in, ISO 8601 UTC."""
+    """Time when files were last added, ISO 8601 UTC."""

@@ -1,9 +1,8 @@
-"""Methods of explanation: one object a method, and one registry.
+"""The registry of methods of explanation, one object per method.
 
-A new method is a file with its function and a line in `METHODS`. The choices of options, headings,
-units and refusals read the registry. It lies here because records name methods and screens say
-what their numbers are; the functions are imported where one is asked for, and importing this costs
-nothing.
+A new method is a file with its function and a line in `METHODS`. Options, headings, units and
+refusals read the registry. It lies here because records name methods and screens name their units.
+The functions are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -15,25 +14,25 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Method:
-    """A method of explanation. The defaults are what can be said of one that is not known."""
+    """A method of explanation. The defaults hold for unknown methods."""
 
     name: str
     explain: str = ""
-    """module:function. Of `triage`, it takes an `Explainer`, what was `Asked` and this object, and
-    gives evidence and its parts. Of `learn` (`checkpoint`), it takes a net and gives a `Mapper`:
-    see `maltriage.triage.methods`."""
+    """module:function. A function of `triage` takes an `Explainer`, an `Asked` and this object, and
+    returns evidence and its parts. One of `learn` (`checkpoint`) takes a net and returns a
+    `Mapper`: see `maltriage.triage.methods`."""
     title: str = "{name} of {score}"
-    """What its numbers are, where they do not sum to the score."""
+    """Title of its numbers if they do not sum to the score."""
     unit: str = "a unit of the method"
-    """Of its heat."""
-    remark: str = "The method is not additive: the heat says where, in a unit of its own."
-    """What is said below the sum of numbers that do not sum to the score."""
+    """Unit of its heat."""
+    remark: str = "The method is not additive: its heat is in a unit of its own."
+    """Remark below numbers that do not sum to the score."""
     additive: bool = False
-    """Whether the heat sums to the score where the model is additive."""
+    """Whether the heat sums to the score if the model is additive."""
     checkpoint: bool = False
-    """Whether it asks the net itself, and so needs a checkpoint and PyTorch."""
+    """Whether it needs the net itself: a checkpoint and PyTorch."""
     maps: bool = True
-    """Whether it gives a map of each view, to be drawn over the byteplot."""
+    """Whether it gives a map of each view, which can be drawn over the byteplot."""
 
     def load(self) -> Any:
         """The function that `explain` names."""
@@ -42,13 +41,13 @@ class Method:
 
 
 def _of_graph(name: str) -> Method:
-    """A method whose maps come from the pass that gives the logits."""
+    """A method whose maps come from the forward pass of the logits."""
     return Method(
         name,
         "maltriage.triage.methods:by_graph",
         title="gradient of {score}, times activation",
         unit="logit units",
-        remark="This net is not additive: the heat says where, it does not sum to the logit.",
+        remark="This net is not additive: the heat does not sum to the logit.",
         additive=True,
     )
 
@@ -68,14 +67,14 @@ METHODS = {
         Method("scorecam", _CAMS + "scorecam", checkpoint=True),
     )
 }
-"""By name, in the order that help and messages have them. The first is the one by default."""
+"""Methods by name, in the order of help and messages. The first is the default."""
 DEFAULT = next(iter(METHODS))
 ADDITIVE = tuple(name for name, method in METHODS.items() if method.additive)
-"""Methods of the graph, which give their maps in the pass that gives the logits."""
+"""Methods of the graph, whose maps come from the forward pass of the logits."""
 FROM_BUNDLE = tuple(name for name, method in METHODS.items() if not method.checkpoint)
 FROM_CHECKPOINT = tuple(name for name, method in METHODS.items() if method.checkpoint)
 
 
 def known(name: str) -> Method:
-    """What is known of a method; of a strange one, say of a record of another version, little."""
+    """The method of a name; the defaults for an unknown one, as in a newer record."""
     return METHODS.get(name, Method(name))

@@ -9,11 +9,11 @@ from maltriage.report.documents.evaluation import Spread
 
 
 class StrangerFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How well a net tells strangers from `known` files that it had not seen.
+    """How well a net separates strangers (files of no known label) from `known` held-back files.
 
     `auroc` has the area under the ROC curve of each score: how often a stranger scores higher than
-    a known file. `called_known` is the share of the strangers that is accepted where a stated
-    share of the known files is, with its exact 95 % interval.
+    a known file. `called_known` is the share of strangers accepted when a stated share of the known
+    files is, with its exact 95 % interval.
     """
 
     name: str
@@ -26,8 +26,8 @@ class StrangerFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class OpenSetReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Figures of nets that were each trained without one family.
 
-    `auroc` and `called_known` are spread over the families. `others` are strangers of other
-    kinds, which every net was asked about: the mean over the nets.
+    `auroc` and `called_known` are spread over the families. `others` are strangers of other kinds,
+    measured with every net: the mean over the nets.
     """
 
     net: str

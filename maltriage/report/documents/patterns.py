@@ -1,4 +1,4 @@
-"""The document of `maltriage patterns`: what a family looks like to a bundle, and to several."""
+"""The document of `maltriage patterns`: the evidence for families, by one bundle or several."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from maltriage.report.documents.record import ModelRef
 
 SCHEMA_VERSION = "1.0"
-"""Of this document. A field more raises the minor number."""
+"""Version of this document. A new field raises the minor number."""
 
 PartKind = Literal[
     "header",
@@ -24,24 +24,24 @@ PartKind = Literal[
     "unparsed",
     "padding",
 ]
-"""Where heat lies. `code` is the section that the first executable section or the entry point is
-in, `resources` and `imports` those that the directory of that name is in, `data` every other
-section. `range` is a part of a hex dump, `unparsed` a file without headers that could be read,
-`padding` no byte of the file."""
+"""Kinds of bytes. `code` is the first executable section or that of the entry point, `resources`
+and `imports` are the sections with the directories of these names, `data` is every other section.
+`range` is a part of a hex dump, `unparsed` a file without readable headers, `padding` no byte of
+the file."""
 
 
 class Mean(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Mean and standard deviation between samples; of one sample there is none."""
+    """Mean and standard deviation over samples; `sd` is None for one sample."""
 
     mean: float
     sd: float | None
 
 
 class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Mean map of the samples and its standard deviation between them, row-major.
+    """Mean map of the samples and its standard deviation, row-major.
 
-    A value is a share: of each sample the signed heat of a cell over the sum of all |heat| of the
-    sample, over the cells of all views, so that every sample counts the same.
+    The value of a cell is a share: its signed heat over the sum of the sample's |heat| in the cells
+    of all views, so that every sample counts the same.
     """
 
     width: int
@@ -51,7 +51,7 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KindShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of the heat that speaks for the family, the share that lies on one kind of bytes."""
+    """The share of the heat for the family on one kind of bytes."""
 
     kind: PartKind
     share: Mean
@@ -60,8 +60,8 @@ class KindShare(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ViewPattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One view: the whole file (no `anchor`), or a window at an anchor.
 
-    `present`: samples that have the window. `contribution` is in the unit of the score, `share`
-    of the heat that speaks for the family. A sample without the window counts with zero.
+    `present`: samples with the window. `contribution` is in the unit of the score, `share` is of
+    the heat for the family. A sample without the window counts as zero.
     """
 
     name: str
@@ -73,11 +73,11 @@ class ViewPattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RecurringRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bytes that speak for the family again and again, `heat` in the unit of a `Grid`.
+    """A range with heat for the family in many samples, `heat` in the unit of a `Grid`.
 
-    From `start` to `end`, in bytes from the anchor of a window or as shares of the file (body).
-    `fields` are those of the PE header that lie there, in the view `header`. `positive`: share of
-    the samples in which these bytes speak for the family.
+    `start` and `end` are bytes from the anchor of a window, or shares of the file (body). `fields`
+    are fields of the PE header in it, in the view `header`. `positive`: share of the samples with
+    heat for the family in the range.
     """
 
     view: str
@@ -99,12 +99,11 @@ class Exemplar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FamilyPattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What speaks for a family, over its samples, whether the verdict on them is right or not.
+    """The evidence for a family, over its samples, with right verdicts or wrong ones.
 
     `right`: samples with the family as the likeliest label. `cold`: samples without any heat.
-    `alike`: mean cosine of a sample's maps with the mean maps of the *other* samples, None of one
-    sample. `plane`: the heat of all views where the byteplot shows their bytes, on the grid that
-    all bundles have in common.
+    `alike`: mean cosine of a sample's maps with the mean maps of the *other* samples, None for one
+    sample. `plane`: the heat of all views, placed on the byteplot, on a grid common to all bundles.
     """
 
     family: str
@@ -122,10 +121,9 @@ class FamilyPattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BundlePatterns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The patterns of all families by one bundle.
 
-    `name` tells it from the others of the document. `part`: `all`, or `out of fold`, each file by
-    the net that had not seen it; `seen`: the bundle was trained on these very files, as far as
-    can be known. `unknown_labels`: files whose label it does not know; `missing`: files that no
-    fold held back; `unreadable`: files that gave no sample.
+    `name` is unique in the document. `part`: `all` or `out of fold`; `seen`: the bundle was trained
+    on these files, as far as is known. `unknown_labels`: files with a label that it does not know;
+    `missing`: files that no fold held back; `unreadable`: files that gave no sample.
     """
 
     name: str
@@ -141,12 +139,12 @@ class BundlePatterns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class FamilyLikeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How alike a family looks to two bundles.
+    """The likeness of two bundles' evidence for a family.
 
-    `ssim`: structural similarity of both `plane`s. `body_ssim`: of what the view of the whole file
-    alone says, on the same grid; None where one of the bundles has no such view or no heat in it.
-    `cosine`: of both `plane`s. `shares`: mean share of each kind by the first bundle less that by
-    the second; `distance`: half the sum of their sizes, 0 (the same kinds) to 1 (none in common).
+    `ssim`: structural similarity of both `plane`s. `body_ssim`: that of the view of the whole file
+    alone, on the same grid; None: a bundle has no such view, or no heat in it. `cosine`: of both
+    `plane`s. `shares`: mean share of each kind by the first bundle minus that by the second;
+    `distance`: half the sum of their absolute values, 0 (the same kinds) to 1 (none in common).
     """
 
     family: str
@@ -158,15 +156,15 @@ class FamilyLikeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PairLikeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Two bundles, on the families that both have; the least alike first.
+    """Two bundles compared on their common families, the least alike first.
 
-    `left_out`: families that only one of them has.
+    `left_out`: families of only one of them.
     """
 
     first: str
     second: str
     ssim: float | None
-    """Mean over the families; None: they have none in common."""
+    """Mean over the families; None: no common families."""
     families: list[FamilyLikeness]
     left_out: list[str]
 

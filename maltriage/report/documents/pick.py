@@ -1,4 +1,4 @@
-"""One record out of a saved report: by the path, the sha256 or the name of its file."""
+"""Picks one record of a saved report by the path, sha256 or name of its file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from maltriage.report.documents.record import Result, Skipped, path_fields
 from maltriage.report.documents.saved import FileRecord, SavedReport
 
 MIN_HASH = 6
-"""Hexadecimal digits of a sha256 that name a file."""
+"""Fewest hexadecimal digits of a sha256 that name a file."""
 MAX_LISTED = 4
-"""Files that an error names before the rest is counted."""
+"""Most files that an error names; the rest is counted."""
 
 
 def pick(report: SavedReport, wanted: str | None) -> FileRecord:
-    """The record of one file. Of files of the same content the first is taken.
+    """The record of one file; the first one if several files have the same content.
 
     Args:
-        wanted: the file's path as the report has it, its sha256 or the first digits of that, or
-            its name without folders, tried in this order; None: the only one that was not skipped.
+        wanted: the file's path in the report, its sha256 or the first digits of it, or its name
+            without folders, tried in this order; None: the only file that was not skipped.
 
     Raises:
         MaltriageError: there is no such record, or several.
@@ -27,10 +27,10 @@ def pick(report: SavedReport, wanted: str | None) -> FileRecord:
     if wanted is None:
         found = _candidates(report)
         if not found:
-            raise MaltriageError(f"{report.path}: a report without any file")
+            raise MaltriageError(f"{report.path}: the report has no files")
         if len(found) > 1:
             raise MaltriageError(
-                f"{report.path}: records of {_count(report):,} files; say which with --record PATH"
+                f"{report.path}: records of {_count(report):,} files; pick one with --record PATH"
                 f" or SHA256: {_listed(found)}"
             )
         return found[0]
@@ -58,7 +58,7 @@ def pick(report: SavedReport, wanted: str | None) -> FileRecord:
 
 
 def _candidates(report: SavedReport) -> list[FileRecord]:
-    """The first files that were not skipped; where all were, the first of those."""
+    """The first files that were not skipped; if all were, the first of all."""
     skipped: list[FileRecord] = []
     others: list[FileRecord] = []
     for record in report.records():

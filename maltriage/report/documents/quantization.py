@@ -1,4 +1,4 @@
-"""The document of a quantisation: what fewer bits gain and what they cost."""
+"""The document of a quantisation: the gain and the cost of fewer bits."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from maltriage.report.documents.record import ModelRef
 
 
 class PrecisionCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A bundle's size, and the processor time that its forward pass takes for a sample.
+    """A bundle's size, and the processor time of its forward pass for a sample.
 
-    Time is that of one thread in batches of 16, the least of several rounds; the two bundles take
-    turns, so their ratio holds better than the figures.
+    The time is that of one thread in batches of 16, the least of several rounds. Rounds alternate
+    between the two bundles, so their ratio is more exact than the figures.
     """
 
     precision: Literal["float32", "int8", "fp16"]
@@ -23,7 +23,7 @@ class PrecisionCost(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class HeatAgreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Of a view, the correlation of the maps of both bundles in the files that have heat there."""
+    """The correlation of both bundles' maps of a view, over the files with heat there."""
 
     view: str
     files: int
@@ -32,12 +32,12 @@ class HeatAgreement(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class PrecisionFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A bundle of fewer bits beside the one that it was made from.
+    """A bundle of fewer bits, compared with the one that it was made from.
 
-    `compared`: files that the ranges of activations were not taken from. `stray`: the most heat on
-    a view that a file lacks, in shares of the file's |heat|. `unaccounted`: the most of a score
-    that heat and baseline leave; None where the net is not additive. `folds`: both recipes out of
-    fold; None: not asked for.
+    `compared`: files other than those of the ranges of activations. `stray`: the largest heat on a
+    view that a file lacks, as a share of the file's |heat|. `unaccounted`: the largest difference
+    of a score from heat plus baseline; None: the net is not additive. `folds`: both recipes out of
+    fold; None: not requested.
     """
 
     model: ModelRef
@@ -47,15 +47,15 @@ class PrecisionFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     compared: int
     same_label: int
     logit_change: float
-    """The largest."""
+    """The largest change of a logit."""
     heat: list[HeatAgreement]
     stray: float
     unaccounted: float | None
     folds: FoldReport | None = None
     without: str | None = None
-    """Why the card has no temperature and no prediction sets, though folds were asked for."""
+    """Why the card has no temperature and no prediction sets, though folds were requested."""
 
     @property
     def speedup(self) -> float:
-        """Of the forward pass."""
+        """Speedup of the forward pass."""
         return self.costs[0].cpu_ms / self.costs[1].cpu_ms

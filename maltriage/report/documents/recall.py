@@ -10,8 +10,9 @@ from maltriage.report.documents.record import ModelRef
 
 
 class LabelRecall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Of the files of one label: shares whose nearest file is of the label, of whose five nearest
-    one is, and that the model itself puts first. `median` is the median distance of the nearest."""
+    """Recall of one label: shares of its files whose nearest file has the label (`at_1`), one of
+    whose five nearest has it (`at_5`), and that the model classifies right (`classified`). `median`
+    is the median distance of the nearest file."""
 
     label: str
     files: int
@@ -22,8 +23,8 @@ class LabelRecall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Malware whose nearest file is at a distance in [low, high): how many, and the share of it
-    whose nearest file is of its family; None of no files."""
+    """Malware whose nearest file is at a distance in [low, high): its number, and the share whose
+    nearest file is of its family; None: no files."""
 
     low: float
     high: float
@@ -34,31 +35,31 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 class Recall(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How often the files nearest to one that the net had not seen are of its family.
 
-    Each file that was held back is compared with those that its net was trained on, by that net's
-    embeddings. `at_1`: the nearest is of its family; `at_5`: at least one of the five nearest is.
-    Both, and `classified`, how often the net itself puts the family first, are over malware alone,
-    with 95 % bootstrap intervals over the files.
+    Each held-back file is compared with the training files of its net, by that net's embeddings.
+    `at_1`: the nearest is of its family; `at_5`: at least one of the five nearest is; `classified`:
+    the net's own label is right. All three are over malware alone, with 95 % bootstrap intervals
+    over the files.
     """
 
     model: ModelRef
     distance: str
     held: str
-    """Which files were held back, in words."""
+    """The held-back files, in words."""
     nets: int
     files: int
-    """Malware that was held back."""
+    """Held-back malware files."""
     indexed: int
-    """Files that it was compared with, the mean over the nets."""
+    """Training files that they were compared with, the mean over the nets."""
     near_twins: int
-    """Files that were held back, clean ones too, with a near twin or duplicate among those."""
+    """Held-back files, clean ones too, with a near duplicate or duplicate in training."""
     at_1: Interval
     at_5: Interval
     classified: Interval
     labels: list[LabelRecall]
-    """Every label of a file that was held back, `benign` as well."""
+    """Every label of a held-back file, `benign` as well."""
     bands: list[Band]
-    """What a distance is worth."""
+    """Recall by distance."""
     distances: dict[str, float]
-    """Of the nearest file, quantiles over all files that were held back, by their percents."""
+    """Quantiles of the distance to the nearest file, over all held-back files, by percent."""
     limit: Limit | None
-    """What an index gets; None where too few files were held back to tell."""
+    """The limit for an index; None: too few files were held back."""

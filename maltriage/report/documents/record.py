@@ -1,8 +1,7 @@
 """The result document of one sample: the JSON output and the only input of every renderer.
 
 A scan writes a stream of records: one `result`, `skipped` or `error` per file, one
-`summary` at the end. Strings that came from a sample are stored as they are and sanitized
-by whoever renders them.
+`summary` at the end. Strings of a sample are stored unchanged; renderers sanitize them.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ class Ranked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What the bundle says of the sample.
+    """The bundle's verdict on the sample.
 
     `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
     or `unknown` (a family is the likeliest, but the file is not flagged, or that family does not
-    fit well enough to be named: see `set` and `novelty`); with the last two, `closest` is the
-    family it looks most like. An `unknown` file may be flagged or not. `probability` is that of
-    the likeliest label, of `suspicious` that of not being benign. `flagged` is None where the
-    bundle has no benign label or no threshold. `margin` is logsumexp(logits of all but benign) -
+    fit well enough to be named: see `set` and `novelty`). For the last two, `closest` is the
+    likeliest family. An `unknown` file may be flagged or not. `probability` is that of the
+    likeliest label; for `suspicious`, that of not being benign. `flagged` is None if the bundle
+    has no benign label or no threshold. `margin` is logsumexp(logits of all but benign) -
     logit(benign).
     """
 
@@ -48,22 +47,22 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threshold: float | None
     fpr: float | None
     goodware: str | None
-    """The clean files on which the threshold was set for the rate `fpr`."""
+    """The clean files on which the threshold was set for the false-positive rate `fpr`."""
     ranked: list[Ranked]
     set: list[str] | None = None
-    """The labels that cannot be excluded at `coverage`, the likeliest first; empty: nothing that
-    the model knows fits. None: the model has no prediction sets, or none for files of a kind that
-    is outside its training, or the record no such field (schema before 1.4)."""
+    """The labels that cannot be excluded at `coverage`, the likeliest first; empty: no known label
+    fits. None: the model has no prediction sets, or none for this kind of file, or the record is
+    of a schema before 1.4."""
     coverage: float | None = None
-    """Share of the samples whose set holds their label, as it was asked for."""
+    """Requested share of samples whose set holds their label."""
     novelty: float | None = None
-    """How little the sample is like anything that the model learned; above `novelty_limit` no
-    family is named. None: the model has no such score, or the record no such field."""
+    """Distance of the sample from everything that the model learned; above `novelty_limit` no
+    family is named. None: the model has no such score, or the record is of a schema before 1.4."""
     novelty_limit: float | None = None
 
 
 class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A labelled file that a sample resembles: at a distance of 0 the model sees no difference."""
+    """A labelled file near to a sample; at a distance of 0 the model sees no difference."""
 
     sha256: str
     label: str
@@ -71,13 +70,13 @@ class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Similar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a sample resembles in an index of labelled files (docs/similar.md).
+    """The files nearest to a sample in an index of labelled files (docs/similar.md).
 
-    `index` is the SHA-256 of the index file, `files` how many files are in it. `distance` says what
-    distances are: `centred-cosine`, 1 - the cosine of the angle between two embeddings less their
-    centre, 0 to 2. A file whose nearest is beyond `limit` resembles nothing in the index; None: not
-    known. `known_as` is the label of this very file in the index, None where it is not in it; the
-    file itself is never among `nearest`, which are at most three, the nearest first.
+    `index` is the SHA-256 of the index file, `files` its number of files. `distance` names the
+    measure: `centred-cosine` is 1 - the cosine of the angle between two embeddings less their
+    centre, 0 to 2. Beyond `limit` a file is not similar; None: not known. `known_as` is the label
+    of this very file in the index, None if it is not in it. `nearest` has at most three other
+    files, the nearest first.
     """
 
     index: str
@@ -96,7 +95,7 @@ class ModelRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Timing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Milliseconds: reading and preparing the file, and its share of the model's batch.
 
-    `stored`: they are those of an earlier scan, whose result was kept and is shown again.
+    `stored`: the times are those of an earlier scan, whose kept result is shown.
     """
 
     prepare_ms: float
@@ -122,14 +121,14 @@ class Result(
     timing: Timing
     path_b64: str | None = None
     similar: Similar | None = None
-    """None where there was no index."""
+    """None: there was no index."""
     schema_version: str = SCHEMA_VERSION
 
 
 class Skipped(
     msgspec.Struct, frozen=True, tag="skipped", tag_field="type", forbid_unknown_fields=True
 ):
-    """A file that was not looked at, and why. Not a failure."""
+    """A file that was skipped, with the reason. Not a failure."""
 
     path: str
     code: str
@@ -141,7 +140,7 @@ class Skipped(
 class Failed(
     msgspec.Struct, frozen=True, tag="error", tag_field="type", forbid_unknown_fields=True
 ):
-    """A file that should have been looked at and could not be."""
+    """A file that should have been read but could not be."""
 
     path: str
     code: str
@@ -154,7 +153,7 @@ class Summary(
     msgspec.Struct, frozen=True, tag="summary", tag_field="type", forbid_unknown_fields=True
 ):
     """The end of a scan. `files` counts results; `seconds` is wall-clock time. `known` counts files
-    that were skipped because they are known to be good, and are not in `skipped`."""
+    skipped as known to be good; they are not in `skipped`."""
 
     files: int
     flagged: int
@@ -181,9 +180,9 @@ class ScanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def path_fields(path: str) -> tuple[str, str | None]:
-    """A path as it can stand in JSON, and base64 of its bytes where that lost something.
+    """A path for JSON, and base64 of its bytes if the path is not UTF-8.
 
-    Python keeps bytes that are not UTF-8 as lone surrogates; those are shown as \\xNN.
+    Python keeps bytes that are not UTF-8 as lone surrogates; these are written as \\xNN.
     """
     try:
         path.encode()
@@ -201,7 +200,7 @@ def path_of(record: Result | Skipped | Failed) -> str:
 
 
 def encode(record: object) -> bytes:
-    """Compact JSON of records, documents and plain data; UTF-8 whatever a sample's strings say."""
+    """Compact JSON of records, documents and plain data; always valid UTF-8."""
     try:
         return msgspec.json.encode(record)
     except UnicodeEncodeError:  # a lone surrogate in a string of the sample
@@ -209,7 +208,7 @@ def encode(record: object) -> bytes:
 
 
 def _utf8(value: Any) -> Any:
-    """Plain data with lone surrogates written as \\udcNN, the rest as it is."""
+    """Plain data with lone surrogates written as \\udcNN, the rest unchanged."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
@@ -221,7 +220,7 @@ def decode(data: bytes | str) -> Record:
     """Read a record back.
 
     Raises:
-        MaltriageError: not a record, or of a schema this version does not know.
+        MaltriageError: not a record, or of an unknown schema.
     """
     try:
         record: Record = msgspec.json.decode(data, type=Record)
@@ -231,7 +230,7 @@ def decode(data: bytes | str) -> Record:
 
 
 def finite(value: float) -> float:
-    """`value`, which must be a number: JSON has no NaN.
+    """`value`, which must be finite: JSON has no NaN.
 
     Raises:
         MaltriageError: it is not finite.

@@ -1,4 +1,4 @@
-"""The document of robustness: what changes that leave a program what it is do to verdicts."""
+"""The document of `maltriage robustness`: verdicts after changes to a program."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from maltriage.report.documents.record import ModelRef
 
 
 class TransformFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What one transformation does to verdicts, over the files that it can be made of.
+    """The effect of one transformation on verdicts, over the files that it applies to.
 
-    `kept`: share of the files whose verdict says the same label. `unflagged`: of flagged malware
-    the share that is flagged no more; `newly_flagged`: of benign files that were not flagged, the
-    share that is. Both None where nothing can be flagged, or there are no such files.
-    `top_kept`: share of the files in which the region with most heat is the one that it was;
-    `top_now`: of the others, by kind, the region that it is now. Intervals are exact, at 95 %.
+    `kept`: share of the files that keep their label. `unflagged`: share of the flagged malware that
+    is no longer flagged; `newly_flagged`: share of the unflagged benign files that is now flagged.
+    Both are None without a threshold or without such files. `top_kept`: share of the files in which
+    the region with most heat stays the same; `top_now`: the new region of the others, by kind.
+    Intervals are exact, at 95 %.
     """
 
     name: str
     text: str
     proxy: bool
-    """Whether it only stands in for a change after which a program runs."""
+    """Whether it may break the program, and stands in for a change that does not."""
     files: int
     not_applicable: dict[str, int]
-    """Files that it cannot be made of, by why; no other figure is over them."""
+    """Files that it does not apply to, by reason; they are in no other figure."""
     accuracy_before: float
     accuracy_after: float
     kept: Interval
@@ -38,11 +38,12 @@ class TransformFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
 
 class AttackFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Flagged malware with bytes behind it that were chosen by the net's own gradient.
+    """Flagged malware with appended bytes that the net's own gradient chose.
 
-    `share` of the file's bytes, `least` at least, changed in at most `steps` steps. `unflagged`:
-    how much is flagged no more; `unflagged_random`: with as many random bytes, from which the
-    steps begin. `margin`: the median as the files are, then with random and with chosen bytes.
+    `share`: appended bytes as a share of the file, at least `least`, chosen in at most `steps`
+    steps. `unflagged`: share that is no longer flagged; `unflagged_random`: the same with as many
+    random bytes, from which the steps begin. `margin`: the median of the unchanged files, then with
+    random and with chosen bytes.
     """
 
     share: float
@@ -51,7 +52,7 @@ class AttackFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     seed: int
     files: int
     not_applicable: int
-    """Flagged or not, files that end before their sections do."""
+    """Files, flagged or not, that end before their sections do."""
     unflagged_random: Interval
     unflagged: Interval
     margin: float
@@ -60,28 +61,28 @@ class AttackFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How a bundle's verdicts stand up to changes that leave a program what it is.
+    """A bundle's verdicts after changes that keep a program's behaviour.
 
-    `flagged` of `malware` and of `benign` files are those as they are. `transforms`: those that
-    at least one file is there for. `skipped`: the others by name, with why.
+    `malware_flagged` and `benign_flagged` count the unchanged files. `transforms`: those that apply
+    to at least one file. `skipped`: the others by name, with the reason.
     """
 
     model: ModelRef
     part: str
-    """`all`, `test` of a split, or `out of fold`: each file by the net that had not seen it."""
+    """`all`, `test` of a split, or `out of fold`."""
     seen: bool
-    """Whether the model was trained on these very files, as far as can be known."""
+    """Whether the model was trained on these files, as far as is known."""
     files: int
     unreadable: int
     unknown_labels: dict[str, int]
     missing: int
-    """Of a cross-validation, files that no fold held back, or that are not here any more."""
+    """Files that no fold of a cross-validation held back, or that are missing now."""
     donors: str
-    """Where benign bytes are from."""
+    """Source of the benign bytes."""
     seed: int
     threshold: str | None
-    """What `flagged` goes by: `card`, or `clean files` where each net got its own; None: nothing
-    can be flagged."""
+    """Threshold of `flagged`: `card`, or `clean files` if each net has its own; None: there is
+    none."""
     accuracy: Interval
     malware: int
     malware_flagged: int
@@ -92,4 +93,4 @@ class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     skipped: dict[str, str]
     targets: list[Target]
     attack: AttackFigures | None = None
-    """None: it was not asked for."""
+    """None: not requested."""

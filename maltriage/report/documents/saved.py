@@ -1,11 +1,11 @@
-"""Reports that were saved: read back record by record, to be rendered again without the samples.
+"""Reads saved reports record by record, to render them again without the samples.
 
-What `scan` and `explain` write as NDJSON or JSON has one record a line, and is read a line at a
-time, so a report may be larger than the memory, and cut off anywhere: what is whole is kept. What
-another tool has laid out anew (one long line, or indented) is read as a whole.
+NDJSON and JSON of `scan` and `explain` have one record a line and are read line by line, so a
+report may be larger than memory, and may be cut off: complete records are kept. Reports that
+another tool has reformatted (one long line, or indented) are read as a whole.
 
-A report is an input like any other and may say anything: it is checked against the structs of
-`document`, and its strings are sanitized by whoever renders them, as those of a sample are.
+Reports are untrusted input: they are checked against the structs of `record`, and renderers
+sanitize their strings like those of a sample.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ from maltriage.report.scan.shape import written_with
 from maltriage.version import __version__
 
 MAX_LINE = 64 * 1024 * 1024
-"""Bytes of one record; those that maltriage writes stay below 1 MB."""
+"""Most bytes of one record; maltriage writes fewer than 1 MB."""
 MAX_WHOLE = 256 * 1024 * 1024
-"""Bytes of a report that does not have one record a line."""
+"""Most bytes of a report that does not have one record a line."""
 HEAD_BYTES = 4096
-"""First bytes of a file that tell whether it is a saved report."""
+"""First bytes of a file, by which a saved report is recognised."""
 TAIL_BYTES = 4096
-"""Last bytes of a report, where its summary says which maltriage wrote it."""
+"""Last bytes of a report, where its summary has the version of maltriage."""
 
 _BOM = codecs.BOM_UTF8
 _BEGIN = re.compile(
@@ -62,13 +62,13 @@ _R = TypeVar("_R", bound=Record)
 
 
 class _Cut(NamedTuple):
-    """The end of a report that breaks off: in the middle of a line, or before its summary."""
+    """The end of a report that is cut off: in the middle of a line, or before its summary."""
 
     line: int
 
 
 class _Stamp(msgspec.Struct):
-    """What tells a record of another schema from what is no record."""
+    """The schema version, by which records of another schema are recognised."""
 
     schema_version: str
 
@@ -79,7 +79,7 @@ _stamp = msgspec.json.Decoder(_Stamp)
 
 
 def is_report(path: str) -> bool:
-    """Whether a file that the user named begins like a saved report. Only its head is read."""
+    """Whether a file begins like a saved report. Only its head is read."""
     head = _head(path)
     if written_with(head, len(head) == HEAD_BYTES):
         return False
@@ -87,7 +87,7 @@ def is_report(path: str) -> bool:
 
 
 def _head(path: str) -> bytes:
-    """The first bytes of a regular file, none of anything else."""
+    """The first bytes of a regular file; empty for anything else."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(path, flags), "rb") as file:
@@ -99,62 +99,62 @@ def _head(path: str) -> bytes:
 
 
 def refuse_other(path: str) -> None:
-    """Raise MaltriageError where a file that the user named was written so that it is no report."""
+    """Raise MaltriageError if a file is output of `--fields` or `--ecs`, which is no report."""
     head = _head(path)
     option = written_with(head, len(head) == HEAD_BYTES)
     if option is not None:
         raise MaltriageError(
-            f"{path}: written with {option}, so it lacks what a saved report has; write it without"
-            " to read it again"
+            f"{path}: not a saved report, since it was written with {option}; scan again without"
+            " that option"
         )
 
 
 @dataclass
 class SavedReport:
-    """A saved report, looked through once: it can be read, and this is what it holds."""
+    """A saved report that was read through once: its counts, summaries and models."""
 
     path: str
     counts: Counts = field(default_factory=Counts)
     summaries: list[Summary] = field(default_factory=list)
-    """Of each scan in it; a stream may hold several, one after the other."""
+    """Summary of each scan in it; a stream may hold several scans."""
     models: list[ModelRef] = field(default_factory=list)
-    """Each that made some of it, once."""
+    """The models of its records, each once."""
     cut: int | None = None
-    """The line where it breaks off."""
+    """The line where it is cut off."""
     unfinished: bool = False
-    """Its last records are those of a scan that wrote no summary: it was killed."""
+    """Whether its last scan was killed and has no summary."""
     miscounted: bool = False
-    """A summary counts other records than there are: some were taken out, or added."""
+    """Whether a summary does not match the records: some were removed or added."""
 
     @property
     def interrupted(self) -> bool:
         return self.cut is not None or self.unfinished or any(s.interrupted for s in self.summaries)
 
     def records(self) -> Iterator[FileRecord]:
-        """What it says of each file, in its order, read anew.
+        """The records of its files, in order, read from the file again.
 
         Raises:
-            MaltriageError: it is not what it was when it was looked through.
+            MaltriageError: the file has changed and is not a report any more.
         """
         for item in _read(self.path):
             if not isinstance(item, (Summary, _Cut)):
                 yield item
 
     def notices(self) -> Iterator[str]:
-        """What the reader should know besides what is rendered."""
+        """Notices for the user about flaws of the report."""
         if self.cut is not None:
-            yield f"{self.path}: cut off in line {self.cut}; what is whole before it is shown"
+            yield f"{self.path}: cut off in line {self.cut}; the records before it are shown"
         elif self.unfinished:
-            yield f"{self.path}: no summary at its end: the scan that wrote it did not finish"
+            yield f"{self.path}: no summary at the end; the scan did not finish"
         if self.miscounted:
-            yield f"{self.path}: its summary counts other records than there are: counted anew"
+            yield f"{self.path}: the summary does not match the records, which are counted anew"
 
 
 def look_through(path: str) -> SavedReport:
-    """Read a saved report once, holding one record at a time.
+    """Read through a saved report, holding one record at a time.
 
     Raises:
-        MaltriageError: it cannot be read, is no report, or of a schema that is not known.
+        MaltriageError: it cannot be read, is no report, or has an unknown schema.
     """
     report, scan, lone = SavedReport(path), Counts(), True
     for item in _read(path):
@@ -173,19 +173,19 @@ def look_through(path: str) -> SavedReport:
             report.models.append(item.model)
     left = scan.records
     if report.cut is not None and not left and not report.summaries:
-        raise MaltriageError(f"{path}: cut off before its first record ends")
+        raise MaltriageError(f"{path}: cut off in its first record")
     one = left == 1 and not report.summaries
     report.unfinished = left > 0 and not lone and not one
     return report
 
 
 def combined(reports: Sequence[SavedReport]) -> Summary:
-    """One summary of several reports. What it counts is what is there, and seconds add up.
+    """One summary of several reports, with the counts of their records and the sum of seconds.
 
-    `version` is the one that wrote them all, or where they differ this one.
+    `version` is that of the reports, or this one if they differ.
 
     Raises:
-        MaltriageError: they are of different models.
+        MaltriageError: the reports are of different models.
     """
     total, models = Counts(), list[tuple[ModelRef, str]]()
     for report in reports:
@@ -195,8 +195,8 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
     for model, path in models[1:]:
         if model != models[0][0]:
             raise MaltriageError(
-                f"{_called(models[0][0])} made {models[0][1]}, and {_called(model)} made {path}:"
-                " figures of two models do not add up; render them one by one"
+                f"{models[0][1]} is by {_called(models[0][0])}, {path} by {_called(model)}:"
+                " reports of two models cannot be joined; render them one by one"
             )
     summaries = [summary for report in reports for summary in report.summaries]
     versions = {summary.version for summary in summaries}
@@ -217,7 +217,7 @@ class Line(NamedTuple):
     number: int
     text: bytes
     ended: bool
-    """Whether a line feed ends it; only the last line of a file may lack one."""
+    """Whether it ends in a line feed; only the last line of a file may lack one."""
 
 
 def _read(path: str) -> Iterator[Record | _Cut]:
@@ -228,10 +228,10 @@ def _read(path: str) -> Iterator[Record | _Cut]:
             begin = _BEGIN.match(head)
             if _is_utf16(head):
                 raise MaltriageError(
-                    f"{path}: in UTF-16, as some shells write what is sent to a file; use --output"
+                    f"{path}: UTF-16, as some shells redirect output; write it with --output"
                 )
             if begin is None:
-                raise MaltriageError(f"{path}: no report that maltriage wrote")
+                raise MaltriageError(f"{path}: not a report of maltriage")
             if _LINES.match(head):
                 yield from _stream(path, _lines(path, file))
             elif _DOCUMENT_LINES.match(head):
@@ -243,7 +243,7 @@ def _read(path: str) -> Iterator[Record | _Cut]:
 
 
 def _is_utf16(head: bytes) -> bool:
-    """Whether it would be a report if it were UTF-8."""
+    """Whether a file is a report in UTF-16."""
     if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
     return _BEGIN.match(head.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
@@ -273,7 +273,7 @@ def _stream(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
 
 
 def _long_document(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
-    """A `ScanDocument` as `JsonRenderer` lays it out: a line each record, commas after them."""
+    """A `ScanDocument` as `JsonRenderer` writes it: one record a line, commas after them."""
     number = next(lines).number
     for line in lines:
         number = line.number
@@ -288,15 +288,15 @@ def _long_document(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
         after = next(lines, None)
         if after is not None:
             raise MaltriageError(
-                f"{path}: it goes on after its end, in line {after.number}: name several reports"
-                " one by one"
+                f"{path}: line {after.number} comes after the end of the report; name several"
+                " reports one by one"
             )
         return
     yield _Cut(number)
 
 
 def _broken_off(line: Line, text: bytes) -> bool:
-    """Whether a line is not whole because the file ends in it."""
+    """Whether a line is incomplete because the file ends in it."""
     if line.ended:
         return False
     try:
@@ -307,12 +307,10 @@ def _broken_off(line: Line, text: bytes) -> bool:
 
 
 def _whole(path: str, file: BinaryIO, is_document: bool) -> Iterator[Record]:
-    """A document or one record, laid out in any way."""
+    """A document or one record, in any layout."""
     data = file.read(MAX_WHOLE + 1).removeprefix(_BOM)
     if len(data) > MAX_WHOLE:
-        raise MaltriageError(
-            f"{path}: above {MAX_WHOLE:,} bytes, and not one record a line as maltriage writes it"
-        )
+        raise MaltriageError(f"{path}: larger than {MAX_WHOLE:,} bytes without one record a line")
     if not is_document:
         yield _decoded(path, data, None)
         return
@@ -343,14 +341,14 @@ def _decoded(path: str, data: bytes, line: int | None) -> Record:
 
 
 def _now(record: _R) -> _R:
-    """A record as it would be written now: it has the fields of this version, so it says so."""
+    """A record with the current schema version, whose fields it has once it is read."""
     if record.schema_version == SCHEMA_VERSION:
         return record
     return msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
 
 
 def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> MaltriageError:
-    """Why data that does not fit the structs is refused: its schema, if that is another."""
+    """The error for data that does not fit the structs; it names a schema that differs."""
     place = f"{path}, line {line}" if line is not None else path
     try:
         stated = _stamp.decode(data).schema_version
@@ -360,11 +358,11 @@ def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> Malt
         _check_version(path, stated)
         if _numbers(stated) > _numbers(SCHEMA_VERSION):
             return MaltriageError(
-                f"{path}: made by a newer maltriage{_written_by(path)}, with schema {stated} where"
-                f" this one, {__version__}, reads {_KNOWN}: {error}"
+                f"{path}: made by a newer maltriage{_written_by(path)}, with schema {stated};"
+                f" maltriage {__version__} reads {_KNOWN}: {error}"
             )
     if line is None and "trailing characters" in str(error):
-        return MaltriageError(f"{path}: several records that are not one a line each (jq -c)")
+        return MaltriageError(f"{path}: several records, not one a line (jq -c makes it so)")
     if "truncated" in str(error):
         return MaltriageError(f"{place}: cut off in the middle")
     hint = "" if stated else " (written with --fields?)"
@@ -372,13 +370,12 @@ def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> Malt
 
 
 def _check_version(path: str, stated: str) -> None:
-    """Refuse another major version: the same names may mean something else there."""
+    """Refuse another major version: its names may have another meaning."""
     if not _VERSION.fullmatch(stated):
-        raise MaltriageError(f"{path}: no schema version is called {stated!r}")
+        raise MaltriageError(f"{path}: no schema version {stated!r}")
     if _numbers(stated)[0] != _numbers(SCHEMA_VERSION)[0]:
         raise MaltriageError(
-            f"{path}: schema {stated}{_written_by(path)}; this maltriage, {__version__}, reads"
-            f" {_KNOWN}"
+            f"{path}: schema {stated}{_written_by(path)}; maltriage {__version__} reads {_KNOWN}"
         )
 
 
@@ -388,7 +385,7 @@ def _numbers(version: str) -> tuple[int, int]:
 
 
 def _written_by(path: str) -> str:
-    """`, written by maltriage X`, where its summary says so."""
+    """`, written by maltriage X`, from the summary; empty if there is none."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

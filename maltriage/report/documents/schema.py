@@ -11,7 +11,7 @@ from maltriage.report.documents.record import SCHEMA_VERSION, Record, ScanDocume
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of what maltriage writes: a record, or a whole scan document."""
+    """JSON Schema 2020-12 of the output: a record, or a whole scan document."""
     (record, document), definitions = msgspec.json.schema_components(
         [Record, ScanDocument], ref_template="#/$defs/{name}"
     )
@@ -33,7 +33,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _tidy(part: dict[str, Any]) -> dict[str, Any]:
-    """Docstrings lose the indentation that they have in the source."""
+    """Remove the indentation of docstrings."""
     if "description" in part:
         part = {**part, "description": inspect.cleandoc(part["description"])}
     return part

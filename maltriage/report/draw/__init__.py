@@ -1,1 +1,1 @@
-"""Pictures and charts: what is drawn, and the formats that it is drawn in."""
+"""Pictures of results: the scene, its colours, and the formats PNG and SVG."""

@@ -9,14 +9,14 @@ from PIL import Image, ImageDraw, ImageFont
 from maltriage.report.draw.scene import Box, Item, Pixels, Scene, Stroke, Words
 
 SCALE = 2
-"""Pixels of the PNG for each of the scene: sharp in print, too."""
+"""Pixels of the PNG per unit of the scene, so that it is sharp in print."""
 _ANCHORS = {"start": "ls", "middle": "ms", "end": "rs"}
 
 
 def png(scene: Scene) -> bytes:
     """The scene as a PNG, the same bytes each time.
 
-    Letters that Pillow's own font lacks, which has those of ASCII, are shown as escapes.
+    Letters outside ASCII are shown as escapes: Pillow's own font lacks them.
     """
     image = Image.new("RGB", (scene.width * SCALE, scene.height * SCALE), "white")
     draw = ImageDraw.Draw(image)

@@ -1,8 +1,7 @@
-"""The byteplot of a result as colours: what every picture of it is drawn from.
+"""The byteplot of a result as colours, the source of every picture of it.
 
-Two hues that people with any of the common colour deficiencies tell apart: orange speaks for the
-label, blue against it. Heat is never smoothed: what looks fine-grained would be finer than what was
-measured.
+Orange is heat for the label, blue against it: two hues that stay distinct under all common colour
+deficiencies. Heat is never smoothed, so that it does not look finer than it was measured.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import binascii
 from maltriage.report.documents.evidence import Plane
 
 MAX_PIXELS = 1 << 20
-"""A saved document may say anything; a larger picture is left out."""
+"""Most pixels of a picture; a saved document is untrusted, and a larger one is left out."""
 
 Colour = tuple[int, int, int]
 
@@ -22,9 +21,9 @@ _COLD = (45, 140, 255)
 
 
 def problem(plane: Plane) -> str | None:
-    """Why a plane makes no picture, which only one that was not made here does."""
+    """Why the plane of a foreign or edited document cannot be drawn; None if it can."""
     if not 0 < plane.width * plane.height <= MAX_PIXELS or plane.width < 1:
-        return "its size makes no picture"
+        return "its size is not that of a picture"
     cells = plane.heat_width * plane.heat_height
     if not 0 < cells == len(plane.heat) or plane.heat_width < 1:
         return "its heat does not have the size that it states"
@@ -34,7 +33,7 @@ def problem(plane: Plane) -> str | None:
 
 
 def pixels(plane: Plane) -> bytes:
-    """Means of the bytes, row-major; empty where they are not base64."""
+    """Means of the bytes, row-major; empty if they are not base64."""
     try:
         return base64.b64decode(plane.pixels, validate=True)
     except (binascii.Error, ValueError):
@@ -57,12 +56,12 @@ def blend(grey: float, heat: float) -> Colour:
 
 
 def rgb(plane: Plane, *, heat: bool = True) -> bytes:
-    """The picture, a pixel a pixel: red, green, blue of each, row-major.
+    """The picture at the size of the plane: red, green, blue of each pixel, row-major.
 
-    A pixel has the heat of the cell that holds it. The plane must have no `problem`.
+    A pixel has the heat of its cell. The plane must have no `problem`.
 
     Args:
-        heat: with the heat on it; otherwise the bytes alone, in the same greys.
+        heat: draw the heat; otherwise the bytes alone, in the same greys.
     """
     greys, end = pixels(plane), strongest(plane) if heat else 0.0
     columns = [x * plane.heat_width // plane.width for x in range(plane.width)]
@@ -76,10 +75,10 @@ def rgb(plane: Plane, *, heat: bool = True) -> bytes:
 
 
 def scale(steps: int) -> list[Colour]:
-    """Colours of heat from all against the label to all for it, over a middling grey."""
+    """Colours of heat from fully against the label to fully for it, over a medium grey."""
     return [blend(0.45, 2 * step / (steps - 1) - 1) for step in range(steps)]
 
 
 def hexadecimal(colour: Colour) -> str:
-    """As CSS, SVG and Rich write it: #rrggbb."""
+    """A colour as #rrggbb, for CSS, SVG and Rich."""
     return "#{:02x}{:02x}{:02x}".format(*colour)

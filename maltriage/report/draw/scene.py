@@ -1,12 +1,11 @@
-"""A picture of an explanation to put into a report: what is drawn, and where.
+"""The picture of an explanation, for a report, as a scene.
 
-The byteplot with the heat on it, beside it the regions of the file at the height where their bytes
-lie, with what each added to the score, below it the scale. Colours are those of `raster`; whatever
-they say is said a second time without them: by signs in the cells, by signed numbers, by the side
-to which a bar grows.
+It has the byteplot with the heat, beside it the regions at the height of their bytes with their
+contributions, and below it the scale. Colours are those of `raster`, and always backed by something
+else: signs in the cells, signed numbers, the side to which a bar grows.
 
-A `Scene` is a list of boxes, lines and words in units of a pixel; `bitmap` paints it as PNG and
-`svg` writes it as SVG, so that both show the same.
+A `Scene` is a list of boxes, lines and words in units of a pixel; `png` paints it and `svg` writes
+it, so that both show the same.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from maltriage.report.sanitize import clean
 
 WIDTH, HEIGHT = 1200, 850
 MAX_REGIONS = 20
-"""Regions that are named; the rest is one line."""
+"""Most regions that are named; the rest is one line."""
 MAX_NAME = 16
 MAX_LABEL = 24
 MAX_PATH = 160
@@ -52,7 +51,7 @@ _LINE = 22
 """Height of the line of a region."""
 _STEPS = 61
 _MARKED = 0.35
-"""Share of the strongest heat from which a cell has its sign drawn on it."""
+"""Share of the strongest heat from which a cell shows its sign."""
 _MIN_CELL = 18
 
 Anchor = Literal["start", "middle", "end"]
@@ -70,7 +69,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Stroke:
-    """A line through points, without corners that matter."""
+    """A line through points."""
 
     points: tuple[tuple[float, float], ...]
     colour: Colour
@@ -79,8 +78,8 @@ class Stroke:
 
 @dataclass(frozen=True)
 class Words:
-    """One line of clean text; `y` is its base line, `room` the width that it may have: what
-    paints it cuts it to that, since fonts differ."""
+    """One line of clean text; `y` is its base line, `room` its greatest width. The painter cuts it
+    to that, since fonts differ."""
 
     x: float
     y: float
@@ -91,7 +90,7 @@ class Words:
     room: float = WIDTH
 
     def fitted(self, width: Callable[[str], float]) -> str:
-        """The text, its middle cut as far as it must be, `width` being that of a text."""
+        """The text, its middle cut to fit `room`; `width` measures a text."""
         text, cells = self.text, cell_len(self.text)
         while cells > 1 and width(text) > self.room:
             cells -= 1
@@ -124,7 +123,7 @@ class Scene:
 
 
 def check(result: Result) -> None:
-    """Raise MaltriageError where there is nothing to draw, and say what to do."""
+    """Raise MaltriageError if there is nothing to draw; the message says what to do."""
     evidence = result.evidence
     if evidence.plane is None:
         if evidence.occluded is not None:
@@ -133,7 +132,7 @@ def check(result: Result) -> None:
             why = "the model has no view of the whole file"
         else:
             why = (
-                f"the record of {result.path} has no byteplot, which `explain` alone makes; explain"
+                f"the record of {result.path} has no byteplot, which only `explain` makes; explain"
                 " the file itself, or name it with --with"
             )
         raise MaltriageError(f"no picture: {why}")
@@ -143,7 +142,7 @@ def check(result: Result) -> None:
 
 
 def scene(result: Result) -> Scene:
-    """What to draw of a result that has a plane.
+    """The scene of a result with a plane.
 
     Raises:
         MaltriageError: see `check`.
@@ -192,13 +191,13 @@ def _byteplot(evidence: Evidence, plane: Plane) -> Iterator[Item]:
 
 
 def _shape(plane: Plane) -> tuple[float, float]:
-    """Width and height of the picture, whose sides are as those of the plane."""
+    """Width and height of the picture, in the proportions of the plane."""
     longer = max(plane.width, plane.height)
     return max(1.0, _SIDE * plane.width / longer), max(1.0, _SIDE * plane.height / longer)
 
 
 def _signs(plane: Plane, across: float, down: float) -> Iterator[Item]:
-    """A plus or a minus in the cells with the most heat, where there is room for one."""
+    """A plus or a minus in the cells with the most heat, if there is room."""
     cell_width, cell_height = across / plane.heat_width, down / plane.heat_height
     strongest = raster.strongest(plane)
     if min(cell_width, cell_height) < _MIN_CELL or not strongest:
@@ -208,13 +207,13 @@ def _signs(plane: Plane, across: float, down: float) -> Iterator[Item]:
         if abs(heat) < _MARKED * strongest:
             continue
         row, column = divmod(index, plane.heat_width)
-        # In the corner: the middle is what one wants to see.
+        # In the corner, to keep the middle of the cell visible.
         x, y = _LEFT + column * cell_width + 3 + arm, _TOP + row * cell_height + 3 + arm
         for colour, reach, width in ((INK, arm + 1, 4.0), (PAPER, arm, 2.0)):
             yield Stroke(((x - reach, y), (x + reach, y)), colour, width)
             if heat > 0:
                 yield Stroke(((x, y - reach), (x, y + reach)), colour, width)
-        if heat > 0:  # the rim of the upright lies on the bar
+        if heat > 0:  # the rim of the vertical stroke covers the horizontal one
             yield Stroke(((x - arm, y), (x + arm, y)), PAPER, 2.0)
 
 
@@ -222,7 +221,7 @@ def _regions(result: Result, plane: Plane) -> Iterator[Item]:
     """The bar of the regions, their names at the height of their bytes, and the sums below."""
     evidence = result.evidence
     length = plane.length if plane.length is not None else result.size
-    row_bytes = max(1, plane.row_bytes or 1)  # a saved document may say anything
+    row_bytes = max(1, plane.row_bytes or 1)  # a saved document is untrusted
     bytes_of_plot = max(1, -(-length // row_bytes)) * row_bytes
     height = _shape(plane)[1]
     # Regions of zeros at the end of the file are not plotted.
@@ -279,7 +278,7 @@ def _region(region: RegionHeat, y: float, strongest: float, evidence: Evidence) 
 
 
 def _sums(evidence: Evidence, left: Sequence[RegionHeat], plane: Plane) -> Iterator[Item]:
-    """What the lines above add up to, or that they do not."""
+    """The sums below the regions, or the remark that they do not add up."""
     lines: list[tuple[str, float]] = []
     if left:
         lines.append((f"{numbers.count(len(left), 'more region')}", _sum(left)))
@@ -311,7 +310,7 @@ def _sum(regions: Sequence[RegionHeat]) -> float:
 
 
 def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
-    """What colours and greys stand for."""
+    """The scales of colours and greys."""
     strongest = raster.strongest(plane)
     left, top, width, height = _LEFT, _TOP + _SIDE + 36, 6 * _STEPS, 16
     against = "against it" if evidence.against is None else f"for {_label(evidence.against)}"
@@ -347,7 +346,7 @@ def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
 
 
 def _spread(wanted: Sequence[float], low: float, high: float) -> list[float]:
-    """Places of lines near where they are wanted, in the same order and a line apart."""
+    """Places of lines near the wanted ones, in the same order, at least a line apart."""
     places: list[float] = []
     for place in wanted:
         places.append(max(place, places[-1] + _LINE if places else low))
@@ -363,7 +362,7 @@ def _label(label: str) -> str:
 
 
 def _tint(strength: float) -> Colour:
-    """White for nothing, the colour of heat for all of it."""
+    """A tint from white (0) to the full colour of heat (1 or -1)."""
     full = raster.blend(1.0, math.copysign(1.0, strength))
     part = min(abs(strength), 1.0) ** 0.7
     red, green, blue = (round(255 + (value - 255) * part) for value in full)

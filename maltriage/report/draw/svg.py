@@ -1,7 +1,7 @@
-"""A scene as SVG: lines and words as such, and the byteplot as a PNG within it.
+"""A scene as SVG: lines and words as elements, the byteplot as an embedded PNG.
 
-The file refers to nothing outside itself and holds no script. All text is clean already, and
-escaped here as XML wants it.
+The file has no external references and no script. All text is already clean, and escaped here for
+XML.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from maltriage.report.draw.raster import hexadecimal
 from maltriage.report.draw.scene import Box, Item, Pixels, Scene, Stroke, Words
 
 SHARP = 2
-"""Pixels of the byteplot's PNG for each of the scene."""
+"""Pixels of the byteplot's PNG per unit of the scene."""
 SPARE = 1.1
-"""Text may be so much wider in the reader's font than in Pillow's, by which it is cut."""
+"""Factor by which text may be wider in the reader's font than in Pillow's, which cuts it."""
 _SIZE = 100
 FONTS = "Aileron, Helvetica, Arial, sans-serif"
 
@@ -57,7 +57,7 @@ def _element(item: Item) -> str:
             return f"<text {place} {fill}{anchor}>{escape(text)}</text>"
         case Pixels():
             stream = io.BytesIO()
-            # Enlarged, since what shows it may smooth it, and heat must not look finer than it is.
+            # Enlarged, since a viewer may smooth it, and heat must not look finer than it is.
             times = max(1, round(SHARP * item.width / item.columns))
             picture = Image.frombytes("RGB", (item.columns, item.rows), item.rgb)
             picture = picture.resize((item.columns * times, item.rows * times), 0)
@@ -68,7 +68,7 @@ def _element(item: Item) -> str:
 
 
 def _width(text: str) -> float:
-    """An upper estimate of the width of a text, for each unit of its size."""
+    """An upper estimate of the width of a text, per unit of its size."""
     plain = "".join(character for character in text if character.isascii())
     others = cell_len(text) - len(plain)
     return SPARE * _font().getlength(plain) / _SIZE + 0.6 * others

@@ -1,4 +1,4 @@
-"""What is in a hot range, in a few lines: code, strings, names, fields."""
+"""The content of a hot range in a few lines: code, strings, names, fields."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from maltriage.sample.findings import (
 )
 
 DEFAULT_LINES = 6
-"""Lines of each kind of content below a range."""
+"""Most lines of each kind of content below a range."""
 MAX_NAME = 64
 MAX_OPERANDS = 48
 MAX_COMMENT = 60
 _HEX_BYTES = 8
-"""Bytes of an instruction that are printed."""
+"""Most bytes of an instruction that are printed."""
 _CALLED = {
     "header": "header fields",
     "code": "code",
@@ -39,7 +39,7 @@ _CALLED = {
 
 
 def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
-    """A line that says what a range is, and a line for each note."""
+    """A line for the kind of a range, and a line for each note."""
     room = width - indent
     yield Text(" " * indent, no_wrap=True).append_text(_title(content, room))
     for note in content.notes:
@@ -49,11 +49,11 @@ def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
 def lines(
     content: HotContent, limit: int | None, digits: int, width: int, indent: int
 ) -> Iterator[Text]:
-    """What is in a range.
+    """The content of a range.
 
     Args:
-        digits: of an offset.
-        limit: lines of each kind; None: `DEFAULT_LINES`, 0: all.
+        digits: hexadecimal digits of an offset.
+        limit: most lines of each kind; None: `DEFAULT_LINES`, 0: all.
         width: columns of the screen.
         indent: blanks before each line.
     """
@@ -72,7 +72,7 @@ def lines(
         parts.append(("string", _strings(content.strings, digits, room)))
     shown = DEFAULT_LINES if limit is None else limit
     for noun, rows in parts:
-        # One line more rather than one that says that one is left out.
+        # Never leave out a single line: a line about it takes the same space.
         count = len(rows) if not shown or len(rows) == shown + 1 else shown
         for row in rows[:count]:
             yield Text(" " * indent, no_wrap=True).append_text(row)
@@ -82,7 +82,7 @@ def lines(
 
 
 def _title(content: HotContent, room: int) -> Text:
-    """What a range is, where it is known to belong, and how far its edges moved."""
+    """The kind of a range, its function or resource if known, and how far its edges moved."""
     listing = content.code or content.il
     text = Text(no_wrap=True)
     if listing is not None:
@@ -112,7 +112,7 @@ def _title(content: HotContent, room: int) -> Text:
 
 
 def _into(listing: Listing) -> str:
-    """`+0x1c`: how far behind the function's start the listing begins."""
+    """`+0x1c`: offset of the listing from the function's start."""
     if listing.start is None or not listing.instructions or listing.architecture == "il":
         return ""
     distance = listing.instructions[0].offset - listing.start
@@ -120,7 +120,7 @@ def _into(listing: Listing) -> str:
 
 
 def _moved(count: int, side: str) -> str:
-    """`start 12 bytes earlier`: where an edge is now, beside where the heat had it."""
+    """`start 12 bytes earlier`: the shift of an edge from that of the heat."""
     if not count:
         return ""
     earlier = (count > 0) == (side == "start")
@@ -130,7 +130,7 @@ def _moved(count: int, side: str) -> str:
 def _instructions(listing: Listing, content: HotContent, room: int) -> list[Text]:
     rows = [_instruction(item, content) for item in listing.instructions]
     layout = aligned.columns(("", "", "", ""), rows)
-    # The address and the bytes go before the operands do.
+    # Only the operands are cut, never the address and the bytes.
     spare = max(0, aligned.width_of(layout, 2) - room)
     cut = max(8, layout[3].width - spare)
     layout[3] = aligned.Column("", cut)
@@ -154,7 +154,7 @@ def _instruction(item: Instruction, content: HotContent) -> list[Text]:
 
 
 def _fields(fields: Sequence[HeaderField], digits: int, room: int) -> list[Text]:
-    """Fields with heat of their own first, by its size; else in file order."""
+    """Fields with their own heat first, the strongest first; the others in file order."""
     ordered = sorted(
         fields,
         key=lambda field: (field.contribution is None, -abs(field.contribution or 0.0)),

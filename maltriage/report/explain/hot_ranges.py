@@ -1,4 +1,4 @@
-"""Hot ranges: where the bytes are that carry the score, and what is in them."""
+"""The hot ranges of the explain screen: the bytes that carry the score, and their content."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PER_LINE = 16
 def ranges(
     evidence: Evidence, top: int | None, machine_base: int | None, width: int, indent: int
 ) -> Iterator[Text]:
-    """Each range on a line, what is in it and its first bytes below, strongest first.
+    """Each range on a line, its content and first bytes below, strongest first.
 
     Args:
-        top: ranges before the rest is counted; None: `DEFAULT_RANGES`, 0: all, and all of what is
-            in them.
+        top: most ranges, the rest is counted; None: `DEFAULT_RANGES`, 0: all, with all of their
+            content.
         machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
         width: columns of the screen.
     """
@@ -58,7 +58,7 @@ def ranges(
 
 def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
     address = "" if item.rva is None or base is None else f"{base + item.rva:x}"
-    # In an image at 0, which a hex dump with addresses is, both are the same.
+    # In an image at 0, such as a hex dump with addresses, both are the same.
     rva = "" if item.rva is None or base == 0 else f"{item.rva:x}"
     value = Text(numbers.signed(item.contribution), style=numbers.heat_style(item.contribution))
     return [
@@ -72,11 +72,11 @@ def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
 
 
 def dump(item: HotRange, digits: int, indent: int) -> Iterator[Text]:
-    """The first bytes of a range, sixteen a line; nothing where there are none."""
+    """The first bytes of a range, sixteen a line; nothing if there are none."""
     try:
         data = bytes.fromhex(item.hex or "")
     except ValueError:
-        return  # a saved document that somebody edited
+        return  # an edited document
     data = data[: MAX_LINES * _PER_LINE]
     for at in range(0, len(data), _PER_LINE):
         part = data[at : at + _PER_LINE]

@@ -1,4 +1,4 @@
-"""Methods of explanation side by side: what each says of a region, and how far they agree."""
+"""Methods of explanation side by side: each region's share by method, and their agreement."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from maltriage.report.explain.score_table import (
 from maltriage.report.sanitize import clean, untrusted
 
 MAX_METHOD = 28
-"""Characters shown of the name of a method, with those that are the same."""
+"""Most characters of a method's name, with those that equal it."""
 
 
 def side_by_side(
     evidence: Evidence, compared: Compared, top: int | None, indent: int
 ) -> Iterator[Text]:
-    """A line for each region, with the share of it by each method, and their rank agreement.
+    """A line for each region with its share by each method, then the methods' rank agreement.
 
     Args:
-        top: rows before the rest is counted; None: `DEFAULT_REGIONS`, 0: all.
+        top: most rows, the rest is counted; None: `DEFAULT_REGIONS`, 0: all.
     """
     regions = evidence.regions
     order = sorted(range(len(regions)), key=lambda i: -abs(regions[i].contribution))
@@ -63,7 +63,7 @@ def side_by_side(
 
 
 def _shares(heat: MethodHeat) -> list[float]:
-    """Of each region, its part of the sum of |contribution| over all of them and padding."""
+    """Each region's share of the sum of |contribution| over all regions and padding."""
     weight = sum(map(abs, heat.regions)) + abs(heat.padding)
     return [value / weight if weight else 0.0 for value in heat.regions]
 

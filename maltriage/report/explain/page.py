@@ -1,6 +1,6 @@
-"""One explanation as a page: verdict, account, byteplot, hot ranges, checks of each claim.
+"""The page of an explanation: verdict, account, byteplot, hot ranges, checks of each claim.
 
-All of it stands in the page as text and pictures; the script adds what a pointer or a key asks for.
+All content is in the page as text and pictures; the script only adds interaction.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ MAX_NOTICES = 50
 CONTENT_WIDTH = 150
 """Columns of a line of code or of a string."""
 STRIP_WIDTH = 1000
-"""Units of the drawing of all regions side by side."""
+"""Width of the strip of all regions, in units of its drawing."""
 AXIS, BAR_ABOVE, BAR_BELOW = 48, 28, 20
-"""Of that drawing: where zero is, and how long the longest bars are on either side of it."""
+"""Position of zero in the strip, and the longest bars above and below it."""
 _CHARACTER = 7
 _SWATCHES = 33
 
 
 class ExplainPage:
-    """Writes a page as its result comes. A page explains one file."""
+    """Writes the page of one file as soon as its result comes."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._stream = stream
@@ -51,12 +51,12 @@ class ExplainPage:
         """Write the page.
 
         Raises:
-            MaltriageError: a second record, or one of a file that was not triaged.
+            MaltriageError: a second record, or the record of a file that was not triaged.
         """
         if not isinstance(record, Result):
             raise MaltriageError(f"{clean(record.path)}: {clean(record.reason)}")
         if self._written:
-            raise MaltriageError("a page explains one file: explain them one by one")
+            raise MaltriageError("a page explains one file; explain several one by one")
         self._written = True
         self._stream.write(explanation(record, self._options).encode())
         self._stream.flush()
@@ -66,7 +66,7 @@ class ExplainPage:
 
 
 def explanation(result: Result, options: RenderOptions) -> str:
-    """The page.
+    """Render the page.
 
     Args:
         options: `top` shortens the tables of regions and of hot ranges.
@@ -122,7 +122,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
 
 @dataclass(frozen=True)
 class Scale:
-    """Room for signed bars in a drawing 100 units wide, with one zero for all of them."""
+    """The scale of signed bars in a drawing 100 units wide, with a common zero."""
 
     zero: float
     per_unit: float
@@ -135,7 +135,7 @@ class Scale:
         return cls(round(-low * per_unit, 2), per_unit)
 
     def bar(self, value: float) -> tuple[float, float]:
-        """Where the bar of `value` begins, and how long it is."""
+        """Start and length of the bar of `value`."""
         length = abs(value) * self.per_unit
         return round(self.zero - (length if value < 0 else 0.0), 2), round(length, 2)
 
@@ -147,7 +147,7 @@ def _sum(items: Sequence[RegionHeat] | Sequence[HotRange]) -> float:
 def _checks(
     evidence: Evidence, items: Sequence[RegionHeat] | Sequence[HotRange], kind: str
 ) -> list[Check | None]:
-    """Of each range its check, None where it was not checked."""
+    """The check of each range; None: it was not checked."""
     found: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
     known = {(check.start, check.end): check for check in found}
     return [known.get((item.start, item.end)) for item in items]
@@ -155,10 +155,10 @@ def _checks(
 
 @dataclass(frozen=True)
 class _Part:
-    """A region in the drawing of all of them: its place, its bar, its name where it fits.
+    """A region in the strip: its place, its bar, its name if it fits.
 
-    The bar stands in the middle of the region, as high as its contribution, of one width for all:
-    a wide region does not look hotter than it is.
+    The bar is in the middle of the region, as high as its contribution. All bars have the same
+    width, so that a wide region does not look hotter than it is.
     """
 
     x: float
@@ -167,7 +167,7 @@ class _Part:
     label: str
     light: str
     bar: float
-    """Part of the strongest contribution, signed."""
+    """Contribution as a signed share of the strongest one."""
     middle: float
     top: float
     height: float
@@ -175,7 +175,7 @@ class _Part:
 
 
 def _strip(evidence: Evidence, shown: Sequence[RegionHeat], size: int) -> list[_Part]:
-    """All regions in the order of the file, each as wide as it is large."""
+    """All regions in file order, each as wide as its size."""
     places = {id(region): f"r{index}" for index, region in enumerate(shown)}
     strongest = max((abs(r.contribution) for r in evidence.regions), default=0.0)
     parts = []
@@ -205,7 +205,7 @@ def _strip(evidence: Evidence, shown: Sequence[RegionHeat], size: int) -> list[_
 
 @dataclass(frozen=True)
 class _Hot:
-    """A hot range and what is in it, as lines."""
+    """A hot range and its content, as lines."""
 
     item: HotRange
     address: str
@@ -235,7 +235,7 @@ def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
 
 
 def _masks(evidence: Evidence) -> list[tuple[str, Check]]:
-    """Every check, with the region that it is of."""
+    """Every check, with its region."""
     checks = evidence.checks
     if checks is None:
         return []
@@ -247,7 +247,7 @@ def _masks(evidence: Evidence) -> list[tuple[str, Check]]:
 
 @dataclass(frozen=True)
 class _Picture:
-    """The byteplot of the page. Without pictures `flaw` says why."""
+    """The byteplot of the page. `flaw` is the reason if there are no pictures."""
 
     flaw: str | None
     hot: Markup
@@ -255,10 +255,10 @@ class _Picture:
     strongest: float
     width: int
     height: int
-    """Of the drawing over the picture: bytes a row and rows, or cells where no bytes are known."""
+    """Height of the overlay in rows; `width` is in bytes per row. Without known bytes: in cells."""
     body: float | None
     known: bool
-    """Whether it is known which bytes the picture shows."""
+    """Whether the bytes of the picture are known."""
     covers: str
     swatches: list[str]
     data: dict[str, Any]
@@ -280,7 +280,7 @@ def _picture(
         cells = plot.cells(places, shape, spans)
         data["cells"] = [[c.start, c.end, c.rows, c.bytes, c.regions] for c in cells]
         data["regions"] = [[facts.region_name(r.name), r.start, r.end] for r in evidence.regions]
-        # Of each region the button that lights it, where its row is in the table.
+        # For each region the button that highlights it, if the table has its row.
         places_of = {id(region): f"r{index}" for index, region in enumerate(shown)}
         data["lights"] = [places_of.get(id(region), "") for region in evidence.regions]
         lit: dict[str, RegionHeat | HotRange] = {f"r{i}": r for i, r in enumerate(shown)}

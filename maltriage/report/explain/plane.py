@@ -1,4 +1,4 @@
-"""The byteplot with the heat on it, in half-block characters: two picture rows a line."""
+"""Draws the byteplot and its heat in half-block characters, two picture rows per line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _STEPS = 21
 def drawing(
     plane: Plane, label: str, contribution: float | None, console: Console, width: int, indent: int
 ) -> Iterator[Text]:
-    """The picture with its legend, beside or below it, or one line that says why not.
+    """The picture with its legend beside or below it, or one line with the reason for none.
 
     Args:
         label: the explained label.
-        contribution: of the body view to the explained score.
+        contribution: contribution of the body view to the explained score.
     """
     columns = min(plane.width, MAX_COLUMNS, width - indent)
     obstacle = _obstacle(plane, console, columns)

@@ -1,8 +1,8 @@
-"""The byteplot of an explanation as a page shows it: two pictures, and where their cells lie.
+"""The byteplot of the explain page: two pictures, and the bytes of their cells.
 
-The picture is the reduced plane, never the file. A cell of the heat map lies over as many bytes of
-many rows, so what it is said to cover is a band of each of these rows, not one run of bytes; a
-range of the file is a run of whole rows with a part of one at each end, and drawn as that.
+The picture is the reduced plane, never the file. A cell of the heat map covers a band of each of
+many rows, not one run of bytes. A range of the file is a run of whole rows with a part of a row at
+each end, and is drawn as that.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from maltriage.report.draw import raster
 from maltriage.sample.geometry import BodyGeometry
 
 MAX_NAMED = 6
-"""Regions named of one cell."""
+"""Most regions that are named for a cell."""
 
 Range = tuple[int, int]
 
@@ -27,9 +27,9 @@ Range = tuple[int, int]
 class Cell:
     """The bytes below a cell of the heat map: a band of each of `rows` rows of the plot.
 
-    All of them lie in [start, end), which holds other bytes too where there are several rows.
-    Without bytes (padding alone) all are 0. `regions` are indices of those that have bytes there,
-    the first `MAX_NAMED` of them.
+    They lie in [start, end), which also holds other bytes if there are several rows. A cell without
+    bytes (padding alone) has zeros. `regions` are the indices of the first `MAX_NAMED` regions with
+    bytes there.
     """
 
     start: int
@@ -40,21 +40,21 @@ class Cell:
 
 
 def geometry(plane: Plane) -> BodyGeometry | None:
-    """Where the picture lies in the file; None where the record does not know it."""
+    """The geometry of the picture in the file; None if the record does not have it."""
     if plane.length is None or plane.row_bytes is None:
         return None
     return BodyGeometry(plane.length, plane.row_bytes) if _fits(plane) else None
 
 
 def _fits(plane: Plane) -> bool:
-    """A saved document may say anything."""
+    """Whether the sizes are possible: a saved document is untrusted."""
     assert plane.length is not None
     assert plane.row_bytes is not None
     return 0 < plane.length < 1 << 53 and 0 < plane.row_bytes < 1 << 32
 
 
 def pictures(plane: Plane) -> tuple[Markup, Markup]:
-    """URLs of the picture with the heat on it, and of the bytes alone, a pixel a pixel.
+    """URLs of the picture with the heat, and of the bytes alone, at the size of the plane.
 
     The plane must have no `raster.problem`.
     """
@@ -70,7 +70,7 @@ def cells(geometry: BodyGeometry, shape: tuple[int, int], regions: Sequence[Rang
 
     Args:
         shape: (height, width) of the map.
-        regions: byte ranges that a cell may lie in.
+        regions: byte ranges of the regions.
     """
     height, width = shape
     return [
@@ -83,7 +83,7 @@ def cells(geometry: BodyGeometry, shape: tuple[int, int], regions: Sequence[Rang
 def _cell(
     geometry: BodyGeometry, i: int, j: int, shape: tuple[int, int], regions: Sequence[Range]
 ) -> Cell:
-    # As `BodyGeometry.cell_ranges`, worked out without a list of the rows: there may be millions.
+    # Like `BodyGeometry.cell_ranges`, but without a list of rows, of which there may be millions.
     (height, width), row_bytes = shape, geometry.width
     left, right = j * row_bytes // width, -(-(j + 1) * row_bytes // width)
     first = i * geometry.rows // height
@@ -95,7 +95,7 @@ def _cell(
     inside = []
     for index, (low, high) in enumerate(regions):
         high = min(high, geometry.length)
-        # The first of the rows whose band ends behind the region's start.
+        # The first row whose band ends after the region's start.
         row = max(first, (low - right) // row_bytes + 1)
         if low < high and row <= last and row * row_bytes + left < high:
             inside.append(index)
@@ -106,9 +106,9 @@ def _cell(
 
 
 def outline(geometry: BodyGeometry, start: int, end: int) -> str:
-    """The bytes [start, end) as an SVG path over a plot of one unit a byte; empty if none is shown.
+    """The bytes [start, end) as an SVG path over a plot of one unit per byte; empty if not shown.
 
-    Bytes past the plotted length, zeros at the end of the file, are not in the picture.
+    Bytes past the plotted length (zeros at the end of the file) are not in the picture.
     """
     start, end, width = max(start, 0), min(end, geometry.length), geometry.width
     if start >= end:

@@ -1,4 +1,4 @@
-"""The account of the explained score: over regions, with sums that add up, and over views."""
+"""The tables of the explained score: by region, with sums that add up, and by view."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CHECKED = (*_TITLES[:-1], "measured", "check")
 _NUMERIC = frozenset(("size", "entropy", "contrib.", "share", "per KiB", "measured"))
 _AMOUNT, _SHARE = "contrib.", "share"
 _SPARED = (_SHARE, "kind", "entropy")
-"""Columns that a narrow screen goes without, where it must."""
+"""Columns that a narrow screen leaves out, in this order."""
 
 
 def offsets(start: int, end: int, digits: int) -> str:
@@ -30,32 +30,32 @@ def offsets(start: int, end: int, digits: int) -> str:
 
 
 def digits_for(end: int) -> int:
-    """Hexadecimal digits that every offset up to `end` needs; an even number."""
+    """Hexadecimal digits for every offset up to `end`; an even number."""
     digits = len(f"{max(end, 0):x}")
     return max(4, digits + digits % 2)
 
 
 def title(evidence: Evidence) -> tuple[str, str]:
-    """Heading of the regions table, and what its numbers are. Holds labels: sanitize it."""
+    """Heading of the regions table, and the unit of its numbers. Holds labels: sanitize it."""
     score, occluded = facts.score_name(evidence), evidence.occluded
     if occluded is not None:
         how = f"window by window of {occluded.window:,} bytes ({occluded.mask})"
-        return "What masking takes away", f"what {score} loses, {how}: no account of it"
+        return "Loss of score by masking", f"loss of {score}, {how}; does not sum to it"
     if evidence.additive:
         return "Where the score comes from", f"in units of {score}"
     what = methods.known(evidence.method).title.format(name=evidence.method, score=score)
-    return "Where the net looked", f"{what}: no account of it"
+    return "Where the net looked", f"{what}; does not sum to it"
 
 
 def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
     """The regions table, strongest first, and the sums below it.
 
     Args:
-        top: rows before the rest is folded into one; None: `DEFAULT_REGIONS`, 0: all.
+        top: most rows, the rest is folded into one; None: `DEFAULT_REGIONS`, 0: all.
     """
     ordered = sorted(evidence.regions, key=lambda r: -abs(r.contribution))
     limit = DEFAULT_REGIONS if top is None else top or len(ordered)
-    # One row more rather than a fold of one region.
+    # Never fold a single region: its row takes the same space.
     limit = len(ordered) if len(ordered) == limit + 1 else limit
     shown, folded = ordered[:limit], ordered[limit:]
     digits = digits_for(max((r.end for r in ordered), default=0))
@@ -86,7 +86,7 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     gap, bar = _bar_width(layout, width - indent)
     axis = numbers.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
     barred = [*layout, aligned.Column("", bar)]
-    # Rows that are no region: a label over the first columns, numbers below the numbers.
+    # Rows of sums: a label over the first columns, numbers below the numbers.
     label = aligned.Column("", aligned.width_of(layout[:amount], gap))
     plain = [label, *barred[amount:]]
 
@@ -127,7 +127,7 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
 
 
 def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
-    """How the same total divides over the views of the bundle."""
+    """The same total, divided over the views of the bundle."""
     parts = evidence.views
     weight = sum(abs(view.contribution) for view in parts)
     digits = digits_for(max((view.end or 0 for view in parts), default=0))
@@ -149,7 +149,7 @@ def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
 def _columns(
     titles: list[str], rows: list[list[Text]], least: dict[str, int]
 ) -> list[aligned.Column]:
-    """Columns of the regions table; what stands below it needs `least` cells, by title."""
+    """Columns of the regions table; the sums below need at least `least` cells, by title."""
     layout = aligned.columns(titles, rows, [i for i, t in enumerate(titles) if t in _NUMERIC])
     return [aligned.Column(c.title, max(c.width, least.get(c.title, 0)), c.right) for c in layout]
 
@@ -176,7 +176,7 @@ def _region(
 
 
 def checked(check: Check | None) -> list[Text]:
-    """What masking took away, and what that says of the claim; blank where it was not checked."""
+    """Measured change and status of a check; blank if the range was not checked."""
     if check is None:
         return [Text(), Text()]
     status = Text(check.status, style=_STATUS_STYLES.get(check.status, ""))
@@ -186,10 +186,10 @@ def checked(check: Check | None) -> list[Text]:
 
 
 def verdict_on(checks: Checks) -> Iterator[str]:
-    """In words: how far masking agrees with the claims, and what the asterisk stands for."""
+    """The agreement of masking with the claims, and the meaning of the asterisk, in words."""
     count = len(checks.regions)
     if checks.rank_correlation is None:
-        yield f"{numbers.count(count, 'region')}, too few to rank claims by what masking took away"
+        yield f"{numbers.count(count, 'region')}, too few for a rank correlation"
     else:
         yield (
             f"rank correlation {numbers.signed(checks.rank_correlation, 2)} of claimed and "
@@ -233,7 +233,7 @@ def _amount(value: float) -> Text:
 
 
 def _bar_width(layout: Sequence[aligned.Column], width: int) -> tuple[int, int]:
-    """The gap between columns and the width of a bar after them (0: there is no room)."""
+    """The gap between columns, and the width of a bar after them (0: no room)."""
     for gap in (2, 1):
         bar = min(width - aligned.width_of(layout, gap) - gap, MAX_BAR)
         if bar >= MIN_BAR + (2 if gap == 2 else 0):
@@ -242,6 +242,6 @@ def _bar_width(layout: Sequence[aligned.Column], width: int) -> tuple[int, int]:
 
 
 def _off(evidence: Evidence) -> bool:
-    """Whether total + bias = logit misses a digit as printed."""
+    """Whether total + bias differs from the logit as printed."""
     printed = round(evidence.total, 3) + round(evidence.bias, 3)
     return abs(printed - round(evidence.logit, 3)) > 5e-4

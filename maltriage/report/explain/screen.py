@@ -1,4 +1,4 @@
-"""The explain screen: one result, from the verdict down to the bytes behind it."""
+"""The explain screen: one result, from the verdict to the bytes behind it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_WIDTH = 120
-"""Columns that the screen uses at most: longer lines are no easier to read."""
+"""Most columns of the screen: longer lines are harder to read."""
 MAX_RANKED = 5
 MAX_NOTICES = 50
 MAX_GOODWARE = 60
-"""Characters shown of the name of a goodware set."""
+"""Most characters of the name of a goodware set."""
 _INDENT = 2
 _BAR = 24
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
@@ -30,7 +30,7 @@ _LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 
 
 class ExplainRenderer:
-    """Prints a whole screen per result, as it comes."""
+    """Prints a screen for each result as it comes."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._options = options
@@ -58,7 +58,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
 
     Args:
         options: `top` shortens the regions and the hot ranges, `width` sets the columns.
-        console: what the lines will be printed on: its colours decide on the picture.
+        console: console of the lines; the picture depends on its colours.
     """
     width = min(options.width or console.width, MAX_WIDTH)
     evidence = result.evidence
@@ -116,7 +116,7 @@ def _field(name: str, value: Text) -> Text:
 
 
 def kind_of(result: Result) -> str:
-    """What the file is, in a line of clean text: its size, format, machine."""
+    """Size, format and machine of the file, as a line of clean text."""
     layout = result.layout
     size = numbers.size(result.size, _LONG_UNITS)
     exact = f" ({result.size:,} bytes)" if result.size >= 1024 else ""
@@ -150,7 +150,7 @@ def _verdict_style(verdict: Verdict) -> str:
 
 
 def _flag(verdict: Verdict) -> Iterator[Text]:
-    """Whether the margin reaches the threshold, and what the threshold was set for."""
+    """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
     if verdict.flagged is None:
         yield _field("flagged", Text("the model has no benign label or no threshold", style="dim"))
         return
@@ -167,7 +167,7 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
 
 
 def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
-    """The labels that cannot be excluded, and whether the file is like anything known."""
+    """The prediction set and the novelty."""
     indent = _INDENT + 10
     members = Text(facts.prediction_set(verdict) or "")
     for i, part in enumerate(aligned.wrapped(members, console, width, indent) if members else ()):
@@ -213,7 +213,7 @@ def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
 
 
 def names_of(result: Result) -> dict[str, str]:
-    """Hashes and claims of the file that are known, and what made the evidence. Sanitize them."""
+    """Known hashes and claims of the file, the model and the method. Sanitize them."""
     identity, version = result.identity, result.identity.version
     known = {
         "md5": identity.md5,
@@ -234,7 +234,7 @@ def names_of(result: Result) -> dict[str, str]:
 
 
 def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:
-    """Names and values in two columns; a long value goes on below itself, never cut."""
+    """Names and values in two columns; a long value is wrapped, never cut."""
     column = aligned.Column("", max(name.cell_len for name, _ in pairs))
     for name, value in pairs:
         start = aligned.line([name], [column], 2, _INDENT)

@@ -1,4 +1,4 @@
-"""What a sample resembles, in words and lines: for the screens and pages that show it."""
+"""The similar files of a sample, in words and lines, for screens and pages."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from maltriage.report.sanitize import clean, untrusted
 
 MAX_LABEL = 24
 SAME = "="
-"""Ahead of a label that this very file has in the index."""
+"""Prefix of the label that this very file has in the index."""
 
 
 def distance(value: float) -> str:
-    """`0.031`: as many digits as tell files apart."""
+    """`0.031`: three digits, enough to separate files."""
     return f"{value:.3f}"
 
 
 def short(similar: Similar | None) -> str | None:
-    """The nearest file in a word: `gbot 0.031`, `=gbot` where this very file is in the index.
-    None where there is nothing to say. Holds a label: sanitize it."""
+    """The nearest file in short: `gbot 0.031`, or `=gbot` if this very file is in the index; None:
+    there is none. Holds a label: sanitize it."""
     if similar is None:
         return None
     if similar.known_as is not None:
@@ -34,24 +34,24 @@ def short(similar: Similar | None) -> str | None:
 
 
 def alien(similar: Similar) -> bool:
-    """Whether the nearest file is beyond the limit, so that it tells nothing."""
+    """Whether the nearest file is beyond the limit, and so not similar."""
     if similar.limit is None or not similar.nearest or similar.known_as is not None:
         return False
     return similar.nearest[0].distance > similar.limit
 
 
 def remark(similar: Similar) -> str:
-    """What the distances are, for beside a heading."""
+    """The measure of distance, as a remark beside a heading."""
     return f"the nearest of {numbers.count(similar.files, 'labelled file')}, by {similar.distance}"
 
 
 def said(similar: Similar) -> str | None:
-    """What is to be said where no file is near. Of others a notice says what there is to say."""
+    """The sentence for an index without other files; None otherwise, since a notice covers it."""
     return None if similar.nearest else "No other file is in the index."
 
 
 def lines(similar: Similar, indent: int) -> Iterator[Text]:
-    """The nearest files, and what is to be said of them, as lines of a screen."""
+    """The nearest files as lines of a screen."""
     sentence = said(similar)
     if sentence is not None:
         yield Text(" " * indent + sentence, style="dim")

@@ -1,7 +1,7 @@
 """CSV for spreadsheets: one row per file, failures and skips included.
 
-UTF-8, commas, a line feed after each row. Text passes the sanitizer, and no cell that came
-from a sample can start a formula: a spreadsheet runs what begins with `=`, `+`, `-` or `@`.
+UTF-8, commas, a line feed after each row. Text passes the sanitizer, and no cell with a string of a
+sample can be a formula: spreadsheets run cells that begin with `=`, `+`, `-` or `@`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_CELL = 32_767
-"""Characters that a spreadsheet takes in a cell: as many as there may be of a chosen field."""
+"""Characters that a spreadsheet takes in a cell; the limit for chosen fields."""
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
 def cell(value: Value, limit: int = MAX_SHOWN) -> str:
-    """A cell's text: numbers as they are, `true`/`false`, empty for None, text made inert.
+    """A cell's text: a number, `true`/`false`, empty for None, or text that is not a formula.
 
     Args:
-        limit: characters of a text.
+        limit: longest text in characters.
     """
     if value is None:
         return ""

@@ -1,7 +1,7 @@
 """Records by the names of the Elastic Common Schema, for `--ecs`: docs/outputs.md has the table.
 
-Fields of ECS that a record has nothing for are left out. What ECS has no name for is under
-`maltriage`, as the record has it, so nothing is lost.
+Fields of ECS without a value are left out. Fields of the record without a name in ECS are under
+`maltriage`, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
 
 VERSION = "8.17.0"
-"""Of ECS. Fields keep their names in later ones."""
+"""Version of ECS. Fields keep their names in later versions."""
 MODULE = "maltriage"
 _ACTIONS = {Result: "file-triaged", Skipped: "file-skipped", Failed: "file-unread"}
 _OUTCOMES = {Result: "success", Skipped: "unknown", Failed: "failure"}
 _ARCHITECTURES = {"I386": "x86", "AMD64": "x64", "ARM64": "arm64"}
 _NAMED = frozenset("sha256 size md5 sha1 tlsh imphash version signer".split())
-"""What ECS has names for of an identity; the rest of it stays under `maltriage`."""
+"""Fields of `Identity` with a name in ECS; the others stay under `maltriage`."""
 
 
 def ecs(record: Record, now: datetime | None = None) -> dict[str, Any]:
     """A record as an event of ECS.
 
     Args:
-        now: when it was made, with a time zone; None: at this moment, since records have no time.
+        now: time of the event, with a time zone; None: the current time, since records have none.
     """
     stamp = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
     event = {"@timestamp": stamp.replace("+00:00", "Z"), "ecs": {"version": VERSION}}
@@ -38,7 +38,7 @@ def ecs(record: Record, now: datetime | None = None) -> dict[str, Any]:
 
 
 def _event(action: str, outcome: str, **more: Any) -> dict[str, Any]:
-    """`more` goes over what an event that alarms nobody has."""
+    """The fields of an event without an alert, overridden by `more`."""
     return {
         "kind": "event",
         "category": ["file"],
@@ -76,7 +76,7 @@ def _file(record: Result | Skipped | Failed) -> dict[str, Any]:
 
 
 def _place(path: str) -> dict[str, Any]:
-    """Where a file is, by names that say so."""
+    """The fields of ECS for a path."""
     folder, slash, name = path.rpartition("/" if "/" in path else "\\")
     dot = name.rfind(".")
     return _known(
@@ -92,7 +92,7 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
     verdict, identity, version = record.verdict, record.identity, record.identity.version
     hashes = _known(sha256=record.sha256, md5=identity.md5, sha1=identity.sha1, tlsh=identity.tlsh)
     sections = [
-        # ECS has whole numbers there; `maltriage.layout` has the figure.
+        # ECS takes only whole numbers here; `maltriage.layout` has the exact value.
         {"name": region.name, "physical_size": region.size, "entropy": round(region.entropy)}
         for region in record.layout.regions
         if region.kind == "section"
@@ -125,7 +125,7 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
             "id": record.model.weights_sha256,
             "ruleset": MODULE,
         }
-        if verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN):  # else none is named
+        if verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN):  # these name no family
             found["threat"] = {"software": {"name": verdict.label, "type": "Malware"}}
     for name in ("size", "sha256"):
         del rest[name]
@@ -133,5 +133,5 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
 
 
 def _known(**values: Any) -> dict[str, Any]:
-    """What there is of some fields."""
+    """The fields that have a value."""
     return {name: value for name, value in values.items() if value not in (None, "", [], {})}

@@ -1,7 +1,7 @@
-"""A choice of fields of the records, for `--fields`: what they are called, and what is in them.
+"""The fields of `--fields`: their names, types and values.
 
 A field is a path into the record (`verdict.label`, `identity.imphash`) or a column of CSV
-(`label`, `top_region`). Where a name is both (`notices`, `model`), tables mean the column and JSON
+(`label`, `top_region`). If a name is both (`notices`, `model`), tables mean the column and JSON
 the record.
 """
 
@@ -23,9 +23,9 @@ from maltriage.report.scan.row import COLUMNS, Value, row
 
 RECORDS = (Result, Skipped, Failed)
 MAX_CLOSE = 4
-"""Names that are offered in place of one that there is not."""
+"""Most names that are offered in place of an unknown one."""
 Kind = type[str | int | float | bool] | None
-"""Of a field's value; None: a structure, which tables hold as JSON."""
+"""Type of a field's value; None: a structure, which tables hold as JSON."""
 _SCALARS: tuple[tuple[type, Kind], ...] = (
     (inspect.BoolType, bool),
     (inspect.IntType, int),
@@ -37,17 +37,17 @@ _SCALARS: tuple[tuple[type, Kind], ...] = (
 
 @dataclass(frozen=True)
 class Fields:
-    """Names as the user gave them, each of which there is."""
+    """Known names, as the user gave them."""
 
     names: tuple[str, ...]
 
     def document(self, record: Result | Skipped | Failed) -> dict[str, Any]:
-        """The chosen part of a record, laid out as the record is; null for what it has not."""
+        """The chosen fields of a record, nested as in the record; null for missing ones."""
         paths, found = _paths(), dict[str, Any]()
         for name in self.names:
             whole = any(name.startswith(f"{other}.") for other in self.names)
             if whole:
-                continue  # it comes with what it is part of
+                continue  # included in another chosen field
             if name not in paths:
                 found[name] = row(record).get(name)
                 continue
@@ -57,7 +57,7 @@ class Fields:
         return found
 
     def kinds(self) -> Iterator[tuple[str, Kind]]:
-        """Each name and what is in it, in tables."""
+        """Each name and its type in tables."""
         paths = _paths()
         for name in self.names:
             yield name, COLUMNS[name] if name in COLUMNS else paths[name]
@@ -75,7 +75,7 @@ def choose(names: str) -> Fields:
     """The fields of a list with commas.
 
     Raises:
-        MaltriageError: it is empty, names one twice, or one that there is not.
+        MaltriageError: the list is empty, or has a name twice or an unknown one.
     """
     chosen = tuple(name.strip() for name in names.split(",") if name.strip())
     if not chosen:
@@ -85,17 +85,17 @@ def choose(names: str) -> Fields:
         if chosen.count(name) > 1:
             raise MaltriageError(f"--fields: {name} is named twice")
         if name not in known:
-            raise MaltriageError(f"--fields: no field is called {name}{_close(name, known)}")
+            raise MaltriageError(f"--fields: no field {name}{_close(name, known)}")
     return Fields(chosen)
 
 
 def known_names() -> list[str]:
-    """Every field there is."""
+    """The names of all fields."""
     return list(dict.fromkeys([*COLUMNS, *_paths()]))
 
 
 def _close(name: str, known: list[str]) -> str:
-    """Names that may be meant: a part of which has this name, or that are spelt alike."""
+    """Names that may be meant: those that end in this name, or are spelt alike."""
     last = name.rpartition(".")[2]
     found = [other for other in known if other.rpartition(".")[2] == last]
     found += difflib.get_close_matches(name, known, MAX_CLOSE, 0.6)
@@ -103,14 +103,12 @@ def _close(name: str, known: list[str]) -> str:
     alike = difflib.get_close_matches(last, lasts, 2, 0.7)
     found += [other for other in known if other.rpartition(".")[2] in alike]
     close = list(dict.fromkeys(found))[:MAX_CLOSE]
-    return (
-        f"; close to it: {', '.join(close)}" if close else " (docs/outputs.md says what there are)"
-    )
+    return f"; close to it: {', '.join(close)}" if close else "; docs/outputs.md lists all"
 
 
 @cache
 def _paths() -> dict[str, Kind]:
-    """Paths into records, with the kind of what lies there."""
+    """Paths into records, with the types of the values."""
     found: dict[str, Kind] = {"type": str}
     for kind in RECORDS:
         found.update(_below("", inspect.type_info(kind)))
@@ -118,7 +116,7 @@ def _paths() -> dict[str, Kind]:
 
 
 def _below(prefix: str, info: inspect.Type) -> Iterator[tuple[str, Kind]]:
-    """Paths below a struct. Of lists and tables with free keys only the whole is a field."""
+    """Paths below a struct. Lists and dicts are fields as a whole only."""
     if not isinstance(info, inspect.StructType):
         return
     for field in info.fields:
@@ -130,7 +128,7 @@ def _below(prefix: str, info: inspect.Type) -> Iterator[tuple[str, Kind]]:
 
 
 def _value(record: Result | Skipped | Failed, name: str) -> Any:
-    """What lies at a path; None where a record has no such thing."""
+    """The value at a path; None if the record has none."""
     if name == "type":
         return cast(Any, type(record).__struct_config__).tag
     value: Any = record

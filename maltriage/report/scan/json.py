@@ -1,7 +1,7 @@
 """JSON: the whole scan as one `ScanDocument`.
 
-The document is written piece by piece as the records come, so a large scan is not held in
-memory; it is complete, and valid JSON, once the summary is written.
+The document is written record by record, so a large scan is not held in memory. It is valid JSON
+once the summary is written.
 """
 
 from __future__ import annotations

@@ -23,11 +23,11 @@ class NdjsonRenderer:
         self._line(self._shape(record))
 
     def finish(self, summary: Summary) -> None:
-        if not self._narrowed:  # else every line has the chosen fields, and this has none of them
+        if not self._narrowed:  # a summary has none of the chosen fields
             self._line(self._shape(summary))
 
     def _line(self, record: Any) -> None:
-        # Flushed line by line: a reader at the other end of a pipe follows the scan, and a
-        # scan that dies leaves whole records behind.
+        # Flushed line by line: the reader of a pipe follows the scan, and a scan that dies leaves
+        # complete records.
         self._stream.write(json_safe(encode(record)) + b"\n")
         self._stream.flush()

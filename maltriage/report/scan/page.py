@@ -1,8 +1,8 @@
-"""A whole scan as a page: what to look at first, and behind each file its evidence.
+"""The HTML page of a scan: a table of files, most urgent first, each with a panel of evidence.
 
-Records are written as they come, so that a scan of any length takes no memory here: two lines for
-each file, what the table needs and what its panel shows, between a head and a tail that are the
-same for all scans. The script of the page sorts and filters them, and draws a hundred at a time.
+Records are written as they come, so memory does not grow with the scan: two lines for each file
+(table row, panel) between a fixed head and tail. The script of the page sorts and filters them, and
+draws a hundred at a time.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_UNFLAGGED = 50_000
-"""Files that are not flagged and are listed; further ones are counted: a browser has to hold the
-page. Flagged and failed files are always listed."""
+"""Most unflagged files that are listed; the rest is counted, since a browser must hold the page.
+Flagged and failed files are always listed."""
 MAX_SKIPPED = 1_000
-"""Skipped files that are listed; the rest is counted."""
+"""Most skipped files that are listed; the rest is counted."""
 MAX_REGIONS = 24
-"""Regions of a file with most |contribution|; the rest is folded into one line."""
+"""Regions of a file with the largest |contribution|; the rest is folded into one line."""
 MAX_RANKED = 5
 MAX_NOTICES = 20
 MAX_NOTICE = 400
@@ -38,9 +38,9 @@ _OF_THE_MODEL = frozenset({"model", "evidence"})
 
 
 class ScanPage:
-    """Writes the page piece by piece; it is whole once the summary is written.
+    """Writes the page record by record; it is complete once the summary is written.
 
-    `RenderOptions.top` shortens nothing here: the page has a table of its own.
+    `RenderOptions.top` has no effect: the page lists all files.
     """
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
@@ -76,7 +76,7 @@ class ScanPage:
             self._stream.write(head + b'<script type="application/x-ndjson" id="files">\n')
 
     def _room(self, kind: str, limit: int) -> bool:
-        """Whether one more of a kind may be listed; counts it where it may not."""
+        """Whether one more file of a kind is listed; otherwise it is counted."""
         counts = self._listed if self._listed[kind] < limit else self._left
         counts[kind] += 1
         return counts is self._listed
@@ -86,7 +86,7 @@ class ScanPage:
             self._stream.write(html.encoded(value).encode() + b"\n")
 
     def _remarks(self, summary: Summary) -> list[str]:
-        """What to know of the page as a whole, in sentences."""
+        """Remarks on the scan as a whole, as sentences."""
         remarks = []
         if summary.interrupted:
             remarks.append("Interrupted: this is not the whole scan.")
@@ -104,12 +104,12 @@ class ScanPage:
 
 
 def _number(value: float | None, digits: int = 4) -> float | None:
-    """As many digits as the page shows, and one more."""
+    """`value` with one digit more than the page shows."""
     return None if value is None else round(value, digits)
 
 
 def _row(result: Result) -> dict[str, Any]:
-    """What the table shows, sorts and filters."""
+    """The data of a table row, also for sorting and filtering."""
     verdict, top = result.verdict, facts.hottest(result)
     group, score, _ = facts.urgency(result)
     return {
@@ -137,7 +137,7 @@ def _problem(record: Skipped | Failed) -> dict[str, Any]:
 
 
 def _panel(result: Result) -> dict[str, Any]:
-    """What is shown of one file."""
+    """The data of a file's panel."""
     verdict, evidence = result.verdict, result.evidence
     heading, remark = score_table.title(evidence)
     ordered = sorted(evidence.regions, key=lambda region: -abs(region.contribution))
@@ -195,7 +195,7 @@ def _panel(result: Result) -> dict[str, Any]:
 
 
 def _similar(result: Result) -> dict[str, Any] | None:
-    """What the file resembles; None where there was no index."""
+    """The similar files; None if there was no index."""
     found = result.similar
     if found is None:
         return None
@@ -207,7 +207,7 @@ def _similar(result: Result) -> dict[str, Any] | None:
 
 
 def _check(evidence: Evidence, kind: str, start: int, end: int) -> list[Any]:
-    """What masking a range took away, and what that says of the claim; nothing if not checked."""
+    """Measured change and status of a range's check; empty if it was not checked."""
     checks: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
     for check in checks:
         if (check.start, check.end) == (start, end):

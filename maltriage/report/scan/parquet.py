@@ -1,8 +1,8 @@
-"""Parquet for data bases and data frames: one row per file, failures and skips included.
+"""Parquet for databases and data frames: one row per file, failures and skips included.
 
-The columns are those of CSV with types of their own, and `record` holds the whole record as JSON.
-Rows are written in groups, so a scan of any length takes no memory here; the file can be read once
-its end is written. The summary is in the metadata of the file, as `maltriage.summary`.
+The columns are those of CSV, with types; `record` holds the whole record as JSON. Rows are written
+in groups, so memory does not grow with the scan; the file can be read once its end is written. The
+summary is in the metadata of the file, as `maltriage.summary`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 MAX_ROWS = 4096
-"""Rows of a group."""
+"""Most rows in a group."""
 MAX_BYTES = 8 * 1024 * 1024
-"""Text of a group, in characters, before it is compressed."""
+"""Most text in a group, in characters, before compression."""
 RECORD = "record"
 SUMMARY = "maltriage.summary"
 
 
 def need_pyarrow() -> None:
-    """Raises MaltriageError where the extra `parquet` is not installed."""
+    """Raise MaltriageError if the extra `parquet` is not installed."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise MaltriageError("Parquet is written by PyArrow: pip install 'maltriage[parquet]'")
+        raise MaltriageError("Parquet needs PyArrow: pip install 'maltriage[parquet]'")
 
 
 class ParquetRenderer:
-    """Raises MaltriageError where PyArrow is not installed."""
+    """Writes rows as Parquet. Raises MaltriageError if PyArrow is not installed."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         need_pyarrow()
@@ -80,7 +80,7 @@ class ParquetRenderer:
 
     @property
     def _writer(self) -> Any:
-        """Begun with the first rows, since it writes at once."""
+        """The writer, opened with the first rows, since it writes at once."""
         if self._begun is None:
             import pyarrow
             from pyarrow import parquet
@@ -98,9 +98,9 @@ class ParquetRenderer:
 
 
 class _Stream:
-    """A stream that others may write to and not close; one that was closed takes what comes.
+    """A stream that PyArrow cannot close. Writes after the end are ignored.
 
-    A writer that is thrown away half-way writes the end of its file, wherever that is by then.
+    A discarded writer still writes the end of its file, perhaps after the stream was closed.
     """
 
     closed = False

@@ -1,4 +1,4 @@
-"""Progress of a scan on stderr: counts, speed, and the files in flight. Gone at the end."""
+"""Shows the progress of a scan on stderr: counts, speed, and the files in flight."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_IN_FLIGHT = 4
 
 
 class Watched(Protocol):
-    """Counts of a scan, and the files that are in work with their seconds."""
+    """Counts of a scan, and the files in flight with their seconds."""
 
     files: int
     flagged: int
@@ -30,11 +30,10 @@ class Watched(Protocol):
 
 
 class ScanProgress:
-    """A few lines at the foot of a terminal, drawn every 150 ms by a thread of its own.
+    """A few lines at the foot of a terminal, drawn every 150 ms by a thread, removed at the end.
 
-    Does nothing where the console is no terminal, or with `enabled` false (quiet, or records
-    that stream to the same terminal). `update` only stores what it is given, so it can be
-    called as often as convenient.
+    Does nothing if the console is no terminal or `enabled` is false (quiet, or records on the same
+    terminal). `update` only stores its arguments, so it is cheap to call.
     """
 
     def __init__(self, console: Console, enabled: bool = True) -> None:
@@ -57,8 +56,7 @@ class ScanProgress:
             )
 
     def watching(self, progress: Watched) -> ScanProgress:
-        """Show `progress` as it is each time that it is drawn, which whoever works keeps up to
-        date, in place of what `update` is given."""
+        """Read `progress` at each draw, instead of the arguments of `update`."""
         self._watched = progress
         return self
 
@@ -68,7 +66,7 @@ class ScanProgress:
             self._live.start(refresh=True)
 
     def stop(self) -> None:
-        """Take the lines away. Safe to call twice."""
+        """Remove the lines. Safe to call twice."""
         if self._live is not None:
             self._live.stop()
 
@@ -82,12 +80,12 @@ class ScanProgress:
         total: int | None = None,
         known: int = 0,
     ) -> None:
-        """The state of the scan now.
+        """Store the current state of the scan.
 
         Args:
             scanned: files with a result.
-            in_flight: paths of the files in work and for how many seconds each.
-            total: number of files there are, where that is known.
+            in_flight: paths of the files in flight, each with its seconds.
+            total: number of files, if known.
             known: files that are known to be good.
         """
         self._updated = time.monotonic()
@@ -125,7 +123,7 @@ class ScanProgress:
             f"  {speed:,.0f} files/s" if speed >= 10 else f"  {speed:.1f} files/s",
         )
         lines = [head]
-        # The longest in work first: that is the one that holds the scan up.
+        # The slowest first: it holds the scan up.
         slowest = sorted(self._in_flight, key=lambda item: -item[1])
         for path, seconds in slowest[:MAX_IN_FLIGHT]:
             age = f"{seconds + now - self._updated:6.1f} s  "

@@ -1,4 +1,4 @@
-"""A record as one flat row: what a line of a spreadsheet or of a data base says of it."""
+"""A record as one flat row, for spreadsheets and databases."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
     "set": str,
     "novelty": float,
 }
-"""Names of the columns, in their order, with the type of what is in them. Any may be empty."""
+"""Names of the columns, in order, with their types. Any cell may be empty."""
 
 KNOWN = "known"
-"""Status of a file that was not looked at because it is known to be good."""
+"""Status of a file that was not analysed because it is known to be good."""
 EMPTY = "(empty)"
 """A prediction set without labels; a record without a set has an empty cell."""
 
 
 def row(record: Result | Skipped | Failed) -> dict[str, Value]:
-    """What a record has in each column; a column that is not there is empty.
+    """The values of a record by column; a missing column is empty.
 
-    Strings of a sample are as they are in the record: who writes them sanitizes them.
+    Strings of a sample are unchanged: the caller sanitizes them.
     """
     return _result(record) if isinstance(record, Result) else _problem(record)
 

@@ -1,6 +1,6 @@
-"""What stands for a record in NDJSON and JSON: itself, chosen fields of it, or an event of ECS.
+"""The three shapes of a record in NDJSON and JSON: the record, chosen fields of it, an ECS event.
 
-Only the first is a saved report. The others are told by how they begin, and refused as one.
+Only the first is a saved report. The others are recognised by their beginning, and refused as one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _TYPES = (b'"result"', b'"skipped"', b'"error"')
 
 
 def shape(options: RenderOptions) -> Callable[[Record], Any]:
-    """What makes of a record what is written of it. A summary has no chosen fields."""
+    """The function from a record to its written shape. A summary has no chosen fields."""
     if options.ecs:
         from maltriage.report.scan.ecs import ecs
 
@@ -37,7 +37,7 @@ def shape(options: RenderOptions) -> Callable[[Record], Any]:
 
 
 def mark(options: RenderOptions) -> bytes:
-    """How a document of records begins that is no saved report; empty where it is one."""
+    """The mark at the beginning of a document that is no saved report; empty for a saved report."""
     if options.ecs:
         from maltriage.report.scan.ecs import VERSION
 
@@ -48,12 +48,12 @@ def mark(options: RenderOptions) -> bytes:
 
 
 def written_with(head: bytes, cut: bool) -> str | None:
-    """The option by which a file that begins so lacks what a saved report has, None if by none.
+    """The option that narrowed a file with this beginning (`--fields`, `--ecs`); None: neither.
 
-    Lines of chosen fields are told by their names, and by having no schema version.
+    Lines of chosen fields are recognised by their names, and by the missing schema version.
 
     Args:
-        cut: whether the file goes on.
+        cut: whether the file goes on after `head`.
     """
     begin = _BEGIN.match(head)
     if begin is None:
@@ -65,11 +65,11 @@ def written_with(head: bytes, cut: bool) -> str | None:
         found = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
         names = set(found)
         if "type" in found and bytes(found["type"]) not in _TYPES:
-            return None  # somebody else's: package.json begins so
+            return None  # a file of another tool, e.g. package.json
     except (msgspec.MsgspecError, UnicodeDecodeError):
         if ended or not cut or begin["first"] in (b"type", b"records"):
             return None
-        names = {begin["first"].decode()}  # one long line: its first name has to do
+        names = {begin["first"].decode()}  # one long line: only its first name is known
     from maltriage.report.scan.fields import known_names
 
     known = {name.partition(".")[0] for name in known_names()} - {"schema_version"}

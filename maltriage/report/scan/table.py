@@ -1,7 +1,7 @@
-"""The scan table: what an analyst should look at first, on top.
+"""The scan table, the most urgent files first.
 
-Memory is bounded while a scan runs: the best rows are kept in a heap, everything is counted,
-and the table is sorted and drawn at the end.
+Memory is bounded: the most urgent rows are kept in a heap, the rest is counted, and the table is
+sorted and drawn at the end.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP = 50
 MAX_PROBLEMS = 20
-"""Failed (or skipped) files that are listed; the rest is counted."""
+"""Most failed (or skipped) files that are listed; the rest is counted."""
 MAX_CODES = 6
 MAX_NAME = 12
 MAX_LABEL = 24
 MIN_FILE = 28
-"""Cells that the file column keeps before remarks move to a line of their own."""
+"""Least width of the file column in cells; below it remarks get their own line."""
 
 MIN_CUT_FILE = 12
-"""Cells that it keeps before other columns are left out."""
+"""Least width of the file column in cells; below it other columns are left out."""
 
 _FLAGS = {True: "yes", False: "no", None: "-"}
 _TITLES = (
@@ -52,7 +52,7 @@ _TITLES = (
 _FILE, _CHECKED, _NEAREST, _NOTICES = 0, 7, 8, 9
 _NUMERIC = (3, 5, 6)
 _SPARE = (6, 5, 7, 4, 3)
-"""Columns that are left out of a narrow table, in this order; records have them."""
+"""Columns that a narrow table leaves out, in this order; records have them."""
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
     facts.BENIGN: "dim green",
@@ -62,7 +62,7 @@ _STYLES = {
 
 @dataclass(slots=True)
 class _Row:
-    """What the table needs of a result. Ordered so that a heap's root is the worst row."""
+    """A row of the table. Ordered so that the root of a heap is the least urgent row."""
 
     key: tuple[int, float, str]
     path: str
@@ -79,7 +79,7 @@ class _Row:
     checked: str | None = None
     nearest: str | None = None
     alien: bool = False
-    """Whether even the nearest file resembles it no more than any."""
+    """Whether the nearest file is beyond the limit of the index."""
     copies: int = 1
 
     def __lt__(self, other: _Row) -> bool:
@@ -89,9 +89,9 @@ class _Row:
 class _Best:
     """The `limit` most urgent different samples of a scan (0: all), with their copies.
 
-    A key depends only on a sample's content. What falls out of the heap is worse than all
-    that is in it, and the worst in it only gets better, so a sample that fell out never
-    comes back: counts of copies are exact without remembering every hash.
+    A key depends only on a sample's content. A row that falls out of the heap is less urgent than
+    all rows in it, and the heap's least urgent row only gets more urgent, so a sample that fell out
+    never comes back: counts of copies are exact without remembering every hash.
     """
 
     def __init__(self, limit: int) -> None:
@@ -105,7 +105,7 @@ class _Best:
         known = self._by_hash.get(result.sha256)
         if known is not None:
             known.copies += 1
-            # The order in which workers finish must not show.
+            # The result must not depend on the order in which workers finish.
             known.path = min(known.path, result.path)
             known.checked = known.checked or facts.checked(result)
             return
@@ -131,9 +131,9 @@ class TableRenderer:
         self._problems: dict[str, list[Skipped | Failed]] = {"failed": [], "skipped": []}
         self._counts = {"failed": 0, "skipped": 0}
         self._refused: tuple[int, str] = 0, ""
-        """Files of a format that the model was not made for, and what is said of the first."""
+        """Number of files of a format that the model does not take, and the first reason."""
         self._cut_short: dict[str, tuple[int, str]] = {}
-        """Files of which not all was looked at, by code, and what is said of the first."""
+        """Number of files that were only read in part, by code, and the first reason."""
         self._calibrated = True
         self._thresholded = True
 
@@ -168,7 +168,7 @@ class TableRenderer:
             yield from _table(rows, width)
             yield from self._cut(rows)
         else:
-            yield Text("No file was triaged: nothing that the model reads among what was given.")
+            yield Text("No file was triaged: the model reads none of the files given.")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
             yield from self._listed(kind, width)
         if not self._options.quiet:
@@ -240,8 +240,8 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
     notices = any(row.codes for row in rows)
     checked = any(row.checked for row in rows)
     nearest = any(row.nearest for row in rows)
-    # From all in one line to the narrowest; the first that leaves paths enough room wins. The
-    # nearest file goes first: where it says something new, a notice says it as well.
+    # From the widest layout to the narrowest; the first with enough room for paths wins. The
+    # nearest file is left out first: a notice has the same information where it is new.
     plans = [
         (named, noted, near)
         for named, noted in ((closest, notices), (False, notices), (closest, False), (False, False))
@@ -257,7 +257,7 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
         room = width - aligned.width_of(layout, 2) + layout[_FILE].width
         if room >= min(layout[_FILE].width, MIN_FILE):
             break
-    for spare in _SPARE:  # a terminal as narrow as this breaks a line that is wider
+    for spare in _SPARE:  # a terminal would break a wider line
         if room >= MIN_CUT_FILE or spare not in kept:
             continue
         place = kept.index(spare)
@@ -327,7 +327,7 @@ def _summary_line(summary: Summary) -> Text:
     ]
     if summary.known:
         parts.append(number(summary.known, "known good", "green"))
-    if summary.seconds > 0:  # nobody knows how long a scan took that was killed
+    if summary.seconds > 0:  # the time of a killed scan is unknown
         speed = summary.files / summary.seconds
         parts.append((f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""))
     return Text("  ").join(Text.assemble(part) for part in parts)

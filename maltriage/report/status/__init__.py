@@ -1,1 +1,1 @@
-"""Screens of what is here: store, index, datasets, installation."""
+"""Screens of status: store, index, datasets, installation."""

@@ -19,7 +19,7 @@ def day(seconds: int) -> str:
 
 
 def render(found: CacheInfo, console: Console) -> None:
-    """Print what is kept."""
+    """Print the kept results."""
     console.print(untrusted(found.path, "bold"), overflow="fold")
     text = (
         f"  {numbers.count(found.results, 'result')}, {numbers.count(found.files, 'path')} known,"

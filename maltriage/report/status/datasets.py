@@ -11,11 +11,11 @@ from maltriage.report.documents.datasets import DatasetCheck, DatasetList, Group
 from maltriage.report.sanitize import untrusted
 
 MAX_NAMED = 10
-"""Groups of files, and files, that are listed by name on a screen."""
+"""Most groups, and files, that are listed by name."""
 
 
 def render_list(found: DatasetList, console: Console) -> None:
-    """Print which datasets are known."""
+    """Print the known datasets."""
     for number, dataset in enumerate(found.datasets):
         if number:
             console.print()
@@ -43,7 +43,7 @@ def render_list(found: DatasetList, console: Console) -> None:
 
 
 def render_check(found: DatasetCheck, console: Console) -> None:
-    """Print what is in a dataset."""
+    """Print the check of a dataset."""
     console.print(
         Text.assemble(
             untrusted(found.dataset, "bold"),

@@ -11,21 +11,21 @@ from maltriage.report.documents.doctor import Examination, Limit, Runtime
 from maltriage.report.sanitize import clean, untrusted
 
 WORDS = {
-    "memory": "a share of the memory",
+    "memory": "limited memory",
     "core_dumps": "no core dumps",
     "outliving": "ends with the scan",
     "privileges": "gains no privileges",
-    "inspection": "not looked into",
+    "inspection": "no inspection by others",
     "network": "no network",
     "writing": "writes no file",
     "programs": "starts no program",
     "signals": "no signals to others",
 }
-"""What isolation is made of, for a user."""
+"""Parts of the isolation, in words for the user."""
 
 
 def render(found: Examination, console: Console) -> None:
-    """Print what was found."""
+    """Print the examination."""
     console.print(Text(f"maltriage {found.version}", "bold"))
     table = _table()
     table.add_row("python", f"{found.python}, {found.platform}")
@@ -73,13 +73,13 @@ def render(found: Examination, console: Console) -> None:
     _heading(console, "places")
     table = _table()
     for place in found.places:
-        state = place.trouble or ("" if place.exists else "not there yet")
+        state = place.trouble or ("" if place.exists else "not made yet")
         table.add_row(place.what, _folded(place.path) + Text(clean(f"  {state}"), "dim"))
     console.print(table)
 
     console.print()
     if not found.problems:
-        console.print(Text("Nothing is amiss.", "bold"))
+        console.print(Text("No problems.", "bold"))
     for problem in found.problems:
         console.print(Text("problem: ", "bold red") + untrusted(problem), overflow="fold")
 

@@ -12,7 +12,7 @@ from maltriage.report.sanitize import untrusted
 
 
 def render(found: IndexInfo, console: Console) -> None:
-    """Print what is in an index."""
+    """Print an index."""
     console.print(untrusted(found.path, "bold"), overflow="fold")
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 2), pad_edge=True)
     facts.add_column(style="dim", no_wrap=True)
@@ -41,7 +41,7 @@ def render(found: IndexInfo, console: Console) -> None:
 
 def _limit(limit: Limit | None) -> Text:
     if limit is None:
-        return Text("none: nothing is said to resemble nothing", "dim")
-    text = Text(f"{limit.distance:.3f}, within which {limit.share:.0%} of ")
-    text.append(f"{numbers.count(limit.files, 'file')} have their nearest (")
+        return Text("none: it was not measured", "dim")
+    text = Text(f"{limit.distance:.3f}, with the nearest file of {limit.share:.0%} of ")
+    text.append(f"{numbers.count(limit.files, 'file')} within it (")
     return text.append_text(untrusted(limit.measured_on)).append(")")

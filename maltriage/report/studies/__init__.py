@@ -1,1 +1,1 @@
-"""Screens and pages of figures: how good models, probabilities and explanations are."""
+"""Screens and pages of studies: figures of models, probabilities and explanations."""

@@ -1,4 +1,4 @@
-"""The screen of a calibration: what the new card holds and what says so."""
+"""The screen of a calibration: the new values of the card and their figures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import render_sets
 
 MAX_OTHERS = 10
-"""Clean files listed that are not flagged but nearest to a family."""
+"""Most clean files listed that are not flagged but nearest to a family."""
 
 
 def render(found: Calibration, console: Console) -> None:
@@ -45,7 +45,7 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
     )
     table = _table("", "ECE, 10 bins", "95 % interval", "log loss")
     for name, ece, loss in (
-        ("as the card was", fitted.ece_before, fitted.log_loss_before),
+        ("the old card", fitted.ece_before, fitted.log_loss_before),
         ("fitted to the other folds", fitted.ece, fitted.log_loss),
     ):
         table.add_row(name, f"{ece.value:.3f}", f"{ece.low:.3f} to {ece.high:.3f}", f"{loss:.3f}")
@@ -64,9 +64,9 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
 
 def _novelty(found: NoveltyFigures) -> str:
     return (
-        f"\nnovelty above {found.limit:+.3f} is unknown: {found.above} of {found.files} files, of"
-        f" {found.families_above} of which a family is the likeliest label"
-        f" ({found.families_above_right} of them right)"
+        f"\nfiles with a novelty above {found.limit:+.3f} are unknown: {found.above} of"
+        f" {found.files}; {found.families_above} of them have a family as the likeliest label"
+        f" ({found.families_above_right} right)"
     )
 
 
@@ -99,12 +99,11 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
 
 
 def _look_at(files: list[MalwareLike]) -> Iterator[Text]:
-    """The clean files that look like malware: all that are flagged, and the next."""
+    """The clean files that look like malware: all flagged ones, and the next."""
     if not files:
         return
     yield Text(
-        "\nlook like malware, and count as clean all the same: if one is malware, take it out and"
-        " calibrate again",
+        "\nclean files that look like malware: if one is malware, remove it and calibrate again",
         "yellow",
     )
     others = [file for file in files if not file.flagged]

@@ -1,8 +1,8 @@
 """Charts of studies and of trainings, drawn by matplotlib (the extra `study`).
 
-A chart of an evaluation is drawn as SVG for a page and as PNG for a file by one function. What
-colours say is said by place or number as well. Names come from data sets and may be hostile: they
-are cleaned and cut, and `$` begins no formula in them.
+One function draws a chart of an evaluation as SVG for a page and as PNG for a file. Colours are
+always backed by position or number. Names come from datasets and may be hostile: they are cleaned
+and cut, and `$` begins no formula in them.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIDE = 4.0
-"""Of a chart, in inches."""
+"""Side of a chart, in inches."""
 MAX_RECIPES = 12
-"""Rows of a picture."""
+"""Most rows of a picture."""
 MAX_NAMED, MAX_COUNTED = 26, 16
-"""Labels up to which the rows of a confusion matrix have names, and its cells numbers; with more
-these would lie on each other."""
+"""Most labels for which the rows of a confusion matrix have names, and its cells numbers; with more
+these would overlap."""
 MAX_ON_BOTH_SIDES = 40
-"""The same of one that is a picture by itself and grows with its labels."""
+"""The same for a picture of its own, which grows with its labels."""
 MAX_SHOWN = 24
-"""Characters of a name."""
+"""Most characters of a name."""
 DPI = 120
 BLUE, GREY = "#2166ac", "#8a8a8a"
 
@@ -55,14 +55,14 @@ _ALIKE: dict[Any, Any] = {
     "svg.hashsalt": "maltriage",
     "text.parse_math": False,
 }
-"""Text stays text, and the same data gives the same bytes."""
+"""Settings of matplotlib: text stays text, and the same data gives the same bytes."""
 _NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 Draw = Callable[["Axes"], object]
 
 
 class Epoch(Protocol):
-    """What is drawn of an epoch of training."""
+    """The figures of an epoch of training."""
 
     @property
     def epoch(self) -> int: ...
@@ -78,7 +78,7 @@ class Epoch(Protocol):
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn in one row: a bundle or a recipe."""
+    """The subject of a row of charts: a bundle or a recipe."""
 
     name: str
     reliability: Reliability | None
@@ -88,13 +88,13 @@ class Subject:
 
 
 def need_matplotlib() -> None:
-    """Raises MaltriageError where the extra `study` is not installed."""
+    """Raise MaltriageError if the extra `study` is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise MaltriageError("charts are drawn by matplotlib: pip install 'maltriage[study]'")
+        raise MaltriageError("charts need matplotlib: pip install 'maltriage[study]'")
 
 
 def subjects(found: Evaluation | FoldReport) -> list[Subject]:
-    """The rows of a document."""
+    """The subjects of a document, one per row."""
     rows = (
         [(found.model.name, found)]
         if isinstance(found, Evaluation)
@@ -113,7 +113,7 @@ def subjects(found: Evaluation | FoldReport) -> list[Subject]:
 
 
 def charts(subject: Subject) -> list[tuple[str, Draw]]:
-    """What there is to draw of a subject: a line that says what is shown, and what draws it."""
+    """The charts of a subject: a title and the function that draws it."""
     found: list[tuple[str, Draw]] = []
     if (judged := subject.reliability) is not None:
         words = f"reliability diagram, ECE {judged.ece.value:.3f}"
@@ -140,7 +140,7 @@ def svg(draw: Draw) -> bytes:
 
 
 def picture(found: Evaluation | FoldReport) -> bytes:
-    """All charts as PNG, a row for each bundle or recipe; at most `MAX_RECIPES`.
+    """All charts as PNG, one row per bundle or recipe, at most `MAX_RECIPES`.
 
     Raises:
         MaltriageError: matplotlib is not installed.
@@ -163,7 +163,7 @@ def plot_confusion(counts: Sequence[Sequence[int]], labels: Sequence[str], path:
     with _figure(size, size) as figure:
         axes = figure.subplots()
         names = _confusion(axes, labels, counts, MAX_ON_BOTH_SIDES, MAX_ON_BOTH_SIDES)
-        axes.set(title="", xlabel="taken for", ylabel="is")
+        axes.set(title="", xlabel="predicted", ylabel="true")
         axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
         _write(figure, path)
 
@@ -186,17 +186,17 @@ def plot_curves(history: Sequence[Epoch], path: Path) -> None:
 
 
 def plot_comparison(found: Comparison, path: Path) -> None:
-    """Write macro-F1 of each row, fold by fold, and of the nets against what an image costs.
+    """Plot macro-F1 of each row, fold by fold, and of the nets against the cost of an image.
 
     Raises:
-        OSError: the file cannot be written; one that was there stays.
+        OSError: the file cannot be written; an existing one stays.
     """
     rows = found.rows[::-1]  # the first on top
     names = [clean(row.name, MAX_SHOWN) for row in rows]
     with _figure(10, 1.6 + 0.42 * max(5, len(rows))) as figure:
         left, right = figure.subplots(1, 2, width_ratios=(3, 2))
         for place, (row, name) in enumerate(zip(rows, names, strict=True)):
-            # Of one seed above of the next, so that equal values do not hide each other.
+            # One seed above the next, so that equal values do not hide each other.
             seeds = {seed: i for i, seed in enumerate(row.seeds)}
             spread = [0.1 * (seeds[f.seed] - (len(seeds) - 1) / 2) for f in row.folds]
             values = [f.macro_f1 for f in row.folds]
@@ -211,7 +211,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
             xlabel="macro-F1: each fold and seed, and their mean", ylim=(-0.6, len(rows) - 0.4)
         )
         right.set(xlabel="ms an image, one thread (log)", ylabel="pooled macro-F1", xscale="log")
-        # Names go beside the picture: nets that are alike lie on one another.
+        # Names go beside the picture, since points of similar nets overlap.
         beside = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
         right.legend(frameon=False, fontsize=8, reverse=True, **beside)
         for axes in (left, right):
@@ -252,7 +252,7 @@ def _precision_recall(axes: Axes, found: Detection) -> None:
 
 
 def _frame(axes: Axes, title: str, x: str, y: str) -> None:
-    """Axes from 0 to 1, with what they are."""
+    """Set up axes from 0 to 1, with title and labels."""
     axes.set(title=title, xlabel=x, ylabel=y, xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axes.grid(alpha=0.25)
 
@@ -262,7 +262,7 @@ def _line(axes: Axes, curve: Curve) -> None:
 
 
 def _notes(axes: Axes, *lines: str) -> None:
-    """Lines in the lower right, where curves that are any good do not run."""
+    """Write lines in the lower right, which good curves avoid."""
     axes.text(0.97, 0.03, "\n".join(lines), ha="right", va="bottom", fontsize=8)
 
 
@@ -273,11 +273,12 @@ def _interval(found: Interval) -> str:
 def _confusion(
     axes: Axes, labels: Sequence[str], confusion: Sequence[Sequence[int]], named: int, counted: int
 ) -> list[str]:
-    """Rows are true labels, columns what was said; a cell is as dark as its share of the row.
+    """Draw a confusion matrix: rows are true labels, columns predicted ones; a cell is as dark as
+    its share of the row.
 
     Args:
-        named: labels up to which rows have names.
-        counted: labels up to which cells have numbers.
+        named: most labels for which rows have names.
+        counted: most labels for which cells have numbers.
 
     Returns:
         The names of the rows.
@@ -286,7 +287,7 @@ def _confusion(
     counts = np.asarray(confusion).reshape(count, count)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(title="Confusion, by row", xlabel="said, in the order of the rows", xticks=[])
+    axes.set(title="Confusion, by row", xlabel="predicted, in the order of the rows", xticks=[])
     names = [clean(label, MAX_SHOWN) for label in labels] if count <= named else []
     axes.set_yticks(range(len(names)), names, fontsize=8)
     for (row, column), value in np.ndenumerate(counts) if count <= counted else ():
@@ -302,13 +303,13 @@ def _known(values: Iterator[float | None]) -> list[float]:
 
 @contextmanager
 def _figure(width: float, height: float) -> Iterator[Figure]:
-    """A figure of so many inches, to be drawn and saved within."""
+    """A figure of `width` x `height` inches, to be drawn and saved in the block."""
     need_matplotlib()
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_ALIKE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # a name may have letters that the font lacks
+        warnings.filterwarnings("ignore", "Glyph")  # the font may lack letters of a name
         yield Figure(figsize=(width, height), layout="constrained")
 
 

@@ -1,4 +1,4 @@
-"""The screen of false positives: flagged clean files by kind, and where they come from."""
+"""The screen of false positives: flagged clean files by kind and by folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from maltriage.report.documents.evaluation import CleanKind, CleanReport
 from maltriage.report.sanitize import untrusted
 
 MAX_NAMED = 10
-"""Flagged files, and folders with some, that are listed by name."""
+"""Most flagged files, and folders of them, that are listed by name."""
 
 
 def render(found: CleanReport, console: Console) -> None:
@@ -32,11 +32,11 @@ def render(found: CleanReport, console: Console) -> None:
         table.add_row(*_row(row))
     console.print(table)
     if found.by_folder is not None:
-        drawn = f"with whole folders drawn, {len(found.folders)} of them: "
+        drawn = f"95 % interval over {len(found.folders)} whole folders: "
         console.print(f"{drawn}{_range(found.by_folder)}", style="dim")
     worst = sorted((row for row in found.folders if row.flagged), key=lambda row: -row.flagged)
     if worst:
-        console.print(Text("\nwhere they come from", "bold"))
+        console.print(Text("\nfolders with flagged files", "bold"))
     for row in worst[:MAX_NAMED]:
         line = Text.assemble(f"{row.flagged:4d} of {row.files:4d}  ", untrusted(row.kind))
         console.print(line)

@@ -21,7 +21,7 @@ class _Column:
     title: str
     cell: Callable[[Row], str]
     net: bool = False
-    """Whether it is left out where there is no net."""
+    """Whether it is left out if there is no net."""
 
 
 def render(found: Comparison, console: Console) -> None:
@@ -31,7 +31,7 @@ def render(found: Comparison, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     shown = _columns(found)
     for number, column in enumerate(shown):
-        # The figures are whole or of no use; narrow screens break the titles.
+        # Figures must not be broken; narrow screens break the titles instead.
         table.add_column(column.title, justify="right" if number else "left", min_width=5)
     for row in found.rows:
         table.add_row(*(untrusted(column.cell(row)) for column in shown))
@@ -54,7 +54,7 @@ def render(found: Comparison, console: Console) -> None:
 
 
 def markdown(found: Comparison) -> str:
-    """The table, and what its columns mean, as Markdown."""
+    """The table and its legend as Markdown."""
     shown = [*_columns(found)]
     if any(row.difference for row in found.rows):
         shown.insert(
@@ -104,12 +104,12 @@ def _head(found: Comparison) -> str:
 
 
 def _legend(found: Comparison) -> Iterator[str]:
-    """What the columns mean, as items of a list."""
+    """The meaning of the columns, as items of a list."""
     how = "folds of all seeds" if found.folds else "seeds"
     yield (
         f"- accuracy, macro-F1: mean and standard deviation over the {how}; pooled macro-F1: over"
         " the predictions of all folds of a seed at once, then over seeds. Every sample is scanned"
-        " with the exported bundle of a net that had not seen it."
+        " out of fold, with an exported bundle."
     )
     if any(row.difference for row in found.rows):
         yield (
@@ -122,12 +122,12 @@ def _legend(found: Comparison) -> Iterator[str]:
         " in turn, median."
     )
     yield (
-        "- Grad-CAM: correlation of its signed maps with HiResCAM's, mean over images; = 1 where"
-        " both are one map by construction."
+        "- Grad-CAM: correlation of its signed maps with HiResCAM's, mean over images; = 1 if both"
+        " are one map by construction."
     )
-    yield "- twins: test samples that have a duplicate / a near twin or duplicate in training."
+    yield "- twins: test samples with a duplicate / a near duplicate or duplicate in training."
     if any(not row.net for row in found.rows):
-        yield "- Rows without epochs: predictions that were given, made elsewhere."
+        yield "- Rows without epochs: predictions made elsewhere."
 
 
 def _views(row: Row) -> str:
@@ -178,7 +178,7 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """Text that is no Markdown: a name may come from somebody's file."""
+    """Text with Markdown escaped: a name may come from an untrusted file."""
     shown = clean(text)
     for sign in "\\`*[]<>|":
         shown = shown.replace(sign, "\\" + sign)

@@ -1,4 +1,4 @@
-"""The screen of an evaluation: figures with their intervals, per label, and confusions."""
+"""The screen of an evaluation: figures with intervals, labels, and confusions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from maltriage.report.documents.evaluation import Detection, Evaluation, Reliabi
 from maltriage.report.sanitize import untrusted
 
 MAX_CONFUSIONS = 10
-"""Pairs of labels listed as most often confused."""
+"""Most pairs of confused labels that are listed."""
 
 
 def render(found: Evaluation, console: Console) -> None:
@@ -63,13 +63,13 @@ def render(found: Evaluation, console: Console) -> None:
 
 
 def judged(found: Reliability) -> Iterator[tuple[str, str, str]]:
-    """Name, figure and interval of what probabilities are worth."""
+    """Name, figure and interval of the calibration of probabilities."""
     yield "ECE, 10 bins", *_interval(found.ece)
     yield "Brier score", *_interval(found.brier)
 
 
 def detected(found: Detection) -> Iterator[tuple[str, str, str]]:
-    """Name, figure and interval of how malware is told from benign."""
+    """Name, figure and interval of the detection of malware against benign."""
     yield "malware or benign: AUC", *_interval(found.auc)
     yield "average precision", *_interval(found.average_precision)
     for point in found.at:
@@ -90,7 +90,7 @@ def _interval(interval: Interval) -> tuple[str, str]:
 
 
 def remarks(found: Evaluation) -> Iterator[Text]:
-    """What a reader must know before the figures."""
+    """Remarks above the figures."""
     if not found.calibrated:
         yield Text("the model has no temperature: its probabilities are uncalibrated", "yellow")
     yield from _remarks(found)
@@ -108,14 +108,14 @@ def _remarks(found: Evaluation) -> Iterator[Text]:
 
 
 def _twins(found: Evaluation) -> Text:
-    """What of the part the model may remember instead of recognising it."""
+    """The overlap of the part with the training files."""
     if found.part == "train":
         return Text("the model was trained on these files", "yellow")
     if found.duplicates is None or found.near_twins is None:
-        return Text("how many of them the model was trained on is not known", "yellow")
+        return Text("the overlap with the training files is not known", "yellow")
     return Text(
         f"{found.duplicates} have a duplicate in training,"
-        f" {found.near_twins} a near twin or duplicate",
+        f" {found.near_twins} a near duplicate or duplicate",
         "yellow" if found.near_twins else "",
     )
 
@@ -131,6 +131,6 @@ def _confusions(found: Evaluation) -> Iterator[Text]:
         reverse=True,
     )
     if pairs:
-        yield Text("\nmost often taken for another", "bold")
+        yield Text("\nmost frequent confusions", "bold")
     for count, truth, predicted in pairs[:MAX_CONFUSIONS]:
         yield Text.assemble(f"{count:4d}  ", untrusted(truth), " as ", untrusted(predicted))

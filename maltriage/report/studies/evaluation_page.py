@@ -1,4 +1,4 @@
-"""An evaluation as a page: figures, charts and families, of a bundle or of several recipes."""
+"""The page of an evaluation: figures, charts and families, of a bundle or of several recipes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Section:
 
 
 def render_page(found: Evaluation | FoldReport) -> str:
-    """The page: one file, as all pages here.
+    """Render the page, as one file.
 
     Raises:
         MaltriageError: matplotlib is not installed.
@@ -94,7 +94,7 @@ def _of_recipe(found: RecipeFigures) -> Section:
         remarks.append(f"{found.duplicates} have a duplicate in another fold")
     return Section(
         found.recipe,
-        f"{numbers.count(found.samples, 'file')}, each by a net that had not seen it:"
+        f"{numbers.count(found.samples, 'file')}, predicted out of fold:"
         f" {folds} folds, {numbers.count(len(found.seeds), 'seed')}",
         remarks,
         rows,

@@ -1,4 +1,4 @@
-"""The screen of how good explanations are: each method's figures, and whether targets are met."""
+"""The screen of `maltriage faithfulness`: each method's figures and targets."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def _remarks(found: Faithfulness) -> Iterator[Text]:
     if found.seen:
         yield Text("the model was trained on these files", "yellow")
     elif found.part == "all":
-        yield Text("whether the model was trained on some of them is not known", "yellow")
+        yield Text("the overlap with the training files is not known", "yellow")
     if found.missing:
-        yield Text(f"{numbers.count(found.missing, 'file')} of no fold, or not here", "yellow")
+        yield Text(f"{numbers.count(found.missing, 'file')} in no fold, or missing", "yellow")
     if found.unreadable:
         yield Text(f"{numbers.count(found.unreadable, 'file')} could not be measured", "yellow")
     for label, count in sorted(found.unknown_labels.items()):

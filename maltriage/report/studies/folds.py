@@ -17,13 +17,13 @@ def render(found: FoldReport, console: Console) -> None:
     first = found.recipes[0]
     folds = len({row.fold for row in first.folds})
     console.print(
-        f"{numbers.count(first.samples, 'sample')}, each predicted by a net that had not seen it:"
+        f"{numbers.count(first.samples, 'sample')}, predicted out of fold:"
         f" {folds} folds, {numbers.count(len(first.seeds), 'seed')}"
         " (mean and standard deviation)"
     )
     for recipe in found.recipes:
         line = Text.assemble(untrusted(recipe.recipe), f": {recipe.duplicates} have a duplicate")
-        line.append(" in another fold (near twins: see the card)")
+        line.append(" in another fold (near duplicates: see the card)")
         line.stylize("yellow" if recipe.duplicates else "")
         console.print(line)
     console.print()
@@ -62,7 +62,7 @@ def render(found: FoldReport, console: Console) -> None:
 
 
 def _quality(found: FoldReport, console: Console) -> None:
-    """What probabilities and margins are worth, recipe by recipe, over all seeds together."""
+    """Print calibration and detection of each recipe, over all seeds together."""
     rates = next((r.detection_curves.at for r in found.recipes if r.detection_curves), [])
     names = [f"found at {numbers.rate(point.fpr)} FPR" for point in rates]
     table = figure_table("all seeds (95 %)", "ECE", "Brier score", *names)
@@ -97,7 +97,7 @@ def spread_text(value: Spread) -> str:
 
 
 def difference_line(row: Difference) -> Text:
-    """Which recipe less which other, and the intervals."""
+    """A difference of two recipes, with its intervals."""
     return Text.assemble(
         *(untrusted(row.first), " - ", untrusted(row.second)),
         f":  accuracy {_interval(row.accuracy)},  macro-F1 {_interval(row.macro_f1)}",

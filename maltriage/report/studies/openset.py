@@ -11,10 +11,10 @@ from maltriage.report.studies.prediction_sets import figure_table
 
 NOVELTY = "novelty"
 SCORES = ("energy", "distance", NOVELTY, "nearest")
-"""The two parts of novelty, their sum, which the limit is for, and to compare with: the distance to
-the nearest file of training in the embedding."""
+"""The two terms of novelty, their sum, which has the limit, and for comparison the distance to the
+nearest training file in the embedding."""
 TARGET = 0.85
-"""Mean area that novelty should reach."""
+"""Target for the mean area of novelty."""
 
 
 def render(found: OpenSetReport, console: Console) -> None:
@@ -27,8 +27,8 @@ def render(found: OpenSetReport, console: Console) -> None:
     )
     console.print(head, soft_wrap=True)
     console.print(
-        f"strangers against known files that the net had not seen; {found.acceptance:.0%} of those"
-        " are accepted\n"
+        "strangers (files of a left-out label) against held-back known files, of which"
+        f" {found.acceptance:.0%} are accepted\n"
     )
     columns = ("files", "known", *(f"AUROC {name}" for name in SCORES))
     table = figure_table("stranger", *columns, "called known", "95 % interval")
@@ -47,6 +47,4 @@ def render(found: OpenSetReport, console: Console) -> None:
     met = "reached" if found.auroc[NOVELTY].mean >= TARGET else "missed"
     console.print(f"\nmean over the families: AUROC {areas} (target of novelty {TARGET}: {met})")
     share = found.called_known
-    console.print(
-        f"a family that was left out is called a known one: {share.mean:.1%} of its files"
-    )
+    console.print(f"files of a left-out family that are called known: {share.mean:.1%}")

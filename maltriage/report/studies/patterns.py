@@ -1,4 +1,4 @@
-"""The screen of what families look like: a table for each bundle, and one for each pair of them."""
+"""The screen of `maltriage patterns`: a table for each bundle, and one for each pair of them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _bundle(bundle: BundlePatterns, found: Patterns, console: Console) -> None:
         Text.assemble(
             untrusted(bundle.name, "bold"),
             f"  {bundle.model.weights_sha256[:16]}  {patterns_words.subject(bundle)}"
-            f"  ({found.method}; where the heat lies that speaks for the family)",
+            f"  ({found.method}; shares of the heat for the family)",
         )
     )
     for remark in patterns_words.remarks(bundle):

@@ -1,9 +1,8 @@
-"""What families look like, as one picture: a row a family, a column a bundle.
+"""The picture of `maltriage patterns`: a row per family, a column per bundle.
 
-It holds mean heat and no byte of any sample. Of each family and bundle there is the heat of all
-views where the byteplot shows their bytes, and a strip for each window, from its first byte to its
-last. Every map is scaled to its own largest |heat|; the share beside a strip says how much of the
-heat that speaks for the family the window has.
+It holds mean heat and no byte of any sample. A panel has the heat of all views on the byteplot, and
+a strip for each window, from its first byte to its last. Every map is scaled to its own largest
+|heat|; the figure beside a strip is the window's share of the heat for the family.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from maltriage.report.sanitize import clean
 from maltriage.sample.regrid import regrid
 
 MAX_PIXELS = 1 << 25
-"""Some 250 families by one bundle of six views."""
+"""Enough for some 250 families by one bundle of six views."""
 CELL = 7
 """Pixels of a cell of the plane, each way."""
 STRIP_WIDTH, STRIP_HEIGHT = 256, 10
@@ -51,7 +50,7 @@ def write_grid(found: Patterns, path: Path) -> None:
     """Write the picture as PNG.
 
     Raises:
-        MaltriageError: it would be too large, or cannot be written.
+        MaltriageError: the picture is too large, or cannot be written.
     """
     picture = draw_grid(found)
     try:
@@ -61,10 +60,10 @@ def write_grid(found: Patterns, path: Path) -> None:
 
 
 def draw_grid(found: Patterns) -> Image.Image:
-    """The picture.
+    """Draw the picture.
 
     Raises:
-        MaltriageError: it would have more than `MAX_PIXELS`.
+        MaltriageError: it has more than `MAX_PIXELS`.
     """
     families = list(dict.fromkeys(f.family for b in found.bundles for f in b.families))
     side = CELL * max((f.plane.width for b in found.bundles for f in b.families), default=0)
@@ -75,8 +74,8 @@ def draw_grid(found: Patterns) -> Image.Image:
     size = (LABELS + max(sum(widths), 3 * STRIP_WIDTH), top + height * len(families) + bottom)
     if size[0] * size[1] > MAX_PIXELS:
         raise MaltriageError(
-            f"{len(families)} families by {len(found.bundles)} bundles make too large a picture:"
-            " choose with --family"
+            f"the picture is too large for {len(families)} families by"
+            f" {len(found.bundles)} bundles: choose with --family"
         )
     picture = Image.new("RGB", size, BACKGROUND)
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(size=TEXT)
@@ -130,7 +129,7 @@ def _legend(
 
 
 def plane_picture(family: FamilyPattern) -> Pixels:
-    """The heat of all views on the byteplot, a pixel a cell."""
+    """The heat of all views on the byteplot, one pixel per cell."""
     return coloured(_values(family.plane))
 
 
@@ -140,9 +139,9 @@ def strip(view: ViewPattern) -> Pixels:
 
 
 def coloured(heat: Floats | Sequence[Sequence[float]]) -> Pixels:
-    """A map in the colours of every picture here, scaled to its largest |heat|.
+    """A map in the colours of heat, scaled to its largest |heat|.
 
-    There are no bytes below it, so strong heat is bright and none is dark.
+    It has no bytes below, so strong heat is bright and zero is dark.
     """
     values = np.asarray(heat, dtype=np.float64)
     rows = (values / (float(np.abs(values).max()) or 1.0)).tolist()
@@ -154,6 +153,6 @@ def _values(grid: Grid) -> Floats:
 
 
 def _image(pixels: Pixels, size: tuple[int, int]) -> Image.Image:
-    """Each cell a rectangle: heat is never smoothed."""
+    """Enlarge a map, each cell a rectangle: heat is never smoothed."""
     array = np.array(pixels, dtype=np.uint8)
     return Image.fromarray(array).resize(size, Image.Resampling.NEAREST)

@@ -1,4 +1,4 @@
-"""What families look like as a page: the tables, the mean maps, and the details of each family."""
+"""The page of `maltriage patterns`: the tables, the mean maps, and the details of each family."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Panel:
 
 
 def render_page(found: Patterns) -> str:
-    """The page: one file, as all pages here."""
+    """Render the page, as one file."""
     labels = list(dict.fromkeys(f.family for b in found.bundles for f in b.families))
     return html.render(
         "patterns",
@@ -34,7 +34,7 @@ def render_page(found: Patterns) -> str:
 
 
 def _panel(bundle: BundlePatterns, label: str) -> Panel | None:
-    """None where the bundle does not have the family."""
+    """The maps of a family; None: the bundle does not have it."""
     family = next((family for family in bundle.families if family.family == label), None)
     if family is None:
         return None

@@ -1,4 +1,4 @@
-"""What screen and page of patterns say alike, as strings that may quote a label: clean them."""
+"""Texts that the screen and the page of patterns share. They may quote a label: clean them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from maltriage.report.documents.patterns import (
 )
 
 COLUMNS: tuple[PartKind, ...] = ("header", "code", "imports", "resources", "data", "overlay")
-"""Kinds that have a column of their own; what is on the others is `elsewhere`."""
+"""Kinds with a column of their own; the others are summed as `elsewhere`."""
 STRONGEST = 2
-"""Ranges of a family in the table."""
+"""Most ranges of a family in the table."""
 DIFFERENT = 2
-"""Kinds in which bundles differ most, in the table."""
+"""Most kinds in the table in which bundles differ."""
 _LEAST = 0.0005
-"""A share that is not printed as 0.0%."""
+"""Smallest share that is not printed as 0.0%."""
 
 
 def on(family: FamilyPattern, kind: PartKind) -> float:
-    """Mean share of the heat that speaks for a family on one kind of bytes."""
+    """Mean share of the heat for a family on one kind of bytes."""
     return next((each.share.mean for each in family.kinds if each.kind == kind), 0.0)
 
 
 def elsewhere(family: FamilyPattern) -> float:
-    """Mean share on the kinds that have no column."""
+    """Mean share on the kinds without a column."""
     return sum(each.share.mean for each in family.kinds if each.kind not in COLUMNS)
 
 
 def columns(bundle: BundlePatterns) -> list[PartKind]:
-    """The kinds that get a column: those that any family has heat on."""
+    """The kinds with a column: those on which any family has heat."""
     return [kind for kind in COLUMNS if any(on(f, kind) >= _LEAST for f in bundle.families)]
 
 
@@ -47,13 +47,13 @@ def subject(bundle: BundlePatterns) -> str:
 
 
 def remarks(bundle: BundlePatterns) -> Iterator[str]:
-    """What to know before the figures are believed."""
+    """Remarks above the figures."""
     if bundle.seen:
         yield "the model was trained on these files: see --folds"
     elif bundle.part == "all":
-        yield "whether the model was trained on some of them is not known"
+        yield "the overlap with the training files is not known"
     if bundle.missing:
-        yield f"{numbers.count(bundle.missing, 'file')} of no fold left out"
+        yield f"{numbers.count(bundle.missing, 'file')} left out: in no fold"
     if bundle.unreadable:
         yield f"{numbers.count(bundle.unreadable, 'file')} could not be read"
     for label, count in bundle.unknown_labels.items():
@@ -82,6 +82,6 @@ def strongest(family: FamilyPattern) -> str:
 
 
 def differences(family: FamilyLikeness) -> str:
-    """`code +31%, header -20%`: the first bundle's shares less the second's."""
+    """`code +31%, header -20%`: the first bundle's shares minus the second's."""
     order: list[PartKind] = sorted(family.shares, key=lambda kind: -abs(family.shares[kind]))
     return ", ".join(f"{kind} {family.shares[kind]:+.0%}" for kind in order[:DIFFERENT])

@@ -1,4 +1,4 @@
-"""The screen of prediction sets: whether they hold what they should, and what they say."""
+"""The screen of prediction sets: their coverage and their sizes."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from maltriage.report.sanitize import untrusted
 
 
 def render_sets(sets: SetFigures, console: Console) -> None:
-    """Print how often prediction sets hold the right label, in all and for each label."""
+    """Print the coverage of prediction sets, overall and for each label."""
     asked = f"{sets.coverage * 100:g}%"
     console.print(
         Text(f"\nprediction sets at a coverage of {asked}, seed {sets.seed}", "bold"),
-        Text("(limits of each fold from the others; all predictions)", "dim"),
+        Text("(thresholds of each fold from the others; all predictions)", "dim"),
     )
     console.print(
         f"{_share(sets.held)} of {sets.samples} sets hold the right label; {sets.size:.2f} labels"
         f" in a set, {sets.single} with one ({sets.single_right} of them right), {sets.empty} empty"
     )
     console.print(
-        f"a family on top: {sets.named} named ({sets.named_right} right), {sets.unnamed} unknown"
-        f" ({sets.unnamed_right} would be right)"
+        f"a family is the likeliest label: {sets.named} named ({sets.named_right} right),"
+        f" {sets.unnamed} unknown ({sets.unnamed_right} would be right)"
     )
     table = figure_table(
         "label", "files", "sets that hold it", "95 % interval", "labels in a set", ""
@@ -36,7 +36,7 @@ def render_sets(sets: SetFigures, console: Console) -> None:
             f"{row.held.value:.1%}",
             f"{row.held.low:.1%} to {row.held.high:.1%}",
             f"{row.size:.2f}",
-            Text(f"limit shared: fewer than {sets.needed} scores" if row.pooled else "", "dim"),
+            Text(f"shared threshold: fewer than {sets.needed} scores" if row.pooled else "", "dim"),
         )
     console.print(table)
 

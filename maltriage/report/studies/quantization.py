@@ -1,4 +1,4 @@
-"""The screen of a quantisation: what fewer bits gain and what they cost."""
+"""The screen of a quantisation: the gain and the cost of fewer bits."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def render(found: PrecisionFigures, console: Console) -> None:
     for row in found.heat:
         heat.add_row(untrusted(row.view), str(row.files), f"{row.median:.4f}", f"{row.least:.4f}")
     console.print(heat)
-    console.print(f"\nmost heat on a view that a file lacks: {found.stray:.1e} of its |heat|")
+    console.print(f"\nlargest heat on a view that a file lacks: {found.stray:.1e} of its |heat|")
     if found.unaccounted is not None:
-        console.print(f"most of a score that is unaccounted for: {found.unaccounted:.1e}")
+        console.print(f"largest difference of a score from its heat: {found.unaccounted:.1e}")
     if found.folds is not None:
         _folds(found.folds, console)
     if found.without is not None:

@@ -13,7 +13,7 @@ from maltriage.report.sanitize import untrusted
 
 
 def render(found: Recall, console: Console) -> None:
-    """Print how often similar files are of the same family."""
+    """Print the recall of families among similar files."""
     console.print(
         Text.assemble(
             untrusted(found.model.name, "bold"),
@@ -29,7 +29,7 @@ def render(found: Recall, console: Console) -> None:
     if found.near_twins:
         count = numbers.count(found.near_twins, "file")
         console.print(
-            f"{count} held back with a near twin among them: no split by groups", "yellow"
+            f"{count} held back with a near duplicate among them: not a grouped split", "yellow"
         )
     console.print()
     summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
@@ -58,9 +58,9 @@ def render(found: Recall, console: Console) -> None:
     shown = ", ".join(f"{percent} % within {d:.3f}" for percent, d in found.distances.items())
     console.print(f"nearest file: {shown}")
     if found.limit is None:
-        console.print("no limit: too few files were held back to tell", style="dim")
+        console.print("no limit: too few files were held back", style="dim")
     else:
-        console.print(f"limit {found.limit.distance:.3f}: beyond it a file resembles nothing")
+        console.print(f"limit {found.limit.distance:.3f}: beyond it no file is similar")
 
 
 def _interval(interval: Interval) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The screen of how verdicts stand up to changes that leave a program what it is."""
+"""The screen of `maltriage robustness`: verdicts after changes to a program."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from maltriage.report.sanitize import untrusted
 
 
 def render(found: Robustness, console: Console) -> None:
-    """Print what each transformation does to verdicts."""
+    """Print the effect of each transformation on verdicts."""
     accuracy = found.accuracy
     console.print(
         Text.assemble(
@@ -43,10 +43,10 @@ def render(found: Robustness, console: Console) -> None:
 
 def _remarks(found: Robustness) -> Iterator[Text]:
     if found.threshold is None:
-        yield Text("no threshold: what is flagged, and what is no more, cannot be told", "yellow")
+        yield Text("the model has no threshold: nothing is flagged", "yellow")
     else:
         yield Text(
-            f"flagged as they are: {found.malware_flagged} of {found.malware} malware,"
+            f"flagged before: {found.malware_flagged} of {found.malware} malware,"
             f" {found.benign_flagged} of {found.benign} benign (threshold: {found.threshold})"
         )
     if found.donors:
@@ -54,9 +54,9 @@ def _remarks(found: Robustness) -> Iterator[Text]:
     if found.seen:
         yield Text("the model was trained on these files", "yellow")
     elif found.part == "all":
-        yield Text("whether the model was trained on some of them is not known", "yellow")
+        yield Text("the overlap with the training files is not known", "yellow")
     if found.missing:
-        yield Text(f"{numbers.count(found.missing, 'file')} of no fold, or not here", "yellow")
+        yield Text(f"{numbers.count(found.missing, 'file')} in no fold, or missing", "yellow")
     if found.unreadable:
         yield Text(f"{numbers.count(found.unreadable, 'file')} could not be measured", "yellow")
     for label, count in sorted(found.unknown_labels.items()):
@@ -95,7 +95,7 @@ def _of(rate: Interval, count: int) -> str:
 
 def _notes(found: Robustness) -> Iterator[Text]:
     if any(made.proxy for made in found.transforms):
-        yield Text("* a stand-in for a change after which a program runs", "dim")
+        yield Text("* may break the program: a stand-in for a change that does not", "dim")
     reasons: dict[tuple[str, int], list[str]] = {}
     for made in found.transforms:
         for why, count in made.not_applicable.items():
@@ -111,7 +111,7 @@ def _attack(found: AttackFigures) -> Text:
     chosen, random = found.unflagged, found.unflagged_random
     return Text.assemble(
         ("bytes chosen by the net's own gradient", "bold"),
-        f" behind the file ({found.share * 100:g} % of it, {found.least:,} at least, in up to"
+        f" appended to the file ({found.share * 100:g} % of it, at least {found.least:,}, in up to"
         f" {numbers.count(found.steps, 'step')}): {_of(chosen, found.files)} of flagged malware"
         f" unflagged ({chosen.low * 100:.1f} to {chosen.high * 100:.1f}); as many random bytes:"
         f" {_of(random, found.files)}. Median margin {numbers.signed(found.margin)}, random"

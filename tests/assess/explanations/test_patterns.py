@@ -183,7 +183,7 @@ def test_the_command(
     assert (shown.returncode, shown.stderr) == (0, b"")
     text = shown.stdout.decode()
     assert "part all: 3 files of 1 family" in text
-    assert "whether the model was trained on some of them is not known" in text
+    assert "the overlap with the training files is not known" in text
     assert "nearest to the mean: " in text
     assert "mean SSIM" in text
     with Image.open(tmp_path / "a.png") as picture:

@@ -62,4 +62,4 @@ def test_the_screen_says_so() -> None:
         console = Console(file=io.StringIO(), width=80)
         render(report, console)
         shown = console.file.getvalue()  # type: ignore[attr-defined]
-        assert ("with whole folders drawn, 20 of them: 0.00% to 6.00%" in shown) == bool(by_folder)
+        assert ("95 % interval over 20 whole folders: 0.00% to 6.00%" in shown) == bool(by_folder)

@@ -206,7 +206,7 @@ def test_the_command(run_cli: Any, tmp_path: Path, tree: Path) -> None:
     assert (shown.returncode, shown.stderr) == (0, b"")
     text = shown.stdout.decode()
     assert "12 files, 1.000 with the right label" in text
-    assert "flagged as they are: 6 of 6 malware, 0 of 6 benign (threshold: card)" in text
+    assert "flagged before: 6 of 6 malware, 0 of 6 benign (threshold: card)" in text
     assert "6/6 100.0%" in text
     assert "not applicable to any file, no Rich header: wipe-rich" in text
     assert "target, append-benign-50, flagged malware that it unflags: 100.0%, at most 5%" in text

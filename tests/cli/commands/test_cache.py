@@ -48,11 +48,11 @@ def test_results_are_kept_in_the_users_cache_folder(run_cli: Any, samples_dir: P
     assert found["models"][0]["model"] == first[0]["model"]
     screen = run_cli("cache", "info").stdout.decode()
     assert "1 result, 1 path known" in screen
-    assert run_cli("cache", "clear").stdout == b"1 result taken away\n"
+    assert run_cli("cache", "clear").stdout == b"1 result removed\n"
     assert told(run_cli)["results"] == 0
     assert records(run_cli(*arguments).stdout)[0]["timing"]["stored"] is False
-    assert run_cli("cache", "prune", "--older-than", "1").stdout == b"0 results taken away\n"
-    assert run_cli("cache", "prune", "--max-size", "0").stdout == b"1 result taken away\n"
+    assert run_cli("cache", "prune", "--older-than", "1").stdout == b"0 results removed\n"
+    assert run_cli("cache", "prune", "--max-size", "0").stdout == b"1 result removed\n"
 
 
 def test_wrong_use(run_cli: Any, tmp_path: Path) -> None:

@@ -109,5 +109,5 @@ def test_wrong_use_is_said_before_the_work(run_cli: Any, tmp_path: Path, clean: 
     before = program.read_bytes()
     done = run_cli("calibrate", "maltriage-evidence", "--goodware", clean, "-o", program)
     assert done.returncode == 2
-    assert "not written over, since it is no bundle" in done.stderr.decode()
+    assert "not overwritten, since it is no bundle" in done.stderr.decode()
     assert program.read_bytes() == before

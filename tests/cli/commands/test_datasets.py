@@ -134,7 +134,7 @@ def test_archives_are_measured_like_files(run_cli: Any, tmp_path: Path) -> None:
     assert (found["samples"], found["unreadable"]) == (6, 0)
     assert found["near_twins"] is None
     shown = run_cli("evaluate", "maltriage-evidence", *arguments).stdout.decode()
-    assert "how many of them the model was trained on is not known" in shown
+    assert "the overlap with the training files is not known" in shown
 
 
 def test_the_default_is_that_of_the_library() -> None:

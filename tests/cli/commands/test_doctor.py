@@ -49,9 +49,9 @@ def test_the_screen(run_cli: Any) -> None:
     done = run_cli("doctor")
     shown = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b"")
-    for part in ("lief 1", "isolation of workers", "--max-size", "not there yet"):
+    for part in ("lief 1", "isolation of workers", "--max-size", "not made yet"):
         assert part in shown
-    assert shown.endswith("\nNothing is amiss.\n")
+    assert shown.endswith("\nNo problems.\n")
 
 
 def test_what_is_amiss_is_named_and_the_rest_is_told(run_cli: Any, tmp_path: Path) -> None:

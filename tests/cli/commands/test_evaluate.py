@@ -99,7 +99,7 @@ def test_what_cannot_be_drawn_is_said_before_the_work(
     one = tmp_path / "one"
     for arguments, message in (
         (("--predictions", predicted, "--png", tmp_path / "no" / "a.png"), "no such folder"),
-        (("--predictions", predicted, "--png", one, "-o", one), "are one file"),
+        (("--predictions", predicted, "--png", one, "-o", one), "name the same file"),
         (("maltriage-evidence", "--clean", clean, "-f", "html"), "no picture and no page"),
         (("maltriage-evidence", "--clean", clean, "--png", one), "no picture and no page"),
     ):

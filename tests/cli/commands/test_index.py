@@ -38,7 +38,7 @@ def build(run_cli: Any, root: Path, **more: Any) -> Any:
 def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     done = build(run_cli, root)
     assert done.returncode == 0
-    assert done.stderr.startswith(b"maltriage: no limit beyond which a file resembles nothing: ")
+    assert done.stderr.startswith(b"maltriage: the index has no limit for similar files: ")
     assert done.stderr.endswith(b"name its run with --folds\n")
     assert done.stdout == b"a.index.npz: 5 files of 2 labels\n"
     told = json.loads(run_cli("index", "info", "a.index.npz", "-f", "json").stdout)
@@ -73,7 +73,7 @@ def test_build_look_and_grow(run_cli: Any, root: Path, tmp_path: Path) -> None:
     assert grown.stdout == b"a.index.npz: 0 added, 1 replaced, 6 now\n"
     shown = run_cli("index", "info", "a.index.npz").stdout.decode()
     assert "not known to the model" in shown
-    assert "none: nothing is said to resemble nothing" in shown
+    assert "none: it was not measured" in shown
 
 
 def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Pat
         waiting = subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, **pipes)
         assert waiting.stderr is not None
         said = waiting.stderr.readline().decode()
-        assert said == f"maltriage: waiting for another process that changes {path}\n"
+        assert said == f"maltriage: waiting for another process to unlock {path}\n"
         (tmp_path / "b.npz").replace(path)  # as the other does it, at the end of its turn
     assert waiting.communicate(timeout=60)[0] == f"{path}: 1 added, 0 replaced, 7 now\n".encode()
     told = json.loads(run_cli("index", "info", path, "-f", "json").stdout)
@@ -134,7 +134,7 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
         (camvit, b"made with maltriage-evidence " + digest + b", which is not maltriage-camvit"),
         ((*scan, "gone.npz"), b"cannot read index gone.npz"),
         ((*scan, "new/a.png"), b"not an index of maltriage"),
-        ((*scan, "a.index.npz", "-o", "a.index.npz"), b"written over while it is read"),
+        ((*scan, "a.index.npz", "-o", "a.index.npz"), b"an input, which would be overwritten"),
     ):
         done = run_cli(*arguments)
         assert (done.returncode, done.stdout) == (2, b"")
@@ -168,10 +168,10 @@ def test_recall(run_cli: Any, tmp_path: Path) -> None:
     assert 0 <= found["at_1"]["value"] <= found["at_5"]["value"] <= 1
     shown = run_cli("index", "recall", "a.onnx", *data).stdout.decode()
     assert "family recall at 5" in shown
-    assert "no limit: too few files were held back to tell" in shown
+    assert "no limit: too few files were held back" in shown
     built = run_cli("index", "build", "a.onnx", "-o", "a.index.npz", *data)
     assert (built.returncode, built.stdout) == (0, b"a.index.npz: 24 files of 3 labels\n")
-    assert b"it takes 100 files that were held back" in built.stderr
+    assert b"fewer than 100 files were held back" in built.stderr
     for arguments, message in (
         (("maltriage-evidence",), b"is not the data that"),
         (("a.onnx", "--folds", "gone"), b"not from a cross-validation"),

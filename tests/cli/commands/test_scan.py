@@ -247,7 +247,7 @@ def test_explain_by_another_method(run_cli, folder: Path) -> None:
     arguments = ("explain", folder / "a.exe", "--method", "occlusion", "--seed", "3")
     shown = run_cli(*arguments, "--exit-zero")
     assert (shown.returncode, shown.stderr) == (0, b"")
-    assert b"What masking takes away" in shown.stdout
+    assert b"Loss of score by masking" in shown.stdout
     assert b"Effects of masking are not additive" in shown.stdout
     (record,) = records(run_cli(*arguments, "-f", "json").stdout)
     assert record["evidence"]["occluded"]["seed"] == 3
@@ -399,5 +399,5 @@ def test_a_sample_is_not_written_over(
     (tmp_path / "a.exe").write_bytes(data)
     found = run_cli(command, "a.exe", "-o", "./a.exe", cwd=tmp_path)
     assert (found.returncode, found.stdout) == (2, b"")
-    assert "a.exe: it would be written over while it is read" in found.stderr.decode()
+    assert "a.exe: an input, which would be overwritten" in found.stderr.decode()
     assert (tmp_path / "a.exe").read_bytes() == data

@@ -126,7 +126,7 @@ def test_each_cnn_from_files_to_an_explanation(
     assert (abs(off) < 1e-4 * size) == additive
     explained = run_cli("explain", "--model", bundle, sample).stdout.decode()
     assert ("Where the score comes from" in explained) == additive
-    assert ("no account" in explained) != additive
+    assert ("does not sum to it" in explained) != additive
     mean = run_cli("explain", "--model", bundle, "--method", "gradcam", "-f", "json", sample)
     other = json.loads(mean.stdout)["evidence"]
     assert other["method"] == "gradcam"
@@ -187,8 +187,8 @@ def test_interrupted_and_gone_on_with(
         (["--resume", "nowhere"], "no run nowhere"),
         (["--resume", ".", "--out", "x"], "leave out --out"),
         (["--resume", "."], "no checkpoint"),
-        (["--fold", "0"], "--fold I is one of --folds K"),
-        (["--folds", "2", "--fold", "2"], "--fold I is one of --folds K"),
+        (["--fold", "0"], "--fold I needs --folds K"),
+        (["--folds", "2", "--fold", "2"], "--fold I needs --folds K"),
         (["--root", "DATA", "--folds", "2", "--patience", "3"], "leave out --folds"),
         (["--root", "DATA", "--keep", "0.5"], "--keep goes with a --guide"),
         (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),

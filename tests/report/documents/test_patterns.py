@@ -56,7 +56,7 @@ def test_what_to_know_first() -> None:
     assert next(patterns_words.remarks(seen)).startswith("the model was trained on these files")
     held = msgspec.structs.replace(seen, seen=False, part="out of fold", missing=2, unreadable=0)
     assert list(patterns_words.remarks(held)) == [
-        "2 files of no fold left out",
+        "2 files left out: in no fold",
         "zeus: 2 files without any heat",
     ]
 
@@ -92,7 +92,9 @@ def test_the_picture(tmp_path: Path) -> None:
 
 def test_too_large_a_picture() -> None:
     many = [f"f{i}" for i in range(600)]
-    with pytest.raises(MaltriageError, match="too large a picture: choose with --family"):
+    with pytest.raises(
+        MaltriageError, match=r"the picture is too large for .*: choose with --family"
+    ):
         patterns_grid.draw_grid(document(bundle("net", *many)))
 
 

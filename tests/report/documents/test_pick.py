@@ -67,7 +67,7 @@ def test_the_only_one_needs_no_name(tmp_path: Path) -> None:
     only = make_result()
     assert picked(tmp_path, [make_skipped(), only, make_skipped("b"), make_summary()], None) == only
     assert picked(tmp_path, [make_skipped()], None) == make_skipped()
-    with pytest.raises(MaltriageError, match="records of 11 files; say which with --record"):
+    with pytest.raises(MaltriageError, match="records of 11 files; pick one with --record"):
         picked(tmp_path, make_scan(), None)
-    with pytest.raises(MaltriageError, match="a report without any file"):
+    with pytest.raises(MaltriageError, match="the report has no files"):
         picked(tmp_path, [make_summary()], None)

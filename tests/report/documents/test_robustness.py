@@ -71,13 +71,13 @@ def test_every_figure_is_there() -> None:
     text = screen(document())
     for part in (
         "part out of fold: 93 files, 0.900 with the right label (0.850 to 0.950)  (seed 4)",
-        "flagged as they are: 41 of 45 malware, 0 of 50 benign (threshold: card)",
-        "3 files of no fold, or not here",
+        "flagged before: 41 of 45 malware, 0 of 50 benign (threshold: card)",
+        "3 files in no fold, or missing",
         "1 file could not be measured",
         "90  0.900 → 0.800  75.0%  5/40 12.5% (4.2 to 26.8)",
         "1/50 2.0%     50.0%  overlay 40, header 5",
         "pack-proxy *",
-        "* a stand-in for a change after which a program runs",
+        "* may break the program: a stand-in for a change that does not",
         "not applicable to 3 files, the file ends before its sections do: append-benign-50, pack",
         "not applicable to any file, no Rich header: wipe-rich",
         "target, append-benign-50: 12.5%, at most 5%: missed",
@@ -113,7 +113,7 @@ def test_the_attack_is_a_line_of_its_own() -> None:
     )
     text = " ".join(screen(document(attack=attack)).split())
     for part in (
-        "(10 % of it, 4,096 at least, in up to 10 steps): 10/40 25.0% of flagged malware",
+        "(10 % of it, at least 4,096, in up to 10 steps): 10/40 25.0% of flagged malware",
         "unflagged (12.7 to 41.2); as many random bytes: 0/40 0.0%",
         "Median margin +6.500, random +6.400, chosen +3.250. Not applicable to 2 files.",
     ):

@@ -133,10 +133,10 @@ def test_a_report_that_breaks_off_keeps_what_is_whole(tmp_path: Path, name: str)
             assert report.cut == number + 1
             assert report.interrupted
             assert list(report.notices()) == [
-                f"{path}: cut off in line {number + 1}; what is whole before it is shown"
+                f"{path}: cut off in line {number + 1}; the records before it are shown"
             ]
             assert combined([report]).interrupted
-    with pytest.raises(MaltriageError, match="cut off before its first record ends"):
+    with pytest.raises(MaltriageError, match="cut off in its first record"):
         look_through(write(tmp_path, data[: len(lines[0]) // 2 if before == 0 else 900]))
 
 
@@ -144,7 +144,7 @@ def test_a_killed_scan_has_no_summary(tmp_path: Path) -> None:
     scan = make_scan()
     report = look_through(write(tmp_path, written("ndjson", scan)))
     (notice,) = report.notices()
-    assert notice.endswith("no summary at its end: the scan that wrote it did not finish")
+    assert notice.endswith("no summary at the end; the scan did not finish")
     expected = summary_of(scan, seconds=0.0, interrupted=True, version=__version__)
     assert combined([report]) == expected
     assert "files/s" not in screen("table", [*scan, expected]).splitlines()[-1]
@@ -182,7 +182,7 @@ def test_records_that_were_taken_out_are_counted_anew(tmp_path: Path) -> None:
     lines = written("ndjson", whole()).splitlines(keepends=True)
     report = look_through(write(tmp_path, b"".join(lines[3:])))
     (notice,) = report.notices()
-    assert notice.endswith("its summary counts other records than there are: counted anew")
+    assert notice.endswith("the summary does not match the records, which are counted anew")
     assert combined([report]).files == make_summary().files - 3
 
 
@@ -193,10 +193,10 @@ def test_two_models_do_not_add_up(tmp_path: Path) -> None:
         write(tmp_path, written("ndjson", [make_result(model=other), make_result("b")]), "b")
     )
     for reports in ([first, second], [second]):
-        with pytest.raises(MaltriageError, match="figures of two models do not add up") as error:
+        with pytest.raises(MaltriageError, match="reports of two models cannot be joined") as error:
             combined(reports)
-        assert "other abababababab made" in str(error.value)
-        assert f"{MODEL.name} {MODEL.weights_sha256[:12]} made" in str(error.value)
+        assert "by other abababababab" in str(error.value)
+        assert f"by {MODEL.name} {MODEL.weights_sha256[:12]}" in str(error.value)
 
 
 def test_versions_that_differ_are_replaced_by_this_one(tmp_path: Path) -> None:
@@ -250,10 +250,10 @@ def test_another_major_version_is_refused(tmp_path: Path) -> None:
     line = json.dumps(_as_of("2.0")).encode() + b"\n"
     end = encode(make_summary(version="9.8.7", schema_version="2.0")) + b"\n"
     message = _refused(write(tmp_path, line + end))
-    assert "schema 2.0, written by maltriage 9.8.7; this maltriage" in message
+    assert "schema 2.0, written by maltriage 9.8.7; maltriage " in message
     assert f"reads 1.0 to {SCHEMA_VERSION}" in message
     strange = json.dumps({**_as_of("2.0"), "surprise": 1}).encode()
-    assert "schema 2.0; this maltriage" in _refused(write(tmp_path, strange))
+    assert "schema 2.0; maltriage " in _refused(write(tmp_path, strange))
     document = json.loads(written("json", whole()))
     document["schema_version"] = "0.3"
     assert "schema 0.3" in _refused(write(tmp_path, json.dumps(document).encode()))
@@ -266,14 +266,14 @@ def test_a_newer_minor_version_is_read_where_it_can_be(tmp_path: Path) -> None:
     newer["evidence"]["surprise"] = 1
     end = b"\n" + encode(make_summary(version="3.2.1"))
     message = _refused(write(tmp_path, json.dumps(newer).encode() + end))
-    assert "made by a newer maltriage, written by maltriage 3.2.1, with schema 1.99" in message
+    assert "made by a newer maltriage, written by maltriage 3.2.1, with schema 1.99;" in message
     assert "surprise" in message
 
 
 @pytest.mark.parametrize("version", ["1", "1.x", "", "1.3.1", "\u0663.\u0661"])
 def test_a_version_that_is_none(tmp_path: Path, version: str) -> None:
     message = _refused(write(tmp_path, json.dumps(_as_of(version)).encode()))
-    assert f"no schema version is called {version!r}" in message
+    assert f"no schema version {version!r}" in message
 
 
 def test_damage_in_the_middle_names_the_line(tmp_path: Path) -> None:
@@ -285,11 +285,11 @@ def test_damage_in_the_middle_names_the_line(tmp_path: Path) -> None:
     lines[4] = lines[4][:50] + b"\n"
     assert "r.ndjson, line 5: cut off in the middle" in _refused(write(tmp_path, b"".join(lines)))
     document = written("json", whole())
-    assert "goes on after its end, in line" in _refused(write(tmp_path, document * 2))
+    assert "comes after the end of the report; name" in _refused(write(tmp_path, document * 2))
     assert "cut off in the middle" in _refused(
         write(tmp_path, document.replace(b"[\n", b"[")[:-100])
     )
-    assert "no report that maltriage wrote" in _refused(write(tmp_path, b"[]"))
+    assert "not a report of maltriage" in _refused(write(tmp_path, b"[]"))
     with pytest.raises(MaltriageError, match=r"cannot read .*gone: No such file"):
         look_through(str(tmp_path / "gone"))
 
@@ -300,13 +300,13 @@ def test_what_other_programs_make_of_reports_is_called_by_its_name(tmp_path: Pat
         bom = "\ufeff" if encoding == "utf-16-be" else ""
         path = write(tmp_path, (bom + lines.decode()).encode(encoding))
         assert is_report(path)
-        assert "r.ndjson: in UTF-16, as some shells write" in _refused(path)
+        assert "r.ndjson: UTF-16, as some shells redirect" in _refused(path)
     assert not is_report(write(tmp_path, '{"type": "module"}'.encode("utf-16")))
     indented = b"\n".join(
         json.dumps(json.loads(line), indent=2).encode() for line in lines.splitlines()
     )
     message = _refused(write(tmp_path, indented))
-    assert message.endswith("several records that are not one a line each (jq -c)")
+    assert message.endswith("several records, not one a line (jq -c makes it so)")
 
 
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +315,9 @@ def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "line 2 is longer than 20,000 bytes" in _refused(write(tmp_path, lines))
     monkeypatch.setattr(saved, "MAX_WHOLE", 20_000)
     document = written("json", whole()).replace(b"\n", b"")
-    assert "above 20,000 bytes, and not one record a line" in _refused(write(tmp_path, document))
+    assert "larger than 20,000 bytes without one record a line" in _refused(
+        write(tmp_path, document)
+    )
 
 
 @pytest.mark.parametrize(

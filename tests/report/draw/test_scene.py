@@ -311,7 +311,7 @@ def test_what_has_no_picture_says_what_to_do() -> None:
     for changes, message in (
         (
             {"plane": False},
-            r"which `explain` alone makes; explain the file itself, or name it with",
+            r"which only `explain` makes; explain the file itself, or name it with",
         ),
         (
             {"plane": False, "occluded": occluded},

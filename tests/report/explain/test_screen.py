@@ -177,7 +177,7 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     few = msgspec.structs.replace(few, regions=few.regions[:1], hot=[])
     evidence = msgspec.structs.replace(result.evidence, checks=few)
     text = shown(msgspec.structs.replace(result, evidence=evidence), 120)
-    assert "checked   1 region, too few to rank claims by what masking took away" in text
+    assert "checked   1 region, too few for a rank correlation" in text
     assert "of 1 claim: 1 supported\n" in text
     assert "no room" not in text.split("\n\n")[0]
     assert "checked" not in shown(make_result())

@@ -140,11 +140,11 @@ def test_parquet_has_types() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("path,imphash", r"no field is called imphash; close to it: identity\.imphash"),
-        ("verdict.family", r"no field is called verdict\.family; close to it: .*verdict\."),
+        ("path,imphash", r"no field imphash; close to it: identity\.imphash"),
+        ("verdict.family", r"no field verdict\.family; close to it: .*verdict\."),
         ("verdict.lable", r"close to it: .*verdict\.label"),
-        ("evidence.regions.name", "no field is called evidence.regions.name"),
-        ("zzzzqqq", r"no field is called zzzzqqq \(docs/outputs.md"),
+        ("evidence.regions.name", "no field evidence.regions.name"),
+        ("zzzzqqq", r"no field zzzzqqq; docs/outputs.md"),
         ("path,path", "path is named twice"),
         (" , ", "name at least one field"),
     ],

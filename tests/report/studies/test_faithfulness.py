@@ -77,7 +77,7 @@ def test_the_screen() -> None:
     assert "hirescam = gradcam" in text
     assert "+37.5% (+30.0% to +40.0%)" in text
     assert "1 file could not be measured" in text
-    assert "3 files of no fold" in text
+    assert "3 files in no fold" in text
     assert "2 files left out" in text
     assert "0.375, at least 0.25: met" in text
     assert "0.600, at most 0.5: missed" in text
@@ -91,4 +91,4 @@ def test_the_screen() -> None:
 def test_it_says_that_the_model_has_seen_the_files() -> None:
     assert "the model was trained on these files" in shown(document(seen=True))
     unknown = shown(document(part="all"))
-    assert "whether the model was trained on some of them is not known" in unknown
+    assert "the overlap with the training files is not known" in unknown

@@ -32,7 +32,7 @@ CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 """Longest wait for the answer of a cluster at an address."""
 OBJECT_STORE_BYTES = 256 << 20
-"""Of a cluster on this machine, for records in transit and for the model."""
+"""Object store of a cluster on this machine, for records in transit and for the model."""
 MAX_FOLDER = 40
 """Characters of the folder of temporary files: Ray makes sockets below it, and the system limits
 their names to 107."""

@@ -115,7 +115,7 @@ def decode_name(raw: str | bytes) -> str:
 
 
 def loader_start(pointer: int, file_alignment: int) -> int:
-    """The loader rounds PointerToRawData down to 512 unless the file is mapped as it lies."""
+    """The file offset that the loader maps: `pointer` rounded down to 512 if aligned to it."""
     return pointer & ~0x1FF if file_alignment >= 0x200 else pointer
 
 

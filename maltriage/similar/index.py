@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 SUFFIX = ".index.npz"
 """Replaces the bundle's `.onnx` in the name of the index beside it."""
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
-"""Of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
+"""Limit of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MAX_LABEL = 256
 """Characters of a label."""
@@ -64,7 +64,7 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     format_version: int = FORMAT_VERSION
     model: str
     weights_sha256: str
-    """Of the bundle that made the embeddings: those of another one are not comparable."""
+    """Weights of the bundle that made the embeddings: those of another one are not comparable."""
     distance: str = COSINE
     dimensions: int
     files: int

@@ -195,7 +195,7 @@ def _walk_folder(
 
 
 def _wrong_link(path: str, root: str) -> str | None:
-    """Why a link below `root` is not followed, or None."""
+    """The reason not to follow a link below `root`, or None."""
     try:
         target = os.path.realpath(path, strict=True)
         inside = os.path.commonpath([target, root]) == root

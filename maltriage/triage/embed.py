@@ -28,7 +28,7 @@ class Embedded:
     embeddings: npt.NDArray[np.float32] = field(
         default_factory=lambda: np.zeros((0, 0), np.float32)
     )
-    """From the bundle, [n, D]."""
+    """Embeddings from the bundle, [n, D]."""
     unread: list[Failed | Skipped] = field(default_factory=list)
     """Files that gave no sample, or values that are not numbers."""
 

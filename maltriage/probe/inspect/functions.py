@@ -62,7 +62,7 @@ class Functions:
         return Thing(start, end, self.names.get(start, "")) if offset < end else None
 
     def synchronised(self, offset: int) -> tuple[int, Synchronised] | None:
-        """Where to begin decoding to reach `offset`, and the evidence for it: the last start before
+        """Start of decoding to reach `offset`, and the evidence for it: the last start before
         it, or that function's end if known and before it."""
         index = bisect.bisect_right(self.starts, offset) - 1
         if index < 0:

@@ -1,8 +1,8 @@
-"""What near twins are at other distances, and what they would be by other windows.
+"""What near duplicates are at other distances, and what they would be by other windows.
 
     python benchmarks/twins.py ROOT [--dataset NAME]
 
-Prints two tables for a dataset: groups of near twins (see `maltriage.corpus.twins`) by each rule
+Prints two tables for a dataset: groups of near duplicates (see `corpus.twins`) by each rule
 alone and at other distances, with the test samples of random splits that have one in training; and
 for each window, the test samples of grouped splits that have the same window in training. Means of
 20 seeds.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from maltriage.cli import interrupt
 from maltriage.cli import options as opt
-from maltriage.cli.interrupt import EXIT_INTERRUPTED, asked
+from maltriage.cli.interrupt import EXIT_INTERRUPTED
 from maltriage.report.documents.record import Summary
 from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
@@ -46,10 +47,10 @@ def stopping() -> Iterator[Stop]:
         if stop():
             raise KeyboardInterrupt
         stop.number = number
+        interrupt.note(number)
 
+    stop.number = interrupt.take_over()
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    stop.number = asked()
-    signal.signal(signal.SIGINT, ask)
     try:
         yield stop
     finally:

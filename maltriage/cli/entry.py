@@ -20,6 +20,6 @@ def main() -> None:
         code = run()
     except KeyboardInterrupt:
         code = interrupt.EXIT_INTERRUPTED
-    if code == interrupt.EXIT_INTERRUPTED:
+    if interrupt.asked() is not None:
         sys.stderr.write("maltriage: stopped\n")
     sys.exit(code)

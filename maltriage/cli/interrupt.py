@@ -21,23 +21,38 @@ def listen() -> None:
 
 
 def _ask(number: int, frame: FrameType | None) -> None:
-    global _asked  # noqa: PLW0603 - a handler has no other place for it
     if _asked is not None:
         raise KeyboardInterrupt
+    note(number)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    note(number)
+    raise KeyboardInterrupt
+
+
+def note(number: int) -> None:
+    """Remember a signal that asked to stop."""
+    global _asked  # noqa: PLW0603 - a handler has no other place for it
     _asked = number
 
 
 def asked() -> int | None:
-    """The signal that asked to stop so far, if one did. Python handles the next one."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    """The signal that asked to stop so far, if one did."""
+    return _asked
+
+
+def take_over() -> int | None:
+    """`asked`, by the caller, who sets a handler; until then Ctrl-C raises KeyboardInterrupt."""
+    signal.signal(signal.SIGINT, _end)
     return _asked
 
 
 def stop_at_once() -> None:
-    """Let Python handle Ctrl-C from now on.
+    """Let Ctrl-C raise KeyboardInterrupt from now on.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed already.
     """
-    if asked() is not None:
+    if take_over() is not None:
         raise KeyboardInterrupt

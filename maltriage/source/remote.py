@@ -207,7 +207,7 @@ def _check_installed(scheme: str) -> None:
         for name in kind.imports:
             importlib.import_module(name)
     except ImportError as error:
-        raise MaltriageError(f"{scheme}:// takes the extra `remote`: {EXTRA}") from error
+        raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
     if kind.module == "other":
         from maltriage.source.stores.other import file_system
 

@@ -1,4 +1,4 @@
-"""Near twins: each rule alone, and what follows from them together."""
+"""Near duplicates: each rule alone, and what follows from them together."""
 
 from __future__ import annotations
 

@@ -349,7 +349,7 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
         if f"{part}_near_twins" in metrics:
             typer.echo(
                 f"twins        {metrics[f'{part}_duplicates']:.0f} of them have a duplicate in"
-                f" training, {metrics[f'{part}_near_twins']:.0f} a near twin or duplicate"
+                f" training, {metrics[f'{part}_near_twins']:.0f} a near duplicate or duplicate"
             )
     left_out = outcome.divided.left_out
     if state.origin.split == "time" and state.origin.folds:

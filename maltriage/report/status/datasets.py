@@ -57,13 +57,13 @@ def render_check(found: DatasetCheck, console: Console) -> None:
     for title, groups in (
         ("the same bytes under different labels", found.conflicts),
         ("the same bytes more than once", found.duplicates),
-        ("near twins (duplicates included)", found.near_twins),
+        ("near duplicates (duplicates included)", found.near_twins),
     ):
         _print_groups(console, title, groups)
     if found.random_test:
         console.print(
             f"\nA random split would test on {numbers.count(found.random_test, 'sample')}, of which"
-            f" {found.random_leaks} have a near twin or duplicate in training."
+            f" {found.random_leaks} have a near duplicate or duplicate in training."
         )
     if found.unreadable:
         console.print(
@@ -83,7 +83,7 @@ def render_check(found: DatasetCheck, console: Console) -> None:
 def _classes(found: DatasetCheck) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
     table.add_column("label")
-    for name in ("samples", "smallest", "median", "largest", "duplicates", "near twins"):
+    for name in ("samples", "smallest", "median", "largest", "duplicates", "near duplicates"):
         table.add_column(name, justify="right")
     dated = any(row.dated for row in found.classes)
     if dated:

@@ -176,7 +176,7 @@ def test_interrupted_and_gone_on_with(
     ("arguments", "words"),
     [
         (["--dataset", "malnet"], "no such dataset: malnet"),
-        (["--root", "DATA", "--allow-resized"], "known of malimg, not of vx-zoo"),
+        (["--root", "DATA", "--allow-resized"], "only malimg has resized byteplots"),
         (["--root", "nowhere"], "<root>/<family>/<file>"),
         (["--dataset", "folder"], "--root"),
         (["--root", "DATA", "--net", "vgg"], "no such net: vgg"),
@@ -242,7 +242,7 @@ def test_goodware_and_the_part_that_was_held_back(run_cli: Any, data: Path, tmp_
     assert kept.stdout == found.stdout
     without = run_cli("evaluate", bundle, "--root", data / "vx-zoo")
     assert without.returncode == 2
-    assert "not the data that this model was trained on" in line(without.stderr)
+    assert "the held-back files are unknown" in line(without.stderr)
     everything = run_cli("evaluate", bundle, "--root", data / "vx-zoo", "--split", "all")
     assert everything.returncode == 0
     assert b"macro-F1" in everything.stdout
@@ -427,7 +427,7 @@ def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> No
     words = timed.stdout.decode()
     assert "left out     1 samples without a date" in words
     assert "left out     3 samples of families without a training sample" in words
-    assert "twins        0 of them have a duplicate in training, 0 a near twin" in words
+    assert "twins        0 of them have a duplicate in training, 0 a near duplicate" in words
     bundle = tmp_path / "run" / "folder-evidence.onnx"
     card = json.loads(run_cli("models", bundle, "--json").stdout)
     assert card["labels"] == ["benign", "zeus"]
@@ -461,7 +461,7 @@ def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> No
     assert "run/split.json is another one" in line(wrong.stderr)
     named = run_cli("evaluate", bundle, *data, "--split-file", "own/split.json")
     assert named.returncode == 0, named.stderr.decode()
-    assert b"0 have a duplicate in training, 0 a near twin or duplicate" in named.stdout
+    assert b"0 have a duplicate in training, 0 a near duplicate or duplicate" in named.stdout
 
 
 @needs_torch

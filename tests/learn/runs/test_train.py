@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_a_family_that_is_all_one_group(corpus: Corpus, tmp_path: Path) -> None:
-    """Near twins stay together, so a family of them has samples in one part only."""
+    """Near duplicates stay together, so a family of them has samples in one part only."""
     one = tuple(
         "same" if label == 2 else entry
         for label, entry in zip(corpus.label, corpus.signs.entry, strict=True)

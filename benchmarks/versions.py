@@ -1,10 +1,11 @@
 """Whether a scan by this version is as fast as by another, and takes as much memory.
 
-    python benchmarks/versions.py OLD_CHECKOUT FOLDER [--rounds 7]
+    python benchmarks/versions.py OLD_CHECKOUT FOLDER [--rounds 7] [--jobs 0]
 
 Both versions scan the folder with the Python that runs this, in rounds in which the two take turns,
 the first of a round changing. Printed are medians, and the median of the rounds' ratios old / new:
-above 1 this version is the better one.
+above 1 this version is the better one. With several workers the peak of the memory depends on which
+of them had the largest files: `--jobs 1` compares it.
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ NEW = Path(__file__).resolve().parents[1]
 FIGURES = ("wall", "first", "cpu", "megabytes")
 
 
-def scanned(checkout: Path, folder: str) -> Run:
+def scanned(checkout: Path, folder: str, jobs: int) -> Run:
     """A scan by one version, whose modules come from its checkout."""
     os.environ["PYTHONPATH"] = str(checkout)
-    command = (sys.executable, "-m", "maltriage", "scan", folder, "-f", "ndjson", "--no-cache")
-    return timed(command, memory=True)
+    scan = ("scan", folder, "-f", "ndjson", "--no-cache", "--jobs", f"{jobs}")
+    return timed((sys.executable, "-m", "maltriage", *scan), memory=True)
 
 
 def main() -> None:
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("old", type=Path)
     parser.add_argument("folder")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--jobs", type=int, default=0)
     chosen = parser.parse_args()
     adopt_orphans()
     versions = {"old": chosen.old.resolve(), "new": NEW}
@@ -40,7 +42,7 @@ def main() -> None:
     runs: dict[str, list[Run]] = {name: [] for name in versions}
     for number in range(chosen.rounds + 1):
         for name in sorted(versions, reverse=bool(number % 2)):
-            run = scanned(versions[name], chosen.folder)
+            run = scanned(versions[name], chosen.folder, chosen.jobs)
             if number:  # the first round warms the page cache
                 runs[name].append(run)
     lines = len(runs["new"][0].output.splitlines())

@@ -359,7 +359,7 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(MaltriageError, match="net mcft needs timm, .*: pip install"):
+    with pytest.raises(MaltriageError, match=r"net mcft needs timm, .*: pip install"):
         make_net("mcft", (byteplot(16),), 2)
 
 

@@ -13,6 +13,7 @@ ROOMS = "|".join(
     sorted(path.name for path in (ROOT / "maltriage").iterdir() if (path / "__init__.py").exists())
 )
 FILE = re.compile(r"`((?:[\w.-]+/)+[\w-]+\.(?:py|csv|json|toml|onnx|npz))`")
+TEST = re.compile(r"`(test_\w+\.py)`")
 MODULE = re.compile(rf"`(?:maltriage\.)?((?:{ROOMS})(?:\.[a-z_]+)+)(?:\.[A-Z_]\w*)?(?:\(\))?`")
 WRITTEN = re.compile(r"^(out|runs|fold-|seed-|data|DIR|a|b|in)\b|test_\{|\*")
 """Files in examples, which a user makes."""
@@ -43,6 +44,8 @@ def test_documents_name_what_is_there(page: Path) -> None:
         return
     files = {name for name in FILE.findall(text) if not WRITTEN.search(name)}
     assert sorted(name for name in files if not is_there(name)) == []
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert sorted({name for name in TEST.findall(text) if name not in tests}) == []
     modules = {name for name in MODULE.findall(text) if not name.startswith("results.sqlite")}
     assert sorted(name for name in modules if not is_module(name)) == []
 

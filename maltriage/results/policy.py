@@ -52,6 +52,8 @@ files depend on the lists, which are among the settings."""
 SETTLED_NS = 2_000_000_000
 """A file changed within this time before it was read may change again without new times: file
 systems count in steps of up to two seconds. It is read again the next time."""
+MAX_RECORD_BYTES = 64 << 20
+"""Longest JSON of a kept record; usual ones have some 10 KB."""
 LEVEL = 1
 """Compression level of zlib: higher ones save 8 % and take longer."""
 
@@ -271,7 +273,7 @@ class Policy:
     def _again(self, data: bytes, path: str) -> FileRecord | None:
         """A kept record under the file's path; None where it cannot be read."""
         try:
-            record = decode(zlib.decompress(data))
+            record = decode(_unpacked(data))
         except (zlib.error, MaltriageError):
             return None
         shown, raw = path_fields(path)
@@ -300,6 +302,15 @@ class Collected(Policy):
 
     def forget(self, path: str) -> None:
         self.several.append(path)
+
+
+def _unpacked(data: bytes) -> bytes:
+    """The JSON of a kept record, which may come from a worker; raises zlib.error."""
+    unpacking = zlib.decompressobj()
+    text = unpacking.decompress(data, MAX_RECORD_BYTES)
+    if not unpacking.eof:
+        raise zlib.error("cut off, or too large")
+    return text
 
 
 def _path_digest(path: str) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.probe.lookup import Lookup
-from maltriage.probe.prepare import prepare
+from maltriage.probe.prepare import Same, prepare
 from maltriage.report.documents.record import Failed, Record, Result, Skipped
 from maltriage.results import policy as policies
 from maltriage.results.policy import Policy, scan_id, settings_of
@@ -444,3 +445,15 @@ def test_archives_are_read_again_and_those_without_a_program_are_not(
     lose_results(monkeypatch)
     assert plain(scans(options)) == plain(first)
     assert [*scans(OPTIONS)] == ["a.zip", "b.zip"]  # opened by nobody
+
+
+def test_a_record_from_a_worker_does_not_fill_the_memory(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is looked up there may be anything, once a sample has taken the worker over."""
+    monkeypatch.setattr(policies, "MAX_RECORD_BYTES", 1 << 20)
+    policy = Policy(Store.open(tmp_path / "store", pytest.fail), settings_of(bundle, OPTIONS, None))
+    for data in (zlib.compress(bytes(2 << 20)), zlib.compress(b"{}")[:-2], b"", b"garbage"):
+        record = policy.known(Same("a.exe", "00" * 32, data, 0))
+        assert isinstance(record, Failed)
+        assert record.code == "internal"

@@ -55,7 +55,7 @@ def side_by_side(
         more = numbers.count(len(order) - len(shown), "more region")
         yield Text(" " * indent + f"… {more}", style="dim")
     for pair in compared.agreement:
-        value = "none can be told"
+        value = "not defined"
         if pair.rank_correlation is not None:
             value = numbers.signed(pair.rank_correlation, 2)
         names = f"{clean(pair.first, MAX_METHOD)} and {clean(pair.second, MAX_METHOD)}"

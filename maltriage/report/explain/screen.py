@@ -80,7 +80,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from heading("Methods side by side", "share of each region, by method")
         yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
     if evidence.views:
-        yield from heading("Which view saw it", "the same total, divided over the views")
+        yield from heading("Score by view", "the same total, divided over the views")
         yield from score_table.views(evidence, width, _INDENT)
     if evidence.plane is not None:
         yield from heading("The file as a byteplot", "heat of the view body over the bytes")

@@ -302,7 +302,7 @@ function panel(file, same, close) {
   }
   parts.push(make("h3", {}, found.heading, make("small", { class: "name" }, found.remark)), account(found));
   if (found.hot.length) parts.push(make("h3", {}, "Hot ranges", make("small", {}, "runs of bytes with the most heat")), hotRanges(found.hot));
-  if (found.views.length) parts.push(make("h3", {}, "Which view saw it"), views(found.views));
+  if (found.views.length) parts.push(make("h3", {}, "Score by view"), views(found.views));
   parts.push(make("h3", {}, "Identity"), list(Object.entries(found.names)));
   parts.push(make("p", { class: "note" }, "maltriage explain on this file shows its byteplot and what is in the hot ranges."));
   return parts;

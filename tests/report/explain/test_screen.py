@@ -190,7 +190,7 @@ def test_hot_ranges_that_were_not_checked_are_blank() -> None:
 
 
 def test_views_add_up_to_the_same_total() -> None:
-    rows = amounts(part(shown(make_result()), "Which view saw it"))
+    rows = amounts(part(shown(make_result()), "Score by view"))
     total = rows.pop("total")
     assert len(rows) == 7
     assert sum(rows.values()) == pytest.approx(total, abs=0.004)
@@ -200,7 +200,7 @@ def test_views_add_up_to_the_same_total() -> None:
 def test_a_window_that_the_file_does_not_have() -> None:
     views = make_evidence().views
     views = [msgspec.structs.replace(v, start=None, end=None) for v in views]
-    text = part(shown(with_evidence(views=views)), "Which view saw it")
+    text = part(shown(with_evidence(views=views)), "Score by view")
     assert text.count("not in this file") == 6
     assert text.count("the whole file") == 1
 
@@ -556,7 +556,7 @@ def test_methods_side_by_side() -> None:
     assert "hirescam = gradcam" in text
     assert "\x1b" not in text
     assert f"{len(own) - 2} more regions" in text
-    assert "none can be told" in text
+    assert "not defined" in text
     wide = part(shown(with_evidence(compared=compared), top=0, width=120), "Methods side by side")
     last = next(line for line in wide.splitlines() if line.split()[0] == "overlay")
     assert last.split()[-1] == "-100.0%"

@@ -304,6 +304,6 @@ def _first_wrong(block: bytes, lead: int, before: int) -> DumpError:
             if not line.strip():
                 what = "blank"
             elif other.fullmatch(line):
-                what = "without the address that others have" if lead else "an unexpected address"
+                what = "without the address that others have" if lead else "an address"
             return DumpError(number, what)
     raise AssertionError("every line of the block is one of a dump")

@@ -113,8 +113,10 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
         notices.append(Notice("many-blocks", text))
     elif len(blocks) > 1:
         jumps = len(blocks) - 1
-        text = f"Addresses jump {jumps} time{'s' * (jumps > 1)}: neighbouring ranges are not all"
-        text += " neighbours in memory."
+        text = (
+            f"Addresses jump {jumps} time{'s' * (jumps > 1)}: ranges that follow are not all next"
+        )
+        text += " to each other in memory."
         notices.append(Notice("address-jumps", text))
     base = 0 if dump.blocks else None
     layout = Layout("none", None, None, False, base, regions, {}, dump.unmapped)

@@ -61,7 +61,7 @@ def observe(data: bytes, headers: Headers | None, layout: Layout) -> list[Notice
         found.extend(_of_headers(headers, layout))
         rules = list(_packed(headers, layout))
         if rules:
-            text = f"Looks packed ({'; '.join(rules)}): the packer is seen as much as the program."
+            text = f"Looks packed ({'; '.join(rules)}): what is seen is the packer as much as it."
             found.append(Notice("packed?", text))
         carried = _carried(data, layout)
         if carried:

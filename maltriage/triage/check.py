@@ -99,5 +99,5 @@ def _checked(item: Explained, judge: Judge, options: ScanOptions) -> FileRecord:
 
 
 def _unchecked(result: Result, reason: str) -> Result:
-    notice = Notice("unchecked", f"The evidence was not checked: {reason}.")
+    notice = Notice("unchecked", f"The evidence was not put to the test: {reason}.")
     return msgspec.structs.replace(result, notices=[*result.notices, notice])

@@ -67,7 +67,7 @@ def look_into(
         raise
     except Exception as error:
         reason = reason_of(error, workers.timeout).reason
-        text = f"The hot bytes could not be inspected: {reason}."
+        text = f"What is in the hot bytes could not be looked into: {reason}."
         return evidence, [Notice("not-inspected", text)]
 
 

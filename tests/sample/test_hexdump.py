@@ -133,7 +133,7 @@ FULL = b" ".join([b"00"] * 16)
         (FULL + b"\n\n" + FULL, "line 2: blank"),
         (FULL + b"\n00 1?\n" + FULL, "line 2: no line of a hex dump"),
         (FULL + b"\n00 11\n" + FULL, "line 2: 2 bytes, and the next line goes on after 16"),
-        (FULL + b"\n00401000 " + FULL, "line 2: an unexpected address"),
+        (FULL + b"\n00401000 " + FULL, "line 2: an address"),
         (b"00401000 " + FULL + b"\n" + FULL, "line 2: without the address that others have"),
         (b"00401000 %s\n0040101? %s" % (FULL, FULL), "line 2: no line of a hex dump"),
         (FULL + b" 00\n", "line 1: no line of a hex dump"),

@@ -203,7 +203,7 @@ def test_evidence_that_cannot_be_put_to_the_test(
         assert isinstance(record, Result)
         assert record.evidence.checks is None
         assert [n.text for n in record.notices if n.code == "unchecked"] == [
-            "The evidence was not checked: a reason."
+            "The evidence was not put to the test: a reason."
         ]
 
 

@@ -155,7 +155,7 @@ class _Inspector:
         if place.start == place.end:
             self._notes.append("no bytes")
         elif time.process_time() > self._until:
-            self._notes.append(f"not inspected: the file took more than {MAX_SECONDS:g} s")
+            self._notes.append(f"not looked into: the file took more than {MAX_SECONDS:g} s")
         elif region.kind == "header":
             found |= self._header(place)
         else:

@@ -225,7 +225,7 @@ def test_a_slow_file_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     content = one(sample("gui-x86.exe"), 0x500).content
     assert content is not None
     assert content.kind == "data"
-    assert content.notes[0].startswith("not inspected")
+    assert content.notes[0].startswith("not looked into")
     assert content.snapped == (0, 0)
 
 

@@ -36,7 +36,8 @@ from maltriage.probe.prepare import (
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Rejected
-from maltriage.work.supervisor import Job, WorkerDiedError, publish
+from maltriage.work.process import publish
+from maltriage.work.supervisor import Job, WorkerDiedError
 from maltriage.work.workers import LOST, Workers, reason_of
 
 Members = Literal["only", "first", "each"]

@@ -9,25 +9,21 @@ from __future__ import annotations
 
 import itertools
 import math
-import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeVar
 
 from maltriage.logs import logger
-from maltriage.sample.errors import SampleError
-from maltriage.work.messages import MAX_ANSWER, Answer, Begun, carried, read
+from maltriage.work.messages import MAX_ANSWER, Answer, Begun, read
+from maltriage.work.process import WorkerEnd, request, work
 
 T = TypeVar("T")
 _log = logger(__name__)
@@ -42,7 +38,6 @@ MAX_STEP = 1 << 20
 """Largest step that a process may report."""
 _LOOK = 0.1
 """Seconds between two checks of the time limits."""
-_NUMBER = struct.Struct("!Q")
 
 
 class WorkerDiedError(Exception):
@@ -67,19 +62,6 @@ class Job(Future[T]):
         self.at = (0, 0.0)
         self.process: int | None = None
         """Number of the process that has it."""
-
-
-class WorkerEnd:
-    """A process's end of its pipes."""
-
-    def __init__(self, jobs: Connection, answers: Connection) -> None:
-        self._jobs, self._answers = jobs, answers
-
-    def recv(self) -> bytes:
-        return self._jobs.recv_bytes()
-
-    def send(self, message: Begun | Answer) -> None:
-        self._answers.send(message)
 
 
 @dataclass(eq=False)
@@ -150,7 +132,7 @@ class Supervisor:
         """
         number = next(self._numbers)
         try:
-            data = _NUMBER.pack(number) + bytes(ForkingPickler.dumps((function, arguments)))
+            data = request(number, function, arguments)
         except Exception as error:
             job = Job[T](number, b"", steps)
             job.set_exception(error)
@@ -222,7 +204,7 @@ class Supervisor:
             job_end, jobs = self._context.Pipe(duplex=False)
             answers, answer_end = self._context.Pipe(duplex=False)
             process = self._context.Process(  # type: ignore[attr-defined]
-                target=_work,
+                target=work,
                 args=(
                     WorkerEnd(job_end, answer_end),
                     (self._steps, number),
@@ -388,59 +370,3 @@ def _checked(message: object) -> Answer:
         raise TypeError
     _ = message.value  # missing in an incomplete message
     return message
-
-
-_steps: Any = None
-"""In a process: two numbers for each process (step, start), and the number of this one."""
-
-
-def publish(step: int) -> None:
-    """In a process: report the step of its job."""
-    steps, number = _steps
-    steps[2 * number : 2 * number + 2] = [step, time.monotonic()]
-
-
-def _work(
-    end: WorkerEnd,
-    steps: tuple[Any, int],
-    initializer: Callable[..., object],
-    arguments: tuple[object, ...],
-) -> None:
-    """Main loop of a process."""
-    global _steps  # noqa: PLW0603 - given once, when a process starts
-    _steps = steps
-    initializer(*arguments)
-    with suppress(EOFError, OSError):  # the main process is gone
-        while True:
-            data = end.recv()
-            (number,) = _NUMBER.unpack(data[: _NUMBER.size])
-            # Time spent here on imports is not counted against a file.
-            call = _call(data[_NUMBER.size :])
-            end.send(Begun(number))
-            _answer(end, number, call)
-
-
-def _call(data: bytes) -> Callable[[], Any]:
-    try:
-        function, arguments = ForkingPickler.loads(data)
-    except Exception as error:
-        return partial(_raise, error)
-    return partial(carried, function, arguments)
-
-
-def _raise(error: Exception) -> None:
-    raise error
-
-
-def _answer(end: WorkerEnd, number: int, call: Callable[[], Any]) -> None:
-    try:
-        answer = Answer(number, call(), None)
-    except BaseException as error:
-        answer = Answer(number, None, error)
-    try:
-        end.send(answer)
-    except OSError:
-        raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        end.send(Answer(number, None, SampleError("internal", reason, failed=True)))

@@ -15,7 +15,8 @@ import pytest
 
 from maltriage.work import supervisor
 from maltriage.work.messages import Answer
-from maltriage.work.supervisor import Supervisor, WorkerEnd, publish
+from maltriage.work.process import WorkerEnd, publish
+from maltriage.work.supervisor import Supervisor
 from maltriage.work.workers import Workers, reason_of
 
 OTHERS = 40

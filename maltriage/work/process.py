@@ -1,0 +1,91 @@
+"""What a worker process does: jobs from its pipe, one after the other."""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+from maltriage.sample.errors import SampleError
+from maltriage.work.messages import Answer, Begun, carried
+
+_NUMBER = struct.Struct("!Q")
+
+
+class WorkerEnd:
+    """A process's end of its pipes."""
+
+    def __init__(self, jobs: Connection, answers: Connection) -> None:
+        self._jobs, self._answers = jobs, answers
+
+    def recv(self) -> bytes:
+        return self._jobs.recv_bytes()
+
+    def send(self, message: Begun | Answer) -> None:
+        self._answers.send(message)
+
+
+def request(number: int, function: Callable[..., object], arguments: tuple[object, ...]) -> bytes:
+    """A job as it is sent; raises what pickling raises."""
+    return _NUMBER.pack(number) + bytes(ForkingPickler.dumps((function, arguments)))
+
+
+_steps: Any = None
+"""In a process: two numbers for each process (step, start), and the number of this one."""
+
+
+def publish(step: int) -> None:
+    """In a process: report the step of its job."""
+    steps, number = _steps
+    steps[2 * number : 2 * number + 2] = [step, time.monotonic()]
+
+
+def work(
+    end: WorkerEnd,
+    steps: tuple[Any, int],
+    initializer: Callable[..., object],
+    arguments: tuple[object, ...],
+) -> None:
+    """Main loop of a process."""
+    global _steps  # noqa: PLW0603 - given once, when a process starts
+    _steps = steps
+    initializer(*arguments)
+    with suppress(EOFError, OSError):  # the main process is gone
+        while True:
+            data = end.recv()
+            (number,) = _NUMBER.unpack(data[: _NUMBER.size])
+            # Time spent here on imports is not counted against a file.
+            call = _call(data[_NUMBER.size :])
+            end.send(Begun(number))
+            _answer(end, number, call)
+
+
+def _call(data: bytes) -> Callable[[], Any]:
+    try:
+        function, arguments = ForkingPickler.loads(data)
+    except Exception as error:
+        return partial(_raise, error)
+    return partial(carried, function, arguments)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _answer(end: WorkerEnd, number: int, call: Callable[[], Any]) -> None:
+    try:
+        answer = Answer(number, call(), None)
+    except BaseException as error:
+        answer = Answer(number, None, error)
+    try:
+        end.send(answer)
+    except OSError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        end.send(Answer(number, None, SampleError("internal", reason, failed=True)))

@@ -189,6 +189,14 @@ Limit = Annotated[
     int | None, typer.Option(min=1, help="Number of files to draw, stratified by label.")
 ]
 
+KindFiles = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Clean files that a kind needs for its own threshold, e.g. 300; by default 3 / fpr.",
+    ),
+]
+
 Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Skip names or paths that match, e.g. '*.dll'; repeatable."),

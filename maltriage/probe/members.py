@@ -122,7 +122,7 @@ def _read_chunk(
     prepared = 0
     for item in walk.items(kind):
         if isinstance(item, Trouble):
-            items.append(_rejected(item.path, item.error))
+            items.append(Rejected.of(item.path, item.error))
         elif isinstance(item, Member):
             try:
                 made = _prepared(item, options, finish)
@@ -132,7 +132,7 @@ def _read_chunk(
                 if error.code in NO_SAMPLE:
                     walk.no_sample()
                 else:
-                    items.append(_rejected(item.path, error))
+                    items.append(Rejected.of(item.path, error))
         full = (
             chunk.step
             or prepared >= chunk.samples
@@ -163,7 +163,7 @@ def _carved(
         if count == most:
             reason = f"programs in it after the first {most} are left out"
             error = SampleError("carve-limit", f"{reason} (--max-carved lifts the limit)")
-            yield _rejected(path, error)
+            yield Rejected.of(path, error)
             return
         name, start = carved_path(path, carved), time.perf_counter()
         try:
@@ -171,11 +171,7 @@ def _carved(
             inner = parse_contents(name, data, options)
             yield finish(name, inner, options, start)
         except SampleError as error:
-            yield _rejected(name, error)
-
-
-def _rejected(path: str, error: SampleError) -> Rejected:
-    return Rejected(path, error.code, error.reason, error.failed)
+            yield Rejected.of(name, error)
 
 
 def _end(path: str, walk: Walk) -> list[Rejected]:

@@ -68,6 +68,11 @@ class Rejected:
     reason: str
     failed: bool
 
+    @classmethod
+    def of(cls, path: str, error: SampleError) -> Rejected:
+        """A path that gave no sample."""
+        return cls(path, error.code, error.reason, error.failed)
+
 
 def read_list(lines: bytes) -> list[str]:
     """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
@@ -129,7 +134,7 @@ def _at_url(
 ) -> Iterator[Found | Rejected]:
     """The file at a URL, or the files below it."""
     if isinstance(status, SampleError):
-        yield Rejected(path, status.code, status.reason, status.failed)
+        yield Rejected.of(path, status)
         return
     if status is not None:
         yield _entry(path, status, options)
@@ -142,7 +147,7 @@ def _at_url(
     assert options.remote is not None
     for entry in remote.entries(path, options.remote, options.depth, skip, stop):
         if isinstance(entry, SampleError):
-            yield Rejected(path, entry.code, entry.reason, entry.failed)
+            yield Rejected.of(path, entry)
             continue
         name = entry.url.rpartition("/")[2]
         included = not options.include or any(fnmatch(name, glob) for glob in options.include)

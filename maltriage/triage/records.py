@@ -20,4 +20,4 @@ def rejected(item: Rejected) -> Skipped | Failed:
 
 
 def failed(path: str, error: SampleError) -> Skipped | Failed:
-    return rejected(Rejected(path, error.code, error.reason, error.failed))
+    return rejected(Rejected.of(path, error))

@@ -200,7 +200,7 @@ class Dispatcher:
             return self._missed(task, found)
         assert task.lost is not None  # `found` is now whether it is an archive
         if not found:
-            return Taken([_rejected(task.path, task.lost)])
+            return Taken([Rejected.of(task.path, task.lost)])
         return Taken([], self._next(task.path, None, alone=FIRST_SAMPLES), several=True)
 
     def _outcome(self, task: Task, wait: float) -> Any:
@@ -283,10 +283,10 @@ class Dispatcher:
         """The result of a file that gave no sample. The members of a chunk that was lost with its
         worker are read one by one, to lose only the culprit; a second loss ends the archive."""
         if error.code not in LOST or self._members == "only":
-            return Taken([_rejected(task.path, error)])
+            return Taken([Rejected.of(task.path, error)])
         if task.cursor is None and not task.alone:
             if task.lost is not None:  # its first bytes cannot be read either
-                return Taken([_rejected(task.path, task.lost)])
+                return Taken([Rejected.of(task.path, task.lost)])
             asked = Task(task.path, is_archive, (task.path,), lost=error)
             self._submit([asked])
             return Taken([], asked)
@@ -295,7 +295,7 @@ class Dispatcher:
             return Taken([], more)
         cursor = task.cursor or Cursor()
         reason = f"{error.reason}, at file {cursor.members + 1} of an archive"
-        item = _rejected(task.path, SampleError(error.code, reason, failed=True))
+        item = Rejected.of(task.path, SampleError(error.code, reason, failed=True))
         if task.lost is not None:
             return Taken([item])
         more = self._next(task.path, cursor.passing(), alone=task.alone, held=task.held, lost=error)
@@ -325,12 +325,8 @@ def _only(path: str, items: Sequence[Item]) -> Item:
     named = ", ".join(_shown(item.path) for item in programs[:MAX_NAMED])
     more = " and more" if len(programs) > MAX_NAMED else ""
     reason = f"an archive of several: name one of {named}{more}"
-    return _rejected(path, SampleError("archive", reason))
+    return Rejected.of(path, SampleError("archive", reason))
 
 
 def _shown(path: str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
-
-
-def _rejected(path: str, error: SampleError) -> Rejected:
-    return Rejected(path, error.code, error.reason, error.failed)

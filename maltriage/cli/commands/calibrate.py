@@ -32,14 +32,7 @@ def calibrate(
     fpr: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False-positive rate of the threshold.")
     ] = 0.01,
-    kind_files: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Clean files that a kind needs for its own threshold, e.g. 300; by default"
-            " 3 / fpr.",
-        ),
-    ] = None,
+    kind_files: opt.KindFiles = None,
     folds: Annotated[
         Path | None,
         typer.Option(

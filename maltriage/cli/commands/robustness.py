@@ -35,14 +35,7 @@ def robustness(
     fpr: Annotated[
         float, typer.Option(min=1e-6, max=0.5, help="False-positive rate of these thresholds.")
     ] = 0.01,
-    kind_files: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Clean files that a kind needs for its own threshold, e.g. 300; by default"
-            " 3 / fpr.",
-        ),
-    ] = None,
+    kind_files: opt.KindFiles = None,
     limit: opt.Limit = None,
     transform: Annotated[
         list[str] | None,

@@ -175,6 +175,9 @@ def _limits() -> list[Limit]:
             unit="levels",
             option="--max-nesting",
         ),
+        Limit(
+            name="time for an archive", value=archives.MAX_SECONDS, unit="s", option="--max-time"
+        ),
         Limit(name="excerpts of a file", value=MAX_EXCERPTS, unit="bytes"),
         Limit(name="bundle", value=MAX_BUNDLE_BYTES, unit="bytes"),
     ]

@@ -86,6 +86,18 @@ def test_every_cap_is_an_option_and_a_record(run_cli, tmp_path: Path) -> None:
     assert defaults == (
         limits.MAX_MEMBERS, limits.MAX_UNPACKED, limits.MAX_RATIO, limits.MAX_NESTING,
     )  # fmt: skip
+    assert options.SECONDS == limits.MAX_SECONDS
+
+
+def test_the_time_for_an_archive_is_an_option(run_cli, tmp_path: Path) -> None:
+    files = {f"{i}.exe": X86 + i.to_bytes(4, "little") for i in range(3000)}
+    (tmp_path / "a.zip").write_bytes(zipped(files))
+    done = run_cli("scan", "a.zip", "--max-time", "1", "--no-cache", "-f", "ndjson")
+    *results, cut, summary = records(done.stdout)
+    assert {record["type"] for record in results} == {"result"}
+    assert (cut["type"], cut["code"]) == ("skipped", "archive-time")
+    assert f"after the first {len(results)} in it" in cut["reason"]
+    assert summary["skipped"] == 1
 
 
 def test_explain(run_cli, folder: Path) -> None:

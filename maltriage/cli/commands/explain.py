@@ -88,6 +88,7 @@ def explain(
     max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
     max_ratio: opt.MaxRatio = opt.RATIO,
     max_nesting: opt.MaxNesting = opt.NESTING,
+    max_time: opt.MaxTime = opt.SECONDS,
     device: opt.Device = opt.DeviceName.auto,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
@@ -195,7 +196,14 @@ def explain(
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
         unpack = archives(
-            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+            no_archives,
+            password,
+            password_file,
+            max_members,
+            max_unpacked,
+            max_ratio,
+            max_nesting,
+            max_time,
         )
         stdin = stdin_among([sample] if sample else files, max_size * opt.MIB, resources)
         if stdin is not None and (yara is not None or saved is not None):

@@ -12,12 +12,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 from maltriage.bundle import Bundle
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, OverdueError
 from maltriage.logs import logger
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.counts import Counts
@@ -79,9 +80,11 @@ def scan(
     began = time.monotonic()
     with policy, Engine(bundle, options) as engine:
         found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-        for record in engine.records(found, policy=policy, progress=progress, stop=stop):
-            yield record
-            changed(progress)
+        records = engine.records(found, policy=policy, progress=progress, stop=stop)
+        with suppress(OverdueError):  # `stop` is true: the files under way have no records
+            for record in records:
+                yield record
+                changed(progress)
         interrupted = stop()
     seconds = time.monotonic() - began
     _log.info("%d records in %.2f s", progress.records, seconds)

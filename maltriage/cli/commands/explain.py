@@ -234,7 +234,7 @@ def explain(
         source = LocalScan(request)
         source = source if saved is None else replay.HeldAgainst(saved, source)
     progress, records = Progress(), []
-    with resources, opened(target.path) as out, stopping() as stop:
+    with resources, opened(target.path) as out, stopping(in_time=True) as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(target.format, out.binary, RenderOptions(top=top), console)
         for item in source.records(progress, stop):

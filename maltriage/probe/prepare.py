@@ -26,12 +26,14 @@ class PrepareOptions(Reading):
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
     `known`: lists of known good files, which give no sample, or with `analyse_known` a notice.
+    `bare`: why no table behind the headers may be read; None: all may.
     """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False
+    bare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def prepare_contents(
     if match and not options.analyse_known:
         raise SampleError(KNOWN_GOOD, f"known good: {match}")
     # A dump has no headers; bytes that look like some are not the program's own.
-    headers = None if contents.dump else read_headers(contents.data)
+    headers = None if contents.dump else read_headers(contents.data, bare=options.bare is not None)
     if contents.dump:
         layout, notices = dump_layout(contents.dump)
     else:
@@ -99,6 +101,9 @@ def prepare_contents(
         notices += observe(contents.data, headers, layout)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
+    if options.bare is not None:
+        text = f"Reading its tables failed ({options.bare}): what is said rests on its headers."
+        notices = [*notices, Notice("headers-only", text)]
     if match:
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
     identity = identify(contents.data, headers, hashes=options.hashes, digests=digests)

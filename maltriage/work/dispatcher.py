@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from maltriage.logs import logger
@@ -72,6 +72,8 @@ class Task:
     cursor: Cursor | None = None
     alone: int = 0
     """Number of members to read one by one from here on, after a chunk was lost."""
+    bare: SampleError | None = None
+    """The loss after which the headers alone are read."""
     seconds: float = 0.0
     """Time that workers spent on the archive so far."""
     lost: SampleError | None = None
@@ -204,7 +206,7 @@ class Dispatcher:
             return self._missed(task, found)
         assert task.lost is not None  # `found` is now whether it is an archive
         if not found:
-            return Taken([Rejected.of(task.path, task.lost)])
+            return Taken([], self._bare(task, task.lost))
         return Taken([], self._next(task, None, alone=FIRST_SAMPLES), several=True)
 
     def _outcome(self, task: Task, wait: float) -> Any:
@@ -252,15 +254,29 @@ class Dispatcher:
         return group
 
     def _task(
-        self, path: str, cursor: Cursor | None, alone: int = 0, left: float = math.inf
+        self,
+        path: str,
+        cursor: Cursor | None,
+        alone: int = 0,
+        left: float = math.inf,
+        bare: SampleError | None = None,
     ) -> Task:
         if self._members == "only":
             return Task(path, prepare_file, (path, self._options, self._finish))
         samples = FIRST_SAMPLES if cursor is None else NEXT_SAMPLES
         seconds = min(left, self._workers.timeout * SHARE_OF_TIMEOUT)
         how = ChunkOptions(samples, seconds, step=alone > 0)
-        arguments = (path, self._options, how, cursor, self._finish)
-        return Task(path, prepare_members, arguments, cursor, alone)
+        options = self._options if bare is None else replace(self._options, bare=bare.code)
+        arguments = (path, options, how, cursor, self._finish)
+        return Task(path, prepare_members, arguments, cursor, alone, bare)
+
+    def _bare(self, last: Task, error: SampleError) -> Task:
+        """Queue a file that was lost with its worker once more: its headers alone may be read."""
+        options = replace(self._options, bare=error.code)
+        arguments = (last.path, options, self._finish)
+        task = Task(last.path, prepare_file, arguments, bare=error, seconds=last.seconds)
+        self._submit([task])
+        return task
 
     def _next(
         self,
@@ -270,11 +286,12 @@ class Dispatcher:
         alone: int = 0,
         held: Sequence[Item] = (),
         lost: SampleError | None = None,
+        bare: SampleError | None = None,
     ) -> Task:
         """Queue the next chunk of an archive, alone; one whose time is over has an outcome."""
         path, limits = last.path, self._options.archives
         limit = math.inf if limits is None else limits.seconds
-        task = self._task(path, cursor, alone, limit - last.seconds)
+        task = self._task(path, cursor, alone, limit - last.seconds, bare)
         task.held, task.lost, task.seconds = held, lost, last.seconds
         if task.seconds >= limit:
             task.outcome = _too_long(task)
@@ -295,14 +312,19 @@ class Dispatcher:
         return Taken(items, more, several)
 
     def _missed(self, task: Task, error: SampleError) -> Taken:
-        """The result of a file that gave no sample. The members of a chunk that was lost with its
-        worker are read one by one, to lose only the culprit; a second loss ends the archive."""
+        """The result of a file that gave no sample.
+
+        One that was lost with its worker is read once more, bare. The members of a chunk that was
+        lost are read one by one before, to find the culprit; two lost in a row end the archive.
+        """
         if error.code not in LOST or self._members == "only":
             item: Item = Rejected.of(task.path, error)
             if error.code == TOO_LONG and task.held:
                 item = _only(task.path, [*task.held, item])
             return Taken([item])
         if task.cursor is None and not task.alone:
+            if task.bare is not None:  # the first loss says more
+                return Taken([Rejected.of(task.path, task.bare)])
             if task.lost is not None:  # its first bytes cannot be read either
                 return Taken([Rejected.of(task.path, task.lost)])
             asked = Task(task.path, is_archive, (task.path,), seconds=task.seconds, lost=error)
@@ -311,7 +333,12 @@ class Dispatcher:
         if not task.alone:
             more = self._next(task, task.cursor, alone=NEXT_SAMPLES, held=task.held)
             return Taken([], more)
-        cursor = task.cursor or Cursor()
+        if task.bare is None:
+            more = self._next(
+                task, task.cursor, alone=task.alone, held=task.held, lost=task.lost, bare=error
+            )
+            return Taken([], more)
+        error, cursor = task.bare, task.cursor or Cursor()
         reason = f"{error.reason}, at file {cursor.members + 1} of an archive"
         item = Rejected.of(task.path, SampleError(error.code, reason, failed=True))
         if task.lost is not None:

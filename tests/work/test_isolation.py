@@ -24,7 +24,8 @@ from hostile.make import byteplot
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.source.archive.limits import Archives
 from maltriage.work import isolation, landlock, seccomp
-from maltriage.work.isolation import Isolation, achieved, confine, memory_for
+from maltriage.work.attempts import achieved
+from maltriage.work.isolation import Isolation, confine, memory_for
 from maltriage.work.workers import Workers, reason_of
 
 pytestmark = pytest.mark.skipif(
@@ -343,7 +344,7 @@ def test_a_system_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[object] = []
     monkeypatch.setattr(isolation, "_silence", lambda: None)
     monkeypatch.setattr(isolation, "_limit", taken.append)
-    monkeypatch.setattr(isolation, "_libc", lambda: (_ for _ in ()).throw(OSError("none here")))
+    monkeypatch.setattr(isolation, "load_libc", lambda: (_ for _ in ()).throw(OSError("none here")))
     confine(Isolation(memory=1))
     assert taken == [1]
 

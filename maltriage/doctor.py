@@ -33,8 +33,9 @@ from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
 from maltriage.version import __version__
 from maltriage.work import isolation
+from maltriage.work.attempts import ALL, achieved
 from maltriage.work.cores import cores
-from maltriage.work.isolation import achieved, memory_for
+from maltriage.work.isolation import memory_for
 from maltriage.work.workers import Workers, reason_of
 
 DISTRIBUTION = "maltriage"
@@ -137,7 +138,7 @@ def _isolation(problems: list[str]) -> Isolation | None:
     if isolation.IS_LINUX and found.missing:
         problems.append(f"workers are not isolated here: {', '.join(found.missing)}")
     return Isolation(
-        held=[name for name in isolation.ALL if name not in found.missing],
+        held=[name for name in ALL if name not in found.missing],
         missing=found.missing,
         memory=found.memory,
         seccomp=found.seccomp,

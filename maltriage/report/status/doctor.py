@@ -20,6 +20,10 @@ WORDS = {
     "writing": "writes no file",
     "programs": "starts no program",
     "signals": "no signals to others",
+    "processes": "looks into no other process",
+    "ipc": "no System V memory or queues",
+    "scheduling": "no priorities of others",
+    "terminal": "types into no terminal",
 }
 """Parts of the isolation, in words for the user."""
 

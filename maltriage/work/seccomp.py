@@ -51,8 +51,9 @@ NETWORK = (
 ).split()
 """Calls of a client, allowed where an input is named by its URL, with `socket` of `FAMILIES`."""
 
-FAMILIES = (1, 2, 10, 16)
-"""Unix sockets (of agents that hold keys), IPv4, IPv6, and netlink, which tells of addresses."""
+FAMILIES = (2, 10, 16)
+"""IPv4, IPv6, and netlink, which tells of addresses. No Unix sockets: behind those of a container
+engine or a service manager is all of the machine."""
 SIGNALS = ("kill", "tkill", "tgkill")
 """Allowed to the process itself, which needs them to abort."""
 FCNTL = (0, 1, 2, 3, 5, 6, 1030)

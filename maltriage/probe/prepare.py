@@ -65,6 +65,15 @@ class Same:
     row: int
 
 
+@dataclass(frozen=True)
+class Again:
+    """A file of an archive with the content of an earlier one, `of`, a path in that archive."""
+
+    path: str
+    of: str
+    milliseconds: float
+
+
 def digest_of(contents: Contents) -> str:
     """SHA-256 in hex of the file; for a PNG it differs from that of its pixels."""
     return contents.file or hashlib.sha256(contents.data).hexdigest()

@@ -27,6 +27,7 @@ from maltriage.probe.members import (
     prepare_members,
 )
 from maltriage.probe.prepare import (
+    Again,
     Finish,
     Prepared,
     PrepareOptions,
@@ -366,8 +367,8 @@ def _nothing(task: Task, chunk: Chunk) -> bool:
     )
 
 
-def _programs(items: Sequence[Item]) -> list[Prepared | Same]:
-    return [item for item in items if isinstance(item, Prepared | Same)]
+def _programs(items: Sequence[Item]) -> list[Prepared | Same | Again]:
+    return [item for item in items if isinstance(item, Prepared | Same | Again)]
 
 
 def _only(path: str, items: Sequence[Item]) -> Item:

@@ -86,7 +86,12 @@ def test_what_is_allowed(machine: Machine) -> None:
     assert verdict(machine, machine.calls["socket"], socket.AF_INET) == errno.EPERM
     for family in (socket.AF_INET, socket.AF_INET6):
         assert verdict(machine, machine.calls["socket"], family, network=True) == 0
-    for family in (1, 17, 38, 40):  # sockets of this machine, raw packets, the kernel's ciphers, the host of a virtual machine
+    for family in (
+        1,
+        17,
+        38,
+        40,
+    ):  # sockets of this machine, raw packets, the kernel's ciphers, the host of a virtual machine
         assert verdict(machine, machine.calls["socket"], family, network=True) == errno.EPERM
 
 

@@ -68,7 +68,10 @@ Threads = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
-MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many MiB.")]
+MaxSize = Annotated[
+    int,
+    typer.Option(min=1, help="Above this many MiB, read only so much of programs, skip others."),
+]
 Index = Annotated[
     str | None,
     typer.Option(

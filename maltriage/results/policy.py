@@ -49,8 +49,9 @@ SAYS_CONTENT = frozenset(
 )
 """Codes of skips and failures that depend on the file's content alone, and so are kept. Known good
 files depend on the lists, which are among the settings."""
-PROVISIONAL = frozenset(("headers-only",))
-"""Codes of notices on results that another attempt may improve: they serve `--resume` alone."""
+PROVISIONAL = frozenset(("headers-only", "in-part"))
+"""Codes of notices on results that another attempt, or another limit, may improve: they serve
+`--resume` alone."""
 SETTLED_NS = 2_000_000_000
 """A file changed within this time before it was read may change again without new times: file
 systems count in steps of up to two seconds. It is read again the next time."""

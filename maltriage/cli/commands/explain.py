@@ -211,7 +211,7 @@ def explain(
         options = ScanOptions(
             archives=unpack,
             members="first",
-            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote),
+            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote, in_part=True),
             device=device.value,
             jobs=1,
             threads=threads,

@@ -224,6 +224,7 @@ def scan(
                     tuple(map(os.path.realpath, files)),
                     stdin_among(roots, max_size * opt.MIB, resources, files_from),
                     remote,
+                    in_part=True,
                 ),
                 device=device.value,
                 jobs=jobs,

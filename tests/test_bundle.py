@@ -146,6 +146,7 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (with_card_text("{"), "corrupt card"),
         (with_card_text('{"name": 1}'), "corrupt card"),
         (other_card(surprise=1), "corrupt card"),
+        (with_card_text('{"training":{"recipe":{"a":' + "[" * 100_000), "nested too deeply"),
         (other_card(card_version=99), "card version 99"),
         (other_card(labels=["benign", "benign"]), "labels"),
         (other_card(temperature=-1.0), "temperature"),

@@ -11,6 +11,7 @@ from maltriage.bundle.card import Card, check_card
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
+from maltriage.files.decoding import decoded
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -95,7 +96,7 @@ def _verified(data: bytes, path: Path) -> Bundle:
     if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:
         raise MaltriageError(f"{path}: an ONNX file without a maltriage card, not a bundle")
     try:
-        card = msgspec.json.decode(cards[0], type=Card)
+        card = decoded(cards[0], msgspec.json.Decoder(Card))
     except msgspec.MsgspecError as error:
         raise MaltriageError(f"{path}: corrupt card: {error}") from error
     check_card(card, path)

@@ -37,7 +37,7 @@ from maltriage.bundle.card import (
     Quantization,
     Threshold,
     Training,
-    check_card,
+    read_card,
 )
 from maltriage.bundle.file import (
     CARD_KEY,
@@ -71,10 +71,10 @@ __all__ = [
     "Quantization",
     "Threshold",
     "Training",
-    "check_card",
     "load",
     "models_dir",
     "packed",
+    "read_card",
     "resolve",
     "save",
     "shipped",

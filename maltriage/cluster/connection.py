@@ -20,11 +20,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from maltriage.cluster.nodes import GoneError
 from maltriage.errors import MaltriageError
+from maltriage.files.temporary import make_folder
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
@@ -82,7 +84,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
     if address == LOCAL:
         os.environ.update(ALONE)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone
-        folder = _short_folder()
+        folder = str(_short_folder())
         how = {
             "num_cpus": cpus,
             "include_dashboard": False,
@@ -118,11 +120,11 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _short_folder() -> str:
+def _short_folder() -> Path:
     base = tempfile.gettempdir()
     if len(base) > MAX_FOLDER and os.path.isdir("/tmp"):
         base = "/tmp"
-    return tempfile.mkdtemp(prefix="maltriage-", dir=base)
+    return make_folder(Path(base))
 
 
 def _answers(address: str) -> None:

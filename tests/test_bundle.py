@@ -265,7 +265,6 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (other_card(parameters=-1), r"corrupt card: .*parameters"),
         (other_card(metrics={"test_accuracy": 1e300}), r"corrupt card: .*metrics"),
         (other_card(receptive_field_bytes={"code": -1}), r"corrupt card: .*receptive_field"),
-        (other_card(receptive_field_bytes={"none": 1}), "a receptive field of another view"),
         (with_view(0, size=-64), "impossible size"),
         (with_view(0, size=0), "impossible size"),
         (with_view(0, size=1 << 20), "views of an impossible size"),

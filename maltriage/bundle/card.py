@@ -241,8 +241,6 @@ def _views_problem(card: Card) -> str | None:
             return f"view {view.name!r} has an impossible size or channel"
     if sum(math.prod(view.shape) for view in card.views) > MAX_VIEWS_BYTES:
         return "views of an impossible size"
-    if not set(card.receptive_field_bytes) <= set(names):
-        return "a receptive field of another view"
     return None
 
 

@@ -55,6 +55,7 @@ from maltriage.bundle.file import (
     with_card,
 )
 from maltriage.bundle.graph import weights_sha256
+from maltriage.bundle.published import Standing, index_standing, ships, standing_of
 
 __all__ = [
     "BENIGN",
@@ -69,8 +70,10 @@ __all__ = [
     "Conformal",
     "OpenSet",
     "Quantization",
+    "Standing",
     "Threshold",
     "Training",
+    "index_standing",
     "load",
     "models_dir",
     "packed",
@@ -78,6 +81,8 @@ __all__ = [
     "resolve",
     "save",
     "shipped",
+    "ships",
+    "standing_of",
     "verified",
     "weights_sha256",
     "with_card",

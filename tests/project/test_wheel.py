@@ -65,6 +65,14 @@ def test_metadata(wheel: Path) -> None:
     assert not [line for line in base if line.startswith(TRAIN_ONLY)]
 
 
+def test_the_bill_of_materials_is_in_it(wheel: Path) -> None:
+    """Where PEP 770 looks for it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if ".dist-info/sboms/" in n)
+        assert name.endswith(".dist-info/sboms/maltriage.cdx.json")
+        assert archive.read(name) == (ROOT / "maltriage.cdx.json").read_bytes()
+
+
 def test_base_install_scans_with_the_model_that_ships(wheel: Path) -> None:
     """In an environment of its own, from another folder than the repository."""
     with tempfile.TemporaryDirectory() as folder:

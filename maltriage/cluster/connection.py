@@ -97,7 +97,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
 
     try:
         try:
-            with _own_signals():
+            with _own_signals(), _temporary_files_in(folder):
                 ray.init(
                     address=address,
                     log_to_driver=False,
@@ -125,6 +125,24 @@ def _short_folder() -> Path:
     if len(base) > MAX_FOLDER and os.path.isdir("/tmp"):
         base = "/tmp"
     return make_folder(Path(base))
+
+
+@contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Have processes that start meanwhile, and theirs, keep temporary files in a folder.
+
+    Ray ends actors and what they started by SIGKILL, so that none of them removes a file.
+    """
+    before = os.environ.get("TMPDIR")
+    if folder:
+        os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["TMPDIR"] = before
+        else:
+            os.environ.pop("TMPDIR", None)
 
 
 def _answers(address: str) -> None:

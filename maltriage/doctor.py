@@ -83,11 +83,16 @@ def _bundle(named: str | None, problems: list[str]) -> Bundle | None:
 
 
 def _model(bundle: Bundle, problems: list[str]) -> Model:
-    path, files = None, 0
+    path, files, index_standing = None, 0, None
+    standing = bundles.standing_of(bundle)
+    if bundles.ships(bundle.path) and standing.state != "published":
+        problems.append(f"{bundle.path}: {standing.text}")
     try:
         searcher = open_index(bundle, None)
-        if searcher is not None:
-            path, files = str(indexes.beside(bundle)), len(searcher.index.sha256)
+        beside = indexes.beside(bundle)
+        if searcher is not None and beside is not None:
+            path, files = str(beside), len(searcher.index.sha256)
+            index_standing = bundles.index_standing(beside).text
     except MaltriageError as error:
         problems.append(str(error))
     card = bundle.card
@@ -96,8 +101,10 @@ def _model(bundle: Bundle, problems: list[str]) -> Model:
         path=bundle.path,
         weights_sha256=card.weights_sha256,
         labels=len(card.labels),
+        standing=standing.text,
         index=path,
         index_files=files,
+        index_standing=index_standing,
     )
 
 

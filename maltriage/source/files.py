@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import BinaryIO
 
+from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PART
 from maltriage.sample.errors import SampleError
 from maltriage.sample.mapped import MAP_BYTES, mapped
@@ -76,9 +78,27 @@ class Rejected:
         return cls(path, error.code, error.reason, error.failed)
 
 
-def read_list(lines: bytes) -> list[str]:
-    """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
-    return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
+def read_list(data: bytes, name: str, *, null: bool = False) -> list[str]:
+    """Paths of a list, one a line; bytes that are not UTF-8 survive.
+
+    Args:
+        name: of the list, for errors.
+        null: each path ends with a NUL in place of the line, as `find -print0` writes it.
+
+    Raises:
+        MaltriageError: a path has a NUL, which no file's name can have.
+    """
+    if null:
+        return [os.fsdecode(path) for path in data.split(b"\0") if path]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MaltriageError(f"{name}: in UTF-16; a list of paths is plain text")
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if b"\0" in line:
+            raise MaltriageError(
+                f"{name}: line {number} has a NUL byte; --null (-0) reads what find -print0 writes"
+            )
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 
 def walk(

@@ -73,6 +73,8 @@ class Task:
     cursor: Cursor | None = None
     alone: int = 0
     """Number of members to read one by one from here on, after a chunk was lost."""
+    again: bool = False
+    """Whether it is read for the second time."""
     bare: SampleError | None = None
     """The loss after which the headers alone are read."""
     seconds: float = 0.0
@@ -207,7 +209,7 @@ class Dispatcher:
             return self._missed(task, found)
         assert task.lost is not None  # `found` is now whether it is an archive
         if not found:
-            return Taken([], self._bare(task, task.lost))
+            return Taken([], self._once_more(task, task.lost))
         return Taken([], self._next(task, None, alone=FIRST_SAMPLES), several=True)
 
     def _outcome(self, task: Task, wait: float) -> Any:
@@ -269,13 +271,17 @@ class Dispatcher:
         how = ChunkOptions(samples, seconds, step=alone > 0)
         options = self._options if bare is None else replace(self._options, bare=bare.code)
         arguments = (path, options, how, cursor, self._finish)
-        return Task(path, prepare_members, arguments, cursor, alone, bare)
+        return Task(path, prepare_members, arguments, cursor, alone, bare=bare)
 
-    def _bare(self, last: Task, error: SampleError) -> Task:
-        """Queue a file that was lost with its worker once more: its headers alone may be read."""
-        options = replace(self._options, bare=error.code)
-        arguments = (last.path, options, self._finish)
-        task = Task(last.path, prepare_file, arguments, bare=error, seconds=last.seconds)
+    def _once_more(self, last: Task, error: SampleError) -> Task:
+        """Queue a file that was lost with its worker once more: its headers alone may be read.
+
+        A worker may have been killed for no fault of its file: after the first crash all of it is
+        read again.
+        """
+        whole = error.code == "crash" and not last.again
+        task = self._task(last.path, None, bare=None if whole else error)
+        task.again, task.seconds = whole, last.seconds
         self._submit([task])
         return task
 
@@ -324,8 +330,10 @@ class Dispatcher:
                 item = _only(task.path, [*task.held, item])
             return Taken([item])
         if task.cursor is None and not task.alone:
-            if task.bare is not None:  # the first loss says more
+            if task.bare is not None:  # the loss before says more
                 return Taken([Rejected.of(task.path, task.bare)])
+            if task.again:
+                return Taken([], self._once_more(task, error))
             if task.lost is not None:  # its first bytes cannot be read either
                 return Taken([Rejected.of(task.path, task.lost)])
             asked = Task(task.path, is_archive, (task.path,), seconds=task.seconds, lost=error)

@@ -111,8 +111,8 @@ def test_a_scan_that_is_killed_leaves_no_process(many: Path) -> None:
 
 
 @pytest.mark.slow
-def test_workers_that_are_killed_cost_what_they_had(many: Path) -> None:
-    """As the system does where memory runs out; every file has its record all the same."""
+def test_workers_that_are_killed_cost_nothing(many: Path) -> None:
+    """As the system does where memory runs out: every file is read again, and has its result."""
     process = start("scan", many, "-f", "ndjson", "--no-cache", "-j", "2")
     assert process.stdout is not None
     lines, killed = [process.stdout.readline()], 0
@@ -126,10 +126,8 @@ def test_workers_that_are_killed_cost_what_they_had(many: Path) -> None:
     *found, summary = records(b"".join(lines) + rest)
     assert errors == b""
     assert len(found) == 3000
-    lost = [record for record in found if record["type"] == "error"]
-    assert len(lost) <= killed
-    assert all("SIGKILL" in record["reason"] for record in lost)
-    assert summary["files"] == 3000 - len(lost)
+    assert [record for record in found if record["type"] == "error"] == []
+    assert summary["files"] == 3000
 
 
 def _workers(pid: int) -> list[psutil.Process]:

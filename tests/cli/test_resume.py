@@ -11,10 +11,13 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from corpus.synthetic import program, zipped
 from hostile.make import sample
 
 from maltriage.results.sqlite_file import FILE_NAME
@@ -132,3 +135,59 @@ def test_resume_needs_what_was_kept(run_cli: Any, tmp_path: Path) -> None:
     done = run_cli("scan", "a.exe", "--resume", "--cache", "results")
     assert done.returncode == 2
     assert b"nothing to resume from" in done.stderr
+
+
+def _family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """The workers of a scan."""
+    with suppress(psutil.Error):
+        children = psutil.Process(process.pid).children()
+        return [worker for child in children for worker in child.children()]
+    return []
+
+
+@pytest.mark.slow
+def test_kills_at_random_of_workers_and_of_scans(tmp_path: Path) -> None:
+    """2,000 files, some of them archives; 20 workers and 20 scans are killed; nothing is lost."""
+    draw, folder = random.Random(20), tmp_path / "in"
+    folder.mkdir()
+    for number in range(2000):
+        if number % 100 == 50:
+            inside = {f"{i}.exe": program(i % 3, 1000 * number + i, size=4000) for i in range(40)}
+            (folder / f"{number:04d}.zip").write_bytes(zipped(inside, None))
+        elif number % 10 == 0:
+            (folder / f"{number:04d}.txt").write_text(f"no program {number}")
+        else:
+            data = sample("console-x86.exe") + draw.randbytes(draw.randrange(20_000))
+            (folder / f"{number:04d}.exe").write_bytes(data)
+    command = [argument if argument != "1" else "2" for argument in SCAN]
+    subprocess.run([*command, "--no-cache", "-o", "alone.ndjson", "-q"], cwd=tmp_path, check=True)
+    alone = records(tmp_path / "alone.ndjson")
+    assert len(alone) == 2000 - 20 + 20 * 40
+    workers = scans = 0
+    while min(workers, scans) < 20:
+        for part in tmp_path.glob("out.ndjson*"):
+            part.unlink()
+        process = subprocess.Popen(
+            [*command, *KEPT, "-q"], cwd=tmp_path, stderr=subprocess.PIPE, start_new_session=True
+        )
+        found: list[psutil.Process] = []
+        while not found and process.poll() is None:
+            found = _family(process)
+        time.sleep(draw.random() / 4)
+        with suppress(psutil.Error, IndexError):
+            draw.choice(_family(process)).kill()
+            workers += 1
+        time.sleep(draw.random() / 4)
+        if process.poll() is not None:  # it came to its end: nothing to resume
+            assert records(tmp_path / "out.ndjson") == alone
+            shutil.rmtree(tmp_path / "results")
+            process.communicate()
+            continue
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        scans += 1
+        for part in tmp_path.glob("out.ndjson.part"):  # unless it was killed before it began it
+            for path, record in records(part).items():
+                assert record == alone[path]
+    subprocess.run([*command, *KEPT, "-q"], cwd=tmp_path, check=True)
+    assert records(tmp_path / "out.ndjson") == alone

@@ -166,7 +166,8 @@ def test_tables_that_cost_a_worker_do_not_cost_the_verdict(
     (tmp_path / "plain.exe").write_bytes(sample("console-x86.exe"))
     for way in ways:
         (tmp_path / f"{way}.exe").write_bytes(sample("console-x86.exe"))
-    inside = {f"{way}.exe": sample("console-x86.exe") for way in (*ways, "plain")}
+    # Other bytes for each: what became of one is what becomes of its copies.
+    inside = {f"{w}.exe": sample("console-x86.exe") + w.encode() for w in (*ways, "plain")}
     (tmp_path / "z.zip").write_bytes(zipped(inside, None))
     bundle = bundles.load(bundles.resolve(None))
     options = ScanOptions(jobs=2, timeout=TIMEOUT, archives=Archives(), members="each")
@@ -181,8 +182,9 @@ def test_tables_that_cost_a_worker_do_not_cost_the_verdict(
             record = found[name]
             assert isinstance(record, Result), record
             assert record.verdict.label == plain.verdict.label
-            assert record.layout.regions == plain.layout.regions
-            assert record.layout.anchors == plain.layout.anchors
+            sections = [region for region in record.layout.regions if region.kind == "section"]
+            assert sections == [r for r in plain.layout.regions if r.kind == "section"]
+            assert plain.layout.anchors.items() <= record.layout.anchors.items()
             (notice,) = (n for n in record.notices if n.code == "headers-only")
             assert f"({WAYS[way][1]})" in notice.text
 
@@ -191,6 +193,6 @@ def _both(path: str, options: Any, *more: Any) -> Any:
     if path.endswith(".zip"):
         return _members_with_tables(path, options, *more)
     way = WAYS.get(Path(path).stem)
-    if way is not None:
+    if way is not None and options.bare is None:
         way[0](path)
     return prepare_members(path, options, *more)

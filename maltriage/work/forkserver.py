@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
@@ -19,9 +20,9 @@ PRELOAD += ["lief", "pefile", "PIL.PngImagePlugin"]
 _for_urls: set[str] = set()
 """Imported as well, for URLs that were named. What is not installed is passed by."""
 
-MAX_FOLDER = 52
-"""Longest path of a folder, in bytes, that leaves room for two folders and a socket, which take 51:
-a socket's path has at most 108 on Linux, 104 elsewhere."""
+MAX_FOLDER = 64
+"""Longest path of a folder, in bytes, that leaves room for a folder and a socket, which take 38: a
+socket's path has at most 108 on Linux, 104 elsewhere."""
 FOLDER = "MALTRIAGE_SERVER_FOLDER"
 """Variable by which the server knows the folder of its socket."""
 _folder: Path | None = None
@@ -52,8 +53,9 @@ def start_ahead() -> None:
     if sys.platform != "win32":
         from multiprocessing import forkserver
 
-        worker_context()
-        forkserver.ensure_running()
+        with suppress(OSError):  # who starts workers says so
+            worker_context()
+            forkserver.ensure_running()
 
 
 def _have_folder() -> None:
@@ -72,9 +74,7 @@ def _have_folder() -> None:
     short = len(named.encode("utf-8", "surrogateescape")) <= MAX_FOLDER
     _folder = make_folder(Path(named if short else "/tmp"))
     os.environ[FOLDER] = str(_folder)
-    util.Finalize(None, remove_folder, args=(_folder,), exitpriority=-101)
-    tempfile.tempdir = str(_folder)
-    try:
-        util.get_temp_dir()  # made once in a process, and removed before the one around it
-    finally:
-        tempfile.tempdir = named
+    util.Finalize(None, remove_folder, args=(_folder,), exitpriority=-100)
+    # Otherwise `multiprocessing` makes one, and complains if it is gone at the end, as it is where
+    # the server has ended first.
+    multiprocessing.current_process()._config["tempdir"] = str(_folder)  # type: ignore[attr-defined]

@@ -115,7 +115,9 @@ class Supervisor:
         self._lines: list[_Line | None] = [None] * count
         self._threads: list[threading.Thread] = []
         self._deaths, self._serving = 0, count
-        self._broken = self._stopped = False
+        self._stopped = False
+        self._broken = ""
+        """Why processes cannot start at all."""
         self._lock = threading.RLock()
         self._more = threading.Condition(self._lock)
         self._starting = threading.Lock()
@@ -130,7 +132,7 @@ class Supervisor:
             steps: number that the function publishes, each with the time limit of its own.
 
         Raises:
-            BrokenProcessPool: processes die as they start.
+            BrokenProcessPool: processes cannot start at all.
         """
         number = next(self._numbers)
         try:
@@ -142,7 +144,7 @@ class Supervisor:
         job = Job[T](number, data, steps)
         with self._more:
             if self._broken or self._stopped:
-                raise BrokenProcessPool("processes die as they start")
+                raise BrokenProcessPool(f"processes {self._broken or 'were ended'}")
             self._waiting.append(job)
             self._more.notify()
             if not self._threads:
@@ -192,7 +194,7 @@ class Supervisor:
                     self._serving -= 1
                     others = self._serving > 0  # which may be enough
                 if not others:
-                    self._give_up()
+                    self._give_up(f"cannot be started: {getattr(error, 'strerror', None) or error}")
                 return
             while (job := self._next()) is not None:
                 if not self._do(line, job):
@@ -228,7 +230,7 @@ class Supervisor:
     def _next(self) -> Job[Any] | None:
         """The next job, once there is one; None: there will be none."""
         with self._more:
-            self._more.wait_for(lambda: self._waiting or self._stopped or self._broken)
+            self._more.wait_for(lambda: bool(self._waiting or self._stopped or self._broken))
             return self._waiting.popleft() if self._waiting else None
 
     def _do(self, line: _Line, job: Job[Any]) -> bool:
@@ -332,12 +334,12 @@ class Supervisor:
                 return
         self._give_up()
 
-    def _give_up(self) -> None:
+    def _give_up(self, reason: str = "die as they start") -> None:
         with self._more:
-            self._broken = True
+            self._broken = reason
             for job in self._waiting:
                 if job.set_running_or_notify_cancel():
-                    job.set_exception(BrokenProcessPool("processes die as they start"))
+                    job.set_exception(BrokenProcessPool(f"processes {reason}"))
             self._waiting.clear()
             self._more.notify_all()
 

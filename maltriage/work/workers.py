@@ -46,6 +46,9 @@ class Workers:
         stdin: the input for the path `-`.
         urls: the reader of URLs, which keeps the network open; None: none are read.
         isolation: limits of a worker; None: no limits.
+
+    Raises:
+        MaltriageError: the system has no room for them.
     """
 
     def __init__(
@@ -59,9 +62,13 @@ class Workers:
         if urls is not None and isolation is not None:
             isolation = replace(isolation, network=True)
         self.count, self.timeout = count, timeout
-        self._supervisor = Supervisor(
-            count, timeout, worker_context(), _start_worker, stdin, urls, isolation
-        )
+        try:
+            self._supervisor = Supervisor(
+                count, timeout, worker_context(), _start_worker, stdin, urls, isolation
+            )
+        except OSError as error:  # no descriptors, or no temporary folder
+            reason = error.strerror or error
+            raise MaltriageError(f"no file can be read: processes need more: {reason}") from error
 
     def submit(self, function: Callable[..., T], *arguments: Any, steps: int = 1) -> Job[T]:
         """Run `function(*arguments)` in a worker; its result or error comes from the job.
@@ -70,12 +77,12 @@ class Workers:
             steps: see `Supervisor.submit`.
 
         Raises:
-            MaltriageError: workers die as soon as they start.
+            MaltriageError: workers cannot start, or die as they do.
         """
         try:
             return self._supervisor.submit(function, *arguments, steps=steps)
         except BrokenProcessPool as error:
-            raise MaltriageError("the processes that read files die as they start") from error
+            raise MaltriageError(f"no file can be read: {error}") from error
 
     def at(self, job: Job[Any]) -> tuple[int, float]:
         """See `Supervisor.at`."""

@@ -2,7 +2,7 @@
 
 Python's pickles can call anything by name. A worker under a sample's control chooses what it sends,
 so the main process accepts only plain values: data classes of `sample`, `source`, `probe` and
-`work`, arrays, and exceptions. Any other value is refused, and the worker is ended.
+`work`, arrays of numbers, and exceptions. Any other value is refused, and the worker is ended.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import importlib
 import io
 import pathlib
 import pickle
+import pickletools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
@@ -43,10 +45,18 @@ class Answer:
     error: BaseException | None
 
 
-_PLAIN = frozenset("bytearray complex frozenset range set slice".split())
+_PLAIN = frozenset("bytearray complex range slice".split())
+"""Without sets, which have opcodes of their own: `set(range(1 << 40))` would take all memory."""
+_NUMBERED = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
+"""Opcodes of older pickles that put a value in a place of any number, for which the reader makes
+room: five bytes take 64 GB. Newer pickles count."""
+_NUMBER = re.compile(r"[biufc][0-9]{1,2}")
+"""Names of the dtypes that are accepted, all of native numbers. NumPy has one object for each of
+them, which no state changes. The state of others can say that their bytes are addresses of objects,
+or that a field lies outside of its item: reading such an array crashes the process."""
 _KNOWN = frozenset(
     [
-        *(("numpy", name) for name in ("dtype", "ndarray")),
+        ("numpy", "ndarray"),
         *(
             (f"numpy.{core}.{module}", name)
             for core in ("_core", "core")
@@ -74,9 +84,12 @@ def read(data: bytes) -> Any:
     """The value of a pickle.
 
     Raises:
-        OSError: it names anything but a plain value.
+        OSError: it names anything but a plain value, or asks for memory that it does not fill.
     """
     try:
+        for opcode, _, _ in pickletools.genops(data):
+            if opcode.name in _NUMBERED:
+                raise pickle.UnpicklingError(f"{opcode.name}, an opcode of older pickles")
         return _Reader(io.BytesIO(data)).load()
     except Exception as error:  # of a refused name, or of malformed data
         raise OSError(f"a worker sent an unreadable answer: {error}") from error
@@ -86,6 +99,8 @@ def read(data: bytes) -> Any:
 def _found(module: str, name: str) -> Any:
     if (module, name) in _KNOWN or (module == "builtins" and name in _PLAIN):
         return _imported(module, name)
+    if (module, name) == ("numpy", "dtype"):
+        return _dtype
     if module == "builtins":
         found = getattr(builtins, name, None)
         if isinstance(found, type) and issubclass(found, BaseException):
@@ -95,6 +110,15 @@ def _found(module: str, name: str) -> Any:
         if isinstance(found, type) and found.__module__ == module and _holds_data(found):
             return found
     raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
+
+
+def _dtype(name: object, *_: object) -> Any:
+    """NumPy's own object for a number, not a copy, which the pickle asks for."""
+    import numpy as np
+
+    if not isinstance(name, str) or not _NUMBER.fullmatch(name):
+        raise pickle.UnpicklingError(f"a dtype that is no number: {name!r:.40}")
+    return np.dtype(name)
 
 
 def _imported(module: str, name: str) -> Any:

@@ -61,6 +61,44 @@ def test_what_is_no_pickle(data: bytes) -> None:
         read(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        # Found by fuzzing: room for as many values as the number of a place says, here 64 GB.
+        (b"\x80\x04Nr\xff\xff\xff\xff.", "LONG_BINPUT"),
+        (b"\x80\x04Np999999999999\n.", "PUT"),
+        (bytes(ForkingPickler.dumps(Calls(set, range(1 << 40)))), "builtins.set is no plain value"),
+        (bytes(ForkingPickler.dumps(Calls(frozenset, range(1 << 40)))), "frozenset"),
+        # A field outside of its own item, which NumPy would read.
+        (
+            bytes(ForkingPickler.dumps(np.zeros(1, np.dtype({"names": ["a"], "formats": ["u1"]})))),
+            "a dtype that is no number: 'V1'",
+        ),
+        (bytes(ForkingPickler.dumps(np.array([None]))), "a dtype that is no number: 'O8'"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", "expected"),
+    ],
+)
+def test_what_takes_memory_that_it_does_not_fill(data: bytes, reason: str) -> None:
+    with pytest.raises(OSError, match=reason):
+        read(data)
+
+
+class Forged:
+    """A dtype of numbers whose state says that they are addresses of objects (flags 63)."""
+
+    def __reduce__(self) -> Any:
+        return np.dtype, ("i8", False, True), (3, "<", None, None, None, -1, -1, 63)
+
+
+def test_the_state_of_a_dtype_changes_nothing() -> None:
+    """Found by fuzzing: the main process crashed as it let go of such an array."""
+    array = Calls(np.ndarray, (2,), Forged(), b"\x01" * 16)
+    assert read(bytes(ForkingPickler.dumps(Forged()))) is np.dtype("i8")
+    found = read(bytes(ForkingPickler.dumps(array)))
+    assert not found.dtype.hasobject
+    assert found.tolist() == [0x0101_0101_0101_0101] * 2
+
+
 def test_names_behind_a_dot_are_not_looked_up() -> None:
     """`maltriage.probe.prepare.hashlib.sha256` and the like."""
     hidden = b"\x80\x04\x8c\x17maltriage.probe.prepare\x8c\x0ehashlib.sha256\x93."

@@ -66,10 +66,11 @@ class Corpus:
             needed.mkdir(parents=True, exist_ok=True)
         for number, seed in enumerate(target.seeds()):
             (seeds / f"{number:03d}").write_bytes(seed)
-        quoted = ("".join(f"\\x{byte:02x}" for byte in word) for word in target.words)
+        quoted = ["".join(f"\\x{byte:02x}" for byte in word) for word in target.words]
         words.write_text("".join(f'"{word}"\n' for word in quoted))
         found = f"-artifact_prefix={self.folder}/found/{name}-"
-        return [str(own), str(seeds), f"-dict={words}", found, f"-max_len={target.longest}"]
+        options = [found, f"-max_len={target.longest}"]
+        return [str(own), str(seeds), *options, *([f"-dict={words}"] if quoted else [])]
 
     def save(self) -> None:
         new = self._log.with_suffix(".new")

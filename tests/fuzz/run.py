@@ -72,6 +72,9 @@ class Corpus:
         options = [found, f"-max_len={target.longest}"]
         return [str(own), str(seeds), *options, *([f"-dict={words}"] if quoted else [])]
 
+    def count(self, name: str) -> Count:
+        return self.counts.setdefault(name, Count())
+
     def save(self) -> None:
         new = self._log.with_suffix(".new")
         new.write_text(json.dumps({n: asdict(c) for n, c in self.counts.items()}, indent=1))
@@ -79,7 +82,7 @@ class Corpus:
 
     def turn(self, name: str, seconds: int, runs: int) -> str:
         """Fuzz a target for so many seconds or executions; what failed of what it said, or ''."""
-        count = self.counts.setdefault(name, Count())
+        count = self.count(name)
         limits = [f"-max_total_time={seconds}", f"-runs={runs}", f"-seed={count.turns + 1}"]
         began = time.monotonic()
         code, said = _child(name, [*self.arguments(name), *limits, *LIMITS])
@@ -173,15 +176,23 @@ def main() -> int:
     failed = dict.fromkeys(names, 0)
 
     def left(name: str) -> int:
-        return round(goals[name]) - corpus.counts.setdefault(name, Count()).executions
+        """Executions to go; of one turn, any number."""
+        if not options.total:
+            return -1
+        return max(0, round(goals[name]) - corpus.count(name).executions)
 
-    while names := [n for n in names if failed[n] < MOST_FAILED and (not goals[n] or left(n) > 0)]:
-        for name in names:
-            said = corpus.turn(name, options.seconds, left(name) if goals[name] else -1)
+    def done(name: str) -> float:
+        return corpus.count(name).executions / max(goals[name], 1)
+
+    while names := [name for name in names if failed[name] < MOST_FAILED and left(name)]:
+        for name in sorted(names, key=done):
+            said = corpus.turn(name, options.seconds, left(name))
             failed[name] = failed[name] + 1 if said else 0
             _say(f"{corpus.line(name)}{': FAILED' if said else ''}\n{said}".rstrip())
         if not options.total:
             break
+    for name in corpus.counts if options.total else ():
+        _say(corpus.line(name))
     every = sum(count.executions for count in corpus.counts.values())
     _say(f"{every:,d} executions in all; corpus: {corpus.folder}")
     return 1 if any(failed.values()) else 0

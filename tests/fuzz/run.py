@@ -56,21 +56,26 @@ class Corpus:
         known = json.loads(self._log.read_text()) if self._log.exists() else {}
         self.counts = {name: Count(**count) for name, count in known.items()}
 
-    def arguments(self, name: str) -> list[str]:
-        """Folders, dictionary and findings of a target, for libFuzzer; its seeds are written."""
+    def arguments(self, name: str, *, begin: bool) -> list[str]:
+        """What libFuzzer is told of a target: corpus, dictionary, longest input, findings.
+
+        Args:
+            begin: from the seeds too, most of which a minimised corpus covers.
+        """
         from fuzz.targets import TARGETS
 
         target, own = TARGETS[name], self.folder / name
         seeds, words = self.folder / "seeds" / name, self.folder / "seeds" / f"{name}.dict"
         for needed in (own, seeds):
             needed.mkdir(parents=True, exist_ok=True)
-        for number, seed in enumerate(target.seeds()):
+        begin |= not any(own.iterdir())
+        for number, seed in enumerate(target.seeds() if begin else ()):
             (seeds / f"{number:03d}").write_bytes(seed)
         quoted = ["".join(f"\\x{byte:02x}" for byte in word) for word in target.words]
         words.write_text("".join(f'"{word}"\n' for word in quoted))
         found = f"-artifact_prefix={self.folder}/found/{name}-"
-        options = [found, f"-max_len={target.longest}"]
-        return [str(own), str(seeds), *options, *([f"-dict={words}"] if quoted else [])]
+        options = [found, f"-max_len={target.longest}", *([f"-dict={words}"] if quoted else [])]
+        return [str(own), *([str(seeds)] if begin else []), *options]
 
     def count(self, name: str) -> Count:
         return self.counts.setdefault(name, Count())
@@ -85,7 +90,8 @@ class Corpus:
         count = self.count(name)
         limits = [f"-max_total_time={seconds}", f"-runs={runs}", f"-seed={count.turns + 1}"]
         began = time.monotonic()
-        code, said = _child(name, [*self.arguments(name), *limits, *LIMITS])
+        arguments = self.arguments(name, begin=count.turns == 0)
+        code, said = _child(name, [*arguments, *limits, *LIMITS])
         numbers = re.findall(r"(?:number_of_executed_units: |^#)(\d+)", said, re.MULTILINE)
         covered = [int(edges) for edges in re.findall(r"cov: (\d+)", said)]
         count.executions += int(numbers[-1]) if numbers else 0
@@ -99,7 +105,7 @@ class Corpus:
 
     def _minimise(self, name: str, count: Count) -> None:
         """Keep of a corpus what covers as much as all of it."""
-        folder, *rest = self.arguments(name)
+        folder, *rest = self.arguments(name, begin=True)
         with tempfile.TemporaryDirectory(dir=self.folder) as new:
             code, _ = _child(name, ["-merge=1", new, folder, *rest, *LIMITS])
             least = [*Path(new).iterdir()]

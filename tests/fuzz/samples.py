@@ -9,7 +9,7 @@ from itertools import pairwise
 from multiprocessing.reduction import ForkingPickler
 
 import numpy as np
-from fuzz.target import Target, folder, programs
+from fuzz.target import Target, folder, hostile, programs
 
 from maltriage import bundle as bundles
 from maltriage.probe.inspect import dotnet
@@ -221,13 +221,15 @@ def transform(data: bytes) -> None:
 def _headers() -> list[bytes]:
     """The parts of the samples that parsers read, short enough for many runs."""
     short = [data if len(data) < SHORT else data[:0x800] for data in programs()]
-    return [*short, b"MZ" + bytes(62)]
+    return [*short, b"MZ" + bytes(62), *hostile("sections", "directories")]
 
 
 def _assemblies() -> list[bytes]:
-    from hostile.corpus import dotnet as lying
+    return [data for data in programs() if b"BSJB" in data] + hostile("dotnet")[::4]
 
-    return [data for data in programs() if b"BSJB" in data] + [data for _, data in lying()][::4]
+
+def _looked_into() -> list[bytes]:
+    return [*programs(), *hostile("directories", "dotnet")[::2]]
 
 
 def _dumps() -> list[bytes]:
@@ -242,14 +244,16 @@ def _dumps() -> list[bytes]:
 def _pictures() -> list[bytes]:
     from hostile.make import byteplot as plotted
 
-    return [plotted(programs()[0][:2048], 64), b"\x89PNG\r\n\x1a\n", *_dumps()]
+    picture = plotted(programs()[0][:2048], 64)
+    return [picture, b"\x89PNG\r\n\x1a\n", *_dumps(), *hostile("pictures")]
 
 
 def _files() -> list[bytes]:
     from fuzz.archives import TARGETS as ARCHIVES
 
     carrier = programs()[0] + programs()[-1]
-    return [*programs(), *_pictures(), carrier, *ARCHIVES["archive"].seeds()]
+    odd = hostile("sections", "directories", "archives")
+    return [*programs(), *_pictures(), carrier, *ARCHIVES["archive"].seeds(), *odd]
 
 
 _WORDS = (
@@ -262,7 +266,7 @@ TARGETS = {
     "dump": Target(dump, _dumps, (b"??", b"00401000 ", b"\r\n", b"FF ")),
     "contents": Target(contents, _pictures, (b"IHDR", b"IDAT", b"PLTE", b"IEND", b"acTL")),
     "prepare": Target(prepare, _files, _WORDS, longest=40_000),
-    "inspect": Target(inspect, programs, _WORDS),
+    "inspect": Target(inspect, _looked_into, _WORDS),
     "assembly": Target(assembly, _assemblies, (*_WORDS, b"#US", b"#Blob", b"\x06\x2a")),
     "rule": Target(rule, programs, _WORDS),
     "mask": Target(mask, programs),

@@ -109,7 +109,13 @@ class Session:
         import onnxruntime as ort
 
         try:
-            return ort.InferenceSession(model, self._options, providers=self._providers)
+            return ort.InferenceSession(
+                model,
+                self._options,
+                providers=self._providers,
+                # Falling back from the CPU to the CPU, it would print that on stdout.
+                enable_fallback=len(self._providers) > 1,
+            )
         except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
             raise MaltriageError(self._failed("load", error)) from error
 

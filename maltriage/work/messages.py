@@ -45,7 +45,7 @@ class Answer:
     error: BaseException | None
 
 
-_PLAIN = frozenset("bytearray complex range slice".split())
+_PLAIN = frozenset("complex range slice".split())
 """Without sets, which have opcodes of their own: `set(range(1 << 40))` would take all memory."""
 _NUMBERED = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 """Opcodes of older pickles that put a value in a place of any number, for which the reader makes
@@ -54,17 +54,45 @@ _NUMBER = re.compile(r"[biufc][0-9]{1,2}")
 """Names of the dtypes that are accepted, all of native numbers. NumPy has one object for each of
 them, which no state changes. The state of others can say that their bytes are addresses of objects,
 or that a field lies outside of its item: reading such an array crashes the process."""
+
+
+def _array(*_: object) -> Any:
+    """An array of no numbers, whose state, the numbers, follows; whatever shape is asked for."""
+    import numpy as np
+
+    return np.zeros(0, np.uint8)
+
+
+def _bytes(data: object = b"") -> bytearray:
+    if not isinstance(data, bytes):  # of a number it would be so many zeros
+        raise pickle.UnpicklingError("a bytearray of no bytes")
+    return bytearray(data)
+
+
+def _dtype(name: object, *_: object) -> Any:
+    """NumPy's own object for a number, not a copy, which the pickle asks for."""
+    import numpy as np
+
+    if not isinstance(name, str) or not _NUMBER.fullmatch(name):
+        raise pickle.UnpicklingError(f"a dtype that is no number: {name!r:.40}")
+    return np.dtype(name)
+
+
+_MADE: dict[tuple[str, str], Callable[..., Any]] = {
+    ("builtins", "bytearray"): _bytes,
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): _array,
+    ("numpy._core.multiarray", "_reconstruct"): _array,
+    ("numpy.core.multiarray", "_reconstruct"): _array,
+}
+"""What is called in place of types and functions of these names, since they would take memory, or
+trust a state."""
 _KNOWN = frozenset(
     [
-        ("numpy", "ndarray"),
         *(
             (f"numpy.{core}.{module}", name)
             for core in ("_core", "core")
-            for module, name in (
-                ("multiarray", "_reconstruct"),
-                ("multiarray", "scalar"),
-                ("numeric", "_frombuffer"),
-            )
+            for module, name in (("multiarray", "scalar"), ("numeric", "_frombuffer"))
         ),
         ("msgspec._core", "rebuild"),
         ("maltriage.sample.errors", "_sample_error"),
@@ -97,10 +125,10 @@ def read(data: bytes) -> Any:
 
 @lru_cache(maxsize=1024)
 def _found(module: str, name: str) -> Any:
+    if (module, name) in _MADE:
+        return _MADE[module, name]
     if (module, name) in _KNOWN or (module == "builtins" and name in _PLAIN):
         return _imported(module, name)
-    if (module, name) == ("numpy", "dtype"):
-        return _dtype
     if module == "builtins":
         found = getattr(builtins, name, None)
         if isinstance(found, type) and issubclass(found, BaseException):
@@ -110,15 +138,6 @@ def _found(module: str, name: str) -> Any:
         if isinstance(found, type) and found.__module__ == module and _holds_data(found):
             return found
     raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
-
-
-def _dtype(name: object, *_: object) -> Any:
-    """NumPy's own object for a number, not a copy, which the pickle asks for."""
-    import numpy as np
-
-    if not isinstance(name, str) or not _NUMBER.fullmatch(name):
-        raise pickle.UnpicklingError(f"a dtype that is no number: {name!r:.40}")
-    return np.dtype(name)
 
 
 def _imported(module: str, name: str) -> Any:

@@ -50,6 +50,8 @@ _PLAIN = frozenset("complex range slice".split())
 _NUMBERED = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 """Opcodes of older pickles that put a value in a place of any number, for which the reader makes
 room: five bytes take 64 GB. Newer pickles count."""
+_FRAME = 9
+"""Bytes of the opcode FRAME, and of the length that follows it."""
 _NUMBER = re.compile(r"[biufc][0-9]{1,2}")
 """Names of the dtypes that are accepted, all of native numbers. NumPy has one object for each of
 them, which no state changes. The state of others can say that their bytes are addresses of objects,
@@ -115,12 +117,31 @@ def read(data: bytes) -> Any:
         OSError: it names anything but a plain value, or asks for memory that it does not fill.
     """
     try:
-        for opcode, _, _ in pickletools.genops(data):
-            if opcode.name in _NUMBERED:
-                raise pickle.UnpicklingError(f"{opcode.name}, an opcode of older pickles")
+        _check_opcodes(data)
         return _Reader(io.BytesIO(data)).load()
     except Exception as error:  # of a refused name, or of malformed data
         raise OSError(f"a worker sent an unreadable answer: {error}") from error
+
+
+def _check_opcodes(data: bytes) -> None:
+    """Refuse opcodes that take memory, and frames by which Python's reader sees other ones.
+
+    It reads a frame as a whole, and where an opcode needs more it drops the rest of the frame.
+
+    Raises:
+        UnpicklingError, ValueError: there is such an opcode, or the pickle is malformed.
+    """
+    end = 0
+    for opcode, argument, place in pickletools.genops(data):
+        at = place or 0
+        if opcode.name in _NUMBERED:
+            raise pickle.UnpicklingError(f"{opcode.name}, an opcode of older pickles")
+        if at > end > 0 or (opcode.name == "FRAME" and at < end):
+            raise pickle.UnpicklingError("an opcode across the end of a frame")
+        if opcode.name == "FRAME":
+            end = at + _FRAME + int(argument or 0)
+        elif at == end:
+            end = 0
 
 
 @lru_cache(maxsize=1024)

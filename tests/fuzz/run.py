@@ -106,15 +106,17 @@ class Corpus:
     def _minimise(self, name: str, count: Count) -> None:
         """Keep of a corpus what covers as much as all of it."""
         folder, *rest = self.arguments(name, begin=True)
-        with tempfile.TemporaryDirectory(dir=self.folder) as new:
-            code, _ = _child(name, ["-merge=1", new, folder, *rest, *LIMITS])
-            least = [*Path(new).iterdir()]
-            if code or not least:
-                return
-            for old in Path(folder).iterdir():
+        new = self.folder / "least"
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        code, _ = _child(name, ["-merge=1", str(new), folder, *rest, *LIMITS])
+        least = {file.name for file in new.iterdir()}
+        if code or not least:
+            return
+        shutil.copytree(new, folder, dirs_exist_ok=True)  # a kill from here on loses nothing
+        for old in Path(folder).iterdir():
+            if old.name not in least:
                 old.unlink()
-            for file in least:
-                shutil.move(file, folder)
         count.kept = max(len(least), LEAST_MERGED // 2)
 
     def line(self, name: str) -> str:

@@ -14,8 +14,10 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
+from maltriage.source.decode import Contents
 from maltriage.work.messages import carried, read
 from maltriage.work.workers import Workers, reason_of
 
@@ -61,34 +63,62 @@ def test_what_is_no_pickle(data: bytes) -> None:
         read(data)
 
 
-FRAMED = b"\x80\x04\x95\x04" + bytes(7) + b"\x8a\x05\0\0" + b"\0\0\0C\x05r\xff\xff\xff\xff" + b"."
-"""Found by fuzzing: LONG1 goes on behind its frame of four bytes. Python's reader takes all five of
-its bytes from there, and so sees LONG_BINPUT where others see a string of five bytes."""
+FRAMED = b"\x80\x04\x95\x04" + bytes(7) + b"\x8a\x05" + bytes(5) + b"C\x05r\xff\xff\xff\xff."
+"""LONG1 goes on behind its frame of four bytes. The reader in C takes all five of its bytes from
+there, and so sees LONG_BINPUT where others see a string of five bytes."""
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         # Found by fuzzing: room for as many values as the number of a place says, here 64 GB.
-        (b"\x80\x04Nr\xff\xff\xff\xff.", "LONG_BINPUT"),
-        (b"\x80\x04Np999999999999\n.", "PUT"),
-        (FRAMED, "across the end of a frame"),
-        (FRAMED.replace(b"\x8a\x05\0\0", b"\x95\x05" + bytes(7), 1), "across the end of a frame"),
+        (b"\x80\x04Nr\xff\xff\xff\xff.", ""),
+        (b"\x80\x04Np999999999999\n.", ""),
+        (FRAMED, "exhausted before end of frame"),
         (bytes(ForkingPickler.dumps(Calls(set, range(1 << 40)))), "builtins.set is no plain value"),
         (bytes(ForkingPickler.dumps(Calls(frozenset, range(1 << 40)))), "frozenset"),
         (bytes(ForkingPickler.dumps(Calls(bytearray, 1 << 40))), "a bytearray of no bytes"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", ""),
         # A field outside of its own item, which NumPy would read.
         (
             bytes(ForkingPickler.dumps(np.zeros(1, np.dtype({"names": ["a"], "formats": ["u1"]})))),
             "a dtype that is no number: 'V1'",
         ),
         (bytes(ForkingPickler.dumps(np.array([None]))), "a dtype that is no number: 'O8'"),
-        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", "expected"),
+        # A key whose hash goes so deep that the stack ends, and one of 2 ** 60 parts.
+        (b"\x80\x04}N" + b"\x85" * 300_000 + b"Ns.", "too many tuples"),
+        (b"\x80\x04}N\x85" + b"".join(b"\x94h%c\x86" % i for i in range(60)) + b"Ns.", "too many"),
     ],
 )
-def test_what_takes_memory_that_it_does_not_fill(data: bytes, reason: str) -> None:
-    with pytest.raises(OSError, match=reason):
+def test_what_takes_memory_or_time_that_it_does_not_fill(data: bytes, reason: str) -> None:
+    with pytest.raises(OSError, match=f"a worker sent an unreadable answer: .*{reason}"):
         read(data)
+
+
+def _opcodes(value: Any) -> bytes:
+    """Those of a value, without a pickle's beginning and end."""
+    data: bytes = pickle.dumps(value, 4)
+    return data[11:-1] if data[2:3] == b"\x95" else data[2:-1]
+
+
+def test_an_instance_is_not_called() -> None:
+    """One of `Lookup` opens a file and parses what it is given, in the main process."""
+    assert callable(Lookup("/nowhere", b""))
+    arguments = _opcodes(("a", Contents(b"MZ", "pe"), PrepareOptions(()), 0.0))
+    with pytest.raises(OSError, match="a call of Lookup"):
+        read(b"\x80\x04" + _opcodes(Lookup("/nowhere", b"")) + arguments + b"R.")
+
+
+def test_a_class_is_not_changed() -> None:
+    state = _opcodes((None, {"store": "/etc/passwd"}))
+    with pytest.raises(OSError, match="a state of Lookup"):
+        read(b"\x80\x04" + _opcodes(Lookup) + state + b"b.")
+    assert not hasattr(Lookup, "store")
+
+
+def test_an_object_is_not_filled_by_its_methods() -> None:
+    with pytest.raises(OSError, match="Contents in place of list"):
+        read(b"\x80\x04" + _opcodes(Contents(b"MZ", "pe")) + b"Na.")
 
 
 class Forged:

@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 CACHES := .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow coverage fuzz lint format types imports check bench clean
+.PHONY: demo test slow coverage fuzz lint format types imports check bench supply-chain clean
 
 # Exit code 1 says that something was flagged, which is an answer and no failure.
 demo: $(VENV)/.base
@@ -62,6 +62,13 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scan.py $(ARGS)
+
+# What others can hold an install against: digests of bundles, of the packages that are tested,
+# and the bill of materials that is in the wheel.
+supply-chain: $(VENV)/.test
+	$(BIN)/python .ci/digests.py
+	$(BIN)/python .ci/requirements.py
+	$(BIN)/python .ci/sbom.py
 
 clean:
 	rm -rf $(CACHES)

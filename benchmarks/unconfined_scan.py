@@ -2,25 +2,30 @@
 
     python benchmarks/unconfined_scan.py scan ...
 
-There is no such option.
+There is no such option. Each worker imports this file again, so imports are where they are needed.
 """
 
 from __future__ import annotations
 
-from maltriage.cli.entry import main
-from maltriage.source.stdin import Stdin
-from maltriage.source.urls import Remote
-from maltriage.triage import pipeline
-from maltriage.work.isolation import Isolation
-from maltriage.work.workers import Workers
+import os
+from typing import Any
 
 
-def unconfined(
-    jobs: int, timeout: float, stdin: Stdin | None, urls: Remote | None, _: Isolation
-) -> Workers:
-    return Workers(jobs, timeout, stdin, urls, isolation=None)
+def unconfined_main() -> None:
+    # As `main` does, before NumPy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from maltriage.cli.entry import main
+    from maltriage.work.workers import Workers
+
+    start = Workers.__init__
+
+    def unconfined(self: Workers, count: int, timeout: float, *others: Any) -> None:
+        stdin, urls, _ = others
+        start(self, count, timeout, stdin, urls, None)
+
+    setattr(Workers, "__init__", unconfined)  # noqa: B010 - mypy forbids the plain way
+    main()
 
 
 if __name__ == "__main__":
-    setattr(pipeline, "Workers", unconfined)  # noqa: B010 - the name is not its own
-    main()
+    unconfined_main()

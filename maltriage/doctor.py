@@ -33,8 +33,9 @@ from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
 from maltriage.version import __version__
 from maltriage.work import isolation
+from maltriage.work.attempts import ALL, achieved
 from maltriage.work.cores import cores
-from maltriage.work.isolation import achieved, memory_for
+from maltriage.work.isolation import memory_for
 from maltriage.work.workers import Workers, reason_of
 
 DISTRIBUTION = "maltriage"
@@ -82,11 +83,16 @@ def _bundle(named: str | None, problems: list[str]) -> Bundle | None:
 
 
 def _model(bundle: Bundle, problems: list[str]) -> Model:
-    path, files = None, 0
+    path, files, index_standing = None, 0, None
+    standing = bundles.standing_of(bundle)
+    if bundles.ships(bundle.path) and standing.state != "published":
+        problems.append(f"{bundle.path}: {standing.text}")
     try:
         searcher = open_index(bundle, None)
-        if searcher is not None:
-            path, files = str(indexes.beside(bundle)), len(searcher.index.sha256)
+        beside = indexes.beside(bundle)
+        if searcher is not None and beside is not None:
+            path, files = str(beside), len(searcher.index.sha256)
+            index_standing = bundles.index_standing(beside).text
     except MaltriageError as error:
         problems.append(str(error))
     card = bundle.card
@@ -95,8 +101,10 @@ def _model(bundle: Bundle, problems: list[str]) -> Model:
         path=bundle.path,
         weights_sha256=card.weights_sha256,
         labels=len(card.labels),
+        standing=standing.text,
         index=path,
         index_files=files,
+        index_standing=index_standing,
     )
 
 
@@ -137,7 +145,7 @@ def _isolation(problems: list[str]) -> Isolation | None:
     if isolation.IS_LINUX and found.missing:
         problems.append(f"workers are not isolated here: {', '.join(found.missing)}")
     return Isolation(
-        held=[name for name in isolation.ALL if name not in found.missing],
+        held=[name for name in ALL if name not in found.missing],
         missing=found.missing,
         memory=found.memory,
         seccomp=found.seccomp,
@@ -174,6 +182,9 @@ def _limits() -> list[Limit]:
             value=archives.MAX_NESTING,
             unit="levels",
             option="--max-nesting",
+        ),
+        Limit(
+            name="time for an archive", value=archives.MAX_SECONDS, unit="s", option="--max-time"
         ),
         Limit(name="excerpts of a file", value=MAX_EXCERPTS, unit="bytes"),
         Limit(name="bundle", value=MAX_BUNDLE_BYTES, unit="bytes"),

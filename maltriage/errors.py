@@ -1,4 +1,4 @@
-"""The one error of library code that is meant for the user."""
+"""The one error of library code that is meant for the user, and the one that ends a scan late."""
 
 
 class MaltriageError(Exception):
@@ -10,3 +10,11 @@ class MaltriageError(Exception):
 
     at_once = False
     """Whether the process must exit right after the message, since it cannot shut down in order."""
+
+
+class OverdueError(KeyboardInterrupt):
+    """A scan was asked to stop and takes too long: what it waits for is given up.
+
+    Raised in the main thread by the handler of a signal, while it waits for workers, for the model,
+    or for the reader of an output.
+    """

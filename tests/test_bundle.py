@@ -61,6 +61,23 @@ def with_novelty(**changes: object) -> Callable[[Any], object]:
     return other_card(open_set={**values, **changes})
 
 
+def with_threshold(**changes: object) -> Callable[[Any], object]:
+    """The default card, with one number of its threshold changed."""
+    values = msgspec.to_builtins(bundles.load(DEFAULT).card.threshold)
+    return other_card(threshold={**values, **changes})
+
+
+def with_training(**changes: object) -> Callable[[Any], object]:
+    values = msgspec.to_builtins(bundles.load(DEFAULT).card.training)
+    return other_card(training={**values, **changes})
+
+
+def with_view(number: int, **changes: object) -> Callable[[Any], object]:
+    values = list(msgspec.to_builtins(bundles.load(DEFAULT).card.views))
+    values[number] = {**values[number], **changes}
+    return other_card(views=values)
+
+
 def _move_weights_out(model: Any) -> None:
     _outside(model.graph.initializer[0])
 
@@ -111,8 +128,23 @@ def _weights_out_in_a_constant(model: Any) -> None:
     _outside(node.attribute.add(name="value", type=onnx.AttributeProto.TENSOR).t)
 
 
-def _weights_out_in_a_sparse_one(model: Any) -> None:
-    _outside(model.graph.sparse_initializer.add().values)
+def _weights_out_in_an_attribute(model: Any) -> None:
+    node = model.graph.node.add(op_type="Constant")
+    sparse = node.attribute.add(name="sparse_value", type=onnx.AttributeProto.SPARSE_TENSOR)
+    _outside(sparse.sparse_tensor.values)
+
+
+def _weights_out_in_training(model: Any) -> None:
+    _outside(model.training_info.add().algorithm.initializer.add(name="w"))
+
+
+def _unknown_field(model: Any) -> None:
+    """Field 999 of the graph, as a later ONNX may have."""
+    model.graph.MergeFromString(b"\xba\x3e\x01x")
+
+
+def _unknown_field_of_a_weight(model: Any) -> None:
+    model.graph.initializer[0].MergeFromString(b"\xba\x3e\x01x")
 
 
 def _own_function(model: Any) -> None:
@@ -146,6 +178,7 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (with_card_text("{"), "corrupt card"),
         (with_card_text('{"name": 1}'), "corrupt card"),
         (other_card(surprise=1), "corrupt card"),
+        (with_card_text('{"training":{"recipe":{"a":' + "[" * 100_000), "nested too deeply"),
         (other_card(card_version=99), "card version 99"),
         (other_card(labels=["benign", "benign"]), "labels"),
         (other_card(temperature=-1.0), "temperature"),
@@ -160,7 +193,23 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (_redigest(_foreign_operator_in_a_branch), "foreign domain"),
         (_redigest(_weights_out_in_a_branch), "weights outside"),
         (_redigest(_weights_out_in_a_constant), "weights outside"),
-        (_redigest(_weights_out_in_a_sparse_one), "weights outside"),
+        (_redigest(_weights_out_in_an_attribute), "AttributeProto.sparse_tensor, which no bundle"),
+        (_redigest(_weights_out_in_training), "a graph for training"),
+        (_redigest(_unknown_field), "a field of GraphProto that ONNX does not know"),
+        (_redigest(_unknown_field_of_a_weight), "a field of TensorProto that ONNX"),
+        (_redigest(lambda m: m.graph.sparse_initializer.add()), "sparse_initializer, which no"),
+        (
+            _redigest(lambda m: m.graph.quantization_annotation.add(tensor_name="w")),
+            "quantization_annotation, which no bundle has",
+        ),
+        (
+            _redigest(lambda m: m.graph.node[0].metadata_props.add(key="a", value="/home/me")),
+            r"NodeProto\.metadata_props, which no bundle has",
+        ),
+        (
+            _redigest(lambda m: m.graph.input[0].type.optional_type.elem_type.SetInParent()),
+            r"TypeProto\.optional_type, which no bundle has",
+        ),
         (_redigest(_own_function), "functions of its own"),
         (_redigest(_output("logits", sizes={1: 13})), "logits do not match"),
         (_redigest(_output("explained", sizes={1: 3})), "explained is no pair"),
@@ -169,19 +218,62 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (_redigest(_output("embedding", sizes={1: 0})), "output embedding"),
         (_redigest(_output("heat_code", sizes={1: None})), "output heat_code"),
         (other_card(labels=["benign", "other"]), "labels"),
-        (with_sets(coverage=1.0), "coverage of prediction sets"),
+        (with_sets(coverage=1.0), r"corrupt card: .*conformal\.coverage"),
         (with_sets(temperature=0.123), "another temperature"),
         (with_sets(counts={"nobody": 1}, scores={"nobody": [0.5]}), "other labels"),
         (with_sets(counts={"benign": 2}), "other labels"),
         (with_sets(scores={"benign": [0.5, 0.2], "maze": []}), "not in order"),
-        (with_sets(scores={"benign": [0.5, 1.2], "maze": []}), "not in order"),
+        (with_sets(scores={"benign": [0.5, 1.2], "maze": []}), r"corrupt card: .*scores"),
+        (with_sets(scores={"benign": [-0.1, 0.2], "maze": []}), r"corrupt card: .*scores"),
         (with_sets(scores={"benign": [0.1, 0.2, 0.3], "maze": []}), "not in order"),
         (with_sets(scores={"benign": [], "maze": []}), "not in order"),
         (with_sets(score="aps"), "corrupt card"),
         (with_novelty(means={}), "novelty of other labels"),
         (with_novelty(means={"nobody": [0.0] * 14}), "novelty of other labels"),
         (with_novelty(means={"maze": [0.0] * 13}), "a mean of other labels"),
-        (with_novelty(distance_sd=0.0), "novelty must be finite"),
+        (with_novelty(distance_sd=0.0), r"corrupt card: .*distance_sd"),
+        (with_novelty(energy_sd=5e-324), r"corrupt card: .*energy_sd"),
+        (with_novelty(energy_mean=1e308), r"corrupt card: .*energy_mean"),
+        (with_novelty(means={"maze": [1e308] * 14}), r"corrupt card: .*means"),
+        (with_novelty(limit=1e308), r"corrupt card: .*limit"),
+        (with_novelty(acceptance=1.5), r"corrupt card: .*acceptance"),
+        (with_novelty(files=-1), r"corrupt card: .*files"),
+        (with_threshold(fpr=-5), r"corrupt card: .*threshold\.fpr"),
+        (with_threshold(fpr=1.01), r"corrupt card: .*threshold\.fpr"),
+        (with_threshold(margin=1e308), r"corrupt card: .*threshold\.margin"),
+        (with_threshold(kinds={"pe32": -1e308}), r"corrupt card: .*threshold\.kinds"),
+        (with_threshold(files=-1), r"corrupt card: .*threshold\.files"),
+        (with_threshold(flagged=-1), r"corrupt card: .*threshold\.flagged"),
+        (with_threshold(malware=-1), r"corrupt card: .*threshold\.malware"),
+        (with_threshold(low=-0.1), r"corrupt card: .*threshold\.low"),
+        (with_threshold(low=0.5, high=0.4), "an interval that ends before it begins"),
+        (with_threshold(files=10, flagged=11), "more files flagged than there are"),
+        (with_threshold(malware=1, malware_flagged=2), "more files flagged than there are"),
+        (with_training(samples=-1), r"corrupt card: .*training\.samples"),
+        (with_training(goodware_samples=1 << 60), r"corrupt card: .*goodware_samples"),
+        (with_training(folds=-1), r"corrupt card: .*training\.folds"),
+        (with_training(epochs=-1), r"corrupt card: .*training\.epochs"),
+        (with_training(seed=-1), r"corrupt card: .*training\.seed"),
+        (with_training(malware_kinds={"pe32": -1}), r"corrupt card: .*malware_kinds"),
+        (with_training(fractions=[0.9, 0.9, 0.9]), "parts of the training data"),
+        (with_training(fractions=[1.1, 0, 0]), r"corrupt card: .*fractions"),
+        (with_training(recipe={"a": [[[[[[[[1]]]]]]]]}), "a recipe that is nested too deeply"),
+        (other_card(temperature=5e-324), r"corrupt card: .*temperature"),
+        (other_card(temperature=1e308), r"corrupt card: .*temperature"),
+        (other_card(unmapped=256), r"corrupt card: .*unmapped"),
+        (other_card(unmapped=-1), r"corrupt card: .*unmapped"),
+        (other_card(parameters=-1), r"corrupt card: .*parameters"),
+        (other_card(metrics={"test_accuracy": 1e300}), r"corrupt card: .*metrics"),
+        (other_card(receptive_field_bytes={"code": -1}), r"corrupt card: .*receptive_field"),
+        (with_view(0, size=-64), "impossible size"),
+        (with_view(0, size=0), "impossible size"),
+        (with_view(0, size=1 << 20), "views of an impossible size"),
+        (with_view(0, channels=["mean", "aura"]), "impossible size or channel"),
+        (with_view(0, channels=["mean", "mean"]), "impossible size or channel"),
+        (with_view(0, channels=[]), "impossible size or channel"),
+        (with_view(0, name="target"), "views must be"),
+        (with_view(1, length=-1), "impossible size"),
+        (with_view(1, before=-1), "impossible size"),
     ],
 )
 def test_what_is_no_bundle(tmp_path: Path, change: Callable[[Any], object], message: str) -> None:
@@ -225,6 +317,16 @@ def test_another_card_leaves_the_weights(tmp_path: Path) -> None:
     assert again.card.threshold == threshold
     assert again.card.weights_sha256 == bundle.card.weights_sha256
     assert [path.name for path in tmp_path.iterdir()] == ["new.onnx"]
+
+
+@pytest.mark.parametrize("fpr", [-5.0, float("nan"), float("inf")])
+def test_what_would_not_be_read_is_not_written(tmp_path: Path, fpr: float) -> None:
+    bundle = bundles.load(DEFAULT)
+    threshold = Threshold(margin=1.5, fpr=fpr, goodware="mine", files=10, flagged=1)
+    card = msgspec.structs.replace(bundle.card, threshold=threshold)
+    with pytest.raises(MaltriageError, match=r"threshold\.fpr"):
+        bundles.with_card(bundle, card, tmp_path / "new.onnx")
+    assert not list(tmp_path.iterdir())
 
 
 def test_prediction_sets_may_lack_scores_of_a_label(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ from maltriage.bundle.card import (
     Quantization,
     Threshold,
     Training,
-    check_card,
+    read_card,
 )
 from maltriage.bundle.file import (
     CARD_KEY,
@@ -55,6 +55,7 @@ from maltriage.bundle.file import (
     with_card,
 )
 from maltriage.bundle.graph import weights_sha256
+from maltriage.bundle.published import Standing, index_standing, ships, standing_of
 
 __all__ = [
     "BENIGN",
@@ -69,15 +70,19 @@ __all__ = [
     "Conformal",
     "OpenSet",
     "Quantization",
+    "Standing",
     "Threshold",
     "Training",
-    "check_card",
+    "index_standing",
     "load",
     "models_dir",
     "packed",
+    "read_card",
     "resolve",
     "save",
     "shipped",
+    "ships",
+    "standing_of",
     "verified",
     "weights_sha256",
     "with_card",

@@ -5,41 +5,57 @@ from __future__ import annotations
 import math
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
-from maltriage.sample.views import ViewSpec
+from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 CARD_VERSION = 1
 BENIGN = "benign"
 MAX_LABELS = 10_000
+MAX_VIEWS_BYTES = 1 << 24
+"""Pixels of all views of one file; the default views have 61,936."""
+MAX_RECIPE_DEPTH = 8
+INPUTS = frozenset(("target", "against", "threshold"))
+"""Inputs of a graph besides its views."""
+
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+Score = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
+"""A logit, or a sum or difference of some: those of float32 nets have two digits."""
+Spread = Annotated[float, msgspec.Meta(ge=1e-9, le=1e6)]
+"""A standard deviation that scores are divided by."""
+Figure = Annotated[float, msgspec.Meta(ge=-1e15, le=1e15)]
+Temperature = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
+"""Wider than what is fitted, 0.05 to 20."""
 
 
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The margin from which a file is `flagged`, and the goodware it was set on."""
 
-    margin: float
+    margin: Score
     """logsumexp(logits of all but benign) - logit(benign), uncalibrated."""
-    kinds: dict[str, float] = {}
+    kinds: dict[str, Score] = {}
     """Thresholds by `Layout.kind`, each set for the same rate on clean files of that kind. A
     kind without malware in training has other margins: one threshold for all kinds would flag
     too many files of one and miss too much malware of another."""
-    fpr: float
+    fpr: Share
     """Share of the goodware that this threshold was set to flag."""
     goodware: str
     """Name of the goodware set."""
-    files: int
-    flagged: int
-    low: float | None = None
-    high: float | None = None
+    files: Count
+    flagged: Count
+    low: Share | None = None
+    high: Share | None = None
     """95 % interval of the rate `flagged` / `files` (Clopper and Pearson 1934); None in cards of
     older versions."""
-    malware: int = 0
-    malware_flagged: int = 0
+    malware: Count = 0
+    malware_flagged: Count = 0
     """Out-of-fold malware that reaches the threshold of its fold's net, set for the same rate on
     the same goodware; 0 of 0: unknown."""
 
@@ -56,15 +72,15 @@ class Conformal(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """
 
     score: Literal["1-p"] = "1-p"
-    coverage: float
+    coverage: Annotated[float, msgspec.Meta(gt=0, lt=1)]
     """Default share of the samples whose set should hold their label."""
-    temperature: float
+    temperature: Temperature
     """Temperature of the probabilities; must be the card's own."""
     source: str
     """The scored samples, in words."""
-    counts: dict[str, int]
+    counts: dict[str, Count]
     """Number of scored samples by label."""
-    scores: dict[str, tuple[float, ...]]
+    scores: dict[str, tuple[Share, ...]]
     """Scores by label, ascending; of a label with very many, those at even steps of rank."""
     pooled: tuple[str, ...] = ()
     """Labels with too few scores for a quantile of their own at `coverage`: they share one."""
@@ -77,16 +93,16 @@ class OpenSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     standardised over held-back files of known labels: see `maltriage.triage.novelty`.
     """
 
-    means: dict[str, tuple[float, ...]]
+    means: dict[str, tuple[Score, ...]]
     """By label, mean centred logits of the files classified correctly, [K]."""
-    energy_mean: float
-    energy_sd: float
-    distance_mean: float
-    distance_sd: float
-    limit: float
-    acceptance: float
+    energy_mean: Score
+    energy_sd: Spread
+    distance_mean: Score
+    distance_sd: Spread
+    limit: Figure
+    acceptance: Share
     """Share of the held-back files that the limit accepts."""
-    files: int
+    files: Count
     source: str
     """The held-back files, in words."""
 
@@ -108,23 +124,23 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     dataset: str
     manifest_sha256: str
     """Digest over the sorted lines `sha256 label` of every sample."""
-    samples: int
-    goodware_samples: int = 0
+    samples: Count
+    goodware_samples: Count = 0
     """Number of clean files added to the dataset."""
     split: str
     """Kind of split: `grouped`, `random`, `time`."""
-    split_seed: int
+    split_seed: Count
     split_sha256: str = ""
     """Digest over the sorted lines `sha256 part`; empty in cards of older versions."""
-    fractions: tuple[float, float, float]
+    fractions: tuple[Share, Share, Share]
     """Shares of training, validation and test."""
-    folds: int = 0
+    folds: Count = 0
     """Number of folds. With folds the weights have seen every sample, and the card's figures
     are out of fold, by this many nets of the same recipe."""
-    malware_kinds: dict[str, int] = {}
+    malware_kinds: dict[str, Count] = {}
     """Number of malware samples by `Layout.kind`."""
-    seed: int
-    epochs: int
+    seed: Count
+    epochs: Count
     recipe: dict[str, Any]
 
 
@@ -140,14 +156,14 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     views: tuple[ViewSpec, ...]
     input: tuple[Format, ...] = ("pe", "png")
     """Formats that the model was made for; other files are skipped."""
-    unmapped: int = UNMAPPED
-    """The byte that `??` in a hex dump is read as, 0 to 255."""
+    unmapped: Annotated[int, msgspec.Meta(ge=0, le=255)] = UNMAPPED
+    """The byte that `??` in a hex dump is read as."""
     target_layer: str
     method: str = "hirescam"
     additive: bool
-    receptive_field_bytes: dict[str, int]
+    receptive_field_bytes: dict[str, Count]
     """By window, in bytes along the file; for the body see the model's document."""
-    temperature: float | None = None
+    temperature: Temperature | None = None
     """None: probabilities are uncalibrated."""
     calibrated_on: str | None = None
     """The samples that the temperature was fitted to, in words."""
@@ -159,10 +175,10 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     quantization: Quantization | None = None
     """None: all of the graph is float32."""
     training: Training
-    metrics: dict[str, float] = {}
+    metrics: dict[str, Figure] = {}
     """Figures on held-back samples: the test part (`test_...`), or all samples out of fold
     (`out_of_fold_...`)."""
-    parameters: int
+    parameters: Count
     weights_sha256: str = ""
     """Digest of the graph without its metadata; filled in when the bundle is written."""
 
@@ -172,50 +188,96 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return self.labels.index(BENIGN) if BENIGN in self.labels else None
 
 
-def check_card(card: Card, path: Path) -> None:
-    names = [view.name for view in card.views]
-    problem = None
-    if card.card_version != CARD_VERSION:
-        problem = f"card version {card.card_version}, this maltriage reads {CARD_VERSION}"
-    elif not 2 <= len(card.labels) <= MAX_LABELS or len(set(card.labels)) != len(card.labels):
-        problem = "labels must be 2 or more different names"
-    elif not names or len(set(names)) != len(names):
-        problem = "views must be 1 or more with different names"
-    elif not card.input or len(set(card.input)) != len(card.input):
-        problem = "input must be 1 or more different formats"
-    elif not 0 <= card.unmapped <= 255:
-        problem = "unmapped must be a byte"
-    elif not all(0 < math.prod(view.shape) <= 1 << 24 for view in card.views):
-        problem = "a view of an impossible size"
-    elif card.temperature is not None and not 0.0 < card.temperature < math.inf:
-        problem = "temperature must be positive"
-    elif card.threshold is not None and not all(
-        map(math.isfinite, (card.threshold.margin, *card.threshold.kinds.values()))
-    ):
-        problem = "threshold must be finite"
-    elif card.threshold is not None and not all(
-        value is None or 0.0 <= value <= 1.0 for value in (card.threshold.low, card.threshold.high)
-    ):
-        problem = "an interval of a rate must lie in 0 to 1"
-    elif card.threshold is not None and card.benign is None:
-        problem = "a threshold without a benign label"
-    elif card.conformal is not None:
-        problem = _conformal_problem(card.conformal, card)
-    if problem is None and card.open_set is not None:
-        problem = _open_set_problem(card.open_set, card)
+_card = msgspec.json.Decoder(Card)
+
+
+def read_card(text: str | bytes, path: Path) -> Card:
+    """A card from its JSON: every number in its range, and the fields in agreement.
+
+    Args:
+        path: of the bundle, for errors.
+
+    Raises:
+        MaltriageError: it is no card, or says what cannot be.
+    """
+    try:
+        card = decoded(text, _card)
+    except msgspec.MsgspecError as error:
+        raise MaltriageError(f"{path}: corrupt card: {error}") from error
+    problem = (
+        _labels_problem(card)
+        or _views_problem(card)
+        or (card.threshold and _threshold_problem(card.threshold, card))
+        or (card.conformal and _conformal_problem(card.conformal, card))
+        or (card.open_set and _open_set_problem(card.open_set, card))
+        or _training_problem(card.training)
+    )
     if problem:
         raise MaltriageError(f"{path}: bad card: {problem}")
+    return card
+
+
+def _labels_problem(card: Card) -> str | None:
+    if card.card_version != CARD_VERSION:
+        return f"card version {card.card_version}, this maltriage reads {CARD_VERSION}"
+    if not 2 <= len(card.labels) <= MAX_LABELS or len(set(card.labels)) != len(card.labels):
+        return "labels must be 2 or more different names"
+    if not card.input or len(set(card.input)) != len(card.input):
+        return "input must be 1 or more different formats"
+    return None
+
+
+def _views_problem(card: Card) -> str | None:
+    names = [view.name for view in card.views]
+    if not names or len(set(names)) != len(names) or INPUTS & set(names):
+        return "views must be 1 or more with different names"
+    for view in card.views:
+        match view:
+            case BodySpec(size, channels):
+                fits = size > 0 and 0 < len(set(channels) & set(BODY_CHANNELS)) == len(channels)
+            case WindowSpec(before=before, length=length):
+                fits = length > 0 and 0 <= before <= MAX_VIEWS_BYTES
+        if not fits:
+            return f"view {view.name!r} has an impossible size or channel"
+    if sum(math.prod(view.shape) for view in card.views) > MAX_VIEWS_BYTES:
+        return "views of an impossible size"
+    return None
+
+
+def _threshold_problem(threshold: Threshold, card: Card) -> str | None:
+    if card.benign is None:
+        return "a threshold without a benign label"
+    if threshold.flagged > threshold.files or threshold.malware_flagged > threshold.malware:
+        return "more files flagged than there are"
+    low, high = threshold.low, threshold.high
+    if low is not None and high is not None and low > high:
+        return "an interval that ends before it begins"
+    return None
+
+
+def _training_problem(training: Training) -> str | None:
+    if sum(training.fractions) > 1 + 1e-6:
+        return "parts of the training data above their sum"
+    if not _shallow(training.recipe, MAX_RECIPE_DEPTH):
+        return "a recipe that is nested too deeply"
+    return None
+
+
+def _shallow(value: Any, levels: int) -> bool:
+    """Whether JSON is nested at most so many levels deep."""
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, dict | list):
+        return True
+    return levels > 0 and all(_shallow(one, levels - 1) for one in inner)
 
 
 def _conformal_problem(conformal: Conformal, card: Card) -> str | None:
-    if not 0.0 < conformal.coverage < 1.0:
-        return "coverage of prediction sets must lie between 0 and 1"
     if conformal.temperature != (card.temperature or 1.0):
         return "prediction sets of another temperature"
     if not set(conformal.counts) == set(conformal.scores) <= set(card.labels):
         return "prediction sets of other labels"
     for label, scores in conformal.scores.items():
-        ordered = all(a <= b for a, b in pairwise((0.0, *scores, 1.0)))  # false for nan
+        ordered = all(a <= b for a, b in pairwise(scores))
         if (
             not ordered
             or not min(1, conformal.counts[label]) <= len(scores) <= conformal.counts[label]
@@ -229,8 +291,4 @@ def _open_set_problem(stats: OpenSet, card: Card) -> str | None:
         return "novelty of other labels"
     if any(len(mean) != len(card.labels) for mean in stats.means.values()):
         return "a mean of other labels"
-    numbers = [value for mean in stats.means.values() for value in mean]
-    numbers += [stats.energy_mean, stats.distance_mean, stats.limit]
-    if not all(map(math.isfinite, numbers)) or not (stats.energy_sd > 0 < stats.distance_sd):
-        return "novelty must be finite"
     return None

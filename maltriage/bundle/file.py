@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from maltriage.bundle.card import Card, check_card
+from maltriage.bundle.card import Card, read_card
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
@@ -94,11 +94,7 @@ def _verified(data: bytes, path: Path) -> Bundle:
     cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
     if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:
         raise MaltriageError(f"{path}: an ONNX file without a maltriage card, not a bundle")
-    try:
-        card = msgspec.json.decode(cards[0], type=Card)
-    except msgspec.MsgspecError as error:
-        raise MaltriageError(f"{path}: corrupt card: {error}") from error
-    check_card(card, path)
+    card = read_card(cards[0], path)
     if weights_sha256(model) != card.weights_sha256:
         raise MaltriageError(f"{path}: the graph is not the one its card describes (digest)")
     check_graph(model, card, path)
@@ -116,10 +112,10 @@ def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
     path = Path(path)
     del model.metadata_props[:]
     card = msgspec.structs.replace(card, weights_sha256=weights_sha256(model))
-    check_card(card, path)
-    check_graph(model, card, path)
+    text = msgspec.json.encode(card).decode()
+    check_graph(model, read_card(text, path), path)
     entry = model.metadata_props.add()
-    entry.key, entry.value = CARD_KEY, msgspec.json.encode(card).decode()
+    entry.key, entry.value = CARD_KEY, text
     data = model.SerializeToString(deterministic=True)
     if len(data) > MAX_BUNDLE_BYTES:
         raise MaltriageError(f"{path}: a bundle above {MAX_BUNDLE_BYTES} bytes is not read again")

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maltriage.bundle.card import Card
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
-    from onnx import (
-        GraphProto,
-        ModelProto,
-        NodeProto,
-        SparseTensorProto,
-        TensorProto,
-        ValueInfoProto,
-    )
+    from onnx import ModelProto, ValueInfoProto
 
 
 def parse(data: bytes, path: Path) -> ModelProto:
@@ -50,11 +44,40 @@ def weights_sha256(model: ModelProto) -> str:
             model.metadata_props.add().ParseFromString(entry)
 
 
+FIELDS = {
+    "ModelProto": "ir_version producer_name producer_version domain model_version doc_string"
+    " opset_import graph metadata_props",
+    "OperatorSetIdProto": "domain version",
+    "StringStringEntryProto": "key value",
+    "GraphProto": "name doc_string node initializer input output value_info",
+    "NodeProto": "name doc_string op_type domain input output attribute",
+    "AttributeProto": "name doc_string type f i s t g floats ints",
+    "TensorProto": "name doc_string dims data_type data_location raw_data float_data int32_data"
+    " int64_data double_data uint64_data",
+    "ValueInfoProto": "name doc_string type",
+    "TypeProto": "tensor_type",
+    "TypeProto.Tensor": "elem_type shape",
+    "TensorShapeProto": "dim",
+    "TensorShapeProto.Dimension": "dim_value dim_param",
+}
+"""Fields that a bundle may have, by message. All others are refused: they are another way to data
+outside the file, to functions or to a second graph, or nobody looks at them."""
+_REFUSED = {
+    "external_data": "weights outside the file",
+    "functions": "it brings functions of its own",
+    "training_info": "it brings a graph for training",
+}
+
 _RANKS = {"logits": 2, "baseline": 1, "explained": 2, "embedding": 2}
 
 
 def check_graph(model: ModelProto, card: Card, path: Path) -> None:
-    """Check inputs, outputs and shapes against the contract; no data may lie outside the file."""
+    """Check fields, inputs, outputs and shapes against the contract.
+
+    Raises:
+        MaltriageError: a field is not one of `FIELDS`; an operator is not ONNX's own; data lies
+            outside the file; or inputs and outputs are not those of the card.
+    """
     import onnx
 
     def shapes(values: Iterable[ValueInfoProto]) -> dict[str, tuple[int, list[int | str]]]:
@@ -69,6 +92,9 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
     def fail(what: str) -> None:
         raise MaltriageError(f"{path}: not a maltriage graph: {what}")
 
+    problem = _fields_problem(model)
+    if problem is not None:
+        fail(problem)
     inputs, outputs = shapes(model.graph.input), shapes(model.graph.output)
     wanted: dict[str, tuple[int, tuple[int, ...]]] = {
         view.name: (onnx.TensorProto.UINT8, view.shape) for view in card.views
@@ -103,39 +129,51 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
             fail(f"gradcam_{view.name} is no map like heat_{view.name}")
         if len(grid) != 3 or (view.along and grid[1] != 1):
             fail(f"heat_{view.name} is no map")
-    if model.functions:
-        fail("it brings functions of its own")
-    for tensor in _tensors(model.graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            fail("weights outside the file")
-    for node in _nodes(model.graph):
-        if node.domain not in ("", "ai.onnx"):
-            fail(f"operator of a foreign domain: {node.domain}")
 
 
-def _nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """The operators of a graph, and of the graphs in them: branches, bodies of loops."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _nodes(inner)
+def _fields_problem(message: Any) -> str | None:
+    """What is wrong with a message of ONNX or one inside it, wherever in the graph; None: nothing.
+
+    No weights are copied, which may take most of the memory.
+    """
+    from google.protobuf.unknown_fields import UnknownFieldSet
+
+    inner, refused = _fields(message.DESCRIPTOR)
+    for name, repeated in refused:
+        if len(getattr(message, name)) if repeated else message.HasField(name):
+            what = f"{message.DESCRIPTOR.name}.{name}, which no bundle has"
+            return _REFUSED.get(name, what)
+    if len(UnknownFieldSet(message)):
+        return f"a field of {message.DESCRIPTOR.name} that ONNX does not know"
+    kind = message.DESCRIPTOR.name
+    if kind == "TensorProto" and message.data_location != message.DEFAULT:
+        return _REFUSED["external_data"]
+    if kind == "NodeProto" and message.domain not in ("", "ai.onnx"):
+        return f"operator of a foreign domain: {message.domain}"
+    for name, repeated in inner:
+        found = getattr(message, name)
+        for one in found if repeated else [found] if message.HasField(name) else []:
+            problem = _fields_problem(one)
+            if problem is not None:
+                return problem
+    return None
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
-    """All constants: of the graph, of its subgraphs and in attributes."""
+@lru_cache(maxsize=32)
+def _fields(descriptor: Any) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
+    """Fields of a kind of message that hold others, and those that are refused.
 
-    def parts(sparse: SparseTensorProto) -> tuple[TensorProto, TensorProto]:
-        return sparse.values, sparse.indices
-
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from parts(sparse)
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (*([attribute.t] if attribute.HasField("t") else ()), *attribute.tensors)
-            one = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-            for sparse in (*one, *attribute.sparse_tensors):
-                yield from parts(sparse)
-            for inner in (*([attribute.g] if attribute.HasField("g") else ()), *attribute.graphs):
-                yield from _tensors(inner)
+    Returns:
+        Pairs of a field's name and whether it is repeated.
+    """
+    known = FIELDS.get(descriptor.full_name.removeprefix("onnx."), "").split()
+    inner, refused = [], []
+    for field in descriptor.fields:
+        # `label` is gone from protobuf 7 on, and `is_repeated` new in 6.
+        several = getattr(field, "is_repeated", None)
+        entry = (field.name, field.label == 3 if several is None else several)
+        if field.name not in known:
+            refused.append(entry)
+        elif field.message_type is not None:
+            inner.append(entry)
+    return inner, refused

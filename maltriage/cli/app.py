@@ -97,7 +97,7 @@ def run() -> int:
         KeyboardInterrupt: the user stopped the command at once.
     """
     try:
-        with quiet_broken_pipe():
+        with quiet_broken_pipe() as pipe:
             app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
@@ -120,4 +120,4 @@ def run() -> int:
         sys.stderr.write("maltriage: internal error; please report these lines:\n")
         sys.stderr.write(lines)
         return EXIT_ERROR
-    return 0
+    return pipe.exit_code

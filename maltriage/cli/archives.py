@@ -20,6 +20,7 @@ def archives(
     max_unpacked: int,
     max_ratio: int,
     max_nesting: int,
+    max_time: float,
     carve: int = 0,
 ) -> Archives | None:
     """Join the options for archives; None: archives are not opened.
@@ -36,7 +37,15 @@ def archives(
         return None
     named = [*(password or []), *(_listed(password_file) if password_file else [])]
     passwords = tuple(dict.fromkeys((*named, *PASSWORDS)))
-    return Archives(passwords, max_members, max_unpacked * opt.MIB, max_ratio, max_nesting, carve)
+    return Archives(
+        passwords,
+        max_members,
+        max_unpacked * opt.MIB,
+        max_ratio,
+        max_nesting,
+        carve,
+        max_time,
+    )
 
 
 def _listed(path: Path) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Literal, NoReturn, TextIO
 from rich.console import Console
 from rich.segment import Segment
 
+from maltriage.cli.interrupt import EXIT_INTERRUPTED
+from maltriage.errors import OverdueError
 from maltriage.report.sanitize import clean_lines
 
 Color = Literal["auto", "always", "never"]
@@ -82,26 +84,34 @@ def make_console(
 
 @dataclass
 class Pipe:
-    """Whether the reader of stdout has gone."""
+    """Whether the reader of stdout has gone, or, `overdue`, does not read."""
 
     broken: bool = False
+    overdue: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        """Of a command that has no other output."""
+        return EXIT_INTERRUPTED if self.overdue else 0
 
 
 @contextmanager
 def quiet_broken_pipe() -> Iterator[Pipe]:
-    """End the block quietly when stdout is closed early (`maltriage scan . | head`).
+    """End the block quietly when stdout is closed early (`maltriage scan . | head`), or when its
+    reader holds up a scan that was asked to stop.
 
     Buffered output goes to the null device, so that the interpreter reports no error at exit.
-    The command chooses its exit code by `broken`.
+    The command chooses its exit code by what is yielded.
     """
     pipe = Pipe()
     try:
         yield pipe
         sys.stdout.flush()
-    except OSError as error:
+    except (OSError, OverdueError) as error:
+        pipe.overdue = isinstance(error, OverdueError)
         # Windows raises EINVAL instead of EPIPE.
-        windows = sys.platform == "win32" and error.errno == errno.EINVAL
-        if not (isinstance(error, BrokenPipeError) or windows):
+        windows = sys.platform == "win32" and getattr(error, "errno", 0) == errno.EINVAL
+        if not (isinstance(error, BrokenPipeError) or windows or pipe.overdue):
             raise
         pipe.broken = True
         null = os.open(os.devnull, os.O_WRONLY)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import typer
 
-from maltriage.cli import interrupt
+from maltriage.cli import interrupt, overdue
 from maltriage.cli import options as opt
 from maltriage.cli.interrupt import EXIT_INTERRUPTED
 from maltriage.report.documents.record import Summary
@@ -39,11 +39,17 @@ class Stop:
 
 
 @contextmanager
-def stopping() -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop, also an earlier one; a second stops at once."""
+def stopping(*, in_time: bool = False) -> Iterator[Stop]:
+    """The first Ctrl-C or SIGTERM asks to stop, also an earlier one; a second stops at once.
+
+    Args:
+        in_time: end the process even if the block does not stop, see `maltriage.cli.overdue`.
+    """
     stop = Stop()
 
     def ask(number: int, frame: FrameType | None) -> None:
+        if overdue.check():
+            return
         if stop():
             raise KeyboardInterrupt
         stop.number = number
@@ -52,7 +58,8 @@ def stopping() -> Iterator[Stop]:
     stop.number = interrupt.take_over()
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        with overdue.ending_in_time() if in_time else nullcontext():
+            yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -74,7 +81,7 @@ def write_records(
         MaltriageError: the source failed, or an output cannot be written.
     """
     progress, interrupted = Progress(), False
-    with stopping() as stop, outputs as sinks, status.watching(progress):
+    with stopping(in_time=True) as stop, outputs as sinks, status.watching(progress):
         for record in source.records(progress, stop):
             if isinstance(record, Summary):
                 interrupted = record.interrupted

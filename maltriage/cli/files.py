@@ -166,7 +166,7 @@ def opened(path: Path | None) -> Iterator[Output]:
         with quiet_broken_pipe() as pipe:
             yield Output(sys.stdout.buffer, sys.stdout)
         if pipe.broken:
-            raise typer.Exit(0)
+            raise typer.Exit(pipe.exit_code)
         return
     file = ResultFile(path)
     try:

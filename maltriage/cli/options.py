@@ -68,7 +68,10 @@ Threads = Annotated[
 ]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
-MaxSize = Annotated[int, typer.Option(min=1, help="Skip files above this many MiB.")]
+MaxSize = Annotated[
+    int,
+    typer.Option(min=1, help="Above this many MiB, read only so much of programs, skip others."),
+]
 Index = Annotated[
     str | None,
     typer.Option(
@@ -227,13 +230,16 @@ MaxRatio = Annotated[
     ),
 ]
 MaxNesting = Annotated[int, typer.Option(min=1, help="Most archives inside each other.")]
+MaxTime = Annotated[
+    float, typer.Option(min=1.0, help="Most seconds for one archive and all that is in it.")
+]
 Carve = Annotated[bool, typer.Option("--carve", help="Also scan programs inside programs.")]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Most programs to carve from one program.")]
 CARVED = 32
 """Default for the programs carved from one program."""
 MIB = 1024 * 1024
 MEMBERS, UNPACKED = limits.MAX_MEMBERS, limits.MAX_UNPACKED // MIB
-RATIO, NESTING = limits.MAX_RATIO, limits.MAX_NESTING
+RATIO, NESTING, SECONDS = limits.MAX_RATIO, limits.MAX_NESTING, limits.MAX_SECONDS
 
 Coverage = Annotated[
     float | None,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
-from maltriage.cli.console import Color, make_console, quiet_broken_pipe
+from maltriage.cli.console import Color, Pipe, make_console, quiet_broken_pipe
 from maltriage.cli.files import Output, ResultFile, cannot_write
-from maltriage.errors import MaltriageError
+from maltriage.cli.overdue import unhurried
+from maltriage.errors import MaltriageError, OverdueError
 from maltriage.report.formats import (
     SCAN,
     Format,
@@ -109,21 +112,28 @@ class _Sink:
             if self.file is not None:
                 self.file.abandon()
             raise
-        self.gone = False
-        """Whether the reader of stdout went away."""
+        self.gone: Pipe | None = None
+        """The end of an output whose reader went away, or does not read."""
 
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Name the file in errors. A reader of stdout may go away without one."""
         if self.target.path is None:
-            with quiet_broken_pipe() as pipe:
+            # Nobody holds up what is written to a file, of whatever size it is.
+            with (
+                unhurried() if _on_disk(sys.stdout) else nullcontext(),
+                quiet_broken_pipe() as pipe,
+            ):
                 yield
-            self.gone = pipe.broken
+            self.gone = pipe if pipe.broken else None
             return
         try:
-            yield
+            with unhurried() if self.file and self.file.part else nullcontext():
+                yield
         except OSError as error:
             raise cannot_write(self.target.path, error) from error
+        except OverdueError:  # a named pipe
+            self.gone = Pipe(broken=True, overdue=True)
 
 
 class Sinks:
@@ -148,10 +158,18 @@ class Sinks:
 
     def _drop(self) -> None:
         """Drop a closed stdout; end the scan if no file is left to write."""
-        if any(sink.gone for sink in self._sinks):
+        gone = [sink.gone for sink in self._sinks if sink.gone]
+        if gone:
             self._sinks[:] = [sink for sink in self._sinks if not sink.gone]
             if not self._sinks:
-                raise typer.Exit(0)
+                raise typer.Exit(max(pipe.exit_code for pipe in gone))
+
+
+def _on_disk(stream: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # closed, or a test's buffer
+        return False
 
 
 @contextmanager

@@ -20,11 +20,13 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from maltriage.cluster.nodes import GoneError
 from maltriage.errors import MaltriageError
+from maltriage.files.temporary import make_folder
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
@@ -82,7 +84,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
     if address == LOCAL:
         os.environ.update(ALONE)
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # of this cluster alone
-        folder = _short_folder()
+        folder = str(_short_folder())
         how = {
             "num_cpus": cpus,
             "include_dashboard": False,
@@ -95,7 +97,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
 
     try:
         try:
-            with _own_signals():
+            with _own_signals(), _temporary_files_in(folder):
                 ray.init(
                     address=address,
                     log_to_driver=False,
@@ -118,11 +120,29 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _short_folder() -> str:
+def _short_folder() -> Path:
     base = tempfile.gettempdir()
     if len(base) > MAX_FOLDER and os.path.isdir("/tmp"):
         base = "/tmp"
-    return tempfile.mkdtemp(prefix="maltriage-", dir=base)
+    return make_folder(Path(base))
+
+
+@contextmanager
+def _temporary_files_in(folder: str) -> Iterator[None]:
+    """Have processes that start meanwhile, and theirs, keep temporary files in a folder.
+
+    Ray ends actors and what they started by SIGKILL, so that none of them removes a file.
+    """
+    before = os.environ.get("TMPDIR")
+    if folder:
+        os.environ["TMPDIR"] = folder
+    try:
+        yield
+    finally:
+        if before is not None:
+            os.environ["TMPDIR"] = before
+        else:
+            os.environ.pop("TMPDIR", None)
 
 
 def _answers(address: str) -> None:

@@ -26,6 +26,7 @@ import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile, part_pattern, remove_leftovers, write_file
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
 from maltriage.report.formats import SCAN, RenderOptions, find, open_renderer
@@ -181,7 +182,7 @@ class Manifest:
         end = data.rfind(b"\n") + 1
         for text in data[:end].splitlines():
             try:
-                line = msgspec.json.decode(text, type=Line)
+                line = decoded(text, msgspec.json.Decoder(Line))
             except msgspec.MsgspecError as error:
                 raise MaltriageError(f"{path}: not a manifest of shards: {error}") from error
             self._lines[line.part] = line

@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFolder, part_pattern, remove_leftovers
+from maltriage.files.decoding import decoded
 from maltriage.files.private import trouble
 
 LAYOUT_VERSION = 1
@@ -266,7 +267,7 @@ def read(place: Path, columns: Columns) -> tuple[Manifest, Arrays] | None:
 
 
 def _manifest(place: Path) -> Manifest:
-    return msgspec.json.decode((place / MANIFEST).read_bytes(), type=Manifest)
+    return decoded((place / MANIFEST).read_bytes(), msgspec.json.Decoder(Manifest))
 
 
 def caches(folder: Path) -> list[Cached]:

@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 PLOTTING = (
+    "maltriage.sample.bounds",
     "maltriage.sample.byteplot",
     "maltriage.sample.cell_sums",
     "maltriage.source.decode",

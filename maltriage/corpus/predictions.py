@@ -25,6 +25,7 @@ COLUMNS = ("recipe", "seed", "sha256", "label", "fold", "added")
 """The first columns; the logits follow, a column for each label."""
 PREDICTIONS_FILE = "predictions.csv"
 """In the folder of a run: the predictions of its held-back samples."""
+MAX_FOLDS = 100_000
 OUT_OF_FOLD_FILE = "out-of-fold.csv"
 """In the folder of a cross-validation: the predictions of all folds."""
 
@@ -145,8 +146,8 @@ def load_predictions(path: Path) -> Predictions:
             fold.append(int(row[4]))
             added.append(bool(int(row[5])))
             logits.append(values)
-            if fold[-1] < 0:
-                raise ValueError("a negative fold")
+            if not 0 <= fold[-1] < MAX_FOLDS:
+                raise ValueError(f"fold {fold[-1]}, not 0 to {MAX_FOLDS - 1}")
         except KeyError as error:
             raise MaltriageError(f"{path}: line {line}: no such label: {error}") from error
         except ValueError as error:

@@ -32,6 +32,7 @@ from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.twins import near_twins
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
+from maltriage.files.decoding import decoded
 
 Integers = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.str_]
@@ -327,7 +328,7 @@ def load_split(path: Path, sha256: Sequence[str]) -> Parts:
 
 def _load(path: Path) -> SplitFile:
     try:
-        stored = msgspec.json.decode(path.read_bytes(), type=SplitFile)
+        stored = decoded(path.read_bytes(), msgspec.json.Decoder(SplitFile))
     except OSError as error:
         raise MaltriageError(f"cannot read split {path}: {error.strerror}") from error
     except msgspec.MsgspecError as error:

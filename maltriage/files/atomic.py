@@ -20,12 +20,11 @@ from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Self, TextIO
 
+from maltriage.files.hold import LEFTOVER_SECONDS, hold, hold_leftover
 from maltriage.files.private import PRIVATE, make_private
 
 PART = ".part"
 """Ends the name of an unfinished file."""
-LEFTOVER_SECONDS = 24 * 3600.0
-"""An unfinished file not written to for this long belongs to a process that was killed."""
 _TOKEN = r"\.[0-9a-f]{16}(?:[0-9a-f]{16})?"  # 32 digits: of earlier versions
 _NO_FSYNC = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP))
 """Errors of file systems that have no fsync."""
@@ -58,13 +57,27 @@ def remove_leftovers(folder: Path, names: str, seconds: float = LEFTOVER_SECONDS
                     path.unlink()
 
 
+def _remove_numbered(path: Path) -> None:
+    """Remove numbered parts that killed processes left of a file that is whole now."""
+    names = re.compile(re.escape(path.name) + r"(\.\d+)?" + re.escape(PART))
+    with contextlib.suppress(OSError):
+        for part in [part for part in path.parent.iterdir() if names.fullmatch(part.name)]:
+            with contextlib.suppress(OSError):
+                descriptor = hold_leftover(part)
+                try:
+                    part.unlink()
+                finally:
+                    os.close(descriptor)
+
+
 class PartFile:
     """A file under another name, until `commit` gives it its own.
 
     Args:
         path: of the file; one that is there stays as it is until then.
         numbered: call it `NAME.part`, for a user to see, or `NAME.2.part` and so on where that
-            is taken. A file that a killed process left under such a name is never removed.
+            is taken. What a killed process left under such a name stays until a day has passed
+            and a whole file has the name.
 
     Raises:
         OSError: the file cannot be made.
@@ -72,6 +85,7 @@ class PartFile:
 
     def __init__(self, path: Path, *, numbered: bool = False) -> None:
         self.path, self.part, self._whole = path, _part_of(path), False
+        self._numbered = numbered
         if not numbered:
             remove_leftovers(path.parent, part_pattern(re.escape(path.name)))
             self.stream: BinaryIO = self.part.open("xb")
@@ -81,6 +95,8 @@ class PartFile:
             self.part = path.with_name(f"{path.name}{middle}{PART}")
             with contextlib.suppress(FileExistsError):  # a process was killed, or still writes
                 self.stream = self.part.open("xb")
+                with contextlib.suppress(OSError):  # a file system that knows no locks
+                    hold(self.stream.fileno())
                 return
 
     def commit(self, *, sync: bool = False) -> None:
@@ -102,6 +118,8 @@ class PartFile:
         self.stream.close()
         self.part.replace(self.path)
         self._whole = True
+        if self._numbered:
+            _remove_numbered(self.path)
 
     def close(self) -> None:
         """Close the stream; an error, e.g. a full disk, is ignored."""

@@ -44,12 +44,12 @@ def configured_data() -> Path | None:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, RecursionError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise MaltriageError(f"cannot read config {path}: {error}") from error
     data = content.get("data")
     if data is None:
         return None
-    if not isinstance(data, str) or not data:
+    if not isinstance(data, str) or not data or "\0" in data:
         raise MaltriageError(f"config {path}: `data` must be the path of a folder")
     return Path(data).expanduser()
 

@@ -89,7 +89,7 @@ def masked(
         SampleError: it gives no sample (see `read_sample`), or has other bytes.
     """
     contents = read_sample(path, options)
-    if hashlib.sha256(contents.data).hexdigest() != sha256:
+    if hashlib.sha256(contents.complete).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was explained", failed=True)
     return mask_views(contents.data, anchors, options.views, variants, contents.width)
 

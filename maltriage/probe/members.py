@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maltriage.probe.prepare import (
+    Again,
     Finish,
     Prepared,
     PrepareOptions,
@@ -18,7 +20,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.find import split_path
 from maltriage.source.archive.kinds import archive_kind
-from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
+from maltriage.source.archive.walk import MAX_SEEN, Cursor, Ends, Member, Trouble, Walk
 from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
 from maltriage.source.files import Rejected, opened, read_opened
@@ -31,7 +33,12 @@ NO_SAMPLE = frozenset(("not-pe", "not-byteplot", "empty"))
 """Codes of files that are no samples: those of an archive are counted together."""
 
 
-Item = Prepared | Same | Rejected
+REPEATS = 64
+"""Repeated files of a chunk for each sample that it may have: they cost a hash."""
+_ENDS = 256
+"""First and last bytes of a file that are compared before it is hashed."""
+
+Item = Prepared | Same | Again | Rejected
 
 
 @dataclass(frozen=True)
@@ -119,15 +126,20 @@ def _read_chunk(
 ) -> Chunk:
     items: list[Item] = []
     began, paid = time.monotonic(), walk.unpacked
-    prepared = 0
+    prepared = repeated = 0
+    seen = _Seen(walk.seen, carved=options.archives is not None and options.archives.carve > 0)
     for item in walk.items(kind):
         if isinstance(item, Trouble):
             items.append(Rejected.of(item.path, item.error))
         elif isinstance(item, Member):
             try:
-                made = _prepared(item, options, finish)
+                again = seen.again(item)
+                made = again or _prepared(item, options, finish)
                 items += made
-                prepared += len(made)
+                repeated += len(again)
+                prepared += len(made) - len(again)
+                if not again:
+                    seen.add(item, made)
             except SampleError as error:
                 if error.code in NO_SAMPLE:
                     walk.no_sample()
@@ -136,13 +148,63 @@ def _read_chunk(
         full = (
             chunk.step
             or prepared >= chunk.samples
-            or len(items) >= 2 * chunk.samples
+            or len(items) - repeated >= 2 * chunk.samples
+            or repeated >= REPEATS * chunk.samples
             or walk.unpacked - paid >= MAX_CHUNK_BYTES
             or time.monotonic() - began >= chunk.seconds
         )
         if full and not walk.ended:
             return Chunk(items, walk.cursor())
     return Chunk([*items, *_end(path, walk)], None)
+
+
+class _Seen:
+    """Programs of an archive so far, to prepare those of equal content once.
+
+    Args:
+        kept: the latest ones, see `Cursor.seen`; updated, since another chunk goes on with it.
+        carved: whether programs in programs are searched, which are known of this chunk alone.
+    """
+
+    def __init__(self, kept: dict[str, tuple[Ends, str]], *, carved: bool) -> None:
+        self._kept, self._carved = kept, carved
+        self._ends = {ends for ends, _ in kept.values()}
+        self._made: dict[str, list[Item]] = {}
+        """What became of those of this chunk, by path."""
+
+    def again(self, member: Member) -> list[Item]:
+        """The items of a member, from those of an earlier one; none: there is no such one."""
+        start = time.perf_counter()
+        if _ends(member.data) not in self._ends:
+            return []
+        _, path = self._kept.get(hashlib.sha256(member.data).hexdigest(), (None, ""))
+        if not path:
+            return []
+        milliseconds = (time.perf_counter() - start) * 1e3
+        items: list[Item] = []
+        for item in self._made.get(path, ()):
+            name = member.path + item.path[len(path) :]
+            if isinstance(item, Prepared | Again):
+                of = item.of if isinstance(item, Again) else item.path
+                items.append(Again(name, of, milliseconds))
+            else:
+                items.append(replace(item, path=name))
+        if not items and not self._carved:
+            items.append(Again(member.path, path, milliseconds))
+        return items
+
+    def add(self, member: Member, made: list[Item]) -> None:
+        first = made[0]
+        if isinstance(first, Prepared) and first.file is not None:
+            self._made[member.path] = made
+            self._ends.add(_ends(member.data))
+            self._kept[first.file] = _ends(member.data), member.path
+            while len(self._kept) > MAX_SEEN:
+                del self._kept[next(iter(self._kept))]
+
+
+def _ends(data: bytes) -> Ends:
+    return data[:_ENDS], data[-_ENDS:], len(data)
 
 
 def _prepared(member: Member, options: PrepareOptions, finish: Finish) -> list[Item]:

@@ -52,7 +52,7 @@ def perturbed(
     """
     contents = read_sample(path, options)
     data = contents.data
-    if hashlib.sha256(data).hexdigest() != sha256:
+    if hashlib.sha256(contents.complete).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was explained", failed=True)
     raw = np.frombuffer(data, dtype=np.uint8)
     generator = np.random.default_rng(seed)

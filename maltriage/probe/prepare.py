@@ -7,13 +7,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
-from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice
+from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice, Region
 from maltriage.sample.views import ViewSpec
 from maltriage.source.decode import Contents
 from maltriage.source.files import read_sample
@@ -26,12 +28,14 @@ class PrepareOptions(Reading):
     """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
 
     `known`: lists of known good files, which give no sample, or with `analyse_known` a notice.
+    `bare`: why no table behind the headers may be read; None: all may.
     """
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False
+    bare: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,13 @@ class Prepared:
     milliseconds: float
     file: str | None = None
     """SHA-256 of the file in hex; for a PNG it differs from that of its pixels."""
+    in_part: int | None = None
+    """Bytes that were read; None: all of them."""
+
+    @property
+    def read(self) -> int:
+        """Number of bytes, from the file's start, that were read."""
+        return self.identity.size if self.in_part is None else self.in_part
 
 
 @dataclass(frozen=True)
@@ -63,9 +74,35 @@ class Same:
     row: int
 
 
+@dataclass(frozen=True)
+class Again:
+    """A file of an archive with the content of an earlier one, `of`, a path in that archive."""
+
+    path: str
+    of: str
+    milliseconds: float
+
+
 def digest_of(contents: Contents) -> str:
     """SHA-256 in hex of the file; for a PNG it differs from that of its pixels."""
-    return contents.file or hashlib.sha256(contents.data).hexdigest()
+    return contents.file or hashlib.sha256(contents.complete).hexdigest()
+
+
+def _in_part(
+    contents: Contents, layout: Layout, notices: list[Notice]
+) -> tuple[Layout, list[Notice]]:
+    """Layout and notices of a program that was read in part, with the rest of it as a region."""
+    if contents.whole is None:
+        return layout, notices
+    end, size = len(contents.data), len(contents.whole)
+    rest = Region("(not read)", "gap", end, size)
+    text = (
+        f"Only its first {end:,} bytes of {size:,} were read (--max-size lifts the limit);"
+        " all of it was hashed."
+    )
+    known = [notice for notice in notices if notice.code != "truncated"]  # of what was read
+    regions = [*layout.regions, rest]
+    return msgspec.structs.replace(layout, regions=regions), [Notice("in-part", text), *known]
 
 
 def prepare_contents(
@@ -87,21 +124,25 @@ def prepare_contents(
     """
     start = time.perf_counter() if start is None else start
     digests = {} if digest is None or contents.file else {"sha256": digest}
-    match = find_known(contents.data, options.known, digests) if options.known else None
+    match = find_known(contents.complete, options.known, digests) if options.known else None
     if match and not options.analyse_known:
         raise SampleError(KNOWN_GOOD, f"known good: {match}")
     # A dump has no headers; bytes that look like some are not the program's own.
-    headers = None if contents.dump else read_headers(contents.data)
+    headers = None if contents.dump else read_headers(contents.data, bare=options.bare is not None)
     if contents.dump:
         layout, notices = dump_layout(contents.dump)
     else:
         layout, notices = make_layout(contents.data, headers)
         notices += observe(contents.data, headers, layout)
+        layout, notices = _in_part(contents, layout, notices)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
+    if options.bare is not None:
+        text = f"Reading its tables failed ({options.bare}): what is said rests on its headers."
+        notices = [*notices, Notice("headers-only", text)]
     if match:
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
-    identity = identify(contents.data, headers, hashes=options.hashes, digests=digests)
+    identity = identify(contents.complete, headers, hashes=options.hashes, digests=digests)
     return Prepared(
         path=path,
         format=contents.format,
@@ -111,6 +152,7 @@ def prepare_contents(
         views=make_views(contents.data, layout.anchors, options.views, contents.width),
         milliseconds=(time.perf_counter() - start) * 1e3,
         file=contents.file or identity.sha256,
+        in_part=None if contents.whole is None else len(contents.data),
     )
 
 

@@ -49,6 +49,9 @@ SAYS_CONTENT = frozenset(
 )
 """Codes of skips and failures that depend on the file's content alone, and so are kept. Known good
 files depend on the lists, which are among the settings."""
+PROVISIONAL = frozenset(("headers-only", "in-part"))
+"""Codes of notices on results that another attempt, or another limit, may improve: they serve
+`--resume` alone."""
 SETTLED_NS = 2_000_000_000
 """A file changed within this time before it was read may change again without new times: file
 systems count in steps of up to two seconds. It is read again the next time."""
@@ -229,8 +232,9 @@ class Policy:
         if isinstance(record, Result):
             if file is None:
                 return
-            digest = bytes.fromhex(file)
-            self._batch.results.append((digest, record.size, data))
+            if PROVISIONAL.isdisjoint(notice.code for notice in record.notices):
+                digest = bytes.fromhex(file)
+                self._batch.results.append((digest, record.size, data))
         elif mark is not None and mark.settled and record.code in SAYS_CONTENT:
             # Only the head was read: it has no digest and is found by its stat alone.
             digest = hashlib.blake2b(mark.path + mark.status, digest_size=16).digest()

@@ -172,6 +172,7 @@ class _Maker:
                 False,
                 max_size=self.options.max_size,
                 unmapped=self.bundle.card.unmapped,
+                in_part=True,
             )
             tasks.append((claims, self.workers.submit(gather, path_of(result), ranges, how)))
         found = []

@@ -37,9 +37,10 @@ def identify(
         done = (digests or {}).get(kind)
         return done or hashlib.new(kind, data, usedforsecurity=False).hexdigest()
 
-    names = _by_lief(headers.binary) if headers and headers.parser == "lief" else {}
-    if headers and headers.parser == "pefile":
-        names = _by_pefile(headers.binary)
+    names: dict[str, Any] = {}
+    if headers and headers.binary is not None:
+        by_lief = headers.parser == "lief"
+        names = _by_lief(headers.binary) if by_lief else _by_pefile(headers)
     return Identity(
         sha256=digest("sha256"),
         size=len(data),
@@ -127,12 +128,14 @@ def _version(entries: dict[str | None, str | None]) -> VersionInfo | None:
     return None if found == VersionInfo() else found
 
 
-def _by_pefile(binary: Any) -> dict[str, Any]:
+def _by_pefile(headers: Headers) -> dict[str, Any]:
     import pefile
 
+    binary = headers.binary
     wanted = [
-        pefile.DIRECTORY_ENTRY[f"IMAGE_DIRECTORY_ENTRY_{name}"]
-        for name in ("IMPORT", "RESOURCE", "DEBUG")
+        pefile.DIRECTORY_ENTRY[f"IMAGE_DIRECTORY_ENTRY_{name.upper()}"]
+        for name in ("import", "resource", "debug")
+        if name not in headers.unread
     ]
     found: dict[str, Any] = {}
     with _doubtful():

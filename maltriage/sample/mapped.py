@@ -21,23 +21,26 @@ class _Mapped(mmap.mmap):
 
     _file: BinaryIO
 
-    def __new__(cls, file: BinaryIO, access: int = mmap.ACCESS_READ) -> _Mapped:
-        found: _Mapped = super().__new__(cls, file.fileno(), 0, access=access)
+    def __new__(cls, file: BinaryIO, length: int = 0, access: int = mmap.ACCESS_READ) -> _Mapped:
+        found: _Mapped = super().__new__(cls, file.fileno(), length, access=access)
         found._file = os.fdopen(os.dup(file.fileno()), "rb")
         return found
 
     def private(self) -> _Mapped:
         """A writable mapping of the same file; writes stay in this process."""
-        return _Mapped(self._file, mmap.ACCESS_COPY)
+        return _Mapped(self._file, len(self), mmap.ACCESS_COPY)
 
 
-def mapped(file: BinaryIO) -> bytes:
-    """A whole file of at least one byte, as a mapping.
+def mapped(file: BinaryIO, length: int = 0) -> bytes:
+    """A file of at least one byte, as a mapping.
+
+    Args:
+        length: bytes from its start; 0: all of it.
 
     Raises:
         OSError, ValueError: it cannot be mapped.
     """
-    return cast(bytes, _Mapped(file))
+    return cast(bytes, _Mapped(file, length))
 
 
 def is_mapped(data: bytes) -> bool:

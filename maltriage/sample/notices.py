@@ -149,9 +149,11 @@ def _name(part: Region | Section) -> str:
 
 
 def _imported(headers: Headers) -> int | None:
-    """Number of functions it imports, None where the parser fails."""
+    """Number of functions it imports; None where the parser fails, or may not read them."""
     if "import" not in headers.directories:
         return 0
+    if "import" in headers.unread:
+        return None
     try:
         if headers.parser == "lief":
             return sum(len(library.entries) for library in headers.binary.imports)

@@ -7,9 +7,15 @@ loader would map, which can differ from the section table (see `loader_start`).
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from maltriage.sample.bounds import (
+    copies_too_much,
+    has_too_many_imports,
+    section_ranges,
+)
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.mapped import is_mapped
 
@@ -85,8 +91,10 @@ class Headers:
     directories: dict[str, tuple[int, int]]
     """(RVA, size) by name; of `certificate` the first is a file offset."""
     warnings: tuple[str, ...] = ()
+    unread: frozenset[str] = frozenset()
+    """Directories that no parser may read, by name."""
     binary: Any = field(default=None, repr=False)
-    """The parser's own object, used by `identity` alone."""
+    """The parser's own object, used by `identity` alone; None: `read_headers(bare=True)`."""
 
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
@@ -96,15 +104,28 @@ class Headers:
         return rva if 0 < rva < self.header_size else None
 
 
-def read_headers(data: bytes) -> Headers | None:
+def read_headers(data: bytes, *, bare: bool = False) -> Headers | None:
     """Headers by LIEF, else by pefile, else None. Never raises because of the file's content.
 
-    A mapped file is read by pefile alone, as LIEF would copy all of it.
+    A mapped file, and one whose sections overlap a lot, is read by pefile alone, as LIEF would copy
+    all of it; so is one with an import table that is too long, which is not read.
+
+    Args:
+        bare: read no table of a directory, which is where parsers take too long.
     """
     pe = pe_offset(data)
     if pe is None:
         return None
-    return (None if is_mapped(data) else _by_lief(data, pe)) or _by_pefile(data, pe)
+    if bare:
+        return _by_pefile(data, pe, _ALL)
+    crowded = copied = False
+    with suppress(struct.error):  # headers that are cut off
+        sections = section_ranges(data, pe, MAX_SECTIONS)
+        copied = copies_too_much(data, sections)
+        crowded = has_too_many_imports(data, pe, sections)
+    if crowded or copied or is_mapped(data):
+        return _by_pefile(data, pe, _IMPORTS if crowded else _NONE)
+    return _by_lief(data, pe) or _by_pefile(data, pe)
 
 
 def decode_name(raw: str | bytes) -> str:
@@ -202,7 +223,19 @@ def _lief_config() -> Any:
     return _config
 
 
-def _by_pefile(data: bytes, pe: int) -> Headers | None:
+_ALL, _IMPORTS, _NONE = frozenset(DIRECTORIES), frozenset(("import",)), frozenset[str]()
+"""Directories that are not read: of a bare file, of one with too many imports, of others."""
+
+
+def _warned(unread: frozenset[str], warnings: list[str]) -> tuple[str, ...]:
+    """Warnings of a parser, with our own before them."""
+    if unread == _IMPORTS:
+        said = "Its imports are too many, or their names too long: the import table is not read."
+        warnings = [said, *warnings]
+    return tuple(warnings[:MAX_WARNINGS])
+
+
+def _by_pefile(data: bytes, pe: int, unread: frozenset[str] = _NONE) -> Headers | None:
     import pefile
 
     try:
@@ -240,6 +273,7 @@ def _by_pefile(data: bytes, pe: int) -> Headers | None:
             for name, entry in zip(DIRECTORIES, optional.DATA_DIRECTORY, strict=False)
             if entry.VirtualAddress
         },
-        warnings=tuple(binary.get_warnings()[:MAX_WARNINGS]),
-        binary=binary,
+        warnings=_warned(unread, binary.get_warnings()),
+        unread=unread,
+        binary=None if unread == _ALL else binary,
     )

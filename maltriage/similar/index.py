@@ -31,6 +31,7 @@ import numpy.typing as npt
 from maltriage.bundle import MAX_LABELS, Bundle, models_dir
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_file
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.index import IndexInfo, Limit
 from maltriage.report.documents.record import ModelRef
 from maltriage.version import __version__
@@ -339,8 +340,8 @@ def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
         raise _bad(path, f"a header above {MAX_HEADER_BYTES:,} bytes")
     text = _array(archive, "header", path).tobytes()
     try:
-        header = msgspec.json.decode(text, type=Header)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        header = decoded(text, msgspec.json.Decoder(Header))
+    except msgspec.MsgspecError as error:
         raise _bad(path, f"its header: {error}") from error
     labels, limit = header.labels, header.limit
     problem = None

@@ -21,7 +21,7 @@ NO_INDEX = "none"
 NEAREST = 3
 """Number of files in a record."""
 _DIGITS = 5
-"""Digits of a distance; a sample's place in a batch moves further digits."""
+"""Digits of a distance; further ones differ between processors."""
 
 
 def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
@@ -108,7 +108,9 @@ class Searcher:
         if not len(self.index):
             return [self._similar(None, []) for _ in sha256]
         found = []
-        for row, digest in zip(self.distances(embeddings), sha256, strict=True):
+        for number, digest in enumerate(sha256):
+            # One by one: the product of a batch has other last digits for each size of it.
+            (row,) = self.distances(embeddings[number : number + 1])
             own = self._row.get(digest)
             if own is not None:
                 row[own] = np.inf

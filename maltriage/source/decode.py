@@ -31,7 +31,8 @@ class Contents:
     """The bytes of a sample: a PE file's own, a PNG's pixels, a hex dump's decoded bytes.
 
     `width` is set for a picture whose pixels are not a file's bytes: its rows carry meaning.
-    `file` is the SHA-256 of the file in hex where its bytes are not `data`.
+    `file` is the SHA-256 of the file in hex where its bytes are not `data`. `whole`: all bytes of a
+    program of which `data` is only the beginning; see `Reading.in_part`.
     """
 
     data: bytes
@@ -39,6 +40,12 @@ class Contents:
     dump: Dump | None = None
     width: int | None = None
     file: str | None = None
+    whole: bytes | None = None
+
+    @property
+    def complete(self) -> bytes:
+        """All bytes of the program."""
+        return self.data if self.whole is None else self.whole
 
 
 def sniff(path: str, head: bytes) -> Format | None:

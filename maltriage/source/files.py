@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from typing import BinaryIO
 
+from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PART
 from maltriage.sample.errors import SampleError
 from maltriage.sample.mapped import MAP_BYTES, mapped
@@ -19,7 +21,7 @@ from maltriage.source.archive.find import find_member, only_member, split_path
 from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.carve import split_carved, take
 from maltriage.source.decode import Contents, parse_contents, too_large, wanted_format
-from maltriage.source.reading import MAX_FILE_BYTES, PROGRAMS, Reading
+from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Reading
 from maltriage.source.stdin import STDIN, Stdin, open_stdin
 from maltriage.source.stores.base import Entry
 from maltriage.source.urls import Remote, is_url
@@ -31,7 +33,8 @@ class WalkOptions:
 
     `results`: output files written during the walk, finished or not (`PART`), which are no samples.
     `stdin`: the file for the path `-`; None: a file of that name. `remote`: the reader of URLs
-    among the paths; None: they are paths like any other.
+    among the paths; None: they are paths like any other. `in_part`: whether larger files than
+    `max_size` are found, see `Reading`.
     """
 
     depth: int | None = None
@@ -41,6 +44,7 @@ class WalkOptions:
     results: tuple[str, ...] = ()
     stdin: Stdin | None = None
     remote: Remote | None = None
+    in_part: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,27 @@ class Rejected:
         return cls(path, error.code, error.reason, error.failed)
 
 
-def read_list(lines: bytes) -> list[str]:
-    """Paths of a `--files-from` list, one a line; bytes that are not UTF-8 survive."""
-    return [os.fsdecode(line.rstrip(b"\r")) for line in lines.split(b"\n") if line.strip()]
+def read_list(data: bytes, name: str, *, null: bool = False) -> list[str]:
+    """Paths of a list, one a line; bytes that are not UTF-8 survive.
+
+    Args:
+        name: of the list, for errors.
+        null: each path ends with a NUL in place of the line, as `find -print0` writes it.
+
+    Raises:
+        MaltriageError: a path has a NUL, which no file's name can have.
+    """
+    if null:
+        return [os.fsdecode(path) for path in data.split(b"\0") if path]
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise MaltriageError(f"{name}: in UTF-16; a list of paths is plain text")
+    lines = data.split(b"\n")
+    for number, line in enumerate(lines, 1):
+        if b"\0" in line:
+            raise MaltriageError(
+                f"{name}: line {number} has a NUL byte; --null (-0) reads what find -print0 writes"
+            )
+    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
 
 
 def walk(
@@ -227,7 +249,7 @@ def _is_result(path: str, results: tuple[str, ...]) -> bool:
 def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:
     if not stat.S_ISREG(status.st_mode):
         return Rejected(path, "special-file", "not a regular file", False)
-    if status.st_size > options.max_size:
+    if status.st_size > (MAX_IN_PART if options.in_part else options.max_size):
         return Rejected(path, "too-large", too_large(status.st_size, options.max_size), False)
     return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
@@ -317,7 +339,11 @@ def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Readi
     if kind is None and path == outer:
         wanted_format(path, head, reading.formats)
     if size > max_size:
-        raise SampleError("too-large", too_large(size, max_size))
+        in_part = reading.in_part and path == outer and head[:2] == b"MZ" and size <= MAX_IN_PART
+        whole = _mapped(file) if in_part else None
+        if whole is None:
+            raise SampleError("too-large", too_large(size, max_size))
+        return replace(parse_contents(path, mapped(file, max_size), reading), whole=whole)
     file.seek(0)
     if archives and kind:
         if path == outer:

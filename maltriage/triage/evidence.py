@@ -188,7 +188,7 @@ class _Within:
 
 
 def _within(prepared: Prepared, parts: Sequence[Part]) -> _Within:
-    size = prepared.identity.size
+    size = prepared.read
     edges = {region.start for region in prepared.layout.regions if region.start % HOT_BLOCK}
     others = [*edges, size]
     count = (size - 1) // HOT_BLOCK

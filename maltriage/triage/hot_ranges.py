@@ -57,6 +57,7 @@ def look_into(
             formats=options.formats,
             archives=options.archives,
             unmapped=options.unmapped,
+            in_part=options.in_part,
         )
         found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
         return found

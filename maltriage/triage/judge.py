@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from maltriage.errors import MaltriageError
-from maltriage.probe.prepare import Prepared
+from maltriage.probe.prepare import Again, Prepared
 from maltriage.report.documents.methods import known
 from maltriage.report.documents.record import (
     ModelRef,
@@ -25,6 +25,7 @@ from maltriage.triage.novelty import Novelty
 from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.records import FileRecord, Item, failed
+from maltriage.triage.repeats import Repeats
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.work.workers import Workers
@@ -45,8 +46,15 @@ class Judge:
     explainer: Explainer
     searcher: Searcher | None
 
-    def records(self, batch: list[Item]) -> Iterator[Explained | FileRecord]:
-        """The records of a batch, in order; its samples go through the model together."""
+    def records(
+        self, batch: list[Item], repeats: Repeats | None = None
+    ) -> Iterator[Explained | FileRecord]:
+        """The records of a batch, in order; its samples go through the model together.
+
+        Args:
+            repeats: the same for all batches of a scan.
+        """
+        repeats = repeats or Repeats()
         samples = [item for item in batch if isinstance(item, Prepared)]
         views, kinds = [item.views for item in samples], [item.layout.kind for item in samples]
         start = time.perf_counter()
@@ -62,15 +70,29 @@ class Judge:
         for item in batch:
             if isinstance(item, Prepared):
                 assert outputs is not None
-                try:
-                    yield self._result(item, outputs, row, each, similar[row])
-                except SampleError as error:
-                    yield failed(item.path, error)
-                except MaltriageError as error:
-                    yield failed(item.path, SampleError("model", str(error), failed=True))
+                record = self._record(item, outputs, row, each, similar[row])
+                repeats.keep(item.path, record.result if isinstance(record, Explained) else record)
+                yield record
                 row += 1
+            elif isinstance(item, Again):
+                yield repeats.record(item)
             else:
                 yield item
+
+    def _record(
+        self,
+        item: Prepared,
+        outputs: Outputs,
+        row: int,
+        each: float,
+        similar: Similar | None,
+    ) -> Explained | FileRecord:
+        try:
+            return self._result(item, outputs, row, each, similar)
+        except SampleError as error:
+            return failed(item.path, error)
+        except MaltriageError as error:
+            return failed(item.path, SampleError("model", str(error), failed=True))
 
     def _result(
         self,

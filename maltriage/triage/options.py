@@ -77,6 +77,7 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
         card.views,
         hashes=options.hashes or options.close,
         max_size=options.walk.max_size,
+        in_part=options.walk.in_part,
         formats=card.input,
         unmapped=card.unmapped,
         archives=options.archives,

@@ -12,14 +12,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
 from maltriage.bundle import Bundle
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, OverdueError
 from maltriage.logs import logger
-from maltriage.probe.prepare import Prepared
+from maltriage.probe.prepare import Again, Prepared
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import ModelRef, Record, Result, Summary
 from maltriage.results.policy import Policy
@@ -34,6 +35,7 @@ from maltriage.triage.options import Progress, ScanOptions, model_threads, work_
 from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.prepare import in_batches, prepare_files
 from maltriage.triage.records import FileRecord, Item, rejected
+from maltriage.triage.repeats import Repeats
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
 from maltriage.version import __version__
@@ -79,9 +81,11 @@ def scan(
     began = time.monotonic()
     with policy, Engine(bundle, options) as engine:
         found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-        for record in engine.records(found, policy=policy, progress=progress, stop=stop):
-            yield record
-            changed(progress)
+        records = engine.records(found, policy=policy, progress=progress, stop=stop)
+        with suppress(OverdueError):  # `stop` is true: the files under way have no records
+            for record in records:
+                yield record
+                changed(progress)
         interrupted = stop()
     seconds = time.monotonic() - began
     _log.info("%d records in %.2f s", progress.records, seconds)
@@ -229,16 +233,17 @@ class Engine:
     ) -> Iterator[list[Explained | FileRecord]]:
         """The stage that judges. It loads the model before the first sample, which an empty batch
         announces, too."""
+        repeats = Repeats()
         for batch in batches:
-            if batch and not any(isinstance(item, Prepared) for item in batch):
-                yield [item for item in batch if not isinstance(item, Prepared)]
+            if batch and not any(isinstance(item, Prepared | Again) for item in batch):
+                yield [item for item in batch if not isinstance(item, Prepared | Again)]
                 continue
             judge = self.begin()
             note = judge.session.note
             if note and note not in progress.notes:
                 progress.notes.append(note)
             began = time.perf_counter()
-            judged = list(judge.records(batch))
+            judged = list(judge.records(batch, repeats))
             if batch:
                 taken = (time.perf_counter() - began) * 1e3
                 _log.debug("batch of %d in %.1f ms", len(batch), taken)

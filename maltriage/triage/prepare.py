@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from maltriage.bundle import Bundle
 from maltriage.logs import logger
-from maltriage.probe.prepare import Prepared, Same
+from maltriage.probe.prepare import Again, Prepared, Same
 from maltriage.results.policy import Policy
 from maltriage.source.files import Found, Rejected, walk
 from maltriage.triage.options import Progress, ScanOptions, work_of
@@ -95,13 +95,13 @@ def prepare_files(
             queue.appendleft(taken.following)
         for item in taken.items:
             _note(item)
-            if isinstance(item, Prepared):
+            if isinstance(item, Prepared | Again):
                 yield item
             else:
                 yield policy.known(item) if isinstance(item, Same) else rejected(item)
 
 
-def _note(item: Prepared | Same | Rejected) -> None:
+def _note(item: Prepared | Same | Again | Rejected) -> None:
     """Log the result of a file; a slow one is logged at a higher level."""
     if isinstance(item, Prepared):
         slow = item.milliseconds >= SLOW_MILLISECONDS
@@ -109,6 +109,8 @@ def _note(item: Prepared | Same | Rejected) -> None:
         _log.log(level, "%s: prepared in %.1f ms", item.path, item.milliseconds)
     elif isinstance(item, Same):
         _log.debug("%s: known by its content", item.path)
+    elif isinstance(item, Again):
+        _log.debug("%s: of equal content with %s", item.path, item.of)
     else:
         _log.debug("%s: %s (%s)", item.path, item.code, item.reason)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from maltriage.probe.prepare import Prepared
+from maltriage.probe.prepare import Again, Prepared
 from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
 from maltriage.sample.errors import SampleError
 from maltriage.source.files import Rejected
 
 FileRecord = Result | Skipped | Failed
-Item = Prepared | FileRecord
-"""An item between stages: a sample, or the record of a file that has one already."""
+Item = Prepared | Again | FileRecord
+"""An item between stages: a sample, one of equal content, or the record of a file that has one
+already."""
 
 
 def rejected(item: Rejected) -> Skipped | Failed:

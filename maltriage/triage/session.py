@@ -17,6 +17,7 @@ from maltriage.errors import MaltriageError
 from maltriage.logs import logger
 from maltriage.sample.byteplot import View
 from maltriage.triage.binding import Bound
+from maltriage.triage.graph import Graph
 from maltriage.triage.shared_views import Lean
 from maltriage.work.cores import cores
 
@@ -105,17 +106,9 @@ class Session:
             time.monotonic() - began,
         )
 
-    def _opened(self, model: bytes) -> Any:
-        import onnxruntime as ort
-
+    def _opened(self, model: bytes) -> Graph:
         try:
-            return ort.InferenceSession(
-                model,
-                self._options,
-                providers=self._providers,
-                # Falling back from the CPU to the CPU, it would print that on stdout.
-                enable_fallback=len(self._providers) > 1,
-            )
+            return Graph(model, self._options, self._providers)
         except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
             raise MaltriageError(self._failed("load", error)) from error
 
@@ -200,7 +193,7 @@ class Session:
         feed["target"] = np.full(count, target, dtype=np.int64)
         feed["against"] = np.full(count, against, dtype=np.int64)
         feed["threshold"] = np.array(limits, dtype=np.float32)
-        runner = self._bound or self._session
+        runner: Bound | Graph = self._bound or self._session
         try:
             values = runner.run([*self._shapes], feed)
         except Exception as error:  # as above; where memory runs out, too

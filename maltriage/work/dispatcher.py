@@ -8,13 +8,14 @@ limit, costs that file, and the rest of the group is given out again.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from maltriage.logs import logger
@@ -26,6 +27,7 @@ from maltriage.probe.members import (
     prepare_members,
 )
 from maltriage.probe.prepare import (
+    Again,
     Finish,
     Prepared,
     PrepareOptions,
@@ -51,6 +53,7 @@ FIRST_SAMPLES, NEXT_SAMPLES = 16, 128
 read only of the archive whose results are taken."""
 SHARE_OF_TIMEOUT = 0.25
 """Share of a file's time limit after which a chunk ends; the chunk itself may take all of it."""
+TOO_LONG = "archive-time"
 MAX_NAMED = 8
 """Most programs named of an archive where one was expected."""
 _AHEAD = 2
@@ -70,6 +73,10 @@ class Task:
     cursor: Cursor | None = None
     alone: int = 0
     """Number of members to read one by one from here on, after a chunk was lost."""
+    bare: SampleError | None = None
+    """The loss after which the headers alone are read."""
+    seconds: float = 0.0
+    """Time that workers spent on the archive so far."""
     lost: SampleError | None = None
     """The error of the last attempt, which was lost with its worker."""
     held: Sequence[Item] = ()
@@ -200,8 +207,8 @@ class Dispatcher:
             return self._missed(task, found)
         assert task.lost is not None  # `found` is now whether it is an archive
         if not found:
-            return Taken([Rejected.of(task.path, task.lost)])
-        return Taken([], self._next(task.path, None, alone=FIRST_SAMPLES), several=True)
+            return Taken([], self._bare(task, task.lost))
+        return Taken([], self._next(task, None, alone=FIRST_SAMPLES), several=True)
 
     def _outcome(self, task: Task, wait: float) -> Any:
         group = task.group
@@ -220,6 +227,10 @@ class Dispatcher:
 
     def _settle(self, group: _Group, error: BaseException | None) -> None:
         """Hand the outcome of a group to its tasks; tasks without one go to other groups."""
+        # Measured here: what a worker says of its time is not believed.
+        share = group.job.seconds / len(group.tasks)
+        for task in group.tasks:
+            task.seconds += share
         if error is None:
             for task, found in zip(group.tasks, group.job.result(), strict=True):
                 task.outcome, task.group = found, None
@@ -243,28 +254,50 @@ class Dispatcher:
             task.group = group
         return group
 
-    def _task(self, path: str, cursor: Cursor | None, alone: int = 0) -> Task:
+    def _task(
+        self,
+        path: str,
+        cursor: Cursor | None,
+        alone: int = 0,
+        left: float = math.inf,
+        bare: SampleError | None = None,
+    ) -> Task:
         if self._members == "only":
             return Task(path, prepare_file, (path, self._options, self._finish))
         samples = FIRST_SAMPLES if cursor is None else NEXT_SAMPLES
-        seconds = self._workers.timeout * SHARE_OF_TIMEOUT
+        seconds = min(left, self._workers.timeout * SHARE_OF_TIMEOUT)
         how = ChunkOptions(samples, seconds, step=alone > 0)
-        arguments = (path, self._options, how, cursor, self._finish)
-        return Task(path, prepare_members, arguments, cursor, alone)
+        options = self._options if bare is None else replace(self._options, bare=bare.code)
+        arguments = (path, options, how, cursor, self._finish)
+        return Task(path, prepare_members, arguments, cursor, alone, bare)
+
+    def _bare(self, last: Task, error: SampleError) -> Task:
+        """Queue a file that was lost with its worker once more: its headers alone may be read."""
+        options = replace(self._options, bare=error.code)
+        arguments = (last.path, options, self._finish)
+        task = Task(last.path, prepare_file, arguments, bare=error, seconds=last.seconds)
+        self._submit([task])
+        return task
 
     def _next(
         self,
-        path: str,
+        last: Task,
         cursor: Cursor | None,
         *,
         alone: int = 0,
         held: Sequence[Item] = (),
         lost: SampleError | None = None,
+        bare: SampleError | None = None,
     ) -> Task:
-        """Queue a chunk of an archive, alone."""
+        """Queue the next chunk of an archive, alone; one whose time is over has an outcome."""
+        path, limits = last.path, self._options.archives
+        limit = math.inf if limits is None else limits.seconds
+        task = self._task(path, cursor, alone, limit - last.seconds, bare)
+        task.held, task.lost, task.seconds = held, lost, last.seconds
+        if task.seconds >= limit:
+            task.outcome = _too_long(task)
+            return task
         _log.debug("%s: next chunk of the archive, from %s", path, cursor)
-        task = self._task(path, cursor, alone)
-        task.held, task.lost = held, lost
         self._submit([task])
         return task
 
@@ -274,32 +307,55 @@ class Dispatcher:
         held = [*task.held, *items] if self._members == "first" else []
         if chunk.cursor is not None and len(_programs(held)) <= 1:
             alone = max(0, task.alone - 1)
-            more = self._next(task.path, chunk.cursor, alone=alone, held=held)
+            more = self._next(task, chunk.cursor, alone=alone, held=held)
         if self._members == "first":
             items = [] if more is not None or not held else [_only(task.path, held)]
         return Taken(items, more, several)
 
     def _missed(self, task: Task, error: SampleError) -> Taken:
-        """The result of a file that gave no sample. The members of a chunk that was lost with its
-        worker are read one by one, to lose only the culprit; a second loss ends the archive."""
+        """The result of a file that gave no sample.
+
+        One that was lost with its worker is read once more, bare. The members of a chunk that was
+        lost are read one by one before, to find the culprit; two lost in a row end the archive.
+        """
         if error.code not in LOST or self._members == "only":
-            return Taken([Rejected.of(task.path, error)])
+            item: Item = Rejected.of(task.path, error)
+            if error.code == TOO_LONG and task.held:
+                item = _only(task.path, [*task.held, item])
+            return Taken([item])
         if task.cursor is None and not task.alone:
+            if task.bare is not None:  # the first loss says more
+                return Taken([Rejected.of(task.path, task.bare)])
             if task.lost is not None:  # its first bytes cannot be read either
                 return Taken([Rejected.of(task.path, task.lost)])
-            asked = Task(task.path, is_archive, (task.path,), lost=error)
+            asked = Task(task.path, is_archive, (task.path,), seconds=task.seconds, lost=error)
             self._submit([asked])
             return Taken([], asked)
         if not task.alone:
-            more = self._next(task.path, task.cursor, alone=NEXT_SAMPLES, held=task.held)
+            more = self._next(task, task.cursor, alone=NEXT_SAMPLES, held=task.held)
             return Taken([], more)
-        cursor = task.cursor or Cursor()
+        if task.bare is None:
+            more = self._next(
+                task, task.cursor, alone=task.alone, held=task.held, lost=task.lost, bare=error
+            )
+            return Taken([], more)
+        error, cursor = task.bare, task.cursor or Cursor()
         reason = f"{error.reason}, at file {cursor.members + 1} of an archive"
         item = Rejected.of(task.path, SampleError(error.code, reason, failed=True))
         if task.lost is not None:
             return Taken([item])
-        more = self._next(task.path, cursor.passing(), alone=task.alone, held=task.held, lost=error)
+        more = self._next(task, cursor.passing(), alone=task.alone, held=task.held, lost=error)
         return Taken([item], more)
+
+
+def _too_long(task: Task) -> SampleError:
+    """The error of an archive that took all of its time."""
+    cursor = task.cursor or Cursor()
+    return SampleError(
+        TOO_LONG,
+        f"reading it took {task.seconds:.0f} s: files after the first {cursor.members} in it are"
+        " left out (--max-time lifts the limit)",
+    )
 
 
 def _nothing(task: Task, chunk: Chunk) -> bool:
@@ -311,8 +367,8 @@ def _nothing(task: Task, chunk: Chunk) -> bool:
     )
 
 
-def _programs(items: Sequence[Item]) -> list[Prepared | Same]:
-    return [item for item in items if isinstance(item, Prepared | Same)]
+def _programs(items: Sequence[Item]) -> list[Prepared | Same | Again]:
+    return [item for item in items if isinstance(item, Prepared | Same | Again)]
 
 
 def _only(path: str, items: Sequence[Item]) -> Item:

@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import sys
 from collections.abc import Iterable
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
+from maltriage.files.temporary import make_folder, remove_folder
 from maltriage.source.stores import kind_of
 
-PRELOAD = ["maltriage.work.quiet", "maltriage.probe.members", "lief", "pefile"]
-PRELOAD += ["PIL.PngImagePlugin"]
+PRELOAD = ["maltriage.work.quiet", "maltriage.work.farewell", "maltriage.probe.members"]
+PRELOAD += ["lief", "pefile", "PIL.PngImagePlugin"]
 """Imported once in it, which LIEF takes most of the time of."""
 
 _for_urls: set[str] = set()
 """Imported as well, for URLs that were named. What is not installed is passed by."""
 
-MAX_FOLDER = 60
-"""Longest path of a folder, in bytes, that leaves room for a folder with a socket: a socket's path
-has at most 108 on Linux, 104 elsewhere."""
+MAX_FOLDER = 52
+"""Longest path of a folder, in bytes, that leaves room for two folders and a socket, which take 51:
+a socket's path has at most 108 on Linux, 104 elsewhere."""
+FOLDER = "MALTRIAGE_SERVER_FOLDER"
+"""Variable by which the server knows the folder of its socket."""
+_folder: Path | None = None
 
 
 def worker_context() -> BaseContext:
     """The way to start workers: forked from a server without secrets, spawned on Windows."""
     if sys.platform == "win32":
         return multiprocessing.get_context("spawn")
-    _have_short_folder()
+    _have_folder()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([*PRELOAD, *sorted(_for_urls)])
     return context
@@ -50,18 +56,25 @@ def start_ahead() -> None:
         forkserver.ensure_running()
 
 
-def _have_short_folder() -> None:
-    """Place the server's socket where its path is short enough, whatever TMPDIR says.
+def _have_folder() -> None:
+    """Place the server's socket in a folder of this process, with a path that is short enough.
 
-    Python does so itself from 3.14 on.
+    The server removes the folder at its end (`farewell`), so that a scan that is killed leaves
+    nothing; where the server is killed as well, the next scan removes it a day later.
     """
+    global _folder  # noqa: PLW0603 - made once in a process
+    if _folder is not None:
+        return
     import tempfile
     from multiprocessing import util
 
     named = tempfile.gettempdir()
-    if len(named.encode("utf-8", "surrogateescape")) > MAX_FOLDER:
-        tempfile.tempdir = "/tmp"
-        try:
-            util.get_temp_dir()  # made once in a process, and removed at its end
-        finally:
-            tempfile.tempdir = named
+    short = len(named.encode("utf-8", "surrogateescape")) <= MAX_FOLDER
+    _folder = make_folder(Path(named if short else "/tmp"))
+    os.environ[FOLDER] = str(_folder)
+    util.Finalize(None, remove_folder, args=(_folder,), exitpriority=-101)
+    tempfile.tempdir = str(_folder)
+    try:
+        util.get_temp_dir()  # made once in a process, and removed before the one around it
+    finally:
+        tempfile.tempdir = named

@@ -2,22 +2,21 @@
 
 A parser that a sample subverts can then do little: it has a share of memory, writes nothing but its
 answer, starts nothing, reaches no network and no other process, leaves no core dump, and ends with
-the scan. Each measure is tried, and a system that lacks one goes without it; in a worker `achieved`
-tests which ones hold. docs/security.md lists the measures by system.
+the scan. Each measure is tried, and a system that lacks one goes without it; `attempts` tries in a
+worker what holds. docs/security.md lists the measures by system.
 """
 
 from __future__ import annotations
 
 import ctypes
-import errno
 import multiprocessing
 import os
 import signal
 import struct
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from maltriage.source.reading import MAX_FILE_BYTES
@@ -29,11 +28,11 @@ MEMORY_PER_BYTE = 8
 raises it. Up to 3.9 bytes were measured (docs/security.md)."""
 IS_LINUX = sys.platform == "linux"
 
-_PDEATHSIG, _DUMPABLE, _NO_NEW_PRIVS = 1, 4, 38
-_GET = {_PDEATHSIG: 2, _DUMPABLE: 3, _NO_NEW_PRIVS: 39}
-_GET_SECCOMP = 21
+PDEATHSIG, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38
+READ_ANYTHING = 1 << 2
+"""CAP_DAC_READ_SEARCH, the one capability of root that a worker keeps."""
 _CAPABILITIES_VERSION = 0x20080522
-_READ_ANYTHING = 1 << 2  # CAP_DAC_READ_SEARCH
+_NEW_USER = 0x10000000  # CLONE_NEWUSER
 
 
 def memory_for(max_size: int) -> int:
@@ -49,37 +48,9 @@ class Isolation:
     network: bool = False
 
 
-@dataclass(frozen=True)
-class Achieved:
-    """The measures that hold in a worker, found by asking the kernel and by trying.
-
-    `memory`: bytes that it may take, None: no limit. `seccomp`, `landlock`: whether they refuse
-    calls, the latter as its version, 0: no. The rest: whether the worker cannot do it.
-    """
-
-    memory: int | None
-    core_dumps: bool
-    outliving: bool
-    privileges: bool
-    inspection: bool
-    network: bool
-    writing: bool
-    programs: bool
-    signals: bool
-    seccomp: bool
-    landlock: int
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of the measures that do not hold."""
-        return [name for name in ALL if not getattr(self, name)]
-
-
-ALL = "memory core_dumps outliving privileges inspection network writing programs signals".split()
-"""Names of all measures, see `Achieved`."""
 ISOLATED = Isolation()
 
-_landlock = 0
+landlock_version = 0
 """In a worker: the version of Landlock that confines it."""
 
 
@@ -122,33 +93,27 @@ def _limit(memory: int) -> None:
 
 
 def _confine_linux(isolation: Isolation) -> None:
-    global _landlock  # noqa: PLW0603 - known once, when a worker starts
-    libc = _libc()
+    global landlock_version  # noqa: PLW0603 - known once, when a worker starts
+    libc = load_libc()
     _end_with_the_scan(libc)
-    _prctl(libc, _NO_NEW_PRIVS, 1)
-    _drop_capabilities(libc)
-    _prctl(libc, _DUMPABLE, 0)
-    _landlock = landlock.install(libc, network=isolation.network)
+    prctl(libc, NO_NEW_PRIVS, 1)
+    _drop_capabilities(libc, READ_ANYTHING)
+    landlock_version = landlock.install(libc, network=isolation.network)
+    # Without Landlock a process may look into others of its user, unless they have capabilities
+    # that it lacks, as those of root have, or are in a user namespace outside its own.
+    if not landlock_version and capabilities(libc) == (0, 0):
+        _leave_namespace(libc)
+    prctl(libc, DUMPABLE, 0)
     seccomp.install(libc, network=isolation.network)
 
 
-def _libc() -> ctypes.CDLL:
+def load_libc() -> ctypes.CDLL:
     return ctypes.CDLL(None, use_errno=True)
 
 
-def _prctl(libc: ctypes.CDLL, what: int, value: int) -> int:
+def prctl(libc: ctypes.CDLL, what: int, value: int) -> int:
     zero = ctypes.c_ulong(0)
     return int(libc.prctl(ctypes.c_int(what), ctypes.c_ulong(value), zero, zero, zero))
-
-
-def _asked(libc: ctypes.CDLL, what: int) -> int:
-    """The result of a `prctl` call that only reads."""
-    zero = ctypes.c_ulong(0)
-    if what != _PDEATHSIG:
-        return int(libc.prctl(ctypes.c_int(_GET.get(what, what)), zero, zero, zero, zero))
-    value = ctypes.c_int(0)
-    libc.prctl(ctypes.c_int(_GET[what]), ctypes.byref(value), zero, zero, zero)
-    return value.value
 
 
 def _end_with_the_scan(libc: ctypes.CDLL) -> None:
@@ -164,66 +129,39 @@ def _end_with_the_scan(libc: ctypes.CDLL) -> None:
     if number is not None:
         os.close(number)
         server._forkserver_alive_fd = None
-    _prctl(libc, _PDEATHSIG, signal.SIGKILL)
+    prctl(libc, PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():  # it died first
         os._exit(1)
 
 
-def _drop_capabilities(libc: ctypes.CDLL) -> None:
-    """Drop root's capabilities except that of reading all files."""
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION, 0))
+def capabilities(libc: ctypes.CDLL) -> tuple[int, int] | None:
+    """The effective and permitted capabilities of this process; None: the kernel does not say."""
     held = ctypes.create_string_buffer(24)
-    if libc.capget(header, held):
+    if libc.capget(_header(), held):
+        return None
+    effective, permitted, _, more_effective, more_permitted, _ = struct.unpack("=6I", held.raw)
+    return effective | more_effective << 32, permitted | more_permitted << 32
+
+
+def _drop_capabilities(libc: ctypes.CDLL, keep: int) -> None:
+    held = capabilities(libc)
+    if held is not None:
+        kept = (held[0] & keep, held[1] & keep)
+        libc.capset(_header(), ctypes.create_string_buffer(struct.pack("=6I", *kept, 0, 0, 0, 0)))
+
+
+def _header() -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITIES_VERSION, 0))
+
+
+def _leave_namespace(libc: ctypes.CDLL) -> None:
+    """Enter a user namespace of its own, with the same user and group, and no capabilities."""
+    user, group = os.geteuid(), os.getegid()
+    if libc.unshare(ctypes.c_int(_NEW_USER)):  # the system has none, or not for users
         return
-    effective, permitted, _, *_ = struct.unpack("=6I", held.raw[:24])
-    kept = (effective & _READ_ANYTHING, permitted & _READ_ANYTHING, 0, 0, 0, 0)
-    libc.capset(header, ctypes.create_string_buffer(struct.pack("=6I", *kept)))
-
-
-def achieved() -> Achieved:
-    """In a worker: the measures that hold. The attempts leave nothing behind."""
-    import socket
-
-    memory, core_dumps = None, False
-    if sys.platform != "win32":
-        import resource
-
-        if IS_LINUX:  # others accept the limit but do not enforce it
-            limit, _ = resource.getrlimit(resource.RLIMIT_DATA)
-            memory = None if limit == resource.RLIM_INFINITY else limit
-        core_dumps = resource.getrlimit(resource.RLIMIT_CORE) == (0, 0)
-    libc = _libc() if IS_LINUX else None
-    return Achieved(
-        memory=memory,
-        core_dumps=core_dumps,
-        outliving=libc is not None and _asked(libc, _PDEATHSIG) == signal.SIGKILL,
-        privileges=libc is not None and _asked(libc, _NO_NEW_PRIVS) == 1,
-        inspection=libc is not None and _asked(libc, _DUMPABLE) == 0,
-        network=_refused(lambda: socket.socket().close()),
-        writing=_refused(lambda: os.close(os.open(os.devnull, os.O_WRONLY))),
-        programs=_landlock > 0 or _refused(_run_nothing),
-        signals=_refused(_signal_parent),
-        seccomp=libc is not None and _asked(libc, _GET_SECCOMP) == 2,
-        landlock=_landlock,
-    )
-
-
-def _refused(attempt: Callable[[], object]) -> bool:
-    """Whether the system refuses the attempt for lack of permission."""
-    try:
-        attempt()
-    except OSError as error:
-        return error.errno in (errno.EPERM, errno.EACCES)
-    except AttributeError:  # no such call here
-        return False
-    return False
-
-
-def _run_nothing() -> None:
-    os.execv("/nonexistent", ["/nonexistent"])
-
-
-def _signal_parent() -> None:
-    if sys.platform != "win32":  # where number 0 would be Ctrl-C
-        os.kill(os.getppid(), 0)
+    with suppress(OSError):
+        Path("/proc/self/uid_map").write_bytes(b"%d %d 1" % (user, user))
+        Path("/proc/self/setgroups").write_bytes(b"deny")
+        Path("/proc/self/gid_map").write_bytes(b"%d %d 1" % (group, group))
+    _drop_capabilities(libc, 0)

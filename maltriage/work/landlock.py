@@ -17,7 +17,9 @@ _FILES = 0b1_1111_1111_0011
 _FILES_SINCE = {2: 1 << 13, 3: 1 << 14, 5: 1 << 15}
 """Moving to another folder, truncating, control of devices."""
 _TCP = 0b11  # bind and connect, since version 4
-_SCOPES = 0b11  # abstract sockets and signals, since version 6
+_SCOPES = 0b11  # abstract sockets and signals
+SCOPED = 6
+"""The version since which they are refused."""
 
 
 class _Rules(ctypes.Structure):
@@ -37,8 +39,8 @@ def rules(available: int, *, network: bool) -> tuple[int, int, int, int]:
     for since, bit in _FILES_SINCE.items():
         files |= bit if available >= since else 0
     tcp = _TCP if available >= 4 and not network else 0
-    scopes = _SCOPES if available >= 6 else 0
-    return files, tcp, scopes, 24 if available >= 6 else 16 if available >= 4 else 8
+    scopes = _SCOPES if available >= SCOPED else 0
+    return files, tcp, scopes, 24 if available >= SCOPED else 16 if available >= 4 else 8
 
 
 def install(libc: ctypes.CDLL, *, network: bool) -> int:

@@ -54,12 +54,14 @@ class Job(Future[T]):
     Attributes:
         at: once the job is done, its last step and since when (`time.monotonic`; 0: it had not
             begun); see `Supervisor.at`.
+        seconds: that it took, once it is done; 0: it had not begun.
     """
 
     def __init__(self, number: int, data: bytes, steps: int) -> None:
         super().__init__()
         self.number, self.data, self.steps = number, data, steps
         self.at = (0, 0.0)
+        self.seconds = 0.0
         self.process: int | None = None
         """Number of the process that has it."""
 
@@ -315,6 +317,7 @@ class Supervisor:
         """Detach a job from its process."""
         with self._lock:
             job.at, job.process, line.job = self._step(line.number), None, None
+            job.seconds = time.monotonic() - line.begun if line.begun else 0.0
 
     def _again(self, job: Job[Any]) -> None:
         """Give a job that was not begun to another process."""

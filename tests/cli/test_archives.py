@@ -86,6 +86,61 @@ def test_every_cap_is_an_option_and_a_record(run_cli, tmp_path: Path) -> None:
     assert defaults == (
         limits.MAX_MEMBERS, limits.MAX_UNPACKED, limits.MAX_RATIO, limits.MAX_NESTING,
     )  # fmt: skip
+    assert options.SECONDS == limits.MAX_SECONDS
+
+
+def test_the_time_for_an_archive_is_an_option(run_cli, tmp_path: Path) -> None:
+    files = {f"{i}.exe": X86 + i.to_bytes(4, "little") for i in range(3000)}
+    (tmp_path / "a.zip").write_bytes(zipped(files))
+    done = run_cli("scan", "a.zip", "--max-time", "1", "--no-cache", "-f", "ndjson")
+    *results, cut, summary = records(done.stdout)
+    assert {record["type"] for record in results} == {"result"}
+    assert (cut["type"], cut["code"]) == ("skipped", "archive-time")
+    assert f"after the first {len(results)} in it" in cut["reason"]
+    assert summary["skipped"] == 1
+
+
+def sharing(data: bytes, names: int) -> bytes:
+    """A zip file whose directory has `names` names for one file in it."""
+    single = zipped({"x.exe": data}, None)
+    start, end = single.index(b"PK\x01\x02"), single.index(b"PK\x05\x06")
+    directory = single[start:end] * names
+    tail = bytearray(single[end:])
+    tail[8:12] = names.to_bytes(2, "little") * 2
+    tail[12:16] = len(directory).to_bytes(4, "little")
+    return single[:start] + directory + bytes(tail)
+
+
+def test_names_that_share_their_bytes(run_cli, tmp_path: Path) -> None:
+    """Each has its record, one of them was analysed, and the archive is said to be odd."""
+    (tmp_path / "a.zip").write_bytes(sharing(X86, 10_000))
+    (tmp_path / "x.exe").write_bytes(X86)
+    arguments = ("--no-cache", "-f", "ndjson", "--exit-zero", "--max-ratio", "10000")
+    done = run_cli("scan", "a.zip", "x.exe", *arguments)
+    *results, odd, single, summary = records(done.stdout)
+    assert (odd["code"], odd["path"]) == ("archive-overlap", "a.zip")
+    assert "10000 of the 10000 files in it share bytes" in odd["reason"]
+    assert [result["path"] for result in results[:3]] == [
+        "a.zip!x.exe", "a.zip!x.exe#2", "a.zip!x.exe#3",
+    ]  # fmt: skip
+    assert len({result["path"] for result in results}) == 10_000
+    assert sum(result["timing"]["model_ms"] > 0 for result in results) == 1
+    for result in (results[0], results[-1]):
+        assert {k: v for k, v in result.items() if k not in ("path", "timing")} == {
+            k: v for k, v in single.items() if k not in ("path", "timing")
+        }
+    assert summary["files"] == 10_001
+    checked = run_cli("scan", "a.zip", "--verify", "--top", "3", *arguments)
+    *others, last, summary = records(checked.stdout)
+    assert summary["files"] == 10_000
+    assert last["evidence"]["checks"] is not None
+    assert not any(other.get("evidence", {}).get("checks") for other in others)
+
+
+def test_a_zip_file_in_a_zip_file_shares_nothing(run_cli, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({"b.zip": zipped({"x.exe": X86}), "y.exe": X86}, None))
+    done = run_cli("scan", "a.zip", "-f", "ndjson", "--exit-zero")
+    assert [record["type"] for record in records(done.stdout)] == ["result", "result", "summary"]
 
 
 def test_explain(run_cli, folder: Path) -> None:

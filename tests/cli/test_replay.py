@@ -50,6 +50,15 @@ def test_a_scan_is_shown_again_without_its_samples(run_cli: Any, folder: Path) -
         assert b"1 file " in done.stdout
 
 
+def test_a_report_nested_without_end_is_one_line_and_code_2(run_cli: Any, tmp_path: Path) -> None:
+    deep = b"[" * 100_000 + b"]" * 100_000
+    (tmp_path / "deep.ndjson").write_bytes(b'{"type":"skipped","code":"x","path":' + deep + b"}\n")
+    for command in ("scan", "explain"):
+        done = run_cli(command, "deep.ndjson")
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+        assert done.stderr.startswith(b"maltriage: deep.ndjson, line 1: not a maltriage record: ")
+
+
 def test_an_explanation_is_shown_again_without_its_sample(run_cli: Any, folder: Path) -> None:
     arguments = ("explain", folder / "a.exe", "--class", "icedid")
     screen, record = run_cli(*arguments), run_cli(*arguments, "-f", "json")

@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,11 @@ def test_the_records_are_those_of_the_local_engine(
 
     (tmp_path / "samples").symlink_to(samples_dir)
     command = ["scan", "samples", "--no-cache", "--exit-zero", "-o"]
+    temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path, for Ray's sockets
     process = subprocess.Popen(
         [sys.executable, "-m", "maltriage", *command, "there.ndjson", "--engine", "ray"],
         cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(temporary)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -69,6 +72,7 @@ def test_the_records_are_those_of_the_local_engine(
     assert len(seen) > 3
     _, alive = psutil.wait_procs(seen, timeout=10)
     assert not alive
+    temporary.rmdir()  # which is empty
 
 
 @needs_ray

@@ -87,9 +87,10 @@ def test_what_is_whole_is_known_the_next_time(tmp_path: Path) -> None:
 
 
 def test_a_manifest_of_something_else(tmp_path: Path) -> None:
-    (tmp_path / "manifest.ndjson").write_bytes(b'{"name": "webpack"}\n')
-    with pytest.raises(MaltriageError, match="not a manifest of shards"):
-        Manifest(Shards(str(tmp_path), resume=True))
+    for line in (b'{"name": "webpack"}\n', b'{"part":"\xff"}\n'):
+        (tmp_path / "manifest.ndjson").write_bytes(line)
+        with pytest.raises(MaltriageError, match="not a manifest of shards"):
+            Manifest(Shards(str(tmp_path), resume=True))
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

@@ -157,7 +157,12 @@ def test_vx_zoo_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "--root" in message
 
 
-@pytest.mark.parametrize("text", ["data = 3", "data = ", "data = ''"])
+DEEP_LIST = "data = " + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "text", ["data = 3", "data = ", "data = ''", r'data = "a\u0000b"', DEEP_LIST], ids=range(5)
+)
 def test_bad_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "maltriage").mkdir()

@@ -59,7 +59,9 @@ HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
         (HEADER + "net,0,aa,benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
         (HEADER + "net,0,aa,benign,0,0,1.0,nan\n", "line 2: a logit is not a number"),
         (HEADER + "net,0,aa,agent,0,0,1.0,2.0\n", "line 2: no such label"),
-        (HEADER + "net,0,aa,zeus,-1,0,1.0,2.0\n", "line 2: a negative fold"),
+        (HEADER + "net,0,aa,zeus,-1,0,1.0,2.0\n", "line 2: fold -1, not 0 to"),
+        (HEADER + "net,0,aa,zeus,100000,0,1.0,2.0\n", "line 2: fold 100000, not 0 to"),
+        (HEADER + f"net,0,aa,zeus,{10**30},0,1.0,2.0\n", "line 2: fold 1000"),
         (HEADER + "net,x,aa,zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
         (
             HEADER + "net,0,aa,zeus,0,0,1.0,2.0\nnet,1,ab,zeus,0,0,1.0,2.0\n",

@@ -125,9 +125,10 @@ def test_a_split_of_other_samples_is_refused(corpus: Corpus, tmp_path: Path) -> 
         splits.load_split(path, corpus.sha256[1:])
     with pytest.raises(MaltriageError, match=r"a split of other samples \(20 samples; 1 of the 20"):
         splits.load_split(path, ("0" * 64, *corpus.sha256[1:]))
-    path.write_text("{}")
-    with pytest.raises(MaltriageError, match="not a split"):
-        splits.load_split(path, corpus.sha256)
+    for text in (b"{}", b'{"kind":"\xff"}'):
+        path.write_bytes(text)
+        with pytest.raises(MaltriageError, match="not a split"):
+            splits.load_split(path, corpus.sha256)
     with pytest.raises(MaltriageError, match="cannot read split"):
         splits.load_split(tmp_path / "none.json", corpus.sha256)
 

@@ -95,6 +95,36 @@ def test_a_writer_that_is_killed_leaves_the_old_file_whole(tmp_path: Path, numbe
     write_file(path, b"newest")
     assert path.read_bytes() == b"newest"
     assert names(tmp_path) == (["a.bin", left] if numbered else ["a.bin"])
+    if numbered:
+        whole(path, b"last")
+        assert path.read_bytes() == b"last"
+        assert names(tmp_path) == ["a.bin"]
+
+
+def whole(path: Path, data: bytes) -> None:
+    file = PartFile(path, numbered=True)
+    file.stream.write(data)
+    file.commit()
+
+
+@posix
+def test_numbered_parts_that_stay(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    living = PartFile(path, numbered=True)
+    (tmp_path / "a.csv.2.part").write_bytes(b"of a process that was killed just now")
+    others = ["a.csv.x.part", "b.csv.part", "a.csv.part.txt", "aXcsv.part"]
+    for name in others:
+        (tmp_path / name).write_bytes(b"of somebody else")
+    os.mkfifo(tmp_path / "a.csv.7.part")
+    (tmp_path / "a.csv.8.part").mkdir()
+    (tmp_path / "a.csv.9.part").symlink_to(tmp_path / "b.csv.part")
+    (tmp_path / "a.csv.3.part").write_bytes(b"of a process that was killed long ago")
+    for name in [living.part.name, *others, *(f"a.csv.{number}.part" for number in (3, 7, 8, 9))]:
+        os.utime(tmp_path / name, (0, 0), follow_symlinks=False)
+    before = names(tmp_path)
+    whole(path, b"whole")
+    assert names(tmp_path) == sorted({*before, "a.csv"} - {"a.csv.3.part"})
+    living.discard()
 
 
 def test_numbered_names(tmp_path: Path) -> None:

@@ -57,7 +57,11 @@ def yara(data: bytes) -> None:
 
 def urls(data: bytes) -> None:
     """URLs and paths of a list: split and sealed, and what lets somebody in is not shown."""
-    for path in read_list(data):
+    try:
+        listed = read_list(data, "x")
+    except MaltriageError:
+        listed = read_list(data, "x", null=True)
+    for path in listed:
         split_path(path.replace("\0", ""))
         split_carved(path)
         scrub(path)
@@ -66,7 +70,7 @@ def urls(data: bytes) -> None:
             assert shown(shown(path)) == shown(path)
             split_web(path)
     try:
-        names, remote = seal(read_list(data))
+        names, remote = seal(listed)
     except MaltriageError:
         return
     if remote is not None:

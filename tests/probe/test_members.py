@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import gzip
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from corpus.synthetic import program, seven_zipped, tarred, zipped
+from hostile.make import sample
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from maltriage.probe import members
 from maltriage.probe.members import Chunk, ChunkOptions, is_archive, prepare_members
-from maltriage.probe.prepare import Prepared, PrepareOptions
+from maltriage.probe.prepare import Again, Prepared, PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import BodySpec
 from maltriage.source.archive import limits
@@ -61,6 +63,38 @@ def test_chunks_end_at_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(members, "MAX_CHUNK_BYTES", 3000)
     (tmp_path / "a").write_bytes(zipped(FILES))
     assert [len(p.items) for p in chunks(tmp_path / "a", ChunkOptions(9, 60))] == [1] * 5 + [0]
+
+
+def test_equal_content_is_prepared_once(tmp_path: Path) -> None:
+    """Over chunks too; files that only begin and end alike are told apart."""
+    alike = [FILES["0.exe"][:1000] + bytes((i,)) + FILES["0.exe"][1001:] for i in range(3)]
+    files = {f"{i:02d}.exe": alike[i % 3] for i in range(12)}
+    (tmp_path / "a").write_bytes(zipped(files))
+    for samples in (2, 9):
+        done = chunks(tmp_path / "a", ChunkOptions(samples, 60))
+        items = [item for chunk in done for item in chunk.items]
+        assert [Path(item.path).name for item in items] == [f"a!{name}" for name in files]
+        assert [type(item) for item in items] == [Prepared] * 3 + [Again] * 9
+        for number, item in enumerate(items[3:]):
+            assert isinstance(item, Again)
+            assert Path(item.of).name == f"a!{number % 3:02d}.exe"
+
+
+def test_equal_carriers_carry_the_same(tmp_path: Path) -> None:
+    carrier = sample("console-x86.exe") + bytes(5000) + sample("library-x64.dll")
+    (tmp_path / "a").write_bytes(zipped({f"{i}.exe": carrier for i in range(4)}))
+    work = replace(WORK, archives=Archives(carve=8))
+    for samples in (1, 9):  # over chunks, they are searched again
+        done = chunks(tmp_path / "a", ChunkOptions(samples, 60), work)
+        items = [item for chunk in done for item in chunk.items]
+        names = [item.path.rpartition("a!")[2] for item in items]
+        assert names == [
+            n for i in range(4) for n in (f"{i}.exe", names[1].replace("0", str(i), 1))
+        ]
+        assert "!carved@" in names[1]
+        again = [item for item in items if isinstance(item, Again)]
+        assert len(again) == (0 if samples == 1 else 6)
+        assert [item.of.rpartition("a!")[2] for item in again] == names[:2] * (len(again) // 2)
 
 
 def test_what_is_said_of_an_archive(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_wheel_holds_the_package_and_the_models(wheel: Path) -> None:
     sources = (*package.rglob("*.py"), *(package / "report" / "templates").iterdir())
     code = {path.relative_to(ROOT).as_posix() for path in sources}
     models = {f"maltriage/models/{p.name}" for p in (ROOT / "models").iterdir()}
-    assert names == code | models | {"maltriage/py.typed"}
+    assert names == code | models | {"maltriage/py.typed", "maltriage/bundle/published.json"}
     assert any(name.endswith(".onnx") for name in models)
     assert any(name.endswith("templates/page.css") for name in code)
     assert wheel.stat().st_size < SIZE_LIMIT
@@ -63,6 +63,14 @@ def test_metadata(wheel: Path) -> None:
     base = [line for line in needs if "extra ==" not in line]
     assert base
     assert not [line for line in base if line.startswith(TRAIN_ONLY)]
+
+
+def test_the_bill_of_materials_is_in_it(wheel: Path) -> None:
+    """Where PEP 770 looks for it."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (n for n in archive.namelist() if ".dist-info/sboms/" in n)
+        assert name.endswith(".dist-info/sboms/maltriage.cdx.json")
+        assert archive.read(name) == (ROOT / "maltriage.cdx.json").read_bytes()
 
 
 def test_base_install_scans_with_the_model_that_ships(wheel: Path) -> None:

@@ -23,8 +23,9 @@ from maltriage.results import policy as policies
 from maltriage.results.policy import Policy, scan_id, settings_of
 from maltriage.results.store import Store
 from maltriage.sample.errors import SampleError
+from maltriage.sample.types import Notice
 from maltriage.source.archive.limits import Archives
-from maltriage.source.files import WalkOptions
+from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.triage import pipeline
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.prepare import MAX_IN_FLIGHT
@@ -425,6 +426,22 @@ def test_failures_are_tried_again_but_by_a_scan_that_is_resumed(scans: Scans) ->
     assert isinstance(again["e.exe"], Result)
     assert isinstance(scans()["a.exe"], Result)
     assert scans.read == ["a.exe", "a.png", "b.txt"]
+
+
+def test_a_result_that_another_attempt_may_improve_serves_a_scan_that_is_resumed_alone(
+    scans: Scans, folder: Path
+) -> None:
+    (found,) = walk([str(folder / "a.exe")], OPTIONS.walk)
+    assert isinstance(found, Found)
+    (record, _) = pipeline.scan([found.path], scans.bundle, OPTIONS)
+    assert isinstance(record, Result)
+    less = msgspec.structs.replace(record, notices=[Notice("headers-only", "")])
+    with scans.cache() as cache:
+        assert cache.recall(found, 1 << 30) is None
+        cache.keep(less, record.sha256)
+    assert plain(scans(resume=True))["a.exe"] == plain({"": less})[""]
+    assert plain(scans())["a.exe"] == plain({"": record})[""]
+    assert "a.exe" in scans.read
 
 
 def test_archives_are_read_again_and_those_without_a_program_are_not(

@@ -207,6 +207,13 @@ def pickled(index: Index) -> bytes:
         (with_header(files=5), r"shape \(4, 3\) instead of \(5, 3\)"),
         (with_header(dimensions=-3), "instead of"),
         (with_header(extra=1), "its header"),
+        (
+            with_array(
+                "header",
+                lambda a: np.frombuffer(b'{"format_version":1,"created":"\xff"}', np.uint8),
+            ),
+            "not UTF-8",
+        ),
         (with_header(limit={"distance": 0.1, "share": 7, "files": 1, "measured_on": ""}), "limit"),
         (with_array("header", lambda a: a[:-1]), "its header"),
         (with_array("labels", lambda a: a - 99), "a label without a name"),

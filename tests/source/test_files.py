@@ -258,7 +258,8 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     (found,) = walk([str(tmp_path)], WalkOptions())
     assert found.path == str(path)
     assert read_sample(found.path).format == "pe"
-    assert read_list(os.fsencode(path) + b"\r\n\n") == [str(path)]
+    assert read_list(os.fsencode(path) + b"\r\n\n", "list") == [str(path)]
+    assert read_list(os.fsencode(path) + b"\0\0", "list", null=True) == [str(path)]
 
 
 class _Entry:

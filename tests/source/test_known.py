@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.errors import MaltriageError
-from maltriage.files.atomic import LEFTOVER_SECONDS
+from maltriage.files.hold import LEFTOVER_SECONDS
 from maltriage.source import known
 from maltriage.source.known import KnownList, find_known, read_known
 

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from corpus.synthetic import zipped
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.probe import members
+from maltriage.probe.members import prepare_members
 from maltriage.probe.prepare import prepare_file
 from maltriage.report.documents.record import Failed, Result, Summary
+from maltriage.source.archive.limits import Archives
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.work import dispatcher
@@ -135,3 +139,58 @@ def test_a_file_that_is_cut_off_under_its_mapping(tmp_path: Path) -> None:
         assert (found.code, found.failed) == ("crash", True)
         assert "SIGBUS" in found.reason
         assert workers.submit(os.getpid).result(timeout=WAIT) > 0
+
+
+def _members_with_tables(path: str, options: Any, *more: Any) -> Any:
+    original = members._prepared
+
+    def prepared(member: Any, options: Any, finish: Any) -> Any:
+        way = WAYS.get(Path(member.path.rpartition("!")[2]).stem)
+        if way is not None and options.bare is None:
+            way[0](member.path)
+        return original(member, options, finish)
+
+    members._prepared = prepared
+    try:
+        return prepare_members(path, options, *more)
+    finally:
+        members._prepared = original
+
+
+def test_tables_that_cost_a_worker_do_not_cost_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file, and of a file in an archive."""
+    monkeypatch.setattr(dispatcher, "prepare_members", _both)
+    ways = ("segv", "memory", "spin")
+    (tmp_path / "plain.exe").write_bytes(sample("console-x86.exe"))
+    for way in ways:
+        (tmp_path / f"{way}.exe").write_bytes(sample("console-x86.exe"))
+    inside = {f"{way}.exe": sample("console-x86.exe") for way in (*ways, "plain")}
+    (tmp_path / "z.zip").write_bytes(zipped(inside, None))
+    bundle = bundles.load(bundles.resolve(None))
+    options = ScanOptions(jobs=2, timeout=TIMEOUT, archives=Archives(), members="each")
+    *records, summary = scan([str(tmp_path)], bundle, options)
+    assert isinstance(summary, Summary)
+    assert (summary.files, summary.failed) == (2 * len(ways) + 2, 0)
+    found = {Path(record.path).name: record for record in records}  # type: ignore[union-attr]
+    plain = found["plain.exe"]
+    assert isinstance(plain, Result)
+    for way in ways:
+        for name in (f"{way}.exe", f"z.zip!{way}.exe"):
+            record = found[name]
+            assert isinstance(record, Result), record
+            assert record.verdict.label == plain.verdict.label
+            assert record.layout.regions == plain.layout.regions
+            assert record.layout.anchors == plain.layout.anchors
+            (notice,) = (n for n in record.notices if n.code == "headers-only")
+            assert f"({WAYS[way][1]})" in notice.text
+
+
+def _both(path: str, options: Any, *more: Any) -> Any:
+    if path.endswith(".zip"):
+        return _members_with_tables(path, options, *more)
+    way = WAYS.get(Path(path).stem)
+    if way is not None:
+        way[0](path)
+    return prepare_members(path, options, *more)

@@ -103,6 +103,57 @@ def test_an_archive_that_is_lost_over_and_over_is_given_up(
     assert isinstance(found[2], Failed)  # which dies here as well
 
 
+def _slow(path: str, work: Any, how: Any, *more: Any) -> Any:
+    """As `prepare_members`, but each program in an archive takes a while."""
+    original = members._prepared
+
+    def prepared(*arguments: Any) -> Any:
+        time.sleep(0.4)
+        return original(*arguments)
+
+    members._prepared = prepared
+    try:
+        return prepare_members(path, work, how, *more)
+    finally:
+        members._prepared = original
+
+
+def test_an_archive_has_a_time_for_all_that_is_in_it(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each chunk is in time, and all together are not: one record says how far it came."""
+    monkeypatch.setattr(dispatcher, "prepare_members", _slow)
+    (tmp_path / "a.zip").write_bytes(
+        zipped({f"{i}.exe": program(0, i, size=2000) for i in range(60)}, None)
+    )
+    (tmp_path / "b.exe").write_bytes(sample("console-x86.exe"))
+    options = ScanOptions(jobs=1, timeout=4, archives=Archives(seconds=3), members="each")
+    *records, summary = scan([str(tmp_path)], bundle, options)
+    *inside, end, after = records
+    assert isinstance(end, Skipped)
+    assert end.code == "archive-time"
+    assert end.path.endswith("a.zip")
+    assert 3 <= len(inside) <= 12
+    assert f"files after the first {len(inside)} in it are left out" in end.reason
+    assert isinstance(after, Result)
+    assert isinstance(summary, Summary)
+    assert summary.skipped == 1
+
+
+def test_explain_takes_the_program_that_was_found_in_time(
+    tmp_path: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where another cap was hit before a second one was seen."""
+    monkeypatch.setattr(dispatcher, "prepare_members", _slow)
+    path = tmp_path / "a.zip"
+    names = {f"{i}.exe": program(0, i, size=2000) for i in range(3)}
+    path.write_bytes(zipped(names, None))
+    options = ScanOptions(jobs=1, timeout=1, archives=Archives(seconds=0.1), members="first")
+    record, _ = scan([str(path)], bundle, options)
+    assert isinstance(record, Result)
+    assert record.path.endswith("a.zip!0.exe")
+
+
 def _deadly(*arguments: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import platform
 import resource
@@ -23,7 +24,8 @@ from hostile.make import byteplot
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.source.archive.limits import Archives
 from maltriage.work import isolation, landlock, seccomp
-from maltriage.work.isolation import Isolation, achieved, confine, memory_for
+from maltriage.work.attempts import achieved
+from maltriage.work.isolation import Isolation, confine, memory_for
 from maltriage.work.workers import Workers, reason_of
 
 pytestmark = pytest.mark.skipif(
@@ -132,10 +134,97 @@ def _signal_all(path: Path) -> None:
     os.kill(-1, 0)
 
 
-def _look_into_the_parent(path: Path) -> None:
+def _libc(name: str, *arguments: Any) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.ptrace(16, os.getppid(), None, None):  # PTRACE_ATTACH
-        raise OSError(ctypes.get_errno(), "ptrace")
+    if getattr(libc, name)(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), name)
+
+
+def _look_into_the_parent(path: Path) -> None:
+    _libc("ptrace", 16, os.getppid(), None, None)  # PTRACE_ATTACH
+
+
+def _open_the_parent(path: Path) -> None:
+    os.pidfd_open(os.getppid())
+
+
+def _environment(path: Path) -> None:
+    Path(f"/proc/{os.getppid()}/environ").read_bytes()
+
+
+def _memory(path: Path) -> None:
+    os.close(os.open(f"/proc/{os.getppid()}/mem", os.O_RDONLY))
+
+
+def _inode_flags(path: Path) -> None:
+    with path.open("rb") as file:
+        fcntl.ioctl(file, 0x40086602, (0x80).to_bytes(8, "little"))  # chattr +A
+
+
+def _hold_up_writers(path: Path) -> None:
+    with path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def _lease(path: Path) -> None:
+    with path.open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+
+
+def _owner(path: Path) -> None:
+    fcntl.fcntl(os.pipe()[0], fcntl.F_SETOWN, os.getppid())
+
+
+def _signal_of_owner(path: Path) -> None:
+    fcntl.fcntl(os.pipe()[0], fcntl.F_SETSIG, signal.SIGKILL)
+
+
+def _signal_when_ready(path: Path) -> None:
+    fcntl.fcntl(os.pipe()[0], fcntl.F_SETFL, os.O_NONBLOCK | os.O_ASYNC)
+
+
+def _signal_when_ready_by_ioctl(path: Path) -> None:
+    fcntl.ioctl(os.pipe()[0], 0x5452, (1).to_bytes(4, "little"))  # FIOASYNC
+
+
+def _shared_memory(path: Path) -> None:
+    _libc("shmget", 0, 4096, 0o1600)
+
+
+def _shared_memory_of_others(path: Path) -> None:
+    _libc("shmctl", -1, 0, None)  # IPC_RMID; of none, should it be done
+
+
+def _message_queue_of_others(path: Path) -> None:
+    _libc("msgctl", -1, 0, None)
+
+
+def _semaphore_of_others(path: Path) -> None:
+    _libc("semctl", -1, 0, 0)
+
+
+def _priority(path: Path) -> None:
+    os.setpriority(os.PRIO_PROCESS, os.getppid(), 19)
+
+
+def _scheduler(path: Path) -> None:
+    os.sched_setscheduler(os.getppid(), os.SCHED_IDLE, os.sched_param(0))
+
+
+def _affinity(path: Path) -> None:
+    os.sched_setaffinity(os.getppid(), {min(os.sched_getaffinity(0))})
+
+
+def _outlive(path: Path) -> None:
+    _libc("prctl", 1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG
+
+
+def _dumpable(path: Path) -> None:
+    _libc("prctl", 4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
+def _watch(path: Path) -> None:
+    _libc("inotify_init1", 0)
 
 
 def _lift_the_limit(path: Path) -> None:
@@ -146,14 +235,16 @@ def _lift_the_limit(path: Path) -> None:
 
 
 def _io_uring(path: Path) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(ctypes.c_long(425), ctypes.c_uint(1), ctypes.create_string_buffer(256)) < 0:
-        raise OSError(ctypes.get_errno(), "io_uring")
+    _libc("syscall", ctypes.c_long(425), ctypes.c_uint(1), ctypes.create_string_buffer(256))
 
 
 FILES = [_write, _append, _change, _make, _folder, _link, _move, _remove, _truncate]
 OTHERS = [_mode, _times, _attribute, _tcp, _udp, _unix, _run, _start, _fork, _signal, _signal_all,
-          _look_into_the_parent, _lift_the_limit, _io_uring]  # fmt: skip
+          _look_into_the_parent, _lift_the_limit, _io_uring, _open_the_parent, _environment,
+          _memory, _inode_flags, _hold_up_writers, _lease, _owner, _signal_of_owner,
+          _signal_when_ready, _signal_when_ready_by_ioctl, _shared_memory, _shared_memory_of_others,
+          _message_queue_of_others, _semaphore_of_others, _priority, _scheduler, _affinity,
+          _outlive, _dumpable, _watch]  # fmt: skip
 
 
 @pytest.fixture
@@ -253,7 +344,7 @@ def test_a_system_without_any_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[object] = []
     monkeypatch.setattr(isolation, "_silence", lambda: None)
     monkeypatch.setattr(isolation, "_limit", taken.append)
-    monkeypatch.setattr(isolation, "_libc", lambda: (_ for _ in ()).throw(OSError("none here")))
+    monkeypatch.setattr(isolation, "load_libc", lambda: (_ for _ in ()).throw(OSError("none here")))
     confine(Isolation(memory=1))
     assert taken == [1]
 

@@ -31,6 +31,7 @@ from maltriage.corpus.splits import LEFT_OUT, SPLIT_FILE, load_split, manifest_s
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.record import Result, Summary, encode, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
@@ -75,7 +76,7 @@ def known(cell: Cell, out: Path) -> Measured | None:
     try:
         if path.stat().st_mtime_ns < bundle.stat().st_mtime_ns:
             return None
-        found = msgspec.json.decode(path.read_bytes(), type=Measured)
+        found = decoded(path.read_bytes(), msgspec.json.Decoder(Measured))
     except (OSError, msgspec.MsgspecError):
         return None  # missing or of another version: measured anew
     return found if (folder / SCANNED_FILE).exists() else None

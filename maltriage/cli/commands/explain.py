@@ -88,6 +88,7 @@ def explain(
     max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
     max_ratio: opt.MaxRatio = opt.RATIO,
     max_nesting: opt.MaxNesting = opt.NESTING,
+    max_time: opt.MaxTime = opt.SECONDS,
     device: opt.Device = opt.DeviceName.auto,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
@@ -195,7 +196,14 @@ def explain(
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
         unpack = archives(
-            no_archives, password, password_file, max_members, max_unpacked, max_ratio, max_nesting
+            no_archives,
+            password,
+            password_file,
+            max_members,
+            max_unpacked,
+            max_ratio,
+            max_nesting,
+            max_time,
         )
         stdin = stdin_among([sample] if sample else files, max_size * opt.MIB, resources)
         if stdin is not None and (yara is not None or saved is not None):
@@ -203,7 +211,7 @@ def explain(
         options = ScanOptions(
             archives=unpack,
             members="first",
-            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote),
+            walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote, in_part=True),
             device=device.value,
             jobs=1,
             threads=threads,
@@ -226,7 +234,7 @@ def explain(
         source = LocalScan(request)
         source = source if saved is None else replay.HeldAgainst(saved, source)
     progress, records = Progress(), []
-    with resources, opened(target.path) as out, stopping() as stop:
+    with resources, opened(target.path) as out, stopping(in_time=True) as stop:
         console = make_console(color.value, file=out.text)
         renderer = open_renderer(target.format, out.binary, RenderOptions(top=top), console)
         for item in source.records(progress, stop):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from maltriage.bundle import Threshold
+    from maltriage.bundle import Bundle, Threshold
     from maltriage.triage.prediction_sets import SetRule
 
 
@@ -18,7 +18,10 @@ def models(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The card as JSON.")] = False,
 ) -> None:
-    """List the models that ship, or show the card of one."""
+    """List the models that ship, or show the card of one.
+
+    Each is compared with the list of published digests, and so is its index.
+    """
     import msgspec
 
     from maltriage import bundle as bundles
@@ -27,11 +30,13 @@ def models(
 
     if model is None:
         for path in bundles.shipped():
-            card = bundles.load(path).card
+            bundle = bundles.load(path)
             default = "  (default)" if path.stem == bundles.DEFAULT_MODEL else ""
-            typer.echo(f"{path.stem}  {len(card.labels)} labels  {path.stat().st_size} B{default}")
+            size = f"{len(bundle.card.labels)} labels  {len(bundle.model)} B"
+            typer.echo(clean(f"{path.stem}  {size}  {'; '.join(_standing(bundle))}{default}"))
         return
-    card = bundles.load(bundles.resolve(model)).card
+    bundle = bundles.load(bundles.resolve(model))
+    card = bundle.card
     text = msgspec.json.format(msgspec.json.encode(card)).decode()
     if json:
         typer.echo(text)
@@ -52,6 +57,9 @@ def models(
         table.add_row(Text(name, "bold"), Text(clean(shown), overflow="fold"))
     console = make_console("auto")
     console.print(table)
+    console.print()
+    for line in _standing(bundle):
+        console.print(Text(clean(line)), soft_wrap=True)
     if card.threshold is not None:
         console.print()
         console.print(Text(clean(_in_words(card.threshold))), soft_wrap=True)
@@ -59,6 +67,16 @@ def models(
     if rule is not None:
         console.print()
         console.print(Text(clean(_sets(card.labels, rule))), soft_wrap=True)
+
+
+def _standing(bundle: Bundle) -> list[str]:
+    """How a bundle stands to the published ones, and its index."""
+    from maltriage import bundle as bundles
+    from maltriage.similar import index as indexes
+
+    index = indexes.beside(bundle)
+    lines = [bundles.standing_of(bundle).text]
+    return lines if index is None else [*lines, f"index {bundles.index_standing(index).text}"]
 
 
 def _sets(labels: tuple[str, ...], rule: SetRule) -> str:

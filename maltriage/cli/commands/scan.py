@@ -59,6 +59,12 @@ def scan(
         str | None,
         typer.Option(help="Read paths from this file, one a line, e.g. list.txt; - for stdin."),
     ] = None,
+    null: Annotated[
+        bool,
+        typer.Option(
+            "--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them."
+        ),
+    ] = False,
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Also compute md5, sha1 and TLSH.")
     ] = False,
@@ -78,6 +84,7 @@ def scan(
     max_unpacked: opt.MaxUnpacked = opt.UNPACKED,
     max_ratio: opt.MaxRatio = opt.RATIO,
     max_nesting: opt.MaxNesting = opt.NESTING,
+    max_time: opt.MaxTime = opt.SECONDS,
     carve: opt.Carve = False,
     max_carved: opt.MaxCarved = opt.CARVED,
     device: opt.Device = opt.DeviceName.auto,
@@ -197,8 +204,7 @@ def scan(
         if replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            listed = _listed(files_from) if files_from else []
-            roots, remote = urls_among([*(paths or []), *listed])
+            roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
             if not roots:
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
             bundle = bundles.load(bundles.resolve(model))
@@ -211,6 +217,7 @@ def scan(
                     max_unpacked,
                     max_ratio,
                     max_nesting,
+                    max_time,
                     max_carved if carve else 0,
                 ),
                 members="each",
@@ -222,6 +229,7 @@ def scan(
                     tuple(map(os.path.realpath, files)),
                     stdin_among(roots, max_size * opt.MIB, resources, files_from),
                     remote,
+                    in_part=True,
                 ),
                 device=device.value,
                 jobs=jobs,
@@ -283,12 +291,17 @@ def _on_cluster(request: ScanRequest, address: str | None, shards: Shards | None
     return cluster.ShardedScan(request, shards, address or LOCAL)
 
 
-def _listed(files_from: str) -> list[str]:
+def _listed(files_from: str | None, null: bool) -> list[str]:
     from maltriage.source.files import read_list
 
+    if files_from is None:
+        if null:
+            raise MaltriageError("--null says how the list of --files-from is written: name one")
+        return []
     if files_from == "-":
-        return read_list(sys.stdin.buffer.read())
+        return read_list(sys.stdin.buffer.read(), "standard input", null=null)
     try:
-        return read_list(Path(files_from).read_bytes())
+        data = Path(files_from).read_bytes()
     except OSError as error:
         raise MaltriageError(f"cannot read {files_from}: {error.strerror}") from error
+    return read_list(data, files_from, null=null)

@@ -19,6 +19,7 @@ from torch import Tensor
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
+from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
 from maltriage.sample.views import ViewSpec
@@ -179,7 +180,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
     if text is None:
         raise MaltriageError(f"{path}: not a checkpoint of maltriage")
     try:
-        state = msgspec.json.decode(text, type=State)
+        state = decoded(text, msgspec.json.Decoder(State))
     except msgspec.MsgspecError as error:
         raise MaltriageError(f"{path}: a checkpoint this version cannot read: {error}") from error
     if state.state_version != STATE_VERSION:

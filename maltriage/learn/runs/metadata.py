@@ -19,6 +19,7 @@ import torch
 import maltriage
 from maltriage.corpus.corpus import Corpus
 from maltriage.files.atomic import replace_text, write_file
+from maltriage.files.decoding import decoded
 from maltriage.learn.fit.checkpoint import Epoch
 from maltriage.learn.runs.options import RunOptions
 
@@ -50,7 +51,8 @@ def write_environment(options: RunOptions, path: Path) -> None:
     It does not name the user or the machine.
     """
     try:
-        sittings = list(msgspec.json.decode(path.read_bytes())["sittings"])
+        earlier = decoded(path.read_bytes(), msgspec.json.Decoder(dict[str, Any]))
+        sittings = list(earlier["sittings"])
     except (OSError, msgspec.MsgspecError, KeyError, TypeError):
         sittings = []
     _write(path, {"sittings": [*sittings, _environment(options)]})

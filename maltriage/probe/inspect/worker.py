@@ -75,7 +75,7 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
         if error.failed:
             raise
         raise _changed(error.reason) from error  # it was a sample before
-    if hashlib.sha256(contents.data).hexdigest() != options.sha256:
+    if hashlib.sha256(contents.complete).hexdigest() != options.sha256:
         raise _changed("its bytes are others")
     if contents.format == "picture":
         return [_bare(contents.data, item, None) for item in ranges]

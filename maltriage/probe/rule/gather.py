@@ -84,7 +84,7 @@ def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Cand
         SampleError: it cannot be read again, or has other bytes (`changed`).
     """
     contents = read_sample(path, options)
-    if hashlib.sha256(contents.data).hexdigest() != options.sha256:
+    if hashlib.sha256(contents.complete).hexdigest() != options.sha256:
         raise SampleError("changed", "it changed while a rule was made of it", failed=True)
     if contents.format == "picture":
         return []

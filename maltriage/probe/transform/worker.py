@@ -44,7 +44,7 @@ def transformed(
     contents = read_sample(path, options)
     plain = prepare_contents(path, contents, options)
     others = [donor for donor in donors if donor != path]
-    digest = hashlib.sha256(contents.data).hexdigest()
+    digest = hashlib.sha256(contents.complete).hexdigest()
     found: dict[str, Prepared | str] = {}
     for name in names:
         draw = Draw(seed, digest, name, others)
@@ -75,7 +75,7 @@ def appended(
             it (code `not-applicable`).
     """
     contents = read_sample(path, options)
-    if hashlib.sha256(contents.data).hexdigest() != sha256:
+    if hashlib.sha256(contents.complete).hexdigest() != sha256:
         raise SampleError("changed", "it changed while it was measured", failed=True)
     try:
         Program(contents.data).body_end()

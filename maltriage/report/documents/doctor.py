@@ -23,8 +23,11 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     path: str
     weights_sha256: str
     labels: int
+    standing: str
+    """How it stands to the published bundles: published, different, or not one of them."""
     index: str | None = None
     index_files: int = 0
+    index_standing: str | None = None
 
 
 class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

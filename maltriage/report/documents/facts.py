@@ -13,7 +13,14 @@ MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
 MAX_LABEL = 24
 CUT_SHORT = frozenset(
-    {"archive-members", "archive-size", "archive-ratio", "archive-depth", "carve-limit"}
+    {
+        "archive-members",
+        "archive-size",
+        "archive-ratio",
+        "archive-depth",
+        "archive-time",
+        "carve-limit",
+    }
 )
 """Codes of skips at a cap: only a part of the file was read."""
 _PACKED = frozenset({"packed?", "packed"})

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
@@ -169,6 +170,7 @@ class Summary(
 
 
 Record = Result | Skipped | Failed | Summary
+_record: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class ScanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -223,8 +225,7 @@ def decode(data: bytes | str) -> Record:
         MaltriageError: not a record, or of an unknown schema.
     """
     try:
-        record: Record = msgspec.json.decode(data, type=Record)
-        return record
+        return decoded(data, _record)
     except msgspec.MsgspecError as error:
         raise MaltriageError(f"not a maltriage record: {error}") from error
 

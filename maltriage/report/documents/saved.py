@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple, TypeVar
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.files.decoding import TooDeepError, decoded
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import (
     SCHEMA_VERSION,
@@ -76,6 +77,7 @@ class _Stamp(msgspec.Struct):
 _record = msgspec.json.Decoder(Record)
 _document = msgspec.json.Decoder(ScanDocument)
 _stamp = msgspec.json.Decoder(_Stamp)
+_any = msgspec.json.Decoder(msgspec.Raw)
 
 
 def is_report(path: str) -> bool:
@@ -300,7 +302,9 @@ def _broken_off(line: Line, text: bytes) -> bool:
     if line.ended:
         return False
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        decoded(text, _any)
+    except TooDeepError:
+        return False  # whatever its end is: who decodes it says so
     except msgspec.DecodeError:
         return True
     return False
@@ -323,8 +327,8 @@ def _whole(path: str, file: BinaryIO, is_document: bool) -> Iterator[Record]:
 
 def _whole_document(path: str, data: bytes) -> ScanDocument:
     try:
-        document = _document.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        document = decoded(data, _document)
+    except msgspec.MsgspecError as error:
         raise _refusal(path, data, None, error) from error
     _check_version(path, document.schema_version)
     _check_version(path, document.summary.schema_version)
@@ -333,8 +337,8 @@ def _whole_document(path: str, data: bytes) -> ScanDocument:
 
 def _decoded(path: str, data: bytes, line: int | None) -> Record:
     try:
-        record: Record = _record.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        record: Record = decoded(data, _record)
+    except msgspec.MsgspecError as error:
         raise _refusal(path, data, line, error) from error
     _check_version(path, record.schema_version)
     return _now(record)
@@ -351,8 +355,10 @@ def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> Malt
     """The error for data that does not fit the structs; it names a schema that differs."""
     place = f"{path}, line {line}" if line is not None else path
     try:
-        stated = _stamp.decode(data).schema_version
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        stated = decoded(data, _stamp).schema_version
+    except TooDeepError as deep:
+        return MaltriageError(f"{place}: not a maltriage record: {deep}")
+    except msgspec.MsgspecError:
         stated = ""
     if _VERSION.fullmatch(stated):
         _check_version(path, stated)

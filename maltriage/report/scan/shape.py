@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.record import Record, Summary
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ _BEGIN = re.compile(
     rb'(?:\xef\xbb\xbf)?\s*\{\s*"(?:(?P<fields>fields"\s*:\s*\[)|(?P<ecs>ecs"\s*:\s*"|@timestamp")'
     rb'|(?P<first>[a-z_0-9]+)"\s*:)'
 )
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _TYPES = (b'"result"', b'"skipped"', b'"error"')
 
 
@@ -62,11 +64,11 @@ def written_with(head: bytes, cut: bool) -> str | None:
         return FIELDS if begin["fields"] else ECS
     line, ended, _ = head.removeprefix(b"\xef\xbb\xbf").partition(b"\n")
     try:
-        found = msgspec.json.decode(line, type=dict[str, msgspec.Raw])
+        found = decoded(line, _object)
         names = set(found)
         if "type" in found and bytes(found["type"]) not in _TYPES:
             return None  # a file of another tool, e.g. package.json
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except msgspec.MsgspecError:
         if ended or not cut or begin["first"] in (b"type", b"records"):
             return None
         names = {begin["first"].decode()}  # one long line: only its first name is known

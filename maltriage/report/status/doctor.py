@@ -20,6 +20,10 @@ WORDS = {
     "writing": "writes no file",
     "programs": "starts no program",
     "signals": "no signals to others",
+    "processes": "looks into no other process",
+    "ipc": "no System V memory or queues",
+    "scheduling": "no priorities of others",
+    "terminal": "types into no terminal",
 }
 """Parts of the isolation, in words for the user."""
 
@@ -43,8 +47,11 @@ def render(found: Examination, console: Console) -> None:
         table.add_row("name", untrusted(f"{found.model.name}, {found.model.labels} labels"))
         table.add_row("digest", untrusted(found.model.weights_sha256))
         table.add_row("bundle", _folded(found.model.path))
+        table.add_row("", _folded(found.model.standing))
         files = f" ({numbers.count(found.model.index_files, 'file')})" if found.model.index else ""
         table.add_row("index", _folded((found.model.index or "none") + files))
+        if found.model.index_standing is not None:
+            table.add_row("", _folded(found.model.index_standing))
     runtime = found.runtime
     table.add_row("runs on", f"{runtime.device or 'nothing'}, {_threads(runtime)}")
     table.add_row("providers", _folded(", ".join(runtime.providers)))

@@ -18,12 +18,14 @@ RATIO_FROM = 64 * 1024 * 1024
 """Bytes up to which the ratio is not checked: programs are padded with zeros."""
 MAX_NESTING = 4
 """Archives inside each other, the outermost one included; `--max-nesting` lifts it."""
+MAX_SECONDS = 600.0
+"""Time that workers may spend on an archive and the archives in it; `--max-time` lifts it."""
 
 
 @dataclass(frozen=True)
 class Archives:
     """Options of opening archives. `passwords` are tried in their order. `carve`: most programs
-    taken out of each program; 0: none are searched."""
+    taken out of each program; 0: none are searched. `seconds`: see `MAX_SECONDS`."""
 
     passwords: tuple[str, ...] = PASSWORDS
     members: int = MAX_MEMBERS
@@ -31,6 +33,7 @@ class Archives:
     ratio: int = MAX_RATIO
     nesting: int = MAX_NESTING
     carve: int = 0
+    seconds: float = MAX_SECONDS
 
 
 class LimitError(SampleError):

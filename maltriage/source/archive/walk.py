@@ -32,13 +32,22 @@ class Trouble:
     error: SampleError
 
 
+OF_ALL = frozenset(("password", "archive-overlap"))
+"""Codes of errors of the archive, not of the file at which they are found."""
+Ends = tuple[bytes, bytes, int]
+"""First and last bytes of a file, and its size."""
+MAX_SEEN = 256
+"""Programs that a cursor remembers."""
+
+
 @dataclass(frozen=True)
 class Cursor:
     """The place up to which an archive was read.
 
     `at` are the places of the next file in the nested archives, the outermost first; `members`
     and `unpacked` the spent budget. `samples`, `troubles` and `others` count the items of each
-    kind so far. `told`: archives already reported to open with no password.
+    kind so far. `told`: archives already reported to open with no password. `seen`: programs so
+    far, the latest last: SHA-256 in hex, ends and path.
     """
 
     at: tuple[int, ...] = ()
@@ -48,6 +57,7 @@ class Cursor:
     troubles: int = 0
     others: int = 0
     told: frozenset[str] = frozenset()
+    seen: tuple[tuple[str, tuple[Ends, str]], ...] = ()
 
     def passing(self) -> Cursor:
         """A cursor behind the next file, which is skipped."""
@@ -79,6 +89,8 @@ class Walk:
         self._at = list(start.at)
         self.samples, self.troubles, self.others = start.samples, start.troubles, start.others
         self._told = set(start.told)
+        self.seen = dict(start.seen)
+        """See `Cursor.seen`."""
         self.ended = False
         """Whether the walk is over, because a cap was hit or the archive itself is damaged."""
 
@@ -87,7 +99,8 @@ class Walk:
         at = (*self._at[:-1], self._at[-1] + 1) if self._at else ()
         budget = self._budget
         counts = (self.samples, self.troubles, self.others)
-        return Cursor(at, budget.members, budget.unpacked, *counts, frozenset(self._told))
+        told, seen = frozenset(self._told), tuple(self.seen.items())
+        return Cursor(at, budget.members, budget.unpacked, *counts, told, seen)
 
     def items(self, kind: str) -> Iterator[Member | Trouble | None]:
         """The files from `cursor_from` on; None for one that is no sample, which is counted.
@@ -142,7 +155,7 @@ class Walk:
         self, entry: Entry, path: str, archive: str, level: int, inner: tuple[int, ...]
     ) -> Iterator[Member | Trouble | None]:
         if entry.error is not None:
-            if entry.error.code != "password":
+            if entry.error.code not in OF_ALL:
                 yield Trouble(path, entry.error)
             elif archive not in self._told:  # once, not for each file in it
                 self._told.add(archive)

@@ -12,6 +12,7 @@ from maltriage.source.archive.limits import LimitError
 
 MAX_DIRECTORY = 32 * 1024 * 1024
 """Bytes of the table of contents, which is read as a whole: about 300,000 files."""
+_LOCAL_HEADER = 30
 _ENCRYPTED = 0x1
 _UTF8 = 0x800
 
@@ -55,7 +56,8 @@ def entries(opening: Opening) -> Iterator[Entry]:
 
     keys, names = _Keys(opening), Names()
     with pyzipper.AESZipFile(_Guarded(opening.file)) as archive:
-        for number, info in enumerate(archive.infolist()):
+        listed = archive.infolist()
+        for number, info in enumerate(listed):
             name = names(_raw_name(info))
             if number < opening.start or info.is_dir():
                 continue
@@ -71,6 +73,23 @@ def entries(opening: Opening) -> Iterator[Entry]:
                 yield Entry(number, name, error=error)
             except Exception as error:
                 yield Entry(number, name, error=damaged(error))
+        overlapping = _overlapping(listed)
+        if overlapping:
+            reason = f"{overlapping} of the {len(listed)} files in it share bytes of the archive"
+            found = SampleError("archive-overlap", f"{reason}, as in a bomb")
+            yield Entry(len(listed), "", error=found)
+
+
+def _overlapping(listed: list[Any]) -> int:
+    """Number of entries whose bytes are in part those of another."""
+    rows = sorted((info.header_offset, info.compress_size, len(info.filename)) for info in listed)
+    end, count, shared = -1, 0, False
+    for start, size, name in rows:
+        if start < end:
+            count += 1 if shared else 2  # the one before as well
+        shared = start < end
+        end = max(end, start + _LOCAL_HEADER + name + size)
+    return count
 
 
 def _raw_name(info: Any) -> str | bytes:

@@ -15,7 +15,7 @@ import pytest
 from maltriage import bundle as bundles
 from maltriage import doctor
 from maltriage.work import seccomp
-from maltriage.work.isolation import ALL
+from maltriage.work.attempts import ALL
 from maltriage.work.workers import Workers
 
 ISOLATED = sys.platform == "linux" and platform.machine() in seccomp.MACHINES

@@ -280,6 +280,34 @@ def test_explain_by_several_methods(run_cli, folder: Path) -> None:
         assert message in done.stderr
 
 
+def test_files_from_names_that_end_with_nul(run_cli, folder: Path) -> None:
+    two = folder / "two\nlines.exe"
+    try:
+        two.write_bytes(sample("console-x64.exe"))
+    except OSError:
+        pytest.skip("this file system has no such names")
+    listed = b"".join(os.fsencode(path) + b"\0" for path in (folder / "a.exe", two))
+    for option in ("-0", "--null"):
+        done = run_cli("scan", "--files-from", "-", option, "-f", "ndjson", stdin=listed)
+        found = records(done.stdout)
+        assert [record["path"] for record in found[:-1]] == [str(folder / "a.exe"), str(two)]
+        assert [record["type"] for record in found] == ["result", "result", "summary"]
+
+
+def test_files_from_refuses_nul_where_lines_are_expected(run_cli, tmp_path: Path) -> None:
+    (tmp_path / "list").write_bytes(b"a.exe\nb.exe\0c.exe\0")
+    (tmp_path / "wide").write_bytes("a.exe\n".encode("utf-16"))
+    for name, message in (
+        ("list", b"maltriage: list: line 2 has a NUL byte; --null (-0) reads"),
+        ("wide", b"maltriage: wide: in UTF-16"),
+    ):
+        done = run_cli("scan", "--files-from", name)
+        assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+        assert done.stderr.startswith(message)
+    done = run_cli("scan", "--files-from", "-", stdin=b"a.exe\0")
+    assert done.stderr.startswith(b"maltriage: standard input: line 1 has a NUL byte")
+
+
 def test_files_from_with_names_that_are_not_utf8(run_cli, tmp_path: Path) -> None:
     try:
         path = non_utf8_file(tmp_path, sample("console-x86.exe"))

@@ -92,6 +92,10 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     save_file({"weight": torch.zeros(2)}, path, {STATE_KEY: '{"origin": 3}'})
     with pytest.raises(MaltriageError, match="cannot read"):
         load_checkpoint(path)
+    deep = '{"origin":{"recipe":{"a":' + "[" * 100_000
+    save_file({"weight": torch.zeros(2)}, path, {STATE_KEY: deep})
+    with pytest.raises(MaltriageError, match="cannot read: nested too deeply"):
+        load_checkpoint(path)
     save_checkpoint(path, {}, State(origin=ORIGIN, name="later"))
     tensors, text = load_file(path), safe_open(path, "pt").metadata()[STATE_KEY]
     save_file(tensors, path, {STATE_KEY: json.dumps({**json.loads(text), "surprise": 1})})

@@ -309,6 +309,35 @@ def test_what_other_programs_make_of_reports_is_called_by_its_name(tmp_path: Pat
     assert message.endswith("several records, not one a line (jq -c makes it so)")
 
 
+DEEP = b"[" * 100_000 + b"]" * 100_000
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(b'{"type":"skipped","path":%b}', id="a record"),
+        pytest.param(b'{"type":"skipped","x":%b,"path":"a"}', id="a field of nobody"),
+        pytest.param(b'{"type":"skipped","schema_version":%b}', id="the version"),
+        pytest.param(b'{"records":[\n{"type":"skipped","path":%b}', id="a document"),
+        pytest.param(b'{"records":[\n],"summary":%b}', id="its end"),
+        pytest.param(b'{"records": [{"type":"skipped","path":%b}]}', id="laid out anew"),
+        pytest.param(b'{\n"type":"skipped","path":%b}', id="one record laid out anew"),
+    ],
+)
+def test_what_is_nested_without_end_is_refused_by_name(
+    tmp_path: Path, text: bytes, end: bytes
+) -> None:
+    path = write(tmp_path, text % DEEP + end)
+    assert is_report(path)
+    with pytest.raises(MaltriageError, match=r"r\.ndjson.*not a maltriage record"):
+        look_through(path)
+
+
+def test_nested_without_end_in_the_first_bytes_is_no_report(tmp_path: Path) -> None:
+    assert not is_report(write(tmp_path, b'{"path":' + DEEP))
+
+
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(saved, "MAX_LINE", 20_000)
     lines = encode(make_skipped()) + b"\n" + encode(make_skipped(reason="x" * 20_000)) + b"\n"

@@ -1,0 +1,89 @@
+"""The digests of the bundles that were published, and of their indexes.
+
+The digest in a card holds a bundle together, and whoever changes a bundle can change it, too. This
+list comes with the code, and is in the project's documents.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from maltriage.bundle.file import Bundle, models_dir
+from maltriage.errors import MaltriageError
+from maltriage.files.decoding import decoded
+
+LIST = Path(__file__).with_name("published.json")
+
+
+class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A bundle as it was published. `sha256` is of its file, `index_sha256` of the index beside."""
+
+    name: str
+    version: str
+    """Of the maltriage that it was first published with."""
+    sha256: str
+    weights_sha256: str
+    index_sha256: str | None = None
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """Whether a file is one that was published: `published`, `differs` from the published one of
+    its name, or `unknown`, a name that was not published. `text` says it in words.
+    """
+
+    state: Literal["published", "differs", "unknown"]
+    text: str
+
+
+@cache
+def published() -> tuple[Published, ...]:
+    """Every bundle that was published, the latest version of a name last."""
+    return decoded(LIST.read_bytes(), msgspec.json.Decoder(tuple[Published, ...]))
+
+
+def ships(path: Path | str) -> bool:
+    """Whether a file lies in the folder of the models that ship."""
+    return Path(path).resolve().parent == models_dir().resolve()
+
+
+def standing_of(bundle: Bundle) -> Standing:
+    """How a bundle stands to the published ones, by the digest of its file."""
+    digest, stem = hashlib.sha256(bundle.model).hexdigest(), Path(bundle.path).stem
+    known = published()
+    of_name = {n: [entry for entry in known if entry.name == n] for n in (stem, bundle.card.name)}
+    for entry in known:
+        if entry.sha256 == digest and (entry.name == stem or not of_name[stem]):
+            return Standing("published", f"published with maltriage {entry.version}")
+        if entry.sha256 == digest:
+            return Standing("differs", f"differs from the published {stem}: it is {entry.name}")
+    for name, entries in of_name.items():
+        if entries:
+            same = bundle.card.weights_sha256 in {entry.weights_sha256 for entry in entries}
+            how = "the same graph with another card" if same else "another graph"
+            return Standing("differs", f"differs from the published {name}: {how}")
+    return Standing("unknown", "not a published bundle")
+
+
+def index_standing(path: Path) -> Standing:
+    """How an index stands to the published ones, by the digest of its file.
+
+    Raises:
+        MaltriageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
+    for entry in published():
+        if entry.index_sha256 == digest:
+            return Standing("published", f"published with maltriage {entry.version}")
+    name = path.name.partition(".")[0]
+    if any(entry.name == name for entry in published()):
+        return Standing("differs", f"differs from the published index of {name}")
+    return Standing("unknown", "not a published index")

@@ -1,0 +1,160 @@
+"""What reading a program's tables would cost, found before a parser reads them.
+
+Tables may share their parts: a thousand import descriptors with one array of thunks are a thousand
+copies of it in LIEF, and a thousand sections may have the same bytes. A few kilobytes could so take
+a worker all of its time or memory, and the file its verdict.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import numpy as np
+
+MAX_IMPORTS = 1 << 16
+"""Imported functions beyond which imports are not read. LIEF takes about 1 us and 400 bytes for
+each."""
+MAX_LIBRARIES = 4096
+"""Libraries beyond which imports are not read."""
+MAX_NAMES = 64 << 20
+"""Bytes of the names of imported functions beyond which imports are not read."""
+_MANY = 1024
+"""Functions whose names are not measured: no name is longer than `_LONGEST`."""
+_LONGEST = 1 << 16
+MAX_COPIED = 4
+"""Sections with more bytes together than this many times the file are not copied."""
+_COPIED_FROM = 16 << 20
+"""Bytes that may be copied from any file."""
+
+_SECTION = 40
+_DESCRIPTOR, _DELAYED = struct.Struct("<5I"), struct.Struct("<8I")
+_IMPORT, _DELAY_IMPORT = 1, 13
+_TRIES = 8
+"""Searches for the end of an array, before it is read as a whole."""
+
+Ranges = list[tuple[int, int, int]]
+"""RVA, size and file offset of each section."""
+
+
+def section_ranges(data: bytes, pe: int, most: int) -> Ranges:
+    """Where the first `most` sections are mapped, and where they lie in the file, by RVA."""
+    count, optional = struct.unpack_from("<H12xH", data, pe + 6)
+    start = pe + 24 + optional
+    rows = data[start : start + _SECTION * min(count, most)]
+    rows = rows[: len(rows) - len(rows) % _SECTION]
+    return sorted((rva, size, at) for rva, size, at in struct.iter_unpack("<12xIII16x", rows))
+
+
+def copies_too_much(data: bytes, sections: Ranges) -> bool:
+    """Whether the sections have many times the bytes of the file together."""
+    held = sum(min(size, max(0, len(data) - at)) for _, size, at in sections)
+    return held > max(_COPIED_FROM, MAX_COPIED * len(data))
+
+
+def has_too_many_imports(data: bytes, pe: int, sections: Ranges) -> bool:
+    """Whether imports, delayed ones too, exceed one of the limits above."""
+    (magic,) = struct.unpack_from("<H", data, pe + 24)
+    wide = magic == 0x20B
+    directories = pe + 24 + (112 if wide else 96)
+    for number, of in ((_IMPORT, _descriptors), (_DELAY_IMPORT, _delayed)):
+        at = directories + 8 * number
+        if at + 8 > len(data):
+            return False
+        (rva,) = struct.unpack_from("<I", data, at)
+        offset = _offset(sections, rva)
+        if not rva or offset is None:
+            continue
+        thunks = _Thunks(data, sections, 8 if wide else 4)
+        functions = names = 0
+        for library, pair in enumerate(of(data, offset)):
+            functions += max(thunks.count(table) for table in pair)
+            if library >= MAX_LIBRARIES or functions > MAX_IMPORTS:
+                return True
+            if functions > _MANY:
+                names += max(thunks.name_bytes(table) for table in pair)
+            if names > MAX_NAMES:
+                return True
+    return False
+
+
+class _Thunks:
+    """The arrays of thunks of a file, each measured once."""
+
+    def __init__(self, data: bytes, sections: Ranges, width: int) -> None:
+        self._data, self._sections, self._width = data, sections, width
+        self._zero = bytes(width)
+        self._counts: dict[int, int] = {}
+        self._bytes: dict[int, int] = {}
+
+    def count(self, rva: int) -> int:
+        """Number of thunks from an RVA to the first that is zero, at most `MAX_IMPORTS`."""
+        if rva not in self._counts:
+            offset = _offset(self._sections, rva)
+            self._counts[rva] = 0 if offset is None else self._measured(offset)
+        return self._counts[rva]
+
+    def _measured(self, offset: int) -> int:
+        data, width = self._data, self._width
+        end = min(len(data), offset + MAX_IMPORTS * width)
+        at = offset
+        for _ in range(_TRIES):
+            found = data.find(self._zero, at, end + width)
+            if found < 0:
+                return max(0, end - offset) // width
+            at = found + (offset - found) % width  # zeros may begin in the thunk before
+            if data[at : at + width] == self._zero:
+                return (at - offset) // width
+        rest = np.frombuffer(data, f"<u{width}", max(0, end - at) // width, min(at, len(data)))
+        zeros = np.flatnonzero(rest == 0)
+        return (at - offset) // width + (int(zeros[0]) if len(zeros) else len(rest))
+
+    def name_bytes(self, rva: int) -> int:
+        """Bytes of the names that the thunks at an RVA point to."""
+        if rva not in self._bytes:
+            count = self.count(rva)
+            offset = _offset(self._sections, rva) if count else 0
+            thunks = np.frombuffer(self._data, f"<u{self._width}", count, offset or 0)
+            by_name = thunks[thunks < 1 << (8 * self._width - 1)]
+            values, counts = np.unique(by_name, return_counts=True)
+            self._bytes[rva] = sum(
+                count * self._length(value)
+                for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            )
+        return self._bytes[rva]
+
+    def _length(self, rva: int) -> int:
+        offset = _offset(self._sections, rva)
+        if offset is None:
+            return 0
+        end = self._data.find(b"\0", offset + 2, offset + 2 + _LONGEST)
+        return _LONGEST if end < 0 else end - offset
+
+
+def _descriptors(data: bytes, offset: int) -> Iterator[tuple[int, int]]:
+    """The two thunk arrays of each import descriptor, as RVAs, up to an empty one."""
+    while offset + _DESCRIPTOR.size <= len(data):
+        names, _, _, library, addresses = _DESCRIPTOR.unpack_from(data, offset)
+        if not (names or addresses or library):
+            return
+        yield names, addresses
+        offset += _DESCRIPTOR.size
+
+
+def _delayed(data: bytes, offset: int) -> Iterator[tuple[int, int]]:
+    """As `_descriptors`, of delayed imports."""
+    while offset + _DELAYED.size <= len(data):
+        _, library, _, addresses, names, *_ = _DELAYED.unpack_from(data, offset)
+        if not (names or addresses or library):
+            return
+        yield names, addresses
+        offset += _DELAYED.size
+
+
+def _offset(sections: Ranges, rva: int) -> int | None:
+    row = bisect_right(sections, (rva, 1 << 32, 0)) - 1
+    if row < 0:
+        return None
+    start, size, at = sections[row]
+    return at + rva - start if rva < start + size else None

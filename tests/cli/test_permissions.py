@@ -1,0 +1,143 @@
+"""What a user may not read or write: a record or a line each, and nothing else is lost.
+
+Root may do everything, so its commands run without the capabilities that say so: permissions then
+hold for it as for anybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hostile.make import sample
+
+SETPRIV = shutil.which("setpriv")
+IS_ROOT = os.name == "posix" and os.geteuid() == 0
+pytestmark = pytest.mark.skipif(
+    os.name != "posix" or (IS_ROOT and SETPRIV is None),
+    reason="permissions as POSIX has them, and for root setpriv",
+)
+WITHOUT = "-dac_override,-dac_read_search,-fowner"
+PYTHON = [*([SETPRIV or "", "--bounding-set", WITHOUT] if IS_ROOT else []), sys.executable]
+"""Python as a process that permissions hold for."""
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs a command that permissions hold for."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[bytes]:
+        command = [*PYTHON, "-m", "maltriage", *map(str, arguments)]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=120, check=False)
+
+    return run
+
+
+@pytest.fixture
+def closed() -> Iterator[Callable[[Path, int], Path]]:
+    """Takes permissions away, until the test ends."""
+    before: list[tuple[Path, int]] = []
+
+    def close(path: Path, mode: int) -> Path:
+        before.append((path, path.stat().st_mode & 0o777))
+        path.chmod(mode)
+        return path
+
+    yield close
+    for path, mode in reversed(before):
+        path.chmod(mode)
+
+
+def records(stdout: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_permissions_hold_here(tmp_path: Path, closed: Any) -> None:
+    """Or the tests below would say nothing."""
+    (tmp_path / "x").write_bytes(b"x")
+    closed(tmp_path / "x", 0)
+    command = [*PYTHON, "-c", "open('x')"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False)
+    assert b"PermissionError" in done.stderr
+
+
+def test_what_may_not_be_read_is_a_record_each(run: Run, folder: Path, closed: Any) -> None:
+    (folder / "sub").mkdir()
+    (folder / "sub" / "c.exe").write_bytes(sample("console-x64.exe"))
+    (folder / "z.exe").write_bytes(sample("console-x64.exe"))
+    closed(folder / "sub", 0)
+    closed(folder / "z.exe", 0)
+    done = run("scan", folder, "-f", "ndjson", "-q")
+    found = {record.get("path"): record for record in records(done.stdout)}
+    assert found[str(folder / "a.exe")]["type"] == "result"
+    for name in ("sub", "z.exe"):
+        record = found[str(folder / name)]
+        assert (record["type"], record["code"]) == ("error", "unreadable")
+    assert (found[None]["files"], found[None]["failed"]) == (1, 2)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
+def test_one_file_that_may_not_be_read(run: Run, folder: Path, closed: Any) -> None:
+    closed(folder / "a.exe", 0)
+    done = run("explain", folder / "a.exe", "-f", "json")
+    (record,) = records(done.stdout)
+    assert (record["type"], record["code"], done.returncode) == ("error", "unreadable", 3)
+
+
+@pytest.mark.parametrize("existing", [True, False])
+def test_outputs_that_may_not_be_written(
+    run: Run, folder: Path, tmp_path: Path, closed: Any, existing: bool
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    if existing:
+        (out / "r.csv").write_bytes(b"old")
+        closed(out / "r.csv", 0o444)
+    else:
+        closed(out, 0o555)
+    done = run("scan", folder, "-o", out / "r.csv")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == f"maltriage: cannot write {out / 'r.csv'}: Permission denied\n".encode()
+    assert [path.read_bytes() for path in out.iterdir()] == [b"old"] * existing
+
+
+def test_a_cache_that_may_not_be_written(
+    run: Run, folder: Path, tmp_path: Path, closed: Any
+) -> None:
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    closed(cache, 0o555)
+    done = run("scan", folder, "-f", "ndjson", "--cache", cache / "results", "--exit-zero")
+    assert [record["type"] for record in records(done.stdout)] == ["result", "skipped", "summary"]
+    assert done.returncode == 0
+    assert done.stderr.count(b"Permission denied") == 1
+    assert not list(cache.iterdir())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("scan", "--files-from", "x"),
+        ("scan", "--known-good", "x", "in"),
+        ("scan", "--model", "x", "in"),
+        ("scan", "--index", "x", "in"),
+        ("models", "x"),
+    ],
+)
+def test_what_else_may_not_be_read_is_a_line(
+    run: Run, folder: Path, tmp_path: Path, closed: Any, arguments: tuple[str, ...]
+) -> None:
+    (tmp_path / "x").write_bytes(b"x")
+    closed(tmp_path / "x", 0)
+    done = run(*arguments)
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert done.stderr.startswith(b"maltriage: ")
+    assert b"x: Permission denied" in done.stderr

@@ -125,8 +125,8 @@ class Corpus:
         found = len([*(self.folder / "found").glob(f"{name}-*")])
         size = sum(file.stat().st_size for file in files) / 1e6
         rate = count.executions / max(count.seconds, 1)
-        return (f"{name:10s} {count.executions:>12,d} executions {rate:>8,.0f}/s {count.edges:>6d} "
-                f"edges {len(files):>6,d} inputs {size:6.1f} MB {found:>4d} found")  # fmt: skip
+        return (f"{name:12s}{count.executions:>11,d} executions {rate:>8,.0f}/s {count.edges:>6d} "
+                f"edges {len(files):>6,d} inputs {size:5.1f} MB {found:>3d} found")  # fmt: skip
 
 
 def one(name: str, arguments: list[str]) -> None:

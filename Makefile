@@ -53,7 +53,8 @@ imports: $(VENV)/.dev
 
 check: lint types imports test
 
-# Each target for a minute, from a corpus that is kept: SECONDS, ARGS="layout --runs 200000".
+# Each target for a minute, from a corpus that is kept: SECONDS=600 ARGS=layout. ARGS="all --total
+# 10000000": in turns, until all calls on the corpus together made so many executions.
 SECONDS ?= 60
 FUZZ ?= .fuzz
 fuzz: $(VENV)/.test $(VENV)/.fuzz

@@ -7,6 +7,7 @@ refusals, keys that moto takes for paths, objects that are not what they were.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -164,7 +165,8 @@ class Bucket:
     """A server of S3 with one bucket, `bkt`, listed in pages of `page` keys.
 
     `denied`: keys, and prefixes of listings, that are refused with 403; `sizes`: what a listing
-    says of a key's size; `once`: objects that are another one after their first range.
+    says of a key's size; `once`: objects that are another one after their first range; `omitted`:
+    an element that listings lack.
     """
 
     def __init__(self, server: _Server) -> None:
@@ -174,6 +176,7 @@ class Bucket:
         self.denied: set[str] = set()
         self.sizes: dict[str, int] = {}
         self.once: dict[str, bytes] = {}
+        self.omitted = ""
         self.page = 3
 
     def listings(self) -> int:
@@ -220,6 +223,8 @@ class Bucket:
             f"<EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>"
             f"{token}{''.join(lines)}</ListBucketResult>"
         )
+        if self.omitted:
+            body = re.sub(f"<{self.omitted}>[^<]*</{self.omitted}>", "", body)
         return Page(body.encode(), headers={"Content-Type": "application/xml"})
 
     def _object(self, key: str, handler: _Handler) -> Page:

@@ -248,7 +248,7 @@ def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     text = io.TextIOWrapper(file, encoding="latin-1", newline="")
     reader = csv.reader(text)
     try:
-        header: list[str] = next(row for row in reader if any(row) and not row[0].startswith("#"))
+        header = next((row for row in reader if any(row) and not row[0].startswith("#")), [])
         names = [name.strip().lower().replace("-", "").replace("_", "") for name in header]
         places = [names.index(kind) for kind in WIDTHS if kind in names]
         if not places:

@@ -38,7 +38,13 @@ class Graph:
 
         self._run_options: Callable[[], Any] = ort.RunOptions
         self._session = _waited_for(
-            lambda: ort.InferenceSession(model, options, providers=providers)
+            lambda: ort.InferenceSession(
+                model,
+                options,
+                providers=providers,
+                # Falling back from the CPU to the CPU, it would print that on stdout.
+                enable_fallback=len(providers) > 1,
+            )
         )
         self.get_inputs = self._session.get_inputs
         self.get_outputs = self._session.get_outputs

@@ -1,28 +1,19 @@
-"""Reads workers' answers as plain data.
+"""Messages of workers, which are read as plain data.
 
-Python's pickles can call anything by name. A worker under a sample's control chooses what it sends,
-so the main process accepts only plain values: data classes of `sample`, `source`, `probe` and
-`work`, arrays, and exceptions. Any other value is refused, and the worker is ended.
+A worker under a sample's control chooses what it sends, so the main process accepts only plain
+values: data classes of `sample`, `source`, `probe` and `work`, arrays of numbers, and exceptions
+(`unpickle`). Any other value is refused, and the worker is ended.
 """
 
 from __future__ import annotations
 
-import builtins
-import enum
-import importlib
-import io
-import pathlib
-import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, is_dataclass
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-
 from maltriage.sample.errors import SampleError
+from maltriage.work.unpickle import OWN, load
 
-OWN = tuple(f"maltriage.{floor}." for floor in ("sample", "source", "probe", "work"))
 MAX_ANSWER = 1 << 30
 """Bytes of one answer. Views of a file take about 70 KB, of all of its checks about 100 MB."""
 
@@ -43,71 +34,16 @@ class Answer:
     error: BaseException | None
 
 
-_PLAIN = frozenset("bytearray complex frozenset range set slice".split())
-_KNOWN = frozenset(
-    [
-        *(("numpy", name) for name in ("dtype", "ndarray")),
-        *(
-            (f"numpy.{core}.{module}", name)
-            for core in ("_core", "core")
-            for module, name in (
-                ("multiarray", "_reconstruct"),
-                ("multiarray", "scalar"),
-                ("numeric", "_frombuffer"),
-            )
-        ),
-        ("msgspec._core", "rebuild"),
-        ("maltriage.sample.errors", "_sample_error"),
-        *((type(pathlib.Path()).__module__, n) for n in ("PosixPath", "WindowsPath")),
-        ("pathlib", "PosixPath"),
-    ]
-)
-"""Functions, by module and name, that rebuild plain values of other packages."""
-
-
-class _Reader(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        return _found(module, name)
-
-
 def read(data: bytes) -> Any:
     """The value of a pickle.
 
     Raises:
-        OSError: it names anything but a plain value.
+        OSError: it has anything but plain values, or asks for memory that it does not fill.
     """
     try:
-        return _Reader(io.BytesIO(data)).load()
+        return load(data)
     except Exception as error:  # of a refused name, or of malformed data
         raise OSError(f"a worker sent an unreadable answer: {error}") from error
-
-
-@lru_cache(maxsize=1024)
-def _found(module: str, name: str) -> Any:
-    if (module, name) in _KNOWN or (module == "builtins" and name in _PLAIN):
-        return _imported(module, name)
-    if module == "builtins":
-        found = getattr(builtins, name, None)
-        if isinstance(found, type) and issubclass(found, BaseException):
-            return found
-    elif module.startswith(OWN) and "." not in name:
-        found = _imported(module, name)
-        if isinstance(found, type) and found.__module__ == module and _holds_data(found):
-            return found
-    raise pickle.UnpicklingError(f"{module}.{name} is no plain value")
-
-
-def _imported(module: str, name: str) -> Any:
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
-
-
-def _holds_data(kind: type) -> bool:
-    named = issubclass(kind, tuple) and hasattr(kind, "_fields")
-    plain = issubclass(kind, msgspec.Struct | enum.Enum | BaseException)
-    return named or plain or is_dataclass(kind)
 
 
 def carried(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:

@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz.targets import TARGETS
+from fuzz.targets import SHARES, TARGETS
 
-RUNS = {"bundle": 60, "inspect": 25, "layout": 150, "archive": 120, "byteplot": 60, "report": 100}
+RUNS = {"bundle": 60, "layout": 100, "byteplot": 60, "report": 100}
+RUNS |= dict.fromkeys(("inspect", "prepare", "render", "rule", "mask", "transform", "tar"), 25)
+RUNS |= dict.fromkeys(("archive", "zip", "seven", "stream", "assembly", "index", "known"), 80)
+NEEDS = {"yara": "yara_x", "listing": "s3fs", "render": "pyarrow"}
 
 
 def mutated(data: bytes, words: tuple[bytes, ...], drawn: random.Random) -> bytes:
@@ -40,8 +43,8 @@ def mutated(data: bytes, words: tuple[bytes, ...], drawn: random.Random) -> byte
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_seeds_and_mutations(name: str) -> None:
-    if name == "yara":
-        pytest.importorskip("yara_x", reason="needs the extra `yara`")
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason="needs an extra")
     target = TARGETS[name]
     seeds = list(target.seeds())
     for data in (*seeds, b"", b"\0"):
@@ -56,12 +59,19 @@ def test_seeds_and_mutations(name: str) -> None:
             raise
 
 
+def test_each_target_has_a_share() -> None:
+    assert SHARES.keys() == TARGETS.keys()
+    assert min(SHARES.values()) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="needs the extra `fuzz`")
 def test_a_short_run_with_coverage(tmp_path: Path) -> None:
     script = Path(__file__).with_name("run.py")
-    command = [sys.executable, str(script), "text", "--runs", "3000", "--corpus", str(tmp_path)]
-    found = subprocess.run(command, capture_output=True, timeout=300, check=False)
-    assert found.returncode == 0, found.stdout.decode()
-    assert b"3,000 executions" in found.stdout
-    assert (tmp_path / "text").is_dir()
+    for total in ("3,000", "5,000"):  # the second goes on where the first ended
+        command = [sys.executable, str(script), "text", "--total", total.replace(",", "")]
+        command += ["--corpus", str(tmp_path)]
+        found = subprocess.run(command, capture_output=True, timeout=300, check=False)
+        assert found.returncode == 0, found.stdout.decode()
+        assert f"{total} executions in all" in found.stdout.decode()
+    assert len([*(tmp_path / "text").iterdir()]) > 1

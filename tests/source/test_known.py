@@ -90,6 +90,7 @@ def test_a_list_as_the_nsrl_ships_it(tmp_path: Path) -> None:
         ("", "there is no hash in it"),
         ("# nothing\n", "there is no hash in it"),
         ("name,size\na,1\n", "line 1: no column is called SHA-256, SHA-1 or MD5"),
+        (",\n", "line 1: no column is called"),  # found by fuzzing
         ("name,md5\na,{md5}\nb\n", "line 3: neither sha256, sha1 nor md5: ''"),
         ("name,md5\na,{md5}x\n", "line 2: neither"),
         ("\udcff\udcfe6\x000\x00", "in UTF-16"),

@@ -148,6 +148,17 @@ def test_a_listing_that_breaks_off_is_said_of_the_folder(s3: Bucket) -> None:
     ]
 
 
+@pytest.mark.parametrize("element", ["Key", "Size", "Prefix", "NextContinuationToken"])
+def test_a_listing_that_lacks_what_it_must_have(s3: Bucket, element: str) -> None:
+    """Found by fuzzing: a server that leaves an element out ended the command."""
+    s3.objects = {f"{name}/x.exe" if name < "c" else name: X86 for name in "abcdef"}
+    s3.omitted = element
+    items = found("s3://bkt", depth=2)
+    errors = [item for item in items if isinstance(item, Rejected)]
+    assert errors
+    assert all(error.code == "io" and element in error.reason for error in errors)
+
+
 def test_an_empty_bucket_and_an_empty_object(s3: Bucket, told: None) -> None:
     assert found("s3://bkt") == []
     s3.objects = {"e": b""}
@@ -455,6 +466,8 @@ def test_what_stores_say_of_the_last_change() -> None:
     ):
         assert stamp(said, None) == (expected, 0)
     assert stamp("yesterday", None) == (None, 0)
+    # Found by fuzzing: `parsedate_to_datetime` raises OverflowError as well.
+    assert stamp(f"2,1 Jan 224 0{'6' * 60}:01", None) == (None, 0)
     assert stamp(None, "") == (None, 0)
     assert stamp(None, "a")[0] == 0
     assert 0 < stamp(None, "a")[1] != stamp(None, "b")[1]

@@ -190,6 +190,22 @@ def test_a_graph_that_fails_as_it_runs(
         of_nothing(plus(tmp_path, name, shape, 0.0))
 
 
+def test_a_graph_of_no_utf8_prints_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Found by fuzzing: ONNX Runtime printed on stdout that it tries once more."""
+    model = onnx.load(bundles.resolve(None))
+    model.graph.node[0].op_type = "NoSuchOp"
+    model = onnx.ModelProto.FromString(
+        model.SerializeToString().replace(b"NoSuchOp", b"NoSuch\xff\xfe")
+    )
+    path = tmp_path / "strange.onnx"
+    bundles.save(model, bundles.load(bundles.resolve(None)).card, path)
+    with pytest.raises(MaltriageError, match=r"the graph does not load: 'utf-8' codec"):
+        Session(bundles.load(path), "cpu", 1)
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_graph_that_fails_ends_the_command(run_cli: Any, tmp_path: Path) -> None:
     """By an exit code of its own: 1 would say that something is flagged."""
     path = plus(tmp_path, "logits", [1 << 44, 14], 0.0)

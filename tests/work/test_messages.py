@@ -14,8 +14,10 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
+from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
+from maltriage.source.decode import Contents
 from maltriage.work.messages import carried, read
 from maltriage.work.workers import Workers, reason_of
 
@@ -59,6 +61,87 @@ def test_what_is_no_plain_value_is_refused(value: Any) -> None:
 def test_what_is_no_pickle(data: bytes) -> None:
     with pytest.raises(OSError, match="a worker sent an unreadable answer"):
         read(data)
+
+
+FRAMED = b"\x80\x04\x95\x04" + bytes(7) + b"\x8a\x05" + bytes(5) + b"C\x05r\xff\xff\xff\xff."
+"""LONG1 goes on behind its frame of four bytes. The reader in C takes all five of its bytes from
+there, and so sees LONG_BINPUT where others see a string of five bytes."""
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        # Found by fuzzing: room for as many values as the number of a place says, here 64 GB.
+        (b"\x80\x04Nr\xff\xff\xff\xff.", ""),
+        (b"\x80\x04Np999999999999\n.", ""),
+        (FRAMED, "exhausted before end of frame"),
+        (bytes(ForkingPickler.dumps(Calls(set, range(1 << 40)))), "builtins.set is no plain value"),
+        (bytes(ForkingPickler.dumps(Calls(frozenset, range(1 << 40)))), "frozenset"),
+        (bytes(ForkingPickler.dumps(Calls(bytearray, 1 << 40))), "a bytearray of no bytes"),
+        (b"\x80\x05\x96\xff\xff\xff\xff\xff\xff\xff\x0f.", ""),
+        # A field outside of its own item, which NumPy would read.
+        (
+            bytes(ForkingPickler.dumps(np.zeros(1, np.dtype({"names": ["a"], "formats": ["u1"]})))),
+            "a dtype that is no number: 'V1'",
+        ),
+        (bytes(ForkingPickler.dumps(np.array([None]))), "a dtype that is no number: 'O8'"),
+        # A key whose hash goes so deep that the stack ends, and one of 2 ** 60 parts.
+        (b"\x80\x04}N" + b"\x85" * 300_000 + b"Ns.", "too many tuples"),
+        (b"\x80\x04}N\x85" + b"".join(b"\x94h%c\x86" % i for i in range(60)) + b"Ns.", "too many"),
+    ],
+)
+def test_what_takes_memory_or_time_that_it_does_not_fill(data: bytes, reason: str) -> None:
+    with pytest.raises(OSError, match=f"a worker sent an unreadable answer: .*{reason}"):
+        read(data)
+
+
+def _opcodes(value: Any) -> bytes:
+    """Those of a value, without a pickle's beginning and end."""
+    data: bytes = pickle.dumps(value, 4)
+    return data[11:-1] if data[2:3] == b"\x95" else data[2:-1]
+
+
+def test_an_instance_is_not_called() -> None:
+    """One of `Lookup` opens a file and parses what it is given, in the main process."""
+    assert callable(Lookup("/nowhere", b""))
+    arguments = _opcodes(("a", Contents(b"MZ", "pe"), PrepareOptions(()), 0.0))
+    with pytest.raises(OSError, match="a call of Lookup"):
+        read(b"\x80\x04" + _opcodes(Lookup("/nowhere", b"")) + arguments + b"R.")
+
+
+def test_a_class_is_not_changed() -> None:
+    state = _opcodes((None, {"store": "/etc/passwd"}))
+    with pytest.raises(OSError, match="a state of Lookup"):
+        read(b"\x80\x04" + _opcodes(Lookup) + state + b"b.")
+    assert not hasattr(Lookup, "store")
+
+
+def test_an_object_is_not_filled_by_its_methods() -> None:
+    with pytest.raises(OSError, match="Contents in place of list"):
+        read(b"\x80\x04" + _opcodes(Contents(b"MZ", "pe")) + b"Na.")
+
+
+class Forged:
+    """A dtype of numbers whose state says that they are addresses of objects (flags 63)."""
+
+    def __reduce__(self) -> Any:
+        return np.dtype, ("i8", False, True), (3, "<", None, None, None, -1, -1, 63)
+
+
+def test_the_state_of_a_dtype_changes_nothing() -> None:
+    """Found by fuzzing: the main process crashed as it let go of such an array."""
+    assert read(bytes(ForkingPickler.dumps(Forged()))) is np.dtype("i8")
+    assert not np.dtype("i8").hasobject
+
+
+def test_an_array_has_no_memory_but_its_numbers() -> None:
+    """Whatever shape it is made with."""
+    found = read(bytes(ForkingPickler.dumps(Calls(np.ndarray, (1 << 40,), "O"))))
+    assert (found.shape, found.dtype) == ((0,), np.uint8)
+    for array in (np.zeros((2, 0, 3), "f4"), np.asfortranarray(np.ones((2, 3))), np.array(1.5)):
+        again = read(bytes(ForkingPickler.dumps(array)))
+        assert (again.dtype, again.flags.f_contiguous) == (array.dtype, array.flags.f_contiguous)
+        np.testing.assert_array_equal(again, array)
 
 
 def test_names_behind_a_dot_are_not_looked_up() -> None:

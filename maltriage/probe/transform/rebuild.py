@@ -111,10 +111,10 @@ def _follow(found: Program, program: Program, moves: list[tuple[int, int]], *, d
 
 
 def debug_entries(program: Program) -> list[int]:
-    """File offsets of the complete entries of the debug directory."""
+    """File offsets of the complete entries of the debug directory; none if it is in the headers."""
     rva, size = program.directory(DEBUG)
     at = program.offset_of(rva) if size else None
-    if at is None:
+    if at is None or at < program.headers_end:
         return []
     count = min(size // DEBUG_ENTRY, MAX_DEBUG_ENTRIES, (len(program.data) - at) // DEBUG_ENTRY)
     return [at + DEBUG_ENTRY * i for i in range(count)]

@@ -105,7 +105,7 @@ def _time(text: str) -> datetime | None:
     for read in (datetime.fromisoformat, parsedate_to_datetime):
         try:
             return read(text)
-        except ValueError:
+        except (ValueError, OverflowError):
             continue
     return None
 

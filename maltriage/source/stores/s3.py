@@ -38,7 +38,7 @@ class S3:
         if key and not key.endswith("/"):
             try:
                 head = self._call("head_object", Bucket=bucket, Key=key)
-                return _entry(url, head["ContentLength"], head)
+                return _entry(url, _stated(head, "ContentLength"), head)
             except SampleError as error:
                 if error.code == "io":
                     raise
@@ -83,31 +83,34 @@ class S3:
         while True:
             try:
                 page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
+                found: list[tuple[str, Any, int | None]] = [
+                    (_stated(item, "Key"), item, _stated(item, "Size"))
+                    for item in page.get("Contents", ())
+                ]
+                if depth:
+                    folders = page.get("CommonPrefixes", ())
+                    found += [(_stated(item, "Prefix"), item, None) for item in folders]
+                    found.sort(key=lambda item: item[0].encode("utf-8", "surrogatepass"))
+                if page.get("IsTruncated"):
+                    more["ContinuationToken"] = _stated(page, "NextContinuationToken")
             except SampleError as error:
                 yield [error]
                 return
-            found: list[tuple[str, Any]] = [
-                (item["Key"], item) for item in page.get("Contents", ())
-            ]
-            if depth:
-                found += [(item["Prefix"], None) for item in page.get("CommonPrefixes", ())]
-                found.sort(key=lambda item: item[0].encode("utf-8", "surrogatepass"))
             files: list[Entry | SampleError] = []
-            for name, item in found:
-                if item is None:
+            for name, item, size in found:
+                if size is None:
                     assert depth is not None
                     if not skip(f"{root}{name[:-1]}"):
                         yield files
                         files = []
                         yield from self._below(bucket, name, root, depth - 1, skip)
-                elif name.endswith("/") and not item["Size"]:
+                elif name.endswith("/") and not size:
                     continue  # an entry for a folder
                 elif depth is not None or not _left_out(name, len(prefix), root, skip):
-                    files.append(_entry(f"{root}{name}", item["Size"], item))
+                    files.append(_entry(f"{root}{name}", size, item))
             yield files
             if not page.get("IsTruncated"):
                 return
-            more["ContinuationToken"] = page["NextContinuationToken"]
 
     def open(self, url: str, limit: int) -> tuple[BinaryIO, int]:
         bucket, key = self._split(url)
@@ -181,6 +184,17 @@ class S3:
             if out.tell() - begin == wanted:
                 return answer.get("ETag"), size
         raise SampleError("io", "the connection ended early", failed=True)
+
+
+def _stated(said: Any, name: str) -> Any:
+    """A value of an answer that a server may leave out.
+
+    Raises:
+        SampleError: it did.
+    """
+    if said.get(name) is None:
+        raise SampleError("io", f"a store whose answer has no {name}", failed=True)
+    return said[name]
 
 
 def _left_out(key: str, start: int, root: str, skip: Callable[[str], bool]) -> bool:

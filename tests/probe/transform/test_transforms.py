@@ -15,7 +15,7 @@ from probe.transform.programs import PE, Plan, bodies, build, plans
 
 from maltriage.probe.transform import SHARES, TRANSFORMS
 from maltriage.probe.transform.donors import Draw
-from maltriage.probe.transform.program import NotApplicableError, Program
+from maltriage.probe.transform.program import DEBUG, NotApplicableError, Program
 from maltriage.probe.transform.rebuild import debug_entries
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers
@@ -214,6 +214,18 @@ def test_the_debug_directory() -> None:
         assert path not in after
         assert "debug" not in headers(after).directories
         assert len(after) == len(data)
+
+
+def test_a_debug_directory_in_the_headers_is_left_alone() -> None:
+    """Found by fuzzing: a section that maps the headers had `MZ` wiped."""
+    program = Program(sample("debug-x86.exe"))
+    row, at = program.rows[0], program.directory_at(DEBUG)
+    assert at is not None
+    program.put_long(row.at + 20, 0)
+    program.put_long(at, row.rva)
+    with pytest.raises(NotApplicableError, match="no debug directory"):
+        change("wipe-debug", bytes(program.data))
+    assert change("wipe-headers", bytes(program.data))[:2] == b"MZ"
 
 
 def test_the_debug_directory_moves_with_its_data() -> None:

@@ -28,8 +28,8 @@ from maltriage.cli.commands import (
     train,
 )
 from maltriage.cli.console import quiet_broken_pipe
-from maltriage.cli.interrupt import stop_at_once
 from maltriage.cli.options import EXIT_ERROR
+from maltriage.cli.stop.interrupt import stop_at_once
 from maltriage.errors import MaltriageError
 from maltriage.version import __version__
 

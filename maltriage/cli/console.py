@@ -13,7 +13,7 @@ from typing import Literal, NoReturn, TextIO
 from rich.console import Console
 from rich.segment import Segment
 
-from maltriage.cli.interrupt import EXIT_INTERRUPTED
+from maltriage.cli.stop.interrupt import EXIT_INTERRUPTED
 from maltriage.errors import OverdueError
 from maltriage.report.sanitize import clean_lines
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from maltriage.cli import interrupt
+from maltriage.cli.stop import interrupt
 
 
 def main() -> None:

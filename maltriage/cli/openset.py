@@ -47,7 +47,7 @@ class Protocol:
         need_torch("--open-set")
         from maltriage.assess.verdicts.openset import open_set
         from maltriage.bundle import BENIGN
-        from maltriage.cli.ending import stopping
+        from maltriage.cli.stop.ending import stopping
         from maltriage.corpus.load import load_corpus
         from maltriage.learn.fit.recipe import FitOptions
         from maltriage.learn.nets import entry

@@ -15,7 +15,7 @@ import typer
 
 from maltriage.cli.console import Color, Pipe, make_console, quiet_broken_pipe
 from maltriage.cli.files import Output, ResultFile, cannot_write
-from maltriage.cli.overdue import unhurried
+from maltriage.cli.stop.overdue import unhurried
 from maltriage.errors import MaltriageError, OverdueError
 from maltriage.report.formats import (
     SCAN,

@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -54,10 +55,35 @@ class Prepared:
     in_part: int | None = None
     """Bytes that were read; None: all of them."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Short, as that of `View`.
+        packed = msgspec.msgpack.encode((self.identity, self.layout, self.notices))
+        file = None if self.file == self.identity.sha256 else self.file
+        rest = (self.views, self.milliseconds, file, self.in_part)
+        return made_prepared, (self.path, self.format, packed, *rest)
+
     @property
     def read(self) -> int:
         """Number of bytes, from the file's start, that were read."""
         return self.identity.size if self.in_part is None else self.in_part
+
+
+_PACKED = msgspec.msgpack.Decoder(tuple[Identity, Layout, list[Notice]])
+
+
+def made_prepared(
+    path: str,
+    format: Format,
+    packed: bytes,
+    views: dict[str, View],
+    milliseconds: float,
+    file: str | None,
+    in_part: int | None,
+) -> Prepared:
+    """A sample as a worker sent it; raises what wrong values raise."""
+    identity, layout, notices = _PACKED.decode(packed)
+    file = identity.sha256 if file is None else file
+    return Prepared(path, format, identity, layout, notices, views, milliseconds, file, in_part)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ scanning call the same functions, on the same trimmed bytes, for PE files and fo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,21 @@ class View:
 
     pixels: Bytes
     geometry: Geometry
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Short: what a worker sends is read slowly, since it is not trusted.
+        places: Any = self.geometry
+        body = isinstance(places, BodyGeometry)
+        numbers = tuple(getattr(places, field.name) for field in fields(places))
+        return made_view, (self.pixels.tobytes(), self.pixels.shape, body, numbers)
+
+
+def made_view(pixels: bytes, shape: tuple[int, ...], body: bool, numbers: tuple[int, ...]) -> View:
+    """A view as a worker sent it; raises what wrong values raise."""
+    kind: Callable[..., Geometry] = BodyGeometry if body else WindowGeometry
+    if not all(type(number) is int for number in numbers):
+        raise TypeError("a place that is no number")
+    return View(np.frombuffer(pixels, np.uint8).reshape(shape), kind(*numbers))
 
 
 class Spec(Protocol):

@@ -24,8 +24,7 @@ from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import Novelty
 from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
-from maltriage.triage.records import FileRecord, Item, failed
-from maltriage.triage.repeats import Repeats
+from maltriage.triage.records import FileRecord, Item, Repeats, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.work.workers import Workers

@@ -34,8 +34,7 @@ from maltriage.triage.novelty import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
 from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.prepare import in_batches, prepare_files
-from maltriage.triage.records import FileRecord, Item, rejected
-from maltriage.triage.repeats import Repeats
+from maltriage.triage.records import FileRecord, Item, Repeats, rejected
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
 from maltriage.version import __version__

@@ -206,6 +206,8 @@ _KNOWN = frozenset(
         ),
         ("msgspec._core", "rebuild"),
         ("maltriage.sample.errors", "_sample_error"),
+        ("maltriage.sample.byteplot", "made_view"),
+        ("maltriage.probe.prepare", "made_prepared"),
         *((type(pathlib.Path()).__module__, n) for n in ("PosixPath", "WindowsPath")),
         ("pathlib", "PosixPath"),
     ]

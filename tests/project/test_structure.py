@@ -34,6 +34,7 @@ MEANINGS = {
     "files": "the user's files: read as samples, written as results",
     "findings": "what is in a hot range: data, screen",
     "folds": "out-of-fold figures of recipes: figures, screen",
+    "graph": "the ONNX graph of a bundle: its contract, and how it is run",
     "hot_ranges": "hot ranges of a file: found, shown",
     "index": "the index of labelled files: its format, command, document, screen",
     "known": "lists of known good files: read, and as an option",

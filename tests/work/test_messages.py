@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+from dataclasses import fields
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.probe.lookup import Lookup
-from maltriage.probe.prepare import PrepareOptions, prepare
+from maltriage.probe.prepare import Again, PrepareOptions, made_prepared, prepare
+from maltriage.sample.byteplot import made_view
 from maltriage.sample.errors import SampleError
 from maltriage.source.decode import Contents
-from maltriage.work.messages import carried, read
+from maltriage.work.messages import Answer, carried, read
 from maltriage.work.workers import Workers, reason_of
 
 
@@ -217,3 +220,36 @@ def test_a_worker_that_sends_a_call_is_ended(tmp_path: Path) -> None:
         assert reason_of(error, 60.0).reason == "the process that read it sent an invalid answer"
         assert workers.submit(os.getpid).result(timeout=60)
     assert not ran.exists()
+
+
+def test_a_sample_comes_as_it_was() -> None:
+    work = PrepareOptions(bundles.load(bundles.resolve(None)).card.views, hashes=True)
+    path = str(Path(__file__).parents[2] / "samples" / "signed-x64.exe")
+    sent = prepare(path, work)
+    got = read(bytes(ForkingPickler.dumps(Answer(3, [sent, Again("a", "b", 1.0)], None)))).value
+    assert got[1] == Again("a", "b", 1.0)
+    for field in fields(sent):
+        if field.name != "views":
+            assert getattr(got[0], field.name) == getattr(sent, field.name)
+    assert list(got[0].views) == list(sent.views)
+    for name, view in sent.views.items():
+        assert got[0].views[name].geometry == view.geometry
+        assert got[0].views[name].pixels.dtype == np.uint8
+        np.testing.assert_array_equal(got[0].views[name].pixels, view.pixels)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        (made_view, (bytes(6), (2, 2), True, (1, 1))),
+        (made_view, (bytes(4), (2, 2), True, (1.5, 1))),
+        (made_view, (bytes(4), (2, 2), True, (1, 1, 1))),
+        (made_view, (8, (2, 2), False, (1, 1, 1))),
+        (made_prepared, ("a", "pe", b"\xc0", {}, 0.0, None, None)),
+        (made_prepared, ("a", "pe", msgspec.msgpack.encode((1, 2, [])), {}, 0.0, None, None)),
+    ],
+)
+def test_a_sample_that_is_none(call: tuple[object, tuple[object, ...]]) -> None:
+    function, arguments = call
+    with pytest.raises(OSError, match="unreadable"):
+        read(bytes(ForkingPickler.dumps(Answer(3, Calls(function, *arguments), None))))

@@ -99,8 +99,8 @@ def compare(
     cells.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.ending import stopping
     from maltriage.cli.files import opened
+    from maltriage.cli.stop.ending import stopping
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
     from maltriage.learn.nets import entry

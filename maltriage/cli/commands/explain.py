@@ -146,13 +146,13 @@ def explain(
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
     from maltriage.cli.console import make_console
-    from maltriage.cli.ending import exit_code, stopping, tell
     from maltriage.cli.files import keep, opened
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
     from maltriage.cli.outputs import targets
     from maltriage.cli.pictures import Pictures
     from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.stop.ending import exit_code, stopping, tell
     from maltriage.cli.urls import refuse_folders, urls_among
     from maltriage.report.documents.record import Result, Summary
     from maltriage.report.formats import RenderOptions, open_renderer

@@ -157,7 +157,6 @@ def scan(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
-    from maltriage.cli.ending import write_records
     from maltriage.cli.files import keep
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
@@ -171,6 +170,7 @@ def scan(
     )
     from maltriage.cli.shards import shards_at
     from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.stop.ending import write_records
     from maltriage.cli.urls import urls_among
     from maltriage.report.formats import RenderOptions, find
     from maltriage.results.policy import Policy

@@ -19,7 +19,7 @@ from maltriage.learn.nets import NETS, entry
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maltriage.cli.ending import Stop
+    from maltriage.cli.stop.ending import Stop
     from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets.base import Dataset
     from maltriage.learn.heat.guide import GuideOptions
@@ -148,7 +148,7 @@ def train(
     """
     need_torch()
     from maltriage.cli.console import make_console
-    from maltriage.cli.ending import stopping
+    from maltriage.cli.stop.ending import stopping
     from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from maltriage.cli import interrupt, overdue
 from maltriage.cli import options as opt
-from maltriage.cli.interrupt import EXIT_INTERRUPTED
+from maltriage.cli.stop import interrupt, overdue
+from maltriage.cli.stop.interrupt import EXIT_INTERRUPTED
 from maltriage.report.documents.record import Summary
 from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
@@ -43,7 +43,7 @@ def stopping(*, in_time: bool = False) -> Iterator[Stop]:
     """The first Ctrl-C or SIGTERM asks to stop, also an earlier one; a second stops at once.
 
     Args:
-        in_time: end the process even if the block does not stop, see `maltriage.cli.overdue`.
+        in_time: end the process even if the block does not stop, see `maltriage.cli.stop.overdue`.
     """
     stop = Stop()
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Thread, main_thread
 
-from maltriage.cli import interrupt
+from maltriage.cli.stop import interrupt
 from maltriage.errors import OverdueError
 
 GRACE = 5.0

@@ -55,7 +55,8 @@ def made_view(pixels: bytes, shape: tuple[int, ...], body: bool, numbers: tuple[
     kind: Callable[..., Geometry] = BodyGeometry if body else WindowGeometry
     if not all(type(number) is int for number in numbers):
         raise TypeError("a place that is no number")
-    return View(np.frombuffer(pixels, np.uint8).reshape(shape), kind(*numbers))
+    own = bytearray(pixels)  # which may be written to
+    return View(np.frombuffer(own, np.uint8).reshape(shape), kind(*numbers))
 
 
 class Spec(Protocol):

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from maltriage.cli import app as front
-from maltriage.cli import entry, interrupt
+from maltriage.cli import entry
+from maltriage.cli.stop import interrupt
 
 COMMANDS = (
     "scan",

@@ -25,7 +25,7 @@ from maltriage.work import landlock, seccomp
 BASE_MEMORY = 1024 * 1024 * 1024
 MEMORY_PER_BYTE = 8
 """A worker may take `BASE_MEMORY`, plus this for each byte of the largest sample: `--max-size`
-raises it. Up to 3.9 bytes were measured (docs/security.md)."""
+raises it. Up to 4.4 bytes were measured (docs/security.md)."""
 IS_LINUX = sys.platform == "linux"
 
 PDEATHSIG, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38

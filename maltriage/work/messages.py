@@ -58,5 +58,7 @@ def carried(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         module = type(error).__module__
         if module == "builtins" or module.startswith(OWN):
             raise
+        if isinstance(error, MemoryError):  # NumPy has one of its own
+            raise MemoryError(str(error)) from error
         reason = f"{type(error).__name__}: {error}"
         raise SampleError("internal", reason, failed=True) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -105,7 +106,7 @@ def reason_of(error: BaseException, timeout: float) -> SampleError:
     elif isinstance(error, WorkerDiedError):
         how = "sent an invalid answer" if error.exitcode is None else _cause(error.exitcode)
         code, reason = "crash", f"the process that read it {how}"
-    elif isinstance(error, MemoryError):
+    elif isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
         code, reason = "memory", "not enough memory to read it"
     else:
         code, reason = "internal", f"{type(error).__name__}: {error}"

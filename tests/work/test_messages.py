@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import subprocess
@@ -198,6 +199,18 @@ class OwnError(Exception):
 
 def _fails() -> None:
     raise OwnError("of a library")
+
+
+def _much(path: str) -> None:
+    np.empty(1 << 60, np.uint8)
+
+
+def test_memory_that_numpy_lacks_is_memory() -> None:
+    with pytest.raises(MemoryError) as raised:
+        carried(_much, ("",))
+    assert type(raised.value) is MemoryError
+    assert reason_of(raised.value, 1.0).code == "memory"
+    assert reason_of(OSError(errno.ENOMEM, ""), 1.0).code == "memory"
 
 
 def test_errors_of_libraries_are_told_in_words() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from maltriage.sample.errors import SampleError
 
@@ -33,7 +33,7 @@ class Archives:
     ratio: int = MAX_RATIO
     nesting: int = MAX_NESTING
     carve: int = 0
-    seconds: float = MAX_SECONDS
+    seconds: float = field(default=MAX_SECONDS, repr=False)  # no record depends on it
 
 
 class LimitError(SampleError):

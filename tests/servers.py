@@ -166,7 +166,7 @@ class Bucket:
 
     `denied`: keys, and prefixes of listings, that are refused with 403; `sizes`: what a listing
     says of a key's size; `once`: objects that are another one after their first range; `omitted`:
-    an element that listings lack.
+    an element that listings lack; `doubled`: one that they have twice.
     """
 
     def __init__(self, server: _Server) -> None:
@@ -176,7 +176,7 @@ class Bucket:
         self.denied: set[str] = set()
         self.sizes: dict[str, int] = {}
         self.once: dict[str, bytes] = {}
-        self.omitted = ""
+        self.omitted = self.doubled = ""
         self.page = 3
 
     def listings(self) -> int:
@@ -225,6 +225,8 @@ class Bucket:
         )
         if self.omitted:
             body = re.sub(f"<{self.omitted}>[^<]*</{self.omitted}>", "", body)
+        if self.doubled:
+            body = re.sub(f"(<{self.doubled}>[^<]*</{self.doubled}>)", r"\1\1", body)
         return Page(body.encode(), headers={"Content-Type": "application/xml"})
 
     def _object(self, key: str, handler: _Handler) -> Page:

@@ -159,6 +159,16 @@ def test_a_listing_that_lacks_what_it_must_have(s3: Bucket, element: str) -> Non
     assert all(error.code == "io" and element in error.reason for error in errors)
 
 
+@pytest.mark.parametrize("element", ["Key", "Prefix"])
+def test_a_listing_that_has_an_element_twice(s3: Bucket, element: str) -> None:
+    """Found by fuzzing: a list in place of a name ended the command."""
+    s3.objects = {f"{name}/x.exe" if name < "c" else name: X86 for name in "abcdef"}
+    s3.doubled = element
+    errors = [item for item in found("s3://bkt", depth=2) if isinstance(item, Rejected)]
+    assert errors
+    assert all(error.code == "io" for error in errors)
+
+
 def test_an_empty_bucket_and_an_empty_object(s3: Bucket, told: None) -> None:
     assert found("s3://bkt") == []
     s3.objects = {"e": b""}

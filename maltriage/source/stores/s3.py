@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.stores.base import HEAD, PIECE, Entry, Ranged, failure, stamp
 
+T = TypeVar("T")
 CHANGED = "it changed while it was read"
 
 
@@ -38,7 +39,7 @@ class S3:
         if key and not key.endswith("/"):
             try:
                 head = self._call("head_object", Bucket=bucket, Key=key)
-                return _entry(url, _stated(head, "ContentLength"), head)
+                return _entry(url, _stated(head, "ContentLength", int), head)
             except SampleError as error:
                 if error.code == "io":
                     raise
@@ -84,15 +85,15 @@ class S3:
             try:
                 page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **more)
                 found: list[tuple[str, Any, int | None]] = [
-                    (_stated(item, "Key"), item, _stated(item, "Size"))
+                    (_stated(item, "Key", str), item, _stated(item, "Size", int))
                     for item in page.get("Contents", ())
                 ]
                 if depth:
                     folders = page.get("CommonPrefixes", ())
-                    found += [(_stated(item, "Prefix"), item, None) for item in folders]
+                    found += [(_stated(item, "Prefix", str), item, None) for item in folders]
                     found.sort(key=lambda item: item[0].encode("utf-8", "surrogatepass"))
                 if page.get("IsTruncated"):
-                    more["ContinuationToken"] = _stated(page, "NextContinuationToken")
+                    more["ContinuationToken"] = _stated(page, "NextContinuationToken", str)
             except SampleError as error:
                 yield [error]
                 return
@@ -186,15 +187,16 @@ class S3:
         raise SampleError("io", "the connection ended early", failed=True)
 
 
-def _stated(said: Any, name: str) -> Any:
-    """A value of an answer that a server may leave out.
+def _stated(said: Any, name: str, kind: type[T]) -> T:
+    """A value of an answer that a server may leave out, or have twice, which gives a list.
 
     Raises:
         SampleError: it did.
     """
-    if said.get(name) is None:
+    value = said.get(name)
+    if not isinstance(value, kind):
         raise SampleError("io", f"a store whose answer has no {name}", failed=True)
-    return said[name]
+    return value
 
 
 def _left_out(key: str, start: int, root: str, skip: Callable[[str], bool]) -> bool:

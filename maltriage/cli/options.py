@@ -170,6 +170,10 @@ AllowResized = Annotated[
 ]
 Unmapped = Annotated[int, typer.Option(min=0, max=255, help="Byte for ?? in a hex dump, e.g. 255.")]
 Root = Annotated[Path | None, typer.Option("--root", help="Folder of the labelled files.")]
+Roots = Annotated[
+    list[Path] | None,
+    typer.Option("--root", help="Folder of the labelled files; repeatable, to join several."),
+]
 Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="Folder of clean files to add as benign.")
 ]

@@ -40,7 +40,7 @@ class Part(StrEnum):
 def evaluate(
     model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
-    root: opt.Root = None,
+    root: opt.Roots = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     split: Annotated[

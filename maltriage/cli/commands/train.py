@@ -44,7 +44,7 @@ class Cam(StrEnum):
 def train(
     ctx: typer.Context,
     dataset: opt.DatasetName = "vx-zoo",
-    root: opt.Root = None,
+    root: opt.Roots = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,

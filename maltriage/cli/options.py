@@ -178,6 +178,21 @@ Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="Folder of clean files to add as benign.")
 ]
 
+Split = Annotated[
+    str,
+    typer.Option(
+        help="Split: grouped keeps near duplicates in one part, random does not, time tests on the"
+        " newest; a column of manifest.csv or labels.csv, e.g. source, makes a fold of each of its"
+        " values, trained on the others."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="Figures for each value of this column of manifest.csv or labels.csv, e.g. source.",
+    ),
+]
 Folds = Annotated[
     Path | None,
     typer.Option(help="Run of a cross-validation: measure out of fold, e.g. runs/cv5."),

@@ -17,6 +17,8 @@ from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 CARD_VERSION = 1
 BENIGN = "benign"
+OTHER = "_other"
+"""Label of malware of no family: it is malware, and names nothing."""
 MAX_LABELS = 10_000
 MAX_VIEWS_BYTES = 1 << 24
 """Pixels of all views of one file; the default views have 61,936."""

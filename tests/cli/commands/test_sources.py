@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 )
 SHORT = (
     *("--dataset", "folder", "--image-size", "16", "--views", "body", "--batch-size", "8"),
-    *("--epochs", "6", "--threads", "1", "--jobs", "1", "--name", "net"),
+    *("--epochs", "12", "--threads", "1", "--jobs", "1", "--name", "net"),
 )
 
 
@@ -42,12 +42,57 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
     for fold, source in enumerate("ab"):
         stored = json.loads((tmp_path / "by" / f"fold-{fold}" / "split.json").read_bytes())
         assert (stored["kind"], stored["value"]) == ("source", source)
-        assert (tmp_path / "by" / f"fold-{fold}" / "validation.csv").is_file()
         parts = [part for _, part in stored["samples"]]
         assert parts.count("test") == 2 * FILES
         assert parts.count("val") > 0
     again = run_cli("train", "--resume", "by")
     assert again.returncode == 0, again.stderr.decode()
+
+    by = ("evaluate", "--dataset", "folder", "--root", data, "--by", "source")
+    areas, held_back = dict[str, set[float]](), dict[str, bool]()
+    for name in ("random", "by"):
+        report = run_cli(*by, "--predictions", f"{name}/out-of-fold.csv", "-f", "json")
+        assert report.returncode == 0, report.stderr.decode()
+        (measured,) = json.loads(report.stdout)["runs"]
+        held_back[name] = measured["held_back"]
+        rows = [row for value in measured["values"] for row in value["against"]]
+        areas[name] = {row["auc"]["value"] for row in rows if not row["trained"]}
+    assert held_back == {"random": False, "by": True}
+    assert min(areas["random"]) > 0.9
+    assert max(areas["by"]) < 0.1
+
+    text = run_cli(*by, "--predictions", "by/out-of-fold.csv", "--fpr", "0.05").stdout.decode()
+    assert "at a threshold for 5%, set on the validation part of each net" in text
+    assert "at a threshold for 5%, set on the clean files of the other folds" in text
+    net, split = tmp_path / "by" / "fold-1" / "net.onnx", tmp_path / "by" / "fold-1" / "split.json"
+    one = run_cli(*by, net, "--split-file", split, "-f", "json")
+    assert one.returncode == 0, one.stderr.decode()
+    (value,) = json.loads(one.stdout)["runs"][0]["values"]
+    assert (value["value"], value["malware"], value["clean"]) == ("b", FILES, FILES)
+    assert value["against"][0]["auc"]["value"] < 0.1
+
+
+def test_a_model_by_column(run_cli: Any, data: Path) -> None:
+    by = ("evaluate", "--dataset", "folder", "--root", data, "--split", "all")
+    found = run_cli(*by, "--by", "packer", "-f", "json")
+    assert found.returncode == 0, found.stderr.decode()
+    report = json.loads(found.stdout)
+    assert report["without"] == 4 * FILES - 4
+    (value,) = report["runs"][0]["values"]
+    # The model knows no family of this name, and it is malware all the same.
+    assert (value["value"], value["malware"], value["unlearned"]) == ("UPX", 2, 2)
+    (threshold,) = value["thresholds"]
+    assert threshold["set_on"] == "card"
+    assert {row["kind"] for row in threshold["kinds"]} == {"all", "32-bit", "packed"}
+    for arguments, words in (
+        (["--by", "sauce"], "no such split: sauce"),
+        (["--by", "source", "--clean", data], "--by goes without"),
+        (["--by", "source", "-f", "html"], "--by has no picture"),
+        (["--fpr", "0.1"], "--fpr goes with --by"),
+    ):
+        refused = run_cli(*by, *arguments)
+        assert refused.returncode == 2
+        assert words in refused.stderr.decode()
 
 
 def test_wrong_use(run_cli: Any, data: Path) -> None:

@@ -1,0 +1,179 @@
+"""Answers of nets for files by the value of a column, and thresholds set on other files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from maltriage import metrics
+from maltriage.assess.verdicts.calibrate import limit_at
+from maltriage.assess.verdicts.column_files import Bools, Files, Words
+from maltriage.bundle import BENIGN, OTHER
+from maltriage.corpus.predictions import (
+    VALIDATION_FILE,
+    Predictions,
+    fold_folder,
+    load_predictions,
+)
+from maltriage.errors import MaltriageError
+from maltriage.metrics import Floats, Ints
+from maltriage.report.documents.by_column import SetOn
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A net's answers for some files, `at` in the order of `Files`; arrays are [m]."""
+
+    at: Ints
+    margin: Floats
+    family: Words
+    """The family that a flagged file is given; empty: none."""
+    malware: Floats | None
+    """P(malware); None: uncalibrated."""
+    fold: Ints
+    """The fold that held the file back; 0 for a model."""
+    learned: Bools
+    """Whether the net has training files of the file's family."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Thresholds of the answers, [m]: where they are set, on how many clean files."""
+
+    set_on: SetOn
+    margin: Floats
+    files: Ints
+    flagged: Bools
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The validation part of a fold: its predictions, their files and margins."""
+
+    said: Predictions
+    at: Ints
+    margin: Floats
+
+    @property
+    def clean(self) -> Bools:
+        return np.asarray(self.said.truth == self.said.labels.index(BENIGN))
+
+
+def tuned_of(files: Files, found: Predictions, run: Path) -> dict[int, Tuned] | None:
+    """The validation part of each fold in the folder of a run; None where one is missing."""
+    tuned = dict[int, Tuned]()
+    place = {sha256: i for i, sha256 in reversed(list(enumerate(files.sha256)))}
+    for fold in np.unique(found.fold).tolist():
+        path = fold_folder(run, fold) / VALIDATION_FILE
+        if not path.is_file():
+            return None
+        said = load_predictions(path)
+        if (said.recipe, said.seed) != (found.recipe, found.seed):
+            return None  # predictions of another model, beside this run
+        if said.labels != found.labels or any(sha256 not in place for sha256 in said.sha256):
+            raise MaltriageError(f"{path}: of other samples or labels")
+        margin = metrics.margins(said.logits, said.labels.index(BENIGN))
+        tuned[fold] = Tuned(said, np.array([place[s] for s in said.sha256]), margin)
+        if not tuned[fold].clean.any():
+            raise MaltriageError(f"{path}: no clean files to set a threshold on")
+    return tuned
+
+
+def answers_of(
+    files: Files, found: Predictions, tuned: dict[int, Tuned] | None
+) -> tuple[Answers, bool]:
+    """Out-of-fold answers, and whether each fold is all of one value.
+
+    P(malware) is at the temperature of the fold's validation part, or else of the other folds.
+    """
+    if BENIGN not in found.labels:
+        raise MaltriageError(f"{found.recipe}: predictions without a label {BENIGN}")
+    benign = found.labels.index(BENIGN)
+    at = _places(files, found)
+    value = files.value[at]
+    known = [set(value[found.fold == fold].tolist()) for fold in range(found.folds)]
+    held_back = all(len(of) <= 1 for of in known) and len(set().union(*known)) == sum(
+        map(len, known)
+    )
+    scaled = metrics.fold_scaled(found.logits, found.truth, found.fold)
+    learned = np.ones(len(at), dtype=np.bool_)
+    names = np.array(found.labels)
+    for fold in np.unique(found.fold).tolist():
+        own = found.fold == fold
+        if tuned is not None:
+            said = tuned[fold].said
+            scaled[own] = found.logits[own] / (metrics.temperature(said.logits, said.truth) or 1.0)
+        elsewhere = np.unique(found.truth[~own])
+        learned[own] = np.isin(found.truth[own], elsewhere)
+    learned &= names[found.truth] != OTHER
+    guess = names[np.where(np.arange(len(names)) == benign, -np.inf, found.logits).argmax(axis=1)]
+    top = names[found.logits.argmax(axis=1)]
+    answers = Answers(
+        at,
+        metrics.margins(found.logits, benign),
+        np.where((top == BENIGN) | (guess == OTHER), "", guess),
+        1.0 - np.exp(metrics.log_softmax(scaled)[:, benign]),
+        found.fold,
+        learned if held_back else np.asarray(names[found.truth] != OTHER),
+    )
+    return answers, held_back
+
+
+def _places(files: Files, found: Predictions) -> Ints:
+    """The file of each prediction; equal files of several values are told apart by the fold."""
+    places = dict[str, list[int]]()
+    for i, sha256 in enumerate(files.sha256):
+        places.setdefault(sha256, []).append(i)
+    at = list[int]()
+    for sha256, fold in zip(found.sha256, found.fold.tolist(), strict=True):
+        of = places.get(sha256, [])
+        own = files.values[fold] if fold < len(files.values) else None
+        best = next((i for i in of if files.value[i] == own), of[0] if of else None)
+        if best is None:
+            raise MaltriageError(
+                f"{found.recipe}, seed {found.seed}: {sha256[:16]} is no file of this dataset"
+            )
+        at.append(best)
+        if len(of) > 1:
+            of.remove(best)
+    return np.array(at, dtype=np.int64)
+
+
+def validated_limits(answers: Answers, tuned: dict[int, Tuned], fpr: float) -> Limits:
+    clean = {fold: part.margin[part.clean] for fold, part in tuned.items()}
+    return _limits("validation", answers, clean, fpr)
+
+
+def elsewhere_limits(files: Files, answers: Answers, fpr: float) -> Limits:
+    clean = ~files.malware[answers.at]
+    margins = {
+        fold: answers.margin[clean & (answers.fold != fold)]
+        for fold in np.unique(answers.fold).tolist()
+    }
+    if not all(map(len, margins.values())):
+        raise MaltriageError("only one fold has clean files: no threshold from elsewhere")
+    return _limits("elsewhere", answers, margins, fpr)
+
+
+def _limits(set_on: SetOn, answers: Answers, clean: dict[int, Floats], fpr: float) -> Limits:
+    """Thresholds from the margins of clean files, by fold."""
+    limits, count = np.zeros(len(answers.at)), np.zeros(len(answers.at), dtype=np.int64)
+    for fold, margins in clean.items():
+        limits[answers.fold == fold] = limit_at(margins.tolist(), fpr)
+        count[answers.fold == fold] = len(margins)
+    return Limits(set_on, limits, count, answers.margin >= limits)
+
+
+def clean_margins(files: Files, found: Predictions) -> dict[str, Floats]:
+    """Margins of the clean files of each value by the net that held them back.
+
+    Raises:
+        MaltriageError: see `of_predictions`.
+    """
+    answers, _ = answers_of(files, found, None)
+    clean = ~files.malware[answers.at]
+    value = files.value[answers.at]
+    margins = {name: answers.margin[clean & (value == name)] for name in files.values}
+    return {name: of for name, of in margins.items() if len(of)}

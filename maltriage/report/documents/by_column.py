@@ -1,0 +1,114 @@
+"""The document of figures by the values of a column, such as by source."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from maltriage.metrics import Interval
+from maltriage.version import __version__
+
+SCHEMA_VERSION = "1.0"
+
+SetOn = Literal["validation", "elsewhere", "card"]
+"""Where a threshold is from: the validation part of the net that held the files back; the clean
+files of the other folds, each by the net that held it back; the model's card."""
+
+
+class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`hits` of `files`, in `groups` of near duplicates.
+
+    `rate` has a 95 % bootstrap interval over whole groups; where none or all are hits, the exact
+    one of as many files as there are groups.
+    """
+
+    files: int
+    groups: int
+    hits: int
+    rate: Interval
+
+
+class KindFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Verdicts on the files of one kind at one threshold; None: there are no such files.
+
+    `clean` and `malware` count flagged files. `named` counts the malware that is flagged and
+    given a family, `right` those of them with the right one, without malware of no family.
+    """
+
+    kind: str
+    clean: Counted | None
+    malware: Counted | None
+    named: Counted | None
+    right: Counted | None
+
+
+class AtThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A threshold for a false-positive rate, and the verdicts at it by kind.
+
+    `margin` is None where files of this value were held back by several nets, each with its own
+    threshold. `files`: clean files that it was set on; None: see the model's card.
+    """
+
+    set_on: SetOn
+    margin: float | None
+    files: int | None
+    kinds: list[KindFigures]
+
+
+class Against(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Malware of one value against clean files of another, of one kind, ranked by the margin.
+
+    `trained`: other files of that value were trained on by the net that answers; otherwise each
+    file is by the net that held its value back, or all are by one model. The interval of `auc`
+    is a 95 % bootstrap over whole groups of near duplicates, malware and clean files apart.
+    """
+
+    kind: str
+    value: str
+    trained: bool
+    malware: int
+    clean: int
+    auc: Interval
+
+
+class ValueFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Figures of the files of one value.
+
+    `ece` is the calibration error of P(malware) over 10 bins of equal mass, against malware or
+    clean, with a 95 % bootstrap interval over whole groups; None: probabilities are uncalibrated.
+    `unlearned` counts malware whose family the net has no training files of, and of no family.
+    """
+
+    value: str
+    files: int
+    groups: int
+    malware: int
+    clean: int
+    unlearned: int
+    ece: Interval | None
+    thresholds: list[AtThreshold]
+    against: list[Against]
+
+
+class ColumnFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Figures of a model, or of one seed of a recipe, by the values of a column."""
+
+    name: str
+    seed: int | None
+    """None: a model, whose verdicts are measured."""
+    held_back: bool
+    """Whether each value was held back as a whole from the nets that answer for it."""
+    values: list[ValueFigures]
+
+
+class ColumnReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The document. `fpr` is the stated rate of thresholds that are set here."""
+
+    schema_version: str = SCHEMA_VERSION
+    maltriage_version: str = __version__
+    column: str
+    fpr: float | None
+    without: int
+    """Files without a value, which are in no figure."""
+    runs: list[ColumnFigures]

@@ -1,0 +1,199 @@
+"""Figures by the values of a column: which files they are over, and what thresholds are set on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from maltriage.assess.verdicts import by_column
+from maltriage.assess.verdicts.by_column import of_predictions
+from maltriage.assess.verdicts.calibrate import limit_at
+from maltriage.assess.verdicts.column_answers import clean_margins
+from maltriage.assess.verdicts.column_files import Files
+from maltriage.corpus.predictions import (
+    VALIDATION_FILE,
+    Predictions,
+    fold_folder,
+    load_predictions,
+    save_predictions,
+)
+from maltriage.errors import MaltriageError
+from maltriage.metrics import auc, margins
+from maltriage.report.documents.by_column import ColumnReport, ValueFigures
+from maltriage.report.documents.record import encode
+
+LABELS = ("benign", "_other", "zbot", "zeus")
+SOURCES = ("clean-a", "clean-b", "reports")
+EACH = 40
+
+
+@pytest.fixture
+def files() -> Files:
+    """Clean files of two sources, and of a third malware; the last ten files have no source."""
+    count = 3 * EACH + 10
+    generator = np.random.default_rng(1)
+    value = np.array([*np.repeat(SOURCES, EACH), *[""] * 10])
+    malware = np.array(["_other"] * 5 + ["zbot"] * 15 + ["zeus"] * 20)
+    label = np.array([*["benign"] * (2 * EACH), *malware, *["zeus"] * 10])
+    even = np.arange(count) % 2 == 0
+    return Files(
+        "source",
+        SOURCES,
+        value,
+        label,
+        np.arange(count) // 2,
+        {"all": np.ones(count, dtype=bool), "32-bit": even, "packed": np.zeros(count, dtype=bool)},
+        tuple(bytes(generator.integers(0, 256, 32, dtype=np.uint8)).hex() for _ in range(count)),
+        tuple(f"{i}.exe" for i in range(count)),
+    )
+
+
+def made(files: Files, at: list[int], fold: list[int], offset: float = 0.0) -> Predictions:
+    generator = np.random.default_rng(len(at))
+    place = {label: i for i, label in enumerate(LABELS)}
+    truth = np.array([place[files.label[i]] for i in at])
+    logits = generator.normal(size=(len(at), 4))
+    logits[np.arange(len(at)), truth] += 1.5
+    logits[:, 1:] += offset
+    return Predictions(
+        "net",
+        0,
+        LABELS,
+        tuple(files.sha256[i] for i in at),
+        truth,
+        np.array(fold),
+        np.zeros(len(at), dtype=bool),
+        logits,
+    )
+
+
+@pytest.fixture
+def run(files: Files, tmp_path: Path) -> Path:
+    """A run by source: predictions of all, and the validation part of each fold."""
+    whole = made(files, list(range(3 * EACH)), np.repeat(np.arange(3), EACH).tolist())
+    save_predictions(whole, tmp_path / "out-of-fold.csv")
+    for fold in range(3):
+        elsewhere = [i for i in range(3 * EACH) if i // EACH != fold and i % 4 == 0]
+        part = made(files, elsewhere, [fold] * len(elsewhere), offset=-1.0)
+        fold_folder(tmp_path, fold).mkdir()
+        save_predictions(part, fold_folder(tmp_path, fold) / VALIDATION_FILE)
+    return tmp_path
+
+
+def value_of(report: ColumnReport, name: str) -> ValueFigures:
+    (run,) = report.runs
+    return next(value for value in run.values if value.value == name)
+
+
+def test_by_source(files: Files, run: Path) -> None:
+    path = run / "out-of-fold.csv"
+    report = of_predictions(files, [path], 0.05)
+    assert (report.column, report.fpr, report.without) == ("source", 0.05, 10)
+    (found,) = report.runs
+    assert found.held_back
+    assert [value.value for value in found.values] == list(SOURCES)
+    said = load_predictions(path)
+    scores = margins(said.logits, 0)
+    clean = value_of(report, "clean-a")
+    assert (clean.files, clean.groups, clean.malware, clean.clean) == (EACH, EACH // 2, 0, EACH)
+    assert clean.against == []
+    validation, elsewhere = clean.thresholds
+    # Nothing of the value has a part in either threshold.
+    part = load_predictions(fold_folder(run, 0) / VALIDATION_FILE)
+    home = limit_at(margins(part.logits, 0)[part.truth == 0].tolist(), 0.05)
+    assert (validation.set_on, validation.margin, validation.files) == ("validation", home, 10)
+    away = limit_at(scores[EACH : 2 * EACH].tolist(), 0.05)
+    assert (elsewhere.set_on, elsewhere.margin, elsewhere.files) == ("elsewhere", away, EACH)
+    for threshold, limit in ((validation, home), (elsewhere, away)):
+        every, half = threshold.kinds  # no file is packed
+        assert (every.kind, half.kind) == ("all", "32-bit")
+        assert every.clean is not None
+        assert every.clean.hits == int((scores[:EACH] >= limit).sum())
+        assert every.malware is None
+    assert validation.margin != elsewhere.margin
+
+
+def test_malware(files: Files, run: Path) -> None:
+    report = of_predictions(files, [run / "out-of-fold.csv"], 0.05)
+    bad = value_of(report, "reports")
+    # Neither family is in another fold, and `_other` is none.
+    assert (bad.malware, bad.clean, bad.unlearned) == (EACH, 0, EACH)
+    said = load_predictions(run / "out-of-fold.csv")
+    scores = margins(said.logits, 0)
+    own = slice(2 * EACH, 3 * EACH)
+    threshold = bad.thresholds[1]
+    limit = limit_at(scores[: 2 * EACH].tolist(), 0.05)
+    assert threshold.margin == limit
+    row = threshold.kinds[0]
+    flagged, top = scores[own] >= limit, said.logits[own].argmax(axis=1)
+    assert row.clean is None
+    assert row.malware is not None
+    assert row.named is not None
+    assert row.right is not None
+    assert row.malware.hits == flagged.sum()
+    # Three labels are malware, of which the likeliest one may be `_other`, which names nothing.
+    assert row.named.hits == (flagged & (top > 1)).sum() < flagged.sum()
+    family = said.truth[own] > 1
+    assert row.right.files == (flagged & (top > 1) & family).sum() < row.named.hits
+    assert row.right.hits == (flagged & (top > 1) & (top == said.truth[own])).sum()
+    pairs = {(a.kind, a.value, a.trained): a for a in bad.against}
+    assert {key[1:] for key in pairs} == {
+        (name, trained) for name in ("clean-a", "clean-b") for trained in (True, False)
+    }
+    area = pairs["all", "clean-b", False]
+    both = np.concatenate([scores[own], scores[EACH : 2 * EACH]])
+    assert area.auc.value == pytest.approx(auc(both, np.arange(2 * EACH) < EACH))
+    assert (area.malware, area.clean) == (EACH, EACH)
+    assert area.auc.low < area.auc.value < area.auc.high
+
+
+def test_without_validation_parts(files: Files, run: Path) -> None:
+    """A peer's predictions, which have no run."""
+    (run / "peer").mkdir()
+    path = run / "peer" / "lightgbm.csv"
+    path.write_bytes((run / "out-of-fold.csv").read_bytes())
+    report = of_predictions(files, [path])
+    assert report.fpr == by_column.FPR
+    assert [t.set_on for t in value_of(report, "clean-a").thresholds] == ["elsewhere"]
+    assert {row.trained for row in value_of(report, "reports").against} == {False}
+    # Those of another recipe in the folder of a run have none there either.
+    text = (run / "out-of-fold.csv").read_text().replace("net,0", "tree,0")
+    (run / "tree.csv").write_text(text)
+    both = of_predictions(files, [run / "out-of-fold.csv", run / "tree.csv"])
+    assert [len(found.values[0].thresholds) for found in both.runs] == [2, 1]
+
+
+def test_folds_inside_sources(files: Files, tmp_path: Path) -> None:
+    at = list(range(3 * EACH))
+    save_predictions(made(files, at, [i % 3 for i in at]), tmp_path / "a.csv")
+    (found,) = of_predictions(files, [tmp_path / "a.csv"]).runs
+    assert not found.held_back
+    assert found.values[0].thresholds[0].margin is None  # three nets, three thresholds
+    assert found.values[2].unlearned == 5
+
+
+def test_thresholds_by_value(files: Files, run: Path) -> None:
+    found = clean_margins(files, load_predictions(run / "out-of-fold.csv"))
+    assert {name: len(of) for name, of in found.items()} == {"clean-a": EACH, "clean-b": EACH}
+
+
+def test_refusals(files: Files, tmp_path: Path) -> None:
+    found = made(files, [0, 1, 2 * EACH], [0, 0, 1])
+    save_predictions(found, tmp_path / "few.csv")
+    with pytest.raises(MaltriageError, match="only one fold has clean files"):
+        of_predictions(files, [tmp_path / "few.csv"])
+    text = (tmp_path / "few.csv").read_text().replace(files.sha256[0], "ab" * 32)
+    (tmp_path / "few.csv").write_text(text)
+    with pytest.raises(MaltriageError, match="is no file of this dataset"):
+        of_predictions(files, [tmp_path / "few.csv"])
+    (tmp_path / "few.csv").write_text(text.replace("benign", "malign"))
+    with pytest.raises(MaltriageError, match="without a label benign"):
+        of_predictions(files, [tmp_path / "few.csv"])
+
+
+def test_the_document(files: Files, run: Path) -> None:
+    report = of_predictions(files, [run / "out-of-fold.csv"])
+    assert msgspec.json.decode(encode(report), type=ColumnReport) == report

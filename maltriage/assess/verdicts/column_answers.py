@@ -164,16 +164,3 @@ def _limits(set_on: SetOn, answers: Answers, clean: dict[int, Floats], fpr: floa
         limits[answers.fold == fold] = limit_at(margins.tolist(), fpr)
         count[answers.fold == fold] = len(margins)
     return Limits(set_on, limits, count, answers.margin >= limits)
-
-
-def clean_margins(files: Files, found: Predictions) -> dict[str, Floats]:
-    """Margins of the clean files of each value by the net that held them back.
-
-    Raises:
-        MaltriageError: see `of_predictions`.
-    """
-    answers, _ = answers_of(files, found, None)
-    clean = ~files.malware[answers.at]
-    value = files.value[answers.at]
-    margins = {name: answers.margin[clean & (value == name)] for name in files.values}
-    return {name: of for name, of in margins.items() if len(of)}

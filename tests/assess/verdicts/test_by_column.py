@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 
 from maltriage.assess.verdicts import by_column
-from maltriage.assess.verdicts.by_column import of_predictions
+from maltriage.assess.verdicts.by_column import of_predictions, threshold_by
 from maltriage.assess.verdicts.calibrate import limit_at
-from maltriage.assess.verdicts.column_answers import clean_margins
 from maltriage.assess.verdicts.column_files import Files
 from maltriage.corpus.predictions import (
     VALIDATION_FILE,
@@ -175,9 +174,29 @@ def test_folds_inside_sources(files: Files, tmp_path: Path) -> None:
     assert found.values[2].unlearned == 5
 
 
-def test_thresholds_by_value(files: Files, run: Path) -> None:
-    found = clean_margins(files, load_predictions(run / "out-of-fold.csv"))
-    assert {name: len(of) for name, of in found.items()} == {"clean-a": EACH, "clean-b": EACH}
+def test_the_worst_source_keeps_the_rate(files: Files, run: Path, tmp_path: Path) -> None:
+    said = load_predictions(run / "out-of-fold.csv")
+    said.logits[:EACH, 1:] += 2.0  # clean files of the first source look worse
+    found = threshold_by(files, said, 0.05)
+    scores = margins(said.logits, 0)
+    own = [limit_at(scores[i * EACH : (i + 1) * EACH].tolist(), 0.05) for i in range(2)]
+    assert own[0] > own[1]
+    assert found.margin == own[0]
+    assert [row.margin for row in found.values] == own
+    assert [(row.value, row.files, row.groups) for row in found.values] == [
+        (name, EACH, EACH // 2) for name in SOURCES[:2]
+    ]
+    assert [row.flagged for row in found.values] == [
+        2,
+        int((scores[EACH : 2 * EACH] >= own[0]).sum()),
+    ]
+    assert (found.files, found.flagged) == (2 * EACH, sum(row.flagged for row in found.values))
+    assert (found.malware, found.malware_flagged) == (EACH, (scores[2 * EACH :] >= own[0]).sum())
+    with pytest.raises(MaltriageError, match=r"80 clean files held back: .* needs 300"):
+        threshold_by(files, said, 0.01)
+    at = list(range(3 * EACH))
+    with pytest.raises(MaltriageError, match="its folds are not the values of source"):
+        threshold_by(files, made(files, at, [i % 3 for i in at]), 0.05)
 
 
 def test_refusals(files: Files, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus.sources import FILES, write_sources
+from corpus.sources import write_sources
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra `train`"
@@ -17,11 +17,13 @@ SHORT = (
     *("--dataset", "folder", "--image-size", "16", "--views", "body", "--batch-size", "8"),
     *("--epochs", "12", "--threads", "1", "--jobs", "1", "--name", "net"),
 )
+EACH = 14
+"""Files of each label and source: enough of both for a temperature."""
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    return write_sources(tmp_path / "files")
+    return write_sources(tmp_path / "files", EACH)
 
 
 def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> None:
@@ -43,7 +45,7 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
         stored = json.loads((tmp_path / "by" / f"fold-{fold}" / "split.json").read_bytes())
         assert (stored["kind"], stored["value"]) == ("source", source)
         parts = [part for _, part in stored["samples"]]
-        assert parts.count("test") == 2 * FILES
+        assert parts.count("test") == 2 * EACH
         assert parts.count("val") > 0
     again = run_cli("train", "--resume", "by")
     assert again.returncode == 0, again.stderr.decode()
@@ -68,8 +70,45 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
     one = run_cli(*by, net, "--split-file", split, "-f", "json")
     assert one.returncode == 0, one.stderr.decode()
     (value,) = json.loads(one.stdout)["runs"][0]["values"]
-    assert (value["value"], value["malware"], value["clean"]) == ("b", FILES, FILES)
+    assert (value["value"], value["malware"], value["clean"]) == ("b", EACH, EACH)
     assert value["against"][0]["auc"]["value"] < 0.1
+
+
+def test_a_threshold_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    """On predictions that are right now and then, which those of the test before are not."""
+    done = run_cli("train", *SHORT, "--root", data, "--split", "source", "--out", "run")
+    assert done.returncode == 0, done.stderr.decode()
+    path = tmp_path / "run" / "out-of-fold.csv"
+    header, *rows = path.read_text().splitlines()
+    for i, row in enumerate(rows):
+        *start, label, fold, added, _, _ = row.split(",")
+        right = (label == "benign") == (i % 3 != 0)
+        rows[i] = ",".join([*start, label, fold, added, *(["2", "0"] if right else ["0", "2.5"])])
+    path.write_text("\n".join([header, *rows]) + "\n")
+    calibrate = (
+        *("calibrate", "run/net.onnx", "-o", "new.onnx", "--dataset", "folder", "--by", "source"),
+        *("--root", data, "--predictions", path),
+    )
+    found = run_cli(*calibrate, "--fpr", "0.2", "-f", "json")
+    assert found.returncode == 0, found.stderr.decode()
+    threshold = json.loads(found.stdout)["threshold"]
+    assert [row["value"] for row in threshold["values"]] == ["a", "b"]
+    assert threshold["margin"] == max(row["margin"] for row in threshold["values"])
+    card = json.loads(run_cli("models", "new.onnx", "--json").stdout)
+    assert card["threshold"]["margin"] == threshold["margin"]
+    assert card["threshold"]["goodware"] == "clean files of each source held back: a, b"
+    shown = run_cli(*calibrate, "--fpr", "0.2").stdout.decode()
+    assert "needed" in shown
+    assert "at this threshold" in shown
+    for arguments, words in (
+        ([*calibrate, "--goodware", data], "--by goes with --predictions"),
+        (["calibrate", "run/net.onnx", "-o", "n.onnx", "--predictions", path, "--root", data],
+         "--root goes with --by"),
+        ([*calibrate, "--fpr", "0.01"], "a rate of 0.01 needs 300"),
+    ):  # fmt: skip
+        refused = run_cli(*arguments)
+        assert refused.returncode == 2
+        assert words in refused.stderr.decode()
 
 
 def test_a_model_by_column(run_cli: Any, data: Path) -> None:
@@ -77,7 +116,7 @@ def test_a_model_by_column(run_cli: Any, data: Path) -> None:
     found = run_cli(*by, "--by", "packer", "-f", "json")
     assert found.returncode == 0, found.stderr.decode()
     report = json.loads(found.stdout)
-    assert report["without"] == 4 * FILES - 4
+    assert report["without"] == 4 * EACH - 4
     (value,) = report["runs"][0]["values"]
     # The model knows no family of this name, and it is malware all the same.
     assert (value["value"], value["malware"], value["unlearned"]) == ("UPX", 2, 2)
@@ -131,4 +170,13 @@ def test_compare_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr.decode()
     document = json.loads(found.stdout)
     assert (document["split"], document["folds"]) == ("source", 2)
-    assert [fold["samples"] for fold in document["rows"][0]["folds"]] == [2 * FILES] * 2
+    assert [fold["samples"] for fold in document["rows"][0]["folds"]] == [2 * EACH] * 2
+    path = tmp_path / "study" / "evidence" / "seed-0" / "out-of-fold.csv"
+    by = run_cli(
+        *("evaluate", "--dataset", "folder", "--root", data, "--by", "source", "-f", "json"),
+        *("--predictions", path),
+    )
+    assert by.returncode == 0, by.stderr.decode()
+    (run,) = json.loads(by.stdout)["runs"]
+    assert run["held_back"]
+    assert [of["set_on"] for of in run["values"][0]["thresholds"]] == ["validation", "elsewhere"]

@@ -183,7 +183,7 @@ Split = Annotated[
     typer.Option(
         help="Split: grouped keeps near duplicates in one part, random does not, time tests on the"
         " newest; a column of manifest.csv or labels.csv, e.g. source, makes a fold of each of its"
-        " values, trained on the others."
+        " values, trained on the others; source=A+B holds back A and B together."
     ),
 ]
 By = Annotated[

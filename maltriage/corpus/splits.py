@@ -31,6 +31,7 @@ import numpy.typing as npt
 from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.twins import near_twins
+from maltriage.corpus.value_folds import column_of, fold_names
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
 from maltriage.files.decoding import decoded
@@ -68,10 +69,19 @@ def values_of(corpus: Corpus, column: str) -> tuple[str, ...]:
     """The values of a column, sorted, without the empty one: the folds of its split.
 
     Raises:
-        MaltriageError: there is no such column.
+        MaltriageError: there is no such column, or no such value to join.
+    """
+    return tuple(sorted(set(folds_by(corpus, column)) - {""}))
+
+
+def folds_by(corpus: Corpus, column: str) -> tuple[str, ...]:
+    """The fold of each sample in a split by a column, by name; empty: none.
+
+    Raises:
+        MaltriageError: see `values_of`.
     """
     _check_kind(corpus, column)
-    return tuple(sorted(set(corpus.columns[column]) - {""}))
+    return fold_names(column, corpus.columns[column_of(column)])
 
 
 def split(
@@ -170,7 +180,7 @@ def _time_parts(corpus: Corpus, shares: Sequence[float], names: Sequence[str]) -
 def _column_parts(corpus: Corpus, column: str, value: str, seed: int) -> Parts:
     """The part of each sample in the fold of one value; unused samples get a key of `LEFT_OUT`."""
     groups = groups_of(corpus, column)
-    test = np.array(corpus.columns[column]) == value
+    test = np.array(folds_by(corpus, column)) == value
     parts = np.where(test, "test", np.where(np.isin(groups, groups[test]), "twin", "train"))
     rest = np.flatnonzero(parts == "train")
     parts[rest] = split(groups[rest], corpus.label[rest], COLUMN_FRACTIONS, seed)
@@ -312,7 +322,7 @@ def check_folds(corpus: Corpus, kind: str, seed: int, count: int) -> None:
 
 
 def _check_kind(corpus: Corpus, kind: str) -> None:
-    if kind not in KINDS and kind not in corpus.columns:
+    if kind not in KINDS and column_of(kind) not in corpus.columns:
         known = f"known: {', '.join(KINDS)}; columns here: {', '.join(corpus.columns) or 'none'}"
         raise MaltriageError(f"no such split: {kind} ({known})")
 

@@ -104,3 +104,18 @@ def test_wrong_use(corpus: Corpus, tmp_path: Path) -> None:
     splits.save_split(made, tmp_path / "split.json")
     assert splits.read_split(tmp_path / "split.json", marked) == made
     assert (splits.make_fold(marked, "source", 0, 2, None).parts == "train").all()
+
+
+def test_values_held_back_together(corpus: Corpus) -> None:
+    sources = ["a", "b", "c", ""] * 6
+    marked = given_columns(corpus, sources, [""] * COUNT)
+    assert splits.values_of(marked, "source=c+a") == ("b", "c+a")
+    made = splits.make_fold(marked, "source=c+a", 0, 2, 1)
+    assert (made.kind, made.value) == ("source=c+a", "c+a")
+    assert (made.parts == "test").tolist() == [source in ("a", "c") for source in sources]
+    assert splits.values_of(marked, "source=a+b+c") == ("a+b+c",)
+    for joined, words in (("a+d", "'d' is no value of source"), ("a+b,b+c", "'b' is named twice")):
+        with pytest.raises(MaltriageError, match=words):
+            splits.values_of(marked, f"source={joined}")
+    with pytest.raises(MaltriageError, match="no such split: sauce=a"):
+        splits.values_of(marked, "sauce=a+b")

@@ -27,6 +27,7 @@ from maltriage.assess.verdicts.column_answers import (
     validated_limits,
 )
 from maltriage.assess.verdicts.column_files import Files
+from maltriage.assess.verdicts.value_means import mean_areas, mean_rates
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import Predictions, load_predictions
 from maltriage.errors import MaltriageError
@@ -34,6 +35,7 @@ from maltriage.metrics import Floats, Ints
 from maltriage.report.documents.by_column import (
     Against,
     AtThreshold,
+    CleanBy,
     ColumnFigures,
     ColumnReport,
     KindFigures,
@@ -166,7 +168,14 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
 
 def _report(files: Files, fpr: float | None, runs: list[ColumnFigures]) -> ColumnReport:
     without = int((files.value == "").sum())
-    return ColumnReport(column=files.column, fpr=fpr, without=without, runs=runs)
+    return ColumnReport(
+        column=files.column,
+        fpr=fpr,
+        without=without,
+        runs=runs,
+        rates=mean_rates(runs),
+        areas=mean_areas(runs),
+    )
 
 
 def _there(values: list[ValueFigures | None]) -> list[ValueFigures]:
@@ -255,7 +264,8 @@ def _against(files: Files, answers: Answers, own: Ints) -> list[Against]:
     for value in files.values:
         of = np.flatnonzero(clean & (files.value[answers.at] == value))
         theirs = answers.at[of], answers.margin[of]
-        rows += _areas(files, ours, theirs, value, trained=False)
+        same = np.isin(answers.fold[of], answers.fold[own]).all()
+        rows += _areas(files, ours, theirs, value, "same" if same else "other")
     return rows
 
 
@@ -268,7 +278,7 @@ def _trained(files: Files, answers: Answers, own: Ints, tuned: dict[int, Tuned])
     for value in files.values:
         of = np.flatnonzero(part.clean & (files.value[part.at] == value))
         ours, theirs = (answers.at[own], answers.margin[own]), (part.at[of], part.margin[of])
-        rows += _areas(files, ours, theirs, value, trained=True)
+        rows += _areas(files, ours, theirs, value, "trained")
     return rows
 
 
@@ -277,8 +287,7 @@ def _areas(
     ours: tuple[Ints, Floats],
     clean: tuple[Ints, Floats],
     value: str,
-    *,
-    trained: bool,
+    clean_by: CleanBy,
 ) -> list[Against]:
     """Areas by kind, of malware among `ours` against clean files; each as places and margins."""
     rows = list[Against]()
@@ -292,5 +301,5 @@ def _areas(
                 clean[1][good],
                 files.group[clean[0][good]],
             )
-            rows.append(Against(kind, value, trained, int(bad.sum()), int(good.sum()), auc))
+            rows.append(Against(kind, value, clean_by, int(bad.sum()), int(good.sum()), auc))
     return rows

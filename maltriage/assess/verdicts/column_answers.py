@@ -84,7 +84,7 @@ def tuned_of(files: Files, found: Predictions, run: Path) -> dict[int, Tuned] | 
 def answers_of(
     files: Files, found: Predictions, tuned: dict[int, Tuned] | None
 ) -> tuple[Answers, bool]:
-    """Out-of-fold answers, and whether each fold is all of one value.
+    """Out-of-fold answers, and whether each value is in one fold.
 
     P(malware) is at the temperature of the fold's validation part, or else of the other folds.
     """
@@ -93,10 +93,7 @@ def answers_of(
     benign = found.labels.index(BENIGN)
     at = _places(files, found)
     value = files.value[at]
-    known = [set(value[found.fold == fold].tolist()) for fold in range(found.folds)]
-    held_back = all(len(of) <= 1 for of in known) and len(set().union(*known)) == sum(
-        map(len, known)
-    )
+    held_back = all(len(np.unique(found.fold[value == name])) == 1 for name in np.unique(value))
     scaled = metrics.fold_scaled(found.logits, found.truth, found.fold)
     learned = np.ones(len(at), dtype=np.bool_)
     names = np.array(found.labels)
@@ -122,23 +119,24 @@ def answers_of(
 
 
 def _places(files: Files, found: Predictions) -> Ints:
-    """The file of each prediction; equal files of several values are told apart by the fold."""
+    """The file of each prediction; equal files are told apart by the other values of its fold."""
     places = dict[str, list[int]]()
     for i, sha256 in enumerate(files.sha256):
         places.setdefault(sha256, []).append(i)
-    at = list[int]()
-    for sha256, fold in zip(found.sha256, found.fold.tolist(), strict=True):
-        of = places.get(sha256, [])
-        own = files.values[fold] if fold < len(files.values) else None
-        best = next((i for i in of if files.value[i] == own), of[0] if of else None)
-        if best is None:
+    rows = list(enumerate(zip(found.sha256, found.fold.tolist(), strict=True)))
+    at, values = np.zeros(len(found), dtype=np.int64), set[tuple[int, str]]()
+    for row, (sha256, fold) in sorted(rows, key=lambda of: len(places.get(of[1][0], []))):
+        of = places.get(sha256)
+        if not of:
             raise MaltriageError(
                 f"{found.recipe}, seed {found.seed}: {sha256[:16]} is no file of this dataset"
             )
-        at.append(best)
+        best = next((i for i in of if (fold, str(files.value[i])) in values), of[0])
+        at[row] = best
+        values.add((fold, str(files.value[best])))
         if len(of) > 1:
             of.remove(best)
-    return np.array(at, dtype=np.int64)
+    return at
 
 
 def validated_limits(answers: Answers, tuned: dict[int, Tuned], fpr: float) -> Limits:

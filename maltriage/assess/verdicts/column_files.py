@@ -10,7 +10,7 @@ import numpy.typing as npt
 from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets.columns import PACKER
-from maltriage.corpus.splits import values_of
+from maltriage.corpus.splits import folds_by, values_of
 from maltriage.corpus.twins import near_twins
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Ints
@@ -53,7 +53,7 @@ def files_of(corpus: Corpus, column: str) -> Files:
     return Files(
         column,
         values,
-        np.array(corpus.columns[column]),
+        np.array(folds_by(corpus, column)),
         np.array([corpus.labels[label] for label in corpus.label]),
         near_twins(corpus.signs),
         kinds_of(corpus),

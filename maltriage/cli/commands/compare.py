@@ -153,13 +153,15 @@ def compare(
 def _values(ctx: typer.Context, data: Dataset, column: str) -> int:
     """The number of folds of a split by a column, one of each value."""
     from maltriage.corpus.datasets.columns import column_names
+    from maltriage.corpus.value_folds import column_of, fold_names
 
     given = ctx.get_parameter_source("folds")
     if given is not None and given.name != "DEFAULT":
         raise MaltriageError(f"--split {column} makes a fold of each value: leave out --folds")
-    if column not in (names := column_names(data.samples)):
+    if column_of(column) not in (names := column_names(data.samples)):
         raise MaltriageError(f"no such split: {column} (columns here: {', '.join(names)})")
-    return len({sample.columns.get(column, "") for sample in data.samples} - {""})
+    values = [sample.columns.get(column_of(column), "") for sample in data.samples]
+    return len(set(fold_names(column, values)) - {""})
 
 
 def _cells(

@@ -16,6 +16,11 @@ SetOn = Literal["validation", "elsewhere", "card"]
 files of the other folds, each by the net that held it back; the model's card."""
 
 
+CleanBy = Literal["same", "other", "trained"]
+KINDS = ("all", "32-bit", "64-bit", ".NET", "packed", "installer", "plain")
+"""Kinds of files, in the order of a report."""
+
+
 class Counted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`hits` of `files`, in `groups` of near duplicates.
 
@@ -59,14 +64,16 @@ class AtThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Against(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Malware of one value against clean files of another, of one kind, ranked by the margin.
 
-    `trained`: other files of that value were trained on by the net that answers; otherwise each
-    file is by the net that held its value back, or all are by one model. The interval of `auc`
-    is a 95 % bootstrap over whole groups of near duplicates, malware and clean files apart.
+    `clean_by`: which net answers for the clean files: `same`, the one that answers for the
+    malware, which has seen neither value (or the model); `other`, the net that held them back;
+    `trained`, that of the malware, on files of its validation part, whose value it was trained
+    on. The interval of `auc` is a 95 % bootstrap over whole groups of near duplicates, malware
+    and clean files apart.
     """
 
     kind: str
     value: str
-    trained: bool
+    clean_by: CleanBy
     malware: int
     clean: int
     auc: Interval
@@ -102,6 +109,35 @@ class ColumnFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     values: list[ValueFigures]
 
 
+class MeanRates(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Shares flagged of one kind at one threshold: means over the values and seeds of a recipe.
+
+    Every value counts the same. `worst_clean` is the largest share of clean files of a value,
+    `least_malware` the smallest of malware. None: no value has such files.
+    """
+
+    name: str
+    set_on: SetOn
+    kind: str
+    clean_values: int
+    malware_values: int
+    clean: float | None
+    worst_clean: float | None
+    malware: float | None
+    least_malware: float | None
+
+
+class MeanArea(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Areas of one kind, see `Against`: mean and lowest over the pairs of values, all seeds."""
+
+    name: str
+    clean_by: CleanBy
+    kind: str
+    pairs: int
+    auc: float
+    lowest: float
+
+
 class ColumnReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The document. `fpr` is the stated rate of thresholds that are set here."""
 
@@ -112,3 +148,5 @@ class ColumnReport(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     without: int
     """Files without a value, which are in no figure."""
     runs: list[ColumnFigures]
+    rates: list[MeanRates]
+    areas: list[MeanArea]

@@ -24,6 +24,7 @@ SET_ON = {
     "elsewhere": "set on the clean files of the other folds",
     "card": "of the model's card",
 }
+CLEAN_BY = {"same": "the same net", "other": "its own net", "trained": "the same, trained on it"}
 ALL = "all"
 
 
@@ -33,6 +34,7 @@ def render(found: ColumnReport, console: Console) -> None:
         if number:
             console.print()
         _run(found, run, console)
+    _means(found, console)
     if found.without:
         many = numbers.count(found.without, "file")
         console.print(untrusted(f"{many} without a {found.column}: in no figure", "yellow"))
@@ -61,6 +63,33 @@ def _run(report: ColumnReport, run: ColumnFigures, console: Console) -> None:
     for place, first in enumerate(run.values[0].thresholds):
         _at(report, run, place, first, console)
     _areas(run, console)
+
+
+def _means(found: ColumnReport, console: Console) -> None:
+    """Print the means over the values and seeds of each recipe."""
+    if found.rates:
+        text = untrusted(f"means over each {found.column} and seed", "bold")
+        console.print(Text.assemble("\n", text))
+        table = figure_table(
+            "at the threshold", "kind", "clean flagged", "worst", "malware flagged", "least"
+        )
+        for row in found.rates:
+            shares = (row.clean, row.worst_clean, row.malware, row.least_malware)
+            table.add_row(
+                untrusted(f"{row.name}, {row.set_on}") if row.kind == ALL else "",
+                row.kind,
+                *("-" if share is None else f"{share:.1%}" for share in shares),
+            )
+        console.print(table)
+    if found.areas:
+        console.print()
+        table = figure_table("clean files answered for by", "kind", "pairs", "AUROC", "lowest")
+        for area in found.areas:
+            table.add_row(
+                untrusted(f"{area.name}, {CLEAN_BY[area.clean_by]}") if area.kind == ALL else "",
+                *(area.kind, str(area.pairs), f"{area.auc:.3f}", f"{area.lowest:.3f}"),
+            )
+        console.print(table)
 
 
 def _at(
@@ -93,12 +122,12 @@ def _areas(run: ColumnFigures, console: Console) -> None:
     if not rows:
         return
     console.print(Text("\nmalware against clean files, by the margin", "bold"))
-    table = figure_table("malware of", "clean files of", "their others", "files", "AUROC")
+    table = figure_table("malware of", "clean files of", "answered for by", "files", "AUROC")
     for value, row in rows:
         table.add_row(
             untrusted(value.value),
             untrusted(row.value),
-            "trained on" if row.trained else "-",
+            CLEAN_BY[row.clean_by],
             f"{row.malware:,} / {row.clean:,}",
             _figure(row.auc),
         )

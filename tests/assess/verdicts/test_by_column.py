@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import pytest
 from maltriage.assess.verdicts import by_column
 from maltriage.assess.verdicts.by_column import of_predictions, threshold_by
 from maltriage.assess.verdicts.calibrate import limit_at
+from maltriage.assess.verdicts.column_answers import answers_of
 from maltriage.assess.verdicts.column_files import Files
 from maltriage.corpus.predictions import (
     VALIDATION_FILE,
@@ -138,15 +140,45 @@ def test_malware(files: Files, run: Path) -> None:
     family = said.truth[own] > 1
     assert row.right.files == (flagged & (top > 1) & family).sum() < row.named.hits
     assert row.right.hits == (flagged & (top > 1) & (top == said.truth[own])).sum()
-    pairs = {(a.kind, a.value, a.trained): a for a in bad.against}
+    pairs = {(a.kind, a.value, a.clean_by): a for a in bad.against}
     assert {key[1:] for key in pairs} == {
-        (name, trained) for name in ("clean-a", "clean-b") for trained in (True, False)
+        (name, by) for name in ("clean-a", "clean-b") for by in ("other", "trained")
     }
-    area = pairs["all", "clean-b", False]
+    area = pairs["all", "clean-b", "other"]
     both = np.concatenate([scores[own], scores[EACH : 2 * EACH]])
     assert area.auc.value == pytest.approx(auc(both, np.arange(2 * EACH) < EACH))
     assert (area.malware, area.clean) == (EACH, EACH)
     assert area.auc.low < area.auc.value < area.auc.high
+
+
+def test_means_over_sources_and_seeds(files: Files, run: Path) -> None:
+    text = (run / "out-of-fold.csv").read_text()
+    (run / "seed").mkdir()
+    (run / "seed" / "b.csv").write_text(text.replace("net,0", "net,1"))
+    report = of_predictions(files, [run / "out-of-fold.csv", run / "seed" / "b.csv"], 0.05)
+    rates = {(row.set_on, row.kind): row for row in report.rates}
+    row = rates["elsewhere", "all"]
+    assert (row.name, row.clean_values, row.malware_values) == ("net", 4, 2)
+    clean = [
+        value.thresholds[-1].kinds[0].clean
+        for found in report.runs
+        for value in found.values
+        if value.clean
+    ]
+    shares = [of.rate.value for of in clean if of is not None]
+    assert row.clean == pytest.approx(np.mean(shares))
+    assert row.worst_clean == max(shares)
+    assert rates["validation", "all"].clean_values == 2  # the second seed has no such part
+    areas = {(row.clean_by, row.kind): row for row in report.areas}
+    area = areas["other", "all"]
+    every = [a.auc.value for a in value_of_first(report).against if a.kind == "all"]
+    assert area.pairs == 4
+    assert area.lowest == min(every[:2])
+    assert area.auc == pytest.approx(np.mean(every[:2]))
+
+
+def value_of_first(report: ColumnReport) -> ValueFigures:
+    return next(value for value in report.runs[0].values if value.malware)
 
 
 def test_without_validation_parts(files: Files, run: Path) -> None:
@@ -157,12 +189,38 @@ def test_without_validation_parts(files: Files, run: Path) -> None:
     report = of_predictions(files, [path])
     assert report.fpr == by_column.FPR
     assert [t.set_on for t in value_of(report, "clean-a").thresholds] == ["elsewhere"]
-    assert {row.trained for row in value_of(report, "reports").against} == {False}
+    assert {row.clean_by for row in value_of(report, "reports").against} == {"other"}
     # Those of another recipe in the folder of a run have none there either.
     text = (run / "out-of-fold.csv").read_text().replace("net,0", "tree,0")
     (run / "tree.csv").write_text(text)
     both = of_predictions(files, [run / "out-of-fold.csv", run / "tree.csv"])
     assert [len(found.values[0].thresholds) for found in both.runs] == [2, 1]
+
+
+def test_values_held_back_together(files: Files, tmp_path: Path) -> None:
+    """One net has seen neither the malware nor the clean files of `clean-b`."""
+    at = list(range(3 * EACH))
+    both = made(files, at, [0] * EACH + [1] * (2 * EACH))
+    save_predictions(both, tmp_path / "a.csv")
+    report = of_predictions(files, [tmp_path / "a.csv"])
+    assert report.runs[0].held_back
+    rows = value_of(report, "reports").against
+    assert {(row.value, row.clean_by) for row in rows} == {
+        ("clean-a", "other"),
+        ("clean-b", "same"),
+    }
+
+
+def test_equal_files_of_two_sources(files: Files) -> None:
+    """Each is answered for by the net of its own source, in whatever order they come."""
+    digests = list(files.sha256)
+    digests[EACH] = digests[EACH - 1]
+    twice = replace(files, sha256=tuple(digests))
+    at = [*range(EACH, 2 * EACH), *range(EACH), *range(2 * EACH, 3 * EACH)]
+    found = made(twice, at, [1] * EACH + [0] * EACH + [2] * EACH)
+    answers, held_back = answers_of(twice, found, None)
+    assert held_back
+    assert answers.at.tolist() == at
 
 
 def test_folds_inside_sources(files: Files, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     goodware_samples: Count = 0
     """Number of clean files added to the dataset."""
     split: str
-    """Kind of split: `grouped`, `random`, `time`."""
+    """Kind of split: `grouped`, `random`, `time`, or a column, such as `source`."""
     split_seed: Count
     split_sha256: str = ""
     """Digest over the sorted lines `sha256 part`; empty in cards of older versions."""

@@ -169,8 +169,7 @@ AllowResized = Annotated[
     typer.Option("--allow-resized", help="Accept resized copies of malimg's images as pictures."),
 ]
 Unmapped = Annotated[int, typer.Option(min=0, max=255, help="Byte for ?? in a hex dump, e.g. 255.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of the labelled files.")]
-Roots = Annotated[
+Root = Annotated[
     list[Path] | None,
     typer.Option("--root", help="Folder of the labelled files; repeatable, to join several."),
 ]

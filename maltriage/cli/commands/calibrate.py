@@ -65,7 +65,7 @@ def calibrate(
             " that each value keeps the rate; --root names their files."
         ),
     ] = None,
-    root: opt.Roots = None,
+    root: opt.Root = None,
     coverage: Annotated[
         float | None,
         typer.Option(

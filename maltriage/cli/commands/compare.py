@@ -36,7 +36,7 @@ def compare(
         Path, typer.Option(help="Folder of the study; finished cells are kept, e.g. studies/nets.")
     ],
     dataset: opt.DatasetName = "vx-zoo",
-    root: opt.Roots = None,
+    root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,

@@ -41,7 +41,7 @@ class Part(StrEnum):
 def evaluate(
     model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
-    root: opt.Roots = None,
+    root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     split: Annotated[

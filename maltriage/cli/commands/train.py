@@ -45,7 +45,7 @@ class Cam(StrEnum):
 def train(
     ctx: typer.Context,
     dataset: opt.DatasetName = "vx-zoo",
-    root: opt.Roots = None,
+    root: opt.Root = None,
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     allow_resized: opt.AllowResized = False,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from corpus.sources import write_sources
+from corpus.synthetic import program, write_png
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="needs the extra `train`"
@@ -148,13 +149,23 @@ def test_wrong_use(run_cli: Any, data: Path) -> None:
         assert "Traceback" not in found.stderr.decode()
 
 
-def test_one_fold_alone(run_cli: Any, data: Path, tmp_path: Path) -> None:
-    found = run_cli(
-        "train", *SHORT, "--root", data, "--split", "source", "--fold", "1", "--out", "o"
-    )
+def test_one_fold_alone(run_cli: Any, tmp_path: Path) -> None:
+    """Of two folders, each a source; going on reads both again."""
+    for source, count in (("x", 8), ("y", 9)):
+        for number, family in enumerate(("benign", "zeus")):
+            for i in range(count):
+                path = tmp_path / source / family / f"{i}.png"
+                write_png(path, program(number, 100 * count + i))
+    roots = ("--root", tmp_path / "x", "--root", tmp_path / "y")
+    short = ("--epochs", "1", *roots, "--split", "source", "--out", "o")
+    found = run_cli("train", *SHORT, *short, "--fold", "1")
     assert found.returncode == 0, found.stderr.decode()
-    assert "without      source b" in found.stdout.decode()
+    assert "without      source y" in found.stdout.decode()
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["fold-1"]
+    last = run_cli("train", "--resume", "o", "--jobs", "1")
+    assert last.returncode == 0, last.stderr.decode()
+    assert "34 samples" in last.stdout.decode()
+    assert (tmp_path / "o" / "fold-0" / "validation.csv").is_file()
 
 
 def test_compare_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None:

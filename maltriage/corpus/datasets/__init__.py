@@ -25,7 +25,8 @@ class Entry:
     """What is known of a dataset before it is opened."""
 
     module: str
-    """In this folder, with a function `read(root, min_samples)` that gives a `base.Dataset`."""
+    """In this folder, with a function `read(root, min_samples)` that gives a `base.Dataset`.
+    With `min_samples` 0 it is one of several folders: no family is too small, and one is enough."""
     any_tree: bool = False
     """Whether it is any folder that a user names, and is looked for in no usual place."""
     resized: bool = False

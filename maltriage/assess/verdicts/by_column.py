@@ -98,11 +98,13 @@ def of_model(
     verdicts = [record.verdict for _, record in found]
     named = [v.label if v.flagged and v.label in card.labels else "" for v in verdicts]
     benign = [next(r.probability for r in v.ranked if r.label == BENIGN) for v in verdicts]
+    in_set = [files.label[i] in (v.set or ()) for i, v in zip(at, verdicts, strict=True)]
     answers = Answers(
         at,
         np.array([v.margin for v in verdicts], dtype=np.float64),
         np.array(["" if name in (BENIGN, OTHER) else name for name in named]),
         None if card.temperature is None else 1.0 - np.array(benign),
+        None if any(v.set is None for v in verdicts) else np.array(in_set),
         np.zeros(len(at), dtype=np.int64),
         np.isin(files.label[at], sorted({*card.labels} - {OTHER})),
     )
@@ -216,14 +218,17 @@ def _value(
         ece = grouped.over_groups(
             lambda rows: metrics.calibration_error(said[rows], malware[rows]), group, upward=True
         )
+    learned = answers.learned[own]
+    held = None if answers.held is None else answers.held[own][learned]
     return ValueFigures(
         value=value,
         files=len(own),
         groups=len(np.unique(group)),
         malware=int(malware.sum()),
         clean=int((~malware).sum()),
-        unlearned=int((malware & ~answers.learned[own]).sum()),
+        unlearned=int((malware & ~learned).sum()),
         ece=ece,
+        in_set=None if held is None else grouped.counted(held, group[learned]),
         thresholds=[_at(files, answers, limit, own) for limit in limits],
         against=[*_against(files, answers, own), *_trained(files, answers, own, tuned)],
     )

@@ -10,6 +10,7 @@ import numpy as np
 from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import limit_at
 from maltriage.assess.verdicts.column_files import Bools, Files, Words
+from maltriage.assess.verdicts.fitted import said_of
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import (
     VALIDATION_FILE,
@@ -32,6 +33,8 @@ class Answers:
     """The family that a flagged file is given; empty: none."""
     malware: Floats | None
     """P(malware); None: uncalibrated."""
+    held: Bools | None
+    """Whether the file's label is in its prediction set; None: there are no sets."""
     fold: Ints
     """The fold that held the file back; 0 for a model."""
     learned: Bools
@@ -86,7 +89,8 @@ def answers_of(
 ) -> tuple[Answers, bool]:
     """Out-of-fold answers, and whether each value is in one fold.
 
-    P(malware) is at the temperature of the fold's validation part, or else of the other folds.
+    Temperature, prediction sets and novelty of each fold are fitted to its validation part, or
+    else to the other folds.
     """
     if BENIGN not in found.labels:
         raise MaltriageError(f"{found.recipe}: predictions without a label {BENIGN}")
@@ -94,24 +98,26 @@ def answers_of(
     at = _places(files, found)
     value = files.value[at]
     held_back = all(len(np.unique(found.fold[value == name])) == 1 for name in np.unique(value))
-    scaled = metrics.fold_scaled(found.logits, found.truth, found.fold)
-    learned = np.ones(len(at), dtype=np.bool_)
     names = np.array(found.labels)
+    learned, nameable, held = (np.ones(len(at), dtype=np.bool_) for _ in range(3))
+    malware = np.zeros(len(at))
     for fold in np.unique(found.fold).tolist():
         own = found.fold == fold
-        if tuned is not None:
-            said = tuned[fold].said
-            scaled[own] = found.logits[own] / (metrics.temperature(said.logits, said.truth) or 1.0)
-        elsewhere = np.unique(found.truth[~own])
-        learned[own] = np.isin(found.truth[own], elsewhere)
+        others = found.take(~own)
+        said = said_of(found.logits[own], others if tuned is None else tuned[fold].said)
+        malware[own] = 1.0 - said.shares[:, benign]
+        nameable[own] = said.nameable
+        held[own] = said.members[np.arange(int(own.sum())), found.truth[own]]
+        learned[own] = np.isin(found.truth[own], others.truth)
     learned &= names[found.truth] != OTHER
-    guess = names[np.where(np.arange(len(names)) == benign, -np.inf, found.logits).argmax(axis=1)]
-    top = names[found.logits.argmax(axis=1)]
+    guess = names[found.logits.argmax(axis=1)]
+    nameable &= (guess != BENIGN) & (guess != OTHER)
     answers = Answers(
         at,
         metrics.margins(found.logits, benign),
-        np.where((top == BENIGN) | (guess == OTHER), "", guess),
-        1.0 - np.exp(metrics.log_softmax(scaled)[:, benign]),
+        np.where(nameable, guess, ""),
+        malware,
+        held,
         found.fold,
         learned if held_back else np.asarray(names[found.truth] != OTHER),
     )

@@ -84,6 +84,8 @@ class ValueFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `ece` is the calibration error of P(malware) over 10 bins of equal mass, against malware or
     clean, with a 95 % bootstrap interval over whole groups; None: probabilities are uncalibrated.
+    `in_set` counts the files whose prediction set, at the model's coverage or 90 %, holds their
+    label, of those whose label the net has training files of; None: no sets, or no such files.
     `unlearned` counts malware whose family the net has no training files of, and of no family.
     """
 
@@ -94,6 +96,7 @@ class ValueFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clean: int
     unlearned: int
     ece: Interval | None
+    in_set: Counted | None
     thresholds: list[AtThreshold]
     against: list[Against]
 

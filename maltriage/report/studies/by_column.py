@@ -52,12 +52,15 @@ def _run(report: ColumnReport, run: ColumnFigures, console: Console) -> None:
         text = f"figures are of files from elsewhere only if no {report.column} was trained on"
         console.print(untrusted(text), style="dim")
     console.print()
-    table = figure_table(report.column, "files", "groups", "malware", "clean", "ECE of P(malware)")
+    table = figure_table(
+        report.column, "files", "groups", "malware", "clean", "ECE of P(malware)", "label in set"
+    )
     for value in run.values:
         table.add_row(
             untrusted(value.value),
             *(f"{n:,}" for n in (value.files, value.groups, value.malware, value.clean)),
             "-" if value.ece is None else _figure(value.ece),
+            _count(value.in_set),
         )
     console.print(table)
     for place, first in enumerate(run.values[0].thresholds):

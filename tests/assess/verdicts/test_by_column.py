@@ -14,6 +14,7 @@ from maltriage.assess.verdicts.by_column import of_predictions, threshold_by
 from maltriage.assess.verdicts.calibrate import limit_at
 from maltriage.assess.verdicts.column_answers import answers_of
 from maltriage.assess.verdicts.column_files import Files
+from maltriage.assess.verdicts.fitted import said_of
 from maltriage.corpus.predictions import (
     VALIDATION_FILE,
     Predictions,
@@ -22,7 +23,7 @@ from maltriage.corpus.predictions import (
     save_predictions,
 )
 from maltriage.errors import MaltriageError
-from maltriage.metrics import auc, margins
+from maltriage.metrics import auc, log_softmax, margins, temperature
 from maltriage.report.documents.by_column import ColumnReport, ValueFigures
 from maltriage.report.documents.record import encode
 
@@ -135,11 +136,15 @@ def test_malware(files: Files, run: Path) -> None:
     assert row.named is not None
     assert row.right is not None
     assert row.malware.hits == flagged.sum()
-    # Three labels are malware, of which the likeliest one may be `_other`, which names nothing.
-    assert row.named.hits == (flagged & (top > 1)).sum() < flagged.sum()
-    family = said.truth[own] > 1
-    assert row.right.files == (flagged & (top > 1) & family).sum() < row.named.hits
-    assert row.right.hits == (flagged & (top > 1) & (top == said.truth[own])).sum()
+    # Label 1 is `_other`, which names nothing; others are named if they fit, as in a verdict.
+    part = load_predictions(fold_folder(run, 2) / VALIDATION_FILE)
+    named = flagged & (top > 1) & said_of(said.logits[own], part).nameable
+    assert row.named.hits == named.sum()
+    assert 0 < named.sum() < (flagged & (top > 1)).sum() < flagged.sum()
+    assert row.right.files == (named & (said.truth[own] > 1)).sum()
+    assert row.right.hits == (named & (top == said.truth[own])).sum()
+    assert bad.in_set is None  # nothing of its families was learned
+    assert value_of(report, "clean-a").in_set is not None
     pairs = {(a.kind, a.value, a.clean_by): a for a in bad.against}
     assert {key[1:] for key in pairs} == {
         (name, by) for name in ("clean-a", "clean-b") for by in ("other", "trained")
@@ -179,6 +184,19 @@ def test_means_over_sources_and_seeds(files: Files, run: Path) -> None:
 
 def value_of_first(report: ColumnReport) -> ValueFigures:
     return next(value for value in report.runs[0].values if value.malware)
+
+
+def test_what_verdicts_are_fitted_to(files: Files) -> None:
+    """Temperature, sets and novelty are of other files than those that are asked about."""
+    at = list(range(3 * EACH))
+    sure, asked = made(files, at, [0] * len(at)), np.array([[9.0, 0, 0, 0], [0.0, 0, 9, 8.9]])
+    said = said_of(asked, sure)
+    scale = temperature(sure.logits, sure.truth) or 1.0
+    np.testing.assert_allclose(said.shares, np.exp(log_softmax(asked / scale)))
+    assert said.members[0, 0]
+    assert said.nameable.tolist() == [False, False]
+    few = sure.take(np.arange(len(at)) % 30 == 0)
+    assert said_of(asked, few).nameable.tolist() == [False, True]  # no limit of novelty
 
 
 def test_without_validation_parts(files: Files, run: Path) -> None:

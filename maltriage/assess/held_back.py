@@ -185,7 +185,7 @@ def split_of(
     _check_unseen(bundle, split_file, hints)
     training = bundle.card.training
     if split_file is None:
-        divided = make_split(corpus, training.split, training.split_seed)  # type: ignore[arg-type]
+        divided = make_split(corpus, training.split, training.split_seed)
         return _checked(bundle, divided, "it cannot be made again: name it with --split-file")
     return _checked(bundle, read_split(split_file, corpus), f"{split_file} is another one")
 

@@ -17,6 +17,8 @@ from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
 
 CARD_VERSION = 1
 BENIGN = "benign"
+OTHER = "_other"
+"""Label of malware of no family: it is malware, and names nothing."""
 MAX_LABELS = 10_000
 MAX_VIEWS_BYTES = 1 << 24
 """Pixels of all views of one file; the default views have 61,936."""
@@ -128,7 +130,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     goodware_samples: Count = 0
     """Number of clean files added to the dataset."""
     split: str
-    """Kind of split: `grouped`, `random`, `time`."""
+    """Kind of split: `grouped`, `random`, `time`, or a column, such as `source`."""
     split_seed: Count
     split_sha256: str = ""
     """Digest over the sorted lines `sha256 part`; empty in cards of older versions."""

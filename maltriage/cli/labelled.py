@@ -25,7 +25,7 @@ def check_parts(folds: Path | None, split_file: Path | None) -> None:
 def open_labelled(
     model: str | None,
     dataset: str,
-    root: Path | None,
+    root: Path | Sequence[Path] | None,
     min_samples: int,
     goodware: Path | None = None,
 ) -> tuple[Bundle, Dataset]:
@@ -39,7 +39,7 @@ def open_labelled(
 def open_for(
     bundles: Sequence[Bundle],
     dataset: str,
-    root: Path | None,
+    root: Path | Sequence[Path] | None,
     min_samples: int,
     goodware: Path | None = None,
 ) -> Dataset:

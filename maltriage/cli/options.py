@@ -169,11 +169,29 @@ AllowResized = Annotated[
     typer.Option("--allow-resized", help="Accept resized copies of malimg's images as pictures."),
 ]
 Unmapped = Annotated[int, typer.Option(min=0, max=255, help="Byte for ?? in a hex dump, e.g. 255.")]
-Root = Annotated[Path | None, typer.Option("--root", help="Folder of the labelled files.")]
+Root = Annotated[
+    list[Path] | None,
+    typer.Option("--root", help="Folder of the labelled files; repeatable, to join several."),
+]
 Goodware = Annotated[
     Path | None, typer.Option("--goodware", help="Folder of clean files to add as benign.")
 ]
 
+Split = Annotated[
+    str,
+    typer.Option(
+        help="Split: grouped keeps near duplicates in one part, random does not, time tests on the"
+        " newest; a column of manifest.csv or labels.csv, e.g. source, makes a fold of each of its"
+        " values, trained on the others; source=A+B holds back A and B together."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        help="Figures for each value of this column of manifest.csv or labels.csv, e.g. source.",
+    ),
+]
 Folds = Annotated[
     Path | None,
     typer.Option(help="Run of a cross-validation: measure out of fold, e.g. runs/cv5."),

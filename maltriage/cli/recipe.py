@@ -161,7 +161,7 @@ def begun(folder: Path) -> dict[str, Any]:
         | {name: getattr(fit, name) for name in RECIPE}
         | {
             "dataset": origin.dataset,
-            "root": Path(origin.root),
+            "root": [Path(root) for root in (origin.root, *origin.more_roots)],
             "goodware": None if origin.goodware is None else Path(origin.goodware),
             "min_samples": origin.min_samples,
             "allow_resized": "picture" in origin.input,

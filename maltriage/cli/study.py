@@ -113,5 +113,5 @@ def wanted_of(study: Study, cell: Cell) -> dict[str, Any] | None:
     """The recipe and split that the card of a cell must have; None: any."""
     if not study.fits:
         return None
-    split = {name: study.params[name] for name in ("split", "split_seed", "folds")}
-    return split | replace(study.fits[cell.net], seed=cell.seed).recipe()
+    split = {name: study.params[name] for name in ("split", "split_seed")}
+    return split | {"folds": study.folds} | replace(study.fits[cell.net], seed=cell.seed).recipe()

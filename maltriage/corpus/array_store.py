@@ -28,7 +28,7 @@ from maltriage.files.atomic import PartFolder, part_pattern, remove_leftovers
 from maltriage.files.decoding import decoded
 from maltriage.files.private import trouble
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 """Version of the folder's layout; part of every cache key."""
 MANIFEST = "manifest.json"
 KEPT_CACHES = 8

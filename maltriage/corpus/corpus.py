@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from maltriage.sample.views import ViewSpec
 
 Bytes = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
+
+MARKS = ("packed?", "installer")
+"""Notices on a file that a corpus keeps."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,12 @@ class Corpus:
     """The byte that `??` in hex dumps was read as."""
     variants: Variants | None = None
     """Changed copies of the samples; None: not requested (`with_variants`)."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Columns of the tables beside the files, a text for each sample; see `datasets.columns`."""
+    marks: tuple[frozenset[str], ...] = ()
+    """Those of `MARKS` that each sample has."""
+    more_roots: tuple[Path, ...] = ()
+    """Further folders of samples, after `root`."""
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -102,6 +112,8 @@ class Corpus:
             signs=self.signs.take(at),
             rows=self.rows[at],
             variants=None if self.variants is None else self.variants.take(at),
+            columns={name: tuple(of[i] for i in at) for name, of in self.columns.items()},
+            marks=tuple(self.marks[i] for i in at) if self.marks else (),
         )
 
     def pixels(self, view: str, index: Integers | slice) -> Bytes:

@@ -20,8 +20,9 @@ import numpy as np
 
 from maltriage.bundle import BENIGN
 from maltriage.corpus import array_store, twins
-from maltriage.corpus.corpus import Corpus
+from maltriage.corpus.corpus import MARKS, Corpus
 from maltriage.corpus.datasets.base import Dataset, count_notice, sort_labels
+from maltriage.corpus.datasets.columns import CODE_GROUP, column_names
 from maltriage.corpus.fingerprint import fingerprint
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.errors import MaltriageError
@@ -95,6 +96,7 @@ def _columns(views: tuple[ViewSpec, ...]) -> array_store.Columns:
         "size": ("i8", ()),
         "kind": ("U8", ()),
         "format": ("U8", ()),
+        "marks": ("U32", ()),
         "entry": ("U32", ()),
         "width": ("i8", ()),
         "plane": ("u1", (side, side)),
@@ -119,6 +121,10 @@ def _corpus(
     own = len(dataset.samples) - dataset.goodware_samples
     place = {label: i for i, label in enumerate(labels)}
     sha256 = tuple(stored["sha256"].tolist())
+    columns = {
+        name: tuple(sample.columns.get(name, "") for sample in samples)
+        for name in column_names(samples)
+    }
     return Corpus(
         dataset=dataset.name,
         root=dataset.root,
@@ -134,7 +140,11 @@ def _corpus(
         first_seen=np.array([sample.first_seen for sample in samples], dtype="datetime64[s]"),
         kinds=tuple(stored["kind"].tolist()),
         signs=twins.Signs(
-            sha256, tuple(stored["entry"].tolist()), stored["width"], stored["plane"]
+            sha256,
+            tuple(stored["entry"].tolist()),
+            stored["width"],
+            stored["plane"],
+            columns.get(CODE_GROUP, ()),
         ),
         rows=np.arange(len(samples)),
         arrays={view.name: stored[f"view-{view.name}"] for view in views},
@@ -143,6 +153,9 @@ def _corpus(
         notices=tuple(_notices(dataset, labels, manifest.rejects)),
         formats=tuple(stored["format"].tolist()),
         unmapped=dataset.unmapped,
+        columns=columns,
+        marks=tuple(frozenset(marks.split()) for marks in stored["marks"].tolist()),
+        more_roots=dataset.more_roots,
     )
 
 
@@ -232,6 +245,7 @@ def _row_of(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:
         "size": prepared.identity.size,
         "kind": prepared.layout.kind or "",
         "format": prepared.format,
+        "marks": " ".join(sorted({n.code for n in prepared.notices} & set(MARKS))),
         "entry": twins.entry_sign(entry),
         "width": body.geometry.width,
         "plane": body.pixels[0],

@@ -25,6 +25,8 @@ COLUMNS = ("recipe", "seed", "sha256", "label", "fold", "added")
 """The first columns; the logits follow, a column for each label."""
 PREDICTIONS_FILE = "predictions.csv"
 """In the folder of a run: the predictions of its held-back samples."""
+VALIDATION_FILE = "validation.csv"
+"""In the folder of a fold of a column: the predictions of its validation part."""
 MAX_FOLDS = 100_000
 OUT_OF_FOLD_FILE = "out-of-fold.csv"
 """In the folder of a cross-validation: the predictions of all folds."""

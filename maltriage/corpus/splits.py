@@ -22,14 +22,16 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.twins import near_twins
+from maltriage.corpus.value_folds import column_of, fold_names
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
 from maltriage.files.decoding import decoded
@@ -37,26 +39,49 @@ from maltriage.files.decoding import decoded
 Integers = npt.NDArray[np.int64]
 Parts = npt.NDArray[np.str_]
 Dates = npt.NDArray[np.datetime64]
-Kind = Literal["grouped", "random", "time"]
 
-KINDS: tuple[Kind, ...] = ("grouped", "random", "time")
+KINDS = ("grouped", "random", "time")
+"""Kinds of splits besides those by a column."""
 PARTS = ("train", "val", "test")
 LEFT_OUT = {
     "undated": "without a date",
     "unseen": "of families without a training sample",
     "later": "newer than the test samples",
+    "twin": "with a near duplicate in the test part",
 }
-"""Unused parts of a split by time, with their descriptions."""
+"""Unused parts of a split by time or by a column, with their descriptions."""
 FRACTIONS = (0.7, 0.1, 0.2)
 """Shares of training, validation and test."""
+COLUMN_FRACTIONS = (0.9, 0.1, 0.0)
+"""Shares of training and validation among the samples that a fold of a column trains on."""
 SPLIT_FILE = "split.json"
 """In the folder of a run: the split of its samples."""
 
 
 def groups_of(corpus: Corpus, kind: str) -> Integers:
     """The groups that a kind of split keeps together: near duplicates, or single samples."""
-    _check_kind(kind)
-    return near_twins(corpus.signs) if kind == "grouped" else np.arange(len(corpus))
+    _check_kind(corpus, kind)
+    alone = kind in ("random", "time")
+    return np.arange(len(corpus)) if alone else near_twins(corpus.signs)
+
+
+def values_of(corpus: Corpus, column: str) -> tuple[str, ...]:
+    """The values of a column, sorted, without the empty one: the folds of its split.
+
+    Raises:
+        MaltriageError: there is no such column, or no such value to join.
+    """
+    return tuple(sorted(set(folds_by(corpus, column)) - {""}))
+
+
+def folds_by(corpus: Corpus, column: str) -> tuple[str, ...]:
+    """The fold of each sample in a split by a column, by name; empty: none.
+
+    Raises:
+        MaltriageError: see `values_of`.
+    """
+    _check_kind(corpus, column)
+    return fold_names(column, corpus.columns[column_of(column)])
 
 
 def split(
@@ -152,6 +177,20 @@ def _time_parts(corpus: Corpus, shares: Sequence[float], names: Sequence[str]) -
     return parts
 
 
+def _column_parts(corpus: Corpus, column: str, value: str, seed: int) -> Parts:
+    """The part of each sample in the fold of one value; unused samples get a key of `LEFT_OUT`."""
+    groups = groups_of(corpus, column)
+    test = np.array(folds_by(corpus, column)) == value
+    parts = np.where(test, "test", np.where(np.isin(groups, groups[test]), "twin", "train"))
+    rest = np.flatnonzero(parts == "train")
+    parts[rest] = split(groups[rest], corpus.label[rest], COLUMN_FRACTIONS, seed)
+    trained = {corpus.labels[label] for label in np.unique(corpus.label[parts == "train"])}
+    if len(trained) < 2 or (BENIGN in corpus.labels and BENIGN not in trained):
+        left = ", ".join(sorted(trained)) or "nothing"
+        raise MaltriageError(f"without {column} {value}, {left} is left to train on")
+    return parts
+
+
 def leaks(groups: Integers, parts: Parts, part: str = "test") -> int:
     """Number of samples of a part with a member of their group in the training part."""
     seen = set(groups[parts == "train"].tolist())
@@ -180,13 +219,16 @@ def manifest_of(samples: Iterable[tuple[str, str]]) -> str:
 class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A stored split: parts by sha256, in the order of the corpus."""
 
-    kind: Kind
+    kind: str
+    """One of `KINDS`, or a column."""
     seed: int
     fractions: tuple[float, float, float]
     folds: int = 0
     """Number of folds; 0: three parts."""
     fold: int | None = None
     """The fold that is the test part; None: every sample is for training."""
+    value: str | None = None
+    """The value of the column that the fold is of; None: no split by a column."""
     manifest_sha256: str
     leaks: int
     """Test samples with a near duplicate in training, exact duplicates included."""
@@ -213,13 +255,15 @@ class SplitFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFile:
+def make_split(corpus: Corpus, kind: str = "grouped", seed: int = 0) -> SplitFile:
     """Split a corpus by one of `KINDS` into `FRACTIONS`.
 
     Raises:
         MaltriageError: no such kind, or the dates allow no split by time.
     """
-    _check_kind(kind)
+    _check_kind(corpus, kind)
+    if kind not in KINDS:
+        raise MaltriageError(f"a split by {kind} has a fold for each of its values: name --folds")
     if kind == "time":
         parts = _time_parts(corpus, FRACTIONS, PARTS)
     else:
@@ -227,22 +271,25 @@ def make_split(corpus: Corpus, kind: Kind = "grouped", seed: int = 0) -> SplitFi
     return _stored(corpus, parts, kind=kind, seed=seed, fractions=FRACTIONS)
 
 
-def make_fold(
-    corpus: Corpus, kind: Kind, seed: int, count: int, held_back: int | None
-) -> SplitFile:
+def make_fold(corpus: Corpus, kind: str, seed: int, count: int, held_back: int | None) -> SplitFile:
     """The split of a cross-validation that holds back one of `count` folds, or none.
 
     Raises:
-        MaltriageError: no such fold, the fold takes all samples of a label, or the dates allow
-            no split by time.
+        MaltriageError: no such fold, the fold takes all samples of a label, the dates allow no
+            split by time, or a column has other values or leaves nothing to train on.
     """
-    _check_kind(kind)
+    values = () if kind in KINDS else values_of(corpus, kind)
+    if values and count != len(values):
+        raise MaltriageError(f"a split by {kind} has {len(values)} folds here, not {count}")
     if count < 2:
         raise MaltriageError(f"at least two folds, not {count}")
     if held_back is not None and not 0 <= held_back < count:
         raise MaltriageError(f"no fold {held_back} of {count}: they are counted from 0")
+    value = values[held_back] if values and held_back is not None else None
     if held_back is None:
         parts = np.full(len(corpus), "train")
+    elif value is not None:
+        parts = _column_parts(corpus, kind, value, seed)
     elif kind == "time":
         names = ("train",) * (held_back + 1) + ("test",) + ("later",) * (count - held_back - 1)
         parts = _time_parts(corpus, np.full(count + 1, 1.0 / (count + 1)).tolist(), names)
@@ -250,16 +297,22 @@ def make_fold(
         dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
         parts = np.where(dealt == held_back, "test", "train")
         _refuse_whole_families(corpus, parts, held_back, count)
-    share = float((parts == "test").mean())
-    fractions = (1.0 - share, 0.0, share)
+    tested, tuned = (float((parts == part).mean()) for part in ("test", "val"))
     return _stored(
-        corpus, parts, kind=kind, seed=seed, fractions=fractions, folds=count, fold=held_back
+        corpus,
+        parts,
+        kind=kind,
+        seed=seed,
+        fractions=(1.0 - tested - tuned, tuned, tested),
+        folds=count,
+        fold=held_back,
+        value=value,
     )
 
 
-def check_folds(corpus: Corpus, kind: Kind, seed: int, count: int) -> None:
+def check_folds(corpus: Corpus, kind: str, seed: int, count: int) -> None:
     """Raise the MaltriageError that `make_fold` would raise for any of the folds."""
-    if kind == "time":
+    if kind not in ("grouped", "random"):
         for fold in range(count):
             make_fold(corpus, kind, seed, count, fold)
         return
@@ -268,9 +321,10 @@ def check_folds(corpus: Corpus, kind: Kind, seed: int, count: int) -> None:
         _refuse_whole_families(corpus, np.where(dealt == fold, "test", "train"), fold, count)
 
 
-def _check_kind(kind: str) -> None:
-    if kind not in KINDS:
-        raise MaltriageError(f"no such split: {kind} (known: {', '.join(KINDS)})")
+def _check_kind(corpus: Corpus, kind: str) -> None:
+    if kind not in KINDS and column_of(kind) not in corpus.columns:
+        known = f"known: {', '.join(KINDS)}; columns here: {', '.join(corpus.columns) or 'none'}"
+        raise MaltriageError(f"no such split: {kind} ({known})")
 
 
 def _refuse_whole_families(corpus: Corpus, parts: Parts, held_back: int, count: int) -> None:
@@ -314,6 +368,7 @@ def read_split(path: Path, corpus: Corpus) -> SplitFile:
         fractions=stored.fractions,
         folds=stored.folds,
         fold=stored.fold,
+        value=stored.value,
     )
 
 

@@ -53,6 +53,8 @@ class Signs:
     """Width of the byteplot, [n]."""
     plane: Bytes
     """Mean plane of the byteplot, [n, 64, 64]."""
+    code: tuple[str, ...] = ()
+    """Name of its code in the tables of the dataset, empty where unknown; (): of none."""
 
     def take(self, at: Integers) -> Signs:
         """The signs of some samples, by their numbers."""
@@ -61,6 +63,7 @@ class Signs:
             tuple(self.entry[i] for i in at),
             self.width[at],
             self.plane[at],
+            tuple(self.code[i] for i in at) if self.code else (),
         )
 
 
@@ -86,7 +89,7 @@ def near_twins(signs: Signs, max_distance: float = MAX_DISTANCE) -> Integers:
         a, b = find(i), find(j)
         parent[max(a, b)] = min(a, b)
 
-    for keys in (signs.sha256, signs.entry):
+    for keys in (signs.sha256, signs.entry, signs.code):
         first = dict[str, int]()
         for i, key in enumerate(keys):
             if key:

@@ -14,6 +14,7 @@ MAX_MODULES = 24
 MEANINGS = {
     "attack": "bytes behind a file, chosen against a net that is known",
     "base": "the type that the other modules of its folder implement",
+    "by_column": "figures by the values of a column: figures, document, screen",
     "byteplot": "the picture of a file's bytes: how it is drawn, nets that read it",
     "cache": "`maltriage cache`: command, document, screen",
     "calibrate": "`maltriage calibrate`: command, and what it computes",

@@ -58,6 +58,14 @@ def calibrate(
             help="Set the temperature on out-of-fold predictions, e.g. runs/cv5/out-of-fold.csv."
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Set the threshold on --predictions of a split by this column, e.g. source, so"
+            " that each value keeps the rate; --root names their files."
+        ),
+    ] = None,
+    root: opt.Root = None,
     coverage: Annotated[
         float | None,
         typer.Option(
@@ -76,9 +84,10 @@ def calibrate(
 ) -> None:
     """Set the threshold of `flagged` on clean files, and the temperature on labelled ones.
 
-    --goodware sets the margin from which files are flagged, at a stated false-positive rate.
-    --labelled and --predictions set the temperature of the probabilities and the scores of the
-    prediction sets. The rest of the card and the weights stay unchanged.
+    --goodware sets the margin from which files are flagged, at a stated false-positive rate; --by
+    sets it on predictions of sources that were held back. --labelled and --predictions set the
+    temperature of the probabilities and the scores of the prediction sets. The rest of the card and
+    the weights stay unchanged.
     """
     import msgspec
 
@@ -86,15 +95,22 @@ def calibrate(
     from maltriage.assess.held_back import fold_bundles
     from maltriage.assess.verdicts import calibrate as assess
     from maltriage.assess.verdicts import conformal, openset, scaling
+    from maltriage.assess.verdicts.by_column import threshold_by
+    from maltriage.assess.verdicts.column_files import files_of
+    from maltriage.corpus.load import load_corpus
     from maltriage.report.documents.calibration import Calibration
     from maltriage.report.documents.record import ModelRef
     from maltriage.report.studies.calibration import render
     from maltriage.triage.options import ScanOptions
 
     _check(output, goodware, labelled, predictions, folds, coverage)
+    if by is not None and (predictions is None or goodware):
+        raise MaltriageError("--by goes with --predictions, and without --goodware")
+    if root and by is None:
+        raise MaltriageError("--root goes with --by")
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
-    temperature = threshold = sets = novelty = None
+    temperature = threshold = sets = novelty = known = None
     with scanning(color, quiet) as show:
         if labelled is not None or predictions is not None:
             known = None if predictions is None else scaling.held_back(predictions, bundle)
@@ -122,6 +138,11 @@ def calibrate(
                 threshold = msgspec.structs.replace(
                     threshold, malware=malware, malware_flagged=flagged
                 )
+        if by is not None and known is not None:
+            data = open_for([bundle], dataset, root, min_samples)
+            files = files_of(load_corpus(data, (), jobs=jobs or None), by)
+            threshold = threshold_by(files, known, fpr)
+        if threshold is not None:
             changes["threshold"] = assess.threshold_of(threshold)
     card = assess.write(bundle, output, **changes)
     if quiet:

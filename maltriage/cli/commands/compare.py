@@ -46,9 +46,7 @@ def compare(
     folds: Annotated[
         int, typer.Option(min=0, max=100, help="Folds of each seed; 0: hold one part back instead.")
     ] = 5,
-    split: Annotated[
-        str, typer.Option(help="Split: grouped, random or time, as in train.")
-    ] = "grouped",
+    split: opt.Split = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split, for all nets.")] = 0,
     image_size: Annotated[
         int, typer.Option(min=16, max=1024, help="Side of the body view, a multiple of 8.")
@@ -103,6 +101,7 @@ def compare(
     from maltriage.cli.stop.ending import stopping
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
+    from maltriage.corpus.splits import KINDS
     from maltriage.learn.nets import entry
     from maltriage.report.documents.record import encode
     from maltriage.report.studies.comparison import render
@@ -127,6 +126,8 @@ def compare(
         data = open_dataset(
             dataset, root, min_samples, goodware, allow_resized=allow_resized, unmapped=unmapped
         )
+        if split not in KINDS:
+            study.folds = _values(ctx, data, split)
         if train:
             study.fits = recipes(study, data)
     with stopping() as stop:
@@ -147,6 +148,20 @@ def compare(
             stream.binary.write(encode(document) + b"\n")
         else:
             render(document, make_console(color.value, file=stream.text))
+
+
+def _values(ctx: typer.Context, data: Dataset, column: str) -> int:
+    """The number of folds of a split by a column, one of each value."""
+    from maltriage.corpus.datasets.columns import column_names
+    from maltriage.corpus.value_folds import column_of, fold_names
+
+    given = ctx.get_parameter_source("folds")
+    if given is not None and given.name != "DEFAULT":
+        raise MaltriageError(f"--split {column} makes a fold of each value: leave out --folds")
+    if column_of(column) not in (names := column_names(data.samples)):
+        raise MaltriageError(f"no such split: {column} (columns here: {', '.join(names)})")
+    values = [sample.columns.get(column_of(column), "") for sample in data.samples]
+    return len(set(fold_names(column, values)) - {""})
 
 
 def _cells(

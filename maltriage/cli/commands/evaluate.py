@@ -17,6 +17,7 @@ from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.corpus.datasets.base import Dataset
+    from maltriage.report.documents.by_column import ColumnReport
     from maltriage.report.documents.evaluation import Evaluation, FoldReport
 
 
@@ -69,6 +70,16 @@ def evaluate(
     added: Annotated[
         bool, typer.Option("--added", help="Also count predictions of the added clean files.")
     ] = False,
+    by: opt.By = None,
+    fpr: Annotated[
+        float | None,
+        typer.Option(
+            min=1e-6,
+            max=0.5,
+            help="With --by and --predictions: false-positive rate of the thresholds, e.g. 0.01; by"
+            " default 0.005.",
+        ),
+    ] = None,
     coverage: Annotated[
         float | None,
         typer.Option(
@@ -110,16 +121,28 @@ def evaluate(
 
     The default part is the one that training held back: the split is made again from the card, and
     a card of other data is refused. A cross-validated model has seen every sample: measure the
-    out-of-fold predictions of its run.
+    out-of-fold predictions of its run. With --by source, figures are those of each source.
 
     --open-set DIR measures a recipe, not a model: nets are trained (extra `train`), each without
     one family. Finished nets in DIR are not trained again, so Ctrl-C loses little.
     """
     from maltriage.assess.held_back import Group, Held, Hints, part_of, samples_of
     from maltriage.assess.verdicts import evaluate as assess
+    from maltriage.assess.verdicts.by_column import of_model
+    from maltriage.assess.verdicts.column_files import files_of
     from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.load import load_corpus
 
     _check(format, png, output, clean)
+    if fpr is not None and not (by and predictions):
+        raise MaltriageError("--fpr goes with --by and --predictions")
+    if by is not None:
+        _check_by(format, png, [clean, open_set, coverage, added or None])
+    if by is not None and predictions:
+        data = open_dataset(dataset, root, min_samples, goodware)
+        paths = [*predictions, *(against or [])]
+        _write_by(_by_predictions(by, data, paths, fpr), format, output, color)
+        return
     if predictions:
         _write(
             _predictions(predictions, against or [], added, coverage), format, png, output, color
@@ -149,6 +172,12 @@ def evaluate(
             "its figures are out of fold, see --predictions", "; --split all takes every file"
         )
         held = part_of(bundle, data, split.value, split_file, hints)
+    if by is not None:
+        files = files_of(load_corpus(data, (), jobs=jobs or None), by)
+        with scanning(color, quiet, len(held)) as show:
+            report = of_model(files, held, scan_options(device, jobs), changed=show)
+        _write_by(report, format, output, color)
+        return
     with scanning(color, quiet, len(held)) as show:
         found = assess.evaluate(held, scan_options(device, jobs), changed=show)
     _write(found, format, png, output, color)
@@ -168,6 +197,29 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
         from maltriage.report.studies.charts import need_matplotlib
 
         need_matplotlib()
+
+
+def _check_by(format: Format, png: Path | None, others: list[object]) -> None:
+    if png is not None or format is Format.html:
+        raise MaltriageError("--by has no picture and no page: use -f table or json")
+    if any(other is not None for other in others):
+        raise MaltriageError("--by goes without --clean, --open-set, --coverage and --added")
+
+
+def _by_predictions(
+    column: str, data: Dataset, paths: list[Path], fpr: float | None
+) -> ColumnReport:
+    from maltriage.assess.verdicts.by_column import FPR, of_predictions
+    from maltriage.assess.verdicts.column_files import files_of
+    from maltriage.corpus.load import load_corpus
+
+    return of_predictions(files_of(load_corpus(data, ()), column), paths, fpr or FPR)
+
+
+def _write_by(found: ColumnReport, format: Format, output: Path | None, color: opt.Color) -> None:
+    from maltriage.report.studies.by_column import render
+
+    write_document(found, render, format, output, color)
 
 
 def _predictions(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -84,13 +85,7 @@ def train(
     accelerator: rec.Accelerator = rec.AcceleratorName.auto,
     devices: rec.Devices = 1,
     precision: rec.Precision = rec.PrecisionName.float32,
-    split: Annotated[
-        str,
-        typer.Option(
-            help="Split: grouped keeps near duplicates in one part, random does not, time tests on"
-            " the newest."
-        ),
-    ] = "grouped",
+    split: opt.Split = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     split_file: Annotated[
         Path | None,
@@ -102,7 +97,7 @@ def train(
             min=0,
             max=100,
             help="Cross-validate in this many folds, then train on all, e.g. 5; 0: hold a part"
-            " back.",
+            " back. A split by a column has its own.",
         ),
     ] = 0,
     fold: Annotated[
@@ -143,12 +138,14 @@ def train(
     Files lie as <root>/<family>/<file>, or are listed in <root>/labels.csv; those of big2015 are
     hex dumps <Id>.bytes beside trainLabels.csv. One part of the files tunes the probabilities,
     another is held back for the figures at the end. With --folds every sample is held back once,
-    and the exported model has seen all. Ctrl-C and SIGTERM save the run (exit codes 130 and 143),
-    and --resume goes on with it.
+    and the exported model has seen all. With --split source each source is held back once, which
+    shows what holds for files from elsewhere. Ctrl-C and SIGTERM save the run (exit codes 130 and
+    143), and --resume goes on with it.
     """
     need_torch()
     from maltriage.cli.console import make_console
     from maltriage.cli.stop.ending import stopping
+    from maltriage.corpus.splits import KINDS
     from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)
@@ -157,12 +154,13 @@ def train(
         for option, value in ctx.params.items()
         if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
     }
-    if fold is not None and not (folds and fold < folds):
+    if fold is not None and split in KINDS and not (folds and fold < folds):
         raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     folder = _folder(ctx.params)
     with status(console, "starting", enabled=not quiet):
         found, options = _prepare(ctx.params, named, folder)
     corpus = _load(found, options, jobs, console, quiet)
+    options = _with_folds(options, corpus)
     with stopping() as stop, training_bar(console, not quiet) as show:
         outcome = _run(corpus, options, show, stop)
     if outcome.bundle is None:
@@ -180,19 +178,40 @@ def train(
 
 def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Outcome:
     """Train one run, one fold of a cross-validation, or all folds."""
+    from maltriage.corpus.splits import KINDS, values_of
     from maltriage.learn.runs.crossval import cross_validate, train_fold
     from maltriage.learn.runs.train import train as run
+    from maltriage.report.sanitize import clean
 
     if not options.folds:
         return run(corpus, options, progress=show, stop=stop)
+    values = () if options.split in KINDS else values_of(corpus, options.split)
 
     def show_fold(now: FoldTick) -> None:
         where = f"fold {now.run + 1}/{now.folds}" if now.run < now.folds else "all samples"
+        if now.run < len(values):
+            where += f", without {clean(values[now.run])}"
         show(now.tick, f"{where}, ")
 
     if options.fold is not None:
         return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
     return cross_validate(corpus, options, progress=show_fold, stop=stop)
+
+
+def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
+    """The options with the folds that a split by a column has."""
+    from maltriage.corpus.splits import KINDS, values_of
+
+    if options.split_file is not None or options.split in KINDS:
+        return options
+    count = len(values_of(corpus, options.split))
+    if options.folds not in (0, count):
+        raise MaltriageError(
+            f"--split {options.split} makes {count} folds, one of each value: leave out --folds"
+        )
+    if options.fit.patience:
+        raise MaltriageError(f"--patience needs one validation part: not with {options.split}")
+    return replace(options, folds=count)
 
 
 def _add_sets(bundle: Path, options: RunOptions) -> str | None:
@@ -332,6 +351,8 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
         f"trained on   {clean(state.origin.dataset)}: {state.origin.samples} samples,"
         f" {len(state.origin.labels)} labels, {state.epoch} epochs"
     )
+    if outcome.divided.value is not None:
+        typer.echo(f"without      {clean(state.origin.split)} {clean(outcome.divided.value)}")
     if "out_of_fold_samples" in metrics:
         typer.echo(
             f"out of fold  {metrics['out_of_fold_samples']:.0f} samples: accuracy"

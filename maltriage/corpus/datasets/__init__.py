@@ -6,6 +6,7 @@ Importing this imports no dataset; a dataset's own file is imported when it is o
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,8 @@ class Entry:
     """What is known of a dataset before it is opened."""
 
     module: str
-    """In this folder, with a function `read(root, min_samples)` that gives a `base.Dataset`."""
+    """In this folder, with a function `read(root, min_samples)` that gives a `base.Dataset`.
+    With `min_samples` 0 it is one of several folders: no family is too small, and one is enough."""
     any_tree: bool = False
     """Whether it is any folder that a user names, and is looked for in no usual place."""
     resized: bool = False
@@ -53,7 +55,7 @@ def entry(name: str) -> Entry:
 
 def open_dataset(
     name: str,
-    root: Path | None = None,
+    root: Path | Sequence[Path] | None = None,
     min_samples: int = MIN_SAMPLES,
     goodware: Path | None = None,
     *,
@@ -64,7 +66,8 @@ def open_dataset(
 
     Args:
         name: a key of `DATASETS`.
-        root: its folder; None: the default places are searched.
+        root: its folder, or several, whose samples are joined; None or none: the default places
+            are searched.
         min_samples: families with fewer files are left out, with a notice.
         goodware: a folder of clean files, which become `benign` besides.
         allow_resized: take resized byteplots as pictures, of a dataset that knows them.
@@ -81,11 +84,20 @@ def open_dataset(
             raise MaltriageError(f"dataset {name}: only {known} has resized byteplots")
         options["allow_resized"] = True
     module = importlib.import_module(f"maltriage.corpus.datasets.{found.module}")
-    dataset: Dataset = module.read(root, min_samples, **options)
+    from maltriage.corpus.datasets.base import joined, with_goodware
+    from maltriage.corpus.datasets.columns import add_columns
+
+    roots: list[Path | None] = [root] if isinstance(root, Path) else list(root or (None,))
+    parts: list[Dataset] = [
+        module.read(folder, min_samples if len(roots) == 1 else 0, **options) for folder in roots
+    ]
+    parts = [replace(part, samples=add_columns(part.samples, part.root)) for part in parts]
+    dataset = parts[0] if len(parts) == 1 else joined(parts, min_samples)
     if unmapped is not None:
         dataset = replace(dataset, unmapped=unmapped)
     if goodware is None:
         return dataset
-    from maltriage.corpus.datasets.base import with_goodware
-
-    return with_goodware(dataset, goodware)
+    dataset = with_goodware(dataset, goodware)
+    own = len(dataset.samples) - dataset.goodware_samples
+    added = add_columns(dataset.samples[own:], goodware)
+    return replace(dataset, samples=(*dataset.samples[:own], *added))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -35,6 +35,8 @@ class LabelledSample:
     label: str
     first_seen: datetime | None = None
     """Time of the first sighting, in UTC without a time zone; None: unknown."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """Its columns in the tables beside it; see `datasets.columns`."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Dataset:
     """Formats that its samples may have."""
     unmapped: int = UNMAPPED
     """The byte that `??` in its hex dumps is read as."""
+    more_roots: tuple[Path, ...] = ()
+    """Further folders of samples, after `root`."""
 
     @property
     def headless(self) -> bool:
@@ -162,26 +166,62 @@ def assemble(
 ) -> Dataset:
     """A dataset of the families with at least `min_samples` files; a notice lists the others.
 
+    With `min_samples` 0 it is one of several folders, and may have a single family.
+
     Raises:
         MaltriageError: fewer than two families are left.
     """
-    samples, notices = list(samples), list(notices)
-    counts = Counter(sample.label for sample in samples)
+    ordered = sorted(samples, key=lambda sample: os.fsencode(sample.path))
+    dataset = Dataset(name, root, tuple(ordered), (), min_samples, tuple(notices))
+    return dataset if min_samples == 0 else _of_size(dataset, min_samples)
+
+
+def joined(parts: Sequence[Dataset], min_samples: int) -> Dataset:
+    """One dataset of the samples of several folders, in the order of the folders.
+
+    Args:
+        parts: assembled with `min_samples` 0.
+
+    Raises:
+        MaltriageError: a folder is named twice, its files are of another form, or fewer than two
+            families are left.
+    """
+    first, *rest = parts
+    if len({part.root.resolve() for part in parts}) < len(parts):
+        raise MaltriageError(f"a folder is named twice: {', '.join(str(p.root) for p in parts)}")
+    if any((part.headless, part.formats) != (first.headless, first.formats) for part in rest):
+        raise MaltriageError("these folders hold files of different forms: hex dumps, or others")
+    return _of_size(
+        replace(
+            first,
+            samples=tuple(sample for part in parts for sample in part.samples),
+            notices=tuple(notice for part in parts for notice in part.notices),
+            more_roots=tuple(part.root for part in rest),
+        ),
+        min_samples,
+    )
+
+
+def _of_size(dataset: Dataset, min_samples: int) -> Dataset:
+    """The dataset without families of fewer files."""
+    counts = Counter(sample.label for sample in dataset.samples)
     small = sorted(label for label, count in counts.items() if count < min_samples)
+    notices = list(dataset.notices)
     if small:
         listed = ", ".join(f"{label} ({counts[label]})" for label in small)
         notices.append(
             Notice("small-family", f"left out, fewer than {min_samples} samples: {listed}")
         )
-    kept = [sample for sample in samples if counts[sample.label] >= min_samples]
+    kept = tuple(sample for sample in dataset.samples if counts[sample.label] >= min_samples)
     labels = sort_labels(sample.label for sample in kept)
     if len(labels) < 2:
         raise MaltriageError(
-            f"{root}: a dataset needs two families of {min_samples} samples or more, "
+            f"{dataset.root}: a dataset needs two families of {min_samples} samples or more, "
             f"found {len(labels)}"
         )
-    kept.sort(key=lambda sample: os.fsencode(sample.path))
-    return Dataset(name, root, tuple(kept), labels, min_samples, tuple(notices))
+    return replace(
+        dataset, samples=kept, labels=labels, min_samples=min_samples, notices=tuple(notices)
+    )
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:

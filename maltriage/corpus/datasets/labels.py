@@ -86,7 +86,7 @@ def label_files(
     read = _read_csv(table) if table.name == LABELS_FILE else _read_avclass(table)
     files = dict[str, list[str]]()
     for path in paths:
-        for key in _keys_of(path, root, read.by_path):
+        for key in keys_of(path, root, read.by_path):
             files.setdefault(key, []).append(path)
     rows = dict[str, _Row]()
     families = dict[str, set[str]]()
@@ -118,7 +118,8 @@ def label_files(
     return list(labelled.values()), notices
 
 
-def _keys_of(path: str, root: Path, by_path: bool) -> Iterable[str]:
+def keys_of(path: str, root: Path, by_path: bool) -> Iterable[str]:
+    """The keys of a file in a table: its path below the root, or the digests in its name."""
     if by_path:
         return (os.path.normpath(os.path.relpath(path, root)),)
     return {found.lower() for found in _DIGEST.findall(os.path.basename(path))}

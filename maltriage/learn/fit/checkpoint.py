@@ -81,6 +81,8 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     views: tuple[ViewSpec, ...]
     dataset: str
     root: str
+    more_roots: tuple[str, ...] = ()
+    """Further folders of samples, after `root`."""
     goodware: str | None
     goodware_samples: int
     manifest_sha256: str

@@ -196,7 +196,7 @@ def differing(stored: State, wanted: State) -> str:
     """The differences of two runs, in words; empty if none matters."""
     a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
     for stored_origin in (a, b):  # the same files may lie elsewhere
-        del stored_origin["root"], stored_origin["goodware"]
+        del stored_origin["root"], stored_origin["more_roots"], stored_origin["goodware"]
     if not a["split_sha256"]:  # written by an older version
         b["split_sha256"] = ""
     for origin in (a, b):  # older versions did what is the default now

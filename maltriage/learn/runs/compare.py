@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.splits import Kind, check_folds
+from maltriage.corpus.splits import check_folds
 from maltriage.corpus.study import Cell
 from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
@@ -23,7 +23,7 @@ WAIT = 0.5
 
 
 def run_options(
-    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: Kind, split_seed: int
+    cell: Cell, out: Path, fit: FitOptions, *, folds: int, split: str, split_seed: int
 ) -> RunOptions:
     """The options of a cell's run; with folds, of its cross-validation."""
     return RunOptions(

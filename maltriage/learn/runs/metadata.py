@@ -36,6 +36,7 @@ def write_config(options: RunOptions, corpus: Corpus, path: Path) -> None:
     data = {
         "dataset": corpus.dataset,
         "root": corpus.root,
+        "more_roots": corpus.more_roots,
         "goodware": corpus.goodware,
         "min_samples": corpus.min_samples,
         "samples": len(corpus),

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from maltriage.corpus.splits import Kind
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.checkpoint import State
 from maltriage.learn.fit.recipe import FitOptions
@@ -30,7 +29,7 @@ class RunOptions:
     folder: Path
     name: str
     fit: FitOptions
-    split: Kind = "grouped"
+    split: str = "grouped"
     split_seed: int = 0
     folds: int = 0
     """Folds of the run's cross-validation; 0: training, validation and test."""

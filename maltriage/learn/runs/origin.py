@@ -20,6 +20,7 @@ def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin
         views=corpus.views,
         dataset=corpus.dataset,
         root=str(corpus.root.absolute()),
+        more_roots=tuple(str(root.absolute()) for root in corpus.more_roots),
         goodware=None if corpus.goodware is None else str(corpus.goodware.absolute()),
         manifest_sha256=divided.manifest_sha256,
         samples=len(corpus),

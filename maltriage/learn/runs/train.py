@@ -24,7 +24,12 @@ from torch import Tensor
 from maltriage import metrics
 from maltriage.bundle import Card, load
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, save_predictions
+from maltriage.corpus.predictions import (
+    PREDICTIONS_FILE,
+    VALIDATION_FILE,
+    Predictions,
+    save_predictions,
+)
 from maltriage.corpus.splits import (
     PARTS,
     SPLIT_FILE,
@@ -117,7 +122,7 @@ def train(
         corpus, parts = corpus.take(np.isin(parts, PARTS)), parts[np.isin(parts, PARTS)]
     origin = origin_of(corpus, options, divided)
     numbers = {part: torch.from_numpy(np.flatnonzero(parts == part)) for part in PARTS}
-    if divided.kind != "time":
+    if divided.kind in ("grouped", "random"):
         _check_train(corpus, numbers["train"])
     images = Images(corpus)
     guidance = _guidance(options, origin, images, numbers["train"])
@@ -220,6 +225,10 @@ def _finish(
         }
         counts = metrics.confusion(truth, guess, len(labels))
         plot_confusion(counts.tolist(), labels, folder / CONFUSION_FILE)
+    if divided.value is not None:
+        save_predictions(
+            predictions(fitted, corpus, images, numbers["val"]), folder / VALIDATION_FILE
+        )
     if state.origin.guide is not None:
         found |= {f"guide_ssim_{k}": v for k, v in state.origin.guide.similarity.items()}
     if state.temperature is not None:

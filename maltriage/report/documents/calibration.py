@@ -32,6 +32,21 @@ class MalwareLike(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     flagged: bool
 
 
+class ValueThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The clean files of one value of a column, each by the net that held the value back.
+
+    `margin` is what this value alone needs for the rate. `flagged` is at the threshold of all,
+    the highest of these; the interval of `rate` is over whole groups of near duplicates.
+    """
+
+    value: str
+    margin: float
+    files: int
+    groups: int
+    flagged: int
+    rate: Interval
+
+
 class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A threshold of `flagged` and the clean files that it was set on.
 
@@ -51,6 +66,8 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     unreadable: int
     malware: int = 0
     malware_flagged: int = 0
+    values: list[ValueThreshold] = []
+    """Of a threshold that keeps the rate for each value of a column."""
 
 
 class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -85,13 +85,21 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             *_counts(row.files, row.flagged, row.rate),
             f"{row.margin:+.3f}" if row.own else "that of all",
         )
+    for value in limit.values:
+        table.add_row(
+            untrusted(value.value),
+            *_counts(value.files, value.flagged, value.rate),
+            f"{value.margin:+.3f} needed",
+        )
     table.add_row("all", *_counts(limit.files, limit.flagged, limit.rate), f"{limit.margin:+.3f}")
     yield table
     if limit.malware:
+        each = "at this threshold"
+        if not limit.values:
+            each = "each fold's net at its own threshold for the same rate"
         yield Text(
             f"malware out of fold: {limit.malware_flagged} of {limit.malware} flagged"
-            f" ({limit.malware_flagged / limit.malware:.1%}), each fold's net at its own"
-            " threshold for the same rate"
+            f" ({limit.malware_flagged / limit.malware:.1%}), {each}"
         )
     if limit.unreadable:
         yield Text(f"{numbers.count(limit.unreadable, 'file')} could not be read", "yellow")

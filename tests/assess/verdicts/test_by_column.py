@@ -1,0 +1,294 @@
+"""Figures by the values of a column: which files they are over, and what thresholds are set on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from maltriage.assess.verdicts import by_column
+from maltriage.assess.verdicts.by_column import of_predictions, threshold_by
+from maltriage.assess.verdicts.calibrate import limit_at
+from maltriage.assess.verdicts.column_answers import answers_of
+from maltriage.assess.verdicts.column_files import Files
+from maltriage.assess.verdicts.fitted import said_of
+from maltriage.corpus.predictions import (
+    VALIDATION_FILE,
+    Predictions,
+    fold_folder,
+    load_predictions,
+    save_predictions,
+)
+from maltriage.errors import MaltriageError
+from maltriage.metrics import auc, log_softmax, margins, temperature
+from maltriage.report.documents.by_column import ColumnReport, ValueFigures
+from maltriage.report.documents.record import encode
+
+LABELS = ("benign", "_other", "zbot", "zeus")
+SOURCES = ("clean-a", "clean-b", "reports")
+EACH = 40
+
+
+@pytest.fixture
+def files() -> Files:
+    """Clean files of two sources, and of a third malware; the last ten files have no source."""
+    count = 3 * EACH + 10
+    generator = np.random.default_rng(1)
+    value = np.array([*np.repeat(SOURCES, EACH), *[""] * 10])
+    malware = np.array(["_other"] * 5 + ["zbot"] * 15 + ["zeus"] * 20)
+    label = np.array([*["benign"] * (2 * EACH), *malware, *["zeus"] * 10])
+    even = np.arange(count) % 2 == 0
+    return Files(
+        "source",
+        SOURCES,
+        value,
+        label,
+        np.arange(count) // 2,
+        {"all": np.ones(count, dtype=bool), "32-bit": even, "packed": np.zeros(count, dtype=bool)},
+        tuple(bytes(generator.integers(0, 256, 32, dtype=np.uint8)).hex() for _ in range(count)),
+        tuple(f"{i}.exe" for i in range(count)),
+    )
+
+
+def made(files: Files, at: list[int], fold: list[int], offset: float = 0.0) -> Predictions:
+    generator = np.random.default_rng(len(at))
+    place = {label: i for i, label in enumerate(LABELS)}
+    truth = np.array([place[files.label[i]] for i in at])
+    logits = generator.normal(size=(len(at), 4))
+    logits[np.arange(len(at)), truth] += 1.5
+    logits[:, 1:] += offset
+    return Predictions(
+        "net",
+        0,
+        LABELS,
+        tuple(files.sha256[i] for i in at),
+        truth,
+        np.array(fold),
+        np.zeros(len(at), dtype=bool),
+        logits,
+    )
+
+
+@pytest.fixture
+def run(files: Files, tmp_path: Path) -> Path:
+    """A run by source: predictions of all, and the validation part of each fold."""
+    whole = made(files, list(range(3 * EACH)), np.repeat(np.arange(3), EACH).tolist())
+    save_predictions(whole, tmp_path / "out-of-fold.csv")
+    for fold in range(3):
+        elsewhere = [i for i in range(3 * EACH) if i // EACH != fold and i % 4 == 0]
+        part = made(files, elsewhere, [fold] * len(elsewhere), offset=-1.0)
+        fold_folder(tmp_path, fold).mkdir()
+        save_predictions(part, fold_folder(tmp_path, fold) / VALIDATION_FILE)
+    return tmp_path
+
+
+def value_of(report: ColumnReport, name: str) -> ValueFigures:
+    (run,) = report.runs
+    return next(value for value in run.values if value.value == name)
+
+
+def test_by_source(files: Files, run: Path) -> None:
+    path = run / "out-of-fold.csv"
+    report = of_predictions(files, [path], 0.05)
+    assert (report.column, report.fpr, report.without) == ("source", 0.05, 10)
+    (found,) = report.runs
+    assert found.held_back
+    assert [value.value for value in found.values] == list(SOURCES)
+    said = load_predictions(path)
+    scores = margins(said.logits, 0)
+    clean = value_of(report, "clean-a")
+    assert (clean.files, clean.groups, clean.malware, clean.clean) == (EACH, EACH // 2, 0, EACH)
+    assert clean.against == []
+    validation, elsewhere = clean.thresholds
+    # Nothing of the value has a part in either threshold.
+    part = load_predictions(fold_folder(run, 0) / VALIDATION_FILE)
+    home = limit_at(margins(part.logits, 0)[part.truth == 0].tolist(), 0.05)
+    assert (validation.set_on, validation.margin, validation.files) == ("validation", home, 10)
+    away = limit_at(scores[EACH : 2 * EACH].tolist(), 0.05)
+    assert (elsewhere.set_on, elsewhere.margin, elsewhere.files) == ("elsewhere", away, EACH)
+    for threshold, limit in ((validation, home), (elsewhere, away)):
+        every, half = threshold.kinds  # no file is packed
+        assert (every.kind, half.kind) == ("all", "32-bit")
+        assert every.clean is not None
+        assert every.clean.hits == int((scores[:EACH] >= limit).sum())
+        assert every.malware is None
+    assert validation.margin != elsewhere.margin
+
+
+def test_malware(files: Files, run: Path) -> None:
+    report = of_predictions(files, [run / "out-of-fold.csv"], 0.05)
+    bad = value_of(report, "reports")
+    # Neither family is in another fold, and `_other` is none.
+    assert (bad.malware, bad.clean, bad.unlearned) == (EACH, 0, EACH)
+    said = load_predictions(run / "out-of-fold.csv")
+    scores = margins(said.logits, 0)
+    own = slice(2 * EACH, 3 * EACH)
+    threshold = bad.thresholds[1]
+    limit = limit_at(scores[: 2 * EACH].tolist(), 0.05)
+    assert threshold.margin == limit
+    row = threshold.kinds[0]
+    flagged, top = scores[own] >= limit, said.logits[own].argmax(axis=1)
+    assert row.clean is None
+    assert row.malware is not None
+    assert row.named is not None
+    assert row.right is not None
+    assert row.malware.hits == flagged.sum()
+    # Label 1 is `_other`, which names nothing; others are named if they fit, as in a verdict.
+    part = load_predictions(fold_folder(run, 2) / VALIDATION_FILE)
+    named = flagged & (top > 1) & said_of(said.logits[own], part).nameable
+    assert row.named.hits == named.sum()
+    assert 0 < named.sum() < (flagged & (top > 1)).sum() < flagged.sum()
+    assert row.right.files == (named & (said.truth[own] > 1)).sum()
+    assert row.right.hits == (named & (top == said.truth[own])).sum()
+    assert bad.in_set is None  # nothing of its families was learned
+    assert value_of(report, "clean-a").in_set is not None
+    pairs = {(a.kind, a.value, a.clean_by): a for a in bad.against}
+    assert {key[1:] for key in pairs} == {
+        (name, by) for name in ("clean-a", "clean-b") for by in ("other", "trained")
+    }
+    area = pairs["all", "clean-b", "other"]
+    both = np.concatenate([scores[own], scores[EACH : 2 * EACH]])
+    assert area.auc.value == pytest.approx(auc(both, np.arange(2 * EACH) < EACH))
+    assert (area.malware, area.clean) == (EACH, EACH)
+    assert area.auc.low < area.auc.value < area.auc.high
+
+
+def test_means_over_sources_and_seeds(files: Files, run: Path) -> None:
+    text = (run / "out-of-fold.csv").read_text()
+    (run / "seed").mkdir()
+    (run / "seed" / "b.csv").write_text(text.replace("net,0", "net,1"))
+    report = of_predictions(files, [run / "out-of-fold.csv", run / "seed" / "b.csv"], 0.05)
+    rates = {(row.set_on, row.kind): row for row in report.rates}
+    row = rates["elsewhere", "all"]
+    assert (row.name, row.clean_values, row.malware_values) == ("net", 4, 2)
+    clean = [
+        value.thresholds[-1].kinds[0].clean
+        for found in report.runs
+        for value in found.values
+        if value.clean
+    ]
+    shares = [of.rate.value for of in clean if of is not None]
+    assert row.clean == pytest.approx(np.mean(shares))
+    assert row.worst_clean == max(shares)
+    assert rates["validation", "all"].clean_values == 2  # the second seed has no such part
+    areas = {(row.clean_by, row.kind): row for row in report.areas}
+    area = areas["other", "all"]
+    every = [a.auc.value for a in value_of_first(report).against if a.kind == "all"]
+    assert area.pairs == 4
+    assert area.lowest == min(every[:2])
+    assert area.auc == pytest.approx(np.mean(every[:2]))
+
+
+def value_of_first(report: ColumnReport) -> ValueFigures:
+    return next(value for value in report.runs[0].values if value.malware)
+
+
+def test_what_verdicts_are_fitted_to(files: Files) -> None:
+    """Temperature, sets and novelty are of other files than those that are asked about."""
+    at = list(range(3 * EACH))
+    sure, asked = made(files, at, [0] * len(at)), np.array([[9.0, 0, 0, 0], [0.0, 0, 9, 8.9]])
+    said = said_of(asked, sure)
+    scale = temperature(sure.logits, sure.truth) or 1.0
+    np.testing.assert_allclose(said.shares, np.exp(log_softmax(asked / scale)))
+    assert said.members[0, 0]
+    assert said.nameable.tolist() == [False, False]
+    few = sure.take(np.arange(len(at)) % 30 == 0)
+    assert said_of(asked, few).nameable.tolist() == [False, True]  # no limit of novelty
+
+
+def test_without_validation_parts(files: Files, run: Path) -> None:
+    """A peer's predictions, which have no run."""
+    (run / "peer").mkdir()
+    path = run / "peer" / "lightgbm.csv"
+    path.write_bytes((run / "out-of-fold.csv").read_bytes())
+    report = of_predictions(files, [path])
+    assert report.fpr == by_column.FPR
+    assert [t.set_on for t in value_of(report, "clean-a").thresholds] == ["elsewhere"]
+    assert {row.clean_by for row in value_of(report, "reports").against} == {"other"}
+    # Those of another recipe in the folder of a run have none there either.
+    text = (run / "out-of-fold.csv").read_text().replace("net,0", "tree,0")
+    (run / "tree.csv").write_text(text)
+    both = of_predictions(files, [run / "out-of-fold.csv", run / "tree.csv"])
+    assert [len(found.values[0].thresholds) for found in both.runs] == [2, 1]
+
+
+def test_values_held_back_together(files: Files, tmp_path: Path) -> None:
+    """One net has seen neither the malware nor the clean files of `clean-b`."""
+    at = list(range(3 * EACH))
+    both = made(files, at, [0] * EACH + [1] * (2 * EACH))
+    save_predictions(both, tmp_path / "a.csv")
+    report = of_predictions(files, [tmp_path / "a.csv"])
+    assert report.runs[0].held_back
+    rows = value_of(report, "reports").against
+    assert {(row.value, row.clean_by) for row in rows} == {
+        ("clean-a", "other"),
+        ("clean-b", "same"),
+    }
+
+
+def test_equal_files_of_two_sources(files: Files) -> None:
+    """Each is answered for by the net of its own source, in whatever order they come."""
+    digests = list(files.sha256)
+    digests[EACH] = digests[EACH - 1]
+    twice = replace(files, sha256=tuple(digests))
+    at = [*range(EACH, 2 * EACH), *range(EACH), *range(2 * EACH, 3 * EACH)]
+    found = made(twice, at, [1] * EACH + [0] * EACH + [2] * EACH)
+    answers, held_back = answers_of(twice, found, None)
+    assert held_back
+    assert answers.at.tolist() == at
+
+
+def test_folds_inside_sources(files: Files, tmp_path: Path) -> None:
+    at = list(range(3 * EACH))
+    save_predictions(made(files, at, [i % 3 for i in at]), tmp_path / "a.csv")
+    (found,) = of_predictions(files, [tmp_path / "a.csv"]).runs
+    assert not found.held_back
+    assert found.values[0].thresholds[0].margin is None  # three nets, three thresholds
+    assert found.values[2].unlearned == 5
+
+
+def test_the_worst_source_keeps_the_rate(files: Files, run: Path, tmp_path: Path) -> None:
+    said = load_predictions(run / "out-of-fold.csv")
+    said.logits[:EACH, 1:] += 2.0  # clean files of the first source look worse
+    found = threshold_by(files, said, 0.05)
+    scores = margins(said.logits, 0)
+    own = [limit_at(scores[i * EACH : (i + 1) * EACH].tolist(), 0.05) for i in range(2)]
+    assert own[0] > own[1]
+    assert found.margin == own[0]
+    assert [row.margin for row in found.values] == own
+    assert [(row.value, row.files, row.groups) for row in found.values] == [
+        (name, EACH, EACH // 2) for name in SOURCES[:2]
+    ]
+    assert [row.flagged for row in found.values] == [
+        2,
+        int((scores[EACH : 2 * EACH] >= own[0]).sum()),
+    ]
+    assert (found.files, found.flagged) == (2 * EACH, sum(row.flagged for row in found.values))
+    assert (found.malware, found.malware_flagged) == (EACH, (scores[2 * EACH :] >= own[0]).sum())
+    with pytest.raises(MaltriageError, match=r"80 clean files held back: .* needs 300"):
+        threshold_by(files, said, 0.01)
+    at = list(range(3 * EACH))
+    with pytest.raises(MaltriageError, match="its folds are not the values of source"):
+        threshold_by(files, made(files, at, [i % 3 for i in at]), 0.05)
+
+
+def test_refusals(files: Files, tmp_path: Path) -> None:
+    found = made(files, [0, 1, 2 * EACH], [0, 0, 1])
+    save_predictions(found, tmp_path / "few.csv")
+    with pytest.raises(MaltriageError, match="only one fold has clean files"):
+        of_predictions(files, [tmp_path / "few.csv"])
+    text = (tmp_path / "few.csv").read_text().replace(files.sha256[0], "ab" * 32)
+    (tmp_path / "few.csv").write_text(text)
+    with pytest.raises(MaltriageError, match="is no file of this dataset"):
+        of_predictions(files, [tmp_path / "few.csv"])
+    (tmp_path / "few.csv").write_text(text.replace("benign", "malign"))
+    with pytest.raises(MaltriageError, match="without a label benign"):
+        of_predictions(files, [tmp_path / "few.csv"])
+
+
+def test_the_document(files: Files, run: Path) -> None:
+    report = of_predictions(files, [run / "out-of-fold.csv"])
+    assert msgspec.json.decode(encode(report), type=ColumnReport) == report

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from queue import Full, Queue
 from threading import Event, Thread
-from typing import Any
+from typing import Any, BinaryIO
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening, damaged, sealed
 
 _POLL = 0.2
+MAX_ROUNDS = 22
+"""Power of two of the rounds of hashing that make a key; beyond, no password is tried: 2 ** 24 take
+6 s for each. 7-Zip writes 19."""
+_NO_ROUNDS = 0x3F
+_MAX_HEADER = 1 << 20
+_AES = re.compile(rb"\x24\x06\xf1\x07\x01.(.)", re.DOTALL)
+"""The method of an encrypted stream in a header; the last byte has the power in its lower bits."""
 
 
 def entries(opening: Opening) -> Iterator[Entry]:
@@ -24,9 +33,12 @@ def entries(opening: Opening) -> Iterator[Entry]:
     """
     import py7zr
 
+    _check_rounds(max(map(_power, _AES.findall(_header(opening.file))), default=0))
     try:
         with py7zr.SevenZipFile(opening.file) as archive:
             encrypted = archive.needs_password()
+            if encrypted:  # the header may have been packed
+                _check_rounds(max(map(_power, _methods(archive)), default=0))
     except py7zr.exceptions.PasswordRequired:
         encrypted = True
     passwords = opening.budget.limits.passwords if encrypted else (None,)
@@ -49,6 +61,38 @@ def entries(opening: Opening) -> Iterator[Entry]:
             unpacking.end()
         return
     raise sealed(len(passwords))
+
+
+def _header(file: BinaryIO) -> bytes:
+    """The start of the header at the end of an archive, which may itself be packed or encrypted."""
+    head = file.read(32)
+    start, size = struct.unpack_from("<QQ", head.ljust(32, b"\0"), 12)
+    header = b""
+    if start < 1 << 62:
+        file.seek(32 + start)
+        header = file.read(min(size, _MAX_HEADER))
+    file.seek(0)
+    return header
+
+
+def _methods(archive: Any) -> Iterator[bytes]:
+    """The first byte of the properties of each encrypted stream of an archive."""
+    streams = archive.header.main_streams
+    for folder in streams.unpackinfo.folders if streams else ():
+        for coder in folder.coders:
+            if coder["method"] == b"\x06\xf1\x07\x01" and coder["properties"]:
+                yield coder["properties"][:1]
+
+
+def _power(properties: bytes) -> int:
+    return properties[0] & 0x3F
+
+
+def _check_rounds(power: int) -> None:
+    """Raise SampleError if a key takes too long to make."""
+    if MAX_ROUNDS < power < _NO_ROUNDS:
+        reason = f"encrypted with keys of 2^{power} rounds, above the limit of 2^{MAX_ROUNDS}"
+        raise SampleError("password", reason, failed=True)
 
 
 class _StoppedError(Exception):

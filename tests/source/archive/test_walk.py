@@ -17,6 +17,7 @@ import pytest
 from corpus.synthetic import seven_zipped, squeezed, tarred, zipped
 
 from maltriage.source.archive import limits as archive_limits
+from maltriage.source.archive import sevens
 from maltriage.source.archive.kinds import KINDS, archive_kind
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
@@ -172,6 +173,18 @@ def test_caps(name: str) -> None:
     assert found(archive, max_size=700) == [
         ("x!a.exe", "too-large"), None, ("x!d/b.exe", "too-large"), None,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("headers", [False, True])
+def test_a_key_of_many_rounds(headers: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 2^24, which take 6 s for each password; here of the 2^19 that are always written."""
+    archive = seven_zipped({"a.exe": A, "b.exe": B}, headers=headers)
+    assert found(archive) == ["x!a.exe", "x!b.exe"]
+    monkeypatch.setattr(sevens, "MAX_ROUNDS", 18)
+    (item,) = walk(archive).items("7z")
+    assert isinstance(item, Trouble)
+    assert item.error.code == "password"
+    assert "keys of 2^19 rounds, above the limit of 2^18" in item.error.reason
 
 
 @pytest.mark.parametrize("pack", ["zip", "7z", "tar.gz", "tar.xz", "tar.zst", "nested"])

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +50,27 @@ def test_members_come_in_order_whatever_the_chunks(
     assert (summary.files, summary.skipped, summary.failed) == (19, 1, 0)
 
 
-def _hostile(path: str, work: Any, how: Any, *more: Any) -> Any:
-    """As `prepare_members`, but 3.exe of an archive takes its worker along, and 5.exe hangs."""
+def _with(prepared: Callable[..., Any], *arguments: Any) -> Any:
+    """`prepare_members` with another function for each member."""
     original = members._prepared
+    members._prepared = partial(prepared, original)
+    try:
+        return prepare_members(*arguments)
+    finally:
+        members._prepared = original
 
-    def prepared(member: Any, options: Any, finish: Any) -> Any:
+
+def _hostile(*arguments: Any) -> Any:
+    """As `prepare_members`, but 3.exe of an archive takes its worker along, and 5.exe hangs."""
+
+    def prepared(original: Any, member: Any, *more: Any) -> Any:
         if member.path.endswith("3.exe"):
             os.kill(os.getpid(), signal.SIGKILL)
         if member.path.endswith("5.exe"):
             time.sleep(60)
-        return original(member, options, finish)
+        return original(member, *more)
 
-    members._prepared = prepared
-    try:
-        return prepare_members(path, work, how, *more)
-    finally:
-        members._prepared = original
+    return _with(prepared, *arguments)
 
 
 def test_a_member_that_takes_its_worker_along_fails_alone(
@@ -103,19 +110,14 @@ def test_an_archive_that_is_lost_over_and_over_is_given_up(
     assert isinstance(found[2], Failed)  # which dies here as well
 
 
-def _slow(path: str, work: Any, how: Any, *more: Any) -> Any:
+def _slow(*arguments: Any) -> Any:
     """As `prepare_members`, but each program in an archive takes a while."""
-    original = members._prepared
 
-    def prepared(*arguments: Any) -> Any:
+    def prepared(original: Any, *more: Any) -> Any:
         time.sleep(0.4)
-        return original(*arguments)
+        return original(*more)
 
-    members._prepared = prepared
-    try:
-        return prepare_members(path, work, how, *more)
-    finally:
-        members._prepared = original
+    return _with(prepared, *arguments)
 
 
 def test_an_archive_has_a_time_for_all_that_is_in_it(

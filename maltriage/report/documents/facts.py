@@ -19,10 +19,11 @@ CUT_SHORT = frozenset(
         "archive-ratio",
         "archive-depth",
         "archive-time",
+        "archive-overlap",
         "carve-limit",
     }
 )
-"""Codes of skips at a cap: only a part of the file was read."""
+"""Codes of skips that a table says in a line: a cap was hit, or an archive is made like a bomb."""
 _PACKED = frozenset({"packed?", "packed"})
 
 

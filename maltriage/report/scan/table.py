@@ -205,7 +205,11 @@ class TableRenderer:
         if refused:
             yield untrusted(f"{numbers.count(refused, 'file')} skipped: {reason}.", "yellow")
         for code, (count, reason) in sorted(self._cut_short.items()):
-            more = f" (and {count - 1:,} more files)" if count > 1 else ""
+            more = (
+                f" (and {count - 1:,} more {'file' if count == 2 else 'files'})"
+                if count > 1
+                else ""
+            )
             yield untrusted(f"{code}: {reason}{more}.", "yellow")
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")

@@ -57,27 +57,39 @@ def entries(opening: Opening) -> Iterator[Entry]:
     keys, names = _Keys(opening), Names()
     with pyzipper.AESZipFile(_Guarded(opening.file)) as archive:
         listed = archive.infolist()
-        for number, info in enumerate(listed):
-            name = names(_raw_name(info))
-            if number < opening.start or info.is_dir():
-                continue
-            opening.begin(number)
-            if not opening.select(name):
-                yield Entry(number, name)
-                continue
-            try:
-                yield keys.read(archive, info, number, name)
-            except (LimitError, MemoryError):
-                raise
-            except SampleError as error:
-                yield Entry(number, name, error=error)
-            except Exception as error:
-                yield Entry(number, name, error=damaged(error))
-        overlapping = _overlapping(listed)
-        if overlapping:
-            reason = f"{overlapping} of the {len(listed)} files in it share bytes of the archive"
-            found = SampleError("archive-overlap", f"{reason}, as in a bomb")
-            yield Entry(len(listed), "", error=found)
+        number = 0
+        try:
+            for number, info in enumerate(listed):
+                name = names(_raw_name(info))
+                if number >= opening.start and not info.is_dir():
+                    yield _entry(opening, keys, archive, info, number, name)
+        except LimitError:
+            yield from _told(listed, number - 1)  # a walk that goes on comes to the cap again
+            raise
+        yield from _told(listed, len(listed))
+
+
+def _entry(opening: Opening, keys: _Keys, archive: Any, info: Any, number: int, name: str) -> Entry:
+    """One file, or its error; raises LimitError."""
+    opening.begin(number)
+    if not opening.select(name):
+        return Entry(number, name)
+    try:
+        return keys.read(archive, info, number, name)
+    except (LimitError, MemoryError):
+        raise
+    except SampleError as error:
+        return Entry(number, name, error=error)
+    except Exception as error:
+        return Entry(number, name, error=damaged(error))
+
+
+def _told(listed: list[Any], number: int) -> Iterator[Entry]:
+    """What is odd about the whole archive."""
+    overlapping = _overlapping(listed)
+    if overlapping:
+        reason = f"{overlapping} of the {len(listed)} files in it share bytes of the archive"
+        yield Entry(number, "", error=SampleError("archive-overlap", f"{reason}, as in a bomb"))
 
 
 def _overlapping(listed: list[Any]) -> int:

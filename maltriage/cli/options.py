@@ -70,7 +70,9 @@ BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one fo
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
 MaxSize = Annotated[
     int,
-    typer.Option(min=1, help="Above this many MiB, read only so much of programs, skip others."),
+    typer.Option(
+        min=1, help="Most MiB to read of a file; larger programs are read in part, others skipped."
+    ),
 ]
 Index = Annotated[
     str | None,

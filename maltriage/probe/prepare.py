@@ -164,7 +164,9 @@ def prepare_contents(
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
     if options.bare is not None:
-        text = f"Reading its tables failed ({options.bare}): what is said rests on its headers."
+        text = (
+            f"Its tables could not be read ({options.bare}): names, imports and signer are missing."
+        )
         notices = [*notices, Notice("headers-only", text)]
     if match:
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]

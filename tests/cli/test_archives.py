@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import jsonschema
+import py7zr
 import pytest
 from corpus.synthetic import seven_zipped, tarred, zipped
 from hostile.make import ESCAPE_PATH, sample
@@ -87,6 +89,21 @@ def test_every_cap_is_an_option_and_a_record(run_cli, tmp_path: Path) -> None:
         limits.MAX_MEMBERS, limits.MAX_UNPACKED, limits.MAX_RATIO, limits.MAX_NESTING,
     )  # fmt: skip
     assert options.SECONDS == limits.MAX_SECONDS
+
+
+@pytest.mark.slow
+def test_a_small_7z_that_stopped_a_scan_for_good(run_cli, tmp_path: Path) -> None:
+    """46 KB, one member of 300 MB: its cap was said without end."""
+    filters = [{"id": py7zr.FILTER_LZMA2, "preset": 0}]
+    with py7zr.SevenZipFile(tmp_path / "tiny.7z", "w", filters=filters) as archive:
+        archive.writef(io.BytesIO(b"MZ" + bytes(300 << 20)), "x.exe")
+    assert (tmp_path / "tiny.7z").stat().st_size < 60_000
+    done = run_cli("scan", "tiny.7z", "--no-cache", "-f", "ndjson")
+    cut, summary = records(done.stdout)
+    assert (cut["code"], summary["skipped"], done.returncode) == ("archive-ratio", 1, 0)
+    done = run_cli("explain", "tiny.7z")
+    assert done.returncode == 2
+    assert done.stderr.count(b"that unpack to more than 250 times as many") == 1
 
 
 def test_the_time_for_an_archive_is_an_option(run_cli, tmp_path: Path) -> None:

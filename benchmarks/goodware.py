@@ -10,7 +10,8 @@ under its sha256, so that no two are equal: one that two packages hold is the fi
 package come at most as many as `LIMITS` says for its part, or the row itself, the first by
 sha256. `train` gets native PE32 alone: the malware is 32-bit, and 64 bits must not mean clean.
 
-`goodware-files.csv` lists every file with its format and maker. What is unpacked is held against
+Beside the programs of a part lies `labels.csv`, with a column `source` (debian, wine, npm, wheels),
+so that `train --root FOLDER/<part>` takes it. `goodware-files.csv` lists every file with its format and maker. What is unpacked is held against
 it, and only what it lists is kept; `--write-manifest` writes it anew. A package that is gone or
 changed is named at the end; the others are there all the same. `--malware` names a folder whose
 `manifest.csv` has a column `sha256`: a program that is in it is refused.
@@ -178,6 +179,23 @@ def entry(row: Row, digest: str, data: bytes) -> Row:
     return dict(zip(FILE_COLUMNS, values, strict=True))
 
 
+SOURCES = {"debian": "debian", "npm": "npm", "wheel": "wheels"}
+"""Whose clean programs they are: a column of the table of each part."""
+
+
+def write_labels(folder: Path, lines: list[Row]) -> None:
+    """Write `labels.csv`, so that a part is a folder that `train --root` takes."""
+    with (folder / "labels.csv").open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("path", "family", "source", "package"))
+        for line in sorted(lines, key=lambda line: (line["package"], line["sha256"])):
+            place = f"{line['kind-platform']}-{line['package'].replace('/', '-')}"
+            kind = line["kind-platform"].partition("-")[0]
+            source = "wine" if line["maker"] == "wine" else SOURCES[kind]
+            path = f"{place}/{line['sha256']}.exe"
+            writer.writerow((path, "benign", source, line["package"]))
+
+
 def key_of(row: Row) -> Key:
     """What a row of the manifest and the lines of its files have in common."""
     place = row.get("kind-platform") or f"{row['kind']}-{row['platform']}"
@@ -273,7 +291,10 @@ def main() -> int:
     run.finish()
     if args.write_manifest and not run.wrong:
         write_list(run.lines)
-    for part, count in sorted(Counter(line["part"] for line in run.lines).items()):
+    parts = Counter(line["part"] for line in run.lines)
+    for part in parts:
+        write_labels(args.folder / part, [line for line in run.lines if line["part"] == part])
+    for part, count in sorted(parts.items()):
         print(f"{part}: {count} programs")
     for line in run.wrong:
         print(line, file=sys.stderr)

@@ -26,7 +26,7 @@ from maltriage.assess.verdicts.column_answers import (
     tuned_of,
     validated_limits,
 )
-from maltriage.assess.verdicts.column_files import Files
+from maltriage.assess.verdicts.column_files import PACKED, Files
 from maltriage.assess.verdicts.value_means import mean_areas, mean_rates
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import Predictions, load_predictions
@@ -122,7 +122,9 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
     """The threshold that keeps a rate on the clean files of each value held back.
 
     It is the highest of those that the values need, each for its own files. A value of fewer
-    than 1 / fpr clean files needs one that none of them reaches.
+    than 1 / fpr clean files needs one that none of them reaches. Packed files have no say, and are
+    counted beside: what is packed hides what it is, and to flag no packed clean file would be to
+    flag no packed malware.
 
     Args:
         found: predictions of a split by the column.
@@ -136,7 +138,9 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
             f"{found.recipe}, seed {found.seed}: its folds are not the values of {files.column}"
         )
     malware, value = files.malware[answers.at], files.value[answers.at]
-    clean = {name: np.flatnonzero(~malware & (value == name)) for name in files.values}
+    packed = ~malware & files.kinds[PACKED][answers.at]
+    deciding = ~malware & ~packed
+    clean = {name: np.flatnonzero(deciding & (value == name)) for name in files.values}
     clean = {name: rows for name, rows in clean.items() if len(rows)}
     count = sum(map(len, clean.values()))
     if count < files_needed(fpr):
@@ -151,7 +155,7 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
         row = grouped.counted(flagged[rows], files.group[answers.at[rows]])
         assert row is not None
         values.append(ValueThreshold(name, own[name], row.files, row.groups, row.hits, row.rate))
-    hits = int(flagged[~malware].sum())
+    hits = int(flagged[deciding].sum())
     return ThresholdFigures(
         margin=limit,
         fpr=fpr,
@@ -165,6 +169,8 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
         malware=int(malware.sum()),
         malware_flagged=int(flagged[malware].sum()),
         values=values,
+        packed=int(packed.sum()),
+        packed_flagged=int(flagged[packed].sum()),
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import limit_at
-from maltriage.assess.verdicts.column_files import Bools, Files, Words
+from maltriage.assess.verdicts.column_files import PACKED, Bools, Files, Words
 from maltriage.assess.verdicts.fitted import said_of
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import (
@@ -151,7 +151,7 @@ def validated_limits(answers: Answers, tuned: dict[int, Tuned], fpr: float) -> L
 
 
 def elsewhere_limits(files: Files, answers: Answers, fpr: float) -> Limits:
-    clean = ~files.malware[answers.at]
+    clean = ~(files.malware | files.kinds[PACKED])[answers.at]
     margins = {
         fold: answers.margin[clean & (answers.fold != fold)]
         for fold in np.unique(answers.fold).tolist()

@@ -18,7 +18,7 @@ from maltriage.metrics import Ints
 Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.str_]
 
-ALL = "all"
+ALL, PACKED = "all", "packed"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def kinds_of(corpus: Corpus) -> dict[str, Bools]:
         "32-bit": kind == "pe32",
         "64-bit": kind == "pe32+",
         ".NET": kind == ".net",
-        "packed": packed,
+        PACKED: packed,
         "installer": installer,
         "plain": native & ~packed & ~installer,
     }

@@ -68,6 +68,9 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     malware_flagged: int = 0
     values: list[ValueThreshold] = []
     """Of a threshold that keeps the rate for each value of a column."""
+    packed: int = 0
+    packed_flagged: int = 0
+    """Packed clean files, which such a threshold is not set on."""
 
 
 class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -93,6 +93,11 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
         )
     table.add_row("all", *_counts(limit.files, limit.flagged, limit.rate), f"{limit.margin:+.3f}")
     yield table
+    if limit.packed:
+        yield Text(
+            f"packed clean files, which have no say: {limit.packed_flagged} of {limit.packed}"
+            f" flagged ({limit.packed_flagged / limit.packed:.1%})"
+        )
     if limit.malware:
         each = "at this threshold"
         if not limit.values:

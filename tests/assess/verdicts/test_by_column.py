@@ -275,6 +275,19 @@ def test_the_worst_source_keeps_the_rate(files: Files, run: Path, tmp_path: Path
         threshold_by(files, made(files, at, [i % 3 for i in at]), 0.05)
 
 
+def test_packed_files_have_no_say(files: Files, run: Path) -> None:
+    said = load_predictions(run / "out-of-fold.csv")
+    said.logits[:10, 1:] += 9.0
+    packed = np.arange(len(files.value)) < 10
+    found = threshold_by(replace(files, kinds={**files.kinds, "packed": packed}), said, 0.05)
+    scores = margins(said.logits, 0)
+    own = [
+        limit_at(scores[low:high].tolist(), 0.05) for low, high in ((10, EACH), (EACH, 2 * EACH))
+    ]
+    assert found.margin == max(own)
+    assert (found.packed, found.packed_flagged, found.files) == (10, 10, 2 * EACH - 10)
+
+
 def test_refusals(files: Files, tmp_path: Path) -> None:
     found = made(files, [0, 1, 2 * EACH], [0, 0, 1])
     save_predictions(found, tmp_path / "few.csv")

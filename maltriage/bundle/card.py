@@ -13,7 +13,14 @@ from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format
-from maltriage.sample.views import BODY_CHANNELS, BodySpec, ViewSpec, WindowSpec
+from maltriage.sample.views import (
+    BODY_CHANNELS,
+    BodySpec,
+    EntropySpec,
+    ViewSpec,
+    WindowSpec,
+    WordsSpec,
+)
 
 CARD_VERSION = 1
 BENIGN = "benign"
@@ -21,7 +28,9 @@ OTHER = "_other"
 """Label of malware of no family: it is malware, and names nothing."""
 MAX_LABELS = 10_000
 MAX_VIEWS_BYTES = 1 << 24
-"""Pixels of all views of one file; the default views have 61,936."""
+"""Pixels of all views of one file; the default views have 63,744."""
+MAX_COUNTED = 1 << 16
+"""Things that a counted view shows; their places have 16 bits."""
 MAX_RECIPE_DEPTH = 8
 INPUTS = frozenset(("target", "against", "threshold"))
 """Inputs of a graph besides its views."""
@@ -239,6 +248,8 @@ def _views_problem(card: Card) -> str | None:
                 fits = size > 0 and 0 < len(set(channels) & set(BODY_CHANNELS)) == len(channels)
             case WindowSpec(before=before, length=length):
                 fits = length > 0 and 0 <= before <= MAX_VIEWS_BYTES
+            case WordsSpec(slots=number) | EntropySpec(cells=number):
+                fits = 0 < number <= MAX_COUNTED
         if not fits:
             return f"view {view.name!r} has an impossible size or channel"
     if sum(math.prod(view.shape) for view in card.views) > MAX_VIEWS_BYTES:

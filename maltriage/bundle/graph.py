@@ -127,7 +127,7 @@ def check_graph(model: ModelProto, card: Card, path: Path) -> None:
         grid, other = outputs[f"heat_{view.name}"][1], outputs.get(f"gradcam_{view.name}")
         if other is not None and other[1] != grid:
             fail(f"gradcam_{view.name} is no map like heat_{view.name}")
-        if len(grid) != 3 or (view.along and grid[1] != 1):
+        if len(grid) != 3 or (not view.picture and grid[1] != 1):
             fail(f"heat_{view.name} is no map")
 
 

@@ -87,6 +87,14 @@ Mixup = Annotated[
     typer.Option(min=0, help="Alpha of mixup's beta distribution, e.g. 0.3; 0: no mixup."),
 ]
 Augment = Annotated[bool, typer.Option(help="Augment training images at random.")]
+CleanWeight = Annotated[
+    float,
+    typer.Option(
+        min=0.01,
+        max=1000.0,
+        help="Weight of a clean file in tables of words and bytes, relative to malware.",
+    ),
+]
 Harden = Annotated[
     bool,
     typer.Option(help="Also train on changed copies of files, e.g. with bytes appended."),
@@ -124,6 +132,7 @@ CheckpointMinutes = Annotated[
 RECIPE = (
     *("epochs", "batch_size", "seed", "optimizer", "learning_rate", "weight_decay", "schedule"),
     *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "harden"),
+    "clean_weight",
     *("ema", "patience", "precision", "devices", "pretrained"),
 )
 """Options that must be the same when a run is resumed."""

@@ -126,6 +126,14 @@ def mask_views(
     return MaskedViews({name: np.stack(parts) for name, parts in images.items()}, rows)
 
 
+def masked_bytes(data: bytes, variant: Variant) -> Bytes:
+    """The plotted bytes of a file after a mask."""
+    raw = plotted(data)
+    changed = raw.copy()
+    _apply(changed, raw, list(_pieces(variant.ranges, disarmed_ranges(data), len(raw))), variant)
+    return changed
+
+
 def _pieces(ranges: Sequence[Range], fixed: list[Range], length: int) -> Iterator[Range]:
     """The plotted bytes of ranges, without the fields that are zero in every image."""
     for start, end in ranges:

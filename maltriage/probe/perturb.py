@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maltriage.probe.mask import Range, Variant, mask_views
+from maltriage.probe.mask import Range, Variant, masked_bytes
 from maltriage.probe.prepare import PrepareOptions
-from maltriage.sample.byteplot import View, make_views, trimmed_length
+from maltriage.sample.byteplot import View, make_views, plot, trimmed_length
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout
 from maltriage.source.files import read_sample
@@ -62,12 +62,8 @@ def perturbed(
     padding = padding_ranges(data, layout)
     if not padding:
         return Perturbed(appended, None)
-    plain = make_views(data, layout.anchors, options.views, contents.width)
-    variant = Variant(padding, "histogram", seed)
-    changed = mask_views(data, layout.anchors, options.views, [variant], contents.width)
-    pixels = changed.batch(0, 1)
-    padded = {name: View(pixels[name][0], view.geometry) for name, view in plain.items()}
-    return Perturbed(appended, padded)
+    changed = masked_bytes(data, Variant(padding, "histogram", seed))
+    return Perturbed(appended, plot(changed, layout.anchors, options.views, contents.width))
 
 
 def padding_ranges(data: bytes, layout: Layout) -> tuple[Range, ...]:

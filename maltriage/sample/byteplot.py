@@ -16,8 +16,15 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.sample.cell_sums import cell_sums
-from maltriage.sample.geometry import BodyGeometry, Geometry, WindowGeometry, width_for
+from maltriage.sample.geometry import (
+    BodyGeometry,
+    Geometry,
+    StepGeometry,
+    WindowGeometry,
+    width_for,
+)
 from maltriage.sample.mapped import is_mapped, with_zeros
+from maltriage.sample.scattered import ScatteredGeometry
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -45,18 +52,30 @@ class View:
     def __reduce__(self) -> tuple[Any, ...]:
         # Short: what a worker sends is read slowly, since it is not trusted.
         places: Any = self.geometry
-        body = isinstance(places, BodyGeometry)
-        numbers = tuple(getattr(places, field.name) for field in fields(places))
-        return made_view, (self.pixels.tobytes(), self.pixels.shape, body, numbers)
+        values = tuple(getattr(places, field.name) for field in fields(places))
+        kind = _GEOMETRIES.index(type(places))
+        return made_view, (self.pixels.tobytes(), self.pixels.shape, kind, values)
 
 
-def made_view(pixels: bytes, shape: tuple[int, ...], body: bool, numbers: tuple[int, ...]) -> View:
+_GEOMETRIES = (BodyGeometry, WindowGeometry, StepGeometry, ScatteredGeometry)
+
+
+def made_view(
+    pixels: bytes, shape: tuple[int, ...], kind: int, values: tuple[int | bytes, ...]
+) -> View:
     """A view as a worker sent it; raises what wrong values raise."""
-    kind: Callable[..., Geometry] = BodyGeometry if body else WindowGeometry
-    if not all(type(number) is int for number in numbers):
+    wanted = (int, bytes, bytes, bytes) if kind == _SCATTERED else (int,) * len(values)
+    if [type(value) for value in values] != [*wanted]:
         raise TypeError("a place that is no number")
+    made: Callable[..., Geometry] = _GEOMETRIES[kind]
+    geometry = made(*values)
+    if isinstance(geometry, ScatteredGeometry) and geometry.most > shape[-1]:
+        raise ValueError("a place of a cell that is not there")
     own = bytearray(pixels)  # which may be written to
-    return View(np.frombuffer(own, np.uint8).reshape(shape), kind(*numbers))
+    return View(np.frombuffer(own, np.uint8).reshape(shape), geometry)
+
+
+_SCATTERED = _GEOMETRIES.index(ScatteredGeometry)
 
 
 class Spec(Protocol):

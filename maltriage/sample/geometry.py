@@ -308,3 +308,9 @@ class WindowGeometry:
         right = -(-(cell[1] + 1) * self.length // shape[1])
         start, end = self.start + left, self.start + min(right, self.present)
         return [(start, end)] if start < end else []
+
+
+class StepGeometry(WindowGeometry):
+    """Places of the cells of a map over the whole file, each of the same number of bytes."""
+
+    whole: ClassVar[bool] = True

@@ -9,6 +9,9 @@ from maltriage.sample.geometry import BodyGeometry, Geometry
 
 Floats = npt.NDArray[np.float64]
 
+_AT_ONCE = 1 << 20
+"""Bytes whose heat is held at once."""
+
 
 def overlap(before: int, after: int, first: int = 0, last: int | None = None) -> Floats:
     """Share of each old cell that lies in each new one, in one direction.
@@ -52,13 +55,14 @@ def onto_plane(
         Shape (H, W). Heat on no byte of the plot is left out.
     """
     end = min(window.start + window.present, plane.rows * plane.width)
-    if end <= window.start:
-        return np.zeros(shape)
-    edges = np.arange(window.start, end + 1)
-    first, last = window.start // plane.width, -(-end // plane.width)
-    rows = np.zeros(((last - first), plane.width))
-    begin = window.start - first * plane.width
-    rows.reshape(-1)[begin : begin + end - window.start] = np.diff(window.integrate(heat, edges))
-    return np.asarray(
-        overlap(plane.rows, shape[0], first, last) @ rows @ overlap(plane.width, shape[1]).T
-    )
+    found, step = np.zeros(shape), max(1, _AT_ONCE // plane.width)
+    for first in range(window.start // plane.width, -(-end // plane.width), step):
+        last = min(first + step, -(-end // plane.width))
+        low, high = max(window.start, first * plane.width), min(end, last * plane.width)
+        rows = np.zeros(((last - first), plane.width))
+        begin = low - first * plane.width
+        heats = np.diff(window.integrate(heat, np.arange(low, high + 1)))
+        rows.reshape(-1)[begin : begin + high - low] = heats
+        down, across = overlap(plane.rows, shape[0], first, last), overlap(plane.width, shape[1])
+        found += down @ rows @ across.T
+    return found

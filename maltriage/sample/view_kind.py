@@ -17,12 +17,20 @@ if TYPE_CHECKING:
 class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fields=True):
     """A view as a card lists it. A subclass has a field `name` and a `tag`, which stays for good.
 
-    Images are pictures, (C, H, W), or, where `along` is set, (2, N): bytes in a row, and a mask of
-    those that exist. Corpora, nets, export and checks use that and the geometry from `plot`.
+    Images are pictures, (C, S, S); where `along` is set (2, N), bytes in a row and a mask of those
+    that exist; where `counted` is set (C, N), N things that the file holds, in no order that
+    matters. Corpora, nets, export and checks use that and the geometry from `plot`.
     """
 
     along: ClassVar[bool] = False
     """Whether the view is read along the bytes; its maps have one row then."""
+    counted: ClassVar[bool] = False
+    """Whether the view shows things that are counted; its maps have one row then."""
+
+    @property
+    def picture(self) -> bool:
+        """Whether images are pictures, with maps of several rows."""
+        return not (self.along or self.counted)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,8 +39,9 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
 
     @property
     def fixed(self) -> bool:
-        """Whether the place of a byte in the image tells its meaning, as in a header."""
-        return False
+        """Whether a table reads the view, which is not learned in steps: as in a header, where the
+        place of a byte tells its meaning, or where things are counted."""
+        return self.counted
 
     @property
     def anchor(self) -> str | None:

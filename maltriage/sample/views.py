@@ -89,7 +89,59 @@ class WindowSpec(ViewKind, frozen=True, tag="window"):
         return window(raw, anchors, self.anchor, self.before, self.length)
 
 
-ViewSpec = BodySpec | WindowSpec
+class WordsSpec(ViewKind, frozen=True, tag="words"):
+    """The different words of the file, at most `slots`: names of functions, texts, paths."""
+
+    counted: ClassVar[bool] = True
+
+    slots: int = 2048
+    name: str = "words"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, without the batch axis: (3, slots), 24 bits of each word's name."""
+        return (3, self.slots)
+
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
+        from maltriage.sample.counted import plot_words
+
+        return plot_words(raw, self.slots)
+
+
+class EntropySpec(ViewKind, frozen=True, tag="entropy"):
+    """The bytes of the file by the entropy of what they lie in, in at most `cells` pieces."""
+
+    counted: ClassVar[bool] = True
+
+    cells: int = 256
+    name: str = "entropy"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one image, without the batch axis: (17, cells), level of entropy and shares of
+        the values of the upper four bits."""
+        return (17, self.cells)
+
+    def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
+        from maltriage.sample.counted import plot_entropy
+
+        return plot_entropy(raw, self.cells)
+
+    def replotted(
+        self,
+        raw: Bytes,
+        ranges: Sequence[tuple[int, int]],
+        view: View,
+        anchors: Mapping[str, int],
+        width: int | None = None,
+    ) -> Bytes:
+        """As for any view; only pieces that a range touches are measured again."""
+        from maltriage.sample.counted import replot_entropy
+
+        return replot_entropy(raw, ranges, view)
+
+
+ViewSpec = BodySpec | WindowSpec | WordsSpec | EntropySpec
 """Views of every kind, as cards hold them."""
 
 
@@ -107,10 +159,11 @@ WINDOWS = (
 )
 """The windows that a net can read."""
 
-DEFAULT = ("body", "header", "code", "import", "resource", "second_section")
-"""Views of a net by default. The others made it no better (see the model's document), or reveal
-the source of a file: a public source of labelled files overwrites the entry point, so that `entry`
-is empty in its files."""
+DEFAULT = ("words", "entropy", "body", "code", "import", "resource", "second_section")
+"""Views of the net `evidence`. The others made it no better, or tell collections apart and not
+malware: what a header says does not hold on a collection that was not trained on
+(docs/sources.md), and a public source of labelled files overwrites the entry point, so that
+`entry` is empty in its files."""
 
 
 BYTEPLOT = "byteplot"
@@ -128,8 +181,8 @@ def called(view: ViewSpec) -> str:
 
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
-    """The body and every window."""
-    return (BodySpec(size=size), *WINDOWS)
+    """Every view."""
+    return (WordsSpec(), EntropySpec(), BodySpec(size=size), *WINDOWS)
 
 
 def default_views(size: int = 64) -> tuple[ViewSpec, ...]:

@@ -10,13 +10,29 @@ from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.heat.cam import empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.nets.counted import CountedTrunk  # noqa: E402
 from maltriage.learn.nets.evidence import (  # noqa: E402
+    COUNTED_WEIGHT,
     TABLE_WEIGHT,
     BodyTrunk,
     TableTrunk,
     WindowTrunk,
 )
-from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402
+from maltriage.sample.views import (  # noqa: E402
+    BodySpec,
+    ViewSpec,
+    WindowSpec,
+    default_views,
+    known_views,
+)
+
+TABLES = ("words", "entropy", "header")
+
+
+def views(size: int) -> tuple[ViewSpec, ...]:
+    """The default views and the header."""
+    chosen = {*(view.name for view in default_views()), "header"}
+    return tuple(view for view in known_views(size) if view.name in chosen)
 
 
 def test_unknown_net() -> None:
@@ -25,17 +41,23 @@ def test_unknown_net() -> None:
 
 
 def test_shapes() -> None:
-    net = make_net("evidence", default_views(64), 14).eval()
+    net = make_net("evidence", views(64), 14).eval()
     activations = net.activations(empty_views(net.views, 2))
     assert activations["body"].shape == (2, 96, 8, 8)
-    assert activations["header"].shape == (2, 14, 1, 248)
-    windows = {tuple(a.shape) for n, a in activations.items() if n not in ("body", "header")}
+    tables = {name: activations.pop(name).shape for name in TABLES}
+    assert tables == {
+        "words": (2, 14, 1, 2048),
+        "entropy": (2, 14, 1, 256),
+        "header": (2, 14, 1, 248),
+    }
+    windows = {tuple(a.shape) for n, a in activations.items() if n != "body"}
     assert windows == {(2, 96, 1, 128)}
-    assert net.embed(activations).shape == (2, 5 * 96 + 14)
+    assert net.embed(net.activations(empty_views(net.views, 2))).shape == (2, 5 * 96 + 3 * 14)
     assert net(empty_views(net.views, 2)).shape == (2, 14)
     learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert 400_000 < learned < 600_000
-    assert sum(p.numel() for p in net.parameters()) == learned + 248 * 256 * 14 + 14
+    fitted = 14 * (248 * 256 + 1 + 32768 + 3 * 256 + 1)
+    assert sum(p.numel() for p in net.parameters()) == learned + fitted
 
 
 @pytest.mark.parametrize("cell", [3, 60, 124])
@@ -87,30 +109,42 @@ def test_what_does_not_exist_has_no_value() -> None:
 def lively(seed: int = 0) -> Net:
     """A net whose heads and tables are not zero."""
     torch.manual_seed(seed)
-    net = make_net("evidence", default_views(16), 3)
+    net = make_net("evidence", views(16), 3)
+    torch.nn.init.normal_(net.bias)
     for trunk in net.trunks:
-        if isinstance(trunk, TableTrunk):
+        if isinstance(trunk, TableTrunk | CountedTrunk):
             torch.nn.init.normal_(trunk.table)
+        if isinstance(trunk, TableTrunk):
             torch.nn.init.normal_(trunk.bias)
+        for name, buffer in trunk.named_buffers():
+            if name == "tags":
+                buffer.fill_(7)
+            if name == "knots":
+                buffer.copy_(torch.linspace(0, 1, len(buffer))[:, None])
     return net.eval()
 
 
-def test_the_logits_are_the_mean_of_the_votes_and_what_the_table_says() -> None:
+def test_the_logits_are_the_mean_of_the_votes_and_what_the_tables_say() -> None:
     net = lively()
-    views = {
+    images = {
         v.name: torch.randint(0, 256, (4, *v.shape), dtype=torch.uint8).clamp(max=255)
         for v in net.views
     }
     for spec in net.views:
         if isinstance(spec, WindowSpec):
-            views[spec.name][:, 1] = 1
+            images[spec.name][:, 1] = 1
+    images["words"][:, 2] = 7
+    images["entropy"][:, 0] %= 17
     with torch.no_grad():
-        activations = net.activations(views)
+        activations = net.activations(images)
         votes = net.votes(net.embed(activations))
         assert votes.shape == (4, 5, 3)
         (table,) = (trunk for trunk in net.trunks if isinstance(trunk, TableTrunk))
-        said = activations["header"].sum(dim=(2, 3)) + table.bias
-        torch.testing.assert_close(net(views), votes.mean(dim=1) + TABLE_WEIGHT / 5 * said)
+        said = {name: activations[name].sum(dim=(2, 3)) for name in TABLES}
+        assert all(value.abs().min() > 0 for value in said.values())
+        header = TABLE_WEIGHT / 5 * (said["header"] + table.bias)
+        counted = COUNTED_WEIGHT * (said["words"] + said["entropy"] + net.bias)
+        torch.testing.assert_close(net(images), votes.mean(dim=1) + header + counted)
 
 
 def test_a_vote_depends_on_its_own_view_alone() -> None:
@@ -120,7 +154,7 @@ def test_a_vote_depends_on_its_own_view_alone() -> None:
     other["code"] = torch.ones_like(empty["code"])
     with torch.no_grad():
         before, after = (net.votes(net.embed(net.activations(v))) for v in (empty, other))
-    names = [view.name for view in net.views if view.name != "header"]
+    names = [view.name for view in net.views if view.name not in TABLES]
     changed = (before != after).any(dim=2)[0].tolist()
     assert [name for name, moved in zip(names, changed, strict=True) if moved] == ["code"]
 

@@ -57,9 +57,9 @@ def test_only_padding_is_other(tmp_path: Path) -> None:
     assert pixels(found.padded) != pixels(before)
     for name, view in before.views.items():
         after = found.padded[name]
-        assert after.geometry == view.geometry
-        if name == "body":
+        if name in ("body", "words", "entropy"):  # of the whole file
             continue
+        assert after.geometry == view.geometry
         start = view.geometry.start
         moved = np.flatnonzero(after.pixels[0] != view.pixels[0]) + start
         assert all(any(a <= at < b for a, b in ranges) for at in moved)

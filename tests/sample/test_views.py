@@ -61,7 +61,9 @@ def test_cards_of_before_are_read() -> None:
     views = msgspec.json.decode(text, type=list[ViewSpec])
     assert views == [byteplot(), WindowSpec("code", "code")]
     assert msgspec.json.encode(views).decode() == text
-    assert [view.along for view in known_views()] == [False] + [True] * 9
+    assert [view.along for view in known_views()] == [False] * 3 + [True] * 9
+    assert [view.name for view in known_views() if view.counted] == ["words", "entropy"]
+    assert [view.name for view in known_views() if view.picture] == ["body"]
 
 
 def test_specs_cost_nothing_to_import() -> None:

@@ -22,6 +22,7 @@ from maltriage.sample.geometry import BodyGeometry, width_for
 from maltriage.sample.header_fields import PE32_FIELDS, names_in
 from maltriage.sample.regrid import onto_plane, regrid
 from maltriage.sample.types import Layout
+from maltriage.sample.views import ViewSpec
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.maps import Mapped
 
@@ -30,6 +31,8 @@ Floats = npt.NDArray[np.float64]
 KINDS: tuple[PartKind, ...] = get_args(PartKind)
 SLOT_BYTES = 256
 """About the bytes of a window in one slot, as in the blocks of hot ranges."""
+PARTS = 16
+"""Equal parts of a file, for which the heat of a counted view is summed."""
 HEADER_ANCHOR = "pe32"
 """Anchor of the window with the fields of a PE header."""
 
@@ -83,13 +86,14 @@ class Frame:
     def of(cls, card: Card, maps: Mapping[str, npt.NDArray[Any]]) -> Frame:
         """The frame of a bundle, from the maps of any sample."""
         shapes = {
-            view.name: (maps[view.name].shape[0], maps[view.name].shape[1]) for view in card.views
+            view.name: (PARTS, 1) if view.counted else maps[view.name].shape[:2]
+            for view in card.views
         }
         spans, slots, bounds, at = {}, list[Slot](), list[int](), 0
         for view in card.views:
             h, w = shapes[view.name]
             spans[view.name] = slice(at, at + h * w)
-            if not view.along:
+            if not view.along:  # by the share of the file, or of the plot, that lies ahead
                 slots += [Slot(view.name, i / h, (i + 1) / h) for i in range(h)]
                 bounds += range(at, at + h * w, w)
             elif view.anchor == HEADER_ANCHOR and not view.before and w == view.shape[-1]:
@@ -167,6 +171,15 @@ def plane_of(prepared: Prepared, maps: Mapping[str, Floats]) -> Floats:
     for name, heat in maps.items():
         found += onto_plane(heat, geometries[name], plane, COMMON)
     return found
+
+
+def _by_place(view: ViewSpec, prepared: Prepared, heat: Floats) -> Floats:
+    """A map whose cells have the same places in every file: that of a counted view in `PARTS`."""
+    if not view.counted:
+        return heat
+    places = prepared.views[view.name].geometry
+    edges = np.linspace(0, places.present, PARTS + 1).astype(np.int64)
+    return np.diff(places.integrate(heat, edges))[:, None]
 
 
 class Spill:
@@ -248,21 +261,19 @@ class Tally:
         prepared, views = item.prepared, self.frame.card.views
         maps = {view.name: np.asarray(item.maps[view.name], dtype=np.float64) for view in views}
         self.contributions.add(np.array([maps[view.name].sum() for view in views]))
-        flat = np.concatenate([maps[view.name].ravel() for view in views])
+        by_place = [_by_place(view, prepared, maps[view.name]) for view in views]
+        flat = np.concatenate([grid.ravel() for grid in by_place])
         size = float(np.abs(flat).sum())
         self.cold += size == 0
         flat /= size or 1.0
-        maps = {
-            name: flat[span].reshape(self.frame.shapes[name])
-            for name, span in self.frame.spans.items()
-        }
+        maps = {name: grid / (size or 1.0) for name, grid in maps.items()}
         warm = np.array([maps[view.name].clip(min=0).sum() for view in views])
         self.shares.add(warm / (float(warm.sum()) or 1.0))
         self.maps.add(flat)
         slots = np.add.reduceat(flat, self.frame.bounds)
         self.slots.add(slots)
         self.positive += slots > 0
-        body = {v.name: maps[v.name] for v in views if not v.along}
+        body = {v.name: maps[v.name] for v in views if v.picture}
         self.plane.add(plane_of(prepared, maps))
         self.body.add(plane_of(prepared, body))
         self.kinds.add(kind_shares(prepared, maps))

@@ -213,7 +213,7 @@ def _net_row(
         near_twins=_sum(of_a_seed, "test_near_twins"),
         epochs=card.training.epochs,
         views=[called(view) for view in card.views],
-        image_size=next((v.shape[-1] for v in card.views if not v.along), None),
+        image_size=next((v.shape[-1] for v in card.views if v.picture), None),
         parameters=card.parameters,
         flops=None if flops is None else int(flops),
         bundle_bytes=first.bundle_bytes,

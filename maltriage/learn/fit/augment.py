@@ -19,7 +19,7 @@ def augment(
     images: dict[str, Tensor], views: tuple[ViewSpec, ...], generator: Generator
 ) -> dict[str, Tensor]:
     """Changed copies of a batch, uint8 of the same shapes; all randomness from `generator`."""
-    # Fixed windows are not changed: their table is not learned in steps.
+    # Fixed views are not changed: their table is not learned in steps.
     return {
         view.name: images[view.name]
         if view.fixed

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage import metrics
+from maltriage.bundle import BENIGN
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.augment import augment
 from maltriage.learn.fit.checkpoint import (
@@ -169,6 +170,10 @@ class _Run:
             at, variant, shares = all_copies(differing_copies(self.images, train))
             train, labels, weights = train[at], labels[at], weights[at] * shares
         views = self.images.batch(train, fixed=True, variant=variant)
+        origin = self.state.origin.labels
+        if BENIGN in origin:
+            clean = labels == origin.index(BENIGN)
+            weights = torch.where(clean, weights * self.options.clean_weight, weights)
         self.net.begin(views, labels, weights)
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:

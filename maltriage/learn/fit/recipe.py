@@ -66,6 +66,8 @@ class FitOptions:
     patience: int = 0
     """Epochs without a better macro-F1 on the validation part, after which training ends and
     takes its best epoch; 0: train all epochs and take the last."""
+    clean_weight: float = 10.0
+    """Weight of a clean file in tables, relative to a malware file: a false alarm costs more."""
     goodware_weight: float = 0.3
     """Weight of a clean file added to the dataset, relative to the dataset's own samples."""
     precision: Precision = "float32"
@@ -111,6 +113,7 @@ class FitOptions:
             ("learning_rate", 0.0 < self.learning_rate < math.inf),
             ("warmup", 0.0 <= self.warmup < 1.0),
             ("clip_norm", 0.0 <= self.clip_norm < math.inf),
+            ("clean_weight", 0.0 < self.clean_weight < math.inf),
             ("patience", self.patience >= 0),
             ("devices", self.devices >= 1),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0.0),

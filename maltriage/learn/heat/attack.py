@@ -118,7 +118,7 @@ class Gradients:
         hooks = []
         for spec, trunk in zip(self.net.views, _trunks(self.net), strict=True):
             pixels = torch.from_numpy(np.ascontiguousarray(views[spec.name].pixels))[None]
-            if not spec.along:
+            if spec.picture:
                 pixels = pixels.float().requires_grad_()
             images[spec.name] = pixels
             if isinstance(trunk, WindowTrunk):

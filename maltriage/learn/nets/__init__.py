@@ -28,6 +28,8 @@ class Entry:
     """True if the net needs a body view."""
     fixed: bool = True
     """True if the net can read fixed windows."""
+    counted: bool = False
+    """True if the net can read counted views."""
     learning_rate: float = 2e-3
     """Default peak of the schedule."""
     batch_size: int = 64
@@ -42,7 +44,7 @@ def _cnn(name: str, learning_rate: float) -> Entry:
 
 NETS: dict[str, Entry] = {
     "camvit": Entry("CamViT", views=("byteplot",), learning_rate=2.5e-4, batch_size=16),
-    "evidence": Entry("Evidence"),
+    "evidence": Entry("Evidence", counted=True),
     "gibert": _cnn("Gibert", 1e-3),
     "mcnn": _cnn("Mcnn", 1e-4),
     "imcfn": _cnn("Imcfn", 1e-4),

@@ -34,7 +34,7 @@ class ByteplotNet(Net):
         super().__init__()
         self.views = views
         self.labels = labels
-        pictures = [view for view in views if not view.along]
+        pictures = [view for view in views if view.picture]
         if len(pictures) != 1 or any(view.fixed for view in views):
             raise MaltriageError("a byteplot CNN reads the body, and windows that are not fixed")
         self.spec = pictures[0]

@@ -2,12 +2,13 @@
 
 It has a trunk for each view, the mean over its cells, and one linear layer over the concatenated
 means. A logit is then a sum over cells plus a bias. Windows are read along the bytes: a cell is
-32 bytes in a row and sees 121, centred on its own. A header, in which the position of a byte gives
-its meaning, is read byte by byte through a table, and a cell is one byte.
+32 bytes in a row and sees 121, centred on its own. Tables read words, where a cell is a word, the
+bytes by entropy, where it is a piece of the file, and a header, in which the position of a byte
+gives its meaning, where it is one byte.
 
-Every view is trained to classify by itself, and the logits are the mean over the views. In
-training on their sum, the view that learns fastest leaves nothing to the others, and the sum is
-worse than its parts.
+Every view that is learned in steps is trained to classify by itself, and their logits are the mean
+over the views. In training on their sum, the view that learns fastest leaves nothing to the
+others, and the sum is worse than its parts. Tables are fitted before, and added.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
+from maltriage.learn.nets.counted import CountedTrunk, EntropyTrunk, WordsTrunk, fit_counted
 from maltriage.learn.nets.header_table import VALUES, fit_table
-from maltriage.sample.views import ViewSpec
+from maltriage.sample.views import ViewSpec, WordsSpec
 
 FEATURES = 96
 PALETTE = 8
 DROPOUT = 0.3
 TABLE_WEIGHT = 2.0
-"""Weight of a table relative to a trunk in the mean."""
+"""Weight of a header's table relative to a trunk in the mean."""
+COUNTED_WEIGHT = 1.0
+"""Weight of the tables of counted views relative to the mean over the trunks."""
 
 WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
 """(channels in, channels out, kernel, stride) along the bytes."""
@@ -153,18 +157,30 @@ class Evidence(Net):
         self.views = views
         # A list, not a dict: the exporter cannot write the name `import` as code.
         self.trunks = nn.ModuleList(_trunk(view, labels) for view in views)
-        self.learned = [i for i, t in enumerate(self.trunks) if not isinstance(t, TableTrunk)]
+        self.learned = [i for i, view in enumerate(views) if not view.fixed]
         self.dropout = nn.Dropout(DROPOUT)
         self.heads = nn.Linear(FEATURES * len(self.learned), labels)
+        self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
+        """Of the tables of counted views together."""
         self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
 
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
+        back = _taken_back(labels, weights, self.heads.out_features)
         for view, trunk in zip(self.views, self.trunks, strict=True):
             if isinstance(trunk, TableTrunk):
                 count = self.heads.out_features
                 table, bias = fit_table(views[view.name], labels, count, weights)
                 trunk.table.copy_(table)
-                trunk.bias.copy_(bias)
+                trunk.bias.copy_(bias + back)
+        if counted := self._counted:
+            trunks = [trunk for _, trunk in counted]
+            seen = [views[view.name] for view, _ in counted]
+            self.bias.copy_(fit_counted(trunks, seen, labels, weights) + back)
+
+    @property
+    def _counted(self) -> list[tuple[ViewSpec, CountedTrunk]]:
+        pairs = zip(self.views, self.trunks, strict=True)
+        return [(view, trunk) for view, trunk in pairs if isinstance(trunk, CountedTrunk)]
 
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         return {
@@ -181,14 +197,15 @@ class Evidence(Net):
     def classifier(self) -> nn.Linear:
         """The mean over the trunks' logits, plus the weighted logits of the tables."""
         trunks, blocks = max(1, len(self.learned)), []
-        bias = self.heads.bias.detach().clone()
+        bias = self.heads.bias.detach().clone() + COUNTED_WEIGHT * self.bias
         learned = iter(self.heads.weight.detach().split(FEATURES, dim=1))
         for view, trunk in zip(self.views, self.trunks, strict=True):
-            if isinstance(trunk, TableTrunk):
-                weight = TABLE_WEIGHT / trunks
+            if isinstance(trunk, TableTrunk | CountedTrunk):
+                weight = TABLE_WEIGHT / trunks if view.along else COUNTED_WEIGHT
                 cells = math.prod(view.shape[1:])  # turns the mean over cells into a sum
                 blocks.append(torch.eye(len(bias), device=bias.device) * (weight * cells))
-                bias += weight * trunk.bias
+                if isinstance(trunk, TableTrunk):
+                    bias += weight * trunk.bias
             else:
                 blocks.append(next(learned))
         merged = nn.Linear(sum(block.shape[1] for block in blocks), len(bias), device=bias.device)
@@ -204,14 +221,25 @@ class Evidence(Net):
         return logits * len(self.learned) + self.heads.bias
 
     def _width(self, trunk: nn.Module) -> int:
-        return self.heads.out_features if isinstance(trunk, TableTrunk) else FEATURES
+        table = isinstance(trunk, TableTrunk | CountedTrunk)
+        return self.heads.out_features if table else FEATURES
 
     def receptive_field_bytes(self) -> dict[str, int]:
         field = receptive_field(WINDOW_LAYERS)
         return {view.name: 1 if view.fixed else field for view in self.views if view.along}
 
 
+def _taken_back(labels: Tensor, weights: Tensor, count: int) -> Tensor:
+    """What to add to the bias of each label, so that weights say how much an error costs, and not
+    how frequent a label is (King and Zeng 2001, section 4.1)."""
+    files = torch.bincount(labels, minlength=count)
+    weight = torch.bincount(labels, weights, minlength=count)
+    return torch.where(files > 0, files / weight.clamp(min=1e-9), 1.0).log()
+
+
 def _trunk(view: ViewSpec, labels: int) -> nn.Module:
+    if view.counted:
+        return WordsTrunk(labels) if isinstance(view, WordsSpec) else EntropyTrunk(labels)
     if not view.along:
         return BodyTrunk(view)
     return TableTrunk(view, labels) if view.fixed else WindowTrunk()

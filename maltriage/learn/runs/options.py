@@ -64,10 +64,11 @@ def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:
     fixed = [view.name for view in chosen if view.fixed]
     if len({view.name for view in chosen}) < len(chosen):
         raise MaltriageError(f"{BYTEPLOT} is the first channel of body: name one of them")
-    if net.body and all(view.along for view in chosen):
+    if net.body and not any(view.picture for view in chosen):
         raise MaltriageError(f"net {options.net} reads a picture: name {BYTEPLOT} or body")
-    if fixed and not net.fixed:
-        raise MaltriageError(f"net {options.net} cannot read {', '.join(fixed)}")
+    strange = [v.name for v in chosen if v.fixed and not (net.counted if v.counted else net.fixed)]
+    if strange:
+        raise MaltriageError(f"net {options.net} cannot read {', '.join(strange)}")
     if len(fixed) == len(chosen):
         raise MaltriageError(f"{', '.join(fixed)}: name a view besides that a net can learn")
     return chosen

@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -25,15 +26,16 @@ from maltriage.assess.explanations.running_moments import (
     kinds_of,
     plane_of,
 )
+from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.types import Layout, Region
-from maltriage.sample.views import default_views
+from maltriage.sample.views import DEFAULT, known_views
 from maltriage.triage.maps import Mapped
 
-VIEWS = default_views()
+VIEWS = tuple(view for view in known_views() if view.name in (*DEFAULT, "header"))
 SHAPES = {view.name: (8, 8) if view.name == "body" else (1, 128) for view in VIEWS}
-SHAPES["header"] = (1, 248)
+SHAPES |= {view.name: (1, view.shape[-1]) for view in VIEWS if view.fixed}
 
 
 @pytest.fixture(scope="module")
@@ -56,10 +58,12 @@ def mapped(prepared: Prepared, maps: dict[str, npt.NDArray[np.float64]], right: 
     return Mapped(prepared, 0, {k: v.astype(np.float32) for k, v in maps.items()}, logits)
 
 
+def card() -> Card:
+    return msgspec.structs.replace(bundles.load(bundles.resolve(None)).card, views=VIEWS)
+
+
 def frame() -> Frame:
-    card = bundles.load(bundles.resolve(None)).card
-    assert card.views == VIEWS
-    return Frame.of(card, drawn(0))
+    return Frame.of(card(), drawn(0))
 
 
 @given(st.lists(st.lists(st.floats(-1e6, 1e6), min_size=3, max_size=3), min_size=1, max_size=20))
@@ -162,11 +166,21 @@ def test_slots_cover_every_cell_once() -> None:
 
 
 def test_a_coarse_map_of_the_header_names_all_fields_of_a_cell() -> None:
-    card = bundles.load(bundles.resolve(None)).card
-    found = Frame.of(card, {**drawn(0), "header": np.zeros((1, 31))})
+    found = Frame.of(card(), {**drawn(0), "header": np.zeros((1, 31))})
     header = [slot for slot in found.slots if slot.view == "header"]
     assert len(header) == 31
     assert header[0].fields == ("PE signature", "COFF Machine", "COFF NumberOfSections")
+
+
+def by_place(
+    maps: dict[str, npt.NDArray[np.float64]], prepared: Prepared, name: str
+) -> npt.NDArray[np.float64]:
+    """A map; of a counted view the heat of each sixteenth of the file."""
+    if name not in ("words", "entropy"):
+        return maps[name]
+    places = prepared.views[name].geometry
+    edges = np.linspace(0, places.present, 17).astype(np.int64)
+    return np.diff(places.integrate(maps[name], edges))
 
 
 def test_a_tally(prepared: Prepared) -> None:
@@ -179,8 +193,11 @@ def test_a_tally(prepared: Prepared) -> None:
         tally.add(mapped(other, {name: 9 * grid for name, grid in second.items()}, False), spill)
         tally.add(mapped(other, empty(), right=False), spill)
         (row,) = spill.rows([1])
-    shares = [np.concatenate([m[v.name].ravel() for v in VIEWS]) for m in (first, second)]
-    shares = [flat / np.abs(flat).sum() for flat in shares]  # so the factor 9 makes no difference
+    shares = []
+    for maps in (first, second):
+        size = sum(np.abs(by_place(maps, prepared, v.name)).sum() for v in VIEWS)
+        flat = [by_place(maps, prepared, v.name).ravel() / size for v in VIEWS]
+        shares.append(np.concatenate(flat))  # so the factor 9 makes no difference
     np.testing.assert_allclose(row, shares[1], atol=1e-7)
     np.testing.assert_allclose(tally.maps.mean, (shares[0] + shares[1]) / 3, atol=1e-7)
     assert (tally.right, tally.cold) == (1, 1)
@@ -195,6 +212,8 @@ def test_a_tally(prepared: Prepared) -> None:
     present = dict(zip([v.name for v in VIEWS], tally.present.tolist(), strict=True))
     # The made-up program has no directories.
     assert present == {
+        "words": 3,
+        "entropy": 3,
         "body": 3,
         "header": 3,
         "code": 3,

@@ -138,8 +138,8 @@ def test_a_family_that_is_all_one_group(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_views() -> None:
     assert [v.name for v in views_for(FitOptions(views=("tail", "body")))] == ["body", "tail"]
-    assert len(views_for(FitOptions())) == 6
-    with pytest.raises(MaltriageError, match=r"views must be some of byteplot, body, .*: heart"):
+    assert len(views_for(FitOptions())) == 7
+    with pytest.raises(MaltriageError, match=r"views must be some of byteplot, words, .*: heart"):
         views_for(FitOptions(views=("body", "heart")))
     with pytest.raises(MaltriageError, match="header: name a view besides"):
         views_for(FitOptions(views=("header",)))
@@ -159,6 +159,8 @@ def test_views_of_a_cnn() -> None:
         views_for(FitOptions(net="gibert", views=("code",)))
     with pytest.raises(MaltriageError, match="net gibert cannot read header"):
         views_for(FitOptions(net="gibert", views=("body", "header")))
+    with pytest.raises(MaltriageError, match="net camvit cannot read words"):
+        views_for(FitOptions(net="camvit", views=("body", "header", "words")))
     with pytest.raises(MaltriageError, match="no such net: none"):
         views_for(FitOptions(net="none"))
 

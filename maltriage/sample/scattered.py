@@ -1,0 +1,107 @@
+"""Geometry of a view whose cells lie at places of their own, many of them at several.
+
+Importing this costs numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Offsets = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ScatteredGeometry:
+    """Places of the cells of a map of shape (1, w): disjoint byte ranges in ascending order.
+
+    Heat of a cell is spread evenly over its places, and over the bytes of each.
+
+    Args:
+        length: of the plotted bytes.
+        starts: file offsets of the places, little-endian uint64.
+        sizes: their lengths in bytes, uint8.
+        cells: the cell of each, little-endian uint16.
+
+    The last three are bytes, so that a view is small to send; ValueError: they do not fit together.
+    """
+
+    length: int
+    starts: bytes
+    sizes: bytes
+    cells: bytes
+    whole: ClassVar[bool] = True
+    start: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        count = len(self.sizes)
+        if (len(self.starts), len(self.cells)) != (8 * count, 2 * count):
+            raise ValueError("places, sizes and cells of different number")
+        edges = self._edges
+        if count and (edges[0] < 0 or edges[-1] > self.length or (np.diff(edges) < 0).any()):
+            raise ValueError("places that are not in order")
+
+    @classmethod
+    def of(cls, length: int, start: Offsets, size: Offsets, cell: Offsets) -> ScatteredGeometry:
+        """The geometry of places given as arrays, each of shape (n,)."""
+        packed = start.astype("<u8").tobytes(), size.astype(np.uint8).tobytes()
+        return cls(length, *packed, cell.astype("<u2").tobytes())
+
+    @property
+    def present(self) -> int:
+        """Bytes that are shown."""
+        return self.length
+
+    @property
+    def most(self) -> int:
+        """One more than the highest cell that has a place."""
+        return int(np.frombuffer(self.cells, dtype="<u2").max(initial=0)) + bool(self.cells)
+
+    @cached_property
+    def _edges(self) -> Offsets:
+        """Start and end of each place, one after another, (2n,)."""
+        start = np.frombuffer(self.starts, dtype="<u8").astype(np.int64)
+        size = np.frombuffer(self.sizes, dtype=np.uint8)
+        return np.stack((start, start + size), axis=1).ravel()
+
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None:
+        """See `BodyGeometry.bytewise`."""
+        return None
+
+    def integrate(self, heat: Floats, offsets: Offsets) -> Floats:
+        """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate`."""
+        cell = np.frombuffer(self.cells, dtype="<u2").astype(np.int64)
+        if not len(cell):
+            return np.zeros(len(offsets))
+        often = np.bincount(cell, minlength=heat.size)
+        sums = np.zeros(2 * len(cell) + 1)
+        sums[1::2] = heat.ravel()[cell] / often[cell]
+        return np.asarray(np.interp(offsets, self._edges, sums.cumsum()[:-1]))
+
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+        """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate_steps`."""
+        return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
+
+    def padding(self, heat: Floats) -> float:
+        """Heat of cells that have no place."""
+        return float(heat.sum(dtype=np.float64)) - float(
+            self.integrate(heat, np.array([self.length]))[0]
+        )
+
+    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]:
+        """Cell (0, column) of the place that holds a byte, or of the last one before it."""
+        cell = np.frombuffer(self.cells, dtype="<u2")
+        at = int(self._edges[::2].searchsorted(offset, side="right")) - 1
+        return 0, int(cell[max(at, 0)]) if len(cell) else 0
+
+    def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
+        """Byte ranges of a cell of a map of `shape`: all its places."""
+        own = np.flatnonzero(np.frombuffer(self.cells, dtype="<u2") == cell[1])
+        edges: Sequence[Sequence[int]] = self._edges.reshape(-1, 2)[own].tolist()
+        return [(start, end) for start, end in edges]

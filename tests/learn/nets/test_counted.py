@@ -1,0 +1,109 @@
+"""Tables of counted views: what they say, and that heat is where it was counted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `train`")
+
+from maltriage.learn.nets import counted  # noqa: E402
+from maltriage.learn.nets.counted import EntropyTrunk, WordsTrunk, fit_counted  # noqa: E402
+from maltriage.learn.nets.evidence import _taken_back  # noqa: E402
+from maltriage.sample.counted import plot_entropy, plot_words  # noqa: E402
+
+
+def words(*texts: str, slots: int = 8) -> torch.Tensor:
+    """Images of texts."""
+    raws = [np.frombuffer(text.encode(), dtype=np.uint8) for text in texts]
+    return torch.stack([torch.from_numpy(plot_words(raw, slots).pixels) for raw in raws])
+
+
+def pieces(*raws: bytes, cells: int = 4) -> torch.Tensor:
+    views = [plot_entropy(np.frombuffer(raw, dtype=np.uint8), cells) for raw in raws]
+    return torch.stack([torch.from_numpy(view.pixels) for view in views])
+
+
+def told(labels: torch.Tensor, *parts: tuple[counted.CountedTrunk, torch.Tensor]) -> torch.Tensor:
+    """Logits of tables that are fitted to labelled images."""
+    trunks, images = zip(*parts, strict=True)
+    bias = fit_counted(trunks, images, labels, torch.ones(len(labels)))
+    with torch.no_grad():
+        return bias + sum(t(i).sum(dim=(2, 3)) for t, i in zip(trunks, images, strict=True))
+
+
+def test_words_tell_labels_apart() -> None:
+    texts = ["kernel malice", "kernel malice other"] * 3 + [
+        "kernel window",
+        "kernel window third",
+    ] * 3
+    labels = torch.tensor([0] * 6 + [1] * 6)
+    trunk = WordsTrunk(2)
+    assert (told(labels, (trunk, words(*texts))).argmax(1) == labels).all()
+    with torch.no_grad():
+        said = trunk(words("malice never window kernel"))[0, 0, 0] - trunk(words("x"))[0, 0, 0]
+        more = trunk(words("malice never window kernel"))[0, 1, 0]
+    assert said[0] > 0 > said[2]
+    assert said[1] == said[4:].abs().max() == 0  # unknown, and empty
+    assert more[2] > 0 > more[0]
+    assert abs(said[3]) < 0.1 * said[0]  # all files have it
+
+
+def test_rare_words_are_in_no_vocabulary() -> None:
+    trunk = WordsTrunk(2)
+    texts = ["kernel seldom"] * (counted.RARE - 1) + ["kernel often"] * counted.RARE
+    labels = torch.tensor([0] * (counted.RARE - 1) + [1] * counted.RARE)
+    told(labels, (trunk, words(*texts)))
+    with torch.no_grad():
+        said = trunk(words("seldom often"))[0, 1, 0]
+    assert said[0] == 0
+    assert said[1] > 0
+
+
+def test_many_words_are_no_surer_than_few() -> None:
+    trunk = WordsTrunk(2)
+    names = [f"word{'abcdefghijklmnopqrstuvwxyz'[i % 26]}{'xy'[i // 26]}" for i in range(40)]
+    labels = torch.tensor([0, 1] * 3)
+    told(labels, (trunk, words(*([" ".join(names), "other"] * 3), slots=64)))
+    with torch.no_grad():
+        few, many = (
+            float(trunk(words(" ".join(names[:n]), slots=64))[0, 0].sum()) for n in (8, 32)
+        )
+    assert many == pytest.approx(2 * few, rel=0.2)  # not four times
+
+
+def test_bytes_tell_labels_apart_and_heat_is_on_their_pieces() -> None:
+    rng = np.random.default_rng(0)
+    noise, text = rng.bytes(4000), (b"some words and more of them " * 99)
+    labels = torch.tensor([0] * 4 + [1] * 4)
+    raws = [rng.bytes(2000 + i) for i in range(4)] + [text[i : 2000 + i] for i in range(4)]
+    trunk = EntropyTrunk(2)
+    assert (told(labels, (trunk, pieces(*raws))).argmax(1) == labels).all()
+    with torch.no_grad():
+        said = trunk(pieces(noise[:1024] + text[:1024]))[0, 0, 0]
+    assert said[:2].min() > 0 > said[2:].max()
+
+
+def test_a_table_divides_a_share_over_its_pieces() -> None:
+    trunk = EntropyTrunk(1)
+    torch.nn.init.normal_(trunk.table)
+    trunk.knots.copy_(torch.linspace(0, 1, len(trunk.knots))[:, None])
+    image = pieces(b"ab" * 256 + bytes(range(256)) * 2)
+    with torch.no_grad():
+        parts = trunk(image).sum()
+        shares = counted._normed(counted._parts(image).sum(dim=1))
+        whole = torch.einsum("bps,psk->bk", trunk._ramps(shares), trunk.table)
+    assert float(parts) == pytest.approx(float(whole), rel=1e-4)
+
+
+def test_an_empty_file_says_nothing() -> None:
+    for trunk, image in ((WordsTrunk(2), words("")), (EntropyTrunk(2), pieces(b""))):
+        torch.nn.init.normal_(trunk.table)
+        assert not trunk(image).any()
+
+
+def test_what_clean_files_weigh_more_is_taken_back() -> None:
+    labels = torch.tensor([0, 0, 1, 1, 1])
+    weights = torch.tensor([10.0, 10.0, 1.0, 1.0, 1.0])
+    back = _taken_back(labels, weights, 3)
+    np.testing.assert_allclose(back, [-np.log(10), 0.0, 0.0], atol=1e-6)

@@ -12,13 +12,14 @@ import msgspec
 import numpy as np
 
 from maltriage.probe.inspect.snap import Range
-from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect
+from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect, spell
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import Evidence, HotRange
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
+from maltriage.triage.strong_words import strongest
 from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
@@ -38,8 +39,8 @@ def look_into(
     evidence: Evidence,
     options: PrepareOptions,
 ) -> tuple[Evidence, list[Notice]]:
-    """The evidence with the content of its hot ranges, inspected in a worker; a notice instead if
-    the worker is lost.
+    """The evidence with the content of its hot ranges and its strongest words, read in a worker; a
+    notice instead if the worker is lost.
 
     Args:
         parts: see `inspected`.
@@ -49,8 +50,8 @@ def look_into(
         SampleError: the file is gone, or has changed.
     """
 
-    def look(ranges: list[Range], snap: bool) -> list[Inspected]:
-        how = InspectOptions(
+    def how(snap: bool) -> InspectOptions:
+        return InspectOptions(
             prepared.identity.sha256,
             snap,
             max_size=options.max_size,
@@ -59,11 +60,19 @@ def look_into(
             unmapped=options.unmapped,
             in_part=options.in_part,
         )
-        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
+
+    def look(ranges: list[Range], snap: bool) -> list[Inspected]:
+        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how(snap)).result()
+        return found
+
+    def letters(places: list[tuple[int, int]]) -> list[str]:
+        found: list[str] = workers.submit(spell, prepared.path, places, how(False)).result()
         return found
 
     try:
-        return inspected(prepared.layout, parts, evidence, look), []
+        evidence = inspected(prepared.layout, parts, evidence, look)
+        words = strongest(prepared.layout, parts or (), letters)
+        return msgspec.structs.replace(evidence, words=words), []
     except SampleError:
         raise
     except Exception as error:

@@ -29,6 +29,9 @@ from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
 from maltriage.work.workers import Workers
 
+PROGRAMS = ("pe", "png")
+"""Formats of files that have headers; a byteplot of a program has those of the program."""
+
 
 @dataclass(frozen=True)
 class Judge:
@@ -102,8 +105,14 @@ class Judge:
         similar: Similar | None,
     ) -> Explained:
         card = self.session.card
+        kind = prepared.layout.kind
         verdict, question = decide(
-            outputs.logits[row], card, prepared.layout.kind, self.rule, self.novelty
+            outputs.logits[row],
+            card,
+            kind,
+            self.rule,
+            self.novelty,
+            readable=kind is not None or prepared.format not in PROGRAMS,
         )
         question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against

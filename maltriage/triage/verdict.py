@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.bundle import Card
+from maltriage.bundle import BENIGN, OTHER, Card
 from maltriage.metrics import margins
 from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
@@ -17,8 +17,10 @@ from maltriage.triage.prediction_sets import SetRule, fits
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
 UNKNOWN = "unknown"
-"""A family is the likeliest label, but the file is not flagged, or that family does not fit."""
-
+"""A family is the likeliest label, but the file is not flagged, or that family does not fit; or
+nothing is likelier than not, or its headers cannot be read."""
+EVEN = 0.5
+"""P(benign) up to which a file is not called benign."""
 
 MIN_SHARE = 0.05
 """Share of the malware in training below which a kind of file is outside of it."""
@@ -96,6 +98,8 @@ def decide(
     kind: str | None = None,
     rule: SetRule | None = None,
     novelty: Novelty | None = None,
+    *,
+    readable: bool = True,
 ) -> tuple[Verdict, Question]:
     """The verdict on one sample.
 
@@ -107,6 +111,7 @@ def decide(
             none either, and no family is named.
         novelty: scores how little it resembles known files; None: not scored. Without both the
             likeliest family is named.
+        readable: whether its headers could be read; without, it is `unknown` and not flagged.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -117,30 +122,34 @@ def decide(
     order = [int(i) for i in np.argsort(-shares, kind="stable")]
     top = order[0]
     flagged = score = None
-    limit = card.threshold.at(kind) if card.threshold else None
+    limit = card.threshold.at(kind) if card.threshold and readable else None
     if card.benign is not None:
         score = float(margins(np.asarray(logits, dtype=np.float64)[None], card.benign)[0])
         if limit is not None:
             flagged = score >= limit
-    closest = next(i for i in order if i != card.benign)
+    malicious = next(i for i in order if i != card.benign)
+    closest = next((i for i in order if card.labels[i] not in (BENIGN, OTHER)), malicious)
     label = card.labels[top]
     # The scores of sets are from the kinds in training: for another kind they guarantee nothing.
     outside = rule is not None and is_outside(kind, card)
     rule = None if outside else rule
     members = None if rule is None else rule.members(shares)
     strange = None if novelty is None else float(novelty.score(logits))
-    named = not outside and (members is None or fits(members, shares, card.benign))
+    named = readable and label != OTHER and not outside
+    named = named and (members is None or fits(members, shares, card.benign))
     if novelty is not None and strange is not None:
         named = named and strange <= novelty.stats.limit
-    if top == card.benign:
-        label = SUSPICIOUS if flagged else label
+    if not readable:
+        label = UNKNOWN
+    elif top == card.benign:
+        label = SUSPICIOUS if flagged else label if shares[top] > EVEN else UNKNOWN
     elif flagged is False or not named:
         label = UNKNOWN
     verdict = Verdict(
         label=label,
         closest=None if label == card.labels[top] else card.labels[closest],
         probability=float(1.0 - shares[top] if label == SUSPICIOUS else shares[top]),
-        calibrated=card.temperature is not None,
+        calibrated=card.temperature is not None and readable and not is_outside(kind, card),
         flagged=flagged,
         margin=score,
         threshold=limit,
@@ -152,7 +161,7 @@ def decide(
         novelty=strange,
         novelty_limit=None if novelty is None else novelty.stats.limit,
     )
-    return verdict, Question(closest, card.benign) if flagged else Question(top)
+    return verdict, Question(malicious, card.benign) if flagged else Question(top)
 
 
 def asked(

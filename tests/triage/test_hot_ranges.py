@@ -50,8 +50,11 @@ def random_maps(item: Prepared, seed: int, spikes: int) -> dict[str, Floats]:
     random = np.random.default_rng(seed)
     maps = {}
     for name, view in item.views.items():
-        shape = (16, 16) if name == "body" else (1, view.geometry.length // 32)  # type: ignore[union-attr]
-        grid = random.normal(0.0, 0.01, shape if name != "header" else (1, 248))
+        if name in ("words", "entropy", "header"):
+            shape = (1, view.pixels.shape[1])
+        else:
+            shape = (16, 16) if name == "body" else (1, view.geometry.length // 32)  # type: ignore[union-attr]
+        grid = random.normal(0.0, 0.01, shape)
         flat = grid.reshape(-1)
         flat[random.integers(0, len(flat), spikes)] += random.normal(0.0, 1.0, spikes)
         maps[name] = grid

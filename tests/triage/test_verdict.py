@@ -66,6 +66,38 @@ def test_a_family_below_the_threshold_is_unknown(card: Card) -> None:
     assert question == Question(1)
 
 
+def test_malware_of_no_family_is_unknown_and_flagged(card: Card) -> None:
+    other = msgspec.structs.replace(card, labels=("benign", "_other", "maze"))
+    verdict, question = decide(np.array([0.0, 3.0, 1.0]), other)
+    assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "maze", True)
+    assert question == Question(1, 0)  # what is explained is why it is flagged
+    named, _ = decide(np.array([0.0, 1.0, 3.0]), other)
+    assert named.label == "maze"
+
+
+def test_no_benign_at_an_even_chance(card: Card) -> None:
+    high = msgspec.structs.replace(
+        card, threshold=msgspec.structs.replace(card.threshold, margin=9.0)
+    )
+    verdict, question = decide(np.array([1.0, 0.9, 0.9]), high)
+    assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")
+    assert verdict.closest in ("icedid", "maze")
+    assert question == Question(0)
+
+
+def test_nothing_is_said_where_headers_cannot_be_read(card: Card) -> None:
+    for logits in ([0.0, 3.0, 1.0], [5.0, 0.0, 0.0]):
+        verdict, _ = decide(np.array(logits), card, readable=False)
+        assert (verdict.label, verdict.flagged, verdict.calibrated) == ("unknown", None, False)
+
+
+def test_probabilities_of_kinds_outside_of_training_are_not_calibrated(card: Card) -> None:
+    training = msgspec.structs.replace(card.training, malware_kinds={"pe32": 99, "pe32+": 1})
+    narrow = msgspec.structs.replace(card, training=training)
+    for kind, calibrated in (("pe32", True), ("pe32+", False)):
+        assert decide(np.array([5.0, 0.0, 0.0]), narrow, kind)[0].calibrated == calibrated
+
+
 def rule(*limits: float) -> SetRule:
     return SetRule(0.9, np.array(limits), ())
 

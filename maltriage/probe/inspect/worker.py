@@ -17,6 +17,7 @@ from maltriage.sample.findings import ContentKind, HotContent, Listing, Resource
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
 from maltriage.sample.types import Region
+from maltriage.source.decode import Contents
 from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
 
@@ -69,6 +70,20 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
     Raises:
         SampleError: it cannot be read again, or has other bytes (`changed`).
     """
+    contents = _read_again(path, options)
+    if contents.format == "picture":
+        return [_bare(contents.data, item, None) for item in ranges]
+    return look(contents.data, ranges, parse=contents.dump is None, snap=options.snap)
+
+
+def spell(path: str, places: list[tuple[int, int]], options: InspectOptions) -> list[str]:
+    """The letters in byte ranges of a file, each of which holds a word; see `inspect`."""
+    data = _read_again(path, options).data
+    letters = (data[start:end].replace(b"\0", b"") for start, end in places)
+    return [word.decode("ascii", "replace") for word in letters]
+
+
+def _read_again(path: str, options: InspectOptions) -> Contents:
     try:
         contents = read_sample(path, options)
     except SampleError as error:
@@ -77,9 +92,7 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
         raise _changed(error.reason) from error  # it was a sample before
     if hashlib.sha256(contents.complete).hexdigest() != options.sha256:
         raise _changed("its bytes are others")
-    if contents.format == "picture":
-        return [_bare(contents.data, item, None) for item in ranges]
-    return look(contents.data, ranges, parse=contents.dump is None, snap=options.snap)
+    return contents
 
 
 def _changed(how: str) -> SampleError:

@@ -38,6 +38,20 @@ class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Content of the range, if that was requested and the file is a program."""
 
 
+class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A word of the file and the part of the explained score that it adds.
+
+    It counts once, whatever its case and encoding and however often it is there; `places` says at
+    how many places (of the first words of the file: docs/explanations.md), `start` where first.
+    """
+
+    text: str
+    contribution: float
+    places: int
+    start: int
+    region: str
+
+
 class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The part of the explained score from one view of the bundle."""
 
@@ -195,4 +209,7 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     same_as: list[str] = []
     occluded: Occluded | None = None
     compared: Compared | None = None
+    words: list[Word] = []
+    """The words that add most to the score or take most from it; empty: the model reads no words,
+    or the file was not looked into."""
     checks: Checks | None = None

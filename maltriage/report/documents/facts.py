@@ -9,6 +9,8 @@ from maltriage.report.sanitize import clean
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
+WHOLE = ("body", "words", "entropy")
+"""Views that show the whole file."""
 MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
 MAX_LABEL = 24

@@ -18,7 +18,7 @@ from maltriage.files.decoding import decoded
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
-SCHEMA_VERSION = "1.4"
+SCHEMA_VERSION = "1.5"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -31,12 +31,14 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The bundle's verdict on the sample.
 
     `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
-    or `unknown` (a family is the likeliest, but the file is not flagged, or that family does not
-    fit well enough to be named: see `set` and `novelty`). For the last two, `closest` is the
-    likeliest family. An `unknown` file may be flagged or not. `probability` is that of the
-    likeliest label; for `suspicious`, that of not being benign. `flagged` is None if the bundle
-    has no benign label or no threshold. `margin` is logsumexp(logits of all but benign) -
-    logit(benign).
+    or `unknown`: a family is the likeliest, but the file is not flagged, or that family does not
+    fit well enough to be named (see `set` and `novelty`); or it looks like malware of no family
+    (`_other`); or `benign` is the likeliest with a probability of at most one half; or its headers
+    cannot be read. For the last two labels `closest` is the likeliest family. An `unknown` file may
+    be flagged or not. `probability` is that of the likeliest label; for `suspicious`, that of not
+    being benign. `calibrated` says whether it was fitted to files of this kind. `flagged` is None
+    if the bundle has no benign label or no threshold, or the headers cannot be read. `margin` is
+    logsumexp(logits of all but benign) - logit(benign).
     """
 
     label: str

@@ -17,7 +17,7 @@ from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence, HotRange, RegionHeat
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.draw import raster
-from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar
+from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar, words
 from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
@@ -111,6 +111,8 @@ def explanation(result: Result, options: RenderOptions) -> str:
         scale=scale,
         strip=_strip(evidence, shown, result.size),
         views=evidence.views,
+        whole=facts.WHOLE,
+        words=words.sides(evidence),
         views_scale=Scale.over([view.contribution for view in evidence.views]),
         hot=list(_hot(result, ranges)),
         hot_left=left,

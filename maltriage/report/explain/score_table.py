@@ -219,7 +219,7 @@ def signed_per_kib(contribution: float, size: int) -> str:
 def _view(view: ViewHeat, weight: float, digits: int) -> list[Text]:
     if view.start is not None and view.end is not None and view.start < view.end:
         reads = Text(offsets(view.start, view.end, digits))
-    elif view.name == "body":
+    elif view.name in facts.WHOLE:
         reads = Text("the whole file")
     else:
         reads = Text("not in this file", style="dim")

@@ -10,7 +10,7 @@ from rich.text import Text
 from maltriage.report import aligned, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, Verdict
-from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar
+from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
 
@@ -82,6 +82,9 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if evidence.views:
         yield from heading("Score by view", "the same total, divided over the views")
         yield from score_table.views(evidence, width, _INDENT)
+    if evidence.words:
+        yield from heading("Words", "a word counts once, wherever it stands")
+        yield from words.lines(evidence, console, width, _INDENT)
     if evidence.plane is not None:
         yield from heading("The file as a byteplot", "heat of the view body over the bytes")
         body = next((v.contribution for v in evidence.views if v.name == "body"), None)

@@ -374,7 +374,7 @@ function views(rows) {
   return table(
     [["view"], ["reads"], ["contrib.", true], [""]],
     rows.map(([name, contribution, start, end]) => {
-      const reads = start !== null && start < end ? `${hex(start)}-${hex(end)}` : name === "body" ? "the whole file" : "not in this file";
+      const reads = start !== null && start < end ? `${hex(start)}-${hex(end)}` : ["body", "words", "entropy"].includes(name) ? "the whole file" : "not in this file";
       return make("tr", {}, make("th", { scope: "row", class: "name" }, name), make("td", { class: "mono" }, reads), amount(contribution), bar(scale, contribution));
     }),
   );

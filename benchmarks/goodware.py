@@ -10,8 +10,10 @@ under its sha256, so that no two are equal: one that two packages hold is the fi
 package come at most as many as `LIMITS` says for its part, or the row itself, the first by
 sha256. `train` gets native PE32 alone: the malware is 32-bit, and 64 bits must not mean clean.
 
-Beside the programs of a part lies `labels.csv`, with a column `source` (debian, wine, npm, wheels),
-so that `train --root FOLDER/<part>` takes it. `goodware-files.csv` lists every file with its format and maker. What is unpacked is held against
+Beside the programs of a part lies `labels.csv`, with a column `source` (debian, wine, npm,
+wheels), so that `train --root FOLDER/<part>` takes it.
+
+`goodware-files.csv` lists every file with its format and maker. What is unpacked is held against
 it, and only what it lists is kept; `--write-manifest` writes it anew. A package that is gone or
 changed is named at the end; the others are there all the same. `--malware` names a folder whose
 `manifest.csv` has a column `sha256`: a program that is in it is refused.

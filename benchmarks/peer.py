@@ -1,12 +1,13 @@
 """What tabular features of the PE headers reach on the folds of a cross-validation.
 
-    python benchmarks/peer.py FEATURES.npz RUN/out-of-fold.csv [MORE.csv ...] --out FOLDER
-    maltriage evaluate --predictions RUN/out-of-fold.csv --against FOLDER/lightgbm-seed-0.csv
+    python benchmarks/peer.py RUN/out-of-fold.csv [MORE.csv ...] --features F.npz ... --out FOLDER
+    maltriage evaluate --predictions FOLDER/net-seed-0.csv --against FOLDER/lightgbm-seed-0.csv
 
-FEATURES.npz holds `sha256` and `features` (EMBER2024 features, version 3, n x 2568, as the
+F.npz holds `sha256` and `features` (EMBER2024 features, version 3, n x 2568, as the
 extractor of its authors gives them). Samples and folds are taken from the predictions of a
-cross-validation, one file for each seed; clean files that were added to the dataset have no
-features and are left out. LightGBM and extremely randomised trees are trained in each fold.
+cross-validation, one file for each seed. LightGBM and extremely randomised trees are trained in
+each fold. Files without features are left out, in training and test, and what the net said of
+the others is written to `net-seed-N.csv`, to compare with.
 
 In a public source of labelled byteplots the entry point is overwritten with a constant, which
 nets do not see. `--without-entry` sets the three features that tell of it to zero, so that the
@@ -72,23 +73,24 @@ def out_of_fold(name: str, features: Features, folds: Predictions) -> Prediction
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("features", type=Path)
+    parser.add_argument("--features", type=Path, nargs="+", required=True)
     parser.add_argument("folds", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path())
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--without-entry", action="store_true")
     arguments = parser.parse_args()
-    with np.load(arguments.features, allow_pickle=False) as stored:
-        row = {digest: i for i, digest in enumerate(stored["sha256"].tolist())}
-        features = stored["features"]
+    parts = [np.load(path, allow_pickle=False) for path in arguments.features]
+    digests = [digest for part in parts for digest in part["sha256"].tolist()]
+    row = {digest: i for i, digest in enumerate(digests)}
+    features = np.concatenate([part["features"] for part in parts])
     arguments.out.mkdir(parents=True, exist_ok=True)
     for path in arguments.folds:
         folds = load_predictions(path)
-        folds = folds.take(~folds.added)
-        missing = [digest for digest in folds.sha256 if digest not in row]
-        if missing:
-            print(f"{path}: {len(missing)} samples have no features", file=sys.stderr)
-            return 2
+        known = np.array([digest in row for digest in folds.sha256])
+        if not known.all():
+            print(f"{path}: {(~known).sum()} files without features left out", file=sys.stderr)
+        folds = folds.take(known & ~folds.added)
+        save_predictions(folds, arguments.out / f"net-seed-{folds.seed}.csv")
         own = features[[row[digest] for digest in folds.sha256]]
         if arguments.without_entry:
             own[:, ENTRY_FEATURES] = 0.0

@@ -44,11 +44,20 @@ PACKED = "clean-packed"
 QUANTILES, KNOTS = 64, 4
 
 
+OWN = ("words", "bytes by entropy", "words, bytes by entropy")
+"""What the net's own counted views show, told apart by logistic regression."""
+
+
 @dataclass(frozen=True)
 class Table:
-    """Files: features [n, 2568], whether each is malware, its source, and its page of code."""
+    """Files: features [n, 2568], whether each is malware, its source, and its page of code.
+
+    `words` are the buckets of each file's words, `shares` [n, 256] its bytes by entropy.
+    """
 
     features: npt.NDArray[np.float32]
+    words: list[npt.NDArray[np.int64]]
+    shares: npt.NDArray[np.float64]
     malware: npt.NDArray[np.bool_]
     source: npt.NDArray[np.str_]
     code: npt.NDArray[np.str_]
@@ -63,16 +72,39 @@ class Table:
             yield one, test, ~test & ~np.isin(self.code, self.code[test])
 
 
+def counted(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Buckets of the words of a byteplot, and its bytes by entropy."""
+    from PIL import Image
+
+    from maltriage.sample.byteplot import plotted
+    from maltriage.sample.counted import plot_entropy, plot_words
+
+    with Image.open(path) as picture:
+        raw = plotted(np.asarray(picture).tobytes())
+    low, middle, high = plot_words(raw, 2048).pixels.astype(np.int64)
+    level, *nibbles = plot_entropy(raw, 256).pixels.astype(np.float64)
+    shares = np.zeros((17, 16))
+    np.add.at(shares, level.astype(np.int64), np.stack(nibbles, axis=1))
+    flat = shares[1:].ravel()
+    return (low | middle << 8)[high > 0], flat / max(1.0, flat.sum())
+
+
 def read(folders: list[Path], features: list[Path]) -> Table:
     rows: dict[str, dict[str, str]] = {}
+    places: dict[str, Path] = {}
     for folder in folders:
         with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-            rows |= {row["sha256"]: row for row in csv.DictReader(file)}
+            found = {row["sha256"]: row for row in csv.DictReader(file)}
+        rows |= found
+        places |= {digest: folder / row["path"] for digest, row in found.items()}
     parts = [np.load(path, allow_pickle=False) for path in features]
     digests = np.concatenate([part["sha256"] for part in parts]).tolist()
     found = [rows[digest] for digest in digests]
+    own = [counted(places[digest]) for digest in digests]
     return Table(
         np.concatenate([part["features"] for part in parts]),
+        [words for words, _ in own],
+        np.stack([shares for _, shares in own]),
         np.concatenate([part["family"] for part in parts]) != "benign",
         np.array([row["source"] for row in found]),
         np.array([row.get("code_group") or row["sha256"] for row in found]),
@@ -109,6 +141,31 @@ def _trees() -> Any:
 MODELS: dict[str, Callable[[], Any]] = {"linear": _linear, "additive": _additive, "trees": _trees}
 
 
+def own_scores(
+    table: Table, name: str, train: npt.NDArray[np.bool_], test: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64]:
+    """Scores by what the net's own views show: each word, and pieces of the rank of each share."""
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import QuantileTransformer, SplineTransformer
+
+    blocks = []
+    if "words" in name:
+        count = np.array([len(words) for words in table.words])
+        each = np.repeat(np.maximum(count, 4.0) ** -0.5, count)
+        ends = np.concatenate(([0], count.cumsum()))
+        blocks.append(csr_matrix((each, np.concatenate(table.words), ends), (len(count), 1 << 16)))
+    if "entropy" in name:
+        ranks = QuantileTransformer(n_quantiles=QUANTILES)
+        pieces = SplineTransformer(n_knots=KNOTS, degree=1, include_bias=False)
+        made = make_pipeline(ranks, pieces).fit(table.shares[train]).transform(table.shares)
+        blocks.append(csr_matrix(made / 10.0))  # a hundredth of the words' variance
+    seen = hstack(blocks).tocsr()
+    fitted = LogisticRegression(C=1.0, max_iter=300).fit(seen[train], table.malware[train])
+    return np.asarray(fitted.decision_function(seen[test]))
+
+
 def columns(groups: tuple[str, ...]) -> npt.NDArray[np.intp]:
     ends = np.cumsum(list(SIZES.values()))
     starts = dict(zip(SIZES, ends - list(SIZES.values()), strict=True))
@@ -119,15 +176,18 @@ def _caught(scores: npt.NDArray[Any], malware: npt.NDArray[np.bool_], rate: floa
     return float((scores[malware] > np.quantile(scores[~malware], 1 - rate)).mean())
 
 
-def measure(table: Table, groups: tuple[str, ...], model: str) -> str:
+def measure(table: Table, name: str, model: str) -> str:
     from sklearn.metrics import roc_auc_score
 
-    used = columns(groups)
+    used = columns(SETS.get(name, ()) or ("histogram",))
     areas: list[float] = []
     caught: dict[str, list[tuple[float, float]]] = {}
     for source, test, train in table.pairs():
-        fitted = MODELS[model]().fit(table.features[train][:, used], table.malware[train])
-        scores = fitted.predict_proba(table.features[test][:, used])[:, 1]
+        if name in OWN:
+            scores = own_scores(table, name, train, test)
+        else:
+            fitted = MODELS[model]().fit(table.features[train][:, used], table.malware[train])
+            scores = fitted.predict_proba(table.features[test][:, used])[:, 1]
         malware = table.malware[test]
         areas.append(roc_auc_score(malware, scores))
         shares = _caught(scores, malware, 0.015), _caught(scores, malware, 0.05)
@@ -141,7 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("folders", type=Path, nargs="+")
     parser.add_argument("--features", type=Path, nargs="+", required=True)
-    parser.add_argument("--groups", nargs="+", choices=SETS, default=list(SETS))
+    parser.add_argument("--groups", nargs="+", choices=(*SETS, *OWN), default=[*SETS, *OWN])
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     options = parser.parse_args()
     table = read(options.folders, options.features)
@@ -149,8 +209,8 @@ def main() -> None:
     each = ", ".join(f"{name} {count}" for name, count in zip(names, counts, strict=True))
     print(f"{len(table.source)} files: {each}")
     for name in options.groups:
-        for model in options.models:
-            print(f"{name:22s} {model:9s} {measure(table, SETS[name], model)}", flush=True)
+        for model in ("additive",) if name in OWN else options.models:
+            print(f"{name:23s} {model:9s} {measure(table, name, model)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import StepGeometry
 from maltriage.sample.scattered import ScatteredGeometry
-from maltriage.sample.words import find_words
+from maltriage.sample.words import MOST, Offsets, are_letters, find_words
 
 BLOCK = 256
 """A cell of the view `entropy` is a number of whole blocks of so many bytes."""
@@ -28,19 +29,84 @@ def plot_words(raw: Bytes, slots: int) -> View:
     zero; zero where there is no word. Of a file with more words the first ones are shown.
     """
     found = find_words(raw)
-    _, first, word = np.unique(found.name, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    slot = np.empty(len(order), dtype=np.int64)
-    slot[order] = np.arange(len(order))
+    name = _short(found.name)
+    first, word = _firsts(name)
+    slot = np.empty(len(first), dtype=np.int64)
+    slot[np.argsort(first)] = np.arange(len(first))
     place = slot[word]
     shown = place < slots
-    geometry = ScatteredGeometry.of(len(raw), found.start[shown], found.size[shown], place[shown])
-    name = found.name[first[order[:slots]]]
+    size = found.size[shown]
+    geometry = ScatteredGeometry.of(len(raw), found.start[shown], size, place[shown])
+    return View(_words(name, slots), geometry)
+
+
+def replot_words(raw: Bytes, ranges: Sequence[tuple[int, int]], view: View) -> Bytes:
+    """`plot_words(raw, slots).pixels`, from a view of bytes that differ in `ranges` alone."""
+    slots, places = view.pixels.shape[1], view.geometry
+    assert isinstance(places, ScatteredGeometry)
+    start, cell = places.starts_and_cells
+    name = _names(view.pixels)[cell]
+    same = True
+    for low, high in _quiet(raw, ranges):
+        before, after = start.searchsorted(low), start.searchsorted(high)
+        found = find_words(raw[low:high])
+        own = _short(found.name)
+        same = same and np.array_equal(own, name[before:after])
+        start = np.concatenate((start[:before], found.start + low, start[after:]))
+        name = np.concatenate((name[:before], own, name[after:]))
+    if same:
+        return view.pixels
+    if view.pixels[2, -1] or places.count >= MOST or len(start) > MOST:
+        return plot_words(raw, slots).pixels  # words move up that the view did not show
+    return _words(name, slots)
+
+
+def _short(name: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
+    """The 24 bits of names that are shown, the highest byte of them never zero."""
+    return np.asarray(name & 0xFFFF | np.maximum(name >> 16 & 0xFF, 1) << 16)
+
+
+def _firsts(name: npt.NDArray[np.uint32]) -> tuple[Offsets, Offsets]:
+    """Of each different name the first place, [m], and of each name its number, [n]."""
+    _, first, word = np.unique(name, return_index=True, return_inverse=True)
+    return first, word
+
+
+def _words(name: npt.NDArray[np.uint32], slots: int) -> Bytes:
+    """The image of names in the order of their places."""
+    shown = name[np.sort(_firsts(name)[0])[:slots]]
     pixels = np.zeros((3, slots), dtype=np.uint8)
-    pixels[0, : len(name)] = name & 0xFF
-    pixels[1, : len(name)] = name >> 8 & 0xFF
-    pixels[2, : len(name)] = np.maximum(name >> 16 & 0xFF, 1)
-    return View(pixels, geometry)
+    for plane in range(3):
+        pixels[plane, : len(shown)] = shown >> 8 * plane & 0xFF
+    return pixels
+
+
+def _names(pixels: Bytes) -> npt.NDArray[np.uint32]:
+    low, middle, high = pixels.astype(np.uint32)
+    return np.asarray(low | middle << 8 | high << 16)
+
+
+def _quiet(raw: Bytes, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges as wide as a change in them can matter: to where two bytes in a row are no letters."""
+    wide: list[tuple[int, int]] = []
+    for start, end in sorted(ranges):
+        low, high = start - _until_quiet(raw[:start][::-1]), end + _until_quiet(raw[end:])
+        if wide and low <= wide[-1][1]:
+            low, high = wide[-1][0], max(high, wide[-1][1])
+            wide.pop()
+        wide.append((low, high))
+    return wide
+
+
+def _until_quiet(raw: Bytes) -> int:
+    """Number of bytes ahead of the first two in a row that are no letters."""
+    step = 64
+    while True:
+        letter = are_letters(raw[:step])
+        pairs = np.flatnonzero(~(letter[1:] | letter[:-1]))
+        if len(pairs) or step >= len(raw):
+            return int(pairs[0]) if len(pairs) else len(raw)
+        step *= 16
 
 
 def plot_entropy(raw: Bytes, cells: int) -> View:

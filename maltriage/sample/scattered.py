@@ -59,6 +59,16 @@ class ScatteredGeometry:
         return self.length
 
     @property
+    def count(self) -> int:
+        """Number of places."""
+        return len(self.sizes)
+
+    @property
+    def starts_and_cells(self) -> tuple[Offsets, Offsets]:
+        """First byte and cell of each place."""
+        return self._edges[::2], np.frombuffer(self.cells, dtype="<u2").astype(np.int64)
+
+    @property
     def most(self) -> int:
         """One more than the highest cell that has a place."""
         return int(np.frombuffer(self.cells, dtype="<u2").max(initial=0)) + bool(self.cells)

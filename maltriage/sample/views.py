@@ -107,6 +107,19 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
 
         return plot_words(raw, self.slots)
 
+    def replotted(
+        self,
+        raw: Bytes,
+        ranges: Sequence[tuple[int, int]],
+        view: View,
+        anchors: Mapping[str, int],
+        width: int | None = None,
+    ) -> Bytes:
+        """As for any view; only words near a range are found again."""
+        from maltriage.sample.counted import replot_words
+
+        return replot_words(raw, ranges, view)
+
 
 class EntropySpec(ViewKind, frozen=True, tag="entropy"):
     """The bytes of the file by the entropy of what they lie in, in at most `cells` pieces."""

@@ -44,9 +44,13 @@ class Words:
     name: npt.NDArray[np.uint32]
 
 
+def are_letters(raw: Bytes) -> npt.NDArray[np.bool_]:
+    return np.asarray(((raw | 0x20) - np.uint8(ord("a"))) < 26)
+
+
 def find_words(raw: Bytes) -> Words:
     """The words in bytes: 5 to 24 letters that no further letter touches."""
-    found = ((raw | 0x20) - np.uint8(ord("a"))) < 26
+    found = are_letters(raw)
     edges = np.flatnonzero(found[1:] != found[:-1]) + 1
     if len(raw) and found[0]:
         edges = np.concatenate(([0], edges))

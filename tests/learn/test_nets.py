@@ -12,7 +12,7 @@ from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.counted import CountedTrunk  # noqa: E402
 from maltriage.learn.nets.evidence import (  # noqa: E402
-    COUNTED_WEIGHT,
+    BESIDE,
     TABLE_WEIGHT,
     BodyTrunk,
     TableTrunk,
@@ -143,8 +143,9 @@ def test_the_logits_are_the_mean_of_the_votes_and_what_the_tables_say() -> None:
         said = {name: activations[name].sum(dim=(2, 3)) for name in TABLES}
         assert all(value.abs().min() > 0 for value in said.values())
         header = TABLE_WEIGHT / 5 * (said["header"] + table.bias)
-        counted = COUNTED_WEIGHT * (said["words"] + said["entropy"] + net.bias)
-        torch.testing.assert_close(net(images), votes.mean(dim=1) + header + counted)
+        counted = said["words"] + said["entropy"] + net.bias
+        wanted = BESIDE * (votes.mean(dim=1) + header) + counted
+        torch.testing.assert_close(net(images), wanted)
 
 
 def test_a_vote_depends_on_its_own_view_alone() -> None:

@@ -62,6 +62,33 @@ def test_what_changes_is_measured_again(seed: int, length: int, data: st.DataObj
     assert (found == spec.plot(changed, {}).pixels).all()
 
 
+texts = st.lists(
+    st.one_of(
+        st.text("abQ", min_size=1, max_size=30).map(str.encode),
+        st.text("abQ", min_size=1, max_size=30).map(lambda text: text.encode("utf-16-le")),
+        st.binary(max_size=4),
+        st.just(b"\0\0"),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@given(texts, texts, st.integers(1, 40), st.data())
+def test_words_near_a_change_are_found_again(
+    text: bytes, other: bytes, slots: int, data: st.DataObject
+) -> None:
+    spec = WordsSpec(slots=slots)
+    raw = np.frombuffer(text, dtype=np.uint8)
+    changed, ranges = raw.copy(), []
+    for _ in range(data.draw(st.integers(0, 3))):
+        start = data.draw(st.integers(0, len(raw)))
+        end = data.draw(st.integers(start, min(len(raw), start + len(other))))
+        changed[start:end] = np.frombuffer(other[: end - start], dtype=np.uint8)
+        ranges.append((start, end))
+    found = spec.replotted(changed, ranges, spec.plot(raw, {}), {})
+    assert (found == spec.plot(changed, {}).pixels).all()
+
+
 def names(view: View) -> list[int]:
     low, middle, high = (view.pixels[i].astype(int) for i in range(3))
     return [int(name) for name in (low | middle << 8 | high << 16)[high > 0]]

@@ -49,6 +49,9 @@ from maltriage.learn.fit.recipe import (
 from maltriage.learn.fit.restore import load_weights, make, predict
 from maltriage.learn.nets.base import Net
 
+USUAL = 30.0
+"""Files of a family that counts once in a table; of a rarer one each counts more."""
+
 
 @dataclass(frozen=True)
 class Tick:
@@ -170,11 +173,14 @@ class _Run:
             at, variant, shares = all_copies(differing_copies(self.images, train))
             train, labels, weights = train[at], labels[at], weights[at] * shares
         views = self.images.batch(train, fixed=True, variant=variant)
-        origin = self.state.origin.labels
-        if BENIGN in origin:
-            clean = labels == origin.index(BENIGN)
-            weights = torch.where(clean, weights * self.options.clean_weight, weights)
-        self.net.begin(views, labels, weights)
+        names, options = self.state.origin.labels, self.options
+        clean = names.index(BENIGN) if BENIGN in names else None
+        usual = class_weights(torch.tensor([USUAL]), options.class_weights)
+        rare = self.class_weights[labels] / usual
+        costs = (
+            torch.where(labels == clean, options.clean_weight, rare) if clean is not None else rare
+        )
+        self.net.begin(views, labels, weights * costs, clean)
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
         while self.state.epoch < self.options.epochs and not self._exhausted():

@@ -32,13 +32,16 @@ class Net(nn.Module):
         """The part with published weights, a model of timm; None: there is none."""
         return None
 
-    def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
+    def begin(
+        self, views: dict[str, Tensor], labels: Tensor, weights: Tensor, clean: int | None = None
+    ) -> None:
         """Fit the parts that are not learned in steps, from all training samples at once.
 
         Args:
             views: images of fixed windows by name.
             labels: int64 [n].
             weights: of the samples, [n].
+            clean: the label of clean files; None: there is none.
         """
 
     def votes(self, embedding: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def pieces(*raws: bytes, cells: int = 4) -> torch.Tensor:
 def told(labels: torch.Tensor, *parts: tuple[counted.CountedTrunk, torch.Tensor]) -> torch.Tensor:
     """Logits of tables that are fitted to labelled images."""
     trunks, images = zip(*parts, strict=True)
-    bias = fit_counted(trunks, images, labels, torch.ones(len(labels)))
+    bias = fit_counted(trunks, images, labels, torch.ones(len(labels)), clean=1)
     with torch.no_grad():
         return bias + sum(t(i).sum(dim=(2, 3)) for t, i in zip(trunks, images, strict=True))
 

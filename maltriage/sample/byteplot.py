@@ -64,6 +64,8 @@ def made_view(
     pixels: bytes, shape: tuple[int, ...], kind: int, values: tuple[int | bytes, ...]
 ) -> View:
     """A view as a worker sent it; raises what wrong values raise."""
+    if type(kind) is not int or not 0 <= kind < len(_GEOMETRIES):
+        raise TypeError("a geometry that is none")
     wanted = (int, bytes, bytes, bytes) if kind == _SCATTERED else (int,) * len(values)
     if [type(value) for value in values] != [*wanted]:
         raise TypeError("a place that is no number")

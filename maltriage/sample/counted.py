@@ -13,13 +13,14 @@ import numpy.typing as npt
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import StepGeometry
 from maltriage.sample.scattered import ScatteredGeometry
-from maltriage.sample.words import MOST, Offsets, are_letters, find_words
+from maltriage.sample.words import MOST, Offsets, find_words, until_quiet
 
 BLOCK = 256
 """A cell of the view `entropy` is a number of whole blocks of so many bytes."""
 LEVELS = 16
 """Levels of entropy, each half a bit per byte wide."""
 NIBBLES = 16
+_AT_ONCE = 1 << 18
 
 
 def plot_words(raw: Bytes, slots: int) -> View:
@@ -90,23 +91,12 @@ def _quiet(raw: Bytes, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int
     """Ranges as wide as a change in them can matter: to where two bytes in a row are no letters."""
     wide: list[tuple[int, int]] = []
     for start, end in sorted(ranges):
-        low, high = start - _until_quiet(raw[:start][::-1]), end + _until_quiet(raw[end:])
+        low, high = start - until_quiet(raw[:start][::-1]), end + until_quiet(raw[end:])
         if wide and low <= wide[-1][1]:
             low, high = wide[-1][0], max(high, wide[-1][1])
             wide.pop()
         wide.append((low, high))
     return wide
-
-
-def _until_quiet(raw: Bytes) -> int:
-    """Number of bytes ahead of the first two in a row that are no letters."""
-    step = 64
-    while True:
-        letter = are_letters(raw[:step])
-        pairs = np.flatnonzero(~(letter[1:] | letter[:-1]))
-        if len(pairs) or step >= len(raw):
-            return int(pairs[0]) if len(pairs) else len(raw)
-        step *= 16
 
 
 def plot_entropy(raw: Bytes, cells: int) -> View:
@@ -141,9 +131,7 @@ def _measure(raw: Bytes, size: int, pieces: Sequence[int], pixels: Bytes) -> Non
     """Write the columns of some pieces."""
     if not pieces:
         return
-    counts = np.stack(
-        [np.bincount(raw[at * size : (at + 1) * size], minlength=256) for at in pieces]
-    )
+    counts = np.stack([_histogram(raw[at * size : (at + 1) * size]) for at in pieces])
     shares = counts / counts.sum(axis=1, keepdims=True)
     bits = -(shares * np.log2(shares, out=np.zeros_like(shares), where=shares > 0)).sum(axis=1)
     # The nudges keep what lies on an edge from falling to another side on another machine.
@@ -152,3 +140,13 @@ def _measure(raw: Bytes, size: int, pieces: Sequence[int], pixels: Bytes) -> Non
     at = np.asarray(pieces)
     pixels[0, at] = 1 + level
     pixels[1:, at] = (nibbles.T * 255.0 + (0.5 + 1e-9)).astype(np.uint8)
+
+
+def _histogram(piece: Bytes) -> npt.NDArray[np.int64]:
+    """How often each value is there; of a long piece a part at a time, since counting takes eight
+    bytes for each."""
+    parts = [
+        np.bincount(piece[at : at + _AT_ONCE], minlength=256)
+        for at in range(0, len(piece), _AT_ONCE)
+    ]
+    return np.asarray(sum(parts))

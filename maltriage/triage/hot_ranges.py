@@ -14,12 +14,12 @@ import numpy as np
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect, spell
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.documents.evidence import Evidence, HotRange
+from maltriage.report.documents.evidence import Evidence, HotRange, Word
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
+from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
-from maltriage.triage.strong_words import strongest
 from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
@@ -27,6 +27,11 @@ MERGE_GAP = HOT_BLOCK
 FOCUS = 128
 """Bytes of the hottest part of a range, where its listing begins: about a window's view of one
 cell."""
+
+MAX_WORDS = 16
+
+Spell = Callable[[list[tuple[int, int]]], list[str]]
+"""Reads the letters in byte ranges of the file, in a worker."""
 
 Look = Callable[[list[Range], bool], list[Inspected]]
 """Inspects ranges, the hottest first, in a worker; the flag: whether their edges may move."""
@@ -191,3 +196,24 @@ def _with_heat(parts: Sequence[Part], content: HotContent | None) -> HotContent 
         for field in content.fields
     ]
     return msgspec.structs.replace(content, fields=fields)
+
+
+def strongest(layout: Layout, parts: Sequence[Part], spell: Spell) -> list[Word]:
+    """The words with most |heat|, the strongest first; none if no view of the model reads words."""
+    chosen = [
+        (float(grid.ravel()[cell]), places)
+        for geometry, grid in parts
+        if isinstance(geometry, ScatteredGeometry)
+        for cell in np.argsort(-np.abs(grid.ravel()), kind="stable")[:MAX_WORDS]
+        if grid.ravel()[cell] and (places := geometry.cell_ranges((0, int(cell)), (1, grid.size)))
+    ]
+    if not chosen:
+        return []
+    texts = spell([places[0] for _, places in chosen])
+    words = []
+    for (value, places), text in zip(chosen, texts, strict=True):
+        start = places[0][0]
+        region = layout.region_at(start)
+        name = "" if region is None else region.name
+        words.append(Word(text, value, len(places), start, name))
+    return words

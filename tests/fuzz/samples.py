@@ -91,6 +91,7 @@ def byteplot(data: bytes) -> None:
         view = views[spec.name]
         assert view.pixels.shape == spec.shape
         shape = view.pixels.shape[-2:] if isinstance(view.geometry, BodyGeometry) else (1, 32)
+        shape = (1, spec.shape[-1]) if spec.counted else shape
         heat = np.frombuffer(data[: int(np.prod(shape))].ljust(int(np.prod(shape)), b"\1"), "u1")
         heat = heat.reshape(shape).astype(np.float64) - 100.0
         cuts = np.unique([0, len(data) // 3, len(data) // 2, len(data)])

@@ -48,7 +48,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return real(seed).set_params(n_estimators=100, n_jobs=1)
 
     def script(*arguments: str) -> int:
-        command = ["peer.py", "features.npz", "folds.csv", "--models", "extra-trees", *arguments]
+        command = ["peer.py", "folds.csv", "--features", "features.npz", "--models", "extra-trees"]
+        command += arguments
         monkeypatch.setattr(sys, "argv", command)
         return peer.main()
 
@@ -77,5 +78,6 @@ def test_samples_without_features_are_named(
 ) -> None:
     inputs(tmp_path)
     np.savez(tmp_path / "features.npz", sha256=np.array(["0" * 64]), features=np.zeros((1, 2568)))
-    assert run() == 2
-    assert "53 samples have no features" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="0 sample"):  # one file is no training set
+        run()
+    assert "59 files without features left out" in capsys.readouterr().err

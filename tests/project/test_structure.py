@@ -23,6 +23,7 @@ MEANINGS = {
     "code": "native code of a range: as instructions, as patterns",
     "compare": "`maltriage compare`: command, training of its cells, figures",
     "comparison": "what `compare` found: document, screen",
+    "counted": "views of what a file holds: how they are made, tables that read them",
     "crossval": "cross-validation: its runs, and what they say of a net",
     "datasets": "`maltriage datasets`: command, documents, screens",
     "doctor": "`maltriage doctor`: command, checks, document, screen",
@@ -42,11 +43,11 @@ MEANINGS = {
     "logs": "what the package logs: loggers, and their lines on a terminal",
     "methods": "methods of explanation side by side: computed, shown",
     "openset": "the open-set protocol: option, nets, figures, document, screen",
-    "prepare": "samples prepared for a net: one in a worker, files as a stage of a scan",
     "options": "frozen options of a room, or the command line's",
     "page": "a result as one HTML page",
     "patterns": "`maltriage patterns`: command, figures, document, screen",
     "prediction_sets": "labels that cannot be excluded: computed, shown",
+    "prepare": "samples prepared for a net: one in a worker, files as a stage of a scan",
     "quantization": "a bundle of fewer bits beside its original: figures, document, screen",
     "recall": "`maltriage index recall`: figures, document, screen",
     "recipe": "how a net is trained: its options, and as options of `train`",
@@ -57,6 +58,7 @@ MEANINGS = {
     "study": "cells of nets, seeds and folds in one folder: where they lie, and as options",
     "train": "`maltriage train`: command, and one run",
     "urls": "URLs among paths: read, and as options",
+    "words": "the words of a file: found, shown",
     "worker": "the function that a worker process runs for its folder",
 }
 """Basenames that occur more than once, and what each means wherever it occurs. A module that would

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import codecs
 import datetime
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import pefile
 import pytest
 import yara_x
 from hostile.make import byteplot, sample
@@ -126,8 +124,12 @@ def test_one_file(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
     assert 'goodware = "none"' in rule.text
 
 
-def test_files_that_share_nothing(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
-    paths = [samples_dir / "dotnet.exe", samples_dir / "gui-x86.exe"]
+def test_files_that_share_nothing(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    data = sample("gui-x86.exe")
+    paths = write(tmp_path, **{"other.exe": data[:0x400] + data[:0x3FF:-1]})
+    paths += [samples_dir / "dotnet.exe"]
     with pytest.raises(MaltriageError, match=r"no rule: .*share"):
         made(paths, bundle, workers)
 
@@ -135,11 +137,9 @@ def test_files_that_share_nothing(samples_dir: Path, bundle: Bundle, workers: Wo
 def test_a_file_that_shares_nothing_has_strings_of_its_own(
     tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
 ) -> None:
-    data = sample("signed-x64.exe")
-    (texts,) = (s for s in pefile.PE(data=data).sections if s.Name.startswith(b".rdata"))
-    first, end = texts.PointerToRawData, texts.PointerToRawData + texts.SizeOfRawData
-    other = codecs.encode(data[first:end].decode("latin-1"), "rot13").encode("latin-1")
-    paths = write(tmp_path, **{"other.exe": data[:first] + other + data[end:]})
+    data = sample("dotnet.exe")
+    bare = data[:0x40] + bytes(0x40) + data[0x80:]  # every program has the text of the DOS stub
+    paths = write(tmp_path, **{"other.exe": bare})
     paths += [samples_dir / name for name in MINGW[:2]]
     rule = made(paths, bundle, workers)
     assert [group.files for group in rule.groups] == [(1, 2), (0,)]

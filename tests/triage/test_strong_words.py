@@ -9,7 +9,7 @@ from maltriage.probe.inspect.worker import InspectOptions, spell
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.views import WordsSpec
 from maltriage.source.archive.limits import Archives
-from maltriage.triage.strong_words import MAX_WORDS, strongest
+from maltriage.triage.hot_ranges import MAX_WORDS, strongest
 
 
 def test_the_strongest_words_are_spelled(tmp_path: Path) -> None:

@@ -254,10 +254,13 @@ def test_a_sample_comes_as_it_was() -> None:
 @pytest.mark.parametrize(
     "call",
     [
-        (made_view, (bytes(6), (2, 2), True, (1, 1))),
-        (made_view, (bytes(4), (2, 2), True, (1.5, 1))),
-        (made_view, (bytes(4), (2, 2), True, (1, 1, 1))),
-        (made_view, (8, (2, 2), False, (1, 1, 1))),
+        (made_view, (bytes(6), (2, 2), 0, (1, 1))),
+        (made_view, (bytes(4), (2, 2), 0, (1.5, 1))),
+        (made_view, (bytes(4), (2, 2), 0, (1, 1, 1))),
+        (made_view, (8, (2, 2), 1, (1, 1, 1))),
+        (made_view, (bytes(4), (2, 2), 4, (1, 1, 1))),
+        (made_view, (bytes(4), (2, 2), -1, (1, b"", b"", b""))),
+        (made_view, (bytes(4), (2, 2), 3, (1, b"", b"\1", b""))),
         (made_prepared, ("a", "pe", b"\xc0", {}, 0.0, None, None)),
         (made_prepared, ("a", "pe", msgspec.msgpack.encode((1, 2, [])), {}, 0.0, None, None)),
     ],

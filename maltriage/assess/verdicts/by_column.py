@@ -23,10 +23,11 @@ from maltriage.assess.verdicts.column_answers import (
     Tuned,
     answers_of,
     elsewhere_limits,
+    plain_or_all,
     tuned_of,
     validated_limits,
 )
-from maltriage.assess.verdicts.column_files import PACKED, Files
+from maltriage.assess.verdicts.column_files import Files
 from maltriage.assess.verdicts.value_means import mean_areas, mean_rates
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import Predictions, load_predictions
@@ -138,8 +139,8 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
             f"{found.recipe}, seed {found.seed}: its folds are not the values of {files.column}"
         )
     malware, value = files.malware[answers.at], files.value[answers.at]
-    packed = ~malware & files.kinds[PACKED][answers.at]
-    deciding = ~malware & ~packed
+    deciding = plain_or_all(files, answers)
+    packed = ~malware & ~deciding
     clean = {name: np.flatnonzero(deciding & (value == name)) for name in files.values}
     clean = {name: rows for name, rows in clean.items() if len(rows)}
     count = sum(map(len, clean.values()))

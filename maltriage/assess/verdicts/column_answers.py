@@ -150,8 +150,15 @@ def validated_limits(answers: Answers, tuned: dict[int, Tuned], fpr: float) -> L
     return _limits("validation", answers, clean, fpr)
 
 
+def plain_or_all(files: Files, answers: Answers) -> Bools:
+    """Clean files that a threshold is set on: those that are not packed, or all if all are."""
+    clean = ~files.malware[answers.at]
+    plain = clean & ~files.kinds[PACKED][answers.at]
+    return plain if plain.any() else clean
+
+
 def elsewhere_limits(files: Files, answers: Answers, fpr: float) -> Limits:
-    clean = ~(files.malware | files.kinds[PACKED])[answers.at]
+    clean = plain_or_all(files, answers)
     margins = {
         fold: answers.margin[clean & (answers.fold != fold)]
         for fold in np.unique(answers.fold).tolist()

@@ -122,7 +122,8 @@ class EntropyTrunk(CountedTrunk):
     def forward(self, images: Tensor) -> Tensor:
         parts = _parts(images)
         total = parts.sum(dim=1)
-        worth = torch.einsum("bps,psk->bsk", self._ramps(_normed(total)), self.table)
+        # Not a product of matrices, whose last digits would depend on the batch.
+        worth = (self._ramps(_normed(total))[..., None] * self.table).sum(dim=1)
         each = worth / total.clamp(min=1e-6)[:, :, None]
         return (parts @ each).transpose(1, 2).unsqueeze(2)
 

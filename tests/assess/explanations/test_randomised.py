@@ -34,8 +34,8 @@ def test_weights_are_elsewhere_and_constants_are_not(bundle: Bundle) -> None:
         np.testing.assert_array_equal(np.sort(values, axis=None), np.sort(after[name], axis=None))
         if values.dtype != np.float32 or values.size < 8:
             assert name not in moved
-    assert "net.trunks.0.layers.0.conv.weight" in moved
-    assert "net.trunks.1.table" in moved
+    assert "net.trunks.2.layers.0.conv.weight" in moved
+    assert "net.trunks.0.table" in moved
 
 
 def test_seeds(bundle: Bundle) -> None:

@@ -153,8 +153,8 @@ def test_explain_puts_its_claims_to_the_test(run_cli, folder: Path) -> None:
     screen = run_cli(*arguments).stdout.decode()
     assert "  checked   rank correlation " in screen
     assert "measured" in screen
-    header = next(line for line in screen.splitlines() if line.startswith("  (headers)"))
-    assert "supported" in header
+    texts = next(line for line in screen.splitlines() if line.startswith("  .rdata"))
+    assert "supported" in texts
     again = records(run_cli(*arguments, "-f", "json", "--seed", "3").stdout)
     assert again[0]["evidence"] == evidence
     untested = run_cli(*arguments, "--no-verify").stdout.decode()

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import yara_x
+from corpus.synthetic import program
 from hostile.make import byteplot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -137,9 +138,7 @@ def test_files_that_share_nothing(
 def test_a_file_that_shares_nothing_has_strings_of_its_own(
     tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
 ) -> None:
-    data = sample("dotnet.exe")
-    bare = data[:0x40] + bytes(0x40) + data[0x80:]  # every program has the text of the DOS stub
-    paths = write(tmp_path, **{"other.exe": bare})
+    paths = write(tmp_path, **{"other.exe": program(1, 1)})
     paths += [samples_dir / name for name in MINGW[:2]]
     rule = made(paths, bundle, workers)
     assert [group.files for group in rule.groups] == [(1, 2), (0,)]

@@ -94,9 +94,9 @@ def read(folders: list[Path], features: list[Path]) -> Table:
     places: dict[str, Path] = {}
     for folder in folders:
         with (folder / "manifest.csv").open(encoding="utf-8", newline="") as file:
-            found = {row["sha256"]: row for row in csv.DictReader(file)}
-        rows |= found
-        places |= {digest: folder / row["path"] for digest, row in found.items()}
+            listed = {row["sha256"]: row for row in csv.DictReader(file)}
+        rows |= listed
+        places |= {digest: folder / row["path"] for digest, row in listed.items()}
     parts = [np.load(path, allow_pickle=False) for path in features]
     digests = np.concatenate([part["sha256"] for part in parts]).tolist()
     found = [rows[digest] for digest in digests]

@@ -110,7 +110,7 @@ def test_each_death_costs_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         record = found[way]
         assert isinstance(record, Failed), way
         assert (record.code, way) == (code, way)
-        # 255 is what multiprocessing has where its fork server was too busy to say which code it was.
+        # 255 is what multiprocessing has where its fork server was too busy to say the code.
         lost = reason.startswith("died (exit code") and "(exit code 255)" in record.reason
         assert lost or reason in record.reason
         assert isinstance(found[f"{way}-next"], Result), found[f"{way}-next"]

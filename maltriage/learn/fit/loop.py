@@ -45,12 +45,10 @@ from maltriage.learn.fit.recipe import (
     exhausted,
     make_optimizer,
     make_schedule,
+    table_costs,
 )
 from maltriage.learn.fit.restore import load_weights, make, predict
 from maltriage.learn.nets.base import Net
-
-USUAL = 30.0
-"""Files of a family that counts once in a table; of a rarer one each counts more."""
 
 
 @dataclass(frozen=True)
@@ -175,11 +173,7 @@ class _Run:
         views = self.images.batch(train, fixed=True, variant=variant)
         names, options = self.state.origin.labels, self.options
         clean = names.index(BENIGN) if BENIGN in names else None
-        usual = class_weights(torch.tensor([USUAL]), options.class_weights)
-        rare = self.class_weights[labels] / usual
-        costs = (
-            torch.where(labels == clean, options.clean_weight, rare) if clean is not None else rare
-        )
+        costs = table_costs(labels, self.class_weights, clean, options)
         self.net.begin(views, labels, weights * costs, clean)
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:

@@ -26,6 +26,8 @@ MOMENTUM = 0.9
 """For `sgd` (Nesterov); `onecycle` moves it between 0.85 and 0.95, like beta 1."""
 EFFECTIVE_BETA = 0.999
 """For `effective` weights; Cui et al. 2019 try 0.9 to 0.9999."""
+USUAL = 30.0
+"""Files of a family that counts once in a table; of a rarer one each counts more."""
 NO_BEARING = ("threads", "accelerator", "checkpoint_minutes")
 
 
@@ -152,6 +154,18 @@ def class_weights(counts: Tensor, kind: ClassWeights) -> Tensor:
     if kind == "balanced":
         return n.reciprocal().float()
     return ((1.0 - EFFECTIVE_BETA) / (1.0 - EFFECTIVE_BETA**n)).float()
+
+
+def table_costs(labels: Tensor, weights: Tensor, clean: int | None, options: FitOptions) -> Tensor:
+    """What each sample counts for in a table that is fitted at once, [n].
+
+    Args:
+        labels: of the samples, [n].
+        weights: of the labels in the loss, [K], as `class_weights` gives them.
+        clean: the label of clean files; None: there is none.
+    """
+    costs = weights[labels] / class_weights(torch.tensor([USUAL]), options.class_weights)
+    return costs if clean is None else torch.where(labels == clean, options.clean_weight, costs)
 
 
 def make_optimizer(

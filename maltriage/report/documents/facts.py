@@ -13,6 +13,7 @@ WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
 MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
+NOT_JUDGED = "the model has no benign label or no threshold, or the headers cannot be read"
 MAX_LABEL = 24
 CUT_SHORT = frozenset(
     {
@@ -33,6 +34,15 @@ def hottest(result: Result) -> RegionHeat | None:
     """The region with the largest positive contribution; None if there is none."""
     best = max(result.evidence.regions, key=lambda region: region.contribution, default=None)
     return best if best is not None and best.contribution > 0 else None
+
+
+def uncalibrated(files: int) -> str:
+    """The remark on files whose probabilities were not fitted to files like them."""
+    many = "1 file" if files == 1 else f"{files:,} files"
+    return (
+        f"Probabilities are uncalibrated for {many}: their kind is outside of training, their"
+        " headers cannot be read, or the model has no temperature."
+    )
 
 
 def entropy(result: Result) -> float | None:

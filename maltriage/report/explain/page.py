@@ -111,6 +111,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         scale=scale,
         strip=_strip(evidence, shown, result.size),
         views=evidence.views,
+        not_judged=facts.NOT_JUDGED,
         whole=facts.WHOLE,
         words=words.sides(evidence),
         views_scale=Scale.over([view.contribution for view in evidence.views]),

@@ -155,7 +155,7 @@ def _verdict_style(verdict: Verdict) -> str:
 def _flag(verdict: Verdict) -> Iterator[Text]:
     """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
     if verdict.flagged is None:
-        yield _field("flagged", Text("the model has no benign label or no threshold", style="dim"))
+        yield _field("flagged", Text(facts.NOT_JUDGED, style="dim"))
         return
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
     if verdict.fpr is not None:

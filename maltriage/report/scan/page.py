@@ -49,13 +49,13 @@ class ScanPage:
         self._tail = b""
         self._listed = {"unflagged": 0, "skipped": 0}
         self._left = {"unflagged": 0, "skipped": 0}
-        self._calibrated = True
+        self._uncalibrated = 0
         self._thresholded = True
 
     def write(self, record: Result | Skipped | Failed) -> None:
         self._start()
         if isinstance(record, Result):
-            self._calibrated &= record.verdict.calibrated
+            self._uncalibrated += not record.verdict.calibrated
             self._thresholded &= record.verdict.flagged is not None
             if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
                 self._lines(_row(record), _panel(record))
@@ -94,8 +94,8 @@ class ScanPage:
             remarks.append(
                 "The model has no threshold for all of these files: see the flag column."
             )
-        if not self._calibrated:
-            remarks.append("Probabilities are uncalibrated: the model has no temperature.")
+        if self._uncalibrated:
+            remarks.append(facts.uncalibrated(self._uncalibrated))
         for kind, noun in (("unflagged", "unflagged file"), ("skipped", "skipped file")):
             if self._left[kind]:
                 more = numbers.count(self._left[kind], noun)

@@ -134,12 +134,12 @@ class TableRenderer:
         """Number of files of a format that the model does not take, and the first reason."""
         self._cut_short: dict[str, tuple[int, str]] = {}
         """Number of files that were only read in part, by code, and the first reason."""
-        self._calibrated = True
+        self._uncalibrated = 0
         self._thresholded = True
 
     def write(self, record: Result | Skipped | Failed) -> None:
         if isinstance(record, Result):
-            self._calibrated &= record.verdict.calibrated
+            self._uncalibrated += not record.verdict.calibrated
             self._thresholded &= record.verdict.flagged is not None
             self._best.add(record)
             return
@@ -213,8 +213,8 @@ class TableRenderer:
             yield untrusted(f"{code}: {reason}{more}.", "yellow")
         if rows and not self._thresholded:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
-        if rows and not self._calibrated:
-            yield Text("Probabilities are uncalibrated: the model has no temperature.", style="dim")
+        if rows and self._uncalibrated:
+            yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
 
 
 def _row(result: Result, key: tuple[int, float, str]) -> _Row:

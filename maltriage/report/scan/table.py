@@ -135,12 +135,14 @@ class TableRenderer:
         self._cut_short: dict[str, tuple[int, str]] = {}
         """Number of files that were only read in part, by code, and the first reason."""
         self._uncalibrated = 0
-        self._thresholded = True
+        self._judged = 0
+        self._unjudged = 0
 
     def write(self, record: Result | Skipped | Failed) -> None:
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated
-            self._thresholded &= record.verdict.flagged is not None
+            self._judged += record.verdict.flagged is not None
+            self._unjudged += record.verdict.flagged is None
             self._best.add(record)
             return
         if (
@@ -211,8 +213,11 @@ class TableRenderer:
                 else ""
             )
             yield untrusted(f"{code}: {reason}{more}.", "yellow")
-        if rows and not self._thresholded:
+        if rows and not self._judged:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
+        elif rows and self._unjudged:
+            many = numbers.count(self._unjudged, "file")
+            yield Text(f"{many} not judged: the headers cannot be read.", style="dim")
         if rows and self._uncalibrated:
             yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
 

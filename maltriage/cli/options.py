@@ -164,7 +164,10 @@ DatasetName = Annotated[
     str, typer.Option("--dataset", help=f"Dataset: {_PLACED}, or folder for any tree.")
 ]
 MinSamples = Annotated[
-    int, typer.Option("--min-samples", min=1, help="Leave out families with fewer files.")
+    int,
+    typer.Option(
+        "--min-samples", min=1, help="Name no family of fewer files: _other, or left out."
+    ),
 ]
 AllowResized = Annotated[
     bool,

@@ -68,6 +68,16 @@ def test_several_folders(tmp_path: Path) -> None:
     assert [n.text for n in dataset.notices if n.code == "small-family"] == [
         "left out, fewer than 3 samples: rare (1)"
     ]
+    write_png(b / "_other" / "x.png", program(6, 6))
+    dataset = open_dataset("folder", [a, b], min_samples=2)
+    assert dataset.labels == ("benign", "zeus")  # `_other` is itself too small
+    write_png(b / "_other" / "y.png", program(4, 7))
+    dataset = open_dataset("folder", [a, b], min_samples=2)
+    assert dataset.labels == ("benign", "_other", "zeus")
+    assert [sample.label for sample in dataset.samples].count("_other") == 3
+    assert [n.text for n in dataset.notices if n.code == "small-family"] == [
+        "counted as _other, fewer than 2 samples: rare (1)"
+    ]
     with pytest.raises(MaltriageError, match="named twice"):
         open_dataset("folder", [a, b, a / ".." / "a"])
     with pytest.raises(MaltriageError, match="two families"):

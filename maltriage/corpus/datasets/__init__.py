@@ -68,7 +68,8 @@ def open_dataset(
         name: a key of `DATASETS`.
         root: its folder, or several, whose samples are joined; None or none: the default places
             are searched.
-        min_samples: families with fewer files are left out, with a notice.
+        min_samples: families with fewer files are left out, with a notice, or counted as `_other`
+            where there is that label.
         goodware: a folder of clean files, which become `benign` besides.
         allow_resized: take resized byteplots as pictures, of a dataset that knows them.
         unmapped: the byte, 0 to 255, that `??` of hex dumps is read as; None: the usual one.

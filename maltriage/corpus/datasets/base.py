@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
-from maltriage.bundle import BENIGN
+from maltriage.bundle import BENIGN, OTHER
 from maltriage.errors import MaltriageError
 from maltriage.files.places import config_file, data_places
 from maltriage.sample.hexdump import UNMAPPED
@@ -48,7 +48,7 @@ class Dataset:
     samples: tuple[LabelledSample, ...]
     labels: tuple[str, ...]
     min_samples: int
-    """Families with fewer files were left out."""
+    """Families with fewer files were left out, or counted as malware of no family."""
     notices: tuple[Notice, ...] = ()
     goodware: Path | None = None
     """Folder of the clean files: the last samples, labelled `benign`."""
@@ -203,16 +203,25 @@ def joined(parts: Sequence[Dataset], min_samples: int) -> Dataset:
 
 
 def _of_size(dataset: Dataset, min_samples: int) -> Dataset:
-    """The dataset without families of fewer files."""
+    """The dataset without families of fewer files.
+
+    Their files are left out; where there is malware of no family, they are counted to it.
+    """
     counts = Counter(sample.label for sample in dataset.samples)
     small = sorted(label for label, count in counts.items() if count < min_samples)
-    notices = list(dataset.notices)
+    notices, kept = list(dataset.notices), dataset.samples
     if small:
         listed = ", ".join(f"{label} ({counts[label]})" for label in small)
-        notices.append(
-            Notice("small-family", f"left out, fewer than {min_samples} samples: {listed}")
-        )
-    kept = tuple(sample for sample in dataset.samples if counts[sample.label] >= min_samples)
+        if OTHER in counts and not {OTHER, BENIGN} & set(small):
+            fate = f"counted as {OTHER}"
+            kept = tuple(
+                replace(sample, label=OTHER) if sample.label in small else sample for sample in kept
+            )
+        else:
+            fate = "left out"
+            kept = tuple(sample for sample in kept if sample.label not in small)
+        text = f"{fate}, fewer than {min_samples} samples: {listed}"
+        notices.append(Notice("small-family", text))
     labels = sort_labels(sample.label for sample in kept)
     if len(labels) < 2:
         raise MaltriageError(

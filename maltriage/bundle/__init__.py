@@ -12,7 +12,8 @@ Graph inputs (batch axis dynamic):
                                      (and always with +inf) the top label against the mean
 
 Graph outputs:
-    logits      float32 [B, K]       centred: they sum to zero over the labels
+    logits      float32 [B, K]       centred: they sum to zero over the labels, or over those of
+                                     malware if the card says `two_questions`
     heat_<view> float32 [B, h, w]    signed HiResCAM of the explained score, minus the view's
                                      heat on an empty input (windows: h = 1)
     gradcam_<view>  float32 [B, h, w]  signed Grad-CAM, likewise; only if it differs
@@ -20,7 +21,9 @@ Graph outputs:
     explained   int64 [B, 2]         the target and against used
     embedding   float32 [B, D]
 
-The explained score is `logits[target]`, or `logits[target] - logits[against]`. In an `additive`
+The explained score is `logits[target]`, or `logits[target] - logits[against]`. With `two_questions`
+the score of any family against benign is the log odds of malware instead, logsumexp(logits of all
+but benign) - logit(benign), and that of benign is the same with the other sign. In an `additive`
 bundle it is exactly the sum of all heat plus `baseline`. In any other, heat is the gradient at
 the input times the activation: it shows where the score is made and how strongly, but heat and
 `baseline` do not sum to the score, and no output has the remainder. On an empty input all heat

@@ -172,6 +172,9 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     target_layer: str
     method: str = "hirescam"
     additive: bool
+    two_questions: bool = False
+    """Whether a file is malware is a question apart from that of its family: the log odds of
+    malware are a score of its own."""
     receptive_field_bytes: dict[str, Count]
     """By window, in bytes along the file; for the body see the model's document."""
     temperature: Temperature | None = None
@@ -197,6 +200,11 @@ class Card(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def benign(self) -> int | None:
         """Index of the benign label, None in a bundle of families only."""
         return self.labels.index(BENIGN) if BENIGN in self.labels else None
+
+    @property
+    def clean(self) -> int | None:
+        """Index of the benign label in a bundle of two questions, None in one of one."""
+        return self.benign if self.two_questions else None
 
 
 _card = msgspec.json.Decoder(Card)
@@ -235,6 +243,8 @@ def _labels_problem(card: Card) -> str | None:
         return "labels must be 2 or more different names"
     if not card.input or len(set(card.input)) != len(card.input):
         return "input must be 1 or more different formats"
+    if card.two_questions and not (card.additive and BENIGN in card.labels):
+        return "two questions need an additive graph and the label benign"
     return None
 
 

@@ -52,6 +52,7 @@ def make_card(net: Net, state: State) -> Card:
         unmapped=origin.unmapped,
         target_layer=net.target_layer,
         additive=net.additive,
+        two_questions=net.clean is not None,
         receptive_field_bytes=net.receptive_field_bytes(),
         temperature=state.temperature,
         calibrated_on=state.calibrated_on,

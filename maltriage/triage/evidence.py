@@ -83,6 +83,7 @@ def account(
         hot=division.hot,
         views=[_view_heat(name, prepared.views[name], grid) for name, grid in maps.items()],
         plane=_plane(prepared.views, maps) if plane else None,
+        log_odds=question.is_odds,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -28,13 +28,27 @@ MIN_SHARE = 0.05
 
 @dataclass(frozen=True)
 class Question:
-    """The label that the evidence explains, and the one against it (None: the mean of all)."""
+    """The label that the evidence explains, and the one against it (None: the mean of all).
+
+    `clean` is the label of clean files in a model with two questions: the score of it, and of what
+    is explained against it, is the log odds of malware. None: the model has one question.
+    """
 
     label: int
     against: int | None = None
+    clean: int | None = None
+
+    @property
+    def is_odds(self) -> bool:
+        """Whether the score is the log odds of malware, or of a clean file."""
+        return self.clean is not None and self.clean in (self.label, self.against)
 
     def score(self, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        """The explained score of each sample: of centred logits (..., K), shape (...)."""
+        """The explained score of each sample: of logits (..., K), shape (...)."""
+        if self.clean is not None and self.is_odds:
+            wide = np.asarray(logits, dtype=np.float64)
+            odds = margins(wide.reshape(-1, wide.shape[-1]), self.clean).reshape(wide.shape[:-1])
+            return -odds if self.label == self.clean else odds
         scores = np.asarray(logits[..., self.label], dtype=np.float64)
         return scores if self.against is None else scores - logits[..., self.against]
 
@@ -161,7 +175,8 @@ def decide(
         novelty=strange,
         novelty_limit=None if novelty is None else novelty.stats.limit,
     )
-    return verdict, Question(malicious, card.benign) if flagged else Question(top)
+    question = Question(malicious, card.benign) if flagged else Question(top)
+    return verdict, replace(question, clean=card.clean)
 
 
 def asked(
@@ -181,8 +196,8 @@ def asked(
             else the verdict's.
     """
     if against is None:
-        return question if label is None else Question(label)
+        return question if label is None else replace(question, label=label, against=None)
     if label is None:
         others = np.where(np.arange(len(logits)) == against, -np.inf, logits)
         label = int(others.argmax()) if question.label == against else question.label
-    return Question(label, against)
+    return replace(question, label=label, against=against)

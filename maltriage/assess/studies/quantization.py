@@ -122,7 +122,7 @@ def compare(
         logit_change=max(float(np.abs(a["logits"] - b["logits"]).max()) for a, b in pairs),
         heat=heat,
         stray=stray,
-        unaccounted=max(float(quantize.unaccounted(b).max()) for _, b in pairs)
+        unaccounted=max(float(quantize.unaccounted(b, found.card).max()) for _, b in pairs)
         if additive
         else None,
     )

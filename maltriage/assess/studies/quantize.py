@@ -28,6 +28,7 @@ import numpy.typing as npt
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle, Card, Quantization
 from maltriage.errors import MaltriageError
+from maltriage.triage.verdict import Question
 
 Precision = Literal["int8", "fp16"]
 Images = Mapping[str, npt.NDArray[np.uint8]]
@@ -120,12 +121,14 @@ def answers(session: Any, feed: Feed) -> Feed:
     return dict(zip(names, session.run(names, feed), strict=True))
 
 
-def unaccounted(found: Feed) -> npt.NDArray[np.float64]:
+def unaccounted(found: Feed, card: Card) -> npt.NDArray[np.float64]:
     """Score minus heat and baseline, as a share of the sum of |heat|, [B]."""
-    rows = np.arange(len(found["logits"]))
-    target, against = found["explained"].T
-    score = found["logits"][rows, target].astype(np.float64)
-    score -= np.where(against < 0, 0.0, found["logits"][rows, np.maximum(against, 0)])
+    pairs = zip(found["explained"].tolist(), found["logits"], strict=True)
+    questions = (
+        (Question(target, None if against < 0 else against, card.clean), logits)
+        for (target, against), logits in pairs
+    )
+    score = np.array([float(question.score(logits)) for question, logits in questions])
     total, scale = _heat_sums(found)
     scale = np.maximum(scale, np.abs(found["logits"]).max(axis=1))
     left: npt.NDArray[np.float64] = np.abs(score - total - found["baseline"]) / scale
@@ -347,7 +350,7 @@ def _check(model: Any, card: Card, batches: Sequence[Images], path: str) -> None
         found = answers(session, feed_of(images))
         if not np.isfinite(found["logits"]).all():
             raise MaltriageError(f"{path}: scores are not finite, too large for fp16")
-        if card.additive and not (unaccounted(found) <= ACCOUNT_TOLERANCE).all():
+        if card.additive and not (unaccounted(found, card) <= ACCOUNT_TOLERANCE).all():
             raise MaltriageError(f"{path}: a score would not be the sum of its heat")
 
 

@@ -79,7 +79,7 @@ def train(
     label_smoothing: rec.LabelSmoothing = 0.05,
     mixup: rec.Mixup = 0.3,
     augment: rec.Augment = True,
-    clean_weight: rec.CleanWeight = 10.0,
+    clean_weight: rec.CleanWeight = 3.0,
     harden: rec.Harden = False,
     ema: rec.Ema = 0.99,
     patience: rec.Patience = 0,

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from maltriage.bundle import BENIGN
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
@@ -53,6 +54,8 @@ class Teacher(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weights_sha256: str
     path: str
     """Path of its checkpoint at the time."""
+    clean: int | None = None
+    """See `Net.clean`."""
 
 
 class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -107,6 +110,13 @@ class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     recipe: dict[str, Any]
     """The options that affect the weights."""
     guide: Guide | None = None
+    two_questions: bool = False
+    """See `Net.two_questions`; false in checkpoints of older versions."""
+
+    @property
+    def clean(self) -> int | None:
+        """See `Net.clean`."""
+        return self.labels.index(BENIGN) if self.two_questions else None
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

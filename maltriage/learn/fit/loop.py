@@ -174,7 +174,7 @@ class _Run:
         names, options = self.state.origin.labels, self.options
         clean = names.index(BENIGN) if BENIGN in names else None
         costs = table_costs(labels, self.class_weights, clean, options)
-        self.net.begin(views, labels, weights * costs, clean)
+        self.net.begin(views, labels, weights * costs)
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
         while self.state.epoch < self.options.epochs and not self._exhausted():

@@ -68,7 +68,7 @@ class FitOptions:
     patience: int = 0
     """Epochs without a better macro-F1 on the validation part, after which training ends and
     takes its best epoch; 0: train all epochs and take the last."""
-    clean_weight: float = 10.0
+    clean_weight: float = 3.0
     """Weight of a clean file in tables, relative to a malware file: a false alarm costs more."""
     goodware_weight: float = 0.3
     """Weight of a clean file added to the dataset, relative to the dataset's own samples."""

@@ -72,7 +72,7 @@ def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
         origin: of the run.
         teachers: of a net guided image by image; None: loaded later with its weights.
     """
-    net = make_net(origin.net, origin.views, len(origin.labels))
+    net = make_net(origin.net, origin.views, len(origin.labels), origin.clean)
     return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 

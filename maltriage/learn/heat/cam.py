@@ -45,9 +45,8 @@ class ExplainedNet(nn.Module):
         self.benign = benign
         weights = net.classifier.weight.detach()
         bias = net.classifier.bias.detach()
-        # Centred in float64: the mean over the labels must vanish to the last bits.
-        self.register_buffer("weights", (weights.double() - weights.double().mean(0)).float())
-        self.register_buffer("bias", (bias.double() - bias.double().mean()).float())
+        self.register_buffer("weights", _centred(weights, net.clean))
+        self.register_buffer("bias", _centred(bias, net.clean))
         others = [k for k in range(len(bias)) if k != benign]
         self.register_buffer("others", torch.tensor(others, device=bias.device))
         with torch.no_grad():
@@ -102,9 +101,10 @@ class ExplainedNet(nn.Module):
         self, activations: dict[str, Tensor], target: Tensor, against: Tensor, threshold: Tensor
     ) -> tuple[Tensor, ...]:
         embedding = self.net.embed(activations)
-        logits = embedding @ self.weights.T + self.bias
+        logits = self.net.joined(embedding @ self.weights.T + self.bias)
         explained = self._choose(logits, target, against, threshold)
-        weights, baseline = _of(self.weights, explained), _of(self.bias, explained)
+        clean = self.net.clean
+        weights, baseline = _of(self.weights, explained, clean), _of(self.bias, explained, clean)
         heat = []
         start = 0
         for view in self.net.views:
@@ -260,15 +260,36 @@ def _empty(net: Net, count: int = 1) -> dict[str, Tensor]:
     return {name: image.to(device) for name, image in empty_views(net.views, count).items()}
 
 
-def _of(table: Tensor, explained: Tensor) -> Tensor:
+def _centred(table: Tensor, clean: int | None) -> Tensor:
+    """A table with an entry for each label, [K, ...], less the mean over the labels.
+
+    With two questions the mean is that of the families, and the entry of clean files stays: it is
+    against malware already.
+    """
+    wide = table.double()  # the mean must vanish to the last bits
+    families = torch.arange(len(table), device=table.device) != (-1 if clean is None else clean)
+    wide[families] -= wide[families].mean(0)
+    return wide.float()
+
+
+def _of(table: Tensor, explained: Tensor, clean: int | None = None) -> Tensor:
     """The entry of the explained score, [B, ...], in a table with one for each label, [K, ...].
 
     Entries are against the mean of all labels, so the entry of the label to explain against,
     if there is one, is subtracted.
+
+    Args:
+        clean: see `Net.clean`. A family against it is malware against it, of whatever family.
     """
     target, against = explained[:, 0], explained[:, 1]
-    present = (against >= 0).to(table.dtype).reshape(-1, *[1] * (table.dim() - 1))
-    return table[target] - table[against.clamp(min=0)] * present
+    own, present = torch.ones_like(target, dtype=torch.bool), against >= 0
+    if clean is not None:
+        own, present = against != clean, present & (target != clean)
+
+    def taken(label: Tensor, at: Tensor) -> Tensor:
+        return table[label] * at.to(table.dtype).reshape(-1, *[1] * (table.dim() - 1))
+
+    return taken(target, own) - taken(against.clamp(min=0), present)
 
 
 def _hirescam(activation: Tensor, gradient: Tensor) -> Tensor:

@@ -78,8 +78,13 @@ class CheckpointMaps:
     def _map(self, cut: _Cut, label: int, against: int | None) -> npt.NDArray[np.float32]:
         import pytorch_grad_cam
 
-        def score(logits: Tensor) -> Tensor:
-            return logits[label] - (logits.mean() if against is None else logits[against])
+        clean = self.net.clean
+
+        def score(scores: Tensor) -> Tensor:
+            if clean is not None and clean in (label, against):  # see `Net.joined`
+                return scores[clean] if label == clean else -scores[clean]
+            families = torch.arange(len(scores)) != (-1 if clean is None else clean)
+            return scores[label] - (scores[families].mean() if against is None else scores[against])
 
         made = getattr(pytorch_grad_cam, self.method)
         with made(model=cut, target_layers=[cut.activation]) as cam:

@@ -155,7 +155,7 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
         return net
     if teachers is None:
         labels = net.classifier.out_features
-        teachers = [make_net(t.net, t.views, labels) for t in guide.teachers]
+        teachers = [make_net(t.net, t.views, labels, t.clean) for t in guide.teachers]
     net.choose_by(Chooser(teachers, net.views, net.grids, str(guide.cam)), guide.tokens)
     return net
 

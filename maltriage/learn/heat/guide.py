@@ -132,7 +132,13 @@ def prepare(
     loaded = [_load(place, origin) for place in places]
     nets = tuple(restore_net(tensors, state) for tensors, state in loaded)
     teachers = tuple(
-        Teacher(state.origin.net, state.origin.views, _weights_sha256(tensors), str(path))
+        Teacher(
+            net=state.origin.net,
+            views=state.origin.views,
+            weights_sha256=_weights_sha256(tensors),
+            path=str(path),
+            clean=state.origin.clean,
+        )
         for path, (tensors, state) in zip(options.teachers, loaded, strict=True)
     )
     _refuse_blind(teachers, origin.views)

@@ -30,6 +30,9 @@ class Entry:
     """True if the net can read fixed windows."""
     counted: bool = False
     """True if the net can read counted views."""
+    two_questions: bool = False
+    """True if the net asks two questions where there are clean files: whether a file is malware,
+    and of which family."""
     learning_rate: float = 2e-3
     """Default peak of the schedule."""
     batch_size: int = 64
@@ -44,7 +47,7 @@ def _cnn(name: str, learning_rate: float) -> Entry:
 
 NETS: dict[str, Entry] = {
     "camvit": Entry("CamViT", views=("byteplot",), learning_rate=2.5e-4, batch_size=16),
-    "evidence": Entry("Evidence", counted=True),
+    "evidence": Entry("Evidence", counted=True, two_questions=True),
     "gibert": _cnn("Gibert", 1e-3),
     "mcnn": _cnn("Mcnn", 1e-4),
     "imcfn": _cnn("Imcfn", 1e-4),
@@ -65,8 +68,11 @@ def entry(name: str) -> Entry:
     return NETS[name]
 
 
-def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
+def make_net(name: str, views: tuple[ViewSpec, ...], labels: int, clean: int | None = None) -> Net:
     """A fresh net by name, for images of these views and this many labels.
+
+    Args:
+        clean: the label of clean files, if the net is to ask two questions.
 
     Raises:
         MaltriageError: there is no such net, or a package that it needs is not installed.
@@ -79,4 +85,5 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int) -> Net:
         raise MaltriageError(
             f"net {name} needs {error.name}, which is not installed: pip install 'maltriage[train]'"
         ) from error
+    net.clean = clean
     return net

@@ -11,7 +11,7 @@ from maltriage.sample.views import ViewSpec
 class Net(nn.Module):
     """A net from the images of a sample to logits, cut at the layer that is explained.
 
-    `forward(views) = classifier(embed(activations(views)))`. Views are uint8 images by
+    `forward(views) = joined(classifier(embed(activations(views))))`. Views are uint8 images by
     name, [B, *spec.shape]; the net scales them.
     """
 
@@ -21,10 +21,13 @@ class Net(nn.Module):
     are a sum over cells."""
     target_layer: str
     """Name of the layer whose activations are explained."""
+    clean: int | None = None
+    """The label of clean files, in a net that asks two questions: whether a file is malware, and
+    of which family. None: it asks one."""
 
     @property
     def classifier(self) -> nn.Linear:
-        """The last layer, from the embedding [B, D] to logits [B, K]."""
+        """The last layer, from the embedding [B, D] to scores [B, K], see `joined`."""
         raise NotImplementedError
 
     @property
@@ -32,21 +35,37 @@ class Net(nn.Module):
         """The part with published weights, a model of timm; None: there is none."""
         return None
 
-    def begin(
-        self, views: dict[str, Tensor], labels: Tensor, weights: Tensor, clean: int | None = None
-    ) -> None:
+    def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
         """Fit the parts that are not learned in steps, from all training samples at once.
 
         Args:
             views: images of fixed windows by name.
             labels: int64 [n].
             weights: of the samples, [n].
-            clean: the label of clean files; None: there is none.
         """
 
     def votes(self, embedding: Tensor) -> Tensor:
         """Logits that each enter the training loss, [B, V, K]; one vote by default."""
         return torch.as_tensor(self.classifier(embedding)).unsqueeze(1)
+
+    def joined(self, scores: Tensor) -> Tensor:
+        """Logits from the scores of the classifier, [..., K].
+
+        With two questions the score of clean files is their log odds against malware, and those
+        of the families are compared with each other only. Their logits are such that softmax gives
+        the product of both answers: the logarithm of the sum of the exponentials of all others,
+        less that of clean files, is the log odds of malware.
+        """
+        if self.clean is None:
+            return scores
+        families = torch.cat((scores[..., : self.clean], scores[..., self.clean + 1 :]), dim=-1)
+        malware = torch.logsumexp(families, dim=-1, keepdim=True)
+        parts = (
+            scores[..., : self.clean],
+            malware + scores[..., self.clean : self.clean + 1],
+            scores[..., self.clean + 1 :],
+        )
+        return torch.cat(parts, dim=-1)
 
     @property
     def unpooled(self) -> tuple[str, ...]:
@@ -83,5 +102,4 @@ class Net(nn.Module):
         raise NotImplementedError
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
-        logits: Tensor = self.classifier(self.embed(self.activations(views)))
-        return logits
+        return self.joined(self.classifier(self.embed(self.activations(views))))

@@ -21,10 +21,10 @@ RARE = 3
 """Training files that a word of the vocabulary must be in."""
 FEW = 4
 """Words of a file count as so many at least, so that two words alone do not say everything."""
-WORD_SPREAD, SHARE_SPREAD = (30.0, 1.0), (0.05, 0.005)
-"""Variances of the weights of a word and of a piece of a share, beyond which a penalty matters: of
-each label, and of the mean of all malware against clean. The second is small, because what tells
-malware from clean files in a few collections is more often chance than what tells families."""
+WORD_SPREAD, SHARE_SPREAD = (30.0, 1.0), (0.05, 0.015)
+"""Variances of the weights of a word and of a piece of a share, beyond which a penalty matters: for
+each family, and for clean files against malware. The second is small, because what tells malware
+from clean files in a few collections is more often chance than what tells families."""
 PIECES = 3
 """Pieces of the function of a share, each as long as the others by rank in training."""
 STEPS = 200
@@ -34,8 +34,7 @@ class CountedTrunk(nn.Module):
     """A counted view, uint8 [B, C, N], to the contribution of each thing, [B, K, 1, N]."""
 
     table: nn.Parameter
-    spread: float
-    apart: float
+    spread: tuple[float, float]
     """See `WORD_SPREAD`."""
 
     def study(self, images: Tensor) -> Callable[[Tensor], Tensor]:
@@ -55,7 +54,7 @@ class WordsTrunk(CountedTrunk):
     """
 
     tags: Tensor
-    spread, apart = WORD_SPREAD
+    spread = WORD_SPREAD
 
     def __init__(self, labels: int) -> None:
         super().__init__()
@@ -104,7 +103,7 @@ class EntropyTrunk(CountedTrunk):
     """
 
     knots: Tensor
-    spread, apart = SHARE_SPREAD
+    spread = SHARE_SPREAD
 
     def __init__(self, labels: int) -> None:
         super().__init__()
@@ -151,6 +150,7 @@ def fit_counted(
     labels: Tensor,
     weights: Tensor,
     clean: int | None,
+    joined: Callable[[Tensor], Tensor],
 ) -> Tensor:
     """Fit the tables of counted views together; returns the bias, [K].
 
@@ -158,11 +158,15 @@ def fit_counted(
         images: of all training samples, for each trunk.
         labels: [n], int64.
         weights: of the samples, [n].
-        clean: the label of clean files; None: there is none.
+        clean: see `Net.clean`.
+        joined: logits from scores, see `Net.joined`.
     """
     sums = [trunk.study(seen) for trunk, seen in zip(trunks, images, strict=True)]
     tables = [torch.zeros_like(trunk.table, requires_grad=True) for trunk in trunks]
-    bias = torch.zeros(tables[0].shape[-1], requires_grad=True)
+    count = tables[0].shape[-1]
+    own = torch.arange(count) == (-1 if clean is None else clean)
+    spreads = [torch.where(own, trunk.spread[1], trunk.spread[0]) for trunk in trunks]
+    bias = torch.zeros(count, requires_grad=True)
     optimizer = torch.optim.LBFGS(
         [*tables, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
     )
@@ -170,10 +174,10 @@ def fit_counted(
     def loss() -> Tensor:
         optimizer.zero_grad()
         said = bias + sum(of(table) for of, table in zip(sums, tables, strict=True))
-        losses = functional.cross_entropy(torch.as_tensor(said), labels, reduction="none")
+        logits = joined(torch.as_tensor(said))
+        losses = functional.cross_entropy(logits, labels, reduction="none")
         penalty = sum(
-            table.square().sum() / trunk.spread + _apart(table, clean).square().sum() / trunk.apart
-            for trunk, table in zip(trunks, tables, strict=True)
+            (table.square() / spread).sum() for table, spread in zip(tables, spreads, strict=True)
         )
         value = torch.as_tensor((losses @ weights + penalty / 2) / weights.sum())
         value.backward()
@@ -183,11 +187,3 @@ def fit_counted(
     for trunk, table in zip(trunks, tables, strict=True):
         trunk.table.copy_(table.detach())
     return bias.detach()
-
-
-def _apart(table: Tensor, clean: int | None) -> Tensor:
-    """What a table says for malware of any family, against clean files."""
-    if clean is None:
-        return table.new_zeros(1)
-    count = table.shape[-1]
-    return (table.sum(dim=-1) - table[..., clean]) / (count - 1) - table[..., clean]

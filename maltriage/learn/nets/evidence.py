@@ -9,7 +9,7 @@ gives its meaning, where it is one byte.
 Every view that is learned in steps is trained to classify by itself, and their logits are the mean
 over the views. In training on their sum, the view that learns fastest leaves nothing to the
 others, and the sum is worse than its parts. Tables are fitted before, and added;
-beside those of counted views trunks count for a quarter.
+beside those of counted views trunks count for a quarter, and for families only.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ DROPOUT = 0.3
 TABLE_WEIGHT = 2.0
 """Weight of a header's table relative to a trunk in the mean."""
 BESIDE = 0.25
-"""Weight of the mean over the trunks beside tables of counted views, which hold elsewhere."""
+"""Weight of the mean over the trunks, for families, beside tables of counted views. Whether a file
+is malware is for these tables alone: what trunks say of that does not hold on other collections."""
 
 WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
 """(channels in, channels out, kernel, stride) along the bytes."""
@@ -165,20 +166,19 @@ class Evidence(Net):
         """Of the tables of counted views together."""
         self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
 
-    def begin(
-        self, views: dict[str, Tensor], labels: Tensor, weights: Tensor, clean: int | None = None
-    ) -> None:
-        back = _taken_back(labels, weights, self.heads.out_features)
+    def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
+        back = _taken_back(labels, weights, self.heads.out_features, self.clean)
         for view, trunk in zip(self.views, self.trunks, strict=True):
             if isinstance(trunk, TableTrunk):
                 count = self.heads.out_features
-                table, bias = fit_table(views[view.name], labels, count, weights)
+                table, bias = fit_table(views[view.name], labels, count, weights, self.joined)
                 trunk.table.copy_(table)
                 trunk.bias.copy_(bias + back)
         if counted := self._counted:
             trunks = [trunk for _, trunk in counted]
             seen = [views[view.name] for view, _ in counted]
-            self.bias.copy_(fit_counted(trunks, seen, labels, weights, clean) + back)
+            bias = fit_counted(trunks, seen, labels, weights, self.clean, self.joined)
+            self.bias.copy_(bias + back)
 
     @property
     def _counted(self) -> list[tuple[ViewSpec, CountedTrunk]]:
@@ -198,20 +198,22 @@ class Evidence(Net):
 
     @property
     def classifier(self) -> nn.Linear:
-        """The mean over the trunks' logits, plus what the tables say."""
-        share = BESIDE if self._counted else 1.0
+        """The mean over the trunks' scores, plus what the tables say."""
+        share = torch.full_like(self.bias, BESIDE if self._counted else 1.0)
+        if self._counted and self.clean is not None:
+            share[self.clean] = 0.0
         trunks, blocks = max(1, len(self.learned)), []
         bias = share * self.heads.bias.detach() + self.bias
         learned = iter(self.heads.weight.detach().split(FEATURES, dim=1))
         for view, trunk in zip(self.views, self.trunks, strict=True):
             if isinstance(trunk, TableTrunk | CountedTrunk):
-                weight = share * TABLE_WEIGHT / trunks if view.along else 1.0
+                weight = share * (TABLE_WEIGHT / trunks) if view.along else torch.ones_like(bias)
                 cells = math.prod(view.shape[1:])  # turns the mean over cells into a sum
-                blocks.append(torch.eye(len(bias), device=bias.device) * (weight * cells))
+                blocks.append(torch.diag(weight * cells))
                 if isinstance(trunk, TableTrunk):
                     bias += weight * trunk.bias
             else:
-                blocks.append(share * next(learned))
+                blocks.append(share[:, None] * next(learned))
         merged = nn.Linear(sum(block.shape[1] for block in blocks), len(bias), device=bias.device)
         merged.weight.data, merged.bias.data = torch.cat(blocks, dim=1), bias
         return merged
@@ -222,7 +224,7 @@ class Evidence(Net):
         features = torch.stack([wide[i] for i in self.learned], dim=1)
         weights = torch.stack(self.heads.weight.split(FEATURES, dim=1))
         logits = torch.einsum("bvf,vkf->bvk", features, weights)
-        return logits * len(self.learned) + self.heads.bias
+        return self.joined(logits * len(self.learned) + self.heads.bias)
 
     def _width(self, trunk: nn.Module) -> int:
         table = isinstance(trunk, TableTrunk | CountedTrunk)
@@ -233,12 +235,20 @@ class Evidence(Net):
         return {view.name: 1 if view.fixed else field for view in self.views if view.along}
 
 
-def _taken_back(labels: Tensor, weights: Tensor, count: int) -> Tensor:
+def _taken_back(labels: Tensor, weights: Tensor, count: int, clean: int | None) -> Tensor:
     """What to add to the bias of each label, so that weights say how much an error costs, and not
     how frequent a label is (King and Zeng 2001, section 4.1)."""
-    files = torch.bincount(labels, minlength=count)
-    weight = torch.bincount(labels, weights, minlength=count)
-    return torch.where(files > 0, files / weight.clamp(min=1e-9), 1.0).log()
+
+    def of(labels: Tensor, count: int) -> Tensor:
+        files = torch.bincount(labels, minlength=count)
+        weight = torch.bincount(labels, weights, minlength=count)
+        return torch.where(files > 0, files / weight.clamp(min=1e-9), 1.0).log()
+
+    back = of(labels, count)
+    if clean is not None:
+        malware, benign = of((labels == clean).long(), 2)
+        back[clean] = benign - malware
+    return back
 
 
 def _trunk(view: ViewSpec, labels: int) -> nn.Module:

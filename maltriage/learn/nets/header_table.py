@@ -7,6 +7,8 @@ minimum within seconds, while steps on batches, beside trunks that learn faster,
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -17,7 +19,13 @@ PENALTY = 1 / 3
 STEPS = 60
 
 
-def fit_table(window: Tensor, labels: Tensor, count: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+def fit_table(
+    window: Tensor,
+    labels: Tensor,
+    count: int,
+    weights: Tensor,
+    joined: Callable[[Tensor], Tensor] = lambda scores: scores,
+) -> tuple[Tensor, Tensor]:
     """Fit the table to samples.
 
     Args:
@@ -25,6 +33,7 @@ def fit_table(window: Tensor, labels: Tensor, count: int, weights: Tensor) -> tu
         labels: [n], int64.
         count: of labels, K.
         weights: of the samples, [n].
+        joined: logits from scores, see `Net.joined`.
 
     Returns:
         The table, [L * 256, K], row 256 * position + value, and the bias, [K]. Values that no
@@ -45,7 +54,7 @@ def fit_table(window: Tensor, labels: Tensor, count: int, weights: Tensor) -> tu
     def loss() -> Tensor:
         optimizer.zero_grad()
         said = functional.embedding_bag(column, table, starts, mode="sum")
-        losses = functional.cross_entropy(said + bias, labels, reduction="none")
+        losses = functional.cross_entropy(joined(said + bias), labels, reduction="none")
         value = (losses @ weights + PENALTY / 2 * table.square().sum()) / weights.sum()
         value.backward()
         return value

@@ -8,6 +8,7 @@ from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import SplitFile
 from maltriage.learn.fit.checkpoint import Origin
+from maltriage.learn.nets import entry
 from maltriage.learn.runs.options import RunOptions
 from maltriage.sample.types import FORMATS, Format
 
@@ -37,6 +38,7 @@ def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin
         input=_input(corpus),
         unmapped=corpus.unmapped,
         recipe=options.fit.recipe(),
+        two_questions=entry(options.fit.net).two_questions and BENIGN in corpus.labels,
     )
 
 

@@ -188,7 +188,9 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The account of the explained score, byte by byte.
 
     `logit` is the explained score: the centred logit of `label`, minus that of `against` if that
-    is a label. `total` is the heat on regions plus `padding`; if `additive`, total + bias = logit.
+    is a label. With `log_odds` it is the log odds, before calibration, of malware of whatever
+    family if `against` is `benign`, and of a clean file otherwise. `total` is the heat on regions
+    plus `padding`; if `additive`, total + bias = logit.
     `same_as` are other methods with the same heat for this model, by construction. With the method
     `occlusion` a contribution is the loss of score when bytes are masked, `occluded` has the
     masking, and there are no views.
@@ -213,3 +215,4 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The words that add most to the score or take most from it; empty: the model reads no words,
     or the file was not looked into."""
     checks: Checks | None = None
+    log_odds: bool = False

@@ -124,8 +124,16 @@ def region_name(name: str) -> str:
     return name if name.strip() else "(unnamed)"
 
 
+def explained(evidence: Evidence) -> str:
+    """What the evidence is for: a label, or malware of any family. Sanitize it."""
+    any_family = evidence.log_odds and evidence.against == BENIGN
+    return "malware" if any_family else evidence.label
+
+
 def score_name(evidence: Evidence) -> str:
     """The explained score in words. Holds labels of the bundle: sanitize it."""
+    if evidence.log_odds:
+        return f"log odds of {explained(evidence)}"
     if evidence.against is None:
         return f"logit({evidence.label}), centred"
     return f"logit({evidence.label}) - logit({evidence.against})"

@@ -316,7 +316,7 @@ def _scales(evidence: Evidence, plane: Plane) -> Iterator[Item]:
     against = "against it" if evidence.against is None else f"for {_label(evidence.against)}"
     room = width / 2 - 8
     yield Words(left, top - 8, f"-  {against}", 14, AGAINST, room=room)
-    text = f"for {_label(evidence.label)}  +"
+    text = f"for {_label(facts.explained(evidence))}  +"
     yield Words(left + width, top - 8, text, 14, FOR, "end", room)
     for index, colour in enumerate(raster.scale(_STEPS)):
         yield Box(left + index * 6, top, 6, height, colour)

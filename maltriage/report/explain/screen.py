@@ -88,7 +88,8 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if evidence.plane is not None:
         yield from heading("The file as a byteplot", "heat of the view body over the bytes")
         body = next((v.contribution for v in evidence.views if v.name == "body"), None)
-        yield from plane.drawing(evidence.plane, evidence.label, body, console, width, _INDENT)
+        label = facts.explained(evidence)
+        yield from plane.drawing(evidence.plane, label, body, console, width, _INDENT)
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
         base = result.layout.image_base

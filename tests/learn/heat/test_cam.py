@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
@@ -97,6 +99,51 @@ def test_the_account_adds_up(net: Net, seed: int) -> None:
     parts = torch.cat(account, dim=1)
     assert ((parts.sum(1) - score).abs() <= 1e-4 * parts.abs().sum(1)).all()
     assert torch.equal(found["explained"], torch.stack([target, against], dim=1))
+
+
+@pytest.fixture
+def asking_two(net: Net) -> Iterator[Net]:
+    """The net with label 0 for clean files."""
+    net.clean = 0
+    yield net
+    net.clean = None
+
+
+def test_two_questions_are_one_softmax(asking_two: Net) -> None:
+    """P(malware) is the logistic function of its log odds, and families share it by softmax."""
+    inputs = images(6)
+    with torch.inference_mode():
+        scores = asking_two.classifier(asking_two.embed(asking_two.activations(inputs)))
+        plain = asking_two(inputs).softmax(1)
+    torch.testing.assert_close(plain[:, 0], scores[:, 0].sigmoid())
+    families = scores[:, 1:].softmax(1) * (1 - plain[:, :1])
+    torch.testing.assert_close(plain[:, 1:], families)
+    found = explain(asking_two, inputs)["logits"]
+    torch.testing.assert_close(found.softmax(1), plain)
+    torch.testing.assert_close(found[:, 1:].sum(1), torch.zeros(6), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_of_two_questions_has_its_account(asking_two: Net, seed: int) -> None:
+    count = 24
+    generator = torch.Generator().manual_seed(seed)
+    target = torch.randint(0, LABELS, (count,), generator=generator)
+    against = torch.randint(-1, LABELS, (count,), generator=generator)
+    found = explain(asking_two, images(count, seed), target.tolist(), against.tolist())
+    logits = found["logits"].double()
+    odds = logits[:, 1:].logsumexp(1) - logits[:, 0]
+    for row, (label, rival) in enumerate(zip(target.tolist(), against.tolist(), strict=True)):
+        if label == rival:
+            score = 0.0
+        elif label == 0:
+            score = -odds[row]
+        elif rival == 0:
+            score = odds[row]  # of whatever family
+        else:
+            score = logits[row, label] - (logits[row, rival] if rival > 0 else 0.0)
+        parts = torch.cat([heat[row].double().flatten() for heat in heats(found)])
+        total = parts.sum() + found["baseline"][row]
+        assert abs(total - score) <= 1e-4 * parts.abs().sum()
 
 
 def test_emptiness_scores_zero(net: Net) -> None:

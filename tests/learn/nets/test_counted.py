@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from maltriage.learn.nets import counted  # noqa: E402
+from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.counted import EntropyTrunk, WordsTrunk, fit_counted  # noqa: E402
 from maltriage.learn.nets.evidence import _taken_back  # noqa: E402
 from maltriage.sample.counted import plot_entropy, plot_words  # noqa: E402
@@ -27,7 +28,7 @@ def pieces(*raws: bytes, cells: int = 4) -> torch.Tensor:
 def told(labels: torch.Tensor, *parts: tuple[counted.CountedTrunk, torch.Tensor]) -> torch.Tensor:
     """Logits of tables that are fitted to labelled images."""
     trunks, images = zip(*parts, strict=True)
-    bias = fit_counted(trunks, images, labels, torch.ones(len(labels)), clean=1)
+    bias = fit_counted(trunks, images, labels, torch.ones(len(labels)), None, lambda said: said)
     with torch.no_grad():
         return bias + sum(t(i).sum(dim=(2, 3)) for t, i in zip(trunks, images, strict=True))
 
@@ -105,5 +106,27 @@ def test_an_empty_file_says_nothing() -> None:
 def test_what_clean_files_weigh_more_is_taken_back() -> None:
     labels = torch.tensor([0, 0, 1, 1, 1])
     weights = torch.tensor([10.0, 10.0, 1.0, 1.0, 1.0])
-    back = _taken_back(labels, weights, 3)
+    back = _taken_back(labels, weights, 3, None)
     np.testing.assert_allclose(back, [-np.log(10), 0.0, 0.0], atol=1e-6)
+    # The score of clean files is against all malware, whose files weigh 2 on average.
+    weights = torch.tensor([10.0, 10.0, 2.0, 1.0, 3.0])
+    back = _taken_back(labels, weights, 3, 0)
+    np.testing.assert_allclose(back, [-np.log(10) + np.log(2), -np.log(2), 0.0], atol=1e-6)
+
+
+def test_a_family_s_words_do_not_say_malware() -> None:
+    """With two questions, a word of one family raises its logit against the other families, and
+    malware against clean files only by what all malware has."""
+    texts = ["malice first"] * 6 + ["malice second"] * 6 + ["window"] * 6
+    labels = torch.tensor([1] * 6 + [2] * 6 + [0] * 6)
+    net = Net()
+    net.clean = 0
+    trunk = WordsTrunk(3)
+    images, weights = words(*texts), torch.ones(len(labels))
+    bias = fit_counted([trunk], [images], labels, weights, 0, net.joined)
+    with torch.no_grad():
+        said = net.joined(bias + trunk(words("malice first", "first", "window")).sum(dim=(2, 3)))
+        scores = trunk(words("malice first"))[0, :, 0, :2]
+    assert said.argmax(1).tolist() == [1, 1, 0]
+    assert scores[0, 0] < scores[0, 1] < 0  # "malice" says more for malware than "first"
+    assert abs(scores[1, 0]) < 0.1 < scores[1, 1]  # and nothing about the family

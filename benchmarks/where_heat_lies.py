@@ -24,9 +24,9 @@ import numpy.typing as npt
 from maltriage import bundle as bundles
 from maltriage.bundle import BENIGN
 from maltriage.corpus.datasets import open_dataset
-from maltriage.errors import SampleError
 from maltriage.metrics import margins
 from maltriage.probe.prepare import PrepareOptions, prepare
+from maltriage.sample.errors import SampleError
 from maltriage.triage.evidence import divide, parts_of
 from maltriage.triage.session import Session
 

@@ -39,10 +39,42 @@ class SetRule:
     """The score 1 - p up to which each label is in the set, [K]; inf: too few scores."""
     pooled: tuple[str, ...]
     """Labels with too few scores for a threshold of their own."""
+    named_from: float | None = None
+    """See `Conformal.named_from`."""
 
     def members(self, probabilities: Floats) -> npt.NDArray[np.bool_]:
         """Whether each label is in the set, for probabilities [..., K], in the same shape."""
         return np.asarray(1.0 - probabilities <= self.limits + _NOISE)
+
+    def names(
+        self, members: npt.NDArray[np.bool_], probabilities: Floats, benign: int | None
+    ) -> bool:
+        """Whether the likeliest family fits well enough to be named.
+
+        It must be in the set, and likely enough among the families (`named_from`). Without that
+        number, it must be the only family in the set, or as likely as all else together.
+
+        Args:
+            members: of one sample, [K].
+            probabilities: of it, [K].
+            benign: index of the benign label.
+        """
+        family = np.ones(len(members), dtype=np.bool_)
+        if benign is not None:
+            family[benign] = False
+        best = int(np.where(family, probabilities, -1.0).argmax())
+        if self.named_from is not None:
+            share = family_share(probabilities, benign)
+            return bool(members[best] and share >= self.named_from - _NOISE)
+        alone = int((members & family).sum()) == 1
+        return bool(members[best] and (alone or probabilities[best] >= EVEN_ODDS))
+
+
+def family_share(probabilities: Floats, benign: int | None) -> Floats:
+    """Probability of the likeliest family if the sample is malware, for [..., K], shape (...)."""
+    families = probabilities if benign is None else np.delete(probabilities, benign, axis=-1)
+    total = families.sum(axis=-1)
+    return np.asarray(families.max(axis=-1) / np.where(total > 0, total, 1.0))
 
 
 def needed(coverage: float) -> int:
@@ -89,7 +121,7 @@ def rule_of(conformal: Conformal, labels: tuple[str, ...], coverage: float) -> S
     if pooled and shared == math.inf:
         shared = _limit(conformal, tuple(n for n in labels if n != BENIGN), coverage)
     limits = [shared if n in pooled else _limit(conformal, (n,), coverage) for n in labels]
-    return SetRule(coverage, np.array(limits), pooled)
+    return SetRule(coverage, np.array(limits), pooled, conformal.named_from)
 
 
 def _limit(conformal: Conformal, labels: tuple[str, ...], coverage: float) -> float:
@@ -116,21 +148,3 @@ def ranks(count: int, kept: int) -> npt.NDArray[np.int64]:
     steps = np.arange(1, kept + 1, dtype=np.int64)
     return np.asarray(-(-steps * count // max(1, kept)))
 
-
-def fits(members: npt.NDArray[np.bool_], probabilities: Floats, benign: int | None) -> bool:
-    """Whether the likeliest family fits well enough to be named.
-
-    It must be in the set, and be the only family there or as likely as all else together: of
-    several that cannot be excluded, one with a probability of 0.31 is a guess.
-
-    Args:
-        members: of one sample, [K].
-        probabilities: of it, [K].
-        benign: index of the benign label.
-    """
-    family = np.ones(len(members), dtype=np.bool_)
-    if benign is not None:
-        family[benign] = False
-    best = int(np.where(family, probabilities, -1.0).argmax())
-    alone = int((members & family).sum()) == 1
-    return bool(members[best] and (alone or probabilities[best] >= EVEN_ODDS))

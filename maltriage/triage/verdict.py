@@ -12,7 +12,7 @@ from maltriage.metrics import margins
 from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
 from maltriage.triage.novelty import Novelty
-from maltriage.triage.prediction_sets import SetRule, fits
+from maltriage.triage.prediction_sets import SetRule
 
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
@@ -150,7 +150,7 @@ def decide(
     members = None if rule is None else rule.members(shares)
     strange = None if novelty is None else float(novelty.score(logits))
     named = readable and label != OTHER and not outside
-    named = named and (members is None or fits(members, shares, card.benign))
+    named = named and (rule is None or members is None or rule.names(members, shares, card.benign))
     if novelty is not None and strange is not None:
         named = named and strange <= novelty.stats.limit
     if not readable:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Conformal
 from maltriage.errors import MaltriageError
-from maltriage.triage.prediction_sets import fits, needed, ranks, rule_of, set_rule
+from maltriage.triage.prediction_sets import SetRule, needed, ranks, rule_of, set_rule
 
 LABELS = ("benign", "icedid", "maze")
 
@@ -116,12 +116,31 @@ def test_noise_excludes_nothing() -> None:
 def test_when_a_family_is_named(
     members: list[bool], probabilities: list[float], named: bool
 ) -> None:
-    assert fits(np.array(members), np.array(probabilities), 0) is named
+    rule = SetRule(0.9, np.zeros(3), ())
+    assert rule.names(np.array(members), np.array(probabilities), 0) is named
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "named"),
+    [
+        ([0.1, 0.65, 0.25], True),
+        ([0.8, 0.15, 0.05], True),  # of the families alone
+        ([0.1, 0.6, 0.3], False),
+        ([1.0, 0.0, 0.0], False),
+    ],
+)
+def test_a_family_is_named_from_its_share_of_the_families(
+    probabilities: list[float], named: bool
+) -> None:
+    rule = SetRule(0.9, np.zeros(3), (), named_from=0.7)
+    assert rule.names(np.array([True] * 3), np.array(probabilities), 0) is named
+    assert not rule.names(np.array([True, False, False]), np.array(probabilities), 0)
 
 
 def test_a_model_of_families_alone() -> None:
-    assert fits(np.array([True, False]), np.array([0.4, 0.6]), None) is False
-    assert fits(np.array([True, False]), np.array([0.6, 0.4]), None) is True
+    rule = SetRule(0.9, np.zeros(2), ())
+    assert rule.names(np.array([True, False]), np.array([0.4, 0.6]), None) is False
+    assert rule.names(np.array([True, False]), np.array([0.6, 0.4]), None) is True
 
 
 def test_the_rule_of_a_card() -> None:

@@ -11,13 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage import metrics
-from maltriage.bundle import BENIGN, Conformal
+from maltriage.bundle import BENIGN, OTHER, Conformal
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import LabelCoverage, SetFigures
-from maltriage.triage.prediction_sets import fits, needed, ranks, rule_of
+from maltriage.triage.prediction_sets import family_share, needed, ranks, rule_of
 
 DEFAULT_COVERAGE = 0.9
+NAMED_RIGHT = 0.9
+"""Share of the scored samples that are named right, of those that are named."""
 MAX_SCORES = 1000
 """Most scores of a label in a card."""
 _DIGITS = 7
@@ -45,7 +47,8 @@ def scores_of(
     Raises:
         MaltriageError: the coverage is out of range.
     """
-    own = 1.0 - _probabilities(found, temperature)[np.arange(len(found)), found.truth]
+    probabilities = _probabilities(found, temperature)
+    own = 1.0 - probabilities[np.arange(len(found)), found.truth]
     counts, scores = dict[str, int](), dict[str, tuple[float, ...]]()
     for i, label in enumerate(found.labels):
         # Rounded up: a quantile must not exclude the sample whose score it is.
@@ -58,6 +61,7 @@ def scores_of(
         source=source,
         counts=counts,
         scores=scores,
+        named_from=_named_from(found, probabilities),
     )
     return msgspec.structs.replace(made, pooled=rule_of(made, found.labels, coverage).pooled)
 
@@ -70,9 +74,9 @@ def coverage_of(found: Predictions, coverage: float) -> SetFigures:
     """
     if found.folds < 2:
         raise MaltriageError(f"{found.recipe}, seed {found.seed}: only one fold")
-    shape = (len(found), len(found.labels))
+    shape, benign = (len(found), len(found.labels)), _benign(found)
     members, probabilities = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
-    pooled = set[str]()
+    named, pooled = np.zeros(len(found), dtype=np.bool_), set[str]()
     for fold in range(found.folds):
         at = found.fold == fold
         others = found.take(~at)
@@ -81,7 +85,9 @@ def coverage_of(found: Predictions, coverage: float) -> SetFigures:
         pooled |= set(rule.pooled)
         probabilities[at] = _probabilities(found.take(at), temperature)
         members[at] = rule.members(probabilities[at])
-    return _figures(found, coverage, members, probabilities, pooled)
+        pairs = zip(members[at], probabilities[at], strict=True)
+        named[at] = [rule.names(m, p, benign) for m, p in pairs]
+    return _figures(found, coverage, members, probabilities, named, pooled)
 
 
 def _figures(
@@ -89,15 +95,13 @@ def _figures(
     coverage: float,
     members: npt.NDArray[np.bool_],
     probabilities: metrics.Floats,
+    named: npt.NDArray[np.bool_],
     pooled: set[str],
 ) -> SetFigures:
     rows, size = np.arange(len(found)), members.sum(axis=1)
     held, guess = members[rows, found.truth], probabilities.argmax(axis=1)
-    benign = found.labels.index(BENIGN) if BENIGN in found.labels else None
-    named = np.array(
-        [fits(m, p, benign) for m, p in zip(members, probabilities, strict=True)], dtype=np.bool_
-    )
-    family, right = guess != (-1 if benign is None else benign), guess == found.truth
+    nameless = [i for i, name in enumerate(found.labels) if name in (BENIGN, OTHER)]
+    family, right = ~np.isin(guess, nameless), guess == found.truth
     return SetFigures(
         seed=found.seed,
         coverage=coverage,
@@ -124,6 +128,22 @@ def _figures(
             if at.any()
         ],
     )
+
+
+def _named_from(found: Predictions, probabilities: metrics.Floats) -> float:
+    """See `Conformal.named_from`; 1 where no number of samples would be named right so often."""
+    guess = probabilities.argmax(axis=1)
+    nameless = [i for i, name in enumerate(found.labels) if name in (BENIGN, OTHER)]
+    family = ~np.isin(guess, nameless)
+    share = family_share(probabilities[family], _benign(found))
+    order = np.argsort(-share, kind="stable")
+    right = (guess == found.truth)[family][order].cumsum() / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(right >= NAMED_RIGHT)
+    return float(np.ceil(share[order[enough[-1]]] * 1e4) / 1e4) if len(enough) else 1.0
+
+
+def _benign(found: Predictions) -> int | None:
+    return found.labels.index(BENIGN) if BENIGN in found.labels else None
 
 
 def _probabilities(found: Predictions, temperature: float) -> metrics.Floats:

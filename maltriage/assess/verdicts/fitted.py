@@ -15,7 +15,7 @@ from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Floats
 from maltriage.triage.novelty import of_stats
-from maltriage.triage.prediction_sets import fits, rule_of
+from maltriage.triage.prediction_sets import rule_of
 
 Bools = npt.NDArray[np.bool_]
 
@@ -40,11 +40,10 @@ def said_of(logits: Floats, fitted_to: Predictions) -> Said:
     scale = metrics.temperature(fitted_to.logits, fitted_to.truth) or 1.0
     labels = fitted_to.labels
     shares = np.exp(metrics.log_softmax(logits / scale))
-    members = rule_of(
-        scores_of(fitted_to, scale, DEFAULT_COVERAGE), labels, DEFAULT_COVERAGE
-    ).members(shares)
+    rule = rule_of(scores_of(fitted_to, scale, DEFAULT_COVERAGE), labels, DEFAULT_COVERAGE)
+    members = rule.members(shares)
     benign = labels.index(BENIGN) if BENIGN in labels else None
-    nameable = np.array([fits(m, p, benign) for m, p in zip(members, shares, strict=True)])
+    nameable = np.array([rule.names(m, p, benign) for m, p in zip(members, shares, strict=True)])
     try:
         stats, _ = openset.fit(fitted_to.logits, fitted_to.truth, labels, "")
     except MaltriageError:  # too few files, or none that is right

@@ -147,4 +147,3 @@ def ranks(count: int, kept: int) -> npt.NDArray[np.int64]:
     """The ranks, from 1, of the `kept` scores that stand for `count`: even steps, the last too."""
     steps = np.arange(1, kept + 1, dtype=np.int64)
     return np.asarray(-(-steps * count // max(1, kept)))
-

@@ -117,6 +117,7 @@ def plant(
         conformal=None,
         open_set=None,
         additive=True,
+        two_questions=False,
         receptive_field_bytes={"head": CELL},
     )
     bundles.save(model, card, path)

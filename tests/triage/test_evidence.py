@@ -66,7 +66,8 @@ def test_odd_files_add_up(tmp_path: Path, case: str, bundle: Bundle) -> None:
 
 
 def assert_every_label_gives_the_ranking(paths: list[str], bundle: Bundle) -> None:
-    """Softmax of the explained logits over the temperature is the ranked probabilities."""
+    """Softmax of the explained scores over the temperature is the ranked probabilities: of all
+    labels, or of the families, whose sum has the log odds of malware."""
     logits = []
     for label in bundle.card.labels:
         found = results(paths, bundle, label=label)
@@ -74,7 +75,11 @@ def assert_every_label_gives_the_ranking(paths: list[str], bundle: Bundle) -> No
             assert_adds_up(result.evidence)
             assert (result.evidence.label, result.evidence.against) == (label, None)
         logits.append([result.evidence.logit for result in found])
-    values = np.array(logits).T / (bundle.card.temperature or 1.0)
+    values = np.array(logits).T
+    if (clean := bundle.card.clean) is not None:
+        families = np.delete(values, clean, axis=1)
+        values[:, clean] += np.logaddexp.reduce(families, axis=1)
+    values /= bundle.card.temperature or 1.0
     shares = np.exp(values - values.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     for row, result in zip(shares, found, strict=True):

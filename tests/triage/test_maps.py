@@ -12,6 +12,7 @@ from maltriage.triage.maps import mapped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
+from maltriage.triage.verdict import Question
 from maltriage.work.workers import Workers
 
 LABELS = ("benign", "gbot")
@@ -48,4 +49,5 @@ def test_a_label_for_each_file_in_one_batch(samples_dir: Path, tmp_path: Path) -
         assert record.evidence.against is None
         for view in record.evidence.views:
             assert float(item.maps[view.name].sum()) == pytest.approx(view.contribution, abs=1e-4)
-        assert float(item.logits[item.label]) == pytest.approx(record.evidence.logit, abs=1e-4)
+        question = Question(item.label, None, bundle.card.clean)
+        assert question.score(item.logits) == pytest.approx(record.evidence.logit, abs=1e-4)

@@ -24,6 +24,8 @@ from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Session
 
+LABELS = len(bundles.load(bundles.resolve(None)).card.labels)
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -178,8 +180,8 @@ def of_nothing(path: Path) -> Any:
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("logits", [1 << 44, 37], "the graph does not run: "),
-        ("logits", [7, 1, 37], r"logits has the shape \(7, 1, 37\)"),
+        ("logits", [1 << 44, LABELS], "the graph does not run: "),
+        ("logits", [7, 1, LABELS], rf"logits has the shape \(7, 1, {LABELS}\)"),
         ("heat_body", [3, 8, 8], r"heat_body has the shape \(3, 8, 8\)"),
     ],
 )
@@ -208,7 +210,7 @@ def test_a_graph_of_no_utf8_prints_nothing(
 
 def test_a_graph_that_fails_ends_the_command(run_cli: Any, tmp_path: Path) -> None:
     """By an exit code of its own: 1 would say that something is flagged."""
-    path = plus(tmp_path, "logits", [1 << 44, 37], 0.0)
+    path = plus(tmp_path, "logits", [1 << 44, LABELS], 0.0)
     for command in (("scan", "-f", "ndjson"), ("explain", "--no-verify")):
         done = run_cli(*command, "--model", path, ROOT / "samples" / "console-x86.exe")
         assert done.returncode == 2

@@ -32,6 +32,7 @@ def card() -> Card:
         card,
         labels=("benign", "icedid", "maze"),
         temperature=2.0,
+        two_questions=False,
         threshold=Threshold(margin=-1.0, fpr=0.01, goodware="some", files=100, flagged=1),
     )
 
@@ -64,6 +65,26 @@ def test_a_family_below_the_threshold_is_unknown(card: Card) -> None:
     verdict, question = decide(np.array([0.0, 3.0, 1.0]), high)
     assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "icedid", False)
     assert question == Question(1)
+
+
+def test_two_questions(card: Card) -> None:
+    """Against benign the score is the log odds of malware, whatever the family."""
+    two = msgspec.structs.replace(card, two_questions=True)
+    logits = np.array([1.0, 3.0, 2.0])
+    odds = float(np.logaddexp(3.0, 2.0) - 1.0)
+    _, question = decide(logits, two)
+    assert question == Question(1, 0, clean=0)
+    assert question.is_odds
+    assert question.score(logits) == pytest.approx(odds)
+    np.testing.assert_allclose(asked(question, logits, 2, 0).score(np.stack([logits] * 2)), odds)
+    assert asked(question, logits, 0).score(logits) == pytest.approx(-odds)
+    family = asked(question, logits, 1)
+    assert family == Question(1, None, clean=0)
+    assert not family.is_odds
+    assert family.score(logits) == 3.0
+    assert asked(question, logits, 1, 2).score(logits) == 1.0
+    one = Question(1, 0)
+    assert one.score(logits) == 2.0
 
 
 def test_malware_of_no_family_is_unknown_and_flagged(card: Card) -> None:

@@ -26,6 +26,7 @@ from maltriage.assess.studies.quantize import (
 from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.sample.views import BodySpec, ViewSpec
+from maltriage.triage.verdict import Question
 
 
 def images(views: tuple[ViewSpec, ...], count: int, seed: int) -> Images:
@@ -64,13 +65,14 @@ def test_an_empty_input_has_no_heat(made: Bundle) -> None:
         for target in (-1, 3):
             found = answers(session, feed_of(empty, target))
             assert max(np.abs(v).max() for k, v in found.items() if "heat_" in k) < 1e-6
-            rows = np.arange(count)
-            score = found["logits"][rows, found["explained"][:, 0]]
-            np.testing.assert_allclose(found["baseline"], score, atol=1e-5)
+            question = Question(int(found["explained"][0, 0]), None, made.card.clean)
+            np.testing.assert_allclose(
+                found["baseline"], question.score(found["logits"]), atol=1e-5
+            )
 
 
 def test_an_absent_window_has_no_heat(made: Bundle) -> None:
-    found = answers(opened(made.model), feed_of(images(made.card.views, 8, seed=9)))
+    found = answers(opened(made.model), feed_of(images(made.card.views, 8, seed=9), target=1))
     for view in made.card.views:
         if not isinstance(view, BodySpec):
             assert np.abs(found[f"heat_{view.name}"][::4]).max() < 1e-6
@@ -81,7 +83,7 @@ def test_every_score_is_accounted_for(made: Bundle) -> None:
     session = opened(made.model)
     for target, against in ((-1, -1), (2, -1), (5, 0)):
         feed = feed_of(images(made.card.views, 8, seed=11), target, against)
-        assert unaccounted(answers(session, feed)).max() < 1e-5
+        assert unaccounted(answers(session, feed), made.card).max() < 1e-5
 
 
 def test_the_answers_are_those_of_float(default: Bundle, made: Bundle) -> None:
@@ -192,7 +194,13 @@ def test_a_net_that_is_not_additive(precision: Any, default: Bundle, tmp_path: P
     net = make_net("gibert", views, len(default.card.labels)).eval()
     model = to_onnx(ExplainedNet(net, 0))
     card: Card = msgspec.structs.replace(
-        default.card, views=views, additive=False, threshold=None, conformal=None, open_set=None
+        default.card,
+        views=views,
+        additive=False,
+        two_questions=False,
+        threshold=None,
+        conformal=None,
+        open_set=None,
     )
     path = tmp_path / "net.onnx"
     bundles.save(model, card, path)

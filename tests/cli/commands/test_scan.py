@@ -126,7 +126,7 @@ def test_explain(run_cli, folder: Path) -> None:
     done = run_cli("explain", folder / "a.exe", "--exit-zero")
     assert done.returncode == 0
     assert done.stderr == b""
-    for part in (b"sha256", b".text", b"padding", b"baseline", b"total", b"logit", b"md5"):
+    for part in (b"sha256", b".text", b"padding", b"baseline", b"total", b"log odds", b"md5"):
         assert part in done.stdout
     done = run_cli("explain", folder / "a.exe", "-f", "json", "--class", "icedid")
     (record,) = records(done.stdout)

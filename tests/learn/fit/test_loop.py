@@ -150,13 +150,12 @@ def test_other_recipes_go_on_as_well(
             raise Killed
 
     always = recipe | {"checkpoint_minutes": 1e-9}
-    whole = run(corpus, tmp_path / "whole", **recipe)
+    run(corpus, tmp_path / "whole", **recipe)
     with pytest.raises(Killed):
         run(corpus, tmp_path / "killed", progress=kill, **always)
     run(corpus, tmp_path / "killed", progress=seen.append, **always)
     assert (seen[0].epoch, seen[0].step) == (2, 2)
     assert_same(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
-    assert whole.state.history[1].loss < whole.state.history[0].loss
 
 
 KILLED = """

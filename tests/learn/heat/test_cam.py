@@ -143,7 +143,7 @@ def test_each_of_two_questions_has_its_account(asking_two: Net, seed: int) -> No
             score = logits[row, label] - (logits[row, rival] if rival > 0 else 0.0)
         parts = torch.cat([heat[row].double().flatten() for heat in heats(found)])
         total = parts.sum() + found["baseline"][row]
-        assert abs(total - score) <= 1e-4 * parts.abs().sum()
+        assert abs(total - score) <= 1e-4 * parts.abs().sum() + 1e-6
 
 
 def test_emptiness_scores_zero(net: Net) -> None:

@@ -108,13 +108,17 @@ def test_the_cumulative_map_is_the_mean_of_the_images_of_a_label(
     assert found.shape == (3, 4, 4)
     for label in range(3):
         own = rows[images.labels[rows] == label]
-        score = torch.nn.functional.one_hot(torch.full((len(own),), label), 3) - 1 / 3
+        score = torch.nn.functional.one_hot(torch.full((len(own),), label), 3).float()
+        if label != net.clean:
+            score[:, 1:] -= 1 / 2  # against the mean of the families
         heat = gradient_times_activation(net, images.batch(own), score)["body"]
         nothing = {"body": torch.zeros_like(images.batch(own)["body"])}
         heat = (heat - gradient_times_activation(net, nothing, score)["body"]).relu()
-        wanted = (heat / heat.sum(dim=(1, 2), keepdim=True)).mean(dim=0)
+        wanted = (heat / heat.sum(dim=(1, 2), keepdim=True).clamp(min=1e-12)).mean(dim=0)
         torch.testing.assert_close(found[label].float(), wanted, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(found.sum(dim=(1, 2)), torch.ones(3).double(), rtol=0, atol=1e-6)
+    # An image without positive heat adds nothing to the map of its label.
+    assert (found.sum(dim=(1, 2)) <= 1 + 1e-6).all()
+    assert found.sum(dim=(1, 2)).max() == pytest.approx(1, abs=1e-6)
 
 
 def test_the_test_part_has_no_say(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from maltriage.cli.commands import (
     index,
     models,
     patterns,
+    prevalence,
     robustness,
     scan,
     schema,
@@ -60,6 +61,7 @@ for command in (
 app.add_typer(datasets.app)
 app.add_typer(index.app)
 app.add_typer(cache.app)
+app.add_typer(prevalence.app)
 
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
 """Commands that still write their outputs when they are stopped; see `ending`."""

@@ -31,6 +31,36 @@ Goodware = Annotated[
 ]
 
 
+Prevalence = Annotated[
+    str | None,
+    typer.Option(
+        "--prevalence",
+        metavar="FILE",
+        help="Index of clean programs (`maltriage prevalence build`); `none`: use none; by default"
+        " the one that ships.",
+    ),
+]
+NONE = "none"
+
+
+def prevalence_of(named: str | None) -> Path | None:
+    """The index of clean programs that is asked for, checked; None: none.
+
+    Raises:
+        MaltriageError: it is no index.
+    """
+    from maltriage.bundle import models_dir
+    from maltriage.probe.common import SHIPPED, load
+
+    if named == NONE:
+        return None
+    path = models_dir() / SHIPPED if named is None else Path(named)
+    if named is None and not path.exists():
+        return None
+    load(path)
+    return path.absolute()
+
+
 def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None) -> None:
     """Find wrong use before anything is explained.
 
@@ -64,6 +94,7 @@ def write_rule(
     records: Sequence[Record],
     bundle: Bundle,
     goodware: Path | None,
+    common: Path | None,
     *,
     max_size: int,
     timeout: float,
@@ -91,7 +122,8 @@ def write_rule(
         if isinstance(record, Failed | Skipped):
             raise MaltriageError(f"no rule: {clean(record.path)}: {clean(record.reason)}")
     results = {record.sha256: record for record in records if isinstance(record, Result)}
-    options = RuleOptions(_date(), None if goodware is None else str(goodware), max_size)
+    folder = None if goodware is None else str(goodware)
+    options = RuleOptions(_date(), folder, max_size, common)
     console = make_console(stderr=True)
     shown = status(console, "making a rule", enabled=not quiet)
     isolation = Isolation(memory_for(max_size))

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 from maltriage.bundle import BENIGN, Bundle
@@ -45,11 +46,13 @@ None: not checked."""
 
 @dataclass(frozen=True)
 class RuleOptions:
-    """`goodware`: a folder of clean files. `date`: written into the rule."""
+    """`goodware`: a folder of clean files. `date`: written into the rule. `common`: an index of
+    what clean programs have in common, which is in no rule."""
 
     date: str
     goodware: str | None = None
     max_size: int = MAX_FILE_BYTES
+    common: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,12 @@ class _Maker:
                 unmapped=self.bundle.card.unmapped,
                 in_part=True,
             )
-            tasks.append((claims, self.workers.submit(gather, path_of(result), ranges, how)))
+            tasks.append(
+                (
+                    claims,
+                    self.workers.submit(gather, path_of(result), ranges, how, self.options.common),
+                )
+            )
         found = []
         for number, (claims, task) in enumerate(tasks):
             for candidate in self._done(task, self.results[number]):

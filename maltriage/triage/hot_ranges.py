@@ -7,14 +7,16 @@ wherever those moved, and ranges neither overlap nor cross a region.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from maltriage.probe.common import Runs
 from maltriage.probe.inspect.snap import Range
-from maltriage.probe.inspect.worker import Inspected, InspectOptions, inspect, spell
+from maltriage.probe.inspect.worker import Inspected, InspectOptions, common, inspect, spell
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.documents.evidence import Evidence, HotRange, Word
+from maltriage.report.documents.evidence import Common, Evidence, HotRange, Word
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
 from maltriage.sample.scattered import ScatteredGeometry
@@ -43,6 +45,7 @@ def look_into(
     parts: Sequence[Part] | None,
     evidence: Evidence,
     options: PrepareOptions,
+    index: Path | None = None,
 ) -> tuple[Evidence, list[Notice]]:
     """The evidence with the content of its hot ranges and its strongest words, read in a worker; a
     notice instead if the worker is lost.
@@ -50,6 +53,7 @@ def look_into(
     Args:
         parts: see `inspected`.
         options: that the sample was prepared with.
+        index: of what clean programs have in common; None: it is not looked up.
 
     Raises:
         SampleError: the file is gone, or has changed.
@@ -77,13 +81,46 @@ def look_into(
     try:
         evidence = inspected(prepared.layout, parts, evidence, look)
         words = strongest(prepared.layout, parts or (), letters)
-        return msgspec.structs.replace(evidence, words=words), []
+        evidence = msgspec.structs.replace(evidence, words=words)
+        if index is not None and parts is not None and prepared.format != "picture":
+            path = prepared.path
+            runs: Runs = workers.submit(common, path, index, how(False)).result()
+            evidence = with_common(evidence, parts, runs, prepared.identity.size)
+        return evidence, []
     except SampleError:
         raise
     except Exception as error:
         reason = reason_of(error, workers.timeout).reason
         text = f"What is in the hot bytes could not be looked into: {reason}."
         return evidence, [Notice("not-inspected", text)]
+
+
+def with_common(evidence: Evidence, parts: Sequence[Part], runs: Runs, size: int) -> Evidence:
+    """The evidence with what of it lies on bytes that clean programs have.
+
+    Args:
+        size: of the file, in bytes.
+    """
+
+    def within(start: int, end: int) -> Common:
+        cut = runs.ranges.clip(start, end)
+        there = cut[:, 1] > cut[:, 0]
+        cut = cut[there]
+        lengths, counts = cut[:, 1] - cut[:, 0], runs.counts[there]
+        order = np.argsort(counts, kind="stable")
+        before = lengths[order].cumsum()
+        middle = order[np.searchsorted(before, before[-1] / 2)] if len(cut) else None
+        return Common(
+            share=float(lengths.sum() / max(1, end - start)),
+            packages=0 if middle is None else int(counts[middle]),
+            of=runs.packages,
+            contribution=float(heat_on(parts, cut).sum()) if len(cut) else 0.0,
+        )
+
+    hot = [
+        msgspec.structs.replace(item, common=within(item.start, item.end)) for item in evidence.hot
+    ]
+    return msgspec.structs.replace(evidence, hot=hot, common=within(0, size))
 
 
 def inspected(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions
@@ -30,7 +31,8 @@ class ScanOptions:
     of the evidence, see `Explainer`. `checks`: number of files, the most urgent ones, whose
     evidence is checked; 0: all, None: none. `close`: details for a single file, md5, sha1, TLSH
     and the plane; `inspect`: then also the content of the hot ranges, which reads the file once
-    more. `archives`: options of opening archives; None: they stay closed. `members`: whether
+    more, and is looked up in `common`, an index of what clean programs have in common (None: in
+    none). `archives`: options of opening archives; None: they stay closed. `members`: whether
     `each` program in one is a sample of its own, or the archive stands for the `only` file in it,
     as in a dataset, or for the one program among its files (`first`). `index`: labelled files to
     compare samples with, see `open_index`. `known`: lists of known good files, which are skipped,
@@ -53,6 +55,7 @@ class ScanOptions:
     checks: int | None = None
     close: bool = False
     inspect: bool = True
+    common: Path | None = None
     archives: Archives | None = None
     members: Members = "only"
     index: str | None = NO_INDEX

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.rule import Goodware, Yara, check_options, write_rule
+from maltriage.cli.rule import (
+    Goodware,
+    Prevalence,
+    Yara,
+    check_options,
+    prevalence_of,
+    write_rule,
+)
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.methods import DEFAULT, FROM_CHECKPOINT, METHODS
 from maltriage.report.formats import EXPLAIN
@@ -97,6 +104,7 @@ def explain(
     ] = False,
     yara: Yara = None,
     goodware: Goodware = None,
+    prevalence: Prevalence = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.LogLevel = 0,
@@ -105,8 +113,9 @@ def explain(
     """Explain one file: its verdict, and what each region added to the score.
 
     The contributions of the regions, the padding and the bias add up to the explained logit.
-    For a flagged file this is the logit of its family less that of benign, otherwise the logit of
-    the label less the mean of all labels. --against LABEL subtracts that label's instead; if LABEL
+    For a flagged file this is the log odds of malware (with a model of one question, the logit of
+    its family less that of benign), otherwise the logit of the label less the mean of all labels.
+    --class LABEL explains a label. --against LABEL subtracts that label's instead; if LABEL
     is the verdict, the likeliest other label is explained.
 
     A program in an archive is named archive.zip!x.exe; the name of the archive is enough if it has
@@ -127,7 +136,8 @@ def explain(
     A file in a list of hashes (--known-good FILE) gets the notice known-good, and is still
     explained.
 
-    Hot ranges show their content: code, strings, imports, resources, header fields.
+    Hot ranges show their content: code, strings, imports, resources, header fields, and how much
+    of them clean programs have: code and texts of runtimes, for example (--prevalence).
 
     --format html makes one page for a browser, which needs no network. A file (-o) has the format
     of its ending unless --format names one; other endings are refused without it.
@@ -137,8 +147,9 @@ def explain(
     is refused if its sha256 differs.
 
     --yara RULE.yar makes a YARA rule of the strings in the hot ranges of one or more files of a
-    family. The rule is tried on them, and on a folder of clean files (--goodware), before it is
-    written. If no rule can be made, nothing is written and the exit code is 2.
+    family. What clean programs have is no string of it (--prevalence). The rule is tried on the
+    files, and on a folder of clean files (--goodware), before it is written. If no rule can be
+    made, nothing is written and the exit code is 2.
     """
     from contextlib import ExitStack
 
@@ -170,6 +181,7 @@ def explain(
     if remote is not None:
         refuse_folders([sample] if sample else files, remote)
     check_options(files, yara, goodware)
+    common = prevalence_of(prevalence)
     pictures = Pictures(png, svg)
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
@@ -229,6 +241,7 @@ def explain(
             checks=0 if verify else None,
             close=True,
             inspect=not no_inspect,
+            common=common,
         )
         request = ScanRequest((sample,) if sample else tuple(files), bundle, options)
         source = LocalScan(request)
@@ -255,6 +268,7 @@ def explain(
             records,
             bundle,
             goodware,
+            common,
             max_size=limit,
             timeout=timeout,
             quiet=quiet,

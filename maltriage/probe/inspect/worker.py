@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
+from maltriage.probe.common import Runs, load, runs_of
 from maltriage.probe.inspect import code, dotnet, functions, header, resources, strings, tables
 from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.probe.inspect.snap import Range, Snapped, snapped
@@ -81,6 +83,15 @@ def spell(path: str, places: list[tuple[int, int]], options: InspectOptions) -> 
     data = _read_again(path, options).data
     letters = (data[start:end].replace(b"\0", b"") for start, end in places)
     return [word.decode("ascii", "replace") for word in letters]
+
+
+def common(path: str, index: Path, options: InspectOptions) -> Runs:
+    """The bytes of a file that clean programs have; see `inspect`.
+
+    Raises:
+        MaltriageError: the index cannot be read.
+    """
+    return runs_of(_read_again(path, options).data, load(index))
 
 
 def _read_again(path: str, options: InspectOptions) -> Contents:

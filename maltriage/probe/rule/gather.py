@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice, pairwise
+from pathlib import Path
 from typing import Literal
 
+from maltriage.probe.common import Prevalence, load
 from maltriage.probe.inspect import dotnet, functions, strings, tables
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
@@ -39,6 +41,11 @@ WINDOW, MIN_VARIED = 32, 12
 small numbers are in many programs."""
 NAMES = 3
 """Names of consecutive imports in a pattern: their order is that of one build's source."""
+
+AROUND = 64
+"""Bytes before and after a pattern that are looked up among those of clean programs."""
+COMMON = 0.25
+"""Share of the pieces there that are common, from which the pattern is no candidate."""
 
 Kind = Literal["code", "il", "string", "imports", "resource", "data"]
 _HINT = 2
@@ -77,8 +84,13 @@ class Candidate:
     text: tuple[str, ...] = ()
 
 
-def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Candidate]:
+def gather(
+    path: str, ranges: list[Range], options: InspectOptions, common: Path | None = None
+) -> list[Candidate]:
     """Patterns of ranges of a file, which is read once.
+
+    Args:
+        common: an index of what clean programs have in common; what is in it is no candidate.
 
     Raises:
         SampleError: it cannot be read again, or has other bytes (`changed`).
@@ -88,10 +100,13 @@ def gather(path: str, ranges: list[Range], options: InspectOptions) -> list[Cand
         raise SampleError("changed", "it changed while a rule was made of it", failed=True)
     if contents.format == "picture":
         return []
-    return candidates(contents.data, ranges, parse=contents.dump is None)
+    index = None if common is None else load(common)
+    return candidates(contents.data, ranges, parse=contents.dump is None, common=index)
 
 
-def candidates(data: bytes, ranges: list[Range], *, parse: bool) -> list[Candidate]:
+def candidates(
+    data: bytes, ranges: list[Range], *, parse: bool, common: Prevalence | None = None
+) -> list[Candidate]:
     """Patterns of ranges, in the order of the ranges; none of headers, which are alike in
     different programs and differ between two builds of one.
 
@@ -103,12 +118,33 @@ def candidates(data: bytes, ranges: list[Range], *, parse: bool) -> list[Candida
     seen: set[Pattern] = set()
     for number, item in enumerate(ranges):
         share = (MAX_CANDIDATES - len(found)) // (len(ranges) - number)
-        for candidate in finder.of(number, item):
+        own = list(finder.of(number, item))
+        for candidate in own if common is None else uncommon(data, own, common):
             if share > 0 and candidate.pattern not in seen:
                 seen.add(candidate.pattern)
                 found.append(candidate)
                 share -= 1
     return found
+
+
+def uncommon(data: bytes, found: Sequence[Candidate], common: Prevalence) -> list[Candidate]:
+    """The candidates that are in no index of clean programs.
+
+    A string is looked up as a whole. Of other patterns, the bytes around them are: operands that
+    differ from build to build leave few pieces to a pattern itself, but a function of a runtime
+    is there as a whole.
+    """
+    texts = [item.text[0].encode("ascii", "replace") for item in found if item.kind == "string"]
+    told = iter(common.count_texts(texts).tolist())
+    known = {id(item): next(told) > 0 for item in found if item.kind == "string"}
+    kept = []
+    for item in found:
+        low = max(0, item.offset - AROUND)
+        high = item.offset + len(item.pattern.data) + AROUND
+        if known.get(id(item)) or common.share(data[low:high]) >= COMMON:
+            continue
+        kept.append(item)
+    return kept
 
 
 def telling(pattern: Pattern) -> bool:

@@ -25,6 +25,20 @@ class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     share: float
 
 
+class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes that clean programs have, as an index of them says: docs/prevalence.md.
+
+    `share` is their part of the bytes, `packages` how many of the `of` packages of clean programs
+    have them (the median over the bytes; 0: there are none). `contribution` is the part of the
+    explained score that lies on them.
+    """
+
+    share: float
+    packages: int
+    of: int
+    contribution: float
+
+
 class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A run of bytes with high heat for the explained label. `hex` is its first bytes."""
 
@@ -36,6 +50,8 @@ class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hex: str | None = None
     content: HotContent | None = None
     """Content of the range, if that was requested and the file is a program."""
+    common: Common | None = None
+    """What of it clean programs have; None: not looked up."""
 
 
 class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -216,3 +232,5 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     or the file was not looked into."""
     checks: Checks | None = None
     log_odds: bool = False
+    common: Common | None = None
+    """What of the whole file clean programs have, headers too; None: not looked up."""

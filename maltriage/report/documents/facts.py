@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from maltriage.report.documents.evidence import Checks, Evidence, RegionHeat
+from maltriage.report import numbers
+from maltriage.report.documents.evidence import Checks, Common, Evidence, RegionHeat
 from maltriage.report.documents.record import Result, Verdict
 from maltriage.report.sanitize import clean
 
@@ -137,6 +138,12 @@ def score_name(evidence: Evidence) -> str:
     if evidence.against is None:
         return f"logit({evidence.label}), centred"
     return f"logit({evidence.label}) - logit({evidence.against})"
+
+
+def common(found: Common) -> str:
+    """How much of some bytes clean programs have, and how many packages of these."""
+    share = numbers.share(found.share)
+    return f"{share} of it is in clean programs: in {found.packages:,} of {found.of:,} packages"
 
 
 def method_name(evidence: Evidence) -> str:

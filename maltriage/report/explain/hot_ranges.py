@@ -45,6 +45,8 @@ def ranges(
         yield aligned.line([cells[i] for i in kept], layout, 2, indent)
         if item.content is not None:
             yield from findings.title(item.content, width, indent + 2)
+        if item.common is not None and item.common.packages:
+            yield Text(" " * (indent + 2) + facts.common(item.common), style="dim")
         yield from dump(item, digits, indent)
         if item.content is not None:
             limit = 0 if top == 0 else None

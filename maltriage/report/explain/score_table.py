@@ -119,6 +119,9 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)
     yield ruled()
     yield extra(name, evidence.logit, None)
+    if evidence.common is not None:
+        there = Text("of this, on bytes that clean programs have", style="dim")
+        yield extra(there, evidence.common.contribution, None)
     terms = [r.contribution for r in shown] + [rest] * bool(folded) + [evidence.padding]
     printed = sum(round(term, 3) for term in terms)
     if abs(printed - round(evidence.total, 3)) > 5e-4 or _off(evidence):

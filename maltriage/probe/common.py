@@ -1,0 +1,221 @@
+"""How common bytes and texts are among clean programs: an index of hashes, and what it says.
+
+Two kinds of things are looked up. A *piece* is eight bytes in a row, wherever they lie: code of a
+runtime, a table, a line of a manifest. One of eight is looked at, chosen by its content (local
+fingerprints, Schleimer, Wilkerson and Aiken 2003, "Winnowing"), so that a copy of the same bytes
+gives the same pieces whatever is around it. An operand that the linker fills in differs from build
+to build: a piece over it is in few programs and in no index, the ones beside it are. A *text* is a
+whole string, the same in ASCII and in UTF-16.
+
+The index counts the packages of clean programs that a thing is in, and holds what is in several.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from zipfile import BadZipFile
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from maltriage.errors import MaltriageError
+
+Keys = npt.NDArray[np.uint64]
+Counts = npt.NDArray[np.int64]
+
+PIECE = 8
+CHOSEN_BITS = 3
+"""One of eight pieces is looked at."""
+MIN_DISTINCT = 5
+"""Different bytes of a piece, at least: less is padding or a table of small numbers."""
+MIN_TEXT, MAX_TEXT = 6, 96
+"""Characters of a text: shorter ones are chance, and of longer ones so many are looked at."""
+COUNT_BITS = 12
+"""Low bits of an entry: its packages, at most 4,095. The others are bits of its hash."""
+MAX_BYTES = 64 * 1024 * 1024
+"""Of an index."""
+FORMAT = 1
+SHIPPED = "clean-programs.npz"
+"""Name of the index that comes with the models."""
+NEAR, MIN_RUN = 64, 3
+"""Most bytes from one known piece to the next of a run, and its pieces at least."""
+_AT_ONCE = 1 << 20
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+_ASCII = re.compile(rb"[\x20-\x7e]{%d,}" % MIN_TEXT)
+_WIDE = re.compile(rb"(?:[\x20-\x7e]\x00){%d,}" % MIN_TEXT)
+_COUNT = np.uint64((1 << COUNT_BITS) - 1)
+
+
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an index was made of."""
+
+    format: int
+    packages: int
+    files: int
+    pieces_from: int
+    """Packages that a piece of the index is in, at least."""
+    texts_from: int
+    """Packages that a text of it is in, at least."""
+
+
+@dataclass(frozen=True)
+class Prevalence:
+    """An index. Entries are sorted; each is a hash and, in its low bits, a count."""
+
+    about: About
+    pieces: Keys
+    texts: Keys
+
+    def count_pieces(self, keys: Keys) -> Counts:
+        """The packages that each piece is in; 0: fewer than `about.pieces_from`."""
+        return _counts(self.pieces, keys)
+
+    def share(self, data: bytes) -> float:
+        """The share of the pieces of bytes that are in the index; 0 without pieces."""
+        _, keys = pieces(data)
+        return float((self.count_pieces(keys) > 0).mean()) if len(keys) else 0.0
+
+    def count_texts(self, texts: Iterable[bytes]) -> Counts:
+        """The packages that each text (in ASCII) is in; 0: fewer than `about.texts_from`."""
+        return _counts(self.texts, np.array([text_key(text) for text in texts], dtype=np.uint64))
+
+
+def pieces(data: bytes | memoryview) -> tuple[npt.NDArray[np.int64], Keys]:
+    """The pieces of bytes that are looked at: their offsets, and their hashes."""
+    raw = np.frombuffer(data, dtype=np.uint8)
+    found = [_pieces(raw, start) for start in range(0, len(raw) - PIECE + 1, _AT_ONCE)]
+    if not found:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
+    return np.concatenate([at for at, _ in found]), np.concatenate([keys for _, keys in found])
+
+
+def _pieces(raw: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int64], Keys]:
+    raw = raw[start : start + _AT_ONCE + PIECE - 1]
+    count = len(raw) - PIECE + 1
+    mixed = np.zeros(count, dtype=np.uint64)
+    for i in range(PIECE):
+        mixed |= raw[i : i + count].astype(np.uint64) << np.uint64(8 * i)
+    mixed *= _SPREAD  # modulo 2^64
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= _SPREAD
+    at = np.flatnonzero(mixed >> np.uint64(64 - CHOSEN_BITS) == 0)
+    ordered = np.sort(np.stack([raw[at + i] for i in range(PIECE)], axis=1), axis=1)
+    at = at[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= MIN_DISTINCT]
+    return start + at, _cut(mixed[at] << np.uint64(CHOSEN_BITS))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Bytes of a file that clean programs have: ranges [start, end) in order, [n, 2], the packages
+    that the pieces of each are in (median), [n], and the packages of the index."""
+
+    ranges: npt.NDArray[np.int64]
+    counts: Counts
+    packages: int
+
+
+def runs_of(data: bytes, index: Prevalence) -> Runs:
+    """The runs of bytes that are in an index: known texts, and known pieces near each other.
+
+    One piece alone is chance more often than a copy.
+    """
+    at, keys = pieces(data)
+    counts = index.count_pieces(keys)
+    at, counts = at[counts > 0], counts[counts > 0]
+    new = np.flatnonzero(np.diff(at, prepend=-NEAR - 1) > NEAR)
+    ends = np.append(new, len(at))[1:]
+    found = [
+        (int(at[i]), int(at[j - 1]) + PIECE, int(np.median(counts[i:j])))
+        for i, j in zip(new, ends, strict=True)
+        if j - i >= MIN_RUN
+    ]
+    for form, unit in ((_ASCII, 1), (_WIDE, 2)):
+        places = [match.span() for match in form.finditer(data)]
+        texts = [data[low:high:unit][:MAX_TEXT] for low, high in places]
+        often = index.count_texts(texts).tolist()
+        found += [(low, high, n) for (low, high), n in zip(places, often, strict=True) if n]
+    return _joined(found, index.about.packages)
+
+
+def _joined(found: list[tuple[int, int, int]], packages: int) -> Runs:
+    """Runs that do not overlap: of two that do, the first ends where the second begins."""
+    ranges, counts = [], []
+    end = 0
+    for low, high, count in sorted(found):
+        if high > end:
+            ranges.append((max(low, end), high))
+            counts.append(count)
+            end = high
+    shape = np.array(ranges, dtype=np.int64).reshape(-1, 2)
+    return Runs(shape, np.array(counts, dtype=np.int64), packages)
+
+
+def text_key(text: bytes) -> np.uint64:
+    """The hash of a text in ASCII."""
+    digest = hashlib.blake2b(text[:MAX_TEXT], digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "little")) & ~_COUNT
+
+
+def texts(data: bytes) -> set[bytes]:
+    """The texts of a file, in ASCII."""
+    found = {match.group()[:MAX_TEXT] for match in _ASCII.finditer(data)}
+    return found | {match.group()[::2][:MAX_TEXT] for match in _WIDE.finditer(data)}
+
+
+def _cut(keys: Keys) -> Keys:
+    return np.asarray(keys & ~_COUNT)
+
+
+def _counts(entries: Keys, keys: Keys) -> Counts:
+    if not len(entries):
+        return np.zeros(len(keys), dtype=np.int64)
+    at = np.searchsorted(entries, keys)  # an entry is its hash and a count above zero
+    found = entries[np.minimum(at, len(entries) - 1)]
+    same = (at < len(entries)) & (_cut(found) == keys)
+    return np.where(same, found & _COUNT, np.uint64(0)).astype(np.int64)
+
+
+def save(index: Prevalence, path: Path) -> None:
+    """Write an index, atomically.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    from maltriage.files.atomic import replace_file
+
+    with replace_file(path) as file:
+        about = np.frombuffer(msgspec.json.encode(index.about), dtype=np.uint8)
+        np.savez(file, allow_pickle=False, about=about, pieces=index.pieces, texts=index.texts)
+
+
+@lru_cache(maxsize=4)
+def load(path: Path) -> Prevalence:
+    """Read an index.
+
+    Raises:
+        MaltriageError: it cannot be read, or is none.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise MaltriageError(f"{path}: no index of clean programs: too large")
+        with np.load(path, allow_pickle=False) as archive:
+            about = msgspec.json.decode(archive["about"].tobytes(), type=About)
+            found = Prevalence(about, archive["pieces"], archive["texts"])
+    except OSError as error:
+        raise MaltriageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, KeyError, EOFError, BadZipFile, msgspec.MsgspecError) as error:
+        raise MaltriageError(f"{path}: no index of clean programs: {error}") from error
+    if about.format != FORMAT:
+        raise MaltriageError(f"{path}: made by another version: build it again")
+    for entries in (found.pieces, found.texts):
+        if entries.dtype != np.uint64 or entries.ndim != 1 or (entries[1:] <= entries[:-1]).any():
+            raise MaltriageError(
+                f"{path}: no index of clean programs: its entries are not in order"
+            )
+    return found

@@ -1,0 +1,71 @@
+"""`maltriage prevalence`, and what `explain` and its rules do with the index, as processes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SAMPLES = Path(__file__).parents[3] / "samples"
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> Path:
+    for package, name in (("a", "console-x86.exe"), ("b", "overlay-x86.exe"), ("c", "gui-x86.exe")):
+        (tmp_path / "clean" / package).mkdir(parents=True)
+        shutil.copy(SAMPLES / name, tmp_path / "clean" / package)
+    return tmp_path / "clean"
+
+
+def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
+    done = run_cli("prevalence", "build", clean, "-o", "own.npz", "-q")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"own.npz: ")
+    assert done.stdout.endswith(b"from 3 files of 3 packages\n")
+    told = json.loads(
+        run_cli(
+            *("explain", SAMPLES / "console-x86.exe", "-f", "json"),
+            *("--prevalence", "own.npz", "--no-verify", "--exit-zero"),
+        ).stdout
+    )["evidence"]
+    assert told["common"]["of"] == 3
+    assert told["common"]["share"] > 0.5  # two of them are nearly the same program
+    assert all(0 <= hot["common"]["share"] <= 1 for hot in told["hot"])
+    shown = run_cli(
+        "explain",
+        SAMPLES / "console-x86.exe",
+        "--prevalence",
+        "own.npz",
+        "--no-verify",
+        "--exit-zero",
+    ).stdout.decode()
+    assert "on bytes that clean programs have" in shown
+    assert "is in clean programs: in 2 of 3 packages" in shown or "in 3 of 3 packages" in shown
+    none = run_cli(
+        "explain", SAMPLES / "console-x86.exe", "--prevalence", "none", "--no-verify", "--exit-zero"
+    ).stdout.decode()
+    assert "clean programs have" not in none
+
+
+def test_what_it_knows_is_in_no_rule(run_cli: Any, clean: Path) -> None:
+    pytest.importorskip("yara_x", reason="needs the extra `yara`")
+    run_cli("prevalence", "build", clean, "-o", "own.npz", "-q")
+    files = [SAMPLES / "console-x86.exe", SAMPLES / "overlay-x86.exe"]
+    make = ("explain", *files, "--class", "icedid", "--yara", "a.yar", "--exit-zero")
+    assert run_cli(*make, "--prevalence", "none").returncode == 0
+    done = run_cli(*make, "--prevalence", "own.npz")
+    assert done.returncode == 2
+    assert b"no rule" in done.stderr
+
+
+def test_wrong_use(run_cli: Any, clean: Path, tmp_path: Path) -> None:
+    done = run_cli("prevalence", "build", clean, "-o", "own.exe")
+    assert (done.returncode, b"ends in .npz" in done.stderr) == (2, True)
+    done = run_cli("prevalence", "build", tmp_path / "missing", "-o", "own.npz")
+    assert (done.returncode, b"no folder" in done.stderr) == (2, True)
+    (tmp_path / "x.npz").write_bytes(b"no index")
+    done = run_cli("explain", SAMPLES / "gui-x86.exe", "--prevalence", "x.npz")
+    assert (done.returncode, b"no index of clean programs" in done.stderr) == (2, True)

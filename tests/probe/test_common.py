@@ -1,0 +1,156 @@
+"""Pieces and texts, the index of them, and what it says of bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from maltriage.errors import MaltriageError
+from maltriage.probe import common
+from maltriage.probe.common import (
+    COUNT_BITS,
+    FORMAT,
+    MIN_DISTINCT,
+    PIECE,
+    About,
+    Prevalence,
+    load,
+    pieces,
+    runs_of,
+    save,
+    text_key,
+    texts,
+)
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    return np.random.default_rng(seed).bytes(size)
+
+
+def index_of(*programs: bytes, count: int = 3, packages: int = 9) -> Prevalence:
+    """An index in which all pieces and texts of programs are in `count` packages."""
+    keys = np.unique(np.concatenate([pieces(data)[1] for data in programs]))
+    told = {text for data in programs for text in texts(data)}
+    hashes = np.unique(np.array([text_key(text) for text in told], dtype=np.uint64))
+    about = About(FORMAT, packages, len(programs), 2, 2)
+    return Prevalence(about, keys | np.uint64(count), hashes | np.uint64(count))
+
+
+def test_a_copy_gives_the_same_pieces_wherever_it_lies() -> None:
+    shared = noise(4000)
+    first, second = noise(1001, 1) + shared + noise(50, 2), noise(33, 3) + shared
+    (at, keys), (there, others) = pieces(first), pieces(second)
+    inside = (at >= 1001) & (at + PIECE <= 5001)
+    again = (there >= 33) & (there + PIECE <= 4033)
+    assert inside.sum() > 400  # one of eight
+    np.testing.assert_array_equal(keys[inside], others[again])
+    np.testing.assert_array_equal(at[inside] - 1001, there[again] - 33)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.binary(max_size=300), st.integers(8, 64))
+def test_reading_in_parts_changes_nothing(data: bytes, step: int) -> None:
+    whole = pieces(data)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(common, "_AT_ONCE", step)
+        parts = pieces(data)
+    for a, b in zip(whole, parts, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for offset in whole[0].tolist():
+        assert len(set(data[offset : offset + PIECE])) >= MIN_DISTINCT
+
+
+def test_padding_has_no_pieces() -> None:
+    assert not len(pieces(bytes(5000) + b"\xcc" * 5000 + b"\x90\x00" * 2000)[0])
+
+
+def test_texts_are_the_same_in_both_encodings() -> None:
+    said = b"a text of some words"
+    assert (
+        texts(b"\0" + said + b"\0")
+        == texts(b"\xff\xff" + said.decode().encode("utf-16le"))
+        == {said}
+    )
+    assert texts(b"short\0") == set()
+    assert texts(b"x" * 500) == {b"x" * 96}
+
+
+def test_counts_of_what_is_there_and_not() -> None:
+    data = noise(4000)
+    index = index_of(data + b"\0a text of some words\0", count=77)
+    assert set(index.count_pieces(pieces(data)[1]).tolist()) == {77}
+    assert not index.count_pieces(pieces(noise(4000, 5))[1]).any()
+    assert index.count_texts([b"a text of some words", b"another text"]).tolist() == [77, 0]
+    assert index.share(data) == 1.0
+    assert index.share(b"") == 0.0
+    nothing = Prevalence(index.about, index.pieces[:0], index.texts[:0])
+    assert not nothing.count_pieces(pieces(data)[1]).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(20, 400)), max_size=6))
+def test_runs_lie_apart_and_within(parts: list[tuple[int, int]]) -> None:
+    shared = noise(400) + b"\0the text of a runtime\0"
+    index = index_of(shared)
+    data = b"".join(
+        shared[:size] if kind == 0 else noise(size, size) if kind == 1 else bytes(size)
+        for kind, size in parts
+    )
+    runs = runs_of(data, index)
+    flat = runs.ranges.ravel()
+    assert (np.diff(flat) >= 0).all()
+    assert not len(flat) or 0 <= flat[0] <= flat[-1] <= len(data)
+    assert (runs.ranges[:, 1] > runs.ranges[:, 0]).all()
+    assert len(runs.counts) == len(runs.ranges)
+
+
+def test_runs_are_where_the_copy_is() -> None:
+    shared = noise(3000)
+    runs = runs_of(noise(2000, 7) + shared + noise(2000, 8), index_of(shared, count=5))
+    assert 2000 <= runs.ranges.min() < 2100
+    assert 4900 < runs.ranges.max() <= 5000
+    assert (runs.ranges[:, 1] - runs.ranges[:, 0]).sum() > 2500
+    assert (set(runs.counts.tolist()), runs.packages) == ({5}, 9)
+    text = b"\xff" * 40 + b"the text of a runtime" + b"\xff" * 40
+    assert runs_of(text, index_of(text)).ranges.tolist() == [[40, 61]]
+
+
+def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
+    index = index_of(noise(4000) + b"\0a text of some words\0")
+    save(index, tmp_path / "a.npz")
+    found = load(tmp_path / "a.npz")
+    assert found.about == index.about
+    np.testing.assert_array_equal(found.pieces, index.pieces)
+    np.testing.assert_array_equal(found.texts, index.texts)
+
+
+@pytest.mark.parametrize("what", ["missing", "other", "cut", "unsorted", "version"])
+def test_what_is_no_index_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / f"{what}.npz"
+    index = index_of(noise(4000))
+    if what == "other":
+        path.write_bytes(b"MZ and no index")
+    elif what == "unsorted":
+        save(Prevalence(index.about, index.pieces[::-1], index.texts), path)
+    elif what == "version":
+        save(Prevalence(About(FORMAT + 1, 9, 1, 2, 2), index.pieces, index.texts), path)
+    elif what == "cut":
+        save(index, path)
+        path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MaltriageError, match=str(path)):
+        load(path)
+
+
+def test_a_count_fits_its_bits() -> None:
+    assert (
+        int(
+            index_of(noise(400), count=(1 << COUNT_BITS) - 1)
+            .count_pieces(pieces(noise(400))[1])
+            .min()
+        )
+        == 4095
+    )

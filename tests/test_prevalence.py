@@ -1,0 +1,78 @@
+"""Building an index of clean programs, of real ones."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hostile.make import sample
+
+from maltriage import prevalence
+from maltriage.errors import MaltriageError
+from maltriage.prevalence import build
+from maltriage.probe.common import pieces
+from maltriage.source.reading import Reading
+from maltriage.work.workers import Workers
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(1, 60.0) as found:
+        yield found
+
+
+def packages(root: Path, **files: tuple[str, ...]) -> Path:
+    for package, names in files.items():
+        (root / package).mkdir(parents=True)
+        for name in names:
+            shutil.copy(SAMPLES / name, root / package / name)
+    return root
+
+
+def test_packages_are_counted_and_not_files(tmp_path: Path, workers: Workers) -> None:
+    root = packages(
+        tmp_path,
+        one=("console-x86.exe", "gui-x86.exe"),
+        two=("console-x86.exe",),
+        three=("library-x64.dll", "console-x64.exe"),
+    )
+    (root / "note.txt").write_text("no program")
+    files: list[int] = []
+    found = build([root], workers, Reading(), done=files.append)
+    about = found.index.about
+    assert (about.packages, about.files, files[-1]) == (3, 5, 5)
+    assert (about.pieces_from, about.texts_from) == (2, 2)
+    told = found.index.count_texts(
+        [b"!This program cannot be run in DOS mode.", b"in no program at all"]
+    )
+    assert told.tolist() == [3, 0]
+    both = found.index.count_pieces(pieces(sample("console-x86.exe"))[1])
+    assert both.min() >= 2  # in one and in two
+    assert both.max() <= 3
+    # What only the two files of one package have is in no index.
+    alone = found.index.count_pieces(pieces(sample("library-x64.dll"))[1])
+    assert (alone == 0).any()
+
+
+def test_the_most_common_ones_are_kept(
+    tmp_path: Path, workers: Workers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = packages(tmp_path, a=("gui-x86.exe",), b=("gui-x86.exe",), c=("console-x86.exe",))
+    whole = build([root], workers, Reading()).index
+    monkeypatch.setattr(prevalence, "MAX_ENTRIES", int((whole.pieces & np.uint64(4095) >= 3).sum()))
+    monkeypatch.setattr(prevalence, "MERGED", 1)  # counted package by package
+    some = build([root], workers, Reading()).index
+    assert some.about.pieces_from == 3
+    assert set(some.pieces.tolist()) == {k for k in whole.pieces.tolist() if k & 4095 >= 3}
+
+
+def test_what_gives_no_index(tmp_path: Path, workers: Workers) -> None:
+    with pytest.raises(MaltriageError, match="no folder"):
+        build([tmp_path / "missing"], workers, Reading())
+    with pytest.raises(MaltriageError, match="1 packages"):
+        build([packages(tmp_path / "one", a=("gui-x86.exe",))], workers, Reading())

@@ -43,10 +43,7 @@ def ranges(
     yield aligned.rule(aligned.width_of(layout, 2), indent)
     for item, cells in zip(shown, rows, strict=True):
         yield aligned.line([cells[i] for i in kept], layout, 2, indent)
-        if item.content is not None:
-            yield from findings.title(item.content, width, indent + 2)
-        if item.common is not None and item.common.packages:
-            yield Text(" " * (indent + 2) + facts.common(item.common), style="dim")
+        yield from about(item, width, indent + 2)
         yield from dump(item, digits, indent)
         if item.content is not None:
             limit = 0 if top == 0 else None
@@ -56,6 +53,14 @@ def ranges(
         rest = numbers.signed(sum(r.contribution for r in more))
         text = f"… {numbers.count(len(more), 'more range')}, {rest} together"
         yield Text(" " * indent + text, style="dim")
+
+
+def about(item: HotRange, width: int, indent: int) -> Iterator[Text]:
+    """What a range is, and how much of it clean programs have."""
+    if item.content is not None:
+        yield from findings.title(item.content, width, indent)
+    if item.common is not None and item.common.packages:
+        yield Text(" " * indent + facts.common(item.common), style="dim")
 
 
 def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:

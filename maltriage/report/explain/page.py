@@ -227,9 +227,7 @@ def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
             item=item,
             address="" if item.rva is None or base is None else f"{base + item.rva:x}",
             check=check,
-            title=[html.markup(t) for t in findings.title(found, CONTENT_WIDTH, 0)]
-            if found
-            else [],
+            title=[html.markup(t) for t in hot_ranges.about(item, CONTENT_WIDTH, 0)],
             dump=[html.markup(line) for line in hot_ranges.dump(item, digits, 0)],
             lines=[html.markup(t) for t in findings.lines(found, 0, digits, CONTENT_WIDTH, 0)]
             if found

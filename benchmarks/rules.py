@@ -1,6 +1,6 @@
 """How much of a family does a rule find that was made of a few of its files, and what besides?
 
-    python benchmarks/rules.py ROOT --goodware A --held-out B [--seeds 0 1 2] [--files 5]
+    python benchmarks/rules.py ROOT --goodware A --held-out B [--seeds 0 1 2] [--prevalence P]
 
 ROOT has a folder for each family, as `vx-zoo` has it. Of each family with at least 20 files,
 `--files` are drawn by seed, explained for their family, and made into a rule that no file below A
@@ -60,7 +60,12 @@ class Made:
 
 
 def make(
-    family: str, paths: list[str], seed: int, bundle: Bundle, workers: Workers, goodware: str
+    family: str,
+    paths: list[str],
+    seed: int,
+    bundle: Bundle,
+    workers: Workers,
+    rules: RuleOptions,
 ) -> Made:
     options = ScanOptions(label=family, checks=0, close=True, batch_size=1)
     records = pipeline.scan(paths, bundle, options)
@@ -68,7 +73,7 @@ def make(
     drawn, out = frozenset(paths), 0
     while True:
         try:
-            rule = make_rule(results, bundle, workers, RuleOptions("2026-01-01", goodware))
+            rule = make_rule(results, bundle, workers, rules)
             return Made(family, seed, drawn, rule, out)
         except TooFewError as error:  # as its message says
             results = [result for result in results if path_of(result) != error.path]
@@ -109,7 +114,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--files", type=int, default=5)
     parser.add_argument("--model")
+    parser.add_argument("--prevalence", type=Path, help="index of clean programs")
     arguments = parser.parse_args()
+    rules = RuleOptions("2026-01-01", arguments.goodware, common=arguments.prevalence)
     bundle = bundles.load(bundles.resolve(arguments.model))
     families: dict[str, list[str]] = defaultdict(list)
     for sample in open_dataset("vx-zoo", arguments.root, 1).samples:
@@ -122,7 +129,7 @@ def main() -> int:
                 some = random.Random(f"{family} {seed}").sample(
                     sorted(families[family]), arguments.files
                 )
-                made.append(make(family, some, seed, bundle, workers, arguments.goodware))
+                made.append(make(family, some, seed, bundle, workers, rules))
                 print(f"{made[-1].name}: {time.monotonic() - began:.0f} s", file=sys.stderr)
         source = source_of(made)
         in_root, _ = hits(workers, str(arguments.root), source)

@@ -26,8 +26,8 @@ from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.source.reading import Reading
 from maltriage.work.workers import Workers
 
-MAX_ENTRIES = 500_000
-"""Entries of each kind in an index, at most: the most common ones."""
+MAX_PIECES, MAX_TEXTS = 700_000, 300_000
+"""Entries of an index, at most: the most common ones. Together they take 8 MB."""
 LEAST = 2
 """Packages that an entry is in, at least."""
 MERGED = 16_000_000
@@ -73,7 +73,7 @@ def build(
     Raises:
         MaltriageError: a folder is missing, or fewer than two packages hold programs.
     """
-    sums = _Sums(), _Sums()
+    sums = _Sums(MAX_PIECES), _Sums(MAX_TEXTS)
     files = unread = packages = 0
     for package in _packages(folders):
         own: tuple[list[Keys], list[Keys]] = ([], [])
@@ -126,7 +126,8 @@ def _things(
 class _Sums:
     """In how many packages each key is."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._keys, self._counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
         self._waiting: list[Keys] = []
 
@@ -152,7 +153,7 @@ class _Sums:
         self._merge()
         counts: Counts = np.minimum(self._counts, (1 << COUNT_BITS) - 1)
         least = LEAST
-        while (counts >= least).sum() > MAX_ENTRIES:
+        while (counts >= least).sum() > self._most:
             least += 1
         kept = counts >= least
         return self._keys[kept] | counts[kept].astype(np.uint64), least

@@ -64,7 +64,7 @@ def test_the_most_common_ones_are_kept(
 ) -> None:
     root = packages(tmp_path, a=("gui-x86.exe",), b=("gui-x86.exe",), c=("console-x86.exe",))
     whole = build([root], workers, Reading()).index
-    monkeypatch.setattr(prevalence, "MAX_ENTRIES", int((whole.pieces & np.uint64(4095) >= 3).sum()))
+    monkeypatch.setattr(prevalence, "MAX_PIECES", int((whole.pieces & np.uint64(4095) >= 3).sum()))
     monkeypatch.setattr(prevalence, "MERGED", 1)  # counted package by package
     some = build([root], workers, Reading()).index
     assert some.about.pieces_from == 3

@@ -1,7 +1,7 @@
 """How common bytes and texts are among clean programs: an index of hashes, and what it says.
 
 Two kinds of things are looked up. A *piece* is eight bytes in a row, wherever they lie: code of a
-runtime, a table, a line of a manifest. One of eight is looked at, chosen by its content (local
+runtime, a table, a line of a manifest. One of sixteen is looked at, chosen by its content (local
 fingerprints, Schleimer, Wilkerson and Aiken 2003, "Winnowing"), so that a copy of the same bytes
 gives the same pieces whatever is around it. An operand that the linker fills in differs from build
 to build: a piece over it is in few programs and in no index, the ones beside it are. A *text* is a
@@ -30,8 +30,8 @@ Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
 
 PIECE = 8
-CHOSEN_BITS = 3
-"""One of eight pieces is looked at."""
+CHOSEN_BITS = 4
+"""One of sixteen pieces is looked at."""
 MIN_DISTINCT = 5
 """Different bytes of a piece, at least: less is padding or a table of small numbers."""
 MIN_TEXT, MAX_TEXT = 6, 96
@@ -43,7 +43,7 @@ MAX_BYTES = 64 * 1024 * 1024
 FORMAT = 1
 SHIPPED = "clean-programs.npz"
 """Name of the index that comes with the models."""
-NEAR, MIN_RUN = 64, 3
+NEAR, MIN_RUN = 128, 3
 """Most bytes from one known piece to the next of a run, and its pieces at least."""
 _AT_ONCE = 1 << 20
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)

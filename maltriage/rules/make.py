@@ -37,6 +37,7 @@ MAX_CANDIDATES = 2048
 TIMES_LARGER = 4
 """Largest size of a matching file, as a multiple of the largest given file."""
 KIB = 1024
+HOT_BLOCK = 256
 RULE_SET = "candidates"
 _IN_FLIGHT = 64
 LEVELS: tuple[tuple[Status | None, ...], ...] = (("supported",), ("supported", "weak", None))
@@ -169,7 +170,7 @@ class _Maker:
         """The candidates of all files, each file's hottest first."""
         tasks = []
         for result in self.results:
-            ranges, claims = _ranges(result)
+            ranges, claims = _ranges(result, whole=self.options.common is not None)
             how = InspectOptions(
                 result.sha256,
                 False,
@@ -320,9 +321,14 @@ def search(
 
 
 def _ranges(
-    result: Result,
+    result: Result, *, whole: bool
 ) -> tuple[list[Range], list[tuple[int, int, str, float, Status | None]]]:
-    """The hot ranges of a result, hottest first, and the evidence on each."""
+    """The hot ranges of a result, hottest first, and the evidence on each.
+
+    Args:
+        whole: then also the sections with heat for the label, as ranges that nothing was checked
+            of: where the hottest bytes are those of any program, a file's own are beside them.
+    """
     checks = result.evidence.checks
     status: dict[tuple[int, int], Status] = (
         {} if checks is None else {(check.start, check.end): check.status for check in checks.hot}
@@ -335,6 +341,15 @@ def _ranges(
         ranges.append(Range(hot.start, hot.end, hot.start, region))
         found = status.get((hot.start, hot.end))
         claims.append((hot.start, hot.end, hot.region, hot.contribution, found))
+    if not whole:
+        return ranges, claims
+    for part in sorted(result.evidence.regions, key=lambda part: -part.contribution):
+        region = result.layout.region_at(part.start)
+        if region is None or part.kind != "section" or part.contribution <= 0.0:
+            continue
+        ranges.append(Range(part.start, part.end, part.start, region))
+        heat = part.contribution * HOT_BLOCK / (part.end - part.start)  # as of a hot range's block
+        claims.append((part.start, part.end, part.name, heat, None))
     return ranges, claims
 
 

@@ -46,7 +46,7 @@ def test_a_copy_gives_the_same_pieces_wherever_it_lies() -> None:
     (at, keys), (there, others) = pieces(first), pieces(second)
     inside = (at >= 1001) & (at + PIECE <= 5001)
     again = (there >= 33) & (there + PIECE <= 4033)
-    assert inside.sum() > 400  # one of eight
+    assert inside.sum() > 200  # one of sixteen
     np.testing.assert_array_equal(keys[inside], others[again])
     np.testing.assert_array_equal(at[inside] - 1001, there[again] - 33)
 
@@ -111,8 +111,8 @@ def test_runs_lie_apart_and_within(parts: list[tuple[int, int]]) -> None:
 def test_runs_are_where_the_copy_is() -> None:
     shared = noise(3000)
     runs = runs_of(noise(2000, 7) + shared + noise(2000, 8), index_of(shared, count=5))
-    assert 2000 <= runs.ranges.min() < 2100
-    assert 4900 < runs.ranges.max() <= 5000
+    assert 2000 <= runs.ranges.min() < 2150
+    assert 4850 < runs.ranges.max() <= 5000
     assert (runs.ranges[:, 1] - runs.ranges[:, 0]).sum() > 2500
     assert (set(runs.counts.tolist()), runs.packages) == ({5}, 9)
     text = b"\xff" * 40 + b"the text of a runtime" + b"\xff" * 40

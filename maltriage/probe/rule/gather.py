@@ -42,7 +42,7 @@ small numbers are in many programs."""
 NAMES = 3
 """Names of consecutive imports in a pattern: their order is that of one build's source."""
 
-AROUND = 64
+AROUND = 96
 """Bytes before and after a pattern that are looked up among those of clean programs."""
 COMMON = 0.25
 """Share of the pieces there that are common, from which the pattern is no candidate."""
@@ -141,9 +141,14 @@ def uncommon(data: bytes, found: Sequence[Candidate], common: Prevalence) -> lis
     for item in found:
         low = max(0, item.offset - AROUND)
         high = item.offset + len(item.pattern.data) + AROUND
-        if known.get(id(item)) or common.share(data[low:high]) >= COMMON:
-            continue
-        kept.append(item)
+        if item.kind == "string":
+            common_here = known[id(item)]
+        elif item.kind == "imports":  # names are those of many programs, their order is not
+            common_here = False
+        else:
+            common_here = common.share(data[low:high]) >= COMMON
+        if not common_here:
+            kept.append(item)
     return kept
 
 

@@ -7,8 +7,10 @@ time nor a serial number: the same sources give the same file.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import metadata
+from pathlib import Path
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
@@ -23,6 +25,7 @@ from maltriage import __version__
 from maltriage.bundle import models_dir
 from maltriage.bundle.published import published
 from maltriage.files.atomic import write_file
+from maltriage.probe.common import SHIPPED
 from maltriage.similar.index import SUFFIX
 
 SBOM = ROOT / "maltriage.cdx.json"
@@ -44,25 +47,28 @@ def licences(name: str) -> list[License]:
 
 
 def bundled() -> list[Component]:
-    """The bundles and indexes that ship."""
-    found = []
+    """The bundles and indexes that ship, and what clean programs have in common."""
+    clean = models_dir() / SHIPPED
+    found = [_data(clean, hashlib.sha256(clean.read_bytes()).hexdigest())]
     for path in sorted(models_dir().glob("*.*")):
         is_index = path.name.endswith(SUFFIX)
         name = path.name.removesuffix(SUFFIX if is_index else ".onnx")
         digests = [e.index_sha256 if is_index else e.sha256 for e in published() if e.name == name]
         if digests and digests[-1]:
             model = ComponentType.MACHINE_LEARNING_MODEL
-            found.append(
-                Component(
-                    name=path.name,
-                    version=__version__,
-                    type=ComponentType.DATA if is_index else model,
-                    bom_ref=path.name,
-                    hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digests[-1])],
-                    licenses=[LicenseFactory().make_with_name("models/NOTICE")],
-                )
-            )
+            found.append(_data(path, digests[-1], ComponentType.DATA if is_index else model))
     return found
+
+
+def _data(path: Path, digest: str, kind: ComponentType = ComponentType.DATA) -> Component:
+    return Component(
+        name=path.name,
+        version=__version__,
+        type=kind,
+        bom_ref=path.name,
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
+        licenses=[LicenseFactory().make_with_name("models/NOTICE")],
+    )
 
 
 def make() -> str:

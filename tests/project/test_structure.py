@@ -27,6 +27,7 @@ MEANINGS = {
     "crossval": "cross-validation: its runs, and what they say of a net",
     "datasets": "`maltriage datasets`: command, documents, screens",
     "doctor": "`maltriage doctor`: command, checks, document, screen",
+    "prevalence": "`maltriage prevalence`: command, and what it computes",
     "errors": "the errors that a floor raises",
     "evaluate": "`maltriage evaluate`: command, and what it computes",
     "evaluation": "what `evaluate` found: document, screen",

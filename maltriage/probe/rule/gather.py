@@ -141,14 +141,9 @@ def uncommon(data: bytes, found: Sequence[Candidate], common: Prevalence) -> lis
     for item in found:
         low = max(0, item.offset - AROUND)
         high = item.offset + len(item.pattern.data) + AROUND
-        if item.kind == "string":
-            common_here = known[id(item)]
-        elif item.kind == "imports":  # names are those of many programs, their order is not
-            common_here = False
-        else:
-            common_here = common.share(data[low:high]) >= COMMON
-        if not common_here:
-            kept.append(item)
+        if known.get(id(item)) or common.share(data[low:high]) >= COMMON:
+            continue
+        kept.append(item)
     return kept
 
 

@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
+from maltriage.files.decoding import decoded
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
@@ -62,6 +63,9 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Packages that a piece of the index is in, at least."""
     texts_from: int
     """Packages that a text of it is in, at least."""
+
+
+_about = msgspec.json.Decoder(About)
 
 
 @dataclass(frozen=True)
@@ -205,7 +209,7 @@ def load(path: Path) -> Prevalence:
         if path.stat().st_size > MAX_BYTES:
             raise MaltriageError(f"{path}: no index of clean programs: too large")
         with np.load(path, allow_pickle=False) as archive:
-            about = msgspec.json.decode(archive["about"].tobytes(), type=About)
+            about = decoded(archive["about"].tobytes(), _about)
             found = Prevalence(about, archive["pieces"], archive["texts"])
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -16,7 +16,7 @@ from maltriage.corpus.predictions import load_predictions
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_tree(tmp_path_factory.mktemp("data"), {"benign": 30, "zeus": 30})
+    return write_tree(tmp_path_factory.mktemp("data"), {"benign": 20, "gbot": 20, "zeus": 20})
 
 
 def test_the_default_in_int8(run_cli: Any, data: Path, tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_default_in_int8(run_cli: Any, data: Path, tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="needs the extra `train`")
 def test_a_run_with_its_folds(run_cli: Any, data: Path, tmp_path: Path) -> None:
     trained = run_cli(
-        *("train", "--root", data, "--image-size", "16", "--views", "body", "--epochs", "1"),
+        *("train", "--root", data, "--image-size", "16", "--views", "body,head", "--epochs", "12"),
         *("--threads", "1", "--jobs", "1", "--name", "net", "--folds", "2", "--out", "run", "-q"),
     )
     assert trained.returncode == 0, trained.stderr.decode()

@@ -76,9 +76,10 @@ def test_few_descriptors(folder: Path, tmp_path: Path) -> None:
             assert "Too many open files" in reasons
             assert none.stderr == b""
         else:
-            assert none.stderr.startswith(b"maltriage: no file can be read: ")
-            assert none.stderr.endswith(b": Too many open files\n")
-            assert none.stderr.count(b"\n") == 1
+            # ONNX Runtime may warn that it could not look for devices, if it came to that.
+            (line,) = [x for x in none.stderr.splitlines() if b"[W:onnxruntime" not in x]
+            assert line.startswith(b"maltriage: no file can be read: ")
+            assert line.endswith(b": Too many open files")
 
 
 CLOCK = """

@@ -63,11 +63,11 @@ def main() -> None:
                     found[name].append((hottest, shares))
     for name, rows in sorted(found.items()):
         print(f"{name}: {len(rows):,} files")
-        hottest, values = np.array([row[0] for row in rows]), np.stack([row[1] for row in rows])
+        first, values = np.array([row[0] for row in rows]), np.stack([row[1] for row in rows])
         for number, kind in enumerate(KINDS):
             kinds = values[:, number]
             print(
-                f"  {kind:8s} hottest region of {np.mean(hottest == number):6.1%},"
+                f"  {kind:8s} hottest region of {np.mean(first == number):6.1%},"
                 f" median share {np.median(kinds):6.1%}"
             )
 

@@ -89,7 +89,9 @@ def build(
         for total, kept in zip(sums, own, strict=True):
             total.add(kept)
     if packages < LEAST:
-        raise MaltriageError(f"{packages} packages with programs: an index takes {LEAST} or more")
+        raise MaltriageError(
+            f"an index takes programs of {LEAST} packages or more; packages found: {packages}"
+        )
     (piece_entries, pieces_from), (text_entries, texts_from) = (total.entries() for total in sums)
     about = About(FORMAT, packages, files, pieces_from, texts_from)
     return Built(Prevalence(about, piece_entries, text_entries), unread)
@@ -139,9 +141,9 @@ class _Sums:
             self._merge()
 
     def _merge(self) -> None:
-        more, counts = np.unique(
-            np.concatenate([*self._waiting, self._keys[:0]]), return_counts=True
-        )
+        if not self._waiting:
+            return
+        more, counts = np.unique(np.concatenate(self._waiting), return_counts=True)
         self._waiting = []
         every = np.concatenate([self._keys, more])
         self._keys, place = np.unique(every, return_inverse=True)

@@ -74,5 +74,5 @@ def test_the_most_common_ones_are_kept(
 def test_what_gives_no_index(tmp_path: Path, workers: Workers) -> None:
     with pytest.raises(MaltriageError, match="no folder"):
         build([tmp_path / "missing"], workers, Reading())
-    with pytest.raises(MaltriageError, match="1 packages"):
+    with pytest.raises(MaltriageError, match="packages found: 1"):
         build([packages(tmp_path / "one", a=("gui-x86.exe",))], workers, Reading())

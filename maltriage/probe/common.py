@@ -117,10 +117,12 @@ def _pieces(raw: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int6
 @dataclass(frozen=True)
 class Runs:
     """Bytes of a file that clean programs have: ranges [start, end) in order, [n, 2], the packages
-    that the pieces of each are in (median), [n], and the packages of the index."""
+    that the pieces of each are in (median), [n], whether each is a text, [n], and the packages of
+    the index."""
 
     ranges: npt.NDArray[np.int64]
     counts: Counts
+    texts: npt.NDArray[np.bool_]
     packages: int
 
 
@@ -134,30 +136,23 @@ def runs_of(data: bytes, index: Prevalence) -> Runs:
     at, counts = at[counts > 0], counts[counts > 0]
     new = np.flatnonzero(np.diff(at, prepend=-NEAR - 1) > NEAR)
     ends = np.append(new, len(at))[1:]
-    found = [
-        (int(at[i]), int(at[j - 1]) + PIECE, int(np.median(counts[i:j])))
-        for i, j in zip(new, ends, strict=True)
-        if j - i >= MIN_RUN
-    ]
+    packages = np.zeros(len(data), dtype=np.int16)
+    is_text = np.zeros(len(data), dtype=np.bool_)
+    for i, j in zip(new.tolist(), ends.tolist(), strict=True):
+        if j - i >= MIN_RUN:
+            packages[at[i] : at[j - 1] + PIECE] = np.median(counts[i:j])
     for form, unit in ((_ASCII, 1), (_WIDE, 2)):
         places = [match.span() for match in form.finditer(data)]
         texts = [data[low:high:unit][:MAX_TEXT] for low, high in places]
-        often = index.count_texts(texts).tolist()
-        found += [(low, high, n) for (low, high), n in zip(places, often, strict=True) if n]
-    return _joined(found, index.about.packages)
-
-
-def _joined(found: list[tuple[int, int, int]], packages: int) -> Runs:
-    """Runs that do not overlap: of two that do, the first ends where the second begins."""
-    ranges, counts = [], []
-    end = 0
-    for low, high, count in sorted(found):
-        if high > end:
-            ranges.append((max(low, end), high))
-            counts.append(count)
-            end = high
-    shape = np.array(ranges, dtype=np.int64).reshape(-1, 2)
-    return Runs(shape, np.array(counts, dtype=np.int64), packages)
+        for (low, high), often in zip(places, index.count_texts(texts).tolist(), strict=True):
+            if often:  # also where pieces of the same bytes are known
+                packages[low:high], is_text[low:high] = often, True
+    change = (np.diff(packages) != 0) | (is_text[1:] != is_text[:-1])
+    edges = np.concatenate(([0], np.flatnonzero(change) + 1, [len(data)]))
+    known = packages[edges[:-1]] > 0 if len(data) else np.zeros(1, dtype=np.bool_)
+    ranges = np.stack((edges[:-1], edges[1:]), axis=1)[known].astype(np.int64)
+    first = ranges[:, 0]
+    return Runs(ranges, packages[first].astype(np.int64), is_text[first], index.about.packages)
 
 
 def text_key(text: bytes) -> np.uint64:

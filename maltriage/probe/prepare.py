@@ -14,9 +14,10 @@ from maltriage.sample.byteplot import View, make_views
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
+from maltriage.sample.made_with import carried, in_order, made_with
 from maltriage.sample.notices import observe
-from maltriage.sample.pe import read_headers
-from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice, Region
+from maltriage.sample.pe import Headers, read_headers
+from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice, Region, Tool
 from maltriage.sample.views import ViewSpec
 from maltriage.source.decode import Contents
 from maltriage.source.files import read_sample
@@ -26,7 +27,8 @@ from maltriage.source.reading import Reading
 
 @dataclass(frozen=True)
 class PrepareOptions(Reading):
-    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH.
+    """`views` as the card lists them; `hashes`: also md5, sha1 and TLSH; `identify`: also what
+    Detect It Easy says that the file was made with.
 
     `known`: lists of known good files, which give no sample, or with `analyse_known` a notice.
     `bare`: why no table behind the headers may be read; None: all may.
@@ -34,6 +36,7 @@ class PrepareOptions(Reading):
 
     views: tuple[ViewSpec, ...]
     hashes: bool = False
+    identify: bool = False
     known: tuple[KnownList, ...] = ()
     analyse_known: bool = False
     bare: str | None = None
@@ -131,6 +134,18 @@ def _in_part(
     return msgspec.structs.replace(layout, regions=regions), [Notice("in-part", text), *known]
 
 
+def _tools(
+    data: bytes, headers: Headers, inside: str | None, options: PrepareOptions
+) -> list[Tool]:
+    """What a program was made with. Where a file took its worker along, its headers alone say."""
+    by_headers = made_with(data, headers, inside)
+    if not options.identify or options.bare is not None:
+        return by_headers
+    from maltriage.probe.detect_it_easy import detected
+
+    return in_order([*detected(data), *by_headers])
+
+
 def prepare_contents(
     path: str,
     contents: Contents,
@@ -155,11 +170,15 @@ def prepare_contents(
         raise SampleError(KNOWN_GOOD, f"known good: {match}")
     # A dump has no headers; bytes that look like some are not the program's own.
     headers = None if contents.dump else read_headers(contents.data, bare=options.bare is not None)
+    tools, inside = list[Tool](), None
     if contents.dump:
         layout, notices = dump_layout(contents.dump)
     else:
         layout, notices = make_layout(contents.data, headers)
-        notices += observe(contents.data, headers, layout)
+        if headers is not None:
+            inside = carried(contents.data, layout)
+            tools = _tools(contents.data, headers, inside, options)
+        notices += observe(contents.data, headers, layout, tools, inside)
         layout, notices = _in_part(contents, layout, notices)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
@@ -171,6 +190,8 @@ def prepare_contents(
     if match:
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
     identity = identify(contents.complete, headers, hashes=options.hashes, digests=digests)
+    if contents.format != "picture":
+        identity = msgspec.structs.replace(identity, made_with=tools)
     return Prepared(
         path=path,
         format=contents.format,

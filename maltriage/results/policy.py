@@ -20,6 +20,7 @@ import msgspec
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.logs import logger
+from maltriage.probe.detect_it_easy import PACKAGE as DIE
 from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import Same
 from maltriage.report.documents.record import (
@@ -77,6 +78,8 @@ class Options(Protocol):
     @property
     def hashes(self) -> bool: ...
     @property
+    def identify(self) -> bool: ...
+    @property
     def close(self) -> bool: ...
 
 
@@ -92,7 +95,9 @@ def settings_of(bundle: Bundle, options: Options, index_digest: str | None) -> S
         for field in fields(options)
         if field.name not in MAKES_NO_DIFFERENCE
     }
-    packages = (*PARSERS, "py-tlsh") if options.hashes or options.close else PARSERS
+    packages = [*PARSERS]
+    packages += ["py-tlsh"] if options.hashes or options.close else []
+    packages += [DIE] if options.identify else []
     parts = [
         SCHEMA_VERSION,
         __version__,

@@ -57,6 +57,14 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     instructions: list[Instruction]
 
 
+class LibraryFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function of a library, by its FLIRT signature. `offset` is its start in the file."""
+
+    offset: int
+    name: str
+    library: str
+
+
 class FoundString(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A string in a range, or partly in it. A `cut` one is longer than `text`."""
 
@@ -119,3 +127,5 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resource: ResourceRef | None = None
     fields: list[HeaderField] = []
     notes: list[str] = []
+    library: list[LibraryFunction] = []
+    """Functions of libraries that the range holds, or a part of; empty without signatures."""

@@ -6,12 +6,13 @@ and what it means for the verdict; docs/notices.md lists all codes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from maltriage.sample.made_with import PACKER_OF
 from maltriage.sample.pe import EFI, NATIVE, Headers, Section
-from maltriage.sample.types import Layout, Notice, Region
+from maltriage.sample.types import Layout, Notice, Region, Tool
 
 PACKED_ENTROPY = 7.2
 """Bits per byte above which the code that runs first counts as compressed or encrypted."""
@@ -20,52 +21,37 @@ FEW_IMPORTS = 4
 """Functions enough for a loader stub: two to find others by name, two for its memory."""
 SMALL_BYTES = 4096
 EMPTY_SHARE = 0.75
-INSTALLER_MIN_BYTES = 4096
-"""Least size of an installer's overlay."""
-SIGNATURE_WITHIN = 65536
-"""Bytes from the start of the overlay that are searched for a signature."""
-PACKER_SECTIONS = frozenset(
-    name.lower()
-    for name in (
-        "UPX0 UPX1 UPX2 .aspack .adata ASPack .MPRESS1 .MPRESS2 .petite .nsp0 .nsp1 nsp0 nsp1"
-        " .vmp0 .vmp1 .vmp2 .themida .winlice .enigma1 .enigma2 FSG! PEC2 PECompact2 .packed"
-        " MEW kkrunchy .yP .y0da pebundle RLPack .rlpack .spack .svkp .taz WinLicen"
-    ).split()
-)
-SIGNATURES = (
-    ("NSIS", b"\xef\xbe\xad\xdeNullsoftInst"),
-    ("Inno Setup", b"zlb\x1a"),
-    ("Inno Setup", b"rDlPtS"),
-    ("AutoIt script", b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a\x86\xd6\x48\x7d"),
-    ("7-Zip archive", b"7z\xbc\xaf\x27\x1c"),
-    ("RAR archive", b"Rar!\x1a\x07"),
-    ("cabinet", b"MSCF\0\0\0\0"),
-    ("MSI package", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
-    ("zip archive", b"PK\x03\x04"),
-)
-"""Signatures in the overlay of an installer or self-extractor, the most specific first."""
-PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
-"""The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 
 
-def observe(data: bytes, headers: Headers | None, layout: Layout) -> list[Notice]:
+def observe(
+    data: bytes,
+    headers: Headers | None,
+    layout: Layout,
+    tools: Sequence[Tool] = (),
+    inside: str | None = None,
+) -> list[Notice]:
     """Notices of a PE file, the most important for the verdict first.
 
     Args:
         data: the whole file.
         headers: from `read_headers`; None: only size and zeros are checked.
         layout: of the same file.
+        tools: what it was made with, from `made_with`.
+        inside: what it carries, from `carried`.
     """
     found: list[Notice] = []
     if headers is not None:
         found.extend(_of_headers(headers, layout))
         rules = list(_packed(headers, layout))
-        if rules:
-            text = f"Looks packed ({'; '.join(rules)}): what is seen is the packer as much as it."
+        packers = [tool.text for tool in tools if tool.kind in ("packer", "protector")]
+        if rules or packers:
+            how = f" with {', '.join(packers)}" if packers else ""
+            why = f" ({'; '.join(rules)})" if rules else ""
+            text = f"Looks packed{how}{why}: what is seen is the packer as much as it."
             found.append(Notice("packed?", text))
-        carried = _carried(data, layout)
-        if carried:
-            found.append(Notice("installer", carried))
+        carrying = _installer(layout, tools, inside)
+        if carrying:
+            found.append(Notice("installer", carrying))
         if any(region.kind == "certificate" for region in layout.regions):
             text = "Has a signature, which is not verified: no reason to trust it, nor to doubt."
             found.append(Notice("signed", text))
@@ -112,7 +98,7 @@ def _packed(headers: Headers, layout: Layout) -> Iterator[str]:
     A packer's name or code of high entropy is enough. The weaker signs, which plain programs
     have too, count if there are two, or one beside a section of high entropy.
     """
-    named = next((s.name for s in headers.sections if s.name.lower() in PACKER_SECTIONS), None)
+    named = next((s.name for s in headers.sections if s.name.lower() in PACKER_OF), None)
     if named is not None:
         yield f"section name {named}"
     entry = layout.anchors.get("entry")
@@ -163,19 +149,19 @@ def _imported(headers: Headers) -> int | None:
         return None
 
 
-def _carried(data: bytes, layout: Layout) -> str | None:
-    """Text of the notice on an installer's overlay."""
+def _installer(layout: Layout, tools: Sequence[Tool], inside: str | None) -> str | None:
+    """Text of the notice on an installer."""
     overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
-    if overlay is None or overlay.size < INSTALLER_MIN_BYTES:
+    if overlay is not None and inside is not None:
+        share = overlay.size / sum(region.size for region in layout.regions)
+        return (
+            f"An installer or self-extractor: {inside} in its overlay, {share:.0%} of the file; the"
+            " verdict is on the shell, not on what it carries."
+        )
+    named = next((tool.text for tool in tools if tool.kind == "installer"), None)
+    if named is None:
         return None
-    head = data[overlay.start : min(overlay.end, overlay.start + SIGNATURE_WITHIN)]
-    name = next((name for name, mark in SIGNATURES if mark in head), None)
-    if name is None and PYINSTALLER in data[max(overlay.start, overlay.end - 4096) : overlay.end]:
-        name = "PyInstaller"
-    if name is None:
-        return None
-    share = overlay.size / len(data)
     return (
-        f"An installer or self-extractor: {name} in its overlay, {share:.0%} of the file; the"
-        " verdict is on the shell, not on what it carries."
+        f"An installer or self-extractor made with {named}: the verdict is on the shell, not on"
+        " what it carries."
     )

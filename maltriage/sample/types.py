@@ -50,6 +50,30 @@ class VersionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     original_name: str | None = None
 
 
+ToolKind = Literal[
+    "packer", "protector", "installer", "compiler", "language", "library", "linker", "tool"
+]
+TOOL_KINDS: tuple[ToolKind, ...] = get_args(ToolKind)
+"""Kinds of tools, those that say most of a file first."""
+
+
+class Tool(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool that the file was made with, as its bytes say; they can be copied from another file.
+
+    `by` is where the name comes from: `headers` (our own rules), or `die` (Detect It Easy).
+    """
+
+    kind: ToolKind
+    name: str
+    version: str | None = None
+    by: Literal["headers", "die"] = "headers"
+
+    @property
+    def text(self) -> str:
+        """The name, with the version if it is known."""
+        return f"{self.name} {self.version}" if self.version else self.name
+
+
 class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names by which the same or a related file can be found again.
 
@@ -71,6 +95,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: VersionInfo | None = None
     signer: str | None = None
     """Subject of the signing certificate. Never verified here: not a reason to trust."""
+    made_with: list[Tool] = []
+    """Compilers, packers, installers and so on that it was made with: docs/made-with.md."""
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

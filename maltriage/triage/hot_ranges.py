@@ -46,6 +46,7 @@ def look_into(
     evidence: Evidence,
     options: PrepareOptions,
     index: Path | None = None,
+    signatures: Path | None = None,
 ) -> tuple[Evidence, list[Notice]]:
     """The evidence with the content of its hot ranges and its strongest words, read in a worker; a
     notice instead if the worker is lost.
@@ -54,6 +55,7 @@ def look_into(
         parts: see `inspected`.
         options: that the sample was prepared with.
         index: of what clean programs have in common; None: it is not looked up.
+        signatures: of library functions; None: they are not named.
 
     Raises:
         SampleError: the file is gone, or has changed.
@@ -63,6 +65,7 @@ def look_into(
         return InspectOptions(
             prepared.identity.sha256,
             snap,
+            signatures,
             max_size=options.max_size,
             formats=options.formats,
             archives=options.archives,
@@ -110,17 +113,23 @@ def with_common(evidence: Evidence, parts: Sequence[Part], runs: Runs, size: int
         order = np.argsort(counts, kind="stable")
         before = lengths[order].cumsum()
         middle = order[np.searchsorted(before, before[-1] / 2)] if len(cut) else None
+        heat = heat_on(parts, cut) if len(cut) else np.zeros(0)
         return Common(
             share=float(lengths.sum() / max(1, end - start)),
             packages=0 if middle is None else int(counts[middle]),
             of=runs.packages,
-            contribution=float(heat_on(parts, cut).sum()) if len(cut) else 0.0,
+            contribution=float(heat.sum()),
+            texts=float(heat[runs.texts[there]].sum()),
         )
 
     hot = [
         msgspec.structs.replace(item, common=within(item.start, item.end)) for item in evidence.hot
     ]
-    return msgspec.structs.replace(evidence, hot=hot, common=within(0, size))
+    regions = [
+        msgspec.structs.replace(item, common=within(item.start, item.end))
+        for item in evidence.regions
+    ]
+    return msgspec.structs.replace(evidence, hot=hot, regions=regions, common=within(0, size))
 
 
 def inspected(

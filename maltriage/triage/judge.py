@@ -132,8 +132,9 @@ class Judge:
             work = work_of(self.session.bundle, self.options)
             # Heat without maps is coarser than any edge, so edges stay in place.
             fine = parts if known(evidence.method).maps else None
+            common, signatures = self.options.common, self.options.signatures
             evidence, more = look_into(
-                self.workers, prepared, fine, evidence, work, self.options.common
+                self.workers, prepared, fine, evidence, work, common, signatures
             )
             notices += more
         shown, raw = path_fields(prepared.path)

@@ -29,14 +29,15 @@ class ScanOptions:
     `against`: explain the score of the label less this label's; the label is each file's verdict
     or `label`. `coverage`: of the prediction sets; None: the card's. `methods`, `mappers`, `seed`:
     of the evidence, see `Explainer`. `checks`: number of files, the most urgent ones, whose
-    evidence is checked; 0: all, None: none. `close`: details for a single file, md5, sha1, TLSH
-    and the plane; `inspect`: then also the content of the hot ranges, which reads the file once
-    more, and is looked up in `common`, an index of what clean programs have in common (None: in
-    none). `archives`: options of opening archives; None: they stay closed. `members`: whether
-    `each` program in one is a sample of its own, or the archive stands for the `only` file in it,
-    as in a dataset, or for the one program among its files (`first`). `index`: labelled files to
-    compare samples with, see `open_index`. `known`: lists of known good files, which are skipped,
-    or with `analyse_known` have a notice.
+    evidence is checked; 0: all, None: none. `identify`: also ask Detect It Easy what a file was
+    made with. `close`: details for a single file, md5, sha1, TLSH and the plane; `inspect`: then
+    also the content of the hot ranges, which reads the file once more, and is looked up in
+    `common`, an index of what clean programs have in common (None: in none); `signatures`: of
+    library functions, which are named in hot code. `archives`: options of opening archives; None:
+    they stay closed. `members`: whether `each` program in one is a sample of its own, or the
+    archive stands for the `only` file in it, as in a dataset, or for the one program among its
+    files (`first`). `index`: labelled files to compare samples with, see `open_index`. `known`:
+    lists of known good files, which are skipped, or with `analyse_known` have a notice.
     """
 
     walk: WalkOptions = field(default_factory=WalkOptions)
@@ -46,6 +47,7 @@ class ScanOptions:
     batch_size: int = 16
     timeout: float = 60.0
     hashes: bool = False
+    identify: bool = False
     label: str | None = None
     against: str | None = None
     coverage: float | None = None
@@ -56,6 +58,7 @@ class ScanOptions:
     close: bool = False
     inspect: bool = True
     common: Path | None = None
+    signatures: Path | None = None
     archives: Archives | None = None
     members: Members = "only"
     index: str | None = NO_INDEX
@@ -79,6 +82,7 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
     return PrepareOptions(
         card.views,
         hashes=options.hashes or options.close,
+        identify=options.identify,
         max_size=options.walk.max_size,
         in_part=options.walk.in_part,
         formats=card.input,

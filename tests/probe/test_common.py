@@ -105,7 +105,9 @@ def test_runs_lie_apart_and_within(parts: list[tuple[int, int]]) -> None:
     assert (np.diff(flat) >= 0).all()
     assert not len(flat) or 0 <= flat[0] <= flat[-1] <= len(data)
     assert (runs.ranges[:, 1] > runs.ranges[:, 0]).all()
-    assert len(runs.counts) == len(runs.ranges)
+    assert len(runs.counts) == len(runs.texts) == len(runs.ranges)
+    for (low, high), text in zip(runs.ranges.tolist(), runs.texts.tolist(), strict=True):
+        assert not text or data[low:high] == b"the text of a runtime"
 
 
 def test_runs_are_where_the_copy_is() -> None:
@@ -117,6 +119,16 @@ def test_runs_are_where_the_copy_is() -> None:
     assert (set(runs.counts.tolist()), runs.packages) == ({5}, 9)
     text = b"\xff" * 40 + b"the text of a runtime" + b"\xff" * 40
     assert runs_of(text, index_of(text)).ranges.tolist() == [[40, 61]]
+
+
+def test_a_text_is_one_where_pieces_around_it_are_known_too() -> None:
+    block = noise(500) + b"\0the text of a runtime\0" + noise(500, 3)
+    runs = runs_of(block, index_of(block))
+    place = runs.ranges.tolist().index([501, 522])
+    assert runs.texts[place]
+    assert 0 < place < len(runs.ranges) - 1
+    assert not runs.texts.all()
+    assert (runs.ranges[1:, 0] >= runs.ranges[:-1, 1]).all()
 
 
 def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:

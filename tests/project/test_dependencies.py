@@ -14,12 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "maltriage"
 IMPORTED_AS = {
     "backports.zstd": "backports",
+    "die-python": "die",
     "grad-cam": "pytorch_grad_cam",
     "onnxruntime-gpu": "onnxruntime",
     "pillow": "PIL",
     "protobuf": "google",
     "py-tlsh": "tlsh",
     "pytest-xdist": "xdist",
+    "python-flirt": "flirt",
     "scikit-learn": "sklearn",
 }
 BEHIND_OTHERS = {"matplotlib", "onnxscript", "pytorch_grad_cam"}
@@ -27,7 +29,7 @@ BEHIND_OTHERS = {"matplotlib", "onnxscript", "pytorch_grad_cam"}
 tests compare its maps with the third."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
-FOR_MORE = ("parquet", "ray", "remote", "study", "tlsh", "yara")
+FOR_MORE = ("identify", "parquet", "ray", "remote", "study", "tlsh", "yara")
 """Extras that add something to what is read and written, and where."""
 
 

@@ -12,18 +12,21 @@ import pytest
 from hostile.make import CASES, Pe
 
 from maltriage.sample.layout import make_layout
-from maltriage.sample.notices import FEW_IMPORTS, INSTALLER_MIN_BYTES, SMALL_BYTES, observe
+from maltriage.sample.made_with import CARRIED_MIN_BYTES, carried, made_with
+from maltriage.sample.notices import FEW_IMPORTS, SMALL_BYTES, observe
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import KNOWN_GOOD
 
-NOISE = random.Random(5).randbytes(INSTALLER_MIN_BYTES)
+NOISE = random.Random(5).randbytes(CARRIED_MIN_BYTES)
 DOCUMENT = Path(__file__).parents[2] / "docs" / "notices.md"
 
 
 def notices_of(data: bytes) -> dict[str, str]:
     headers = read_headers(data)
     layout, _ = make_layout(data, headers)
-    found = observe(data, headers, layout)
+    inside = carried(data, layout) if headers else None
+    tools = made_with(data, headers, inside) if headers else []
+    found = observe(data, headers, layout, tools, inside)
     assert len({notice.code for notice in found} - {"parser-warning"}) == len(
         [notice for notice in found if notice.code != "parser-warning"]
     )

@@ -105,6 +105,10 @@ def explain(
     yara: Yara = None,
     goodware: Goodware = None,
     prevalence: Prevalence = None,
+    signatures: Annotated[
+        Path | None,
+        typer.Option(help="FLIRT signatures that name library functions: a file or folder."),
+    ] = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.LogLevel = 0,
@@ -137,7 +141,11 @@ def explain(
     explained.
 
     Hot ranges show their content: code, strings, imports, resources, header fields, and how much
-    of them clean programs have: code and texts of runtimes, for example (--prevalence).
+    of them clean programs have: code and texts of runtimes, for example (--prevalence). With
+    --signatures, e.g. those that come with FLOSS, functions of libraries are named.
+
+    What a file was made with (compiler, packer, installer) is told by its headers, and by Detect It
+    Easy where the extra `identify` is installed.
 
     --format html makes one page for a browser, which needs no network. A file (-o) has the format
     of its ending unless --format names one; other endings are refused without it.
@@ -165,6 +173,8 @@ def explain(
     from maltriage.cli.stdin import stdin_among
     from maltriage.cli.stop.ending import exit_code, stopping, tell
     from maltriage.cli.urls import refuse_folders, urls_among
+    from maltriage.probe import detect_it_easy
+    from maltriage.probe.inspect import library
     from maltriage.report.documents.record import Result, Summary
     from maltriage.report.formats import RenderOptions, open_renderer
     from maltriage.report.sanitize import clean
@@ -182,6 +192,10 @@ def explain(
         refuse_folders([sample] if sample else files, remote)
     check_options(files, yara, goodware)
     common = prevalence_of(prevalence)
+    if signatures is not None:
+        library.need_flirt()
+        library.signature_files(signatures)
+        signatures = signatures.absolute()
     pictures = Pictures(png, svg)
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
@@ -239,9 +253,11 @@ def explain(
             seed=seed,
             index=index,
             checks=0 if verify else None,
+            identify=detect_it_easy.installed(),
             close=True,
             inspect=not no_inspect,
             common=common,
+            signatures=signatures,
         )
         request = ScanRequest((sample,) if sample else tuple(files), bundle, options)
         source = LocalScan(request)

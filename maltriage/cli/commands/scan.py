@@ -68,6 +68,12 @@ def scan(
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Also compute md5, sha1 and TLSH.")
     ] = False,
+    identify: Annotated[
+        bool,
+        typer.Option(
+            "--identify", help="Name compilers and packers by Detect It Easy too (extra identify)."
+        ),
+    ] = False,
     known_good: opt.KnownGood = None,
     analyse_known: opt.AnalyseKnown = False,
     verify: Annotated[
@@ -120,6 +126,10 @@ def scan(
 
     Files in a list of hashes (--known-good FILE, repeatable) are counted as known good and not
     analysed. A list is sorted once and kept in the cache.
+
+    What a file was made with (compiler, packer, installer) is told from its headers. --identify
+    asks Detect It Easy as well, with the extra `identify`: it knows far more, and takes longer than
+    everything else. The table then has a column for it.
 
     --verify checks the evidence of the first --top files, as `explain` does. In every format these
     files then come last, the most urgent first.
@@ -180,6 +190,10 @@ def scan(
     from maltriage.triage.request import ScanRequest
 
     show_logs(verbose)
+    if identify:
+        from maltriage.probe.detect_it_easy import need_identify
+
+        need_identify()
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
     named_format = format.value if format else None
@@ -237,6 +251,7 @@ def scan(
                 batch_size=batch_size,
                 timeout=timeout,
                 hashes=hashes,
+                identify=identify,
                 seed=seed,
                 index=index,
                 coverage=coverage,

@@ -11,11 +11,26 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maltriage.probe.common import Runs, load, runs_of
-from maltriage.probe.inspect import code, dotnet, functions, header, resources, strings, tables
+from maltriage.probe.inspect import (
+    code,
+    dotnet,
+    functions,
+    header,
+    library,
+    resources,
+    strings,
+    tables,
+)
 from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.probe.inspect.snap import Range, Snapped, snapped
 from maltriage.sample.errors import SampleError
-from maltriage.sample.findings import ContentKind, HotContent, Listing, ResourceRef
+from maltriage.sample.findings import (
+    ContentKind,
+    HotContent,
+    LibraryFunction,
+    Listing,
+    ResourceRef,
+)
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
 from maltriage.sample.types import Region
@@ -35,6 +50,8 @@ NOISE, NOISE_LENGTH = 6.0, 8
 """Bits per byte, above those of text, from which shorter runs of printable bytes are chance."""
 MIN_FILL = 8
 """Least length of a run of one byte to be called fill."""
+MAX_NAMED = 64
+"""Functions of a range that are looked up among the signatures."""
 MOSTLY = 0.5
 """Share of a range that makes it one of strings, or of imports."""
 
@@ -45,11 +62,12 @@ T = TypeVar("T")
 class InspectOptions(Reading):
     """Options of reading the file as before.
 
-    `snap`: whether edges may move.
+    `snap`: whether edges may move. `signatures`: a folder of FLIRT signatures.
     """
 
     sha256: str
     snap: bool = True
+    signatures: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -71,11 +89,14 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
 
     Raises:
         SampleError: it cannot be read again, or has other bytes (`changed`).
+        MaltriageError: the signatures cannot be read.
     """
     contents = _read_again(path, options)
     if contents.format == "picture":
         return [_bare(contents.data, item, None) for item in ranges]
-    return look(contents.data, ranges, parse=contents.dump is None, snap=options.snap)
+    signatures = None if options.signatures is None else library.read(options.signatures)
+    parse = contents.dump is None
+    return look(contents.data, ranges, parse=parse, snap=options.snap, signatures=signatures)
 
 
 def spell(path: str, places: list[tuple[int, int]], options: InspectOptions) -> list[str]:
@@ -110,14 +131,22 @@ def _changed(how: str) -> SampleError:
     return SampleError("changed", f"it changed while it was explained ({how})", failed=True)
 
 
-def look(data: bytes, ranges: list[Range], *, parse: bool, snap: bool) -> list[Inspected]:
+def look(
+    data: bytes,
+    ranges: list[Range],
+    *,
+    parse: bool,
+    snap: bool,
+    signatures: library.Signatures | None = None,
+) -> list[Inspected]:
     """Inspect ranges of bytes, the hottest first; never raises for their content.
 
     Args:
         parse: whether the bytes may have headers (those of a hex dump have none).
         snap: whether edges may move to those of things that they cut.
+        signatures: of library functions, which are named; None: they are not.
     """
-    inspector = _Inspector(data, parse)
+    inspector = _Inspector(data, parse, signatures)
     placed = snapped(ranges, inspector.things_at) if snap else [Snapped(item) for item in ranges]
     return [_bare(data, item.range, inspector.content(item)) for item in placed]
 
@@ -130,8 +159,9 @@ def _bare(data: bytes, item: Range, content: HotContent | None) -> Inspected:
 class _Inspector:
     """Inspects ranges of one file. Results that several ranges need are cached."""
 
-    def __init__(self, data: bytes, parse: bool) -> None:
+    def __init__(self, data: bytes, parse: bool, signatures: library.Signatures | None) -> None:
         self._data = data
+        self._signatures = signatures
         self._image = Image(data, parse)
         self._budget = Budget(MAX_EXCERPTS)
         self._until = time.process_time() + MAX_SECONDS
@@ -233,6 +263,8 @@ class _Inspector:
             listing = self._attempt("code", lambda: self._code(place, known))
             if listing is not None:
                 found["code"], kind = listing, "code"
+                named = self._attempt("library functions", lambda: self._library(place))
+                found["library"] = named or []
         if kind not in ("code", "il"):  # instructions can look like text by chance
             least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
             found["strings"] = strings.find(
@@ -268,6 +300,18 @@ class _Inspector:
         if code.undecoded(listing):
             self._notes.append("hardly any of these bytes decode: data, or encrypted code")
         return listing
+
+    def _library(self, place: Range) -> list[LibraryFunction]:
+        """The functions of libraries that a range of code overlaps."""
+        section = self._code_section(place)
+        if self._signatures is None or section is None:
+            return []
+        where = self._functions_of(section, place.focus)
+        starts = where.between(place.start, place.end)[:MAX_NAMED]
+        spots = [place.start, *(start for start in starts if start != place.start)]
+        bodies = [body for spot in spots if (body := where.around(spot)) is not None]
+        found = [self._signatures.name(self._data, body.start, body.end) for body in bodies]
+        return [item for item in found if item is not None]
 
     def _il(self, place: Range) -> Listing | None:
         if self._assembly is None:

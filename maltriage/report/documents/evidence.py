@@ -10,6 +10,22 @@ from maltriage.sample.findings import HotContent
 from maltriage.sample.types import RegionKind
 
 
+class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes that clean programs have, as an index of them says: docs/prevalence.md.
+
+    `share` is their part of the bytes, `packages` how many of the `of` packages of clean programs
+    have them (the median over the bytes; 0: there are none). `contribution` is the part of the
+    explained score that lies on them, and `texts` the part of that on texts, a manifest's lines for
+    example; the rest of it is on code and other data.
+    """
+
+    share: float
+    packages: int
+    of: int
+    contribution: float
+    texts: float = 0.0
+
+
 class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The part of the explained score that lies on a region's bytes.
 
@@ -23,20 +39,8 @@ class RegionHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entropy: float
     contribution: float
     share: float
-
-
-class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bytes that clean programs have, as an index of them says: docs/prevalence.md.
-
-    `share` is their part of the bytes, `packages` how many of the `of` packages of clean programs
-    have them (the median over the bytes; 0: there are none). `contribution` is the part of the
-    explained score that lies on them.
-    """
-
-    share: float
-    packages: int
-    of: int
-    contribution: float
+    common: Common | None = None
+    """What of it clean programs have; None: not looked up."""
 
 
 class HotRange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

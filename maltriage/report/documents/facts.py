@@ -83,6 +83,25 @@ def notice_codes(result: Result) -> tuple[str, ...]:
     return tuple(dict.fromkeys(codes))
 
 
+def made_with(result: Result) -> str:
+    """What the file was made with, in short: packers, installers, and what compiled it."""
+    tools = result.identity.made_with
+    studio = next((tool.version for tool in tools if tool.name == "Visual Studio"), None)
+    names = []
+    for tool in tools:
+        name, version = tool.name.removeprefix("Microsoft "), tool.version
+        if name == "Visual C/C++" and studio:
+            version = studio.split(",")[0]
+        if tool.kind in ("packer", "protector", "installer", "compiler", "language"):
+            names.append(f"{name} {version}" if version else name)
+    return ", ".join(names) or next((tool.text for tool in tools if tool.kind == "linker"), "")
+
+
+def identified(result: Result) -> bool:
+    """Whether Detect It Easy named a tool."""
+    return any(tool.by == "die" for tool in result.identity.made_with)
+
+
 def urgency(result: Result) -> tuple[int, float, str]:
     """Sort key of a result, the most urgent first.
 
@@ -144,6 +163,15 @@ def common(found: Common) -> str:
     """How much of some bytes clean programs have, and how many packages of these."""
     share = numbers.share(found.share)
     return f"{share} of it is in clean programs: in {found.packages:,} of {found.of:,} packages"
+
+
+def origins(evidence: Evidence, found: Common) -> tuple[tuple[str, float], ...]:
+    """What of the score lies on what clean programs have, and what does not. Sums to the score."""
+    return (
+        ("of this, code and data that clean programs have", found.contribution - found.texts),
+        ("texts that clean programs have", found.texts),
+        ("the file's own, padding and bias", evidence.logit - found.contribution),
+    )
 
 
 def method_name(evidence: Evidence) -> str:

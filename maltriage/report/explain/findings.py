@@ -39,11 +39,22 @@ _CALLED = {
 
 
 def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
-    """A line for the kind of a range, and a line for each note."""
+    """A line for the kind of a range, one for its functions of libraries, and one for each note."""
     room = width - indent
     yield Text(" " * indent, no_wrap=True).append_text(_title(content, room))
+    named = library_functions(content)
+    if named:
+        yield Text(" " * indent, no_wrap=True).append_text(untrusted(named, "", room))
     for note in content.notes:
         yield Text(" " * indent, no_wrap=True).append_text(untrusted(note, "yellow", room))
+
+
+def library_functions(content: HotContent) -> str:
+    """The functions of libraries in a range, by library; empty without any. Sanitize it."""
+    by: dict[str, list[str]] = {}
+    for item in content.library:
+        by.setdefault(item.library, []).append(item.name)
+    return "; ".join(f"{', '.join(names)} ({library})" for library, names in by.items())
 
 
 def lines(

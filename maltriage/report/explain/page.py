@@ -101,6 +101,8 @@ def explanation(result: Result, options: RenderOptions) -> str:
         heading=heading,
         remark=remark,
         score=facts.score_name(evidence),
+        origins=facts.origins(evidence, evidence.common) if evidence.common else (),
+        before=5 if evidence.common is None else 6,
         digits=score_table.digits_for(result.size),
         region_name=facts.region_name,
         offsets=score_table.offsets,

@@ -16,11 +16,11 @@ MAX_NAME = 16
 MAX_BAR = 32
 MIN_BAR = 8
 
-_TITLES = ("region", "kind", "offsets", "size", "entropy", "contrib.", "share", "per KiB")
+_TITLES = ("region", "kind", "offsets", "size", "entropy", "common", "contrib.", "share", "per KiB")
 _CHECKED = (*_TITLES[:-1], "measured", "check")
-_NUMERIC = frozenset(("size", "entropy", "contrib.", "share", "per KiB", "measured"))
-_AMOUNT, _SHARE = "contrib.", "share"
-_SPARED = (_SHARE, "kind", "entropy")
+_NUMERIC = frozenset(("size", "entropy", "common", "contrib.", "share", "per KiB", "measured"))
+_AMOUNT, _SHARE, _COMMON = "contrib.", "share", "common"
+_SPARED = (_COMMON, _SHARE, "kind", "entropy")
 """Columns that a narrow screen leaves out, in this order."""
 
 
@@ -76,7 +76,8 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     }
     layout = _columns(titles, rows, least)
     for spared in _SPARED:
-        if known is None or aligned.width_of(layout, 1) <= width - indent:
+        wide = known is not None and aligned.width_of(layout, 1) > width - indent
+        if not wide and (spared != _COMMON or evidence.common is not None):
             break
         at = titles.index(spared)
         titles.pop(at)
@@ -120,8 +121,8 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     yield ruled()
     yield extra(name, evidence.logit, None)
     if evidence.common is not None:
-        there = Text("of this, on bytes that clean programs have", style="dim")
-        yield extra(there, evidence.common.contribution, None)
+        for whose, value in facts.origins(evidence, evidence.common):
+            yield extra(Text(whose, style="dim"), value, None)
     terms = [r.contribution for r in shown] + [rest] * bool(folded) + [evidence.padding]
     printed = sum(round(term, 3) for term in terms)
     if abs(printed - round(evidence.total, 3)) > 5e-4 or _off(evidence):
@@ -170,6 +171,7 @@ def _region(
         Text(offsets(region.start, region.end, digits)),
         Text(numbers.size(size)),
         Text(f"{region.entropy:.2f}"),
+        Text("" if region.common is None else numbers.share(region.common.share), style="dim"),
         _amount(region.contribution),
         Text(numbers.share(region.share)),
     ]

@@ -13,6 +13,7 @@ from maltriage.report.documents.record import Failed, Result, Skipped, Summary, 
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.sample.types import Tool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -225,6 +226,7 @@ def names_of(result: Result) -> dict[str, str]:
         "tlsh": identity.tlsh,
         "imphash": identity.imphash,
         "rich hash": identity.rich_hash,
+        "made with": _tools(identity.made_with),
         "compiled": _claim(identity.compile_time, "a claim of the file"),
         "pdb path": identity.pdb_path,
         "company": version.company if version else None,
@@ -235,6 +237,15 @@ def names_of(result: Result) -> dict[str, str]:
         "evidence": facts.method_name(result.evidence),
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _tools(tools: list[Tool]) -> str | None:
+    """What the file was made with, and who says so."""
+    named = ", ".join(f"{tool.text} ({tool.kind})" for tool in tools)
+    if not named:
+        return None
+    by_die = any(tool.by == "die" for tool in tools)
+    return f"{named}; by {'Detect It Easy' if by_die else 'its headers'}"
 
 
 def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Iterator[Text]:

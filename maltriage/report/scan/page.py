@@ -128,6 +128,7 @@ def _row(result: Result) -> dict[str, Any]:
         "packed": facts.packed(result),
         "checked": facts.checked(result),
         "codes": list(facts.notice_codes(result)),
+        "made": facts.made_with(result),
     }
 
 

@@ -36,6 +36,7 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
     "calibrated": bool,
     "set": str,
     "novelty": float,
+    "made_with": str,
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
@@ -91,4 +92,5 @@ def _result(record: Result) -> dict[str, Value]:
         "known_as": similar.known_as if similar else None,
         "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
         "novelty": verdict.novelty,
+        "made_with": facts.made_with(record) or None,
     }

@@ -30,6 +30,7 @@ MAX_PROBLEMS = 20
 MAX_CODES = 6
 MAX_NAME = 12
 MAX_LABEL = 24
+MAX_MADE = 32
 MIN_FILE = 28
 """Least width of the file column in cells; below it remarks get their own line."""
 
@@ -47,9 +48,10 @@ _TITLES = (
     "entropy",
     "checked",
     "nearest",
+    "made with",
     "notices",
 )
-_FILE, _CHECKED, _NEAREST, _NOTICES = 0, 7, 8, 9
+_FILE, _CHECKED, _NEAREST, _MADE, _NOTICES = 0, 7, 8, 9, 10
 _NUMERIC = (3, 5, 6)
 _SPARE = (6, 5, 7, 4, 3)
 """Columns that a narrow table leaves out, in this order; records have them."""
@@ -78,6 +80,8 @@ class _Row:
     codes: tuple[str, ...]
     checked: str | None = None
     nearest: str | None = None
+    made: str = ""
+    identified: bool = False
     alien: bool = False
     """Whether the nearest file is beyond the limit of the index."""
     copies: int = 1
@@ -239,6 +243,8 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         codes=facts.notice_codes(result)[:MAX_CODES],
         checked=facts.checked(result),
         nearest=similar.short(result.similar),
+        made=facts.made_with(result),
+        identified=facts.identified(result),
         alien=result.similar is not None and similar.alien(result.similar),
     )
 
@@ -249,6 +255,7 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
     notices = any(row.codes for row in rows)
     checked = any(row.checked for row in rows)
     nearest = any(row.nearest for row in rows)
+    made = any(row.identified for row in rows)
     # From the widest layout to the narrowest; the first with enough room for paths wins. The
     # nearest file is left out first: a notice has the same information where it is new.
     plans = [
@@ -260,6 +267,7 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
         kept = [i for i in range(len(_TITLES)) if inline_notices or i != _NOTICES]
         kept = [i for i in kept if checked or i != _CHECKED]
         kept = [i for i in kept if inline_nearest or i != _NEAREST]
+        kept = [i for i in kept if made or i != _MADE]
         whole = [_cells(row, inline_closest) for row in rows]
         cells = [[row_cells[i] for i in kept] for row_cells in whole]
         layout = aligned.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
@@ -307,6 +315,7 @@ def _cells(row: _Row, inline_closest: bool) -> list[Text]:
         Text("packed?", style="yellow") if row.packed else Text(entropy, style=calm),
         Text(row.checked or "", style=calm),
         untrusted(row.nearest or "", "dim" if row.alien else calm, MAX_LABEL),
+        untrusted(row.made, calm, MAX_MADE),
         Text(", ".join(clean(code) for code in row.codes), style="dim"),
     ]
 

@@ -11,7 +11,7 @@ function read() {
     const file = JSON.parse(lines[i]);
     file.number = files.length;
     file.evidence = lines[i + 1];
-    file.text = [file.path, file.sha256, file.label, file.closest, file.region, file.reason, file.code, ...(file.codes || [])]
+    file.text = [file.path, file.sha256, file.label, file.closest, file.region, file.reason, file.code, file.made, ...(file.codes || [])]
       .join("\n")
       .toLowerCase();
     files.push(file);

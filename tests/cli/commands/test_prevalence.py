@@ -35,6 +35,9 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
     assert told["common"]["of"] == 3
     assert told["common"]["share"] > 0.5  # two of them are nearly the same program
     assert all(0 <= hot["common"]["share"] <= 1 for hot in told["hot"])
+    regions = [region["common"] for region in told["regions"]]
+    assert abs(sum(c["contribution"] for c in regions) - told["common"]["contribution"]) < 1e-6
+    assert abs(sum(c["texts"] for c in regions) - told["common"]["texts"]) < 1e-6
     shown = run_cli(
         "explain",
         SAMPLES / "console-x86.exe",
@@ -43,7 +46,17 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
         "--no-verify",
         "--exit-zero",
     ).stdout.decode()
-    assert "on bytes that clean programs have" in shown
+    amounts = {
+        name: float(re.search(rf"{name} +([+-][0-9.]+)", shown)[1])  # type: ignore[index]
+        for name in (
+            "code and data that clean programs have",
+            "texts that clean programs have",
+            "the file's own, padding and bias",
+        )
+    }
+    assert abs(sum(amounts.values()) - told["logit"]) < 0.01
+    assert amounts["texts that clean programs have"]
+    assert any(line.split()[5:6] == ["common"] for line in shown.splitlines())
     assert "is in clean programs: in 2 of 3 packages" in shown or "in 3 of 3 packages" in shown
     none = run_cli(
         "explain", SAMPLES / "console-x86.exe", "--prevalence", "none", "--no-verify", "--exit-zero"

@@ -1,0 +1,222 @@
+"""What a program was made with, as its headers say: compiler, linker, packer, installer.
+
+The Rich header of Microsoft's linker lists each tool that made an object of the program, with its
+build number; the linker's version, section names, one imported library and the mark of an overlay
+say the rest. Each of these can be copied from another file, so it is a hint and no proof.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from maltriage.sample.byteplot import pe_offset
+from maltriage.sample.pe import Headers
+from maltriage.sample.types import TOOL_KINDS, Layout, Tool
+
+PACKERS = {
+    "UPX": "UPX0 UPX1 UPX2",
+    "ASPack": ".aspack .adata ASPack",
+    "MPRESS": ".MPRESS1 .MPRESS2",
+    "Petite": ".petite",
+    "NsPack": ".nsp0 .nsp1 nsp0 nsp1",
+    "VMProtect": ".vmp0 .vmp1 .vmp2",
+    "Themida": ".themida .winlice WinLicen",
+    "Enigma": ".enigma1 .enigma2",
+    "FSG": "FSG!",
+    "PECompact": "PEC2 PECompact2",
+    "MEW": "MEW",
+    "kkrunchy": "kkrunchy",
+    "Yoda's Protector": ".yP",
+    "Yoda's Crypter": ".y0da",
+    "PEBundle": "pebundle",
+    "RLPack": "RLPack .rlpack",
+    "SVKProtector": ".svkp",
+    "": ".packed .spack .taz",
+}
+"""Names of sections that a packer leaves, by packer; the last are of several."""
+PACKER_OF = {
+    section.lower(): packer for packer, sections in PACKERS.items() for section in sections.split()
+}
+PROTECTORS = frozenset(
+    ("VMProtect", "Themida", "Enigma", "Yoda's Protector", "Yoda's Crypter", "SVKProtector")
+)
+SIGNATURES = (
+    ("NSIS", b"\xef\xbe\xad\xdeNullsoftInst"),
+    ("Inno Setup", b"zlb\x1a"),
+    ("Inno Setup", b"rDlPtS"),
+    ("AutoIt script", b"\xa3\x48\x4b\xbe\x98\x6c\x4a\xa9\x99\x4c\x53\x0a\x86\xd6\x48\x7d"),
+    ("7-Zip archive", b"7z\xbc\xaf\x27\x1c"),
+    ("RAR archive", b"Rar!\x1a\x07"),
+    ("cabinet", b"MSCF\0\0\0\0"),
+    ("MSI package", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
+    ("zip archive", b"PK\x03\x04"),
+)
+"""Signatures in the overlay of an installer or self-extractor, the most specific first."""
+INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
+"""Those of them that name the tool that made the file."""
+PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
+"""The cookie at the end of a PyInstaller archive, which has no signature at its start."""
+CARRIED_MIN_BYTES = 4096
+"""Least size of an installer's overlay."""
+SIGNATURE_WITHIN = 65536
+"""Bytes from the start of the overlay that are searched for a signature."""
+
+VISUAL_C = "Microsoft Visual C/C++"
+VISUAL_BASIC = "Microsoft Visual Basic"
+_VISUAL_C = {
+    0x0A: "6.0",
+    0x0B: "6.0",
+    0x15: "6.0",
+    0x16: "6.0",
+    0x1C: "2002",
+    0x1D: "2002",
+    0x5F: "2003",
+    0x60: "2003",
+    0x6D: "2005",
+    0x6E: "2005",
+    0x83: "2008",
+    0x84: "2008",
+    0xAA: "2010",
+    0xAB: "2010",
+    0xCE: "2012",
+    0xCF: "2012",
+    0xE0: "2013",
+    0xE1: "2013",
+}
+"""Versions of Visual Studio by the product number of its compilers for C and C++."""
+_SINCE_2015 = (0x104, 0x105)
+_BUILDS = ((30401, "2022"), (27508, "2019"), (24911, "2017"), (0, "2015"))
+"""First builds of the versions that share the product numbers of 2015."""
+_LINKERS = {
+    (6, 0): "6.0",
+    (7, 0): "2002",
+    (7, 10): "2003",
+    (8, 0): "2005",
+    (9, 0): "2008",
+    (10, 0): "2010",
+    (11, 0): "2012",
+    (12, 0): "2013",
+}
+_VERSIONS = (*dict.fromkeys(_VISUAL_C.values()), *(v for _, v in reversed(_BUILDS)))
+"""Versions of Visual C++, the oldest first."""
+_DELPHI = (2, 25)
+_GO = ((3, 0), (1, 0))
+"""Versions that the linkers of Delphi and Go write."""
+_GNU_MAJOR, _LLVM_MAJOR = 2, 14
+MAX_RICH = 1024
+"""Bytes behind the DOS header that are searched for a Rich header."""
+
+
+def made_with(data: bytes, headers: Headers, inside: str | None) -> list[Tool]:
+    """The tools that a program names, those that say most of it first.
+
+    Args:
+        data: the whole file.
+        headers: from `read_headers`.
+        inside: from `carried`.
+    """
+    return in_order([*_packer(headers), *_installer(headers, inside), *_compiler(data, headers)])
+
+
+def in_order(tools: Iterable[Tool]) -> list[Tool]:
+    """Tools by kind, each once: the first of a kind and name, and only the compilers and linkers of
+    whoever named one first."""
+    kept = dict[tuple[str, str], Tool]()
+    builder: str | None = None
+    for tool in tools:
+        if tool.kind in ("compiler", "linker"):
+            builder = builder or tool.by
+            if tool.by != builder:
+                continue
+        kept.setdefault((tool.kind, tool.name.lower()), tool)
+    return sorted(kept.values(), key=lambda tool: TOOL_KINDS.index(tool.kind))
+
+
+def _packer(headers: Headers) -> Iterator[Tool]:
+    for section in headers.sections:
+        name = PACKER_OF.get(section.name.lower())
+        if name:
+            yield Tool("protector" if name in PROTECTORS else "packer", name)
+
+
+def carried(data: bytes, layout: Layout) -> str | None:
+    """What the overlay of an installer or self-extractor holds, by its signature."""
+    overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
+    if overlay is None or overlay.size < CARRIED_MIN_BYTES:
+        return None
+    head = data[overlay.start : min(overlay.end, overlay.start + SIGNATURE_WITHIN)]
+    name = next((name for name, mark in SIGNATURES if mark in head), None)
+    if name is None and PYINSTALLER in data[max(overlay.start, overlay.end - 4096) : overlay.end]:
+        return "PyInstaller"
+    return name
+
+
+def _installer(headers: Headers, inside: str | None) -> Iterator[Tool]:
+    if inside is not None and inside in INSTALLERS:
+        yield Tool("installer", inside)
+    elif any(section.name == ".ndata" for section in headers.sections):
+        yield Tool("installer", "NSIS")
+
+
+def _compiler(data: bytes, headers: Headers) -> Iterator[Tool]:
+    pe = pe_offset(data) or 0
+    if len(data) < pe + 28:
+        return
+    linker = data[pe + 26], data[pe + 27]
+    if "clr" in headers.directories:
+        yield Tool("language", ".NET")
+        return
+    names = {section.name for section in headers.sections}
+    rich = rich_header(data, pe)
+    if any(product == 0x0D for product, _ in rich) or _imports_basic(data, headers):
+        yield Tool("compiler", VISUAL_BASIC, "6.0")
+    elif rich:
+        versions = [v for v in (_visual_c(rich), _LINKERS.get(linker)) if v is not None]
+        yield Tool("compiler", VISUAL_C, max(versions, key=_VERSIONS.index, default=None))
+    elif linker in _GO and ".symtab" in names:
+        yield Tool("compiler", "Go")
+    elif linker == _DELPHI and names & {"CODE", ".itext", "BSS", ".bss"}:
+        yield Tool("compiler", "Borland Delphi")
+    elif linker[0] == _GNU_MAJOR:
+        yield Tool("compiler", "MinGW", None)
+    elif linker in _LINKERS:
+        yield Tool("linker", "Microsoft Linker", f"{linker[0]}.{linker[1]}")
+    elif linker[0] == _LLVM_MAJOR:
+        yield Tool("linker", "Microsoft or LLVM linker", f"{linker[0]}.{linker[1]}")
+
+
+def rich_header(data: bytes, pe: int) -> list[tuple[int, int]]:
+    """The (product, build) pairs of a Rich header; empty if there is none that can be read.
+
+    Args:
+        pe: offset of the PE signature.
+    """
+    head = data[64 : min(pe, 64 + MAX_RICH)]
+    end = head.rfind(b"Rich")
+    if end < 0 or len(head) < end + 8:
+        return []
+    (key,) = struct.unpack_from("<I", head, end + 4)
+    start = head.find(struct.pack("<I", key ^ 0x536E6144))  # DanS
+    if start < 0 or (end - start) % 8 or end - start < 24:
+        return []
+    words = struct.unpack_from(f"<{(end - start - 16) // 4}I", head, start + 16)
+    return [((word ^ key) >> 16, (word ^ key) & 0xFFFF) for word in words[::2]]
+
+
+def _visual_c(rich: list[tuple[int, int]]) -> str | None:
+    """The newest Visual C++ that compiled an object of the program."""
+    builds = [build for product, build in rich if product in _SINCE_2015]
+    if builds:
+        return next(version for first, version in _BUILDS if max(builds) >= first)
+    products = [product for product, _ in rich if product in _VISUAL_C]
+    return _VISUAL_C[max(products)] if products else None
+
+
+def _imports_basic(data: bytes, headers: Headers) -> bool:
+    """Whether the import table names the runtime of Visual Basic 5 or 6, found by its text."""
+    rva, size = headers.directories.get("import", (0, 0))
+    start = headers.offset_of(rva) if rva else None
+    if start is None:
+        return False
+    return b"MSVBVM" in data[start : start + min(size + 1024, 4096)].upper()

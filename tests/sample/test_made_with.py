@@ -1,0 +1,153 @@
+"""What headers say of the tools that a program was made with."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import pytest
+from hostile.make import CASES, Pe
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage.sample.layout import make_layout
+from maltriage.sample.made_with import (
+    PACKER_OF,
+    VISUAL_BASIC,
+    VISUAL_C,
+    carried,
+    in_order,
+    made_with,
+    rich_header,
+)
+from maltriage.sample.pe import read_headers
+from maltriage.sample.types import TOOL_KINDS, Tool
+
+LINKER = 26
+"""Of the linker's version, from the PE signature on."""
+KEY = 0x5A17C0DE
+
+
+def tools(data: bytes) -> dict[str, str]:
+    """The text of each kind."""
+    headers = read_headers(data)
+    assert headers is not None
+    layout, _ = make_layout(data, headers)
+    return {tool.kind: tool.text for tool in made_with(data, headers, carried(data, layout))}
+
+
+def rich(*pairs: tuple[int, int], key: int = KEY) -> bytes:
+    """A Rich header with one object of each (product, build)."""
+    words = [0x536E6144, 0, 0, 0]
+    for product, build in pairs:
+        words += [product << 16 | build, 1]
+    return struct.pack(f"<{len(words)}I", *(word ^ key for word in words)) + struct.pack(
+        "<4sI", b"Rich", key
+    )
+
+
+def built(linker: tuple[int, int], *pairs: tuple[int, int], name: bytes = b"") -> bytes:
+    """console-x86.exe with another linker, a Rich header, and the name of its first section."""
+    made = Pe()
+    made.put("<BB", made.pe + LINKER, *linker)
+    head = bytes(made.data[:64]) + rich(*pairs) if pairs else bytes(made.data[: made.pe])
+    if name:
+        made.put("<8s", made.section(0), name)
+    moved = bytearray(head.ljust(made.pe, b"\0") if len(head) <= made.pe else b"")
+    assert moved, "the Rich header has no room"
+    made.data[: made.pe] = moved
+    return made.bytes()
+
+
+@pytest.mark.parametrize(
+    ("linker", "pairs", "compiler"),
+    [
+        ((6, 0), [(0x0B, 8966)], f"{VISUAL_C} 6.0"),
+        ((7, 10), [(0x5F, 3077), (0x0B, 8966)], f"{VISUAL_C} 2003"),
+        ((9, 0), [(0x84, 30729), (0x6E, 50727)], f"{VISUAL_C} 2008"),
+        ((8, 0), [(0x5F, 3077)], f"{VISUAL_C} 2005"),  # objects of an older one besides
+        ((14, 0), [(0x105, 24215)], f"{VISUAL_C} 2015"),
+        ((14, 16), [(0x104, 27030)], f"{VISUAL_C} 2017"),
+        ((14, 29), [(0x105, 30139), (0x104, 27412)], f"{VISUAL_C} 2019"),
+        ((14, 36), [(0x105, 35225)], f"{VISUAL_C} 2022"),
+        ((6, 0), [(0x0D, 8169)], f"{VISUAL_BASIC} 6.0"),
+        ((99, 0), [(0x999, 1)], VISUAL_C),
+    ],
+)
+def test_the_rich_header_names_the_compiler(
+    linker: tuple[int, int], pairs: list[tuple[int, int]], compiler: str
+) -> None:
+    assert tools(built(linker, *pairs))["compiler"] == compiler
+
+
+@pytest.mark.parametrize(
+    ("linker", "name", "found"),
+    [
+        ((2, 38), b".text", {"compiler": "MinGW"}),
+        ((2, 25), b"CODE", {"compiler": "Borland Delphi"}),
+        ((3, 0), b".symtab", {"compiler": "Go"}),
+        ((9, 0), b".text", {"linker": "Microsoft Linker 9.0"}),
+        ((14, 0), b".text", {"linker": "Microsoft or LLVM linker 14.0"}),
+        ((99, 1), b".text", {}),
+        ((99, 1), b"UPX0", {"packer": "UPX"}),
+        ((99, 1), b".vmp0", {"protector": "VMProtect"}),
+        ((99, 1), b".packed", {}),  # several packers use it
+        ((99, 1), b".ndata", {"installer": "NSIS"}),
+    ],
+)
+def test_linkers_and_sections(linker: tuple[int, int], name: bytes, found: dict[str, str]) -> None:
+    assert tools(built(linker, name=name)) == found
+
+
+def test_an_overlay_names_an_installer_and_dotnet_a_language(samples_dir: Path) -> None:
+    stub = (samples_dir / "console-x86.exe").read_bytes()
+    setup = stub + bytes(4) + b"\xef\xbe\xad\xdeNullsoftInst" + bytes(range(256)) * 20
+    assert tools(setup)["installer"] == "NSIS"
+    assert "installer" not in tools(stub + b"PK\x03\x04" + bytes(range(256)) * 20)
+    assert tools((samples_dir / "dotnet.exe").read_bytes()) == {"language": ".NET"}
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF)), min_size=1, max_size=40))
+def test_a_rich_header_is_read_as_it_was_written(pairs: list[tuple[int, int]]) -> None:
+    head = bytes(64) + rich(*pairs)
+    assert rich_header(head + bytes(8), len(head)) == pairs
+
+
+@given(st.binary(max_size=300))
+def test_no_head_stops_it(head: bytes) -> None:
+    rich_header(head + b"Rich", len(head) + 4)
+    rich_header(bytes(64) + head + b"Rich" + head[:4], 64 + len(head) + 8)
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_hostile_files_are_looked_at(case: str) -> None:
+    data = CASES[case]()
+    headers = read_headers(data)
+    if headers is not None:
+        layout, _ = make_layout(data, headers)
+        made_with(data, headers, carried(data, layout))
+
+
+def test_tools_are_in_order_and_the_first_who_names_a_compiler_is_believed() -> None:
+    given_tools = [
+        Tool("linker", "Microsoft Linker", "14.36", "die"),
+        Tool("packer", "NsPacK", "2.x", "die"),
+        Tool("packer", "NsPack"),
+        Tool("compiler", "MinGW"),
+        Tool("language", ".NET"),
+    ]
+    found = in_order(given_tools)
+    assert [(tool.name, tool.by) for tool in found] == [
+        ("NsPacK", "die"),
+        (".NET", "headers"),
+        ("Microsoft Linker", "die"),
+    ]
+    assert sorted(found, key=lambda tool: TOOL_KINDS.index(tool.kind)) == found
+
+
+def test_packers_are_known_by_their_sections_in_any_case() -> None:
+    assert {PACKER_OF[name] for name in ("upx0", ".mpress1", ".yp")} == {
+        "UPX",
+        "MPRESS",
+        "Yoda's Protector",
+    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,16 +18,23 @@ from maltriage.probe.common import (
     Counts,
     Keys,
     Prevalence,
+    counts_in,
+    hashes,
     pieces,
     text_key,
     texts,
 )
+from maltriage.probe.detect_it_easy import detected
+from maltriage.sample.made_with import made_with
+from maltriage.sample.pe import read_headers
 from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.source.reading import Reading
 from maltriage.work.workers import Workers
 
 MAX_PIECES, MAX_TEXTS = 700_000, 300_000
 """Entries of an index, at most: the most common ones. Together they take 8 MB."""
+EXTENDED = 4
+"""Times as many has an index that is extended: it need not be as small as one that ships."""
 LEAST = 2
 """Packages that an entry is in, at least."""
 MERGED = 16_000_000
@@ -43,16 +50,32 @@ class Built:
     unread: int
 
 
-def things_of(path: str, reading: Reading) -> tuple[Keys, Keys]:
-    """The different pieces and texts of a file, as hashes; runs in a worker.
+Things = tuple[Keys, Keys, tuple[str, ...]]
+"""The different pieces and texts of a file, as hashes, and what it was made with."""
+
+
+def things_of(path: str, reading: Reading) -> Things:
+    """What a file has; runs in a worker.
 
     Raises:
         SampleError: it is no program, or cannot be read.
     """
     data = read_sample(path, reading).data
-    return np.unique(pieces(data)[1]), np.unique(
-        np.array([text_key(t) for t in texts(data)], dtype=np.uint64)
-    )
+    found = np.array([text_key(text) for text in texts(data)], dtype=np.uint64)
+    return np.unique(pieces(data)[1]), np.unique(found), makers_of(data)
+
+
+def makers_of(data: bytes) -> tuple[str, ...]:
+    """The compilers and installers that a program names, by Detect It Easy where it is installed;
+    of Visual C++ with the version of its linker, which tells its runtime."""
+    headers = read_headers(data, bare=True)
+    if headers is None:
+        return ()
+    tools = made_with(data, headers, None)
+    names = [tool.text for tool in tools if tool.kind in ("compiler", "installer", "language")]
+    asked = [t.name for t in detected(data) if t.kind in ("compiler", "installer", "language")]
+    names += [name for name in asked if not name.startswith("Microsoft")]
+    return tuple(dict.fromkeys(name.removeprefix("Microsoft ") for name in names))
 
 
 def build(
@@ -60,7 +83,8 @@ def build(
     workers: Workers,
     reading: Reading,
     *,
-    done: Callable[[int], None] = lambda files: None,
+    onto: Prevalence | None = None,
+    done: Callable[[int, int], None] = lambda packages, total: None,
 ) -> Built:
     """An index of the clean programs below some folders.
 
@@ -68,32 +92,42 @@ def build(
     ten files of a package counts once.
 
     Args:
-        done: called after each file with the number of files so far.
+        onto: an index that is extended: counts are added to those in it.
+        done: called after each package with the number of packages so far, and of all.
 
     Raises:
         MaltriageError: a folder is missing, or fewer than two packages hold programs.
     """
     sums = _Sums(MAX_PIECES), _Sums(MAX_TEXTS)
     files = unread = packages = 0
-    for package in _packages(folders):
+    makers = Counter[str]()
+    if onto is not None:
+        sums = _Sums(EXTENDED * MAX_PIECES, onto.pieces), _Sums(EXTENDED * MAX_TEXTS, onto.texts)
+        files, packages = onto.about.files, onto.about.packages
+        makers.update(onto.about.makers)
+    waiting = list(_packages(folders))
+    for number, package in enumerate(waiting, 1):
         own: tuple[list[Keys], list[Keys]] = ([], [])
+        built = set[str]()
         for answer in _things(package, workers, reading):
             if answer is None:
                 unread += 1
                 continue
-            for kept, keys in zip(own, answer, strict=True):
+            for kept, keys in zip(own, answer[:2], strict=True):
                 kept.append(keys)
+            built.update(answer[2])
             files += 1
-            done(files)
         packages += bool(own[0])
+        makers.update(built)
         for total, kept in zip(sums, own, strict=True):
             total.add(kept)
+        done(number, len(waiting))
     if packages < LEAST:
         raise MaltriageError(
             f"an index takes programs of {LEAST} packages or more; packages found: {packages}"
         )
     (piece_entries, pieces_from), (text_entries, texts_from) = (total.entries() for total in sums)
-    about = About(FORMAT, packages, files, pieces_from, texts_from)
+    about = About(FORMAT, packages, files, pieces_from, texts_from, dict(makers.most_common()))
     return Built(Prevalence(about, piece_entries, text_entries), unread)
 
 
@@ -104,13 +138,11 @@ def _packages(folders: Iterable[Path]) -> Iterator[Path]:
         yield from sorted(folder.iterdir())
 
 
-def _things(
-    package: Path, workers: Workers, reading: Reading
-) -> Iterator[tuple[Keys, Keys] | None]:
+def _things(package: Path, workers: Workers, reading: Reading) -> Iterator[Things | None]:
     """The things of each file of a package; None: it cannot be read, or takes too long."""
-    under_way: deque[Future[tuple[Keys, Keys]]] = deque()
+    under_way: deque[Future[Things]] = deque()
 
-    def oldest() -> tuple[Keys, Keys] | None:
+    def oldest() -> Things | None:
         try:
             return under_way.popleft().result()
         except Exception:
@@ -128,9 +160,10 @@ def _things(
 class _Sums:
     """In how many packages each key is."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, entries: Keys | None = None) -> None:
         self._most = most
-        self._keys, self._counts = np.zeros(0, np.uint64), np.zeros(0, np.int64)
+        entries = np.zeros(0, np.uint64) if entries is None else entries
+        self._keys, self._counts = hashes(entries), counts_in(entries)
         self._waiting: list[Keys] = []
 
     def add(self, parts: list[Keys]) -> None:

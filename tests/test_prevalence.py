@@ -42,10 +42,11 @@ def test_packages_are_counted_and_not_files(tmp_path: Path, workers: Workers) ->
         three=("library-x64.dll", "console-x64.exe"),
     )
     (root / "note.txt").write_text("no program")
-    files: list[int] = []
-    found = build([root], workers, Reading(), done=files.append)
+    ticks: list[tuple[int, int]] = []
+    found = build([root], workers, Reading(), done=lambda *tick: ticks.append(tick))
     about = found.index.about
-    assert (about.packages, about.files, files[-1]) == (3, 5, 5)
+    assert (about.packages, about.files) == (3, 5)
+    assert ticks == [(number, 4) for number in range(1, 5)]  # the note is a place of its own
     assert (about.pieces_from, about.texts_from) == (2, 2)
     told = found.index.count_texts(
         [b"!This program cannot be run in DOS mode.", b"in no program at all"]
@@ -69,6 +70,24 @@ def test_the_most_common_ones_are_kept(
     some = build([root], workers, Reading()).index
     assert some.about.pieces_from == 3
     assert set(some.pieces.tolist()) == {k for k in whole.pieces.tolist() if k & 4095 >= 3}
+
+
+def test_an_index_is_extended_as_if_it_were_built_at_once(tmp_path: Path, workers: Workers) -> None:
+    first = packages(tmp_path / "first", a=("gui-x86.exe",), b=("gui-x86.exe",))
+    second = packages(tmp_path / "second", c=("gui-x86.exe",), d=("dotnet.exe",), e=("dotnet.exe",))
+    half = build([first], workers, Reading()).index
+    whole = build([first, second], workers, Reading()).index
+    more = build([second], workers, Reading(), onto=half).index
+    assert more.about == whole.about
+    assert (more.texts == whole.texts).all()
+    assert (more.pieces == whole.pieces).all()
+    assert len(half.pieces) < len(whole.pieces)
+    assert more.about.makers == {"MinGW": 3, ".NET": 2}
+
+
+def test_makers_are_counted_by_package() -> None:
+    assert prevalence.makers_of(sample("dotnet.exe"))[0] == ".NET"
+    assert prevalence.makers_of(b"no program") == ()
 
 
 def test_what_gives_no_index(tmp_path: Path, workers: Workers) -> None:

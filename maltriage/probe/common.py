@@ -63,6 +63,8 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Packages that a piece of the index is in, at least."""
     texts_from: int
     """Packages that a text of it is in, at least."""
+    makers: dict[str, int] = {}
+    """How many of the packages hold a program of each compiler or installer."""
 
 
 _about = msgspec.json.Decoder(About)
@@ -111,7 +113,7 @@ def _pieces(raw: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int6
     at = np.flatnonzero(mixed >> np.uint64(64 - CHOSEN_BITS) == 0)
     ordered = np.sort(np.stack([raw[at + i] for i in range(PIECE)], axis=1), axis=1)
     at = at[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= MIN_DISTINCT]
-    return start + at, _cut(mixed[at] << np.uint64(CHOSEN_BITS))
+    return start + at, hashes(mixed[at] << np.uint64(CHOSEN_BITS))
 
 
 @dataclass(frozen=True)
@@ -167,8 +169,14 @@ def texts(data: bytes) -> set[bytes]:
     return found | {match.group()[::2][:MAX_TEXT] for match in _WIDE.finditer(data)}
 
 
-def _cut(keys: Keys) -> Keys:
-    return np.asarray(keys & ~_COUNT)
+def hashes(entries: Keys) -> Keys:
+    """The hashes of entries, or keys without the bits that are a count's."""
+    return np.asarray(entries & ~_COUNT)
+
+
+def counts_in(entries: Keys) -> Counts:
+    """The packages of each entry."""
+    return (entries & _COUNT).astype(np.int64)
 
 
 def _counts(entries: Keys, keys: Keys) -> Counts:
@@ -176,8 +184,8 @@ def _counts(entries: Keys, keys: Keys) -> Counts:
         return np.zeros(len(keys), dtype=np.int64)
     at = np.searchsorted(entries, keys)  # an entry is its hash and a count above zero
     found = entries[np.minimum(at, len(entries) - 1)]
-    same = (at < len(entries)) & (_cut(found) == keys)
-    return np.where(same, found & _COUNT, np.uint64(0)).astype(np.int64)
+    same = (at < len(entries)) & (hashes(found) == keys)
+    return np.where(same, counts_in(found), 0)
 
 
 def save(index: Prevalence, path: Path) -> None:

@@ -84,6 +84,19 @@ def told(rule: str) -> list[str]:
     return re.findall(r'evidence_\w+ = "(\w+) ', rule)
 
 
+def test_an_index_is_extended_and_shown(run_cli: Any, clean: Path) -> None:
+    run_cli("prevalence", "build", clean, "-o", "own.npz", "-q")
+    done = run_cli("prevalence", "build", clean, "--extend", "own.npz", "-o", "more.npz", "-q")
+    assert done.stdout.endswith(b"from 6 files of 6 packages\n")
+    shown = run_cli("prevalence", "show", "more.npz").stdout.decode()
+    assert shown.startswith("more.npz: ")
+    assert "from 6 files of 6 packages" in shown
+    ours = run_cli("prevalence", "show").stdout.decode().splitlines()
+    assert ours[0].split(":")[0].endswith("clean-programs.npz")
+    done = run_cli("prevalence", "build", clean, "--extend", "none.npz", "-o", "x.npz")
+    assert (done.returncode, b"cannot read none.npz" in done.stderr) == (2, True)
+
+
 def test_wrong_use(run_cli: Any, clean: Path, tmp_path: Path) -> None:
     done = run_cli("prevalence", "build", clean, "-o", "own.exe")
     assert (done.returncode, b"ends in .npz" in done.stderr) == (2, True)

@@ -190,11 +190,12 @@ def _walk_folder(
 ) -> Iterator[Found | Rejected]:
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
     except OSError as error:
         yield _failure(folder, error)
         return
-    for entry in entries:
+    while entries:
+        entry = entries.pop()  # and let it go: it keeps its `stat`, and a folder may have millions
         if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
             continue
         try:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,10 +24,12 @@ from maltriage.probe.common import (
     texts,
 )
 from maltriage.probe.detect_it_easy import detected
+from maltriage.sample.errors import SampleError
 from maltriage.sample.made_with import made_with
 from maltriage.sample.pe import read_headers
 from maltriage.source.files import Found, WalkOptions, read_sample, walk
 from maltriage.source.reading import Reading
+from maltriage.work.window import in_order
 from maltriage.work.workers import Workers
 
 MAX_PIECES, MAX_TEXTS = 700_000, 300_000
@@ -140,21 +141,14 @@ def _packages(folders: Iterable[Path]) -> Iterator[Path]:
 
 def _things(package: Path, workers: Workers, reading: Reading) -> Iterator[Things | None]:
     """The things of each file of a package; None: it cannot be read, or takes too long."""
-    under_way: deque[Future[Things]] = deque()
-
-    def oldest() -> Things | None:
-        try:
-            return under_way.popleft().result()
-        except Exception:
-            return None
-
-    for found in walk([str(package)], WalkOptions(max_size=reading.max_size)):
-        if isinstance(found, Found):
-            under_way.append(workers.submit(things_of, found.path, reading))
-            if len(under_way) == _IN_FLIGHT:
-                yield oldest()
-    while under_way:
-        yield oldest()
+    found = walk([str(package)], WalkOptions(max_size=reading.max_size))
+    jobs = (
+        (item.path, workers.submit(things_of, item.path, reading))
+        for item in found
+        if isinstance(item, Found)
+    )
+    for _, answer in in_order(jobs, _IN_FLIGHT, workers.timeout):
+        yield None if isinstance(answer, SampleError) else answer
 
 
 class _Sums:

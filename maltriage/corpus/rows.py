@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
 from typing import TypeVar
 
 import numpy.typing as npt
@@ -13,7 +11,8 @@ from maltriage.corpus import array_store
 from maltriage.probe.prepare import Prepared
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import ViewSpec
-from maltriage.work.workers import Workers, reason_of
+from maltriage.work import window
+from maltriage.work.workers import Workers
 
 SAMPLE_TIMEOUT = 120.0
 """Seconds for one sample; then its worker is killed and the sample is left out."""
@@ -53,15 +52,7 @@ def in_order(
 
     A worker that dies or hangs costs only its sample.
     """
-    pending = deque[Future[T]]()
-    todo = iter(paths)
     with Workers(min(jobs, max(1, len(paths))), SAMPLE_TIMEOUT) as workers:
-        while True:
-            while len(pending) < jobs * _PENDING and (path := next(todo, None)) is not None:
-                pending.append(workers.submit(function, path, *arguments))
-            if not pending:
-                break
-            try:
-                yield pending.popleft().result()
-            except Exception as error:  # a fault in a parser must not end a whole run
-                yield reason_of(error, SAMPLE_TIMEOUT)
+        submitted = ((path, workers.submit(function, path, *arguments)) for path in paths)
+        for _, answer in window.in_order(submitted, jobs * _PENDING, SAMPLE_TIMEOUT):
+            yield answer

@@ -19,15 +19,20 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.probe.prepare import Prepared
-from maltriage.report.documents.evidence import Evidence, HotRange, Plane, RegionHeat, ViewHeat
+from maltriage.report.documents.evidence import (
+    HOT_BLOCK,
+    Evidence,
+    HotRange,
+    Plane,
+    RegionHeat,
+    ViewHeat,
+)
 from maltriage.report.documents.record import finite
 from maltriage.sample.byteplot import View
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.verdict import Question
 
-HOT_BLOCK = 256
-"""Bytes of a block, over which heat is summed to find hot ranges."""
 HOT_QUANTILE = 0.95
 """A block is hot if its heat per byte is above this quantile of the file's blocks."""
 _SAME = 1e-9

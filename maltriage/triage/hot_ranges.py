@@ -16,12 +16,12 @@ from maltriage.probe.common import Runs
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import Inspected, InspectOptions, common, inspect, spell
 from maltriage.probe.prepare import Prepared, PrepareOptions
-from maltriage.report.documents.evidence import Common, Evidence, HotRange, Word
+from maltriage.report.documents.evidence import HOT_BLOCK, Common, Evidence, HotRange, Word
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
 from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Notice, Region
-from maltriage.triage.evidence import HOT_BLOCK, Part, heat_on
+from maltriage.triage.evidence import Part, heat_on
 from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK

@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.probe.mask import Range
+from maltriage.report.documents.evidence import HOT_BLOCK
 from maltriage.sample.types import Layout
-from maltriage.triage.evidence import HOT_BLOCK, Part
+from maltriage.triage.evidence import Part
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

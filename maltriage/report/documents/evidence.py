@@ -9,6 +9,9 @@ import msgspec
 from maltriage.sample.findings import HotContent
 from maltriage.sample.types import RegionKind
 
+HOT_BLOCK = 256
+"""Bytes of a block, over which heat is summed to find hot ranges."""
+
 
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Bytes that clean programs have, as an index of them says: docs/prevalence.md.

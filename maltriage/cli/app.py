@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from maltriage.cli import options as opt
 from maltriage.cli.commands import (
@@ -34,8 +36,20 @@ from maltriage.cli.stop.interrupt import stop_at_once
 from maltriage.errors import MaltriageError
 from maltriage.version import __version__
 
+
+class _Commands(TyperGroup):
+    """The commands; a file or folder in place of one is scanned by `scan`, and that is said."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and os.path.exists(args[0]):
+            raise MaltriageError(f"{args[0]} is no command: maltriage scan {shlex.join(args)}")
+        return super().resolve_command(ctx, args)
+
+
 app = typer.Typer(
     name="maltriage",
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Triage Windows executables from images of their bytes: which family, and which bytes.",
     no_args_is_help=True,
     add_completion=True,

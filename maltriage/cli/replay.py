@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -144,8 +144,7 @@ class Replay:
         """See `RecordSource.records`."""
         for record in self.saved():
             if stop():
-                done = {field.name: getattr(progress, field.name) for field in fields(Counts)}
-                yield msgspec.structs.replace(self.summary, **done, interrupted=True)
+                yield msgspec.structs.replace(self.summary, **progress.values(), interrupted=True)
                 return
             progress.add(record)
             yield record

@@ -73,6 +73,11 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     skipped: int
     known: int
     bytes: int
+    clean: int
+    unknown: int
+    unjudged: int
+    families: dict[str, int]
+    skipped_by: dict[str, int]
 
 
 class _Stream:
@@ -207,20 +212,11 @@ class Manifest:
                 f"{self._folder}: shard {number} is of other files, options or another model: name"
                 " another folder, or remove this one"
             )
-        return Counts(line.files, line.flagged, line.failed, line.skipped, line.known, line.bytes)
+        return Counts.of(line)
 
     def add(self, number: int, digest: str, counts: Counts) -> None:
         """List a finished shard."""
-        line = Line(
-            number,
-            digest,
-            counts.files,
-            counts.flagged,
-            counts.failed,
-            counts.skipped,
-            counts.known,
-            counts.bytes,
-        )
+        line = Line(number, digest, **counts.values())
         try:
             self._file.write(encode(line) + b"\n")
             self._file.flush()

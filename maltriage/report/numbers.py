@@ -31,6 +31,11 @@ def probability(value: float) -> str:
     return "<0.1%" if value < 0.0005 else f"{value:.1%}"
 
 
+def score(value: float | None) -> str:
+    """A score from 0 to 100, rounded down: what is not flagged is never `50`. None: `-`."""
+    return "-" if value is None else str(math.floor(value))
+
+
 def share(value: float) -> str:
     """A signed part of a whole: `62.0%`, `-3.1%`."""
     text = f"{value:.1%}"

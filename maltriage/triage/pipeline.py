@@ -37,7 +37,6 @@ from maltriage.triage.prepare import in_batches, prepare_files
 from maltriage.triage.records import FileRecord, Item, Repeats, rejected
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
-from maltriage.version import __version__
 from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
 from maltriage.work.workers import Workers
@@ -116,18 +115,7 @@ class LocalScan:
 
 def summary(counts: Counts, bundle: Bundle, seconds: float, *, interrupted: bool) -> Summary:
     """The last record of a scan of `seconds`."""
-    return Summary(
-        files=counts.files,
-        flagged=counts.flagged,
-        failed=counts.failed,
-        skipped=counts.skipped,
-        bytes=counts.bytes,
-        seconds=seconds,
-        interrupted=interrupted,
-        model=model_ref(bundle),
-        version=__version__,
-        known=counts.known,
-    )
+    return counts.summary(model_ref(bundle), seconds, interrupted=interrupted)
 
 
 def model_ref(bundle: Bundle) -> ModelRef:

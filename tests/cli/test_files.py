@@ -180,7 +180,7 @@ def test_several_outputs_in_the_folder_that_is_scanned(run_cli: Any, folder: Pat
         (folder / "out.csv").touch()
     done = run_cli("scan", "out.ndjson", "-o", "again.csv", "-o", "-", "--exit-zero", cwd=folder)
     assert (folder / "again.csv").read_bytes() == (folder / "out.csv").read_bytes()
-    assert b"a.exe" in done.stdout.splitlines()[2]
+    assert b"a.exe" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith(b"1 file  ")
 
 

@@ -177,7 +177,8 @@ def test_credentials_are_those_of_the_environment(run_cli) -> None:
 
 def test_an_empty_bucket_is_an_empty_folder(run_cli, fill) -> None:
     done = run_cli("scan", fill(), "-f", "ndjson")
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.returncode == 3
+    assert done.stderr.endswith(b": nothing was triaged: there is no file in it\n")
     (summary,) = records(done.stdout)
     assert summary["files"] == 0
 

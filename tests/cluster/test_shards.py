@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def test_a_part_is_a_whole_result(tmp_path: Path) -> None:
     with Manifest(Shards(str(tmp_path / "out"))) as manifest:
         part = manifest.part(7)
         counts = write_shard(part, RECORDS, ended)
-    assert counts == Counts(skipped=1, failed=1)
+    assert counts == Counts(skipped=1, failed=1, skipped_by=Counter({"not-pe": 1}))
     assert Path(part.path) == tmp_path / "out" / "part-00007.ndjson"
     lines = [json.loads(line) for line in Path(part.path).read_bytes().splitlines()]
     assert [line["type"] for line in lines] == ["skipped", "error", "summary"]

@@ -46,7 +46,14 @@ def scan(
     output: opt.Outputs = None,
     fields: opt.FieldNames = None,
     ecs: opt.Ecs = False,
-    top: Annotated[int, typer.Option(min=0, help="Most rows of the table; 0: all.")] = 50,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Most rows of the table; 0: all. By default 50, and none where nothing is flagged"
+            " in more than 20 files.",
+        ),
+    ] = None,
     depth: Annotated[
         int | None, typer.Option(min=0, help="Most levels of folders, e.g. 1; by default all.")
     ] = None,
@@ -167,6 +174,7 @@ def scan(
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
+    from maltriage.cli.asked import Asked
     from maltriage.cli.files import keep
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
@@ -215,6 +223,7 @@ def scan(
     resources = ExitStack()
     with resources:
         source: RecordSource
+        asked = None
         if replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
@@ -257,7 +266,7 @@ def scan(
                 coverage=coverage,
                 known=known_lists(known_good or [], quiet=quiet),
                 analyse_known=analyse_known,
-                checks=top if verify else None,
+                checks=_rows(top) if verify else None,
             )
             if parts is None:
                 kept = policy_of(
@@ -272,14 +281,22 @@ def scan(
                 )
                 policy = resources.enter_context(kept)
             else:
-                policy, wanted = Policy(), []
+                policy, wanted = Policy(), []  # no record passes here
             request = ScanRequest(tuple(roots), bundle, options, policy)
             source = LocalScan(request) if local else _on_cluster(request, address, parts)
+            asked = Asked(roots) if parts is None else None
         outputs = opened_all(wanted, shown, color.value)
         code = write_records(
-            source, outputs, _status(wanted, color, quiet or verbose > 0), quiet, exit_zero
+            source, outputs, _status(wanted, color, quiet or verbose > 0), quiet, exit_zero, asked
         )
     raise typer.Exit(code)
+
+
+def _rows(top: int | None) -> int:
+    """The rows of the table."""
+    from maltriage.report.scan.table import DEFAULT_TOP
+
+    return DEFAULT_TOP if top is None else top
 
 
 def _status(wanted: Sequence[Target], color: opt.Color, quiet: bool) -> ScanProgress:

@@ -18,6 +18,7 @@ from maltriage.report.sanitize import clean
 from maltriage.triage.options import Progress
 
 if TYPE_CHECKING:
+    from maltriage.cli.asked import Asked
     from maltriage.cli.outputs import Sinks
     from maltriage.report.scan.progress import ScanProgress
     from maltriage.triage.request import RecordSource
@@ -71,8 +72,13 @@ def write_records(
     status: ScanProgress,
     quiet: bool,
     exit_zero: bool,
+    asked: Asked | None = None,
 ) -> int:
     """Write the records of a source to its outputs, with progress on stderr.
+
+    Args:
+        asked: what the user named: where nothing of it is triaged, that is said, and the exit code
+            is that of files that could not be read.
 
     Returns:
         The exit code.
@@ -88,9 +94,18 @@ def write_records(
                 status.stop()
                 sinks.finish(record)
             else:
+                if asked is not None:
+                    asked.see(record)
                 sinks.write(record)
     tell(progress, quiet=quiet)
-    return exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero)
+    code = exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero)
+    if asked is None or code == EXIT_INTERRUPTED:
+        return code
+    for path, why in asked.unanswered():
+        code = opt.EXIT_UNREAD
+        if not quiet:
+            typer.echo(f"maltriage: {clean(path)}: nothing was triaged: {why}", err=True)
+    return code
 
 
 def tell(progress: Progress, *, quiet: bool) -> None:

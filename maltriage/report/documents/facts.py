@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from maltriage.report import numbers
 from maltriage.report.documents.evidence import Checks, Common, Evidence, RegionHeat
 from maltriage.report.documents.record import Result, Verdict
@@ -38,11 +40,13 @@ def hottest(result: Result) -> RegionHeat | None:
 
 
 def uncalibrated(files: int) -> str:
-    """The remark on files whose probabilities were not fitted to files like them."""
-    many = "1 file" if files == 1 else f"{files:,} files"
+    """The remark on files whose scores were not fitted to files like them."""
+    one = files == 1
+    many = "1 file" if one else f"{files:,} files"
     return (
-        f"Probabilities are uncalibrated for {many}: their kind is outside of training, their"
-        " headers cannot be read, or the model has no temperature."
+        f"The score of {many} says little: {'its' if one else 'their'} kind is outside of training"
+        f" (outside-training), {'its' if one else 'their'} headers cannot be read, or the model is"
+        " not calibrated."
     )
 
 
@@ -102,20 +106,36 @@ def identified(result: Result) -> bool:
     return any(tool.by == "die" for tool in result.identity.made_with)
 
 
-def urgency(result: Result) -> tuple[int, float, str]:
-    """Sort key of a result, the most urgent first.
+def judged(verdict: Verdict) -> bool:
+    """Whether the model decided: not where headers cannot be read, or it has no threshold."""
+    return verdict.flagged is not None
 
-    The order is: flagged families by margin (without one, by probability), flagged files that look
-    benign, unflagged families and unknowns, benign files from the least certain on. The key depends
-    only on the sample's content, so equal files have equal keys; the score is rounded because a
-    sample's place in a batch moves its last digits.
+
+def score(verdict: Verdict) -> float | None:
+    """How much a file looks like malware, from 0 to 100: flagged from 50 on.
+
+    It is the probability that belongs to the log odds of malware less the threshold, so it orders
+    files of all verdicts alike. A model without a threshold has its own probability of malware.
+    None: the file is not judged, or the model knows no clean files.
+    """
+    if verdict.margin is None or (verdict.threshold is None and verdict.fpr is not None):
+        return None
+    distance = verdict.margin - (verdict.threshold or 0.0)
+    return 100.0 / (1.0 + math.exp(min(-distance, 700.0)))
+
+
+def urgency(result: Result) -> tuple[int, float, str]:
+    """Sort key of a result, the most urgent first: by `score`, then files without one.
+
+    The key depends only on the sample's content, so equal files have equal keys; the margin is
+    rounded because a sample's place in a batch moves its last digits.
     """
     verdict = result.verdict
-    if verdict.label == BENIGN and not verdict.flagged:
-        return 3, round(verdict.probability, 6), result.sha256
-    score = verdict.margin if verdict.margin is not None else verdict.probability
-    group = 1 if verdict.label == SUSPICIOUS else 0 if verdict.flagged else 2
-    return group, -round(score, 4), result.sha256
+    if verdict.margin is None:  # the model knows no clean files
+        return 0, -round(verdict.probability, 4), result.sha256
+    if score(verdict) is None:
+        return 1, -round(verdict.margin, 4), result.sha256
+    return 0, round((verdict.threshold or 0.0) - verdict.margin, 4), result.sha256
 
 
 def prediction_set(verdict: Verdict) -> str | None:

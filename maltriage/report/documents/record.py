@@ -155,8 +155,14 @@ class Failed(
 class Summary(
     msgspec.Struct, frozen=True, tag="summary", tag_field="type", forbid_unknown_fields=True
 ):
-    """The end of a scan. `files` counts results; `seconds` is wall-clock time. `known` counts files
-    skipped as known to be good; they are not in `skipped`."""
+    """The end of a scan.
+
+    `files` counts results, `bytes` is the sum of their sizes, `seconds` is wall-clock time. `known`
+    counts files skipped as known to be good; they are not in `skipped`. A file is flagged (by
+    label in `families`), or not and then `clean`, `unknown`, or `unjudged`: its headers cannot be
+    read, or the model has no threshold. `skipped_by` counts skipped files by code. Reports of
+    before 1.5 lack the last five.
+    """
 
     files: int
     flagged: int
@@ -168,6 +174,11 @@ class Summary(
     model: ModelRef
     version: str
     known: int = 0
+    clean: int = 0
+    unknown: int = 0
+    unjudged: int = 0
+    families: dict[str, int] = {}
+    skipped_by: dict[str, int] = {}
     schema_version: str = SCHEMA_VERSION
 
 

@@ -15,7 +15,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
@@ -164,7 +164,7 @@ def look_through(path: str) -> SavedReport:
             report.cut = item.line
         elif isinstance(item, Summary):
             report.summaries.append(item)
-            report.miscounted |= any(getattr(item, n) != v for n, v in asdict(scan).items())
+            report.miscounted |= any(getattr(item, n) != getattr(scan, n) for n in _COUNTED)
             scan, lone = Counts(), True
         else:
             report.counts.add(item)
@@ -191,8 +191,7 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
     """
     total, models = Counts(), list[tuple[ModelRef, str]]()
     for report in reports:
-        for name, value in asdict(report.counts).items():
-            setattr(total, name, getattr(total, name) + value)
+        total.join(report.counts)
         models += [(model, report.path) for model in report.models]
     for model, path in models[1:]:
         if model != models[0][0]:
@@ -202,17 +201,20 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
             )
     summaries = [summary for report in reports for summary in report.summaries]
     versions = {summary.version for summary in summaries}
-    return Summary(
-        **asdict(total),
-        seconds=sum(summary.seconds for summary in summaries),
+    return total.summary(
+        models[0][0] if models else ModelRef("unknown", ""),
+        sum(summary.seconds for summary in summaries),
         interrupted=any(report.interrupted for report in reports),
-        model=models[0][0] if models else ModelRef("unknown", ""),
         version=versions.pop() if len(versions) == 1 else __version__,
     )
 
 
 def _called(model: ModelRef) -> str:
     return f"{model.name} {model.weights_sha256[:12]}"
+
+
+_COUNTED = ("files", "flagged", "failed", "skipped", "known", "bytes")
+"""What every summary counts; older ones have no more."""
 
 
 class Line(NamedTuple):

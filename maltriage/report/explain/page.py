@@ -15,6 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report import html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence, HotRange, RegionHeat
+from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.draw import raster
 from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar, words
@@ -85,6 +86,8 @@ def explanation(result: Result, options: RenderOptions) -> str:
         data=None if picture is None or picture.flaw else {"plot-data": picture.data},
         result=result,
         verdict=result.verdict,
+        opening=opening(result),
+        points=numbers.score(facts.score(result.verdict)),
         members=facts.prediction_set(result.verdict),
         novelty=facts.novelty(result.verdict),
         evidence=evidence,

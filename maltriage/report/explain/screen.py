@@ -9,6 +9,7 @@ from rich.text import Text
 
 from maltriage.report import aligned, numbers
 from maltriage.report.documents import facts
+from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, Verdict
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
 from maltriage.report.formats import RenderOptions
@@ -22,6 +23,7 @@ MAX_WIDTH = 120
 """Most columns of the screen: longer lines are harder to read."""
 MAX_RANKED = 5
 MAX_NOTICES = 50
+MAX_OPENING = 1000
 MAX_GOODWARE = 60
 """Most characters of the name of a goodware set."""
 _INDENT = 2
@@ -102,6 +104,8 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
 def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield from aligned.wrapped(untrusted(result.path, "bold"), console, width, 0)
     yield aligned.rule(width)
+    yield from aligned.wrapped(Text(clean(opening(result), MAX_OPENING)), console, width, 0)
+    yield Text()
     yield _field("sha256", Text(clean(result.sha256)))
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
@@ -138,9 +142,11 @@ def _verdict(verdict: Verdict) -> Text:
     text = untrusted(verdict.label, _verdict_style(verdict), 64)
     if verdict.closest:
         text.append(f" (closest: {clean(verdict.closest, 64)})", style="yellow")
-    text.append(f"  {numbers.probability(verdict.probability)}")
-    if not verdict.calibrated:
-        text.append(" (uncalibrated)", style="dim")
+    if verdict.calibrated:
+        text.append(f"  {numbers.probability(verdict.probability)}")
+    score = facts.score(verdict)
+    if score is not None:
+        text.append(f"  score {numbers.score(score)} of 100", style="dim")
     return text
 
 
@@ -162,7 +168,7 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
     if verdict.fpr is not None:
         rate = numbers.rate(verdict.fpr)
-        text.append(f", at a stated false-positive rate of {rate}", style="not bold default")
+        text.append(f", with false alarms set to {rate}", style="not bold default")
         if verdict.goodware:
             text.append(f" on {clean(verdict.goodware, MAX_GOODWARE)}", style="not bold default")
     yield _field("flagged", text)

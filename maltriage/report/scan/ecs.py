@@ -6,6 +6,7 @@ Fields of ECS without a value are left out. Fields of the record without a name 
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any
 
@@ -116,7 +117,10 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
     found["related"] = {"hash": list(hashes.values())}
     spent = record.timing.prepare_ms + record.timing.model_ms
     found["event"]["duration"] = round(spent * 1e6)
-    found["message"] = f"{verdict.label}, {numbers.probability(verdict.probability)}"
+    score = facts.score(verdict)
+    if score is not None:
+        found["event"] |= {"risk_score": round(score, 2), "severity": math.floor(score)}
+    found["message"] = f"{verdict.label}, score {numbers.score(score)}"
     if verdict.flagged:
         found["event"] |= {"kind": "alert", "category": ["malware", "file"]}
         found["message"] += ", flagged"

@@ -111,17 +111,18 @@ def _number(value: float | None, digits: int = 4) -> float | None:
 def _row(result: Result) -> dict[str, Any]:
     """The data of a table row, also for sorting and filtering."""
     verdict, top = result.verdict, facts.hottest(result)
-    group, score, _ = facts.urgency(result)
+    group, order, _ = facts.urgency(result)
     return {
         "state": "result",
         "path": result.path,
         "sha256": result.sha256,
+        "imphash": result.identity.imphash,
         "size": result.size,
         "label": verdict.label,
         "closest": verdict.closest,
-        "probability": _number(verdict.probability),
+        "score": _number(facts.score(verdict), 1),
         "flagged": verdict.flagged,
-        "urgency": [group, score],
+        "urgency": [group, order],
         "region": facts.region_name(top.name) if top else None,
         "share": _number(top.share) if top else None,
         "entropy": _number(facts.entropy(result), 2),
@@ -148,6 +149,7 @@ def _panel(result: Result) -> dict[str, Any]:
     names = {k: v for k, v in names_of(result).items() if k not in _OF_THE_MODEL}
     return {
         "kind": kind_of(result),
+        "probability": _number(verdict.probability),
         "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),

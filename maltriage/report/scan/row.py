@@ -37,6 +37,7 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
     "set": str,
     "novelty": float,
     "made_with": str,
+    "score": float,
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
@@ -93,4 +94,5 @@ def _result(record: Result) -> dict[str, Value]:
         "set": None if verdict.set is None else "; ".join(verdict.set) or EMPTY,
         "novelty": verdict.novelty,
         "made_with": facts.made_with(record) or None,
+        "score": facts.score(verdict),
     }

@@ -7,6 +7,8 @@ sorted and drawn at the end.
 from __future__ import annotations
 
 import heapq
+import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
@@ -19,6 +21,7 @@ from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.explain import similar
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.report.scan.strip import strip
 from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
@@ -37,12 +40,14 @@ MIN_FILE = 28
 MIN_CUT_FILE = 12
 """Least width of the file column in cells; below it other columns are left out."""
 
-_FLAGS = {True: "yes", False: "no", None: "-"}
+FEW = 20
+"""Most files, none of which is flagged, that are listed without being asked for."""
+MOST, LEAST_ROWS = 0.8, 5
+"""Share of the rows with a notice from which it is said once above them, of so many at least."""
 _TITLES = (
     "file",
-    "flag",
+    "score",
     "verdict",
-    "prob.",
     "hottest region",
     "size",
     "entropy",
@@ -51,9 +56,9 @@ _TITLES = (
     "made with",
     "notices",
 )
-_FILE, _CHECKED, _NEAREST, _MADE, _NOTICES = 0, 7, 8, 9, 10
-_NUMERIC = (3, 5, 6)
-_SPARE = (6, 5, 7, 4, 3)
+_FILE, _CHECKED, _NEAREST, _MADE, _NOTICES = 0, 6, 7, 8, 9
+_NUMERIC = (1, 4, 5)
+_SPARE = (5, 4, 6, 3)
 """Columns that a narrow table leaves out, in this order; records have them."""
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
@@ -70,7 +75,7 @@ class _Row:
     path: str
     label: str
     closest: str | None
-    probability: float
+    score: float | None
     flagged: bool | None
     region: str | None
     share: float
@@ -170,17 +175,29 @@ class TableRenderer:
 
     def _screen(self, summary: Summary, width: int) -> Iterator[Text]:
         rows = self._best.rows()
-        if rows:
+        if not self._options.quiet:
+            for said in strip(summary):
+                yield from said.wrap(self._console, max(width, MIN_CUT_FILE))
+        if rows and self._listed_at_all(summary):
+            everywhere = _everywhere(rows)
+            if not self._options.quiet:
+                yield Text()
+                yield from _legend(everywhere)
             yield from _table(rows, width)
             yield from self._cut(rows)
-        else:
-            yield Text("No file was triaged: the model reads none of the files given.")
+        elif rows and not self._options.quiet:
+            yield Text(f"--top {DEFAULT_TOP} lists the first of them.", style="dim")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
             yield from self._listed(kind, width)
         if not self._options.quiet:
             yield Text()
             yield from self._remarks(rows, summary)
             yield _summary_line(summary)
+
+    def _listed_at_all(self, summary: Summary) -> bool:
+        """Whether there is a table: a page of clean files is an answer to no question."""
+        asked = self._options.top is not None
+        return asked or summary.flagged > 0 or len(self._best.rows()) <= FEW
 
     def _cut(self, rows: list[_Row]) -> Iterator[Text]:
         more = self._best.seen - sum(row.copies for row in rows)
@@ -232,8 +249,8 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         key=key,
         path=result.path,
         label=verdict.label,
-        closest=verdict.closest,
-        probability=verdict.probability,
+        closest=verdict.closest if verdict.flagged else None,
+        score=facts.score(verdict),
         flagged=verdict.flagged,
         region=clean(facts.region_name(top.name), MAX_NAME) if top else None,
         share=top.share if top else 0.0,
@@ -247,6 +264,23 @@ def _row(result: Result, key: tuple[int, float, str]) -> _Row:
         identified=facts.identified(result),
         alien=result.similar is not None and similar.alien(result.similar),
     )
+
+
+def _everywhere(rows: list[_Row]) -> list[str]:
+    """The notices that nearly all rows have, which are taken from them: said once, they are
+    read."""
+    counts = Counter(code for row in rows for code in row.codes)
+    least = max(LEAST_ROWS, math.ceil(MOST * len(rows)))
+    found = [code for code, count in counts.items() if count >= least]
+    for row in rows:
+        row.codes = tuple(code for code in row.codes if code not in found)
+    return found
+
+
+def _legend(everywhere: list[str]) -> Iterator[Text]:
+    if everywhere:
+        named = ", ".join(clean(code) for code in everywhere)
+        yield Text(f"nearly all of these: {named}", style="dim")
 
 
 def _table(rows: list[_Row], width: int) -> Iterator[Text]:
@@ -307,9 +341,8 @@ def _cells(row: _Row, inline_closest: bool) -> list[Text]:
     entropy = "" if row.entropy is None else f"{row.entropy:.2f}"
     return [
         _file(row, None),
-        Text(_FLAGS[row.flagged], style="bold red" if row.flagged else "dim"),
+        Text(numbers.score(row.score), style="bold red" if row.flagged else "dim"),
         verdict,
-        Text(numbers.probability(row.probability), style=calm),
         hottest,
         Text(numbers.size(row.size), style=calm),
         Text("packed?", style="yellow") if row.packed else Text(entropy, style=calm),

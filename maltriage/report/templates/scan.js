@@ -11,7 +11,7 @@ function read() {
     const file = JSON.parse(lines[i]);
     file.number = files.length;
     file.evidence = lines[i + 1];
-    file.text = [file.path, file.sha256, file.label, file.closest, file.region, file.reason, file.code, file.made, ...(file.codes || [])]
+    file.text = [file.path, file.sha256, file.imphash, file.label, file.closest, file.region, file.reason, file.code, file.made, ...(file.codes || [])]
       .join("\n")
       .toLowerCase();
     files.push(file);
@@ -51,9 +51,8 @@ function styleOf(file) {
 const COLUMNS = [
   { name: "#", title: "What to look at first", number: true, sort: urgent },
   { name: "file", sort: (a, b) => (a.path < b.path ? -1 : a.path > b.path ? 1 : 0) },
-  { name: "flag", down: (file) => (file.flagged ? 1 : file.flagged === false ? 0 : -1) },
+  { name: "score", title: "How much it looks like malware, 0 to 100; flagged from 50 on", number: true, sort: urgent },
   { name: "verdict", sort: (a, b) => verdictOf(a).localeCompare(verdictOf(b), "en") },
-  { name: "prob.", title: "Probability", number: true, down: (file) => file.probability },
   { name: "hottest region", down: (file) => file.share },
   { name: "size", number: true, down: (file) => file.size },
   { name: "entropy", title: "Highest entropy of a section, bits per byte", number: true, down: (file) => file.entropy },
@@ -85,7 +84,7 @@ function cellsOf(file, copies, checked, shared) {
   const path = make("th", { scope: "row" }, link, same > 1 ? make("span", { class: "copies", title: "files with these very bytes" }, `x${count(same)}`) : null);
   if (file.state !== "result") {
     const state = make("td", { class: file.state === "failed" ? "label t-bad" : "label faint" }, file.state);
-    return [rank, path, make("td"), state, make("td", { colspan: checked ? 6 : 5, class: "codes name", title: file.reason }, file.reason)];
+    return [rank, path, make("td"), state, make("td", { colspan: checked ? 5 : 4, class: "codes name", title: file.reason }, file.reason)];
   }
   const number = (text) => make("td", { class: "number" }, text);
   const verdict = make("td", {}, make("span", { class: `label name ${styleOf(file)}` }, file.label));
@@ -93,9 +92,8 @@ function cellsOf(file, copies, checked, shared) {
   return [
     rank,
     path,
-    make("td", { class: file.flagged ? "flagged label" : "faint" }, file.flagged === null ? "-" : file.flagged ? "yes" : "no"),
+    make("td", { class: file.flagged ? "number flagged label" : "number faint" }, file.score === null ? "-" : String(Math.floor(file.score))),
     verdict,
-    number(percent(file.probability)),
     make("td", { class: "name one" }, ...(file.region === null ? ["-"] : [file.region, make("span", { class: "faint" }, ` ${(100 * file.share).toFixed(1)}%`)])),
     number(size(file.size)),
     make("td", { class: "number" }, file.packed ? make("span", { class: "weak" }, "packed?") : file.entropy === null ? "" : file.entropy.toFixed(2)),
@@ -276,12 +274,13 @@ function panel(file, same, close) {
     { class: "verdict" },
     make("strong", { class: `name ${styleOf(file)}` }, file.label),
     file.closest ? make("span", { class: "name" }, `closest: ${file.closest}`) : null,
-    make("span", {}, percent(file.probability) + (found.calibrated ? "" : " (uncalibrated)")),
+    file.score === null ? null : make("span", {}, `score ${Math.floor(file.score)} of 100`),
+    found.calibrated ? make("span", { class: "faint" }, percent(found.probability)) : null,
     file.flagged === null ? make("span", { class: "faint" }, "no flag") : make("span", { class: `tag ${file.flagged ? "flagged" : "benign"}` }, file.flagged ? "flagged" : "not flagged"),
   );
   const rows = [["sha256", file.sha256], ["file", found.kind]];
   if (found.margin !== null && found.threshold !== null) {
-    const rate = found.fpr === null ? "" : `, set for ${Number((100 * found.fpr).toPrecision(6))}% false positives`;
+    const rate = found.fpr === null ? "" : `, false alarms set to ${Number((100 * found.fpr).toPrecision(6))}%`;
     rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${rate}`]);
   }
   if (found.set) rows.push(["set", found.set]);

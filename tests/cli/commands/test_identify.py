@@ -31,7 +31,7 @@ def test_identify_asks_detect_it_easy(run_cli, samples_dir: Path) -> None:
     pytest.importorskip("die", reason="the extra `identify` is not installed")
     path = samples_dir / "dotnet.exe"
     table = run_cli("scan", "--identify", path, env={"COLUMNS": "200"}).stdout.decode()
-    assert "made with" in table.splitlines()[0]
+    assert "made with" in table
     done = run_cli("scan", "--identify", path, "-f", "ndjson", "--ecs")
     tools = json.loads(done.stdout.splitlines()[0])["maltriage"]["identity"]["made_with"]
     assert {tool["by"] for tool in tools} == {"headers", "die"}

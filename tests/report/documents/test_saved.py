@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,7 +38,8 @@ def summary_of(items: list[Any], **changes: Any) -> Summary:
     counts = Counts()
     for item in items:
         counts.add(item)
-    return make_summary(**{**vars(counts), **changes})
+    summary = counts.summary(make_summary().model, make_summary().seconds, interrupted=False)
+    return msgspec.structs.replace(summary, **{"version": make_summary().version, **changes})
 
 
 def whole() -> list[Item]:

@@ -53,9 +53,9 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
     text = page_of(make_checked(plane=True))
     parts = assert_sealed(text)
     seen = words(text)
-    assert "icedid 92.1% flagged checked: 5 of 7 claims supported" in seen
+    assert "icedid score 90 of 100 92.1% flagged checked: 5 of 7 claims supported" in seen
     assert "most of it from .text (46.3%)" in seen
-    assert "margin +3.412, threshold +1.204, set for 1% false positives on clean-set" in seen
+    assert "margin +3.412, threshold +1.204, false alarms set to 1% on clean-set" in seen
     for name, contribution in ((".text", "+1.982"), (".rsrc", "+1.244"), ("overlay", "-0.365")):
         assert re.search(
             rf"{re.escape(name)} \w+ [0-9a-f]+-[0-9a-f]+ .*?{re.escape(contribution)}", seen

@@ -33,7 +33,9 @@ RESULT = make_result(PATH, hashes=True)
 EXPECTED: dict[str, Any] = {
     "@timestamp": "2026-01-02T03:04:05.678Z",
     "ecs.version": VERSION,
-    "message": "icedid, 92.1%, flagged",
+    "message": "icedid, score 90, flagged",
+    "event.risk_score": 90.1,
+    "event.severity": 90,
     "event.kind": "alert",
     "event.category": ["malware", "file"],
     "event.type": ["info"],

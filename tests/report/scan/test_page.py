@@ -105,7 +105,7 @@ def test_what_is_to_know_of_the_whole_is_said() -> None:
     remarks = json.loads(data["end"])["remarks"]
     assert len(remarks) == 2
     assert "no threshold" in remarks[0]
-    assert "uncalibrated" in remarks[1]
+    assert "says little" in remarks[1]
     assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
 
 

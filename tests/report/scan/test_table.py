@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -43,12 +44,18 @@ def files(text: str) -> list[str]:
     return [line.split()[0] for line in body.splitlines() if line and line[0] not in " …"]
 
 
-@pytest.mark.parametrize("width", [30, 40, 60])
+def table(text: str) -> list[str]:
+    """The lines of the table, from its header on."""
+    lines = text.splitlines()
+    return lines[next(i for i, line in enumerate(lines) if line.startswith("file ")) :]
+
+
+@pytest.mark.parametrize("width", [30, 40, 50])
 def test_a_narrow_table_leaves_columns_out(width: int) -> None:
-    """The file, the flag and the verdict stay."""
+    """The file, the score and the verdict stay."""
     text = screen("table", [make_result(), make_summary()], width=width)
-    header, _, row, *_ = text.splitlines()
-    assert header.split()[:3] == ["file", "flag", "verdict"]
+    header, _, row, *_ = table(text)
+    assert header.split()[:3] == ["file", "score", "verdict"]
     assert "entropy" not in header
     assert cell_len(row) <= width
     assert cell_len(header) <= width
@@ -73,9 +80,9 @@ def test_golden_colours() -> None:
 def test_words_alone_tell_what_colours_tell() -> None:
     text = screen("table", [*make_scan(), make_summary()], width=160)
     rows = {line.split()[0]: line for line in text.splitlines() if line.startswith("cases/")}
-    assert " yes   suspicious (closest: bifrose) " in rows["cases/2024-117/svch0st.exe"]
-    assert " no    maze " in rows["cases/2024-117/下载/安装程序.exe"]
-    assert " no    unknown " in rows["cases/2024-117/odd.bin"]
+    assert "  60  suspicious (closest: bifrose) " in rows["cases/2024-117/svch0st.exe"]
+    assert "  42  maze " in rows["cases/2024-117/下载/安装程序.exe"]
+    assert re.search(r"  [0-4]?\d  unknown  ", rows["cases/2024-117/odd.bin"])
     assert " packed?  disarmed" in text
 
 
@@ -91,11 +98,65 @@ def test_order() -> None:
         "flagged-high": make_verdict("icedid", 0.40, 9.0),
     }
     records = [make_result(name, verdict) for name, verdict in verdicts.items()]
-    expected = ["flagged-high", "flagged-low", "suspicious-high", "suspicious-low"]
+    expected = ["flagged-high", "suspicious-high", "flagged-low", "suspicious-low"]
     expected += ["family-below", "family-lower", "unsure-benign", "sure-benign"]
     for seed in range(5):
         random.Random(seed).shuffle(records)
-        assert files(screen("table", [*records, make_summary()])) == expected
+        text = screen("table", [*records, make_summary()])
+        assert files(text) == expected
+        rows = [line for line in table(text)[2:] if line.startswith(tuple(verdicts))]
+        scores = [int(line.split()[1]) for line in rows]
+        assert scores == sorted(scores, reverse=True)
+        assert [score >= 50 for score in scores] == [True] * 4 + [False] * 4
+
+
+def test_files_that_are_not_judged_come_last_and_have_no_score() -> None:
+    unreadable = make_verdict("unknown", 0.9, 8.0, None, fpr=0.01)
+    records = [make_result("odd", unreadable), make_result("a", make_verdict("benign", 0.99, -7.0))]
+    text = screen("table", [*records, make_summary(flagged=0)])
+    assert files(text) == ["a", "odd"]
+    assert re.search(r"^odd +-  unknown", text, re.MULTILINE)
+
+
+def test_a_strip_says_what_became_of_all_files() -> None:
+    counts = {"families": {"icedid": 3, "maze": 1}, "clean": 2, "unknown": 1, "unjudged": 1}
+    skipped = {"not-pe": 8, "too-large": 3, "archive-time": 1}
+    summary = make_summary(**counts, skipped=12, skipped_by=skipped, known=5)
+    first, second, *_ = screen("table", [make_result(), summary], width=160).splitlines()
+    assert first == "4 of 8 files flagged: icedid 3, maze 1"
+    assert second == (
+        "2 clean  1 unknown  1 not judged  5 known good  1 failed  12 skipped: 8 not PE,"
+        " 3 too large, 1 archive time"
+    )
+    many = make_summary(families={f"family{n:02d}": 1 for n in range(12)})
+    line = screen("table", [make_result(), many], width=300).splitlines()[0]
+    assert line.endswith("family07 1, 4 more labels")
+
+
+@pytest.mark.parametrize("count", [20, 21])
+def test_many_files_none_of_which_is_flagged_are_not_listed(count: int) -> None:
+    verdict = make_verdict("unknown", 0.6, 0.2, closest="blackhole")
+    records = [make_result(f"f{n}", verdict, sha256=sha256_of(str(n))) for n in range(count)]
+    summary = make_summary(files=count, flagged=0, unknown=count)
+    text = screen("table", [*records, summary])
+    assert text.startswith(f"Nothing flagged in {count} files.\n{count} unknown")
+    assert "blackhole" not in text  # the closest family of what is not flagged says nothing
+    assert ("f3 " in text) == (count == 20)
+    assert ("--top 50 lists the first of them." in text) == (count == 21)
+    asked = screen("table", [*records, summary], RenderOptions(top=50))
+    assert len(files(asked)) == count
+
+
+def test_a_notice_of_nearly_all_files_is_said_once() -> None:
+    common, rare = ("signed", "x"), (".net", "y")
+    records = [make_result(f"f{n}", notices=(common,), sha256=sha256_of(str(n))) for n in range(9)]
+    records += [make_result("last", notices=(rare,), sha256=sha256_of("last"))]
+    text = screen("table", [*records, make_summary()], width=140)
+    assert text.count("signed") == 1
+    assert "\nnearly all of these: signed\n" in text
+    assert text.count(".net") == 1
+    few = screen("table", [*records[:3], make_summary()], width=140)
+    assert few.count("signed") == 3
 
 
 def test_order_without_a_threshold_is_by_probability() -> None:
@@ -105,7 +166,7 @@ def test_order_without_a_threshold_is_by_probability() -> None:
     text = screen("table", [*records, make_summary(flagged=0)])
     assert files(text) == ["p90", "p60", "p30"]
     assert "The model has no threshold: nothing is flagged by it." in text
-    assert " -     icedid" in text
+    assert re.search(r" -  icedid", text)
 
 
 def test_equal_files_are_one_row_whatever_the_order() -> None:
@@ -148,8 +209,8 @@ def test_a_bounded_table_is_the_head_of_the_whole_one(top: int) -> None:
     records = _random_results(3000, 900)
     whole = screen("table", [*records, make_summary()], RenderOptions(top=0), 200)
     head = screen("table", [*records, make_summary()], RenderOptions(top=top), 200)
-    rows = [line.split() for line in whole.splitlines()[2 : 2 + top]]
-    assert [line.split() for line in head.splitlines()[2 : 2 + top]] == rows
+    rows = [line.split() for line in table(whole)[2 : 2 + top]]
+    assert [line.split() for line in table(head)[2 : 2 + top]] == rows
     shown = sum(int(row[1][1:]) if row[1][0] == "x" else 1 for row in rows)
     assert f"… and {3000 - shown:,} more (use --top 0 or --format ndjson)" in head
     assert "more (use" not in whole
@@ -183,7 +244,7 @@ def test_memory_does_not_grow_with_the_scan() -> None:
 
 def test_nothing_to_show() -> None:
     text = screen("table", [make_skipped(), make_summary(files=0, flagged=0, failed=0, skipped=1)])
-    assert text.startswith("No file was triaged: ")
+    assert text.startswith("No file was triaged.\n1 skipped")
     assert "0 files  0 flagged  0 failed  1 skipped" in text
 
 
@@ -205,9 +266,11 @@ def test_an_interrupted_scan_says_so() -> None:
     assert "not the whole scan" in screen("table", [make_summary(interrupted=True)])
 
 
-def test_uncalibrated_probabilities_are_marked() -> None:
+def test_scores_that_say_little_are_counted() -> None:
     result = make_result(verdict=make_verdict(calibrated=False))
-    assert "Probabilities are uncalibrated" in screen("table", [result, make_summary()])
+    assert "The score of 1 file says little: its kind is outside of training" in screen(
+        "table", [result, make_summary()]
+    )
 
 
 def test_entropy_is_the_highest_of_a_section_and_the_hottest_region_speaks_for_it() -> None:
@@ -223,7 +286,7 @@ def test_entropy_is_the_highest_of_a_section_and_the_hottest_region_speaks_for_i
     result = msgspec.structs.replace(result, layout=layout, evidence=evidence)
     assert facts.entropy(result) == 3.3
     assert facts.hottest(result) is None
-    assert "icedid   92.1%  -  " in screen("table", [result, make_summary()])
+    assert "  90  icedid   -  " in screen("table", [result, make_summary()])
 
 
 def test_what_a_file_resembles_where_there_is_room() -> None:
@@ -234,7 +297,8 @@ def test_what_a_file_resembles_where_there_is_room() -> None:
         make_result("d.exe"),
         make_summary(),
     ]
-    rows = {line.split()[0]: line for line in screen("table", records, width=120).splitlines()[:6]}
+    lines = table(screen("table", records, width=120))
+    rows = {line.split()[0]: line for line in lines[:6]}
     assert rows["file"].endswith("  nearest")
     assert rows["a.exe"].endswith("  icedid 0.031")
     assert rows["b.exe"].endswith("  =maze")
@@ -242,7 +306,7 @@ def test_what_a_file_resembles_where_there_is_room() -> None:
     assert rows["d.exe"].endswith("7.91")
     # It is the first to go where paths need the room; what matters of it is a notice as well.
     long = make_result("x" * 40, notices=(("known", "x"),), similar=make_similar(known_as="maze"))
-    text = screen("table", [long, make_summary()], width=96)
+    text = screen("table", [long, make_summary()], width=86)
     assert "nearest" not in text
     assert "  known" in text
     assert "nearest" not in screen("table", [*make_scan(), make_summary()], width=200)
@@ -306,7 +370,7 @@ def test_a_region_without_a_name_says_so(name: str) -> None:
     evidence = msgspec.structs.replace(result.evidence, regions=[blank], hot=hot)
     result = msgspec.structs.replace(result, evidence=evidence)
     assert "(unnamed) 100.0%" in screen("table", [result, make_summary()])
-    assert screen("explain", [result]).count("(unnamed)") == 1 + len(hot)
+    assert screen("explain", [result]).count("(unnamed)") == 2 + len(hot)
 
 
 def test_files_that_the_model_was_not_made_for_are_no_silent_skips() -> None:
@@ -324,7 +388,7 @@ def test_a_column_says_how_the_evidence_stood_its_test() -> None:
     other = make_result("c.exe", make_verdict("benign", 0.9, -4.0))
     for first, second in ((checked, copy), (copy, checked)):
         text = screen("table", [first, other, second, make_summary()], width=140)
-        header, _, *rows = text.splitlines()
+        header, _, *rows = table(text)
         column = header.index("checked")
         assert [row[column:].split("  ")[0].strip() for row in rows[:2]] == ["5/7 +0.71", ""]
     assert "checked" not in screen("table", [copy, other, make_summary()], width=140)

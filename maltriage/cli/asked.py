@@ -1,0 +1,59 @@
+"""Files and folders named on the command line of which nothing is triaged."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from maltriage.report.documents.record import Record, Skipped, Summary
+from maltriage.report.scan.strip import reasons
+from maltriage.sample.types import KNOWN_GOOD
+from maltriage.source.archive.walk import SEPARATOR
+from maltriage.source.urls import is_url
+
+
+class Asked:
+    """What was named, and whether any record answers it: a verdict, a known good file or an error.
+
+    A skip is no answer: who names a file that is no program, or an empty folder, is told.
+    """
+
+    def __init__(self, named: Iterable[str]) -> None:
+        self._named = {_plain(path): path for path in named}
+        self._skipped: dict[str, Counter[str]] = {path: Counter() for path in self._named}
+
+    def see(self, record: Record) -> None:
+        if not self._skipped or isinstance(record, Summary):
+            return
+        code = record.code if isinstance(record, Skipped) else None
+        for path in _above(record.path):
+            if path not in self._skipped:
+                continue
+            if code is None or code == KNOWN_GOOD:
+                del self._skipped[path]
+            else:
+                self._skipped[path][code] += 1
+
+    def unanswered(self) -> Iterator[tuple[str, str]]:
+        """What was named and has no answer, each with why."""
+        for path, codes in self._skipped.items():
+            why = f"skipped: {reasons(codes)}" if codes else "there is no file in it"
+            yield self._named[path], why
+
+
+def _plain(path: str) -> str:
+    return path.rstrip("/") if is_url(path) else os.path.realpath(path)
+
+
+def _above(path: str) -> Iterator[str]:
+    """A path, what it is a member of, and the folders that it lies in."""
+    yield _plain(path)
+    while SEPARATOR in path:
+        path = path.rpartition(SEPARATOR)[0]
+        yield _plain(path)
+    folder = _plain(path)
+    while (above := folder.rpartition("/")[0]) and above != folder:
+        yield above
+        folder = above
+    yield "/"

@@ -1,0 +1,75 @@
+"""What a scan found, in a few lines above its table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents.record import Summary
+from maltriage.report.sanitize import clean
+
+MAX_FAMILIES, MAX_REASONS = 8, 6
+MAX_LABEL = 24
+REASONS = {
+    "not-pe": "not PE",
+    "not-byteplot": "not a byteplot",
+    "empty": "empty",
+    "too-large": "too large",
+    "symlink": "a link",
+    "special-file": "no regular file",
+    "input": "of a format that the model does not read",
+    "password": "password unknown",
+}
+"""Why files are skipped, in words, by code; other codes are words themselves."""
+
+
+def strip(summary: Summary) -> Iterator[Text]:
+    """The lines: what is flagged, and what became of all other files."""
+    yield _flagged(summary)
+    parts = [
+        _part(summary.clean, "clean"),
+        _part(summary.unknown, "unknown"),
+        _part(summary.unjudged, "not judged"),
+        _part(summary.known, "known good"),
+        _part(summary.failed, "failed", style="bold yellow"),
+        _part(summary.skipped, "skipped", reasons(summary.skipped_by)),
+    ]
+    others = [part for part in parts if part is not None]
+    if others:
+        yield Text("  ").join(others)
+
+
+def reasons(skipped_by: Mapping[str, int]) -> str:
+    """Reasons of skipped files with their numbers: `8 no program, 3 too large`."""
+    return _named(((REASONS.get(c, c.replace("-", " ")), n) for c, n in skipped_by.items()))
+
+
+def _flagged(summary: Summary) -> Text:
+    many = numbers.count(summary.files, "file")
+    if not summary.files:
+        return Text("No file was triaged.", style="bold")
+    if not summary.flagged:
+        return Text(f"Nothing flagged in {many}.", style="bold green")
+    said = Text(f"{summary.flagged:,} of {many} flagged", style="bold red")
+    if summary.families:
+        ordered = sorted(summary.families.items(), key=lambda item: (-item[1], item[0]))
+        shown = [f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES]]
+        more = len(ordered) - MAX_FAMILIES
+        said.append(": " + ", ".join(shown) + (f", {more:,} more labels" if more > 0 else ""))
+    return said
+
+
+def _part(count: int, noun: str, why: str = "", style: str = "") -> Text | None:
+    if not count:
+        return None
+    return Text(f"{count:,} {noun}" + (f": {why}" if why else ""), style=style)
+
+
+def _named(counted: Iterable[tuple[str, int]]) -> str:
+    ordered = sorted(counted, key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{n:,} {clean(name)}" for name, n in islice(ordered, MAX_REASONS))
+    rest = sum(n for _, n in ordered[MAX_REASONS:])
+    return shown + (f", {rest:,} for other reasons" if rest else "")

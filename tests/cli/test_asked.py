@@ -1,0 +1,78 @@
+"""What was named on the command line, and has no answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from corpus.synthetic import zipped
+from hostile.make import sample
+from report.factories import make_result
+
+from maltriage.cli.asked import Asked
+from maltriage.report.documents.record import Failed, Skipped
+from maltriage.sample.types import KNOWN_GOOD
+
+
+def left(named: list[str], *records: Any) -> dict[str, str]:
+    asked = Asked(named)
+    for record in records:
+        asked.see(record)
+    return dict(asked.unanswered())
+
+
+def test_a_verdict_an_error_and_a_known_file_are_answers() -> None:
+    for answer in (
+        make_result("a/b/x.exe"),
+        Failed("a/b/x.exe", "io", "refused"),
+        Skipped("a/b/x.exe", KNOWN_GOOD, "in a list"),
+    ):
+        assert left(["a", "a/b", "a/b/x.exe", "."], answer) == {}
+    assert left(["a"], make_result("ab/x.exe")) == {"a": "there is no file in it"}
+
+
+def test_skips_are_counted_by_reason() -> None:
+    skips = [Skipped(f"a/{n}", "not-pe", "no") for n in range(2)]
+    skips.append(Skipped("a/big.iso", "too-large", "no"))
+    assert left(["a"], *skips) == {"a": "skipped: 2 not PE, 1 too large"}
+
+
+def test_members_and_urls_answer_for_what_they_are_in() -> None:
+    assert left(["a.zip"], make_result("a.zip!b/x.exe")) == {}
+    assert left(["s3://bucket/in/"], make_result("s3://bucket/in/x.exe")) == {}
+    inner = make_result("a.zip!b.7z!x.exe")
+    assert left(["a.zip", "."], inner) == {}
+
+
+def test_a_link_and_its_target_are_the_same(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    record = make_result(str(tmp_path / "real" / "x.exe"))
+    assert left([str(tmp_path / "link")], record) == {}
+
+
+def test_the_command_says_it_and_ends_with_3(run_cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "x.exe").write_bytes(sample("console-x86.exe"))
+    (tmp_path / "in" / "notes").write_bytes(b"words")
+    (tmp_path / "read.me").write_bytes(b"no program")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.zip").write_bytes(zipped({"x.exe": sample("gui-x86.exe")}))
+    whole = run_cli("scan", "in", "a.zip", "--exit-zero", cwd=tmp_path)
+    assert (whole.returncode, whole.stderr) == (0, b"")
+    done = run_cli("scan", "in", "read.me", "empty", "-f", "csv", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr.decode().splitlines() == [
+        "maltriage: read.me: nothing was triaged: skipped: 1 not PE",
+        "maltriage: empty: nothing was triaged: there is no file in it",
+    ]
+    assert run_cli("scan", "empty", "-q", cwd=tmp_path).stderr == b""
+
+
+def test_a_folder_in_place_of_a_command(run_cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "my files").mkdir()
+    done = run_cli("my files", "--top", "3", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr == b"maltriage: my files is no command: maltriage scan 'my files' --top 3\n"
+    assert run_cli("-h").stdout == run_cli("--help").stdout
+    assert run_cli("scan", "-h").stdout == run_cli("scan", "--help").stdout

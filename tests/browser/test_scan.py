@@ -75,7 +75,8 @@ def test_five_thousand_files_stay_usable(opened: Open, many: bytes) -> None:
     expect(status).to_have_text("125 of 5,000 listed")
     assert paths(page)[0].endswith("sample_00007.exe")
     page.get_by_label("flagged only").check()
-    assert set(page.locator("#rows td:nth-of-type(2)").all_text_contents()) == {"yes"}
+    scores = page.locator("#rows td:nth-of-type(2)").all_text_contents()
+    assert all(50 <= int(score) < 100 for score in scores)
     page.get_by_label("Find").fill("no such file")
     expect(page.locator("#where")).to_have_text("no file like this")
     page.get_by_label("Find").fill("")
@@ -91,7 +92,7 @@ def test_five_thousand_files_stay_usable(opened: Open, many: bytes) -> None:
 def test_counts_and_verdicts(opened: Open) -> None:
     page, _ = opened(page_of(make_scan(), interrupted=True))
     counts = page.locator("#counts")
-    expect(counts).to_contain_text("8files4flagged1failed2skipped")
+    expect(counts).to_contain_text("8files4flagged0clean0unknown1failed2skipped")
     said = page.locator("#remarks li").all_text_contents()
     assert said == ["files below cases/2024-117/", "Interrupted: this is not the whole scan."]
     assert page.locator("#rows th a").first.inner_text().startswith("attachments/quarterly/")

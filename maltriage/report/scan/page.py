@@ -7,6 +7,7 @@ draws a hundred at a time.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -112,6 +113,7 @@ def _row(result: Result) -> dict[str, Any]:
     """The data of a table row, also for sorting and filtering."""
     verdict, top = result.verdict, facts.hottest(result)
     group, order, _ = facts.urgency(result)
+    score = facts.score(verdict)
     return {
         "state": "result",
         "path": result.path,
@@ -120,7 +122,7 @@ def _row(result: Result) -> dict[str, Any]:
         "size": result.size,
         "label": verdict.label,
         "closest": verdict.closest,
-        "score": _number(facts.score(verdict), 1),
+        "score": None if score is None else math.floor(score * 10.0) / 10.0,  # 49.99 is not flagged
         "flagged": verdict.flagged,
         "urgency": [group, order],
         "region": facts.region_name(top.name) if top else None,

@@ -190,6 +190,9 @@ function scanTable(files, { summary, remarks }) {
     by("counts").append(
       box(summary.files, summary.files === 1 ? "file" : "files"),
       box(summary.flagged, "flagged", "flagged"),
+      box(summary.clean, "clean"),
+      box(summary.unknown, "unknown"),
+      ...(summary.unjudged ? [box(summary.unjudged, "not judged", "weak")] : []),
       box(summary.failed, "failed", "weak"),
       box(summary.skipped, "skipped"),
       ...(summary.known ? [box(summary.known, "known good")] : []),

@@ -9,6 +9,8 @@ part only. The programs in them are unpacked to FOLDER/<part>/<kind>-<platform>-
 under its sha256, so that no two are equal: one that two packages hold is the first one's. Of a
 package come at most as many as `LIMITS` says for its part, or the row itself, the first by
 sha256. `train` gets native PE32 alone: the malware is 32-bit, and 64 bits must not mean clean.
+`index` is for the index of clean programs alone (`maltriage prevalence build`), beside `train` and
+`calibration`.
 
 Beside the programs of a part lies `labels.csv`, with a column `source` (debian, wine, npm,
 wheels), so that `train --root FOLDER/<part>` takes it.
@@ -45,7 +47,7 @@ FILES = Path(__file__).with_name("goodware-files.csv")
 COLUMNS = ("part", "kind", "platform", "package", "version", "sha256", "limit")
 FILE_COLUMNS = ("part", "package", "kind-platform", "format", "sha256", "size", "maker")
 # The order decides whose a program is that packages of two parts hold.
-LIMITS = {"train": 60, "calibration": 150, "test": 150}
+LIMITS = {"train": 60, "calibration": 150, "test": 150, "index": 150}
 SUFFIXES = {"debian": ".deb", "npm": ".tgz", "wheel": ".whl"}
 MIN_BYTES = 512
 MAX_BYTES = 30_000_000

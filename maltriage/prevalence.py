@@ -32,9 +32,9 @@ from maltriage.source.reading import Reading
 from maltriage.work.window import in_order
 from maltriage.work.workers import Workers
 
-MAX_PIECES, MAX_TEXTS = 700_000, 300_000
+MAX_PIECES, MAX_TEXTS = 2_000_000, 450_000
 """Entries of an index, at most: the most common ones. Together they take 8 MB."""
-EXTENDED = 4
+EXTENDED = 3
 """Times as many has an index that is extended: it need not be as small as one that ships."""
 LEAST = 2
 """Packages that an entry is in, at least."""

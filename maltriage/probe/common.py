@@ -1,11 +1,11 @@
 """How common bytes and texts are among clean programs: an index of hashes, and what it says.
 
 Two kinds of things are looked up. A *piece* is eight bytes in a row, wherever they lie: code of a
-runtime, a table, a line of a manifest. One of sixteen is looked at, chosen by its content (local
-fingerprints, Schleimer, Wilkerson and Aiken 2003, "Winnowing"), so that a copy of the same bytes
-gives the same pieces whatever is around it. An operand that the linker fills in differs from build
-to build: a piece over it is in few programs and in no index, the ones beside it are. A *text* is a
-whole string, the same in ASCII and in UTF-16.
+runtime, a table, a line of a manifest. Operands that the linker fills in differ from build to build
+and are left out: the bytes before and after one are in a row. One piece of sixteen is looked at,
+chosen by its content (local fingerprints, Schleimer, Wilkerson and Aiken 2003, "Winnowing"), so
+that a copy of the same bytes gives the same pieces whatever is around it. A *text* is a whole
+string, the same in ASCII and in UTF-16.
 
 The index counts the packages of clean programs that a thing is in, and holds what is in several.
 """
@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import msgspec
@@ -26,6 +27,7 @@ import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
+from maltriage.probe.operands import REACH, addresses_of, filled_in
 
 Keys = npt.NDArray[np.uint64]
 Counts = npt.NDArray[np.int64]
@@ -37,16 +39,19 @@ MIN_DISTINCT = 5
 """Different bytes of a piece, at least: less is padding or a table of small numbers."""
 MIN_TEXT, MAX_TEXT = 6, 96
 """Characters of a text: shorter ones are chance, and of longer ones so many are looked at."""
-COUNT_BITS = 12
-"""Low bits of an entry: its packages, at most 4,095. The others are bits of its hash."""
+COUNT_BITS, HASH_BITS = 12, 40
+"""Bits of an entry: its packages, at most 4,095, below its hash. Of a million other hashes two are
+in an index of two million."""
 MAX_BYTES = 64 * 1024 * 1024
 """Of an index."""
-FORMAT = 1
+FORMAT = 2
 SHIPPED = "clean-programs.npz"
 """Name of the index that comes with the models."""
 NEAR, MIN_RUN = 128, 3
 """Most bytes from one known piece to the next of a run, and its pieces at least."""
 _AT_ONCE = 1 << 20
+_BEYOND = 256
+"""Bytes behind those that are read at once, where a piece may end: operands lie in it."""
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 _ASCII = re.compile(rb"[\x20-\x7e]{%d,}" % MIN_TEXT)
 _WIDE = re.compile(rb"(?:[\x20-\x7e]\x00){%d,}" % MIN_TEXT)
@@ -82,38 +87,39 @@ class Prevalence:
         """The packages that each piece is in; 0: fewer than `about.pieces_from`."""
         return _counts(self.pieces, keys)
 
-    def share(self, data: bytes) -> float:
-        """The share of the pieces of bytes that are in the index; 0 without pieces."""
-        _, keys = pieces(data)
-        return float((self.count_pieces(keys) > 0).mean()) if len(keys) else 0.0
-
     def count_texts(self, texts: Iterable[bytes]) -> Counts:
         """The packages that each text (in ASCII) is in; 0: fewer than `about.texts_from`."""
         return _counts(self.texts, np.array([text_key(text) for text in texts], dtype=np.uint64))
 
 
-def pieces(data: bytes | memoryview) -> tuple[npt.NDArray[np.int64], Keys]:
-    """The pieces of bytes that are looked at: their offsets, and their hashes."""
-    raw = np.frombuffer(data, dtype=np.uint8)
-    found = [_pieces(raw, start) for start in range(0, len(raw) - PIECE + 1, _AT_ONCE)]
+def pieces(data: bytes) -> tuple[npt.NDArray[np.int64], Keys]:
+    """The pieces of a file that are looked at: their offsets, and their hashes."""
+    raw, addresses = np.frombuffer(data, dtype=np.uint8), addresses_of(data)
+    found = [_pieces(raw, start, addresses) for start in range(0, len(raw), _AT_ONCE)]
     if not found:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.uint64)
     return np.concatenate([at for at, _ in found]), np.concatenate([keys for _, keys in found])
 
 
-def _pieces(raw: npt.NDArray[np.uint8], start: int) -> tuple[npt.NDArray[np.int64], Keys]:
-    raw = raw[start : start + _AT_ONCE + PIECE - 1]
-    count = len(raw) - PIECE + 1
+def _pieces(
+    raw: npt.NDArray[np.uint8], start: int, addresses: range
+) -> tuple[npt.NDArray[np.int64], Keys]:
+    first = max(0, start - REACH)
+    part = raw[first : start + _AT_ONCE + _BEYOND]
+    kept = np.flatnonzero(~filled_in(part, first, len(raw), addresses))
+    part, places = part[kept], first + kept
+    count = max(0, len(part) - PIECE + 1)
     mixed = np.zeros(count, dtype=np.uint64)
     for i in range(PIECE):
-        mixed |= raw[i : i + count].astype(np.uint64) << np.uint64(8 * i)
+        mixed |= part[i : i + count].astype(np.uint64) << np.uint64(8 * i)
     mixed *= _SPREAD  # modulo 2^64
     mixed ^= mixed >> np.uint64(32)
     mixed *= _SPREAD
     at = np.flatnonzero(mixed >> np.uint64(64 - CHOSEN_BITS) == 0)
-    ordered = np.sort(np.stack([raw[at + i] for i in range(PIECE)], axis=1), axis=1)
+    at = at[(places[at] >= start) & (places[at] < start + _AT_ONCE)]
+    ordered = np.sort(np.stack([part[at + i] for i in range(PIECE)], axis=1), axis=1)
     at = at[(ordered[:, 1:] != ordered[:, :-1]).sum(axis=1) + 1 >= MIN_DISTINCT]
-    return start + at, hashes(mixed[at] << np.uint64(CHOSEN_BITS))
+    return places[at], _key(mixed[at] << np.uint64(CHOSEN_BITS))
 
 
 @dataclass(frozen=True)
@@ -160,13 +166,18 @@ def runs_of(data: bytes, index: Prevalence) -> Runs:
 def text_key(text: bytes) -> np.uint64:
     """The hash of a text in ASCII."""
     digest = hashlib.blake2b(text[:MAX_TEXT], digest_size=8).digest()
-    return np.uint64(int.from_bytes(digest, "little")) & ~_COUNT
+    return np.uint64(_key(np.uint64(int.from_bytes(digest, "little"))))
 
 
 def texts(data: bytes) -> set[bytes]:
     """The texts of a file, in ASCII."""
     found = {match.group()[:MAX_TEXT] for match in _ASCII.finditer(data)}
     return found | {match.group()[::2][:MAX_TEXT] for match in _WIDE.finditer(data)}
+
+
+def _key(mixed: Keys | np.uint64) -> Keys:
+    """The first `HASH_BITS` of 64 bits, above those of a count."""
+    return hashes(np.asarray(mixed >> np.uint64(64 - HASH_BITS - COUNT_BITS)))
 
 
 def hashes(entries: Keys) -> Keys:
@@ -198,7 +209,34 @@ def save(index: Prevalence, path: Path) -> None:
 
     with replace_file(path) as file:
         about = np.frombuffer(msgspec.json.encode(index.about), dtype=np.uint8)
-        np.savez(file, allow_pickle=False, about=about, pieces=index.pieces, texts=index.texts)
+        packed = _packed("pieces", index.pieces) | _packed("texts", index.texts)
+        np.savez_compressed(file, allow_pickle=False, about=about, **packed)
+
+
+def _packed(name: str, entries: Keys) -> dict[str, npt.NDArray[Any]]:
+    """Entries as steps from hash to hash, which compress to half the size, and counts."""
+    steps = np.diff(hashes(entries) >> np.uint64(COUNT_BITS), prepend=np.uint64(0))
+    return {
+        f"{name}_low": steps.astype(np.uint32),
+        f"{name}_high": (steps >> np.uint64(32)).astype(np.uint8),
+        f"{name}_counts": counts_in(entries).astype(np.uint16),
+    }
+
+
+def _unpacked(archive: Mapping[str, Any], name: str) -> Keys:
+    """Raises ValueError if they are no entries in order."""
+    low, high, counts = (archive[f"{name}_{part}"] for part in ("low", "high", "counts"))
+    kinds = [(array.dtype, array.shape) for array in (low, high, counts)]
+    shape = (len(low),)
+    if kinds != [(np.uint32, shape), (np.uint8, shape), (np.uint16, shape)]:
+        raise ValueError("other arrays")
+    steps = low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)
+    if (steps[1:] == 0).any() or (counts == 0).any() or (counts >> COUNT_BITS).any():
+        raise ValueError("its entries are not in order")
+    found = np.cumsum(steps, dtype=np.uint64)
+    if len(found) and found[-1] >> np.uint64(HASH_BITS):
+        raise ValueError("its entries are not in order")
+    return np.asarray(found << np.uint64(COUNT_BITS) | counts.astype(np.uint64))
 
 
 @lru_cache(maxsize=4)
@@ -213,16 +251,11 @@ def load(path: Path) -> Prevalence:
             raise MaltriageError(f"{path}: no index of clean programs: too large")
         with np.load(path, allow_pickle=False) as archive:
             about = decoded(archive["about"].tobytes(), _about)
-            found = Prevalence(about, archive["pieces"], archive["texts"])
+            if about.format != FORMAT:
+                raise MaltriageError(f"{path}: made by another version: build it again")
+            found = Prevalence(about, _unpacked(archive, "pieces"), _unpacked(archive, "texts"))
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, EOFError, BadZipFile, msgspec.MsgspecError) as error:
         raise MaltriageError(f"{path}: no index of clean programs: {error}") from error
-    if about.format != FORMAT:
-        raise MaltriageError(f"{path}: made by another version: build it again")
-    for entries in (found.pieces, found.texts):
-        if entries.dtype != np.uint64 or entries.ndim != 1 or (entries[1:] <= entries[:-1]).any():
-            raise MaltriageError(
-                f"{path}: no index of clean programs: its entries are not in order"
-            )
     return found

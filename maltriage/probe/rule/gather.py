@@ -11,7 +11,10 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
-from maltriage.probe.common import Prevalence, load
+import numpy as np
+
+from maltriage.probe.common import MIN_DISTINCT as MIN_DISTINCT_IN_PIECE
+from maltriage.probe.common import PIECE, Prevalence, load, pieces, runs_of
 from maltriage.probe.inspect import dotnet, functions, strings, tables
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
@@ -42,10 +45,14 @@ small numbers are in many programs."""
 NAMES = 3
 """Names of consecutive imports in a pattern: their order is that of one build's source."""
 
-AROUND = 96
-"""Bytes before and after a pattern that are looked up among those of clean programs."""
-COMMON = 0.25
-"""Share of the pieces there that are common, from which the pattern is no candidate."""
+COMMON = 0.5
+"""Share of a pattern's bytes that are in runs that clean programs have, from which it is no
+candidate."""
+AROUND = ((96, 0.5), (1024, 0.2))
+"""Bytes before and after a pattern that are looked up among those of clean programs, and the share
+of the pieces there from which it is no candidate. The first says that it lies in a function that is
+known; the second that it lies among library code, of a version that is not known itself: linkers
+put the functions of a library together."""
 
 Kind = Literal["code", "il", "string", "imports", "resource", "data"]
 _HINT = 2
@@ -56,11 +63,12 @@ files of a family and in none of 1,134 clean programs, 113 were in one of 2,047 
 programs, and nearly all of these were such words."""
 _ORDINARY = re.compile(
     # In any program of a compiler, or in any program: names of sections and DLLs, the DOS stub,
-    # error messages of the C runtimes of Microsoft, mingw and Borland, keys of version
-    # information (one of which is eight digits), lines of manifests, alphabets.
+    # error messages of the C runtimes of Microsoft, mingw and Borland, names that Visual C++ gives
+    # to its standard library, keys of version information (one of which is eight digits), lines of
+    # manifests, alphabets.
     rb"DOS mode|^\.\w+$|\.(?:dll|drv|exe)$|^[0-9A-F]{8}$"
     rb"|Runtime (?:Library|Error)|runtime error|Microsoft Visual C"
-    rb"|GCC: \(|mingw|pseudo relocation|VirtualProtect failed"
+    rb"|@std@@|GCC: \(|mingw|pseudo relocation|VirtualProtect failed"
     rb"|urn:schemas-microsoft-com|<\?xml|</?\w*(?:assembly|dependen|trustInfo|security)"
     rb"|(?:processorArchitecture|publicKeyToken|manifestVersion)=|(?:type|language)=[\x22']"
     rb"|Microsoft\.Windows\.|requestedPrivileges|requestedExecutionLevel|ABCDEFGHIJKLMNOPQRSTUVWXYZ|0123456789"
@@ -85,12 +93,18 @@ class Candidate:
 
 
 def gather(
-    path: str, ranges: list[Range], options: InspectOptions, common: Path | None = None
+    path: str,
+    ranges: list[Range],
+    options: InspectOptions,
+    common: Path | None = None,
+    lone: bool = False,
 ) -> list[Candidate]:
     """Patterns of ranges of a file, which is read once.
 
     Args:
         common: an index of what clean programs have in common; what is in it is no candidate.
+        lone: the only file of a rule: leave out unnamed bytes that are packed or encrypted, which
+            are likely in no other file.
 
     Raises:
         SampleError: it cannot be read again, or has other bytes (`changed`).
@@ -101,25 +115,32 @@ def gather(
     if contents.format == "picture":
         return []
     index = None if common is None else load(common)
-    return candidates(contents.data, ranges, parse=contents.dump is None, common=index)
+    return candidates(contents.data, ranges, parse=contents.dump is None, common=index, lone=lone)
 
 
 def candidates(
-    data: bytes, ranges: list[Range], *, parse: bool, common: Prevalence | None = None
+    data: bytes,
+    ranges: list[Range],
+    *,
+    parse: bool,
+    common: Prevalence | None = None,
+    lone: bool = False,
 ) -> list[Candidate]:
     """Patterns of ranges, in the order of the ranges; none of headers, which are alike in
     different programs and differ between two builds of one.
 
     Args:
         parse: whether the bytes may have headers (those of a hex dump have none).
+        common, lone: see `gather`.
     """
-    finder = _Finder(data, parse)
+    finder = _Finder(data, parse, lone)
+    known = None if common is None else Known(data, common)
     found: list[Candidate] = []
     seen: set[Pattern] = set()
     for number, item in enumerate(ranges):
         share = (MAX_CANDIDATES - len(found)) // (len(ranges) - number)
         own = list(finder.of(number, item))
-        for candidate in own if common is None else uncommon(data, own, common):
+        for candidate in own if known is None else known.without(own):
             if share > 0 and candidate.pattern not in seen:
                 seen.add(candidate.pattern)
                 found.append(candidate)
@@ -127,24 +148,45 @@ def candidates(
     return found
 
 
-def uncommon(data: bytes, found: Sequence[Candidate], common: Prevalence) -> list[Candidate]:
-    """The candidates that are in no index of clean programs.
+class Known:
+    """What an index of clean programs knows of a file.
 
-    A string is looked up as a whole. Of other patterns, the bytes around them are: operands that
-    differ from build to build leave few pieces to a pattern itself, but a function of a runtime
-    is there as a whole.
+    A string is known by itself. So is any pattern in a run of known texts and pieces, and one that
+    has many known pieces `AROUND` it: by itself it has too few of them.
     """
-    texts = [item.text[0].encode("ascii", "replace") for item in found if item.kind == "string"]
-    told = iter(common.count_texts(texts).tolist())
-    known = {id(item): next(told) > 0 for item in found if item.kind == "string"}
-    kept = []
-    for item in found:
-        low = max(0, item.offset - AROUND)
-        high = item.offset + len(item.pattern.data) + AROUND
-        if known.get(id(item)) or common.share(data[low:high]) >= COMMON:
-            continue
-        kept.append(item)
-    return kept
+
+    def __init__(self, data: bytes, index: Prevalence) -> None:
+        self._index = index
+        self._at, keys = pieces(data)
+        self._known = index.count_pieces(keys) > 0
+        self._runs = runs_of(data, index).ranges
+
+    def without(self, found: Sequence[Candidate]) -> list[Candidate]:
+        """The candidates that are not in the index."""
+        texts = [item.text[0].encode("ascii", "replace") for item in found if item.kind == "string"]
+        packages = iter(self._index.count_texts(texts).tolist())
+        return [
+            item
+            for item in found
+            if not (item.kind == "string" and next(packages)) and not self._lies_in(item)
+        ]
+
+    def _lies_in(self, item: Candidate) -> bool:
+        """Whether a pattern lies in what is known."""
+        start, end = item.offset, item.offset + len(item.pattern.data)
+        first = int(np.searchsorted(self._runs[:, 1], start, "right"))
+        last = int(np.searchsorted(self._runs[:, 0], end))
+        inside = np.clip(self._runs[first:last], start, end)
+        if (inside[:, 1] - inside[:, 0]).sum() >= COMMON * (end - start):
+            return True
+        return item.kind != "string" and any(
+            self._share(start - reach, end + reach) >= least for reach, least in AROUND
+        )
+
+    def _share(self, start: int, end: int) -> float:
+        """The share of the pieces of a range that are in the index."""
+        low, high = np.searchsorted(self._at, (start, end))
+        return float(self._known[low:high].mean()) if low < high else 0.0
 
 
 def telling(pattern: Pattern) -> bool:
@@ -157,11 +199,20 @@ def telling(pattern: Pattern) -> bool:
     return len(set(fixed)) >= MIN_DISTINCT
 
 
+def dense(fixed: bytes) -> bool:
+    """Whether most of some bytes could be in an index of clean programs, whose pieces have bytes
+    enough. A table of small numbers, of languages for example, is in the runtime of a compiler,
+    and no index can tell."""
+    places = range(len(fixed) - PIECE + 1)
+    able = sum(len(set(fixed[at : at + PIECE])) >= MIN_DISTINCT_IN_PIECE for at in places)
+    return able > len(places) / 2
+
+
 class _Finder:
     """Finds candidates in ranges of one file."""
 
-    def __init__(self, data: bytes, parse: bool) -> None:
-        self._data = data
+    def __init__(self, data: bytes, parse: bool, lone: bool) -> None:
+        self._data, self._lone = data, lone
         self._image = Image(data, parse)
         self._managed = dotnet.managed(self._image)
         self._assembly = dotnet.read(self._image)
@@ -233,13 +284,17 @@ class _Finder:
         section, known = self._image.section_at(item.start), self._image.architecture
         if self._managed or section is None or not section.executable or known is None:
             return
-        bits = entropy(memoryview(self._data)[item.start : item.end])
-        if bits >= PACKED and item.end - item.start >= PACKED_MIN_BYTES:
+        if self._packed(item):
             return
         where = functions.find(self._image, section, self._exports, known[0], item.start)
         delta = section.rva - section.start
         for run in runs(self._image, where, known[0], item.start, item.end, delta):
             yield from self._run("code", number, run.start, run.mask, run.text)
+
+    def _packed(self, item: Range) -> bool:
+        """Whether the bytes of a range are compressed or encrypted, by their entropy."""
+        bits = entropy(memoryview(self._data)[item.start : item.end])
+        return bits >= PACKED and item.end - item.start >= PACKED_MIN_BYTES
 
     def _run(
         self, kind: Kind, number: int, start: int, mask: bytes, text: tuple[str, ...]
@@ -251,6 +306,8 @@ class _Finder:
 
     def _windows(self, number: int, item: Range) -> Iterator[Candidate]:
         """Windows of unnamed data; addresses in them are not fixed."""
+        if self._lone and self._packed(item):
+            return
         leaf = self._image.directory("resource")
         inside = leaf is not None and leaf[0] <= item.start < leaf[1]
         first = item.start + -item.start % 4
@@ -261,7 +318,7 @@ class _Finder:
                 if int.from_bytes(raw[at : at + 4], "little") in self._image.addresses:
                     mask[at : at + 4] = bytes(4)
             kind: Kind = "resource" if inside else "data"
-            if len(set(raw)) < MIN_VARIED:
+            if len(set(raw)) < MIN_VARIED or not dense(Pattern("hex", raw, bytes(mask)).fixed):
                 continue
             yield from self._run(kind, number, start, bytes(mask), ())
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import hashlib
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hostile.make import CASES, Pe, byteplot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.inspect import builds
 
+from maltriage.probe.common import FORMAT, About, Prevalence, pieces, text_key
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import InspectOptions
 from maltriage.probe.rule import gather as gathering
-from maltriage.probe.rule.gather import Candidate, candidates, gather, telling
+from maltriage.probe.rule.gather import Candidate, Known, candidates, dense, gather, telling
 from maltriage.probe.rule.pattern import Pattern
 from maltriage.sample.errors import SampleError
 from maltriage.sample.layout import make_layout
@@ -176,3 +179,49 @@ def test_another_file_by_now(tmp_path: Path) -> None:
     path.write_bytes(Pe().bytes())
     with pytest.raises(SampleError, match="changed"):
         gather(str(path), [], InspectOptions("0" * 64))
+
+
+def test_what_is_packed_makes_no_pattern_of_a_lone_file() -> None:
+    """Bytes of one file that are encrypted are in no other; what else it has stays."""
+    noise = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(32))
+    data = sample("gui-x86.exe") + noise
+    ranges = everything(data)
+    assert ranges[-1].region.kind == "overlay"
+    together = candidates(data, ranges, parse=True)
+    lone = candidates(data, ranges, parse=True, lone=True)
+    last = len(ranges) - 1
+    assert any(item.range == last for item in together)
+    assert not any(item.range == last and item.kind == "data" for item in lone)
+    assert [item for item in together if item.range != last] == [
+        item for item in lone if item.range != last
+    ]
+
+
+def test_tables_of_small_numbers_are_no_patterns() -> None:
+    """Language codes and addresses, as in every C runtime: no index can know them."""
+    table = b"".join(bytes([n, 4 + n // 9, 0, 0]) for n in range(1, 9))
+    assert not dense(table)
+    assert dense(hashlib.sha256(b"a").digest())
+    assert not dense(b"")
+
+
+def test_what_an_index_knows_is_no_candidate() -> None:
+    """A text by itself, and code among known code, which need not be known itself."""
+    code = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(200))
+    said = b"\0a text of some words\0another text of mine\0"
+    data = code + said
+    keys = np.unique(pieces(code[:3000] + code[3064:])[1])
+    told = np.unique(np.array([text_key(b"a text of some words")], dtype=np.uint64))
+    index = Prevalence(About(FORMAT, 9, 1, 2, 2), keys | np.uint64(3), told | np.uint64(3))
+
+    def candidate(kind: Any, at: int, size: int, text: str = "") -> Candidate:
+        form: Any = "ascii" if text else "hex"
+        return Candidate(Pattern(form, data[at : at + size]), kind, at, 0, (text,))
+
+    known = candidate("string", len(code) + 1, 20, "a text of some words")
+    own = candidate("string", len(code) + 22, 20, "another text of mine")
+    inside = candidate("code", 3010, 30)
+    far = candidate("data", 20, 32)
+    assert Known(data, index).without([known, own, inside, far]) == [own]
+    nothing = Prevalence(index.about, keys[:0], told[:0])
+    assert Known(data, nothing).without([known, own, inside]) == [known, own, inside]

@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.documents.record import Record
-    from maltriage.rules.make import Rule
+    from maltriage.rules.types import Rule
     from maltriage.source.urls import Remote
 
 SUFFIXES = (".yar", ".yara")
@@ -29,7 +29,13 @@ Goodware = Annotated[
     Path | None,
     typer.Option(help="With --yara: a folder of clean files, none of which the rule may match."),
 ]
-
+Labelled = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --yara: labelled files (a folder for each label, or labels.csv). The rule"
+        " matches no benign one, and at most 5 % of any other family."
+    ),
+]
 
 Prevalence = Annotated[
     str | None,
@@ -61,12 +67,14 @@ def prevalence_of(named: str | None) -> Path | None:
     return path.absolute()
 
 
-def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None) -> None:
+def check_options(
+    files: Sequence[str], yara: Path | None, goodware: Path | None, labelled: Path | None
+) -> None:
     """Find wrong use before anything is explained.
 
     Raises:
         MaltriageError: several files without a rule, a rule that cannot be written or tried, or
-            goodware without a rule.
+            goodware or labelled files without a rule.
     """
     for file in files:
         if os.path.isdir(file):
@@ -74,8 +82,9 @@ def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None
     if yara is None:
         if len(files) > 1:
             raise MaltriageError("several files need --yara RULE.yar; without it explain takes one")
-        if goodware is not None:
-            raise MaltriageError("--goodware goes with --yara")
+        for option, named in (("--goodware", goodware), ("--labelled", labelled)):
+            if named is not None:
+                raise MaltriageError(f"{option} goes with --yara")
         return
     from maltriage.rules.make import need_yara
 
@@ -86,6 +95,8 @@ def check_options(files: Sequence[str], yara: Path | None, goodware: Path | None
         raise MaltriageError(f"cannot write {yara}: no folder {yara.parent}")
     if goodware is not None and not goodware.is_dir():
         raise MaltriageError(f"{goodware}: no folder of clean files")
+    if labelled is not None and not labelled.is_dir():
+        raise MaltriageError(f"{labelled}: no folder of labelled files")
     _date()
 
 
@@ -94,6 +105,7 @@ def write_rule(
     records: Sequence[Record],
     bundle: Bundle,
     goodware: Path | None,
+    labelled: Path | None,
     common: Path | None,
     *,
     max_size: int,
@@ -111,9 +123,11 @@ def write_rule(
     from maltriage.cli.extras import status
     from maltriage.cli.files import cannot_write
     from maltriage.files.atomic import write_file
-    from maltriage.report.documents.record import Failed, Result, Skipped
+    from maltriage.report.documents.record import Failed, Result, Skipped, path_of
     from maltriage.report.sanitize import clean
-    from maltriage.rules.make import RuleOptions, make_rule
+    from maltriage.rules.make import make_rule
+    from maltriage.rules.text import warnings
+    from maltriage.rules.types import RuleOptions
     from maltriage.work.cores import cores
     from maltriage.work.isolation import Isolation, memory_for
     from maltriage.work.workers import Workers
@@ -123,7 +137,7 @@ def write_rule(
             raise MaltriageError(f"no rule: {clean(record.path)}: {clean(record.reason)}")
     results = {record.sha256: record for record in records if isinstance(record, Result)}
     folder = None if goodware is None else str(goodware)
-    options = RuleOptions(_date(), folder, max_size, common)
+    options = RuleOptions(_date(), folder, max_size, common, _labels(labelled))
     console = make_console(stderr=True)
     shown = status(console, "making a rule", enabled=not quiet)
     isolation = Isolation(memory_for(max_size))
@@ -135,21 +149,43 @@ def write_rule(
         raise cannot_write(path, error) from error
     if not quiet:
         typer.echo(f"{clean(str(path))}: {_summary(rule)}", err=True)
+        for left in rule.facts.left_out:
+            typer.echo(
+                f"left out: {clean(path_of(results[left]))} shares too few strings with the others",
+                err=True,
+            )
+        for warning in warnings(rule.facts):
+            typer.echo(f"warning: {warning}", err=True)
+
+
+def _labels(root: Path | None) -> dict[str, str]:
+    """The labels of the files below a folder, by path."""
+    if root is None:
+        return {}
+    from maltriage.corpus.datasets import open_dataset
+
+    return {sample.path: sample.label for sample in open_dataset("vx-zoo", root, 1).samples}
 
 
 def _summary(rule: Rule) -> str:
+    facts = rule.facts
     wanted = " or ".join(f"{group.least} of {len(group.strings)}" for group in rule.groups)
     parts = [f"{rule.name}, {wanted} strings"]
     if len(rule.groups) > 1:
         parts.append(f"{len(rule.groups)} groups of files that share too few")
     if rule.statuses != ("supported",):
         parts.append("not all from ranges whose check is `supported`")
-    if rule.tried is None:
+    if facts.clean is None:
         parts.append("tried on no goodware (--goodware)")
     else:
-        parts.append(f"in none of {rule.tried:,} clean files")
+        parts.append(f"in none of {facts.clean:,} clean files")
+    if facts.others:
+        wrong = sum(label != facts.family for label, _ in facts.hits)
+        parts.append(f"in {wrong:,} of {facts.others:,} of other families")
+    if facts.recall is not None:
+        parts.append(f"in {facts.recall[0]:,} of {facts.recall[1]:,} others of the family")
     if rule.unread:
-        parts.append(f"{rule.unread} more could not be read")
+        parts.append(f"{rule.unread:,} more could not be read")
     return "; ".join(parts)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from maltriage.rules.text import Chosen, Group
+from maltriage.rules.trial import Elsewhere, most
+from maltriage.rules.types import Chosen, Group
 
 MAX_STRINGS = 40
 """Most strings of a group."""
@@ -26,41 +27,84 @@ MANY = 1000
 
 @dataclass(frozen=True)
 class Choice:
-    """Groups of the given files, and the files with too few strings for a rule."""
+    """Groups of the given files, and the files that are in none."""
 
     groups: tuple[Group, ...]
-    poor: tuple[int, ...]
-
-    @property
-    def alone(self) -> list[int]:
-        """The files that share too little with any other."""
-        return [group.files[0] for group in self.groups if len(group.files) == 1]
+    left_out: tuple[int, ...]
 
 
 def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
-    """Strings for each group of files that share some; a file that shares none is a group.
+    """Strings for each group of files that share some.
 
     A family by name is often several by their bytes: files of different groups may have nothing in
-    common.
+    common. A file that shares too little with any other is left out, unless it is the only one:
+    strings of one file are its own, or noise.
 
     Args:
         count: of the given files.
         tried: clean files that have none of the patterns.
     """
-    groups, poor = [], []
+    groups, left_out = [], []
     for files in _together(found, count):
         members = frozenset(files)
-        shared = [item for item in found if len(item.files & members) >= min(2, len(members))]
+        shared = [item for item in found if len(item.files & members) >= min(2, count)]
         chosen = _picked(shared, files)
         has = Counter(number for item in chosen for number in item.files & members)
         fewest = min(has[number] for number in files)
         if fewest < ENOUGH:
-            poor += files
+            left_out += files
         else:
             least = LEAST if tried >= MANY else max(LEAST, round(PART * fewest))
             groups.append(Group(tuple(files), tuple(chosen), fewest, least))
     groups.sort(key=lambda group: (-len(group.files), group.files))
-    return Choice(tuple(groups), tuple(sorted(poor)))
+    return Choice(tuple(groups), tuple(sorted(left_out)))
+
+
+def choose_against(
+    found: Sequence[Chosen],
+    count: int,
+    tried: int,
+    others: Mapping[Chosen, Sequence[Elsewhere]],
+    sizes: Mapping[str, int],
+) -> Choice:
+    """As `choose`, of strings with which a rule matches no more than `OTHERS` of any other family.
+
+    Greedy: while it matches more, the string goes that most of the files have that are too many.
+
+    Args:
+        others: the files of other families that have a string.
+        sizes: number of files of each of these families.
+    """
+    left = list(found)
+    while True:
+        choice = choose(left, count, tried)
+        guilty = _guilty(choice, others, sizes)
+        if not guilty:
+            return choice
+        worst = max(guilty, key=lambda item: (guilty[item], -len(item.files)))
+        left = [item for item in left if item is not worst]
+
+
+def _guilty(
+    choice: Choice, others: Mapping[Chosen, Sequence[Elsewhere]], sizes: Mapping[str, int]
+) -> Counter[Chosen]:
+    """How many files each string matches, of families that a rule matches too many files of."""
+    matched = dict[Elsewhere, list[Chosen]]()
+    for group in choice.groups:
+        has = dict[Elsewhere, list[Chosen]]()
+        for item in group.strings:
+            for file in others.get(item, ()):
+                has.setdefault(file, []).append(item)
+        for file, items in has.items():
+            if len(items) >= group.least:
+                matched.setdefault(file, []).extend(items)
+    hit = Counter(file.label for file in matched)
+    return Counter(
+        item
+        for file, items in matched.items()
+        if hit[file.label] > most(sizes[file.label])
+        for item in items
+    )
 
 
 def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:

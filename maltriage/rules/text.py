@@ -3,68 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import quoted
-from maltriage.report.documents.evidence import Status
 from maltriage.report.sanitize import clean
+from maltriage.rules.types import Chosen, Facts, Group
 from maltriage.version import __version__
 
 MAX_COMMENT = 160
 """Characters of the comment on a string."""
 MAX_COMMENTED = 8
 """Instructions of a string that are shown."""
+MAX_HITS = 200
+"""Hits that are named."""
 PREFIX = "maltriage_"
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]+")
 _MAX_NAME = 64
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Origin of a string: the given file, the evidence on its range and the check's result.
-    `status` None: not checked."""
-
-    file: int
-    range: tuple[int, int]
-    region: str
-    contribution: float
-    status: Status | None
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """A string of the rule, its evidence, and the given files that have it."""
-
-    candidate: Candidate
-    evidence: Evidence
-    files: frozenset[int]
-
-
-@dataclass(frozen=True)
-class Group:
-    """Files that share strings, the strings, the fewest of them that one of these files has, and
-    the number that a file must have."""
-
-    files: tuple[int, ...]
-    strings: tuple[Chosen, ...]
-    fewest: int
-    least: int
-
-
-@dataclass(frozen=True)
-class Facts:
-    """Metadata of a rule. `tried`: number of clean files it was tested on; None: none named."""
-
-    family: str
-    model: str
-    model_sha256: str
-    date: str
-    samples: tuple[str, ...]
-    tried: int | None
-    largest: int
-    programs: bool
 
 
 def rule_name(family: str) -> str:
@@ -100,17 +54,51 @@ def rule_text(groups: Sequence[Group], facts: Facts) -> str:
 
 
 def _meta(facts: Facts) -> list[tuple[str, str]]:
-    tried = "none" if facts.tried is None else f"no match in {facts.tried} files"
+    of_each = [(f"sample_{i}", sha256) for i, sha256 in enumerate(facts.samples, 1)]
+    made = [(name, sha256) for name, sha256 in of_each if sha256 not in facts.left_out]
+    out = [(name, sha256) for name, sha256 in of_each if sha256 in facts.left_out]
     return [
         ("author", f"maltriage {__version__}"),
-        ("description", f"Hot bytes of {len(facts.samples)} file(s) of {facts.family}"),
+        ("description", f"Hot bytes of {len(made)} file(s) of {facts.family}"),
         ("family", facts.family),
         ("date", facts.date),
         ("model", facts.model),
         ("model_sha256", facts.model_sha256),
-        ("goodware", tried),
-        *((f"sample_{i}", sha256) for i, sha256 in enumerate(facts.samples, 1)),
+        *made,
+        *((f"{name}_left_out", sha256) for name, sha256 in out),
+        *_trial(facts),
     ]
+
+
+def _trial(facts: Facts) -> Iterator[tuple[str, str]]:
+    """What the rule was tried on, and every hit."""
+    clean_files = "none" if facts.clean is None else f"no match in {facts.clean} files"
+    yield "goodware", clean_files
+    for number, (built, count) in enumerate(facts.alike, 1):
+        yield f"goodware_alike_{number}", f"{count} of these are {built}, as samples are"
+    for warning in warnings(facts):
+        yield "warning", warning
+    if facts.recall is None:
+        yield "recall", "not measured: no other files of the family"
+    else:
+        yield "recall", f"{facts.recall[0]} of {facts.recall[1]} other files of the family"
+    wrong = sum(label != facts.family for label, _ in facts.hits)
+    if facts.others:
+        yield "other_families", f"{wrong} of {facts.others} files"
+    for number, (label, sha256) in enumerate(facts.hits[:MAX_HITS], 1):
+        yield f"hit_{number}", f"{label} {sha256}"
+    if len(facts.hits) > MAX_HITS:
+        yield "hits", f"and {len(facts.hits) - MAX_HITS} more"
+
+
+def warnings(facts: Facts) -> list[str]:
+    """Why the rule may match clean programs all the same, or is a draft."""
+    found = [
+        f"no clean file was tried that is {built}" for built, count in facts.alike if not count
+    ]
+    if len(facts.samples) - len(facts.left_out) == 1:
+        found.append("made of one file: its strings may be of this file alone")
+    return found
 
 
 def _where(item: Chosen, count: int) -> str:

@@ -11,7 +11,8 @@ import pytest
 import yara_x
 from hostile.make import sample
 
-FAMILY = ("--class", "icedid", "--no-verify", "--exit-zero")
+FAMILY = ("--class", "icedid", "--no-verify", "--exit-zero", "--prevalence", "none")
+"""The index of clean programs that ships knows the start-up code that the samples share."""
 EPOCH = {"SOURCE_DATE_EPOCH": "1767312000"}
 
 
@@ -32,6 +33,7 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 2  # a record of each file
     assert b"in none of 1 clean files" in done.stderr
+    assert b"warning: no clean file was tried that is 32-bit, made with MinGW" in done.stderr
     assert [path.name for path in rule.parent.iterdir()] == ["a.yar"]
     text = rule.read_text()
     assert 'date = "2026-01-02"' in text
@@ -41,6 +43,35 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     before = rule.read_bytes()
     again = run_cli("explain", *paths, *FAMILY, "--yara", rule, "--goodware", good, "-q", env=EPOCH)
     assert (again.stderr, rule.read_bytes()) == (b"", before)
+
+
+def test_labelled_files_are_tried(
+    run_cli: Any, tmp_path: Path, samples_dir: Path, rule: Path
+) -> None:
+    """A folder for each label: what the rule matches there is in it, and on stderr."""
+    rule.parent.mkdir()
+    root = tmp_path / "root"
+    for label, name in (
+        ("icedid", "overlay-x86.exe"),
+        ("maze", "dotnet.exe"),
+        ("benign", "library-x64.dll"),
+    ):
+        (root / label).mkdir(parents=True)
+        (root / label / name).write_bytes(sample(name))
+    paths = [samples_dir / "gui-x86.exe", samples_dir / "console-x86.exe"]
+    done = run_cli("explain", *paths, *FAMILY, "--yara", rule, "--labelled", root)
+    assert done.returncode == 0, done.stderr
+    said = b"in none of 1 clean files; in 0 of 1 of other families; in 1 of 1 others of the family"
+    assert said in done.stderr
+    assert 'recall = "1 of 1 other files of the family"' in rule.read_text()
+
+
+def test_what_is_left_out_is_said(run_cli: Any, tmp_path: Path, samples_dir: Path) -> None:
+    paths = [samples_dir / name for name in ("gui-x86.exe", "console-x86.exe", "driver-x64.sys")]
+    done = run_cli("explain", *paths, *FAMILY, "--yara", tmp_path / "a.yar")
+    assert done.returncode == 0, done.stderr
+    said = f"left out: {paths[2]} shares too few strings with the others"
+    assert said.encode() in done.stderr
 
 
 def test_no_rule_no_file(run_cli: Any, tmp_path: Path, samples_dir: Path, rule: Path) -> None:
@@ -74,6 +105,8 @@ def test_a_file_that_is_no_program(run_cli: Any, tmp_path: Path, samples_dir: Pa
     [
         (["a.exe", "b.exe"], b"several files need --yara RULE.yar"),
         (["a.exe", "--goodware", "."], b"--goodware goes with --yara"),
+        (["a.exe", "--labelled", "."], b"--labelled goes with --yara"),
+        (["a.exe", "--yara", "a.yar", "--labelled", "b"], b"b: no folder of labelled files"),
         (["a.exe", "--yara", "b.exe"], b"ends in .yar or .yara"),
         (["a.exe", "--yara", "nowhere/a.yar"], b"no folder nowhere"),
         (["a.exe", "--yara", "a.yar", "--goodware", "a.exe"], b"no folder of clean files"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from corpus.synthetic import program
 from hostile.make import byteplot, sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probe.inspect import builds
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
@@ -22,9 +22,18 @@ from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import Pattern
 from maltriage.report.documents.record import Result
 from maltriage.rules import make as rules
-from maltriage.rules.choose import ENOUGH, LEAST, MANY, MAX_STRINGS, choose
-from maltriage.rules.make import Rule, RuleOptions, make_rule
-from maltriage.rules.text import Chosen, Evidence, Facts, Group, rule_name, rule_text
+from maltriage.rules.choose import (
+    ENOUGH,
+    LEAST,
+    MANY,
+    MAX_STRINGS,
+    choose,
+    choose_against,
+)
+from maltriage.rules.make import make_rule
+from maltriage.rules.text import rule_name, rule_text, warnings
+from maltriage.rules.trial import Elsewhere
+from maltriage.rules.types import Chosen, Evidence, Facts, Group, Rule, RuleOptions
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.work.workers import Workers
@@ -75,7 +84,7 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
     clean = write(tmp_path / "good", a=sample("library-x64.dll"), b=sample("signed-x64.exe"))
     write(tmp_path / "good", text=b"no program")
     rule = made(paths, bundle, workers, clean[0].parent)
-    assert (rule.tried, rule.unread) == (2, 0)
+    assert (rule.facts.clean, rule.unread) == (2, 0)
     assert all(matches(rule, path.read_bytes()) for path in paths)
     assert not any(matches(rule, path.read_bytes()) for path in clean)
     (group,) = rule.groups
@@ -88,6 +97,13 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
     assert meta["model_sha256"] == bundle.card.weights_sha256
     assert meta["date"] == TODAY
     assert meta["goodware"] == "no match in 2 files"
+    assert meta["recall"] == "not measured: no other files of the family"
+    alone = "no clean file was tried that is 32-bit, made with MinGW"
+    assert (meta["goodware_alike_1"], meta["warning"]) == (
+        "0 of these are 32-bit, made with MinGW, as samples are",
+        alone,
+    )
+    assert warnings(rule.facts) == [alone]
     for path, number in zip(paths, (1, 2, 3), strict=True):
         assert meta[f"sample_{number}"] == explained([path], bundle)[0].sha256
     assert sum(key.startswith("evidence_") for key in meta) == len(group.strings)
@@ -95,18 +111,20 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
 
 
 def test_what_the_goodware_has_is_left_out(
-    tmp_path: Path, bundle: Bundle, workers: Workers
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
 ) -> None:
     """A clean file of the same compiler is matched, unless it is among the goodware."""
-    moved = builds.program(32, "-Wl,--image-base,0x10000000")
-    paths = write(tmp_path / "bad", **{"a.exe": builds.program(32), "b.exe": moved})
+    paths = [samples_dir / name for name in MINGW]
     clean = write(tmp_path / "good", a=sample("debug-x86.exe"))
     assert matches(made(paths, bundle, workers), clean[0].read_bytes())
     rule = made(paths, bundle, workers, clean[0].parent)
+    assert rule.facts.alike == (("32-bit, made with MinGW", 1),)
+    assert warnings(rule.facts) == []
     assert not matches(rule, clean[0].read_bytes())
-    assert all(matches(rule, path.read_bytes()) for path in paths)
-    with pytest.raises(MaltriageError, match="no two of the files share 2 strings that the good"):
-        made(paths, bundle, workers, paths[0].parent)
+    assert [matches(rule, path.read_bytes()) for path in paths] == [False, True, True]
+    assert len(rule.facts.left_out) == 1
+    with pytest.raises(MaltriageError, match="no two of the files share 2 strings that the clean"):
+        made(paths, bundle, workers, samples_dir)
 
 
 def test_a_file_is_not_told_from_itself(
@@ -121,8 +139,9 @@ def test_one_file(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
     rule = made([samples_dir / "gui-x86.exe"], bundle, workers)
     assert matches(rule, sample("gui-x86.exe"))
     assert not matches(rule, sample("dotnet.exe"))
-    assert (rule.tried, rule.unread) == (None, 0)
+    assert (rule.facts.clean, rule.unread) == (None, 0)
     assert 'goodware = "none"' in rule.text
+    assert warnings(rule.facts) == ["made of one file: its strings may be of this file alone"]
 
 
 def test_files_that_share_nothing(
@@ -135,15 +154,66 @@ def test_files_that_share_nothing(
         made(paths, bundle, workers)
 
 
-def test_a_file_that_shares_nothing_has_strings_of_its_own(
+def test_a_file_that_shares_nothing_is_left_out(
     tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
 ) -> None:
     paths = write(tmp_path, **{"other.exe": program(1, 1)})
     paths += [samples_dir / name for name in MINGW[:2]]
     rule = made(paths, bundle, workers)
-    assert [group.files for group in rule.groups] == [(1, 2), (0,)]
-    assert all(matches(rule, path.read_bytes()) for path in paths)
-    assert " or " in rule.text.split("condition:")[1]
+    assert [group.files for group in rule.groups] == [(1, 2)]
+    assert not matches(rule, paths[0].read_bytes())
+    assert all(matches(rule, path.read_bytes()) for path in paths[1:])
+    (digest,) = rule.facts.left_out
+    assert digest == hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    assert f'sample_1_left_out = "{digest}"' in rule.text
+    assert 'description = "Hot bytes of 2 file(s) of icedid"' in rule.text
+
+
+def test_what_other_families_have_is_left_out(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    """Labelled files: a benign one is a clean file, one of the family shows recall, and of another
+    family's files no more than a twentieth is matched."""
+    paths = [samples_dir / name for name in MINGW]
+    third, debug = sample(MINGW[2]) + b"x", sample("debug-x86.exe")
+    (own,) = write(tmp_path / "own", **{"c.exe": third})
+    (other,) = write(tmp_path / "other", **{"d.exe": debug})
+    (far,) = write(tmp_path / "far", **{"e.exe": sample("library-x64.dll")})
+    labels = {str(own): "icedid", str(paths[0]): "icedid", str(far): "benign"}
+
+    def labelled(**more: str) -> Rule:
+        options = RuleOptions(TODAY, labelled={**labels, **more})
+        return make_rule(explained(paths, bundle), bundle, workers, options)
+
+    before = labelled()
+    assert matches(before, debug)
+    assert before.facts.clean == 1
+    rule = labelled(**{str(other): "maze"})
+    assert not matches(rule, debug)
+    assert (rule.facts.recall, rule.facts.others) == ((1, 1), 1)
+    found = hashlib.sha256(third).hexdigest()
+    assert rule.facts.hits == (("icedid", found),)
+    for line in (
+        'recall = "1 of 1 other files of the family"',
+        'other_families = "0 of 1 files"',
+        f'hit_1 = "icedid {found}"',
+    ):
+        assert line in rule.text
+
+
+def test_files_of_other_families_within_the_limit_are_named(
+    tmp_path: Path, samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    """One file of twenty may match, and the rule says which."""
+    paths = [samples_dir / name for name in MINGW[:2]]
+    plain = {f"{n}.exe": sample("library-x64.dll") + bytes([n]) for n in range(19)}
+    others = write(tmp_path / "other", **plain, **{"d.exe": sample("debug-x86.exe")})
+    options = RuleOptions(TODAY, labelled=dict.fromkeys(map(str, others), "maze"))
+    rule = make_rule(explained(paths, bundle), bundle, workers, options)
+    digest = hashlib.sha256(sample("debug-x86.exe")).hexdigest()
+    assert rule.facts.hits == (("maze", digest),)
+    assert 'other_families = "1 of 20 files"' in rule.text
+    assert f'hit_1 = "maze {digest}"' in rule.text
 
 
 def test_a_byteplot_is_the_program_in_it(
@@ -241,7 +311,7 @@ def test_a_finished_rule_in_the_goodware_is_not_given(
     clean = write(tmp_path / "good", a=sample("dotnet.exe"))
     name = rule_name("icedid")
     monkeypatch.setattr(rules, "rule_text", lambda *a: f"rule {name} {{ condition: true }}")
-    with pytest.raises(MaltriageError, match="matches a file of the goodware"):
+    with pytest.raises(MaltriageError, match="matches a clean file"):
         made([samples_dir / "gui-x86.exe"], bundle, workers, clean[0].parent)
 
 
@@ -259,9 +329,27 @@ def test_groups_are_files_that_share_enough() -> None:
     found = strings(5, (0, 1)) + strings(4, (1, 2), 10) + strings(1, (2, 3), 20)
     found += strings(6, (3,), 30) + strings(1, (4,), 40)
     choice = choose(found, 5)
-    assert [(group.files, group.fewest) for group in choice.groups] == [((0, 1, 2), 4), ((3,), 7)]
-    assert choice.poor == (4,)
-    assert choice.alone == [3]
+    assert [(group.files, group.fewest) for group in choice.groups] == [((0, 1, 2), 4)]
+    assert choice.left_out == (3, 4)
+    (alone,) = choose(strings(3, (0,)), 1).groups
+    assert (alone.files, alone.fewest) == ((0,), 3)
+
+
+def test_strings_that_match_too_many_of_another_family_go() -> None:
+    """The string that most of the wrong files have goes first, until few enough match."""
+    shared, own = strings(3, (0, 1)), strings(2, (0, 1), 10)
+    files = [Elsewhere("maze", str(n), frozenset()) for n in range(3)]
+    others = {shared[0]: files, shared[1]: files[:2], own[0]: files[2:]}
+    few = choose_against([*shared, *own], 2, MANY, others, {"maze": 3})
+    assert few.groups[0].least == LEAST
+    for file in files:
+        has = [item for item in few.groups[0].strings if file in others.get(item, ())]
+        assert len(has) < LEAST
+    assert {id(item) for item in few.groups[0].strings} >= {id(shared[2]), id(own[1])}
+    many = choose_against([*shared, *own], 2, MANY, others, {"maze": 60})
+    assert len(many.groups[0].strings) == 5
+    none = choose_against(shared[:2], 2, MANY, others, {"maze": 3})
+    assert (none.groups, none.left_out) == ((), (0, 1))
 
 
 def test_many_clean_files_make_two_strings_enough() -> None:
@@ -278,7 +366,7 @@ def test_many_files_that_share_little() -> None:
         string(bytes([at, n, 7, 7]), (at, at + 1)) for at in range(9, count) for n in range(3)
     ]
     choice = choose(found, count + 1)
-    assert choice.poor == ()
+    assert choice.left_out == ()
     (group,) = choice.groups
     assert len(group.strings) <= ENOUGH * (count + 1)
 
@@ -291,11 +379,11 @@ def test_every_file_of_a_group_has_what_it_takes(files: list[frozenset[int]]) ->
     ]
     choice = choose(found, 5)
     grouped = [number for group in choice.groups for number in group.files]
-    assert sorted([*grouped, *choice.poor]) == [0, 1, 2, 3, 4]
+    assert sorted([*grouped, *choice.left_out]) == [0, 1, 2, 3, 4]
     for group in choice.groups:
         assert len(group.strings) <= MAX_STRINGS
         members = set(group.files)
-        assert all(len(item.files & members) >= min(2, len(members)) for item in group.strings)
+        assert all(len(item.files & members) >= 2 for item in group.strings)
         has = [sum(number in item.files for item in group.strings) for number in group.files]
         assert min(has) == group.fewest >= group.least >= LEAST
         assert group.fewest >= ENOUGH
@@ -312,7 +400,21 @@ def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: 
                frozenset({0}))
         for n in range(3)
     ]  # fmt: skip
-    facts = Facts(family, model, "0" * 64, TODAY, ("1" * 64,), None, 4096, False)
+    facts = Facts(
+        family,
+        model,
+        "0" * 64,
+        TODAY,
+        ("1" * 64,),
+        (),
+        4096,
+        False,
+        9,
+        ((family, 0),),
+        ((listing, "2" * 64),),
+        (0, 1),
+        1,
+    )
     text = rule_text([Group((0,), tuple(found), 3, 3)], facts)
     results = yara_x.compile(text).scan(b"".join(item.candidate.pattern.data for item in found))
     (rule,) = results.matching_rules

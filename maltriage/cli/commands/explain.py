@@ -10,6 +10,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.rule import (
     Goodware,
+    Labelled,
     Prevalence,
     Yara,
     check_options,
@@ -104,6 +105,7 @@ def explain(
     ] = False,
     yara: Yara = None,
     goodware: Goodware = None,
+    labelled: Labelled = None,
     prevalence: Prevalence = None,
     signatures: Annotated[
         Path | None,
@@ -190,7 +192,7 @@ def explain(
         (sample,), remote = urls_among([sample])
     if remote is not None:
         refuse_folders([sample] if sample else files, remote)
-    check_options(files, yara, goodware)
+    check_options(files, yara, goodware, labelled)
     common = prevalence_of(prevalence)
     if signatures is not None:
         library.need_flirt()
@@ -284,6 +286,7 @@ def explain(
             records,
             bundle,
             goodware,
+            labelled,
             common,
             max_size=limit,
             timeout=timeout,

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import lru_cache
 from typing import Any
 
+from maltriage.sample.made_with import made_with
+from maltriage.sample.pe import read_headers
 from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
 
 SECONDS = 30
 """Time limit of the search in a file."""
+_BUILDERS = ("language", "compiler", "linker")
+
+Build = tuple[int, str]
+"""Bits of a program (0: no program), and what built it as its headers say ("": unknown)."""
+Answer = tuple[dict[str, list[str]], Build, str]
+"""The rules that match, each with its patterns found; how the file was built; its SHA-256."""
 
 
-def matches(
+def searched(
     path: str,
     source: str,
     reading: Reading = Reading(),  # noqa: B008 (frozen)
-) -> dict[str, list[str]]:
-    """The rules that match the bytes of a file (of a PNG its pixels), each with its patterns found
-    there.
+) -> Answer:
+    """The rules that match the bytes of a file (of a PNG its pixels), and what the file is.
 
     Args:
         source: YARA text, compiled once in each worker.
@@ -26,12 +34,21 @@ def matches(
     Raises:
         SampleError: the file gives no sample.
     """
-    data = read_sample(path, reading).data
-    found = _scanner(source).scan(data)
-    return {
+    contents = read_sample(path, reading)
+    found = {
         rule.identifier: [p.identifier for p in rule.patterns if len(p.matches)]
-        for rule in found.matching_rules
+        for rule in _scanner(source).scan(contents.data).matching_rules
     }
+    return found, build_of(contents.data), hashlib.sha256(contents.complete).hexdigest()
+
+
+def build_of(data: bytes) -> Build:
+    """How a program was built: bits, and compiler (or linker) with its version."""
+    headers = read_headers(data, bare=True)
+    if headers is None:
+        return 0, ""
+    tools = made_with(data, headers, None)
+    return headers.bits, next((tool.text for tool in tools if tool.kind in _BUILDERS), "")
 
 
 @lru_cache(maxsize=2)

@@ -1,0 +1,98 @@
+"""What a rule is made from, and what it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maltriage.probe.rule.gather import Candidate
+from maltriage.report.documents.evidence import Status
+from maltriage.source.reading import MAX_FILE_BYTES
+
+
+@dataclass(frozen=True)
+class RuleOptions:
+    """`goodware`: a folder of clean files. `labelled`: the label of each of some files, by path.
+    `date`: written into the rule. `common`: an index of what clean programs have in common, which
+    is in no rule."""
+
+    date: str
+    goodware: str | None = None
+    max_size: int = MAX_FILE_BYTES
+    common: Path | None = None
+    labelled: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Origin of a string: the given file, the evidence on its range and the check's result.
+    `status` None: not checked."""
+
+    file: int
+    range: tuple[int, int]
+    region: str
+    contribution: float
+    status: Status | None
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """A string of the rule, its evidence, and the given files that have it."""
+
+    candidate: Candidate
+    evidence: Evidence
+    files: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Files that share strings, the strings, the fewest of them that one of these files has, and
+    the number that a file must have."""
+
+    files: tuple[int, ...]
+    strings: tuple[Chosen, ...]
+    fewest: int
+    least: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Metadata of a rule.
+
+    Attributes:
+        samples: SHA-256 of the files that it is made of, by their number among those given.
+        left_out: SHA-256 of given files that it is not made of.
+        clean: number of clean files that it was tried on; None: none were named.
+        alike: for each way the samples were built, in words: how many of these files were, too.
+        hits: the labelled files that it matches, of other labels first: label and SHA-256.
+        recall: of the other files of the family, how many it matches and how many there are;
+            None: there is none.
+        others: labelled files of other families.
+    """
+
+    family: str
+    model: str
+    model_sha256: str
+    date: str
+    samples: tuple[str, ...]
+    left_out: tuple[str, ...]
+    largest: int
+    programs: bool
+    clean: int | None = None
+    alike: tuple[tuple[str, int], ...] = ()
+    hits: tuple[tuple[str, str], ...] = ()
+    recall: tuple[int, int] | None = None
+    others: int = 0
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A tested rule. `unread`: number of clean or labelled files that could not be read."""
+
+    name: str
+    text: str
+    groups: tuple[Group, ...]
+    statuses: tuple[Status | None, ...]
+    facts: Facts
+    unread: int

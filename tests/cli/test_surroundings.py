@@ -77,7 +77,9 @@ def test_few_descriptors(folder: Path, tmp_path: Path) -> None:
             assert none.stderr == b""
         else:
             # ONNX Runtime may warn that it could not look for devices, if it came to that.
-            (line,) = [x for x in none.stderr.splitlines() if b"[W:onnxruntime" not in x]
+            said = [x for x in none.stderr.splitlines() if b"[W:onnxruntime" not in x]
+            assert len(said) == 1, none.stderr
+            line = said[0]
             assert line.startswith(b"maltriage: no file can be read: ")
             assert line.endswith(b": Too many open files")
 

@@ -20,6 +20,9 @@ NO_PIXELS = {
     "maltriage.source.files": "bytes as they lie on the disk",
     "maltriage.sample.types": "plain data",
     "maltriage.work.workers": "runs what it is given",
+    "maltriage.work.window": "answers in the order of their jobs",
+    "maltriage.sample.made_with": "what a file was made with, which no view reads",
+    "maltriage.probe.detect_it_easy": "names of tools",
 }
 """Modules that plotting code imports and no pixel depends on, each with its reason."""
 

@@ -158,7 +158,8 @@ def explain(
 
     --yara RULE.yar makes a YARA rule of the strings in the hot ranges of one or more files of a
     family. What clean programs have is no string of it (--prevalence). The rule is tried on the
-    files, and on a folder of clean files (--goodware), before it is written. If no rule can be
+    files, on a folder of clean files (--goodware) and on labelled files (--labelled), before it is
+    written. A file that shares too little with the others is left out and named. If no rule can be
     made, nothing is written and the exit code is 2.
     """
     from contextlib import ExitStack

@@ -280,7 +280,7 @@ def _everywhere(rows: list[_Row]) -> list[str]:
 def _legend(everywhere: list[str]) -> Iterator[Text]:
     if everywhere:
         named = ", ".join(clean(code) for code in everywhere)
-        yield Text(f"nearly all of these: {named}", style="dim")
+        yield Text(f"Notices of nearly all files below: {named}", style="dim")
 
 
 def _table(rows: list[_Row], width: int) -> Iterator[Text]:

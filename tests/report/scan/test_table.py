@@ -153,7 +153,7 @@ def test_a_notice_of_nearly_all_files_is_said_once() -> None:
     records += [make_result("last", notices=(rare,), sha256=sha256_of("last"))]
     text = screen("table", [*records, make_summary()], width=140)
     assert text.count("signed") == 1
-    assert "\nnearly all of these: signed\n" in text
+    assert "\nNotices of nearly all files below: signed\n" in text
     assert text.count(".net") == 1
     few = screen("table", [*records[:3], make_summary()], width=140)
     assert few.count("signed") == 3

@@ -22,10 +22,11 @@ from rich.console import Console
 from rich.terminal_theme import MONOKAI
 
 from maltriage import bundle as bundles
+from maltriage.cli.rule import prevalence_of
 from maltriage.report.documents.record import Result, Summary
 from maltriage.report.draw.scene import scene
 from maltriage.report.draw.svg import svg
-from maltriage.report.formats import RenderOptions, open_renderer
+from maltriage.report.formats import EXPLAIN, SCAN, RenderOptions, open_renderer
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -33,6 +34,12 @@ HERE = Path(__file__).parent
 # Without the fonts that Rich would have the reader's browser fetch from a server.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 WIDTH = 110
+FORMATS = {
+    "table": SCAN["table"],
+    "html": SCAN["html"],
+    "explain": EXPLAIN["table"],
+    "explain-page": EXPLAIN["html"],
+}
 
 
 def picture(name: str, command: str, path: str, options: ScanOptions, top: int) -> None:
@@ -46,7 +53,7 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
         markup=False,
         emoji=False,
     )
-    renderer = open_renderer(name, io.BytesIO(), RenderOptions(top=top), console)
+    renderer = open_renderer(FORMATS[name], io.BytesIO(), RenderOptions(top=top), console)
     bundle = bundles.load(bundles.resolve(None))
     for record in scan([path], bundle, options):
         if isinstance(record, Summary):
@@ -68,7 +75,9 @@ def explanation(path: str, options: ScanOptions) -> None:
 def pages(name: str, path: str, options: ScanOptions, clicks: tuple[str, ...]) -> None:
     """A page as a reader has it after these clicks, on a dark screen."""
     stream = io.BytesIO()
-    renderer = open_renderer(name, stream, RenderOptions(top=20), Console(file=io.StringIO()))
+    renderer = open_renderer(
+        FORMATS[name], stream, RenderOptions(top=20), Console(file=io.StringIO())
+    )
     for record in scan([path], bundles.load(bundles.resolve(None)), options):
         if isinstance(record, Summary):
             renderer.finish(record)
@@ -93,7 +102,7 @@ def pages(name: str, path: str, options: ScanOptions, clicks: tuple[str, ...]) -
 def main() -> None:
     picture("table", "maltriage scan samples", "samples", ScanOptions(), 50)
     program = "samples/gui-x86.exe"
-    close = ScanOptions(close=True, batch_size=1, checks=0)
+    close = ScanOptions(close=True, batch_size=1, checks=0, common=prevalence_of(None))
     picture("explain", f"maltriage explain {program}", program, close, 6)
     pages("explain-page", program, close, ("button.light",))
     pages("html", "samples", ScanOptions(), ("#rows a",))

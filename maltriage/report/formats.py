@@ -46,6 +46,8 @@ class RenderOptions:
     """Fields of records and rows (`selective` formats); None: all."""
     ecs: bool = False
     """Records by the names of the Elastic Common Schema (`ecs` formats)."""
+    verbose: bool = False
+    """All that is folded otherwise, such as fields of headers."""
 
 
 class _Factory(Protocol):

@@ -142,8 +142,8 @@ def explain(
     A file in a list of hashes (--known-good FILE) gets the notice known-good, and is still
     explained.
 
-    Hot ranges show their content: code, strings, imports, resources, header fields, and how much
-    of them clean programs have: code and texts of runtimes, for example (--prevalence). With
+    Hot ranges show their content: code, strings, imports, resources, header fields (-v lists
+    them), and how much of it clean programs have, such as code of runtimes (--prevalence). With
     --signatures, e.g. those that come with FLOSS, functions of libraries are named.
 
     What a file was made with (compiler, packer, installer) is told by its headers, and by Detect It
@@ -268,7 +268,8 @@ def explain(
     progress, records = Progress(), []
     with resources, opened(target.path) as out, stopping(in_time=True) as stop:
         console = make_console(color.value, file=out.text)
-        renderer = open_renderer(target.format, out.binary, RenderOptions(top=top), console)
+        shown = RenderOptions(top=top, verbose=verbose > 0)
+        renderer = open_renderer(target.format, out.binary, shown, console)
         for item in source.records(progress, stop):
             if isinstance(item, Summary):
                 continue

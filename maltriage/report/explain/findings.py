@@ -25,7 +25,7 @@ MAX_COMMENT = 60
 _HEX_BYTES = 8
 """Most bytes of an instruction that are printed."""
 _CALLED = {
-    "header": "header fields",
+    "header": "header",
     "code": "code",
     "il": "IL",
     "metadata": ".NET metadata",
@@ -58,7 +58,13 @@ def library_functions(content: HotContent) -> str:
 
 
 def lines(
-    content: HotContent, limit: int | None, digits: int, width: int, indent: int
+    content: HotContent,
+    limit: int | None,
+    digits: int,
+    width: int,
+    indent: int,
+    *,
+    fields: bool = True,
 ) -> Iterator[Text]:
     """The content of a range.
 
@@ -67,14 +73,15 @@ def lines(
         limit: most lines of each kind; None: `DEFAULT_LINES`, 0: all.
         width: columns of the screen.
         indent: blanks before each line.
+        fields: with fields of headers.
     """
     room = width - indent
     parts: list[tuple[str, list[Text]]] = []
     for listing in (content.code, content.il):
         if listing is not None:
             parts.append(("instruction", _instructions(listing, content, room)))
-    if content.fields:
-        parts.append(("field", _fields(content.fields, digits, room)))
+    if fields and content.fields:
+        parts.append(("field", field_lines(content.fields, digits, room)))
     if content.imports:
         parts.append(("DLL", [_imported(row, room) for row in content.imports]))
     if content.exports:
@@ -164,8 +171,13 @@ def _instruction(item: Instruction, content: HotContent) -> list[Text]:
     ]
 
 
-def _fields(fields: Sequence[HeaderField], digits: int, room: int) -> list[Text]:
-    """Fields with their own heat first, the strongest first; the others in file order."""
+def field_lines(fields: Sequence[HeaderField], digits: int, room: int) -> list[Text]:
+    """Fields with their own heat first, the strongest first; the others in file order.
+
+    Args:
+        digits: hexadecimal digits of an offset.
+        room: columns of a line.
+    """
     ordered = sorted(
         fields,
         key=lambda field: (field.contribution is None, -abs(field.contribution or 0.0)),
@@ -183,6 +195,18 @@ def _fields(fields: Sequence[HeaderField], digits: int, room: int) -> list[Text]
     rows = rows if known else [[row[0], *row[2:]] for row in rows]
     layout = aligned.columns(("",) * len(rows[0]), rows, (1,) if known else ())
     return [aligned.line(cells, layout, 2) for cells in rows]
+
+
+def folded_fields(fields: Sequence[HeaderField], room: int) -> str:
+    """Fields of headers in a line of clean text, of `room` columns where that is possible."""
+    heated = [field for field in fields if field.contribution]
+    if not heated:
+        return f"header fields: {len(fields):,}"
+    strongest = max(heated, key=lambda field: abs(field.contribution or 0.0))
+    amount = numbers.signed(strongest.contribution or 0.0)
+    before = f"header fields: {len(heated):,} with heat, strongest "
+    name = clean(strongest.name, min(MAX_NAME, max(12, room - len(before) - len(amount) - 1)))
+    return f"{before}{name} {amount}"
 
 
 def _heat(value: float) -> Text:

@@ -16,10 +16,17 @@ from maltriage.report.sanitize import untrusted
 DEFAULT_RANGES = 8
 MAX_LINES = 4
 _PER_LINE = 16
+_ALL_FIELDS = " (-v: all)"
 
 
 def ranges(
-    evidence: Evidence, top: int | None, machine_base: int | None, width: int, indent: int
+    evidence: Evidence,
+    top: int | None,
+    machine_base: int | None,
+    width: int,
+    indent: int,
+    *,
+    fields: bool,
 ) -> Iterator[Text]:
     """Each range on a line, its content and first bytes below, strongest first.
 
@@ -28,6 +35,7 @@ def ranges(
             content.
         machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
         width: columns of the screen.
+        fields: list the fields of headers, which are a line otherwise.
     """
     ordered = sorted(evidence.hot, key=lambda r: -abs(r.contribution))
     shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
@@ -46,8 +54,12 @@ def ranges(
         yield from about(item, width, indent + 2)
         yield from dump(item, digits, indent)
         if item.content is not None:
-            limit = 0 if top == 0 else None
-            yield from findings.lines(item.content, limit, digits, width, indent + 2)
+            limit, within = 0 if top == 0 else None, indent + 2
+            if item.content.fields and not fields:
+                room = width - within - len(_ALL_FIELDS)
+                folded = findings.folded_fields(item.content.fields, room)
+                yield Text(" " * within + folded + _ALL_FIELDS, style="dim")
+            yield from findings.lines(item.content, limit, digits, width, within, fields=fields)
     more = ordered[len(shown) :]
     if more:
         rest = numbers.signed(sum(r.contribution for r in more))

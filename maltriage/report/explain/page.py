@@ -5,7 +5,7 @@ All content is in the page as text and pictures; the script only adds interactio
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -25,6 +25,7 @@ from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from maltriage.report.documents.evidence import Plane
 
@@ -121,6 +122,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         words=words.sides(evidence),
         views_scale=Scale.over([view.contribution for view in evidence.views]),
         hot=list(_hot(result, ranges)),
+        verbose=options.verbose,
         hot_left=left,
         hot_left_sum=_sum(left),
         masks=_masks(evidence),
@@ -221,6 +223,9 @@ class _Hot:
     title: list[Markup]
     dump: list[Markup]
     lines: list[Markup]
+    folded: str
+    """The fields of headers in one line; empty without any."""
+    fields: list[Markup]
 
 
 def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
@@ -228,14 +233,20 @@ def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
     checks = _checks(result.evidence, ranges, "hot")
     for item, check in zip(ranges, checks, strict=True):
         found = item.content
+        lines: Iterable[Text] = ()
+        if found is not None:
+            lines = findings.lines(found, 0, digits, CONTENT_WIDTH, 0, fields=False)
+        fields = found.fields if found is not None else []
         yield _Hot(
             item=item,
             address="" if item.rva is None or base is None else f"{base + item.rva:x}",
             check=check,
             title=[html.markup(t) for t in hot_ranges.about(item, CONTENT_WIDTH, 0)],
             dump=[html.markup(line) for line in hot_ranges.dump(item, digits, 0)],
-            lines=[html.markup(t) for t in findings.lines(found, 0, digits, CONTENT_WIDTH, 0)]
-            if found
+            lines=[html.markup(line) for line in lines],
+            folded=findings.folded_fields(fields, CONTENT_WIDTH) if fields else "",
+            fields=[html.markup(t) for t in findings.field_lines(fields, digits, CONTENT_WIDTH)]
+            if fields
             else [],
         )
 

@@ -96,7 +96,9 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
         base = result.layout.image_base
-        yield from hot_ranges.ranges(evidence, options.top, base, width, _INDENT)
+        yield from hot_ranges.ranges(
+            evidence, options.top, base, width, _INDENT, fields=options.verbose or options.top == 0
+        )
     yield from heading("Identity")
     yield from _identity(result, console, width)
 

@@ -106,6 +106,17 @@ def test_every_content_of_a_hot_range_is_there() -> None:
         assert part in seen, part
 
 
+def test_fields_of_headers_unfold() -> None:
+    result = make_result()
+    content = make_contents()["header"]
+    hot = [msgspec.structs.replace(result.evidence.hot[0], content=content)]
+    result = with_evidence(result, hot=hot)
+    summary = "<details><summary>header fields: 2 with heat, strongest Optional Address"
+    assert summary in page_of(result)
+    assert "COFF Machine" in words(page_of(result))
+    assert summary.replace("<details>", "<details open>") in page_of(result, verbose=True)
+
+
 def test_similar_files() -> None:
     seen = words(page_of(make_result(similar=make_similar(0.03124, 0.2))))
     assert "Similar files the nearest of 1,532 labelled files, by centred-cosine" in seen

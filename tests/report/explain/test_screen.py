@@ -40,6 +40,7 @@ from maltriage.report.documents.evidence import (
 )
 from maltriage.report.documents.record import Neighbour, Result, Similar
 from maltriage.report.explain import score_table
+from maltriage.report.explain.findings import folded_fields
 from maltriage.report.explain.screen import explanation
 from maltriage.report.formats import RenderOptions
 from maltriage.sample.findings import (
@@ -316,6 +317,20 @@ def test_contents_are_cut_unless_all_is_asked_for() -> None:
     assert text.count("nop") == 2
     assert "… 7 more instructions" in text
     assert part(shown(with_contents("code"), top=0), "Hot ranges").count("nop") == 9
+
+
+def test_fields_of_headers_are_one_line_unless_asked_for() -> None:
+    folded = part(shown(with_contents("header")), "Hot ranges")
+    assert "header fields: 2 with heat, strongest Optional AddressOfEn… +0.400 (-v: all)" in folded
+    assert "COFF Machine" not in folded
+    for options in ({"verbose": True}, {"top": 0}):
+        text = part(shown(with_contents("header"), **options), "Hot ranges")
+        assert "COFF Machine" in text
+        assert "(-v: all)" not in text
+    plain = [
+        msgspec.structs.replace(f, contribution=None) for f in make_contents()["header"].fields
+    ]
+    assert folded_fields(plain, 76) == "header fields: 4"
 
 
 def test_contents_fit_the_screen() -> None:

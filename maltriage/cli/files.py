@@ -119,8 +119,11 @@ class ResultFile:
         """The temporary name; None: a device, a pipe, or a file that is complete."""
         return None if self._file is None else self._file.part
 
-    def commit(self) -> None:
+    def commit(self) -> int | None:
         """Give the complete file its name.
+
+        Returns:
+            Its size in bytes; None: a device or a pipe.
 
         Raises:
             OSError: e.g. the disk is full. The caller then still calls `abandon`.
@@ -128,9 +131,11 @@ class ResultFile:
         self._text.detach()
         if self._file is None:
             self._stream.close()
-        else:
-            self._file.commit(sync=True)
-            self._file = None
+            return None
+        size = self._stream.tell()
+        self._file.commit(sync=True)
+        self._file = None
+        return size
 
     def abandon(self) -> Path | None:
         """Give up an incomplete file: remove it, or keep it if it is of use.

@@ -26,6 +26,7 @@ from maltriage.report.formats import (
     listed,
     open_renderer,
 )
+from maltriage.report.numbers import count, size
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from maltriage.report.scan.fields import Fields
 
 STDOUT = Path("-")
+_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,24 @@ class Target:
 
     path: Path | None
     format: Format
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file that a scan wrote. A `size` of None: a device or a pipe."""
+
+    target: Target
+    records: int
+    size: int | None
+
+    def __str__(self) -> str:
+        """`out.ndjson (ndjson, 1,402 records, 3.1 MiB)`, not cleaned."""
+        said = [self.target.format.name]
+        if not self.target.format.screen:  # which lists some of them
+            said.append(count(self.records, "record"))
+        if self.size is not None:
+            said.append(size(self.size, _UNITS))
+        return f"{self.target.path} ({', '.join(said)})"
 
 
 def targets(
@@ -141,8 +161,12 @@ class Sinks:
 
     def __init__(self, sinks: list[_Sink]) -> None:
         self._sinks = sinks
+        self._records = 0
+        self.written: list[Written] = []
+        """The files that are complete."""
 
     def write(self, record: Result | Skipped | Failed) -> None:
+        self._records += 1
         for sink in self._sinks:
             with sink.writing():
                 sink.renderer.write(record)
@@ -153,7 +177,8 @@ class Sinks:
             with sink.writing():
                 sink.renderer.finish(summary)
                 if sink.file is not None:
-                    sink.file.commit()
+                    size = sink.file.commit()
+                    self.written.append(Written(sink.target, self._records, size))
         self._drop()
 
     def _drop(self) -> None:

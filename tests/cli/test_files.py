@@ -18,9 +18,11 @@ from report.pages import assert_sealed
 from maltriage.cli.files import ResultFile, keep, opened
 from maltriage.cli.outputs import Target, targets
 from maltriage.errors import MaltriageError
+from maltriage.report import numbers
 from maltriage.report.formats import EXPLAIN, SCAN, endings
 from maltriage.source.files import Found, WalkOptions, walk
 
+UNITS = (" bytes", " KiB", " MiB")
 posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")
 
 
@@ -167,7 +169,12 @@ def test_several_outputs_in_the_folder_that_is_scanned(run_cli: Any, folder: Pat
     arguments = [part for name in names for part in ("-o", name)]
     for _ in range(2):  # the second time they are there already
         done = run_cli("scan", ".", *arguments, "--exit-zero", cwd=folder)
-        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+        assert (done.returncode, done.stdout) == (0, b"")
+        sizes = [numbers.size((folder / name).stat().st_size, UNITS) for name in names]
+        assert done.stderr.decode().splitlines() == [
+            f"wrote {name} ({SCAN[name[4:]].name}, 2 records, {size})"
+            for name, size in zip(names, sizes, strict=True)
+        ]
         assert parts(folder) == []
         lines = [json.loads(line) for line in (folder / "out.ndjson").read_bytes().splitlines()]
         assert [line["type"] for line in lines] == ["result", "skipped", "summary"]
@@ -182,6 +189,19 @@ def test_several_outputs_in_the_folder_that_is_scanned(run_cli: Any, folder: Pat
     assert (folder / "again.csv").read_bytes() == (folder / "out.csv").read_bytes()
     assert b"a.exe" in done.stdout
     assert done.stdout.rstrip().splitlines()[-1].startswith(b"1 file  ")
+
+
+def test_what_was_written_is_said_once_it_is_there(run_cli: Any, folder: Path) -> None:
+    """A table lists some of the records, and a device has no size."""
+    files = ("-o", "t.txt", "-o", os.devnull, "-f", "csv")
+    done = run_cli("scan", "a.exe", *files, "--exit-zero", cwd=folder)
+    table, device = done.stderr.decode().splitlines()
+    size = numbers.size((folder / "t.txt").stat().st_size, UNITS)
+    assert table == f"wrote t.txt (table, {size})"
+    assert device == f"wrote {os.devnull} (csv, 1 record)"
+    assert run_cli("scan", "a.exe", *files, "-q", cwd=folder).stderr == b""
+    failed = run_cli("scan", "a.exe", "-o", "gone/x.csv", cwd=folder)
+    assert b"wrote" not in failed.stderr
 
 
 @posix
@@ -245,7 +265,10 @@ def test_ctrl_c_writes_every_file_with_its_summary(many: Path) -> None:
     process = begun(many, "-o", "out.ndjson", "-o", "out.html", "-o", "-")
     process.send_signal(signal.SIGINT)
     table, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (130, b"maltriage: stopped\n")
+    wrote, page, stopped = errors.splitlines()
+    assert (process.returncode, stopped) == (130, b"maltriage: stopped")
+    assert wrote.startswith(b"wrote out.ndjson (ndjson, ")
+    assert page.startswith(b"wrote out.html (html, ")
     assert parts(many) == []
     summary = json.loads((many / "out.ndjson").read_bytes().splitlines()[-1])
     assert summary["interrupted"] is True
@@ -271,6 +294,6 @@ def test_files_are_written_where_the_reader_of_stdout_goes_away(many: Path) -> N
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.stderr.read() == b""
+    assert process.stderr.read().startswith(b"wrote out.ndjson (ndjson, 40 records, ")
     assert process.wait(timeout=60) in (0, 1)
     assert len((many / "out.ndjson").read_bytes().splitlines()) == 41

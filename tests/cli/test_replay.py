@@ -78,7 +78,7 @@ def test_pages_of_saved_reports(run_cli: Any, tmp_path: Path) -> None:
     report = saved(tmp_path, make_result(plane=True))
     for command in ("scan", "explain"):
         page = tmp_path / f"{command}.html"
-        done = run_cli(command, report, "-f", "html", "-o", page)
+        done = run_cli(command, report, "-f", "html", "-o", page, "-q")
         assert (done.returncode, done.stdout, done.stderr) == (1, b"", b"")
         assert "invoice_0481.exe" in page.read_text("utf-8")
 

@@ -89,7 +89,7 @@ def test_a_bucket_is_read_by_the_nodes(
         for number in range(90):
             data = sample("console-x86.exe") + b"%d" % number
             client.call_s3("put_object", Bucket="bucket", Key=f"in/{number:02}.exe", Body=data)
-        command = ["scan", "s3://bucket/in", "--no-cache", "--exit-zero", "-o"]
+        command = ["scan", "s3://bucket/in", "--no-cache", "--exit-zero", "-q", "-o"]
         there = run_cli(*command, "there.ndjson", "--engine", "ray")
         assert (there.returncode, there.stdout, there.stderr) == (0, b"", b"")
         assert run_cli(*command, "here.ndjson").returncode == 0

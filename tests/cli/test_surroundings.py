@@ -63,7 +63,7 @@ def test_few_descriptors(folder: Path, tmp_path: Path) -> None:
     """32 are enough for two workers and two outputs; with fewer a line or a record says so."""
     arguments = ("scan", folder, "-j", "2", "--exit-zero", "-f", "ndjson")
     plain = shell('exec "$@"', *arguments, "--no-cache")
-    kept = ("--cache", tmp_path / "cache", "-o", "-", "-o", tmp_path / "out.ndjson")
+    kept = ("--cache", tmp_path / "cache", "-o", "-", "-o", tmp_path / "out.ndjson", "-q")
     few = shell('ulimit -n 32; exec "$@"', *arguments, *kept)
     assert (few.returncode, few.stderr) == (0, b"")
     assert records(few.stdout) == records(plain.stdout)

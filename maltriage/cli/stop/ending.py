@@ -98,6 +98,8 @@ def write_records(
                     asked.see(record)
                 sinks.write(record)
     tell(progress, quiet=quiet)
+    for file in () if quiet else sinks.written:
+        typer.echo(f"wrote {clean(str(file))}", err=True)
     code = exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero)
     if asked is None or code == EXIT_INTERRUPTED:
         return code

@@ -158,6 +158,16 @@ LogLevel = Annotated[
         help="Log on stderr, with -vv also each file.",
     ),
 ]
+LogAndTerms = Annotated[
+    int,
+    typer.Option(
+        "--verbose",
+        "-v",
+        count=True,
+        show_default=False,
+        help="Log on stderr, with -vv also each file; exact terms and all header fields.",
+    ),
+]
 ColorOption = Annotated[Color, typer.Option("--color", help="Colours; NO_COLOR is honoured.")]
 _PLACED = ", ".join(name for name, entry in datasets.DATASETS.items() if not entry.any_tree)
 DatasetName = Annotated[

@@ -113,16 +113,16 @@ def explain(
     ] = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
-    verbose: opt.LogLevel = 0,
+    verbose: opt.LogAndTerms = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Explain one file: its verdict, and what each region added to the score.
+    """Explain one file: its verdict, and which of its bytes decided.
 
-    The contributions of the regions, the padding and the bias add up to the explained logit.
-    For a flagged file this is the log odds of malware (with a model of one question, the logit of
-    its family less that of benign), otherwise the logit of the label less the mean of all labels.
-    --class LABEL explains a label. --against LABEL subtracts that label's instead; if LABEL
-    is the verdict, the likeliest other label is explained.
+    The contributions of the regions, the padding and the bias add up, in points of log odds. For a
+    flagged file these are the log odds of malware (with a model of one question, the logit of its
+    family less that of benign), otherwise the logit of the label less the mean of all labels; -v
+    names the exact term. --class LABEL explains a label. --against LABEL subtracts that label's
+    instead; if LABEL is the verdict, the likeliest other label is explained.
 
     A program in an archive is named archive.zip!x.exe; the name of the archive is enough if it has
     one program. Both may be at a URL, with the extra `remote`.

@@ -14,6 +14,8 @@ SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
 WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
+UNIT = "points of log odds"
+"""The unit of contributions, in plain words."""
 MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
 NOT_JUDGED = "the model has no benign label or no threshold, or the headers cannot be read"
@@ -106,6 +108,18 @@ def identified(result: Result) -> bool:
     return any(tool.by == "die" for tool in result.identity.made_with)
 
 
+def false_alarms(verdict: Verdict) -> str | None:
+    """At what rate of false alarms the threshold was set, and on what. Sanitize it."""
+    if verdict.fpr is None:
+        return None
+    said = f"false alarms set to {numbers.rate(verdict.fpr)}"
+    if not verdict.goodware:
+        return said
+    name = verdict.goodware.removeprefix("clean files ")
+    gap = ": " if name == verdict.goodware else " "
+    return f"{said} on clean files (goodware){gap}{name}"
+
+
 def judged(verdict: Verdict) -> bool:
     """Whether the model decided: not where headers cannot be read, or it has no threshold."""
     return verdict.flagged is not None
@@ -170,8 +184,18 @@ def explained(evidence: Evidence) -> str:
     return "malware" if any_family else evidence.label
 
 
+def in_all(evidence: Evidence) -> str:
+    """The explained quantity in plain words. Holds labels of the bundle: sanitize it.
+
+    Not "score": that is the number from 0 to 100 of `score`, in another unit.
+    """
+    rival = None if evidence.log_odds else evidence.against
+    start = "in all, for" if evidence.additive else "log odds for"
+    return f"{start} {explained(evidence)}" + (f" against {rival}" if rival else "")
+
+
 def score_name(evidence: Evidence) -> str:
-    """The explained score in words. Holds labels of the bundle: sanitize it."""
+    """The explained score by its exact term. Holds labels of the bundle: sanitize it."""
     if evidence.log_odds:
         return f"log odds of {explained(evidence)}"
     if evidence.against is None:

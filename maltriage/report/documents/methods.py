@@ -46,13 +46,13 @@ def _of_graph(name: str) -> Method:
         name,
         "maltriage.triage.methods:by_graph",
         title="gradient of {score}, times activation",
-        unit="logit units",
-        remark="This net is not additive: the heat does not sum to the logit.",
+        unit="points of log odds",
+        remark="This net is not additive: the heat does not add up to the log odds.",
         additive=True,
     )
 
 
-_OCCLUSION = "Effects of masking are not additive: they do not sum to the logit."
+_OCCLUSION = "Effects of masking are not additive: they do not add up to the log odds."
 _CAMS = "maltriage.learn.heat.cams:"
 
 METHODS = {

@@ -13,7 +13,7 @@ from maltriage.report.documents import facts
 from maltriage.report.documents.record import Result, Verdict
 
 MOSTLY = 0.5
-"""Share of the explained score from which it is said to lie on what clean programs have."""
+"""Share of what decided from which it is said to lie on what clean programs have."""
 
 
 def opening(result: Result) -> str:
@@ -67,7 +67,7 @@ def _decided(result: Result) -> Iterator[str]:
         part = common.contribution / evidence.logit
         if part >= MOSTLY:
             much = numbers.share(min(part, 1.0))
-            yield f"{much} of the score lies on bytes that clean programs have, and says little."
+            yield f"{much} of what decided lies on bytes that clean programs have, and says little."
     if result.similar is not None and result.similar.nearest:
         nearest = result.similar.nearest[0]
         yield f"The nearest labelled file is {nearest.label}, at {nearest.distance:.2f}."

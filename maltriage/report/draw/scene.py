@@ -292,13 +292,13 @@ def _sums(evidence: Evidence, left: Sequence[RegionHeat], plane: Plane) -> Itera
         y += _LINE
     yield Stroke(((_NAMES, y - 15), (_AMOUNTS, y - 15)), RULE)
     y += 4
-    yield Words(_NAMES, y, "sum: the score" if evidence.additive else "score", 15)
+    yield Words(_NAMES, y, "in all" if evidence.additive else "log odds", 15)
     yield Words(_AMOUNTS, y, numbers.signed(evidence.logit), 15, INK, "end")
     name = clean(facts.score_name(evidence), 64)
     yield Words(_NAMES, y + 20, name, 13, FAINT, room=WIDTH - _LEFT - _NAMES)
     remarks = []
     if not evidence.additive:
-        remarks.append("Not additive: the heat says where, and does not sum to the score.")
+        remarks.append("Not additive: the heat says where, and does not add up.")
     if plane.length is None:
         remarks.append("An older record: where regions lie in the picture is approximate.")
     for index, remark in enumerate(remarks):

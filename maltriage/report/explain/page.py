@@ -81,7 +81,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
     ranges, left = hottest[:limit], hottest[limit:]
     scale = Scale.over([*(r.contribution for r in shown), _sum(folded), evidence.padding])
     picture = _picture(evidence.plane, evidence, shown, ranges) if evidence.plane else None
-    heading, remark = score_table.title(evidence)
+    heading, remark = score_table.title(evidence, exact=options.verbose)
     return html.render(
         "explain",
         data=None if picture is None or picture.flaw else {"plot-data": picture.data},
@@ -104,7 +104,10 @@ def explanation(result: Result, options: RenderOptions) -> str:
         top=facts.hottest(result),
         heading=heading,
         remark=remark,
-        score=facts.score_name(evidence),
+        whole_name=facts.in_all(evidence),
+        exact=facts.score_name(evidence) if options.verbose else None,
+        alarms=facts.false_alarms(result.verdict),
+        unit=facts.UNIT,
         origins=facts.origins(evidence, evidence.common) if evidence.common else (),
         before=5 if evidence.common is None else 6,
         digits=score_table.digits_for(result.size),

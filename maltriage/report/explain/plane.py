@@ -9,6 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Plane
 from maltriage.report.draw import raster
 from maltriage.report.draw.raster import Colour
@@ -123,7 +124,7 @@ def _legend(label: str, strongest: float, contribution: float | None, plane: Pla
     lines = [
         Text.assemble("bytes  00 ", greys, " ff"),
         Text.assemble(f"heat  {numbers.signed(-strongest)} ", scale, f" {limit}"),
-        Text(f"per cell of a {plane.heat_width} x {plane.heat_height} map, in logit units", "dim"),
+        Text(f"per cell of a {plane.heat_width} x {plane.heat_height} map, in {facts.UNIT}", "dim"),
         Text.assemble(("orange", numbers.FOR), " speaks for ", untrusted(label, "", 24)),
         Text.assemble(("blue", numbers.AGAINST), " speaks against it"),
         Text("file runs left to right, top to bottom", style="dim"),

@@ -35,23 +35,32 @@ def digits_for(end: int) -> int:
     return max(4, digits + digits % 2)
 
 
-def title(evidence: Evidence) -> tuple[str, str]:
-    """Heading of the regions table, and the unit of its numbers. Holds labels: sanitize it."""
-    score, occluded = facts.score_name(evidence), evidence.occluded
+def title(evidence: Evidence, *, exact: bool = False) -> tuple[str, str]:
+    """Heading of the regions table, and the unit of its numbers. Holds labels: sanitize it.
+
+    Args:
+        exact: with the exact term of what is explained.
+    """
+    term, occluded = facts.score_name(evidence), evidence.occluded
     if occluded is not None:
         how = f"window by window of {occluded.window:,} bytes ({occluded.mask})"
-        return "Loss of score by masking", f"loss of {score}, {how}; does not sum to it"
+        lost = term if exact else facts.UNIT
+        return "What masking takes away", f"loss of {lost}, {how}; does not add up"
     if evidence.additive:
-        return "Where the score comes from", f"in units of {score}"
+        return "What decided", f"in {facts.UNIT}" + (f": {term}" if exact else "")
+    score = term if exact else "the log odds"
     what = methods.known(evidence.method).title.format(name=evidence.method, score=score)
-    return "Where the net looked", f"{what}; does not sum to it"
+    return "Where the net looked", f"{what}; does not add up to it"
 
 
-def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Iterator[Text]:
+def regions(
+    evidence: Evidence, top: int | None, width: int, indent: int, *, exact: bool = False
+) -> Iterator[Text]:
     """The regions table, strongest first, and the sums below it.
 
     Args:
         top: most rows, the rest is folded into one; None: `DEFAULT_REGIONS`, 0: all.
+        exact: name the sum by its exact term.
     """
     ordered = sorted(evidence.regions, key=lambda r: -abs(r.contribution))
     limit = DEFAULT_REGIONS if top is None else top or len(ordered)
@@ -112,7 +121,8 @@ def regions(evidence: Evidence, top: int | None, width: int, indent: int) -> Ite
     yield extra(padding, evidence.padding, part_of(evidence.padding))
     yield ruled()
     yield extra(Text("total: all bytes and padding"), evidence.total, None)
-    name = untrusted(facts.score_name(evidence), "bold", 64)
+    whole = facts.score_name(evidence) if exact else facts.in_all(evidence)
+    name = untrusted(whole, "bold", 64)
     if not evidence.additive:
         yield extra(name, evidence.logit, None)
         yield Text(" " * indent + methods.known(evidence.method).remark, style="dim")

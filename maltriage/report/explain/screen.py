@@ -24,8 +24,8 @@ MAX_WIDTH = 120
 MAX_RANKED = 5
 MAX_NOTICES = 50
 MAX_OPENING = 1000
-MAX_GOODWARE = 60
-"""Most characters of the name of a goodware set."""
+MAX_ALARMS = 104
+"""Most characters on the threshold, which names the goodware set."""
 _INDENT = 2
 _BAR = 24
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
@@ -77,13 +77,14 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if result.similar is not None:
         yield from heading("Similar files", similar.remark(result.similar))
         yield from similar.lines(result.similar, _INDENT)
-    yield from heading(*score_table.title(evidence))
-    yield from score_table.regions(evidence, options.top, width, _INDENT)
+    exact = options.verbose
+    yield from heading(*score_table.title(evidence, exact=exact))
+    yield from score_table.regions(evidence, options.top, width, _INDENT, exact=exact)
     if evidence.compared is not None:
         yield from heading("Methods side by side", "share of each region, by method")
         yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
     if evidence.views:
-        yield from heading("Score by view", "the same total, divided over the views")
+        yield from heading("By view", "the same total, divided over the views")
         yield from score_table.views(evidence, width, _INDENT)
     if evidence.words:
         yield from heading("Words", "a word counts once, wherever it stands")
@@ -168,11 +169,9 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
         yield _field("flagged", Text(facts.NOT_JUDGED, style="dim"))
         return
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
-    if verdict.fpr is not None:
-        rate = numbers.rate(verdict.fpr)
-        text.append(f", with false alarms set to {rate}", style="not bold default")
-        if verdict.goodware:
-            text.append(f" on {clean(verdict.goodware, MAX_GOODWARE)}", style="not bold default")
+    alarms = facts.false_alarms(verdict)
+    if alarms is not None:
+        text.append(f"; {clean(alarms, MAX_ALARMS)}", style="not bold default")
     yield _field("flagged", text)
     if verdict.margin is not None and verdict.threshold is not None:
         margin, threshold = numbers.signed(verdict.margin), numbers.signed(verdict.threshold)

@@ -155,13 +155,13 @@ def _panel(result: Result) -> dict[str, Any]:
         "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),
-        "fpr": verdict.fpr,
+        "alarms": facts.false_alarms(verdict),
         "set": facts.prediction_set(verdict),
         "novelty": facts.novelty(verdict),
         "ranked": [[r.label, _number(r.probability)] for r in ranked],
         "heading": heading,
         "remark": remark,
-        "score": facts.score_name(evidence),
+        "whole": facts.in_all(evidence),
         "additive": evidence.additive,
         "sums": [
             _number(value)

@@ -283,8 +283,8 @@ function panel(file, same, close) {
   );
   const rows = [["sha256", file.sha256], ["file", found.kind]];
   if (found.margin !== null && found.threshold !== null) {
-    const rate = found.fpr === null ? "" : `, false alarms set to ${Number((100 * found.fpr).toPrecision(6))}%`;
-    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${rate}`]);
+    const alarms = found.alarms === null ? "" : `; ${found.alarms}`;
+    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms}`]);
   }
   if (found.set) rows.push(["set", found.set]);
   if (found.novelty) rows.push(["novelty", found.novelty]);
@@ -304,7 +304,7 @@ function panel(file, same, close) {
   }
   parts.push(make("h3", {}, found.heading, make("small", { class: "name" }, found.remark)), account(found));
   if (found.hot.length) parts.push(make("h3", {}, "Hot ranges", make("small", {}, "runs of bytes with the most heat")), hotRanges(found.hot));
-  if (found.views.length) parts.push(make("h3", {}, "Score by view"), views(found.views));
+  if (found.views.length) parts.push(make("h3", {}, "By view"), views(found.views));
   parts.push(make("h3", {}, "Identity"), list(Object.entries(found.names)));
   parts.push(make("p", { class: "note" }, "maltriage explain on this file shows its byteplot and what is in the hot ranges."));
   return parts;
@@ -347,7 +347,7 @@ function checkCells(checked, measured, status) {
 
 const CHECK_TITLES = [["measured", true], ["check", false]];
 
-function account({ regions, folded, sums, additive, score }) {
+function account({ regions, folded, sums, additive, whole }) {
   const [padding, total, bias, logit] = sums;
   const scale = scaleOf([...regions.map((region) => region[5]), folded[1], padding]);
   const checked = regions.some((region) => region.length > 6);
@@ -358,7 +358,7 @@ function account({ regions, folded, sums, additive, score }) {
   if (folded[0]) rows.push(extra(`${count(folded[0])} more regions`, folded[1], true));
   rows.push(extra("padding: plotted, but no byte of the file", padding, true), extra("total: all bytes and padding", total, false, "sum"));
   if (additive) rows.push(extra("baseline + bias: what no byte carries", bias, false));
-  rows.push(extra(score, logit, false, "sum t-bold"));
+  rows.push(extra(whole, logit, false, "sum t-bold"));
   return table([["region"], ["kind"], ["offsets"], ["entropy", true], ["contrib.", true], [""], ...(checked ? CHECK_TITLES : [])], rows);
 }
 

@@ -248,7 +248,7 @@ def test_explain_by_another_method(run_cli, folder: Path) -> None:
     arguments = ("explain", folder / "a.exe", "--method", "occlusion", "--seed", "3")
     shown = run_cli(*arguments, "--exit-zero")
     assert (shown.returncode, shown.stderr) == (0, b"")
-    assert b"Loss of score by masking" in shown.stdout
+    assert b"What masking takes away" in shown.stdout
     assert b"Effects of masking are not additive" in shown.stdout
     (record,) = records(run_cli(*arguments, "-f", "json").stdout)
     assert record["evidence"]["occluded"]["seed"] == 3

@@ -125,8 +125,8 @@ def test_each_cnn_from_files_to_an_explanation(
     size = abs(evidence["bias"]) + sum(abs(r["contribution"]) for r in evidence["regions"])
     assert (abs(off) < 1e-4 * size) == additive
     explained = run_cli("explain", "--model", bundle, sample).stdout.decode()
-    assert ("Where the score comes from" in explained) == additive
-    assert ("does not sum to it" in explained) != additive
+    assert ("What decided" in explained) == additive
+    assert ("does not add up to it" in explained) != additive
     mean = run_cli("explain", "--model", bundle, "--method", "gradcam", "-f", "json", sample)
     other = json.loads(mean.stdout)["evidence"]
     assert other["method"] == "gradcam"

@@ -79,7 +79,7 @@ def test_a_score_on_common_bytes_is_called_so(part: float, said: bool) -> None:
     common = Common(0.5, 51, 2258, part * logit)
     evidence = msgspec.structs.replace(result.evidence, common=common)
     text = opening(msgspec.structs.replace(result, evidence=evidence))
-    line = f"{part:.1%} of the score lies on bytes that clean programs have, and says little."
+    line = f"{part:.1%} of what decided lies on bytes that clean programs have, and says little."
     assert logit > 0
     assert (line in text) == said
 

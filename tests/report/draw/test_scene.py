@@ -73,7 +73,7 @@ def test_it_says_what_an_analyst_looks_for() -> None:
         f"sha256 {result.sha256}",
         f"model {result.model.name} {result.model.weights_sha256[:12]}",
         "logit(icedid) - logit(benign)",
-        "heat (hirescam) per cell of a 16 x 16 map, in logit units",
+        "heat (hirescam) per cell of a 16 x 16 map, in points of log odds",
         "-  for benign",
         "for icedid  +",
         "+0.020",
@@ -87,7 +87,7 @@ def test_it_says_what_an_analyst_looks_for() -> None:
 
 def test_what_is_drawn_adds_up() -> None:
     found = words(drawn())
-    found = found[: found.index("sum: the score") + 2]  # the ends of the scale come after it
+    found = found[: found.index("in all") + 2]  # the ends of the scale come after it
     numbers = [float(text) for text in found if re.fullmatch(r"[+-]\d+\.\d{3}", text)]
     *parts, total = numbers
     assert len(parts) == len(REGIONS) + 2
@@ -134,7 +134,7 @@ def test_a_net_that_is_not_additive() -> None:
     found = words(drawn(additive=False))
     assert "contribution" in found
     assert "baseline + bias" not in found
-    assert "Not additive: the heat says where, and does not sum to the score." in found
+    assert "Not additive: the heat says where, and does not add up." in found
 
 
 def test_signs_do_not_need_colour() -> None:

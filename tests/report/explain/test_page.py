@@ -55,7 +55,7 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
     seen = words(text)
     assert "icedid score 90 of 100 92.1% flagged checked: 5 of 7 claims supported" in seen
     assert "most of it from .text (46.3%)" in seen
-    assert "margin +3.412, threshold +1.204, false alarms set to 1% on clean-set" in seen
+    assert "margin +3.412, threshold +1.204; false alarms set to 1% on clean files" in seen
     for name, contribution in ((".text", "+1.982"), (".rsrc", "+1.244"), ("overlay", "-0.365")):
         assert re.search(
             rf"{re.escape(name)} \w+ [0-9a-f]+-[0-9a-f]+ .*?{re.escape(contribution)}", seen
@@ -72,7 +72,7 @@ def test_sums_stand_below_the_column_they_sum() -> None:
     )
     apart = words(page_of(with_evidence(make_result(), additive=False)))
     assert "baseline + bias" not in apart
-    assert "does not sum to the logit" in apart
+    assert "does not add up to the log odds" in apart
 
 
 def test_top_folds_tables_and_loses_no_heat() -> None:

@@ -130,9 +130,9 @@ def test_golden_in_ascii() -> None:
 @pytest.mark.parametrize("top", [None, 1, 2, 3, 0])
 def test_the_account_adds_up_however_short_it_is(top: int | None) -> None:
     result = make_result()
-    rows = amounts(part(shown(result, top=top), "Where the score comes from"))
+    rows = amounts(part(shown(result, top=top), "What decided"))
     total, bias = rows.pop("total:"), rows.pop("baseline")
-    logit = rows.pop("logit(icedid)")
+    logit = rows.pop("in")
     assert sum(rows.values()) == pytest.approx(total, abs=0.0005 * (len(rows) + 1))
     assert total + bias == pytest.approx(logit, abs=0.0016)
     assert logit == pytest.approx(result.evidence.logit, abs=0.0005)
@@ -140,11 +140,11 @@ def test_the_account_adds_up_however_short_it_is(top: int | None) -> None:
 
 
 def test_the_rest_is_folded_with_its_sum() -> None:
-    text = part(shown(make_result(), top=2), "Where the score comes from")
+    text = part(shown(make_result(), top=2), "What decided")
     assert "… 5 more regions" in text
     # What is not shown: overlay, .rdata, header, .data, .reloc.
     assert amounts(text)["…"] == pytest.approx(-0.003)
-    whole = part(shown(make_result(), top=6), "Where the score comes from")
+    whole = part(shown(make_result(), top=6), "What decided")
     assert "more regions" not in whole  # a fold of one row would save nothing
 
 
@@ -156,11 +156,11 @@ def test_golden_with_checks(width: int) -> None:
 
 
 def test_measured_is_beside_what_is_claimed() -> None:
-    text = part(shown(make_checked(), 120), "Where the score comes from")
+    text = part(shown(make_checked(), 120), "What decided")
     found = {line.split()[0]: line.split() for line in text.splitlines()}
     assert found[".rsrc"][5:9] == ["+1.244", "29.1%", "-0.421", "contradicted"]
     assert found[".text"][7:9] == ["+2.206", "supported*"]  # no room for controls
-    narrow = part(shown(make_checked(), 80), "Where the score comes from")
+    narrow = part(shown(make_checked(), 80), "What decided")
     for name, row in found.items():
         if name.startswith("."):
             assert f" {row[7]} " in narrow
@@ -191,7 +191,7 @@ def test_hot_ranges_that_were_not_checked_are_blank() -> None:
 
 
 def test_views_add_up_to_the_same_total() -> None:
-    rows = amounts(part(shown(make_result()), "Score by view"))
+    rows = amounts(part(shown(make_result()), "By view"))
     total = rows.pop("total")
     assert len(rows) == 7
     assert sum(rows.values()) == pytest.approx(total, abs=0.004)
@@ -201,7 +201,7 @@ def test_views_add_up_to_the_same_total() -> None:
 def test_a_window_that_the_file_does_not_have() -> None:
     views = make_evidence().views
     views = [msgspec.structs.replace(v, start=None, end=None) for v in views]
-    text = part(shown(with_evidence(views=views)), "Score by view")
+    text = part(shown(with_evidence(views=views)), "By view")
     assert text.count("not in this file") == 6
     assert text.count("the whole file") == 1
 
@@ -210,9 +210,9 @@ def test_a_net_that_is_not_additive_promises_no_sum() -> None:
     text = shown(with_evidence(additive=False, logit=7.5))
     assert "baseline" not in text
     assert "not additive" in text
-    assert "Where the score comes from" not in text
-    assert "Where the net looked   gradient of logit(icedid) - logit(benign), times" in text
-    assert amounts(text)["logit(icedid)"] == 7.5
+    assert "What decided" not in text
+    assert "Where the net looked   gradient of the log odds, times activation" in text
+    assert re.search(r"log odds for icedid against benign +\+7\.500", text)
 
 
 def test_rounding_is_confessed_only_where_it_shows() -> None:
@@ -226,19 +226,33 @@ def test_rounding_is_confessed_only_where_it_shows() -> None:
     assert remark not in shown(even)
 
 
-def test_the_score_is_named() -> None:
-    assert "in units of logit(icedid) - logit(benign)" in shown(make_result())
-    assert "in units of logit(benign), centred" in shown(
-        make_result(verdict=make_verdict("benign", 0.9, -3.0))
-    )
+@pytest.mark.parametrize(
+    ("result", "plain", "exact"),
+    [
+        (make_result(), "for icedid against benign", "logit(icedid) - logit(benign)"),
+        (with_evidence(label="benign", against=None), "for benign", "logit(benign), centred"),
+        (with_evidence(log_odds=True), "for malware", "log odds of malware"),
+    ],
+)
+def test_what_is_explained_is_named(result: Result, plain: str, exact: str) -> None:
+    """Plainly unless asked: "score" is another number, from 0 to 100."""
+    text = shown(result)
+    account = part(text, "What decided")
+    assert "What decided   in points of log odds\n" in text
+    assert re.search(rf"in all, {plain} +[+-]", account)
+    assert "score" not in account
+    assert exact not in text
+    text = shown(result, verbose=True)
+    assert f"What decided   in points of log odds: {exact}\n" in text
+    assert re.search(rf"{re.escape(exact)} +[+-]", part(text, "What decided"))
 
 
 def test_the_flag_states_its_rate() -> None:
     flagged = shown(make_result())
-    assert "flagged   yes, with false alarms set to 1%" in flagged
+    assert "flagged   yes; false alarms set to 1% on clean files (goodware): clean-set" in flagged
     assert "margin +3.412, threshold +1.204" in flagged
     below = shown(make_result(verdict=make_verdict("maze", 0.4, 0.9, fpr=0.001)))
-    assert "flagged   no, with false alarms set to 0.1%" in below
+    assert "flagged   no; false alarms set to 0.1%" in below
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
     assert "flagged   the model has no benign label or no threshold" in none
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)

@@ -21,5 +21,5 @@ def main() -> None:
     except KeyboardInterrupt:
         code = interrupt.EXIT_INTERRUPTED
     if interrupt.asked() is not None:
-        sys.stderr.write("maltriage: stopped\n")
+        sys.stderr.write(interrupt.line())
     sys.exit(code)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 import typer
+from rich.text import Text
 
 from maltriage.cli.console import Color, Pipe, make_console, quiet_broken_pipe
 from maltriage.cli.files import Output, ResultFile, cannot_write
@@ -125,9 +126,12 @@ class _Sink:
         if target.path is not None:
             self.file = ResultFile(target.path, partial=target.format.partial)
         out = self.file.output if self.file else Output(sys.stdout.buffer, sys.stdout)
-        console = make_console(color, file=out.text)
+        self.console = make_console(color, file=out.text)
+        self.remarks = target.format.screen and not options.quiet
         try:
-            self.renderer: Renderer = open_renderer(target.format, out.binary, options, console)
+            self.renderer: Renderer = open_renderer(
+                target.format, out.binary, options, self.console
+            )
         except MaltriageError:
             if self.file is not None:
                 self.file.abandon()
@@ -172,10 +176,17 @@ class Sinks:
                 sink.renderer.write(record)
         self._drop()
 
-    def finish(self, summary: Summary) -> None:
+    def finish(self, summary: Summary, how_far: str | None = None) -> None:
+        """Finish every output.
+
+        Args:
+            how_far: how many files are done, of a scan that was stopped; for screens.
+        """
         for sink in self._sinks:
             with sink.writing():
                 sink.renderer.finish(summary)
+                if how_far is not None and sink.remarks:
+                    sink.console.print(Text(f"Stopped: {how_far}.", style="yellow"))
                 if sink.file is not None:
                     size = sink.file.commit()
                     self.written.append(Written(sink.target, self._records, size))

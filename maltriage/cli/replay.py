@@ -147,6 +147,7 @@ class Replay:
                 yield msgspec.structs.replace(self.summary, **progress.values(), interrupted=True)
                 return
             progress.add(record)
+            progress.done += 1
             yield record
         yield self.summary
 

@@ -40,11 +40,11 @@ from maltriage.report.documents.record import Record, Summary
 from maltriage.results.policy import Policy, settings_of
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, path_of_index
-from maltriage.source.files import walk
 from maltriage.source.urls import is_url, scheme_of
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
 from maltriage.triage.pipeline import recalled, summary
 from maltriage.triage.request import ScanRequest
+from maltriage.triage.walked import Walked
 from maltriage.work.cores import cores
 
 STOP_SECONDS = 10.0
@@ -153,7 +153,7 @@ def write_shards(
         ended: makes the summary of counts.
     """
     options = request.options
-    found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
+    found = Walked(request.paths, options, stop)
     chunks = enumerate(cut(found, files=SHARD_FILES, size=SHARD_BYTES))
     window: list[tuple[Chunk, Shard, str]] = []
     more = True
@@ -167,6 +167,7 @@ def write_shards(
             known = manifest.counts(number, digest)
             if known is not None:
                 progress.join(known)
+                progress.done += len(chunk.files)
                 continue
             chunk.target = manifest.part(number)
             window.append((chunk, chunk.target, digest))
@@ -178,6 +179,8 @@ def write_shards(
     if window:
         pool.stop(options.timeout + STOP_SECONDS)
         _list(window, manifest, progress, ended)
+    if stop():
+        progress.found = found.total()
 
 
 def _list(
@@ -195,6 +198,7 @@ def _list(
         assert counts is not None
         manifest.add(part.number, digest, counts)
         progress.join(counts)
+        progress.done += len(chunk.files)
         window.remove(item)
 
 
@@ -247,7 +251,7 @@ def records(
     """The records of files, in the order of the walk, from the actors of a pool."""
     options, policy = request.options, request.policy
     look = options.checks != 0
-    found = walk(request.paths, options.walk, members=options.archives is not None, stop=stop)
+    found = Walked(request.paths, options, stop)
     chunks = cut(recalled(found, policy, options))
     window: deque[Chunk] = deque()
     more = True
@@ -267,6 +271,8 @@ def records(
         if window:
             pool.step(POLL)
             progress.in_flight = pool.in_flight()
+    if stop():
+        progress.found = found.total()
 
 
 def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> Iterator[Record]:
@@ -278,4 +284,5 @@ def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> I
             policy.keep(record, file)
         progress.add(record)
         yield record
+    progress.done += len(chunk.files)
     policy.commit()

@@ -175,6 +175,11 @@ class Policy:
             return None
         return self._store.begin(self._scan, resume=self._resume)
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the scan can be resumed once it was stopped."""
+        return self._store is not None and self._store.usable and bool(self._scan)
+
     def end(self) -> None:
         """End the scan, so that it is not resumed."""
         if self._store is not None and self._scan:

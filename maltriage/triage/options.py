@@ -72,6 +72,10 @@ class Progress(Counts):
 
     in_flight: list[tuple[str, float]] = field(default_factory=list)
     """Paths of the files under way, and the seconds of each."""
+    done: int = 0
+    """Files of the walk that have all their records; an archive is one file."""
+    found: int | None = None
+    """Files of the walk, counted once a scan is stopped; None: unknown."""
     notes: list[str] = field(default_factory=list)
     """Messages to the user on the run, a line each."""
 

@@ -77,6 +77,7 @@ def prepare_files(
             progress.in_flight, looked = _in_flight(queue, dispatcher), now
         if not isinstance(head, Task):
             queue.popleft()
+            progress.done += 1
             yield head
             continue
         if not begun:
@@ -93,6 +94,8 @@ def prepare_files(
             policy.forget(head.path)
         if taken.following is not None:
             queue.appendleft(taken.following)
+        else:
+            progress.done += 1
         for item in taken.items:
             _note(item)
             if isinstance(item, Prepared | Again):

@@ -51,7 +51,8 @@ def test_a_scan_that_is_stopped_as_it_starts_has_its_outputs(
     assert (done.returncode, done.stdout) == (130, b"")
     wrote, stopped = done.stderr.splitlines()
     assert wrote.startswith(b"wrote " + bytes(out) + b" (ndjson, 0 records, ")
-    assert stopped == b"maltriage: stopped"
+    files = sum(path.is_file() for path in samples_dir.rglob("*"))
+    assert stopped == b"maltriage: stopped, 0 of %d done" % files
     (summary,) = map(json.loads, out.read_text().splitlines())
     assert (summary["type"], summary["interrupted"], summary["files"]) == ("summary", True, 0)
 

@@ -57,7 +57,8 @@ def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> tup
 def stopped(errors: bytes) -> bool:
     """Whether the last line says so; the lines before it say what was written."""
     *written, last = errors.splitlines()
-    return last == b"maltriage: stopped" and all(line.startswith(b"wrote ") for line in written)
+    said = last.startswith(b"maltriage: stopped") and b"--resume" not in last
+    return said and all(line.startswith(b"wrote ") for line in written)
 
 
 def records(path: Path) -> list[dict[str, Any]]:

@@ -216,7 +216,7 @@ def test_a_server_that_says_nothing_does_not_hold_up_ctrl_c(scheme: str) -> None
         assert asked.wait(60)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)
-    assert (process.returncode, stderr) == (130, b"maltriage: stopped\n")
+    assert (process.returncode, stderr) == (130, b"maltriage: stopped, 0 done\n")
     (summary,) = records(stdout)
     assert summary["interrupted"] is True
 

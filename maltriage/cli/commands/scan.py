@@ -230,6 +230,7 @@ def scan(
             roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
             if not roots:
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+        policy = Policy()  # of no store
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(
@@ -281,13 +282,19 @@ def scan(
                 )
                 policy = resources.enter_context(kept)
             else:
-                policy, wanted = Policy(), []  # no record passes here
+                wanted = []  # no record passes here
             request = ScanRequest(tuple(roots), bundle, options, policy)
             source = LocalScan(request) if local else _on_cluster(request, address, parts)
             asked = Asked(roots) if parts is None else None
         outputs = opened_all(wanted, shown, color.value)
         code = write_records(
-            source, outputs, _status(wanted, color, quiet or verbose > 0), quiet, exit_zero, asked
+            source,
+            outputs,
+            _status(wanted, color, quiet or verbose > 0),
+            quiet,
+            exit_zero,
+            asked,
+            resumes=lambda: "-" not in (paths or []) and (parts is not None or policy.resumable),
         )
     raise typer.Exit(code)
 

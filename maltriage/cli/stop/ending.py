@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -73,12 +73,14 @@ def write_records(
     quiet: bool,
     exit_zero: bool,
     asked: Asked | None = None,
+    resumes: Callable[[], bool] = lambda: False,
 ) -> int:
     """Write the records of a source to its outputs, with progress on stderr.
 
     Args:
         asked: what the user named: where nothing of it is triaged, that is said, and the exit code
             is that of files that could not be read.
+        resumes: whether --resume would go on, once the scan is stopped.
 
     Returns:
         The exit code.
@@ -92,7 +94,9 @@ def write_records(
             if isinstance(record, Summary):
                 interrupted = record.interrupted
                 status.stop()
-                sinks.finish(record)
+                if stop():
+                    interrupt.say(_how_far(progress, resumes=resumes()))
+                sinks.finish(record, _how_far(progress) if stop() else None)
             else:
                 if asked is not None:
                     asked.see(record)
@@ -108,6 +112,13 @@ def write_records(
         if not quiet:
             typer.echo(f"maltriage: {clean(path)}: nothing was triaged: {why}", err=True)
     return code
+
+
+def _how_far(progress: Progress, *, resumes: bool = False) -> str:
+    """How many files of a stopped scan are done, and how to go on."""
+    total = "" if progress.found is None else f"of {progress.found:,} "
+    advice = "; go on with --resume" if resumes and progress.done else ""
+    return f"{progress.done:,} {total}done{advice}"
 
 
 def tell(progress: Progress, *, quiet: bool) -> None:

@@ -13,6 +13,8 @@ EXIT_INTERRUPTED = 130
 
 _asked: int | None = None
 """The signal that asked to stop, if one did."""
+_how_far = ""
+"""How far the command came until then, if it said so."""
 
 
 def listen() -> None:
@@ -29,6 +31,17 @@ def _ask(number: int, frame: FrameType | None) -> None:
 def _end(number: int, frame: FrameType | None) -> None:
     note(number)
     raise KeyboardInterrupt
+
+
+def say(text: str) -> None:
+    """Keep how far the command came, for the line that says that it was stopped."""
+    global _how_far  # noqa: PLW0603
+    _how_far = text
+
+
+def line() -> str:
+    """The line that says that the command was stopped."""
+    return f"maltriage: stopped{_how_far and ', '}{_how_far}\n"
 
 
 def note(number: int) -> None:

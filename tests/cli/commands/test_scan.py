@@ -396,7 +396,8 @@ def test_ctrl_c_writes_what_is_done_and_the_summary(many: Path) -> None:
     rest, errors = process.communicate(timeout=60)
     *found, summary = records(first + rest)
     assert process.returncode == 130
-    assert errors == b"maltriage: stopped\n"
+    how_far = f"{len(found):,} of 1,500 done"
+    assert errors.decode() == f"maltriage: stopped, {how_far}; go on with --resume\n"
     assert summary["type"] == "summary"
     assert summary["interrupted"] is True
     assert 1 <= summary["files"] == len(found) < 1500

@@ -1,0 +1,43 @@
+"""The walk of a scan, which knows how many files it gave, and how many there are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+
+from maltriage.source.files import Found, Rejected, walk
+from maltriage.triage.options import ScanOptions
+
+COUNT_SECONDS = 0.5
+"""Time for counting the rest of the files once a scan is stopped."""
+
+
+class Walked(Iterator[Found | Rejected]):
+    """The files below paths, lazily, see `source.files.walk`."""
+
+    def __init__(
+        self, paths: Iterable[str], options: ScanOptions, stop: Callable[[], bool]
+    ) -> None:
+        self._files = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+        self._ends_early = options.walk.remote is not None
+        self._given = 0
+
+    def __next__(self) -> Found | Rejected:
+        file = next(self._files)
+        self._given += 1
+        return file
+
+    def total(self) -> int | None:
+        """Number of all files, those included that were not asked for yet.
+
+        Returns:
+            None: there are URLs among the paths, whose walk ends where a scan is stopped, or it
+            takes more than `COUNT_SECONDS`.
+        """
+        if self._ends_early:
+            return None
+        end = time.monotonic() + COUNT_SECONDS
+        for _ in self:
+            if time.monotonic() > end:
+                return None
+        return self._given

@@ -1,0 +1,41 @@
+"""How many files there are, counted once a scan is stopped."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from maltriage.source.files import WalkOptions
+from maltriage.source.urls import Remote
+from maltriage.triage import walked
+from maltriage.triage.options import ScanOptions
+from maltriage.triage.walked import Walked
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for number in range(20):
+        (tmp_path / str(number % 3)).mkdir(exist_ok=True)
+        (tmp_path / str(number % 3) / f"{number}.exe").write_bytes(b"MZ")
+    (tmp_path / "link").symlink_to(tmp_path / "none")  # which is skipped, and has a record
+    return tmp_path
+
+
+@pytest.mark.parametrize("taken", [0, 1, 7, 21])
+def test_the_rest_is_counted(folder: Path, taken: int) -> None:
+    files = Walked([str(folder)], ScanOptions(), lambda: True)
+    assert len(list(islice(files, taken))) == taken
+    assert files.total() == 21
+    assert list(files) == []
+
+
+def test_what_takes_too_long_is_unknown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walked, "COUNT_SECONDS", -1.0)
+    assert Walked([str(folder)], ScanOptions(), lambda: True).total() is None
+
+
+def test_urls_are_not_listed_for_it(folder: Path) -> None:
+    options = ScanOptions(walk=WalkOptions(remote=Remote({})))
+    assert Walked([str(folder)], options, lambda: True).total() is None

@@ -38,6 +38,10 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
     "novelty": float,
     "made_with": str,
     "score": float,
+    "md5": str,
+    "sha1": str,
+    "tlsh": str,
+    "imphash": str,
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
@@ -65,6 +69,7 @@ def _result(record: Result) -> dict[str, Value]:
     verdict, top, checks = record.verdict, facts.hottest(record), record.evidence.checks
     supported, claims = facts.supports(checks) if checks else (None, None)
     similar = record.similar
+    identity = record.identity
     nearest = similar.nearest[0] if similar and similar.nearest else None
     return {
         "path": record.path,
@@ -95,4 +100,8 @@ def _result(record: Result) -> dict[str, Value]:
         "novelty": verdict.novelty,
         "made_with": facts.made_with(record) or None,
         "score": facts.score(verdict),
+        "md5": identity.md5,
+        "sha1": identity.sha1,
+        "tlsh": identity.tlsh,
+        "imphash": identity.imphash,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -94,10 +95,14 @@ def test_json_and_csv_and_output(run_cli, folder: Path, tmp_path: Path) -> None:
     jsonschema.validate(document, json_schema())
     assert document["summary"]["files"] == 1
     target = tmp_path / "out.csv"
-    done = run_cli("scan", folder, "-f", "csv", "-o", target, "--exit-zero")
+    done = run_cli("scan", folder, "-f", "csv", "-o", target, "--exit-zero", "--hashes")
     assert done.stdout == b""
     rows = list(csv.DictReader(io.StringIO(target.read_text())))
     assert [row["status"] for row in rows] == ["result", "skipped"]
+    data = (folder / "a.exe").read_bytes()
+    assert rows[0]["md5"] == hashlib.md5(data, usedforsecurity=False).hexdigest()
+    assert rows[0]["sha1"] == hashlib.sha1(data, usedforsecurity=False).hexdigest()
+    assert rows[0]["imphash"]
     done = run_cli("scan", folder, "-o", tmp_path / "no" / "such" / "x.csv")
     assert done.returncode == 2
     assert b"cannot write" in done.stderr

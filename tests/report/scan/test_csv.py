@@ -72,6 +72,19 @@ def test_a_prediction_set(members: list[str] | None, shown: str) -> None:
     assert row["novelty"] == "-1.5"
 
 
+def test_hashes_that_were_computed() -> None:
+    """md5, sha1 and TLSH with --hashes; the hash of the imports always, where there are any."""
+    plain = make_result()
+    hashes = {"md5": "0a" * 16, "sha1": "1b" * 20, "tlsh": "T1" + "2C" * 35, "imphash": "3d" * 16}
+    more = msgspec.structs.replace(plain.identity, **hashes)
+    none = msgspec.structs.replace(plain.identity, **dict.fromkeys(hashes))
+    results = [msgspec.structs.replace(plain, identity=each) for each in (more, none)]
+    full, empty = read(written("csv", results))
+    assert list(full)[-4:] == list(hashes)
+    assert {name: full[name] for name in hashes} == hashes
+    assert {empty[name] for name in hashes} == {""}
+
+
 def test_a_problem_row() -> None:
     failed, skipped = read(written("csv", [make_failed(), make_skipped()]))
     assert failed["error"] == "unreadable: permission denied"

@@ -140,7 +140,7 @@ def test_parquet_has_types() -> None:
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ("path,imphash", r"no field imphash; close to it: identity\.imphash"),
+        ("path,rich_hash", r"no field rich_hash; close to it: identity\.rich_hash"),
         ("verdict.family", r"no field verdict\.family; close to it: .*verdict\."),
         ("verdict.lable", r"close to it: .*verdict\.label"),
         ("evidence.regions.name", "no field evidence.regions.name"),

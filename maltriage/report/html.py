@@ -5,8 +5,9 @@ and is escaped: Jinja2 does both for each expression, and `block` for the data o
 Content-Security-Policy of the page allows only the style and the script that are named by their
 SHA-256, and pictures in the file itself.
 
-A template extends `page.html`, fills its blocks, and has at most one style and one script of its
-own besides the common ones. The policy refuses `style=` attributes and `on...=` handlers.
+A template extends `page.html`, fills its blocks, and may have a style and a script of its own
+besides the common ones and its `PARTS`; they become one element each. The policy refuses `style=`
+attributes and `on...=` handlers.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ POLICY = (
 )
 COMMON = "page"
 """Name of the style and the script that all pages share."""
+PARTS = {"scan": ("scan-files", "scan-panel")}
+"""Further styles and scripts of a page, by its template: a job each, before those of the page."""
 
 _IN_JSON = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029\x7f"}
 _CLASSES = {"cyan": "t-text", "yellow": "t-warn", "green": "t-good", "red": "t-bad"}
@@ -165,8 +168,9 @@ def _read(name: str) -> str | None:
 
 @cache
 def _joined(template: str, kind: str) -> str:
-    """The common style or script followed by that of the page."""
-    parts = [_read(f"{name}.{kind}") for name in (COMMON, template)]
+    """The common style or script followed by those of the page."""
+    names = (COMMON, *PARTS.get(template, ()), template)
+    parts = [_read(f"{name}.{kind}") for name in names]
     return "\n" + "\n".join(part for part in parts if part)
 
 

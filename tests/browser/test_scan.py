@@ -125,7 +125,12 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     expect(panel.locator("h2")).to_be_focused()
     expect(panel.get_by_role("row", name=".rsrc section")).to_contain_text("-0.421contradicted")
     expect(panel.get_by_role("listitem").last).to_contain_text("0.031 gbot")
-    for part in ("looks packed", "margin +3.412", "logit(icedid) - logit(benign)", "01ac00-01b000"):
+    for part in (
+        "looks packed",
+        "margin +3.412",
+        "in all, for icedid against benign",
+        "01ac00-01b000",
+    ):
         expect(panel).to_contain_text(part)
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
@@ -134,6 +139,45 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     expect(again.locator("#panel h2")).to_have_text("a/first.exe")
     again.get_by_role("button", name="Close the evidence").click()
     expect(again.locator("#panel")).to_be_hidden()
+
+
+def test_paper_has_all_rows_and_no_controls(opened: Open, many: bytes) -> None:
+    page, _ = opened(many)
+    page.get_by_label("Find").fill("corpus/07 sample_")
+    expect(page.locator("#status")).to_have_text("125 of 5,000 listed")
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert len(paths(page)) == 125
+    expect(page.locator("#paper")).to_have_text(
+        "125 of 5,000 files, by score, with corpus/07 sample_"
+    )
+    for name in ("#find", "#verdicts", "#next", "#theme"):
+        expect(page.locator(name)).to_be_hidden()
+    page.emulate_media(media="screen")
+    page.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert len(paths(page)) == 100
+    expect(page.locator("#paper")).to_be_hidden()
+    # The browser asks for the rows itself when it prints: 5,000 do not fit the paper of 100.
+    page.get_by_label("Find").fill("")
+    printed = page.pdf(format="A4")
+    assert printed.count(b"/Type /Page\n") > 100
+    assert len(paths(page)) == 100
+
+
+@pytest.mark.parametrize("width", [800, 400])
+def test_nothing_is_cut_on_a_narrow_screen(opened: Open, width: int) -> None:
+    long = "attachments/" + "0123456789abcdef" * 4 + ".png"
+    notices = (("packed?", "looks packed"), ("disarmed", "x"), ("entry-outside", "x"))
+    closest = make_verdict("unknown", 0.4, 2.0, closest="teslacrypt")
+    records = [make_result(long, closest, notices=notices), make_result("b/short.exe")]
+    text = page_of([*records, make_failed("c/" + "d" * 90)])
+    page, _ = opened(text, viewport={"width": width, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    wider = "all => all.filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.outerHTML)"
+    assert page.locator(".scroll, .files th, .files td").evaluate_all(wider) == []
+    row = page.locator("#rows tr", has_text="0123456789abcdef")
+    for part in ("attachments/", "packed?", "entry-outside", "teslacrypt"):
+        expect(row.get_by_text(part).locator("visible=true").first).to_be_visible()
 
 
 def test_a_hostile_sample_runs_nothing(opened: Open) -> None:

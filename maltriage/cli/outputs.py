@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-import typer
 from rich.text import Text
 
 from maltriage.cli.console import Color, Pipe, make_console, quiet_broken_pipe
@@ -168,6 +167,8 @@ class Sinks:
         self._records = 0
         self.written: list[Written] = []
         """The files that are complete."""
+        self.gone: Pipe | None = None
+        """Set once nobody is left to write for: the readers of all outputs went away."""
 
     def write(self, record: Result | Skipped | Failed) -> None:
         self._records += 1
@@ -193,12 +194,12 @@ class Sinks:
         self._drop()
 
     def _drop(self) -> None:
-        """Drop a closed stdout; end the scan if no file is left to write."""
+        """Drop outputs whose reader went away, such as a closed stdout."""
         gone = [sink.gone for sink in self._sinks if sink.gone]
         if gone:
             self._sinks[:] = [sink for sink in self._sinks if not sink.gone]
             if not self._sinks:
-                raise typer.Exit(max(pipe.exit_code for pipe in gone))
+                self.gone = Pipe(broken=True, overdue=any(pipe.overdue for pipe in gone))
 
 
 def _on_disk(stream: TextIO) -> bool:

@@ -88,24 +88,30 @@ def write_records(
     Raises:
         MaltriageError: the source failed, or an output cannot be written.
     """
-    progress, interrupted = Progress(), False
+    progress, summary = Progress(), None
     with stopping(in_time=True) as stop, outputs as sinks, status.watching(progress):
         for record in source.records(progress, stop):
             if isinstance(record, Summary):
-                interrupted = record.interrupted
+                summary = record
                 status.stop()
-                if stop():
-                    interrupt.say(_how_far(progress, resumes=resumes()))
                 sinks.finish(record, _how_far(progress) if stop() else None)
             else:
                 if asked is not None:
                     asked.see(record)
                 sinks.write(record)
+            if sinks.gone:
+                break  # as `head` wants no more; what was found so far is the exit code
+    interrupted = stop() or (sinks.gone is not None and sinks.gone.overdue)
+    if interrupted:
+        whole = summary is not None and not summary.interrupted
+        interrupt.say(_how_far(progress, resumes=not whole and resumes()))
+    quiet = quiet or sinks.gone is not None
     tell(progress, quiet=quiet)
     for file in () if quiet else sinks.written:
         typer.echo(f"wrote {clean(str(file))}", err=True)
-    code = exit_code(progress, interrupted=interrupted or stop(), exit_zero=exit_zero)
-    if asked is None or code == EXIT_INTERRUPTED:
+    interrupted = interrupted or (summary is not None and summary.interrupted)
+    code = exit_code(progress, interrupted=interrupted, exit_zero=exit_zero)
+    if asked is None or summary is None or code == EXIT_INTERRUPTED:
         return code
     for path, why in asked.unanswered():
         code = opt.EXIT_UNREAD

@@ -382,14 +382,33 @@ def many(tmp_path: Path) -> Path:
     return root
 
 
-def test_stdout_closed_early_is_quiet(many: Path) -> None:
-    process = start(many, "-f", "ndjson")
+@pytest.mark.parametrize(
+    ("flagging", "first", "code"),
+    [(False, "console", 0), (True, "console", 1), (True, "png_cut", 3)],
+)
+def test_stdout_closed_early_is_quiet(
+    many: Path, flags_all: Path, flags_none: Path, flagging: bool, first: str, code: int
+) -> None:
+    """And the exit code is that of what was found until then."""
+    if first in CASES:
+        (many / "0000.exe").write_bytes(CASES[first]())
+    process = start(many, "-f", "ndjson", "--model", flags_all if flagging else flags_none)
     assert process.stdout is not None
     assert process.stderr is not None
     assert process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == code
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes as a shell makes them")
+def test_a_table_that_nobody_reads_has_its_exit_code(folder: Path, flags_all: Path) -> None:
+    """It is written once all is known."""
+    process = start(folder, "--model", flags_all)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (1, b"")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -57,12 +57,15 @@ def browser() -> Iterator[Browser]:
 def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
     """Opens a page (text) in a window of its own, as a file, and watches it.
 
-    Takes options of a browser context by name. At the end of the test nothing may have been asked
-    of a network, and nothing may have failed or been refused.
+    Takes options of a browser context by name, and a script that runs before the page's. At the
+    end of the test nothing may have been asked of a network, and nothing may have failed or been
+    refused.
     """
     contexts, watched = list[BrowserContext](), Seen()
 
-    def open_page(text: str | bytes, fragment: str = "", **options: object) -> Opened:
+    def open_page(
+        text: str | bytes, fragment: str = "", before: str = "", **options: object
+    ) -> Opened:
         path = tmp_path / f"page-{len(contexts)}.html"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         context = browser.new_context(**{"viewport": {"width": 1400, "height": 900}, **options})  # type: ignore[arg-type]
@@ -81,6 +84,8 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Open]:
             "document.addEventListener('securitypolicyviolation', (event) =>"
             " console.error(`violates ${event.violatedDirective}: ${event.blockedURI}`));"
         )
+        if before:
+            context.add_init_script(before)
         page = context.new_page()
         page.set_default_timeout(20_000)
         page.on("console", lambda message: watched.errors.append(message.text))

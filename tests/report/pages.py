@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from html.parser import HTMLParser
 
 BREAKOUT = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(1)> \u202e\u2028"
 """What tries to leave every place of a page that it may be put into."""
+
+
+OUTSIDE = re.compile(
+    r"https://(www\.virustotal\.com/gui/file/[0-9a-f]{64}|bazaar\.abuse\.ch/sample/[0-9a-f]{64}/)"
+)
+"""What a page may link to."""
 
 
 class Parts(HTMLParser):
@@ -78,6 +85,11 @@ def assert_sealed(text: str) -> Parts:
             assert not name.startswith("on"), (tag, name)
             if name in {"src", "href", "srcset", "data", "action", "xlink:href"}:
                 assert value is not None
+                if tag == "a" and value.startswith("https:"):  # followed when it is clicked
+                    assert OUTSIDE.fullmatch(value), value
+                    assert attributes["rel"] == "noreferrer noopener"
+                    assert attributes["target"] == "_blank"
+                    continue
                 assert value.startswith(("data:", "#")), (tag, name, value)
     assert "url(" not in style
     assert "@import" not in style

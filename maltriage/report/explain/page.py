@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from markupsafe import Markup
 
 from maltriage.errors import MaltriageError
-from maltriage.report import html, numbers
+from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence, HotRange, RegionHeat
 from maltriage.report.documents.opening import opening
@@ -94,6 +94,8 @@ def explanation(result: Result, options: RenderOptions) -> str:
         evidence=evidence,
         kind=kind_of(result),
         names=names_of(result),
+        hashes=hashes.NAMES,
+        lookups=hashes.lookups(result.sha256),
         ranked=sorted(result.verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED],
         notices=result.notices[:MAX_NOTICES],
         similar=result.similar,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
 
-from maltriage.report import html, numbers
+from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
@@ -67,7 +67,12 @@ class ScanPage:
 
     def finish(self, summary: Summary) -> None:
         self._start()
-        end = {"summary": msgspec.to_builtins(summary), "remarks": self._remarks(summary)}
+        end = {
+            "summary": msgspec.to_builtins(summary),
+            "remarks": self._remarks(summary),
+            "hashes": hashes.NAMES,
+            "lookups": hashes.LOOKUPS,
+        }
         self._stream.write(b"</script>\n" + html.block("end", end).encode() + self._tail)
         self._stream.flush()
 

@@ -1,7 +1,7 @@
 /* The panel of a scan: the evidence of one file. */
 
-/** The evidence of one file. */
-function panel(file, same, close) {
+/** The evidence of one file; `same` files have its bytes, `scan` is what the page knows of them all. */
+function panel(file, same, scan, close) {
   const shut = make("button", { type: "button", "aria-label": "Close the evidence" }, "Close");
   shut.addEventListener("click", close);
   const top = make("header", {}, make("h2", { class: "name", tabindex: "-1" }, file.path), shut);
@@ -26,7 +26,7 @@ function panel(file, same, close) {
   found.checked.forEach((line, index) => rows.push([index ? "" : "checked", line]));
   rows.push(["labels", found.ranked.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ")]);
   if (same > 1) rows.push(["copies", `${count(same)} files of this scan have these very bytes`]);
-  const parts = [top, said, list(rows)];
+  const parts = [top, said, list(rows, scan)];
   if (found.notices.length) {
     const items = found.notices.map(([code, text]) => make("li", {}, make("span", { class: "tag weak" }, code), " ", make("span", { class: "name" }, text)));
     parts.push(make("h3", {}, "Notices"), make("ul", {}, ...items));
@@ -40,13 +40,18 @@ function panel(file, same, close) {
   parts.push(make("h3", {}, found.heading, make("small", { class: "name" }, found.remark)), account(found));
   if (found.hot.length) parts.push(make("h3", {}, "Hot ranges", make("small", {}, "runs of bytes with the most heat")), hotRanges(found.hot));
   if (found.views.length) parts.push(make("h3", {}, "By view"), views(found.views));
-  parts.push(make("h3", {}, "Identity"), list(Object.entries(found.names)));
+  parts.push(make("h3", {}, "Identity"), list(Object.entries(found.names), scan));
   parts.push(make("p", { class: "note" }, "maltriage explain on this file shows its byteplot and what is in the hot ranges."));
   return parts;
 }
 
-function list(rows) {
-  const items = rows.flatMap(([name, value]) => [make("dt", {}, name), make("dd", { class: "name" }, value)]);
+/** Names and values; a hash can be copied, the SHA-256 looked up. */
+function list(rows, { hashes, lookups }) {
+  const items = rows.flatMap(([name, value]) => {
+    if (!hashes.includes(name)) return [make("dt", {}, name), make("dd", { class: "name" }, value)];
+    const place = make("span", { class: "mono name" }, value);
+    return [make("dt", {}, name), make("dd", {}, place, copier(name, place), name === "sha256" ? lookupLinks(value, lookups) : null)];
+  });
   return make("dl", { class: "facts" }, ...items);
 }
 

@@ -2,7 +2,8 @@
 
 const ROWS = 100;
 
-function scanTable(files, { summary, remarks }) {
+function scanTable(files, scan) {
+  const { summary, remarks } = scan;
   const by = (id) => document.getElementById(id);
   const chosen = { words: [], verdict: "", flagged: false, column: 0, reversed: false, page: 0 };
   const copies = new Map();
@@ -129,7 +130,7 @@ function scanTable(files, { summary, remarks }) {
     by("panel").hidden = opened === null;
     document.documentElement.classList.toggle("beside", opened !== null);
     if (opened) {
-      by("panel").replaceChildren(...panel(opened, copies.get(opened.sha256) || 1, close));
+      by("panel").replaceChildren(...panel(opened, copies.get(opened.sha256) || 1, scan, close));
       by("panel").scrollTop = 0;
       by("panel").querySelector("h2").focus({ preventScroll: true });
     } else if (before) {

@@ -127,7 +127,7 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     expect(panel.get_by_role("listitem").last).to_contain_text("0.031 gbot")
     for part in (
         "looks packed",
-        "margin +3.412",
+        "margin +3.412, threshold +1.204; false alarms set to 1% on clean files",
         "in all, for icedid against benign",
         "01ac00-01b000",
     ):
@@ -139,6 +139,76 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     expect(again.locator("#panel h2")).to_have_text("a/first.exe")
     again.get_by_role("button", name="Close the evidence").click()
     expect(again.locator("#panel")).to_be_hidden()
+
+
+def test_keys_go_from_file_to_file_as_the_table_has_them(opened: Open, many: bytes) -> None:
+    page, _ = opened(many)
+    page.get_by_role("button", name="size").click()
+    page.get_by_label("flagged only").check()
+    order = paths(page)
+    page.get_by_role("button", name="Next").click()
+    order += paths(page)
+    page.get_by_role("button", name="Previous").click()
+    page.locator("#rows a").nth(97).click()
+    heading, row = page.locator("#panel h2"), page.locator("#rows tr.open")
+    expect(heading).to_have_text(order[97])
+    for key, at in (("ArrowDown", 98), ("j", 99), ("ArrowDown", 100), ("j", 101), ("k", 100)):
+        page.keyboard.press(key)
+        expect(heading).to_have_text(order[at])
+        expect(heading).to_be_focused()
+        expect(row.locator("a")).to_have_attribute("title", order[at])
+        expect(row).to_be_in_viewport()
+    expect(page.locator("#where")).to_contain_text("101 to 200")
+    page.keyboard.press("ArrowUp")
+    expect(heading).to_have_text(order[99])
+    expect(page.locator("#where")).to_contain_text("1 to 100")
+    expect(page.locator("#panel .place")).to_contain_text("100 of ")
+    # A letter that is typed into the filter is no command.
+    page.get_by_label("Find").press_sequentially("jk")
+    expect(heading).to_have_text(order[99])
+    page.get_by_label("Find").fill("")
+    # From a row the focus stays in the table, and the panel follows all the same.
+    row.locator("a").focus()
+    page.keyboard.press("ArrowUp")
+    expect(heading).to_have_text(order[98])
+    expect(row.locator("a")).to_be_focused()
+    page.keyboard.press("Escape")
+    for at in (99, 100):
+        page.keyboard.press("ArrowDown")
+        expect(page.locator(f'#rows a[title="{order[at]}"]')).to_be_focused()
+    expect(page.locator("#panel")).to_be_hidden()
+
+
+def test_keys_stop_at_the_ends_and_at_a_file_that_is_filtered_out(opened: Open) -> None:
+    page, _ = opened(page_of([make_result(f"{n}.exe") for n in range(2)]), "#file-1")
+    heading = page.locator("#panel h2")
+    page.keyboard.press("ArrowDown")
+    expect(heading).to_have_text("1.exe")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    expect(heading).to_have_text("0.exe")
+    page.get_by_label("Find").fill("1.exe")
+    heading.focus()
+    page.keyboard.press("ArrowDown")
+    expect(heading).to_have_text("1.exe")
+
+
+def test_the_strip_of_a_panel_lies_over_the_file(opened: Open) -> None:
+    result = make_result("a.exe")
+    page, _ = opened(page_of([result]), "#file-0")
+    strip = page.get_by_role("img", name="in the order of the file")
+    titles = strip.locator("title").all_text_contents()
+    assert titles[0] == ".text, section, 0400-02ac00: entropy 6.52, contribution +1.982"
+    assert titles[-4] == "hot range 01ac00-01b000 in .text: contribution +0.812"
+    assert len(titles) == len(result.evidence.regions) + len(result.evidence.hot)
+    spans = {}
+    for region, rect in zip(titles, strip.locator(".region").all(), strict=False):
+        box = float(rect.get_attribute("x") or 0), float(rect.get_attribute("width") or 0)
+        spans[region.split(",")[0]] = box
+    for region in result.evidence.regions:
+        start, width = spans[region.name]
+        assert start == pytest.approx(700 * region.start / result.size, abs=1.1)
+        assert width == pytest.approx(700 * (region.end - region.start) / result.size, abs=1.1)
 
 
 def test_paper_has_all_rows_and_no_controls(opened: Open, many: bytes) -> None:

@@ -52,6 +52,7 @@ class ScanPage:
         self._left = {"unflagged": 0, "skipped": 0}
         self._uncalibrated = 0
         self._thresholded = True
+        self._alarms: dict[str | None, int] = {}
 
     def write(self, record: Result | Skipped | Failed) -> None:
         self._start()
@@ -59,7 +60,7 @@ class ScanPage:
             self._uncalibrated += not record.verdict.calibrated
             self._thresholded &= record.verdict.flagged is not None
             if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
-                self._lines(_row(record), _panel(record))
+                self._lines(_row(record), {**_panel(record), "alarms": self._alarm(record)})
         elif record.code == KNOWN_GOOD:
             return  # counted in the summary
         elif isinstance(record, Failed) or self._room("skipped", MAX_SKIPPED):
@@ -70,6 +71,7 @@ class ScanPage:
         end = {
             "summary": msgspec.to_builtins(summary),
             "remarks": self._remarks(summary),
+            "alarms": list(self._alarms),
             "hashes": hashes.NAMES,
             "lookups": hashes.LOOKUPS,
         }
@@ -86,6 +88,10 @@ class ScanPage:
         counts = self._listed if self._listed[kind] < limit else self._left
         counts[kind] += 1
         return counts is self._listed
+
+    def _alarm(self, result: Result) -> int:
+        """Number of the words on its threshold: files share them, so the page has each once."""
+        return self._alarms.setdefault(facts.false_alarms(result.verdict), len(self._alarms))
 
     def _lines(self, *values: dict[str, Any]) -> None:
         for value in values:
@@ -160,7 +166,6 @@ def _panel(result: Result) -> dict[str, Any]:
         "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),
-        "alarms": facts.false_alarms(verdict),
         "set": facts.prediction_set(verdict),
         "novelty": facts.novelty(verdict),
         "ranked": [[r.label, _number(r.probability)] for r in ranked],

@@ -1,11 +1,16 @@
 /* The panel of a scan: the evidence of one file. */
 
-/** The evidence of one file; `same` files have its bytes, `scan` is what the page knows of them all. */
-function panel(file, same, scan, close) {
+/**
+ * The evidence of one file.
+ *
+ * `same` files have its bytes, `scan` is what the page knows of them all, `place` says where the file is in the table.
+ */
+function panel(file, { same, scan, place, close }) {
   const shut = make("button", { type: "button", "aria-label": "Close the evidence" }, "Close");
   shut.addEventListener("click", close);
   const top = make("header", {}, make("h2", { class: "name", tabindex: "-1" }, file.path), shut);
-  if (file.state !== "result") return [top, make("p", { class: "name" }, `${file.state}: ${file.reason}`)];
+  const at = make("p", { class: "faint place" }, place);
+  if (file.state !== "result") return [top, at, make("p", { class: "name" }, `${file.state}: ${file.reason}`)];
   const found = JSON.parse(file.evidence);
   const said = make(
     "p",
@@ -18,15 +23,15 @@ function panel(file, same, scan, close) {
   );
   const rows = [["sha256", file.sha256], ["file", found.kind]];
   if (found.margin !== null && found.threshold !== null) {
-    const alarms = found.alarms === null ? "" : `; ${found.alarms}`;
-    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms}`]);
+    const alarms = scan.alarms[found.alarms];
+    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms ? `; ${alarms}` : ""}`]);
   }
   if (found.set) rows.push(["set", found.set]);
   if (found.novelty) rows.push(["novelty", found.novelty]);
   found.checked.forEach((line, index) => rows.push([index ? "" : "checked", line]));
   rows.push(["labels", found.ranked.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ")]);
   if (same > 1) rows.push(["copies", `${count(same)} files of this scan have these very bytes`]);
-  const parts = [top, said, list(rows, scan)];
+  const parts = [top, at, said, list(rows, scan)];
   if (found.notices.length) {
     const items = found.notices.map(([code, text]) => make("li", {}, make("span", { class: "tag weak" }, code), " ", make("span", { class: "name" }, text)));
     parts.push(make("h3", {}, "Notices"), make("ul", {}, ...items));
@@ -37,6 +42,7 @@ function panel(file, same, scan, close) {
     const nearest = found.similar.nearest.map(([distance, label, sha256]) => make("li", {}, distance, " ", make("span", { class: "name" }, label), " ", make("span", { class: "mono faint" }, sha256)));
     if (nearest.length) parts.push(make("ul", {}, ...nearest));
   }
+  parts.push(make("h3", {}, "Regions in the order of the file", make("small", {}, "grey: entropy; bars: contribution; below: hot ranges")), strip(file.size, found.regions, found.hot));
   parts.push(make("h3", {}, found.heading, make("small", { class: "name" }, found.remark)), account(found));
   if (found.hot.length) parts.push(make("h3", {}, "Hot ranges", make("small", {}, "runs of bytes with the most heat")), hotRanges(found.hot));
   if (found.views.length) parts.push(make("h3", {}, "By view"), views(found.views));

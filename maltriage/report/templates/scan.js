@@ -121,22 +121,29 @@ function scanTable(files, scan) {
     by("remarks").append(...remarks.map((remark) => make("li", {}, remark)));
   }
 
+  const rowOf = (file) => by("rows").querySelector(`tr[data-number="${file.number}"]`);
+
+  /** Where a file is in the table. */
+  function placeOf(file) {
+    const at = found.indexOf(file) + 1;
+    return at ? `${count(at)} of ${count(found.length)}; arrow keys or j and k go on` : "not in the table as it is filtered";
+  }
+
   /** The panel follows the address, so that a link to a file can be kept. */
-  function follow() {
+  function follow({ focus = true } = {}) {
     const number = /^#file-(\d+)$/.exec(location.hash);
     const before = opened;
     opened = (number && files[Number(number[1])]) || null;
-    for (const row of by("rows").children) row.classList.toggle("open", opened !== null && row.dataset.number === String(opened.number));
+    for (const row of by("rows").children) row.classList.toggle("open", opened !== null && row === rowOf(opened));
     by("panel").hidden = opened === null;
     document.documentElement.classList.toggle("beside", opened !== null);
     if (opened) {
-      by("panel").replaceChildren(...panel(opened, copies.get(opened.sha256) || 1, scan, close));
+      by("panel").replaceChildren(...panel(opened, { same: copies.get(opened.sha256) || 1, scan, place: placeOf(opened), close }));
       by("panel").scrollTop = 0;
-      by("panel").querySelector("h2").focus({ preventScroll: true });
+      if (focus) by("panel").querySelector("h2").focus({ preventScroll: true });
     } else if (before) {
       by("panel").replaceChildren();
-      const link = by("rows").querySelector(`a[href="#file-${before.number}"]`);
-      if (link) link.focus();
+      rowOf(before)?.querySelector("a").focus();
     }
   }
 
@@ -160,18 +167,30 @@ function scanTable(files, scan) {
       document.querySelector(".files").scrollIntoView({ block: "start" });
     });
   }
-  by("rows").addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    const row = event.target.closest("tr");
-    const other = step && row && (step > 0 ? row.nextElementSibling : row.previousElementSibling);
-    if (!other) return;
-    other.querySelector("a").focus();
-    event.preventDefault();
-  });
+  /** Go on to another file of the table: the panel follows if it is open, and so does the page of rows. */
+  function go(file, fromRow) {
+    chosen.page = Math.floor(found.indexOf(file) / ROWS);
+    if (!rowOf(file)) show();
+    if (opened) {
+      history.replaceState(null, "", `#file-${file.number}`);
+      follow({ focus: !fromRow });
+    }
+    rowOf(file).scrollIntoView({ block: "nearest" });
+    if (fromRow) rowOf(file).querySelector("a").focus({ preventScroll: true });
+  }
+
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && opened) close();
+    const step = { ArrowDown: 1, j: 1, ArrowUp: -1, k: -1 }[event.key];
+    const row = event.target.closest("#rows tr");
+    const from = opened || (row && files[Number(row.dataset.number)]);
+    // A letter that is typed is no command, nor is one with a modifier.
+    if (!step || !from || event.target.closest("input") || event.ctrlKey || event.altKey || event.metaKey) return;
+    event.preventDefault();
+    const other = found[found.indexOf(from) + step];
+    if (other) go(other, row !== null);
   });
-  window.addEventListener("hashchange", follow);
+  window.addEventListener("hashchange", () => follow());
   window.addEventListener("beforeprint", print);
   window.addEventListener("afterprint", show);
 

@@ -109,6 +109,20 @@ def test_what_is_to_know_of_the_whole_is_said() -> None:
     assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
 
 
+def test_words_on_a_threshold_are_in_the_page_once() -> None:
+    other = make_result("c.exe", make_verdict(fpr=0.005))
+    data = Parts(page_of(make_result(), make_result("b.exe"), other)).data
+    assert json.loads(data["end"])["alarms"] == [
+        "false alarms set to 1% on clean files (goodware): clean-set",
+        "false alarms set to 0.5% on clean files (goodware): clean-set",
+    ]
+    assert [json.loads(line)["alarms"] for line in data["files"].strip().splitlines()[1::2]] == [
+        0,
+        0,
+        1,
+    ]
+
+
 def test_many_regions_are_folded_and_none_of_their_heat_is_lost() -> None:
     regions = [RegionHeat(f"s{i}", "section", i, i + 1, 1.0, 0.5 + i, 0.0) for i in range(100)]
     result = make_result()

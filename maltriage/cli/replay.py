@@ -94,6 +94,28 @@ def picked(
 
 
 def _refuse_options(context: typer.Context, path: str) -> None:
+def picked_each(
+    context: typer.Context,
+    paths: Sequence[str],
+    wanted: str | None,
+    sample: str | None,
+    *,
+    quiet: bool,
+) -> RecordSource | None:
+    """The records of several reports that `explain` is to show; None if the paths are samples.
+
+    Raises:
+        MaltriageError: as for `picked`; or `wanted` or `sample` is given, which mean one record.
+    """
+    for name, value in (("--record", wanted), ("--with", sample)):
+        if value is not None:
+            raise MaltriageError(f"{name} goes with one saved report")
+    if not reports_among(context, paths):
+        return None
+    found = [picked(context, path, None, None, quiet=quiet) for path in paths]
+    return InTurn([each.shown() for each in found if each is not None])
+
+
     wrong = [
         max(parameter.opts, key=len)
         for parameter in context.command.params
@@ -200,6 +222,18 @@ class Picked:
 
 
 @dataclass(frozen=True)
+@dataclass(frozen=True)
+class InTurn:
+    """Sources one after the other, each with its summary."""
+
+    sources: Sequence[RecordSource]
+
+    def records(self, progress: Progress, stop: Callable[[], bool]) -> Iterator[Record]:
+        """See `RecordSource.records`."""
+        for source in self.sources:
+            yield from source.records(progress, stop)
+
+
 class HeldAgainst:
     """A source whose result must be of the same sample as a saved record.
 

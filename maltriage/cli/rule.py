@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from maltriage.rules.types import Rule
     from maltriage.source.urls import Remote
 
+STDOUT = Path("-")
 SUFFIXES = (".yar", ".yara")
 EPOCH = "SOURCE_DATE_EPOCH"
 
 Yara = Annotated[
     Path | None,
-    typer.Option("--yara", help="Write a YARA rule that matches all the files, e.g. family.yar."),
+    typer.Option(
+        "--yara",
+        help="Write a YARA rule that matches all the files, e.g. family.yar; - for stdout.",
+    ),
 ]
 Goodware = Annotated[
     Path | None,
@@ -73,15 +77,13 @@ def check_options(
     """Find wrong use before anything is explained.
 
     Raises:
-        MaltriageError: several files without a rule, a rule that cannot be written or tried, or
+        MaltriageError: a folder in place of a file, a rule that cannot be written or tried, or
             goodware or labelled files without a rule.
     """
     for file in files:
         if os.path.isdir(file):
             raise MaltriageError(f"{file}: a folder (scan takes folders, explain files)")
     if yara is None:
-        if len(files) > 1:
-            raise MaltriageError("several files need --yara RULE.yar; without it explain takes one")
         for option, named in (("--goodware", goodware), ("--labelled", labelled)):
             if named is not None:
                 raise MaltriageError(f"{option} goes with --yara")
@@ -89,7 +91,9 @@ def check_options(
     from maltriage.rules.make import need_yara
 
     need_yara()
-    if yara.suffix.lower() not in SUFFIXES:  # a sample named by mistake is not written over
+    if (
+        yara != STDOUT and yara.suffix.lower() not in SUFFIXES
+    ):  # a sample named by mistake is not written over
         raise MaltriageError(f"{yara}: the name of a rule ends in {' or '.join(SUFFIXES)}")
     if not yara.parent.is_dir():
         raise MaltriageError(f"cannot write {yara}: no folder {yara.parent}")
@@ -98,6 +102,19 @@ def check_options(
     if labelled is not None and not labelled.is_dir():
         raise MaltriageError(f"{labelled}: no folder of labelled files")
     _date()
+
+
+def alone(yara: Path | None, format: str | None, output: Path | None, *, quiet: bool) -> bool:
+    """Whether the rule is all that is wanted: it goes to stdout, or nobody asked for more.
+
+    Raises:
+        MaltriageError: stdout is wanted for the rule and for the explanation.
+    """
+    if yara is None or output is not None:
+        return False
+    if yara == STDOUT and format is not None:
+        raise MaltriageError("--yara - prints the rule: name a file for the explanation (-o)")
+    return format is None and (quiet or yara == STDOUT)
 
 
 def write_rule(
@@ -143,12 +160,16 @@ def write_rule(
     isolation = Isolation(memory_for(max_size))
     with Workers(cores(), timeout, urls=remote, isolation=isolation) as workers, shown:
         rule = make_rule(list(results.values()), bundle, workers, options)
-    try:
-        write_file(path, rule.text.encode("ascii"))
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    if path == STDOUT:
+        typer.echo(rule.text, nl=False)
+    else:
+        try:
+            write_file(path, rule.text.encode("ascii"))
+        except OSError as error:
+            raise cannot_write(path, error) from error
     if not quiet:
-        typer.echo(f"{clean(str(path))}: {_summary(rule)}", err=True)
+        named = "the rule" if path == STDOUT else clean(str(path))
+        typer.echo(f"{named}: {_summary(rule)}", err=True)
         for left in rule.facts.left_out:
             typer.echo(
                 f"left out: {clean(path_of(results[left]))} shares too few strings with the others",

@@ -72,6 +72,8 @@ class Format:
     """Has a place for skipped and failed files."""
     partial: bool = False
     """The beginning of a file can be read, so it is kept if the rest cannot be written."""
+    single: bool = False
+    """Holds the record of one file."""
     selective: bool = False
     """Can hold a choice of fields (`--fields`)."""
     ecs: bool = False
@@ -122,9 +124,16 @@ EXPLAIN = registry(
         failures=False,
     ),
     Format("json", "JSON", _SCAN + "ndjson:NdjsonRenderer", (".json", ".ndjson", ".jsonl")),
-    Format("html", "HTML", _EXPLAIN + "page:ExplainPage", (".html", ".htm"), failures=False),
+    Format(
+        "html",
+        "HTML",
+        _EXPLAIN + "page:ExplainPage",
+        (".html", ".htm"),
+        failures=False,
+        single=True,
+    ),
 )
-"""Formats of `explain`, for the record of one file."""
+"""Formats of `explain`, for the records of files, one after the other."""
 
 
 def find(name: str, formats: Mapping[str, Format] = SCAN) -> Format:

@@ -42,7 +42,13 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     assert not compiled.scan(sample("library-x64.dll")).matching_rules
     before = rule.read_bytes()
     again = run_cli("explain", *paths, *FAMILY, "--yara", rule, "--goodware", good, "-q", env=EPOCH)
-    assert (again.stderr, rule.read_bytes()) == (b"", before)
+    assert (again.stdout, again.stderr, rule.read_bytes()) == (b"", b"", before)
+    printed = run_cli("explain", *paths, *FAMILY, "--yara", "-", "--goodware", good, env=EPOCH)
+    assert printed.stdout == before
+    assert printed.stderr.startswith(b"the rule: maltriage_icedid, ")
+    both = ("--yara", "-", "--goodware", good, "-o", tmp_path / "both.json")
+    assert run_cli("explain", *paths, *FAMILY, *both, "-q", env=EPOCH).stdout == before
+    assert len((tmp_path / "both.json").read_bytes().splitlines()) == 2
 
 
 def test_labelled_files_are_tried(
@@ -103,7 +109,7 @@ def test_a_file_that_is_no_program(run_cli: Any, tmp_path: Path, samples_dir: Pa
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["a.exe", "b.exe"], b"several files need --yara RULE.yar"),
+        (["a.exe", "--yara", "-", "-f", "json"], b"--yara - prints the rule: name a file"),
         (["a.exe", "--goodware", "."], b"--goodware goes with --yara"),
         (["a.exe", "--labelled", "."], b"--labelled goes with --yara"),
         (["a.exe", "--yara", "a.yar", "--labelled", "b"], b"b: no folder of labelled files"),

@@ -1,4 +1,4 @@
-"""`maltriage explain`: the bytes of one file that made its verdict."""
+"""`maltriage explain`: the bytes of a file that made its verdict."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from maltriage.cli.rule import (
     Labelled,
     Prevalence,
     Yara,
+    alone,
     check_options,
     prevalence_of,
     write_rule,
@@ -39,8 +40,7 @@ def explain(
     files: Annotated[
         list[str],
         typer.Argument(
-            help="A PE file, a byteplot PNG, a URL of one, - for stdin, or a saved report; several"
-            " with --yara."
+            help="PE files, byteplot PNGs, URLs of them, - for stdin; or saved reports."
         ),
     ],
     model: opt.Model = None,
@@ -116,7 +116,7 @@ def explain(
     verbose: opt.LogAndTerms = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Explain one file: its verdict, and which of its bytes decided.
+    """Explain files: the verdict of each, and which of its bytes decided.
 
     The contributions of the regions, the padding and the bias add up, in points of log odds. For a
     flagged file these are the log odds of malware (with a model of one question, the logit of its
@@ -149,8 +149,10 @@ def explain(
     What a file was made with (compiler, packer, installer) is told by its headers, and by Detect It
     Easy where the extra `identify` is installed.
 
-    --format html makes one page for a browser, which needs no network. A file (-o) has the format
-    of its ending unless --format names one; other endings are refused without it.
+    Several files are explained one after the other; as json, with one record a line.
+
+    --format html makes a page of one file for a browser, which needs no network. A file (-o) has
+    the format of its ending unless --format names one; other endings are refused without it.
 
     A saved report of `explain` or `scan` is shown again, without the sample; --record picks one of
     its files. --with FILE explains that file anew, with the model and the label of the record. It
@@ -160,14 +162,15 @@ def explain(
     family. What clean programs have is no string of it (--prevalence). The rule is tried on the
     files, on a folder of clean files (--goodware) and on labelled files (--labelled), before it is
     written. A file that shares too little with the others is left out and named. If no rule can be
-    made, nothing is written and the exit code is 2.
+    made, nothing is written and the exit code is 2. With -q, or as --yara -, the rule is all that
+    is printed.
     """
     from contextlib import ExitStack
 
     from maltriage import bundle as bundles
     from maltriage.cli import replay
     from maltriage.cli.archives import archives
-    from maltriage.cli.console import make_console
+    from maltriage.cli.console import make_console, quiet_broken_pipe
     from maltriage.cli.files import keep, opened
     from maltriage.cli.known import known_lists
     from maltriage.cli.logs import show_logs
@@ -184,7 +187,7 @@ def explain(
     from maltriage.source.files import WalkOptions
     from maltriage.triage.options import Progress, ScanOptions
     from maltriage.triage.pipeline import LocalScan
-    from maltriage.triage.request import RecordSource, ScanRequest
+    from maltriage.triage.request import ScanRequest
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     show_logs(verbose)
@@ -194,6 +197,7 @@ def explain(
     if remote is not None:
         refuse_folders([sample] if sample else files, remote)
     check_options(files, yara, goodware, labelled)
+    rule_alone = alone(yara, format, output, quiet=quiet)
     common = prevalence_of(prevalence)
     if signatures is not None:
         library.need_flirt()
@@ -203,15 +207,15 @@ def explain(
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
     (target,) = targets([output] if output else [], format, EXPLAIN)
-    saved, resources = None, ExitStack()
-    if len(files) == 1:
+    if target.format.single and len(files) > 1:
+        raise MaltriageError(f"{target.format.title} shows one file: explain several one by one")
+    saved, source, resources = None, None, ExitStack()
+    if len(files) > 1:
+        source = replay.picked_each(context, files, record, sample, quiet=quiet)
+    else:
         saved = replay.picked(context, files[0], record, sample, quiet=quiet)
-    else:
-        replay.reports_among(context, files)  # a rule is made of samples: refused
-    source: RecordSource
-    if saved is not None and sample is None:
-        source = saved.shown()
-    else:
+        source = saved.shown() if saved is not None and sample is None else None
+    if source is None:
         expect_urls(files)
         start_ahead()
         if saved is not None:
@@ -263,9 +267,9 @@ def explain(
             signatures=signatures,
         )
         request = ScanRequest((sample,) if sample else tuple(files), bundle, options)
-        source = LocalScan(request)
-        source = source if saved is None else replay.HeldAgainst(saved, source)
-    progress, records = Progress(), []
+        local = LocalScan(request)
+        source = local if saved is None else replay.HeldAgainst(saved, local)
+    progress, records, read = Progress(), [], True
     with resources, opened(target.path) as out, stopping(in_time=True) as stop:
         console = make_console(color.value, file=out.text)
         shown = RenderOptions(top=top, verbose=verbose > 0)
@@ -277,7 +281,12 @@ def explain(
             if isinstance(item, Result):
                 pictures.write(item)
             if isinstance(item, Result) or target.format.failures:
-                renderer.write(item)
+                if read and not rule_alone:
+                    with quiet_broken_pipe() as pipe:
+                        renderer.write(item)
+                    read = not pipe.broken
+                if not read and yara is None:
+                    break
             else:
                 typer.echo(f"maltriage: {clean(item.path)}: {clean(item.reason)}", err=True)
     tell(progress, quiet=quiet)

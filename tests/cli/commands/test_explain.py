@@ -120,6 +120,69 @@ def test_a_page(run_cli: Any, tmp_path: Path) -> None:
     assert run_cli("explain", path, "-f", "html", "--exit-zero").stdout.startswith(b"<!doctype")
 
 
+def test_several_files_one_after_the_other(run_cli: Any, tmp_path: Path) -> None:
+    for name in ("gui-x86.exe", "dotnet.exe"):
+        (tmp_path / name).write_bytes(sample(name))
+    (tmp_path / "text").write_bytes(b"no program")
+    one, two = "gui-x86.exe", "dotnet.exe"
+    arguments = ("--no-verify", "--exit-zero")
+    both = run_cli("explain", one, two, *arguments, cwd=tmp_path)
+    alone = [run_cli("explain", name, *arguments, cwd=tmp_path).stdout for name in (one, two)]
+    assert (both.returncode, both.stderr) == (0, b"")
+    assert both.stdout == b"\n".join(alone)
+    done = run_cli("explain", one, "text", "gone", two, "-f", "json", *arguments, cwd=tmp_path)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["type"] for each in found] == ["result", "skipped", "error", "result"]
+    assert done.returncode == 2
+    unread = run_cli("explain", "gone", two, *arguments, cwd=tmp_path)
+    assert (unread.returncode, unread.stdout) == (3, alone[1])
+    assert unread.stderr == b"maltriage: gone: No such file or directory\n"
+    for wrong, said in (
+        (("-f", "html"), b"HTML shows one file"),
+        (("-o", "x.html"), b"HTML shows one file"),
+        (("--svg", "x.svg"), b"--png and --svg draw one file"),
+        (("--record", "x"), b"--record goes with one saved report"),
+    ):
+        refused = run_cli("explain", one, two, *wrong, cwd=tmp_path)
+        assert (refused.returncode, refused.stdout, refused.stderr.count(b"\n")) == (2, b"", 1)
+        assert said in refused.stderr
+
+
+def test_several_saved_records(run_cli: Any, tmp_path: Path) -> None:
+    paths = []
+    for name in ("gui-x86.exe", "dotnet.exe"):
+        (tmp_path / name).write_bytes(sample(name))
+        paths.append(f"{name}.json")
+        run_cli("explain", name, "--no-verify", "-o", paths[-1], cwd=tmp_path)
+    screens = [run_cli("explain", path, "--exit-zero", cwd=tmp_path).stdout for path in paths]
+    both = run_cli("explain", *paths, "--exit-zero", cwd=tmp_path)
+    assert (both.returncode, both.stdout, both.stderr) == (0, b"\n".join(screens), b"")
+    mixed = run_cli("explain", paths[0], "dotnet.exe", cwd=tmp_path)
+    assert mixed.returncode == 2
+    assert b"name saved reports or samples, not both" in mixed.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_closed_stdout_is_quiet_and_keeps_the_exit_code(tmp_path: Path) -> None:
+    """That of what was explained until then; for a rule all files are."""
+    (tmp_path / "a.exe").write_bytes(sample("gui-x86.exe"))
+    command = [sys.executable, "-m", "maltriage", "explain", "--no-verify", "--prevalence", "none"]
+    for more, code in (
+        (("gone", "a.exe"), 3),
+        (("a.exe", "gone"), 0),
+        (("a.exe", "gone", "--yara", "a.yar"), 2),
+    ):
+        process = subprocess.Popen(
+            [*command, *more], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        errors = process.stderr.read()
+        assert process.wait(timeout=120) == code
+        assert (b"no rule: gone" in errors) == ("--yara" in more)
+
+
 def test_a_page_into_a_folder_that_does_not_exist(run_cli: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))

@@ -93,7 +93,6 @@ def picked(
     return Picked(path, record, report.models)
 
 
-def _refuse_options(context: typer.Context, path: str) -> None:
 def picked_each(
     context: typer.Context,
     paths: Sequence[str],
@@ -116,6 +115,7 @@ def picked_each(
     return InTurn([each.shown() for each in found if each is not None])
 
 
+def _refuse_options(context: typer.Context, path: str) -> None:
     wrong = [
         max(parameter.opts, key=len)
         for parameter in context.command.params
@@ -222,7 +222,6 @@ class Picked:
 
 
 @dataclass(frozen=True)
-@dataclass(frozen=True)
 class InTurn:
     """Sources one after the other, each with its summary."""
 
@@ -234,6 +233,7 @@ class InTurn:
             yield from source.records(progress, stop)
 
 
+@dataclass(frozen=True)
 class HeldAgainst:
     """A source whose result must be of the same sample as a saved record.
 

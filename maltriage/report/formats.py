@@ -70,10 +70,10 @@ class Format:
     """Printed for people, as wide as the console; others write UTF-8 for programs."""
     failures: bool = True
     """Has a place for skipped and failed files."""
-    partial: bool = False
-    """The beginning of a file can be read, so it is kept if the rest cannot be written."""
     single: bool = False
     """Holds the record of one file."""
+    partial: bool = False
+    """The beginning of a file can be read, so it is kept if the rest cannot be written."""
     selective: bool = False
     """Can hold a choice of fields (`--fields`)."""
     ecs: bool = False

@@ -224,13 +224,13 @@ def scan(
     with resources:
         source: RecordSource
         asked = None
+        policy = Policy()  # of no store
         if replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
             roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
             if not roots:
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
-        policy = Policy()  # of no store
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(

@@ -21,13 +21,14 @@ class Asked:
 
     def __init__(self, named: Iterable[str]) -> None:
         self._named = {_plain(path): path for path in named}
+        self._as_named = {_bare(path): plain for plain, path in self._named.items()}
         self._skipped: dict[str, Counter[str]] = {path: Counter() for path in self._named}
 
     def see(self, record: Record) -> None:
         if not self._skipped or isinstance(record, Summary):
             return
         code = record.code if isinstance(record, Skipped) else None
-        for path in _above(record.path):
+        for path in {self._as_named.get(above, above) for above in _above(record.path)}:
             if path not in self._skipped:
                 continue
             if code is None or code == KNOWN_GOOD:
@@ -46,14 +47,21 @@ def _plain(path: str) -> str:
     return path.rstrip("/") if is_url(path) else os.path.realpath(path)
 
 
+def _bare(path: str) -> str:
+    return path.rstrip("/") or "/"
+
+
 def _above(path: str) -> Iterator[str]:
-    """A path, what it is a member of, and the folders that it lies in."""
+    """A path, what it is a member of, and the folders that it lies in.
+
+    By their real names, and by those of the walk: a link that was followed leads elsewhere.
+    """
     yield _plain(path)
     while SEPARATOR in path:
         path = path.rpartition(SEPARATOR)[0]
         yield _plain(path)
-    folder = _plain(path)
-    while (above := folder.rpartition("/")[0]) and above != folder:
-        yield above
-        folder = above
+    for folder in (_plain(path), path):
+        while (above := folder.rpartition("/")[0]) and above != folder:
+            yield above
+            folder = above
     yield "/"

@@ -238,6 +238,10 @@ Exclude = Annotated[
     typer.Option(help="Skip names or paths that match, e.g. '*.dll'; repeatable."),
 ]
 
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Follow symbolic links, also out of the folder.")
+]
+
 NoArchives = Annotated[
     bool,
     typer.Option(

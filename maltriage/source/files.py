@@ -34,7 +34,7 @@ class WalkOptions:
     `results`: output files written during the walk, finished or not (`PART`), which are no samples.
     `stdin`: the file for the path `-`; None: a file of that name. `remote`: the reader of URLs
     among the paths; None: they are paths like any other. `in_part`: whether larger files than
-    `max_size` are found, see `Reading`.
+    `max_size` are found, see `Reading`. `follow`: whether links may lead out of the named folder.
     """
 
     depth: int | None = None
@@ -45,6 +45,7 @@ class WalkOptions:
     stdin: Stdin | None = None
     remote: Remote | None = None
     in_part: bool = False
+    follow: bool = False
 
 
 @dataclass(frozen=True)
@@ -113,9 +114,9 @@ def walk(
     With `members` a path may name a file in an archive: `archive.zip!x.exe`. `stop` is called
     while a server does not answer; once it returns true, the walk ends.
 
-    A symbolic link is followed where the user names it, and below that only if it stays
-    inside the named folder and leads to no folder already seen. FIFOs, sockets and devices
-    are never opened.
+    A symbolic link is followed where the user names it, and below that only if it stays inside the
+    named folder, unless `options.follow`, and leads to no folder already seen. FIFOs, sockets and
+    devices are never opened.
 
     Below a URL files come in the order of the store, for S3 that of the keys.
     """
@@ -199,7 +200,9 @@ def _walk_folder(
         if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
             continue
         try:
-            wrong = _wrong_link(entry.path, root) if entry.is_symlink() else None
+            wrong = None
+            if entry.is_symlink():
+                wrong = _wrong_link(entry.path, None if options.follow else root)
             if wrong:
                 yield Rejected(entry.path, "symlink", wrong, False)
                 continue
@@ -222,11 +225,15 @@ def _walk_folder(
             yield _file(entry.path, status, options)
 
 
-def _wrong_link(path: str, root: str) -> str | None:
-    """The reason not to follow a link below `root`, or None."""
+def _wrong_link(path: str, root: str | None) -> str | None:
+    """The reason not to follow a link, or None.
+
+    Args:
+        root: the folder that it must not lead out of; None: there is none.
+    """
     try:
         target = os.path.realpath(path, strict=True)
-        inside = os.path.commonpath([target, root]) == root
+        inside = root is None or os.path.commonpath([target, root]) == root
     except ValueError:  # another drive
         inside = False
     except OSError:

@@ -51,6 +51,32 @@ def test_a_link_and_its_target_are_the_same(tmp_path: Path) -> None:
     assert left([str(tmp_path / "link")], record) == {}
 
 
+def test_links_are_followed_where_it_is_asked_for(run_cli: Any, tmp_path: Path) -> None:
+    for name in ("in", "out"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "out" / "x.exe").write_bytes(sample("console-x86.exe"))
+    (tmp_path / "in" / "out").symlink_to(tmp_path / "out")
+    (tmp_path / "in" / "x.exe").symlink_to("../out/x.exe")
+    (tmp_path / "in" / "gone").symlink_to("gone.exe")
+    plain = run_cli("scan", "in", "-f", "csv", "--fields", "path,status", cwd=tmp_path)
+    assert plain.stdout.decode().count(",skipped") == 3
+    assert (plain.returncode, b"nothing was triaged" in plain.stderr) == (3, True)
+    done = run_cli(
+        "scan",
+        "in",
+        "--follow",
+        "-f",
+        "csv",
+        "--fields",
+        "path,status",
+        "--exit-zero",
+        cwd=tmp_path,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    lines = ["path,status", "in/gone,skipped", "in/out/x.exe,result", "in/x.exe,result"]
+    assert done.stdout.decode().splitlines() == lines
+
+
 def test_the_command_says_it_and_ends_with_3(run_cli: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "x.exe").write_bytes(sample("console-x86.exe"))

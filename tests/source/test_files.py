@@ -95,6 +95,39 @@ def test_links_stay_inside_and_out_of_loops(tree: Path, tmp_path: Path) -> None:
     assert names(linked, depth=0, include=("b.exe",)) == ["b.exe"]
 
 
+def test_links_that_are_followed_lead_out_and_never_in_circles(tree: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "in").mkdir(parents=True)
+    (outside / "secret.exe").write_bytes(b"MZ")
+    (outside / "in" / "back").symlink_to(tree)
+    (outside / "in" / "above").symlink_to(outside)
+    (outside / "one").symlink_to(outside / "two")
+    (outside / "two").symlink_to(outside / "one")
+    (tree / "out").symlink_to(outside)
+    (tree / "out again").symlink_to(outside)
+    (tree / "out.exe").symlink_to(outside / "secret.exe")
+    (tree / "same.exe").symlink_to(tree / "b.exe")
+    (tree / "dangling.exe").symlink_to(tree / "gone.exe")
+    (tree / "sub" / "up").symlink_to(tmp_path)
+    found = list(walk([str(tree)], WalkOptions(follow=True)))
+    whole = ["a.dll", "b.exe", "notes.txt", "out/secret.exe", "out.exe", "same.exe"]
+    assert names(tree, follow=True) == [*whole, "sub/c.exe", "sub/deep/d.exe"]
+    nothing, seen = "a link to nothing, or in a circle", "a link to a folder already seen"
+    assert {os.path.relpath(i.path, tree): i.reason for i in found if isinstance(i, Rejected)} == {
+        "dangling.exe": nothing,
+        "out/in/above": seen,
+        "out/in/back": seen,
+        "out/one": nothing,
+        "out/two": nothing,
+        "out again": seen,
+        "sub/up/outside": seen,
+        "sub/up/tree": seen,
+    }
+    assert not any(item.failed for item in found if isinstance(item, Rejected))
+    shallow = names(tree, follow=True, depth=1, exclude=("sub",))
+    assert shallow == whole
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no FIFOs")
 def test_a_fifo_is_never_opened(tree: Path) -> None:
     os.mkfifo(tree / "pipe.exe")

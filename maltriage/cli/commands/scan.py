@@ -62,6 +62,7 @@ def scan(
         typer.Option(help="Read only file names that match, e.g. '*.exe'; repeatable."),
     ] = None,
     exclude: opt.Exclude = None,
+    follow: opt.Follow = False,
     files_from: Annotated[
         str | None,
         typer.Option(help="Read paths from this file, one a line, e.g. list.txt; - for stdin."),
@@ -254,6 +255,7 @@ def scan(
                     stdin_among(roots, max_size * opt.MIB, resources, files_from),
                     remote,
                     in_part=True,
+                    follow=follow,
                 ),
                 device=device.value,
                 jobs=jobs,

@@ -37,7 +37,10 @@ POLICY = (
 )
 COMMON = "page"
 """Name of the style and the script that all pages share."""
-PARTS = {"explain": ("hashes",), "scan": ("hashes", "scan-files", "scan-strip", "scan-panel")}
+PARTS = {
+    "explain": ("hashes", "explain-strip"),
+    "scan": ("hashes", "scan-files", "scan-strip", "scan-panel"),
+}
 """Further styles and scripts of a page, by its template: a job each, before those of the page."""
 
 _IN_JSON = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029\x7f"}

@@ -12,6 +12,7 @@ from report.factories import make_checked, make_contents, make_result, make_verd
 from report.pages import BREAKOUT, Parts
 from report.screens import written
 
+from maltriage.report.documents.evidence import Common, ViewHeat
 from maltriage.report.documents.record import Result
 from maltriage.sample.types import Notice
 
@@ -128,6 +129,62 @@ def test_no_row_is_wider_than_a_narrow_screen(opened: Open) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 
+def test_the_strip_says_what_is_pointed_at(opened: Open) -> None:
+    result = make_checked(plane=True)
+    hot = list(result.evidence.hot)
+    known = Common(share=0.878, packages=253, of=2276, contribution=0.3)
+    hot[0] = msgspec.structs.replace(hot[0], content=make_contents()["imports"], common=known)
+    hot[3] = msgspec.structs.replace(hot[3], content=make_contents()["strings"])
+    evidence = msgspec.structs.replace(result.evidence, hot=hot)
+    page, _ = opened(page_of(msgspec.structs.replace(result, evidence=evidence)))
+    said, strip = page.locator("#said"), page.locator("#strip")
+    expect(said).to_contain_text("arrow keys")
+    strip.locator("[data-place=h0]").hover()
+    for line in (
+        "hot range 01ac00-01b000, 1.0K in .text",
+        "contribution +0.812, measured +0.731 supported",
+        "87.8% of it is in clean programs: in 253 of 2,276 packages",
+        "imports: Open",
+    ):
+        expect(said.get_by_text(line)).to_be_visible()
+    # A region by its row of the table, with the strings of its hot ranges.
+    page.get_by_role("row", name="overlay overlay").hover()
+    expect(said).to_contain_text("overlay, overlay: 060200-064c00, 18K")
+    expect(said).to_contain_text("strings: cmd.exe /c del %s, SOFTWARE\\Run")
+    expect(strip.locator(".at")).to_have_count(1)
+    page.get_by_role("heading", name="060300-060400").hover()
+    expect(said).to_contain_text("hot range 060300-060400, 256B in overlay")
+    # By keys, in the order of the file; Enter lights.
+    strip.focus()
+    page.mouse.move(0, 0)
+    page.keyboard.press("Home")
+    strip.blur()
+    expect(said).to_contain_text("arrow keys")
+    strip.focus()
+    for name in ("header", ".text"):
+        page.keyboard.press("ArrowRight")
+        expect(said).to_contain_text(f"{name}, ")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name=".text", exact=True)).to_have_attribute(
+        "aria-pressed", "true"
+    )
+
+
+def test_the_picture_is_small_where_it_tells_little(opened: Open) -> None:
+    def heights(body: float) -> tuple[float, float]:
+        result = make_checked(plane=True)
+        views = [ViewHeat("body", body, None, None), ViewHeat("words", 1.0, None, None)]
+        evidence = msgspec.structs.replace(result.evidence, views=views)
+        page, _ = opened(page_of(msgspec.structs.replace(result, evidence=evidence)))
+        boxes = [page.locator(name).bounding_box() for name in ("#strip", "#plot")]
+        strip, plot = (box["height"] for box in boxes if box)
+        return strip, plot
+
+    (strip, plot), (large, little) = heights(1.0), heights(0.2)
+    assert large > 1.5 * strip
+    assert little < 0.7 * plot
+
+
 def test_a_hostile_sample_runs_nothing(opened: Open) -> None:
     verdict = make_verdict(BREAKOUT, closest=BREAKOUT)
     result = make_checked(BREAKOUT, verdict=verdict, plane=True)
@@ -142,7 +199,7 @@ def test_a_hostile_sample_runs_nothing(opened: Open) -> None:
     expect(page.locator("#readout")).to_contain_text(shown)
     expect(page.locator("h1")).to_have_text(shown)
     assert page.locator("img").count() == 2
-    assert page.locator("script").count() == 2
+    assert page.locator("script").count() == 3
     assert seen.errors == []
 
 

@@ -18,7 +18,7 @@ from maltriage.report.documents.evidence import Check, Evidence, HotRange, Regio
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.draw import raster
-from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar, words
+from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar, strip, words
 from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
@@ -33,11 +33,6 @@ MAX_RANKED = 5
 MAX_NOTICES = 50
 CONTENT_WIDTH = 150
 """Columns of a line of code or of a string."""
-STRIP_WIDTH = 1000
-"""Width of the strip of all regions, in units of its drawing."""
-AXIS, BAR_ABOVE, BAR_BELOW = 48, 28, 20
-"""Position of zero in the strip, and the longest bars above and below it."""
-_CHARACTER = 7
 _SWATCHES = 33
 
 
@@ -81,10 +76,18 @@ def explanation(result: Result, options: RenderOptions) -> str:
     ranges, left = hottest[:limit], hottest[limit:]
     scale = Scale.over([*(r.contribution for r in shown), _sum(folded), evidence.padding])
     picture = _picture(evidence.plane, evidence, shown, ranges) if evidence.plane else None
+    body = strip.body_share(evidence)
+    # Where the picture tells little of what decided, what tells it where gets the room.
+    little = body is not None and body < strip.LITTLE
+    dimensions = strip.LARGE if little or picture is None else strip.SMALL
+    drawn = strip.strip(evidence, shown, ranges, result.size, dimensions)
+    data: dict[str, Any] = {"strip-data": drawn.said}
+    if picture is not None and not picture.flaw:
+        data["plot-data"] = picture.data
     heading, remark = score_table.title(evidence, exact=options.verbose)
     return html.render(
         "explain",
-        data=None if picture is None or picture.flaw else {"plot-data": picture.data},
+        data=data,
         result=result,
         verdict=result.verdict,
         opening=opening(result),
@@ -120,7 +123,9 @@ def explanation(result: Result, options: RenderOptions) -> str:
         folded_sum=_sum(folded),
         weight=sum(abs(r.contribution) for r in ordered) + abs(evidence.padding),
         scale=scale,
-        strip=_strip(evidence, shown, result.size),
+        strip=drawn,
+        little=little,
+        body=body,
         views=evidence.views,
         not_judged=facts.NOT_JUDGED,
         whole=facts.WHOLE,
@@ -166,56 +171,6 @@ def _checks(
     found: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
     known = {(check.start, check.end): check for check in found}
     return [known.get((item.start, item.end)) for item in items]
-
-
-@dataclass(frozen=True)
-class _Part:
-    """A region in the strip: its place, its bar, its name if it fits.
-
-    The bar is in the middle of the region, as high as its contribution. All bars have the same
-    width, so that a wide region does not look hotter than it is.
-    """
-
-    x: float
-    width: float
-    name: str
-    label: str
-    light: str
-    bar: float
-    """Contribution as a signed share of the strongest one."""
-    middle: float
-    top: float
-    height: float
-    contribution: float
-
-
-def _strip(evidence: Evidence, shown: Sequence[RegionHeat], size: int) -> list[_Part]:
-    """All regions in file order, each as wide as its size."""
-    places = {id(region): f"r{index}" for index, region in enumerate(shown)}
-    strongest = max((abs(r.contribution) for r in evidence.regions), default=0.0)
-    parts = []
-    for region in evidence.regions:
-        x = STRIP_WIDTH * region.start / max(size, 1)
-        width = STRIP_WIDTH * (region.end - region.start) / max(size, 1)
-        name = facts.region_name(region.name)
-        bar = region.contribution / strongest if strongest else 0.0
-        height = abs(bar) * (BAR_ABOVE if bar > 0 else BAR_BELOW)
-        fits = len(clean(name)) * _CHARACTER < width - 6
-        parts.append(
-            _Part(
-                x=round(x, 2),
-                width=round(max(width, 1.0), 2),
-                name=name,
-                label=name if fits else "",
-                light=places.get(id(region), ""),
-                bar=bar,
-                middle=round(min(max(x + width / 2 - 3, 0), STRIP_WIDTH - 6), 2),
-                top=round(AXIS - (height if bar > 0 else 0), 2),
-                height=round(height, 2),
-                contribution=region.contribution,
-            )
-        )
-    return parts
 
 
 @dataclass(frozen=True)

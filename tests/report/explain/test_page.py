@@ -61,7 +61,7 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
             rf"{re.escape(name)} \w+ [0-9a-f]+-[0-9a-f]+ .*?{re.escape(contribution)}", seen
         )
     assert "contradicted" in seen
-    assert set(parts.data) == {"plot-data"}
+    assert set(parts.data) == {"strip-data", "plot-data"}
     assert seen.index(".text section") < seen.index(".rsrc section") < seen.index(".data section")
 
 
@@ -167,7 +167,7 @@ def test_a_hostile_sample_is_text_and_nothing_else() -> None:
     parts = assert_sealed(text)
     assert not hidden(text)
     tags = [tag for tag, _ in parts.elements]
-    assert tags.count("script") == 2
+    assert tags.count("script") == 3
     assert tags.count("img") == 2
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     assert r"\u202e" in words(text)

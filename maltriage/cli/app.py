@@ -21,6 +21,7 @@ from maltriage.cli.commands import (
     explain,
     export,
     faithfulness,
+    group,
     index,
     models,
     patterns,
@@ -59,6 +60,7 @@ app = typer.Typer(
 for command in (
     scan.scan,
     explain.explain,
+    group.group,
     train.train,
     export.export,
     evaluate.evaluate,

@@ -137,6 +137,10 @@ Ecs = Annotated[
     bool,
     typer.Option("--ecs", help=f"Use names of the Elastic Common Schema in {_ECS}."),
 ]
+EcsHost = Annotated[
+    str | None,
+    typer.Option(help="host.name of ECS events: where the files are, e.g. --ecs-host $(hostname)."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notices on stderr.")]
 Verbose = Annotated[
     int,

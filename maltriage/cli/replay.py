@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from maltriage.bundle import Bundle
 
 SHOWN_ANEW = frozenset(
-    "paths files record format output fields ecs top exit_zero quiet verbose color png svg".split()
+    "paths files record format output fields ecs ecs_host top groups exit_zero quiet verbose"
+    " color png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made."""
 

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.code_digest import code_digest
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
@@ -191,7 +192,8 @@ def prepare_contents(
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
     identity = identify(contents.complete, headers, hashes=options.hashes, digests=digests)
     if contents.format != "picture":
-        identity = msgspec.structs.replace(identity, made_with=tools)
+        code = code_digest(contents.data, headers)
+        identity = msgspec.structs.replace(identity, made_with=tools, code_digest=code)
     return Prepared(
         path=path,
         format=contents.format,

@@ -46,6 +46,8 @@ class RenderOptions:
     """Fields of records and rows (`selective` formats); None: all."""
     ecs: bool = False
     """Records by the names of the Elastic Common Schema (`ecs` formats)."""
+    host: str | None = None
+    """`host.name` of their events; None: they have none."""
     verbose: bool = False
     """All that is folded otherwise, such as fields of headers."""
 

@@ -123,7 +123,11 @@ def _lief_version(binary: Any) -> VersionInfo | None:
 
 def _version(entries: dict[str | None, str | None]) -> VersionInfo | None:
     found = VersionInfo(
-        entries.get("CompanyName"), entries.get("ProductName"), entries.get("OriginalFilename")
+        entries.get("CompanyName"),
+        entries.get("ProductName"),
+        entries.get("OriginalFilename"),
+        entries.get("FileVersion"),
+        entries.get("FileDescription"),
     )
     return None if found == VersionInfo() else found
 

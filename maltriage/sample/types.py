@@ -48,6 +48,8 @@ class VersionInfo(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     company: str | None = None
     product: str | None = None
     original_name: str | None = None
+    file_version: str | None = None
+    description: str | None = None
 
 
 ToolKind = Literal[
@@ -97,6 +99,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Subject of the signing certificate. Never verified here: not a reason to trust."""
     made_with: list[Tool] = []
     """Compilers, packers, installers and so on that it was made with: docs/made-with.md."""
+    code_digest: str | None = None
+    """Similarity digest of its code, see `code_digest`; of 1.6 and later."""
 
 
 class Layout(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

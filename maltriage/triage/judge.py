@@ -17,6 +17,7 @@ from maltriage.report.documents.record import (
     path_fields,
 )
 from maltriage.sample.errors import SampleError
+from maltriage.similar.digest import embedding_digest
 from maltriage.similar.search import Searcher, notices_on
 from maltriage.triage.hot_ranges import look_into
 from maltriage.triage.methods import Explainer
@@ -152,5 +153,6 @@ class Judge:
             timing=Timing(prepare_ms=prepared.milliseconds, model_ms=each),
             path_b64=raw,
             similar=similar,
+            embedding_digest=embedding_digest(outputs.embedding[row]),
         )
         return Explained(result, prepared, parts, question)

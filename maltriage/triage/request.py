@@ -9,6 +9,7 @@ from typing import Protocol
 from maltriage.bundle import Bundle
 from maltriage.report.documents.record import Record
 from maltriage.results.policy import Policy
+from maltriage.similar.groups import grouped, ungrouped
 from maltriage.triage.options import Progress, ScanOptions
 
 
@@ -39,3 +40,19 @@ class RecordSource(Protocol):
             MaltriageError: the request cannot be fulfilled.
         """
         ...
+
+
+@dataclass(frozen=True)
+class Grouped:
+    """A source whose results have groups, and whose summary lists them; `wanted` False: none have.
+
+    A saved report has those of the scan that wrote it, which joined reports have to make anew.
+    """
+
+    source: RecordSource
+    wanted: bool = True
+
+    def records(self, progress: Progress, stop: Callable[[], bool]) -> Iterator[Record]:
+        """See `RecordSource.records`."""
+        records = self.source.records(progress, stop)
+        return grouped(records) if self.wanted else ungrouped(records)

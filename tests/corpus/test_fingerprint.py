@@ -12,6 +12,7 @@ from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 
 NO_PIXELS = {
     "maltriage.corpus.array_store": "keeps arrays as they are; its own version is in the key",
+    "maltriage.sample.code_digest": "says which programs are alike",
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
     "maltriage.source.known": "lists of known files, which no dataset has",

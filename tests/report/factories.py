@@ -294,7 +294,7 @@ def make_identity(sha256: str, size: int, hashes: bool = False, **changes: Any) 
         rich_hash=hashlib.md5(b"rich", usedforsecurity=False).hexdigest(),
         compile_time="2020-11-18T09:21:44Z",
         pdb_path="c:\\Sea\\meet\\Wave\\Pull\\Town\\shoe.pdb",
-        version=VersionInfo("Tie Company", "Sea meet", "shoe.dll"),
+        version=VersionInfo("Tie Company", "Sea meet", "shoe.dll", "3.1.0.7", "Sea meets shoe"),
         signer="CN=Better Software Ltd, C=GB",
     )
     return msgspec.structs.replace(identity, **changes)

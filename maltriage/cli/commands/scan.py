@@ -46,6 +46,7 @@ def scan(
     output: opt.Outputs = None,
     fields: opt.FieldNames = None,
     ecs: opt.Ecs = False,
+    ecs_host: opt.EcsHost = None,
     top: Annotated[
         int | None,
         typer.Option(
@@ -82,6 +83,9 @@ def scan(
             "--identify", help="Name compilers and packers by Detect It Easy too (extra identify)."
         ),
     ] = False,
+    groups: Annotated[
+        bool, typer.Option(help="One row for similar files; each record names its group.")
+    ] = True,
     known_good: opt.KnownGood = None,
     analyse_known: opt.AnalyseKnown = False,
     verify: Annotated[
@@ -131,6 +135,9 @@ def scan(
 
     Each file is compared with the model's index of labelled files (`maltriage index`), if it has
     one: records and pages have the three nearest, the table has the nearest if there is room.
+
+    Similar files are a group: one row of the table, with the most urgent of them, how many they
+    are and what they share (docs/groups.md). `maltriage group` lists the members.
 
     Files in a list of hashes (--known-good FILE, repeatable) are counted as known good and not
     analysed. A list is sorted once and kept in the cache.
@@ -196,7 +203,7 @@ def scan(
     from maltriage.source.files import WalkOptions
     from maltriage.triage.options import ScanOptions
     from maltriage.triage.pipeline import LocalScan
-    from maltriage.triage.request import ScanRequest
+    from maltriage.triage.request import Grouped, ScanRequest
 
     show_logs(verbose)
     if identify:
@@ -213,8 +220,12 @@ def scan(
     if shards is not None:  # the options below are checked against it
         wanted = [Target(None, find(named_format or "ndjson"))]
     chosen = chosen_fields(fields, wanted)
+    if ecs_host is not None and not ecs:
+        raise MaltriageError("--ecs-host goes with --ecs")
     check_ecs(ecs, fields, wanted)
-    shown = RenderOptions(top, quiet, show_skipped=verbose > 0, fields=chosen, ecs=ecs)
+    shown = RenderOptions(
+        top, quiet, show_skipped=verbose > 0, fields=chosen, ecs=ecs, host=ecs_host
+    )
     parts = None
     if shards is not None:
         others = {"-o": output, "--cache": cache, "--refresh": refresh}
@@ -288,6 +299,8 @@ def scan(
             request = ScanRequest(tuple(roots), bundle, options, policy)
             source = LocalScan(request) if local else _on_cluster(request, address, parts)
             asked = Asked(roots) if parts is None else None
+        if parts is None:
+            source = Grouped(source, groups)
         outputs = opened_all(wanted, shown, color.value)
         code = write_records(
             source,

@@ -18,7 +18,7 @@ from maltriage.files.decoding import decoded
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
-SCHEMA_VERSION = "1.5"
+SCHEMA_VERSION = "1.6"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -125,6 +125,11 @@ class Result(
     path_b64: str | None = None
     similar: Similar | None = None
     """None: there was no index."""
+    embedding_digest: str | None = None
+    """Similarity digest of the model's embedding: the more bits differ, the less alike two files
+    are to the model. Comparable for equal weights. None: a record of before 1.6."""
+    group: str | None = None
+    """Group of similar files of the scan, see `Group`; None: no groups were made."""
     schema_version: str = SCHEMA_VERSION
 
 
@@ -152,6 +157,29 @@ class Failed(
     schema_version: str = SCHEMA_VERSION
 
 
+class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Two or more similar files of a scan (docs/groups.md), copies included.
+
+    `id` begins the SHA-256 of the group's first file. `path` and `sha256` are those of the most
+    urgent one, to look at. `labels` counts files by label. `shared` names what all of them share:
+    `copies`, `code`, `model` (they look alike to the model), or a field of the identity with its
+    value (`imphash 0a1b2c`). `lowest` and `highest` are scores, see `facts.score`.
+    """
+
+    id: str
+    files: int
+    contents: int
+    """Number of different contents: fewer than `files` where there are copies."""
+    flagged: int
+    path: str
+    sha256: str
+    labels: dict[str, int]
+    shared: list[str]
+    lowest: float | None = None
+    highest: float | None = None
+    path_b64: str | None = None
+
+
 class Summary(
     msgspec.Struct, frozen=True, tag="summary", tag_field="type", forbid_unknown_fields=True
 ):
@@ -161,7 +189,11 @@ class Summary(
     counts files skipped as known to be good; they are not in `skipped`. A file is flagged (by
     label in `families`), or not and then `clean`, `unknown`, or `unjudged`: its headers cannot be
     read, or the model has no threshold. `skipped_by` counts skipped files by code. Reports of
-    before 1.5 lack the last five.
+    before 1.5 lack these five.
+
+    `groups` are the most urgent groups of two or more similar files, at most 1,000; `group_count`
+    counts all groups, those of one file included, and `flagged_groups` those with a flagged file.
+    None: no groups were made.
     """
 
     files: int
@@ -179,6 +211,9 @@ class Summary(
     unjudged: int = 0
     families: dict[str, int] = {}
     skipped_by: dict[str, int] = {}
+    groups: list[Group] | None = None
+    group_count: int | None = None
+    flagged_groups: int | None = None
     schema_version: str = SCHEMA_VERSION
 
 

@@ -7,6 +7,10 @@ Fields of ECS without a value are left out. Fields of the record without a name 
 from __future__ import annotations
 
 import math
+import ntpath
+import os
+import posixpath
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +19,7 @@ import msgspec
 from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.source.urls import is_url
 
 VERSION = "8.17.0"
 """Version of ECS. Fields keep their names in later versions."""
@@ -22,18 +27,27 @@ MODULE = "maltriage"
 _ACTIONS = {Result: "file-triaged", Skipped: "file-skipped", Failed: "file-unread"}
 _OUTCOMES = {Result: "success", Skipped: "unknown", Failed: "failure"}
 _ARCHITECTURES = {"I386": "x86", "AMD64": "x64", "ARM64": "arm64"}
-_NAMED = frozenset("sha256 size md5 sha1 tlsh imphash version signer".split())
+_UNKNOWN = frozenset({"", "none"})
+"""Machines of files that name none, such as those that were disarmed."""
+_COMMON_NAME = re.compile(r"(?:^|,\s*)CN=((?:\\.|[^\\,])+)")
+_NAMED = frozenset("sha256 size md5 sha1 tlsh imphash version".split())
 """Fields of `Identity` with a name in ECS; the others stay under `maltriage`."""
 
 
-def ecs(record: Record, now: datetime | None = None) -> dict[str, Any]:
+def ecs(record: Record, host: str | None = None, now: datetime | None = None) -> dict[str, Any]:
     """A record as an event of ECS.
 
     Args:
+        host: name of the machine that the files are on; None: it is left out.
         now: time of the event, with a time zone; None: the current time, since records have none.
     """
     stamp = (now or datetime.now(UTC)).astimezone(UTC).isoformat(timespec="milliseconds")
-    event = {"@timestamp": stamp.replace("+00:00", "Z"), "ecs": {"version": VERSION}}
+    event: dict[str, Any] = {
+        "@timestamp": stamp.replace("+00:00", "Z"),
+        "ecs": {"version": VERSION},
+    }
+    if host:
+        event["host"] = {"name": host}
     made = _summary(record) if isinstance(record, Summary) else _file(record)
     return event | made
 
@@ -77,7 +91,9 @@ def _file(record: Result | Skipped | Failed) -> dict[str, Any]:
 
 
 def _place(path: str) -> dict[str, Any]:
-    """The fields of ECS for a path."""
+    """The fields of ECS for a path; a relative one is below the current folder."""
+    if not (is_url(path) or posixpath.isabs(path) or ntpath.isabs(path)):
+        path = os.path.abspath(path)
     folder, slash, name = path.rpartition("/" if "/" in path else "\\")
     dot = name.rfind(".")
     return _known(
@@ -98,21 +114,22 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
         for region in record.layout.regions
         if region.kind == "section"
     ]
-    machine = record.layout.machine
+    machine = record.layout.machine or ""
     pe = _known(
         imphash=identity.imphash,
-        architecture=machine and _ARCHITECTURES.get(machine, machine.lower()),
+        architecture=None if machine in _UNKNOWN else _ARCHITECTURES.get(machine, machine.lower()),
         company=version and version.company,
         product=version and version.product,
         original_file_name=version and version.original_name,
+        file_version=version and version.file_version,
+        description=version and version.description,
         sections=sections,
     )
-    signed = identity.signer is not None
     found["file"] |= _known(
         size=record.size,
         hash=hashes,
         pe=pe,
-        code_signature={"exists": True, "subject_name": identity.signer} if signed else None,
+        code_signature=_signature(identity.signer),
     )
     found["related"] = {"hash": list(hashes.values())}
     spent = record.timing.prepare_ms + record.timing.model_ms
@@ -134,6 +151,18 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
     for name in ("size", "sha256"):
         del rest[name]
     rest["identity"] = {k: v for k, v in rest["identity"].items() if k not in _NAMED}
+
+
+def _signature(signer: str | None) -> dict[str, Any] | None:
+    """The fields of a signature, by the name of its subject; None: there is no signature.
+
+    `CN=Adobe Systems\\, Incorporated` is the name `Adobe Systems, Incorporated`.
+    """
+    if signer is None:
+        return None
+    found = _COMMON_NAME.search(signer)
+    name = re.sub(r"\\(.)", r"\1", found[1]) if found else signer
+    return {"exists": True, "subject_name": name}
 
 
 def _known(**values: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -31,7 +32,7 @@ def shape(options: RenderOptions) -> Callable[[Record], Any]:
     if options.ecs:
         from maltriage.report.scan.ecs import ecs
 
-        return ecs
+        return partial(ecs, host=options.host)
     fields = options.fields
     if fields is None:
         return lambda record: record

@@ -54,6 +54,8 @@ def _flagged(summary: Summary) -> Text:
     if not summary.flagged:
         return Text(f"Nothing flagged in {many}.", style="bold green")
     said = Text(f"{summary.flagged:,} of {many} flagged", style="bold red")
+    if summary.flagged_groups and summary.flagged_groups < summary.flagged:
+        said.append(f", in {numbers.count(summary.flagged_groups, 'group')} of similar files")
     if summary.families:
         ordered = sorted(summary.families.items(), key=lambda item: (-item[1], item[0]))
         shown = [f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES]]

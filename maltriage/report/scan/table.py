@@ -1,27 +1,26 @@
-"""The scan table, the most urgent files first.
+"""The scan table, the most urgent files first; similar files are one row.
 
-Memory is bounded: the most urgent rows are kept in a heap, the rest is counted, and the table is
-sorted and drawn at the end.
+Memory is bounded: the most urgent rows are kept, the rest is counted, and the table is sorted and
+drawn at the end.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
-from maltriage.report.explain import similar
+from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.report.scan.groups import alike, labels, spread
 from maltriage.report.scan.strip import strip
+from maltriage.report.scan.urgent import MostUrgentRows, Row
 from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
 DEFAULT_TOP = 50
 MAX_PROBLEMS = 20
 """Most failed (or skipped) files that are listed; the rest is counted."""
-MAX_CODES = 6
-MAX_NAME = 12
 MAX_LABEL = 24
 MAX_MADE = 32
 MIN_FILE = 28
@@ -67,76 +64,11 @@ _STYLES = {
 }
 
 
-@dataclass(slots=True)
-class _Row:
-    """A row of the table. Ordered so that the root of a heap is the least urgent row."""
-
-    key: tuple[int, float, str]
-    path: str
-    label: str
-    closest: str | None
-    score: float | None
-    flagged: bool | None
-    region: str | None
-    share: float
-    size: int
-    entropy: float | None
-    packed: bool
-    codes: tuple[str, ...]
-    checked: str | None = None
-    nearest: str | None = None
-    made: str = ""
-    identified: bool = False
-    alien: bool = False
-    """Whether the nearest file is beyond the limit of the index."""
-    copies: int = 1
-
-    def __lt__(self, other: _Row) -> bool:
-        return self.key > other.key
-
-
-class _Best:
-    """The `limit` most urgent different samples of a scan (0: all), with their copies.
-
-    A key depends only on a sample's content. A row that falls out of the heap is less urgent than
-    all rows in it, and the heap's least urgent row only gets more urgent, so a sample that fell out
-    never comes back: counts of copies are exact without remembering every hash.
-    """
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._heap: list[_Row] = []
-        self._by_hash: dict[str, _Row] = {}
-        self.seen = 0
-
-    def add(self, result: Result) -> None:
-        self.seen += 1
-        known = self._by_hash.get(result.sha256)
-        if known is not None:
-            known.copies += 1
-            # The result must not depend on the order in which workers finish.
-            known.path = min(known.path, result.path)
-            known.checked = known.checked or facts.checked(result)
-            return
-        key = facts.urgency(result)
-        full = self._limit > 0 and len(self._heap) >= self._limit
-        if full and key > self._heap[0].key:
-            return
-        row = self._by_hash[result.sha256] = _row(result, key)
-        if full:
-            del self._by_hash[heapq.heapreplace(self._heap, row).key[-1]]
-        else:
-            heapq.heappush(self._heap, row)
-
-    def rows(self) -> list[_Row]:
-        return sorted(self._heap, reverse=True)
-
-
 class TableRenderer:
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
         self._options = options
         self._console = console
-        self._best = _Best(DEFAULT_TOP if options.top is None else options.top)
+        self._best = MostUrgentRows(DEFAULT_TOP if options.top is None else options.top)
         self._problems: dict[str, list[Skipped | Failed]] = {"failed": [], "skipped": []}
         self._counts = {"failed": 0, "skipped": 0}
         self._refused: tuple[int, str] = 0, ""
@@ -175,6 +107,10 @@ class TableRenderer:
 
     def _screen(self, summary: Summary, width: int) -> Iterator[Text]:
         rows = self._best.rows()
+        groups = {group.id: group for group in summary.groups or ()}
+        for row in rows:
+            if row.group in groups:
+                row.files = groups[row.group].files
         if not self._options.quiet:
             for said in strip(summary):
                 yield from said.wrap(self._console, max(width, MIN_CUT_FILE))
@@ -183,8 +119,8 @@ class TableRenderer:
             if not self._options.quiet:
                 yield Text()
                 yield from _legend(everywhere)
-            yield from _table(rows, width)
-            yield from self._cut(rows)
+            yield from _table(rows, groups, width)
+            yield from self._cut(rows, summary)
         elif rows and not self._options.quiet:
             yield Text(f"--top {DEFAULT_TOP} lists the first of them.", style="dim")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
@@ -199,10 +135,15 @@ class TableRenderer:
         asked = self._options.top is not None
         return asked or summary.flagged > 0 or len(self._best.rows()) <= FEW
 
-    def _cut(self, rows: list[_Row]) -> Iterator[Text]:
-        more = self._best.seen - sum(row.copies for row in rows)
-        if more > 0 and not self._options.quiet:
-            yield Text(f"… and {more:,} more (use --top 0 or --format ndjson)", style="dim")
+    def _cut(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
+        more = self._best.seen - sum(row.files for row in rows)
+        if more <= 0 or self._options.quiet:
+            return
+        said = f"{more:,} more"
+        if summary.group_count is not None:
+            groups = numbers.count(summary.group_count - len(rows), "group")
+            said = f"{numbers.count(more, 'file')} in {groups} more"
+        yield Text(f"… and {said} (use --top 0 or --format ndjson)", style="dim")
 
     def _listed(self, kind: str, width: int) -> Iterator[Text]:
         records = self._problems[kind]
@@ -221,7 +162,7 @@ class TableRenderer:
         if more:
             yield Text(f"  … and {more:,} more {kind} (--format ndjson lists all)", style="dim")
 
-    def _remarks(self, rows: list[_Row], summary: Summary) -> Iterator[Text]:
+    def _remarks(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
         if summary.interrupted:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
         refused, reason = self._refused
@@ -243,30 +184,7 @@ class TableRenderer:
             yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
 
 
-def _row(result: Result, key: tuple[int, float, str]) -> _Row:
-    verdict, top = result.verdict, facts.hottest(result)
-    return _Row(
-        key=key,
-        path=result.path,
-        label=verdict.label,
-        closest=verdict.closest if verdict.flagged else None,
-        score=facts.score(verdict),
-        flagged=verdict.flagged,
-        region=clean(facts.region_name(top.name), MAX_NAME) if top else None,
-        share=top.share if top else 0.0,
-        size=result.size,
-        entropy=facts.entropy(result),
-        packed=facts.packed(result),
-        codes=facts.notice_codes(result)[:MAX_CODES],
-        checked=facts.checked(result),
-        nearest=similar.short(result.similar),
-        made=facts.made_with(result),
-        identified=facts.identified(result),
-        alien=result.similar is not None and similar.alien(result.similar),
-    )
-
-
-def _everywhere(rows: list[_Row]) -> list[str]:
+def _everywhere(rows: list[Row]) -> list[str]:
     """The notices that nearly all rows have, which are taken from them: said once, they are
     read."""
     counts = Counter(code for row in rows for code in row.codes)
@@ -283,8 +201,9 @@ def _legend(everywhere: list[str]) -> Iterator[Text]:
         yield Text(f"Notices of nearly all files below: {named}", style="dim")
 
 
-def _table(rows: list[_Row], width: int) -> Iterator[Text]:
-    """The header and the rows. Remarks that do not fit get a line below their row."""
+def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator[Text]:
+    """The header and the rows. What groups have in common, and remarks that do not fit, get a line
+    below their row."""
     closest = any(row.closest for row in rows)
     notices = any(row.codes for row in rows)
     checked = any(row.checked for row in rows)
@@ -323,12 +242,14 @@ def _table(rows: list[_Row], width: int) -> Iterator[Text]:
         yield aligned.line([_file(row, layout[_FILE].width), *row_cells[1:]], layout)
         below = [] if inline_closest or not row.closest else [_closest(row.closest)]
         below += [] if inline_notices else [clean(code) for code in row.codes]
-        if below:
-            remark = aligned.Column("", max(20, width - 4))
-            yield aligned.line([Text(" · ".join(below), style="dim")], [remark], indent=4)
+        group = groups.get(row.group or "")
+        for said, style in ((" · ".join(below), "dim"), (_alike(group), "cyan")):
+            if said:
+                remark = aligned.Column("", max(20, width - 4))
+                yield aligned.line([Text(said, style=style)], [remark], indent=4)
 
 
-def _cells(row: _Row, inline_closest: bool) -> list[Text]:
+def _cells(row: Row, inline_closest: bool) -> list[Text]:
     style = "bold red" if row.flagged else ""
     style = _STYLES.get(row.label, style)
     verdict = untrusted(row.label, style, MAX_LABEL)
@@ -353,13 +274,21 @@ def _cells(row: _Row, inline_closest: bool) -> list[Text]:
     ]
 
 
-def _file(row: _Row, width: int | None) -> Text:
-    """The path, its middle cut to fit, and how many equal files there are."""
-    copies = f" x{row.copies:,}" if row.copies > 1 else ""
+def _file(row: Row, width: int | None) -> Text:
+    """The path, its middle cut to fit, and how many files the row stands for."""
+    files = f" x{row.files:,}" if row.files > 1 else ""
     path = clean(row.path)
     if width is not None:
-        path = numbers.middle(path, width - len(copies))
-    return Text.assemble(path, (copies, "bold cyan"), no_wrap=True)
+        path = numbers.middle(path, width - len(files))
+    return Text.assemble(path, (files, "bold cyan"), no_wrap=True)
+
+
+def _alike(group: Group | None) -> str:
+    """What the files of a group share, and how they differ; empty for copies of one file."""
+    if group is None or group.contents < 2:
+        return ""
+    parts = [f"{group.files:,} alike", labels(group), spread(group), alike(group)]
+    return " · ".join(parts)
 
 
 def _closest(label: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -28,7 +29,7 @@ from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan.ecs import VERSION, ecs
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
-PATH = "cases/a b/invoice.v2.EXE"
+PATH = "/cases/a b/invoice.v2.EXE"
 RESULT = make_result(PATH, hashes=True)
 EXPECTED: dict[str, Any] = {
     "@timestamp": "2026-01-02T03:04:05.678Z",
@@ -47,7 +48,7 @@ EXPECTED: dict[str, Any] = {
     "file.type": "file",
     "file.path": PATH,
     "file.name": "invoice.v2.EXE",
-    "file.directory": "cases/a b",
+    "file.directory": "/cases/a b",
     "file.extension": "exe",
     "file.size": RESULT.size,
     "file.hash.sha256": RESULT.sha256,
@@ -59,6 +60,8 @@ EXPECTED: dict[str, Any] = {
     "file.pe.company": "Tie Company",
     "file.pe.product": "Sea meet",
     "file.pe.original_file_name": "shoe.dll",
+    "file.pe.file_version": "3.1.0.7",
+    "file.pe.description": "Sea meets shoe",
     "file.pe.sections": [
         {"name": ".text", "physical_size": 0x2A800, "entropy": 7},
         {"name": ".rdata", "physical_size": 0xB600, "entropy": 5},
@@ -67,7 +70,8 @@ EXPECTED: dict[str, Any] = {
         {"name": ".reloc", "physical_size": 0x1E00, "entropy": 7},
     ],
     "file.code_signature.exists": True,
-    "file.code_signature.subject_name": "CN=Better Software Ltd, C=GB",
+    "file.code_signature.subject_name": "Better Software Ltd",
+    "host.name": "triage-1",
     "related.hash": [
         RESULT.sha256,
         RESULT.identity.md5,
@@ -91,7 +95,7 @@ def leaves(document: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def test_a_flagged_file_field_by_field() -> None:
-    assert dict(leaves(ecs(RESULT, NOW))) == EXPECTED
+    assert dict(leaves(ecs(RESULT, "triage-1", NOW))) == EXPECTED
 
 
 def test_the_table_of_the_documentation_has_every_field_and_no_other() -> None:
@@ -111,7 +115,7 @@ def test_nothing_is_lost() -> None:
     rest = ecs(RESULT)["maltriage"]
     whole = json.loads(encode(RESULT))
     assert rest.pop("record") == whole.pop("type") == "result"
-    named = {"sha256", "size", "md5", "sha1", "tlsh", "imphash", "version", "signer"}
+    named = {"sha256", "size", "md5", "sha1", "tlsh", "imphash", "version"}
     assert set(whole["identity"]) - set(rest["identity"]) == named
     assert set(whole) - set(rest) == {"path", "sha256", "size"}
     for name in set(rest) - {"identity"}:
@@ -151,16 +155,73 @@ def test_the_end_of_a_scan() -> None:
 @pytest.mark.parametrize(
     ("path", "name", "directory", "extension"),
     [
-        ("a.exe", "a.exe", None, "exe"),
+        ("a.exe", "a.exe", os.getcwd(), "exe"),
+        ("s3://bucket/a.exe", "a.exe", "s3://bucket", "exe"),
         ("/a", "a", "/", None),
         ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
-        ("x/y.", "y.", "x", None),
+        ("x/y.", "y.", os.path.join(os.getcwd(), "x"), None),
     ],
 )
 def test_places(path: str, name: str, directory: str | None, extension: str | None) -> None:
     place = ecs(make_result(path))["file"]
     found = (place["name"], place.get("directory"), place.get("extension"))
     assert found == (name, directory, extension)
+
+
+@pytest.mark.parametrize(
+    ("signer", "name"),
+    [
+        (
+            "C=US, O=Adobe Systems\\, Incorporated, CN=Adobe Systems\\, Incorporated",
+            "Adobe Systems, Incorporated",
+        ),
+        ("CN=Jernej Simončič, C=SI", "Jernej Simončič"),
+        ("O=No name, OU=xCN=no", "O=No name, OU=xCN=no"),
+    ],
+)
+def test_signers(signer: str, name: str) -> None:
+    identity = msgspec.structs.replace(RESULT.identity, signer=signer)
+    event = ecs(msgspec.structs.replace(RESULT, identity=identity))
+    assert event["file"]["code_signature"]["subject_name"] == name
+    assert event["maltriage"]["identity"]["signer"] == signer
+
+
+TYPES = {
+    "date": "@timestamp",
+    "keyword": "ecs.version error.code event.action event.category event.dataset event.kind"
+    " event.module event.outcome event.reason event.type file.code_signature.subject_name"
+    " file.directory file.extension file.hash.md5 file.hash.sha1 file.hash.sha256 file.hash.tlsh"
+    " file.name file.path file.pe.architecture file.pe.company file.pe.description"
+    " file.pe.file_version file.pe.imphash file.pe.original_file_name file.pe.product file.type"
+    " host.name related.hash rule.id rule.name rule.ruleset threat.software.name"
+    " threat.software.type",
+    "match_only_text": "message error.message",
+    "float": "event.risk_score",
+    "long": "event.duration event.severity file.size file.pe.sections.physical_size"
+    " file.pe.sections.entropy",
+    "boolean": "file.code_signature.exists",
+}
+"""Types of the fields in the field reference of ECS 8.17, looked up one by one."""
+KINDS = {"float": (int, float), "long": int, "boolean": bool}
+
+
+def test_fields_have_the_types_of_the_published_list() -> None:
+    published = {name: kind for kind, names in TYPES.items() for name in names.split()}
+    published["file.pe.sections.name"] = "keyword"
+    for record in (RESULT, make_skipped(), make_failed(), make_summary()):
+        for name, value in leaves(ecs(record, "triage-1")):
+            sections = value if name == "file.pe.sections" else []
+            inside = [(f"{name}.{key}", v) for part in sections for key, v in part.items()]
+            for field, one in inside or [(name, value)]:
+                for each in one if isinstance(one, list) else [one]:
+                    assert isinstance(each, KINDS.get(published[field], str)), field
+
+
+def test_a_machine_that_is_not_known_is_left_out() -> None:
+    for machine, shown in (("none", None), (None, None), ("x64", "x64"), ("arm64", "arm64")):
+        layout = msgspec.structs.replace(RESULT.layout, machine=machine)
+        event = ecs(msgspec.structs.replace(RESULT, layout=layout))
+        assert event["file"]["pe"].get("architecture") == shown
 
 
 def test_what_a_file_lacks_is_left_out() -> None:
@@ -175,7 +236,7 @@ def test_what_a_file_lacks_is_left_out() -> None:
 
 def test_times_are_utc() -> None:
     there = NOW.astimezone(timezone(timedelta(hours=2)))
-    assert ecs(RESULT, there)["@timestamp"] == "2026-01-02T03:04:05.678Z"
+    assert ecs(RESULT, now=there)["@timestamp"] == "2026-01-02T03:04:05.678Z"
 
 
 def test_it_is_written_as_ndjson_and_json_and_is_no_saved_report(tmp_path: Path) -> None:
@@ -194,7 +255,7 @@ def test_it_is_written_as_ndjson_and_json_and_is_no_saved_report(tmp_path: Path)
             document = json.loads(data)
             (first,), last = document["records"], document["summary"]
             assert document["ecs"] == VERSION
-        assert first["file"]["path"] == "a\x1b\u202e\\udce9.exe"
+        assert first["file"]["path"] == os.path.abspath("a\x1b\u202e\\udce9.exe")
         assert last["event"]["action"] == "scan-finished"
         path = tmp_path / name
         path.write_bytes(data)

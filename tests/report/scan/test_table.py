@@ -29,10 +29,11 @@ from rich.cells import cell_len
 from maltriage.cli.console import make_console
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import RegionHeat
-from maltriage.report.documents.record import Result
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.scan.table import DEFAULT_TOP, MAX_PROBLEMS, TableRenderer
 from maltriage.sample.types import Region
+from maltriage.similar.groups import grouped
 
 HOSTILE = "[/red]\x1b[31m\x1b]52;c;eA==\x07\u202e\x00\nsecond line\x9b=cmd()"
 ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=40)
@@ -398,3 +399,37 @@ def test_a_column_says_how_the_evidence_stood_its_test() -> None:
     text = screen("table", [msgspec.structs.replace(checked, evidence=evidence), make_summary()])
     assert "5/7" in text
     assert "+0.71" not in text
+
+
+def grouped_scan() -> list[Result | Skipped | Failed | Summary]:
+    """A scan with a group of three flagged files, two copies, and a file like no other."""
+    first = make_result("in/a.exe", make_verdict("icedid", 0.98, 6.0))
+    near = make_result("in/deep/b.exe", make_verdict("unknown", 0.41, 2.0, closest="icedid"))
+    copy = msgspec.structs.replace(first, path="in/copy of a.exe")
+    alone = make_result("in/c.exe", make_verdict("phorpiex", 0.97, 5.0))
+    clean = make_result("in/d.exe", make_verdict("benign", 0.99, -6.0))
+    results = [first, near, copy, alone, clean, msgspec.structs.replace(clean, path="in/e.exe")]
+    alike = (first, near, copy)
+    bits = {id(r): "00" * 32 if r in alike else r.sha256 for r in results}
+    none = {"imphash": None, "rich_hash": None}
+    signed = [
+        msgspec.structs.replace(
+            r, embedding_digest=bits[id(r)], identity=msgspec.structs.replace(r.identity, **none)
+        )
+        for r in results
+    ]
+    summary = make_summary(files=6, flagged=4, failed=0, skipped=0, clean=2)
+    return list(grouped([*signed, summary]))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_golden_groups(width: int) -> None:
+    text = screen("table", grouped_scan(), width=width)
+    check(f"table-groups-{width}.txt", text)
+    assert all(cell_len(line) <= width for line in text.splitlines())
+
+
+def test_groups_that_are_not_listed_are_counted() -> None:
+    text = screen("table", grouped_scan(), RenderOptions(top=1), 100)
+    assert "in/a.exe x3" in text
+    assert "… and 3 files in 2 groups more" in text

@@ -73,7 +73,9 @@ for command in (
     schema.schema,
     doctor.doctor,
 ):
-    app.command()(command)
+    # `train` says itself what is wrong with a folder behind --resume.
+    settings = {"allow_extra_args": command is train.train}
+    app.command(context_settings=settings)(command)
 app.add_typer(datasets.app)
 app.add_typer(index.app)
 app.add_typer(cache.app)

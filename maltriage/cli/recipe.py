@@ -5,11 +5,14 @@ They are repeated here because that module takes too long to import for `--help`
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.learn.nets import Entry
@@ -146,6 +149,38 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
     found["learning_rate"] = found["learning_rate"] or net.learning_rate
     found["batch_size"] = found["batch_size"] or net.batch_size
     return {name: str(v) if isinstance(v, StrEnum) else v for name, v in found.items()}
+
+
+def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
+    """The folder of a run, and whether a run that it has goes on.
+
+    Wrong use is found here, before torch is imported.
+
+    Args:
+        stray: arguments that are no options, of which there must be none.
+    """
+    from maltriage.corpus.predictions import fold_folder
+
+    out, resume = params["out"], params["resume"]
+    if stray and resume:
+        raise MaltriageError(
+            f"--resume names no folder, the run is that of --out: maltriage train --out {stray[0]}"
+            " --resume"
+        )
+    if stray:
+        raise MaltriageError(f"no argument of train: {stray[0]} (--root names the files)")
+    if resume and out is None:
+        raise MaltriageError("--resume needs the folder of the run: --out RUN")
+    folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    if resume:
+        return folder, _taken(folder)
+    if _taken(folder if params["fold"] is None else fold_folder(folder, params["fold"])):
+        raise MaltriageError(f"{folder} is not empty; name another --out, or go on with --resume")
+    return folder, False
+
+
+def _taken(folder: Path) -> bool:
+    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def begun(folder: Path) -> dict[str, Any]:

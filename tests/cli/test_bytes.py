@@ -88,7 +88,7 @@ def test_a_net_reads_unknown_bytes_as_it_learned_them(run_cli: Any, tmp_path: Pa
     # Evaluation finds the very samples that the split of the run names.
     measured = run_cli("evaluate", bundle, "--dataset", "big2015", "--root", root)
     assert measured.returncode == 0, measured.stderr.decode()
-    resumed = run_cli("train", "--resume", "run", "--jobs", "1")
+    resumed = run_cli("train", "--out", "run", "--resume", "--jobs", "1")
     assert resumed.returncode == 0, resumed.stderr.decode()
     for wrong in ("-1", "256", "x"):
         assert run_cli("train", *command[1:], "--unmapped", wrong).returncode == 2
@@ -119,7 +119,7 @@ def test_resized_copies_of_malimg(run_cli: Any, tmp_path: Path) -> None:
     assert {r["format"] for r in found if r["type"] == "result"} == {"picture"}
     measured = run_cli("evaluate", bundle, "--dataset", "malimg", "--root", root, "--split", "all")
     assert measured.returncode == 0, measured.stderr.decode()
-    resumed = run_cli("train", "--resume", "run", "--jobs", "1")
+    resumed = run_cli("train", "--out", "run", "--resume", "--jobs", "1")
     assert resumed.returncode == 0, resumed.stderr.decode()
 
 

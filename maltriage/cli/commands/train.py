@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -123,8 +122,9 @@ def train(
         Path | None, typer.Option(help="Folder of the run; by default runs/<time>.")
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder, e.g. runs/a.")
-    ] = None,
+        bool,
+        typer.Option("--resume", help="Go on with the run in --out once it was stopped or killed."),
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the bundle; by default <dataset>-<net>.")
     ] = None,
@@ -141,7 +141,7 @@ def train(
     another is held back for the figures at the end. With --folds every sample is held back once,
     and the exported model has seen all. With --split source each source is held back once, which
     shows what holds for files from elsewhere. Ctrl-C and SIGTERM save the run (exit codes 130 and
-    143), and --resume goes on with it.
+    143); the same command with --resume goes on with it, and so does --out RUN --resume alone.
     """
     need_torch()
     from maltriage.cli.console import make_console
@@ -157,9 +157,13 @@ def train(
     }
     if fold is not None and split in KINDS and not (folds and fold < folds):
         raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
-    folder = _folder(ctx.params)
+    folder, begun = rec.run_folder(ctx.params, ctx.args)
+    if resume and not begun and not quiet:
+        console.print(
+            untrusted(f"maltriage: {folder}: begins, since there is no run to go on with")
+        )
     with status(console, "starting", enabled=not quiet):
-        found, options = _prepare(ctx.params, named, folder)
+        found, options = _prepare(ctx.params, named, folder, begun=begun)
     corpus = _load(found, options, jobs, console, quiet)
     options = _with_folds(options, corpus)
     with stopping() as stop, training_bar(console, not quiet) as show:
@@ -168,7 +172,7 @@ def train(
         if not quiet:
             console.print(
                 f"Stopped in epoch {outcome.state.epoch + 1}. Go on with:"
-                f" maltriage train --resume {options.folder}"
+                f" maltriage train --out {options.folder} --resume"
             )
         raise typer.Exit(stop.exit_code)
     without = _add_sets(outcome.bundle, options)
@@ -229,26 +233,8 @@ def _add_sets(bundle: Path, options: RunOptions) -> str | None:
     return None
 
 
-def _folder(params: dict[str, Any]) -> Path:
-    """The folder of the run; wrong use is found here, before torch is imported."""
-    from maltriage.corpus.predictions import fold_folder
-
-    out, resume = params["out"], params["resume"]
-    if resume is None:
-        folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
-        taken = folder if params["fold"] is None else fold_folder(folder, params["fold"])
-        if taken.exists() and (not taken.is_dir() or any(taken.iterdir())):
-            raise MaltriageError(f"{folder} is not empty; name another --out, or --resume it")
-        return folder
-    if out is not None:
-        raise MaltriageError("--resume writes to the run's own folder: leave out --out")
-    if not resume.is_dir():
-        raise MaltriageError(f"no run {resume}")
-    return Path(resume)
-
-
 def _prepare(
-    params: dict[str, Any], named: dict[str, Any], folder: Path
+    params: dict[str, Any], named: dict[str, Any], folder: Path, *, begun: bool
 ) -> tuple[Dataset, RunOptions]:
     """The dataset and the options of a new or a resumed run.
 
@@ -258,7 +244,7 @@ def _prepare(
     from maltriage.corpus.datasets import open_dataset
 
     values = dict(params)
-    if params["resume"] is not None:
+    if begun:
         values |= rec.begun(folder) | named
     also = {"split", "split_seed", "folds"} & named.keys()
     if values["split_file"] is not None and also:

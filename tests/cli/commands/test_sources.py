@@ -48,7 +48,7 @@ def test_a_random_split_flatters(run_cli: Any, data: Path, tmp_path: Path) -> No
         parts = [part for _, part in stored["samples"]]
         assert parts.count("test") == 2 * EACH
         assert parts.count("val") > 0
-    again = run_cli("train", "--resume", "by")
+    again = run_cli("train", "--out", "by", "--resume")
     assert again.returncode == 0, again.stderr.decode()
 
     by = ("evaluate", "--dataset", "folder", "--root", data, "--by", "source")
@@ -162,7 +162,7 @@ def test_one_fold_alone(run_cli: Any, tmp_path: Path) -> None:
     assert found.returncode == 0, found.stderr.decode()
     assert "without      source y" in found.stdout.decode()
     assert [path.name for path in (tmp_path / "o").iterdir()] == ["fold-1"]
-    last = run_cli("train", "--resume", "o", "--jobs", "1")
+    last = run_cli("train", "--out", "o", "--resume", "--jobs", "1")
     assert last.returncode == 0, last.stderr.decode()
     assert "34 samples" in last.stdout.decode()
     assert (tmp_path / "o" / "fold-0" / "validation.csv").is_file()

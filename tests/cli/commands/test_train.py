@@ -80,7 +80,9 @@ def test_from_files_to_a_scan(run_cli: Any, data: Path, tmp_path: Path) -> None:
     again = run_cli("train", "--out", folder, env=environment)
     assert again.returncode == 2
     assert "is not empty" in line(again.stderr)
-    other = run_cli("train", "--resume", folder, "--epochs", "3", "--jobs", "1", env=environment)
+    other = run_cli(
+        "train", "--out", folder, "--resume", "--epochs", "3", "--jobs", "1", env=environment
+    )
     assert other.returncode == 2
     assert "epochs 1 instead of 3" in line(other.stderr[other.stderr.index(b"maltriage:") :])
 
@@ -142,7 +144,7 @@ def test_interrupted_and_gone_on_with(
     run_cli: Any, data: Path, tmp_path: Path, by: signal.Signals
 ) -> None:
     tree = str(data / "vx-zoo")
-    run = [*("train", "--root", tree), *SHORT, "--epochs", "3000", "--out", "run"]
+    run = [*("train", "--root", tree), *SHORT, "--epochs", "3000", "--out", "run", "--resume"]
     process = subprocess.Popen(
         [sys.executable, "-m", "maltriage", *run],
         cwd=tmp_path,
@@ -162,11 +164,12 @@ def test_interrupted_and_gone_on_with(
         process.kill()
     assert process.returncode == 128 + by
     assert out == b""
-    assert b"maltriage train --resume run" in err
+    assert err.startswith(b"maltriage: run: begins, since there is no run to go on with\n")
+    assert b"maltriage train --out run --resume" in err
     assert b"Traceback" not in err
     assert not list((tmp_path / "run").glob("*.part"))
     # What was begun goes on only as it was begun.
-    other = run_cli("train", "--resume", "run", "--seed", "5", "--jobs", "1", "-q")
+    other = run_cli("train", "--out", "run", "--resume", "--seed", "5", "--jobs", "1", "-q")
     assert other.returncode == 2
     assert "seed 0 instead of 5" in line(other.stderr)
 
@@ -184,9 +187,10 @@ def test_interrupted_and_gone_on_with(
         (["--root", "DATA", "--net", "mcft", "--pretrained", "none"], "cannot read weights none"),
         (["--root", "DATA", "--views", "body,heart"], "views must be some of"),
         (["--root", "DATA", "--image-size", "33"], "multiple of 8"),
-        (["--resume", "nowhere"], "no run nowhere"),
-        (["--resume", ".", "--out", "x"], "leave out --out"),
-        (["--resume", "."], "no checkpoint"),
+        (["--resume", "runs/a"], "maltriage train --out runs/a --resume"),
+        (["--resume"], "--resume needs the folder of the run: --out RUN"),
+        (["--out", "DATA", "--resume"], "no checkpoint"),
+        (["runs/a"], "no argument of train: runs/a"),
         (["--fold", "0"], "--fold I needs --folds K"),
         (["--folds", "2", "--fold", "2"], "--fold I needs --folds K"),
         (["--root", "DATA", "--folds", "2", "--patience", "3"], "leave out --folds"),
@@ -258,7 +262,7 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     first = run_cli(*command, "--fold", "1", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
     assert not (tmp_path / "run" / "crossed.onnx").exists()
-    both = run_cli("train", "--resume", "run", "--jobs", "1")
+    both = run_cli("train", "--out", "run", "--resume", "--jobs", "1")
     assert both.returncode == 0, both.stderr.decode()
     words = both.stdout.decode()
     assert "out of fold  22 samples" in words
@@ -329,13 +333,13 @@ def test_a_guided_net_from_its_teacher_to_an_explanation(
     student = ("--net", "camvit", "--guide", guide, "--teacher", "teacher", "--keep", "0.25")
     first = run_cli("train", *short, *student, "--fold", "0", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
-    other = run_cli("train", "--resume", "run", "--keep", "0.5", "--jobs", "1", "-q")
+    other = run_cli("train", "--out", "run", "--resume", "--keep", "0.5", "--jobs", "1", "-q")
     assert f"guide {guide} 0.25 instead of {guide} 0.5" in line(other.stderr)
-    both = run_cli("train", "--resume", "run", "--jobs", "1", "-q")
+    both = run_cli("train", "--out", "run", "--resume", "--jobs", "1", "-q")
     assert both.returncode == 0, both.stderr.decode()
     assert f"guide        {guide}: " in both.stdout.decode()
     (tmp_path / "teacher").rename(tmp_path / "gone")
-    again = run_cli("train", "--resume", "run", "--jobs", "1", "-q")
+    again = run_cli("train", "--out", "run", "--resume", "--jobs", "1", "-q")
     assert again.returncode == 0, again.stderr.decode()
 
     bundle = tmp_path / "run" / "vx-zoo-camvit.onnx"
@@ -452,7 +456,7 @@ def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> No
     kept = json.loads((tmp_path / "own" / "split.json").read_bytes())
     assert kept["samples"] == split["samples"]
     (tmp_path / "own.json").unlink()  # the run has its own
-    again = run_cli("train", "--resume", "own", "-q", "--jobs", "1")
+    again = run_cli("train", "--out", "own", "--resume", "-q", "--jobs", "1")
     assert again.returncode == 0, again.stderr.decode()
     bundle = tmp_path / "own" / "folder-evidence.onnx"
     remade = run_cli("evaluate", bundle, *data)

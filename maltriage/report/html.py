@@ -39,7 +39,7 @@ COMMON = "page"
 """Name of the style and the script that all pages share."""
 PARTS = {
     "explain": ("hashes", "explain-strip"),
-    "scan": ("hashes", "scan-files", "scan-strip", "scan-panel"),
+    "scan": ("hashes", "scan-files", "scan-strip", "scan-panel", "scan-groups"),
 }
 """Further styles and scripts of a page, by its template: a job each, before those of the page."""
 

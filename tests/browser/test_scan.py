@@ -21,6 +21,7 @@ from report.factories import (
 from report.pages import BREAKOUT
 from report.screens import Item, written
 
+from maltriage.report.documents.record import Group
 from maltriage.sample.types import Notice
 
 MANY = 5_000
@@ -209,6 +210,47 @@ def test_the_strip_of_a_panel_lies_over_the_file(opened: Open) -> None:
         start, width = spans[region.name]
         assert start == pytest.approx(700 * region.start / result.size, abs=1.1)
         assert width == pytest.approx(700 * (region.end - region.start) / result.size, abs=1.1)
+
+
+def test_groups_lead_to_their_files_and_to_the_one_to_look_at(opened: Open) -> None:
+    alike, other = "ab12cd34ef56", "0123456789ab"
+    names = ("x/a.exe", "x/b.exe", "y/c.exe")
+    records = [make_result(name, group=alike) for name in names]
+    records += [make_result("z/d.exe", group=other), make_result("z/e.exe", group="ffff00001111")]
+    groups = [
+        Group(alike, 3, 2, 3, "y/c.exe", "00" * 32, {"icedid": 3}, ["imphash 0a1b"], 62.0, 98.0),
+        # Its most urgent file is one that the page counts and does not list.
+        Group(other, 2, 2, 0, "not/listed.exe", "11" * 32, {"benign": 2}, ["code"]),
+    ]
+    text = page_of([*records], groups=groups)
+    page, _ = opened(text)
+    page.get_by_role("link", name="groups of similar files 2").click()
+    expect(page.locator("#files-view")).to_be_hidden()
+    row = page.get_by_role("row", name="3 files, 2 different")
+    for part in ("score 62 to 98", "icedid 3", "imports", "y/c.exe"):
+        expect(row).to_contain_text(part)
+    expect(page.get_by_role("row", name="2 files").last).to_contain_text("not/listed.exe")
+    row.get_by_role("link", name="y/c.exe").click()
+    panel = page.locator("#panel")
+    expect(panel.locator("h2")).to_have_text("y/c.exe")
+    panel.get_by_role("link", name="3 files, 2 different alike: imports").click()
+    expect(panel).to_be_hidden()
+    assert sorted(paths(page)) == list(names)
+    expect(page.locator("#within")).to_contain_text(f"group {alike}: 3 files, 2 different")
+    expect(page.locator("#status")).to_have_text("3 of 5 listed")
+    page.locator("#within").get_by_role("link", name="all files").click()
+    assert len(paths(page)) == 5
+    expect(page.locator("#within")).to_be_hidden()
+    # The address of a group is a link that can be kept; a file that is like no other has none.
+    again, _ = opened(text, f"#group-{other}")
+    assert paths(again) == ["z/d.exe"]
+    again.get_by_role("link", name="files", exact=True).click()
+    again.locator('#rows a[title="z/e.exe"]').click()
+    expect(again.locator("#panel h2")).to_have_text("z/e.exe")
+    assert again.locator("#panel dt", has_text="group").count() == 0
+    bare, _ = opened(page_of([make_result()]), "#groups")
+    expect(bare.locator("#views")).to_be_hidden()
+    assert len(paths(bare)) == 1
 
 
 def test_paper_has_all_rows_and_no_controls(opened: Open, many: bytes) -> None:

@@ -15,11 +15,12 @@ import msgspec
 from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
 from maltriage.report.explain import score_table, similar
 from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
+from maltriage.report.scan import groups
 from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class ScanPage:
     def finish(self, summary: Summary) -> None:
         self._start()
         end = {
-            "summary": msgspec.to_builtins(summary),
+            "summary": {**msgspec.to_builtins(summary), "groups": None},
+            "groups": [_group(group) for group in summary.groups or ()],
             "remarks": self._remarks(summary),
             "alarms": list(self._alarms),
             "hashes": hashes.NAMES,
@@ -143,6 +145,21 @@ def _row(result: Result) -> dict[str, Any]:
         "checked": facts.checked(result),
         "codes": list(facts.notice_codes(result)),
         "made": facts.made_with(result),
+        "group": result.group,
+    }
+
+
+def _group(group: Group) -> dict[str, Any]:
+    """The data of a group's row."""
+    return {
+        "id": group.id,
+        "files": group.files,
+        "contents": group.contents,
+        "flagged": group.flagged,
+        "path": group.path,
+        "spread": groups.spread(group),
+        "labels": groups.labels(group),
+        "alike": groups.alike(group, values=True),
     }
 
 

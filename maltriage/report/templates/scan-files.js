@@ -12,7 +12,7 @@ function read() {
     const file = JSON.parse(lines[i]);
     file.number = files.length;
     file.evidence = lines[i + 1];
-    file.text = [file.path, file.sha256, file.imphash, file.label, file.closest, file.region, file.reason, file.code, file.made, ...(file.codes || [])]
+    file.text = [file.path, file.sha256, file.imphash, file.label, file.closest, file.region, file.reason, file.code, file.made, file.group, ...(file.codes || [])]
       .join("\n")
       .toLowerCase();
     files.push(file);
@@ -75,13 +75,18 @@ function sharedFolder(files) {
   return shared;
 }
 
+/** A link that opens the panel of a file, its folder where the reader does not know it yet. */
+function pathLink(path, number, shared) {
+  const slash = Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1;
+  const parts = [make("span", { class: "folder" }, path.slice(shared.length, slash)), make("span", {}, path.slice(slash))];
+  const long = path.length - shared.length > LONG ? " long" : "";
+  return make("a", { href: `#file-${number}`, class: `path${long}`, title: path }, ...parts);
+}
+
 /** The cells of a row; the last one, of the checks, where any file was checked. */
 function cellsOf(file, copies, checked, shared) {
-  const slash = Math.max(file.path.lastIndexOf("/"), file.path.lastIndexOf("\\")) + 1;
   const same = copies.get(file.sha256) || 1;
-  const parts = [make("span", { class: "folder" }, file.path.slice(shared.length, slash)), make("span", {}, file.path.slice(slash))];
-  const long = file.path.length - shared.length > LONG ? " long" : "";
-  const link = make("a", { href: `#file-${file.number}`, class: `path${long}`, title: file.path }, ...parts);
+  const link = pathLink(file.path, file.number, shared);
   const rank = make("td", { class: "number faint" }, count(file.rank));
   const path = make("th", { scope: "row" }, link, same > 1 ? make("span", { class: "copies", title: "files with these very bytes" }, `x${count(same)}`) : null);
   if (file.state !== "result") {

@@ -3,9 +3,9 @@
 /**
  * The evidence of one file.
  *
- * `same` files have its bytes, `scan` is what the page knows of them all, `place` says where the file is in the table.
+ * `same` files have its bytes, `group` is that of similar ones if there are others, `scan` is what the page knows of them all, `place` says where the file is in the table.
  */
-function panel(file, { same, scan, place, close }) {
+function panel(file, { same, group, scan, place, close }) {
   const shut = make("button", { type: "button", "aria-label": "Close the evidence" }, "Close");
   shut.addEventListener("click", close);
   const top = make("header", {}, make("h2", { class: "name", tabindex: "-1" }, file.path), shut);
@@ -30,6 +30,7 @@ function panel(file, { same, scan, place, close }) {
   if (found.novelty) rows.push(["novelty", found.novelty]);
   found.checked.forEach((line, index) => rows.push([index ? "" : "checked", line]));
   rows.push(["labels", found.ranked.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ")]);
+  if (group) rows.push(["group", make("a", { href: `#group-${group.id}` }, `${filesOf(group)} alike: ${group.alike}`)]);
   if (same > 1) rows.push(["copies", `${count(same)} files of this scan have these very bytes`]);
   const parts = [top, at, said, list(rows, scan)];
   if (found.notices.length) {

@@ -5,13 +5,14 @@ const ROWS = 100;
 function scanTable(files, scan) {
   const { summary, remarks } = scan;
   const by = (id) => document.getElementById(id);
-  const chosen = { words: [], verdict: "", flagged: false, column: 0, reversed: false, page: 0 };
+  const chosen = { words: [], verdict: "", flagged: false, group: "", column: 0, reversed: false, page: 0 };
   const copies = new Map();
   const verdicts = new Map();
   for (const file of files) {
     if (file.sha256) copies.set(file.sha256, (copies.get(file.sha256) || 0) + 1);
     verdicts.set(verdictOf(file), (verdicts.get(verdictOf(file)) || 0) + 1);
   }
+  const groups = new Map(scan.groups.map((group) => [group.id, group]));
   const shared = sharedFolder(files);
   const checked = files.some((file) => file.checked);
   const columns = checked ? COLUMNS : COLUMNS.slice(0, -1);
@@ -20,6 +21,7 @@ function scanTable(files, scan) {
 
   function match(file) {
     if (chosen.flagged && !file.flagged) return false;
+    if (chosen.group && file.group !== chosen.group) return false;
     // What was skipped is no answer to anything: it is shown to who asks for it.
     if (chosen.verdict ? verdictOf(file) !== chosen.verdict : file.state === "skipped") return false;
     return chosen.words.every((word) => file.text.includes(word));
@@ -50,6 +52,7 @@ function scanTable(files, scan) {
     if (chosen.reversed) said.push("the other way round");
     if (chosen.verdict) said.push(chosen.verdict);
     if (chosen.flagged) said.push("flagged only");
+    if (chosen.group) said.push(`group ${chosen.group}`);
     if (chosen.words.length) said.push(`with ${chosen.words.join(" ")}`);
     by("paper").textContent = said.join(", ");
   }
@@ -129,8 +132,26 @@ function scanTable(files, scan) {
     return at ? `${count(at)} of ${count(found.length)}; arrow keys or j and k go on` : "not in the table as it is filtered";
   }
 
-  /** The panel follows the address, so that a link to a file can be kept. */
+  /** The table of files, or that of groups. */
+  function view(name) {
+    for (const other of ["files", "groups"]) by(`${other}-view`).hidden = other !== name;
+    for (const link of by("views").children) link.toggleAttribute("aria-current", link.getAttribute("href") === `#${name}`);
+  }
+
+  /** The files of a group, or all of them. */
+  function within(group) {
+    chosen.group = group ? group.id : "";
+    by("within").hidden = !group;
+    if (group) by("within-what").textContent = `group ${group.id}: ${filesOf(group)}, alike: ${group.alike}`;
+    view("files");
+    find();
+  }
+
+  /** What is shown follows the address, so that a link to a file or a group can be kept. */
   function follow({ focus = true } = {}) {
+    const [, name, id] = /^#(groups|files|group-([0-9a-f]+))$/.exec(location.hash) || [];
+    if (name === "groups" && groups.size) view(name);
+    else if (name) within(groups.get(id));
     const number = /^#file-(\d+)$/.exec(location.hash);
     const before = opened;
     opened = (number && files[Number(number[1])]) || null;
@@ -138,7 +159,7 @@ function scanTable(files, scan) {
     by("panel").hidden = opened === null;
     document.documentElement.classList.toggle("beside", opened !== null);
     if (opened) {
-      by("panel").replaceChildren(...panel(opened, { same: copies.get(opened.sha256) || 1, scan, place: placeOf(opened), close }));
+      by("panel").replaceChildren(...panel(opened, { same: copies.get(opened.sha256) || 1, group: groups.get(opened.group), scan, place: placeOf(opened), close }));
       by("panel").scrollTop = 0;
       if (focus) by("panel").querySelector("h2").focus({ preventScroll: true });
     } else if (before) {
@@ -185,7 +206,7 @@ function scanTable(files, scan) {
     const row = event.target.closest("#rows tr");
     const from = opened || (row && files[Number(row.dataset.number)]);
     // A letter that is typed is no command, nor is one with a modifier.
-    if (!step || !from || event.target.closest("input") || event.ctrlKey || event.altKey || event.metaKey) return;
+    if (!step || !from || by("files-view").hidden || event.target.closest("input") || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     const other = found[found.indexOf(from) + step];
     if (other) go(other, row !== null);
@@ -197,6 +218,12 @@ function scanTable(files, scan) {
   head();
   counts();
   chips();
+  if (groups.size) {
+    by("group-table").append(groupTable(scan.groups, files, shared));
+    by("group-count").textContent = count(groups.size);
+    by("views").hidden = false;
+  }
+  view("files");
   find();
   by("unfinished").remove();
   by("scan").hidden = false;

@@ -22,6 +22,7 @@ from report.pages import BREAKOUT, Parts, assert_sealed
 from report.screens import Item, console_of, hidden, written
 
 from maltriage.report.documents.evidence import RegionHeat
+from maltriage.report.documents.record import Group
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan import page
 from maltriage.sample.types import Notice
@@ -107,6 +108,23 @@ def test_what_is_to_know_of_the_whole_is_said() -> None:
     assert "no threshold" in remarks[0]
     assert "says little" in remarks[1]
     assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
+
+
+def test_groups_are_in_the_page_once_in_words() -> None:
+    group = Group(
+        "ab12cd34ef56", 3, 2, 1, "a.exe", "00" * 32, {"icedid": 2, BREAKOUT: 1},
+        ["imphash 0a1b", f"signer {BREAKOUT}"], lowest=12.9, highest=98.2,
+    )  # fmt: skip
+    parts = assert_sealed(page_of(make_result("a.exe", group=group.id), groups=[group]))
+    end = json.loads(parts.data["end"])
+    assert end["summary"]["groups"] is None
+    (found,) = end["groups"]
+    assert (found["id"], found["files"], found["contents"]) == (group.id, 3, 2)
+    assert found["spread"] == "score 12 to 98"
+    assert found["labels"].startswith("icedid 2, </script>")
+    assert found["alike"].startswith("imports, signer </script>")
+    assert files(parts)[0][0]["group"] == group.id
+    assert json.loads(Parts(page_of(make_result())).data["end"])["groups"] == []
 
 
 def test_words_on_a_threshold_are_in_the_page_once() -> None:

@@ -148,7 +148,7 @@ def notices_on(similar: Similar, index: Index) -> list[Notice]:
     limit = index.header.limit
     if similar.known_as is not None:
         text = f"This very file is in the index of labelled files, as {similar.known_as}."
-        return [Notice("known", text)]
+        return [Notice("in-index", text)]
     nearest = similar.nearest[0].distance if similar.nearest else 0.0
     if limit is None or nearest <= limit.distance:
         return []

@@ -169,5 +169,5 @@ def test_all_codes_are_documented() -> None:
         if path.relative_to(package).parts[0] != "corpus"  # notices of datasets, not of files
     )
     codes = {KNOWN_GOOD, *re.findall(r'Notice\(\s*"([^"]+)"', source)}
-    assert codes >= {"packed?", "installer", "truncated", "unmapped", "known", "unchecked"}
+    assert codes >= {"packed?", "installer", "truncated", "unmapped", "in-index", "unchecked"}
     assert [code for code in sorted(codes) if f"`{code}`" not in text] == []

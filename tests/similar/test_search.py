@@ -112,7 +112,7 @@ def test_notices(bundle: Bundle) -> None:
     assert codes(bundle, 0.71, LIMIT) == []
     assert codes(bundle, 0.69, LIMIT) == ["unlike-index"]
     assert codes(bundle, 0.69, None) == []
-    assert codes(bundle, 0.69, LIMIT, f"{0:064x}") == ["known"]  # though all others are far
+    assert codes(bundle, 0.69, LIMIT, f"{0:064x}") == ["in-index"]  # though all others are far
 
 
 def test_which_index_is_opened(bundle: Bundle, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_scan_says_what_files_resemble(bundle: Bundle, tmp_path: Path, samples
     assert {s.index for s in found} == {digest}
     last = results[-1]
     assert isinstance(last, Result)
-    assert "known" not in [notice.code for notice in last.notices]
+    assert "in-index" not in [notice.code for notice in last.notices]
     plain = next(iter(scan(paths[:1], bundle, ScanOptions(device="cpu", jobs=1, threads=1))))
     assert isinstance(plain, Result)
     assert plain.similar is None

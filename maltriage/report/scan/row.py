@@ -45,7 +45,7 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
-KNOWN = "known"
+KNOWN = "known-good"
 """Status of a file that was not analysed because it is known to be good."""
 EMPTY = "(empty)"
 """A prediction set without labels; a record without a set has an empty cell."""

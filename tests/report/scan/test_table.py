@@ -306,10 +306,12 @@ def test_what_a_file_resembles_where_there_is_room() -> None:
     assert rows["c.exe"].endswith("7.91")
     assert rows["d.exe"].endswith("7.91")
     # It is the first to go where paths need the room; what matters of it is a notice as well.
-    long = make_result("x" * 40, notices=(("known", "x"),), similar=make_similar(known_as="maze"))
+    long = make_result(
+        "x" * 40, notices=(("in-index", "x"),), similar=make_similar(known_as="maze")
+    )
     text = screen("table", [long, make_summary()], width=86)
     assert "nearest" not in text
-    assert "  known" in text
+    assert "  in-index" in text
     assert "nearest" not in screen("table", [*make_scan(), make_summary()], width=200)
 
 

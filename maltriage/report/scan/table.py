@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from rich.text import Text
@@ -34,6 +34,7 @@ MAX_MADE = 32
 MIN_FILE = 28
 """Least width of the file column in cells; below it remarks get their own line."""
 
+MIN_REASON = 8
 MIN_CUT_FILE = 12
 """Least width of the file column in cells; below it other columns are left out."""
 
@@ -103,7 +104,15 @@ class TableRenderer:
 
     def finish(self, summary: Summary) -> None:
         width = self._options.width or self._console.width
-        aligned.emit(self._console, self._screen(summary, width))
+        aligned.emit(self._console, self._wrapped(self._screen(summary, width), width))
+
+    def _wrapped(self, lines: Iterable[Text], width: int) -> Iterator[Text]:
+        """The lines, sentences on as many as they need; rows fit already."""
+        for said in lines:
+            if said.no_wrap or said.cell_len <= width:
+                yield said
+            else:
+                yield from said.wrap(self._console, max(width, MIN_CUT_FILE))
 
     def _screen(self, summary: Summary, width: int) -> Iterator[Text]:
         rows = self._best.rows()
@@ -112,8 +121,7 @@ class TableRenderer:
             if row.group in groups:
                 row.files = groups[row.group].files
         if not self._options.quiet:
-            for said in strip(summary):
-                yield from said.wrap(self._console, max(width, MIN_CUT_FILE))
+            yield from strip(summary)
         if rows and self._listed_at_all(summary):
             everywhere = _everywhere(rows)
             if not self._options.quiet:
@@ -155,7 +163,7 @@ class TableRenderer:
         widest = min(max(Text(path).cell_len for path in paths), max(20, width * 2 // 5))
         reason = width - widest - 4
         for record, path in zip(records, paths, strict=True):
-            layout = (aligned.Column("", widest), aligned.Column("", max(20, reason)))
+            layout = (aligned.Column("", widest), aligned.Column("", max(MIN_REASON, reason)))
             cells = (Text(numbers.middle(path, widest)), untrusted(record.reason, "dim"))
             yield aligned.line(cells, layout, indent=2)
         more = self._counts[kind] - len(records)
@@ -167,14 +175,15 @@ class TableRenderer:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
         refused, reason = self._refused
         if refused:
-            yield untrusted(f"{numbers.count(refused, 'file')} skipped: {reason}.", "yellow")
+            said = f"{numbers.count(refused, 'file')} skipped: {reason}."
+            yield Text(clean(said), style="yellow")
         for code, (count, reason) in sorted(self._cut_short.items()):
             more = (
                 f" (and {count - 1:,} more {'file' if count == 2 else 'files'})"
                 if count > 1
                 else ""
             )
-            yield untrusted(f"{code}: {reason}{more}.", "yellow")
+            yield Text(clean(f"{code}: {reason}{more}."), style="yellow")
         if rows and not self._judged:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         elif rows and self._unjudged:

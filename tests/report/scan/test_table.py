@@ -435,3 +435,18 @@ def test_groups_that_are_not_listed_are_counted() -> None:
     text = screen("table", grouped_scan(), RenderOptions(top=1), 100)
     assert "in/a.exe x3" in text
     assert "… and 3 files in 2 groups more" in text
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 120, 160, 200, 300])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    """Rows are cut to it, and sentences go on below."""
+    odd = make_verdict("unknown", 0.41, None, closest="bifrose", calibrated=False)
+    cut = make_skipped(code="archive-members", reason="more than 10,000 files in it")
+    summary = make_summary(families={f"family{n}": n for n in range(12)}, known=3, interrupted=True)
+    refused = make_skipped(code="input", reason="a hex dump, and this model reads programs alone")
+    records = [*make_scan(), make_result("odd.exe", odd), cut, refused, summary]
+    for scan in (records, grouped_scan()):
+        for top in (None, 2):
+            options = RenderOptions(top=top, show_skipped=True)
+            text = screen("table", scan, options, width)
+            assert max(map(cell_len, text.splitlines())) <= width

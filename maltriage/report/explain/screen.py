@@ -24,7 +24,7 @@ MAX_WIDTH = 120
 MAX_RANKED = 5
 MAX_NOTICES = 50
 MAX_OPENING = 1000
-MAX_ALARMS = 104
+MAX_ALARMS = 240
 """Most characters on the threshold, which names the goodware set."""
 _INDENT = 2
 _BAR = 24
@@ -112,7 +112,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("sha256", Text(clean(result.sha256)))
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
-    yield from _flag(result.verdict)
+    yield from _flag(result.verdict, console, width)
     yield from _set(result.verdict, console, width)
     if result.evidence.checks is not None:
         first, *others = score_table.verdict_on(result.evidence.checks)
@@ -125,6 +125,12 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
 def _field(name: str, value: Text) -> Text:
     layout = (aligned.Column("", 8), aligned.Column("", value.cell_len))
     return aligned.line((Text(name, style="dim"), value), layout, 2, _INDENT)
+
+
+def _wrapped(name: str, value: Text, console: Console, width: int) -> Iterator[Text]:
+    indent = _INDENT + 10
+    for i, part in enumerate(aligned.wrapped(value, console, width, indent)):
+        yield _field("" if i else name, part[indent:])
 
 
 def kind_of(result: Result) -> str:
@@ -163,7 +169,7 @@ def _verdict_style(verdict: Verdict) -> str:
     return "bold red" if verdict.flagged else "bold"
 
 
-def _flag(verdict: Verdict) -> Iterator[Text]:
+def _flag(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
     """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
     if verdict.flagged is None:
         yield _field("flagged", Text(facts.NOT_JUDGED, style="dim"))
@@ -172,7 +178,7 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
     alarms = facts.false_alarms(verdict)
     if alarms is not None:
         text.append(f"; {clean(alarms, MAX_ALARMS)}", style="not bold default")
-    yield _field("flagged", text)
+    yield from _wrapped("flagged", text, console, width)
     if verdict.margin is not None and verdict.threshold is not None:
         margin, threshold = numbers.signed(verdict.margin), numbers.signed(verdict.threshold)
         yield _field("", Text(f"margin {margin}, threshold {threshold}", style="dim"))
@@ -180,10 +186,9 @@ def _flag(verdict: Verdict) -> Iterator[Text]:
 
 def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
     """The prediction set and the novelty."""
-    indent = _INDENT + 10
     members = Text(facts.prediction_set(verdict) or "")
-    for i, part in enumerate(aligned.wrapped(members, console, width, indent) if members else ()):
-        yield _field("" if i else "set", part[indent:])
+    if members:
+        yield from _wrapped("set", members, console, width)
     strange = facts.novelty(verdict)
     if strange is not None:
         yield _field("novelty", Text(strange))

@@ -253,6 +253,10 @@ def test_the_flag_states_its_rate() -> None:
     assert "margin +3.412, threshold +1.204" in flagged
     below = shown(make_result(verdict=make_verdict("maze", 0.4, 0.9, fpr=0.001)))
     assert "flagged   no; false alarms set to 0.1%" in below
+    name = "clean files of each source held back: " + ", ".join(f"source-{i}" for i in range(8))
+    long = shown(make_result(verdict=make_verdict(goodware=name)))
+    assert "on clean files (goodware) of each source\n            held back: source-0" in long
+    assert max(map(len, long.splitlines())) <= 80
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
     assert "flagged   the model has no benign label or no threshold" in none
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)

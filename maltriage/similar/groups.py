@@ -13,6 +13,7 @@ is final when it is written, and is the same each time, since records come in th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -339,4 +340,5 @@ def _group(members: _Members) -> Group:
 
 
 def _rounded(score: float | None) -> float | None:
-    return None if score is None else round(score, 2)
+    # Down, as the table does: 49.999 is not flagged.
+    return None if score is None else math.floor(score * 100) / 100

@@ -202,10 +202,10 @@ def telling(pattern: Pattern) -> bool:
 def dense(fixed: bytes) -> bool:
     """Whether most of some bytes could be in an index of clean programs, whose pieces have bytes
     enough. A table of small numbers, of languages for example, is in the runtime of a compiler,
-    and no index can tell."""
+    and no index can tell: half of its bytes are zero, or few differ."""
     places = range(len(fixed) - PIECE + 1)
     able = sum(len(set(fixed[at : at + PIECE])) >= MIN_DISTINCT_IN_PIECE for at in places)
-    return able > len(places) / 2
+    return able > len(places) / 2 and fixed.count(0) < len(fixed) / 2
 
 
 class _Finder:

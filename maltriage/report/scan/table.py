@@ -18,7 +18,7 @@ from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
-from maltriage.report.scan.groups import alike, labels, spread
+from maltriage.report.scan.groups import alike
 from maltriage.report.scan.strip import strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
 from maltriage.sample.types import KNOWN_GOOD
@@ -31,12 +31,14 @@ MAX_PROBLEMS = 20
 """Most failed (or skipped) files that are listed; the rest is counted."""
 MAX_LABEL = 24
 MAX_MADE = 32
+MAX_SHARED = 40
+MAX_NOTICES = 8
 MIN_FILE = 28
-"""Least width of the file column in cells; below it remarks get their own line."""
+"""Least width of the file column in cells; below it columns that say least are left out."""
 
 MIN_REASON = 8
 MIN_CUT_FILE = 12
-"""Least width of the file column in cells; below it other columns are left out."""
+"""Least width of the file column in cells; below it others are left out, too."""
 
 FEW = 20
 """Most files, none of which is flagged, that are listed without being asked for."""
@@ -52,9 +54,10 @@ _TITLES = (
     "checked",
     "nearest",
     "made with",
+    "alike in",
     "notices",
 )
-_FILE, _CHECKED, _NEAREST, _MADE, _NOTICES = 0, 6, 7, 8, 9
+_FILE, _CHECKED, _NEAREST, _MADE, _SHARED, _NOTICES, _CLOSEST = 0, 6, 7, 8, 9, 10, -1
 _NUMERIC = (1, 4, 5)
 _SPARE = (5, 4, 6, 3)
 """Columns that a narrow table leaves out, in this order; records have them."""
@@ -123,11 +126,7 @@ class TableRenderer:
         if not self._options.quiet:
             yield from strip(summary)
         if rows and self._listed_at_all(summary):
-            everywhere = _everywhere(rows)
-            if not self._options.quiet:
-                yield Text()
-                yield from _legend(everywhere)
-            yield from _table(rows, groups, width)
+            yield from _table(rows, groups, width, quiet=self._options.quiet)
             yield from self._cut(rows, summary)
         elif rows and not self._options.quiet:
             yield Text(f"--top {DEFAULT_TOP} lists the first of them.", style="dim")
@@ -204,38 +203,52 @@ def _everywhere(rows: list[Row]) -> list[str]:
     return found
 
 
-def _legend(everywhere: list[str]) -> Iterator[Text]:
+def _legend(rows: list[Row], everywhere: list[str], *, counted: bool) -> Iterator[Text]:
+    """The notices that are said once above the table.
+
+    Args:
+        counted: there is no column for the others: how many rows have each.
+    """
     if everywhere:
         named = ", ".join(clean(code) for code in everywhere)
         yield Text(f"Notices of nearly all files below: {named}", style="dim")
+    counts = Counter(code for row in rows for code in row.codes) if counted else Counter[str]()
+    if counts:
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        named = ", ".join(f"{clean(code)} {n:,}" for code, n in ordered[:MAX_NOTICES])
+        more = len(counts) - MAX_NOTICES
+        named += f" and {more} more" if more > 0 else ""
+        yield Text(f"Notices of files below: {named} (wider terminals say whose)", style="dim")
 
 
-def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator[Text]:
-    """The header and the rows. What groups have in common, and remarks that do not fit, get a line
-    below their row."""
+def _table(
+    rows: list[Row], groups: Mapping[str, Group], width: int, *, quiet: bool
+) -> Iterator[Text]:
+    """Notices that are said once, the header, and a line for each row."""
+    everywhere = _everywhere(rows)
+    alikes = [groups.get(row.group or "") for row in rows]
+    columns = {
+        _CHECKED: any(row.checked for row in rows),
+        _MADE: any(row.identified for row in rows),
+        _NEAREST: any(row.nearest for row in rows),
+        _SHARED: any(group is not None and group.flagged for group in alikes),
+        _NOTICES: any(row.codes for row in rows),
+    }
     closest = any(row.closest for row in rows)
-    notices = any(row.codes for row in rows)
-    checked = any(row.checked for row in rows)
-    nearest = any(row.nearest for row in rows)
-    made = any(row.identified for row in rows)
-    # From the widest layout to the narrowest; the first with enough room for paths wins. The
-    # nearest file is left out first: a notice has the same information where it is new.
-    plans = [
-        (named, noted, near)
-        for named, noted in ((closest, notices), (False, notices), (closest, False), (False, False))
-        for near in dict.fromkeys((nearest, False))
-    ]
-    for inline_closest, inline_notices, inline_nearest in plans:
-        kept = [i for i in range(len(_TITLES)) if inline_notices or i != _NOTICES]
-        kept = [i for i in kept if checked or i != _CHECKED]
-        kept = [i for i in kept if inline_nearest or i != _NEAREST]
-        kept = [i for i in kept if made or i != _MADE]
-        whole = [_cells(row, inline_closest) for row in rows]
+    for narrow in (None, _NEAREST, _SHARED, _CLOSEST, _NOTICES):
+        closest &= narrow != _CLOSEST
+        if narrow in columns:
+            columns[narrow] = False
+        kept = [i for i in range(len(_TITLES)) if columns.get(i, True)]
+        whole = [_cells(*pair, closest) for pair in zip(rows, alikes, strict=True)]
         cells = [[row_cells[i] for i in kept] for row_cells in whole]
         layout = aligned.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
         room = width - aligned.width_of(layout, 2) + layout[_FILE].width
         if room >= min(layout[_FILE].width, MIN_FILE):
             break
+    if not quiet:
+        yield Text()
+        yield from _legend(rows, everywhere, counted=not columns[_NOTICES])
     for spare in _SPARE:  # a terminal would break a wider line
         if room >= MIN_CUT_FILE or spare not in kept:
             continue
@@ -249,21 +262,17 @@ def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator
     yield aligned.rule(aligned.width_of(layout, 2))
     for row, row_cells in zip(rows, cells, strict=True):
         yield aligned.line([_file(row, layout[_FILE].width), *row_cells[1:]], layout)
-        below = [] if inline_closest or not row.closest else [_closest(row.closest)]
-        below += [] if inline_notices else [clean(code) for code in row.codes]
-        group = groups.get(row.group or "")
-        for said, style in ((" · ".join(below), "dim"), (_alike(group), "cyan")):
-            if said:
-                remark = aligned.Column("", max(20, width - 4))
-                yield aligned.line([Text(said, style=style)], [remark], indent=4)
 
 
-def _cells(row: Row, inline_closest: bool) -> list[Text]:
+def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
+    """The cells of a row: those of its most urgent file, and what its group differs in."""
     style = "bold red" if row.flagged else ""
     style = _STYLES.get(row.label, style)
     verdict = untrusted(row.label, style, MAX_LABEL)
-    if inline_closest and row.closest:
-        verdict.append(f" ({_closest(row.closest)})", style="yellow")
+    if group is not None and len(group.labels) > 1:
+        verdict.append(f" {group.labels.get(row.label, 0):,} of {group.files:,}", style="cyan")
+    if closest and row.closest:
+        verdict.append(f" (closest: {clean(row.closest, MAX_LABEL)})", style="yellow")
     calm = "dim" if row.label == facts.BENIGN else ""
     hottest = Text("-", style="dim")
     if row.region is not None:
@@ -271,7 +280,7 @@ def _cells(row: Row, inline_closest: bool) -> list[Text]:
     entropy = "" if row.entropy is None else f"{row.entropy:.2f}"
     return [
         _file(row, None),
-        Text(numbers.score(row.score), style="bold red" if row.flagged else "dim"),
+        Text(_scores(row, group), style="bold red" if row.flagged else "dim"),
         verdict,
         hottest,
         Text(numbers.size(row.size), style=calm),
@@ -279,6 +288,7 @@ def _cells(row: Row, inline_closest: bool) -> list[Text]:
         Text(row.checked or "", style=calm),
         untrusted(row.nearest or "", "dim" if row.alien else calm, MAX_LABEL),
         untrusted(row.made, calm, MAX_MADE),
+        Text(_shared(group), style="cyan"),
         Text(", ".join(clean(code) for code in row.codes), style="dim"),
     ]
 
@@ -292,16 +302,16 @@ def _file(row: Row, width: int | None) -> Text:
     return Text.assemble(path, (files, "bold cyan"), no_wrap=True)
 
 
-def _alike(group: Group | None) -> str:
-    """What the files of a group share, and how they differ; empty for copies of one file."""
-    if group is None or group.contents < 2:
-        return ""
-    parts = [f"{group.files:,} alike", labels(group), spread(group), alike(group)]
-    return " · ".join(parts)
+def _scores(row: Row, group: Group | None) -> str:
+    """The score of a row, behind the lowest of its group where that is another."""
+    own = numbers.score(row.score)
+    low = own if group is None else numbers.score(group.lowest)
+    return own if low == own else f"{low}-{own}"
 
 
-def _closest(label: str) -> str:
-    return f"closest: {clean(label, MAX_LABEL)}"
+def _shared(group: Group | None) -> str:
+    """What the files of a group with a flagged one share, in short."""
+    return clean(alike(group), MAX_SHARED) if group is not None and group.flagged else ""
 
 
 def _summary_line(summary: Summary) -> Text:

@@ -201,6 +201,8 @@ def test_tables_of_small_numbers_are_no_patterns() -> None:
     """Language codes and addresses, as in every C runtime: no index can know them."""
     table = b"".join(bytes([n, 4 + n // 9, 0, 0]) for n in range(1, 9))
     assert not dense(table)
+    repeated = bytes.fromhex("0a4c0000 8c1a0000 5b9d0000 6f340000 e8720000")  # half of it zero
+    assert not dense(repeated)
     assert dense(hashlib.sha256(b"a").digest())
     assert not dense(b"")
 

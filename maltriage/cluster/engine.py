@@ -41,10 +41,10 @@ from maltriage.results.policy import Policy, settings_of
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, path_of_index
 from maltriage.source.urls import is_url, scheme_of
+from maltriage.source.walked import Walked
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
 from maltriage.triage.pipeline import recalled, summary
 from maltriage.triage.request import ScanRequest
-from maltriage.triage.walked import Walked
 from maltriage.work.cores import cores
 
 STOP_SECONDS = 10.0
@@ -153,7 +153,7 @@ def write_shards(
         ended: makes the summary of counts.
     """
     options = request.options
-    found = Walked(request.paths, options, stop)
+    found = Walked(request.paths, options.walk, members=options.archives is not None, stop=stop)
     chunks = enumerate(cut(found, files=SHARD_FILES, size=SHARD_BYTES))
     window: list[tuple[Chunk, Shard, str]] = []
     more = True
@@ -198,7 +198,7 @@ def _list(
         assert counts is not None
         manifest.add(part.number, digest, counts)
         progress.join(counts)
-        progress.done += len(chunk.files)
+        progress.done += min(len(chunk.files), counts.records)  # fewer of a scan that is stopped
         window.remove(item)
 
 
@@ -251,7 +251,7 @@ def records(
     """The records of files, in the order of the walk, from the actors of a pool."""
     options, policy = request.options, request.policy
     look = options.checks != 0
-    found = Walked(request.paths, options, stop)
+    found = Walked(request.paths, options.walk, members=options.archives is not None, stop=stop)
     chunks = cut(recalled(found, policy, options))
     window: deque[Chunk] = deque()
     more = True
@@ -279,10 +279,11 @@ def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> I
     """The records of a chunk, each kept in the store."""
     for path in chunk.several():
         policy.forget(path)
+    before = progress.records
     for record, file, new in chunk.records():
         if new and keep:
             policy.keep(record, file)
         progress.add(record)
         yield record
-    progress.done += len(chunk.files)
+    progress.done += min(len(chunk.files), progress.records - before)
     policy.commit()

@@ -1,12 +1,11 @@
-"""The walk of a scan, which knows how many files it gave, and how many there are."""
+"""A walk that knows how many files it gave, and how many there are."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
 
-from maltriage.source.files import Found, Rejected, walk
-from maltriage.triage.options import ScanOptions
+from maltriage.source.files import Found, Rejected, WalkOptions, walk
 
 COUNT_SECONDS = 0.5
 """Time for counting the rest of the files once a scan is stopped."""
@@ -16,10 +15,15 @@ class Walked(Iterator[Found | Rejected]):
     """The files below paths, lazily, see `source.files.walk`."""
 
     def __init__(
-        self, paths: Iterable[str], options: ScanOptions, stop: Callable[[], bool]
+        self,
+        paths: Iterable[str],
+        options: WalkOptions,
+        *,
+        members: bool = False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._files = walk(paths, options.walk, members=options.archives is not None, stop=stop)
-        self._ends_early = options.walk.remote is not None
+        self._files = walk(paths, options, members=members, stop=stop)
+        self._ends_early = options.remote is not None
         self._given = 0
 
     def __next__(self) -> Found | Rejected:

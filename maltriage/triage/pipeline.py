@@ -26,6 +26,7 @@ from maltriage.report.documents.record import ModelRef, Record, Result, Summary
 from maltriage.results.policy import Policy
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, Rejected
+from maltriage.source.walked import Walked
 from maltriage.triage.check import check
 from maltriage.triage.judge import Judge
 from maltriage.triage.methods import Explainer, check_methods
@@ -37,7 +38,6 @@ from maltriage.triage.prepare import in_batches, prepare_files
 from maltriage.triage.records import FileRecord, Item, Repeats, rejected
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
-from maltriage.triage.walked import Walked
 from maltriage.work.cores import cores
 from maltriage.work.isolation import Isolation, memory_for
 from maltriage.work.workers import Workers
@@ -79,7 +79,8 @@ def scan(
     progress, policy = progress or Progress(), policy or Policy()
     began = time.monotonic()
     with policy, Engine(bundle, options) as engine:
-        found = Walked(paths, options, stop)
+        members = options.archives is not None
+        found = Walked(paths, options.walk, members=members, stop=stop)
         records = engine.records(found, policy=policy, progress=progress, stop=stop)
         with suppress(OverdueError):  # `stop` is true: the files under way have no records
             for record in records:

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from maltriage.source import walked
 from maltriage.source.files import WalkOptions
 from maltriage.source.urls import Remote
-from maltriage.triage import walked
-from maltriage.triage.options import ScanOptions
-from maltriage.triage.walked import Walked
+from maltriage.source.walked import Walked
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 21])
 def test_the_rest_is_counted(folder: Path, taken: int) -> None:
-    files = Walked([str(folder)], ScanOptions(), lambda: True)
+    files = Walked([str(folder)], WalkOptions())
     assert len(list(islice(files, taken))) == taken
     assert files.total() == 21
     assert list(files) == []
@@ -33,9 +32,9 @@ def test_the_rest_is_counted(folder: Path, taken: int) -> None:
 
 def test_what_takes_too_long_is_unknown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walked, "COUNT_SECONDS", -1.0)
-    assert Walked([str(folder)], ScanOptions(), lambda: True).total() is None
+    assert Walked([str(folder)], WalkOptions()).total() is None
 
 
 def test_urls_are_not_listed_for_it(folder: Path) -> None:
-    options = ScanOptions(walk=WalkOptions(remote=Remote({})))
-    assert Walked([str(folder)], options, lambda: True).total() is None
+    options = WalkOptions(remote=Remote({}))
+    assert Walked([str(folder)], options).total() is None

@@ -33,6 +33,7 @@ from maltriage.cli.commands import (
 )
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
+from maltriage.cli.panels import Command
 from maltriage.cli.stop.interrupt import stop_at_once
 from maltriage.errors import MaltriageError
 from maltriage.version import __version__
@@ -75,7 +76,7 @@ for command in (
 ):
     # `train` says itself what is wrong with a folder behind --resume.
     settings = {"allow_extra_args": command is train.train}
-    app.command(context_settings=settings)(command)
+    app.command(cls=Command, context_settings=settings)(command)
 app.add_typer(datasets.app)
 app.add_typer(index.app)
 app.add_typer(cache.app)

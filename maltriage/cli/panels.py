@@ -1,0 +1,82 @@
+"""Options of `--help` in groups, the ten that matter most first.
+
+As plain text: what the rich formatter of Typer draws is wide, and takes markup for what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+Panels = Mapping[str, Sequence[str]]
+_ARCHIVES = tuple(
+    "no_archives password password_file max_members max_unpacked max_ratio max_nesting"
+    " max_time".split()
+)
+
+PANELS: Mapping[str, Panels] = {
+    "scan": {
+        "Options": (
+            *("output", "format", "top", "include", "exclude", "model", "verify", "resume"),
+            *("quiet", "help"),
+        ),
+        "Input": ("files_from", "null", "depth", "follow", "max_size"),
+        "Output": ("fields", "ecs", "ecs_host", "groups", "exit_zero", "verbose", "color"),
+        "Archives": (*_ARCHIVES, "carve", "max_carved"),
+        "Model and verdict": (
+            *("index", "coverage", "known_good", "analyse_known", "hashes", "identify", "seed"),
+        ),
+        "Speed": (
+            *("cache", "no_cache", "refresh", "jobs", "device", "threads", "batch_size"),
+            "timeout",
+        ),
+        "Cluster": ("engine", "address", "shards"),
+    },
+    "explain": {
+        "Options": (
+            *("output", "format", "top", "label", "against", "method", "model", "yara", "quiet"),
+            "help",
+        ),
+        "Input": ("record", "sample", "max_size"),
+        "Output": ("png", "svg", "exit_zero", "verbose", "color"),
+        "Archives": _ARCHIVES,
+        "Model and verdict": (
+            *("methods", "checkpoint", "verify", "no_inspect", "signatures", "prevalence"),
+            *("index", "coverage", "known_good", "seed"),
+        ),
+        "Rule": ("goodware", "labelled"),
+        "Speed": ("device", "threads", "timeout"),
+    },
+}
+"""Parameters by command and title, in the order of the help. Commands that are not here have one
+list."""
+
+
+class Command(TyperCommand):
+    """A command whose options are listed in the groups of `PANELS`."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        panels = PANELS.get(self.name or "")
+        if panels is None:
+            super().format_options(ctx, formatter)
+            return
+        records = {}
+        arguments = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is None:
+                continue
+            if parameter.param_type_name == "argument":
+                arguments.append(record)
+            else:
+                records[parameter.name or ""] = record
+        sections = {"Arguments": arguments}
+        for title, names in panels.items():
+            sections[title] = [records.pop(name) for name in names if name in records]
+        sections["Other"] = list(records.values())
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)

@@ -18,7 +18,15 @@ from maltriage.report.documents.evidence import Check, Evidence, HotRange, Regio
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.draw import raster
-from maltriage.report.explain import findings, hot_ranges, plot, score_table, similar, strip, words
+from maltriage.report.explain import (
+    findings,
+    hot_ranges,
+    plot,
+    region_strip,
+    score_table,
+    similar,
+    words,
+)
 from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
@@ -76,11 +84,11 @@ def explanation(result: Result, options: RenderOptions) -> str:
     ranges, left = hottest[:limit], hottest[limit:]
     scale = Scale.over([*(r.contribution for r in shown), _sum(folded), evidence.padding])
     picture = _picture(evidence.plane, evidence, shown, ranges) if evidence.plane else None
-    body = strip.body_share(evidence)
+    body = region_strip.body_share(evidence)
     # Where the picture tells little of what decided, what tells it where gets the room.
-    little = body is not None and body < strip.LITTLE
-    dimensions = strip.LARGE if little or picture is None else strip.SMALL
-    drawn = strip.strip(evidence, shown, ranges, result.size, dimensions)
+    little = body is not None and body < region_strip.LITTLE
+    dimensions = region_strip.LARGE if little or picture is None else region_strip.SMALL
+    drawn = region_strip.strip(evidence, shown, ranges, result.size, dimensions)
     data: dict[str, Any] = {"strip-data": drawn.said}
     if picture is not None and not picture.flaw:
         data["plot-data"] = picture.data

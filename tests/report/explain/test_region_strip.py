@@ -5,7 +5,14 @@ import pytest
 from report.factories import make_checked, make_contents, make_evidence
 
 from maltriage.report.documents.evidence import Common, ViewHeat
-from maltriage.report.explain.strip import LARGE, MAX_STRINGS, SMALL, WIDTH, body_share, strip
+from maltriage.report.explain.region_strip import (
+    LARGE,
+    MAX_STRINGS,
+    SMALL,
+    WIDTH,
+    body_share,
+    strip,
+)
 from maltriage.sample.findings import FoundString
 
 

@@ -268,6 +268,8 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
     """The cells of a row: those of its most urgent file, and what its group differs in."""
     style = "bold red" if row.flagged else ""
     style = _STYLES.get(row.label, style)
+    if row.label == facts.UNKNOWN and not row.flagged:
+        style = "magenta"
     verdict = untrusted(row.label, style, MAX_LABEL)
     if group is not None and len(group.labels) > 1:
         verdict.append(f" {group.labels.get(row.label, 0):,} of {group.files:,}", style="cyan")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -15,6 +16,7 @@ from maltriage.cli.commands import (
     cache,
     calibrate,
     compare,
+    config,
     datasets,
     doctor,
     evaluate,
@@ -33,7 +35,8 @@ from maltriage.cli.commands import (
 )
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
-from maltriage.cli.panels import Command
+from maltriage.cli.parser.defaults import of_file, use_file
+from maltriage.cli.parser.panels import Command
 from maltriage.cli.stop.interrupt import stop_at_once
 from maltriage.errors import MaltriageError
 from maltriage.version import __version__
@@ -80,6 +83,7 @@ for command in (
 app.add_typer(datasets.app)
 app.add_typer(index.app)
 app.add_typer(cache.app)
+app.add_typer(config.app)
 app.add_typer(prevalence.app)
 
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
@@ -99,7 +103,15 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
     verbose: opt.LogLevel = 0,
+    config_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="Options of commands, e.g. my.toml; by default the user's own file."
+        ),
+    ] = None,
 ) -> None:
+    use_file(config_file)
+    context.default_map = of_file(context.command)
     if verbose:
         from maltriage.cli.logs import show_logs
 

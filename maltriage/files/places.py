@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
+from typing import Any
 
 from maltriage.errors import MaltriageError
 
 CONFIG_NAME = "config.toml"
+CONFIG_VARIABLE = "MALTRIAGE_CONFIG"
+DATA = "data"
+"""The one key of the config file that is no table of a command's options."""
 
 
 def _home(variable: str, fallback: str) -> Path:
@@ -24,6 +27,9 @@ def _home(variable: str, fallback: str) -> Path:
 
 def config_file() -> Path:
     """Path of the user's config file, whether it exists or not."""
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named:
+        return Path(named).expanduser()
     return _home("XDG_CONFIG_HOME", ".config") / "maltriage" / CONFIG_NAME
 
 
@@ -33,6 +39,29 @@ def cache_dir() -> Path:
     return Path(named) if named else _home("XDG_CACHE_HOME", ".cache") / "maltriage"
 
 
+def read_config() -> dict[str, Any]:
+    """What the config file says; nothing if there is none.
+
+    Raises:
+        MaltriageError: it cannot be read, or `$MALTRIAGE_CONFIG` names none.
+    """
+    path = config_file()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if os.environ.get(CONFIG_VARIABLE):
+            raise MaltriageError(f"cannot read config {path}: {error.strerror}") from error
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise MaltriageError(f"cannot read config {path}: {error}") from error
+    import tomllib  # not for the many commands that find no file
+
+    try:
+        return tomllib.loads(text)
+    except (RecursionError, tomllib.TOMLDecodeError) as error:
+        raise MaltriageError(f"cannot read config {path}: {error}") from error
+
+
 def configured_data() -> Path | None:
     """The folder of datasets that the config file names (key `data`), if any.
 
@@ -40,13 +69,7 @@ def configured_data() -> Path | None:
         MaltriageError: the config file is there and cannot be read.
     """
     path = config_file()
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, RecursionError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise MaltriageError(f"cannot read config {path}: {error}") from error
-    data = content.get("data")
+    data = read_config().get(DATA)
     if data is None:
         return None
     if not isinstance(data, str) or not data or "\0" in data:

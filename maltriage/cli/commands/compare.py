@@ -156,7 +156,7 @@ def _values(ctx: typer.Context, data: Dataset, column: str) -> int:
     from maltriage.corpus.value_folds import column_of, fold_names
 
     given = ctx.get_parameter_source("folds")
-    if given is not None and given.name != "DEFAULT":
+    if given is not None and given.name not in ("DEFAULT", "DEFAULT_MAP"):
         raise MaltriageError(f"--split {column} makes a fold of each value: leave out --folds")
     if column_of(column) not in (names := column_names(data.samples)):
         raise MaltriageError(f"no such split: {column} (columns here: {', '.join(names)})")

@@ -153,7 +153,8 @@ def train(
     named = {
         option: value
         for option, value in ctx.params.items()
-        if (source := ctx.get_parameter_source(option)) is not None and source.name != "DEFAULT"
+        if (source := ctx.get_parameter_source(option)) is not None
+        and source.name not in ("DEFAULT", "DEFAULT_MAP")
     }
     if fold is not None and split in KINDS and not (folds and fold < folds):
         raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")

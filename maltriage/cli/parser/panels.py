@@ -10,6 +10,8 @@ from typing import Any
 
 from typer.core import TyperCommand
 
+from maltriage.cli.parser.defaults import command_line_wins
+
 Panels = Mapping[str, Sequence[str]]
 _ARCHIVES = tuple(
     "no_archives password password_file max_members max_unpacked max_ratio max_nesting"
@@ -55,7 +57,15 @@ list."""
 
 
 class Command(TyperCommand):
-    """A command whose options are listed in the groups of `PANELS`."""
+    """A command whose options are listed in the groups of `PANELS`.
+
+    What the command line says leaves out what the config file says against it.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        rest = super().parse_args(ctx, args)
+        command_line_wins(ctx)
+        return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         panels = PANELS.get(self.name or "")

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from maltriage.cli.app import app
-from maltriage.cli.panels import PANELS
+from maltriage.cli.parser.panels import PANELS
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -20,7 +20,7 @@ def test_each_option_is_in_one_group(name: str) -> None:
     context = typer.Context(command)
     options = [p.name for p in command.get_params(context) if p.param_type_name == "option"]
     placed = Counter(name for names in PANELS[name].values() for name in names)
-    assert set(options) == set(placed), "maltriage/cli/panels.py"
+    assert set(options) == set(placed), "maltriage/cli/parser/panels.py"
     assert set(placed.values()) == {1}
     assert len(PANELS[name]["Options"]) == 10
 

@@ -1,0 +1,1 @@
+"""How a command line is read: options from the config file, and their help."""

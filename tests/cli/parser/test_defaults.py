@@ -1,0 +1,154 @@
+"""Options from the config file: which hold, which give way, and what is wrong with a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from maltriage.cli.app import app
+from maltriage.cli.parser.defaults import AGAINST, NEEDS
+
+Config = Callable[[str], Path]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Writes a config file."""
+
+    def write(text: str) -> Path:
+        path = tmp_path / "c.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_the_file_and_then_the_command_line(run_cli: Any, folder: Path, config: Config) -> None:
+    file = config(
+        """
+        data = "/srv"
+        [scan]
+        format = "csv"
+        fields = "path,status"
+        include = "*.exe"
+        exit-zero = true
+        no-archives = false
+        timeout = 30
+        jobs = 1
+        """
+    )
+    done = run_cli("--config", file, "scan", ".", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode().splitlines() == ["path,status", "./a.exe,result"]
+    named = {"MALTRIAGE_CONFIG": str(file)}
+    typed = ("--include", "*.txt", "--include", "*.png", "--fields", "path")
+    done = run_cli("scan", ".", *typed, cwd=folder, env=named)
+    assert done.stdout.decode().splitlines() == ["path", "./b.txt"]
+    none = run_cli("--config", "/dev/null", "scan", ".", "--exit-zero", cwd=folder, env=named)
+    assert b"verdict" in none.stdout
+
+
+def test_the_users_own_file(
+    run_cli: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
+    own = tmp_path / "home" / "maltriage" / "config.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text("[scan]\nformat = 'ndjson'\nfields = 'path'\nmax-size = 512\n")
+    done = run_cli("scan", "b.txt", cwd=folder)
+    assert json.loads(done.stdout) == {"path": "b.txt"}
+    assert b"[default: 512; x>=1]" in run_cli("scan", "--help").stdout
+
+
+def test_what_is_typed_leaves_out_what_contradicts_it(
+    run_cli: Any, folder: Path, config: Config
+) -> None:
+    file = config(
+        "[scan]\nformat = 'csv'\necs = true\necs-host = 'x'\nno-cache = true\nexit-zero = true\n"
+        "address = 'auto'\nanalyse-known = true\n[explain]\nmethod = 'occlusion'\n"
+        "no-inspect = true\nverify = false\ngoodware = 'gone'\nexit-zero = true\n"
+    )
+
+    def run(*arguments: str) -> bytes:
+        done = run_cli("--config", file, *arguments, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return bytes(done.stdout)
+
+    run("scan", "a.exe", "-o", "x.ndjson", "--fields", "path")
+    assert (folder / "x.ndjson").read_bytes() == b'{"path":"a.exe"}\n'
+    run("scan", "a.exe", "--resume", "-o", "y.ndjson")
+    assert b'"ecs"' in (folder / "y.ndjson").read_bytes()
+    screen = run("explain", "a.exe", "--methods", "hirescam,gradcam")
+    assert b"Methods side by side" in screen
+    assert b"evidence   occlusion" in run("explain", "a.exe")
+
+
+def test_options_for_samples_are_no_matter_to_saved_reports(
+    run_cli: Any, folder: Path, config: Config
+) -> None:
+    run_cli("scan", ".", "-o", "r.ndjson", "-q", cwd=folder)
+    file = config("[scan]\njobs = 1\nverify = true\nmax-size = 3\n")
+    done = run_cli("--config", file, "scan", "r.ndjson", "--exit-zero", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, b"")
+    refused = run_cli("--config", file, "scan", "r.ndjson", "--verify", cwd=folder)
+    assert b"--verify is an option for samples" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[scan]\nmax-siz = 3", "[scan] no option max-siz; close to it: max-size"),
+        ("[skan]\nx = 1", "no command skan; close to it: scan"),
+        ("jobs = 3", "no command jobs (options stand in a table, such as [scan])"),
+        ("scan = 3", "scan is a command: its options stand in [scan]"),
+        ("[cache.prume]\nx = 1", "[cache] no command prume; close to it: prune"),
+        ("[cache.prune]\nolder-than = 'x'", "[cache.prune] older-than: must be a whole number"),
+        ("[scan]\njobs = '4'", "[scan] jobs: must be a whole number, not '4'"),
+        ("[scan]\njobs = true", "[scan] jobs: must be a whole number, not True"),
+        ("[scan]\ntimeout = 'x'", "[scan] timeout: must be a number, not 'x'"),
+        ("[scan]\nverify = 1", "[scan] verify: must be true or false, not 1"),
+        ("[scan]\nfields = ['a']", "[scan] fields: must be text in quotes, not ['a']"),
+        ("[scan]\ninclude = ['a', 3]", "[scan] include: must be text in quotes, not 3"),
+        ('[scan]\nindex = "a\\u0000b"', "[scan] index: has a NUL byte"),
+        ("[scan]\nmax-size = 0", "[scan] max-size: "),
+        ("[scan]\ndevice = 'tpu'", "[scan] device: "),
+        ("[scan]\nno-groups = true", "[scan] no option no-groups: write groups = false"),
+        ("[scan]\nhelp = true", "[scan] no option help"),
+        ("[scan]\npaths = ['a']", "[scan] no option paths"),
+    ],
+)
+def test_what_is_wrong_is_named_with_file_table_and_key(
+    run_cli: Any, config: Config, text: str, said: str
+) -> None:
+    file = config(text)
+    done = run_cli("--config", file, "models")
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert done.stderr.decode().startswith(f"maltriage: config {file}: {said}")
+    assert run_cli("--config", file, "scan", "--help").returncode == 0
+
+
+def test_a_file_that_cannot_be_read(run_cli: Any, config: Config, tmp_path: Path) -> None:
+    broken = run_cli("--config", config("[scan"), "models")
+    assert (broken.returncode, broken.stderr.count(b"\n")) == (2, 1)
+    assert broken.stderr.startswith(b"maltriage: cannot read config ")
+    gone = tmp_path / "gone.toml"
+    for arguments, env in ((("--config", gone), {}), ((), {"MALTRIAGE_CONFIG": str(gone)})):
+        done = run_cli(*arguments, "models", env=env)
+        assert done.returncode == 2
+        assert done.stderr.decode() == (
+            f"maltriage: cannot read config {gone}: No such file or directory\n"
+        )
+
+
+def test_what_gives_way_are_parameters() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for command, pairs in AGAINST.items():
+        names = {parameter.name for parameter in commands[command].params}
+        assert {name for pair in pairs for name in pair} <= names
+    for command, needs in NEEDS.items():
+        assert set(needs) <= {parameter.name for parameter in commands[command].params}

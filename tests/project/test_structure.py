@@ -40,6 +40,7 @@ MEANINGS = {
     "graph": "the ONNX graph of a bundle: its contract, and how it is run",
     "hot_ranges": "hot ranges of a file: found, shown",
     "index": "the index of labelled files: its format, command, document, screen",
+    "groups": "groups of similar files: found, as a document, on the screen",
     "known": "lists of known good files: read, and as an option",
     "logs": "what the package logs: loggers, and their lines on a terminal",
     "methods": "methods of explanation side by side: computed, shown",

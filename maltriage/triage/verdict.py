@@ -174,6 +174,7 @@ def decide(
         coverage=None if rule is None else rule.coverage,
         novelty=strange,
         novelty_limit=None if novelty is None else novelty.stats.limit,
+        goodware_files=card.threshold.files or None if card.threshold else None,
     )
     question = Question(malicious, card.benign) if flagged else Question(top)
     return verdict, replace(question, clean=card.clean)

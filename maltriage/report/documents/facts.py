@@ -12,6 +12,8 @@ from maltriage.report.sanitize import clean
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 UNKNOWN = "unknown"
+OTHER = "_other"
+"""Label of malware of no family that has a label."""
 WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
 UNIT = "points of log odds"
@@ -117,7 +119,8 @@ def false_alarms(verdict: Verdict) -> str | None:
         return said
     name = verdict.goodware.removeprefix("clean files ")
     gap = ": " if name == verdict.goodware else " "
-    return f"{said} on clean files (goodware){gap}{name}"
+    many = f"{verdict.goodware_files:,} " if verdict.goodware_files else ""
+    return f"{said} on {many}clean files (goodware){gap}{name}"
 
 
 def judged(verdict: Verdict) -> bool:

@@ -67,7 +67,10 @@ def _decided(result: Result) -> Iterator[str]:
         part = common.contribution / evidence.logit
         if part >= MOSTLY:
             much = numbers.share(min(part, 1.0))
-            yield f"{much} of what decided lies on bytes that clean programs have, and says little."
+            # What speaks for a clean program may well be what clean programs have.
+            little = "" if facts.explained(evidence) == facts.BENIGN else ", and says little"
+            yield f"{much} of what decided lies on bytes that clean programs have{little}."
     if result.similar is not None and result.similar.nearest:
         nearest = result.similar.nearest[0]
-        yield f"The nearest labelled file is {nearest.label}, at {nearest.distance:.2f}."
+        label = "malware of another family" if nearest.label == facts.OTHER else nearest.label
+        yield f"The nearest labelled file is {label}, at {nearest.distance:.2f}."

@@ -62,6 +62,8 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Distance of the sample from everything that the model learned; above `novelty_limit` no
     family is named. None: the model has no such score, or the record is of a schema before 1.4."""
     novelty_limit: float | None = None
+    goodware_files: int | None = None
+    """Number of those clean files. None: not known, or a record of a schema before 1.6."""
 
 
 class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -72,6 +72,19 @@ def test_what_decided_follows() -> None:
     assert " Hardly any malware that the model learned from was of this kind" in opening(outside)
 
 
+def test_common_bytes_speak_for_a_clean_program() -> None:
+    result = make_result(verdict=make_verdict("benign", 0.99, -6.0))
+    common = Common(0.5, 51, 2258, 0.8 * result.evidence.logit)
+    evidence = msgspec.structs.replace(result.evidence, common=common)
+    text = opening(msgspec.structs.replace(result, evidence=evidence))
+    assert "80.0% of what decided lies on bytes that clean programs have." in text
+
+
+def test_malware_of_no_family_is_called_so() -> None:
+    text = opening(make_result(similar=make_similar(0.25, label="_other")))
+    assert text.endswith("The nearest labelled file is malware of another family, at 0.25.")
+
+
 @pytest.mark.parametrize(("part", "said"), [(0.6, True), (0.4, False), (-0.5, False)])
 def test_a_score_on_common_bytes_is_called_so(part: float, said: bool) -> None:
     result = make_result()

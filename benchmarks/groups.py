@@ -33,15 +33,20 @@ from maltriage.report.documents.saved import look_through
 from maltriage.similar.groups import Groups, Limits
 
 UNLABELLED = ("benign", "_other")
-NONE = Limits(code=2.0, bits=-1, built=False)
+NONE = Limits(code=2.0, bits=-1, built=False, tlsh=-1)
 """Limits that no two files reach."""
-SETTINGS: dict[str, Limits] = {
-    "as it ships": Limits(),
-    "code alone": replace(NONE, code=Limits().code),
-    "imports and Rich header alone": replace(NONE, built=True),
-    "model alone": replace(NONE, bits=Limits().bits),
-    "without the model": Limits(bits=-1),
-} | {f"at most {bits} bits": Limits(bits=bits) for bits in (8, 12, 16, 20, 24, 28, 32, 40, 48)}
+SETTINGS: dict[str, Limits] = (
+    {
+        "as it ships": Limits(),
+        "code alone": replace(NONE, code=Limits().code),
+        "imports and Rich header alone": replace(NONE, built=True),
+        "model alone": replace(NONE, bits=Limits().bits),
+        "without the model": Limits(bits=-1),
+        "without TLSH": Limits(tlsh=-1),
+    }
+    | {f"TLSH alone, up to {n}": replace(NONE, tlsh=n) for n in (30, 40, 50, 60, 70, 80, 100)}
+    | {f"at most {bits} bits": Limits(bits=bits) for bits in (8, 12, 16, 20, 24, 28, 32, 40, 48)}
+)
 
 
 def labelled(report: str, manifest: Path, only: str | None) -> list[tuple[str, Result]]:

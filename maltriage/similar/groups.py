@@ -5,6 +5,7 @@ A file joins the first group that one of these signs points to, the surest sign 
 * the same content;
 * code: at least `Limits.code` of its pieces are those of a file of the group;
 * import table and Rich header: both hashes are equal;
+* TLSH, where it was computed: a distance of at most `Limits.tlsh`;
 * the model: at most `Limits.bits` bits of the two embedding digests differ.
 
 Otherwise it begins a group of its own. A group never merges with another, so the group of a record
@@ -26,6 +27,7 @@ from maltriage.report.documents.groups import GroupList, GroupMembers, Member
 from maltriage.report.documents.record import Group, Record, Result, Summary
 from maltriage.sample.code_digest import VALUE_BYTES, VALUES, shared
 from maltriage.similar.digest import BITS
+from maltriage.similar.tlsh_distance import LENGTH, distances, parsed
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Limits:
     """Bits of embedding digests that differ, of 256, at most: an angle of about 14 degrees."""
     built: bool = True
     """Whether equal import tables and Rich headers are a sign."""
+    tlsh: int = 60
+    """Distance of TLSH digests, at most, where records have them."""
 
 
 MAX_GROUPS = 1000
@@ -108,6 +112,7 @@ class _Members:
     id: str
     code: str | None
     bits: npt.NDArray[np.uint64] | None
+    tlsh: npt.NDArray[np.uint8] | None
     """Digests of its first file, which the others are compared with."""
     same: dict[str, str]
     """Fields of the identity that all files have with the same value."""
@@ -120,6 +125,7 @@ class _Members:
     flagged: int = 0
     all_code: bool = True
     all_model: bool = True
+    all_tlsh: bool = True
     lowest: float | None = None
     highest: float | None = None
 
@@ -152,6 +158,29 @@ class _Near:
         return self._groups[int(near[best])] if differ[best] <= self._limit else None
 
 
+class _NearTlsh:
+    """TLSH digests with the groups they belong to, compared one with all."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._digests = np.zeros((1024, LENGTH), dtype=np.uint8)
+        self._groups = list[int]()
+
+    def add(self, digest: npt.NDArray[np.uint8], group: int) -> None:
+        if len(self._groups) == len(self._digests):
+            self._digests = np.concatenate((self._digests, np.zeros_like(self._digests)))
+        self._digests[len(self._groups)] = digest
+        self._groups.append(group)
+
+    def nearest(self, digest: npt.NDArray[np.uint8]) -> int | None:
+        """As `_Near.nearest`."""
+        if not self._groups:
+            return None
+        found = distances(digest, self._digests[: len(self._groups)])
+        best = int(found.argmin())
+        return self._groups[best] if found[best] <= self._limit else None
+
+
 class Groups:
     """The groups of one scan so far."""
 
@@ -165,6 +194,7 @@ class Groups:
         self._by_code = dict[str, int | list[int]]()
         """Numbers of code digests, one or several, by each of their first values."""
         self._embeddings = _Near(self._limits.bits)
+        self._tlsh = _NearTlsh(self._limits.tlsh)
 
     def put(self, result: Result) -> Result:
         """The result with its group."""
@@ -199,11 +229,13 @@ class Groups:
         built = f"{imports}{rich}" if imports and rich and self._limits.built else None
         by_code = self._like_code(code) if code else None
         by_model = self._embeddings.nearest(bits) if bits is not None else None
+        tlsh = parsed(result.identity.tlsh)
+        by_tlsh = self._tlsh.nearest(tlsh) if tlsh is not None else None
         number = by_code
         if number is None and built is not None:
             number = self._by_imports.get(built)
         if number is None:
-            number = by_model
+            number = by_tlsh if by_tlsh is not None else by_model
         if number is None:
             number = len(self._members)
             self._members.append(_begun(result, code, bits))
@@ -213,6 +245,8 @@ class Groups:
             self._codes.append((code, number))
         if bits is not None and by_model is None:
             self._embeddings.add(bits, number)
+        if tlsh is not None and by_tlsh is None:
+            self._tlsh.add(tlsh, number)
         if built is not None:
             self._by_imports.setdefault(built, number)
         return number
@@ -262,6 +296,12 @@ class Groups:
         members.all_code &= bool(code and first and shared(code, first) >= self._limits.code)
         bits = _bits(result.embedding_digest)
         members.all_model &= self._near(bits, members.bits)
+        tlsh, other = parsed(result.identity.tlsh), members.tlsh
+        members.all_tlsh &= (
+            tlsh is not None
+            and other is not None
+            and (int(distances(tlsh, other[None])[0]) <= self._limits.tlsh)
+        )
 
     def _near(
         self, one: npt.NDArray[np.uint64] | None, other: npt.NDArray[np.uint64] | None
@@ -291,6 +331,7 @@ def _begun(result: Result, code: str | None, bits: npt.NDArray[np.uint64] | None
         id=result.sha256[:ID_DIGITS],
         code=code,
         bits=bits,
+        tlsh=parsed(result.identity.tlsh),
         same=_signs(result),
         best=facts.urgency(result),
         path=result.path,
@@ -321,6 +362,7 @@ def _group(members: _Members) -> Group:
         told = ["copies"]
     else:
         told += ["code"] if members.all_code else []
+        told += ["tlsh"] if members.all_tlsh else []
         told += ["model"] if members.all_model else []
         told += [f"{name} {value[:MAX_VALUE]}" for name, value in members.same.items()]
     ordered = sorted(members.labels.items(), key=lambda item: (-item[1], item[0]))

@@ -181,3 +181,12 @@ def test_digests_of_embeddings_tell_the_angle() -> None:
         differ = (int(digests[0], 16) ^ int(digests[1], 16)).bit_count()
         assert abs(differ / BITS - angle / np.pi) < 0.08
     assert len(embedding_digest(one)) == BITS // 4
+
+
+def test_near_tlsh_digests_make_a_group() -> None:
+    digest = "T1" + "0A" * 35
+    other = "T1" + "0A" * 34 + "0B"  # one bucket differs by one step
+    far = "T1" + "0A" * 20 + "F5" * 15
+    assert len(set(ids(file("a", tlsh=digest), file("b", tlsh=other)))) == 1
+    assert len(set(ids(file("a", tlsh=digest), file("b", tlsh=far)))) == 2
+    assert len(set(ids(file("a", tlsh=digest), file("b", tlsh="TNULL")))) == 2

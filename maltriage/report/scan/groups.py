@@ -18,6 +18,7 @@ MAX_LABELS = 8
 _WORDS = {
     "copies": "equal bytes",
     "code": "code",
+    "tlsh": "TLSH",
     "model": "how the model sees them",
     "imphash": "imports",
     "rich_hash": "Rich header",

@@ -238,7 +238,8 @@ def test_explain_against_a_label(run_cli, folder: Path) -> None:
     arguments = ("explain", folder / "a.exe", "--class", "bifrose", "--against", "hupigon")
     shown = run_cli(*arguments, "--exit-zero")
     assert (shown.returncode, shown.stderr) == (0, b"")
-    assert b"logit(bifrose) - logit(hupigon)" in shown.stdout
+    assert b"in all, for bifrose against hupigon" in shown.stdout
+    assert b"logit(bifrose) - logit(hupigon)" in run_cli(*arguments, "--exit-zero", "-v").stdout
     (record,) = records(run_cli(*arguments, "-f", "json").stdout)
     assert (record["evidence"]["label"], record["evidence"]["against"]) == ("bifrose", "hupigon")
     wrong = run_cli(*arguments[:-1], "nobody")

@@ -27,7 +27,8 @@ from maltriage.report.documents.groups import GroupList, GroupMembers, Member
 from maltriage.report.documents.record import Group, Record, Result, Summary
 from maltriage.sample.code_digest import VALUE_BYTES, VALUES, shared
 from maltriage.similar.digest import BITS
-from maltriage.similar.tlsh_distance import LENGTH, distances, parsed
+from maltriage.similar.near import NearEmbeddings, NearTlsh
+from maltriage.similar.tlsh_distance import distances, parsed
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ MAX_HAVING = 64
 ID_DIGITS = 12
 MAX_VALUE = 80
 """Characters of a value that all files of a group share."""
-_WORDS = BITS // 64
 _VALUE = 2 * VALUE_BYTES
 
 
@@ -130,57 +130,6 @@ class _Members:
     highest: float | None = None
 
 
-class _Near:
-    """Digests with the groups they belong to, compared one with all: exact."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._words = np.zeros((_WORDS, 1024), dtype=np.uint64)
-        self._groups = list[int]()
-
-    def add(self, bits: npt.NDArray[np.uint64], group: int) -> None:
-        if len(self._groups) == self._words.shape[1]:
-            self._words = np.concatenate((self._words, np.zeros_like(self._words)), axis=1)
-        self._words[:, len(self._groups)] = bits
-        self._groups.append(group)
-
-    def nearest(self, bits: npt.NDArray[np.uint64]) -> int | None:
-        """The group of the nearest digest, of equally near ones the first; None: all are too far.
-
-        Most digests are told apart by their first bits alone, so that few are read to the end.
-        """
-        count = len(self._groups)
-        near = np.flatnonzero(np.bitwise_count(self._words[0, :count] ^ bits[0]) <= self._limit)
-        if not len(near):
-            return None
-        differ = np.bitwise_count(self._words[:, near] ^ bits[:, None]).sum(axis=0, dtype=np.int64)
-        best = int(differ.argmin())
-        return self._groups[int(near[best])] if differ[best] <= self._limit else None
-
-
-class _NearTlsh:
-    """TLSH digests with the groups they belong to, compared one with all."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._digests = np.zeros((1024, LENGTH), dtype=np.uint8)
-        self._groups = list[int]()
-
-    def add(self, digest: npt.NDArray[np.uint8], group: int) -> None:
-        if len(self._groups) == len(self._digests):
-            self._digests = np.concatenate((self._digests, np.zeros_like(self._digests)))
-        self._digests[len(self._groups)] = digest
-        self._groups.append(group)
-
-    def nearest(self, digest: npt.NDArray[np.uint8]) -> int | None:
-        """As `_Near.nearest`."""
-        if not self._groups:
-            return None
-        found = distances(digest, self._digests[: len(self._groups)])
-        best = int(found.argmin())
-        return self._groups[best] if found[best] <= self._limit else None
-
-
 class Groups:
     """The groups of one scan so far."""
 
@@ -193,8 +142,8 @@ class Groups:
         """Code digests that files are compared with, each with its group."""
         self._by_code = dict[str, int | list[int]]()
         """Numbers of code digests, one or several, by each of their first values."""
-        self._embeddings = _Near(self._limits.bits)
-        self._tlsh = _NearTlsh(self._limits.tlsh)
+        self._embeddings = NearEmbeddings(self._limits.bits)
+        self._tlsh = NearTlsh(self._limits.tlsh)
 
     def put(self, result: Result) -> Result:
         """The result with its group."""

@@ -52,7 +52,7 @@ def test_events_of_ecs(run_cli: Any, report: Path) -> None:
 
 def test_wrong_use(run_cli: Any, report: Path) -> None:
     for arguments, message in (
-        (("-f", "csv", "--fields", "imphash"), "no field imphash; close to it: identity.imphash"),
+        (("-f", "csv", "--fields", "signer"), "no field signer; close to it: identity.signer"),
         (("--fields", "path"), "--fields goes with NDJSON, JSON, CSV or Parquet"),
         (("-o", "a.csv", "--ecs"), "--ecs goes with NDJSON or JSON"),
         (("-f", "json", "--ecs", "--fields", "path"), "not both"),

@@ -141,7 +141,8 @@ def kind_of(result: Result) -> str:
     parts = [size + exact]
     parts += [_FORMATS[result.format]] if result.format in _FORMATS else []
     parts += ["PE32+" if layout.bits == 64 else "PE32"] if layout.bits else []
-    parts += [clean(layout.machine, 32)] if layout.machine else []
+    named = layout.machine and layout.machine != "none"  # not in a disarmed file
+    parts += [clean(layout.machine or "", 32)] if named else []
     parts += [".NET"] if layout.dotnet else []
     parts += ["EFI"] if layout.efi else []
     return ", ".join(parts)

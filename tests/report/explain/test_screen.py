@@ -602,3 +602,9 @@ def test_a_share_of_padding_is_printed_whole() -> None:
     (padding,) = [line for line in lines if "padding (plotted" in line]
     assert "…" not in padding
     assert re.search(r"-\d\d\.\d%", padding)
+
+
+def test_a_machine_that_is_not_known_is_not_named() -> None:
+    layout = msgspec.structs.replace(make_result().layout, machine="none")
+    text = screen("explain", [make_result(layout=layout), make_summary()], width=100)
+    assert next(line for line in text.splitlines() if line.startswith("  file ")).endswith("PE32")

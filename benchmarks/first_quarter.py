@@ -64,14 +64,12 @@ def _plain(text: str) -> Iterator[str]:
             yield shown
 
 
-def urgent_group(report: Path) -> list[str]:
-    """The paths of the most urgent group of two or more flagged files with a family."""
+def largest_group(report: Path) -> list[str]:
+    """The paths of the largest group of flagged files."""
     *records, summary = map(json.loads, report.read_text().splitlines())
-    for group in summary["groups"]:
-        paths = [r["path"] for r in records if r.get("group") == group["id"]]
-        if group["flagged"] == group["files"] and set(group["labels"]) - {"unknown"}:
-            return paths[:4]
-    raise SystemExit("no group of flagged files in that folder")
+    flagged = [group for group in summary["groups"] if group["flagged"] == group["files"]]
+    largest = max(flagged, key=lambda group: int(group["files"]))
+    return [r["path"] for r in records if r.get("group") == largest["id"]]
 
 
 def quarter(unknown: Path, folder: Path) -> Session:
@@ -89,8 +87,8 @@ def quarter(unknown: Path, folder: Path) -> Session:
     session.run("maltriage scan unknown -q -o monday.ndjson -o monday.html; ls -sh monday.*")
     session.tell("## Which of them are alike")
     session.run("maltriage group monday.ndjson --top 3 --members 4")
-    paths = urgent_group(folder / "monday.ndjson")
-    session.tell("## Why the first one is flagged")
+    paths = largest_group(folder / "monday.ndjson")
+    session.tell("## Why the largest group of flagged files is flagged")
     session.run(f"maltriage explain {paths[0]}", lines=60)
     session.run(f"maltriage explain {paths[0]} -f html -o first.html; ls -sh first.html")
     session.tell("## A rule for its group")

@@ -15,6 +15,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.similar.groups import grouped
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions
 from maltriage.source.reading import MAX_FILE_BYTES
@@ -63,6 +64,7 @@ def scan(
     max_size: int = MAX_FILE_BYTES,
     archives: bool = True,
     hashes: bool = False,
+    groups: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Record]:
     """Scan files and folders: a record for each file, in the order of the walk, then the summary.
@@ -78,6 +80,7 @@ def scan(
         max_size: bytes of the largest file that is read.
         archives: whether archives are opened.
         hashes: whether records also hold md5, sha1 and TLSH.
+        groups: whether similar files are grouped.
         stop: called between files; once it returns true, no file is begun and the summary is
             marked as interrupted.
 
@@ -96,7 +99,8 @@ def scan(
         timeout=timeout,
         hashes=hashes,
     )
-    yield from scan_paths([os.fspath(path) for path in named], _model(model), options, stop=stop)
+    records = scan_paths([os.fspath(path) for path in named], _model(model), options, stop=stop)
+    yield from grouped(records) if groups else records
 
 
 def explain(

@@ -72,3 +72,14 @@ def test_a_scan_says_that_it_was_stopped(samples_dir: Path) -> None:
     (end,) = maltriage.scan(samples_dir, workers=1, stop=lambda: True)
     assert isinstance(end, maltriage.Summary)
     assert end.interrupted
+
+
+def test_similar_files_are_grouped(samples_dir: Path) -> None:
+    paths = [samples_dir / "signed-x64.exe", samples_dir / "console-x64.exe"]
+    *records, summary = maltriage.scan(paths, workers=1)
+    found = [record.group for record in records if isinstance(record, maltriage.Result)]
+    assert found[0] == found[1] is not None
+    assert isinstance(summary, maltriage.Summary)
+    assert summary.group_count == 1
+    *records, _ = maltriage.scan(paths, workers=1, groups=False)
+    assert [r.group for r in records if isinstance(r, maltriage.Result)] == [None, None]

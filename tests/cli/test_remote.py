@@ -59,6 +59,8 @@ def records(stdout: bytes) -> list[dict[str, Any]]:
 def without(record: dict[str, Any], root: str) -> dict[str, Any]:
     """A record without what differs from place to place."""
     kept = {name: value for name, value in record.items() if name not in ("timing", "seconds")}
+    for group in kept.get("groups") or ():
+        group["path"] = group["path"].removeprefix(f"{root}/")
     return {**kept, "path": kept.get("path", "").removeprefix(f"{root}/")}
 
 

@@ -302,7 +302,7 @@ def _signs(result: Result) -> dict[str, str]:
         "company": version and version.company,
         "made_with": facts.made_with(result),
     }
-    return {name: value for name, value in signs.items() if value}
+    return {name: value for name, value in signs.items() if value and value.strip()}
 
 
 def _group(members: _Members) -> Group:

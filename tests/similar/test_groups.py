@@ -19,6 +19,7 @@ from report.factories import (
 )
 
 from maltriage.report.documents.record import Result, Summary
+from maltriage.sample.types import VersionInfo
 from maltriage.similar.digest import BITS, embedding_digest
 from maltriage.similar.groups import MAX_GROUPS, Groups, Limits, grouped, listed
 
@@ -190,3 +191,13 @@ def test_near_tlsh_digests_make_a_group() -> None:
     assert len(set(ids(file("a", tlsh=digest), file("b", tlsh=other)))) == 1
     assert len(set(ids(file("a", tlsh=digest), file("b", tlsh=far)))) == 2
     assert len(set(ids(file("a", tlsh=digest), file("b", tlsh="TNULL")))) == 2
+
+
+def test_blank_names_are_not_shared() -> None:
+    blank = VersionInfo(" ", "", "\t")
+    first = file("a", version=blank)
+    near = file("b", version=blank, embedding=first.embedding_digest)
+    (found,) = listed([first, near], top=0).groups
+    assert not any(
+        sign.startswith(("product", "company", "original")) for sign in found.group.shared
+    )

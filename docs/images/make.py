@@ -27,6 +27,7 @@ from maltriage.report.documents.record import Result, Summary
 from maltriage.report.draw.scene import scene
 from maltriage.report.draw.svg import svg
 from maltriage.report.formats import EXPLAIN, SCAN, RenderOptions, open_renderer
+from maltriage.similar.groups import grouped
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -55,7 +56,7 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
     )
     renderer = open_renderer(FORMATS[name], io.BytesIO(), RenderOptions(top=top), console)
     bundle = bundles.load(bundles.resolve(None))
-    for record in scan([path], bundle, options):
+    for record in grouped(scan([path], bundle, options)):
         if isinstance(record, Summary):
             renderer.finish(record)
         else:
@@ -78,7 +79,7 @@ def pages(name: str, path: str, options: ScanOptions, clicks: tuple[str, ...]) -
     renderer = open_renderer(
         FORMATS[name], stream, RenderOptions(top=20), Console(file=io.StringIO())
     )
-    for record in scan([path], bundles.load(bundles.resolve(None)), options):
+    for record in grouped(scan([path], bundles.load(bundles.resolve(None)), options)):
         if isinstance(record, Summary):
             renderer.finish(record)
         else:

@@ -37,6 +37,8 @@ MIN_FILE = 28
 """Least width of the file column in cells; below it columns that say least are left out."""
 
 MIN_REASON = 8
+WHOLE_FILE, MIN_NOTICES = 40, 16
+"""Most cells of the file column that notices are cut for, and how many these have at least."""
 MIN_CUT_FILE = 12
 """Least width of the file column in cells; below it others are left out, too."""
 
@@ -245,6 +247,11 @@ def _table(
         layout = aligned.columns([_TITLES[i] for i in kept], cells, _NUMERIC)
         room = width - aligned.width_of(layout, 2) + layout[_FILE].width
         if room >= min(layout[_FILE].width, MIN_FILE):
+            break
+        spared = layout[-1].width - max(0, min(layout[_FILE].width, WHOLE_FILE) - room)
+        if narrow == _CLOSEST and columns[_NOTICES] and spared >= MIN_NOTICES:
+            room += layout[-1].width - spared
+            layout[-1] = aligned.Column(layout[-1].title, spared)
             break
     if not quiet:
         yield Text()

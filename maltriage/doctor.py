@@ -14,6 +14,7 @@ import numpy as np
 from maltriage import bundle as bundles
 from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
 from maltriage.errors import MaltriageError
+from maltriage.files.places import config_file
 from maltriage.files.private import trouble
 from maltriage.probe.inspect.worker import MAX_EXCERPTS
 from maltriage.report.documents.doctor import (
@@ -58,6 +59,8 @@ def examine(named: str | None, places: dict[str, Path]) -> Examination:
     bundle = _bundle(named, problems)
     packages, extras = _packages()
     looked_at = [_place(what, path) for what, path in places.items()]
+    config = config_file()  # a wrong one ends every command, this one too
+    looked_at.append(Place(what="config file", path=str(config), exists=config.exists()))
     problems += [f"{p.what}: {p.path}: {p.trouble}" for p in looked_at if p.trouble]
     return Examination(
         version=__version__,

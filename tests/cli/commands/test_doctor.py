@@ -43,6 +43,7 @@ def test_all_is_well(run_cli: Any) -> None:
     cache = Path(os.environ["MALTRIAGE_CACHE"])
     assert places["kept results"]["path"] == str(cache / "results")
     assert not cache.exists()  # nothing is made
+    assert places["config file"]["path"].endswith("config.toml")
 
 
 def test_the_screen(run_cli: Any) -> None:

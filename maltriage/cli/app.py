@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,33 +14,13 @@ import typer
 from typer.core import TyperGroup
 
 from maltriage.cli import options as opt
-from maltriage.cli.commands import (
-    cache,
-    calibrate,
-    compare,
-    config,
-    datasets,
-    doctor,
-    evaluate,
-    explain,
-    export,
-    faithfulness,
-    group,
-    index,
-    models,
-    patterns,
-    prevalence,
-    robustness,
-    scan,
-    schema,
-    train,
-)
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
 from maltriage.cli.parser.defaults import of_file, use_file
 from maltriage.cli.parser.panels import Command
 from maltriage.cli.stop.interrupt import stop_at_once
 from maltriage.errors import MaltriageError
+from maltriage.files import places
 from maltriage.version import __version__
 
 
@@ -51,41 +33,14 @@ class _Commands(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-app = typer.Typer(
-    name="maltriage",
-    cls=_Commands,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="Triage Windows executables from images of their bytes: which family, and which bytes.",
-    no_args_is_help=True,
-    add_completion=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+COMMANDS = (
+    *("scan", "explain", "group", "train", "export", "evaluate", "compare", "faithfulness"),
+    *("patterns", "robustness", "calibrate", "models", "schema", "doctor", "datasets", "index"),
+    *("cache", "config", "prevalence"),
 )
-for command in (
-    scan.scan,
-    explain.explain,
-    group.group,
-    train.train,
-    export.export,
-    evaluate.evaluate,
-    compare.compare,
-    faithfulness.faithfulness,
-    patterns.patterns,
-    robustness.robustness,
-    calibrate.calibrate,
-    models.models,
-    schema.schema,
-    doctor.doctor,
-):
-    # `train` says itself what is wrong with a folder behind --resume.
-    settings = {"allow_extra_args": command is train.train}
-    app.command(cls=Command, context_settings=settings)(command)
-app.add_typer(datasets.app)
-app.add_typer(index.app)
-app.add_typer(cache.app)
-app.add_typer(config.app)
-app.add_typer(prevalence.app)
+"""In the order of `--help`: modules of `commands`, each with a function of its name or an `app`."""
 
+HELP = "Triage Windows executables from images of their bytes: which family, and which bytes."
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
 """Commands that still write their outputs when they are stopped; see `ending`."""
 
@@ -96,7 +51,6 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     context: typer.Context,
     version: Annotated[
@@ -120,6 +74,46 @@ def _root(
         stop_at_once()
 
 
+def application(only: str | None = None) -> typer.Typer:
+    """The program.
+
+    Args:
+        only: the only command that it has; None: it has all. To make all takes a tenth of a second.
+    """
+    app = typer.Typer(
+        name="maltriage",
+        cls=_Commands,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help=HELP,
+        no_args_is_help=True,
+        add_completion=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    app.callback()(_root)
+    for name in COMMANDS if only is None else (only,):
+        module = importlib.import_module(f"maltriage.cli.commands.{name}")
+        group = getattr(module, "app", None)
+        if group is not None:
+            app.add_typer(group)
+            continue
+        # `train` says itself what is wrong with a folder behind --resume.
+        settings = {"allow_extra_args": name == "train"}
+        app.command(cls=Command, context_settings=settings)(getattr(module, name))
+    return app
+
+
+def _asked_for(arguments: Sequence[str]) -> str | None:
+    """The command of a command line where no other is needed; None: all are.
+
+    A config file is checked against all commands, and so is what completion offers.
+    """
+    name = arguments[0] if arguments else ""
+    if name not in COMMANDS or name == "config" or os.path.exists(places.config_file()):
+        return None
+    return None if any(key.startswith("_MALTRIAGE") for key in os.environ) else name
+
+
 def run() -> int:
     """Run the command that the process was called with.
 
@@ -131,7 +125,7 @@ def run() -> int:
     """
     try:
         with quiet_broken_pipe() as pipe:
-            app()
+            application(_asked_for(sys.argv[1:]))()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except MaltriageError as error:

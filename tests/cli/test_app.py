@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from maltriage.cli import app as front
 from maltriage.cli import entry
@@ -63,7 +64,8 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
     )
     assert done.returncode in (0, 1), done.stderr
     modules = set((tmp_path / "modules").read_text().split())
-    assert "maltriage.cli.commands.scan" in modules
+    run = "scan" if command == "--help" else command
+    assert f"maltriage.cli.commands.{run}" in modules
     assert not modules & set(HEAVY)
     if command == "--help":
         assert not modules & {"numpy", "onnx", "onnxruntime", "lief", "pefile"}
@@ -130,7 +132,7 @@ def test_schema(run_cli) -> None:  # type: ignore[no-untyped-def]
 def test_numpy_gets_one_thread_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
 ) -> None:
-    monkeypatch.setattr(front, "app", lambda: None)
+    monkeypatch.setattr(front, "application", lambda only: lambda: None)
     monkeypatch.setattr(interrupt, "listen", lambda: None)
     monkeypatch.setattr(os, "environ", {} if before is None else {"OPENBLAS_NUM_THREADS": before})
     with pytest.raises(SystemExit) as end:
@@ -155,3 +157,22 @@ def test_a_fault_of_its_own(run_cli, tmp_path: Path) -> None:  # type: ignore[no
     assert said.startswith("maltriage: internal error; please report these lines:\nTraceback")
     assert "in load" in said
     assert said.replace("\n", "").isprintable()
+
+
+def test_one_command_is_the_same_alone_and_among_all() -> None:
+    """Only what is asked for is made, which starts faster."""
+    every = typer.main.get_command(front.application()).commands  # type: ignore[attr-defined]
+    assert tuple(every) == front.COMMANDS
+    for name in front.COMMANDS:
+        alone = typer.main.get_command(front.application(name)).commands  # type: ignore[attr-defined]
+        assert list(alone) == [name]
+        assert [p.name for p in alone[name].params] == [p.name for p in every[name].params]
+
+
+def test_a_scan_imports_no_other_command() -> None:
+    code = (
+        "import sys; from maltriage.cli.app import run; sys.argv = ['maltriage', 'scan', '-h'];"
+        " run(); print(sorted(m for m in sys.modules if m.startswith('maltriage.cli.commands.')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.splitlines()[-1] == b"['maltriage.cli.commands.scan']"

@@ -13,7 +13,7 @@ import pytest
 import typer
 
 from maltriage.cli import commands
-from maltriage.cli.app import app
+from maltriage.cli.app import application
 from maltriage.corpus.fingerprint import PLOTTING
 from maltriage.probe.transform import TRANSFORMS
 from maltriage.report.documents.methods import METHODS
@@ -58,7 +58,7 @@ def test_transformations() -> None:
 
 def test_commands() -> None:
     there = {module.name for module in pkgutil.iter_modules(commands.__path__)}
-    assert set(typer.main.get_command(app).commands) == there  # type: ignore[attr-defined]
+    assert set(typer.main.get_command(application()).commands) == there  # type: ignore[attr-defined]
     pages = [*DOCS.glob("*.md"), ROOT / "README.md"]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert [name for name in there if f"maltriage {name}" not in text] == []

@@ -17,7 +17,7 @@ from PIL import Image
 from report.pages import assert_sealed
 from typer.testing import CliRunner
 
-from maltriage.cli.app import app
+from maltriage.cli.app import application
 from maltriage.corpus.predictions import Predictions, save_predictions
 from maltriage.errors import MaltriageError
 
@@ -87,7 +87,7 @@ def test_charts_without_matplotlib_are_refused_before_the_work(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for arguments in (["--png", "a.png"], ["-f", "html"]):
-        done = CliRunner().invoke(app, ["evaluate", "no-such-bundle", *arguments])
+        done = CliRunner().invoke(application(), ["evaluate", "no-such-bundle", *arguments])
         assert isinstance(done.exception, MaltriageError)
         assert "pip install 'maltriage[study]'" in str(done.exception)
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import typer
 
-from maltriage.cli.app import app
+from maltriage.cli.app import application
 from maltriage.cli.parser.defaults import AGAINST, NEEDS
 
 Config = Callable[[str], Path]
@@ -146,7 +146,7 @@ def test_a_file_that_cannot_be_read(run_cli: Any, config: Config, tmp_path: Path
 
 
 def test_what_gives_way_are_parameters() -> None:
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     for command, pairs in AGAINST.items():
         names = {parameter.name for parameter in commands[command].params}
         assert {name for pair in pairs for name in pair} <= names

@@ -8,10 +8,10 @@ from collections import Counter
 import pytest
 import typer
 
-from maltriage.cli.app import app
+from maltriage.cli.app import application
 from maltriage.cli.parser.panels import PANELS
 
-COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", PANELS)

@@ -194,7 +194,7 @@ class Supervisor:
                     self._serving -= 1
                     others = self._serving > 0  # which may be enough
                 if not others:
-                    self._give_up(f"cannot be started: {getattr(error, 'strerror', None) or error}")
+                    self._give_up(f"cannot be started: {_refusal(error)}")
                 return
             while (job := self._next()) is not None:
                 if not self._do(line, job):
@@ -375,3 +375,11 @@ def _checked(message: object) -> Answer:
         raise TypeError
     _ = message.value  # missing in an incomplete message
     return message
+
+
+def _refusal(error: Exception) -> str:
+    """Why a process cannot be started, in words."""
+    if isinstance(error, FileNotFoundError | ConnectionError):
+        # Nobody answers at the socket of the server, which ends where it gets no descriptors.
+        return "the process that they are forked from has ended: too few descriptors (ulimit -n)?"
+    return str(getattr(error, "strerror", None) or error)

@@ -81,7 +81,8 @@ def test_few_descriptors(folder: Path, tmp_path: Path) -> None:
             assert len(said) == 1, none.stderr
             line = said[0]
             assert line.startswith(b"maltriage: no file can be read: ")
-            assert line.endswith(b": Too many open files")
+            # The server that workers are forked from may be the one that gets none, and end.
+            assert line.endswith((b": Too many open files", b": too few descriptors (ulimit -n)?"))
 
 
 CLOCK = """

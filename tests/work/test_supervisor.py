@@ -257,3 +257,27 @@ def test_fewer_processes_than_asked_for_are_enough(monkeypatch: pytest.MonkeyPat
     with Workers(3, 60.0, isolation=None) as workers:
         lost = workers.submit(_number, 1)
         assert reason_of(lost.exception(timeout=60) or ValueError(), 60.0).code == "internal"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(24, "Too many open files"), "Too many open files"),
+        (FileNotFoundError(2, "No such file or directory"), "too few descriptors (ulimit -n)?"),
+        (ConnectionRefusedError(111, "Connection refused"), "too few descriptors (ulimit -n)?"),
+        (ValueError("odd"), "odd"),
+    ],
+)
+def test_why_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    """Where the server of processes has ended, nothing is at its place: that is no missing file."""
+
+    def refuse(self: Supervisor, number: int) -> None:
+        raise error
+
+    monkeypatch.setattr(Supervisor, "_start", refuse)
+    with Workers(2, 5.0) as workers:
+        failed = workers.submit(os.getpid).exception(timeout=30)
+    assert str(failed).startswith("processes cannot be started: ")
+    assert str(failed).endswith(said)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import shlex
@@ -137,6 +138,9 @@ def run() -> int:
             os._exit(EXIT_ERROR)
         return EXIT_ERROR
     except Exception as error:
+        if _out_of_descriptors(error):
+            sys.stderr.write("maltriage: too few descriptors (ulimit -n): Too many open files\n")
+            return EXIT_ERROR
         # Python would end with 1, the code for flagged files, and print strings of a sample
         # unsanitized.
         import traceback
@@ -148,3 +152,10 @@ def run() -> int:
         sys.stderr.write(lines)
         return EXIT_ERROR
     return pipe.exit_code
+
+
+def _out_of_descriptors(error: BaseException) -> bool:
+    """Whether the process may open no more files, where a module is imported as well."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return True
+    return isinstance(error, ImportError) and "Too many open files" in str(error)

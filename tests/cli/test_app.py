@@ -176,3 +176,19 @@ def test_a_scan_imports_no_other_command() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert done.stdout.splitlines()[-1] == b"['maltriage.cli.commands.scan']"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(24, "Too many open files"), ImportError("x.so: Too many open files")]
+)
+def test_too_few_descriptors_are_no_fault_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    def refuse(only: str | None) -> None:
+        raise error
+
+    monkeypatch.setattr(front, "application", refuse)
+    assert front.run() == 2
+    assert capsys.readouterr().err == (
+        "maltriage: too few descriptors (ulimit -n): Too many open files\n"
+    )

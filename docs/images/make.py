@@ -43,10 +43,11 @@ FORMATS = {
 }
 
 
-def picture(name: str, command: str, path: str, options: ScanOptions, top: int) -> None:
-    console = Console(
+def recording(width: int) -> Console:
+    """A console that keeps what it prints, with its colours, for a picture."""
+    return Console(
         record=True,
-        width=WIDTH,
+        width=width,
         color_system="truecolor",
         force_terminal=True,
         file=io.StringIO(),
@@ -54,6 +55,10 @@ def picture(name: str, command: str, path: str, options: ScanOptions, top: int) 
         markup=False,
         emoji=False,
     )
+
+
+def picture(name: str, command: str, path: str, options: ScanOptions, top: int) -> None:
+    console = recording(WIDTH)
     renderer = open_renderer(FORMATS[name], io.BytesIO(), RenderOptions(top=top), console)
     bundle = bundles.load(bundles.resolve(None))
     for record in grouped(scan([path], bundle, options)):

@@ -21,10 +21,9 @@ from collections.abc import Iterable, Sequence
 from itertools import islice
 from pathlib import Path
 
-from make import FORMAT
+from make import FORMAT, recording
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
-from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
@@ -95,14 +94,7 @@ def screen(folder: str, below: Path, width: int) -> str:
 
 
 def picture(name: str, text: str, command: str, width: int) -> None:
-    console = Console(
-        record=True,
-        width=width,
-        color_system="truecolor",
-        force_terminal=True,
-        file=io.StringIO(),
-        highlight=False,
-    )
+    console = recording(width)
     console.print(Text.from_ansi(text), soft_wrap=True)
     made = console.export_svg(
         title=command, theme=MONOKAI, code_format=FORMAT, unique_id=f"screen-{name}"

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.documents import facts
 from maltriage.report.documents.record import Similar
 from maltriage.report.sanitize import clean, untrusted
 
@@ -30,7 +31,8 @@ def short(similar: Similar | None) -> str | None:
     if not similar.nearest:
         return None
     nearest = similar.nearest[0]
-    return f"{nearest.label} {distance(nearest.distance)}"
+    label = "malware" if nearest.label == facts.OTHER else nearest.label
+    return f"{label} {distance(nearest.distance)}"
 
 
 def alien(similar: Similar) -> bool:

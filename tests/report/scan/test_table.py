@@ -450,3 +450,10 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
             options = RenderOptions(top=top, show_skipped=True)
             text = screen("table", scan, options, width)
             assert max(map(cell_len, text.splitlines())) <= width
+
+
+def test_malware_of_no_family_is_called_malware() -> None:
+    result = make_result("a.exe", similar=make_similar(0.284, label="_other"))
+    text = screen("table", [result, make_summary()], width=140)
+    assert "  malware 0.284" in text
+    assert "_other" not in text

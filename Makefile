@@ -12,6 +12,8 @@ EXTRAS ?= train,test
 ARGS ?=
 
 BIN := $(VENV)/bin
+# What the installation compiles.
+KERNEL := hatch_build.py maltriage/sample/_kernel.c
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CACHES := .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 
@@ -82,11 +84,11 @@ $(VENV)/pyvenv.cfg:
 	  { echo "maltriage needs Python 3.11 or newer: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.base: pyproject.toml | $(VENV)/pyvenv.cfg
+$(VENV)/.base: pyproject.toml $(KERNEL) | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -e .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+$(VENV)/.test: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
 	@touch $@
 

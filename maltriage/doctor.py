@@ -26,6 +26,7 @@ from maltriage.report.documents.doctor import (
     Place,
     Runtime,
 )
+from maltriage.sample import native
 from maltriage.similar import index as indexes
 from maltriage.similar.search import open_index
 from maltriage.source.archive import limits as archives
@@ -134,6 +135,7 @@ def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
         device=device,
         cores=cores(),
         threads=model_threads(ScanOptions()),
+        kernel="numpy" if native.kernel is None else "compiled",
     )
 
 

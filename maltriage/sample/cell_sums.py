@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.sample import native
+
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
@@ -67,21 +69,11 @@ def cell_sums(
     at = np.arange(size + 1) * rows
     row, cut = np.minimum(at // size, whole), (at % size) / size
     cells = _scratch("planes", (5, end - begin, size), np.float64)
-    count = np.diff(row)
-    common = int(count.min())  # rows that every band has; a band has at most one more
-    _sum_bands(cells, plot, row[begin:end], common)
-    if whole and (whole < rows or rows % size):
-        # Row by row: the one more, and those that an edge between two bands cuts.
-        low, high = max(begin, 1), min(end, size - 1) + 1
-        lines = _scratch("edges", (5, end - begin + high - low, size), np.float64)
-        _sum_bands(lines, plot, np.concatenate((row[begin:end] + common, row[low:high])), 1)
-        besides, edges = lines[:, : end - begin], lines[:, end - begin :]
-        besides *= (count[begin:end] > common)[:, None]
-        cells += besides
-        edges *= (cut * (row < whole))[low:high, None]
-        above = low - begin  # 1 where the map's upper edge, which cuts nothing, is included
-        cells[:, : high - 1 - begin] += edges[:, 1 - above :]
-        cells[:, above:] -= edges[:, : end - low]
+    cut *= row < whole
+    if native.kernel is not None and _any_order(width, size):
+        native.kernel.cell_sums(plot, width, size, row, cut, begin, end, cells)
+    else:
+        _sum_cells(cells, plot, row, cut, begin)
     if whole < rows:  # the unfinished last row: only the bytes that exist count
         rest = raw[whole * width :]
         sums = np.zeros((5, width))
@@ -98,6 +90,32 @@ def cell_sums(
     return cells
 
 
+def _sum_cells(cells: Floats, plot: Bytes, row: Offsets, cut: Floats, begin: int) -> None:
+    """Fill `cells`, rows of the map from `begin` on, with the sums of whole rows of bytes.
+
+    Args:
+        row: the row of bytes that each edge between rows of the map lies in, (size + 1,).
+        cut: the share of it above the edge; 0 where there is none.
+    """
+    size = cells.shape[2]
+    end = begin + cells.shape[1]
+    count = np.diff(row)
+    common = int(count.min())  # rows that every band has; a band has at most one more
+    _sum_bands(cells, plot, row[begin:end], common)
+    if (count > common).any() or cut.any():
+        # Row by row: the one more, and those that an edge between two bands cuts.
+        low, high = max(begin, 1), min(end, size - 1) + 1
+        lines = _scratch("edges", (5, end - begin + high - low, size), np.float64)
+        _sum_bands(lines, plot, np.concatenate((row[begin:end] + common, row[low:high])), 1)
+        besides, edges = lines[:, : end - begin], lines[:, end - begin :]
+        besides *= (count[begin:end] > common)[:, None]
+        cells += besides
+        edges *= cut[low:high, None]
+        above = low - begin  # 1 where the map's upper edge, which cuts nothing, is included
+        cells[:, : high - 1 - begin] += edges[:, 1 - above :]
+        cells[:, above:] -= edges[:, : end - low]
+
+
 def _sum_bands(cells: Floats, plot: Bytes, starts: Offsets, depth: int) -> None:
     """Fill `cells` with the sums of rows [start, start + depth) of `plot`, band by band.
 
@@ -106,10 +124,10 @@ def _sum_bands(cells: Floats, plot: Bytes, starts: Offsets, depth: int) -> None:
         plot: shape (rows, width).
         starts: shape (n,); those past the end count as the last row.
     """
+    width, size = plot.shape[1], cells.shape[2]
     cells.fill(0.0)
     if not depth:
         return
-    width, size = plot.shape[1], cells.shape[2]
     turn = depth == 1 and width % size == 0 and width // size <= _DEEP
     deep = min(depth, _DEEP, _BLOCK // width)
     most = min(_BLOCK // (deep * width), _LINE // (size if turn else width))
@@ -131,6 +149,13 @@ def _sum_bands(cells: Floats, plot: Bytes, starts: Offsets, depth: int) -> None:
             sums[1] *= 256.0
             into += sums[:5]
             into[1] += sums[5]
+
+
+def _any_order(width: int, size: int) -> bool:
+    """Whether sums over columns are exact, and so the same in any order."""
+    if width % size == 0:
+        return width // size <= _EXACT
+    return size % width == 0 and (size // width).bit_count() == 1
 
 
 def _sums(lines: Bytes) -> npt.NDArray[np.float32]:

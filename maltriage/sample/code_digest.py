@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 from itertools import islice
 
+import numpy as np
+
 from maltriage.sample.pe import Headers
 
 PIECE = 1024
@@ -38,8 +40,14 @@ def code_digest(data: bytes, headers: Headers | None) -> str | None:
             places[hashlib.blake2b(piece, digest_size=VALUE_BYTES).digest()] = start
     # Only the smallest are looked at, which takes far longer than a hash.
     ordered = ((value, places[value]) for value in sorted(places))
-    rich = (v for v, start in ordered if len(set(data[start : start + PIECE])) >= MIN_DISTINCT)
+    rich = (value for value, start in ordered if _distinct(data, start) >= MIN_DISTINCT)
     return b"".join(islice(rich, VALUES)).hex() or None
+
+
+def _distinct(data: bytes, start: int) -> int:
+    """Different bytes of a piece. A set of them takes several times as long."""
+    piece = np.frombuffer(data, np.uint8, PIECE, start)
+    return int(np.count_nonzero(np.bincount(piece, minlength=256)))
 
 
 def shared(one: str, other: str) -> float:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import StepGeometry
 from maltriage.sample.scattered import ScatteredGeometry
@@ -31,14 +32,12 @@ def plot_words(raw: Bytes, slots: int) -> View:
     """
     found = find_words(raw)
     name = _short(found.name)
-    first, word = _firsts(name)
-    slot = np.empty(len(first), dtype=np.int64)
-    slot[np.argsort(first)] = np.arange(len(first))
-    place = slot[word]
-    shown = place < slots
-    size = found.size[shown]
-    geometry = ScatteredGeometry.of(len(raw), found.start[shown], size, place[shown])
-    return View(_words(name, slots), geometry)
+    place, different = _numbered(name)
+    start, size = found.start, found.size
+    if len(different) > slots:
+        shown = place < slots
+        start, size, place = start[shown], size[shown], place[shown]
+    return View(_words(different, slots), ScatteredGeometry.of(len(raw), start, size, place))
 
 
 def replot_words(raw: Bytes, ranges: Sequence[tuple[int, int]], view: View) -> Bytes:
@@ -59,7 +58,7 @@ def replot_words(raw: Bytes, ranges: Sequence[tuple[int, int]], view: View) -> B
         return view.pixels
     if view.pixels[2, -1] or places.count >= MOST or len(start) > MOST:
         return plot_words(raw, slots).pixels  # words move up that the view did not show
-    return _words(name, slots)
+    return _words(_numbered(name)[1], slots)
 
 
 def _short(name: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
@@ -67,15 +66,24 @@ def _short(name: npt.NDArray[np.uint32]) -> npt.NDArray[np.uint32]:
     return np.asarray(name & 0xFFFF | np.maximum(name >> 16 & 0xFF, 1) << 16)
 
 
-def _firsts(name: npt.NDArray[np.uint32]) -> tuple[Offsets, Offsets]:
-    """Of each different name the first place, [m], and of each name its number, [n]."""
-    _, first, word = np.unique(name, return_index=True, return_inverse=True)
-    return first, word
+def _numbered(name: npt.NDArray[np.uint32]) -> tuple[Offsets, npt.NDArray[np.uint32]]:
+    """Of each name, [n], the number of different ones before its first place, and the different
+    ones in the order of these numbers, [m]."""
+    if native.kernel is not None:
+        number = np.empty(len(name), dtype=np.int64)
+        different = np.empty(native.kernel.numbered(name, number), dtype=np.uint32)
+        different[number] = name
+        return number, different
+    different, first, word = np.unique(name, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    number = np.empty(len(first), dtype=np.int64)
+    number[order] = np.arange(len(first))
+    return number[word], different[order]
 
 
-def _words(name: npt.NDArray[np.uint32], slots: int) -> Bytes:
-    """The image of names in the order of their places."""
-    shown = name[np.sort(_firsts(name)[0])[:slots]]
+def _words(different: npt.NDArray[np.uint32], slots: int) -> Bytes:
+    """The image of different names in the order of their places."""
+    shown = different[:slots]
     pixels = np.zeros((3, slots), dtype=np.uint8)
     for plane in range(3):
         pixels[plane, : len(shown)] = shown >> 8 * plane & 0xFF
@@ -130,6 +138,9 @@ def _step(length: int, cells: int) -> int:
 def _measure(raw: Bytes, size: int, pieces: Sequence[int], pixels: Bytes) -> None:
     """Write the columns of some pieces."""
     if not pieces:
+        return
+    if native.kernel is not None:
+        native.kernel.measure(raw, size, np.asarray(pieces, dtype=np.int64), pixels)
         return
     counts = np.stack([_histogram(raw[at * size : (at + 1) * size]) for at in pieces])
     shares = counts / counts.sum(axis=1, keepdims=True)

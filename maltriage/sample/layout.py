@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from maltriage.sample.byteplot import pe_offset
+from maltriage.sample import native
+from maltriage.sample.byteplot import Bytes, pe_offset
 from maltriage.sample.hexdump import MAX_BLOCKS, Dump
 from maltriage.sample.pe import EFI, MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
@@ -37,18 +39,25 @@ def entropy(data: memoryview) -> float:
     """Shannon entropy in bits per byte, 0 for nothing."""
     if not len(data):
         return 0.0
-    pixels = np.frombuffer(data, dtype=np.uint8)
-    if len(data) < _FEW_BYTES:
-        counts = np.bincount(pixels, minlength=256).astype(np.float64)
-    else:
-        # Pillow counts bytes in C without widening them first, which numpy's bincount does.
-        counts = np.zeros(256)
-        for at in range(0, len(pixels), _COUNTED):
-            part = pixels[at : at + _COUNTED]
-            picture = Image.frombuffer("L", (len(part), 1), part, "raw", "L", 0, 1)
-            counts += picture.histogram()
+    counts = _counts(np.frombuffer(data, dtype=np.uint8)).astype(np.float64)
     bits = counts @ np.log2(np.maximum(counts, 1.0))
     return max(0.0, math.log2(len(data)) - float(bits) / len(data))
+
+
+def _counts(data: Bytes) -> npt.NDArray[np.int64]:
+    """How often each value is there, (256,)."""
+    if native.kernel is not None:
+        counts = np.empty(256, dtype=np.int64)
+        native.kernel.histograms(data, np.array([0, len(data)]), counts)
+        return counts
+    if len(data) < _FEW_BYTES:
+        return np.bincount(data, minlength=256)
+    # Pillow counts bytes in C without widening them first, which numpy's bincount does.
+    counts = np.zeros(256, dtype=np.int64)
+    for at in range(0, len(data), _COUNTED):
+        part = data[at : at + _COUNTED]
+        counts += Image.frombuffer("L", (len(part), 1), part, "raw", "L", 0, 1).histogram()
+    return counts
 
 
 def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Notice]]:

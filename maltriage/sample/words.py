@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.sample import native
+
 Bytes = npt.NDArray[np.uint8]
 Offsets = npt.NDArray[np.int64]
 
@@ -80,6 +82,11 @@ def until_quiet(raw: Bytes) -> int:
 
 
 def _find(raw: Bytes) -> Words:
+    if native.kernel is not None:
+        start, size = np.empty(MOST, dtype=np.int64), np.empty(MOST, dtype=np.int64)
+        name = np.empty(MOST, dtype=np.uint32)
+        count = native.kernel.find_words(raw, start, size, name)
+        return Words(start[:count], size[:count], name[:count])
     found = are_letters(raw)
     edges = np.flatnonzero(found[1:] != found[:-1]) + 1
     if len(raw) and found[0]:
@@ -114,8 +121,8 @@ def _named(raw: Bytes, start: Offsets, length: Offsets, step: Offsets) -> Words:
     begin = np.concatenate(([0], np.cumsum(length)[:-1]))
     place = np.arange(int(length.sum())) - np.repeat(begin, length)
     letter = raw[np.repeat(start, length) + place * np.repeat(step, length)] & 0x1F
-    name = np.add.reduceat(letter * _POWERS[place], begin)
+    name = np.add.reduceat(letter * _POWERS[place], begin)  # 64 bits
     name ^= name >> np.uint32(16)
     name *= np.uint32(0x85EBCA6B)
     name ^= name >> np.uint32(13)
-    return Words(start, length * step - (step - 1), name)
+    return Words(start, length * step - (step - 1), name.astype(np.uint32))

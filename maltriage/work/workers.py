@@ -15,6 +15,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.source import remote
 from maltriage.source.stdin import Stdin, hold
 from maltriage.source.urls import Remote
+from maltriage.work.allocator import keep_memory
 from maltriage.work.forkserver import worker_context
 from maltriage.work.isolation import ISOLATED, Isolation, confine
 from maltriage.work.supervisor import Job, Supervisor, WorkerDiedError
@@ -26,6 +27,7 @@ LOST = frozenset(("timeout", "crash", "memory", "internal"))
 
 
 def _start_worker(stdin: Stdin | None, urls: Remote | None, isolation: Isolation | None) -> None:
+    keep_memory()
     hold(stdin)
     remote.hold(urls)
     sys.dont_write_bytecode = True  # a worker could not write them

@@ -45,7 +45,14 @@ def test_wheel_holds_the_package_and_the_models(wheel: Path) -> None:
     sources = (*package.rglob("*.py"), *(package / "report" / "templates").iterdir())
     code = {path.relative_to(ROOT).as_posix() for path in sources}
     models = {f"maltriage/models/{p.name}" for p in (ROOT / "models").iterdir()}
-    assert names == code | models | {"maltriage/py.typed", "maltriage/bundle/published.json"}
+    built = {name for name in names if name.endswith((".so", ".pyd"))}
+    assert len(built) == ("abi3" in wheel.name), wheel.name  # without a compiler there is none
+    names -= built
+    stubs = {"maltriage/sample/_kernel.pyi"}
+    assert names == code | models | stubs | {
+        "maltriage/py.typed",
+        "maltriage/bundle/published.json",
+    }
     assert any(name.endswith(".onnx") for name in models)
     assert any(name.endswith("templates/page.css") for name in code)
     assert wheel.stat().st_size < SIZE_LIMIT

@@ -39,6 +39,8 @@ class Runtime(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     cores: int
     threads: int
     """Threads of the model in a scan."""
+    kernel: str
+    """What reads a file's bytes: `compiled`, or `numpy`, equal and slower, where nothing was."""
 
 
 class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -54,6 +54,7 @@ def render(found: Examination, console: Console) -> None:
             table.add_row("", _folded(found.model.index_standing))
     runtime = found.runtime
     table.add_row("runs on", f"{runtime.device or 'nothing'}, {_threads(runtime)}")
+    table.add_row("bytes by", _KERNELS[runtime.kernel])
     table.add_row("providers", _folded(", ".join(runtime.providers)))
     console.print(table)
 
@@ -105,6 +106,12 @@ def _table() -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     return table
+
+
+_KERNELS = {
+    "compiled": "the compiled kernel",
+    "numpy": "NumPy, several times slower: no C compiler when it was installed",
+}
 
 
 def _threads(runtime: Runtime) -> str:

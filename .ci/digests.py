@@ -12,7 +12,7 @@ import msgspec
 
 from maltriage import __version__
 from maltriage import bundle as bundles
-from maltriage.bundle.published import LIST, Published, published
+from maltriage.bundle.digests import LIST, Published, published
 from maltriage.files.atomic import write_file
 from maltriage.similar.index import SUFFIX
 

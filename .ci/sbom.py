@@ -23,7 +23,7 @@ from requirements import ROOT, read, tree
 
 from maltriage import __version__
 from maltriage.bundle import models_dir
-from maltriage.bundle.published import published
+from maltriage.bundle.digests import published
 from maltriage.files.atomic import write_file
 from maltriage.probe.common import SHIPPED
 from maltriage.similar.index import SUFFIX

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from maltriage.bundle.card import Card, read_card
+from maltriage.bundle.digests import published
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
+from maltriage.bundle.wire import metadata
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
 
@@ -90,6 +93,14 @@ def verified(data: bytes, path: Path | str) -> Bundle:
 
 
 def _verified(data: bytes, path: Path) -> Bundle:
+    digest = hashlib.sha256(data).hexdigest()
+    if any(entry.sha256 == digest for entry in published()):
+        # All of it was checked when it was published: a test holds the list to that.
+        return Bundle(str(path), read_card(metadata(data, CARD_KEY) or "", path), data)
+    return _checked(data, path)
+
+
+def _checked(data: bytes, path: Path) -> Bundle:
     model = parse(data, path)
     cards = [entry.value for entry in model.metadata_props if entry.key == CARD_KEY]
     if len(cards) != 1 or len(cards[0]) > MAX_CARD_BYTES:

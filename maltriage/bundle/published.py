@@ -1,34 +1,16 @@
-"""The digests of the bundles that were published, and of their indexes.
-
-The digest in a card holds a bundle together, and whoever changes a bundle can change it, too. This
-list comes with the code, and is in the project's documents.
-"""
+"""How a bundle and its index stand to those that were published."""
 
 from __future__ import annotations
 
 import hashlib
-from functools import cache
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
+from maltriage.bundle.digests import published
 from maltriage.bundle.file import Bundle, models_dir
 from maltriage.errors import MaltriageError
-from maltriage.files.decoding import decoded
-
-LIST = Path(__file__).with_name("published.json")
-
-
-class Published(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A bundle as it was published. `sha256` is of its file, `index_sha256` of the index beside."""
-
-    name: str
-    version: str
-    """Of the maltriage that it was first published with."""
-    sha256: str
-    weights_sha256: str
-    index_sha256: str | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -38,12 +20,6 @@ class Standing(msgspec.Struct, frozen=True):
 
     state: Literal["published", "differs", "unknown"]
     text: str
-
-
-@cache
-def published() -> tuple[Published, ...]:
-    """Every bundle that was published, the latest version of a name last."""
-    return decoded(LIST.read_bytes(), msgspec.json.Decoder(tuple[Published, ...]))
 
 
 def ships(path: Path | str) -> bool:

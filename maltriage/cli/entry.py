@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 from maltriage.cli.stop import interrupt
+
+
+def _reads_files(arguments: list[str]) -> bool:
+    """Whether a command line surely reads files of this machine.
+
+    The server that workers are forked from is then started first of all: until the first record
+    nothing takes longer than its import of LIEF, and a second core has nothing else to do.
+    """
+    command, rest = arguments[:1], frozenset(arguments[1:])
+    if rest & {"-h", "--help", "--engine"} or any("://" in argument for argument in rest):
+        return False
+    anew = bool(rest & {"--no-cache", "--refresh"})
+    return command == ["explain"] or (command == ["scan"] and anew)
 
 
 def main() -> None:
@@ -13,8 +27,13 @@ def main() -> None:
     # Before NumPy is loaded: its threads spin after each matrix product and take the cores from
     # the model and the workers. The products here are small.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    gc.set_threshold(10_000)  # imports make many objects, of which none goes
     interrupt.listen()
     try:
+        if _reads_files(sys.argv[1:]):
+            from maltriage.work.forkserver import start_ahead
+
+            start_ahead()
         from maltriage.cli.app import run
 
         code = run()

@@ -8,6 +8,7 @@ scanning call the same functions, on the same trimmed bytes, for PE files and fo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
@@ -54,16 +55,48 @@ class View:
         places: Any = self.geometry
         values = tuple(getattr(places, field.name) for field in fields(places))
         kind = _GEOMETRIES.index(type(places))
-        return made_view, (self.pixels.tobytes(), self.pixels.shape, kind, values)
+        return made_view, (_packed(self.pixels, places), self.pixels.shape, kind, values)
 
 
+def _packed(pixels: Bytes, places: Geometry) -> bytes:
+    """Pixels without what the other side knows: where a window's bytes are, and zeros at the end of
+    each row."""
+    if type(places) is WindowGeometry:
+        there = places.present
+        if (pixels[1, :there] == 1).all() and not pixels[:, there:].any():
+            return pixels[0, :there].tobytes()
+    elif pixels.ndim == 2:
+        there = trimmed_length(np.max(pixels, axis=0))
+        return pixels[:, :there].tobytes()
+    return pixels.tobytes()
+
+
+def _unpacked(packed: bytes, shape: tuple[int, ...], places: Geometry) -> Bytes:
+    size = math.prod(shape)
+    if size > MAX_PIXELS:
+        raise ValueError("more pixels than any view has")
+    if len(packed) == size:
+        return np.frombuffer(bytearray(packed), np.uint8).reshape(shape)  # may be written to
+    rows, _ = shape
+    pixels = np.zeros(shape, np.uint8)
+    given = np.frombuffer(packed, np.uint8)
+    if type(places) is WindowGeometry:
+        pixels[0, : len(given)] = given
+        pixels[1, : len(given)] = 1
+    else:
+        pixels[:, : len(given) // rows] = given.reshape(rows, -1)
+    return pixels
+
+
+MAX_PIXELS = 1 << 26
+"""Of a view that a worker may send."""
 _GEOMETRIES = (BodyGeometry, WindowGeometry, StepGeometry, ScatteredGeometry)
 
 
 def made_view(
     pixels: bytes, shape: tuple[int, ...], kind: int, values: tuple[int | bytes, ...]
 ) -> View:
-    """A view as a worker sent it; raises what wrong values raise."""
+    """A view as a worker sent it, its pixels packed; raises what wrong values raise."""
     if type(kind) is not int or not 0 <= kind < len(_GEOMETRIES):
         raise TypeError("a geometry that is none")
     wanted = (int, bytes, bytes, bytes) if kind == _SCATTERED else (int,) * len(values)
@@ -73,8 +106,7 @@ def made_view(
     geometry = made(*values)
     if isinstance(geometry, ScatteredGeometry) and geometry.most > shape[-1]:
         raise ValueError("a place of a cell that is not there")
-    own = bytearray(pixels)  # which may be written to
-    return View(np.frombuffer(own, np.uint8).reshape(shape), geometry)
+    return View(_unpacked(pixels, shape, geometry), geometry)
 
 
 _SCATTERED = _GEOMETRIES.index(ScatteredGeometry)

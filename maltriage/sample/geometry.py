@@ -276,9 +276,8 @@ class WindowGeometry:
             end = self.start + self.present
             first = min(self.start // step + 1, count + 1)
             past = max(first, min(-(-end // step), count + 1))
-            inside = self._inside(
-                heat, np.array([*range(first * step, past * step, step), end, *others])
-            )
+            steps = np.arange(first, past) * step
+            inside = self._inside(heat, np.concatenate((steps, [end, *others])))
             total[first:past] = inside[: past - first]
             total[past : count + 1] = inside[past - first]
             total[count + 1 :] = inside[past - first + 1 :]

@@ -25,7 +25,7 @@ class ScatteredGeometry:
 
     Args:
         length: of the plotted bytes.
-        starts: file offsets of the places, little-endian uint64.
+        gaps: bytes between the end of the place before, or 0, and each, little-endian uint32.
         sizes: their lengths in bytes, uint8.
         cells: the cell of each, little-endian uint16.
 
@@ -33,7 +33,7 @@ class ScatteredGeometry:
     """
 
     length: int
-    starts: bytes
+    gaps: bytes
     sizes: bytes
     cells: bytes
     whole: ClassVar[bool] = True
@@ -41,17 +41,23 @@ class ScatteredGeometry:
 
     def __post_init__(self) -> None:
         count = len(self.sizes)
-        if (len(self.starts), len(self.cells)) != (8 * count, 2 * count):
+        if (len(self.gaps), len(self.cells)) != (4 * count, 2 * count):
             raise ValueError("places, sizes and cells of different number")
-        edges = self._edges
-        if count and (edges[0] < 0 or edges[-1] > self.length or (np.diff(edges) < 0).any()):
-            raise ValueError("places that are not in order")
+        if count and self._edges[-1] > self.length:
+            raise ValueError("places past the end")
 
     @classmethod
     def of(cls, length: int, start: Offsets, size: Offsets, cell: Offsets) -> ScatteredGeometry:
-        """The geometry of places given as arrays, each of shape (n,)."""
-        packed = start.astype("<u8").tobytes(), size.astype(np.uint8).tobytes()
-        return cls(length, *packed, cell.astype("<u2").tobytes())
+        """The geometry of places given as arrays, each of shape (n,).
+
+        What is behind a gap of 4 GiB has no place; no program has one.
+        """
+        gaps = start.copy()
+        gaps[1:] -= start[:-1] + size[:-1]
+        far = np.flatnonzero(gaps >= 1 << 32)
+        shown = slice(far[0] if len(far) else None)
+        packed = gaps[shown].astype("<u4").tobytes(), size[shown].astype(np.uint8).tobytes()
+        return cls(length, *packed, cell[shown].astype("<u2").tobytes())
 
     @property
     def present(self) -> int:
@@ -76,9 +82,10 @@ class ScatteredGeometry:
     @cached_property
     def _edges(self) -> Offsets:
         """Start and end of each place, one after another, (2n,)."""
-        start = np.frombuffer(self.starts, dtype="<u8").astype(np.int64)
-        size = np.frombuffer(self.sizes, dtype=np.uint8)
-        return np.stack((start, start + size), axis=1).ravel()
+        steps = np.empty(2 * self.count, dtype=np.int64)
+        steps[::2] = np.frombuffer(self.gaps, dtype="<u4")
+        steps[1::2] = np.frombuffer(self.sizes, dtype=np.uint8)
+        return steps.cumsum()
 
     def bytewise(self, heat: Floats) -> tuple[int, int] | None:
         """See `BodyGeometry.bytewise`."""
@@ -86,7 +93,7 @@ class ScatteredGeometry:
 
     def integrate(self, heat: Floats, offsets: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate`."""
-        cell = np.frombuffer(self.cells, dtype="<u2").astype(np.int64)
+        cell = np.frombuffer(self.cells, dtype="<u2")
         if not len(cell):
             return np.zeros(len(offsets))
         often = np.bincount(cell, minlength=heat.size)
@@ -96,7 +103,7 @@ class ScatteredGeometry:
 
     def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate_steps`."""
-        return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
+        return self.integrate(heat, np.concatenate((np.arange(count + 1) * step, others)))
 
     def padding(self, heat: Floats) -> float:
         """Heat of cells that have no place."""

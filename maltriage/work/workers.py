@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import signal
 import sys
 from collections.abc import Callable
@@ -27,6 +28,8 @@ LOST = frozenset(("timeout", "crash", "memory", "internal"))
 
 
 def _start_worker(stdin: Stdin | None, urls: Remote | None, isolation: Isolation | None) -> None:
+    gc.freeze()  # what the server has imported; it did not collect
+    gc.enable()
     keep_memory()
     hold(stdin)
     remote.hold(urls)

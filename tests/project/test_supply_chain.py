@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from maltriage.bundle.published import LIST, published
+from maltriage.bundle.digests import LIST, published
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".ci"))
 import digests

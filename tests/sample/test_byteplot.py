@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -8,9 +9,16 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from maltriage.sample.byteplot import make_views, neutralize, trimmed_length
+from maltriage.sample.byteplot import View, make_views, neutralize, trimmed_length
 from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
-from maltriage.sample.views import BODY_CHANNELS, BodySpec, WindowSpec, default_views
+from maltriage.sample.views import (
+    BODY_CHANNELS,
+    BodySpec,
+    EntropySpec,
+    WindowSpec,
+    WordsSpec,
+    default_views,
+)
 
 sizes = st.one_of(
     st.integers(0, 64 * 1024 * 1024),
@@ -213,6 +221,27 @@ def test_trailing_zeros_change_nothing(data: bytes, zeros: int) -> None:
 def test_trimmed_length(data: bytes, zeros: int) -> None:
     raw = np.frombuffer(data + bytes(zeros), dtype=np.uint8)
     assert trimmed_length(raw) == len(data.rstrip(b"\0"))
+
+
+@given(st.binary(max_size=3000), st.integers(-9, 3000))
+def test_a_view_is_sent_in_short_and_is_the_same(data: bytes, at: int) -> None:
+    raw = np.frombuffer(data.rstrip(b"\0"), np.uint8)
+    specs = [WordsSpec(slots=9), EntropySpec(cells=5), BodySpec(size=8), WindowSpec("x", "code")]
+    for spec in specs:
+        view = spec.plot(raw, {"code": at})
+        sent = pickle.loads(pickle.dumps(view))
+        assert np.array_equal(sent.pixels, view.pixels)
+        assert sent.pixels.flags.writeable
+        assert sent.geometry == view.geometry
+
+
+def test_a_window_without_its_bytes_is_sent_as_it_is() -> None:
+    view = WindowSpec("x", "head").plot(np.frombuffer(b"abc", np.uint8), {})
+    for row, column in ((0, 2), (1, 2), (1, 7)):
+        pixels = view.pixels.copy()
+        pixels[row, column] ^= 1
+        sent = pickle.loads(pickle.dumps(View(pixels, view.geometry)))
+        assert np.array_equal(sent.pixels, pixels)
 
 
 def test_a_window_stays_inside_the_file() -> None:

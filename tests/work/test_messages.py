@@ -259,6 +259,11 @@ def test_a_sample_comes_as_it_was() -> None:
         (made_view, (bytes(4), (2, 2), 0, (1, 1, 1))),
         (made_view, (8, (2, 2), 1, (1, 1, 1))),
         (made_view, (bytes(4), (2, 2), 4, (1, 1, 1))),
+        (made_view, (bytes(5), (2, 4), 1, (0, 5, 4))),  # more than the window has
+        (made_view, (bytes(3), (2, 4), 2, (0, 3, 4))),  # not whole columns
+        (made_view, (bytes(3), (3, 4, 5), 0, (3, 5))),
+        (made_view, (b"", (2, 1 << 40), 2, (0, 0, 4))),
+        (made_view, (b"", (-2, -4), 2, (0, 0, 4))),
         (made_view, (bytes(4), (2, 2), -1, (1, b"", b"", b""))),
         (made_view, (bytes(4), (2, 2), 3, (1, b"", b"\1", b""))),
         (made_prepared, ("a", "pe", b"\xc0", {}, 0.0, None, None)),

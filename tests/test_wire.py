@@ -1,0 +1,36 @@
+"""Metadata of an ONNX file, read without ONNX."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from maltriage.bundle.wire import metadata
+
+
+@given(st.dictionaries(st.text(min_size=1), st.text()), st.integers(-(2**40), 2**40))
+def test_metadata_of_any_model(entries: dict[str, str], version: int) -> None:
+    model = onnx.ModelProto(ir_version=version, producer_name="x" * 300)
+    model.graph.name = "graph"
+    for key, value in entries.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    data = model.SerializeToString()
+    assert {key: metadata(data, key) for key in entries} == entries
+    assert metadata(data, "a key that is not there") is None
+
+
+@given(st.binary(max_size=60))
+def test_other_bytes_end_in_an_error_or_nothing(data: bytes) -> None:
+    with suppress(ValueError):
+        assert metadata(data, "maltriage.card") is None
+
+
+def test_a_message_that_is_cut_off() -> None:
+    model = onnx.ModelProto(producer_name="x" * 300)
+    with pytest.raises(ValueError, match="not a message"):
+        metadata(model.SerializeToString()[:-1], "key")

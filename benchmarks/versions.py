@@ -23,10 +23,13 @@ FIGURES = ("wall", "first", "cpu", "megabytes")
 
 
 def scanned(checkout: Path, folder: str, jobs: int) -> Run:
-    """A scan by one version, whose modules come from its checkout."""
+    """A scan by one version, whose modules come from its checkout.
+
+    With `-P`: the folder that this is run in, often one of the two, would come before it.
+    """
     os.environ["PYTHONPATH"] = str(checkout)
     scan = ("scan", folder, "-f", "ndjson", "--no-cache", "--jobs", f"{jobs}")
-    return timed((sys.executable, "-m", "maltriage", *scan), memory=True)
+    return timed((sys.executable, "-P", "-m", "maltriage", *scan), memory=True)
 
 
 def main() -> None:

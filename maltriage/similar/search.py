@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +16,21 @@ from maltriage.report.documents.record import Neighbour, Similar
 from maltriage.sample.types import Notice
 from maltriage.similar import index as indexes
 from maltriage.similar.index import Index, directions
+from maltriage.similar.pruned import Pruned
 
 NO_INDEX = "none"
 """Given as the path of an index: use none."""
 NEAREST = 3
 """Number of files in a record."""
+PRUNED_FROM = 10_000
+"""Files of an index from which on most of them are passed over (`similar.pruned`): the product of a
+smaller one stays in the processor's cache."""
+_PART = 4096
+"""Rows that are held in float64 at a time."""
 _DIGITS = 5
 """Digits of a distance; further ones differ between processors."""
+_SLACK = np.float32(2 * 10**-_DIGITS)
+"""Cosines that are further apart have different distances."""
 
 
 def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
@@ -73,12 +82,13 @@ def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
 
 
 class Searcher:
-    """Finds the nearest files of an index by comparing with each of them: exact, and fast
-    enough up to about ten thousand files (docs/similar.md)."""
+    """Finds the nearest files of an index: exact, and fast enough up to about a million files
+    (docs/similar.md)."""
 
     def __init__(self, index: Index) -> None:
         self.index = index
         self._vectors = directions(index.embeddings, 0.0)
+        self._pruned = Pruned(self._vectors) if len(index) >= PRUNED_FROM else None
         self._row = {digest: row for row, digest in enumerate(index.sha256)}
 
     def distances(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -87,13 +97,18 @@ class Searcher:
         Raises:
             MaltriageError: the embeddings have other dimensions than the index.
         """
+        return _distances(self._cosines(embeddings))
+
+    def _cosines(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self._wanted(embeddings) @ self._vectors.T
+
+    def _wanted(self, embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         if embeddings.shape[1] != self._vectors.shape[1]:
             raise MaltriageError(
                 f"an index of {self._vectors.shape[1]} dimensions and a model of"
                 f" {embeddings.shape[1]}"
             )
-        cosines = directions(embeddings, self.index.centre) @ self._vectors.T
-        return np.clip(1.0 - cosines.astype(np.float64), 0.0, 2.0).round(_DIGITS)
+        return directions(embeddings, self.index.centre)
 
     def search(self, embeddings: npt.NDArray[np.float32], sha256: Sequence[str]) -> list[Similar]:
         """The nearest files of each sample of a batch. A sample is never its own neighbour.
@@ -107,15 +122,42 @@ class Searcher:
         """
         if not len(self.index):
             return [self._similar(None, []) for _ in sha256]
-        found = []
-        for number, digest in enumerate(sha256):
+        own = [self._row.get(digest) for digest in sha256]
+        nearest = self._compared if self._pruned is None else self._looked_for
+        found = zip(own, nearest(embeddings, own), strict=True)
+        return [self._similar(row, near) for row, near in found]
+
+    def _compared(
+        self, embeddings: npt.NDArray[np.float32], own: list[int | None]
+    ) -> Iterator[list[tuple[int, float]]]:
+        """The nearest of each, by comparing with all."""
+        for number, row in enumerate(own):
             # One by one: the product of a batch has other last digits for each size of it.
-            (row,) = self.distances(embeddings[number : number + 1])
-            own = self._row.get(digest)
-            if own is not None:
-                row[own] = np.inf
-            found.append(self._similar(own, self.nearest(row, NEAREST)))
-        return found
+            (cosines,) = self._cosines(embeddings[number : number + 1])
+            if row is not None:
+                cosines[row] = -np.inf
+            near = _near(cosines, NEAREST)
+            yield self._ranked(_distances(cosines[near]), near, NEAREST)
+
+    def _looked_for(
+        self, embeddings: npt.NDArray[np.float32], own: list[int | None]
+    ) -> Iterator[list[tuple[int, float]]]:
+        """The same, by comparing with those that can be among them."""
+        assert self._pruned is not None
+        queries = self._wanted(embeddings)
+        candidates = self._pruned.rows(queries, NEAREST, own)
+        for query, rows in zip(queries, candidates, strict=True):
+            if len(rows) > len(self.index) // 4:  # a copy of so many takes longer than all
+                cosines = (self._vectors @ query)[rows]
+            else:
+                cosines = self._vectors[rows] @ query
+            near = rows[_near(cosines, NEAREST)]
+            # In float64, whose sum does not depend on which rows, and how many, are compared.
+            wide = query.astype(np.float64)
+            parts = [near[i : i + _PART] for i in range(0, len(near), _PART)]
+            exact = [(self._vectors[part] * wide).sum(axis=1) for part in parts]
+            cosines = np.concatenate([*exact, np.zeros(0)])
+            yield self._ranked(_distances(cosines), near, NEAREST)
 
     def nearest(self, row: npt.NDArray[np.float64], count: int) -> list[tuple[int, float]]:
         """The `count` nearest files by distances (n,) that are finite, with their distances; at
@@ -124,8 +166,15 @@ class Searcher:
         if count < len(finite):
             furthest = np.partition(row[finite], count - 1)[count - 1]
             finite = finite[row[finite] <= furthest]
+        return self._ranked(row[finite], finite, count)
+
+    def _ranked(
+        self, distances: npt.NDArray[np.float64], rows: npt.NDArray[np.intp], count: int
+    ) -> list[tuple[int, float]]:
+        """The `count` nearest of some rows of the index, of which these are the distances."""
         sha256 = self.index.sha256
-        ranked = sorted((float(row[i]), sha256[i], int(i)) for i in finite)
+        pairs = zip(distances.tolist(), rows.tolist(), strict=True)
+        ranked = sorted((distance, sha256[i], i) for distance, i in pairs)
         return [(i, distance) for distance, _, i in ranked[:count]]
 
     def _similar(self, own: int | None, nearest: list[tuple[int, float]]) -> Similar:
@@ -141,6 +190,24 @@ class Searcher:
                 for i, distance in nearest
             ],
         )
+
+
+def _distances(cosines: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    return np.clip(1.0 - cosines.astype(np.float64), 0.0, 2.0).round(_DIGITS)
+
+
+def _near(cosines: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.intp]:
+    """The rows that may be among the `count` nearest when their distances are rounded.
+
+    It is told by the cosines as they are, so that only a few of them become distances: making
+    and sorting those of all cost as much as the product of a small index. What is not finite, a
+    file itself, is none of them.
+    """
+    if count < len(cosines):
+        last = np.partition(cosines, -count)[-count]
+        if np.isfinite(last):
+            return np.flatnonzero(cosines >= last - _SLACK)
+    return np.flatnonzero(np.isfinite(cosines))
 
 
 def notices_on(similar: Similar, index: Index) -> list[Notice]:

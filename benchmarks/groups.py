@@ -26,7 +26,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-from sklearn.metrics import homogeneity_completeness_v_measure
 
 from maltriage.report.documents.record import Result
 from maltriage.report.documents.saved import look_through
@@ -66,6 +65,8 @@ def labelled(report: str, manifest: Path, only: str | None) -> list[tuple[str, R
 
 
 def quality(files: Sequence[tuple[str, Result]]) -> None:
+    from sklearn.metrics import homogeneity_completeness_v_measure
+
     families = [family for family, _ in files]
     print(f"{len(files)} files, {len(set(families))} families")
     print("| | groups | of two and more | files in these | homogeneity | completeness | V |")
@@ -98,15 +99,21 @@ def repeated(results: Sequence[Result], records: int, different: float) -> Itera
         yield result
 
 
-def cost(results: Sequence[Result], records: int, different: float) -> None:
+def seconds_of(results: Sequence[Result], records: int, different: float) -> float:
+    """CPU seconds that grouping so many records takes."""
     began = time.process_time()
     for _ in repeated(results, records, different):
         pass
-    making, before = time.process_time() - began, peak()
+    making = time.process_time() - began
     groups, began = Groups(), time.process_time()
     for result in repeated(results, records, different):
         groups.put(result)
-    taken = time.process_time() - began - making
+    return time.process_time() - began - making
+
+
+def cost(results: Sequence[Result], records: int, different: float) -> None:
+    before = peak()
+    taken = seconds_of(results, records, different)
     print(f"{records:,} records, {100 * different:g} % of them unlike any other: {taken:.1f} CPU s")
     print(f"{1e6 * taken / records:.0f} us a record, {peak() - before:.0f} MB")
 

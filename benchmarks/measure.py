@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 
+_LAST = 1024 * 1024
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 
 
@@ -37,8 +38,13 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
-def timed(command: Sequence[str], lines: bytes = b"", *, memory: bool = False) -> Run:
-    """Run a command with `lines` on its stdin. Nothing else may run below this process."""
+def timed(
+    command: Sequence[str], lines: bytes = b"", *, memory: bool = False, keep: bool = True
+) -> Run:
+    """Run a command with `lines` on its stdin. Nothing else may run below this process.
+
+    Without `keep` the output is read, but only its first line and its last MB are returned.
+    """
     before, start = _cpu_of_children(), time.perf_counter()
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     peak = PeakMemory(process.pid) if memory else None
@@ -48,7 +54,13 @@ def timed(command: Sequence[str], lines: bytes = b"", *, memory: bool = False) -
     process.stdin.close()
     output = process.stdout.readline()
     first = time.perf_counter() - start
-    output += process.stdout.read()
+    if keep:
+        output += process.stdout.read()
+    else:
+        last = b""
+        while more := process.stdout.read(_LAST):
+            last = (last + more)[-_LAST:]
+        output += last
     process.wait()
     wall = time.perf_counter() - start
     while True:  # a server of worker processes ends after its parent, and counts then

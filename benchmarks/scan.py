@@ -30,7 +30,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
 
-import one_thread  # noqa: F401  (before NumPy)
+import blas  # noqa: F401  (before NumPy)
 from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles

@@ -18,9 +18,9 @@ import time
 from itertools import islice
 from pathlib import Path
 
+import blas  # noqa: F401  (before NumPy)
 import numpy as np
 import numpy.typing as npt
-import one_thread  # noqa: F401
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle

@@ -12,6 +12,9 @@ the others is written to `net-seed-N.csv`, to compare with.
 In a public source of labelled byteplots the entry point is overwritten with a constant, which
 nets do not see. `--without-entry` sets the three features that tell of it to zero, so that the
 peer does not see it either. Needs the extra `bench`.
+
+This is about how often a classifier of such features is right. How long the features and other
+tools take over a file is measured by benchmarks/peers.py.
 """
 
 from __future__ import annotations

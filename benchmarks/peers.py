@@ -18,8 +18,8 @@ each, less what the command takes for a single file, so they have no median of a
 
 Each is measured alone, one file after another on a single core, and then on all cores: as many
 processes as cores, each of which takes the next file, or the command as it is. The slow ones get
-`--slow-files` of the files, whose sizes are spread as those of all are, and one round. The ratio to
-a scan is that of means, of a scan of all files. A file that takes longer than `--timeout` counts
+`--slow-files` of the files, whose sizes are spread as those of all are; they, and `explain`, get one
+round. The ratio to a scan is that of means, of a scan of all files. A file that takes longer than `--timeout` counts
 with the time until its process was ended (maltriage has a limit of its own, of 60 s). CPU time is
 that of all processes. Of several rounds the median counts, file by file.
 """
@@ -55,6 +55,9 @@ DOES = {
 }
 """What each tool says of a file, and what it does not."""
 SLOW = ("explain, a process a file", "capa", "FLOSS")
+"""Get few of the files."""
+ONCE = ("maltriage explain", *SLOW)
+"""Get one round."""
 
 
 def tools(options: argparse.Namespace) -> dict[str, Asked | Missing]:
@@ -136,7 +139,7 @@ def table(options: argparse.Namespace, paths: list[str]) -> None:
     for number in range(options.rounds):
         order = list(asked.items())
         for name, tool in order if number % 2 == 0 else reversed(order):
-            if isinstance(tool, Missing) or (number and name in SLOW):
+            if isinstance(tool, Missing) or (number and name in ONCE):
                 continue
             print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
             runs[name].append(tool.measure(files[name], options.timeout, cores()))

@@ -18,10 +18,11 @@ each, less what the command takes for a single file, so they have no median of a
 
 Each is measured alone, one file after another on a single core, and then on all cores: as many
 processes as cores, each of which takes the next file, or the command as it is. The slow ones get
-`--slow-files` of the files, whose sizes are spread as those of all are; they, and `explain`, get one
-round. The ratio to a scan is that of means, of a scan of all files. A file that takes longer than `--timeout` counts
-with the time until its process was ended (maltriage has a limit of its own, of 60 s). CPU time is
-that of all processes. Of several rounds the median counts, file by file.
+`--slow-files` of the files, whose sizes are spread as those of all are. They, and `explain`, get
+one round. The ratio to a scan is that of means, of a scan of all files. A file that takes longer
+than `--timeout` counts with the time until its process was ended (maltriage has a limit of its own,
+of 60 s). CPU time is that of all processes; NumPy has one thread in each. Of several rounds the
+median counts, file by file.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Finds the rows of a large index that may be the nearest, without a product with each row.
 
-Embeddings of files fill a few of their directions: the 64 widest hold more than nine tenths of
+Embeddings of files fill a few of their directions: the 63 widest hold more than nine tenths of
 their squared length. The cosine of a row and a query is at most the product of these parts, plus
 that of the lengths of the rest (Cauchy and Schwarz). Where that is less than what a few likely rows
 reach, the row is none of the nearest. So the search is exact, and reads an eighth of the index: of
@@ -18,8 +18,8 @@ import numpy.typing as npt
 Float32 = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
 
-HEAD = 64
-"""The widest directions, that are looked at of every row."""
+HEAD = 63
+"""The widest directions, looked at of every row; with the length of the rest that is 64 numbers."""
 SEEN = 8192
 """Rows, spread evenly, that the directions are taken from: any are right, and these are good."""
 BLOCK, TRIED = 256, 64
@@ -36,8 +36,7 @@ class Pruned:
         some = vectors[:: max(len(vectors) // SEEN, 1)].astype(np.float64)
         _, axes = np.linalg.eigh(some.T @ some)
         self._axes = np.ascontiguousarray(axes[:, ::-1][:, :HEAD], dtype=np.float32)
-        self._head = vectors @ self._axes
-        self._rest = _rest(self._head)
+        self._heads = self._looked_at(vectors)
 
     def rows(self, queries: Float32, count: int, own: list[int | None]) -> Iterator[Rows]:
         """For each query [B, D] the rows, in order, that hold its `count` nearest ones.
@@ -47,10 +46,10 @@ class Pruned:
             count: at most the number of blocks.
             own: of each query the row that is left out, if any.
         """
-        heads = queries @ self._axes
-        bounds, rests = heads @ self._head.T, _rest(heads)
-        for query, bound, rest, without in zip(queries, bounds, rests, own, strict=True):
-            bound += self._rest * rest
+        # With the long side first the product is three times as fast. What follows reads it query
+        # by query.
+        bounds = np.ascontiguousarray((self._heads @ self._looked_at(queries).T).T)
+        for query, bound, without in zip(queries, bounds, own, strict=True):
             if without is not None:
                 bound[without] = -np.inf
             blocks = bound[: len(bound) // BLOCK * BLOCK].reshape(-1, BLOCK)
@@ -59,8 +58,10 @@ class Pruned:
             reached = np.sort(self._vectors[tried] @ query)[-count]
             yield np.flatnonzero(bound >= reached - _SLACK)
 
-
-def _rest(heads: Float32) -> Float32:
-    """The most that rows of unit length have outside of the widest directions."""
-    left = np.maximum(1 - np.square(heads).sum(axis=1), 0)
-    return np.asarray(np.sqrt(left) + _SLACK, dtype=np.float32)
+    def _looked_at(self, vectors: Float32) -> Float32:
+        """Of each vector its parts in the widest directions, and the most that its rest has."""
+        found = np.empty((len(vectors), self._axes.shape[1] + 1), dtype=np.float32)
+        np.matmul(vectors, self._axes, out=found[:, :-1])
+        left = np.maximum(1 - np.square(found[:, :-1]).sum(axis=1), 0)
+        found[:, -1] = np.sqrt(left) + _SLACK
+        return found

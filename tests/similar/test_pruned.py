@@ -53,7 +53,12 @@ def distances(similar: Similar) -> list[float]:
     return [near.distance for near in similar.nearest]
 
 
-@pytest.mark.parametrize("made", [in_few_directions, filling_all, copies])
+def narrow(count: int, seed: int) -> np.ndarray:
+    """Of fewer dimensions than are looked at."""
+    return filling_all(count, seed)[:, :8].copy()
+
+
+@pytest.mark.parametrize("made", [in_few_directions, filling_all, copies, narrow])
 def test_it_finds_the_same(bundle: Bundle, made: object, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = made(FILES, 0)  # type: ignore[operator]
     plain, pruned = searchers(bundle, vectors, monkeypatch)

@@ -16,6 +16,7 @@ benchmarks/warm_peer.py; opening it is not counted. FLOSS, and `explain` as a pr
 measured as a user runs them, start included. `scan` and `explain` of all files are one command
 each, less what the command takes for a single file, so they have no median of a file.
 
+The files are `--files` of those in FOLDER, evenly spread over its walk, and in the page cache.
 Each is measured alone, one file after another on a single core, and then on all cores: as many
 processes as cores, each of which takes the next file, or the command as it is. The slow ones get
 `--slow-files` of the files, whose sizes are spread as those of all are. They, and `explain`, get
@@ -172,9 +173,11 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], help="tools whose name has such a part")
     options = parser.parse_args()
     adopt_orphans()
-    paths = readable(options.folder, options.files)
-    if not paths:
+    every = readable(options.folder, sys.maxsize)
+    count = min(options.files, len(every))
+    if not count:
         sys.exit("no samples there")
+    paths = [every[i * len(every) // count] for i in range(count)]
     print(machine(os.cpu_count() or 1))
     print(", ".join(f"{name} {version(name)}" for name in LIBRARIES if found(name)))
     print(manifest(paths), flush=True)

@@ -9,8 +9,10 @@ bytes behind them, over and over the same fifty pairs of program and number of b
 their number grows. It is a default scan, with index and groups, but without kept results. Printed
 is the slope of time over files when both are logarithms: 1 is time that grows as files do. Start-up
 is not in it: time is that from the first record on, and beside it CPU time, less that of a scan of
-one file. Memory is the highest sum of RssAnon over the processes. Numbers above 10,000 are scanned
-once. The files are few kinds of programs, so groups stay few; what many of them cost is `groups`.
+one file. With the fewest files the first batches and the last, during which a core waits, weigh
+more, so the slope is also given without them. Memory is the highest sum of RssAnon over the
+processes. Numbers above 10,000 are scanned once. The files are few kinds of programs, so groups
+stay few; what many of them cost is `groups`.
 
 `index` is what a search costs a file by how many files an index has, and which share of a scan's
 CPU time that is (made up as in benchmarks/similar.py, in memory). `groups` is CPU time of grouping
@@ -72,12 +74,15 @@ def slope(numbers: Sequence[float], times: Sequence[float]) -> float:
 
 
 def slopes(name: str, numbers: Sequence[float], times: Sequence[float]) -> None:
-    """All points' slope, and from each number to the next."""
-    if len(numbers) > 1 and min(times) > 0:
-        points = pairwise(zip(numbers, times, strict=True))
-        steps = [slope((a, b), (s, t)) for (a, s), (b, t) in points]
-        told = ", ".join(f"{step:.2f}" for step in steps)
-        print(f"{name}: slope {slope(numbers, times):.3f}; from each to the next {told}")
+    """The slope of all points, without the first, and from each to the next."""
+    if len(numbers) < 2 or min(times) <= 0:
+        return
+    told = f"{name}: slope {slope(numbers, times):.3f}"
+    if len(numbers) > 2:
+        told += f", without the fewest {slope(numbers[1:], times[1:]):.3f}"
+    points = pairwise(zip(numbers, times, strict=True))
+    steps = [slope((a, b), (s, t)) for (a, s), (b, t) in points]
+    print(f"{told}; from each to the next {', '.join(f'{step:.2f}' for step in steps)}")
 
 
 def write_files(folder: Path, count: int) -> list[str]:
@@ -133,7 +138,7 @@ def scan(options: argparse.Namespace, folder: Path) -> float:
               f"{each:14.2f}{peaks[-1]:14.0f}", flush=True)  # fmt: skip
     slopes("time from the first record on", numbers, walls)
     slopes("CPU time, less that of one file", numbers, spent)
-    print(f"asked for: {SLOPE[0]} to {SLOPE[1]}")
+    print(f"asked for: {SLOPE[0]} to {SLOPE[1]}", flush=True)
     told = ", ".join(f"{peak / peaks[0]:.2f}" for peak in peaks)
     print(f"memory, as times that of the fewest: {told}; asked for: at most {MEMORY}")
     return float(spent[-1] / max(numbers[-1] - 1, 1) * 1e3)
@@ -206,12 +211,15 @@ def known_lists(options: argparse.Namespace, folder: Path) -> None:
         start = time.process_time()
         for number in range(LOOK_UPS):
             known.find_known(lists.payload(number), [listed])
-        return (time.process_time() - start) * count / LOOK_UPS
+        return time.process_time() - start
 
     print("\nknown: reading a list of sha256")
     table("hashes", "us a hash", options.hashes, 1e6, read)
-    print(f"known: {LOOK_UPS:,} look-ups; the slope is that of a look-up for each hash")
-    table("hashes", "us a look-up", options.hashes, 1e6, look_up)
+    print(f"known: {LOOK_UPS:,} look-ups, which should take as long in any list")
+    took = [look_up(count) for count in sorted(options.hashes)]
+    for count, seconds in zip(sorted(options.hashes), took, strict=True):
+        print(f"{count:14,}{seconds:14.2f}{1e6 * seconds / LOOK_UPS:14.2f}")
+    slopes("look-ups", sorted(options.hashes), took)
 
 
 def table(

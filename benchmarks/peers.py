@@ -143,8 +143,9 @@ def table(options: argparse.Namespace, paths: list[str]) -> None:
         for name, tool in order if number % 2 == 0 else reversed(order):
             if isinstance(tool, Missing) or (number and name in ONCE):
                 continue
-            print(f"round {number + 1}: {name}", file=sys.stderr, flush=True)
             runs[name].append(tool.measure(files[name], options.timeout, cores()))
+            # The table comes when all is measured, which takes long.
+            print(f"{number + 1}: {row(name, runs[name][-1:], None)}", file=sys.stderr, flush=True)
     print("\n" + HEAD)
     scans = [fmean(f.cpu for f in r.alone) for r in runs.get(SCAN, [])]
     for name, rounds in runs.items():

@@ -8,6 +8,7 @@ the program in a byteplot, lies in no file of its own.
 from __future__ import annotations
 
 import importlib.util
+from functools import cache
 
 import msgspec
 
@@ -79,11 +80,18 @@ def detected(data: bytes) -> list[Tool]:
         import die
     except ImportError:  # on another machine of a cluster
         return []
+    _load_signatures()
     # bytes are refused, a bytearray is taken
-    answer = die.scan_memory(
-        bytearray(data[:MAX_BYTES]), die.ScanFlags.RESULT_AS_JSON, str(die.database_path)
-    )
+    answer = die.scan_memory(bytearray(data[:MAX_BYTES]), die.ScanFlags.RESULT_AS_JSON)
     return tools_of(answer or "{}")
+
+
+@cache
+def _load_signatures() -> None:
+    """Read the signatures once in a process. Named with each call they are read with each."""
+    import die
+
+    die.load_database(str(die.database_path))
 
 
 def tools_of(answer: str) -> list[Tool]:

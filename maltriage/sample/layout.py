@@ -8,7 +8,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, pe_offset
@@ -52,6 +51,8 @@ def _counts(data: Bytes) -> npt.NDArray[np.int64]:
         return counts
     if len(data) < _FEW_BYTES:
         return np.bincount(data, minlength=256)
+    from PIL import Image
+
     # Pillow counts bytes in C without widening them first, which numpy's bincount does.
     counts = np.zeros(256, dtype=np.int64)
     for at in range(0, len(data), _COUNTED):

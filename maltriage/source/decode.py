@@ -6,14 +6,11 @@ import hashlib
 import io
 from dataclasses import dataclass
 
-from PIL import Image, UnidentifiedImageError
-
 from maltriage.sample.errors import SampleError
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
 from maltriage.source.reading import Reading
 
-Image.MAX_IMAGE_PIXELS = None  # Pillow's own guard is lower than the limit that users set
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 DUMP_SUFFIX = ".bytes"
 HEAD_BYTES = 64
@@ -121,6 +118,9 @@ def too_large(size: int, limit: int) -> str:
 
 def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
     """Pixels of a grayscale PNG, row-major, and its width."""
+    from PIL import Image, UnidentifiedImageError
+
+    Image.MAX_IMAGE_PIXELS = None  # its own guard is lower than the limit that users set
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:

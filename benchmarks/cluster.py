@@ -30,7 +30,6 @@ from rich.console import Console
 from maltriage import bundle as bundles
 from maltriage.cluster import engine as ray_engine
 from maltriage.cluster.actor import LEVEL
-from maltriage.cluster.chunks import CHUNK_FILES
 from maltriage.cluster.connection import LOCAL
 from maltriage.cluster.shards import Manifest, Shards, digest_of
 from maltriage.report.documents.counts import Counts
@@ -40,6 +39,7 @@ from maltriage.report.scan.ndjson import NdjsonRenderer
 from maltriage.results.policy import Policy
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions, walk
+from maltriage.triage.engines.chunks import CHUNK_FILES
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import Engine, summary
 from maltriage.triage.request import ScanRequest

@@ -13,7 +13,7 @@ import platform
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -27,13 +27,12 @@ if TYPE_CHECKING:
     from maltriage.similar.search import Searcher
     from maltriage.source.files import Found, Rejected
     from maltriage.source.known import KnownList
+    from maltriage.triage.engines.done import Done
     from maltriage.triage.options import ScanOptions
     from maltriage.triage.pipeline import Engine
 
 LEVEL = 1
 """Compression level of zlib for records, which shrinks them to a quarter."""
-KEPT = "kept"
-"""Code of the placeholder for a file whose record the sender has already."""
 
 
 @dataclass(frozen=True)
@@ -68,22 +67,6 @@ class Opened:
     node: str
     host: str
     problem: str | None = None
-
-
-@dataclass(frozen=True)
-class Done:
-    """The records of files, in order.
-
-    `records` is zlib over their JSON, one a line; `files` the SHA-256 in hex of each record's file
-    where it is a result; `several` the paths of files with more than one record.
-    """
-
-    records: bytes
-    files: list[str | None]
-    several: list[str]
-
-    def lines(self) -> Iterator[bytes]:
-        return iter(zlib.decompress(self.records).splitlines())
 
 
 class Scanner:
@@ -146,17 +129,11 @@ class Scanner:
 
     def scan(self, files: Sequence[Found | Rejected]) -> Done:
         """The records of files; of the first ones only, if stopped meanwhile."""
-        from maltriage.report.documents.record import encode
-        from maltriage.results.policy import Collected
-        from maltriage.triage.options import Progress
+        from maltriage.triage.engines.done import done
 
         assert self._engine is not None
-        collected, packer = Collected(), zlib.compressobj(LEVEL)
-        found = self._engine.records(
-            files, policy=collected, progress=Progress(), stop=lambda: self._stopped
-        )
-        packed = [packer.compress(encode(record) + b"\n") for record in found]
-        return Done(b"".join([*packed, packer.flush()]), collected.files, collected.several)
+        made = done(self._engine, files, lambda: self._stopped)
+        return replace(made, records=zlib.compress(made.records, LEVEL), packed=True)
 
     def write(self, files: Sequence[Found | Rejected], part: Shard) -> Counts | None:
         """Write the records of files; return the count of each kind, None if stopped.

@@ -1,20 +1,21 @@
-"""A pool of actors on a Ray cluster, as many as fit, and the chunks of a scan that they have."""
+"""A pool of engines in actors of a Ray cluster, as many as fit."""
 
 from __future__ import annotations
 
 import pickle
 import re
 import time
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Self
 
 from maltriage.cluster.actor import Opened, Scanner, Setup
-from maltriage.cluster.chunks import Chunk
 from maltriage.cluster.nodes import GoneError, Members, Node
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import SCHEMA_VERSION
+from maltriage.triage.engines import pool
+from maltriage.triage.engines.chunks import Chunk
+from maltriage.triage.engines.pool import PIECES_EACH, POLL, Seat
 from maltriage.triage.options import ScanOptions
 from maltriage.version import __version__
 
@@ -23,12 +24,6 @@ ACTOR_CPUS = 4
 them busy."""
 GPU_SHARE = 0.25
 """Share of a GPU per actor: its forward passes leave the GPU idle most of the time."""
-PIECES_EACH = 2
-"""Chunks of an actor at once, so that workers have files while the last ones of a chunk are in the
-model."""
-AHEAD = 2
-"""Further chunks per actor, done or not begun, while the records of an earlier one are awaited."""
-POLL = 0.2
 START_SECONDS = 120.0
 """Longest wait for the first actor, and for another one after all are gone."""
 _EXCEPTION = re.compile(r"[A-Za-z_.]+(Error|Exception): ")
@@ -36,21 +31,14 @@ MAX_FAILED = 5
 """Actors in a row that may die at their start."""
 
 
-@dataclass
-class _Actor:
+@dataclass(eq=False, kw_only=True)
+class _Actor(Seat):
     handle: Any
     arriving: Any
     """Reference of the call that returns when its process runs; None: it runs."""
     opening: Any
     """Reference of the call that returns when it is ready; None: it is."""
     node: str = ""
-    host: str = ""
-    lost: bool = False
-    running: dict[Any, tuple[Chunk, float]] = field(default_factory=dict)
-
-    @property
-    def ready(self) -> bool:
-        return self.opening is None and not self.lost
 
 
 def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
@@ -73,8 +61,8 @@ def actor_cpus(found: Sequence[Node], options: ScanOptions) -> int:
     return cpus
 
 
-class Pool:
-    """Gives chunks to actors. A lost actor is replaced, and its chunks go to others.
+class Pool(pool.Pool[_Actor]):
+    """Gives chunks to actors, see `engines.pool.Pool`.
 
     Use it as a context manager.
 
@@ -95,13 +83,12 @@ class Pool:
         *,
         gpu: bool,
     ) -> None:
+        super().__init__()
         self._members = members
         self._ray, self._cpus, self._gpu = ray, cpus, gpu
         self._setup = pickle.dumps(setup)
         self._data = [ray.put(part) for part in data]
         self._class = ray.remote(Scanner)
-        self._actors: list[_Actor] = []
-        self._todo: deque[Chunk] = deque()
         self._waiting = time.monotonic()
         """Time since which no actor has a process."""
         self._failed = 0
@@ -111,39 +98,16 @@ class Pool:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None or not issubclass(kind, GoneError):
-            for actor in self._actors:
+            for actor in self._seats:
                 self._end(actor)
-        self._actors = []
-
-    def room(self, ahead: int = AHEAD) -> int:
-        """Chunks to have under way, with `ahead` for each actor that are done or waiting."""
-        return (PIECES_EACH + ahead) * max(1, len(self._actors))
-
-    def add(self, chunk: Chunk) -> None:
-        """Queue a chunk."""
-        if not chunk.all_kept:
-            self._todo.append(chunk)
-
-    def in_flight(self) -> list[tuple[str, float]]:
-        """The chunks of actors, in words, and their seconds so far."""
-        now = time.monotonic()
-        return [
-            (f"{len(chunk.files)} files on {actor.host}, from {chunk.files[0].path}", now - since)
-            for actor in self._actors
-            for chunk, since in actor.running.values()
-        ]
+        self._seats = []
 
     def step(self, wait: float) -> None:
-        """Give out chunks and take results, for at most `wait` seconds.
-
-        Raises:
-            MaltriageError: there are no actors, or one reports an error that ends the scan.
-        """
         self._follow()
         self._give()
-        starting = [(actor.arriving, actor.opening) for actor in self._actors]
+        starting = [(actor.arriving, actor.opening) for actor in self._seats]
         refs = [ref for both in starting for ref in both if ref is not None]
-        refs += [ref for actor in self._actors for ref in actor.running]
+        refs += [ref for actor in self._seats for ref in actor.running]
         if not refs:
             time.sleep(wait)
             return
@@ -151,7 +115,7 @@ class Pool:
         if ready:
             ready, _ = self._ray.wait(refs, num_returns=len(refs), timeout=0)
         for ref in ready:
-            for actor in list(self._actors):
+            for actor in list(self._seats):
                 if actor.arriving == ref:
                     actor.arriving = None  # alive or not: the next answer decides
                 elif actor.opening == ref:
@@ -160,17 +124,16 @@ class Pool:
                     self._done(actor, ref)
 
     def stop(self, seconds: float) -> None:
-        """Begin no more files, and take finished results, for at most `seconds`."""
         self._todo.clear()
-        for actor in self._actors:
+        for actor in self._seats:
             if actor.running:
                 actor.handle.stop.remote()
         until = time.monotonic() + seconds
-        while any(actor.running for actor in self._actors) and time.monotonic() < until:
-            refs = [ref for actor in self._actors for ref in actor.running]
+        while any(actor.running for actor in self._seats) and time.monotonic() < until:
+            refs = [ref for actor in self._seats for ref in actor.running]
             ready, _ = self._ray.wait(refs, num_returns=1, timeout=POLL)
             for ref in ready:
-                for actor in list(self._actors):
+                for actor in list(self._seats):
                     if ref in actor.running:
                         self._done(actor, ref)
             self._todo.clear()  # of actors lost meanwhile
@@ -178,18 +141,18 @@ class Pool:
     def _follow(self) -> None:
         """Keep as many actors as fit on the current nodes."""
         now = time.monotonic()
-        if any(actor.arriving is None and not actor.lost for actor in self._actors):
+        if any(actor.arriving is None and not actor.lost for actor in self._seats):
             self._waiting = now
         elif now - self._waiting > START_SECONDS:
             raise MaltriageError(
                 f"the Ray cluster had no {self._cpus} CPUs free within {START_SECONDS:g} s"
             )
         fit = sum(self._fit(node) for node in self._members.now())
-        for actor in [actor for actor in self._actors if actor.opening is not None]:
-            if len(self._actors) > fit:  # the node that it was waiting for is gone
+        for actor in [actor for actor in self._seats if actor.opening is not None]:
+            if len(self._seats) > fit:  # the node that it was waiting for is gone
                 self._drop(actor)
-        for _ in range(fit - len(self._actors)):
-            self._actors.append(self._started())
+        for _ in range(fit - len(self._seats)):
+            self._seats.append(self._started())
 
     def _fit(self, node: Node) -> int:
         """Number of actors that fit on a node."""
@@ -204,9 +167,9 @@ class Pool:
             max_restarts=0,
         ).remote()
         return _Actor(
-            handle,
-            handle.arrived.remote(),
-            handle.open.remote(__version__, SCHEMA_VERSION, self._setup, *self._data),
+            handle=handle,
+            arriving=handle.arrived.remote(),
+            opening=handle.open.remote(__version__, SCHEMA_VERSION, self._setup, *self._data),
         )
 
     def _opened(self, actor: _Actor, ref: Any) -> None:
@@ -223,31 +186,13 @@ class Pool:
         if opened.problem is not None:
             raise MaltriageError(opened.problem)
         self._failed = 0
-        actor.opening, actor.node, actor.host = None, opened.node, opened.host
+        actor.opening, actor.ready = None, True
+        actor.node, actor.place = opened.node, opened.host
 
-    def _give(self) -> None:
-        """Give each actor one chunk before any gets a second one."""
-        for count in range(PIECES_EACH):
-            if count and any(chunk.suspect for chunk in self._todo):
-                return  # it waits for an idle actor
-            for actor in self._actors:
-                chunk = self._next(actor) if actor.ready and len(actor.running) <= count else None
-                if chunk is not None:
-                    if chunk.target is None:
-                        ref = actor.handle.scan.remote(chunk.files)
-                    else:
-                        ref = actor.handle.write.remote(chunk.files, chunk.target)
-                    actor.running[ref] = chunk, time.monotonic()
-
-    def _next(self, actor: _Actor) -> Chunk | None:
-        """Take the first chunk that an actor may have, None where there is none."""
-        if any(chunk.suspect for chunk, _ in actor.running.values()):
-            return None
-        for index, chunk in enumerate(self._todo):
-            if not chunk.suspect or not actor.running:
-                del self._todo[index]
-                return chunk
-        return None
+    def _begin(self, seat: _Actor, chunk: Chunk) -> Any:
+        if chunk.target is None:
+            return seat.handle.scan.remote(chunk.files)
+        return seat.handle.write.remote(chunk.files, chunk.target)
 
     def _done(self, actor: _Actor, ref: Any) -> None:
         chunk, _ = actor.running.pop(ref)
@@ -260,13 +205,13 @@ class Pool:
             raise _unfit(error, actor) from error
         except self._ray.exceptions.RayError:
             alive = any(node.id == actor.node for node in self._members.fresh())
-            self._todo.extendleft(reversed(chunk.lose(crash=alive)))
+            self._lose(chunk, crash=alive)
             actor.lost = True
             if not actor.running:
                 self._drop(actor)
 
     def _drop(self, actor: _Actor) -> None:
-        self._actors.remove(actor)
+        self._seats.remove(actor)
         self._end(actor)
 
     def _end(self, actor: _Actor) -> None:
@@ -276,7 +221,7 @@ class Pool:
 def _unfit(error: Any, actor: _Actor) -> MaltriageError:
     """The error of the setting, or a bug, that an actor raised; no file's fault."""
     if isinstance(error.cause, MaltriageError):
-        return MaltriageError(f"{actor.host}: {error.cause}")
+        return MaltriageError(f"{actor.place}: {error.cause}")
     return MaltriageError(f"an actor of Ray failed: {_why(error.cause or error)}")
 
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from maltriage.bundle import Bundle
 from maltriage.cluster.actor import Sent, Setup
-from maltriage.cluster.actor_pool import POLL, Pool, actor_cpus
-from maltriage.cluster.chunks import Chunk, complete_among, cut
+from maltriage.cluster.actor_pool import Pool, actor_cpus
 from maltriage.cluster.connection import CLIENT, LOCAL, connected, need_ray
 from maltriage.cluster.nodes import Members
 from maltriage.cluster.shards import (
@@ -37,18 +35,18 @@ from maltriage.cluster.shards import (
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Record, Summary
-from maltriage.results.policy import Policy, settings_of
+from maltriage.results.policy import settings_of
 from maltriage.similar import index as indexes
 from maltriage.similar.search import NO_INDEX, path_of_index
 from maltriage.source.urls import is_url, scheme_of
 from maltriage.source.walked import Walked
+from maltriage.triage.engines.chunks import Chunk, cut
+from maltriage.triage.engines.ordered import STOP_SECONDS, counted, ordered
+from maltriage.triage.engines.pool import POLL
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
-from maltriage.triage.pipeline import recalled, summary
+from maltriage.triage.pipeline import summary
 from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
-
-STOP_SECONDS = 10.0
-"""Time for actors to hand in their records when a scan is stopped, beyond the time of a file."""
 
 
 def check(options: ScanOptions) -> None:
@@ -249,41 +247,6 @@ def records(
     request: ScanRequest, pool: Pool, progress: Progress, stop: Callable[[], bool]
 ) -> Iterator[Record]:
     """The records of files, in the order of the walk, from the actors of a pool."""
-    options, policy = request.options, request.policy
-    look = options.checks != 0
+    options = request.options
     found = Walked(request.paths, options.walk, members=options.archives is not None, stop=stop)
-    chunks = cut(recalled(found, policy, options))
-    window: deque[Chunk] = deque()
-    more = True
-    while more or window:
-        while more and len(window) < pool.room() and not stop():
-            chunk = next(chunks, None)
-            if chunk is None:
-                more = False
-            else:
-                window.append(chunk)
-                pool.add(chunk)
-        if stop():
-            pool.stop(options.timeout + STOP_SECONDS)
-            more, window = False, deque(complete_among(window))
-        while window and window[0].complete:
-            yield from _given(window.popleft(), policy, progress, keep=look)
-        if window:
-            pool.step(POLL)
-            progress.in_flight = pool.in_flight()
-    if stop():
-        progress.found = found.total()
-
-
-def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> Iterator[Record]:
-    """The records of a chunk, each kept in the store."""
-    for path in chunk.several():
-        policy.forget(path)
-    before = progress.records
-    for record, file, new in chunk.records():
-        if new and keep:
-            policy.keep(record, file)
-        progress.add(record)
-        yield record
-    progress.done += min(len(chunk.files), progress.records - before)
-    policy.commit()
+    return counted(ordered(request, found, pool, progress, stop), progress)

@@ -300,19 +300,26 @@ class Policy:
 
 
 class Collected(Policy):
-    """Collects records instead of storing them, for a sender to other machines.
+    """Collects what a store takes beside records, for the process that has the store.
 
-    `files` has the SHA-256 in hex of each record's file, None where it is no result, in the
-    order of the records; `several` the paths of files that may have more than one record.
+    `several` has the paths of files that may have more than one record.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.files: list[str | None] = []
+        self._file: str | None = None
         self.several: list[str] = []
 
     def keep(self, record: FileRecord, file: str | None) -> None:
-        self.files.append(file)
+        self._file = file
+
+    def taken(self) -> str | None:
+        """The SHA-256 in hex of the file of the record that just came; None: it is no new result.
+
+        Records come one by one, each right after it was kept.
+        """
+        file, self._file = self._file, None
+        return file
 
     def forget(self, path: str) -> None:
         self.several.append(path)

@@ -19,10 +19,11 @@ from hostile.make import CASES, sample
 
 from maltriage import bundle as bundles
 from maltriage.cluster import actor_pool, connection, engine
-from maltriage.cluster.actor import Done, Scanner
+from maltriage.cluster.actor import Scanner
 from maltriage.cluster.shards import Shards
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Failed, Record, Result, Summary
+from maltriage.triage.engines.done import Done
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.request import ScanRequest

@@ -1,15 +1,15 @@
-"""Cuts a walk into chunks for other machines, and puts their records back into its order."""
+"""Cuts a walk into chunks for several engines, and puts their records back into its order."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from maltriage.cluster.actor import KEPT, Done
-from maltriage.cluster.shards import Shard
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import Failed, Result, Skipped, decode, path_fields
+from maltriage.report.documents.record import Failed, Skipped, decode, path_fields
 from maltriage.source.files import Found, Rejected
+from maltriage.triage.engines.done import KEPT, Done
+from maltriage.triage.records import FileRecord
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 64 << 20
@@ -23,14 +23,12 @@ MAX_LOSSES = 6
 LOST = "lost"
 """Code of a file whose processes died."""
 
-FileRecord = Result | Skipped | Failed
-
 
 @dataclass
 class Chunk:
     """Consecutive files of a walk.
 
-    `files` is sent to an actor. A file whose record is known is sent as a placeholder (`KEPT`),
+    `files` is sent to an engine. A file whose record is known is sent as a placeholder (`KEPT`),
     and the record is in `kept`, in the same order.
     """
 
@@ -40,20 +38,25 @@ class Chunk:
     crashes: int = 0
     losses: int = 0
     suspect: bool = False
-    """Whether its process died: it then gets an actor to itself, so that no other is blamed."""
+    """Whether its process died: it then gets an engine to itself, so that no other is blamed."""
     done: Done | None = None
     """Its records; None: not done yet."""
     parts: list[Chunk] = field(default_factory=list)
     """The chunks that it was divided into."""
-    target: Shard | None = None
-    """The shard that its records go to, instead of coming back."""
+    target: object | None = None
+    """Where its records go instead of coming back, as its engine understands it."""
     written: Counts | None = None
-    """Counts of its shard; None: not written yet."""
+    """Counts of what went there; None: not written yet."""
 
     @property
     def all_kept(self) -> bool:
         """Whether all of its records are known."""
         return len(self.kept) == len(self.files)
+
+    @property
+    def first(self) -> str:
+        """The path of its first file."""
+        return next((file.path for file in self.files if file is not _PLACE), "")
 
     @property
     def complete(self) -> bool:
@@ -63,10 +66,10 @@ class Chunk:
         return self.done is not None or self.written is not None or self.all_kept
 
     def lose(self, *, crash: bool) -> list[Chunk]:
-        """Handle the loss of its actor.
+        """Handle the loss of its engine.
 
         Args:
-            crash: its process alone died, not the whole node.
+            crash: its process alone died, not the whole machine.
 
         Returns:
             The chunks to queue: itself, or its files one by one, or none for a file that is given

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import zlib
-
 import pytest
 
-from maltriage.cluster.actor import KEPT, Done
-from maltriage.cluster.chunks import MAX_CRASHES, MAX_LOSSES, Chunk, complete_among, cut
 from maltriage.report.documents.record import Failed, Skipped, encode
 from maltriage.source.files import Found, Rejected
+from maltriage.triage.engines.chunks import MAX_CRASHES, MAX_LOSSES, Chunk, complete_among, cut
+from maltriage.triage.engines.done import KEPT, Done
 
 
 def files(count: int, size: int = 10) -> list[Found | Rejected]:
@@ -15,12 +13,12 @@ def files(count: int, size: int = 10) -> list[Found | Rejected]:
 
 
 def done(chunk: Chunk, upto: int | None = None) -> None:
-    """What an actor would make of a chunk, or of its first files."""
+    """What an engine would make of a chunk, or of its first files."""
     lines = []
     for file in chunk.files[:upto]:
         code = file.code if isinstance(file, Rejected) else "not-pe"
         lines.append(encode(Skipped(file.path, code, "a reason")) + b"\n")
-    chunk.done = Done(zlib.compress(b"".join(lines)), [None] * len(lines), [])
+    chunk.done = Done(b"".join(lines), [None] * len(lines), [])
 
 
 def paths(chunk: Chunk) -> list[str]:
@@ -76,7 +74,7 @@ def test_a_piece_that_was_cut_short_has_the_records_before() -> None:
 
 
 def lost(chunks: list[Chunk], killer: str, *, crash: bool = True) -> int:
-    """Do chunks as actors do that die of one file; how many died."""
+    """Do chunks as engines do that die of one file; how many died."""
     deaths, todo = 0, chunks
     while todo:
         chunk = todo.pop(0)

@@ -66,6 +66,12 @@ Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes
 Threads = Annotated[
     int, typer.Option(min=0, help="Threads of the model; 0: by the number of cores.")
 ]
+Engines = Annotated[
+    int,
+    typer.Option(
+        min=0, max=256, help="Processes that run the model and share --jobs; 0: by the cores."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, max=4096, help="Samples in one forward pass.")]
 Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for reading one file.")]
 MaxSize = Annotated[

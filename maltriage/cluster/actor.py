@@ -133,7 +133,7 @@ class Scanner:
 
         assert self._engine is not None
         made = done(self._engine, files, lambda: self._stopped)
-        return replace(made, records=zlib.compress(made.records, LEVEL), packed=True)
+        return replace(made, records=zlib.compress(made.records, LEVEL), small=True)
 
     def write(self, files: Sequence[Found | Rejected], part: Shard) -> Counts | None:
         """Write the records of files; return the count of each kind, None if stopped.

@@ -192,7 +192,7 @@ def _list(
         chunk, part, digest = item
         counts = chunk.written
         if counts is None:  # it was divided into files
-            counts = write_shard(part, (record for record, _, _ in chunk.records()), ended)
+            counts = write_shard(part, (given.record for given in chunk.records()), ended)
         assert counts is not None
         manifest.add(part.number, digest, counts)
         progress.join(counts)

@@ -39,10 +39,10 @@ from maltriage.source.urls import is_url
 from maltriage.version import __version__
 
 MAKES_NO_DIFFERENCE = frozenset(
-    "walk device jobs threads batch_size timeout checks index mappers".split()
+    "walk device jobs threads engines batch_size timeout checks index mappers".split()
 )
 """Fields of `ScanOptions` that records do not depend on, or that are compared in another way.
-Devices, threads and batches move figures in their last digits."""
+Devices, threads, engines and batches move figures in their last digits."""
 PARSERS = ("lief", "pefile")
 """Packages whose version may change a record."""
 SAYS_CONTENT = frozenset(
@@ -128,6 +128,15 @@ def _version(package: str) -> str | None:
         return None
 
 
+class Seen(NamedTuple):
+    """A file whose content had a kept record: its path, its SHA-256 in hex, and the record's row if
+    its time of use is old, else 0."""
+
+    path: str
+    file: str
+    row: int
+
+
 class _Mark(NamedTuple):
     """Digests of a file's path and stat, and whether it changed long enough ago."""
 
@@ -176,6 +185,11 @@ class Policy:
         return self._store.begin(self._scan, resume=self._resume)
 
     @property
+    def keeps(self) -> bool:
+        """Whether records are kept."""
+        return self._store is not None and self._store.usable
+
+    @property
     def resumable(self) -> bool:
         """Whether the scan can be resumed once it was stopped."""
         return self._store is not None and self._store.usable and bool(self._scan)
@@ -218,26 +232,31 @@ class Policy:
 
     def known(self, same: Same) -> FileRecord:
         """The record of a file whose content a worker looked up."""
-        digest = bytes.fromhex(same.file)
-        record = self._taken(Stored(same.row, digest, same.record), same.path)
+        record = _again(same.record, same.path)
         if not isinstance(record, Result):
             shown, raw = path_fields(same.path)
             reason = "its kept result cannot be read (--refresh reads the file anew)"
             return Failed(shown, "internal", reason, raw)
-        self._mark(self._stats.pop(path_fields(same.path), None), digest)
+        self.note(Seen(same.path, same.file, same.row))
         return record
 
-    def keep(self, record: FileRecord, file: str | None) -> None:
+    def note(self, seen: Seen) -> None:
+        """Note that the record of a file's content was used."""
+        if seen.row:
+            self._batch.used.append(seen.row)
+        self._mark(self._stats.pop(path_fields(seen.path), None), bytes.fromhex(seen.file))
+
+    def keep(self, record: FileRecord, file: str | None, data: bytes | None = None) -> None:
         """Keep the record of a file.
 
         Args:
             file: its SHA-256 in hex; None for a result: it is kept already.
+            data: what `packed` makes of the record; None: it is made here.
         """
         if self._store is None:
             return
         mark = self._stats.pop((record.path, record.path_b64), None)
-        bare = msgspec.structs.replace(record, path="", path_b64=None)
-        data = zlib.compress(encode(bare), LEVEL)
+        data = data or packed(record)
         digest = None
         if isinstance(record, Result):
             if file is None:
@@ -279,50 +298,70 @@ class Policy:
 
     def _taken(self, stored: Stored | None, path: str) -> FileRecord | None:
         """A kept record under the file's path; its use is noted."""
-        record = None if stored is None else self._again(stored.record, path)
+        record = None if stored is None else _again(stored.record, path)
         if stored is not None and record is not None and stored.row:
             self._batch.used.append(stored.row)
         return record
-
-    def _again(self, data: bytes, path: str) -> FileRecord | None:
-        """A kept record under the file's path; None where it cannot be read."""
-        try:
-            record = decode(_unpacked(data))
-        except (zlib.error, MaltriageError):
-            return None
-        shown, raw = path_fields(path)
-        if isinstance(record, Result):
-            timing = msgspec.structs.replace(record.timing, stored=True)
-            return msgspec.structs.replace(record, path=shown, path_b64=raw, timing=timing)
-        if isinstance(record, Skipped | Failed):
-            return msgspec.structs.replace(record, path=shown, path_b64=raw)
-        return None
 
 
 class Collected(Policy):
     """Collects what a store takes beside records, for the process that has the store.
 
-    `several` has the paths of files that may have more than one record.
+    `several` has the paths of files that may have more than one record, `seen` the files whose
+    content that process had a record of.
+
+    Args:
+        finish: that process's `lookup`.
+        packs: also make of each new result what the store keeps.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, finish: Lookup | None = None, *, packs: bool = False) -> None:
         super().__init__()
-        self._file: str | None = None
+        self._finish, self._packs = finish, packs
+        self._latest: tuple[str | None, bytes | None] = None, None
         self.several: list[str] = []
+        self.seen: list[Seen] = []
 
-    def keep(self, record: FileRecord, file: str | None) -> None:
-        self._file = file
+    def lookup(self) -> Lookup | None:
+        return self._finish
 
-    def taken(self) -> str | None:
-        """The SHA-256 in hex of the file of the record that just came; None: it is no new result.
+    def note(self, seen: Seen) -> None:
+        self.seen.append(seen)
+
+    def keep(self, record: FileRecord, file: str | None, data: bytes | None = None) -> None:
+        self._latest = file, packed(record) if self._packs and file is not None else None
+
+    def taken(self) -> tuple[str | None, bytes | None]:
+        """The SHA-256 in hex of the file of the record that just came, None if it is no new result;
+        and what the store keeps of it.
 
         Records come one by one, each right after it was kept.
         """
-        file, self._file = self._file, None
-        return file
+        latest, self._latest = self._latest, (None, None)
+        return latest
 
     def forget(self, path: str) -> None:
         self.several.append(path)
+
+
+def packed(record: FileRecord) -> bytes:
+    """A record as the store keeps it: without its path."""
+    return zlib.compress(encode(msgspec.structs.replace(record, path="", path_b64=None)), LEVEL)
+
+
+def _again(data: bytes, path: str) -> FileRecord | None:
+    """A kept record under the file's path; None where it cannot be read."""
+    try:
+        record = decode(_unpacked(data))
+    except (zlib.error, MaltriageError):
+        return None
+    shown, raw = path_fields(path)
+    if isinstance(record, Result):
+        timing = msgspec.structs.replace(record.timing, stored=True)
+        return msgspec.structs.replace(record, path=shown, path_b64=raw, timing=timing)
+    if isinstance(record, Skipped | Failed):
+        return msgspec.structs.replace(record, path=shown, path_b64=raw)
+    return None
 
 
 def _unpacked(data: bytes) -> bytes:

@@ -22,7 +22,8 @@ from maltriage.work.dispatcher import Members
 @dataclass(frozen=True)
 class ScanOptions:
     """Options of a scan. `jobs` 0: one worker a core. `threads`: of the model; 0: see
-    `model_threads`.
+    `model_threads`. `engines`: processes that share both; 0: as many as they keep busy
+    (`engines.machine`).
 
     `label`: explain this label in every file.
 
@@ -44,6 +45,7 @@ class ScanOptions:
     device: Device = "auto"
     jobs: int = 0
     threads: int = 0
+    engines: int = 0
     batch_size: int = 16
     timeout: float = 60.0
     hashes: bool = False

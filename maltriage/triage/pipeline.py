@@ -54,6 +54,7 @@ def scan(
     progress: Progress | None = None,
     changed: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
+    found: Walked | None = None,
 ) -> Iterator[Record]:
     """Scan files and folders: one record per file, then one `Summary`.
 
@@ -67,6 +68,7 @@ def scan(
             are recalled, since all files must be read.
         progress: updated while the scan runs.
         changed: called with it after each record.
+        found: the walk of the paths, where it has begun already.
         stop: called between files; once it returns true, no file is begun, and the finished ones
             are reported.
 
@@ -79,8 +81,9 @@ def scan(
     progress, policy = progress or Progress(), policy or Policy()
     began = time.monotonic()
     with policy, Engine(bundle, options) as engine:
-        members = options.archives is not None
-        found = Walked(paths, options.walk, members=members, stop=stop)
+        if found is None:
+            members = options.archives is not None
+            found = Walked(paths, options.walk, members=members, stop=stop)
         records = engine.records(found, policy=policy, progress=progress, stop=stop)
         with suppress(OverdueError):  # `stop` is true: the files under way have no records
             for record in records:

@@ -286,7 +286,7 @@ def test_every_option_is_part_of_the_settings_or_said_to_make_no_difference(
 ) -> None:
     other: dict[str, object] = {
         "walk": WalkOptions(depth=1), "device": "cpu", "jobs": 7, "threads": 7, "batch_size": 7,
-        "timeout": 7.0, "checks": 7, "index": "another", "mappers": {"a": None},
+        "timeout": 7.0, "checks": 7, "index": "another", "mappers": {"a": None}, "engines": 7,
     }  # fmt: skip
     settings = settings_of(bundle, ScanOptions(), None)
     assert settings_of(bundle, ScanOptions(**other), None) == settings  # type: ignore[arg-type]

@@ -22,6 +22,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.parametrize(
+    ("files", "size", "few"), [(21, 40, True), (20, 40, False), (99, 39, False), (99, 99, True)]
+)
+def test_whether_there_are_few_is_known_before_the_first(
+    folder: Path, files: int, size: int, few: bool
+) -> None:
+    found = Walked([str(folder)], WalkOptions())
+    assert found.few(files, size) is few
+    assert len(list(islice(found, 3))) == 3
+    assert found.total() == 21
+
+
 @pytest.mark.parametrize("taken", [0, 1, 7, 21])
 def test_the_rest_is_counted(folder: Path, taken: int) -> None:
     files = Walked([str(folder)], WalkOptions())

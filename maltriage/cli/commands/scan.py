@@ -108,6 +108,7 @@ def scan(
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
+    engines: opt.Engines = 0,
     batch_size: opt.BatchSize = 16,
     timeout: opt.Timeout = 60.0,
     engine: opt.Engine = opt.EngineName.local,
@@ -201,8 +202,8 @@ def scan(
     from maltriage.report.formats import RenderOptions, find
     from maltriage.results.policy import Policy
     from maltriage.source.files import WalkOptions
+    from maltriage.triage.engines.machine import MachineScan
     from maltriage.triage.options import ScanOptions
-    from maltriage.triage.pipeline import LocalScan
     from maltriage.triage.request import Grouped, ScanRequest
 
     show_logs(verbose)
@@ -271,6 +272,7 @@ def scan(
                 device=device.value,
                 jobs=jobs,
                 threads=threads,
+                engines=engines,
                 batch_size=batch_size,
                 timeout=timeout,
                 hashes=hashes,
@@ -297,7 +299,7 @@ def scan(
             else:
                 wanted = []  # no record passes here
             request = ScanRequest(tuple(roots), bundle, options, policy)
-            source = LocalScan(request) if local else _on_cluster(request, address, parts)
+            source = MachineScan(request) if local else _on_cluster(request, address, parts)
             asked = Asked(roots) if parts is None else None
         if parts is None:
             source = Grouped(source, groups)

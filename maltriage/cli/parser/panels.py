@@ -31,8 +31,8 @@ PANELS: Mapping[str, Panels] = {
             *("index", "coverage", "known_good", "analyse_known", "hashes", "identify", "seed"),
         ),
         "Speed": (
-            *("cache", "no_cache", "refresh", "jobs", "device", "threads", "batch_size"),
-            "timeout",
+            *("cache", "no_cache", "refresh", "jobs", "device", "threads", "engines"),
+            *("batch_size", "timeout"),
         ),
         "Cluster": ("engine", "address", "shards"),
     },

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Skipped, decode, path_fields
+from maltriage.results.policy import Seen
 from maltriage.source.files import Found, Rejected
 from maltriage.triage.engines.done import KEPT, Done
 from maltriage.triage.records import FileRecord
@@ -22,6 +24,16 @@ MAX_LOSSES = 6
 """The same including deaths of nodes, which say little about the files."""
 LOST = "lost"
 """Code of a file whose processes died."""
+
+
+class Given(NamedTuple):
+    """A record; whether it is new; if it is a new result, the SHA-256 of its file in hex, and what
+    the store keeps of it, where that is known."""
+
+    record: FileRecord
+    new: bool = False
+    file: str | None = None
+    data: bytes | None = None
 
 
 @dataclass
@@ -92,33 +104,37 @@ class Chunk:
             self.parts.append(Chunk([file], kept, suspect=True))
         return [part for part in self.parts if not part.all_kept]
 
-    def records(self) -> Iterator[tuple[FileRecord, str | None, bool]]:
-        """Its records in the order of the walk.
-
-        Yields:
-            A record; the SHA-256 of its file in hex if it is a new result; and whether it is new.
-        """
+    def records(self) -> Iterator[Given]:
+        """Its records in the order of the walk."""
         if self.parts:
             for part in self.parts:
                 yield from part.records()
             return
         kept = iter(self.kept)
         if self.done is None:
-            yield from ((record, None, False) for record in kept)
+            yield from map(Given, kept)
             return
-        for line, file in zip(self.done.lines(), self.done.files, strict=True):
+        done = self.done
+        data = done.kept or [None] * len(done.files)
+        for line, file, stored in zip(done.lines(), done.files, data, strict=True):
             record = decode(line)
             assert isinstance(record, FileRecord)
             if isinstance(record, Skipped) and record.code == KEPT:
-                yield next(kept), None, False
+                yield Given(next(kept))
             else:
-                yield record, file, True
+                yield Given(record, True, file, stored)
 
     def several(self) -> Iterator[str]:
         """Paths of files with more than one record."""
         for chunk in self.parts or [self]:
             if chunk.done is not None:
                 yield from chunk.done.several
+
+    def seen(self) -> Iterator[Seen]:
+        """Its files with a content that the store knew."""
+        for chunk in self.parts or [self]:
+            if chunk.done is not None:
+                yield from chunk.done.seen
 
 
 _PLACE = Rejected("", KEPT, "", False)
@@ -127,11 +143,12 @@ _PLACE = Rejected("", KEPT, "", False)
 def cut(
     found: Iterable[Found | Rejected | FileRecord],
     *,
-    files: int = CHUNK_FILES,
+    files: int = 0,
     size: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
-    """Chunks of a walk, cut on demand: at most `files` files, and none after `size` bytes. A file
-    whose record is known is sent as a placeholder."""
+    """Chunks of a walk, cut on demand: at most `files` files (0: `CHUNK_FILES`), and none after
+    `size` bytes. A file whose record is known is sent as a placeholder."""
+    files = files or CHUNK_FILES
     chunk = Chunk()
     for file in found:
         if isinstance(file, FileRecord):

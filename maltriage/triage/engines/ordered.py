@@ -66,10 +66,12 @@ def _given(chunk: Chunk, policy: Policy, progress: Progress, *, keep: bool) -> I
     """The records of a chunk, each kept in the store."""
     for path in chunk.several():
         policy.forget(path)
+    for seen in chunk.seen():
+        policy.note(seen)
     number = 0
-    for record, file, new in chunk.records():
+    for record, new, file, data in chunk.records():
         if new and keep:
-            policy.keep(record, file)
+            policy.keep(record, file, data)
         number += 1
         yield record
     progress.done += min(len(chunk.files), number)  # fewer of a scan that is stopped

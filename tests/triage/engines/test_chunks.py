@@ -22,7 +22,7 @@ def done(chunk: Chunk, upto: int | None = None) -> None:
 
 
 def paths(chunk: Chunk) -> list[str]:
-    return [record.path for record, _, _ in chunk.records()]
+    return [given.record.path for given in chunk.records()]
 
 
 def test_a_walk_is_cut_by_count_and_by_bytes() -> None:
@@ -56,8 +56,8 @@ def test_known_records_stand_where_their_files_were() -> None:
     done(chunk)
     assert chunk.complete
     assert paths(chunk) == ["0.exe", "1.exe", "2.exe", "3.exe", "4.exe"]
-    assert [new for _, _, new in chunk.records()] == [False, True, False, False, True]
-    assert all(record.code != KEPT for record, _, _ in chunk.records())  # type: ignore[union-attr]
+    assert [given.new for given in chunk.records()] == [False, True, False, False, True]
+    assert all(given.record.code != KEPT for given in chunk.records())  # type: ignore[union-attr]
 
 
 def test_a_piece_that_is_all_known_is_complete_at_once() -> None:
@@ -92,9 +92,9 @@ def test_only_the_file_that_kills_is_lost() -> None:
     assert lost([chunk], "5.exe") == 2 * MAX_CRASHES
     assert chunk.complete
     assert paths(chunk) == [f"{i}.exe" for i in range(8)]
-    codes = [record.code for record, _, _ in chunk.records()]  # type: ignore[union-attr]
+    codes = [given.record.code for given in chunk.records()]  # type: ignore[union-attr]
     assert codes == ["not-pe", "known", "not-pe", "not-pe", "not-pe", "lost", "not-pe", "not-pe"]
-    record = [record for record, _, _ in chunk.records()][5]
+    record = [given.record for given in chunk.records()][5]
     assert isinstance(record, Failed)
     assert f"died, {MAX_CRASHES} times" in record.reason
 
@@ -111,7 +111,7 @@ def test_nodes_that_go_are_not_held_against_files(losses: int) -> None:
 def test_but_not_without_end() -> None:
     (chunk,) = cut(files(3))
     assert lost([chunk], "1.exe", crash=False) == 2 * MAX_LOSSES
-    assert [type(record) for record, _, _ in chunk.records()] == [Skipped, Failed, Skipped]
+    assert [type(given.record) for given in chunk.records()] == [Skipped, Failed, Skipped]
 
 
 def test_of_a_scan_that_was_stopped_what_is_there_is_taken() -> None:

@@ -31,4 +31,4 @@ def test_a_content_that_an_archive_has_twice(tmp_path: Path) -> None:
     assert all(isinstance(record, Result) for record in records)
     assert [bool(file) for file in made.files] == [True, False, True]
     assert made.several == [str(tmp_path / "a.zip")]
-    assert [record for record, _, _ in chunk.records()] == records
+    assert [given.record for given in chunk.records()] == records

@@ -239,18 +239,22 @@ class Groups:
             members.best, members.path, members.path_b64 = urgency, result.path, result.path_b64
         if members.contents == 1:
             return
-        signs = _signs(result)
-        members.same = {n: v for n, v in members.same.items() if signs.get(n) == v}
-        code, first = _code(result), members.code
-        members.all_code &= bool(code and first and shared(code, first) >= self._limits.code)
-        bits = _bits(result.embedding_digest)
-        members.all_model &= self._near(bits, members.bits)
-        tlsh, other = parsed(result.identity.tlsh), members.tlsh
-        members.all_tlsh &= (
-            tlsh is not None
-            and other is not None
-            and (int(distances(tlsh, other[None])[0]) <= self._limits.tlsh)
-        )
+        # What the files before it do not share, all of them do not, whatever this one has.
+        if members.same:
+            signs = _signs(result)
+            members.same = {n: v for n, v in members.same.items() if signs.get(n) == v}
+        if members.all_code:
+            code, first = _code(result), members.code
+            members.all_code = bool(code and first and shared(code, first) >= self._limits.code)
+        if members.all_model:
+            members.all_model = self._near(_bits(result.embedding_digest), members.bits)
+        if members.all_tlsh:
+            tlsh, other = parsed(result.identity.tlsh), members.tlsh
+            members.all_tlsh = (
+                tlsh is not None
+                and other is not None
+                and (int(distances(tlsh, other[None])[0]) <= self._limits.tlsh)
+            )
 
     def _near(
         self, one: npt.NDArray[np.uint64] | None, other: npt.NDArray[np.uint64] | None

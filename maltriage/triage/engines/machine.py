@@ -27,8 +27,11 @@ from maltriage.triage.records import FileRecord
 from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
 
+CORES_ALONE = 3
+"""Cores that one engine keeps busy, whose model and accounts take turns (docs/performance.md)."""
 CORES_EACH = 4
-"""Cores that one engine keeps busy: its own process is full beyond that (docs/performance.md)."""
+"""Cores for each of several, which have some chunks at once, so that one's model runs beside
+another's accounts; they could do with five."""
 FEW_FILES, FEW_BYTES = 512, 1 << 30
 """Files, and their bytes, up to which a single engine is done before several have started."""
 
@@ -82,12 +85,17 @@ def number_of_engines(options: ScanOptions) -> int:
     has room for one, and where functions were given that cannot be sent.
     """
     workers = options.jobs or cores()
-    several = options.engines or math.ceil(workers / CORES_EACH)
+    several = options.engines or engines_for(workers)
     if several < 2 or sys.platform == "win32":
         return 1
     if options.walk.stdin is not None or options.mappers or options.close:
         return 1
     return 1 if _on_gpu(options) else min(several, workers)
+
+
+def engines_for(workers: int) -> int:
+    """The engines that so many workers keep busy."""
+    return 1 if workers <= CORES_ALONE else max(2, math.ceil(workers / CORES_EACH))
 
 
 def _on_gpu(options: ScanOptions) -> bool:

@@ -271,7 +271,9 @@ def test_few_files_start_no_further_process(
     ("changes", "expected"),
     [
         ({}, 1),
-        ({"jobs": 4}, 1),
+        ({"jobs": 3}, 1),
+        ({"jobs": 4}, 2),
+        ({"jobs": 10}, 3),
         ({"jobs": 64}, 16),
         ({"engines": 5, "jobs": 64}, 5),
         ({"engines": 5, "jobs": 2}, 2),

@@ -9,6 +9,7 @@ order and outputs stay here, as on a cluster.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 import sys
 import time
@@ -17,6 +18,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 
 from maltriage.errors import OverdueError
+from maltriage.logs import ROOT
 from maltriage.report.documents.record import Record
 from maltriage.source.walked import Walked
 from maltriage.triage.check import check
@@ -147,7 +149,8 @@ def _by_several(
     digest = hashlib.sha256(bundle.model).hexdigest()
     each = options_of_each(options, several)
     finish, packs = request.policy.lookup(), request.policy.keeps
-    setups = [Setup(bundle.path, bundle.card, digest, own, finish, packs) for own in each]
+    level = logging.getLogger(ROOT).getEffectiveLevel()
+    setups = [Setup(bundle.path, bundle.card, digest, own, finish, packs, level) for own in each]
 
     def records() -> Iterator[FileRecord]:
         with Pool(setups) as pool:

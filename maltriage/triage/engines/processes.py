@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from maltriage.logs import logger
 from maltriage.triage.engines import pool
 from maltriage.triage.engines.chunks import Chunk
 from maltriage.triage.engines.pool import PIECES_EACH, POLL, Seat
-from maltriage.triage.engines.serving import Answered, Asked, Opened, Setup, serve
+from maltriage.triage.engines.serving import Answered, Asked, Logged, Opened, Setup, serve
 from maltriage.work.forkserver import worker_context
 
 _log = logger(__name__)
@@ -130,7 +131,11 @@ class Pool(pool.Pool[_Process]):
             if dead:
                 self._died(seat)
 
-    def _note(self, seat: _Process, message: Opened | Answered) -> None:
+    def _note(self, seat: _Process, message: Opened | Answered | Logged) -> None:
+        if isinstance(message, Logged):
+            record = logging.makeLogRecord(dict(message.values))
+            logging.getLogger(record.name).handle(record)
+            return
         if message.problem is not None:
             raise MaltriageError(message.problem)
         if isinstance(message, Opened):

@@ -7,18 +7,21 @@ however it does, the pipe does too, and this one ends with its workers.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Lock
+from typing import Any
 
 from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
+from maltriage.logs import ROOT
 from maltriage.probe.lookup import Lookup
 from maltriage.results.policy import Collected
 from maltriage.source.files import Found, Rejected
@@ -34,6 +37,7 @@ class Setup:
     SHA-256 in hex still.
 
     `finish` looks contents up in the store; `packs`: also make what the store keeps of records.
+    `level`: from which on it sends what it logs.
     """
 
     path: str
@@ -42,6 +46,7 @@ class Setup:
     options: ScanOptions
     finish: Lookup | None = None
     packs: bool = False
+    level: int = logging.WARNING
 
     def bundle(self) -> Bundle:
         """The bundle, which the process that made this verified.
@@ -75,11 +80,29 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class Logged:
+    """What an engine logs: the values of a `logging.LogRecord`."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Asked:
     """A chunk to do: its number and its files."""
 
     number: int
     files: Sequence[Found | Rejected]
+
+
+class _Sender(logging.Handler):
+    def __init__(self, serving: _Serving) -> None:
+        super().__init__()
+        self._serving = serving
+
+    def emit(self, record: logging.LogRecord) -> None:
+        names = ("name", "levelno", "levelname", "created", "msecs")
+        values = {name: getattr(record, name) for name in names}
+        self._serving.send(Logged(values | {"msg": record.getMessage()}))
 
 
 class _Serving:
@@ -89,14 +112,18 @@ class _Serving:
 
     def run(self) -> None:
         """Open the engine, and answer until the pipe ends."""
+        root = logging.getLogger(ROOT)
+        root.setLevel(self._setup.level)
+        root.addHandler(_Sender(self))
+        root.propagate = False
         try:
             engine = Engine(self._setup.bundle(), self._setup.options)
             with engine:
                 engine.begin()
-                self._send(Opened())
+                self.send(Opened())
                 self._answer_all(engine)
         except MaltriageError as error:
-            self._send(Opened(str(error)))
+            self.send(Opened(str(error)))
 
     def _answer_all(self, engine: Engine) -> None:
         threads = ThreadPoolExecutor(PIECES_EACH)
@@ -119,9 +146,10 @@ class _Serving:
             problem = str(error)
         except Exception as error:  # a fault of ours: the scan says so and ends
             problem = f"an engine failed: {type(error).__name__}: {error}"
-        self._send(Answered(asked.number, made, problem))
+        self.send(Answered(asked.number, made, problem))
 
-    def _send(self, message: Opened | Answered) -> None:
+    def send(self, message: Opened | Answered | Logged) -> None:
+        """Send a message, from any thread."""
         with self._sending, suppress(OSError):  # the main thread finds out
             self._end.send(message)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -229,6 +230,18 @@ def _hostile_serve(end: object, setup: serving.Setup) -> None:
     serving.done = done  # type: ignore[assignment]
     serving._Serving(end, setup).run()  # type: ignore[arg-type]
     os._exit(0)
+
+
+@pytest.mark.usefixtures("_small_chunks")
+def test_what_engines_log_is_logged_here(
+    folder: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG, logger="maltriage"):
+        scanned(folder, bundle, engines=2)
+    said = [record.getMessage() for record in caplog.records]
+    assert sum(text.startswith("starting ") for text in said) == 2
+    prepared = [text for text in said if ".exe: prepared in " in text]
+    assert len(prepared) == 28 + 4  # of the programs in archives those that are new
 
 
 @pytest.mark.usefixtures("_small_chunks")

@@ -65,8 +65,8 @@ def _have_folder() -> None:
     nothing; where the server is killed as well, the next scan removes it a day later.
     """
     global _folder  # noqa: PLW0603 - made once in a process
-    if _folder is not None or multiprocessing.parent_process() is not None:
-        return  # a process that was forked from the server has it, and the folder with it
+    if _folder is not None:
+        return
     import tempfile
     from multiprocessing import util
 

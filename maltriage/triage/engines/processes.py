@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Sequence
-from contextlib import suppress
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -18,7 +20,6 @@ from maltriage.triage.engines import pool
 from maltriage.triage.engines.chunks import Chunk
 from maltriage.triage.engines.pool import PIECES_EACH, POLL, Seat
 from maltriage.triage.engines.serving import Answered, Asked, Logged, Opened, Setup, serve
-from maltriage.work.forkserver import worker_context
 
 _log = logger(__name__)
 
@@ -26,6 +27,10 @@ MAX_FAILED = 5
 """Engines in a row that may die as they start."""
 END_SECONDS = 2.0
 """Longest wait for a process to end by itself, with its workers."""
+
+
+CONTEXT: Any = multiprocessing.get_context("spawn")
+"""Engines import other things than workers, and need not wait for the server of these."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -62,7 +67,8 @@ class Pool(pool.Pool[_Process]):
             seat.end.close()  # it then ends its workers, and itself
         until = monotonic() + END_SECONDS
         for seat in self._seats:
-            seat.process.join(max(0.0, until - monotonic()))
+            if seat.ready:  # one that still starts has done nothing yet
+                seat.process.join(max(0.0, until - monotonic()))
             seat.process.kill()
             seat.process.join()
         self._seats = []
@@ -101,10 +107,10 @@ class Pool(pool.Pool[_Process]):
             room += PIECES_EACH
 
     def _started(self, setup: Setup) -> _Process:
-        context = worker_context()
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, setup))  # type: ignore[attr-defined]
-        process.start()
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=serve, args=(theirs, setup))
+        with _without_ctrl_c():
+            process.start()
         theirs.close()
         _log.info("engine %d of %d: process %d", len(self._seats) + 1, self._count, process.pid)
         return _Process(setup=setup, process=process, end=ours)
@@ -158,3 +164,16 @@ class Pool(pool.Pool[_Process]):
                 raise MaltriageError(f"engines die as they start (exit code {code})")
         for chunk, _ in reversed(seat.running.values()):
             self._lose(chunk, crash=True)
+
+
+@contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """A block that starts a process which Ctrl-C does not reach: not before it ignores it itself.
+
+    Here it counts after the block.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

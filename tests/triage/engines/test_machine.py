@@ -189,16 +189,20 @@ def opened(at: Path, bundle: Bundle) -> Iterator[Policy]:
 
 @pytest.mark.usefixtures("_small_chunks")
 def test_an_engine_that_is_killed_loses_nothing(
-    folder: Path, bundle: Bundle, plain: list[Record], started: list[int]
+    folder: Path, bundle: Bundle, plain: list[Record], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ScanRequest((str(folder),), bundle, _changed(OPTIONS, {"engines": 2}))
-    found: list[Record] = []
-    for record in MachineScan(request).records(Progress()):
-        if len(found) == 5:
-            os.kill(started[0], signal.SIGKILL)
-        found.append(record)
-    assert untimed(found) == plain
-    assert len(started) == 3
+    before, killed = Pool._begin, list[int]()
+
+    def begin(pool: Pool, seat: processes._Process, chunk: chunks.Chunk) -> object:
+        number = before(pool, seat, chunk)
+        if not killed:  # it has the chunk by now
+            killed.append(seat.process.pid or 0)
+            os.kill(killed[0], signal.SIGKILL)
+        return number
+
+    monkeypatch.setattr(Pool, "_begin", begin)
+    assert untimed(scanned(folder, bundle, engines=2)) == plain
+    assert gone(killed[0])
 
 
 def _dies(files: Iterator[object]) -> None:

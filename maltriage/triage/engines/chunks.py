@@ -17,6 +17,8 @@ CHUNK_FILES = 64
 CHUNK_BYTES = 64 << 20
 """Bytes of a full chunk: about a second for two cores, while giving one out and taking its records
 takes milliseconds."""
+FIRST_FILES, AS_MANY = 8, 8
+"""Files of the first chunks; after as many chunks of a size the next have twice the files."""
 MAX_CRASHES = 2
 """Deaths of a chunk's process after which its files go one by one; after as many again a file is
 given up."""
@@ -146,10 +148,9 @@ def cut(
     files: int = 0,
     size: int = CHUNK_BYTES,
 ) -> Iterator[Chunk]:
-    """Chunks of a walk, cut on demand: at most `files` files (0: `CHUNK_FILES`), and none after
-    `size` bytes. A file whose record is known is sent as a placeholder."""
-    files = files or CHUNK_FILES
-    chunk = Chunk()
+    """Chunks of a walk, cut on demand: at most `files` files (0: `CHUNK_FILES`, the first ones
+    fewer), and none after `size` bytes. A file whose record is known is sent as a placeholder."""
+    chunk, number = Chunk(), 0
     for file in found:
         if isinstance(file, FileRecord):
             chunk.kept.append(file)
@@ -157,11 +158,16 @@ def cut(
         else:
             chunk.files.append(file)
             chunk.bytes += file.size if isinstance(file, Found) else 0
-        if len(chunk.files) >= files or chunk.bytes >= size:
+        if len(chunk.files) >= (files or _files_of(number)) or chunk.bytes >= size:
             yield chunk
-            chunk = Chunk()
+            chunk, number = Chunk(), number + 1
     if chunk.files:
         yield chunk
+
+
+def _files_of(number: int) -> int:
+    """Files of a chunk by its place, so that the first records are not awaited for a whole one."""
+    return min(CHUNK_FILES, FIRST_FILES << number // AS_MANY)
 
 
 def complete_among(chunks: Iterable[Chunk]) -> list[Chunk]:

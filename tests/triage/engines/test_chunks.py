@@ -32,6 +32,8 @@ def test_a_walk_is_cut_by_count_and_by_bytes() -> None:
     assert [file for chunk in chunks for file in chunk.files] == whole
     assert [len(chunk.files) for chunk in cut(whole, size=25)] == [3, 3, 3, 1]
     assert list(cut([])) == []
+    sizes = [len(chunk.files) for chunk in cut(whole[:1] * 600)]
+    assert sizes[:26] == [8] * 8 + [16] * 8 + [32] * 8 + [64] * 2
 
 
 def test_a_walk_is_cut_as_it_is_asked_for() -> None:

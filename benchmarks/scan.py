@@ -48,7 +48,7 @@ from maltriage.work.allocator import keep_memory
 from maltriage.work.cores import cores
 
 BATCH = 16
-INT8 = f"{bundles.DEFAULT_MODEL}-int8"
+FLOAT = bundles.DEFAULT_MODEL.removesuffix("-int8")
 FLOOR = ("read + sha256", "headers (LIEF)", "regions, entropy", "views", "forward pass")
 LIBRARIES = ("maltriage", "numpy", "lief", "onnxruntime-gpu", "onnxruntime", "Pillow")
 _MAX_LINKS = 50_000  # of one file: ext4 allows 65,000
@@ -176,10 +176,10 @@ def variants(model: list[str], store: Path) -> dict[str, list[str]]:
     """The scans that take turns, by name."""
     bare = str(Path(__file__).with_name("bare_scan.py"))
     cold = [*model, "--no-cache"]
-    small = {} if model else {"int8": scan_command("--model", INT8, "--no-cache")}
+    wide = {} if model else {"float32": scan_command("--model", FLOAT, "--no-cache")}
     return {
         "scan": scan_command(*cold),
-        **small,
+        **wide,
         "scan, no index": scan_command(*cold, "--index", "none"),
         "without evidence, no index": scan_command(*cold, "--index", "none", script=(bare,)),
         "one worker": scan_command(*cold, "--jobs", "1"),
@@ -222,7 +222,7 @@ def compare(options: argparse.Namespace, paths: list[str], floor: Seconds) -> No
         first, begin = (median(getattr(r, key) for r in starts[name]) for key in ("first", "cpu"))
         each[name] = (cpu - begin) / (len(paths) - 1)
         figures = [wall, len(paths) / wall, cpu, first, begin, each[name] * 1e3]
-        if name not in ("from a store", "int8"):  # its forward pass is another one
+        if name not in ("from a store", "float32"):  # its forward pass is another one
             figures.append(floor.cpu / len(paths) / each[name])
         print(f"{name:28s}" + "".join(f" {figure:11.2f}" for figure in figures))
     wall = median(run.wall - run.first for run in runs["scan"])

@@ -38,7 +38,7 @@ def models_dir() -> Path:
     return here / "models" if (here / "models").is_dir() else here.parent / "models"
 
 
-DEFAULT_MODEL = "maltriage-evidence"
+DEFAULT_MODEL = "maltriage-evidence-int8"
 
 
 def shipped() -> list[Path]:

@@ -22,6 +22,7 @@ PLOTTING = (
     "maltriage.sample.hexdump",
     "maltriage.sample.layout",
     "maltriage.sample.mapped",
+    "maltriage.sample.native",
     "maltriage.sample.pe",
     "maltriage.sample.scattered",
     "maltriage.probe.prepare",

@@ -27,6 +27,12 @@ NO_PIXELS = {
 }
 """Modules that plotting code imports and no pixel depends on, each with its reason."""
 
+COMPILED = "maltriage.sample._kernel"
+# Where it was not compiled, the name that is left of its import is that of its folder.
+NO_PIXELS[COMPILED if find_spec(COMPILED) else "maltriage.sample"] = (
+    "says what NumPy says, bit by bit (tests/sample/test_native.py)"
+)
+
 
 def imports_of(name: str) -> set[str]:
     """The modules of the package that a module imports, wherever in it."""

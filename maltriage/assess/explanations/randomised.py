@@ -24,10 +24,12 @@ def randomised(bundle: Bundle, seed: int) -> Bundle:
     import onnx
     from onnx import numpy_helper
 
+    kinds = onnx.TensorProto
+    weights = (kinds.FLOAT, kinds.INT8, kinds.UINT8, kinds.INT32)  # of a net in int8, too
     generator = np.random.default_rng(seed)
     model = onnx.load_model_from_string(bundle.model)
     for tensor in model.graph.initializer:
-        if tensor.data_type != onnx.TensorProto.FLOAT or np.prod(tensor.dims) < SMALLEST:
+        if tensor.data_type not in weights or np.prod(tensor.dims) < SMALLEST:
             continue
         values = numpy_helper.to_array(tensor)
         shuffled = generator.permutation(values.ravel()).reshape(values.shape)

@@ -54,7 +54,7 @@ def render(found: Examination, console: Console) -> None:
             table.add_row("", _folded(found.model.index_standing))
     runtime = found.runtime
     table.add_row("runs on", f"{runtime.device or 'nothing'}, {_threads(runtime)}")
-    table.add_row("bytes by", _KERNELS[runtime.kernel])
+    table.add_row("bytes by", _KERNELS.get(runtime.kernel, _folded(runtime.kernel)))
     table.add_row("providers", _folded(", ".join(runtime.providers)))
     console.print(table)
 

@@ -46,7 +46,7 @@ def images(views: tuple[ViewSpec, ...], count: int, seed: int) -> Images:
 
 @pytest.fixture(scope="module")
 def default() -> Bundle:
-    return bundles.load(bundles.resolve(None))
+    return bundles.load(bundles.resolve("maltriage-evidence"))
 
 
 @pytest.fixture(scope="module", params=["int8", "fp16"])

@@ -29,7 +29,7 @@ def root(tmp_path: Path) -> Path:
 
 def build(run_cli: Any, root: Path, **more: Any) -> Any:
     return run_cli(
-        *("index", "build", "maltriage-evidence", "-o", "a.index.npz", "--jobs", "1"),
+        *("index", "build", bundles.DEFAULT_MODEL, "-o", "a.index.npz", "--jobs", "1"),
         *("--dataset", "folder", "--root", root),
         **more,
     )
@@ -129,9 +129,9 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
     assert record["similar"]["files"] == card.training.samples
 
     camvit = (*scan, "a.index.npz", "--model", "maltriage-camvit")
-    digest = card.weights_sha256[:12].encode()
+    made = f"made with {card.name} {card.weights_sha256[:12]}, which is not maltriage-camvit"
     for arguments, message in (
-        (camvit, b"made with maltriage-evidence " + digest + b", which is not maltriage-camvit"),
+        (camvit, made.encode()),
         ((*scan, "gone.npz"), b"cannot read index gone.npz"),
         ((*scan, "new/a.png"), b"not an index of maltriage"),
         ((*scan, "a.index.npz", "-o", "a.index.npz"), b"an input, which would be overwritten"),

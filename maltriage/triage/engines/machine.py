@@ -30,10 +30,9 @@ from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
 
 CORES_ALONE = 3
-"""Cores that one engine keeps busy, whose model and accounts take turns (docs/performance.md)."""
-CORES_EACH = 4
-"""Cores for each of several, which have some chunks at once, so that one's model runs beside
-another's accounts; they could do with five."""
+"""Cores that one engine keeps busy, or nearly (docs/performance.md)."""
+CORES_EACH = 2
+"""Cores for each of several: an engine's own process takes two fifths of the time of a file."""
 FEW_FILES, FEW_BYTES = 512, 1 << 30
 """Files, and their bytes, up to which a single engine is done before several have started."""
 

@@ -278,7 +278,7 @@ def test_few_files_start_no_further_process(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(machine, "cores", lambda: 64)
     assert number_of_engines(OPTIONS) == 1
-    assert number_of_engines(_changed(OPTIONS, {"jobs": 0})) == 16
+    assert number_of_engines(_changed(OPTIONS, {"jobs": 0})) == 32
     monkeypatch.setattr(machine, "number_of_engines", lambda options: 2)
     assert untimed(scanned(folder, bundle)) == plain
     assert started == []
@@ -290,8 +290,8 @@ def test_few_files_start_no_further_process(
         ({}, 1),
         ({"jobs": 3}, 1),
         ({"jobs": 4}, 2),
-        ({"jobs": 10}, 3),
-        ({"jobs": 64}, 16),
+        ({"jobs": 9}, 5),
+        ({"jobs": 64}, 32),
         ({"engines": 5, "jobs": 64}, 5),
         ({"engines": 5, "jobs": 2}, 2),
         ({"engines": 5, "jobs": 64, "device": "cuda"}, 1),

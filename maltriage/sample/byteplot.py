@@ -61,6 +61,8 @@ class View:
 def _packed(pixels: Bytes, places: Geometry) -> bytes:
     """Pixels without what the other side knows: where a window's bytes are, and zeros at the end of
     each row."""
+    if pixels.size > MAX_PACKED:
+        return pixels.tobytes()
     if type(places) is WindowGeometry:
         there = places.present
         if (pixels[1, :there] == 1).all() and not pixels[:, there:].any():
@@ -73,11 +75,11 @@ def _packed(pixels: Bytes, places: Geometry) -> bytes:
 
 def _unpacked(packed: bytes, shape: tuple[int, ...], places: Geometry) -> Bytes:
     size = math.prod(shape)
-    if size > MAX_PIXELS:
-        raise ValueError("more pixels than any view has")
     if len(packed) == size:
         return np.frombuffer(bytearray(packed), np.uint8).reshape(shape)  # may be written to
     rows, _ = shape
+    if size > MAX_PACKED:
+        raise ValueError("more pixels than were sent")
     pixels = np.zeros(shape, np.uint8)
     given = np.frombuffer(packed, np.uint8)
     if type(places) is WindowGeometry:
@@ -88,8 +90,9 @@ def _unpacked(packed: bytes, shape: tuple[int, ...], places: Geometry) -> Bytes:
     return pixels
 
 
-MAX_PIXELS = 1 << 26
-"""Of a view that a worker may send."""
+MAX_PACKED = 1 << 18
+"""Most pixels of a view that is sent in short: what a worker sends takes no more memory than it
+fills, and so much."""
 _GEOMETRIES = (BodyGeometry, WindowGeometry, StepGeometry, ScatteredGeometry)
 
 

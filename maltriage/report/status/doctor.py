@@ -110,7 +110,7 @@ def _table() -> Table:
 
 _KERNELS = {
     "compiled": "the compiled kernel",
-    "numpy": "NumPy, several times slower: no C compiler when it was installed",
+    "numpy": "NumPy, several times slower: nothing was compiled, or MALTRIAGE_NO_KERNEL is set",
 }
 
 

@@ -184,7 +184,7 @@ static PyObject *measure(PyObject *self, PyObject *args) {
         Py_ssize_t cells = length(&own, 2, 1 + NIBBLES);
         fits = size > 0;
         for (Py_ssize_t i = 0; fits && i < many; i++)
-            fits = pieces[i] >= 0 && pieces[i] < cells && pieces[i] < (n + size - 1) / size;
+            fits = pieces[i] >= 0 && pieces[i] < cells && n > 0 && pieces[i] <= (n - 1) / size;
         if (fits) {
             Py_BEGIN_ALLOW_THREADS
             for (Py_ssize_t i = 0; i < many; i++) {

@@ -76,7 +76,7 @@ class Session:
         # Idle threads that spin would take cores from the workers.
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._providers: list[Any] = ["CPUExecutionProvider"]
-        if device != "cpu" and _cuda_answers(ort):
+        if device != "cpu" and cuda_answers(ort):
             self._providers.insert(0, ("CUDAExecutionProvider", CUDA_OPTIONS))
             # Errors there are reported once, below, and not by ONNX Runtime's own log.
             ort.set_default_logger_severity(4)
@@ -220,7 +220,7 @@ class Session:
         )
 
 
-def _cuda_answers(ort: Any) -> bool:
+def cuda_answers(ort: Any) -> bool:
     """Whether the driver reports a device: the provider is listed even without one."""
     if "CUDAExecutionProvider" not in ort.get_available_providers():
         return False

@@ -159,6 +159,8 @@ def test_wrong_sizes_are_refused() -> None:
         lambda: kernel.histograms(data, np.zeros(0, np.int64), counts),
         lambda: kernel.measure(data, 50, np.array([2]), np.zeros((17, 4), np.uint8)),
         lambda: kernel.measure(data, 50, np.array([1]), np.zeros((17, 1), np.uint8)),
+        lambda: kernel.measure(b"", 50, np.array([0]), np.zeros((17, 1), np.uint8)),
+        lambda: kernel.measure(data, (1 << 63) - 1, np.array([1]), np.zeros((17, 4), np.uint8)),
         lambda: kernel.measure(data, 0, np.array([0]), np.zeros((17, 1), np.uint8)),
         lambda: kernel.cell_sums(data, 8, 8, row + 13, cut, 0, 8, out),
         lambda: kernel.cell_sums(data, 8, 8, row[::-1] - 1, cut, 0, 8, out),

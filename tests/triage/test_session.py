@@ -108,7 +108,7 @@ def test_a_session_over_bound_buffers(bundle: Bundle) -> None:
 
 
 cuda_works = "CUDAExecutionProvider" in onnxruntime.get_available_providers() and (
-    module._cuda_answers(onnxruntime)
+    module.cuda_answers(onnxruntime)
 )
 needs_no_gpu = pytest.mark.skipif(
     cuda_works or "CUDAExecutionProvider" not in onnxruntime.get_available_providers(),
@@ -118,7 +118,7 @@ needs_no_gpu = pytest.mark.skipif(
 
 @needs_no_gpu
 def test_a_gpu_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch, bundle: Bundle) -> None:
-    monkeypatch.setattr(module, "_cuda_answers", lambda ort: True)
+    monkeypatch.setattr(module, "cuda_answers", lambda ort: True)
     session = Session(bundle, "auto", 1)
     assert session.device == "cpu"
     assert session.note is not None
@@ -132,7 +132,7 @@ def test_a_scan_says_in_a_line_that_it_fell_back(tmp_path: Path) -> None:
     script = tmp_path / "fallen.py"
     script.write_text(
         "from maltriage.triage import session\n"
-        "session._cuda_answers = lambda ort: True\n"
+        "session.cuda_answers = lambda ort: True\n"
         "from maltriage.cli.entry import main\n"
         "if __name__ == '__main__':\n"
         "    main()\n"

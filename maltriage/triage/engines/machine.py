@@ -104,9 +104,9 @@ def _on_gpu(options: ScanOptions) -> bool:
         return options.device == "cuda"
     import onnxruntime as ort
 
-    from maltriage.triage.session import _cuda_answers
+    from maltriage.triage.session import cuda_answers
 
-    return _cuda_answers(ort)
+    return cuda_answers(ort)
 
 
 def options_of_each(options: ScanOptions, several: int) -> list[ScanOptions]:

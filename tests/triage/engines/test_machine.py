@@ -307,7 +307,7 @@ def test_how_many_engines(
 
 
 def test_a_gpu_has_one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maltriage.triage.session._cuda_answers", lambda _: True)
+    monkeypatch.setattr("maltriage.triage.session.cuda_answers", lambda _: True)
     assert number_of_engines(ScanOptions(jobs=64)) == 1
 
 

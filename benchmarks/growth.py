@@ -75,7 +75,10 @@ def slope(numbers: Sequence[float], times: Sequence[float]) -> float:
 
 def slopes(name: str, numbers: Sequence[float], times: Sequence[float]) -> None:
     """The slope of all points, without the first, and from each to the next."""
-    if len(numbers) < 2 or min(times) <= 0:
+    if len(numbers) < 2:
+        return
+    if min(times) <= 0:
+        print(f"{name}: too short to be timed")
         return
     told = f"{name}: slope {slope(numbers, times):.3f}"
     if len(numbers) > 2:

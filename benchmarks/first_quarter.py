@@ -1,6 +1,6 @@
 """What a new user sees in the first quarter of an hour, with a stopwatch.
 
-    python benchmarks/first_quarter.py DIR docs/first-quarter-hour.md
+    python benchmarks/first_quarter.py DIR docs/first-steps/first-quarter-hour.md
 
 In a fresh clone of this repository and a new environment: install, look at the samples, scan a
 folder of unknown files (DIR, e.g. the folder `mix` that docs/images/screens.py lays out), and go

@@ -15,7 +15,7 @@ What came of every cell is kept in `STUDY/counts.json`, or the FILE of `--counts
 matrix, and the cost of each recipe. The table is made of nothing else, and what is in it is not
 trained again, so a study can go on, with more seeds or guides, where its folder is gone.
 `guidance-vx-mini.json` and `guidance-views-vx-mini.json` beside this script are those of
-docs/guidance.md.
+docs/studies/guidance.md.
 
 The table, in Markdown: macro-F1 over all out-of-fold predictions of a seed (mean and deviation
 over seeds), by fold (over all folds), the difference from the unguided net and from the random

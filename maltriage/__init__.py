@@ -5,8 +5,9 @@
     for record in maltriage.scan("samples"):
         ...
 
-The names in `__all__` are the public interface (docs/api.md). They are imported when they are first
-asked for, so that `import maltriage` is quick. Every other module is private by convention.
+The names in `__all__` are the public interface (docs/reference/api.md). They are imported when
+they are first asked for, so that `import maltriage` is quick. Every other module is private by
+convention.
 """
 
 import os

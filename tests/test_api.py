@@ -1,4 +1,4 @@
-"""The public interface: what is promised in docs/api.md."""
+"""The public interface: what is promised in docs/reference/api.md."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 import maltriage
 
 ROOT = Path(__file__).resolve().parents[1]
-EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text("utf-8"), re.S)
+EXAMPLES = re.findall(
+    r"```python\n(.*?)```", (ROOT / "docs" / "reference" / "api.md").read_text("utf-8"), re.S
+)
 EXPECTED = (
     "samples/console-x86.exe benign False",
     ".text",
@@ -52,7 +54,7 @@ def test_importing_it_imports_nothing_heavy() -> None:
 
 
 def test_every_name_is_there_and_documented() -> None:
-    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    text = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
     for name in maltriage.__all__:
         assert getattr(maltriage, name) is not None
         assert name.startswith("__") or name in text

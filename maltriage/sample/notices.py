@@ -1,7 +1,7 @@
 """Notices on a file beside its verdict: packed, installer, driver, signed, nearly empty, ...
 
 Each rule reads the file alone, not the model's answer. A notice is one sentence: what was seen
-and what it means for the verdict; docs/notices.md lists all codes.
+and what it means for the verdict; docs/reference/notices.md lists all codes.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signer: str | None = None
     """Subject of the signing certificate. Never verified here: not a reason to trust."""
     made_with: list[Tool] = []
-    """Compilers, packers, installers and so on that it was made with: docs/made-with.md."""
+    """Compilers, packers, installers and so on that it was made with: docs/how-to/made-with.md."""
     code_digest: str | None = None
     """Similarity digest of its code, see `code_digest`; of 1.6 and later."""
 

@@ -175,7 +175,7 @@ WINDOWS = (
 DEFAULT = ("words", "entropy", "body", "code", "import", "resource", "second_section")
 """Views of the net `evidence`. The others made it no better, or tell collections apart and not
 malware: what a header says does not hold on a collection that was not trained on
-(docs/sources.md), and a public source of labelled files overwrites the entry point, so that
+(docs/studies/sources.md), and a public source of labelled files overwrites the entry point, so that
 `entry` is empty in its files."""
 
 

@@ -100,7 +100,7 @@ def work_of(bundle: Bundle, options: ScanOptions) -> PrepareOptions:
 
 
 MODEL_SHARE = 1 / 3
-"""Share of the forward pass in the work of a scan (docs/performance.md)."""
+"""Share of the forward pass in the work of a scan (docs/studies/performance.md)."""
 
 
 def model_threads(options: ScanOptions) -> int:

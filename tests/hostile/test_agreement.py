@@ -1,6 +1,6 @@
 """Sections and headers as LIEF, pefile and objdump read them: each difference has a rule.
 
-The rules are those of docs/layout.md, by number.
+The rules are those of docs/reference/layout.md, by number.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 
 
 def undocumented(names: Iterable[str], page: str) -> list[str]:
-    text = (DOCS / page).read_text(encoding="utf-8")
+    text = next(DOCS.rglob(page)).read_text(encoding="utf-8")
     return [name for name in names if f"`{name}`" not in text]
 
 
@@ -59,7 +59,7 @@ def test_transformations() -> None:
 def test_commands() -> None:
     there = {module.name for module in pkgutil.iter_modules(commands.__path__)}
     assert set(typer.main.get_command(application()).commands) == there  # type: ignore[attr-defined]
-    pages = [*DOCS.glob("*.md"), ROOT / "README.md"]
+    pages = [*DOCS.rglob("*.md"), ROOT / "README.md"]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert [name for name in there if f"maltriage {name}" not in text] == []
 

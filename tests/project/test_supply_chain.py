@@ -17,7 +17,7 @@ import digests
 import requirements
 
 ROOT = requirements.ROOT
-PAGE = ROOT / "docs" / "supply-chain.md"
+PAGE = ROOT / "docs" / "understanding" / "supply-chain.md"
 
 
 def pip(*arguments: object) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,7 @@ from maltriage.sample.pe import read_headers
 from maltriage.sample.types import KNOWN_GOOD
 
 NOISE = random.Random(5).randbytes(CARRIED_MIN_BYTES)
-DOCUMENT = Path(__file__).parents[2] / "docs" / "notices.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "notices.md"
 
 
 def notices_of(data: bytes) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""What holds in a worker where a kernel has only some of the measures: docs/security.md's table."""
+"""What holds in a worker where a kernel has only some of the measures.
+
+The table of docs/understanding/security.md says it to users.
+"""
 
 from __future__ import annotations
 

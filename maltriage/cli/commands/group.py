@@ -25,7 +25,7 @@ def group(
 
     Reports are those of `scan --format ndjson` or json; several are grouped together. The most
     urgent group comes first, and in it the most urgent file. JSON has all members of each group.
-    What makes two files alike, and how well it agrees with labels, is in docs/groups.md.
+    What makes two files alike, and how well it agrees with labels, is in docs/how-to/groups.md.
     """
     from maltriage.cli.documents import write_document
     from maltriage.cli.files import keep

@@ -138,7 +138,7 @@ def scan(
     one: records and pages have the three nearest, the table has the nearest if there is room.
 
     Similar files are a group: one row of the table, with the most urgent of them, how many they
-    are and what they share (docs/groups.md). `maltriage group` lists the members.
+    are and what they share (docs/how-to/groups.md). `maltriage group` lists the members.
 
     Files in a list of hashes (--known-good FILE, repeatable) are counted as known good and not
     analysed. A list is sorted once and kept in the cache.
@@ -158,13 +158,13 @@ def scan(
 
     --engine ray scans on the nodes of a Ray cluster, with the extra `ray`: the same records in the
     same order. Nodes must see the files at the same paths; --jobs counts for each actor
-    (docs/scale.md). With --shards DIR the nodes write the result as shards.
+    (docs/how-to/scale.md). With --shards DIR the nodes write the result as shards.
 
     --format html -o FILE makes one page for a browser: a table to sort and filter, and the evidence
     of every file. It needs no network and lists all files, whatever --top is.
 
-    --fields takes columns of CSV and paths into records (verdict.label); docs/outputs.md lists the
-    names of --ecs.
+    --fields takes columns of CSV and paths into records (verdict.label);
+    docs/reference/outputs.md lists the names of --ecs.
 
     -o out.ndjson -o out.html -o - writes two files and shows the table as well. A file has the
     format of its ending; --format is for stdout, for a single file, and for other endings, which

@@ -2,7 +2,8 @@
 
 What is in a file, wherever it lies, is told by a sum over its words, and by a sum of a function of
 each share of its bytes. The loss is convex: L-BFGS finds its minimum, as for the table of a header.
-A penalty holds each weight back by how little it is worth (`docs/sources.md`, "What travels").
+A penalty holds each weight back by how little it is worth (`docs/studies/sources.md`, "What
+travels").
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ HOT_BLOCK = 256
 
 
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bytes that clean programs have, as an index of them says: docs/prevalence.md.
+    """Bytes that clean programs have, as an index of them says: docs/how-to/prevalence.md.
 
     `share` is their part of the bytes, `packages` how many of the `of` packages of clean programs
     have them (the median over the bytes; 0: there are none). `contribution` is the part of the
@@ -65,7 +65,8 @@ class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A word of the file and the part of the explained score that it adds.
 
     It counts once, whatever its case and encoding and however often it is there; `places` says at
-    how many places (of the first words of the file: docs/explanations.md), `start` where first.
+    how many places (of the first words of the file: docs/understanding/explanations.md), `start`
+    where first.
     """
 
     text: str
@@ -134,7 +135,8 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `claimed` is its contribution, `measured` the loss of the explained score when its bytes are
     masked (median over the masks), `probability` that of the label's probability. Without
-    `controls` there was no room for them. See docs/explanations.md for the rule of `status`.
+    `controls` there was no room for them. See docs/understanding/explanations.md for the rule of
+    `status`.
     """
 
     start: int

@@ -75,7 +75,7 @@ class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Similar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The files nearest to a sample in an index of labelled files (docs/similar.md).
+    """The files nearest to a sample in an index of labelled files (docs/how-to/similar.md).
 
     `index` is the SHA-256 of the index file, `files` its number of files. `distance` names the
     measure: `centred-cosine` is 1 - the cosine of the angle between two embeddings less their
@@ -160,7 +160,7 @@ class Failed(
 
 
 class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Two or more similar files of a scan (docs/groups.md), copies included.
+    """Two or more similar files of a scan (docs/how-to/groups.md), copies included.
 
     `id` begins the SHA-256 of the group's first file. `path` and `sha256` are those of the most
     urgent one, to look at. `labels` counts files by label. `shared` names what all of them share:

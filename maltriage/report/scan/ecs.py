@@ -1,4 +1,6 @@
-"""Records by the names of the Elastic Common Schema, for `--ecs`: docs/outputs.md has the table.
+"""Records by the names of the Elastic Common Schema, for `--ecs`.
+
+docs/reference/outputs.md has the table of names.
 
 Fields of ECS without a value are left out. Fields of the record without a name in ECS are under
 `maltriage`, so nothing is lost.

@@ -144,7 +144,7 @@ def test_parquet_has_types() -> None:
         ("verdict.family", r"no field verdict\.family; close to it: .*verdict\."),
         ("verdict.lable", r"close to it: .*verdict\.label"),
         ("evidence.regions.name", "no field evidence.regions.name"),
-        ("zzzzqqq", r"no field zzzzqqq; docs/outputs.md"),
+        ("zzzzqqq", r"no field zzzzqqq; docs/reference/outputs.md"),
         ("path,path", "path is named twice"),
         (" , ", "name at least one field"),
     ],

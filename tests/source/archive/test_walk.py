@@ -64,7 +64,9 @@ ARCHIVES = {
 
 def test_all_kinds_are_tried_and_documented() -> None:
     assert {archive_kind(archive[:512]) for archive in ARCHIVES.values()} == set(KINDS)
-    text = (Path(__file__).parents[3] / "docs" / "inputs.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "inputs.md").read_text(
+        encoding="utf-8"
+    )
     section = text[text.index("## Archives") : text.index("| cap |")]
     assert [name for name in KINDS if not re.search(rf"\b{name}\b", section)] == []
 

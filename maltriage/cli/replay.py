@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SHOWN_ANEW = frozenset(
     "paths files record format output fields ecs ecs_host top groups exit_zero quiet verbose"
-    " color png svg".split()
+    " color offsets png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made."""
 

@@ -113,8 +113,13 @@ SCAN = registry(
         selective=True,
         shardable=True,
     ),
+    Format("stix", "STIX", _SCAN + "stix:StixRenderer", (".stix",)),
+    Format("misp", "MISP", _SCAN + "misp:MispRenderer", (".misp",)),
 )
 """Formats of `scan`. The first is the default."""
+
+OFFSETS = "offsets"
+"""The format of `explain --offsets`."""
 
 EXPLAIN = registry(
     Format(
@@ -133,6 +138,13 @@ EXPLAIN = registry(
         (".html", ".htm"),
         failures=False,
         single=True,
+    ),
+    Format(
+        OFFSETS,
+        "a list of offsets",
+        _EXPLAIN + "offsets:OffsetsRenderer",
+        (".tsv",),
+        failures=False,
     ),
 )
 """Formats of `explain`, for the records of files, one after the other."""

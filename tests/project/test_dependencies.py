@@ -29,7 +29,9 @@ BEHIND_OTHERS = {"matplotlib", "onnxscript", "pytorch_grad_cam"}
 tests compare its maps with the third."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
-FOR_MORE = ("identify", "parquet", "ray", "remote", "study", "tlsh", "yara")
+FOR_MORE = (
+    *("identify", "misp", "parquet", "ray", "remote", "stix", "study", "tlsh", "watch", "yara"),
+)
 """Extras that add something to what is read and written, and where."""
 
 

@@ -20,7 +20,7 @@ from maltriage.cli.rule import (
 )
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.methods import DEFAULT, FROM_CHECKPOINT, METHODS
-from maltriage.report.formats import EXPLAIN
+from maltriage.report.formats import EXPLAIN, OFFSETS
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
@@ -83,6 +83,12 @@ def explain(
         typer.Option("--format", "-f", help="Format of the result.", show_default="table"),
     ] = None,
     output: opt.Output = None,
+    offsets: Annotated[
+        bool,
+        typer.Option(
+            "--offsets", help="List hot ranges and words for a disassembler: --format offsets."
+        ),
+    ] = False,
     png: Annotated[
         Path | None, typer.Option(help="Also draw byteplot, heat and regions as PNG.")
     ] = None,
@@ -154,6 +160,9 @@ def explain(
     --format html makes a page of one file for a browser, which needs no network. A file (-o) has
     the format of its ending unless --format names one; other endings are refused without it.
 
+    --offsets lists the hot ranges and the strongest words, one a line with tabs: offset in the
+    file, RVA, address, points, and what is there (docs/how-to/disassemblers.md).
+
     A saved report of `explain` or `scan` is shown again, without the sample; --record picks one of
     its files. --with FILE explains that file anew, with the model and the label of the record. It
     is refused if its sha256 differs.
@@ -191,6 +200,8 @@ def explain(
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     show_logs(verbose)
+    if offsets and format is not None and format.value != OFFSETS:
+        raise MaltriageError("--offsets or --format, not both")
     files, remote = urls_among(files)
     if sample is not None:
         (sample,), remote = urls_among([sample])
@@ -206,7 +217,8 @@ def explain(
     pictures = Pictures(png, svg)
     pictures.check(files)
     keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
-    (target,) = targets([output] if output else [], format, EXPLAIN)
+    named = OFFSETS if offsets else format
+    (target,) = targets([output] if output else [], named, EXPLAIN)
     if target.format.single and len(files) > 1:
         raise MaltriageError(f"{target.format.title} shows one file: explain several one by one")
     saved, source, resources = None, None, ExitStack()

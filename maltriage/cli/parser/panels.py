@@ -42,7 +42,7 @@ PANELS: Mapping[str, Panels] = {
             "help",
         ),
         "Input": ("record", "sample", "max_size"),
-        "Output": ("png", "svg", "exit_zero", "verbose", "color"),
+        "Output": ("offsets", "png", "svg", "exit_zero", "verbose", "color"),
         "Archives": _ARCHIVES,
         "Model and verdict": (
             *("methods", "checkpoint", "verify", "no_inspect", "signatures", "prevalence"),

@@ -1,0 +1,150 @@
+"""MISP: an event with an object for each flagged file, to import or to push with PyMISP.
+
+Only flagged files are in it: attributes of clean programs would be indicators in a platform that
+shares them. The objects are made by the library `pymisp` from the templates of MISP, and the event
+is written as they come.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from maltriage.errors import MaltriageError
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
+from maltriage.report.scan import sharing
+from maltriage.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def need_misp() -> None:
+    """Raise MaltriageError if the extra `misp` is not installed."""
+    if importlib.util.find_spec("pymisp") is None:
+        raise MaltriageError("MISP needs PyMISP: pip install 'maltriage[misp]'")
+
+
+class MispRenderer:
+    """Writes one event. Raises MaltriageError if `pymisp` is not installed."""
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        need_misp()
+        import pymisp
+
+        self._stream, self._pymisp = stream, pymisp
+        self._before: bytes | None = None
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._begin()
+        if isinstance(record, Result) and record.verdict.flagged:
+            for item in self._objects(record):
+                self._stream.write(self._before or b"")
+                self._stream.write(_json(item))
+                self._before = b",\n"
+
+    def finish(self, summary: Summary) -> None:
+        self._begin()
+        self._stream.write(b"\n]}}\n")
+        self._stream.flush()
+
+    def _begin(self) -> None:
+        if self._before is not None:
+            return
+        event = self._pymisp.MISPEvent()
+        event.info = f"maltriage {__version__}: flagged files"
+        event.distribution = self._pymisp.Distribution.your_organisation_only.value
+        event.threat_level_id = self._pymisp.ThreatLevel.undefined.value
+        event.analysis = self._pymisp.Analysis.initial.value
+        event.add_tag("maltriage")
+        event.set_date(_today())
+        whole = event.to_dict()
+        whole.pop("Object", None)
+        whole["uuid"] = event.uuid
+        start = _encoded(whole).removesuffix(b"}")
+        self._stream.write(b'{"Event":' + start + b',"Object":[\n')
+        self._before = b""
+
+    def _objects(self, result: Result) -> list[Any]:
+        """The file, what the headers say of it, and the verdict, each tied to the file."""
+        file = self._object("file", **_file(result))
+        for attribute in file.attributes:
+            attribute.to_ids = attribute.object_relation in ("sha256", "sha1", "md5")
+        verdict = self._object(
+            "av-signature",
+            software=f"maltriage {__version__} {result.model.name}",
+            signature=sharing.label(result),
+            text=sharing.why(result),
+        )
+        file.add_reference(verdict.uuid, "identified-by")
+        found = [file, verdict]
+        fields = _pe(result)
+        if fields:
+            pe = self._object("pe", **fields)
+            file.add_reference(pe.uuid, "includes")
+            found.append(pe)
+        return found
+
+    def _object(self, name: str, **values: str | None) -> Any:
+        made = self._pymisp.MISPObject(name, strict=True, standalone=False)
+        for relation, value in values.items():
+            if value is not None and value.strip():
+                made.add_attribute(relation.replace("_", "-"), value=value)
+        return made
+
+
+def _today() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC).date()
+
+
+def _json(item: Any) -> bytes:
+    import json
+
+    return _encoded(json.loads(item.to_json()))
+
+
+def _encoded(value: Any) -> bytes:
+    import json
+
+    from pymisp.abstract import pymisp_json_default
+
+    return json_safe(encode(json.loads(json.dumps(value, default=pymisp_json_default))))
+
+
+def _file(result: Result) -> dict[str, str | None]:
+    """The attributes of the file. Its folder is left out: an event goes to others."""
+    identity = result.identity
+    entropy = facts.entropy(result)
+    return {
+        "filename": sharing.file_name(result),
+        "size_in_bytes": str(result.size),
+        "sha256": result.sha256,
+        "sha1": identity.sha1,
+        "md5": identity.md5,
+        "tlsh": identity.tlsh,
+        "entropy": None if entropy is None else f"{entropy:.3f}",
+    }
+
+
+def _pe(result: Result) -> dict[str, str | None]:
+    """What the headers and the version resource say: claims of the file about itself."""
+    identity, version = result.identity, result.identity.version
+    said: dict[str, str | None] = {"imphash": identity.imphash, "richpe": identity.rich_hash}
+    said["compilation_timestamp"] = identity.compile_time
+    said["pdb"] = identity.pdb_path
+    if version is not None:
+        said |= {
+            "company_name": version.company,
+            "product_name": version.product,
+            "original_filename": version.original_name,
+            "file_version": version.file_version,
+            "file_description": version.description,
+        }
+    if not (said["imphash"] or said.get("original_filename")):  # the template wants one of them
+        return {}
+    return {name: clean(value, MAX_SHOWN) for name, value in said.items() if value}

@@ -1,0 +1,35 @@
+"""What formats for other organisations (STIX, MISP) say of a result."""
+
+from __future__ import annotations
+
+import re
+
+from maltriage.report import numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Result
+from maltriage.report.sanitize import MAX_SHOWN, clean
+
+_LAST_NAME = re.compile(r"[^/\\]*$")
+
+
+def file_name(result: Result) -> str | None:
+    """The name of the file without its folder, which says something of whoever scanned it."""
+    last = _LAST_NAME.search(result.path)
+    return clean(last[0], MAX_SHOWN) if last and last[0] else None
+
+
+def label(result: Result) -> str:
+    return clean(result.verdict.label, facts.MAX_LABEL)
+
+
+def said(result: Result) -> str:
+    """The verdict in short: `icedid, score 93`."""
+    return f"{label(result)}, score {numbers.score(facts.score(result.verdict))}"
+
+
+def why(result: Result) -> str:
+    """The verdict and what decided, in a sentence."""
+    hot, made = facts.hottest(result), facts.made_with(result)
+    where = f"; hottest region {clean(facts.region_name(hot.name), facts.MAX_LABEL)}" if hot else ""
+    tools = f"; made with {clean(made, MAX_SHOWN)}" if made else ""
+    return f"{said(result)} of 100, flagged from 50 on{where}{tools}"

@@ -1,0 +1,181 @@
+"""STIX 2.1: a bundle of what was triaged, for a threat intelligence platform.
+
+A file is a `file` object, and its verdict a `malware-analysis` of it. A flagged one is a `malware`
+object besides, with the analysis as its source, and a named family one that it is a variant of.
+The objects are made by the library `stix2`, which checks each; the bundle is written as they come.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from maltriage.errors import MaltriageError
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.formats import RenderOptions
+from maltriage.report.sanitize import json_safe
+from maltriage.report.scan import sharing
+from maltriage.version import __version__
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BORN = datetime(2026, 11, 29, tzinfo=UTC)
+"""`created` of the tool's identity, which is the same object in every bundle."""
+IDENTITY = "identity--" + str(uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026:identity"))
+
+
+def need_stix() -> None:
+    """Raise MaltriageError if the extra `stix` is not installed."""
+    if importlib.util.find_spec("stix2") is None:
+        raise MaltriageError("STIX needs stix2: pip install 'maltriage[stix]'")
+
+
+class StixRenderer:
+    """Writes one bundle. Raises MaltriageError if `stix2` is not installed."""
+
+    def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
+        need_stix()
+        import stix2.v21 as stix
+
+        self._stream, self._stix = stream, stix
+        self._now = datetime.now(UTC)
+        self._families: dict[str, str] = {}
+        self._begun = False
+
+    def write(self, record: Result | Skipped | Failed) -> None:
+        self._begin()
+        if isinstance(record, Result):
+            for item in self._objects(record):
+                self._put(item)
+
+    def finish(self, summary: Summary) -> None:
+        self._begin()
+        self._stream.write(b"\n]}\n")
+        self._stream.flush()
+
+    def _begin(self) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        self._stream.write(
+            b'{"type":"bundle","id":"bundle--%b","objects":[\n' % str(uuid.uuid4()).encode()
+        )
+        self._stream.write(
+            _json(
+                self._stix.Identity(
+                    id=IDENTITY,
+                    name=f"maltriage {__version__}",
+                    identity_class="system",
+                    created=BORN,
+                    modified=max(BORN, self._now),
+                )
+            )
+        )
+
+    def _put(self, item: Any) -> None:
+        self._stream.write(b",\n" + _json(item))
+
+    def _common(self, name: str) -> dict[str, Any]:
+        return {
+            "id": f"{name}--{uuid.uuid4()}",
+            "created_by_ref": IDENTITY,
+            "created": self._now,
+            "modified": self._now,
+        }
+
+    def _objects(self, result: Result) -> list[Any]:
+        """The objects of a result, none of which refers to a later one."""
+        stix, verdict = self._stix, result.verdict
+        file = stix.File(**_file(result))
+        more: dict[str, Any] = {"result_name": sharing.said(result)}
+        confidence = _confidence(result)
+        if confidence is not None:
+            more["confidence"] = confidence
+        analysis = stix.MalwareAnalysis(
+            **self._common("malware-analysis"),
+            product="maltriage",
+            version=__version__,
+            analysis_engine_version=f"{result.model.name} {result.model.weights_sha256[:12]}",
+            result=_outcome(result),
+            sample_ref=file.id,
+            **more,
+        )
+        if not verdict.flagged:
+            return [file, analysis]
+        named = verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN)
+        family = {"name": sharing.label(result)} if named else {}
+        trust = {} if confidence is None else {"confidence": confidence}
+        malware = stix.Malware(
+            **self._common("malware"),
+            is_family=False,
+            malware_types=["unknown"],
+            description=f"Flagged by maltriage: {sharing.why(result)}.",
+            sample_refs=[file.id],
+            **family,
+            **trust,
+        )
+        found = [file, analysis, malware]
+        found.append(self._link(analysis.id, "static-analysis-of", malware.id))
+        if named:
+            if verdict.label not in self._families:
+                whole = stix.Malware(
+                    **self._common("malware"),
+                    is_family=True,
+                    malware_types=["unknown"],
+                    **family,
+                )
+                self._families[verdict.label] = whole.id
+                found.append(whole)
+            found.append(self._link(malware.id, "variant-of", self._families[verdict.label]))
+        return found
+
+    def _link(self, source: str, kind: str, target: str) -> Any:
+        return self._stix.Relationship(
+            **self._common("relationship"),
+            relationship_type=kind,
+            source_ref=source,
+            target_ref=target,
+        )
+
+
+def _json(item: Any) -> bytes:
+    import json
+
+    return json_safe(encode(json.loads(item.serialize())))
+
+
+def _file(result: Result) -> dict[str, Any]:
+    """The fields of the file. Its folder is left out: a bundle goes to others."""
+    identity = result.identity
+    hashes = {
+        "SHA-256": result.sha256,
+        "MD5": identity.md5,
+        "SHA-1": identity.sha1,
+        "TLSH": identity.tlsh and identity.tlsh.removeprefix("T1"),  # which stix2 does not know
+    }
+    name = sharing.file_name(result)
+    found: dict[str, Any] = {
+        "size": result.size,
+        "hashes": {key: value for key, value in hashes.items() if value},
+    }
+    return found | ({"name": name} if name else {})
+
+
+def _outcome(result: Result) -> str:
+    """The verdict in the words of STIX (`malware-result-ov`)."""
+    verdict = result.verdict
+    if verdict.flagged:
+        return "suspicious" if verdict.label == facts.SUSPICIOUS else "malicious"
+    return "benign" if verdict.label == facts.BENIGN else "unknown"
+
+
+def _confidence(result: Result) -> int | None:
+    """How sure the label is, in percent; None where no probability holds for this kind of file, or
+    none is named."""
+    verdict = result.verdict
+    named = verdict.calibrated and verdict.label != facts.UNKNOWN
+    return round(100 * verdict.probability) if named else None

@@ -26,6 +26,7 @@ from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile
 
+_BLOCK = 1 << 16
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A URL as a path, in which two slashes have become one."""
 
@@ -80,16 +81,17 @@ class ResultFile:
     Writing to `output` may raise OSError; the caller adds the name of the file.
     """
 
-    def __init__(self, path: Path, *, partial: bool = False) -> None:
+    def __init__(self, path: Path, *, partial: bool = False, append: bool = False) -> None:
         """Begin a file.
 
         Args:
             partial: whether a partial file is of use, so that `abandon` keeps it.
+            append: write lines to the end of the file itself, under its own name.
 
         Raises:
             MaltriageError: the file cannot be written.
         """
-        self.path, self._partial = path, partial
+        self.path, self._partial, self._append = path, partial, append
         self._file: PartFile | None = None
         try:
             self._stream = self._begin()
@@ -101,6 +103,8 @@ class ResultFile:
         self.output = Output(self._stream, self._text)
 
     def _begin(self) -> BinaryIO:
+        if self._append:
+            return _at_end(self.path)
         status = self.path.stat() if self.path.exists() else None
         if status is not None and not stat.S_ISREG(status.st_mode):
             return self.path.open("wb")  # a device or a pipe; a folder gives the error
@@ -130,8 +134,9 @@ class ResultFile:
         """
         self._text.detach()
         if self._file is None:
+            size = self._stream.tell() if self._append and self._stream.seekable() else None
             self._stream.close()
-            return None
+            return size
         size = self._stream.tell()
         self._file.commit(sync=True)
         self._file = None
@@ -152,6 +157,29 @@ class ResultFile:
                 return self._file.part
         self._file.discard()
         return None
+
+
+def _at_end(path: Path) -> BinaryIO:
+    """A file to append lines to. A last line that was cut off, by a full disk or a kill, is
+    removed: it is no record, and the next line would be none with it."""
+    stream = path.open("ab+")
+    if not stream.seekable():
+        return stream
+    end = stream.seek(0, os.SEEK_END)
+    whole = end
+    while whole:
+        start = max(0, whole - _BLOCK)
+        stream.seek(start)
+        block = stream.read(whole - start)
+        newline = block.rfind(b"\n")
+        if newline >= 0:
+            whole = start + newline + 1
+            break
+        whole = start
+    if whole != end:
+        stream.truncate(whole)
+        stream.seek(0, os.SEEK_END)
+    return stream
 
 
 def cannot_write(path: Path, error: OSError) -> MaltriageError:

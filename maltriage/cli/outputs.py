@@ -119,11 +119,11 @@ def check_ecs(ecs: bool, fields: str | None, targets: Sequence[Target]) -> None:
 
 
 class _Sink:
-    def __init__(self, target: Target, options: RenderOptions, color: Color) -> None:
+    def __init__(self, target: Target, options: RenderOptions, color: Color, append: bool) -> None:
         self.target = target
         self.file = None
         if target.path is not None:
-            self.file = ResultFile(target.path, partial=target.format.partial)
+            self.file = ResultFile(target.path, partial=target.format.partial, append=append)
         out = self.file.output if self.file else Output(sys.stdout.buffer, sys.stdout)
         self.console = make_console(color, file=out.text)
         self.remarks = target.format.screen and not options.quiet
@@ -211,9 +211,15 @@ def _on_disk(stream: TextIO) -> bool:
 
 @contextmanager
 def opened_all(
-    targets: Sequence[Target], options: RenderOptions, color: Color = "auto"
+    targets: Sequence[Target],
+    options: RenderOptions,
+    color: Color = "auto",
+    *,
+    append: bool = False,
 ) -> Iterator[Sinks]:
     """Open every output for a scan; the block ends with `Sinks.finish`.
+
+    With `append` lines are added to files that are there, under their own names.
 
     After an error or a second Ctrl-C, partial files stay under their temporary names if their
     format can be read in part.
@@ -226,7 +232,7 @@ def opened_all(
     try:
         # Stdout last: files are complete before a reader of stdout can go away.
         for target in sorted(targets, key=lambda target: target.path is None):
-            sinks.append(_Sink(target, options, color))
+            sinks.append(_Sink(target, options, color, append))
         yield Sinks(sinks)
     except (MaltriageError, KeyboardInterrupt) as error:
         left = [part for sink in sinks if sink.file and (part := sink.file.abandon())]

@@ -202,7 +202,7 @@ def _walk_folder(
         try:
             wrong = None
             if entry.is_symlink():
-                wrong = _wrong_link(entry.path, None if options.follow else root)
+                wrong = wrong_link(entry.path, None if options.follow else root)
             if wrong:
                 yield Rejected(entry.path, "symlink", wrong, False)
                 continue
@@ -219,13 +219,13 @@ def _walk_folder(
             elif options.depth is None or level < options.depth:
                 seen.add(key)
                 yield from _walk_folder(entry.path, root, level + 1, seen, options)
-        elif options.results and _is_result(entry.path, options.results):
+        elif options.results and is_result(entry.path, options.results):
             continue
         elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
             yield _file(entry.path, status, options)
 
 
-def _wrong_link(path: str, root: str | None) -> str | None:
+def wrong_link(path: str, root: str | None) -> str | None:
     """The reason not to follow a link, or None.
 
     Args:
@@ -241,7 +241,7 @@ def _wrong_link(path: str, root: str | None) -> str | None:
     return None if inside else "a link out of the folder"
 
 
-def _is_result(path: str, results: tuple[str, ...]) -> bool:
+def is_result(path: str, results: tuple[str, ...]) -> bool:
     """Whether a file of a folder is one of `results`, finished or not."""
     folder, name = os.path.split(path)
     for result in results:

@@ -74,6 +74,13 @@ def scan(
             "--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them."
         ),
     ] = False,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            help="Triage files as they appear in the folders, until Ctrl-C (extra watch).",
+        ),
+    ] = False,
     hashes: Annotated[
         bool, typer.Option("--hashes", help="Also compute md5, sha1 and TLSH.")
     ] = False,
@@ -163,6 +170,10 @@ def scan(
     --format html -o FILE makes one page for a browser: a table to sort and filter, and the evidence
     of every file. It needs no network and lists all files, whatever --top is.
 
+    --watch waits for files that appear in the folders or change there, and writes their records as
+    NDJSON at once; with -o FILE it appends them. Files that are there already are not read, and no
+    results are kept. Ctrl-C or SIGTERM ends it, which is no failure (docs/how-to/watch.md).
+
     --fields takes columns of CSV and paths into records (verdict.label);
     docs/reference/outputs.md lists the names of --ecs.
 
@@ -214,12 +225,29 @@ def scan(
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
     named_format = format.value if format else None
+    if watch:
+        from maltriage.cli import watch as watching
+
+        watching.check_options(
+            paths or [],
+            files_from=files_from,
+            verify=verify,
+            resume=resume,
+            refresh=refresh,
+            cache=cache,
+            engines=engines,
+            engine="" if local else engine,
+            top=top,
+        )
+        named_format = named_format or watching.FORMAT
     files = [path for path in output or [] if path != STDOUT]
     named, _ = urls_among(paths or [])
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
     wanted = targets(output or [], named_format)
     if shards is not None:  # the options below are checked against it
         wanted = [Target(None, find(named_format or "ndjson"))]
+    if watch:
+        watching.check_formats(wanted, "--ecs" if ecs else "--fields" if fields else None)
     chosen = chosen_fields(fields, wanted)
     if ecs_host is not None and not ecs:
         raise MaltriageError("--ecs-host goes with --ecs")
@@ -238,7 +266,7 @@ def scan(
         source: RecordSource
         asked = None
         policy = Policy()  # of no store
-        if replay.reports_among(context, named):
+        if not watch and replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
             roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
@@ -284,7 +312,7 @@ def scan(
                 analyse_known=analyse_known,
                 checks=_rows(top) if verify else None,
             )
-            if parts is None:
+            if parts is None and not watch:
                 kept = policy_of(
                     bundle,
                     roots,
@@ -296,22 +324,26 @@ def scan(
                     quiet=quiet,
                 )
                 policy = resources.enter_context(kept)
-            else:
+            elif parts is not None:
                 wanted = []  # no record passes here
             request = ScanRequest(tuple(roots), bundle, options, policy)
-            source = MachineScan(request) if local else _on_cluster(request, address, parts)
-            asked = Asked(roots) if parts is None else None
+            if watch:
+                source = watching.Watching(request, quiet)
+            else:
+                source = MachineScan(request) if local else _on_cluster(request, address, parts)
+                asked = Asked(roots) if parts is None else None
         if parts is None:
-            source = Grouped(source, groups)
-        outputs = opened_all(wanted, shown, color.value)
+            source = Grouped(source, groups and not watch)  # a watch has no end to memory
+        outputs = opened_all(wanted, shown, color.value, append=watch)
         code = write_records(
             source,
             outputs,
-            _status(wanted, color, quiet or verbose > 0),
+            _status(wanted, color, quiet or verbose > 0 or watch),
             quiet,
             exit_zero,
             asked,
             resumes=lambda: "-" not in (paths or []) and (parts is not None or policy.resumable),
+            endless=watch,
         )
     raise typer.Exit(code)
 

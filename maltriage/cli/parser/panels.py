@@ -24,7 +24,7 @@ PANELS: Mapping[str, Panels] = {
             *("output", "format", "top", "include", "exclude", "model", "verify", "resume"),
             *("quiet", "help"),
         ),
-        "Input": ("files_from", "null", "depth", "follow", "max_size"),
+        "Input": ("files_from", "null", "depth", "follow", "watch", "max_size"),
         "Output": ("fields", "ecs", "ecs_host", "groups", "exit_zero", "verbose", "color"),
         "Archives": (*_ARCHIVES, "carve", "max_carved"),
         "Model and verdict": (

@@ -74,6 +74,8 @@ def write_records(
     exit_zero: bool,
     asked: Asked | None = None,
     resumes: Callable[[], bool] = lambda: False,
+    *,
+    endless: bool = False,
 ) -> int:
     """Write the records of a source to its outputs, with progress on stderr.
 
@@ -81,6 +83,7 @@ def write_records(
         asked: what the user named: where nothing of it is triaged, that is said, and the exit code
             is that of files that could not be read.
         resumes: whether --resume would go on, once the scan is stopped.
+        endless: whether a stop is how the scan is meant to end.
 
     Returns:
         The exit code.
@@ -94,14 +97,16 @@ def write_records(
             if isinstance(record, Summary):
                 summary = record
                 status.stop()
-                sinks.finish(record, _how_far(progress) if stop() else None)
+                sinks.finish(record, _how_far(progress) if stop() and not endless else None)
             else:
                 if asked is not None:
                     asked.see(record)
                 sinks.write(record)
             if sinks.gone:
                 break  # as `head` wants no more; what was found so far is the exit code
-    interrupted = stop() or (sinks.gone is not None and sinks.gone.overdue)
+    if endless:
+        interrupt.forget()
+    interrupted = (stop() and not endless) or (sinks.gone is not None and sinks.gone.overdue)
     if interrupted:
         whole = summary is not None and not summary.interrupted
         interrupt.say(_how_far(progress, resumes=not whole and resumes()))

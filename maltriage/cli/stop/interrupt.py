@@ -50,6 +50,12 @@ def note(number: int) -> None:
     _asked = number
 
 
+def forget() -> None:
+    """Forget the signal: to stop was how the command was meant to end."""
+    global _asked  # noqa: PLW0603
+    _asked = None
+
+
 def asked() -> int | None:
     """The signal that asked to stop so far, if one did."""
     return _asked

@@ -1,0 +1,95 @@
+"""`scan --watch`: the records of files as they appear in folders, until the user ends it."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+
+from maltriage.cli.outputs import Target
+from maltriage.errors import MaltriageError
+from maltriage.report.documents.record import Record
+from maltriage.report.documents.saved import HEAD_BYTES, is_report
+from maltriage.report.sanitize import clean
+from maltriage.report.scan.shape import written_with
+from maltriage.results.policy import Policy
+from maltriage.source.appearing import appearing, need_watch
+from maltriage.source.walked import Walked
+from maltriage.triage.options import Progress
+from maltriage.triage.pipeline import Engine, summary
+from maltriage.triage.request import ScanRequest
+
+FORMAT = "ndjson"
+"""The one format that is written record by record, and can be appended to."""
+
+
+def check_options(paths: Sequence[str], **others: object) -> None:
+    """Raise MaltriageError if `--watch` is missing its library or meets what it cannot go with.
+
+    Args:
+        others: the options that it does not go with, by name with underscores.
+    """
+    need_watch()
+    if not paths:
+        raise MaltriageError("--watch needs a folder, e.g. maltriage scan DIR --watch")
+    wrong = [f"--{name.replace('_', '-')}" for name, value in others.items() if value]
+    if wrong:
+        raise MaltriageError(f"--watch does not go with {', '.join(wrong)}")
+
+
+def check_formats(targets: Sequence[Target], shape: str | None) -> None:
+    """Raise MaltriageError if an output cannot be written record by record, or be appended to.
+
+    Args:
+        shape: the option that narrows the records (`--fields`, `--ecs`); None: neither.
+    """
+    for target in targets:
+        if target.format.name != FORMAT:
+            raise MaltriageError(
+                f"--watch writes {FORMAT}, record by record, and no {target.format.name}"
+            )
+        if target.path is not None:
+            _check_appendable(target.path, shape)
+
+
+def _check_appendable(path: Path, shape: str | None) -> None:
+    """Raise MaltriageError if a file holds something else than records of this shape."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    other = written_with(head, len(head) == HEAD_BYTES)
+    if other != shape or not (other or is_report(str(path))):
+        what = "no records of a scan" if not other and shape is None else "records of another shape"
+        raise MaltriageError(f"{path}: {what}, so none are appended to it")
+
+
+@dataclass(frozen=True)
+class Watching:
+    """Records of the files that appear in the folders of a request. They are not kept, and files
+    that are there already have none."""
+
+    request: ScanRequest
+    quiet: bool = False
+
+    def records(
+        self, progress: Progress, stop: Callable[[], bool] = lambda: False
+    ) -> Iterator[Record]:
+        """See `RecordSource.records`. Its summary comes once `stop` returns true, and says that the
+        scan ended well: so a watch ends."""
+        asked, policy = self.request, Policy()
+        options, began = asked.options, time.monotonic()
+        folders = [os.fspath(path) for path in asked.paths]
+        with policy, Engine(asked.bundle, options) as engine:
+            engine.begin()
+            for paths in appearing(folders, options.walk, stop):
+                if not (paths or self.quiet):
+                    told = f"watching {', '.join(folders)}; Ctrl-C ends it"
+                    typer.echo(f"maltriage: {clean(told)}", err=True)
+                found = Walked(paths, options.walk, stop=stop)
+                yield from engine.records(found, policy=policy, progress=progress, stop=stop)
+        yield summary(progress, asked.bundle, time.monotonic() - began, interrupted=False)

@@ -1,0 +1,127 @@
+"""`scan --watch` as a process: records as files appear, appended, and a clean end."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("watchfiles", reason="needs the extra `watch`")
+WAIT = 60.0
+
+
+@contextmanager
+def watch(folder: Path, *options: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A watch that has begun."""
+    command = [sys.executable, "-m", "maltriage", "scan", str(folder), "--watch", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        line = process.stderr.readline().decode()
+        assert line == f"maltriage: watching {folder}; Ctrl-C ends it\n"
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def ended(process: subprocess.Popen[bytes], number: int = signal.SIGINT) -> tuple[int, str, str]:
+    process.send_signal(number)
+    out, err = process.communicate(timeout=WAIT)
+    return process.returncode, out.decode(), err.decode()
+
+
+def until_lines(path: Path, number: int) -> list[dict[str, Any]]:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        if path.exists() and len(lines := path.read_text().splitlines()) >= number:
+            return [json.loads(line) for line in lines]
+        time.sleep(0.1)
+    raise AssertionError(f"no {number} records in {path}")
+
+
+def test_records_as_files_come(tmp_path: Path, samples_dir: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    shutil.copy(samples_dir / "gui-x86.exe", folder / "old.exe")
+    with watch(folder) as process:
+        assert process.stdout is not None
+        shutil.copy(samples_dir / "console-x64.exe", folder / "new.exe")
+        record = json.loads(process.stdout.readline())
+        assert record["path"] == str(folder / "new.exe")
+        assert record["group"] is None
+        (folder / "text.exe").write_bytes(b"no program")
+        assert json.loads(process.stdout.readline())["type"] == "skipped"
+        code, out, err = ended(process)
+    assert (code, err) == (0, "")
+    summary = json.loads(out)
+    assert (summary["type"], summary["files"], summary["skipped"]) == ("summary", 1, 1)
+    assert not summary["interrupted"]
+
+
+def test_a_file_gets_the_records_of_one_watch_after_the_other(
+    tmp_path: Path, samples_dir: Path, run_cli: Any
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out.ndjson"
+    folder.mkdir()
+    for turn, number in enumerate((signal.SIGTERM, signal.SIGINT)):
+        with watch(folder, "-o", out) as process:
+            shutil.copy(samples_dir / "gui-x86.exe", folder / f"{turn}.exe")
+            until_lines(out, 2 * turn + 1)
+            code, said, err = ended(process, number)
+        assert (code, said) == (0, "")
+        assert err.startswith(f"wrote {out} (ndjson, 1 record, ")
+    records = until_lines(out, 4)
+    assert [record["type"] for record in records] == ["result", "summary"] * 2
+    with out.open("ab") as file:  # what a full disk leaves
+        file.write(b'{"type":"result","path":"cut o')
+    with watch(folder, "-o", out) as process:
+        shutil.copy(samples_dir / "gui-x86.exe", folder / "3.exe")
+        until_lines(out, 5)
+        process.kill()
+    shown = run_cli("scan", out, "-f", "csv", "--fields", "path")
+    assert shown.returncode == 130, shown.stderr  # the last watch was killed
+    assert [Path(line).name for line in shown.stdout.decode().split()[1:]] == [
+        *("0.exe", "1.exe", "3.exe")
+    ]
+    assert b"cut off" not in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["-f", "csv"], "--watch writes ndjson, record by record, and no csv"),
+        (["--verify", "--resume"], "--watch does not go with --verify, --resume"),
+        (["--engines", "2"], "--watch does not go with --engines"),
+        (["-o", "notes.ndjson"], "notes.ndjson: no records of a scan, so none are appended to it"),
+        (["-o", "plain.ndjson", "--ecs"], "plain.ndjson: records of another shape"),
+    ],
+)
+def test_what_it_does_not_go_with(
+    tmp_path: Path, samples_dir: Path, run_cli: Any, options: list[str], said: str
+) -> None:
+    (tmp_path / "notes.ndjson").write_text("remember the milk\n")
+    if "plain.ndjson" in options:
+        run_cli("scan", samples_dir / "gui-x86.exe", "-o", "plain.ndjson", cwd=tmp_path)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    done = run_cli("scan", tmp_path, "--watch", *options, cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert said in done.stderr.decode()
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_no_folder_is_named(run_cli: Any) -> None:
+    done = run_cli("scan", "--watch")
+    assert (done.returncode, done.stderr) == (
+        2,
+        b"maltriage: --watch needs a folder, e.g. maltriage scan DIR --watch\n",
+    )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import configparser
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +18,7 @@ import msgspec
 import pytest
 from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
 
-from maltriage.report.documents.record import encode
+from maltriage.report.documents.record import Group, encode
 from maltriage.report.scan.ecs import ecs
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "integrations"
@@ -178,3 +180,68 @@ def test_queries_of_duckdb(tmp_path: Path, run_cli: Any, samples_dir: Path) -> N
             table = database.execute(text)
             assert table.description
             table.fetchall()
+
+
+CAPA = '#!/bin/sh\nfor last; do :; done\nprintf "capa <%s>\\n" "$last"\n'
+YR = """#!{python}
+import sys
+import yara_x
+assert sys.argv[1:3] == ["scan", "--scan-list"]
+rules = yara_x.compile(open(sys.argv[3]).read())
+for path in open(sys.argv[4]).read().splitlines():
+    for rule in rules.scan(open(path, "rb").read()).matching_rules:
+        print(rule.identifier, path)
+"""
+
+
+def test_recipes_with_capa_and_yara(
+    tmp_path: Path, samples_dir: Path, run_cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("yara_x", reason="YARA-X is not installed")
+    if shutil.which("jq") is None:
+        pytest.skip("no jq on PATH")
+    blocks = re.findall(r"```bash\n(.*?)```", (PAGES / "capa-and-yara.md").read_text("utf-8"), re.S)
+    _, capa, groups, yara, back = blocks
+    (tmp_path / "dir").mkdir()
+    odd = "dir/of\nthe; $(touch made) 'x'.exe"
+    clean = make_verdict("benign", margin=-2.0)
+    records = [
+        make_result(odd),
+        make_result("dir/plain.exe"),
+        make_result("dir/a.zip!x.exe"),
+        make_result("dir/clean.exe", verdict=clean),
+    ]
+    for record in records:
+        if "!" not in record.path:
+            shutil.copy(samples_dir / "gui-x86.exe", tmp_path / record.path)
+    group = Group("0a1b2c", 2, 2, 2, odd, "0" * 64, {"icedid": 2}, ["code"])
+    other = Group("1b2c3d", 2, 2, 0, "dir/clean.exe", "0" * 64, {"benign": 2}, ["code"])
+    summary = msgspec.structs.replace(make_summary(), groups=[group, other])
+    lines = [encode(record) + b"\n" for record in (*records, summary)]
+    (tmp_path / "monday.ndjson").write_bytes(b"".join(lines))
+    (tmp_path / "rules.yar").write_text('rule mz { strings: $a = "MZ" condition: $a at 0 }\n')
+    own = tmp_path / "bin"
+    own.mkdir()
+    for name, text in (("capa", CAPA), ("yr", YR.format(python=sys.executable))):
+        (own / name).write_text(text)
+        (own / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(own), prepend=os.pathsep)
+
+    def shell(block: str) -> str:
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", block],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert shell(capa) == f"capa <{odd}>\ncapa <dir/plain.exe>\n"
+    assert shell(groups) == f"capa <{odd}>\n"
+    assert shell(yara) == "mz dir/plain.exe\n"
+    assert not (tmp_path / "made").exists()
+    shell(back.splitlines()[0])
+    done = run_cli("scan", "--files-from", "hits.txt", "-f", "csv", "--fields", "path")
+    assert done.stdout.decode().split() == ["path", "dir/plain.exe"]

@@ -36,8 +36,8 @@ class _Commands(TyperGroup):
 
 COMMANDS = (
     *("scan", "explain", "group", "train", "export", "evaluate", "compare", "faithfulness"),
-    *("patterns", "robustness", "calibrate", "models", "schema", "doctor", "datasets", "index"),
-    *("cache", "config", "prevalence"),
+    *("patterns", "robustness", "calibrate", "models", "serve", "schema", "doctor", "datasets"),
+    *("index", "cache", "config", "prevalence"),
 )
 """In the order of `--help`: modules of `commands`, each with a function of its name or an `app`."""
 

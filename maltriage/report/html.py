@@ -48,11 +48,19 @@ _CLASSES = {"cyan": "t-text", "yellow": "t-warn", "green": "t-good", "red": "t-b
 _HEAT = {numbers.FOR: "t-for", numbers.AGAINST: "t-against"}
 
 
-def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context: Any) -> str:
+def render(
+    template: str,
+    /,
+    *,
+    data: Mapping[str, Any] | None = None,
+    asks: bool = False,
+    **context: Any,
+) -> str:
     """A whole page.
 
     Args:
         template: name of the page: `NAME.html`, with `NAME.css` and `NAME.js` if they exist.
+        asks: whether its script may ask the server that it comes from.
         data: data for its script, id of the block -> plain data (of JSON types).
         context: variables of the template. Strings are cleaned and escaped when they are shown.
     """
@@ -64,7 +72,8 @@ def render(template: str, /, *, data: Mapping[str, Any] | None = None, **context
         .render(
             {
                 **context,
-                "policy": POLICY.format(script=_digest(script), style=_digest(style)),
+                "policy": POLICY.format(script=_digest(script), style=_digest(style))
+                + ("; connect-src 'self'" if asks else ""),
                 "style": Markup(style),
                 "script": Markup(script),
                 "data": blocks,

@@ -30,7 +30,8 @@ tests compare its maps with the third."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
 FOR_MORE = (
-    *("identify", "misp", "parquet", "ray", "remote", "stix", "study", "tlsh", "watch", "yara"),
+    *("identify", "misp", "parquet", "ray", "remote", "serve", "stix", "study", "tlsh"),
+    *("watch", "yara"),
 )
 """Extras that add something to what is read and written, and where."""
 

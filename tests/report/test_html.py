@@ -86,5 +86,7 @@ def test_templates_come_to_no_policy_that_their_own_markup_breaks() -> None:
     for path in TEMPLATES.glob("*.js"):
         text = path.read_text("utf-8")
         assert not re.search(r"innerHTML|outerHTML|document\.write|eval\(|Function\(", text)
-        assert not re.search(r"insertAdjacentHTML|localStorage|sessionStorage|fetch\(", text)
+        assert not re.search(r"insertAdjacentHTML|localStorage", text)
+        if path.name != "serve.js":  # the one page that has a server
+            assert not re.search(r"sessionStorage|fetch\(", text)
         assert "</script" not in text

@@ -1,0 +1,1 @@
+"""Scans over HTTP on the loopback of this machine: `maltriage serve`."""

@@ -42,7 +42,7 @@ def test_methods_of_explanation(name: str) -> None:
     if METHODS[name].checkpoint:
         pytest.importorskip("torch", reason="needs the extra `train`")
     assert callable(METHODS[name].load())
-    assert undocumented([name], "explanations.md") == []
+    assert undocumented([name], "evidence.md") == []
 
 
 def test_kinds_of_views() -> None:

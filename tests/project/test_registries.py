@@ -53,7 +53,7 @@ def test_kinds_of_views() -> None:
 
 
 def test_transformations() -> None:
-    assert undocumented(TRANSFORMS, "robustness.md") == []
+    assert undocumented(TRANSFORMS, "transformations.md") == []
 
 
 def test_commands() -> None:

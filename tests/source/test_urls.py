@@ -18,7 +18,7 @@ from maltriage.source.urls import (
     split_web,
 )
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "inputs.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "urls.md"
 TOKEN = "3f2b8c1d9e0a4756"
 
 

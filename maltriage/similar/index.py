@@ -47,7 +47,7 @@ MAX_LABEL = 256
 COSINE = "centred-cosine"
 """1 - the cosine of the angle between two embeddings less their centre: 0 in the same direction, 2
 opposite. Without the centre all files look more alike: of the distances tried on files that the
-nets had not seen, this one found the family most often (docs/how-to/similar.md)."""
+nets had not seen, this one found the family most often (docs/studies/similar.md)."""
 
 Float32 = npt.NDArray[np.float32]
 _DTYPES = {

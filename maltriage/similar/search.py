@@ -83,7 +83,7 @@ def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
 
 class Searcher:
     """Finds the nearest files of an index: exact, and fast enough up to about a million files
-    (docs/how-to/similar.md)."""
+    (docs/studies/similar.md)."""
 
     def __init__(self, index: Index) -> None:
         self.index = index

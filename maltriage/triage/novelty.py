@@ -5,7 +5,7 @@ labels. The energy of the logits (Liu et al., "Energy-based out-of-distribution 
 2020) is high where no label gets much. The distance to the nearest label's mean is large where the
 proportions of the logits are those of no label's files. The logits are the embedding as the last
 layer sees it; distances in the embedding itself separated unknown files worse
-(docs/understanding/verdicts.md).
+(docs/studies/novelty.md).
 """
 
 from __future__ import annotations

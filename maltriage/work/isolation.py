@@ -3,7 +3,7 @@
 A parser that a sample subverts can then do little: it has a share of memory, writes nothing but its
 answer, starts nothing, reaches no network and no other process, leaves no core dump, and ends with
 the scan. Each measure is tried, and a system that lacks one goes without it; `attempts` tries in a
-worker what holds. docs/understanding/security.md lists the measures by system.
+worker what holds. docs/reference/isolation.md lists the measures by system.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from maltriage.work import landlock, seccomp
 BASE_MEMORY = 1024 * 1024 * 1024
 MEMORY_PER_BYTE = 8
 """A worker may take `BASE_MEMORY`, plus this for each byte of the largest sample: `--max-size`
-raises it. Up to 4.4 bytes were measured (docs/understanding/security.md)."""
+raises it. Up to 4.4 bytes were measured (docs/studies/isolation.md)."""
 IS_LINUX = sys.platform == "linux"
 
 PDEATHSIG, DUMPABLE, NO_NEW_PRIVS = 1, 4, 38

@@ -1,6 +1,6 @@
 """What holds in a worker where a kernel has only some of the measures.
 
-The table of docs/understanding/security.md says it to users.
+The table of docs/reference/isolation.md says it to users.
 """
 
 from __future__ import annotations

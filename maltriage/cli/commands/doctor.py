@@ -23,7 +23,7 @@ def doctor(
     """Check the installation: versions, model, device, isolation, limits, folders.
 
     The model runs once, and a worker tries everything that it must not be able to do
-    (docs/understanding/security.md). Nothing is written. Exit code 0: no problems; 1: problems,
+    (docs/reference/isolation.md). Nothing is written. Exit code 0: no problems; 1: problems,
     listed last.
     """
     from maltriage.cli.commands.cache import folder_of

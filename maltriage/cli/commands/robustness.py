@@ -78,7 +78,7 @@ def robustness(
     Each labelled file is changed in memory, never on disk: bytes appended, sections moved,
     renamed and added, header fields wiped, the overlay removed. The result has for each change
     the accuracy, the verdicts that stay, the malware that is no longer flagged, and whether the
-    region with most heat stays the same. docs/studies/robustness.md describes the changes.
+    region with most heat stays the same. docs/reference/transformations.md lists the changes.
     """
     import msgspec
 

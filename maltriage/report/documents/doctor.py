@@ -53,7 +53,7 @@ class Limit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Isolation(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The isolation of a worker, as it found by trying; see docs/understanding/security.md."""
+    """The isolation of a worker, as it found by trying; see docs/reference/isolation.md."""
 
     held: list[str]
     missing: list[str]

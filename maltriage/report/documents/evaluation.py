@@ -291,7 +291,7 @@ class MethodFaithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     regions. The others are medians of Spearman's over the blocks of a file: `random_nets` of its
     absolute value, with nets of randomised weights; `appended` with bytes appended; `padded` with
     other padding. None: no file allows a figure, or the method was not measured. See
-    docs/understanding/explanations.md.
+    docs/studies/faithfulness.md.
     """
 
     method: str

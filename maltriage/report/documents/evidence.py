@@ -65,7 +65,7 @@ class Word(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A word of the file and the part of the explained score that it adds.
 
     It counts once, whatever its case and encoding and however often it is there; `places` says at
-    how many places (of the first words of the file: docs/understanding/explanations.md), `start`
+    how many places (of the first words of the file: docs/reference/evidence.md), `start`
     where first.
     """
 
@@ -135,7 +135,7 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `claimed` is its contribution, `measured` the loss of the explained score when its bytes are
     masked (median over the masks), `probability` that of the label's probability. Without
-    `controls` there was no room for them. See docs/understanding/explanations.md for the rule of
+    `controls` there was no room for them. See docs/reference/evidence.md for the rule of
     `status`.
     """
 

@@ -30,7 +30,7 @@ from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
 
 CORES_ALONE = 3
-"""Cores that one engine keeps busy, or nearly (docs/studies/performance.md)."""
+"""Cores that one engine keeps busy, or nearly (docs/studies/many-cores.md)."""
 CORES_EACH = 2
 """Cores for each of several: an engine's own process takes two fifths of the time of a file."""
 FEW_FILES, FEW_BYTES = 512, 1 << 30

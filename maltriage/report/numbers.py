@@ -61,6 +61,15 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def duration(seconds: float) -> str:
+    """A time in two digits: `40 s`, `12 min`, `3.2 h`, `2.5 days`."""
+    for unit, most, size in (("s", 100, 1), ("min", 100, 60), ("h", 48, 3600)):
+        if seconds / size < most:
+            value = seconds / size
+            return f"{value:.1f} {unit}" if unit == "h" and value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"
+
+
 def middle(text: str, width: int) -> str:
     """`text` in at most `width` cells, its middle cut; the file name of a path stays."""
     if cell_len(text) <= width:

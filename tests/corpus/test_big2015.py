@@ -22,7 +22,7 @@ def test_the_sample_of_the_real_set(big2015_sample: Path, tmp_path: Path) -> Non
     dataset = open_dataset("big2015", big2015_sample, min_samples=1)
     assert dataset.labels == ("Gatak", "Lollipop", "Ramnit", "Tracur")
     assert len(dataset.samples) == 11
-    assert dataset.notices == ()
+    assert [notice.code for notice in dataset.notices] == ["not-as-published"]
     found = {Path(sample.path).stem: sample.label for sample in dataset.samples}
     assert found["0A32eTdBKayjCWhZqDOQ"] == "Lollipop"
     assert found["4ac5qdOrj96X8SglAGZL"] == "Gatak"
@@ -44,7 +44,7 @@ def test_what_does_not_fit_together_is_counted(tmp_path: Path) -> None:
     assert dataset.labels == ("Gatak", "Ramnit")
     assert len(dataset.samples) == 7
     text = codes(dataset.notices)
-    assert set(text) == {"missing", "unlabelled", "twice", "small-family"}
+    assert set(text) == {"missing", "unlabelled", "twice", "small-family", "not-as-published"}
     assert text["missing"].startswith("1 file left out")
     assert "unlabelled.bytes" in text["unlabelled"]
     assert "Simda (1)" in text["small-family"]

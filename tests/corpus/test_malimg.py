@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from corpus.synthetic import program, write_png
 from PIL import Image
 
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.datasets.base import LabelledSample, as_published
+from maltriage.corpus.datasets.malimg import PUBLISHED
 from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 from maltriage.sample.geometry import width_for
@@ -41,11 +44,27 @@ def test_a_folder_per_family(tmp_path: Path) -> None:
     dataset = open_dataset("malimg", root)
     assert dataset.labels == FAMILIES
     assert len(dataset.samples) == 9
-    assert [n.code for n in dataset.notices] == ["not-a-sample", "not-a-sample"]
+    assert [n.code for n in dataset.notices] == ["not-a-sample", "not-a-sample", "not-as-published"]
     corpus = load_corpus(dataset, (BodySpec(size=16),), jobs=1, folder=tmp_path / "cache")
     assert len(corpus) == 8
     assert set(corpus.formats) == {"png"}
-    assert [n.code for n in corpus.notices][2:] == ["damaged-png"]
+    assert [n.code for n in corpus.notices][3:] == ["damaged-png"]
+
+
+def test_what_was_published() -> None:
+    assert (sum(PUBLISHED.values()), len(PUBLISHED)) == (9339, 25)
+    samples = [LabelledSample(f"{f}/{i}", f) for f, n in PUBLISHED.items() for i in range(n)]
+    assert as_published(samples, PUBLISHED) == []
+    # One less, one of another family, and a family whose name is spelt otherwise.
+    changed = [replace(s, label="C2Lop.P") if s.label == "C2LOP.P" else s for s in samples[1:]]
+    (notice,) = as_published([*changed, LabelledSample("x", "benign")], PUBLISHED)
+    assert notice.code == "not-as-published"
+    assert notice.text == (
+        "not the 9,339 files of 25 families that were published: 121 of Adialer.C in place of 122;"
+        " none of C2LOP.P; C2Lop.P and 1 more, which was not published"
+    )
+    (few,) = as_published(samples[::2], PUBLISHED)
+    assert few.text.endswith("; and 19 more differences")
 
 
 @pytest.mark.parametrize("outer", ["", "malimg_dataset/"])

@@ -80,3 +80,14 @@ def test_a_plain_bar_has_eighths() -> None:
     assert numbers.bar(0.5 + 1 / 32, 4).plain == "██▏"
     assert numbers.bar(7.0, 4).plain == "████"
     assert numbers.bar(float("nan"), 4).plain == ""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0.2, "0 s"), (40, "40 s"), (600, "10 min"), (5_999, "100 min"), (6_000, "1.7 h")),
+        *((40_000, "11 h"), (172_799, "48 h"), (172_800, "2.0 days"), (1e7, "115.7 days")),
+    ],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text

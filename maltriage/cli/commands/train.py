@@ -167,6 +167,8 @@ def train(
         found, options = _prepare(ctx.params, named, folder, begun=begun)
     corpus = _load(found, options, jobs, console, quiet)
     options = _with_folds(options, corpus)
+    if not begun and not quiet:
+        _foretell(corpus, options, console)
     with stopping() as stop, training_bar(console, not quiet) as show:
         outcome = _run(corpus, options, show, stop)
     if outcome.bundle is None:
@@ -180,6 +182,24 @@ def train(
     if without and not quiet:
         console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)
     _report(outcome, options, corpus)
+
+
+def _foretell(corpus: Corpus, options: RunOptions, console: Console) -> None:
+    """Print what the training will take."""
+    from maltriage.learn.runs.estimate import estimate
+    from maltriage.report.numbers import count, duration
+
+    with status(console, "timing a few steps", enabled=True):
+        found = estimate(corpus, options)
+    runs = "" if found.runs == 1 else f"{found.runs} nets, each "
+    guide = "" if options.guide is None else ", without its guide"
+    console.print(
+        f"{count(found.samples, 'sample')}, {count(found.labels, 'label')}:"
+        f" {runs}{count(found.epochs, 'epoch')}, {found.steps:,} steps in all;"
+        f" about {duration(found.seconds)} on this machine{guide}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Outcome:

@@ -23,6 +23,8 @@ from maltriage.source.reading import PROGRAMS
 
 HEADLESS = ("body", "head")
 """Default views for samples without a PE header."""
+MAX_DIFFERENT = 6
+"""Most differences from a published set that a notice names."""
 ENDS = ("head", "tail")
 """Anchors that samples without a PE header have."""
 
@@ -94,6 +96,34 @@ def count_notice(code: str, what: str, names: list[str]) -> Notice:
     """One notice for many files: their number, the reason and the first by name."""
     plural = "file" if len(names) == 1 else "files"
     return Notice(code, f"{len(names)} {plural} left out: {what} (such as {min(names)})")
+
+
+def as_published(samples: Iterable[LabelledSample], published: Mapping[str, int]) -> list[Notice]:
+    """A notice on how the files differ from those that were published; none if they do not.
+
+    Args:
+        published: number of files by family.
+    """
+    counts = Counter(sample.label for sample in samples)
+    if counts == Counter(published):
+        return []
+    others = sorted(counts.keys() - published.keys())
+    missing = sorted(published.keys() - counts.keys())
+    differing = [name for name in published if counts[name] not in (0, published[name])]
+    said = [f"{counts[name]:,} of {name} in place of {published[name]:,}" for name in differing]
+    if missing:
+        said.append(f"none of {_some(missing)}")
+    if others:
+        said.append(f"{_some(others)}, which was not published")
+    whole = f"{sum(published.values()):,} files of {len(published)} families"
+    more = len(said) - MAX_DIFFERENT
+    if more > 0:
+        said = [*said[:MAX_DIFFERENT], f"and {more} more differences"]
+    return [Notice("not-as-published", f"not the {whole} that were published: {'; '.join(said)}")]
+
+
+def _some(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def find_root(name: str, root: Path | None, layout: str) -> Path:

@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,10 +60,14 @@ def test_from_files_to_a_scan(run_cli: Any, data: Path, tmp_path: Path) -> None:
     assert str(bundle.relative_to(tmp_path)) in words
     for word in ("22", "macro-F1", "temperature"):
         assert word in words
-    # No terminal, so no progress: only what was left out.
-    notes = trained.stderr.decode().splitlines()
+    # No terminal, so no progress: only what was left out, and what it will take.
+    *notes, foretold = trained.stderr.decode().splitlines()
     assert len(notes) == 2
     assert all(note.startswith("note: ") for note in notes)
+    assert re.fullmatch(
+        r"22 samples, 2 labels: 1 epoch, 2 steps in all; about \d+ (s|min) on this machine",
+        foretold,
+    )
 
     shown = run_cli("models", bundle)
     assert shown.returncode == 0

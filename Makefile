@@ -1,6 +1,7 @@
 # make demo      set up .venv and scan samples/ with the model that ships
 # make test      set up .venv for the tests and run them
 # make check     what must hold before a commit: lint, types, imports, tests
+# make docs      the documentation site, into site/; a broken link is an error
 # make coverage  the tests, and which lines of the package they run: the total, the worst modules
 #
 # VENV=DIR uses another environment, PYTHON=python3.12 another Python (3.11 or newer), and
@@ -15,10 +16,11 @@ BIN := $(VENV)/bin
 # What the installation compiles.
 KERNEL := hatch_build.py maltriage/sample/_kernel.c
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-CACHES := .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+CACHES := .cache .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist site
 
 .DELETE_ON_ERROR:
-.PHONY: demo test slow coverage fuzz lint format types imports check bench supply-chain clean
+.PHONY: demo test slow coverage fuzz lint format types imports check bench docs docs-serve reference \
+  supply-chain clean
 
 # Exit code 1 says that something was flagged, which is an answer and no failure.
 demo: $(VENV)/.base
@@ -65,6 +67,18 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/scan.py $(ARGS)
 
+# Zensical keeps what it rendered in .cache: a page that is gone would stay.
+docs: $(VENV)/.docs
+	rm -rf site
+	$(BIN)/zensical build --strict --clean
+
+docs-serve: $(VENV)/.docs
+	$(BIN)/zensical serve
+
+# What the reference takes from the code: after a change of a command or of the record.
+reference: $(VENV)/.test
+	$(BIN)/python .ci/reference.py
+
 # What others can hold an install against: digests of bundles, of the packages that are tested,
 # and the bill of materials that is in the wheel.
 supply-chain: $(VENV)/.test
@@ -90,6 +104,10 @@ $(VENV)/.base: pyproject.toml $(KERNEL) | $(VENV)/pyvenv.cfg
 
 $(VENV)/.test: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
+	$(PIP) install -q -c constraints.txt -e ".[docs]"
 	@touch $@
 
 $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg

@@ -19,6 +19,9 @@ WRITTEN = re.compile(r"^(out|runs|fold-|seed-|data|DIR|a|b|in)\b|test_\{|\*")
 """Files in examples, which a user makes."""
 
 
+LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[\w-]+\]: (\S+)$", re.M)
+
+
 def is_there(path: str) -> bool:
     return (ROOT / path).exists() or (ROOT / "maltriage" / path).exists()
 
@@ -48,6 +51,15 @@ def test_documents_name_what_is_there(page: Path) -> None:
     assert sorted({name for name in TEST.findall(text) if name not in tests}) == []
     modules = {name for name in MODULE.findall(text) if not name.startswith("results.sqlite")}
     assert sorted(name for name in modules if not is_module(name)) == []
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("*.md")))
+def test_links_of_pages_beside_the_documents_lead_somewhere(name: str) -> None:
+    """Links of docs/ are held by `tests/project/test_site.py`."""
+    links = [first or second for first, second in LINK.findall((ROOT / name).read_text("utf-8"))]
+    assert links
+    local = [link.partition("#")[0] for link in links if "://" not in link]
+    assert [link for link in local if not (ROOT / link).exists()] == []
 
 
 def test_docstrings_name_modules_that_are_there() -> None:

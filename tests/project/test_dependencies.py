@@ -80,7 +80,7 @@ def test_no_dependency_twice() -> None:
     assert not declared("base") & (declared("train") | declared(*FOR_MORE))
 
 
-@pytest.mark.parametrize("extra", ["test", "dev"])
+@pytest.mark.parametrize("extra", ["test", "dev", "docs"])
 def test_constraints_name_what_the_tests_run_with(extra: str) -> None:
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pins = [line.split("==") for line in lines if line and not line.startswith("#")]

@@ -44,11 +44,13 @@ class Asked:
 
 
 def _plain(path: str) -> str:
-    return path.rstrip("/") if is_url(path) else os.path.realpath(path)
+    return path.rstrip("/") if is_url(path) else _bare(os.path.realpath(path))
 
 
 def _bare(path: str) -> str:
-    return path.rstrip("/") or "/"
+    """A folder as `_above` has it: without a separator at its end, unless it is a root."""
+    ends = path.endswith((os.path.sep, os.path.altsep or os.path.sep))
+    return os.path.dirname(path if ends else path + os.path.sep)
 
 
 def _above(path: str) -> Iterator[str]:
@@ -61,7 +63,6 @@ def _above(path: str) -> Iterator[str]:
         path = path.rpartition(SEPARATOR)[0]
         yield _plain(path)
     for folder in (_plain(path), path):
-        while (above := folder.rpartition("/")[0]) and above != folder:
+        while (above := os.path.dirname(folder)) and above != folder:
             yield above
             folder = above
-    yield "/"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ntpath
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from corpus.synthetic import zipped
 from hostile.make import sample
 from report.factories import make_result
 
+from maltriage.cli import asked as asked_module
 from maltriage.cli.asked import Asked
 from maltriage.report.documents.record import Failed, Skipped
 from maltriage.sample.types import KNOWN_GOOD
@@ -42,6 +46,30 @@ def test_members_and_urls_answer_for_what_they_are_in() -> None:
     assert left(["s3://bucket/in/"], make_result("s3://bucket/in/x.exe")) == {}
     inner = make_result("a.zip!b.7z!x.exe")
     assert left(["a.zip", "."], inner) == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "found"),
+    [
+        ("C:\\zoo", "C:\\zoo\\a\\x.exe"),
+        ("C:\\zoo\\", "C:\\zoo\\x.exe"),
+        ("C:\\", "C:\\x.exe"),
+        ("C:/zoo", "C:/zoo\\x.exe"),
+        ("\\\\?\\C:\\zoo", "\\\\?\\C:\\zoo\\x.exe"),
+        ("\\\\host\\share", "\\\\host\\share\\a\\x.exe"),
+        ("C:\\a.zip", "C:\\a.zip!b/x.exe"),
+        ("s3://bucket/in/", "s3://bucket/in/x.exe"),
+    ],
+)
+def test_paths_of_windows(named: str, found: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked_module, "os", SimpleNamespace(path=ntpath))
+    other = "D:\\other"
+    assert left([named, other], make_result(found)) == {other: "there is no file in it"}
+
+
+def test_the_root_of_all_files_is_answered_by_each_of_them() -> None:
+    assert left(["/"], make_result("/a/b/x.exe")) == {}
+    assert left(["/"], make_result("s3://bucket/x.exe")) == {"/": "there is no file in it"}
 
 
 def test_a_link_and_its_target_are_the_same(tmp_path: Path) -> None:

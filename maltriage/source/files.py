@@ -80,26 +80,40 @@ class Rejected:
 
 
 def read_list(data: bytes, name: str, *, null: bool = False) -> list[str]:
-    """Paths of a list, one a line; bytes that are not UTF-8 survive.
+    """Paths of a list, one a line; bytes that are not UTF-8 survive, but on Windows.
 
     Args:
         name: of the list, for errors.
         null: each path ends with a NUL in place of the line, as `find -print0` writes it.
 
     Raises:
-        MaltriageError: a path has a NUL, which no file's name can have.
+        MaltriageError: a path has a NUL, which no file's name can have, or is not UTF-8 on Windows,
+            where names are Unicode.
     """
     if null:
-        return [os.fsdecode(path) for path in data.split(b"\0") if path]
+        paths = data.split(b"\0")
+        return [_listed(path, f"{name}: path {at}") for at, path in enumerate(paths, 1) if path]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise MaltriageError(f"{name}: in UTF-16; a list of paths is plain text")
+    data = data.removeprefix(codecs.BOM_UTF8)  # with which Windows PowerShell begins a file
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):
         if b"\0" in line:
             raise MaltriageError(
                 f"{name}: line {number} has a NUL byte; --null (-0) reads what find -print0 writes"
             )
-    return [os.fsdecode(line.rstrip(b"\r")) for line in lines if line.strip()]
+    return [
+        _listed(line.rstrip(b"\r"), f"{name}: line {number}")
+        for number, line in enumerate(lines, 1)
+        if line.strip()
+    ]
+
+
+def _listed(path: bytes, where: str) -> str:
+    try:
+        return os.fsdecode(path)
+    except UnicodeDecodeError as error:
+        raise MaltriageError(f"{where} is not UTF-8") from error
 
 
 def walk(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hostile.make import CASES, byteplot, non_utf8_file, sample
 
+from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import FORMATS, Format
 from maltriage.source.files import Found, Rejected, WalkOptions, read_list, read_sample, walk
@@ -293,6 +294,18 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     assert read_sample(found.path).format == "pe"
     assert read_list(os.fsencode(path) + b"\r\n\n", "list") == [str(path)]
     assert read_list(os.fsencode(path) + b"\0\0", "list", null=True) == [str(path)]
+
+
+def test_lists_as_windows_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are Unicode there, so that a list must be UTF-8, with a mark at its begin or not."""
+    monkeypatch.setattr(os, "fsdecode", lambda raw: raw.decode("utf-8", "surrogatepass"))
+    path = "C:\\zoo\\é.exe"
+    assert read_list(b"\xef\xbb\xbf" + path.encode() + b"\r\n", "list") == [path]
+    listed = b"a.exe\r\n" + path.encode("cp850")
+    with pytest.raises(MaltriageError, match=r"^list: line 2 is not UTF-8$"):
+        read_list(listed, "list")
+    with pytest.raises(MaltriageError, match=r"^list: path 1 is not UTF-8$"):
+        read_list(b"\xff\0", "list", null=True)
 
 
 class _Entry:

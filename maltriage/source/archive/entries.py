@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -32,14 +31,14 @@ class Entry:
 class Names:
     """Names of the files of one archive as they are shown, each once: `x`, `x#2`, `x#3`.
 
-    Raw bytes that are not UTF-8 become lone surrogates, as in the path of any file.
+    Raw bytes that are not UTF-8 become lone surrogates, as in the path of any file of POSIX.
     """
 
     def __init__(self) -> None:
         self._seen: dict[str, int] = {}
 
     def __call__(self, name: str | bytes) -> str:
-        shown = os.fsdecode(name) if isinstance(name, bytes) else name
+        shown = name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
         count = self._seen[shown] = self._seen.get(shown, 0) + 1
         if count == 1:
             return shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import os
 import re
 import struct
 import tarfile
@@ -107,6 +108,13 @@ def test_names() -> None:
     latin = zipped({"cafX.exe": A}, None).replace(b"cafX", b"caf\xe9")
     assert found(latin) == ["x!caf\udce9.exe"]
     assert found(tarred({"caf\udce9.exe": A})) == ["x!caf\udce9.exe"]
+
+
+def test_a_name_that_is_no_utf8_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the names of files are Unicode; a name in an archive is not that of a file."""
+    monkeypatch.setattr(os, "fsdecode", lambda raw: raw.decode("utf-8", "surrogatepass"))
+    latin = zipped({"cafX.exe": A}, None).replace(b"cafX", b"caf\xe9")
+    assert found(latin) == ["x!caf\udce9.exe"]
 
 
 def test_a_7z_file_with_names_that_lead_out_of_it() -> None:

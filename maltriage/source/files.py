@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -25,6 +26,9 @@ from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Read
 from maltriage.source.stdin import STDIN, Stdin, open_stdin
 from maltriage.source.stores.base import Entry
 from maltriage.source.urls import Remote, is_url
+
+_JUNCTION = 0xA0000003
+"""IO_REPARSE_TAG_MOUNT_POINT, which `stat` has on Windows alone."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,9 @@ def walk(
     With `members` a path may name a file in an archive: `archive.zip!x.exe`. `stop` is called
     while a server does not answer; once it returns true, the walk ends.
 
-    A symbolic link is followed where the user names it, and below that only if it stays inside the
-    named folder, unless `options.follow`, and leads to no folder already seen. FIFOs, sockets and
-    devices are never opened.
+    A symbolic link, or a junction, is followed where the user names it, and below that only if it
+    stays inside the named folder, unless `options.follow`, and leads to no folder already seen.
+    FIFOs, sockets and devices are never opened.
 
     Below a URL files come in the order of the store, for S3 that of the keys.
     """
@@ -215,7 +219,7 @@ def _walk_folder(
             continue
         try:
             wrong = None
-            if entry.is_symlink():
+            if entry.is_symlink() or (sys.platform == "win32" and _is_junction(entry)):
                 wrong = wrong_link(entry.path, None if options.follow else root)
             if wrong:
                 yield Rejected(entry.path, "symlink", wrong, False)
@@ -237,6 +241,12 @@ def _walk_folder(
             continue
         elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
             yield _file(entry.path, status, options)
+
+
+def _is_junction(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a link of Windows to a folder, which is no symbolic link to Python."""
+    tag = getattr(entry.stat(follow_symlinks=False), "st_reparse_tag", 0)
+    return bool(tag == _JUNCTION)
 
 
 def wrong_link(path: str, root: str | None) -> str | None:

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hostile.make import CASES, byteplot, non_utf8_file, sample
@@ -13,6 +15,7 @@ from hostile.make import CASES, byteplot, non_utf8_file, sample
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import FORMATS, Format
+from maltriage.source import files
 from maltriage.source.files import Found, Rejected, WalkOptions, read_list, read_sample, walk
 from maltriage.source.reading import Reading
 
@@ -43,16 +46,25 @@ def test_order_depth_and_globs(tree: Path) -> None:
 
 
 class _Listed:
-    """An entry of a folder as Windows lists it: `stat` has no numbers of device and file."""
+    """An entry of a folder as Windows lists it: `stat` has no numbers of device and file.
+
+    A link is a junction, which is a folder to Python.
+    """
 
     def __init__(self, entry: os.DirEntry[str]) -> None:
-        self.name, self.path, self.is_symlink = entry.name, entry.path, entry.is_symlink
+        self.name, self.path = entry.name, entry.path
         self._entry = entry
 
-    def stat(self) -> os.stat_result:
+    def is_symlink(self) -> bool:
+        return False
+
+    def stat(self, *, follow_symlinks: bool = True) -> Any:
         found = list(self._entry.stat())
         found[1] = found[2] = 0
-        return os.stat_result(found)
+        if follow_symlinks:
+            return os.stat_result(found)
+        tag = 0xA0000003 if self._entry.is_symlink() else 0
+        return SimpleNamespace(st_reparse_tag=tag)
 
 
 def test_folders_that_are_listed_without_numbers(
@@ -61,6 +73,26 @@ def test_folders_that_are_listed_without_numbers(
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x").write_bytes(b"MZ")
+    _list_as_windows(monkeypatch)
+    found = list(walk([str(tmp_path)], WalkOptions()))
+    assert [os.path.relpath(item.path, tmp_path) for item in found] == ["a/x", "b/x"]
+
+
+def test_junctions_lead_nowhere_that_links_do_not(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "outside").mkdir(exist_ok=True)
+    (tmp_path / "outside" / "x.exe").write_bytes(b"MZ")
+    (tree / "out").symlink_to(tmp_path / "outside")
+    _list_as_windows(monkeypatch)
+    found = {os.path.relpath(i.path, tree): i for i in walk([str(tree)], WalkOptions())}
+    out = found["out"]
+    assert isinstance(out, Rejected)
+    assert (out.code, out.reason) == ("symlink", "a link out of the folder")
+    assert "out/x.exe" in names(tree, follow=True)
+
+
+def _list_as_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
 
     @contextmanager
@@ -69,8 +101,7 @@ def test_folders_that_are_listed_without_numbers(
             yield [_Listed(entry) for entry in entries]
 
     monkeypatch.setattr(os, "scandir", listed)
-    found = list(walk([str(tmp_path)], WalkOptions()))
-    assert [os.path.relpath(item.path, tmp_path) for item in found] == ["a/x", "b/x"]
+    monkeypatch.setattr(files, "sys", SimpleNamespace(platform="win32"))
 
 
 def test_links_stay_inside_and_out_of_loops(tree: Path, tmp_path: Path) -> None:

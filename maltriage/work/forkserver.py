@@ -29,8 +29,12 @@ _folder: Path | None = None
 
 
 def worker_context() -> BaseContext:
-    """The way to start workers: forked from a server without secrets, spawned on Windows."""
-    if sys.platform == "win32":
+    """The way to start workers: forked from a server without secrets on Linux, elsewhere spawned.
+
+    Windows has no fork. On macOS a process that has loaded frameworks of the system, as NumPy does,
+    may crash where it is forked, which is why Python does not fork there unasked.
+    """
+    if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     _have_folder()
     context = multiprocessing.get_context("forkserver")
@@ -50,7 +54,7 @@ def start_ahead() -> None:
 
     For a command that will need workers. The server ends with this process.
     """
-    if sys.platform != "win32":
+    if sys.platform == "linux":
         from multiprocessing import forkserver
 
         with suppress(OSError):  # who starts workers says so

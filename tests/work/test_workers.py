@@ -123,7 +123,7 @@ def test_no_more_cores_than_the_process_may_use() -> None:
         os.sched_setaffinity(0, before)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="workers are not forked there")
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are not forked there")
 def test_workers_are_forked_from_the_server_that_was_started_ahead() -> None:
     start_ahead()
     server = multiprocessing.forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]

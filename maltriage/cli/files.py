@@ -27,8 +27,8 @@ from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile
 
 _BLOCK = 1 << 16
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""A URL as a path, in which two slashes have become one."""
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
+"""A URL as a path, in which two slashes have become one, on Windows a backslash."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,13 @@ def keep(read: Sequence[str], *outputs: Path | None) -> None:
 
 def refuse_url(output: Path) -> None:
     """Raise MaltriageError if an output looks like a URL."""
-    if _URL.match(str(output)) and not output.parent.exists():
+    if looks_like_url(str(output)) and not output.parent.exists():
         raise MaltriageError(f"{output}: results go to local files, not to URLs")
+
+
+def looks_like_url(path: str) -> bool:
+    """Whether the text of a path is that of a URL; `C:\\x` is none, for it has one letter."""
+    return _URL.match(path) is not None
 
 
 def _refuse_sample(path: Path) -> None:

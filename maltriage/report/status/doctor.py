@@ -68,7 +68,8 @@ def render(found: Examination, console: Console) -> None:
         landlock = found.isolation.landlock
         by = ["seccomp"] if found.isolation.seccomp else []
         by += [f"Landlock {landlock}"] if landlock else []
-        table.add_row("by", ", ".join([*by, "limits"]))
+        by += ["limits"] if held else []
+        table.add_row("by", ", ".join(by) or "nothing")
     console.print(table)
 
     _heading(console, "limits")

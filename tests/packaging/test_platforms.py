@@ -1,0 +1,154 @@
+"""What can be said here of Windows and macOS: a scan where Python has no more than it has there.
+
+`other_system/sitecustomize.py` says what is simulated. What lies outside of that was never run:
+docs/reference/platforms.md.
+"""
+
+from __future__ import annotations
+
+import ast
+import csv
+import io
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path, PureWindowsPath
+
+import pytest
+
+from maltriage.cli import files as output_files
+from maltriage.source.carve import split_carved
+from maltriage.source.urls import is_url
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+POSIX_ONLY = frozenset("fcntl grp posix pty pwd resource syslog termios tty".split())
+SYSTEMS = ("win32", "darwin")
+ONE_AS_ANOTHER = "timing"
+
+
+def run(
+    system: str, tmp_path: Path, *arguments: str | Path, stdin: bytes = b"", code: str = ""
+) -> subprocess.CompletedProcess[bytes]:
+    """A command, or some code, where Python is as on another system."""
+    told = ["-c", code] if code else ["-m", "maltriage"]
+    return subprocess.run(
+        [sys.executable, *told, *arguments],
+        env={
+            **os.environ,
+            "OTHER_SYSTEM": system,
+            "PYTHONPATH": os.pathsep.join([str(HERE / "other_system"), str(ROOT)]),
+            "TMPDIR": str(tmp_path),
+        },
+        cwd=tmp_path,
+        input=stdin,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def rows(out: bytes) -> list[dict[str, str]]:
+    """Rows of CSV without what no two scans have in common."""
+    read = csv.DictReader(io.StringIO(out.decode("utf-8-sig"), newline=""))
+    return [{k: v for k, v in row.items() if not k.startswith(ONE_AS_ANOTHER)} for row in read]
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_scan_finds_what_it_finds_here(
+    system: str, tmp_path: Path, run_cli: object, samples_dir: Path
+) -> None:
+    """Workers are started anew, not forked; the store is filled, and answers the second scan."""
+    arguments = ["scan", samples_dir, "-f", "csv", "-j", "1", "--exit-zero"]
+    expected = run_cli(*arguments, "--no-cache", cwd=tmp_path)  # type: ignore[operator]
+    first = run(system, tmp_path, *arguments, "-vv")
+    assert (first.returncode, rows(first.stdout)) == (0, rows(expected.stdout)), first.stderr
+    assert b"starting 1 workers" in first.stderr
+    second = run(system, tmp_path, *arguments, "-vv")
+    assert (second.returncode, rows(second.stdout)) == (0, rows(expected.stdout)), second.stderr
+    assert b"starting 1 workers" not in second.stderr
+    assert not list(tmp_path.iterdir())  # where temporary files go
+
+
+@pytest.mark.parametrize(("system", "held"), [("win32", 0), ("darwin", 1)])
+def test_doctor_says_what_holds(system: str, held: int, tmp_path: Path) -> None:
+    done = run(system, tmp_path, "doctor")
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = done.stdout.decode().splitlines()
+    said = dict(line.split(None, 1) for line in lines if len(line.split(None, 1)) == 2)
+    assert (said["holds"].strip(), said["by"].strip()) == (
+        ("no core dumps", "limits") if held else ("nothing", "nothing")
+    )
+    assert lines[-1] == "No problems."
+
+
+def test_standard_input_and_an_explanation(tmp_path: Path, samples_dir: Path) -> None:
+    data = (samples_dir / "gui-x86.exe").read_bytes()
+    done = run("win32", tmp_path, "scan", "-", "-f", "csv", "--no-cache", stdin=data)
+    assert done.returncode in (0, 1), done.stderr
+    assert [row["status"] for row in rows(done.stdout)] == ["result"]
+    done = run("win32", tmp_path, "explain", samples_dir / "driver-x64.sys", "-f", "json")
+    assert done.returncode in (0, 1), done.stderr
+    assert b'"type":"result"' in done.stdout
+
+
+IMPORT_ALL = """
+import importlib, pkgutil, sys
+import maltriage
+import maltriage.work.isolation as isolation
+assert isolation.sys.platform == "win32" and not hasattr(isolation.os, "geteuid")
+for found in pkgutil.walk_packages(maltriage.__path__, "maltriage."):
+    if not found.name.startswith(("maltriage.learn", "maltriage.cluster", "maltriage.__main__")):
+        importlib.import_module(found.name)
+"""
+
+
+def test_every_module_is_imported_without_what_windows_lacks(tmp_path: Path) -> None:
+    done = run("win32", tmp_path, code=IMPORT_ALL)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def imported_at_the_top(path: Path) -> Iterator[str]:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def test_no_module_needs_what_only_posix_has() -> None:
+    found = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "maltriage").rglob("*.py")
+        if not POSIX_ONLY.isdisjoint(imported_at_the_top(path))
+    }
+    assert found == set()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "C:\\zoo\\x.exe",
+        "C:/zoo/x.exe",
+        "C://zoo/x.exe",
+        "\\\\?\\C:\\zoo\\x.exe",
+        "\\\\?\\UNC\\host\\share\\x.exe",
+        "\\\\host\\share\\x.exe",
+        "\\\\.\\C:\\zoo\\x.exe",
+    ],
+)
+def test_paths_of_windows_are_files_and_not_urls(path: str) -> None:
+    assert not is_url(path)
+    assert split_carved(f"{path}!carved@0x400.exe") == (path, 0x400)
+    output_files.refuse_url(Path(path))
+
+
+def test_a_url_as_an_output_is_one_on_windows_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There both slashes of `s3://` are written as one backslash."""
+    monkeypatch.chdir(tmp_path)
+    shown = str(PureWindowsPath("s3://bucket/r.json"))
+    assert output_files.looks_like_url(shown)
+    assert not output_files.looks_like_url(str(PureWindowsPath("C:\\zoo\\r.json")))

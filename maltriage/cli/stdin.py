@@ -30,4 +30,6 @@ def stdin_among(
     try:
         return resources.enter_context(read_stdin(sys.stdin.buffer, max_size))
     except OSError as error:
-        raise MaltriageError(f"cannot hold standard input: {error.strerror}") from error
+        raise MaltriageError(
+            f"standard input: no shared memory for it: {error.strerror}"
+        ) from error

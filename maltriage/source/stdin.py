@@ -39,6 +39,7 @@ def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
         data += piece
     memory = SharedMemory(create=True, size=max(1, len(data)))
     try:
+        _take_all(memory)
         assert memory.buf is not None
         memory.buf[: len(data)] = data
         held = Stdin(memory.name, len(data))
@@ -47,6 +48,18 @@ def read_stdin(stream: BinaryIO, max_size: int) -> Iterator[Stdin]:
     finally:
         memory.close()
         memory.unlink()
+
+
+def _take_all(memory: SharedMemory) -> None:
+    """Take the pages now: a container has 64 MiB of them by default, and what is written beyond
+    them ends the process by SIGBUS.
+
+    Raises:
+        OSError: there are fewer.
+    """
+    descriptor = getattr(memory, "_fd", -1)  # Windows has none
+    if descriptor >= 0 and hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(descriptor, 0, memory.size)
 
 
 def hold(stdin: Stdin | None) -> None:

@@ -124,4 +124,5 @@ def _cause(code: int) -> str:
             return f"died ({signal.Signals(-code).name})"
         except ValueError:
             pass
-    return f"died (exit code {code})"
+    # Windows has large ones for what is a signal elsewhere, known by their digits in hex.
+    return f"died (exit code {code:#x})" if code >= 1 << 31 else f"died (exit code {code})"

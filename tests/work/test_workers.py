@@ -17,6 +17,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.work.cores import _quota, cores
 from maltriage.work.forkserver import start_ahead
 from maltriage.work.isolation import Isolation
+from maltriage.work.supervisor import WorkerDiedError
 from maltriage.work.workers import Workers, reason_of
 
 
@@ -66,6 +67,14 @@ def test_a_worker_that_dies_with_nothing_to_do_is_replaced() -> None:
                 time.sleep(0.05)
             time.sleep(0.3)  # for the pool to see it
         assert workers.submit(os.getpid).result(timeout=60) != pid
+
+
+@pytest.mark.parametrize(
+    ("code", "words"), [(3, "exit code 3"), (-11, "SIGSEGV"), (0xC0000005, "exit code 0xc0000005")]
+)
+def test_how_a_process_died(code: int, words: str) -> None:
+    error = reason_of(WorkerDiedError(code), 1.0)
+    assert error.reason == f"the process that read it died ({words})"
 
 
 def test_workers_that_cannot_start_are_an_error() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import struct
+import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import ForkingPickler
@@ -15,6 +17,22 @@ from maltriage.sample.errors import SampleError
 from maltriage.work.messages import Answer, Begun, carried
 
 _NUMBER = struct.Struct("!Q")
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """A block that starts a process which Ctrl-C does not reach: not before it ignores it itself.
+
+    Here it counts after the block. On Windows, where nothing can be held back, it reaches both.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class WorkerEnd:

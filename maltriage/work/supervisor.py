@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from maltriage.logs import logger
 from maltriage.work.messages import MAX_ANSWER, Answer, Begun, read
-from maltriage.work.process import WorkerEnd, request, work
+from maltriage.work.process import WorkerEnd, request, without_ctrl_c, work
 
 T = TypeVar("T")
 _log = logger(__name__)
@@ -217,7 +217,8 @@ class Supervisor:
                 ),
                 daemon=True,
             )
-            process.start()
+            with without_ctrl_c():
+                process.start()
         job_end.close()
         answer_end.close()
         line = _Line(number, process, jobs, answers)

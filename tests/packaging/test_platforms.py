@@ -29,10 +29,15 @@ ONE_AS_ANOTHER = "timing"
 
 
 def run(
-    system: str, tmp_path: Path, *arguments: str | Path, stdin: bytes = b"", code: str = ""
+    system: str,
+    tmp_path: Path,
+    *arguments: str | Path,
+    stdin: bytes = b"",
+    script: Path | None = None,
+    start_new_session: bool = False,
 ) -> subprocess.CompletedProcess[bytes]:
-    """A command, or some code, where Python is as on another system."""
-    told = ["-c", code] if code else ["-m", "maltriage"]
+    """A command, or a script, where Python is as on another system."""
+    told = ["-m", "maltriage"] if script is None else [script]
     return subprocess.run(
         [sys.executable, *told, *arguments],
         env={
@@ -44,6 +49,7 @@ def run(
         cwd=tmp_path,
         input=stdin,
         capture_output=True,
+        start_new_session=start_new_session,
         timeout=120,
         check=False,
     )
@@ -93,6 +99,29 @@ def test_standard_input_and_an_explanation(tmp_path: Path, samples_dir: Path) ->
     assert b'"type":"result"' in done.stdout
 
 
+CTRL_C = """
+import os, signal, time
+from maltriage.work.workers import Workers
+
+if __name__ == "__main__":
+    asked = []
+    signal.signal(signal.SIGINT, lambda *_: asked.append(1))
+    with Workers(1, 60) as workers:
+        job = workers.submit(os.getpid)
+        while not job.done() and len(asked) < 1000:
+            time.sleep(0.02)
+            os.killpg(0, signal.SIGINT)
+        print(len(asked) > 1, job.result(timeout=60) != os.getpid())
+"""
+
+
+def test_ctrl_c_does_not_reach_a_worker_that_starts(tmp_path: Path) -> None:
+    """It would print a traceback, from anywhere in its imports."""
+    (tmp_path / "script.py").write_text(CTRL_C)
+    done = run("darwin", tmp_path, script=tmp_path / "script.py", start_new_session=True)
+    assert (done.stdout, done.stderr) == (b"True True\n", b"")
+
+
 IMPORT_ALL = """
 import importlib, pkgutil, sys
 import maltriage
@@ -105,7 +134,8 @@ for found in pkgutil.walk_packages(maltriage.__path__, "maltriage."):
 
 
 def test_every_module_is_imported_without_what_windows_lacks(tmp_path: Path) -> None:
-    done = run("win32", tmp_path, code=IMPORT_ALL)
+    (tmp_path / "script.py").write_text(IMPORT_ALL)
+    done = run("win32", tmp_path, script=tmp_path / "script.py")
     assert (done.returncode, done.stderr) == (0, b"")
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import multiprocessing
-import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,6 +19,7 @@ from maltriage.triage.engines import pool
 from maltriage.triage.engines.chunks import Chunk
 from maltriage.triage.engines.pool import PIECES_EACH, POLL, Seat
 from maltriage.triage.engines.serving import Answered, Asked, Logged, Opened, Setup, serve
+from maltriage.work.process import without_ctrl_c
 
 _log = logger(__name__)
 
@@ -109,7 +109,7 @@ class Pool(pool.Pool[_Process]):
     def _started(self, setup: Setup) -> _Process:
         ours, theirs = CONTEXT.Pipe()
         process = CONTEXT.Process(target=serve, args=(theirs, setup))
-        with _without_ctrl_c():
+        with without_ctrl_c():
             process.start()
         theirs.close()
         _log.info("engine %d of %d: process %d", len(self._seats) + 1, self._count, process.pid)
@@ -164,16 +164,3 @@ class Pool(pool.Pool[_Process]):
                 raise MaltriageError(f"engines die as they start (exit code {code})")
         for chunk, _ in reversed(seat.running.values()):
             self._lose(chunk, crash=True)
-
-
-@contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """A block that starts a process which Ctrl-C does not reach: not before it ignores it itself.
-
-    Here it counts after the block.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

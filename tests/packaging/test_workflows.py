@@ -41,9 +41,13 @@ def test_all_are_here() -> None:
 def test_the_schema_of_the_forge() -> None:
     pytest.importorskip("check_jsonschema")
     command = [sys.executable, "-m", "check_jsonschema"]
-    command += ["--builtin-schema", "vendor.github-workflows"]
-    done = subprocess.run([*command, *WORKFLOWS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    for schema, files in (
+        ("vendor.github-workflows", WORKFLOWS),
+        ("vendor.dependabot", [FOLDER / "dependabot.yml"]),
+    ):
+        told = [*command, "--builtin-schema", schema, *files]
+        done = subprocess.run(told, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_nothing_lets_others_in() -> None:
@@ -52,7 +56,7 @@ def test_nothing_lets_others_in() -> None:
     if found is None:
         pytest.skip("no zizmor")
     command = [found, "--offline", "--persona=pedantic", "--no-progress"]
-    command += ["--config", FOLDER / "zizmor.yml", FOLDER / "workflows"]
+    command += ["--config", FOLDER / "zizmor.yml", FOLDER]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

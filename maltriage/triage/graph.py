@@ -7,6 +7,7 @@ KeyboardInterrupt, ends the run before its next node.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from threading import Thread
@@ -19,6 +20,8 @@ Array = npt.NDArray[Any]
 
 ENDS_WITHIN = 1.0
 """Seconds that an interrupted run is waited for."""
+_LOOK = 0.2
+"""Seconds after which a wait begins anew, so that a signal can be handled."""
 
 
 class Graph:
@@ -80,6 +83,8 @@ def _waited_for(call: Callable[[], T], options: Any = None) -> T:
     thread = Thread(target=do, daemon=True)
     thread.start()
     try:
+        while sys.platform == "win32" and thread.is_alive():
+            thread.join(_LOOK)  # there no signal ends a wait, but handlers run after it
         return result.result()
     except BaseException:
         if options is not None and thread.is_alive():

@@ -12,14 +12,17 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path, PureWindowsPath
+from types import SimpleNamespace
 
 import pytest
 
 from maltriage.cli import files as output_files
 from maltriage.source.carve import split_carved
 from maltriage.source.urls import is_url
+from maltriage.triage import graph
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -183,3 +186,19 @@ def test_a_url_as_an_output_is_one_on_windows_as_well(
     shown = str(PureWindowsPath("s3://bucket/r.json"))
     assert output_files.looks_like_url(shown)
     assert not output_files.looks_like_url(str(PureWindowsPath("C:\\zoo\\r.json")))
+
+
+def test_a_run_of_the_model_is_waited_for_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On Windows a wait without end keeps Ctrl-C from being handled."""
+    waits = []
+    join = graph.Thread.join
+
+    def seen(thread: object, timeout: float | None = None) -> None:
+        waits.append(timeout)
+        join(thread, timeout)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(graph, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(graph.Thread, "join", seen)
+    assert graph._waited_for(lambda: time.sleep(0.5) or 7) == 7
+    assert len(waits) >= 2
+    assert None not in waits

@@ -125,10 +125,10 @@ def inside(
     lines.append(f"mkdir {top}/dev/pts; ln -s pts/ptmx {top}/dev/ptmx")
     lines.append(f"mount -t devpts -o newinstance,ptmxmode=0666 devpts {top}/dev/pts")
     for bind in binds:
-        place = shlex.quote(str(root / (bind.at or str(bind.path)).lstrip("/")))
-        lines.append(f"mount --bind {shlex.quote(str(bind.path))} {place}")
+        there = shlex.quote(str(root / (bind.at or str(bind.path)).lstrip("/")))
+        lines.append(f"mount --bind {shlex.quote(str(bind.path))} {there}")
         if not bind.writable:
-            lines.append(f"mount -o remount,bind,ro {place}")
+            lines.append(f"mount -o remount,bind,ro {there}")
     if sealed:
         lines.append(f"mount -t tmpfs -o mode=1777,size=64m tmpfs {top}/tmp")
         lines.append(f"mount -o remount,bind,ro {top}")

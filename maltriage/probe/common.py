@@ -27,6 +27,7 @@ import numpy.typing as npt
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
+from maltriage.probe import sorted_hashes
 from maltriage.probe.operands import REACH, addresses_of, filled_in
 
 Keys = npt.NDArray[np.uint64]
@@ -44,7 +45,8 @@ COUNT_BITS, HASH_BITS = 12, 40
 in an index of two million."""
 MAX_BYTES = 64 * 1024 * 1024
 """Of an index."""
-FORMAT = 2
+FORMAT, STEPS = 3, 2
+"""The format of an index, and the one before, which holds steps from hash to hash and is read."""
 SHIPPED = "clean-programs.npz"
 """Name of the index that comes with the models."""
 NEAR, MIN_RUN = 128, 3
@@ -214,29 +216,45 @@ def save(index: Prevalence, path: Path) -> None:
 
 
 def _packed(name: str, entries: Keys) -> dict[str, npt.NDArray[Any]]:
-    """Entries as steps from hash to hash, which compress to half the size, and counts."""
-    steps = np.diff(hashes(entries) >> np.uint64(COUNT_BITS), prepend=np.uint64(0))
-    return {
-        f"{name}_low": steps.astype(np.uint32),
-        f"{name}_high": (steps >> np.uint64(32)).astype(np.uint8),
-        f"{name}_counts": counts_in(entries).astype(np.uint16),
-    }
+    """Hashes by `sorted_hashes`, and counts as two rows: their low bytes and their high ones."""
+    parts = sorted_hashes.packed(hashes(entries) >> np.uint64(COUNT_BITS), HASH_BITS)
+    counts = counts_in(entries).astype("<u2").view(np.uint8).reshape(-1, 2)
+    parts["counts"] = np.ascontiguousarray(counts.T)  # rows that are alike compress better
+    return {f"{name}_{part}": array for part, array in parts.items()}
 
 
-def _unpacked(archive: Mapping[str, Any], name: str) -> Keys:
+def _unpacked(archive: Mapping[str, Any], name: str, format: int) -> Keys:
     """Raises ValueError if they are no entries in order."""
-    low, high, counts = (archive[f"{name}_{part}"] for part in ("low", "high", "counts"))
-    kinds = [(array.dtype, array.shape) for array in (low, high, counts)]
-    shape = (len(low),)
-    if kinds != [(np.uint32, shape), (np.uint8, shape), (np.uint16, shape)]:
+    if format == STEPS:
+        found, counts = _of_steps(
+            *(archive[f"{name}_{part}"] for part in ("low", "high", "counts"))
+        )
+    else:
+        counts = archive[f"{name}_counts"]
+        if counts.dtype != np.uint8 or counts.ndim != 2 or len(counts) != 2:
+            raise ValueError("other arrays")
+        counts = counts[0].astype(np.uint16) | counts[1].astype(np.uint16) << np.uint16(8)
+        parts = {part: archive[f"{name}_{part}"] for part in sorted_hashes.PARTS}
+        found = sorted_hashes.unpacked(parts, len(counts), HASH_BITS)
+    if (counts == 0).any() or (counts >> COUNT_BITS).any():
+        raise ValueError("a count that none can have")
+    return np.asarray(found << np.uint64(COUNT_BITS) | counts.astype(np.uint64))
+
+
+def _of_steps(
+    low: npt.NDArray[Any], high: npt.NDArray[Any], counts: npt.NDArray[Any]
+) -> tuple[Keys, npt.NDArray[Any]]:
+    """Hashes and counts of the format before. Raises ValueError if the hashes are not in order."""
+    kinds = [array.dtype for array in (low, high, counts)]
+    if kinds != [np.uint32, np.uint8, np.uint16] or {low.shape, high.shape, counts.shape} != {
+        (len(low),)
+    }:
         raise ValueError("other arrays")
     steps = low.astype(np.uint64) | high.astype(np.uint64) << np.uint64(32)
-    if (steps[1:] == 0).any() or (counts == 0).any() or (counts >> COUNT_BITS).any():
-        raise ValueError("its entries are not in order")
     found = np.cumsum(steps, dtype=np.uint64)
-    if len(found) and found[-1] >> np.uint64(HASH_BITS):
+    if (steps[1:] == 0).any() or (len(found) and found[-1] >> np.uint64(HASH_BITS)):
         raise ValueError("its entries are not in order")
-    return np.asarray(found << np.uint64(COUNT_BITS) | counts.astype(np.uint64))
+    return found, counts
 
 
 @lru_cache(maxsize=4)
@@ -251,9 +269,10 @@ def load(path: Path) -> Prevalence:
             raise MaltriageError(f"{path}: no index of clean programs: too large")
         with np.load(path, allow_pickle=False) as archive:
             about = decoded(archive["about"].tobytes(), _about)
-            if about.format != FORMAT:
+            if about.format not in (FORMAT, STEPS):
                 raise MaltriageError(f"{path}: made by another version: build it again")
-            found = Prevalence(about, _unpacked(archive, "pieces"), _unpacked(archive, "texts"))
+            pieces, texts = (_unpacked(archive, n, about.format) for n in ("pieces", "texts"))
+            found = Prevalence(msgspec.structs.replace(about, format=FORMAT), pieces, texts)
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, KeyError, EOFError, BadZipFile, msgspec.MsgspecError) as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hostile.make import Pe
@@ -16,6 +17,7 @@ from maltriage.probe.common import (
     COUNT_BITS,
     FORMAT,
     PIECE,
+    STEPS,
     About,
     Prevalence,
     load,
@@ -162,20 +164,40 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.texts, index.texts)
 
 
-@pytest.mark.parametrize("what", ["missing", "other", "cut", "unsorted", "version"])
+@pytest.mark.parametrize("what", ["missing", "other", "cut", "version"])
 def test_what_is_no_index_is_refused(tmp_path: Path, what: str) -> None:
     path = tmp_path / f"{what}.npz"
     index = index_of(noise(4000))
     if what == "other":
         path.write_bytes(b"MZ and no index")
-    elif what == "unsorted":
-        save(Prevalence(index.about, index.pieces[::-1], index.texts), path)
     elif what == "version":
         save(Prevalence(About(FORMAT + 1, 9, 1, 2, 2), index.pieces, index.texts), path)
     elif what == "cut":
         save(index, path)
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MaltriageError, match=str(path)):
+        load(path)
+
+
+def test_an_index_of_the_format_before_is_read(tmp_path: Path) -> None:
+    """Steps from hash to hash: what `prevalence build` of earlier versions wrote."""
+    index, path = index_of(noise(4000) + b"\0a text of some words\0"), tmp_path / "old.npz"
+    arrays = {}
+    for name, entries in (("pieces", index.pieces), ("texts", index.texts)):
+        steps = np.diff(entries >> np.uint64(COUNT_BITS), prepend=np.uint64(0))
+        arrays[f"{name}_low"] = steps.astype(np.uint32)
+        arrays[f"{name}_high"] = (steps >> np.uint64(32)).astype(np.uint8)
+        arrays[f"{name}_counts"] = (entries & np.uint64(4095)).astype(np.uint16)
+    about = msgspec.json.encode(msgspec.structs.replace(index.about, format=STEPS))
+    np.savez_compressed(path, about=np.frombuffer(about, np.uint8), **arrays)
+    found = load(path)
+    assert found.about == index.about
+    np.testing.assert_array_equal(found.pieces, index.pieces)
+    np.testing.assert_array_equal(found.texts, index.texts)
+    arrays["pieces_low"][1] = arrays["pieces_high"][1] = 0
+    np.savez_compressed(path, about=np.frombuffer(about, np.uint8), **arrays)
+    load.cache_clear()
+    with pytest.raises(MaltriageError, match="not in order"):
         load(path)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from maltriage import bundle as bundles
-from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle
+from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle, added
 from maltriage.errors import MaltriageError
 from maltriage.files.places import config_file
 from maltriage.files.private import trouble
@@ -58,6 +58,7 @@ def examine(named: str | None, places: dict[str, Path]) -> Examination:
     """
     problems: list[str] = []
     bundle = _bundle(named, problems)
+    problems += [str(e) for _, e in added.records() if isinstance(e, MaltriageError)]
     packages, extras = _packages()
     looked_at = [_place(what, path) for what, path in places.items()]
     config = config_file()  # a wrong one ends every command, this one too

@@ -15,7 +15,10 @@ from warm import Warm
 
 ROOT = Path(__file__).resolve().parents[1]
 SAY_HOW_TO_PRINT = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
-CACHES = ("MALTRIAGE_CACHE", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "APPDATA", "LOCALAPPDATA")
+CACHES = (
+    *("MALTRIAGE_CACHE", "MALTRIAGE_MODELS", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    *("APPDATA", "LOCALAPPDATA"),
+)
 
 # Before anything imports torch: processes beside each other, of many threads each, take longer.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from maltriage.bundle import added
 from maltriage.bundle.card import Card, read_card
-from maltriage.bundle.digests import published
+from maltriage.bundle.digests import Published, published
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
 from maltriage.bundle.wire import metadata
 from maltriage.errors import MaltriageError
@@ -46,8 +47,37 @@ def shipped() -> list[Path]:
     return sorted(models_dir().glob("*.onnx"))
 
 
+def installed() -> dict[str, Path]:
+    """The bundles that a name stands for: those that come with the package, and added ones."""
+    mine = {
+        name: found.model_path
+        for name, found in added.records()
+        if isinstance(found, added.Added) and found.model_path is not None
+    }
+    return mine | {path.stem: path for path in shipped()}
+
+
+def missing() -> list[Published]:
+    """The published bundles that are not installed, in their latest version."""
+    latest = {entry.name: entry for entry in published()}
+    here = installed()
+    return [entry for name, entry in sorted(latest.items()) if name not in here]
+
+
+def how_to_add(file: str) -> str:
+    """The command that adds a published file, which lies in `models/` of the repository."""
+    return f"maltriage models add models/{file}"
+
+
 def resolve(model: str | None) -> Path:
-    """Path of a bundle, from a path or the name of a shipped one; None: the default."""
+    """Path of a bundle, from a path or a name: a shipped one's, then one's that the user added.
+
+    Args:
+        model: None: the default.
+
+    Raises:
+        MaltriageError: there is none, or its record is damaged.
+    """
     name = model or DEFAULT_MODEL
     path = Path(name)
     if path.is_file():
@@ -55,8 +85,16 @@ def resolve(model: str | None) -> Path:
     known = {p.stem: p for p in shipped()}
     if name in known:
         return known[name]
-    names = ", ".join(sorted(known)) or "none"
-    raise MaltriageError(f"no such model: {name} (not a file; shipped: {names})")
+    mine = added.read(name)
+    if mine is not None and mine.model_path is not None:
+        return mine.model_path
+    if any(entry.name == name for entry in missing()):
+        raise MaltriageError(
+            f"no such model here: {name} does not come with this install; "
+            f"{how_to_add(name + added.MODEL_SUFFIX)}"
+        )
+    names = ", ".join(sorted(installed())) or "none"
+    raise MaltriageError(f"no such model: {name} (not a file; installed: {names})")
 
 
 def load(path: Path | str) -> Bundle:
@@ -73,6 +111,7 @@ def load(path: Path | str) -> Bundle:
         data = path.read_bytes()
     except OSError as error:
         raise MaltriageError(f"cannot read model {path}: {error.strerror}") from error
+    added.check(path, data)
     return verified(data, path)
 
 

@@ -36,7 +36,7 @@ class _Commands(TyperGroup):
 
 COMMANDS = (
     *("scan", "explain", "group", "train", "export", "evaluate", "compare", "faithfulness"),
-    *("patterns", "robustness", "calibrate", "models", "serve", "schema", "doctor", "datasets"),
+    *("patterns", "robustness", "calibrate", "serve", "schema", "doctor", "datasets", "models"),
     *("index", "cache", "config", "prevalence"),
 )
 """In the order of `--help`: modules of `commands`, each with a function of its name or an `app`."""

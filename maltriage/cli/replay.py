@@ -195,7 +195,7 @@ class Picked:
         """The model that made the record.
 
         Args:
-            model: name or file from the user; None: the shipped one of the record's name.
+            model: name or file from the user; None: the installed one of the record's name.
 
         Raises:
             MaltriageError: there is none, or its weights differ.
@@ -203,9 +203,9 @@ class Picked:
         from maltriage import bundle as bundles
 
         made_by = self.result.model
-        if model is None and made_by.name not in {path.stem for path in bundles.shipped()}:
+        if model is None and made_by.name not in bundles.installed():
             raise MaltriageError(
-                f"{self.path}: made with the model {made_by.name}, which does not ship: name its"
+                f"{self.path}: made with the model {made_by.name}, which is not installed: name its"
                 " file with --model"
             )
         bundle = bundles.load(bundles.resolve(model or made_by.name))

@@ -39,6 +39,12 @@ def cache_dir() -> Path:
     return Path(named) if named else _home("XDG_CACHE_HOME", ".cache") / "maltriage"
 
 
+def models_dir() -> Path:
+    """Folder of the bundles that the user added: `$MALTRIAGE_MODELS`, else in the XDG data."""
+    named = os.environ.get("MALTRIAGE_MODELS")
+    return Path(named) if named else _home("XDG_DATA_HOME", ".local/share") / "maltriage" / "models"
+
+
 def read_config() -> dict[str, Any]:
     """What the config file says; nothing if there is none.
 

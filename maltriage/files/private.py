@@ -16,8 +16,11 @@ PRIVATE = 0o700
 """Mode of a folder that only its owner may read."""
 
 
-def trouble(folder: Path) -> str | None:
+def trouble(folder: Path, *, of_root: bool = False) -> str | None:
     """The reason why a folder's files cannot be trusted; None: they can.
+
+    Args:
+        of_root: trust a folder of root as well, e.g. one that an administrator fills for all.
 
     Raises:
         OSError: there is no such folder.
@@ -27,7 +30,7 @@ def trouble(folder: Path) -> str | None:
         return "no folder"
     if sys.platform == "win32":  # where permissions are inherited from the user's own folder
         return None
-    if status.st_uid != os.geteuid():
+    if status.st_uid not in ((os.geteuid(), 0) if of_root else (os.geteuid(),)):
         return "the folder belongs to another user"
     return "others may write to the folder" if status.st_mode & _OTHERS_WRITE else None
 

@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.bundle import MAX_LABELS, Bundle, models_dir
+from maltriage.bundle import MAX_LABELS, Bundle, added, models_dir
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_file
 from maltriage.files.decoding import decoded
@@ -225,18 +225,22 @@ def directions(embeddings: npt.NDArray[Any], centre: Float32 | float) -> Float32
 def beside(bundle: Bundle) -> Path | None:
     """Path of the index of a bundle, if it has one.
 
-    It lies beside the bundle under its name, or ships with a model of the same weights: a copy of
-    a bundle with another threshold has the same embeddings.
+    It lies beside the bundle under its name, or ships with a model of the same weights, or was
+    added to one: a copy of a bundle with another threshold has the same embeddings.
     """
     path = Path(bundle.path)
     own = path.with_name(path.stem + SUFFIX)
     if own.is_file():
         return own
-    shipped = models_dir() / (bundle.card.name + SUFFIX)
-    if Path(bundle.card.name).name != bundle.card.name or not shipped.is_file():
+    if Path(bundle.card.name).name != bundle.card.name:
         return None
-    same = read_header(shipped).weights_sha256 == bundle.card.weights_sha256
-    return shipped if same else None
+    mine = added.read(bundle.card.name)
+    places = [models_dir() / (bundle.card.name + SUFFIX), None if mine is None else mine.index_path]
+    for other in places:
+        if other is not None and other.is_file():
+            same = read_header(other).weights_sha256 == bundle.card.weights_sha256
+            return other if same else None
+    return None
 
 
 def write(index: Index, path: Path) -> None:
@@ -319,6 +323,7 @@ def data_of(path: Path | str) -> bytes:
         raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
     if len(data) > MAX_INDEX_BYTES:
         raise _bad(path, f"larger than {MAX_INDEX_BYTES:,} bytes")
+    added.check(Path(path), data)
     return data
 
 

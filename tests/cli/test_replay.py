@@ -223,7 +223,7 @@ def test_a_record_of_another_model_is_not_made_anew(run_cli: Any, folder: Path) 
     unknown = saved(folder, make_result(model=ModelRef("../a.onnx", "ab" * 32)))
     done = run_cli("explain", unknown, "--with", program)
     assert done.returncode == 2
-    assert b"made with the model ../a.onnx, which does not ship" in done.stderr
+    assert b"made with the model ../a.onnx, which is not installed" in done.stderr
     another = saved(folder, make_result(model=ModelRef("maltriage-evidence", "ab" * 32)))
     done = run_cli("explain", another, "--with", program)
     assert done.returncode == 2

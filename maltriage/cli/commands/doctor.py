@@ -28,7 +28,7 @@ def doctor(
     """
     from maltriage.cli.commands.cache import folder_of
     from maltriage.doctor import examine
-    from maltriage.files.places import cache_dir
+    from maltriage.files.places import cache_dir, models_dir
     from maltriage.report.status.doctor import render
     from maltriage.source.known import FOLDER
     from maltriage.work.forkserver import start_ahead
@@ -38,6 +38,7 @@ def doctor(
         "kept results": folder_of(cache),
         "prepared datasets": cache_dir() / "corpus",
         "known good lists": cache_dir() / FOLDER,
+        "models of your own": models_dir(),
     }
     found = examine(model, places)
     write_document(found, render, format, output, color)

@@ -286,7 +286,7 @@ def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
     if model is None and index.name.endswith(SUFFIX):
         beside = index.with_name(index.name.removesuffix(SUFFIX) + ".onnx")
         model = str(beside) if beside.is_file() else None
-    if model is None and name not in {path.stem for path in bundles.shipped()}:
+    if model is None and name not in bundles.installed():
         raise MaltriageError(f"{index}: no bundle beside it; name that of {name} with --model")
     return bundles.load(bundles.resolve(model or name))
 

@@ -29,11 +29,15 @@ def store(host: str) -> Web:
 
 
 class Web:
-    """All web servers. Credentials are those of a URL or of ~/.netrc, proxies the environment's."""
+    """All web servers. Credentials are those of a URL or of ~/.netrc, proxies the environment's.
+
+    Args:
+        same_scheme: refuse to be sent on from https:// to http://, or the other way.
+    """
 
     parallel = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, same_scheme: bool = False) -> None:
         import aiohttp
         import fsspec
         from fsspec.config import conf
@@ -43,6 +47,10 @@ class Web:
         )
         chosen = {**conf.get("http", {}), **conf.get("https", {})}.get("client_kwargs", {})
         client = {"timeout": timeout, "trust_env": True, **chosen, "auto_decompress": False}
+        if same_scheme:
+            tracing = aiohttp.TraceConfig()
+            tracing.on_request_redirect.append(_refuse_other_scheme)
+            client["trace_configs"] = [*client.get("trace_configs", ()), tracing]
         self._fs: Any = fsspec.get_filesystem_class("http")(encoded=True, client_kwargs=client)
 
     def status(self, url: str, whole: str) -> Entry | None:
@@ -119,6 +127,16 @@ class Web:
     def _address(self, url: str) -> Any:
         """The URL as written, since signatures cover it; only characters no URL has are escaped."""
         return self._fs.encode_url(quote(url, safe=_NO_ESCAPE))
+
+
+async def _refuse_other_scheme(session: Any, context: Any, sent: Any) -> None:
+    """Raises SampleError where an answer sends on to another scheme."""
+    from urllib.parse import urlsplit
+
+    headers = sent.response.headers
+    scheme = urlsplit(headers.get("Location") or headers.get("URI") or "").scheme.lower()
+    if scheme not in ("", sent.url.scheme):
+        raise SampleError("io", f"it sends on to {scheme}://, which is refused", failed=True)
 
 
 def _length(headers: Any) -> int | None:

@@ -1,4 +1,4 @@
-"""Lists the digests of the bundles in models/ and of their indexes: `make published`.
+"""Lists the digests of the files in models/: `make supply-chain`.
 
 Entries of versions that were published before stay; those of this version are made anew.
 """
@@ -6,14 +6,23 @@ Entries of versions that were published before stay; those of this version are m
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from maltriage import __version__
 from maltriage import bundle as bundles
-from maltriage.bundle.digests import LIST, Published, published
+from maltriage.bundle.digests import (
+    DATA_LIST,
+    LIST,
+    Published,
+    PublishedData,
+    published,
+    published_data,
+)
 from maltriage.files.atomic import write_file
+from maltriage.probe.common import SHIPPED
 from maltriage.similar.index import SUFFIX
 
 
@@ -37,14 +46,24 @@ def entries() -> list[Published]:
     return [*kept, *made]
 
 
+def data() -> list[PublishedData]:
+    """The list of other files, likewise."""
+    kept = [entry for entry in published_data() if entry.version != __version__]
+    sha256 = _digest(bundles.models_dir() / SHIPPED)
+    if sha256 not in {entry.sha256 for entry in kept}:
+        kept.append(PublishedData(file=SHIPPED, version=__version__, sha256=sha256))
+    return kept
+
+
 def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def text(found: list[Published]) -> bytes:
+def text(found: Sequence[Published | PublishedData]) -> bytes:
     """The list as JSON, an entry a line."""
     return b"[\n" + b",\n".join(msgspec.json.encode(entry) for entry in found) + b"\n]\n"
 
 
 if __name__ == "__main__":
     write_file(LIST, text(entries()))
+    write_file(DATA_LIST, text(data()))

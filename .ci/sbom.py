@@ -1,16 +1,15 @@
 """Makes maltriage.cdx.json, the bill of materials of the wheel: CycloneDX 1.6.
 
-It lists the bundles and indexes that ship, by digest, and the packages of requirements.txt with
+It lists what the wheel holds of models/, by digest, and the packages of requirements.txt with
 their licences and what each needs, from the metadata of those that are installed. It has neither a
 time nor a serial number: the same sources give the same file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import tomllib
 from importlib import metadata
-from pathlib import Path
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
@@ -22,11 +21,8 @@ from packageurl import PackageURL
 from requirements import ROOT, read, tree
 
 from maltriage import __version__
-from maltriage.bundle import models_dir
-from maltriage.bundle.digests import published
+from maltriage.bundle.digests import published, published_data
 from maltriage.files.atomic import write_file
-from maltriage.probe.common import SHIPPED
-from maltriage.similar.index import SUFFIX
 
 SBOM = ROOT / "maltriage.cdx.json"
 _FROM_CLASSIFIER = {
@@ -47,25 +43,30 @@ def licences(name: str) -> list[License]:
 
 
 def bundled() -> list[Component]:
-    """The bundles and indexes that ship, and what clean programs have in common."""
-    clean = models_dir() / SHIPPED
-    found = [_data(clean, hashlib.sha256(clean.read_bytes()).hexdigest())]
-    for path in sorted(models_dir().glob("*.*")):
-        is_index = path.name.endswith(SUFFIX)
-        name = path.name.removesuffix(SUFFIX if is_index else ".onnx")
-        digests = [e.index_sha256 if is_index else e.sha256 for e in published() if e.name == name]
-        if digests and digests[-1]:
-            model = ComponentType.MACHINE_LEARNING_MODEL
-            found.append(_data(path, digests[-1], ComponentType.DATA if is_index else model))
-    return found
+    """The bundle that is in the wheel, and what clean programs have in common."""
+    digests = {entry.file: entry.sha256 for entry in published_data()}
+    digests |= {f"{entry.name}.onnx": entry.sha256 for entry in published()}
+    model = ComponentType.MACHINE_LEARNING_MODEL
+    return [
+        _data(name, digests[name], model if name.endswith(".onnx") else ComponentType.DATA)
+        for name in in_the_wheel()
+        if name in digests
+    ]
 
 
-def _data(path: Path, digest: str, kind: ComponentType = ComponentType.DATA) -> Component:
+def in_the_wheel() -> list[str]:
+    """The names of the files of models/ that the wheel holds, by pyproject.toml."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    return sorted(name.removeprefix("models/") for name in included if name.startswith("models/"))
+
+
+def _data(name: str, digest: str, kind: ComponentType) -> Component:
     return Component(
-        name=path.name,
+        name=name,
         version=__version__,
         type=kind,
-        bom_ref=path.name,
+        bom_ref=name,
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)],
         licenses=[LicenseFactory().make_with_name("models/NOTICE")],
     )

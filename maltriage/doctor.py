@@ -16,6 +16,7 @@ from maltriage.bundle import MAX_BUNDLE_BYTES, Bundle, added
 from maltriage.errors import MaltriageError
 from maltriage.files.places import config_file
 from maltriage.files.private import trouble
+from maltriage.probe.common import SHIPPED
 from maltriage.probe.inspect.worker import MAX_EXCERPTS
 from maltriage.report.documents.doctor import (
     Examination,
@@ -59,6 +60,9 @@ def examine(named: str | None, places: dict[str, Path]) -> Examination:
     problems: list[str] = []
     bundle = _bundle(named, problems)
     problems += [str(e) for _, e in added.records() if isinstance(e, MaltriageError)]
+    clean_programs = bundles.models_dir() / SHIPPED
+    if clean_programs.exists() and bundles.data_standing(clean_programs).state != "published":
+        problems.append(f"{clean_programs}: {bundles.data_standing(clean_programs).text}")
     packages, extras = _packages()
     looked_at = [_place(what, path) for what, path in places.items()]
     config = config_file()  # a wrong one ends every command, this one too

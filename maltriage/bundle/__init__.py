@@ -62,7 +62,7 @@ from maltriage.bundle.file import (
     with_card,
 )
 from maltriage.bundle.graph import weights_sha256
-from maltriage.bundle.published import Standing, index_standing, ships, standing_of
+from maltriage.bundle.published import Standing, data_standing, index_standing, ships, standing_of
 
 __all__ = [
     "BENIGN",
@@ -81,6 +81,7 @@ __all__ = [
     "Standing",
     "Threshold",
     "Training",
+    "data_standing",
     "how_to_add",
     "index_standing",
     "installed",

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from maltriage.bundle.digests import published
+from maltriage.bundle.digests import published, published_data
 from maltriage.bundle.file import Bundle, models_dir
 from maltriage.errors import MaltriageError
 
@@ -51,11 +51,7 @@ def index_standing(path: Path) -> Standing:
     Raises:
         MaltriageError: it cannot be read.
     """
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
+    digest = _digest(path, "index")
     for entry in published():
         if entry.index_sha256 == digest:
             return Standing("published", f"published with maltriage {entry.version}")
@@ -63,3 +59,26 @@ def index_standing(path: Path) -> Standing:
     if any(entry.name == name for entry in published()):
         return Standing("differs", f"differs from the published index of {name}")
     return Standing("unknown", "not a published index")
+
+
+def data_standing(path: Path) -> Standing:
+    """How the index of clean programs stands to the published ones, by the digest of its file.
+
+    Raises:
+        MaltriageError: it cannot be read.
+    """
+    digest, known = _digest(path, "file"), published_data()
+    for entry in known:
+        if entry.sha256 == digest:
+            return Standing("published", f"published with maltriage {entry.version}")
+    if any(entry.file == path.name for entry in known):
+        return Standing("differs", f"differs from the published {path.name}")
+    return Standing("unknown", "not a published file")
+
+
+def _digest(path: Path, what: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read {what} {path}: {error.strerror}") from error

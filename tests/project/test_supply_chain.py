@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from maltriage.bundle.digests import LIST, published
+from maltriage.bundle.digests import DATA_LIST, LIST, published, published_data
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / ".ci"))
 import digests
@@ -65,6 +65,7 @@ def test_pip_takes_the_requirements_and_no_other_file(tmp_path: Path) -> None:
 
 def test_published_digests_are_those_of_the_models() -> None:
     assert LIST.read_bytes() == digests.text(digests.entries())
+    assert DATA_LIST.read_bytes() == digests.text(digests.data())
     known = {entry.sha256: entry.name for entry in published()}  # of this version or one before
     for path in (ROOT / "models").glob("*.onnx"):
         assert known.get(hashlib.sha256(path.read_bytes()).hexdigest()) == path.stem
@@ -75,6 +76,9 @@ def test_published_digests_are_in_the_documents() -> None:
     for entry in published():
         for digest in (entry.sha256, entry.index_sha256):
             assert digest is None or f"`{digest}`" in page
+    assert published_data()
+    for data in published_data():
+        assert f"| `{data.file}` | {data.version} | `{data.sha256}` |" in page
 
 
 def test_the_bill_of_materials_is_what_is_tested_and_ships() -> None:
@@ -87,10 +91,11 @@ def test_the_bill_of_materials_is_what_is_tested_and_ships() -> None:
         pytest.skip(f"not the tested set: {error}")
     assert sbom.SBOM.read_text(encoding="utf-8") == made
     listed = {part["name"] for part in json.loads(made)["components"]}
-    models = {path.name for path in (ROOT / "models").iterdir() if path.name != "NOTICE"}
+    models = {name for name in sbom.in_the_wheel() if name != "NOTICE"}
+    assert {(ROOT / "models" / name).is_file() for name in models} == {True}
     assert listed == set(requirements.read()) | models
     places = {part["ref"]: part.get("dependsOn", []) for part in json.loads(made)["dependencies"]}
-    assert "maltriage-evidence.onnx" in places["maltriage"]
+    assert "maltriage-evidence-int8.onnx" in places["maltriage"]
     assert [ref for needs in places.values() for ref in needs if "/pycryptodomex@" in ref]
 
 

@@ -178,6 +178,7 @@ def verify(
     """
     from maltriage import bundle as bundles
     from maltriage.bundle import added, adding
+    from maltriage.probe.common import SHIPPED
     from maltriage.report.sanitize import clean
 
     problems: dict[str, str | None] = {}
@@ -186,6 +187,10 @@ def verify(
             bundle = bundles.load(path)
             wrong = bundles.standing_of(bundle).state != "published"
             problems[path.stem] = "; ".join(_standing(bundle)) if wrong else None
+    clean_programs = bundles.models_dir() / SHIPPED
+    if name in (None, SHIPPED) and clean_programs.exists():
+        standing = bundles.data_standing(clean_programs)
+        problems[SHIPPED] = None if standing.state == "published" else standing.text
     for called, found in added.records():
         if name in (None, called):
             if isinstance(found, MaltriageError):

@@ -70,7 +70,7 @@ def test_verify_and_remove(run_cli: Any, mine: Path) -> None:
     run_cli("models", "add", mine)
     done = run_cli("models", "verify")
     assert done.returncode == 0
-    names = sorted([*(path.stem for path in bundles.shipped()), "mine"])
+    names = sorted([*(path.stem for path in bundles.shipped()), "clean-programs.npz", "mine"])
     assert lines(done) == [f"{name}: as it was published or added" for name in names]
     (path,) = Path(os.environ["MALTRIAGE_MODELS"]).rglob("mine.onnx")
     path.write_bytes(path.read_bytes() + b"\0")

@@ -107,12 +107,18 @@ def application(only: str | None = None) -> typer.Typer:
 def _asked_for(arguments: Sequence[str]) -> str | None:
     """The command of a command line where no other is needed; None: all are.
 
-    A config file is checked against all commands, and so is what completion offers.
+    A config file is checked against all commands. A shell that asks for completions puts the
+    command line into a variable.
     """
+    if any(key.startswith("_MALTRIAGE") for key in os.environ):
+        typed = os.environ.get("COMP_WORDS") or os.environ.get("_TYPER_COMPLETE_ARGS") or ""
+        words = typed.split()
+        # The last word may be one that is still typed: `maltriage index` may become `indexes`.
+        arguments = words[1:2] if len(words) > 2 or typed[-1:].isspace() else []
     name = arguments[0] if arguments else ""
     if name not in COMMANDS or name == "config" or os.path.exists(places.config_file()):
         return None
-    return None if any(key.startswith("_MALTRIAGE") for key in os.environ) else name
+    return name
 
 
 def run() -> int:

@@ -1,22 +1,24 @@
-"""What `pip install .` brings: the whole package with its models, and no torch."""
+"""What the wheel holds: the whole package, what its defaults need of models/, and no torch."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
-import venv
 import zipfile
 from collections.abc import Iterator
 from email.parser import HeaderParser
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import maltriage
+from maltriage.bundle import DEFAULT_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
-SIZE_LIMIT = 40 << 20
+SIZE_LIMIT = 12_000_000
+MODELS = ("NOTICE", "clean-programs.npz", f"{DEFAULT_MODEL}.onnx")
 TRAIN_ONLY = ("torch", "torchvision", "timm", "grad-cam", "matplotlib")
 
 pytestmark = pytest.mark.slow
@@ -31,9 +33,12 @@ def run(*command: str | Path, good: tuple[int, ...] = (0,)) -> str:
 
 @pytest.fixture(scope="module")
 def wheel() -> Iterator[Path]:
+    # An environment that has what builds it needs no network.
+    there = all(find_spec(name) for name in ("hatchling", "setuptools"))
+    how = ["--no-build-isolation"] if there else []
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-        run(*pip, "wheel", "-q", "--no-deps", "-w", folder, ROOT)
+        run(*pip, "wheel", "-q", "--no-deps", *how, "-w", folder, ROOT)
         (path,) = Path(folder).iterdir()
         yield path
 
@@ -44,7 +49,7 @@ def test_wheel_holds_the_package_and_the_models(wheel: Path) -> None:
     package = ROOT / "maltriage"
     sources = (*package.rglob("*.py"), *(package / "report" / "templates").iterdir())
     code = {path.relative_to(ROOT).as_posix() for path in sources}
-    models = {f"maltriage/models/{p.name}" for p in (ROOT / "models").iterdir()}
+    models = {f"maltriage/models/{name}" for name in MODELS}
     built = {name for name in names if name.endswith((".so", ".pyd"))}
     assert len(built) == ("abi3" in wheel.name), wheel.name  # without a compiler there is none
     names -= built
@@ -52,10 +57,17 @@ def test_wheel_holds_the_package_and_the_models(wheel: Path) -> None:
     assert names == code | models | stubs | {
         "maltriage/py.typed",
         "maltriage/bundle/published.json",
+        "maltriage/bundle/published_data.json",
     }
-    assert any(name.endswith(".onnx") for name in models)
     assert any(name.endswith("templates/page.css") for name in code)
-    assert wheel.stat().st_size < SIZE_LIMIT
+    assert wheel.stat().st_size <= SIZE_LIMIT
+
+
+def test_models_in_it_are_those_of_the_repository(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in MODELS:
+            data = archive.read(f"maltriage/models/{name}")
+            assert data == (ROOT / "models" / name).read_bytes(), name
 
 
 def test_metadata(wheel: Path) -> None:
@@ -66,10 +78,21 @@ def test_metadata(wheel: Path) -> None:
     assert metadata["Version"] == maltriage.__version__
     assert metadata["License-Expression"] == "Apache-2.0"
     assert licences == {"licenses/LICENSE", "licenses/models/NOTICE"}
+    urls = dict(line.split(", ", 1) for line in metadata.get_all("Project-URL") or [])
+    assert set(urls) == {"Homepage", "Documentation", "Source", "Issues", "Changelog"}
+    assert all(url.startswith("https://") for url in urls.values())
+    assert "Programming Language :: Python :: 3.14" in (metadata.get_all("Classifier") or [])
     needs = metadata.get_all("Requires-Dist") or []
     base = [line for line in needs if "extra ==" not in line]
     assert base
     assert not [line for line in base if line.startswith(TRAIN_ONLY)]
+
+
+def test_the_package_index_would_take_it(wheel: Path) -> None:
+    """Classifiers that exist, and a description that renders."""
+    pytest.importorskip("twine", reason="needs twine")
+    said = run(sys.executable, "-m", "twine", "--no-color", "check", "--strict", wheel)
+    assert "PASSED" in said
 
 
 def test_the_bill_of_materials_is_in_it(wheel: Path) -> None:
@@ -78,20 +101,3 @@ def test_the_bill_of_materials_is_in_it(wheel: Path) -> None:
         (name,) = (n for n in archive.namelist() if ".dist-info/sboms/" in n)
         assert name.endswith(".dist-info/sboms/maltriage.cdx.json")
         assert archive.read(name) == (ROOT / "maltriage.cdx.json").read_bytes()
-
-
-def test_base_install_scans_with_the_model_that_ships(wheel: Path) -> None:
-    """In an environment of its own, from another folder than the repository."""
-    with tempfile.TemporaryDirectory() as folder:
-        venv.create(folder, with_pip=True)
-        binaries = Path(folder, "Scripts" if sys.platform == "win32" else "bin")
-        pip = [binaries / "python", "-m", "pip", "--disable-pip-version-check"]
-        run(*pip, "install", "-q", wheel)
-        installed = run(*pip, "list", "--format", "freeze").lower()
-        assert "onnxruntime" in installed
-        assert not [name for name in TRAIN_ONLY if f"\n{name}==" in f"\n{installed}"]
-        scan = (binaries / "maltriage", "scan", "--format", "csv", ROOT / "samples")
-        for model in ("maltriage-evidence", "maltriage-camvit"):
-            out = run(*scan, "--model", model, good=(0, 1))
-            assert "console-x64.exe" in out
-            assert model in out

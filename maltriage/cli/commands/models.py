@@ -19,7 +19,9 @@ class _Models(TyperGroup):
     """The commands; without one, `list`, and with the name of a model, `show`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        if not args:
+        if ctx.resilient_parsing:  # a shell asks what could stand here
+            pass
+        elif not args:
             args = ["list"]
         elif args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["show", *args]

@@ -20,7 +20,7 @@ CACHES := .cache .coverage .hypothesis .import_linter_cache .mypy_cache .pytest_
 
 .DELETE_ON_ERROR:
 .PHONY: demo test slow coverage fuzz lint format types imports check bench docs docs-serve reference \
-  supply-chain clean
+  supply-chain clean man wheel
 
 # Exit code 1 says that something was flagged, which is an answer and no failure.
 demo: $(VENV)/.base
@@ -117,3 +117,10 @@ $(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -c constraints.txt -e ".[dev]"
 	@touch $@
+
+# The manual pages, into man/; the wheel has them in share/man/man1. `make wheel` makes dist/*.whl.
+man: $(VENV)/.base
+	$(BIN)/python .ci/man.py
+
+wheel: $(VENV)/.base
+	$(PIP) wheel -q --no-deps -w dist .

@@ -1,4 +1,6 @@
-"""Compiles `maltriage/sample/_kernel.c` where a C compiler and Python's headers are.
+"""Compiles `maltriage/sample/_kernel.c`, and puts the manual pages into the wheel.
+
+The kernel is compiled where a C compiler and Python's headers are.
 
 Without them the package is installed all the same: NumPy does what the kernel does, in several
 times the time. `MALTRIAGE_NO_KERNEL=1` leaves it out, for a wheel that runs everywhere.
@@ -7,6 +9,8 @@ times the time. `MALTRIAGE_NO_KERNEL=1` leaves it out, for a wheel that runs eve
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,11 +21,13 @@ SOURCE = Path("maltriage/sample/_kernel.c")
 LIMITED_API = "cp311"  # one file for Python 3.11 and later
 
 
-class KernelHook(BuildHookInterface[Any]):
-    """Puts the compiled kernel beside its source, and into the wheel."""
+class BuildHook(BuildHookInterface[Any]):
+    """Puts the compiled kernel beside its source, and it and the manual pages into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """See `BuildHookInterface.initialize`."""
+        if version == "standard":
+            self._add_manual_pages(build_data)
         if os.environ.get("MALTRIAGE_NO_KERNEL"):
             return
         try:
@@ -32,6 +38,19 @@ class KernelHook(BuildHookInterface[Any]):
         build_data["artifacts"].append(built.as_posix())
         build_data["pure_python"] = False
         build_data["tag"] = f"{LIMITED_API}-abi3-{platform_tag()}"
+
+    def _add_manual_pages(self, build_data: dict[str, Any]) -> None:
+        """Writes `man/*.1` for `share/man/man1`; an install without them works, too."""
+        writer = Path(self.root) / ".ci" / "man.py"
+        try:
+            subprocess.run([sys.executable, writer], check=True, capture_output=True)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = (getattr(error, "stderr", None) or b"").decode(errors="replace").strip()
+            reason = said.splitlines()[-1] if said else error
+            self.app.display_warning(f"no manual pages: {reason}")
+            return
+        for page in sorted((Path(self.root) / "man").glob("*.1")):
+            build_data["shared_data"][f"man/{page.name}"] = f"share/man/man1/{page.name}"
 
 
 def platform_tag() -> str:

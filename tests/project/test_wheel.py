@@ -17,6 +17,9 @@ import maltriage
 from maltriage.bundle import DEFAULT_MODEL
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / ".ci"))
+import man  # noqa: E402
+
 SIZE_LIMIT = 12_000_000
 MODELS = ("NOTICE", "clean-programs.npz", f"{DEFAULT_MODEL}.onnx")
 TRAIN_ONLY = ("torch", "torchvision", "timm", "grad-cam", "matplotlib")
@@ -34,7 +37,7 @@ def run(*command: str | Path, good: tuple[int, ...] = (0,)) -> str:
 @pytest.fixture(scope="module")
 def wheel() -> Iterator[Path]:
     # An environment that has what builds it needs no network.
-    there = all(find_spec(name) for name in ("hatchling", "setuptools"))
+    there = all(find_spec(name) for name in ("hatchling", "setuptools", "typer"))
     how = ["--no-build-isolation"] if there else []
     with tempfile.TemporaryDirectory() as folder:
         pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
@@ -50,6 +53,9 @@ def test_wheel_holds_the_package_and_the_models(wheel: Path) -> None:
     sources = (*package.rglob("*.py"), *(package / "report" / "templates").iterdir())
     code = {path.relative_to(ROOT).as_posix() for path in sources}
     models = {f"maltriage/models/{name}" for name in MODELS}
+    manual = {name for name in names if ".data/data/share/man/man1/" in name}
+    assert {Path(name).name for name in manual} == set(man.pages())
+    names -= manual
     built = {name for name in names if name.endswith((".so", ".pyd"))}
     assert len(built) == ("abi3" in wheel.name), wheel.name  # without a compiler there is none
     names -= built

@@ -231,6 +231,20 @@ def test_a_folder_that_others_may_write_to_is_not_used() -> None:
         add("more")
 
 
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root gives files away")
+def test_a_folder_of_another_user_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    add()
+    os.chown(added.folder(), 12345, 12345)
+    with pytest.raises(MaltriageError, match="the folder belongs to another user"):
+        bundles.resolve("mine")
+    # Root's own is, e.g. one that an administrator fills for all.
+    os.chown(added.folder(), 0, 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert bundles.resolve("mine").is_file()
+    with pytest.raises(MaltriageError, match="belongs to another user"):
+        add("more")
+
+
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("MALTRIAGE_MODELS", str(tmp_path / "file" / "models"))

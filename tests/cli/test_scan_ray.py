@@ -63,7 +63,7 @@ def test_the_records_are_those_of_the_local_engine(
             speaking |= {end.ip.removeprefix("::ffff:") for end in ends}
         time.sleep(0.3)
     out, errors = process.communicate()
-    assert (process.returncode, out) == (0, b"")
+    assert (process.returncode, out) == (0, b""), errors
     assert errors.startswith(b"wrote there.ndjson (ndjson, ")
     assert errors.count(b"\n") == 1
     assert run_cli(*command, "here.ndjson").returncode == 0

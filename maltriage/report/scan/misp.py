@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
 from maltriage.report.scan import sharing
@@ -61,10 +61,7 @@ class MispRenderer:
         event.analysis = self._pymisp.Analysis.initial.value
         event.add_tag("maltriage")
         event.set_date(_today())
-        whole = event.to_dict()
-        whole.pop("Object", None)
-        whole["uuid"] = event.uuid
-        start = _encoded(whole).removesuffix(b"}")
+        start = _json(event).removesuffix(b"}")
         self._stream.write(b'{"Event":' + start + b',"Object":[\n')
         self._before = b""
 
@@ -103,17 +100,7 @@ def _today() -> Any:
 
 
 def _json(item: Any) -> bytes:
-    import json
-
-    return _encoded(json.loads(item.to_json()))
-
-
-def _encoded(value: Any) -> bytes:
-    import json
-
-    from pymisp.abstract import pymisp_json_default
-
-    return json_safe(encode(json.loads(json.dumps(value, default=pymisp_json_default))))
+    return json_safe(item.to_json().encode())
 
 
 def _file(result: Result) -> dict[str, str | None]:

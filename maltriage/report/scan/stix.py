@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
@@ -143,9 +143,7 @@ class StixRenderer:
 
 
 def _json(item: Any) -> bytes:
-    import json
-
-    return json_safe(encode(json.loads(item.serialize())))
+    return json_safe(item.serialize().encode())
 
 
 def _file(result: Result) -> dict[str, Any]:

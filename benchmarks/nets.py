@@ -1,0 +1,253 @@
+"""The table of nets over a study that goes on anywhere: what came of every cell is one file.
+
+    python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep benchmarks/nets-wide.json
+    python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep FILE --nets evidence --seeds 1
+    python benchmarks/nets.py --keep FILE --table                   # print what is there
+    python benchmarks/nets.py --keep FILE --take PEER.csv ...       # of another classifier
+
+A cell is a net under one seed with one of five grouped folds held back. A cell that is in FILE is
+not trained again, wherever its folder is. FILE has, for each cell, the guess and the margin (log
+odds of malware before calibration) of each file that was held back, in the order of the hashes,
+and each file's label and fold once. Ctrl-C ends at the cell under way, whose run goes on later.
+
+The table: accuracy and macro-F1 over all folds of a seed (mean and deviation over seeds), macro-F1
+by fold, and malware flagged where 0.5 % of the clean files are (by the margins of all folds).
+Macro-F1 is over families: `benign` and `_other` are no families. Needs the extra `train`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from maltriage.bundle import BENIGN, OTHER
+from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, load_predictions
+from maltriage.files.atomic import write_file
+
+FOLDS, FPR, MIN_SAMPLES = 5, 0.005, 12
+EPOCHS = {"camvit": 40, "densenet": 5, "mcft": 5, "xception": 5, "imcfn": 5, "mcnn": 6}
+"""Of nets that do not have 30: what two cores can do."""
+BATCH = {"xception": 16, "mcft": 16, "imcfn": 16, "mcnn": 16}
+NETS = ("gibert", "evidence", "camvit", "densenet", "xception", "mcft", "imcfn", "mcnn")
+
+
+@dataclass(frozen=True)
+class Cell:
+    net: str
+    seed: int
+    fold: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.net}/{self.seed}/{self.fold}"
+
+
+class Answers(NamedTuple):
+    """Of a net for all files of a seed, each by the net of the fold that held it back."""
+
+    truth: NDArray[Any]
+    guess: NDArray[Any]
+    margin: NDArray[Any]
+    fold: NDArray[Any]
+
+
+def packed(values: NDArray[Any]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values).tobytes()).decode()
+
+
+def unpacked(text: str, kind: type) -> NDArray[Any]:
+    return np.frombuffer(base64.b64decode(text), dtype=kind)
+
+
+class Kept:
+    """What came of the cells of a study."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.state: dict[str, Any] = {"labels": [], "folds": {}, "cells": {}}
+        if path.exists():
+            self.state = json.loads(path.read_text("utf-8"))
+
+    def __contains__(self, cell: Cell) -> bool:
+        return cell.key in self.state["cells"]
+
+    def take(self, found: Predictions) -> None:
+        """Take in the predictions of a cell, or of all folds of a seed.
+
+        Raises:
+            SystemExit: they are of other labels, files or folds.
+        """
+        own = ~found.added
+        labels = list(found.labels)
+        if self.state["labels"] not in ([], labels):
+            raise SystemExit(f"{found.recipe}: other labels than in {self.path}")
+        self.state["labels"] = labels
+        hashes = np.array(found.sha256)[own]
+        truth, fold, logits = found.truth[own], found.fold[own], found.logits[own]
+        benign = labels.index(BENIGN)
+        others = np.delete(logits, benign, axis=1)
+        top = others.max(axis=1)
+        margin = top + np.log(np.exp(others - top[:, None]).sum(axis=1)) - logits[:, benign]
+        for number in np.unique(fold):
+            at = np.flatnonzero(fold == number)
+            at = at[np.argsort(hashes[at])]
+            cell = Cell(found.recipe, found.seed, int(number))
+            self._know(cell, list(hashes[at]), truth[at])
+            self.state["cells"][cell.key] = {
+                "guess": packed(logits[at].argmax(axis=1).astype(np.uint8)),
+                "margin": packed(margin[at].astype(np.float16)),
+            }
+        self._write()
+
+    def _know(self, cell: Cell, hashes: list[str], truth: NDArray[Any]) -> None:
+        """The files of a fold, which must be the same for all nets."""
+        folds = self.state["folds"]
+        files = {"sha256": [name[:16] for name in hashes], "truth": truth.tolist()}
+        known = folds.setdefault(str(cell.fold), files)
+        if known != files:
+            raise SystemExit(f"{cell.key}: other files in this fold than in {self.path}")
+
+    def _write(self) -> None:
+        lines = json.dumps(self.state, separators=(",", ":")).replace('},"', '},\n"')
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self.path, lines.encode() + b"\n")
+
+    def seeds(self, net: str) -> Iterator[Answers]:
+        """The answers of each seed of a net whose folds are all there."""
+        keys = [key.split("/") for key in self.state["cells"]]
+        for seed in sorted({int(number) for name, number, _ in keys if name == net}):
+            cells = [Cell(net, seed, fold) for fold in range(FOLDS)]
+            if not all(cell in self for cell in cells):
+                continue
+            found = [self.state["cells"][cell.key] for cell in cells]
+            truth = [np.array(self.state["folds"][str(fold)]["truth"]) for fold in range(FOLDS)]
+            guess = [unpacked(cell["guess"], np.uint8).astype(int) for cell in found]
+            margin = [unpacked(cell["margin"], np.float16).astype(float) for cell in found]
+            yield Answers(
+                np.concatenate(truth),
+                np.concatenate(guess),
+                np.concatenate(margin),
+                np.repeat(np.arange(FOLDS), [len(part) for part in truth]),
+            )
+
+
+def family_f1(truth: NDArray[Any], guess: NDArray[Any], families: list[int]) -> float:
+    """Macro-F1 over the families that occur."""
+    scores = []
+    for label in families:
+        hits = int(((truth == label) & (guess == label)).sum())
+        total = int((truth == label).sum() + (guess == label).sum())
+        if (truth == label).any():
+            scores.append(2.0 * hits / total)
+    return float(np.mean(scores))
+
+
+def flagged_at(truth: NDArray[Any], margin: NDArray[Any], benign: int, fpr: float) -> float:
+    """The share of malware above the margin that `fpr` of the clean files are above."""
+    clean = np.sort(margin[truth == benign])[::-1]
+    threshold = clean[int(fpr * len(clean))]
+    return float((margin[truth != benign] > threshold).mean())
+
+
+def table(kept: Kept) -> str:
+    labels = kept.state["labels"]
+    families = [i for i, name in enumerate(labels) if name not in (BENIGN, OTHER)]
+    benign = labels.index(BENIGN)
+    head = ("net", "seeds", "accuracy", "macro-F1", "macro-F1 by fold", "malware flagged at 0.5 %")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for net in dict.fromkeys(key.split("/")[0] for key in kept.state["cells"]):
+        runs = list(kept.seeds(net))
+        if not runs:
+            continue
+        accuracy = [float((truth == guess).mean()) for truth, guess, _, _ in runs]
+        pooled = [family_f1(truth, guess, families) for truth, guess, _, _ in runs]
+        by_fold = [
+            family_f1(truth[fold == i], guess[fold == i], families)
+            for truth, guess, _, fold in runs
+            for i in range(FOLDS)
+        ]
+        flags = [flagged_at(truth, margin, benign, FPR) for truth, _, margin, _ in runs]
+        figures = [_spread(values) for values in (accuracy, pooled, by_fold, flags)]
+        lines.append(f"| {net} | {len(runs)} | {' | '.join(figures)} |")
+    return "\n".join(lines)
+
+
+def _spread(values: list[float]) -> str:
+    deviation = f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.3f}{deviation}"
+
+
+def train(cell: Cell, roots: list[Path], work: Path, threads: int) -> Predictions | None:
+    """Train a cell to its end, or go on with it; None if it was stopped."""
+    run = work / cell.net / f"seed-{cell.seed}"
+    fold = run / f"fold-{cell.fold}"
+    if not (fold / PREDICTIONS_FILE).exists():
+        command = [sys.executable, "-P", "-m", "maltriage", "train", "--dataset", "vx-zoo", "-q"]
+        command += [part for root in roots for part in ("--root", str(root))]
+        command += ["--min-samples", str(MIN_SAMPLES), "--net", cell.net, "--name", cell.net]
+        command += ["--seed", str(cell.seed), "--folds", str(FOLDS), "--fold", str(cell.fold)]
+        command += [
+            "--epochs",
+            str(EPOCHS.get(cell.net, 30)),
+            "--image-size",
+            "64",
+            "--out",
+            str(run),
+        ]
+        command += ["--precision", "bfloat16", "--threads", str(threads), "--jobs", "1"]
+        if cell.net in BATCH:
+            command += ["--batch-size", str(BATCH[cell.net])]
+        if run.exists():
+            command.append("--resume")
+        if subprocess.run(
+            command, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        ).returncode:
+            return None
+    return load_predictions(fold / PREDICTIONS_FILE)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("roots", type=Path, nargs="*")
+    parser.add_argument("--work", type=Path, help="folder of the runs")
+    parser.add_argument("--keep", type=Path, required=True)
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--take", type=Path, nargs="+", default=[])
+    parser.add_argument("--table", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    kept = Kept(options.keep)
+    for path in options.take:
+        kept.take(load_predictions(path))
+    if not (options.table or options.take):
+        if not options.roots or options.work is None:
+            parser.error("name the folders of the files, and --work")
+        for seed in range(options.seeds):
+            for net in options.nets:
+                for fold in range(FOLDS):
+                    cell = Cell(net, seed, fold)
+                    if cell in kept:
+                        continue
+                    found = train(cell, options.roots, options.work, options.threads)
+                    if found is None:
+                        raise SystemExit(f"{cell.key}: stopped; the same command goes on")
+                    kept.take(found)
+                    print(f"{cell.key} is kept", flush=True)
+    if kept.state["cells"]:
+        print(table(kept))
+
+
+if __name__ == "__main__":
+    main()

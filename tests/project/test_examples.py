@@ -26,6 +26,9 @@ EXIT_CODE = re.compile(r"\s+# exit code (\d+)$")
 NUMBER = re.compile(r"\d[\d.,]*")
 BAR = re.compile(r"[█▏▎▍▌▋▊▉▐]+")
 SHELL = re.compile(r"[|&;<>$`*?(){}#\\\n]")
+REMARK = re.compile(r"\s+# [^'\"\n]*$")
+NEEDS = re.compile(r"^<!-- needs: (.+) -->$", re.M)
+"""Python packages that the examples of a page take; without them the page is skipped."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,8 @@ def _commands(lines: Sequence[str]) -> list[Example]:
     for command, shown in found:
         text = "\n".join(command)
         code = EXIT_CODE.search(text)
-        made.append(Example(EXIT_CODE.sub("", text), int(code[1]) if code else 0, tuple(shown)))
+        text = REMARK.sub("", EXIT_CODE.sub("", text))
+        made.append(Example(text, int(code[1]) if code else 0, tuple(shown)))
     return made
 
 
@@ -111,6 +115,9 @@ def test_examples_run_and_print_what_is_shown(run_cli: Any, page: Path, tmp_path
     text = page.read_text("utf-8")
     if "maltriage train" in text:
         pytest.importorskip("torch", reason="needs the extra `train`")
+    for names in NEEDS.findall(text):
+        for name in names.split(", "):
+            pytest.importorskip(name, reason=f"{page.name} needs {name}")
     folder, programs = tmp_path / "folder", tmp_path / "bin"
     shutil.copytree(ROOT / "samples", folder / "samples")
     programs.mkdir()
@@ -173,6 +180,10 @@ def test_how_examples_are_read() -> None:
         Example("true", 0, ()),
     ]
     assert examples("```console\n$ a | b  # exit code 3\n```\n") == [Example("a | b", 3, ())]
+    assert examples("```console\n$ a 'b # c'  # what it does, and why\n```\n") == [
+        Example("a 'b # c'", 0, ())
+    ]
+    assert NEEDS.findall("a\n<!-- needs: b, c -->\nd") == ["b, c"]
     assert is_plain("maltriage scan --include '*.exe'")
     assert not is_plain("maltriage scan *.exe")
 

@@ -113,7 +113,7 @@ def pages() -> list[Any]:
 @pytest.mark.parametrize("page", pages())
 def test_examples_run_and_print_what_is_shown(run_cli: Any, page: Path, tmp_path: Path) -> None:
     text = page.read_text("utf-8")
-    if "maltriage train" in text:
+    if any("maltriage train" in example.command for example in examples(text)):
         pytest.importorskip("torch", reason="needs the extra `train`")
     for names in NEEDS.findall(text):
         for name in names.split(", "):

@@ -132,7 +132,9 @@ def assess_robustness(
                 found.append(outcome)
             changed(progress)
     if not found:
-        raise MaltriageError("none of the files could be read")
+        raise MaltriageError(
+            "none of the files could be read, or none is of a label that the model knows"
+        )
     figures, skipped = [], {}
     for name in terms.names:
         made = _figures(name, found)

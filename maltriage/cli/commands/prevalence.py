@@ -74,7 +74,7 @@ def build(
         raise cannot_write(output, error) from error
     typer.echo(f"{output}: {_said(found.index)}")
     if found.unread and not quiet:
-        typer.echo(f"maltriage: {found.unread:,} files could not be read", err=True)
+        typer.echo(f"maltriage: {found.unread:,} files gave no sample", err=True)
 
 
 @app.command("show")

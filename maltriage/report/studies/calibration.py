@@ -54,7 +54,10 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
         many = numbers.count(fitted.left_out, "labelled file")
         yield Text(f"{many} left out: among the samples of the predictions", "yellow")
     if fitted.unreadable:
-        yield Text(f"{numbers.count(fitted.unreadable, 'file')} could not be read", "yellow")
+        yield Text(
+            f"{numbers.count(fitted.unreadable, 'file')} gave no sample",
+            "yellow",
+        )
     for label, count in sorted(fitted.unknown_labels.items()):
         note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
         yield note.append(f": {numbers.count(count, 'file')} left out")
@@ -107,7 +110,7 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             f" ({limit.malware_flagged / limit.malware:.1%}), {each}"
         )
     if limit.unreadable:
-        yield Text(f"{numbers.count(limit.unreadable, 'file')} could not be read", "yellow")
+        yield Text(f"{numbers.count(limit.unreadable, 'file')} gave no sample", "yellow")
     yield from _look_at(limit.malware_like)
 
 

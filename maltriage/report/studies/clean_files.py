@@ -47,9 +47,7 @@ def render(found: CleanReport, console: Console) -> None:
     if found.unknown:
         console.print(f"\n{numbers.count(found.unknown, 'more file')} unknown, not flagged")
     if found.unreadable:
-        console.print(
-            f"{numbers.count(found.unreadable, 'file')} could not be read", style="yellow"
-        )
+        console.print(f"{numbers.count(found.unreadable, 'file')} gave no sample", style="yellow")
 
 
 def _row(row: CleanKind) -> tuple[Text | str, ...]:

@@ -101,7 +101,7 @@ def _remarks(found: Evaluation) -> Iterator[Text]:
     for why, count in found.left_out.items():
         yield Text(f"{numbers.count(count, 'file')} in no part of the split: {why}", "yellow")
     if found.unreadable:
-        yield Text(f"{numbers.count(found.unreadable, 'file')} could not be read", "yellow")
+        yield Text(f"{numbers.count(found.unreadable, 'file')} gave no sample", "yellow")
     for label, count in sorted(found.unknown_labels.items()):
         note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
         yield note.append(f": {numbers.count(count, 'file')} left out")

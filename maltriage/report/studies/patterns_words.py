@@ -55,7 +55,7 @@ def remarks(bundle: BundlePatterns) -> Iterator[str]:
     if bundle.missing:
         yield f"{numbers.count(bundle.missing, 'file')} left out: in no fold"
     if bundle.unreadable:
-        yield f"{numbers.count(bundle.unreadable, 'file')} could not be read"
+        yield f"{numbers.count(bundle.unreadable, 'file')} gave no sample"
     for label, count in bundle.unknown_labels.items():
         yield f"the model does not know {label}: {numbers.count(count, 'file')} left out"
     for family in bundle.families:

@@ -35,7 +35,7 @@ def test_the_screen() -> None:
     text = printed(console)
     assert not hidden(text)
     assert "part all: 2,400 files of 2 families" in text
-    assert "1 file could not be read" in text
+    assert "1 file gave no sample" in text
     lines = text.splitlines()
     row = next(line for line in lines if line.startswith("zeus "))
     # Files, right, alike; kinds that have a column; what is on others.

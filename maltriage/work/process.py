@@ -98,10 +98,24 @@ def _raise(error: Exception) -> None:
     raise error
 
 
+def _let_go(error: BaseException) -> None:
+    """Release what the frames of an error and of those before it hold.
+
+    Where memory was wanting they hold what took it, and there would be none to send the answer.
+    """
+    chain: list[BaseException | None] = [error]
+    while chain:
+        found = chain.pop()
+        if found is not None and found.__traceback__ is not None:
+            found.__traceback__ = None
+            chain += [found.__cause__, found.__context__]
+
+
 def _answer(end: WorkerEnd, number: int, call: Callable[[], Any]) -> None:
     try:
         answer = Answer(number, call(), None)
     except BaseException as error:
+        _let_go(error)
         answer = Answer(number, None, error)
     try:
         end.send(answer)

@@ -446,3 +446,23 @@ def test_want_of_memory_is_no_damage(tmp_path: Path, kind: str) -> None:
     with Workers(1, WAIT) as pool:
         found = pool.submit(prepare, str(path), options).result(timeout=WAIT)
     assert found.layout.regions[-1].end >= (1 << 27) + 2
+
+
+def _hoard(step: int = 1 << 20) -> None:
+    """Take all memory there is, to the last kilobyte, and hold it where the error arises."""
+    held = []
+    while step >= 1024:
+        try:
+            while True:
+                held.append(bytearray(step))
+        except MemoryError:
+            step //= 2
+    held.append(bytearray(1 << 40))
+
+
+def test_an_error_for_want_of_memory_can_be_sent() -> None:
+    """Its frames hold what took the memory; they must not outlive it."""
+    with Workers(1, WAIT, isolation=Isolation(memory=256 << 20)) as pool:
+        for _ in range(3):
+            with pytest.raises(MemoryError):
+                pool.submit(_hoard).result(timeout=WAIT)

@@ -9,6 +9,7 @@ A cell is a net under one seed with one of five grouped folds held back. A cell 
 not trained again, wherever its folder is. FILE has, for each cell, the guess and the margin (log
 odds of malware before calibration) of each file that was held back, in the order of the hashes,
 and each file's label and fold once. Ctrl-C ends at the cell under way, whose run goes on later.
+Several processes may train for one FILE at the same time, each with nets of its own.
 
 The table: accuracy and macro-F1 over all folds of a seed (mean and deviation over seeds), macro-F1
 by fold, and malware flagged where 0.5 % of the clean files are (by the margins of all folds).
@@ -34,6 +35,7 @@ from numpy.typing import NDArray
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, load_predictions
 from maltriage.files.atomic import write_file
+from maltriage.files.lock import locked
 
 FOLDS, FPR, MIN_SAMPLES = 5, 0.005, 12
 EPOCHS = {"camvit": 40, "densenet": 5, "mcft": 5, "xception": 5, "imcfn": 5, "mcnn": 6}
@@ -76,18 +78,28 @@ class Kept:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.state: dict[str, Any] = {"labels": [], "folds": {}, "cells": {}}
-        if path.exists():
-            self.state = json.loads(path.read_text("utf-8"))
+        self._read()
+
+    def _read(self) -> None:
+        if self.path.exists():
+            self.state = json.loads(self.path.read_text("utf-8"))
 
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self.state["cells"]
 
     def take(self, found: Predictions) -> None:
-        """Take in the predictions of a cell, or of all folds of a seed.
+        """Take in the predictions of a cell, or of all folds of a seed, beside what other
+        processes have taken in.
 
         Raises:
             SystemExit: they are of other labels, files or folds.
         """
+        with locked(self.path.with_suffix(".lock"), lambda: None):
+            self._read()
+            self._add(found)
+            self._write()
+
+    def _add(self, found: Predictions) -> None:
         own = ~found.added
         labels = list(found.labels)
         if self.state["labels"] not in ([], labels):
@@ -108,7 +120,6 @@ class Kept:
                 "guess": packed(logits[at].argmax(axis=1).astype(np.uint8)),
                 "margin": packed(margin[at].astype(np.float16)),
             }
-        self._write()
 
     def _know(self, cell: Cell, hashes: list[str], truth: NDArray[Any]) -> None:
         """The files of a fold, which must be the same for all nets."""

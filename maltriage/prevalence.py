@@ -20,7 +20,7 @@ from maltriage.probe.common import (
     counts_in,
     hashes,
     pieces,
-    text_key,
+    text_keys,
     texts,
 )
 from maltriage.probe.detect_it_easy import detected
@@ -62,7 +62,7 @@ def things_of(path: str, reading: Reading) -> Things:
         SampleError: it is no program, or cannot be read.
     """
     data = read_sample(path, reading).data
-    found = np.array([text_key(text) for text in texts(data)], dtype=np.uint64)
+    found = text_keys(texts(data))
     return np.unique(pieces(data)[1]), np.unique(found), makers_of(data)
 
 

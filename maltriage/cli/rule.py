@@ -64,9 +64,10 @@ def prevalence_of(named: str | None) -> Path | None:
 
     if named == NONE:
         return None
-    path = models_dir() / SHIPPED if named is None else Path(named)
-    if named is None and not path.exists():
-        return None
+    if named is None:  # that of the package is not read here, which takes a tenth of a second
+        shipped = models_dir() / SHIPPED
+        return shipped if shipped.exists() else None
+    path = Path(named)
     load(path)
     return path.absolute()
 

@@ -91,7 +91,7 @@ class Prevalence:
 
     def count_texts(self, texts: Iterable[bytes]) -> Counts:
         """The packages that each text (in ASCII) is in; 0: fewer than `about.texts_from`."""
-        return _counts(self.texts, np.array([text_key(text) for text in texts], dtype=np.uint64))
+        return _counts(self.texts, text_keys(texts))
 
 
 def pieces(data: bytes) -> tuple[npt.NDArray[np.int64], Keys]:
@@ -165,10 +165,10 @@ def runs_of(data: bytes, index: Prevalence) -> Runs:
     return Runs(ranges, packages[first].astype(np.int64), is_text[first], index.about.packages)
 
 
-def text_key(text: bytes) -> np.uint64:
-    """The hash of a text in ASCII."""
-    digest = hashlib.blake2b(text[:MAX_TEXT], digest_size=8).digest()
-    return np.uint64(_key(np.uint64(int.from_bytes(digest, "little"))))
+def text_keys(texts: Iterable[bytes]) -> Keys:
+    """The hash of each text, in ASCII."""
+    hashed = (hashlib.blake2b(text[:MAX_TEXT], digest_size=8).digest() for text in texts)
+    return _key(np.frombuffer(b"".join(hashed), dtype="<u8"))
 
 
 def texts(data: bytes) -> set[bytes]:
@@ -177,9 +177,9 @@ def texts(data: bytes) -> set[bytes]:
     return found | {match.group()[::2][:MAX_TEXT] for match in _WIDE.finditer(data)}
 
 
-def _key(mixed: Keys | np.uint64) -> Keys:
+def _key(mixed: Keys) -> Keys:
     """The first `HASH_BITS` of 64 bits, above those of a count."""
-    return hashes(np.asarray(mixed >> np.uint64(64 - HASH_BITS - COUNT_BITS)))
+    return hashes(mixed >> np.uint64(64 - HASH_BITS - COUNT_BITS))
 
 
 def hashes(entries: Keys) -> Keys:

@@ -178,6 +178,9 @@ class Engine:
         if options.device != "cuda":  # which may be missing: then nothing is started
             self._workers.submit(os.getpid)  # they start up while the model loads
         session = Session(bundle, options.device, model_threads(options), options.batch_size)
+        if options.checks == 0:  # of all results: loaded while the first file is prepared
+            with suppress(MaltriageError):  # which the first check says
+                session.load_lean()
         explainer = Explainer(
             session,
             self._workers,

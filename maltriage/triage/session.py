@@ -116,14 +116,22 @@ class Session:
         first = str(error).strip().partition("\n")[0]
         return f"{self.bundle.path}: the graph does not {what}: {first}"
 
+    def load_lean(self) -> Lean:
+        """Load the part of the graph that gives the logits alone, which `logits` runs.
+
+        Raises:
+            MaltriageError: it does not load.
+        """
+        if self._lean is None:
+            self._lean = Lean(self.bundle.model, self.card.views, self._opened)
+        return self._lean
+
     def logits(
         self,
         images: Mapping[str, npt.NDArray[np.uint8]],
         rows: Mapping[str, npt.NDArray[np.int64]] | None = None,
     ) -> Float32:
         """The logits of V variants, without computing any map.
-
-        The first call loads the part of the graph for this, which is kept.
 
         Args:
             images: by view, [U, *spec.shape]: the different ones.
@@ -135,12 +143,11 @@ class Session:
         Raises:
             MaltriageError: the graph fails.
         """
-        if self._lean is None:
-            self._lean = Lean(self.bundle.model, self.card.views, self._opened)
+        lean = self.load_lean()
         if rows is None:
             rows = {name: np.arange(len(pixels)) for name, pixels in images.items()}
         try:
-            return self._lean.run(images, rows)
+            return lean.run(images, rows)
         except Exception as error:
             raise MaltriageError(self._failed("run", error)) from error
 

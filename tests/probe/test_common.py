@@ -24,7 +24,7 @@ from maltriage.probe.common import (
     pieces,
     runs_of,
     save,
-    text_key,
+    text_keys,
     texts,
 )
 
@@ -40,7 +40,7 @@ def index_of(*programs: bytes, count: int = 3, packages: int = 9) -> Prevalence:
     """An index in which all pieces and texts of programs are in `count` packages."""
     keys = np.unique(np.concatenate([pieces(data)[1] for data in programs]))
     told = {text for data in programs for text in texts(data)}
-    hashes = np.unique(np.array([text_key(text) for text in told], dtype=np.uint64))
+    hashes = np.unique(text_keys(told))
     about = About(FORMAT, packages, len(programs), 2, 2)
     return Prevalence(about, keys | np.uint64(count), hashes | np.uint64(count))
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.inspect import builds
 
-from maltriage.probe.common import FORMAT, About, Prevalence, pieces, text_key
+from maltriage.probe.common import FORMAT, About, Prevalence, pieces, text_keys
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import InspectOptions
@@ -213,7 +213,7 @@ def test_what_an_index_knows_is_no_candidate() -> None:
     said = b"\0a text of some words\0another text of mine\0"
     data = code + said
     keys = np.unique(pieces(code[:3000] + code[3064:])[1])
-    told = np.unique(np.array([text_key(b"a text of some words")], dtype=np.uint64))
+    told = np.unique(text_keys([b"a text of some words"]))
     index = Prevalence(About(FORMAT, 9, 1, 2, 2), keys | np.uint64(3), told | np.uint64(3))
 
     def candidate(kind: Any, at: int, size: int, text: str = "") -> Candidate:

@@ -271,8 +271,12 @@ def tables(answers: Answers) -> str:
     for a, b, source in sorted(pairs, key=lambda row: -answers.cumulative(row[2], everything)):
         loss = answers.shown(partial(answers.cumulative, source))
         lines.append(f"| {a} and {b} | {answers.alike(a, b):+.2f} | {loss} |")
-    rank = answers.shown(answers.rank, "+")
-    lines += ["", f"rank correlation of macro-F1 and loss by own maps, {len(nets)} nets: {rank}"]
+    if len(nets) > 2:
+        rank = answers.shown(answers.rank, "+")
+        lines += [
+            "",
+            f"rank correlation of macro-F1 and loss by own maps, {len(nets)} nets: {rank}",
+        ]
     return "\n".join(lines)
 
 

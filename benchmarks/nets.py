@@ -4,12 +4,16 @@
     python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep FILE --nets evidence --seeds 1
     python benchmarks/nets.py --keep FILE --table                   # print what is there
     python benchmarks/nets.py --keep FILE --take PEER.csv ...       # of another classifier
+    python benchmarks/nets.py VX-MINI WIDE --work OTHER --keep OTHER.json --split random
 
 A cell is a net under one seed with one of five grouped folds held back. A cell that is in FILE is
 not trained again, wherever its folder is. FILE has, for each cell, the guess and the margin (log
 odds of malware before calibration) of each file that was held back, in the order of the hashes,
 and each file's label and fold once. Ctrl-C ends at the cell under way, whose run goes on later.
 Several processes may train for one FILE at the same time, each with nets of its own.
+
+With all folds of a seed in FOLDER, `out-of-fold.csv` beside them is what benchmarks/peer.py trains
+its peers on.
 
 The table: accuracy and macro-F1 over all folds of a seed (mean and deviation over seeds), macro-F1
 by fold, and malware flagged where 0.5 % of the clean files are (by the margins of all folds).
@@ -33,7 +37,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maltriage.bundle import BENIGN, OTHER
-from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, load_predictions
+from maltriage.corpus.predictions import (
+    OUT_OF_FOLD_FILE,
+    PREDICTIONS_FILE,
+    Predictions,
+    join,
+    load_predictions,
+    save_predictions,
+)
 from maltriage.files.atomic import write_file
 from maltriage.files.lock import locked
 
@@ -199,7 +210,9 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f}{deviation}"
 
 
-def train(cell: Cell, roots: list[Path], work: Path, threads: int) -> Predictions | None:
+def train(
+    cell: Cell, roots: list[Path], work: Path, threads: int, split: str
+) -> Predictions | None:
     """Train a cell to its end, or go on with it; None if it was stopped."""
     run = work / cell.net / f"seed-{cell.seed}"
     fold = run / f"fold-{cell.fold}"
@@ -208,6 +221,7 @@ def train(cell: Cell, roots: list[Path], work: Path, threads: int) -> Prediction
         command += [part for root in roots for part in ("--root", str(root))]
         command += ["--min-samples", str(MIN_SAMPLES), "--net", cell.net, "--name", cell.net]
         command += ["--seed", str(cell.seed), "--folds", str(FOLDS), "--fold", str(cell.fold)]
+        command += ["--split", split]
         command += [
             "--epochs",
             str(EPOCHS.get(cell.net, 30)),
@@ -228,6 +242,13 @@ def train(cell: Cell, roots: list[Path], work: Path, threads: int) -> Prediction
     return load_predictions(fold / PREDICTIONS_FILE)
 
 
+def _join(run: Path) -> None:
+    """Write the predictions of all folds of a seed to one file."""
+    parts = [run / f"fold-{fold}" / PREDICTIONS_FILE for fold in range(FOLDS)]
+    if all(part.exists() for part in parts):
+        save_predictions(join([load_predictions(part) for part in parts]), run / OUT_OF_FOLD_FILE)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("roots", type=Path, nargs="*")
@@ -236,6 +257,7 @@ def main() -> None:
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--split", choices=("grouped", "random"), default="grouped")
     parser.add_argument("--take", type=Path, nargs="+", default=[])
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
@@ -251,11 +273,12 @@ def main() -> None:
                     cell = Cell(net, seed, fold)
                     if cell in kept:
                         continue
-                    found = train(cell, options.roots, options.work, options.threads)
+                    found = train(cell, options.roots, options.work, options.threads, options.split)
                     if found is None:
                         raise SystemExit(f"{cell.key}: stopped; the same command goes on")
                     kept.take(found)
                     print(f"{cell.key} is kept", flush=True)
+                _join(options.work / net / f"seed-{seed}")
     if kept.state["cells"]:
         print(table(kept))
 

@@ -52,7 +52,10 @@ FOLDS, FPR, MIN_SAMPLES = 5, 0.005, 12
 EPOCHS = {"camvit": 40, "densenet": 5, "mcft": 5, "xception": 5, "imcfn": 5, "mcnn": 6}
 """Of nets that do not have 30: what two cores can do."""
 BATCH = {"xception": 16, "mcft": 16, "imcfn": 16, "mcnn": 16}
+VIEWS = {"evidence-trunks": "body,code,import,resource,second_section"}
+"""Nets without some of their views, by the name of their row: here without words and entropy."""
 NETS = ("gibert", "evidence", "camvit", "densenet", "xception", "mcft", "imcfn", "mcnn")
+ROWS = (*NETS, *VIEWS)
 
 
 @dataclass(frozen=True)
@@ -219,7 +222,10 @@ def train(
     if not (fold / PREDICTIONS_FILE).exists():
         command = [sys.executable, "-P", "-m", "maltriage", "train", "--dataset", "vx-zoo", "-q"]
         command += [part for root in roots for part in ("--root", str(root))]
-        command += ["--min-samples", str(MIN_SAMPLES), "--net", cell.net, "--name", cell.net]
+        net = cell.net.partition("-")[0]
+        command += ["--min-samples", str(MIN_SAMPLES), "--net", net, "--name", cell.net]
+        if cell.net in VIEWS:
+            command += ["--views", VIEWS[cell.net]]
         command += ["--seed", str(cell.seed), "--folds", str(FOLDS), "--fold", str(cell.fold)]
         command += ["--split", split]
         command += [
@@ -254,7 +260,7 @@ def main() -> None:
     parser.add_argument("roots", type=Path, nargs="*")
     parser.add_argument("--work", type=Path, help="folder of the runs")
     parser.add_argument("--keep", type=Path, required=True)
-    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--nets", nargs="+", choices=ROWS, default=list(NETS))
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--split", choices=("grouped", "random"), default="grouped")

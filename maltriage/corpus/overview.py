@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,14 +14,18 @@ from maltriage.corpus import array_store, splits
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import DATASETS
 from maltriage.corpus.datasets.base import Dataset
+from maltriage.corpus.doubtful import doubtful
 from maltriage.corpus.load import conflicts_of, same_bytes
+from maltriage.corpus.predictions import Predictions
 from maltriage.corpus.twins import near_twins
+from maltriage.errors import MaltriageError
 from maltriage.files.places import cache_dir, data_places
 from maltriage.report.documents.datasets import (
     CachedSamples,
     ClassFigures,
     DatasetCheck,
     DatasetList,
+    Doubtful,
     Group,
     KnownDataset,
     Place,
@@ -66,13 +70,24 @@ def _cached(cached: array_store.Cached) -> CachedSamples:
     )
 
 
-def check(dataset: Dataset, corpus: Corpus) -> DatasetCheck:
-    """Classes, duplicates, near duplicates, conflicting labels and unreadable files.
+def check(
+    dataset: Dataset, corpus: Corpus, predictions: Sequence[Predictions] = ()
+) -> DatasetCheck:
+    """Classes, duplicates, near duplicates, conflicting labels and unreadable files; with
+    predictions also labels that are probably wrong.
 
     Args:
         dataset: the dataset of the corpus.
         corpus: needs no views; loaded with `conflicts`.
+        predictions: out of fold, of one or more seeds; of these and perhaps of other files.
+
+    Raises:
+        MaltriageError: no file of the dataset has a prediction, or the seeds are of other files.
     """
+    place = {sha256: i for i, sha256 in enumerate(corpus.sha256)}
+    predicted = set[str]().union(*(run.sha256 for run in predictions)) & place.keys()
+    if predictions and not predicted:
+        raise MaltriageError("predictions of other files: the dataset has none of them")
     groups = near_twins(corpus.signs)
     duplicates = same_bytes(corpus)
     divided = splits.split(np.arange(len(corpus)), corpus.label)
@@ -97,6 +112,18 @@ def check(dataset: Dataset, corpus: Corpus) -> DatasetCheck:
             for r in corpus.rejects
         ),
         notices=corpus.notices,
+        predicted=len(predicted),
+        doubtful=tuple(
+            Doubtful(
+                _below(corpus.paths[place[doubt.sha256]], corpus.root),
+                doubt.label,
+                doubt.likelier,
+                doubt.probability,
+                doubt.likelier_probability,
+            )
+            for doubt in (doubtful(predictions) if predictions else ())
+            if doubt.sha256 in place
+        ),
     )
 
 

@@ -54,6 +54,13 @@ def check(
     goodware: opt.Goodware = None,
     allow_resized: opt.AllowResized = False,
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Also list labels that are probably wrong, by out-of-fold predictions, e.g."
+            " runs/cv5/out-of-fold.csv; repeatable, for seeds."
+        ),
+    ] = None,
     format: FormatOption = Format.table,
     output: opt.Output = None,
     jobs: opt.Jobs = 0,
@@ -64,19 +71,24 @@ def check(
 
     A grouped split keeps near duplicates in one part. The test samples of a random split that
     have one in training are counted. Ends with 3 if files could not be read.
+
+    --predictions lists files of which nets that had not seen them say that another label has more
+    than an even chance.
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.load import load_corpus
     from maltriage.corpus.overview import check as look
+    from maltriage.corpus.predictions import load_predictions
     from maltriage.report.status.datasets import render_check
 
     errors = make_console(color.value, stderr=True)
+    runs = [load_predictions(path) for path in predictions or ()]
     data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
     with bar(errors, "reading samples", enabled=not quiet) as show:
         corpus = load_corpus(data, (), jobs=jobs or None, progress=show, conflicts=True)
-    found = look(data, corpus)
+    found = look(data, corpus, runs)
     _write(found, render_check, format, output, color)
     if any(file.failed for file in found.unreadable):
         raise typer.Exit(opt.EXIT_UNREAD)

@@ -76,6 +76,19 @@ class Unreadable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     failed: bool
 
 
+class Doubtful(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A file whose label is probably wrong, by predictions of nets that had not seen it.
+
+    `likelier` is the label that fits better; both have their probability.
+    """
+
+    path: str
+    label: str
+    likelier: str
+    probability: float
+    likelier_probability: float
+
+
 class DatasetCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The content of a dataset, and problems for measurements on it."""
 
@@ -95,3 +108,7 @@ class DatasetCheck(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Those of them with a near duplicate or duplicate in training."""
     unreadable: tuple[Unreadable, ...]
     notices: tuple[Notice, ...]
+    predicted: int = 0
+    """Samples with predictions; 0: none were named."""
+    doubtful: tuple[Doubtful, ...] = ()
+    """Those of them whose label is probably wrong, the surest first."""

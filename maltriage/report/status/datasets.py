@@ -65,6 +65,7 @@ def render_check(found: DatasetCheck, console: Console) -> None:
             f"\nA random split would test on {numbers.count(found.random_test, 'sample')}, of which"
             f" {found.random_leaks} have a near duplicate or duplicate in training."
         )
+    _print_doubtful(console, found)
     if found.unreadable:
         console.print(
             Text(f"\n{numbers.count(len(found.unreadable), 'file')} gave no sample", "bold")
@@ -117,6 +118,27 @@ def _print_groups(console: Console, title: str, groups: tuple[Group, ...]) -> No
         line = Text.assemble(f"{len(group.paths):4d}  ", untrusted(labels), "  ")
         console.print(line.append_text(untrusted(group.paths[0])), overflow="fold")
     _print_rest(console, len(groups), "group")
+
+
+def _print_doubtful(console: Console, found: DatasetCheck) -> None:
+    if not found.predicted:
+        return
+    head = Text("\nlabels that are probably wrong", "bold")
+    if not found.doubtful:
+        console.print(head.append(f": none of {found.predicted}", "default"))
+        return
+    head.append(f": {len(found.doubtful)} of {found.predicted}, the surest first", "not bold")
+    console.print(head)
+    for file in found.doubtful[:MAX_NAMED]:
+        line = Text.assemble(
+            untrusted(file.label),
+            f" {file.probability:.0%}, rather ",
+            untrusted(file.likelier, "yellow"),
+            f" {file.likelier_probability:.0%}  ",
+            untrusted(file.path),
+        )
+        console.print(line, overflow="fold")
+    _print_rest(console, len(found.doubtful), "file")
 
 
 def _print_rest(console: Console, count: int, noun: str) -> None:

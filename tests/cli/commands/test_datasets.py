@@ -6,11 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from corpus.synthetic import program, write_png, write_tree, zipped
 
 from maltriage.cli import options
-from maltriage.corpus.datasets import MIN_SAMPLES
+from maltriage.corpus.datasets import MIN_SAMPLES, open_dataset
+from maltriage.corpus.load import load_corpus
+from maltriage.corpus.predictions import Predictions, save_predictions
 
 
 @pytest.fixture
@@ -139,3 +142,36 @@ def test_archives_are_measured_like_files(run_cli: Any, tmp_path: Path) -> None:
 
 def test_the_default_is_that_of_the_library() -> None:
     assert options.MIN_SAMPLES == MIN_SAMPLES
+
+
+def test_labels_that_are_probably_wrong(run_cli: Any, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "zoo", {"zeus": 12, "icarus": 12})
+    (root / "icarus" / "swapped.png").write_bytes((root / "zeus" / "003.png").read_bytes())
+    (root / "zeus" / "003.png").unlink()
+    found = open_dataset("folder", root, MIN_SAMPLES)
+    corpus = load_corpus(found, (), jobs=1)
+    real = np.array([int("zeus" in path or "swapped" in path) for path in corpus.paths])
+    assert corpus.labels == ("icarus", "zeus")
+    predictions = Predictions(
+        *("net", 0, corpus.labels, corpus.sha256, corpus.label, np.arange(24) % 5),
+        np.zeros(24, dtype=np.bool_),
+        np.linspace(3.0, 5.0, 24)[:, None] * np.eye(2)[real],
+    )
+    save_predictions(predictions, tmp_path / "out-of-fold.csv")
+    asked = ("datasets", "check", root, "--predictions", tmp_path / "out-of-fold.csv", "-j", "1")
+    told = json.loads(run_cli(*asked, "-f", "json").stdout)
+    assert told["predicted"] == 24
+    (doubt,) = told["doubtful"]
+    assert Path(doubt["path"]).as_posix() == "icarus/swapped.png"
+    assert (doubt["label"], doubt["likelier"]) == ("icarus", "zeus")
+    shown = run_cli(*asked).stdout.decode()
+    assert "labels that are probably wrong: 1 of 24, the surest first" in shown
+    assert "rather zeus 9" in shown
+
+    for i, family in enumerate(["maze", "ramnit"] * 4):
+        write_png(tmp_path / "other" / family / f"{i}.png", program(6, i))
+    refused = run_cli(*asked[:2], tmp_path / "other", *asked[3:])
+    assert refused.returncode == 2
+    assert refused.stderr.decode().endswith(
+        "predictions of other files: the dataset has none of them\n"
+    )

@@ -38,8 +38,12 @@ VIEWS: tuple[BodySpec, WindowSpec] = (
 MIN_ENTRY_BYTES = 512
 MIN_ENTRY_VALUES = 32
 MAX_DISTANCE = 4.0
-_BLOCK = 1024
-"""Planes compared with all others at once: bounds memory to about 40 MB for 10,000."""
+_BLOCK = 256
+"""Planes compared with others at once: bounds memory to 0.4 GB for 100,000 of one width."""
+_ROUNDING = 1e-6
+"""Beyond what means of float64 can be wrong by."""
+_ROUNDING32 = 4.0
+"""Beyond what squared distances of 64 numbers below 128 can be wrong by in float32."""
 
 
 @dataclass(frozen=True)
@@ -77,47 +81,93 @@ def entry_sign(entry: View) -> str:
 
 def near_twins(signs: Signs, max_distance: float = MAX_DISTANCE) -> Integers:
     """The group of each sample: [n], numbered from 0 in the order of their first sample."""
-    parent = np.arange(len(signs.sha256), dtype=np.int64)
-
-    def find(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = int(parent[i])
-        return i
-
-    def union(i: int, j: int) -> None:
-        a, b = find(i), find(j)
-        parent[max(a, b)] = min(a, b)
-
+    groups = _Groups(len(signs.sha256))
     for keys in (signs.sha256, signs.entry, signs.code):
-        first = dict[str, int]()
+        members = dict[str, list[int]]()
         for i, key in enumerate(keys):
             if key:
-                union(first.setdefault(key, i), i)
+                members.setdefault(key, []).append(i)
+        for same in members.values():
+            if len(same) > 1:
+                groups.join(np.array(same))
     for width in np.unique(signs.width):
         rows = np.flatnonzero(signs.width == width)
-        for i, j in _close_pairs(signs.plane[rows], max_distance):
-            union(int(rows[i]), int(rows[j]))
-    roots = np.array([find(i) for i in range(len(parent))], dtype=np.int64)
-    return np.unique(roots, return_inverse=True)[1].astype(np.int64)
+        _join_close(signs.plane, rows, groups, max_distance)
+    return np.unique(groups.of(np.arange(len(signs.sha256))), return_inverse=True)[1].astype(
+        np.int64
+    )
 
 
-def _close_pairs(planes: Bytes, max_distance: float) -> list[tuple[int, int]]:
-    """Pairs (i < j) of planes closer than a root-mean-square distance in grey levels.
+class _Groups:
+    """Groups that grow together (union-find); each goes by its first sample."""
 
-    |a - b|^2 = |a|^2 + |b|^2 - 2ab, in blocks of rows; centred, so that float32 is exact
-    enough (an error of about 0.01 grey levels).
+    def __init__(self, count: int) -> None:
+        self._parent = np.arange(count, dtype=np.int64)
+
+    def of(self, samples: Integers) -> Integers:
+        """The first sample of the group of each."""
+        found = self._parent[samples]
+        while (further := self._parent[found]).tolist() != found.tolist():
+            found = further
+        self._parent[samples] = found
+        return found
+
+    def join(self, samples: Integers) -> None:
+        first, *others = np.unique(self.of(samples))
+        self._parent[others] = first
+
+
+def _join_close(planes: Bytes, rows: Integers, groups: _Groups, max_distance: float) -> None:
+    """Join samples whose planes are closer than a root-mean-square distance in grey levels.
+
+    The distance of two planes is at least that of their means, and that of the means over parts of
+    them. So only pairs that are close by these are compared cell by cell, and of these only such as
+    are not in one group already: a family may have thousands of files that are alike.
+
+    Args:
+        planes: of all samples, [n, 64, 64].
+        rows: the samples to compare with each other.
     """
-    flat = planes.reshape(len(planes), -1).astype(np.float32)
-    flat -= flat.mean(axis=0)
-    squares = (flat.astype(np.float64) ** 2).sum(axis=1)
-    limit = max_distance**2 * flat.shape[1]
-    pairs = list[tuple[int, int]]()
-    for start in range(0, len(flat), _BLOCK):
-        block = flat[start : start + _BLOCK]
-        product = block @ flat[start:].T
-        distance = squares[start : start + _BLOCK, None] + squares[None, start:] - 2.0 * product
-        for i, j in np.argwhere(distance < limit):
-            if i < j:
-                pairs.append((start + int(i), start + int(j)))
-    return pairs
+    coarse = np.concatenate([_coarse(planes[part]) for part in _parts(rows)])
+    means = coarse.mean(axis=1)
+    order = np.argsort(means, kind="stable")
+    rows, coarse, means = rows[order], coarse[order], means[order]
+    half = np.square(coarse).sum(axis=1, keepdims=True) / 2.0
+    ones = np.ones_like(half)
+    left = np.hstack((coarse, -half, -ones)).astype(np.float32)
+    right = np.hstack((coarse, ones, half)).astype(np.float32)
+    least = -(((max_distance + _ROUNDING) ** 2) * coarse.shape[1] + _ROUNDING32) / 2.0
+    ends = np.searchsorted(means, means + max_distance + _ROUNDING)
+    for start in range(0, len(rows), _BLOCK):
+        stop = min(start + _BLOCK, len(rows))
+        # ab - aa / 2 - bb / 2, which is minus half of the squared distance
+        close = left[start:stop] @ right[start : ends[stop - 1]].T > least
+        close[:, : stop - start] = np.triu(close[:, : stop - start], 1)
+        for i in np.flatnonzero(close.any(axis=1)).tolist():
+            own = rows[start + i]
+            others = rows[start + np.flatnonzero(close[i])]
+            others = others[groups.of(others) != groups.of(np.array([own]))]
+            if not len(others):
+                continue
+            near = _distances(planes, int(own), others) < max_distance
+            if near.any():
+                groups.join(np.append(others[near], own))
+
+
+def _parts(rows: Integers) -> list[Integers]:
+    return [rows[at : at + _BLOCK] for at in range(0, len(rows), _BLOCK)]
+
+
+def _coarse(planes: Bytes) -> npt.NDArray[np.float64]:
+    """Means over parts of planes of 8 x 8 cells, less the middle of the range: [n, 64]."""
+    cut = planes.reshape(len(planes), 8, 8, 8, 8).astype(np.float64)
+    return np.asarray(cut.mean(axis=(2, 4)).reshape(len(planes), -1) - 128.0)
+
+
+def _distances(planes: Bytes, one: int, others: Integers) -> npt.NDArray[np.float64]:
+    """Root-mean-square distances of a plane from others, in grey levels."""
+    own = planes[one].astype(np.int32)
+    found = [
+        np.square(planes[part].astype(np.int32) - own).mean(axis=(1, 2)) for part in _parts(others)
+    ]
+    return np.asarray(np.sqrt(np.concatenate(found)))

@@ -81,6 +81,27 @@ def test_more_samples_than_a_block() -> None:
     assert found.tolist() == (np.arange(2100) % 7).tolist()
 
 
+def test_like_comparing_all_cells_of_all_pairs() -> None:
+    """Families of planes with noise about as large as the limit, so that some pairs are close in
+    their parts and not cell by cell."""
+    generator = np.random.default_rng(3)
+    base = generator.integers(60, 190, (9, 8, 8)).repeat(8, 1).repeat(8, 2)
+    family = generator.integers(0, 9, 700)
+    noise = generator.normal(0.0, generator.uniform(1.0, 6.0, (700, 1, 1)), (700, 64, 64))
+    plane = np.clip(base[family] + noise, 0, 255).astype(np.uint8)
+    width = generator.choice([64, 128], 700)
+    found = near_twins(signs(700, plane=plane, width=width))
+    flat = plane.reshape(700, -1).astype(np.float64)
+    squares = np.square(flat).mean(axis=1)
+    distance = squares[:, None] + squares - 2.0 * flat @ flat.T / 4096
+    joined = (distance < 16.0) & np.equal.outer(width, width)
+    group = np.arange(700)
+    while ((further := np.where(joined, group, 700).min(axis=1)) != group).any():
+        group = np.minimum(group, further)[group]
+    assert 9 * 2 < len(np.unique(group)) < 650
+    np.testing.assert_array_equal(np.equal.outer(found, found), np.equal.outer(group, group))
+
+
 def window(data: bytes) -> View:
     spec = VIEWS[1]
     pixels = np.zeros(spec.shape, dtype=np.uint8)

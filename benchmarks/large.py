@@ -3,8 +3,9 @@
     python benchmarks/large.py [--files 10000 100000] [--families 200] [--jobs 1]
 
 Families are as uneven as in collections: the k-th has 1/k of the files of the first, and at least
-twelve. A file is a program of samples/ with runs of bytes behind it from the three ranges of values
-that its family has, and one in fifty lies in the folder of another family. For each number of
+twelve. A file is a program of samples/ with bytes of its own at the entry point, so that no two are
+near duplicates for that alone, and runs of bytes behind it from the three ranges of values that its
+family has. One in fifty lies in the folder of another family. For each number of
 files, as processes, with an empty cache:
 
 - `check`: `maltriage datasets check`, which reads all files and finds near duplicates;
@@ -15,7 +16,7 @@ files, as processes, with an empty cache:
 Printed are seconds, CPU seconds and the highest sum of anonymous memory over the processes (what is
 mapped from the cache is not in it), how well the fold names the rarest and the commonest families,
 and which of the files in a wrong folder `datasets check --predictions` finds. All is written to a
-temporary folder, which takes 25 KB a file and as much again, and which TMPDIR moves elsewhere.
+temporary folder, which takes 40 KB a file, and which TMPDIR moves elsewhere.
 Needs the extra `train`.
 """
 
@@ -34,6 +35,7 @@ from pathlib import Path
 
 import blas  # noqa: F401  (before NumPy)
 import numpy as np
+import pefile
 from growth import PROGRAMS, SAMPLES
 from measure import Run, adopt_orphans, machine, timed
 
@@ -42,10 +44,11 @@ from maltriage.version import __version__
 from maltriage.work.cores import cores
 
 LEAST, WRONG = 12, 0.02
-RUNS, RUN_BYTES = (6, 20), (200, 1_500)
-"""Runs of bytes behind a program, and bytes of each, from and to."""
+RUNS, RUN_SHARE = (6, 20), (0.03, 0.12)
+"""Runs of bytes behind a program, and the length of each as a share of it, from and to."""
 SPACED = np.array((0, 72, 144))
 """Where the ranges of a family begin, but for what is added to all three."""
+ENTRY_BYTES = 256
 QUARTER = 4
 
 
@@ -57,10 +60,18 @@ def sizes(files: int, families: int) -> list[int]:
     return [int(size) for size in found]
 
 
+def entry_of(program: bytes) -> slice:
+    """The bytes around the entry point of a program that its copies have of their own."""
+    with pefile.PE(data=program, fast_load=True) as headers:
+        at = headers.get_offset_from_rva(headers.OPTIONAL_HEADER.AddressOfEntryPoint)
+    return slice(at, min(at + ENTRY_BYTES, len(program)))
+
+
 def write_zoo(root: Path, files: int, families: int) -> set[str]:
     """The zoo; the names of the files that lie in a wrong folder."""
     generator = np.random.default_rng(0)
     programs = [(SAMPLES / name).read_bytes() for name in PROGRAMS]
+    entries = [entry_of(program) for program in programs]
     wrong, number = set(), 0
     for family, size in enumerate(sizes(files, families)):
         ranges = [
@@ -71,16 +82,20 @@ def write_zoo(root: Path, files: int, families: int) -> set[str]:
             if generator.random() < WRONG:
                 place = int((family + generator.integers(1, families)) % families)
                 wrong.add(f"{number:06d}.exe")
+            program = programs[family % len(programs)]
+            lengths = len(program) * generator.uniform(*RUN_SHARE, generator.integers(*RUNS))
             tail = b"".join(
                 generator.integers(
-                    *ranges[generator.integers(3)], generator.integers(*RUN_BYTES), dtype=np.uint8
+                    *ranges[generator.integers(3)], int(length), dtype=np.uint8
                 ).tobytes()
-                for _ in range(generator.integers(*RUNS))
+                for length in lengths
             )
             folder = root / f"family{place:03d}"
             folder.mkdir(parents=True, exist_ok=True)
-            program = programs[family % len(programs)]
-            (folder / f"{number:06d}.exe").write_bytes(program + tail)
+            at = entries[family % len(programs)]
+            own = generator.bytes(at.stop - at.start)
+            data = program[: at.start] + own + program[at.stop :] + tail
+            (folder / f"{number:06d}.exe").write_bytes(data)
             number += 1
     return wrong
 

@@ -46,6 +46,16 @@ def test_what_is_kept_is_what_the_table_needs(tmp_path: Path) -> None:
     assert "±" not in lines[3].split("|")[3]
 
 
+def test_two_processes_keep_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "kept.json"
+    one, other = nets.Kept(path), nets.Kept(path)
+    one.take(made("good", 0, 0.9))
+    other.take(made("poor", 0, 0.3))
+    both = nets.Kept(path)
+    assert [len(list(both.seeds(net))) for net in ("good", "poor")] == [1, 1]
+    assert nets.Cell("good", 0, 4) in other
+
+
 def test_a_seed_without_all_folds_has_no_row(tmp_path: Path) -> None:
     whole = made("net", 0, 0.9)
     kept = nets.Kept(tmp_path / "kept.json")

@@ -104,7 +104,7 @@ def test_a_corpus_keeps_columns(tmp_path: Path) -> None:
 @given(codes=st.lists(st.sampled_from(["", "a", "b", "c"]), min_size=1, max_size=20))
 def test_equal_code_is_one_group(codes: list[str]) -> None:
     count = len(codes)
-    plane = np.zeros((count, 2, 2), dtype=np.uint8)
+    plane = np.zeros((count, 64, 64), dtype=np.uint8)
     names = tuple(map(str, range(count)))
     signs = twins.Signs(names, ("",) * count, np.arange(count), plane, tuple(codes))
     groups = twins.near_twins(signs)

@@ -36,15 +36,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from maltriage.assess.studies.cell import save_out_of_fold
 from maltriage.bundle import BENIGN, OTHER
-from maltriage.corpus.predictions import (
-    OUT_OF_FOLD_FILE,
-    PREDICTIONS_FILE,
-    Predictions,
-    join,
-    load_predictions,
-    save_predictions,
-)
+from maltriage.corpus.predictions import PREDICTIONS_FILE, Predictions, load_predictions
+from maltriage.corpus.study import Cell as StudyCell
 from maltriage.files.atomic import write_file
 from maltriage.files.lock import locked
 
@@ -248,11 +243,11 @@ def train(
     return load_predictions(fold / PREDICTIONS_FILE)
 
 
-def _join(run: Path) -> None:
+def _join(net: str, seed: int, work: Path) -> None:
     """Write the predictions of all folds of a seed to one file."""
-    parts = [run / f"fold-{fold}" / PREDICTIONS_FILE for fold in range(FOLDS)]
-    if all(part.exists() for part in parts):
-        save_predictions(join([load_predictions(part) for part in parts]), run / OUT_OF_FOLD_FILE)
+    cells = [StudyCell(net, seed, fold) for fold in range(FOLDS)]
+    if all((cell.folder(work) / PREDICTIONS_FILE).exists() for cell in cells):
+        save_out_of_fold(cells, work)
 
 
 def main() -> None:
@@ -284,7 +279,7 @@ def main() -> None:
                         raise SystemExit(f"{cell.key}: stopped; the same command goes on")
                     kept.take(found)
                     print(f"{cell.key} is kept", flush=True)
-                _join(options.work / net / f"seed-{seed}")
+                _join(net, seed, options.work)
     if kept.state["cells"]:
         print(table(kept))
 

@@ -60,15 +60,14 @@ def prevalence_of(named: str | None) -> Path | None:
         MaltriageError: it is no index.
     """
     from maltriage.bundle import models_dir
-    from maltriage.probe.common import SHIPPED, load
+    from maltriage.probe.common import SHIPPED, check
 
     if named == NONE:
         return None
-    if named is None:  # that of the package is not read here, which takes a tenth of a second
-        shipped = models_dir() / SHIPPED
-        return shipped if shipped.exists() else None
-    path = Path(named)
-    load(path)
+    path = models_dir() / SHIPPED if named is None else Path(named)
+    if named is None and not path.exists():
+        return None
+    check(path)
     return path.absolute()
 
 

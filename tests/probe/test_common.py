@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,6 +21,7 @@ from maltriage.probe.common import (
     STEPS,
     About,
     Prevalence,
+    check,
     load,
     pieces,
     runs_of,
@@ -164,8 +166,9 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.texts, index.texts)
 
 
+@pytest.mark.parametrize("read", [load, check])
 @pytest.mark.parametrize("what", ["missing", "other", "cut", "version"])
-def test_what_is_no_index_is_refused(tmp_path: Path, what: str) -> None:
+def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> None:
     path = tmp_path / f"{what}.npz"
     index = index_of(noise(4000))
     if what == "other":
@@ -176,6 +179,18 @@ def test_what_is_no_index_is_refused(tmp_path: Path, what: str) -> None:
         save(index, path)
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MaltriageError, match=str(path)):
+        read(path)
+
+
+def test_a_check_takes_an_index_and_no_entries_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "index.npz"
+    save(index_of(noise(4000)), path)
+    check(path)
+    with np.load(path) as archive:
+        about = archive["about"]
+    np.savez_compressed(path, about=about)
+    check(path)
+    with pytest.raises(MaltriageError, match="no index of clean programs"):
         load(path)
 
 

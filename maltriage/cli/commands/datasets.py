@@ -72,8 +72,8 @@ def check(
     A grouped split keeps near duplicates in one part. The test samples of a random split that
     have one in training are counted. Ends with 3 if files could not be read.
 
-    --predictions lists files of which nets that had not seen them say that another label has more
-    than an even chance.
+    --predictions also lists files whose label is probably wrong: nets that had not seen the file
+    give another label more than an even chance.
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar

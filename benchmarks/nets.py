@@ -2,6 +2,7 @@
 
     python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep benchmarks/nets-wide.json
     python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep FILE --nets evidence --seeds 1
+    python benchmarks/nets.py VX-MINI WIDE --work FOLDER --keep FILE --folds 0   # for maps.py
     python benchmarks/nets.py --keep FILE --table                   # print what is there
     python benchmarks/nets.py --keep FILE --take PEER.csv ...       # of another classifier
     python benchmarks/nets.py VX-MINI WIDE --work OTHER --keep OTHER.json --split random
@@ -43,14 +44,42 @@ from maltriage.corpus.study import Cell as StudyCell
 from maltriage.files.atomic import write_file
 from maltriage.files.lock import locked
 
-FOLDS, FPR, MIN_SAMPLES = 5, 0.005, 12
-EPOCHS = {"camvit": 40, "densenet": 5, "mcft": 5, "xception": 5, "imcfn": 5, "mcnn": 6}
-"""Of nets that do not have 30: what two cores can do."""
-BATCH = {"xception": 16, "mcft": 16, "imcfn": 16, "mcnn": 16}
-VIEWS = {"evidence-trunks": "body,code,import,resource,second_section"}
-"""Nets without some of their views, by the name of their row: here without words and entropy."""
+FOLDS, FPR, MIN_SAMPLES, KEEP = 5, 0.005, 12, 0.25
+TRUNKS = "body,code,import,resource,second_section"
+"""The views of the default net without its tables of words and entropy."""
+TEACHER = "evidence-trunks"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the net of a row is trained; what is not said here is as `maltriage train` has it."""
+
+    net: str
+    epochs: int = 30
+    """Of nets that do not have 30: what two cores can do."""
+    batch: int | None = None
+    views: str | None = None
+    guide: str | None = None
+    """Of a transformer that sees a quarter of its tokens; the teacher is `evidence-trunks`."""
+
+
+RECIPES = {
+    "gibert": Recipe("gibert"),
+    "evidence": Recipe("evidence"),
+    "camvit": Recipe("camvit", 40),
+    "densenet": Recipe("densenet", 5),
+    "xception": Recipe("xception", 5, 16),
+    "mcft": Recipe("mcft", 5, 16),
+    "imcfn": Recipe("imcfn", 5, 16),
+    "mcnn": Recipe("mcnn", 6, 16),
+    TEACHER: Recipe("evidence", views=TRUNKS),
+    "none": Recipe("camvit", 20, views=TRUNKS),
+    **{
+        guide: Recipe("camvit", 20, views=TRUNKS, guide=guide)
+        for guide in ("instance", "cumulative", "random", "inverse")
+    },
+}
 NETS = ("gibert", "evidence", "camvit", "densenet", "xception", "mcft", "imcfn", "mcnn")
-ROWS = (*NETS, *VIEWS)
 
 
 @dataclass(frozen=True)
@@ -63,6 +92,10 @@ class Cell:
     def key(self) -> str:
         return f"{self.net}/{self.seed}/{self.fold}"
 
+    def run(self, work: Path) -> Path:
+        """The folder of the cross-validation that it is part of."""
+        return work / self.net / f"seed-{self.seed}"
+
 
 class Answers(NamedTuple):
     """Of a net for all files of a seed, each by the net of the fold that held it back."""
@@ -71,6 +104,8 @@ class Answers(NamedTuple):
     guess: NDArray[Any]
     margin: NDArray[Any]
     fold: NDArray[Any]
+    sha256: list[str]
+    """The first 16 digits."""
 
 
 def packed(values: NDArray[Any]) -> str:
@@ -82,16 +117,23 @@ def unpacked(text: str, kind: type) -> NDArray[Any]:
 
 
 class Kept:
-    """What came of the cells of a study."""
+    """What came of the cells of a study.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Args:
+        path: of the file.
+        repeats: each seed has folds of its own; a file that exists says that itself.
+    """
+
+    def __init__(self, path: Path, repeats: bool = False) -> None:
+        self.path, self.repeats = path, repeats
         self.state: dict[str, Any] = {"labels": [], "folds": {}, "cells": {}}
         self._read()
 
     def _read(self) -> None:
         if self.path.exists():
             self.state = json.loads(self.path.read_text("utf-8"))
+        if self.state["folds"]:
+            self.repeats = "/" in next(iter(self.state["folds"]))
 
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self.state["cells"]
@@ -132,18 +174,28 @@ class Kept:
 
     def _know(self, cell: Cell, hashes: list[str], truth: NDArray[Any]) -> None:
         """The files of a fold, which must be the same for all nets."""
-        folds = self.state["folds"]
         files = {"sha256": [name[:16] for name in hashes], "truth": truth.tolist()}
-        known = folds.setdefault(str(cell.fold), files)
+        known = self.state["folds"].setdefault(self._part(cell), files)
         if known != files:
             raise SystemExit(f"{cell.key}: other files in this fold than in {self.path}")
+
+    def _part(self, cell: Cell) -> str:
+        """The name of a fold in the file."""
+        return f"{cell.seed}/{cell.fold}" if self.repeats else str(cell.fold)
 
     def _write(self) -> None:
         lines = json.dumps(self.state, separators=(",", ":")).replace('},"', '},\n"')
         self.path.parent.mkdir(parents=True, exist_ok=True)
         write_file(self.path, lines.encode() + b"\n")
 
-    def seeds(self, net: str) -> Iterator[Answers]:
+    def know(self, name: str, value: Any) -> None:
+        """Keep something that is true of the whole study."""
+        with locked(self.path.with_suffix(".lock"), lambda: None):
+            self._read()
+            self.state[name] = value
+            self._write()
+
+    def by_seed(self, net: str) -> Iterator[tuple[int, Answers]]:
         """The answers of each seed of a net whose folds are all there."""
         keys = [key.split("/") for key in self.state["cells"]]
         for seed in sorted({int(number) for name, number, _ in keys if name == net}):
@@ -151,14 +203,19 @@ class Kept:
             if not all(cell in self for cell in cells):
                 continue
             found = [self.state["cells"][cell.key] for cell in cells]
-            truth = [np.array(self.state["folds"][str(fold)]["truth"]) for fold in range(FOLDS)]
+            parts = [self.state["folds"][self._part(cell)] for cell in cells]
+            truth = [np.array(part["truth"]) for part in parts]
             guess = [unpacked(cell["guess"], np.uint8).astype(int) for cell in found]
             margin = [unpacked(cell["margin"], np.float16).astype(float) for cell in found]
-            yield Answers(
-                np.concatenate(truth),
-                np.concatenate(guess),
-                np.concatenate(margin),
-                np.repeat(np.arange(FOLDS), [len(part) for part in truth]),
+            yield (
+                seed,
+                Answers(
+                    np.concatenate(truth),
+                    np.concatenate(guess),
+                    np.concatenate(margin),
+                    np.repeat(np.arange(FOLDS), [len(part) for part in truth]),
+                    [name for part in parts for name in part["sha256"]],
+                ),
             )
 
 
@@ -187,17 +244,17 @@ def table(kept: Kept) -> str:
     head = ("net", "seeds", "accuracy", "macro-F1", "macro-F1 by fold", "malware flagged at 0.5 %")
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for net in dict.fromkeys(key.split("/")[0] for key in kept.state["cells"]):
-        runs = list(kept.seeds(net))
+        runs = [found for _, found in kept.by_seed(net)]
         if not runs:
             continue
-        accuracy = [float((truth == guess).mean()) for truth, guess, _, _ in runs]
-        pooled = [family_f1(truth, guess, families) for truth, guess, _, _ in runs]
+        accuracy = [float((truth == guess).mean()) for truth, guess, *_ in runs]
+        pooled = [family_f1(truth, guess, families) for truth, guess, *_ in runs]
         by_fold = [
             family_f1(truth[fold == i], guess[fold == i], families)
-            for truth, guess, _, fold in runs
+            for truth, guess, _, fold, _ in runs
             for i in range(FOLDS)
         ]
-        flags = [flagged_at(truth, margin, benign, FPR) for truth, _, margin, _ in runs]
+        flags = [flagged_at(truth, margin, benign, FPR) for truth, _, margin, *_ in runs]
         figures = [_spread(values) for values in (accuracy, pooled, by_fold, flags)]
         lines.append(f"| {net} | {len(runs)} | {' | '.join(figures)} |")
     return "\n".join(lines)
@@ -208,37 +265,34 @@ def _spread(values: list[float]) -> str:
     return f"{np.mean(values):.3f}{deviation}"
 
 
-def train(
-    cell: Cell, roots: list[Path], work: Path, threads: int, split: str
-) -> Predictions | None:
+def train(cell: Cell, options: argparse.Namespace) -> Predictions | None:
     """Train a cell to its end, or go on with it; None if it was stopped."""
-    run = work / cell.net / f"seed-{cell.seed}"
+    recipe, run = RECIPES[cell.net], cell.run(options.work)
     fold = run / f"fold-{cell.fold}"
     if not (fold / PREDICTIONS_FILE).exists():
+        said = (
+            f"--net {recipe.net} --name {cell.net} --epochs {recipe.epochs} --image-size 64"
+            f" --seed {cell.seed} --folds {FOLDS} --fold {cell.fold} --split {options.split}"
+            f" --min-samples {MIN_SAMPLES} --precision bfloat16 --threads {options.threads}"
+            " --jobs 1"
+        )
+        if recipe.views:
+            said += f" --views {recipe.views}"
+        if recipe.batch:
+            said += f" --batch-size {recipe.batch}"
+        if options.repeats:
+            said += f" --split-seed {cell.seed}"
         command = [sys.executable, "-P", "-m", "maltriage", "train", "--dataset", "vx-zoo", "-q"]
-        command += [part for root in roots for part in ("--root", str(root))]
-        net = cell.net.partition("-")[0]
-        command += ["--min-samples", str(MIN_SAMPLES), "--net", net, "--name", cell.net]
-        if cell.net in VIEWS:
-            command += ["--views", VIEWS[cell.net]]
-        command += ["--seed", str(cell.seed), "--folds", str(FOLDS), "--fold", str(cell.fold)]
-        command += ["--split", split]
-        command += [
-            "--epochs",
-            str(EPOCHS.get(cell.net, 30)),
-            "--image-size",
-            "64",
-            "--out",
-            str(run),
-        ]
-        command += ["--precision", "bfloat16", "--threads", str(threads), "--jobs", "1"]
-        if cell.net in BATCH:
-            command += ["--batch-size", str(BATCH[cell.net])]
+        command += [part for root in options.roots for part in ("--root", str(root))]
+        command += [*said.split(), "--out", str(run)]
+        if recipe.guide:
+            command += ["--guide", recipe.guide, "--keep", str(KEEP)]
+        if recipe.guide not in (None, "random"):
+            command += ["--teacher", str(Cell(TEACHER, cell.seed, 0).run(options.work))]
         if run.exists():
             command.append("--resume")
-        if subprocess.run(
-            command, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        ).returncode:
+        alone = os.environ | {"OMP_NUM_THREADS": "1"}
+        if subprocess.run(command, check=False, env=alone).returncode:
             return None
     return load_predictions(fold / PREDICTIONS_FILE)
 
@@ -255,14 +309,16 @@ def main() -> None:
     parser.add_argument("roots", type=Path, nargs="*")
     parser.add_argument("--work", type=Path, help="folder of the runs")
     parser.add_argument("--keep", type=Path, required=True)
-    parser.add_argument("--nets", nargs="+", choices=ROWS, default=list(NETS))
+    parser.add_argument("--nets", nargs="+", choices=RECIPES, default=list(NETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--repeats", action="store_true", help="folds of its own for each seed")
+    parser.add_argument("--folds", type=int, nargs="+", default=range(FOLDS), help="to train")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--split", choices=("grouped", "random"), default="grouped")
     parser.add_argument("--take", type=Path, nargs="+", default=[])
     parser.add_argument("--table", action="store_true", help="train nothing")
     options = parser.parse_args()
-    kept = Kept(options.keep)
+    kept = Kept(options.keep, options.repeats)
     for path in options.take:
         kept.take(load_predictions(path))
     if not (options.table or options.take):
@@ -270,11 +326,11 @@ def main() -> None:
             parser.error("name the folders of the files, and --work")
         for seed in range(options.seeds):
             for net in options.nets:
-                for fold in range(FOLDS):
+                for fold in options.folds:
                     cell = Cell(net, seed, fold)
                     if cell in kept:
                         continue
-                    found = train(cell, options.roots, options.work, options.threads, options.split)
+                    found = train(cell, options)
                     if found is None:
                         raise SystemExit(f"{cell.key}: stopped; the same command goes on")
                     kept.take(found)

@@ -32,7 +32,8 @@ def test_what_is_kept_is_what_the_table_needs(tmp_path: Path) -> None:
     for run in found:
         nets.Kept(path).take(run)
     kept = nets.Kept(path)
-    for run, got in zip(found[:2], kept.seeds("good"), strict=True):
+    for run, (seed, got) in zip(found[:2], kept.by_seed("good"), strict=True):
+        assert seed == run.seed
         order = np.lexsort((run.sha256, run.fold))
         assert got.truth.tolist() == run.truth[order].tolist()
         assert got.fold.tolist() == run.fold[order].tolist()
@@ -52,7 +53,7 @@ def test_two_processes_keep_one_file(tmp_path: Path) -> None:
     one.take(made("good", 0, 0.9))
     other.take(made("poor", 0, 0.3))
     both = nets.Kept(path)
-    assert [len(list(both.seeds(net))) for net in ("good", "poor")] == [1, 1]
+    assert [len(list(both.by_seed(net))) for net in ("good", "poor")] == [1, 1]
     assert nets.Cell("good", 0, 4) in other
 
 
@@ -60,11 +61,11 @@ def test_a_seed_without_all_folds_has_no_row(tmp_path: Path) -> None:
     whole = made("net", 0, 0.9)
     kept = nets.Kept(tmp_path / "kept.json")
     kept.take(whole.take(whole.fold != 3))
-    assert list(kept.seeds("net")) == []
+    assert list(kept.by_seed("net")) == []
     assert nets.Cell("net", 0, 2) in kept
     assert nets.Cell("net", 0, 3) not in kept
     kept.take(whole.take(whole.fold == 3))
-    assert len(list(kept.seeds("net"))) == 1
+    assert len(list(kept.by_seed("net"))) == 1
 
 
 def test_other_files_or_labels_are_refused(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from torch.nn import functional
 
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
-from maltriage.corpus.splits import PARTS
+from maltriage.corpus.split_file import PARTS
 from maltriage.learn.fit.augment import augment
 from maltriage.learn.fit.checkpoint import State
 from maltriage.learn.fit.data import Images, key

@@ -25,14 +25,8 @@ from maltriage.corpus.predictions import (
     fold_folder,
     load_predictions,
 )
-from maltriage.corpus.splits import (
-    SPLIT_FILE,
-    SplitFile,
-    make_split,
-    manifest_sha256,
-    read_split,
-    twins_in_training,
-)
+from maltriage.corpus.split_file import SPLIT_FILE, SplitFile, manifest_sha256
+from maltriage.corpus.splits import make_split, read_split, twins_in_training
 from maltriage.errors import MaltriageError
 
 Samples = Sequence[tuple[str, str]]

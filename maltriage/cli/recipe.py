@@ -186,7 +186,7 @@ def _taken(folder: Path) -> bool:
 def begun(folder: Path) -> dict[str, Any]:
     """The options of a run when it began, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
-    from maltriage.corpus.splits import SPLIT_FILE
+    from maltriage.corpus.split_file import SPLIT_FILE
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
     from maltriage.learn.runs.options import fit_options, guide_options
 

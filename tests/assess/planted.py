@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from maltriage import bundle as bundles
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import Predictions, fold_folder, save_predictions
-from maltriage.corpus.splits import manifest_sha256
+from maltriage.corpus.split_file import manifest_sha256
 from maltriage.sample.views import WindowSpec
 
 CELLS, CELL = 128, 32

@@ -11,7 +11,7 @@ from corpus.synthetic import write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.corpus import splits, twins
+from maltriage.corpus import split_file, splits, twins
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
@@ -101,7 +101,7 @@ def test_wrong_use(corpus: Corpus, tmp_path: Path) -> None:
         splits.make_split(marked, "source")
     splits.check_folds(marked, "source", 0, 2)
     made = splits.make_fold(marked, "source", 0, 2, 1)
-    splits.save_split(made, tmp_path / "split.json")
+    split_file.save_split(made, tmp_path / "split.json")
     assert splits.read_split(tmp_path / "split.json", marked) == made
     assert (splits.make_fold(marked, "source", 0, 2, None).parts == "train").all()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from corpus.synthetic import program, write_png, write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.corpus import splits
+from maltriage.corpus import split_file, splits
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
@@ -26,7 +25,7 @@ def test_groups_stay_together(samples: list[tuple[int, int]], seed: int) -> None
     groups, labels = np.array(samples).T
     parts = splits.split(groups, labels, seed=seed)
     assert len(parts) == len(samples)
-    assert set(parts) <= set(splits.PARTS)
+    assert set(parts) <= set(split_file.PARTS)
     for group in set(groups.tolist()):
         assert len(set(parts[groups == group])) == 1
     assert splits.leaks(groups, parts) == 0
@@ -51,7 +50,7 @@ def test_alone_the_shares_are_met_for_every_label(sizes: list[int], seed: int) -
     labels = np.repeat(np.arange(len(sizes)), sizes)
     parts = splits.split(np.arange(len(labels)), labels, seed=seed)
     for label, size in enumerate(sizes):
-        for part, share in zip(splits.PARTS, splits.FRACTIONS, strict=True):
+        for part, share in zip(split_file.PARTS, splits.FRACTIONS, strict=True):
             assert abs((parts[labels == label] == part).sum() - share * size) <= 1
 
 
@@ -67,7 +66,7 @@ def test_large_groups_leave_the_shares_about_right() -> None:
     groups = np.sort(generator.integers(0, 150, 600))
     labels = groups % 5
     parts = splits.split(groups, labels)
-    found = [float((parts == part).mean()) for part in splits.PARTS]
+    found = [float((parts == part).mean()) for part in split_file.PARTS]
     np.testing.assert_allclose(found, splits.FRACTIONS, atol=0.03)
 
 
@@ -109,47 +108,9 @@ def test_a_random_split_leaks_and_says_so(corpus: Corpus) -> None:
     assert max(random) > 0
 
 
-def test_a_stored_split_is_the_same(corpus: Corpus, tmp_path: Path) -> None:
-    for kind in ("grouped", "random"):
-        made = splits.make_split(corpus, kind, 3)
-        splits.save_split(made, tmp_path / "split.json")
-        parts = splits.load_split(tmp_path / "split.json", corpus.sha256)
-        np.testing.assert_array_equal(parts, made.parts)
-    assert [path.name for path in tmp_path.iterdir()] == ["split.json"]
-
-
-def test_a_split_of_other_samples_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    path = tmp_path / "split.json"
-    splits.save_split(splits.make_split(corpus), path)
-    with pytest.raises(MaltriageError, match="a split of other samples"):
-        splits.load_split(path, corpus.sha256[1:])
-    with pytest.raises(MaltriageError, match=r"a split of other samples \(20 samples; 1 of the 20"):
-        splits.load_split(path, ("0" * 64, *corpus.sha256[1:]))
-    for text in (b"{}", b'{"kind":"\xff"}'):
-        path.write_bytes(text)
-        with pytest.raises(MaltriageError, match="not a split"):
-            splits.load_split(path, corpus.sha256)
-    with pytest.raises(MaltriageError, match="cannot read split"):
-        splits.load_split(tmp_path / "none.json", corpus.sha256)
-
-
 def test_unknown_kind(corpus: Corpus) -> None:
     with pytest.raises(MaltriageError, match="no such split: temporal"):
         splits.make_split(corpus, "temporal")  # type: ignore[arg-type]
-
-
-def test_the_manifest_is_of_samples_and_labels(corpus: Corpus, tmp_path: Path) -> None:
-    """Where the files lie, and in which order, does not matter."""
-    copy = tmp_path / "elsewhere"
-    for i, path in enumerate(reversed(corpus.paths)):
-        target = copy / Path(path).parent.name / f"{i}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(Path(path).read_bytes())
-    again = load_corpus(open_dataset("folder", copy), (), jobs=1, folder=tmp_path / "cache")
-    assert splits.manifest_sha256(again) == splits.manifest_sha256(corpus)
-    (copy / "zeus").rename(copy / "other")
-    other = load_corpus(open_dataset("folder", copy), (), jobs=1, folder=tmp_path / "cache")
-    assert splits.manifest_sha256(other) != splits.manifest_sha256(corpus)
 
 
 DAYS = st.lists(st.integers(0, 30), min_size=1, max_size=60)
@@ -188,8 +149,8 @@ def test_a_split_by_time(corpus: Corpus) -> None:
     parts = dict(zip(days, made.parts, strict=True))
     assert made.left_out == {"undated": 2}
     order = [parts[day] for day in sorted(day for day in parts if day is not None)]
-    assert order == sorted(order, key=splits.PARTS.index)
-    assert set(order) == set(splits.PARTS)
+    assert order == sorted(order, key=split_file.PARTS.index)
+    assert set(order) == set(split_file.PARTS)
     assert splits.make_split(dated(corpus, days), "time", 8).samples == made.samples
 
 
@@ -244,18 +205,10 @@ def test_a_split_is_read_with_its_counts(corpus: Corpus, tmp_path: Path) -> None
         splits.make_fold(corpus, "grouped", 2, 3, 1),
         splits.make_split(dated(corpus, [*range(8), None, *range(11)]), "time"),
     ):
-        splits.save_split(made, tmp_path / "split.json")
+        split_file.save_split(made, tmp_path / "split.json")
         assert splits.read_split(tmp_path / "split.json", corpus) == made
         assert len(made.sha256) == 64
     text = (tmp_path / "split.json").read_text()
     (tmp_path / "split.json").write_text(text.replace('"test"', '"tset"', 1))
     with pytest.raises(MaltriageError, match="no such part: tset"):
         splits.read_split(tmp_path / "split.json", corpus)
-
-
-def test_a_split_of_an_earlier_version(corpus: Corpus, tmp_path: Path) -> None:
-    splits.save_split(splits.make_split(corpus), tmp_path / "split.json")
-    stored = json.loads((tmp_path / "split.json").read_bytes())
-    del stored["duplicates"]
-    (tmp_path / "split.json").write_text(json.dumps(stored))
-    assert splits.read_split(tmp_path / "split.json", corpus) == splits.make_split(corpus)

@@ -27,7 +27,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
     save_predictions,
 )
-from maltriage.corpus.splits import LEFT_OUT, SPLIT_FILE, load_split, manifest_sha256
+from maltriage.corpus.split_file import LEFT_OUT, SPLIT_FILE, load_split, manifest_sha256
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file

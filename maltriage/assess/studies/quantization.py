@@ -29,7 +29,7 @@ from maltriage.corpus.predictions import (
     join,
     save_predictions,
 )
-from maltriage.corpus.splits import SPLIT_FILE, manifest_sha256
+from maltriage.corpus.split_file import SPLIT_FILE, manifest_sha256
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.quantization import HeatAgreement, PrecisionCost, PrecisionFigures
 from maltriage.report.documents.record import ModelRef

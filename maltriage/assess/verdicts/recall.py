@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, Bundle
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.splits import SplitFile, twins_in_training
+from maltriage.corpus.split_file import SplitFile
+from maltriage.corpus.splits import twins_in_training
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval, bootstrap
 from maltriage.report.documents.index import Limit

@@ -19,7 +19,7 @@ from maltriage.assess.verdicts.evaluate import log_probabilities
 from maltriage.assess.verdicts.quality import reliability
 from maltriage.bundle import Bundle, Card
 from maltriage.corpus.predictions import Predictions, join, load_predictions
-from maltriage.corpus.splits import manifest_of
+from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.calibration import TemperatureFigures
 from maltriage.report.documents.record import Failed, Result, Skipped, path_fields

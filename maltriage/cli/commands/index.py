@@ -254,7 +254,7 @@ def _limit(
         MaltriageError: the run is not the model's.
     """
     from maltriage.assess.verdicts import recall as assess
-    from maltriage.corpus.splits import manifest_of
+    from maltriage.corpus.split_file import manifest_of
 
     manifest = manifest_of(zip(found.sha256, found.labels, strict=True))
     training, why = bundle.card.training, ""

@@ -350,7 +350,7 @@ def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
     """Print the closing block on stdout: the bundle and its scores."""
     import numpy as np
 
-    from maltriage.corpus.splits import LEFT_OUT
+    from maltriage.corpus.split_file import LEFT_OUT
     from maltriage.report.sanitize import clean
 
     state, metrics = outcome.state, outcome.state.metrics

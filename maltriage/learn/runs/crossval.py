@@ -22,7 +22,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
     save_predictions,
 )
-from maltriage.corpus.splits import SplitFile
+from maltriage.corpus.split_file import SplitFile
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.loop import Tick
 from maltriage.learn.runs.options import RunOptions

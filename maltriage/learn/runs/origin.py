@@ -6,7 +6,7 @@ from collections import Counter
 
 from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
-from maltriage.corpus.splits import SplitFile
+from maltriage.corpus.split_file import SplitFile
 from maltriage.learn.fit.checkpoint import Origin
 from maltriage.learn.nets import entry
 from maltriage.learn.runs.options import RunOptions

@@ -30,15 +30,8 @@ from maltriage.corpus.predictions import (
     Predictions,
     save_predictions,
 )
-from maltriage.corpus.splits import (
-    PARTS,
-    SPLIT_FILE,
-    SplitFile,
-    make_fold,
-    make_split,
-    read_split,
-    save_split,
-)
+from maltriage.corpus.split_file import PARTS, SPLIT_FILE, SplitFile, save_split
+from maltriage.corpus.splits import make_fold, make_split, read_split
 from maltriage.corpus.variants import with_variants
 from maltriage.errors import MaltriageError
 from maltriage.learn.export import export_bundle

@@ -35,7 +35,8 @@ from maltriage.corpus.predictions import (
     load_predictions,
     save_predictions,
 )
-from maltriage.corpus.splits import make_fold, save_split
+from maltriage.corpus.split_file import save_split
+from maltriage.corpus.splits import make_fold
 from maltriage.corpus.study import Cell
 from maltriage.errors import MaltriageError
 from maltriage.triage.options import ScanOptions

@@ -15,7 +15,7 @@ from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import write
 from maltriage.assess.verdicts.crossval import add_sets
 from maltriage.corpus.predictions import Predictions, save_predictions
-from maltriage.corpus.splits import manifest_of
+from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 
 

@@ -28,14 +28,8 @@ from maltriage.corpus.predictions import (
     fold_folder,
     save_predictions,
 )
-from maltriage.corpus.splits import (
-    SPLIT_FILE,
-    SplitFile,
-    make_fold,
-    make_split,
-    manifest_sha256,
-    save_split,
-)
+from maltriage.corpus.split_file import SPLIT_FILE, SplitFile, manifest_sha256, save_split
+from maltriage.corpus.splits import make_fold, make_split
 from maltriage.errors import MaltriageError
 from maltriage.triage.session import Session
 

@@ -18,7 +18,7 @@ from maltriage import metrics
 from maltriage.assess.verdicts.scaling import Labelled, ask, fit, held_back
 from maltriage.bundle import Bundle
 from maltriage.corpus.predictions import Predictions, save_predictions
-from maltriage.corpus.splits import manifest_of
+from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.triage.options import ScanOptions
 

@@ -18,7 +18,8 @@ from corpus.synthetic import program, write_png, write_tree
 from maltriage import bundle as bundles
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
-from maltriage.corpus.splits import make_split, manifest_sha256
+from maltriage.corpus.split_file import manifest_sha256
+from maltriage.corpus.splits import make_split
 from maltriage.files.lock import locked
 
 

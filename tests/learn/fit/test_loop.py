@@ -22,7 +22,8 @@ from learn.conftest import OPTIONS  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from maltriage.corpus.corpus import Corpus  # noqa: E402
-from maltriage.corpus.splits import PARTS, make_split  # noqa: E402
+from maltriage.corpus.split_file import PARTS  # noqa: E402
+from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit import loop as module  # noqa: E402
 from maltriage.learn.fit.checkpoint import BEST, LAST, State, load_checkpoint, part_of  # noqa: E402

@@ -16,7 +16,8 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from maltriage.corpus.corpus import Corpus  # noqa: E402
-from maltriage.corpus.splits import PARTS, make_split  # noqa: E402
+from maltriage.corpus.split_file import PARTS  # noqa: E402
+from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import State  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402

@@ -16,7 +16,8 @@ from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
-from maltriage.corpus.splits import check_folds, folds, groups_of, load_split, make_fold  # noqa: E402
+from maltriage.corpus.split_file import load_split  # noqa: E402
+from maltriage.corpus.splits import check_folds, folds, groups_of, make_fold  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.runs.crossval import FoldTick, cross_validate, train_fold  # noqa: E402

@@ -19,7 +19,8 @@ from PIL import Image  # noqa: E402
 
 from maltriage import bundle as bundles  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
-from maltriage.corpus.splits import load_split, make_split, manifest_sha256  # noqa: E402
+from maltriage.corpus.split_file import load_split, manifest_sha256  # noqa: E402
+from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402

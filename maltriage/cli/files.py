@@ -27,6 +27,8 @@ from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile
 
 _BLOCK = 1 << 16
+_GRAY = (b"\0", b"\4")
+"""Colour types of a PNG without colours, in its header."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")
 """A URL as a path, in which two slashes have become one, on Windows a backslash."""
 
@@ -53,7 +55,7 @@ def keep(read: Sequence[str], *outputs: Path | None) -> None:
         for name in on_disk(read):
             if os.path.exists(name) and os.path.samefile(name, str(output)):
                 raise MaltriageError(f"{output}: an input, which would be overwritten")
-        _refuse_sample(output)
+        refuse_sample(output)
 
 
 def refuse_url(output: Path) -> None:
@@ -67,16 +69,27 @@ def looks_like_url(path: str) -> bool:
     return _URL.match(path) is not None
 
 
-def _refuse_sample(path: Path) -> None:
-    """Guard against a sample of the scanned folder being named as the output."""
+def refuse_sample(path: Path) -> None:
+    """Raise MaltriageError if a result would replace a sample: a file that begins like one.
+
+    What maltriage writes itself may be replaced: an index (an archive of NumPy arrays), and a
+    picture in colours, which no byteplot is.
+    """
     from maltriage.source.archive.entries import HEAD_BYTES
     from maltriage.source.archive.kinds import archive_kind
     from maltriage.source.decode import sniff
 
+    if not path.is_file():
+        return
     with suppress(OSError):  # opening it for writing gives the better message
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if sniff(str(path), head) or archive_kind(head):
+        if head[:4] == b"PK\x03\x04" and head[30 : 30 + head[26]].endswith(b".npy"):
+            return
+        kind = sniff(str(path), head)
+        if kind == "png" and head[25:26] not in _GRAY:
+            return
+        if kind or archive_kind(head):
             raise MaltriageError(f"{path}: a sample, which would be overwritten")
 
 

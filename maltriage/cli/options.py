@@ -117,8 +117,22 @@ AnalyseKnown = Annotated[
 Seed = Annotated[
     int, typer.Option(min=0, help="Seed of random draws, e.g. of the bytes that mask others.")
 ]
+
+
+def spared(path: Path | None) -> Path | None:
+    """The place of a result, which must be no sample: a slip of the shell would destroy it."""
+    if path is not None and path.is_file():
+        from maltriage.cli.files import refuse_sample
+
+        refuse_sample(path)
+    return path
+
+
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", help="Write the result here instead of stdout.")
+    Path | None,
+    typer.Option(
+        "--output", "-o", callback=spared, help="Write the result here instead of stdout."
+    ),
 ]
 _ENDINGS = ", ".join(endings())
 _SELECTIVE = listed((format for format in SCAN.values() if format.selective), "and")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -11,16 +12,26 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hostile.make import sample
+from PIL import Image
 from report.pages import assert_sealed
 
-from maltriage.cli.files import ResultFile, keep, opened
+from maltriage.cli.files import ResultFile, keep, opened, refuse_sample
 from maltriage.cli.outputs import Target, targets
 from maltriage.errors import MaltriageError
 from maltriage.report import numbers
 from maltriage.report.formats import EXPLAIN, SCAN, endings
 from maltriage.source.files import Found, WalkOptions, walk
+
+
+def byteplot_of(data: bytes) -> bytes:
+    """A grey picture of a program's bytes, 64 to a row."""
+    stream = io.BytesIO()
+    Image.frombytes("L", (64, len(data) // 64), data[: len(data) // 64 * 64]).save(stream, "PNG")
+    return stream.getvalue()
+
 
 UNITS = (" bytes", " KiB", " MiB")
 posix = pytest.mark.skipif(os.name != "posix", reason="files and signals as POSIX has them")
@@ -99,6 +110,49 @@ def test_inputs_are_kept(tmp_path: Path) -> None:
         keep([str(report)], tmp_path / "new.csv", report)
     with pytest.raises(MaltriageError, match="a sample, which"):
         keep([str(tmp_path)], program)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "explain -q --no-verify --svg {sample} a.exe",  # as `--svg *.exe` would have it
+        "explain -q --no-verify --png {sample} a.exe",
+        "evaluate maltriage-evidence-int8 --clean . -q -o {sample}",
+        "datasets check . -q -o {sample}",
+        "index build maltriage-evidence-int8 -q --dataset folder --root . -o {sample}",
+        "index add mine.npz --root . -q -o {sample}",
+        "index info mine.npz -o {sample}",
+        "prevalence build . -o {sample}",
+        "patterns maltriage-evidence-int8 --root . --png {sample}",
+        "evaluate maltriage-evidence-int8 --clean . --png {sample}",
+        "export . -o {sample}",
+        "doctor -o {sample}",
+        "cache info -o {sample}",
+        "config show scan -o {sample}",
+    ],
+)
+@pytest.mark.parametrize("name", ["b.exe", "b.zip", "b.png"])
+def test_no_result_takes_the_place_of_a_sample(
+    run_cli: Any, folder: Path, command: str, name: str
+) -> None:
+    content = {
+        "b.exe": sample("gui-x86.exe"),
+        "b.zip": b"PK\x03\x04" + bytes(60),
+        "b.png": byteplot_of(sample("gui-x86.exe")),
+    }[name]
+    (folder / name).write_bytes(content)
+    done = run_cli(*command.format(sample=name).split(), cwd=folder)
+    assert (folder / name).read_bytes() == content
+    assert done.returncode == 2
+    assert done.stderr == f"maltriage: {name}: a sample, which would be overwritten\n".encode()
+
+
+def test_what_maltriage_writes_is_replaced(tmp_path: Path) -> None:
+    picture, index = tmp_path / "a.png", tmp_path / "a.npz"
+    Image.new("RGB", (4, 4)).save(picture)
+    np.savez_compressed(index, header=np.zeros(4))
+    for path in (picture, index, tmp_path / "new", tmp_path):
+        refuse_sample(path)
 
 
 def test_formats_by_ending() -> None:

@@ -109,7 +109,10 @@ def evaluate(
     ] = Format.table,
     png: Annotated[
         Path | None,
-        typer.Option(help="Also draw a PNG of reliability, ROC, precision/recall and confusion."),
+        typer.Option(
+            callback=opt.spared,
+            help="Also draw a PNG of reliability, ROC, precision/recall and confusion.",
+        ),
     ] = None,
     output: opt.Output = None,
     device: opt.Device = opt.DeviceName.auto,

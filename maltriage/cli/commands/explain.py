@@ -90,9 +90,12 @@ def explain(
         ),
     ] = False,
     png: Annotated[
-        Path | None, typer.Option(help="Also draw byteplot, heat and regions as PNG.")
+        Path | None,
+        typer.Option(callback=opt.spared, help="Also draw byteplot, heat and regions as PNG."),
     ] = None,
-    svg: Annotated[Path | None, typer.Option(help="Also draw the same picture as SVG.")] = None,
+    svg: Annotated[
+        Path | None, typer.Option(callback=opt.spared, help="Also draw the same picture as SVG.")
+    ] = None,
     top: Annotated[int, typer.Option(min=0, help="Most rows of each table; 0: all.")] = 20,
     max_size: opt.MaxSize = 256,
     no_archives: opt.NoArchives = False,

@@ -31,7 +31,9 @@ def export(
             " shipped name or the folder of a run."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=opt.spared, help="The bundle to write.")
+    ],
     quantize: Annotated[
         PrecisionName | None,
         typer.Option(help="Convert convolutions to int8 (faster on a CPU) or fp16 (for a GPU)."),

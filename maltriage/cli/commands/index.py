@@ -50,7 +50,12 @@ def build(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="The index; scans find MODEL.index.npz by its name."),
+        typer.Option(
+            "--output",
+            "-o",
+            callback=opt.spared,
+            help="The index; scans find MODEL.index.npz by its name.",
+        ),
     ],
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -128,7 +133,10 @@ def add(
         str | None, typer.Option(help="Label of all files below --root, e.g. maze.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write the new index here instead.")
+        Path | None,
+        typer.Option(
+            "--output", "-o", callback=opt.spared, help="Write the new index here instead."
+        ),
     ] = None,
     model: Model = None,
     device: opt.Device = opt.DeviceName.auto,

@@ -64,7 +64,10 @@ def patterns(
     ] = Format.table,
     output: opt.Output = None,
     png: Annotated[
-        Path | None, typer.Option(help="Also draw a PNG: a row per family, a column per bundle.")
+        Path | None,
+        typer.Option(
+            callback=opt.spared, help="Also draw a PNG: a row per family, a column per bundle."
+        ),
     ] = None,
     device: opt.Device = opt.DeviceName.auto,
     jobs: opt.Jobs = 0,

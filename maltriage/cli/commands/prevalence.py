@@ -31,7 +31,9 @@ def build(
     folders: Annotated[
         list[Path], typer.Argument(help="Folders of clean programs, e.g. goodware/train.")
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The index, e.g. clean.npz.")],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", callback=opt.spared, help="The index, e.g. clean.npz.")
+    ],
     extend: Annotated[
         Path | None,
         typer.Option(help="Index to add to, e.g. the one that ships (`prevalence show`)."),

@@ -17,30 +17,36 @@ class Asked:
     """What was named, and whether any record answers it: a verdict, a known good file or an error.
 
     A skip is no answer: who names a file that is no program, or an empty folder, is told.
+
+    Args:
+        named: files and folders on the command line, each of which wants an answer.
+        listed: those of a list, of which one answer is enough: `find` lists what is no program too.
+        source: the name of the list.
     """
 
-    def __init__(self, named: Iterable[str]) -> None:
-        self._named = {_plain(path): path for path in named}
-        self._as_named = {_bare(path): plain for plain, path in self._named.items()}
-        self._skipped: dict[str, Counter[str]] = {path: Counter() for path in self._named}
+    def __init__(self, named: Iterable[str], listed: Iterable[str] = (), source: str = "") -> None:
+        whose = [(path, source) for path in listed] + [(path, path) for path in named]
+        self._whose = {_plain(path): name for path, name in whose}
+        self._as_named = {_bare(path): _plain(path) for path, _ in whose}
+        self._skipped: dict[str, Counter[str]] = {name: Counter() for name in self._whose.values()}
 
     def see(self, record: Record) -> None:
         if not self._skipped or isinstance(record, Summary):
             return
         code = record.code if isinstance(record, Skipped) else None
         for path in {self._as_named.get(above, above) for above in _above(record.path)}:
-            if path not in self._skipped:
+            name = self._whose.get(path)
+            if name not in self._skipped:
                 continue
             if code is None or code == KNOWN_GOOD:
-                del self._skipped[path]
+                del self._skipped[name]
             else:
-                self._skipped[path][code] += 1
+                self._skipped[name][code] += 1
 
     def unanswered(self) -> Iterator[tuple[str, str]]:
         """What was named and has no answer, each with why."""
-        for path, codes in self._skipped.items():
-            why = f"skipped: {reasons(codes)}" if codes else "there is no file in it"
-            yield self._named[path], why
+        for name, codes in self._skipped.items():
+            yield name, f"skipped: {reasons(codes)}" if codes else "there is no file in it"
 
 
 def _plain(path: str) -> str:

@@ -41,6 +41,21 @@ def test_skips_are_counted_by_reason() -> None:
     assert left(["a"], *skips) == {"a": "skipped: 2 not PE, 1 too large"}
 
 
+def test_one_answer_is_enough_for_a_list() -> None:
+    listed = ["a/x.exe", "a/notes.txt", "a/b"]
+    skips = [Skipped("a/notes.txt", "not-pe", "no"), Skipped("a/b/c.txt", "not-pe", "no")]
+    for records in ([*skips, make_result("a/x.exe")], [make_result("a/b/y.exe"), *skips]):
+        asked = Asked(["a/notes.txt"], listed, "--files-from l")
+        for record in records:
+            asked.see(record)
+        # What is named by hand as well wants an answer of its own.
+        assert dict(asked.unanswered()) == {"a/notes.txt": "skipped: 1 not PE"}
+    asked = Asked([], listed, "--files-from l")
+    for record in skips:
+        asked.see(record)
+    assert dict(asked.unanswered()) == {"--files-from l": "skipped: 2 not PE"}
+
+
 def test_members_and_urls_answer_for_what_they_are_in() -> None:
     assert left(["a.zip"], make_result("a.zip!b/x.exe")) == {}
     assert left(["s3://bucket/in/"], make_result("s3://bucket/in/x.exe")) == {}
@@ -120,7 +135,8 @@ def test_the_command_says_it_and_ends_with_3(run_cli: Any, tmp_path: Path) -> No
         "maltriage: read.me: nothing was triaged: skipped: 1 not PE",
         "maltriage: empty: nothing was triaged: there is no file in it",
     ]
-    assert run_cli("scan", "empty", "-q", cwd=tmp_path).stderr == b""
+    why = b"maltriage: empty: nothing was triaged: there is no file in it\n"
+    assert run_cli("scan", "empty", "-q", cwd=tmp_path).stderr == why  # it is no notice
 
 
 def test_a_folder_in_place_of_a_command(run_cli: Any, tmp_path: Path) -> None:
@@ -130,3 +146,14 @@ def test_a_folder_in_place_of_a_command(run_cli: Any, tmp_path: Path) -> None:
     assert done.stderr == b"maltriage: my files is no command: maltriage scan 'my files' --top 3\n"
     assert run_cli("-h").stdout == run_cli("--help").stdout
     assert run_cli("scan", "-h").stdout == run_cli("scan", "--help").stdout
+
+
+def test_a_list_with_what_is_no_program_ends_well(run_cli: Any, folder: Path) -> None:
+    names = b"".join(bytes(path) + b"\0" for path in sorted(folder.iterdir()))
+    done = run_cli("scan", "--files-from", "-", "-0", "-q", stdin=names)
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = bytes(folder / "b.txt") + b"\0"
+    done = run_cli("scan", "--files-from", "-", "-0", "-q", "-o", "x.csv", stdin=text)
+    assert done.returncode == 3
+    why = "maltriage: --files-from -: nothing was triaged: skipped: 1 not PE\n"
+    assert done.stderr.decode() == why  # why the code is 3 is no notice, which -q leaves out

@@ -269,7 +269,8 @@ def scan(
         if not watch and replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
+            listed = _listed(files_from, null)
+            roots, remote = urls_among([*(paths or []), *listed])
             if not roots:
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
             bundle = bundles.load(bundles.resolve(model))
@@ -331,7 +332,10 @@ def scan(
                 source = watching.Watching(request, quiet)
             else:
                 source = MachineScan(request) if local else _on_cluster(request, address, parts)
-                asked = Asked(roots) if parts is None else None
+                if parts is None:
+                    by_hand = len(roots) - len(listed)
+                    source_of = f"--files-from {files_from}"
+                    asked = Asked(roots[:by_hand], roots[by_hand:], source_of)
         if parts is None:
             source = Grouped(source, groups and not watch)  # a watch has no end to memory
         outputs = opened_all(wanted, shown, color.value, append=watch)

@@ -120,7 +120,7 @@ def write_records(
         return code
     for path, why in asked.unanswered():
         code = opt.EXIT_UNREAD
-        if not quiet:
+        if sinks.gone is None:  # no notice, which `quiet` would leave out: it is why the code is 3
             typer.echo(f"maltriage: {clean(path)}: nothing was triaged: {why}", err=True)
     return code
 

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
 
-from maltriage.report.documents.record import Group, encode
+from maltriage.report.documents.record import encode
 from maltriage.report.scan.ecs import ecs
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "integrations"
@@ -205,19 +205,18 @@ def test_recipes_with_capa_and_yara(
     (tmp_path / "dir").mkdir()
     odd = "dir/of\nthe; $(touch made) 'x'.exe"
     clean = make_verdict("benign", margin=-2.0)
+    less = make_verdict("icedid", margin=3.0)
     records = [
-        make_result(odd),
-        make_result("dir/plain.exe"),
-        make_result("dir/a.zip!x.exe"),
-        make_result("dir/clean.exe", verdict=clean),
+        make_result("dir/less.exe", verdict=less, group="0a1b2c"),
+        make_result(odd, group="0a1b2c"),
+        make_result("dir/plain.exe", group="9f8e7d"),  # like no other
+        make_result("dir/a.zip!x.exe", group="0a1b2c"),
+        make_result("dir/clean.exe", verdict=clean, group="1b2c3d"),
     ]
     for record in records:
         if "!" not in record.path:
             shutil.copy(samples_dir / "gui-x86.exe", tmp_path / record.path)
-    group = Group("0a1b2c", 2, 2, 2, odd, "0" * 64, {"icedid": 2}, ["code"])
-    other = Group("1b2c3d", 2, 2, 0, "dir/clean.exe", "0" * 64, {"benign": 2}, ["code"])
-    summary = msgspec.structs.replace(make_summary(), groups=[group, other])
-    lines = [encode(record) + b"\n" for record in (*records, summary)]
+    lines = [encode(record) + b"\n" for record in (*records, make_summary())]
     (tmp_path / "monday.ndjson").write_bytes(b"".join(lines))
     (tmp_path / "rules.yar").write_text('rule mz { strings: $a = "MZ" condition: $a at 0 }\n')
     own = tmp_path / "bin"
@@ -238,10 +237,10 @@ def test_recipes_with_capa_and_yara(
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert shell(capa) == f"capa <{odd}>\ncapa <dir/plain.exe>\n"
-    assert shell(groups) == f"capa <{odd}>\n"
-    assert shell(yara) == "mz dir/plain.exe\n"
+    assert shell(capa) == f"capa <dir/less.exe>\ncapa <{odd}>\ncapa <dir/plain.exe>\n"
+    assert shell(groups) == f"capa <{odd}>\ncapa <dir/plain.exe>\n"
+    assert shell(yara) == "mz dir/less.exe\nmz dir/plain.exe\n"
     assert not (tmp_path / "made").exists()
     shell(back.splitlines()[0])
     done = run_cli("scan", "--files-from", "hits.txt", "-f", "csv", "--fields", "path")
-    assert done.stdout.decode().split() == ["path", "dir/plain.exe"]
+    assert done.stdout.decode().split() == ["path", "dir/less.exe", "dir/plain.exe"]

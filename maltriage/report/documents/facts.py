@@ -43,6 +43,15 @@ def hottest(result: Result) -> RegionHeat | None:
     return best if best is not None and best.contribution > 0 else None
 
 
+def shown_probability(verdict: Verdict) -> float:
+    """The probability of the name that a verdict is shown by: of its closest family, if it has one.
+
+    `Verdict.probability` is that of the likeliest label, which may be `benign`.
+    """
+    by_label = {ranked.label: ranked.probability for ranked in verdict.ranked}
+    return by_label.get(verdict.closest or verdict.label, verdict.probability)
+
+
 def uncalibrated(files: int) -> str:
     """The remark on files whose scores were not fitted to files like them."""
     one = files == 1

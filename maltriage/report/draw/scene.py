@@ -161,11 +161,12 @@ def scene(result: Result) -> Scene:
 
 def _heading(result: Result) -> Iterator[Item]:
     verdict = result.verdict
-    line = f"{_label(verdict.label)}  {numbers.probability(verdict.probability)}"
+    line = _label(verdict.label)
+    if verdict.closest:
+        line += f"  closest: {_label(verdict.closest)}"
+    line += f"  {numbers.probability(facts.shown_probability(verdict))}"
     if not verdict.calibrated:
         line += " (uncalibrated)"
-    if verdict.closest:
-        line += f"  (closest: {_label(verdict.closest)})"
     flags = {True: "flagged", False: "not flagged", None: "the model has no threshold"}
     yield Words(_LEFT, 52, line, 30, room=860)
     right = WIDTH - _LEFT

@@ -99,6 +99,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         result=result,
         verdict=result.verdict,
         opening=opening(result),
+        sure=facts.shown_probability(result.verdict),
         points=numbers.score(facts.score(result.verdict)),
         members=facts.prediction_set(result.verdict),
         novelty=facts.novelty(result.verdict),

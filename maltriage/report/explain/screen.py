@@ -150,10 +150,12 @@ def kind_of(result: Result) -> str:
 
 def _verdict(verdict: Verdict) -> Text:
     text = untrusted(verdict.label, _verdict_style(verdict), 64)
+    sure = numbers.probability(facts.shown_probability(verdict)) if verdict.calibrated else ""
     if verdict.closest:
-        text.append(f" (closest: {clean(verdict.closest, 64)})", style="yellow")
-    if verdict.calibrated:
-        text.append(f"  {numbers.probability(verdict.probability)}")
+        near = f"closest: {clean(verdict.closest, 64)} {sure}".rstrip()
+        text.append(f" ({near})", style="yellow")
+    elif sure:
+        text.append(f"  {sure}")
     score = facts.score(verdict)
     if score is not None:
         text.append(f"  score {numbers.score(score)} of 100", style="dim")

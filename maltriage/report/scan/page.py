@@ -179,7 +179,7 @@ def _panel(result: Result) -> dict[str, Any]:
     names = {k: v for k, v in names_of(result).items() if k not in _OF_THE_MODEL}
     return {
         "kind": kind_of(result),
-        "probability": _number(verdict.probability),
+        "probability": _number(facts.shown_probability(verdict)),
         "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),

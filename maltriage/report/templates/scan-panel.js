@@ -12,13 +12,14 @@ function panel(file, { same, group, scan, place, close }) {
   const at = make("p", { class: "faint place" }, place);
   if (file.state !== "result") return [top, at, make("p", { class: "name" }, `${file.state}: ${file.reason}`)];
   const found = JSON.parse(file.evidence);
+  const sure = found.calibrated ? percent(found.probability) : "";
   const said = make(
     "p",
     { class: "verdict" },
     make("strong", { class: `name ${styleOf(file)}` }, file.label),
-    file.closest ? make("span", { class: "name" }, `closest: ${file.closest}`) : null,
+    file.closest ? make("span", { class: "name" }, `closest: ${file.closest} ${sure}`) : null,
     file.score === null ? null : make("span", {}, `score ${Math.floor(file.score)} of 100`),
-    found.calibrated ? make("span", { class: "faint" }, percent(found.probability)) : null,
+    sure && !file.closest ? make("span", { class: "faint" }, sure) : null,
     file.flagged === null ? make("span", { class: "faint" }, "no flag") : make("span", { class: `tag ${file.flagged ? "flagged" : "benign"}` }, file.flagged ? "flagged" : "not flagged"),
   );
   const rows = [["sha256", file.sha256], ["file", found.kind]];

@@ -38,7 +38,7 @@ from maltriage.report.documents.evidence import (
     Plane,
     RegionHeat,
 )
-from maltriage.report.documents.record import Neighbour, Result, Similar
+from maltriage.report.documents.record import Neighbour, Ranked, Result, Similar
 from maltriage.report.explain import score_table
 from maltriage.report.explain.findings import folded_fields
 from maltriage.report.explain.screen import explanation
@@ -262,13 +262,17 @@ def test_the_flag_states_its_rate() -> None:
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)
     text = shown(make_result(verdict=suspicious))
     assert "verdict   suspicious (closest: maze)  score " in text
+    # What the likeliest label has is not the closest family's.
+    ranked = [Ranked("benign", 0.4), Ranked("maze", 0.11), Ranked("icedid", 0.49)]
+    unknown = make_verdict("unknown", 0.4, -0.1, closest="maze", ranked=ranked)
+    assert "verdict   unknown (closest: maze 11.0%)  score " in shown(make_result(verdict=unknown))
 
 
 def test_the_prediction_set() -> None:
     assert "  set " not in shown(make_result())
     some = make_verdict("unknown", 0.31, closest="maze", set=["maze", "benign"], coverage=0.95)
     text = shown(make_result(verdict=some))
-    assert "verdict   unknown (closest: maze)  31.0%" in text
+    assert "verdict   unknown (closest: maze 31.0%)" in text
     assert "flagged   yes" in text
     assert "  set       maze, benign (coverage 95%)\n" in text
     none = make_verdict("unknown", 0.31, closest="maze", set=[], coverage=0.9)

@@ -7,7 +7,8 @@ import importlib
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,23 @@ class _Commands(TyperGroup):
         if args and args[0] not in self.commands and os.path.exists(args[0]):
             raise MaltriageError(f"{args[0]} is no command: maltriage scan {shlex.join(args)}")
         return super().resolve_command(ctx, args)
+
+    # Click would end with 1, the code for flagged files, where the reader of stdout goes away.
+    def make_context(self, *args: Any, **named: Any) -> Any:
+        with _readerless():
+            return super().make_context(*args, **named)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _readerless():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _readerless() -> Iterator[None]:
+    with quiet_broken_pipe() as pipe:
+        yield
+    if pipe.broken:
+        raise typer.Exit(pipe.exit_code)
 
 
 COMMANDS = (

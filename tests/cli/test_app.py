@@ -35,6 +35,23 @@ COMMANDS = (
 HEAVY = ("torch", "torchvision", "timm", "pytorch_grad_cam", "matplotlib", "sklearn")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a closed pipe as POSIX has it")
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("--version", "--help", "scan --help", "schema", "models list", "datasets"),
+        *("models show maltriage-evidence", "prevalence show"),
+    ],
+)
+def test_a_reader_that_goes_away_is_no_flagged_file(command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    arguments = [sys.executable, "-m", "maltriage", *command.split()]
+    done = subprocess.run(arguments, stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_help_and_version(run_cli) -> None:  # type: ignore[no-untyped-def]
     done = run_cli("--help")
     assert done.returncode == 0

@@ -173,7 +173,7 @@ def test_explain(run_cli, folder: Path) -> None:
     assert any(item["content"] for item in record["evidence"]["hot"])
     assert not {"unchecked", "not-inspected"} & {n["code"] for n in record["notices"]}
     done = run_cli("explain", folder / "a.zip")
-    assert done.returncode == 2
+    assert done.returncode == 3
     assert b"name one of" in done.stderr
     assert b"a.zip!../../up.exe" in done.stderr
     assert rb"a.zip!b.tar.xz!caf\xe9.exe" in done.stderr

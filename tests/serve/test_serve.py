@@ -175,6 +175,12 @@ def test_nothing_is_written_and_the_end_is_clean(tmp_path: Path, samples: Path) 
     assert list(own.iterdir()) == []
 
 
+def test_quiet_says_where_it_is_unless_the_token_is_known(tmp_path: Path) -> None:
+    """Without the token nobody could ask."""
+    with running("-q") as server:
+        assert server.ask("GET", "/").status == 200
+
+
 def test_it_listens_on_the_loopback_device_alone(run_cli: Any) -> None:
     for host in ("0.0.0.0", "::", "example.org", "192.0.2.1", ""):
         done = run_cli("serve", "--host", host)

@@ -319,8 +319,8 @@ def explain(
             quiet=quiet,
             remote=remote,
         )
-    if progress.skipped:  # the user named this file, so a skip is an error
-        raise typer.Exit(opt.EXIT_ERROR)
+    if progress.skipped:  # the user named this file
+        raise typer.Exit(opt.EXIT_UNREAD)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
 
 

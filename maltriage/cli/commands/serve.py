@@ -73,7 +73,7 @@ def serve(
     with listening(address, port) as at, stopping() as stop:
         number = at.getsockname()[1]
         scans = Scans(bundle, options, [os.fspath(folder) for folder in allow or []], stop)
-        if not quiet:
+        if not quiet or token_file is None:  # nobody can ask without the token
             literal = f"[{address}]" if ":" in address else address
             shown = "" if token_file else f"#{token}"
             typer.echo(f"maltriage: http://{literal}:{number}/{shown}  (Ctrl-C ends it)", err=True)

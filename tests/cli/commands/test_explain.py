@@ -133,7 +133,7 @@ def test_several_files_one_after_the_other(run_cli: Any, tmp_path: Path) -> None
     done = run_cli("explain", one, "text", "gone", two, "-f", "json", *arguments, cwd=tmp_path)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["type"] for each in found] == ["result", "skipped", "error", "result"]
-    assert done.returncode == 2
+    assert done.returncode == 3
     unread = run_cli("explain", "gone", two, *arguments, cwd=tmp_path)
     assert (unread.returncode, unread.stdout) == (3, alone[1])
     assert unread.stderr == b"maltriage: gone: No such file or directory\n"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maltriage.bundle import Bundle
     from maltriage.report.documents.record import Record
     from maltriage.rules.types import Rule
+    from maltriage.source.archive.limits import Archives
     from maltriage.source.urls import Remote
 
 STDOUT = Path("-")
@@ -128,6 +129,7 @@ def write_rule(
     max_size: int,
     timeout: float,
     quiet: bool,
+    archives: Archives | None = None,
     remote: Remote | None = None,
 ) -> None:
     """Make a rule of explained files and write it; print a line about it on stderr.
@@ -154,7 +156,7 @@ def write_rule(
             raise MaltriageError(f"no rule: {clean(record.path)}: {clean(record.reason)}")
     results = {record.sha256: record for record in records if isinstance(record, Result)}
     folder = None if goodware is None else str(goodware)
-    options = RuleOptions(_date(), folder, max_size, common, _labels(labelled))
+    options = RuleOptions(_date(), folder, max_size, common, _labels(labelled), archives)
     console = make_console(stderr=True)
     shown = status(console, "making a rule", enabled=not quiet)
     isolation = Isolation(memory_for(max_size))

@@ -119,6 +119,7 @@ class _Maker:
                 result.sha256,
                 False,
                 max_size=self.options.max_size,
+                archives=self.options.archives,
                 unmapped=self.bundle.card.unmapped,
                 in_part=True,
             )
@@ -170,7 +171,11 @@ class _Maker:
 
     def _in_given(self, source: str) -> list[Answer]:
         """What is found of a rule set in each of the given files."""
-        reading = Reading(max_size=self.options.max_size, unmapped=self.bundle.card.unmapped)
+        reading = Reading(
+            max_size=self.options.max_size,
+            archives=self.options.archives,
+            unmapped=self.bundle.card.unmapped,
+        )
         tasks = [
             self.workers.submit(searched, path_of(result), source, reading)
             for result in self.results

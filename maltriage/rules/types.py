@@ -8,6 +8,7 @@ from pathlib import Path
 
 from maltriage.probe.rule.gather import Candidate
 from maltriage.report.documents.evidence import Status
+from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import MAX_FILE_BYTES
 
 
@@ -15,13 +16,14 @@ from maltriage.source.reading import MAX_FILE_BYTES
 class RuleOptions:
     """`goodware`: a folder of clean files. `labelled`: the label of each of some files, by path.
     `date`: written into the rule. `common`: an index of what clean programs have in common, which
-    is in no rule."""
+    is in no rule. `archives`: as the files were explained with, since they may be in some."""
 
     date: str
     goodware: str | None = None
     max_size: int = MAX_FILE_BYTES
     common: Path | None = None
     labelled: Mapping[str, str] = field(default_factory=dict)
+    archives: Archives | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import servers
 import yara_x
+from corpus.synthetic import zipped
 from hostile.make import sample
 
 FAMILY = ("--class", "icedid", "--no-verify", "--exit-zero", "--prevalence", "none")
@@ -49,6 +51,32 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     both = ("--yara", "-", "--goodware", good, "-o", tmp_path / "both.json")
     assert run_cli("explain", *paths, *FAMILY, *both, "-q", env=EPOCH).stdout == before
     assert len((tmp_path / "both.json").read_bytes().splitlines()) == 2
+
+
+def test_programs_in_archives_and_in_programs(run_cli: Any, tmp_path: Path, rule: Path) -> None:
+    """A rule is made of a file that has no path of its own on the disk, too."""
+    rule.parent.mkdir()
+    program, carrier = sample("gui-x86.exe"), sample("console-x86.exe")
+    (tmp_path / "a.zip").write_bytes(zipped({"a.exe": program}, "secret"))
+    (tmp_path / "b.exe").write_bytes(carrier + program)
+    given = ("a.zip!a.exe", f"b.exe!carved@{len(carrier):#x}.exe")
+    for files in (given[:1], given[1:], ("a.zip", "b.exe")):
+        done = run_cli(
+            "explain", *files, *FAMILY, "--yara", rule, "--password", "secret", cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        assert yara_x.compile(rule.read_text()).scan(program).matching_rules
+
+
+@servers.needs_remote
+def test_a_program_in_an_archive_at_a_url(run_cli: Any, rule: Path) -> None:
+    rule.parent.mkdir()
+    program = sample("gui-x86.exe")
+    with servers.site() as site:
+        site.pages["/a.zip"] = servers.Page(zipped({"a.exe": program}))
+        done = run_cli("explain", f"{site.url}/a.zip", *FAMILY, "--yara", rule)
+    assert done.returncode == 0, done.stderr
+    assert yara_x.compile(rule.read_text()).scan(program).matching_rules
 
 
 def test_labelled_files_are_tried(

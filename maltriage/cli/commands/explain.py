@@ -317,6 +317,7 @@ def explain(
             max_size=limit,
             timeout=timeout,
             quiet=quiet,
+            archives=unpack,
             remote=remote,
         )
     if progress.skipped:  # the user named this file

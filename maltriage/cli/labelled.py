@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,13 @@ def check_parts(folds: Path | None, split_file: Path | None) -> None:
     """Raise MaltriageError if two options name the files that are held back."""
     if folds is not None and split_file is not None:
         raise MaltriageError("--folds or --split-file, not both")
+
+
+def check_clean(paths: Iterable[Path]) -> None:
+    """Raise MaltriageError if a file or folder of clean files does not exist."""
+    for path in paths:
+        if not os.path.exists(path):
+            raise MaltriageError(f"{path}: no such file or folder of clean files")
 
 
 def open_labelled(

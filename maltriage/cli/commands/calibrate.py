@@ -10,7 +10,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
-from maltriage.cli.labelled import open_for, scan_options, scanning
+from maltriage.cli.labelled import check_clean, open_for, scan_options, scanning
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -175,6 +175,7 @@ def _check(
         raise MaltriageError("--folds goes with --goodware")
     if coverage is not None and labelled is None and predictions is None:
         raise MaltriageError("--coverage goes with --labelled or --predictions")
+    check_clean(goodware or [])
 
 
 def _check_bundle(output: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
 from maltriage.cli.documents import write_document
-from maltriage.cli.labelled import open_labelled, scan_options, scanning
+from maltriage.cli.labelled import check_clean, open_labelled, scan_options, scanning
 from maltriage.cli.openset import Protocol
 from maltriage.errors import MaltriageError
 
@@ -196,6 +196,7 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
         raise MaltriageError(f"--png and --output name the same file: {png}")
     if clean is not None and (png is not None or format is Format.html):
         raise MaltriageError("--clean has no picture and no page: use -f table or json")
+    check_clean([clean] if clean is not None else [])
     if png is not None or format is Format.html:
         from maltriage.report.studies.charts import need_matplotlib
 

@@ -96,6 +96,7 @@ def test_wrong_use_is_said_before_the_work(run_cli: Any, tmp_path: Path, clean: 
     for arguments, message in (
         (out, "nothing to calibrate on"),
         (("--goodware", clean, "-o", tmp_path / "no" / "new.onnx"), "no such folder"),
+        (("--goodware", clean, "--goodware", "gone", "--fpr", "0.1", *out), "gone: no such file"),
         (("--labelled", tmp_path / "empty", *out), "vx-zoo"),
         (("--labelled", tmp_path / "empty", "--folds", clean, *out), "--folds goes with"),
         (("--goodware", clean, "--coverage", "0.9", *out), "--coverage goes with"),

@@ -102,6 +102,7 @@ def test_what_cannot_be_drawn_is_said_before_the_work(
         (("--predictions", predicted, "--png", one, "-o", one), "name the same file"),
         (("maltriage-evidence", "--clean", clean, "-f", "html"), "no picture and no page"),
         (("maltriage-evidence", "--clean", clean, "--png", one), "no picture and no page"),
+        (("maltriage-evidence", "--clean", "gone"), "gone: no such file or folder of clean files"),
     ):
         done = run_cli("evaluate", *arguments)
         assert done.returncode == 2

@@ -158,27 +158,33 @@ def look_through(path: str) -> SavedReport:
     Raises:
         MaltriageError: it cannot be read, is no report, or has an unknown schema.
     """
-    report, scan, lone = SavedReport(path), Counts(), True
+    report, scan, explained = SavedReport(path), Counts(), set[bool]()
     for item in _read(path):
         if isinstance(item, _Cut):
             report.cut = item.line
         elif isinstance(item, Summary):
             report.summaries.append(item)
             report.miscounted |= any(getattr(item, n) != getattr(scan, n) for n in _COUNTED)
-            scan, lone = Counts(), True
+            scan, explained = Counts(), set[bool]()
         else:
             report.counts.add(item)
             scan.add(item)
-            # `explain` alone draws planes, and it writes no summary.
-            lone &= isinstance(item, Result) and item.evidence.plane is not None
+            if isinstance(item, Result):
+                explained.add(_explained(item))
         if isinstance(item, (Result, Summary)) and item.model not in report.models:
             report.models.append(item.model)
     left = scan.records
     if report.cut is not None and not left and not report.summaries:
         raise MaltriageError(f"{path}: cut off in its first record")
     one = left == 1 and not report.summaries
-    report.unfinished = left > 0 and not lone and not one
+    # `explain` writes no summary. A file that could not be read has the same record from both.
+    report.unfinished = left > 0 and explained != {True} and not one
     return report
+
+
+def _explained(result: Result) -> bool:
+    """Whether `explain` made a result: it alone draws planes and masks windows."""
+    return result.evidence.plane is not None or result.evidence.occluded is not None
 
 
 def combined(reports: Sequence[SavedReport]) -> Summary:

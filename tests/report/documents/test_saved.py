@@ -31,6 +31,7 @@ from maltriage import __version__
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import saved
 from maltriage.report.documents.counts import Counts
+from maltriage.report.documents.evidence import Occluded
 from maltriage.report.documents.record import SCHEMA_VERSION, ModelRef, Result, Summary, encode
 from maltriage.report.documents.saved import combined, is_report, look_through
 
@@ -166,11 +167,28 @@ def test_a_killed_scan_has_no_summary(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "scan", [[make_failed(), make_skipped()], [make_result(plane=True), make_result("b.exe")]]
+)
+def test_so_has_one_without_a_file_that_explain_read(tmp_path: Path, scan: list[Any]) -> None:
+    assert look_through(write(tmp_path, written("ndjson", scan))).unfinished
+
+
+def occluded() -> Result:
+    """A result by a method without a plane, which `explain` alone has."""
+    evidence = msgspec.structs.replace(
+        make_result().evidence, occluded=Occluded(1024, 512, 40, "random", 0)
+    )
+    return make_result(evidence=evidence)
+
+
+@pytest.mark.parametrize(
     "records",
     [
         [make_result()],
         [make_failed()],
         [make_result(plane=True), make_result("b.exe", plane=True)],
+        [make_result(plane=True), make_failed(), make_skipped()],
+        [occluded(), occluded(), make_failed()],
     ],
 )
 def test_what_explain_writes_has_no_summary_and_is_whole(

@@ -8,40 +8,76 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 import typer
 
 from maltriage.errors import MaltriageError
 from maltriage.files.places import CONFIG_VARIABLE, DATA, config_file, read_config
 
+if TYPE_CHECKING:
+    from maltriage.report.formats import Format
+
+_Need = Callable[[dict[str, Any]], bool]
 HELP = frozenset(("-h", "--help"))
 NEVER = frozenset(("help", "version", "config", "install-completion", "show-completion"))
 """Options that make no sense in a file."""
+
+
+def _fits(feature: Callable[[Format], bool], quantity: Callable[[Iterable[bool]], bool]) -> _Need:
+    """Whether any or all formats that a scan writes have a feature."""
+
+    def fits(given: dict[str, Any]) -> bool:
+        from maltriage.cli.outputs import targets
+
+        usual = "ndjson" if given["watch"] or given["shards"] else None
+        outputs = [Path(name) for name in given["output"] or ()]
+        written = targets(outputs, given["format"] or usual)
+        return quantity(feature(target.format) for target in written)
+
+    return fits
+
+
+_appended = _fits(lambda format: format.name == "ndjson", all)
 AGAINST: Mapping[str, Sequence[tuple[str, str]]] = {
     "scan": (
         *(("output", "format"), ("ecs", "fields")),
         *(("no_cache", "cache"), ("no_cache", "refresh"), ("no_cache", "resume")),
+        *(("no_archives", "carve"), ("watch", "files_from"), ("watch", "verify"), ("watch", "top")),
+        *(("watch", "resume"), ("watch", "refresh"), ("watch", "cache"), ("watch", "engines")),
         *(("shards", "output"), ("shards", "cache"), ("shards", "refresh")),
     ),
-    "explain": (("output", "format"), ("method", "methods")),
+    "explain": (
+        *(("output", "format"), ("output", "offsets"), ("offsets", "format")),
+        ("method", "methods"),
+    ),
     "train": (("patience", "folds"), ("split_file", "split"), ("split_file", "folds")),
 }
 """Parameters that do not go together: one on the command line leaves the file's other out."""
-NEEDS: Mapping[str, Mapping[str, Callable[[dict[str, Any]], bool]]] = {
+NEEDS: Mapping[str, Mapping[str, _Need]] = {
     "scan": {
+        "watch": lambda given: given["engine"] != "ray" and _appended(given),
+        "engine": lambda given: not given["watch"],
         "address": lambda given: given["engine"] == "ray",
+        "shards": lambda given: given["engine"] == "ray",
+        "format": lambda given: not given["watch"] or _appended(given),
+        "output": lambda given: not given["watch"] or _appended(given),
+        "null": lambda given: given["files_from"] is not None,
+        "fields": _fits(lambda format: format.selective, any),
+        "ecs": _fits(lambda format: format.ecs, any),
         "analyse_known": lambda given: bool(given["known_good"]),
         "ecs_host": lambda given: bool(given["ecs"]),
     },
     "explain": {
+        "against": lambda given: given["against"] != given["label"],
+        "label": lambda given: given["label"] != given["against"],
         "goodware": lambda given: given["yara"] is not None,
         "labelled": lambda given: given["yara"] is not None,
     },
 }
-"""Parameters that the file may name for when they are of use."""
+"""Parameters that the file may name for when they are of use, in the order of asking."""
 
 
 def use_file(named: Path | None) -> None:
@@ -91,9 +127,11 @@ def each_command(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tupl
 
 
 def command_line_wins(ctx: Any) -> None:
-    """Leave out values of the file that contradict the command line, or that need an option which
-    was not given."""
+    """Leave out values of the file that contradict the command line, that need an option which was
+    not given, or that say how samples are read where saved reports are shown."""
     name = ctx.command.name or ""
+    if ctx.resilient_parsing:  # a shell asks for completions
+        return
 
     def by(parameter: str) -> str:
         source = ctx.get_parameter_source(parameter)
@@ -103,6 +141,10 @@ def command_line_wins(ctx: Any) -> None:
         (found,) = (each for each in ctx.command.params if each.name == parameter)
         ctx.params[parameter] = found.process_value(ctx, found.default)
 
+    if name in ("scan", "explain"):
+        for parameter in [each.name for each in ctx.command.params]:
+            if by(parameter) == "DEFAULT_MAP" and _of_no_use_to_reports(parameter, ctx.params):
+                leave_out(parameter)
     for pair in AGAINST.get(name, ()):
         for given, other in (pair, pair[::-1]):
             if (by(given), by(other)) == ("COMMANDLINE", "DEFAULT_MAP"):
@@ -110,6 +152,18 @@ def command_line_wins(ctx: Any) -> None:
     for parameter, needed in NEEDS.get(name, {}).items():
         if by(parameter) == "DEFAULT_MAP" and not needed(ctx.params):
             leave_out(parameter)
+
+
+def _of_no_use_to_reports(parameter: str, given: dict[str, Any]) -> bool:
+    """Whether a command shows saved reports, and a parameter says how samples are read."""
+    from maltriage.cli.replay import SHOWN_ANEW
+    from maltriage.cli.urls import on_disk
+    from maltriage.report.documents.saved import is_report
+
+    if parameter in SHOWN_ANEW or given.get("sample") is not None:
+        return False
+    paths = on_disk(given.get("paths") or given.get("files") or ())
+    return any(map(is_report, paths))
 
 
 def _commands(group: Any, tables: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:

@@ -88,6 +88,44 @@ def test_what_is_typed_leaves_out_what_contradicts_it(
     assert b"evidence   occlusion" in run("explain", "a.exe")
 
 
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ("[scan]\necs = true", ("scan", "a.exe")),
+        ("[scan]\necs = true\necs-host = 'h'", ("scan", "a.exe", "-f", "table")),
+        ("[scan]\necs = true", ("scan", "a.exe", "-o", "c.html")),
+        ("[scan]\nfields = 'path,label'", ("scan", "a.exe", "-f", "table")),
+        ("[scan]\nfields = 'path,label'", ("scan", "a.exe", "-o", "c.html")),
+        ("[scan]\nnull = true", ("scan", ".")),
+        ("[scan]\nshards = 'out'", ("scan", "a.exe")),
+        ("[scan]\nno-archives = true", ("scan", "a.exe", "--carve")),
+        ("[scan]\nwatch = true", ("scan", ".", "-f", "table")),
+        ("[scan]\nwatch = true", ("scan", ".", "--verify")),
+        ("[scan]\nwatch = true\nformat = 'csv'", ("scan", ".")),
+        ("[explain]\nagainst = 'hupigon'", ("explain", "a.exe", "--class", "hupigon")),
+        ("[explain]\nclass = 'hupigon'", ("explain", "a.exe", "--against", "hupigon")),
+    ],
+)
+def test_what_cannot_apply_to_a_run_does_no_harm(
+    run_cli: Any, folder: Path, config: Config, text: str, arguments: tuple[str, ...]
+) -> None:
+    done = run_cli("--config", config(text), *arguments, "--exit-zero", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def test_of_two_forms_the_typed_one_holds(run_cli: Any, folder: Path, config: Config) -> None:
+    def run(text: str, *arguments: str) -> bytes:
+        typed = (*arguments, "--no-verify", "--exit-zero")
+        done = run_cli("--config", config(text), "explain", "a.exe", *typed, cwd=folder)
+        assert done.returncode == 0, done.stderr
+        return bytes(done.stdout)
+
+    assert run("[explain]\noffsets = true", "-f", "json").startswith(b'{"type":"result"')
+    assert run("[explain]\nformat = 'html'", "--offsets").startswith(b"sha256\toffset")
+    run("[explain]\noffsets = true", "-o", "x.json")
+    assert (folder / "x.json").read_bytes().startswith(b'{"type":"result"')
+
+
 def test_options_for_samples_are_no_matter_to_saved_reports(
     run_cli: Any, folder: Path, config: Config
 ) -> None:
@@ -95,6 +133,11 @@ def test_options_for_samples_are_no_matter_to_saved_reports(
     file = config("[scan]\njobs = 1\nverify = true\nmax-size = 3\n")
     done = run_cli("--config", file, "scan", "r.ndjson", "--exit-zero", cwd=folder)
     assert (done.returncode, done.stderr) == (0, b"")
+    more = config("[scan]\nwatch = true\nfields = 'path'\n[explain]\nyara = 'x.yar'\n")
+    shown = run_cli("--config", more, "scan", "r.ndjson", "-f", "csv", "--exit-zero", cwd=folder)
+    assert shown.stdout.splitlines() == [b"path", b"./a.exe", b"./b.txt"]
+    picked = ("explain", "r.ndjson", "--record", "./a.exe", "--exit-zero")
+    assert run_cli("--config", more, *picked, cwd=folder).returncode == 0
     refused = run_cli("--config", file, "scan", "r.ndjson", "--verify", cwd=folder)
     assert b"--verify is an option for samples" in refused.stderr
 

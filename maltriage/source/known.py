@@ -220,7 +220,8 @@ def _one_by_one(path: str, lines: Iterable[bytes], number: int) -> Iterator[tupl
         number += 1
         text = _text(line)
         if text:
-            kind, digest = _hash(path, number, text.split()[0])
+            # `sha256sum` begins a line with a backslash where it escapes the file's name.
+            kind, digest = _hash(path, number, text.split()[0].removeprefix(b"\\"))
             found.setdefault(kind, []).append(digest)
     for kind, hashes in found.items():
         yield kind, b"".join(hashes)

@@ -53,6 +53,7 @@ def test_all_that_a_list_may_hold(tmp_path: Path) -> None:
             "\ufeff# what we know",
             "",
             sha256[0].upper(),
+            f"\\{sha1[1]} *C:\\\\a, b\\nc.dll",  # as `sha1sum` escapes a backslash and a line feed
             f"  {sha1[1]}  *C:\\a, b.dll",
             f"{md5[2]} # ours",
             sha256[0],

@@ -4,39 +4,39 @@
 # maltriage explain x.exe --offsets -o x.tsv; then run this from the Script Manager and choose
 # x.tsv. Each hot range and word becomes a bookmark of the category "maltriage" (Window, Bookmarks)
 # and a comment before the instruction; the program then shows the hottest range. Addresses are
-# counted from the program's own image base, wherever it was loaded. For PyGhidra and Jython.
+# counted from the program's own image base, wherever it was loaded. Of a list of several files the
+# places of the open one are taken. For PyGhidra and Jython.
 
 import io
 
 
-def entries(lines):
-    """(rva, kind, comment) of each line of a list that is mapped."""
+def entries(lines, digest):
+    """(rva, kind, comment) of each line of a list that is mapped and of the file of this sha256."""
     lines = iter(lines)
     names = next(lines).rstrip("\n").split("\t")
     for line in lines:
         row = dict(zip(names, line.rstrip("\n").split("\t")))
-        if row.get("rva"):
+        if row.get("rva") and row["sha256"] == digest:
             yield int(row["rva"], 16), row["kind"], row["comment"]
 
 
-def sha256_of(lines):
-    """The sample that a list is of; None: it is empty."""
-    lines = iter(lines)
-    next(lines)
-    for line in lines:
-        return line.split("\t")[0]
-    return None
+def samples(lines):
+    """The sha256 of each sample in a list."""
+    return sorted({line.split("\t")[0] for line in lines[1:]})
 
 
 def mark(path):
     with io.open(path, encoding="utf-8") as file:
         lines = file.readlines()
-    wanted, found = sha256_of(lines), currentProgram.getExecutableSHA256()
-    if wanted and found and wanted.lower() != found.lower():
-        popup("The list is of another file: " + wanted)
+    listed, own = samples(lines), (currentProgram.getExecutableSHA256() or "").lower()
+    if own and listed and own not in listed:
+        popup("The list is of another file: " + ", ".join(listed))
+        return
+    if not own and len(listed) > 1:
+        popup("The list is of several files, and Ghidra does not know which of them this is.")
         return
     base, first = currentProgram.getImageBase(), None
-    for rva, kind, comment in entries(lines):
+    for rva, kind, comment in entries(lines, own or "".join(listed)):
         address = base.add(rva)
         createBookmark(address, "maltriage", comment)
         setPreComment(address, "maltriage " + comment)

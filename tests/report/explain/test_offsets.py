@@ -7,6 +7,7 @@ import csv
 import importlib.util
 import shutil
 import subprocess
+import sys
 from io import BytesIO
 from pathlib import Path
 from types import ModuleType
@@ -102,6 +103,25 @@ def test_radare2_gets_no_command_of_the_sample() -> None:
     assert any("!touch x" in base64.b64decode(comment).decode() for comment in comments)
 
 
+def test_radare2_gets_the_places_of_one_file(tmp_path: Path) -> None:
+    first, second = make_result(), make_result("b.exe")
+    path = tmp_path / "x.tsv"
+    path.write_text("\n".join(listed(first, second)) + "\n", encoding="utf-8")
+
+    def run(*named: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, FOLDER / "maltriage_r2.py", path, *named]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    alone = "\n".join(module("maltriage_r2").commands(listed(second))) + "\n"
+    for named in (second.sha256, second.sha256[:6].upper()):
+        assert run(named).stdout == alone
+    for named, said in (((), "name one file of the list"), (("0" * 64,), "no file in the list")):
+        done = run(*named)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(f"maltriage_r2: {said}")
+        assert done.stderr.count("\n") == 1
+
+
 def test_radare2_jumps_there(tmp_path: Path, samples_dir: Path, run_cli: Any) -> None:
     r2 = shutil.which("r2")
     if r2 is None:
@@ -150,11 +170,14 @@ class Ghidra:
         }
 
 
+@pytest.mark.parametrize("more", [False, True])
 @pytest.mark.parametrize("other", [False, True])
-def test_ghidra_marks_what_is_listed(tmp_path: Path, other: bool) -> None:
+def test_ghidra_marks_what_is_listed(tmp_path: Path, other: bool, more: bool) -> None:
     result = make_result()
+    before = with_words(Word("elsewhere", 9.0, 1, 0x500, ".text"))
+    before = msgspec.structs.replace(before, sha256="1" * 64)
     path = tmp_path / "x.tsv"
-    path.write_text("\n".join(listed(result)) + "\n", encoding="utf-8")
+    path.write_text("\n".join(listed(*([before] * more), result)) + "\n", encoding="utf-8")
     ghidra = Ghidra("0" * 64 if other else result.sha256)
     script = module("maltriage_ghidra")
     vars(script).update(ghidra.names(), currentProgram=ghidra)
@@ -169,6 +192,19 @@ def test_ghidra_marks_what_is_listed(tmp_path: Path, other: bool) -> None:
         0x10000 + int(row["rva"], 16): ("maltriage", row["comment"]) for row in mapped
     }
     assert ghidra.went == 0x10000 + int(mapped[0]["rva"], 16)
+
+
+def test_ghidra_that_does_not_know_the_file(tmp_path: Path) -> None:
+    """As of one that was imported from memory: a list of one file is taken on trust."""
+    result, another = make_result(), make_result("b.exe")
+    path = tmp_path / "x.tsv"
+    script = module("maltriage_ghidra")
+    for results, marked in (([result], True), ([result, another], False)):
+        path.write_text("\n".join(listed(*results)) + "\n", encoding="utf-8")
+        ghidra = Ghidra("")
+        vars(script).update(ghidra.names(), currentProgram=ghidra)
+        script.mark(str(path))
+        assert (bool(ghidra.bookmarks), bool(ghidra.said)) == (marked, not marked)
 
 
 def test_the_script_for_ghidra_is_one_for_jython_too() -> None:

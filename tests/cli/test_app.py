@@ -95,6 +95,8 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
         (["scan", "--model", "none", "."], b"no such model: none"),
         (["scan", "--model", "README", "."], b"no such model"),
         (["scan", "--files-from", "gone", "."], b"cannot read gone"),
+        (["scan", "--files-from", "-"], b"the list of --files-from - is empty"),
+        (["group", "gone.ndjson"], b"cannot read gone.ndjson: No such file or directory"),
         (["scan", "--null", "."], b"--null says how the list of --files-from is written"),
         (["scan", "--device", "cuda", "."], b"no CUDA device"),
         (["explain", "."], b"a folder"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ def group(
 
     keep([str(path) for path in reports], *([output] if output else []))
     for path in reports:
-        if not is_report(str(path)):
+        if not is_report(str(path)) and os.access(path, os.R_OK):  # else reading it says why not
             raise MaltriageError(
                 f"{path}: not a saved report: scan first, maltriage scan DIR -o {path.stem}.ndjson"
             )

@@ -272,7 +272,9 @@ def scan(
             listed = _listed(files_from, null)
             roots, remote = urls_among([*(paths or []), *listed])
             if not roots:
-                raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+                how = "name files or folders, or use --files-from"
+                none = f"the list of --files-from {files_from} is empty"
+                raise MaltriageError(f"nothing to scan: {how if files_from is None else none}")
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(

@@ -238,7 +238,7 @@ def _carved(
 
 def _end(path: str, walk: Walk) -> list[Rejected]:
     """The rejections at the end of an archive: how many of its files were no samples."""
-    others, every = walk.others, walk.others + walk.samples
+    others, every = walk.others, walk.others + walk.samples + walk.unread
     if walk.samples or walk.troubles:
         if not others:
             return []

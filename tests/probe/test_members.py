@@ -59,6 +59,19 @@ def test_chunks(pack, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     assert not last.failed
 
 
+def test_files_that_cannot_be_read_are_counted_too(tmp_path: Path) -> None:
+    """Over chunks, too."""
+    packed = bytearray(zipped({"notes.txt": b"hello", **FILES, "z.txt": b"hello"}, None))
+    packed[packed.index(b"0.exe") + 60] ^= 255
+    (tmp_path / "a").write_bytes(packed)
+    for samples in (1, 9):
+        done = chunks(tmp_path / "a", ChunkOptions(samples, 60))
+        items = [item for chunk in done for item in chunk.items]
+        unread, last = (item for item in items if isinstance(item, Rejected))
+        assert unread.failed
+        assert last.reason.startswith("2 of the 7 files in it are neither a PE file")
+
+
 def test_chunks_end_at_their_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "MAX_CHUNK_BYTES", 3000)
     (tmp_path / "a").write_bytes(zipped(FILES))

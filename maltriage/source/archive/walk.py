@@ -46,8 +46,8 @@ class Cursor:
 
     `at` are the places of the next file in the nested archives, the outermost first; `members`
     and `unpacked` the spent budget. `samples`, `troubles` and `others` count the items of each
-    kind so far. `told`: archives already reported to open with no password. `seen`: programs so
-    far, the latest last: SHA-256 in hex, ends and path.
+    kind so far, `unread` the troubles of one file in it. `told`: archives already reported to open
+    with no password. `seen`: programs so far, the latest last: SHA-256 in hex, ends and path.
     """
 
     at: tuple[int, ...] = ()
@@ -56,13 +56,15 @@ class Cursor:
     samples: int = 0
     troubles: int = 0
     others: int = 0
+    unread: int = 0
     told: frozenset[str] = frozenset()
     seen: tuple[tuple[str, tuple[Ends, str]], ...] = ()
 
     def passing(self) -> Cursor:
         """A cursor behind the next file, which is skipped."""
         at = (*self.at[:-1], self.at[-1] + 1) if self.at else (1,)
-        return replace(self, at=at, members=self.members + 1, troubles=self.troubles + 1)
+        troubles, unread = self.troubles + 1, self.unread + 1
+        return replace(self, at=at, members=self.members + 1, troubles=troubles, unread=unread)
 
 
 @dataclass
@@ -88,6 +90,7 @@ class Walk:
         self._budget = Budget(self.limits, self.size, start.members, start.unpacked)
         self._at = list(start.at)
         self.samples, self.troubles, self.others = start.samples, start.troubles, start.others
+        self.unread = start.unread
         self._told = set(start.told)
         self.seen = dict(start.seen)
         """See `Cursor.seen`."""
@@ -98,7 +101,7 @@ class Walk:
         """The place to resume after the last item."""
         at = (*self._at[:-1], self._at[-1] + 1) if self._at else ()
         budget = self._budget
-        counts = (self.samples, self.troubles, self.others)
+        counts = (self.samples, self.troubles, self.others, self.unread)
         told, seen = frozenset(self._told), tuple(self.seen.items())
         return Cursor(at, budget.members, budget.unpacked, *counts, told, seen)
 
@@ -110,7 +113,9 @@ class Walk:
         self._at = []
         for item in self._all(kind):
             self.samples += isinstance(item, Member)
-            self.troubles += isinstance(item, Trouble)
+            if isinstance(item, Trouble):
+                self.troubles += 1
+                self.unread += item.path != self.path and item.error.code not in OF_ALL
             self.others += item is None
             yield item
 

@@ -12,7 +12,6 @@ from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.counted import CountedTrunk  # noqa: E402
 from maltriage.learn.nets.evidence import (  # noqa: E402
-    BESIDE,
     TABLE_WEIGHT,
     BodyTrunk,
     TableTrunk,
@@ -144,7 +143,7 @@ def test_the_logits_are_the_mean_of_the_votes_and_what_the_tables_say() -> None:
         assert all(value.abs().min() > 0 for value in said.values())
         header = TABLE_WEIGHT / 5 * (said["header"] + table.bias)
         counted = said["words"] + said["entropy"] + net.bias
-        wanted = BESIDE * (votes.mean(dim=1) + header) + counted
+        wanted = votes.mean(dim=1) + header + counted
         torch.testing.assert_close(net(images), wanted)
 
 

@@ -8,8 +8,9 @@ gives its meaning, where it is one byte.
 
 Every view that is learned in steps is trained to classify by itself, and their logits are the mean
 over the views. In training on their sum, the view that learns fastest leaves nothing to the
-others, and the sum is worse than its parts. Tables are fitted before, and added;
-beside those of counted views trunks count for a quarter, and for families only.
+others, and the sum is worse than its parts. Tables are fitted before, and added. Beside those of
+counted views trunks count for families only: what they say of whether a file is malware does not
+hold on other collections.
 """
 
 from __future__ import annotations
@@ -30,9 +31,6 @@ PALETTE = 8
 DROPOUT = 0.3
 TABLE_WEIGHT = 2.0
 """Weight of a header's table relative to a trunk in the mean."""
-BESIDE = 0.25
-"""Weight of the mean over the trunks, for families, beside tables of counted views. Whether a file
-is malware is for these tables alone: what trunks say of that does not hold on other collections."""
 
 WINDOW_LAYERS = ((PALETTE, 32, 9, 4), (32, 64, 5, 4), (64, FEATURES, 3, 2), (FEATURES, 96, 3, 1))
 """(channels in, channels out, kernel, stride) along the bytes."""
@@ -199,7 +197,7 @@ class Evidence(Net):
     @property
     def classifier(self) -> nn.Linear:
         """The mean over the trunks' scores, plus what the tables say."""
-        share = torch.full_like(self.bias, BESIDE if self._counted else 1.0)
+        share = torch.ones_like(self.bias)
         if self._counted and self.clean is not None:
             share[self.clean] = 0.0
         trunks, blocks = max(1, len(self.learned)), []

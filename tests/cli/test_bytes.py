@@ -130,4 +130,4 @@ def test_the_model_that_ships_skips_hex_dumps(run_cli: Any, tmp_path: Path) -> N
     assert b"nothing was triaged: skipped: 1 of a format that" in scanned.stderr
     assert b"1 file skipped: a hex dump, where the model was made for" in scanned.stdout
     explained = run_cli("explain", tmp_path / "in" / "a.bytes")
-    assert (explained.returncode, explained.stdout) == (2, b"")
+    assert (explained.returncode, explained.stdout) == (3, b"")

@@ -99,7 +99,7 @@ def test_exit_codes_are_those_of_the_run_that_wrote_it(run_cli: Any, tmp_path: P
     assert code("explain", make_result(), make_summary()) == 1
     assert code("explain", make_result(), more=("--exit-zero",)) == 0
     assert code("explain", make_failed()) == 3
-    assert code("explain", make_skipped()) == 2
+    assert code("explain", make_skipped()) == 3
 
 
 def test_what_is_the_matter_is_said_on_stderr(run_cli: Any, tmp_path: Path) -> None:

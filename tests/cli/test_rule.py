@@ -13,7 +13,7 @@ import yara_x
 from corpus.synthetic import zipped
 from hostile.make import sample
 
-FAMILY = ("--class", "icedid", "--no-verify", "--exit-zero", "--prevalence", "none")
+FAMILY = ("--class", "maze", "--no-verify", "--exit-zero", "--prevalence", "none")
 """The index of clean programs that ships knows the start-up code that the samples share."""
 EPOCH = {"SOURCE_DATE_EPOCH": "1767312000"}
 
@@ -47,7 +47,7 @@ def test_a_rule_is_written(run_cli: Any, tmp_path: Path, samples_dir: Path, rule
     assert (again.stdout, again.stderr, rule.read_bytes()) == (b"", b"", before)
     printed = run_cli("explain", *paths, *FAMILY, "--yara", "-", "--goodware", good, env=EPOCH)
     assert printed.stdout == before
-    assert printed.stderr.startswith(b"the rule: maltriage_icedid, ")
+    assert printed.stderr.startswith(b"the rule: maltriage_maze, ")
     both = ("--yara", "-", "--goodware", good, "-o", tmp_path / "both.json")
     assert run_cli("explain", *paths, *FAMILY, *both, "-q", env=EPOCH).stdout == before
     assert len((tmp_path / "both.json").read_bytes().splitlines()) == 2
@@ -86,8 +86,8 @@ def test_labelled_files_are_tried(
     rule.parent.mkdir()
     root = tmp_path / "root"
     for label, name in (
-        ("icedid", "overlay-x86.exe"),
-        ("maze", "dotnet.exe"),
+        ("maze", "overlay-x86.exe"),
+        ("locky", "dotnet.exe"),
         ("benign", "library-x64.dll"),
     ):
         (root / label).mkdir(parents=True)

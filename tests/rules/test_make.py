@@ -312,7 +312,7 @@ def test_a_finished_rule_in_the_goodware_is_not_given(
     name = rule_name("icedid")
     monkeypatch.setattr(rules, "rule_text", lambda *a: f"rule {name} {{ condition: true }}")
     with pytest.raises(MaltriageError, match="matches a clean file"):
-        made([samples_dir / "gui-x86.exe"], bundle, workers, clean[0].parent)
+        made([samples_dir / "console-x86.exe"], bundle, workers, clean[0].parent)
 
 
 def string(raw: bytes, files: Sequence[int], range_at: int = 0, text: str = "") -> Chosen:

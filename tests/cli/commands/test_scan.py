@@ -63,7 +63,7 @@ def test_exit_codes(run_cli, folder: Path, flags_all: Path, flags_none: Path) ->
     assert run_cli("explain", folder / "a.exe", "--model", flags_none).returncode == 0
     assert run_cli("explain", folder / "a.exe", "--model", flags_all).returncode == 1
     assert run_cli("explain", folder / "c.png").returncode == 3
-    assert run_cli("explain", folder / "b.txt").returncode == 2
+    assert run_cli("explain", folder / "b.txt").returncode == 3
     assert run_cli("explain", folder / "gone").returncode == 3
 
 

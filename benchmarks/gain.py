@@ -81,7 +81,7 @@ def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     one, other = int((first & ~second).sum()), int((second & ~first).sum())
     count, fewer = one + other, min(one, other)
     tail = sum(comb(count, k) for k in range(fewer + 1))
-    return min(1.0, 2 * tail / 2**count)
+    return min(1.0, 2 * tail / (1 << count))
 
 
 class Gain:

@@ -84,7 +84,8 @@ def refuse_sample(path: Path) -> None:
     with suppress(OSError):  # opening it for writing gives the better message
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
-        if head[:4] == b"PK\x03\x04" and head[30 : 30 + head[26]].endswith(b".npy"):
+        first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        if head[:4] == b"PK\x03\x04" and first.endswith(b".npy"):
             return
         kind = sniff(str(path), head)
         if kind == "png" and head[25:26] not in _GRAY:

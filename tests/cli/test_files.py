@@ -153,6 +153,9 @@ def test_what_maltriage_writes_is_replaced(tmp_path: Path) -> None:
     np.savez_compressed(index, header=np.zeros(4))
     for path in (picture, index, tmp_path / "new", tmp_path):
         refuse_sample(path)
+    (tmp_path / "short").write_bytes(b"PK\x03\x04")
+    with pytest.raises(MaltriageError, match="a sample, which would be overwritten"):
+        refuse_sample(tmp_path / "short")
 
 
 def test_formats_by_ending() -> None:

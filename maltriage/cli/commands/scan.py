@@ -269,12 +269,12 @@ def scan(
         if not watch and replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            listed = _listed(files_from, null)
-            roots, remote = urls_among([*(paths or []), *listed])
+            list_name = f"--files-from {files_from}"
+            roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
             if not roots:
                 how = "name files or folders, or use --files-from"
-                none = f"the list of --files-from {files_from} is empty"
-                raise MaltriageError(f"nothing to scan: {how if files_from is None else none}")
+                how = how if files_from is None else f"the list of {list_name} is empty"
+                raise MaltriageError(f"nothing to scan: {how}")
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(
@@ -335,9 +335,8 @@ def scan(
             else:
                 source = MachineScan(request) if local else _on_cluster(request, address, parts)
                 if parts is None:
-                    by_hand = len(roots) - len(listed)
-                    source_of = f"--files-from {files_from}"
-                    asked = Asked(roots[:by_hand], roots[by_hand:], source_of)
+                    by_hand = len(paths or [])
+                    asked = Asked(roots[:by_hand], roots[by_hand:], list_name)
         if parts is None:
             source = Grouped(source, groups and not watch)  # a watch has no end to memory
         outputs = opened_all(wanted, shown, color.value, append=watch)

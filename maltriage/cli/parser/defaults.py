@@ -142,9 +142,9 @@ def command_line_wins(ctx: Any) -> None:
         ctx.params[parameter] = found.process_value(ctx, found.default)
 
     if name in ("scan", "explain"):
-        for parameter in [each.name for each in ctx.command.params]:
-            if by(parameter) == "DEFAULT_MAP" and _of_no_use_to_reports(parameter, ctx.params):
-                leave_out(parameter)
+        of_file = [p.name for p in ctx.command.params if by(p.name) == "DEFAULT_MAP"]
+        for parameter in _of_no_use_to_reports(of_file, ctx.params):
+            leave_out(parameter)
     for pair in AGAINST.get(name, ()):
         for given, other in (pair, pair[::-1]):
             if (by(given), by(other)) == ("COMMANDLINE", "DEFAULT_MAP"):
@@ -154,16 +154,18 @@ def command_line_wins(ctx: Any) -> None:
             leave_out(parameter)
 
 
-def _of_no_use_to_reports(parameter: str, given: dict[str, Any]) -> bool:
-    """Whether a command shows saved reports, and a parameter says how samples are read."""
+def _of_no_use_to_reports(parameters: list[str], given: dict[str, Any]) -> list[str]:
+    """Those of the parameters that say how samples are read, where saved reports are shown."""
+    if not parameters or given.get("sample") is not None:
+        return []
     from maltriage.cli.replay import SHOWN_ANEW
     from maltriage.cli.urls import on_disk
     from maltriage.report.documents.saved import is_report
 
-    if parameter in SHOWN_ANEW or given.get("sample") is not None:
-        return False
     paths = on_disk(given.get("paths") or given.get("files") or ())
-    return any(map(is_report, paths))
+    if not any(map(is_report, paths)):
+        return []
+    return [parameter for parameter in parameters if parameter not in SHOWN_ANEW]
 
 
 def _commands(group: Any, tables: dict[str, Any], above: tuple[str, ...]) -> dict[str, Any]:

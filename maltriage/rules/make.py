@@ -175,6 +175,7 @@ class _Maker:
             max_size=self.options.max_size,
             archives=self.options.archives,
             unmapped=self.bundle.card.unmapped,
+            in_part=True,
         )
         tasks = [
             self.workers.submit(searched, path_of(result), source, reading)

@@ -68,6 +68,16 @@ def test_programs_in_archives_and_in_programs(run_cli: Any, tmp_path: Path, rule
         assert yara_x.compile(rule.read_text()).scan(program).matching_rules
 
 
+def test_a_program_that_is_read_in_part(run_cli: Any, tmp_path: Path, rule: Path) -> None:
+    """It is mapped into memory, like every program of 64 MiB or more; YARA-X takes only bytes."""
+    rule.parent.mkdir()
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("gui-x86.exe") + bytes(1 << 20))
+    done = run_cli("explain", path, *FAMILY, "--yara", rule, "--max-size", "1")
+    assert done.returncode == 0, done.stderr
+    assert yara_x.compile(rule.read_text()).scan(path.read_bytes()).matching_rules
+
+
 @servers.needs_remote
 def test_a_program_in_an_archive_at_a_url(run_cli: Any, rule: Path) -> None:
     rule.parent.mkdir()

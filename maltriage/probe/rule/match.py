@@ -35,11 +35,12 @@ def searched(
         SampleError: the file gives no sample.
     """
     contents = read_sample(path, reading)
+    data = contents.data[:]  # YARA-X takes only bytes: of a mapped file a copy
     found = {
         rule.identifier: [p.identifier for p in rule.patterns if len(p.matches)]
-        for rule in _scanner(source).scan(contents.data).matching_rules
+        for rule in _scanner(source).scan(data).matching_rules
     }
-    return found, build_of(contents.data), hashlib.sha256(contents.complete).hexdigest()
+    return found, build_of(data), hashlib.sha256(contents.complete).hexdigest()
 
 
 def build_of(data: bytes) -> Build:

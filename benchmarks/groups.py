@@ -28,7 +28,7 @@ import msgspec
 import numpy as np
 
 from maltriage.report.documents.record import Result
-from maltriage.report.documents.saved import look_through
+from maltriage.report.saved.report import look_through
 from maltriage.similar.groups import Groups, Limits
 
 UNLABELLED = ("benign", "_other")

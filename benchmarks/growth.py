@@ -46,7 +46,7 @@ from measure import Run, adopt_orphans, machine, timed
 
 from maltriage import bundle as bundles
 from maltriage.report.documents.record import Result
-from maltriage.report.documents.saved import look_through
+from maltriage.report.saved.report import look_through
 from maltriage.similar.index import MAX_INDEX_BYTES, Index
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source import known

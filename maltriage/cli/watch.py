@@ -13,8 +13,8 @@ import typer
 from maltriage.cli.outputs import Target
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Record
-from maltriage.report.documents.saved import HEAD_BYTES, is_report
 from maltriage.report.sanitize import clean
+from maltriage.report.saved.recognise import HEAD_BYTES, is_report
 from maltriage.report.scan.shape import written_with
 from maltriage.results.policy import Policy
 from maltriage.source.appearing import appearing, need_watch

@@ -22,8 +22,9 @@ from maltriage.bundle.graph import weights_sha256
 from maltriage.corpus.predictions import COLUMNS, load_predictions
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Failed, Skipped, encode
-from maltriage.report.documents.saved import combined, is_report, look_through
 from maltriage.report.formats import EXPLAIN, SCAN, RenderOptions, open_renderer
+from maltriage.report.saved.recognise import is_report
+from maltriage.report.saved.report import combined, look_through
 from maltriage.sample.errors import SampleError
 from maltriage.similar import index as indexes
 from maltriage.similar.search import Searcher

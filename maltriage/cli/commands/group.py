@@ -31,7 +31,8 @@ def group(
     from maltriage.cli.documents import write_document
     from maltriage.cli.files import keep
     from maltriage.errors import MaltriageError
-    from maltriage.report.documents.saved import is_report, look_through
+    from maltriage.report.saved.recognise import is_report
+    from maltriage.report.saved.report import look_through
     from maltriage.report.scan.groups import render
     from maltriage.similar.groups import listed
 

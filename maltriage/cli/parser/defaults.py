@@ -160,7 +160,7 @@ def _of_no_use_to_reports(parameters: list[str], given: dict[str, Any]) -> list[
         return []
     from maltriage.cli.replay import SHOWN_ANEW
     from maltriage.cli.urls import on_disk
-    from maltriage.report.documents.saved import is_report
+    from maltriage.report.saved.recognise import is_report
 
     paths = on_disk(given.get("paths") or given.get("files") or ())
     if not any(map(is_report, paths)):

@@ -24,8 +24,8 @@ from report.screens import console_of
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import encode
-from maltriage.report.documents.saved import is_report, refuse_other
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
+from maltriage.report.saved.recognise import is_report, refuse_other
 from maltriage.report.scan.ecs import VERSION, ecs
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)

@@ -18,8 +18,9 @@ from report.screens import console_of
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import decode, encode
-from maltriage.report.documents.saved import is_report, look_through, refuse_other
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
+from maltriage.report.saved.recognise import is_report, refuse_other
+from maltriage.report.saved.report import look_through
 from maltriage.report.scan.fields import choose, known_names
 from maltriage.report.scan.row import COLUMNS, row
 

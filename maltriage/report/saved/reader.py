@@ -13,43 +13,25 @@ from __future__ import annotations
 import codecs
 import os
 import re
-import stat
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple, TypeVar
 
 import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import TooDeepError, decoded
-from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import (
-    SCHEMA_VERSION,
-    Failed,
-    ModelRef,
-    Record,
-    Result,
-    ScanDocument,
-    Skipped,
-    Summary,
-)
-from maltriage.report.scan.shape import written_with
+from maltriage.report.documents.record import SCHEMA_VERSION, Record, ScanDocument
+from maltriage.report.saved.recognise import BEGIN, HEAD_BYTES, is_utf16
 from maltriage.version import __version__
 
 MAX_LINE = 64 * 1024 * 1024
 """Most bytes of one record; maltriage writes fewer than 1 MB."""
 MAX_WHOLE = 256 * 1024 * 1024
 """Most bytes of a report that does not have one record a line."""
-HEAD_BYTES = 4096
-"""First bytes of a file, by which a saved report is recognised."""
 TAIL_BYTES = 4096
 """Last bytes of a report, where its summary has the version of maltriage."""
 
 _BOM = codecs.BOM_UTF8
-_BEGIN = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*\{\s*"
-    rb'(?:(?P<document>"records"\s*:\s*\[)|"type"\s*:\s*"(?:result|skipped|error|summary)")'
-)
 _LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{[ \t]*"type"')
 _DOCUMENT = b'{"records":['
 _DOCUMENT_LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"records":\[\r?\n')
@@ -58,11 +40,10 @@ _WRITER = re.compile(rb'"version"\s*:\s*"([^"\\]{1,40})"')
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})", re.ASCII)
 _KNOWN = f"1.0 to {SCHEMA_VERSION}"
 
-FileRecord = Result | Skipped | Failed
 _R = TypeVar("_R", bound=Record)
 
 
-class _Cut(NamedTuple):
+class Cut(NamedTuple):
     """The end of a report that is cut off: in the middle of a line, or before its summary."""
 
     line: int
@@ -80,149 +61,6 @@ _stamp = msgspec.json.Decoder(_Stamp)
 _any = msgspec.json.Decoder(msgspec.Raw)
 
 
-def is_report(path: str) -> bool:
-    """Whether a file begins like a saved report. Only its head is read."""
-    head = _head(path)
-    if written_with(head, len(head) == HEAD_BYTES):
-        return False
-    return _BEGIN.match(head) is not None or _is_utf16(head)
-
-
-def _head(path: str) -> bytes:
-    """The first bytes of a regular file; empty for anything else."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return b""
-            return file.read(HEAD_BYTES)
-    except OSError:
-        return b""
-
-
-def refuse_other(path: str) -> None:
-    """Raise MaltriageError if a file is output of `--fields` or `--ecs`, which is no report."""
-    head = _head(path)
-    option = written_with(head, len(head) == HEAD_BYTES)
-    if option is not None:
-        raise MaltriageError(
-            f"{path}: not a saved report, since it was written with {option}; scan again without"
-            " that option"
-        )
-
-
-@dataclass
-class SavedReport:
-    """A saved report that was read through once: its counts, summaries and models."""
-
-    path: str
-    counts: Counts = field(default_factory=Counts)
-    summaries: list[Summary] = field(default_factory=list)
-    """Summary of each scan in it; a stream may hold several scans."""
-    models: list[ModelRef] = field(default_factory=list)
-    """The models of its records, each once."""
-    cut: int | None = None
-    """The line where it is cut off."""
-    unfinished: bool = False
-    """Whether its last scan was killed and has no summary."""
-    miscounted: bool = False
-    """Whether a summary does not match the records: some were removed or added."""
-
-    @property
-    def interrupted(self) -> bool:
-        return self.cut is not None or self.unfinished or any(s.interrupted for s in self.summaries)
-
-    def records(self) -> Iterator[FileRecord]:
-        """The records of its files, in order, read from the file again.
-
-        Raises:
-            MaltriageError: the file has changed and is not a report any more.
-        """
-        for item in _read(self.path):
-            if not isinstance(item, (Summary, _Cut)):
-                yield item
-
-    def notices(self) -> Iterator[str]:
-        """Notices for the user about flaws of the report."""
-        if self.cut is not None:
-            yield f"{self.path}: cut off in line {self.cut}; the records before it are shown"
-        elif self.unfinished:
-            yield f"{self.path}: no summary at the end; the scan did not finish"
-        if self.miscounted:
-            yield f"{self.path}: the summary does not match the records, which are counted anew"
-
-
-def look_through(path: str) -> SavedReport:
-    """Read through a saved report, holding one record at a time.
-
-    Raises:
-        MaltriageError: it cannot be read, is no report, or has an unknown schema.
-    """
-    report, scan, explained = SavedReport(path), Counts(), set[bool]()
-    for item in _read(path):
-        if isinstance(item, _Cut):
-            report.cut = item.line
-        elif isinstance(item, Summary):
-            report.summaries.append(item)
-            report.miscounted |= any(getattr(item, n) != getattr(scan, n) for n in _COUNTED)
-            scan, explained = Counts(), set[bool]()
-        else:
-            report.counts.add(item)
-            scan.add(item)
-            if isinstance(item, Result):
-                explained.add(_explained(item))
-        if isinstance(item, (Result, Summary)) and item.model not in report.models:
-            report.models.append(item.model)
-    left = scan.records
-    if report.cut is not None and not left and not report.summaries:
-        raise MaltriageError(f"{path}: cut off in its first record")
-    one = left == 1 and not report.summaries
-    # `explain` writes no summary. A file that could not be read has the same record from both.
-    report.unfinished = left > 0 and explained != {True} and not one
-    return report
-
-
-def _explained(result: Result) -> bool:
-    """Whether `explain` made a result: it alone draws planes and masks windows."""
-    return result.evidence.plane is not None or result.evidence.occluded is not None
-
-
-def combined(reports: Sequence[SavedReport]) -> Summary:
-    """One summary of several reports, with the counts of their records and the sum of seconds.
-
-    `version` is that of the reports, or this one if they differ.
-
-    Raises:
-        MaltriageError: the reports are of different models.
-    """
-    total, models = Counts(), list[tuple[ModelRef, str]]()
-    for report in reports:
-        total.join(report.counts)
-        models += [(model, report.path) for model in report.models]
-    for model, path in models[1:]:
-        if model != models[0][0]:
-            raise MaltriageError(
-                f"{models[0][1]} is by {_called(models[0][0])}, {path} by {_called(model)}:"
-                " reports of two models cannot be joined; render them one by one"
-            )
-    summaries = [summary for report in reports for summary in report.summaries]
-    versions = {summary.version for summary in summaries}
-    return total.summary(
-        models[0][0] if models else ModelRef("unknown", ""),
-        sum(summary.seconds for summary in summaries),
-        interrupted=any(report.interrupted for report in reports),
-        version=versions.pop() if len(versions) == 1 else __version__,
-    )
-
-
-def _called(model: ModelRef) -> str:
-    return f"{model.name} {model.weights_sha256[:12]}"
-
-
-_COUNTED = ("files", "flagged", "failed", "skipped", "known", "bytes")
-"""What every summary counts; older ones have no more."""
-
-
 class Line(NamedTuple):
     number: int
     text: bytes
@@ -230,13 +68,18 @@ class Line(NamedTuple):
     """Whether it ends in a line feed; only the last line of a file may lack one."""
 
 
-def _read(path: str) -> Iterator[Record | _Cut]:
+def read(path: str) -> Iterator[Record | Cut]:
+    """The records of a saved report in order, and where it is cut off.
+
+    Raises:
+        MaltriageError: it cannot be read, is no report, or has an unknown schema.
+    """
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
             file.seek(0)
-            begin = _BEGIN.match(head)
-            if _is_utf16(head):
+            begin = BEGIN.match(head)
+            if is_utf16(head):
                 raise MaltriageError(
                     f"{path}: UTF-16, as some shells redirect output; write it with --output"
                 )
@@ -250,13 +93,6 @@ def _read(path: str) -> Iterator[Record | _Cut]:
                 yield from _whole(path, file, begin["document"] is not None)
     except OSError as error:
         raise MaltriageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _is_utf16(head: bytes) -> bool:
-    """Whether a file is a report in UTF-16."""
-    if not head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return False
-    return _BEGIN.match(head.decode("utf-16", "ignore").encode("utf-8", "ignore")) is not None
 
 
 def _lines(path: str, file: BinaryIO) -> Iterator[Line]:
@@ -273,16 +109,16 @@ def _lines(path: str, file: BinaryIO) -> Iterator[Line]:
             yield Line(number, stripped, text.endswith(b"\n"))
 
 
-def _stream(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
+def _stream(path: str, lines: Iterator[Line]) -> Iterator[Record | Cut]:
     """NDJSON: one record a line."""
     for line in lines:
         if _broken_off(line, line.text):
-            yield _Cut(line.number)
+            yield Cut(line.number)
             return
         yield _decoded(path, line.text, line.number)
 
 
-def _long_document(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
+def _long_document(path: str, lines: Iterator[Line]) -> Iterator[Record | Cut]:
     """A `ScanDocument` as `JsonRenderer` writes it: one record a line, commas after them."""
     number = next(lines).number
     for line in lines:
@@ -302,7 +138,7 @@ def _long_document(path: str, lines: Iterator[Line]) -> Iterator[Record | _Cut]:
                 " reports one by one"
             )
         return
-    yield _Cut(number)
+    yield Cut(number)
 
 
 def _broken_off(line: Line, text: bytes) -> bool:

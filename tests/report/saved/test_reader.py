@@ -29,11 +29,12 @@ from report.screens import FORMATS, Item, screen, written
 
 from maltriage import __version__
 from maltriage.errors import MaltriageError
-from maltriage.report.documents import saved
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.evidence import Occluded
 from maltriage.report.documents.record import SCHEMA_VERSION, ModelRef, Result, Summary, encode
-from maltriage.report.documents.saved import combined, is_report, look_through
+from maltriage.report.saved import reader
+from maltriage.report.saved.recognise import is_report
+from maltriage.report.saved.report import combined, look_through
 
 
 def summary_of(items: list[Any], **changes: Any) -> Summary:
@@ -372,10 +373,10 @@ def test_nested_without_end_in_the_first_bytes_is_no_report(tmp_path: Path) -> N
 
 
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(saved, "MAX_LINE", 20_000)
+    monkeypatch.setattr(reader, "MAX_LINE", 20_000)
     lines = encode(make_skipped()) + b"\n" + encode(make_skipped(reason="x" * 20_000)) + b"\n"
     assert "line 2 is longer than 20,000 bytes" in _refused(write(tmp_path, lines))
-    monkeypatch.setattr(saved, "MAX_WHOLE", 20_000)
+    monkeypatch.setattr(reader, "MAX_WHOLE", 20_000)
     document = written("json", whole()).replace(b"\n", b"")
     assert "larger than 20,000 bytes without one record a line" in _refused(
         write(tmp_path, document)
@@ -434,7 +435,7 @@ def test_a_large_report_is_not_held_in_memory(tmp_path: Path) -> None:
             file.write(line)
     code = (
         "import resource, sys\n"
-        "from maltriage.report.documents.saved import look_through\n"
+        "from maltriage.report.saved.report import look_through\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "report = look_through(sys.argv[1])\n"
         "assert sum(1 for _ in report.records()) == report.counts.files == 5_000\n"

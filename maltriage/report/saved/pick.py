@@ -6,7 +6,7 @@ import re
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Result, Skipped, path_fields
-from maltriage.report.documents.saved import FileRecord, SavedReport
+from maltriage.report.saved.report import FileRecord, SavedReport
 
 MIN_HASH = 6
 """Fewest hexadecimal digits of a sha256 that name a file."""

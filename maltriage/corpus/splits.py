@@ -216,7 +216,7 @@ def make_fold(corpus: Corpus, kind: str, seed: int, count: int, held_back: int |
     """The split of a cross-validation that holds back one of `count` folds, or none.
 
     Raises:
-        MaltriageError: no such fold, the fold takes all samples of a label, the dates allow no
+        MaltriageError: no such fold, the fold takes no sample or all of a label, the dates allow no
             split by time, or a column has other values or leaves nothing to train on.
     """
     values = () if kind in KINDS else values_of(corpus, kind)
@@ -237,7 +237,7 @@ def make_fold(corpus: Corpus, kind: str, seed: int, count: int, held_back: int |
     else:
         dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
         parts = np.where(dealt == held_back, "test", "train")
-        _refuse_whole_families(corpus, parts, held_back, count)
+        _refuse_uneven(corpus, parts, held_back, count)
     tested, tuned = (float((parts == part).mean()) for part in ("test", "val"))
     return _stored(
         corpus,
@@ -259,7 +259,7 @@ def check_folds(corpus: Corpus, kind: str, seed: int, count: int) -> None:
         return
     dealt = folds(groups_of(corpus, kind), corpus.label, count, seed)
     for fold in range(count):
-        _refuse_whole_families(corpus, np.where(dealt == fold, "test", "train"), fold, count)
+        _refuse_uneven(corpus, np.where(dealt == fold, "test", "train"), fold, count)
 
 
 def _check_kind(corpus: Corpus, kind: str) -> None:
@@ -268,7 +268,13 @@ def _check_kind(corpus: Corpus, kind: str) -> None:
         raise MaltriageError(f"no such split: {kind} ({known})")
 
 
-def _refuse_whole_families(corpus: Corpus, parts: Parts, held_back: int, count: int) -> None:
+def _refuse_uneven(corpus: Corpus, parts: Parts, held_back: int, count: int) -> None:
+    """Raise MaltriageError if a fold is empty, or takes all samples of a label."""
+    if not (parts == "test").any():
+        raise MaltriageError(
+            f"fold {held_back} of {count} would be empty: near duplicates are kept together, and"
+            " there are too few groups of them; make fewer folds"
+        )
     left = np.bincount(corpus.label[parts == "train"], minlength=len(corpus.labels))
     if not left.all():
         names = [label for label, n in zip(corpus.labels, left, strict=True) if not n]

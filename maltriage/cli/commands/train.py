@@ -225,10 +225,14 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
 
 
 def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
-    """The options with the folds that a split by a column has."""
-    from maltriage.corpus.splits import KINDS, values_of
+    """The options with the folds that a split by a column has; folds that cannot be are refused."""
+    from maltriage.corpus.splits import KINDS, check_folds, values_of
 
-    if options.split_file is not None or options.split in KINDS:
+    if options.split_file is not None:
+        return options
+    if options.split in KINDS:
+        if options.folds:
+            check_folds(corpus, options.split, options.split_seed, options.folds)
         return options
     count = len(values_of(corpus, options.split))
     if options.folds not in (0, count):
@@ -272,6 +276,8 @@ def _prepare(
         raise MaltriageError(
             f"--split-file holds the split already: leave out --{min(also).replace('_', '-')}"
         )
+    if values["folds"] == 1:
+        raise MaltriageError("--folds 1: at least two; 0 holds a part back")
     if values["patience"] and values["folds"]:
         raise MaltriageError("--patience needs a validation part: leave out --folds")
     dataset = open_dataset(

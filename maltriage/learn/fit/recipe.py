@@ -113,6 +113,8 @@ class FitOptions:
                 )
         for name, fits in (
             ("learning_rate", 0.0 < self.learning_rate < math.inf),
+            ("weight_decay", 0.0 <= self.weight_decay < math.inf),
+            ("mixup", 0.0 <= self.mixup < math.inf),
             ("warmup", 0.0 <= self.warmup < 1.0),
             ("clip_norm", 0.0 <= self.clip_norm < math.inf),
             ("clean_weight", 0.0 < self.clean_weight < math.inf),

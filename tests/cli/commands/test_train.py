@@ -475,6 +475,17 @@ def test_a_split_by_time_and_one_from_a_file(run_cli: Any, tmp_path: Path) -> No
 
 
 @needs_torch
+@pytest.mark.parametrize(
+    ("count", "words"), [("1", b"--folds 1: at least two"), ("90", b"of 90 would be empty")]
+)
+def test_folds_that_cannot_be(run_cli: Any, data: Path, count: str, words: bytes) -> None:
+    done = run_cli("train", "--root", data / "vx-zoo", *SHORT, "--folds", count, "--out", "many")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words in done.stderr
+    assert b"steps in all" not in done.stderr
+
+
+@needs_torch
 def test_a_fold_as_a_split(run_cli: Any, data: Path, tmp_path: Path) -> None:
     """The split of a fold trains the same net alone, and is measured with it."""
     command = ("train", "--root", data / "vx-zoo", *SHORT, "--name", "one")

@@ -97,6 +97,8 @@ def test_optimizers() -> None:
         ({"learning_rate": 0.0}, r"learning rate 0\.0: out of range"),
         ({"learning_rate": math.nan}, "learning rate nan: out of range"),
         ({"warmup": 1.0}, "warmup 1.0: out of range"),
+        ({"weight_decay": math.inf}, "weight decay inf: out of range"),
+        ({"mixup": math.inf}, "mixup inf: out of range"),
         ({"clip_norm": -1.0}, "clip norm -1.0: out of range"),
         ({"devices": 0}, "devices 0: out of range"),
         ({"devices": 3, "batch_size": 5}, "batch size 5: at least two samples for each of 3"),

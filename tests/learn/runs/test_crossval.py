@@ -135,6 +135,9 @@ def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:
     ):
         check_folds(alike, "grouped", 0, K)
     check_folds(corpus, "grouped", 0, K)
+    many = len(corpus) + 1
+    with pytest.raises(MaltriageError, match=rf"fold \d+ of {many} would be empty"):
+        check_folds(corpus, "random", 0, many)
     for fold in (-1, K):
         with pytest.raises(MaltriageError, match="no fold"):
             make_fold(corpus, "grouped", 0, K, fold)

@@ -227,16 +227,16 @@ class Groups:
         members.flagged += bool(result.verdict.flagged)
         label = result.verdict.label
         members.labels[label] = members.labels.get(label, 0) + 1
-        if not new:
-            return
-        members.contents += 1
-        score = facts.score(result.verdict)
+        score = facts.score(result.verdict)  # a content has two where a threshold was changed
         if score is not None:
             members.lowest = score if members.lowest is None else min(members.lowest, score)
             members.highest = score if members.highest is None else max(members.highest, score)
         urgency = facts.urgency(result)
         if urgency < members.best:
             members.best, members.path, members.path_b64 = urgency, result.path, result.path_b64
+        if not new:
+            return
+        members.contents += 1
         if members.contents == 1:
             return
         # What the files before it do not share, all of them do not, whatever this one has.

@@ -70,6 +70,19 @@ def test_equal_code_makes_a_group() -> None:
     assert len(set(ids(first, apart))) == 2
 
 
+def test_a_content_with_two_scores_counts_with_both() -> None:
+    """As in reports from before and after a threshold was changed."""
+    low, high = file("a", 0.5), file("a", 9.0)
+    for order in ((low, high), (high, low)):
+        *_, summary = grouped([*order, make_summary()])
+        assert isinstance(summary, Summary)
+        (group,) = summary.groups or ()
+        assert (group.files, group.contents) == (2, 1)
+        assert group.lowest is not None
+        assert group.highest is not None
+        assert group.lowest < 50 < group.highest
+
+
 def test_imports_and_rich_header_make_a_group_only_together() -> None:
     both = {"imphash": "1" * 32, "rich_hash": "2" * 32}
     assert len(set(ids(file("a", **both), file("b", **both)))) == 1

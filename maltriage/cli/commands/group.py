@@ -30,9 +30,9 @@ def group(
     """
     from maltriage.cli.documents import write_document
     from maltriage.cli.files import keep
+    from maltriage.cli.replay import Replay
     from maltriage.errors import MaltriageError
     from maltriage.report.saved.recognise import is_report
-    from maltriage.report.saved.report import look_through
     from maltriage.report.scan.groups import render
     from maltriage.similar.groups import listed
 
@@ -42,8 +42,7 @@ def group(
             raise MaltriageError(
                 f"{path}: not a saved report: scan first, maltriage scan DIR -o {path.stem}.ndjson"
             )
-    looked = [look_through(str(path)) for path in reports]
-    found = listed((record for report in looked for record in report.records()), top)
+    found = listed(Replay.of_reports([str(path) for path in reports], quiet=False).saved(), top)
     write_document(
         found,
         lambda document, console: render(document, console, members),

@@ -83,7 +83,9 @@ def render(found: GroupList, console: Console, members: int) -> None:
     in_groups = numbers.count(found.files - found.alone, "file")
     said = f"{in_groups} in {several}, {numbers.count(found.alone, 'file')} like no other."
     if len(found.groups) < found.groups_found:
-        said += f" The first {len(found.groups):,} are listed (--top 0: all)."
+        top = len(found.groups)
+        first = "The first one is" if top == 1 else f"The first {top:,} are"
+        said += f" {first} listed (--top 0: all)."
     console.print(Text(said, style="bold"))
 
 

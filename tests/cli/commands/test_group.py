@@ -63,3 +63,20 @@ def test_what_is_no_report_is_refused(run_cli: Any, folder: Path) -> None:
     done = run_cli("group", folder / "copy.exe")
     assert done.returncode == 2
     assert b"not a saved report" in done.stderr
+
+
+def test_reports_that_do_not_go_together_and_one_that_breaks_off(
+    run_cli: Any, folder: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "a.ndjson"
+    assert run_cli("scan", folder, "-o", whole).returncode == 0
+    other = tmp_path / "b.ndjson"
+    other.write_text(whole.read_text().replace('"weights_sha256":"', '"weights_sha256":"0'))
+    done = run_cli("group", whole, other)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"reports of two models cannot be joined" in done.stderr
+    cut = tmp_path / "cut.ndjson"
+    cut.write_bytes(whole.read_bytes()[:-400].rsplit(b"\n", 2)[0] + b'\n{"type":"res')
+    done = run_cli("group", cut)
+    assert done.returncode == 0
+    assert b"cut.ndjson: cut off in line" in done.stderr

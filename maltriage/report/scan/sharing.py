@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
+import ntpath
+import os
 
 from maltriage.report import numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Result
+from maltriage.report.documents.record import Result, path_fields, path_of
 from maltriage.report.sanitize import MAX_SHOWN, clean
-
-_LAST_NAME = re.compile(r"[^/\\]*$")
 
 
 def file_name(result: Result) -> str | None:
     """The name of the file without its folder, which says something of whoever scanned it."""
-    last = _LAST_NAME.search(result.path)
-    return clean(last[0], MAX_SHOWN) if last and last[0] else None
+    path = path_of(result)
+    name = path.rpartition("/")[2]
+    if os.sep == "\\" or ntpath.splitdrive(path)[0] or "/" not in path:
+        name = name.rpartition("\\")[2]  # elsewhere it is part of a name
+    return clean(path_fields(name)[0], MAX_SHOWN) or None
 
 
 def label(result: Result) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.segment import Segment
 
 from maltriage.cli.stop.interrupt import EXIT_INTERRUPTED
-from maltriage.errors import OverdueError
+from maltriage.errors import MaltriageError, OverdueError
 from maltriage.report.sanitize import clean_lines
 
 Color = Literal["auto", "always", "never"]
@@ -25,6 +25,10 @@ PIPED_WIDTH = 160
 Enough for every column of the scan table with 60 to 90 cells left for the path, and for a
 full sha256 with its label; still one line in a CI log or in `less -S`.
 """
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk, a quota or a limit that is full."""
 
 
 class _Console(Console):
@@ -102,6 +106,9 @@ def quiet_broken_pipe() -> Iterator[Pipe]:
 
     Buffered output goes to the null device, so that the interpreter reports no error at exit.
     The command chooses its exit code by what is yielded.
+
+    Raises:
+        MaltriageError: the disk is full that stdout is redirected to.
     """
     pipe = Pipe()
     try:
@@ -111,16 +118,26 @@ def quiet_broken_pipe() -> Iterator[Pipe]:
         pipe.overdue = isinstance(error, OverdueError)
         # Windows raises EINVAL instead of EPIPE.
         windows = sys.platform == "win32" and getattr(error, "errno", 0) == errno.EINVAL
-        if not (isinstance(error, BrokenPipeError) or windows or pipe.overdue):
+        full = isinstance(error, OSError) and error.errno in _FULL
+        if not (isinstance(error, BrokenPipeError) or windows or pipe.overdue or full):
             raise
         pipe.broken = True
-        null = os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(null, sys.stdout.fileno())
-        except (OSError, ValueError):
-            pass  # stdout has no file descriptor (a test's buffer): nothing to redirect
-        finally:
-            os.close(null)
+        _discard_stdout()
+        if full:
+            raise MaltriageError(
+                f"cannot write the output: {getattr(error, 'strerror', error)}"
+            ) from error
+
+
+def _discard_stdout() -> None:
+    """Have what is written to stdout from here on go to the null device."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, sys.stdout.fileno())
+    except (OSError, ValueError):
+        pass  # stdout has no file descriptor (a test's buffer): nothing to redirect
+    finally:
+        os.close(null)
 
 
 def _is_terminal(stream: TextIO) -> bool:

@@ -126,7 +126,7 @@ class _Sink:
             self.file = ResultFile(target.path, partial=target.format.partial, append=append)
         out = self.file.output if self.file else Output(sys.stdout.buffer, sys.stdout)
         self.console = make_console(color, file=out.text)
-        self.remarks = target.format.screen and not options.quiet
+        self.remarks = target.format.screen
         try:
             self.renderer: Renderer = open_renderer(
                 target.format, out.binary, options, self.console

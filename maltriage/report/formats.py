@@ -36,8 +36,6 @@ class RenderOptions:
 
     top: int | None = None
     """Rows of a table; None: the default of the screen, 0: all."""
-    quiet: bool = False
-    """Results only: no summary line and no remarks."""
     width: int | None = None
     """Columns of the screen; None: the console's."""
     show_skipped: bool = False

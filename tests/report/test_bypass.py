@@ -116,7 +116,7 @@ def test_there_are_screens() -> None:
 @pytest.mark.parametrize("kind", [Result, Skipped, Failed])
 def test_a_record(form: str, kind: Any) -> None:
     def write(console: Console) -> None:
-        options = RenderOptions(0, False, show_skipped=True)
+        options = RenderOptions(0, show_skipped=True)
         renderer = open_renderer(FORMATS[form], io.BytesIO(), options, console)
         renderer.write(hostile(kind))
         renderer.finish(hostile(Summary))

@@ -52,7 +52,7 @@ class ExplainRenderer:
         aligned.emit(self._console, [text.append_text(untrusted(record.reason, "dim"))])
 
     def finish(self, summary: Summary) -> None:
-        if summary.interrupted and not self._options.quiet:
+        if summary.interrupted:
             aligned.emit(self._console, [Text("Interrupted.", style="yellow")])
 
 

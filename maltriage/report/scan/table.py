@@ -125,19 +125,17 @@ class TableRenderer:
         for row in rows:
             if row.group in groups:
                 row.files = groups[row.group].files
-        if not self._options.quiet:
-            yield from strip(summary)
+        yield from strip(summary)
         if rows and self._listed_at_all(summary):
-            yield from _table(rows, groups, width, quiet=self._options.quiet)
+            yield from _table(rows, groups, width)
             yield from self._cut(rows, summary)
-        elif rows and not self._options.quiet:
+        elif rows:
             yield Text(f"--top {DEFAULT_TOP} lists the first of them.", style="dim")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
             yield from self._listed(kind, width)
-        if not self._options.quiet:
-            yield Text()
-            yield from self._remarks(rows, summary)
-            yield _summary_line(summary)
+        yield Text()
+        yield from self._remarks(rows, summary)
+        yield _summary_line(summary)
 
     def _listed_at_all(self, summary: Summary) -> bool:
         """Whether there is a table: a page of clean files is an answer to no question."""
@@ -146,7 +144,7 @@ class TableRenderer:
 
     def _cut(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
         more = self._best.seen - sum(row.files for row in rows)
-        if more <= 0 or self._options.quiet:
+        if more <= 0:
             return
         said = f"{more:,} more"
         if summary.group_count is not None:
@@ -223,9 +221,7 @@ def _legend(rows: list[Row], everywhere: list[str], *, counted: bool) -> Iterato
         yield Text(f"Notices of files below: {named} (wider terminals say whose)", style="dim")
 
 
-def _table(
-    rows: list[Row], groups: Mapping[str, Group], width: int, *, quiet: bool
-) -> Iterator[Text]:
+def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator[Text]:
     """Notices that are said once, the header, and a line for each row."""
     everywhere = _everywhere(rows)
     alikes = [groups.get(row.group or "") for row in rows]
@@ -253,9 +249,8 @@ def _table(
             room += layout[-1].width - spared
             layout[-1] = aligned.Column(layout[-1].title, spared)
             break
-    if not quiet:
-        yield Text()
-        yield from _legend(rows, everywhere, counted=not columns[_NOTICES])
+    yield Text()
+    yield from _legend(rows, everywhere, counted=not columns[_NOTICES])
     for spare in _SPARE:  # a terminal would break a wider line
         if room >= MIN_CUT_FILE or spare not in kept:
             continue

@@ -256,13 +256,6 @@ def test_skipped_files_are_listed_when_asked_for() -> None:
     assert "\nskipped\n  cases/2024-117/notes.txt  neither a PE file nor a byteplot PNG\n" in text
 
 
-def test_quiet_is_rows_alone() -> None:
-    text = screen("table", [*make_scan(), make_summary()], RenderOptions(quiet=True, top=2))
-    assert "files/s" not in text
-    assert "more (use" not in text
-    assert "permission denied" in text
-
-
 def test_an_interrupted_scan_says_so() -> None:
     assert "not the whole scan" in screen("table", [make_summary(interrupted=True)])
 
@@ -380,7 +373,6 @@ def test_files_that_the_model_was_not_made_for_are_no_silent_skips() -> None:
     reason = "a hex dump, where the model was made for a PE file"
     records = [make_skipped(code="input", reason=reason), *make_scan(), make_summary()]
     assert f"\n1 file skipped: {reason}.\n" in screen("table", records)
-    assert reason not in screen("table", records, RenderOptions(quiet=True))
     assert "skipped:" not in screen("table", [*make_scan(), make_summary()])
 
 

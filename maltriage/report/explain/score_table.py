@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.text import Text
@@ -211,9 +212,11 @@ def verdict_on(checks: Checks) -> Iterator[str]:
             f"measured, over {numbers.count(count, 'region')}"
         )
     every = [*checks.regions, *checks.hot]
-    counts = [(sum(check.status == status for check in every), status) for status in _STATUS_STYLES]
-    summed = ", ".join(f"{number} {status}" for number, status in counts if number)
-    yield f"of {numbers.count(len(every), 'claim')}: {summed or 'none'}"
+    counts = Counter[str](check.status for check in every)
+    slight = counts.pop("negligible", 0)
+    summed = ", ".join(f"{counts[name]} {name}" for name in _STATUS_STYLES if counts[name])
+    more = f"; {slight} more negligible" if slight else ""
+    yield f"of {numbers.count(counts.total(), 'claim')}: {summed or 'none'}{more}"
     if any(check.controls is None for check in every):
         yield "* no room for controls: by sign and size alone"
 

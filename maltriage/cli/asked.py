@@ -12,6 +12,8 @@ from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.archive.walk import SEPARATOR
 from maltriage.source.urls import is_url
 
+_EMPTY = "there is no file in it"
+
 
 class Asked:
     """What was named, and whether any record answers it: a verdict, a known good file or an error.
@@ -22,9 +24,18 @@ class Asked:
         named: files and folders on the command line, each of which wants an answer.
         listed: those of a list, of which one answer is enough: `find` lists what is no program too.
         source: the name of the list.
+        filtered: whether files are left out by their names.
     """
 
-    def __init__(self, named: Iterable[str], listed: Iterable[str] = (), source: str = "") -> None:
+    def __init__(
+        self,
+        named: Iterable[str],
+        listed: Iterable[str] = (),
+        source: str = "",
+        *,
+        filtered: bool = False,
+    ) -> None:
+        self._empty = "no file in it passes --include and --exclude" if filtered else _EMPTY
         whose = [(path, source) for path in listed] + [(path, path) for path in named]
         self._whose = {_plain(path): name for path, name in whose}
         self._as_named = {_bare(path): _plain(path) for path, _ in whose}
@@ -46,7 +57,7 @@ class Asked:
     def unanswered(self) -> Iterator[tuple[str, str]]:
         """What was named and has no answer, each with why."""
         for name, codes in self._skipped.items():
-            yield name, f"skipped: {reasons(codes)}" if codes else "there is no file in it"
+            yield name, f"skipped: {reasons(codes)}" if codes else self._empty
 
 
 def _plain(path: str) -> str:

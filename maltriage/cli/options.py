@@ -62,9 +62,12 @@ Bundle = Annotated[
     str | None, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Worker processes; 0: one a core.")]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=0, max=1024, help="Worker processes; 0: one a core."),
+]
 Threads = Annotated[
-    int, typer.Option(min=0, help="Threads of the model; 0: by the number of cores.")
+    int, typer.Option(min=0, max=1024, help="Threads of the model; 0: by the number of cores.")
 ]
 Engines = Annotated[
     int,
@@ -77,7 +80,9 @@ Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds allowed for readi
 MaxSize = Annotated[
     int,
     typer.Option(
-        min=1, help="Most MiB to read of a file; larger programs are read in part, others skipped."
+        min=1,
+        max=1_048_576,
+        help="Most MiB to read of a file; larger programs are read in part, others skipped.",
     ),
 ]
 Index = Annotated[

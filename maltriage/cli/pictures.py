@@ -40,6 +40,9 @@ class Pictures:
                 raise MaltriageError("--png and --svg draw one file")
             if path.exists() and os.path.exists(read[0]) and os.path.samefile(path, read[0]):
                 raise MaltriageError(f"{path}: the explained file would be overwritten")
+        for picture, other in ((self.png, ".svg"), (self.svg, ".png")):
+            if picture is not None and picture.suffix.lower() == other:
+                raise MaltriageError(f"{picture}: another picture than its ending says")
         if self.png is not None and self.png == self.svg:
             raise MaltriageError(f"--png and --svg name the same file: {self.png}")
 

@@ -13,6 +13,7 @@ import typer
 from maltriage.cli.outputs import Target
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Record
+from maltriage.report.formats import by_ending, find
 from maltriage.report.sanitize import clean
 from maltriage.report.saved.recognise import HEAD_BYTES, is_report
 from maltriage.report.scan.shape import written_with
@@ -39,6 +40,17 @@ def check_options(paths: Sequence[str], **others: object) -> None:
     wrong = [f"--{name.replace('_', '-')}" for name, value in others.items() if value]
     if wrong:
         raise MaltriageError(f"--watch does not go with {', '.join(wrong)}")
+
+
+def format_of(named: str | None, outputs: Sequence[Path]) -> str:
+    """The format of all outputs: the one that was named, or that of the ending of a file.
+
+    Raises:
+        MaltriageError: a file has the ending of a format that `--watch` does not write, or of none.
+    """
+    for path in outputs if named is None else ():
+        check_formats([Target(None, by_ending(path.name) or find(FORMAT))], None)
+    return named or FORMAT
 
 
 def check_formats(targets: Sequence[Target], shape: str | None) -> None:

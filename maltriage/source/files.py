@@ -281,7 +281,7 @@ def is_result(path: str, results: tuple[str, ...]) -> bool:
 def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Rejected:
     if not stat.S_ISREG(status.st_mode):
         return Rejected(path, "special-file", "not a regular file", False)
-    if status.st_size > (MAX_IN_PART if options.in_part else options.max_size):
+    if status.st_size > max(options.max_size, MAX_IN_PART if options.in_part else 0):
         return Rejected(path, "too-large", too_large(status.st_size, options.max_size), False)
     return Found(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 

@@ -100,6 +100,8 @@ def test_a_file_gets_the_records_of_one_watch_after_the_other(
     ("options", "said"),
     [
         (["-f", "csv"], "--watch writes ndjson, record by record, and no csv"),
+        (["-o", "w.csv"], "--watch writes ndjson, record by record, and no csv"),
+        (["-o", "w.pdf"], "w.pdf: no format has the ending .pdf"),
         (["--verify", "--resume"], "--watch does not go with --verify, --resume"),
         (["--engines", "2"], "--watch does not go with --engines"),
         (["-o", "notes.ndjson"], "notes.ndjson: no records of a scan, so none are appended to it"),

@@ -17,7 +17,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.sample.types import FORMATS, Format
 from maltriage.source import files
 from maltriage.source.files import Found, Rejected, WalkOptions, read_list, read_sample, walk
-from maltriage.source.reading import Reading
+from maltriage.source.reading import MAX_IN_PART, Reading
 
 
 def names(root: Path, **options: object) -> list[str]:
@@ -178,6 +178,17 @@ def test_missing_and_too_large(tree: Path) -> None:
     assert isinstance(large, Rejected)
     assert (missing.code, missing.failed) == ("not-found", True)
     assert (large.code, large.failed) == ("too-large", False)
+
+
+def test_the_limit_of_what_is_read_in_part_is_lifted_too(tmp_path: Path) -> None:
+    size = MAX_IN_PART + 1
+    with (tmp_path / "a.exe").open("wb") as file:
+        file.truncate(size)  # takes no room on the disk
+    (refused,) = walk([str(tmp_path)], WalkOptions(in_part=True))
+    assert isinstance(refused, Rejected)
+    assert (refused.code, str(size) in refused.reason) == ("too-large", True)
+    (found,) = walk([str(tmp_path)], WalkOptions(in_part=True, max_size=size))
+    assert isinstance(found, Found)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="permissions as POSIX has them")

@@ -115,7 +115,7 @@ def info(
     from maltriage.report.status.cache import render
     from maltriage.results import upkeep
 
-    with upkeep.opened(folder_of(cache), _tell_all) as store:
+    with upkeep.opened(_kept_in(cache), _tell_all) as store:
         found = upkeep.info(store)
     write_document(found, render, format, output, color)
 
@@ -137,7 +137,7 @@ def prune(
 
     if older_than is None and max_size is None:
         raise MaltriageError("nothing to remove: give --older-than DAYS, --max-size MIB, or both")
-    with upkeep.opened(folder_of(cache), _tell_all) as store:
+    with upkeep.opened(_kept_in(cache), _tell_all) as store:
         gone = upkeep.prune(
             store,
             None if older_than is None else older_than * SECONDS_A_DAY,
@@ -151,7 +151,7 @@ def clear(cache: opt.Cache = None) -> None:
     """Remove all kept results. Running scans keep new ones."""
     from maltriage.results import upkeep
 
-    with upkeep.opened(folder_of(cache), _tell_all) as store:
+    with upkeep.opened(_kept_in(cache), _tell_all) as store:
         gone = upkeep.clear(store)
     _gone(gone)
 
@@ -160,6 +160,17 @@ def _gone(gone: int) -> None:
     from maltriage.report.numbers import count
 
     typer.echo(f"{count(gone, 'result')} removed")
+
+
+def _kept_in(cache: Path | None) -> Path:
+    """The folder of kept results. One that is named is not made, unlike by a scan.
+
+    Raises:
+        MaltriageError: a folder is named that has none.
+    """
+    if cache is not None and nothing_kept(cache):
+        raise MaltriageError(f"{cache}: no results are kept there")
+    return folder_of(cache)
 
 
 def _tell_all(text: str) -> None:

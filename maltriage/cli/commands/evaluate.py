@@ -137,6 +137,10 @@ def evaluate(
     from maltriage.corpus.load import load_corpus
 
     _check(format, png, output, clean)
+    if predictions:
+        others = {"a model": model, "--clean": clean, "--open-set": open_set, "--exclude": exclude}
+        if wrong := [name for name, value in others.items() if value]:
+            raise MaltriageError(f"--predictions has the answers: leave out {', '.join(wrong)}")
     if fpr is not None and not (by and predictions):
         raise MaltriageError("--fpr goes with --by and --predictions")
     if by is not None:

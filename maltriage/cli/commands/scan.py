@@ -239,7 +239,7 @@ def scan(
             engine="" if local else engine,
             top=top,
         )
-        named_format = named_format or watching.FORMAT
+        named_format = watching.format_of(named_format, output or [])
     files = [path for path in output or [] if path != STDOUT]
     named, _ = urls_among(paths or [])
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
@@ -252,9 +252,7 @@ def scan(
     if ecs_host is not None and not ecs:
         raise MaltriageError("--ecs-host goes with --ecs")
     check_ecs(ecs, fields, wanted)
-    shown = RenderOptions(
-        top, quiet, show_skipped=verbose > 0, fields=chosen, ecs=ecs, host=ecs_host
-    )
+    shown = RenderOptions(top, show_skipped=verbose > 0, fields=chosen, ecs=ecs, host=ecs_host)
     parts = None
     if shards is not None:
         others = {"-o": output, "--cache": cache, "--refresh": refresh}
@@ -336,7 +334,9 @@ def scan(
                 source = MachineScan(request) if local else _on_cluster(request, address, parts)
                 if parts is None:
                     by_hand = len(paths or [])
-                    asked = Asked(roots[:by_hand], roots[by_hand:], list_name)
+                    filtered = bool(include or exclude)
+                    listed = roots[by_hand:]
+                    asked = Asked(roots[:by_hand], listed, list_name, filtered=filtered)
         if parts is None:
             source = Grouped(source, groups and not watch)  # a watch has no end to memory
         outputs = opened_all(wanted, shown, color.value, append=watch)

@@ -22,6 +22,7 @@ REASONS = {
     "special-file": "no regular file",
     "input": "of a format that the model does not read",
     "password": "password unknown",
+    "members": "archive with other files too",
 }
 """Why files are skipped, in words, by code; other codes are words themselves."""
 

@@ -60,11 +60,15 @@ def test_wrong_use(run_cli: Any, tmp_path: Path) -> None:
         ("scan", ".", "--no-cache", "--refresh"),
         ("scan", ".", "--no-cache", "--cache", "a"),
         ("cache", "prune"),
+        ("cache", "info", "--cache", "typo"),
+        ("cache", "clear", "--cache", "typo"),
+        ("cache", "prune", "--older-than", "1", "--cache", "typo"),
     ):
         done = run_cli(*arguments)
         assert done.returncode == 2
         assert done.stderr.startswith(b"maltriage: ")
         assert done.stderr.count(b"\n") == 1
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_cache_that_cannot_be_used_is_one_line(run_cli: Any, tmp_path: Path) -> None:

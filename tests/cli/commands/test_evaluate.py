@@ -98,6 +98,10 @@ def test_what_cannot_be_drawn_is_said_before_the_work(
     clean = write_tree(tmp_path / "clean", {"package": 3})
     one = tmp_path / "one"
     for arguments, message in (
+        (("maltriage-evidence", "--predictions", predicted), "leave out a model"),
+        (("--predictions", predicted, "--clean", tmp_path), "leave out --clean"),
+        (("--predictions", predicted, "--open-set", tmp_path), "leave out --open-set"),
+        (("--predictions", predicted, "--exclude", "*"), "leave out --exclude"),
         (("--predictions", predicted, "--png", tmp_path / "no" / "a.png"), "no such folder"),
         (("--predictions", predicted, "--png", one, "-o", one), "name the same file"),
         (("maltriage-evidence", "--clean", clean, "-f", "html"), "no picture and no page"),

@@ -128,6 +128,35 @@ def test_a_full_disk_is_one_line(run_cli, folder: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("command", [("scan", "-f", "csv"), ("explain",), ("schema",)])
+def test_a_full_disk_behind_stdout_is_one_line(command: tuple[str, ...], folder: Path) -> None:
+    named = [] if command == ("schema",) else [folder / "a.exe"]
+    line = [sys.executable, "-m", "maltriage", *command, *named]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(line, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert done.stderr == b"maltriage: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("filters", [("--exclude", "*"), ("--include", "*.nope")])
+def test_a_folder_of_which_all_is_left_out_says_so(
+    run_cli, folder: Path, filters: tuple[str, str]
+) -> None:
+    done = run_cli("scan", folder, *filters)
+    assert done.returncode == 3
+    assert b"nothing was triaged: no file in it passes --include and --exclude" in done.stderr
+
+
+def test_a_quiet_scan_writes_the_same_table(run_cli, folder: Path, tmp_path: Path) -> None:
+    """Only stderr is quiet."""
+    report = tmp_path / "r.ndjson"
+    assert run_cli("scan", folder, "-o", report).returncode == 0
+    loud, quiet = run_cli("scan", report), run_cli("scan", report, "-q", "-o", tmp_path / "r.txt")
+    assert loud.stdout == (tmp_path / "r.txt").read_bytes()
+    assert quiet.stderr == b""
+
+
 def test_explain(run_cli, folder: Path) -> None:
     done = run_cli("explain", folder / "a.exe", "--exit-zero")
     assert done.returncode == 0

@@ -127,9 +127,10 @@ def write_records(
 
 def _how_far(progress: Progress, *, resumes: bool = False) -> str:
     """How many files of a stopped scan are done, and how to go on."""
+    done = min(progress.done, progress.records)  # a file that was not verified yet has no record
     total = "" if progress.found is None else f"of {progress.found:,} "
-    advice = "; go on with --resume" if resumes and progress.done else ""
-    return f"{progress.done:,} {total}done{advice}"
+    advice = "; go on with --resume" if resumes and done else ""
+    return f"{done:,} {total}done{advice}"
 
 
 def tell(progress: Progress, *, quiet: bool) -> None:

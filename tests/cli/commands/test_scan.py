@@ -442,6 +442,17 @@ def test_a_table_that_nobody_reads_has_its_exit_code(folder: Path, flags_all: Pa
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
+def test_files_that_were_not_verified_yet_are_not_done(many: Path) -> None:
+    process = start(many, "-f", "ndjson", "--batch-size", "1", "--verify", "--top", "0")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, errors = process.communicate(timeout=60)
+    *found, _ = records(first + rest)
+    assert re.match(rf"maltriage: stopped, {len(found)} (of 1,500 )?done;", errors.decode())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_ctrl_c_writes_what_is_done_and_the_summary(many: Path) -> None:
     process = start(many, "-f", "ndjson", "--batch-size", "1")
     assert process.stdout is not None

@@ -44,16 +44,18 @@ def pick(report: SavedReport, wanted: str | None) -> FileRecord:
         sha256 = record.sha256 if isinstance(record, Result) else None
         if sha256 and digits and sha256.lower().startswith(digits) and len(by_hash) <= MAX_LISTED:
             by_hash.setdefault(sha256, record)
-        if re.split(r"[/\\]", record.path)[-1] == shown and len(by_name) <= MAX_LISTED:
+        # A backslash may be part of the name, or of an escape in it.
+        names = (re.split(r"[/\\]", record.path)[-1], record.path.rpartition("/")[2])
+        if shown in names and len(by_name) <= MAX_LISTED:
             by_name.setdefault(sha256 or record.path, record)
     found = list((by_hash or by_name).values())
     if not found:
         raise MaltriageError(
-            f"{report.path}: no record of {wanted!r} among {_count(report):,}: name a path, a"
+            f"{report.path}: no record of '{shown}' among {_count(report):,}: name a path, a"
             f" sha256 or its first {MIN_HASH} digits, or a file's name"
         )
     if len(found) > 1:
-        raise MaltriageError(f"{report.path}: several files are {wanted!r}: {_listed(found)}")
+        raise MaltriageError(f"{report.path}: several files are '{shown}': {_listed(found)}")
     return found[0]
 
 

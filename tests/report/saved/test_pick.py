@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,14 @@ def test_a_file_is_named_by_path_hash_or_name(tmp_path: Path) -> None:
     assert (
         picked(tmp_path, [make_result("C:\\a\\b.exe"), make_result()], "b.exe").path[-5:] == "b.exe"
     )
+
+
+@pytest.mark.parametrize("name", ["a\\xff.exe", "CORP\\svc.exe"])
+def test_a_name_may_hold_a_backslash(tmp_path: Path, name: str) -> None:
+    items = [make_result(f"cases/{name}"), make_result()]
+    assert picked(tmp_path, items, name).path == f"cases/{name}"
+    with pytest.raises(MaltriageError, match=re.escape(f"no record of '{name}x' among 2")):
+        picked(tmp_path, items, f"{name}x")
 
 
 def test_of_copies_the_first_is_taken(tmp_path: Path) -> None:

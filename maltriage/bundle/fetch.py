@@ -7,6 +7,7 @@ is known beforehand: given by the user, or that of the published file of this na
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -53,6 +54,8 @@ def fetched(source: str, name: str, sha256: str | None, limit: int) -> bytes:
     Raises:
         MaltriageError: it cannot be read, is too large, or has another digest.
     """
+    if sha256 is not None and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise MaltriageError(f"no SHA-256 in hex: {sha256}")
     wanted = {sha256.lower()} if sha256 else set[str]()
     if not is_url(source):
         data, said = _of_file(source, limit), source

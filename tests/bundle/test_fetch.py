@@ -76,6 +76,8 @@ def test_a_url(web: Site) -> None:
     assert fetched(f"{web.url}/m.onnx") == DATA
     with pytest.raises(MaltriageError, match="another file than expected"):
         fetched(f"{web.url}/m.onnx", "0" * 64)
+    with pytest.raises(MaltriageError, match="no SHA-256 in hex: zz"):
+        fetched(f"{web.url}/m.onnx", "zz")
 
 
 @servers.needs_remote

@@ -125,8 +125,9 @@ def calibrate(
             changes |= {"conformal": scores, "open_set": novel}
         if goodware:
             options = ScanOptions(jobs=jobs)
-            paths = [str(path) for path in goodware]
-            called = name or ", ".join(path.resolve().name for path in goodware)
+            clean = {path.resolve(): path for path in goodware}  # each folder once
+            paths = [str(path) for path in clean.values()]
+            called = name or ", ".join(path.name for path in clean)
             threshold = assess.threshold_for(
                 paths, bundle, fpr, called, options, kind_files=kind_files, changed=show
             )

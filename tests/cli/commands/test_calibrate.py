@@ -29,7 +29,8 @@ def last(text: bytes) -> str:
 def test_a_threshold_that_scan_uses(run_cli: Any, tmp_path: Path, clean: Path) -> None:
     new = tmp_path / "mine.onnx"
     done = run_cli(
-        "calibrate", "maltriage-evidence", "--goodware", clean, "--fpr", "0.1", "-o", new
+        *("calibrate", "maltriage-evidence", "--goodware", clean, "--goodware", clean),
+        *("--fpr", "0.1", "-o", new),
     )
     assert done.returncode == 0, done.stderr
     assert b"95 % interval" in done.stdout

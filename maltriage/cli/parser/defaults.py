@@ -76,6 +76,21 @@ NEEDS: Mapping[str, Mapping[str, _Need]] = {
         "goodware": lambda given: given["yara"] is not None,
         "labelled": lambda given: given["yara"] is not None,
     },
+    "evaluate": {
+        "clean": lambda given: not given["predictions"],
+        "exclude": lambda given: given["clean"] is not None,
+        "against": lambda given: bool(given["predictions"]),
+        "added": lambda given: bool(given["predictions"]) and given["by"] is None,
+        "coverage": lambda given: bool(given["predictions"]) and given["by"] is None,
+        "fpr": lambda given: bool(given["predictions"]) and given["by"] is not None,
+    },
+    "calibrate": {
+        "by": lambda given: given["predictions"] is not None and not given["goodware"],
+        "root": lambda given: given["by"] is not None,
+        "folds": lambda given: bool(given["goodware"]),
+        "coverage": lambda given: bool(given["labelled"] or given["predictions"]),
+    },
+    "export": {"folds": lambda given: given["quantize"] is not None},
 }
 """Parameters that the file may name for when they are of use, in the order of asking."""
 

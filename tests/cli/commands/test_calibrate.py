@@ -27,8 +27,10 @@ def last(text: bytes) -> str:
 
 
 def test_a_threshold_that_scan_uses(run_cli: Any, tmp_path: Path, clean: Path) -> None:
-    new = tmp_path / "mine.onnx"
+    new, config = tmp_path / "mine.onnx", tmp_path / "c.toml"
+    config.write_text("[calibrate]\nby = 'source'\nroot = ['gone']\ncoverage = 0.95\n")
     done = run_cli(
+        *("--config", config),  # its values do not apply
         *("calibrate", "maltriage-evidence", "--goodware", clean, "--goodware", clean),
         *("--fpr", "0.1", "-o", new),
     )

@@ -82,6 +82,15 @@ def test_a_bundle_on_labelled_files(run_cli: Any, tmp_path: Path) -> None:
     assert_sealed(run_cli(*run, "-f", "html").stdout.decode())
 
 
+def test_values_of_the_config_file_that_do_not_apply(
+    run_cli: Any, tmp_path: Path, predicted: Path
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[evaluate]\nfpr = 0.01\nclean = 'gone'\nexclude = ['*']\n")
+    done = run_cli("--config", config, "evaluate", "--predictions", predicted)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_charts_without_matplotlib_are_refused_before_the_work(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -52,7 +52,7 @@ def scan(
         typer.Option(
             min=0,
             help="Most rows of the table; 0: all. By default 50, and none where nothing is flagged"
-            " in more than 20 files.",
+            " and it would have more than 20.",
         ),
     ] = None,
     depth: Annotated[

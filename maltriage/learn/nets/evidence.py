@@ -147,7 +147,8 @@ def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
 
 
 class Evidence(Net):
-    """The net `evidence` for any choice of views; 1.4 M parameters for the default ones."""
+    """The net `evidence` for any choice of views; 1.6 M parameters for the default ones and 33
+    labels."""
 
     additive = True
     target_layer = "trunks"

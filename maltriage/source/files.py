@@ -162,7 +162,7 @@ def walk(
             continue
         if stat.S_ISDIR(found.st_mode):
             seen = {(found.st_dev, found.st_ino)}
-            yield from _walk_folder(path, os.path.realpath(path), 0, seen, options)
+            yield from _walk_folder(path, os.path.realpath(path), seen, options)
         else:
             yield _file(path, found, options)
 
@@ -204,16 +204,26 @@ def _entry(path: str, entry: Entry, options: WalkOptions) -> Found | Rejected:
     return Found(path, size, known, inode=entry.tag)
 
 
-def _walk_folder(
-    folder: str, root: str, level: int, seen: set[tuple[int, int]], options: WalkOptions
-) -> Iterator[Found | Rejected]:
+def _entries(folder: str) -> list[os.DirEntry[str]] | Rejected:
+    """The entries of a folder, the last one by name first."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name, reverse=True)
+            return sorted(found, key=lambda entry: entry.name, reverse=True)
     except OSError as error:
-        yield _failure(folder, error)
-        return
-    while entries:
+        return _failure(folder, error)
+
+
+def _walk_folder(
+    folder: str, root: str, seen: set[tuple[int, int]], options: WalkOptions
+) -> Iterator[Found | Rejected]:
+    levels = [_entries(folder)]  # no recursion: folders may lie in each other a thousand deep
+    while levels:
+        entries = levels[-1]
+        if isinstance(entries, Rejected):
+            yield entries
+        if isinstance(entries, Rejected) or not entries:
+            levels.pop()
+            continue
         entry = entries.pop()  # and let it go: it keeps its `stat`, and a folder may have millions
         if any(fnmatch(entry.name, glob) or fnmatch(entry.path, glob) for glob in options.exclude):
             continue
@@ -234,9 +244,9 @@ def _walk_folder(
             key = (status.st_dev, status.st_ino)
             if key in seen:
                 yield Rejected(entry.path, "symlink", "a link to a folder already seen", False)
-            elif options.depth is None or level < options.depth:
+            elif options.depth is None or len(levels) <= options.depth:
                 seen.add(key)
-                yield from _walk_folder(entry.path, root, level + 1, seen, options)
+                levels.append(_entries(entry.path))
         elif options.results and is_result(entry.path, options.results):
             continue
         elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):

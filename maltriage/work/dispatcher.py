@@ -119,12 +119,17 @@ def each(calls: Sequence[tuple[Callable[..., Any], tuple[Any, ...]]]) -> list[An
     """In a worker: the result of each call, in order, or its SampleError.
 
     The number of the current call is published.
+
+    Raises:
+        MemoryError: of the current call.
     """
     results: list[Any] = []
     for step, (function, arguments) in enumerate(calls):
         publish(step)
         try:
             results.append(function(*arguments))
+        except MemoryError:
+            raise  # a process that answers so is replaced: parsers do not give back what they took
         except Exception as error:
             results.append(reason_of(error, 0.0))
     return results
@@ -237,7 +242,7 @@ class Dispatcher:
             for task, found in zip(group.tasks, group.job.result(), strict=True):
                 task.outcome, task.group = found, None
             return
-        if isinstance(error, WorkerDiedError | TimeoutError) or len(group.tasks) == 1:
+        if isinstance(error, WorkerDiedError | TimeoutError | MemoryError) or len(group.tasks) == 1:
             step, _ = self._workers.at(group.job)
             culprit = group.tasks.pop(min(step, len(group.tasks) - 1))
             culprit.outcome, culprit.group = reason_of(error, self._workers.timeout), None

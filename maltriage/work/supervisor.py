@@ -238,7 +238,7 @@ class Supervisor:
         """Run a job in a process.
 
         Returns:
-            Whether the process is still alive, as far as is known.
+            Whether the process is still alive, as far as is known, and of use.
         """
         with self._lock:
             if job.cancelled():
@@ -260,7 +260,8 @@ class Supervisor:
                     job.set_result(answer.value)
                 else:
                     job.set_exception(answer.error)
-            return True
+            # What took its memory may hold it, at the cost of later jobs.
+            return not isinstance(answer.error, MemoryError)
         line.process.kill()  # if still alive, its answers no longer count
         line.process.join()
         self._settle(line, job)

@@ -180,6 +180,24 @@ def test_missing_and_too_large(tree: Path) -> None:
     assert (large.code, large.failed) == ("too-large", False)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="paths as long as POSIX has them")
+def test_folders_a_thousand_deep(tmp_path: Path) -> None:
+    folders = [tmp_path / "deep"]
+    for _ in range(1100):
+        folders.append(folders[-1] / "a")
+    for folder in folders:
+        folder.mkdir()
+    (folders[-1] / "x.exe").write_bytes(b"MZ")
+    try:
+        (found,) = walk([str(tmp_path)], WalkOptions())
+        assert found.path == str(folders[-1] / "x.exe")
+        assert list(walk([str(tmp_path)], WalkOptions(depth=1100))) == []
+    finally:  # what removes the rest of `tmp_path` recurses
+        (folders[-1] / "x.exe").unlink()
+        for folder in reversed(folders):
+            folder.rmdir()
+
+
 def test_the_limit_of_what_is_read_in_part_is_lifted_too(tmp_path: Path) -> None:
     size = MAX_IN_PART + 1
     with (tmp_path / "a.exe").open("wb") as file:

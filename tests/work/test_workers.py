@@ -15,6 +15,7 @@ import pytest
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
 from maltriage.work.cores import _quota, cores
+from maltriage.work.dispatcher import each
 from maltriage.work.forkserver import start_ahead
 from maltriage.work.isolation import Isolation
 from maltriage.work.supervisor import WorkerDiedError
@@ -53,6 +54,21 @@ def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
         ]
         assert "SIGKILL" in found[1].reason
         assert futures[-1].result(timeout=30) > 0
+
+
+def _want() -> None:
+    raise MemoryError
+
+
+def test_a_worker_that_wanted_for_memory_is_replaced() -> None:
+    """What took the memory may hold it: files after it would have no verdict."""
+    with Workers(1, timeout=5.0) as workers:
+        before = workers.submit(os.getpid).result(timeout=30)
+        assert workers.submit(os.getpid).result(timeout=30) == before
+        for _ in range(5):  # which is more often than processes may die as they start
+            with pytest.raises(MemoryError):
+                workers.submit(each, [(_want, ())]).result(timeout=30)
+        assert workers.submit(os.getpid).result(timeout=30) != before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")

@@ -44,6 +44,7 @@ class Names:
             return shown
         while (other := f"{shown}#{count}") in self._seen:
             count += 1
+        self._seen[shown] = count
         self._seen[other] = 1
         return other
 

@@ -89,7 +89,10 @@ class _Decoded:
         while True:
             if self._decoder.eof:
                 rest = self._decoder.unused_data or self._file.read(_PIECE)
-                rest = rest.lstrip(b"\0") if self._kind == "xz" else rest  # stream padding
+                if self._kind == "xz":
+                    while rest and not rest.strip(b"\0"):  # padding between streams
+                        rest = self._file.read(_PIECE)
+                    rest = rest.lstrip(b"\0")
                 if not rest:
                     return b""
                 self._decoder, self._held = self._new(), rest

@@ -83,5 +83,6 @@ def tar_entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
                 continue
             source = archive.extractfile(info)
             assert source is not None
-            # The stream was charged for these bytes already.
-            yield opening.read(number, name, source.read, charge=file is opening.file)
+            # A stream was charged for its bytes already, but not for holes, which it does not have.
+            charge = file is opening.file or info.issparse()
+            yield opening.read(number, name, source.read, charge=charge)

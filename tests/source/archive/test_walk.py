@@ -19,6 +19,7 @@ from corpus.synthetic import seven_zipped, squeezed, tarred, zipped
 
 from maltriage.source.archive import limits as archive_limits
 from maltriage.source.archive import sevens
+from maltriage.source.archive.entries import Names
 from maltriage.source.archive.kinds import KINDS, archive_kind
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
@@ -92,6 +93,46 @@ def test_a_stream_of_one_file(packed: str) -> None:
     item = next(walk(both).items(packed))
     assert isinstance(item, Member)
     assert item.data == A + B
+
+
+@pytest.mark.parametrize("padding", [4, 1 << 16, 1 << 18])
+def test_padding_between_xz_streams(padding: int) -> None:
+    both = squeezed(A, "xz") + bytes(padding) + squeezed(B, "xz") + bytes(padding)
+    item = next(walk(both).items("xz"))
+    assert isinstance(item, Member)
+    assert item.data == A + B
+
+
+def holey(size: int) -> bytes:
+    """A tar archive of one file, of whose bytes it has only the first: the rest is a hole."""
+    info = tarfile.TarInfo("a.exe")
+    info.size = 512
+    head = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    head[156:157] = b"S"
+    head[386:434] = b"".join(b"%011o\0" % n for n in (0, 512, size, 0))
+    head[483:495] = b"%011o\0" % size
+    head[148:156] = b" " * 8
+    head[148:156] = b"%06o\0 " % sum(head)
+    return bytes(head) + A[:512] + bytes(1024)
+
+
+@pytest.mark.parametrize("packed", ["", "gz"])
+def test_holes_of_sparse_files_are_charged(packed: str) -> None:
+    archive = holey(MIB)
+    archive = squeezed(archive, packed) if packed else archive
+    assert found(archive) == ["x!a.exe"]
+    (last,) = found(archive, Archives(unpacked=MIB // 2))
+    assert isinstance(last, tuple)
+    assert last[0] == "x"
+    assert last[1] in ("archive-size", "archive-unpacked", "archive-ratio")
+
+
+def test_many_equal_names_take_no_longer_each() -> None:
+    names = Names()
+    for number in range(2, 5_002):
+        names(f"x#{number}")
+    assert names("x") == "x"
+    assert [names("x") for _ in range(5_000)] == [f"x#{n}" for n in range(5_002, 10_002)]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -58,7 +58,7 @@ def perturbed(
     generator = np.random.default_rng(seed)
     count = max(1, round(len(raw) * APPENDED))
     more = raw[generator.integers(0, len(raw), count)].tobytes()
-    appended = make_views(data + more, layout.anchors, options.views, contents.width)
+    appended = make_views(data[:] + more, layout.anchors, options.views, contents.width)
     padding = padding_ranges(data, layout)
     if not padding:
         return Perturbed(appended, None)

@@ -77,7 +77,7 @@ def embed(
                 rows.append(embedding)
             changed(progress)
     if not rows:
-        first = f", the first: {found.unread[0].path}: {found.unread[0].reason}"
-        raise MaltriageError(f"none of the files could be read{first if found.unread else ''}")
+        first = "".join(f", the first: {each.path}: {each.reason}" for each in found.unread[:1])
+        raise MaltriageError(f"none of the files could be read{first}")
     found.embeddings = np.stack(rows)
     return found

@@ -185,17 +185,15 @@ def _text(image: Image, rva: int) -> tuple[str, tuple[int, int] | None]:
 
 def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:
     """The imports in a range, a DLL a row."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for head in table.heads:
         if head.touches(start, end):
-            found.setdefault(head.dll, [])
+            found.setdefault(head.dll, {})
     for entry in table.entries:
         if entry.touches(start, end):
-            names = found.setdefault(entry.dll, [])
-            if entry.name not in names:
-                names.append(entry.name)
+            found.setdefault(entry.dll, {})[entry.name] = None
     return [
-        ImportedNames(dll, names[:LISTED_NAMES], max(0, len(names) - LISTED_NAMES))
+        ImportedNames(dll, list(names)[:LISTED_NAMES], max(0, len(names) - LISTED_NAMES))
         for dll, names in list(found.items())[:LISTED_DLLS]
     ]
 

@@ -81,7 +81,7 @@ def appended(
         Program(contents.data).body_end()
     except NotApplicableError as error:
         raise SampleError("not-applicable", str(error)) from error
+    data = contents.data[:]  # of a mapped file a copy, which can be added to
     return [
-        prepare_contents(path, Contents(contents.data + part, contents.format), options)
-        for part in more
+        prepare_contents(path, Contents(data + part, contents.format), options) for part in more
     ]

@@ -73,7 +73,7 @@ def _row(
     said = clean(f"{numbers.signed(points)} {comment}", MAX_COMMENT)
     name = clean(facts.region_name(region), facts.MAX_LABEL)
     return (
-        *(result.sha256, f"{start:#x}", "" if end is None else f"{end:#x}"),
+        *(clean(result.sha256), f"{start:#x}", "" if end is None else f"{end:#x}"),
         *(rva, address, f"{points:.6g}"),
         *(name, kind, said),
     )

@@ -10,6 +10,7 @@ sanitize their strings like those of a sample.
 
 from __future__ import annotations
 
+import base64
 import codecs
 import os
 import re
@@ -20,7 +21,15 @@ import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import TooDeepError, decoded
-from maltriage.report.documents.record import SCHEMA_VERSION, Record, ScanDocument
+from maltriage.report.documents.record import (
+    SCHEMA_VERSION,
+    Failed,
+    Record,
+    Result,
+    ScanDocument,
+    Skipped,
+    Summary,
+)
 from maltriage.report.saved.recognise import BEGIN, HEAD_BYTES, is_utf16
 from maltriage.version import __version__
 
@@ -38,6 +47,8 @@ _DOCUMENT_LINES = re.compile(rb'(?:\xef\xbb\xbf)?\s*\{"records":\[\r?\n')
 _DOCUMENT_END = b"]"
 _WRITER = re.compile(rb'"version"\s*:\s*"([^"\\]{1,40})"')
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})", re.ASCII)
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
+_LARGEST = 1e100
 _KNOWN = f"1.0 to {SCHEMA_VERSION}"
 
 _R = TypeVar("_R", bound=Record)
@@ -165,7 +176,7 @@ def _whole(path: str, file: BinaryIO, is_document: bool) -> Iterator[Record]:
     document = _whole_document(path, data)
     for record in document.records:
         _check_version(path, record.schema_version)
-        yield _now(record)
+        yield _now(path, record)
     yield document.summary
 
 
@@ -176,7 +187,7 @@ def _whole_document(path: str, data: bytes) -> ScanDocument:
         raise _refusal(path, data, None, error) from error
     _check_version(path, document.schema_version)
     _check_version(path, document.summary.schema_version)
-    return msgspec.structs.replace(document, summary=_now(document.summary))
+    return msgspec.structs.replace(document, summary=_now(path, document.summary))
 
 
 def _decoded(path: str, data: bytes, line: int | None) -> Record:
@@ -185,14 +196,42 @@ def _decoded(path: str, data: bytes, line: int | None) -> Record:
     except msgspec.MsgspecError as error:
         raise _refusal(path, data, line, error) from error
     _check_version(path, record.schema_version)
-    return _now(record)
+    return _now(path, record)
 
 
-def _now(record: _R) -> _R:
-    """A record with the current schema version, whose fields it has once it is read."""
+def _now(path: str, record: _R) -> _R:
+    """A record with the current schema version, whose fields it has once it is read.
+
+    Raises:
+        MaltriageError: it has a value that no scan writes, and no renderer can show.
+    """
+    odd = None if isinstance(record, Summary) else _odd(record)
+    if odd is not None:
+        raise MaltriageError(f"{path}: not a maltriage record: the {odd} of {record.path}")  # type: ignore[union-attr]
     if record.schema_version == SCHEMA_VERSION:
         return record
     return msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
+
+
+def _odd(record: Result | Skipped | Failed) -> str | None:
+    """The name of a field with an odd value, None if there is none."""
+    try:
+        base64.b64decode(record.path_b64 or "", validate=True)
+    except ValueError:
+        return "path_b64"
+    if not isinstance(record, Result):
+        return None
+    if not _SHA256.fullmatch(record.sha256):
+        return "sha256"
+    if record.size < 0:
+        return "size"
+    values = {
+        "margin": record.verdict.margin or 0.0,
+        "threshold": record.verdict.threshold or 0.0,
+        "prepare_ms": record.timing.prepare_ms,
+        "model_ms": record.timing.model_ms,
+    }
+    return next((name for name, value in values.items() if abs(value) > _LARGEST), None)
 
 
 def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> MaltriageError:

@@ -372,6 +372,27 @@ def test_nested_without_end_in_the_first_bytes_is_no_report(tmp_path: Path) -> N
     assert not is_report(write(tmp_path, b'{"path":' + DEEP))
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"path_b64": "x"}, "path_b64"),
+        ({"sha256": "zz\x1b[31m"}, "sha256"),
+        ({"size": -5}, "size"),
+        ({"verdict": {"margin": 1.7e308}}, "margin"),
+        ({"verdict": {"threshold": -1.7e308}}, "threshold"),
+        ({"timing": {"prepare_ms": 1.7e308}}, "prepare_ms"),
+    ],
+)
+def test_odd_values_are_refused(tmp_path: Path, change: dict[str, Any], field: str) -> None:
+    """They pass the schema, and renderers would stumble over them."""
+    record = json.loads(encode(make_result("a.exe")))
+    for name, value in change.items():
+        record[name] = {**record[name], **value} if isinstance(value, dict) else value
+    path = write(tmp_path, json.dumps(record).encode() + b"\n")
+    with pytest.raises(MaltriageError, match=f"not a maltriage record: the {field} of a.exe"):
+        look_through(path)
+
+
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "MAX_LINE", 20_000)
     lines = encode(make_skipped()) + b"\n" + encode(make_skipped(reason="x" * 20_000)) + b"\n"

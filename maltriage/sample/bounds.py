@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 import numpy as np
 
@@ -34,22 +35,71 @@ _IMPORT, _DELAY_IMPORT = 1, 13
 _TRIES = 8
 """Searches for the end of an array, before it is read as a whole."""
 
-Ranges = list[tuple[int, int, int]]
-"""RVA, size and file offset of each section."""
+MAX_PLACES = 8
+"""Sections over one RVA, and places of it in the file, beyond which tables are not looked for."""
+
+
+class Ranges:
+    """Where sections are mapped, and where they lie in the file.
+
+    Args:
+        rows: RVA, virtual size, size in the file and offset of each.
+        alignment: of offsets, as the header has it.
+    """
+
+    def __init__(self, rows: Iterable[tuple[int, int, int, int]], alignment: int = 0) -> None:
+        self.rows = sorted(rows)
+        self._starts = [start for start, *_ in self.rows]
+        ends = (start + max(virtual, raw) for start, virtual, raw, _ in self.rows)
+        self._ends = list(accumulate(ends, max))
+        self._offsets = [_rounded(at, alignment) for *_, at in self.rows]
+
+    def places(self, rva: int) -> list[int]:
+        """The offsets at which parsers look for an RVA, each once, one more than `MAX_PLACES` at
+        most.
+
+        They differ in which of two sizes a section has, in which of two sections over an RVA they
+        take, and in how they round an offset. What no section holds is an offset to them.
+        """
+        last = bisect_right(self._starts, rva) - 1
+        if last < 0 or self._ends[last] <= rva:
+            return [rva]
+        if last == 0 or self._ends[last - 1] <= rva:
+            within = rva - self._starts[last]
+            return [within + at for at in self._offsets[last]]
+        found = set[int]()
+        for row in range(last, -1, -1):
+            if self._ends[row] <= rva:
+                break
+            if last - row > MAX_PLACES:
+                return list(range(MAX_PLACES + 1))
+            start, virtual, raw, _ = self.rows[row]
+            if rva < start + max(virtual, raw):
+                found.update(rva - start + at for at in self._offsets[row])
+        return sorted(found)[: MAX_PLACES + 1]
+
+
+def _rounded(at: int, alignment: int) -> list[int]:
+    """An offset as it is, as the loader rounds it, and as LIEF does."""
+    down = at & ~0x1FF if alignment >= 0x200 else at
+    up = -(-at // alignment) * alignment if alignment else at
+    return [at] if down == up else sorted({at, down, up})
 
 
 def section_ranges(data: bytes, pe: int, most: int) -> Ranges:
-    """Where the first `most` sections are mapped, and where they lie in the file, by RVA."""
+    """Those of the first `most` sections."""
     count, optional = struct.unpack_from("<H12xH", data, pe + 6)
+    (alignment,) = struct.unpack_from("<I", data, pe + 24 + 36)
     start = pe + 24 + optional
     rows = data[start : start + _SECTION * min(count, most)]
     rows = rows[: len(rows) - len(rows) % _SECTION]
-    return sorted((rva, size, at) for rva, size, at in struct.iter_unpack("<12xIII16x", rows))
+    found = struct.iter_unpack("<8xIIII16x", rows)
+    return Ranges(((rva, virtual, raw, at) for virtual, rva, raw, at in found), alignment)
 
 
 def copies_too_much(data: bytes, sections: Ranges) -> bool:
     """Whether the sections have many times the bytes of the file together."""
-    held = sum(min(size, max(0, len(data) - at)) for _, size, at in sections)
+    held = sum(min(raw, max(0, len(data) - at)) for _, _, raw, at in sections.rows)
     return held > max(_COPIED_FROM, MAX_COPIED * len(data))
 
 
@@ -63,19 +113,12 @@ def has_too_many_imports(data: bytes, pe: int, sections: Ranges) -> bool:
         if at + 8 > len(data):
             return False
         (rva,) = struct.unpack_from("<I", data, at)
-        offset = _offset(sections, rva)
-        if not rva or offset is None:
+        if not rva:
             continue
+        places = sections.places(rva)
         thunks = _Thunks(data, sections, 8 if wide else 4)
-        functions = names = 0
-        for library, pair in enumerate(of(data, offset)):
-            functions += max(thunks.count(table) for table in pair)
-            if library >= MAX_LIBRARIES or functions > MAX_IMPORTS:
-                return True
-            if functions > _MANY:
-                names += max(thunks.name_bytes(table) for table in pair)
-            if names > MAX_NAMES:
-                return True
+        if len(places) > MAX_PLACES or any(thunks.too_many(of(data, place)) for place in places):
+            return True
     return False
 
 
@@ -86,13 +129,31 @@ class _Thunks:
         self._data, self._sections, self._width = data, sections, width
         self._zero = bytes(width)
         self._counts: dict[int, int] = {}
+        self._at: dict[int, int] = {}
         self._bytes: dict[int, int] = {}
 
+    def too_many(self, descriptors: Iterator[tuple[int, int]]) -> bool:
+        """Whether the functions of libraries exceed one of the limits above."""
+        functions = names = 0
+        for library, pair in enumerate(descriptors):
+            functions += max(self.count(table) for table in pair)
+            if library >= MAX_LIBRARIES or functions > MAX_IMPORTS:
+                return True
+            if functions > _MANY:
+                names += max(self.name_bytes(table) for table in pair)
+            if names > MAX_NAMES:
+                return True
+        return False
+
     def count(self, rva: int) -> int:
-        """Number of thunks from an RVA to the first that is zero, at most `MAX_IMPORTS`."""
+        """Number of thunks from an RVA to the first that is zero, at most `MAX_IMPORTS` from each
+        place of it."""
         if rva not in self._counts:
-            offset = _offset(self._sections, rva)
-            self._counts[rva] = 0 if offset is None else self._measured(offset)
+            places = self._sections.places(rva) if rva else []
+            found = max(((self._measured(at), at) for at in places), default=(0, 0))
+            self._counts[rva], self._at[rva] = found
+            if len(places) > MAX_PLACES:
+                self._counts[rva] = MAX_IMPORTS + 1
         return self._counts[rva]
 
     def _measured(self, offset: int) -> int:
@@ -114,8 +175,8 @@ class _Thunks:
         """Bytes of the names that the thunks at an RVA point to."""
         if rva not in self._bytes:
             count = self.count(rva)
-            offset = _offset(self._sections, rva) if count else 0
-            thunks = np.frombuffer(self._data, f"<u{self._width}", count, offset or 0)
+            offset = self._at[rva] if count else 0
+            thunks = np.frombuffer(self._data, f"<u{self._width}", count, offset)
             by_name = thunks[thunks < 1 << (8 * self._width - 1)]
             values, counts = np.unique(by_name, return_counts=True)
             self._bytes[rva] = sum(
@@ -125,8 +186,10 @@ class _Thunks:
         return self._bytes[rva]
 
     def _length(self, rva: int) -> int:
-        offset = _offset(self._sections, rva)
-        if offset is None:
+        return max(self._text(place) for place in self._sections.places(rva))
+
+    def _text(self, offset: int) -> int:
+        if offset >= len(self._data):
             return 0
         end = self._data.find(b"\0", offset + 2, offset + 2 + _LONGEST)
         return _LONGEST if end < 0 else end - offset
@@ -150,11 +213,3 @@ def _delayed(data: bytes, offset: int) -> Iterator[tuple[int, int]]:
             return
         yield names, addresses
         offset += _DELAYED.size
-
-
-def _offset(sections: Ranges, rva: int) -> int | None:
-    row = bisect_right(sections, (rva, 1 << 32, 0)) - 1
-    if row < 0:
-        return None
-    start, size, at = sections[row]
-    return at + rva - start if rva < start + size else None

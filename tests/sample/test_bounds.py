@@ -127,6 +127,31 @@ def test_the_limits_are_exact(wide: bool, delayed: bool) -> None:
         assert (found, libraries, thunks) == (too_many, libraries, thunks)
 
 
+@pytest.mark.parametrize("hidden", ["in-memory", "over"])
+def test_tables_where_other_parsers_look(hidden: str) -> None:
+    """Beyond a section's bytes in the file, and under another section."""
+    data = bytearray(COSTLY["imports"])
+    pe = Pe(bytes(data))
+    rows = [pe.section(number) for number in range(struct.unpack_from("<H", data, pe.pe + 6)[0])]
+    last = rows[-1]
+    _, rva, size, at = struct.unpack_from("<4I", data, last + 8)
+    if hidden == "in-memory":
+        struct.pack_into("<4I", data, last + 8, size, rva, 16, at)
+    else:
+        struct.pack_into("<4I", data, rows[0] + 8, 0x10, rva, 0x200, 0x200)
+    ranges = section_ranges(bytes(data), pe.pe, MAX_SECTIONS)
+    assert at in ranges.places(rva)
+    assert has_too_many_imports(bytes(data), pe.pe, ranges)
+
+
+def test_sections_over_each_other() -> None:
+    many = bounds.Ranges([(0x1000, 0x100_0000, 0, 0x200 * n) for n in range(1000)], 0x200)
+    assert len(many.places(0x2000)) == bounds.MAX_PLACES + 1
+    one = bounds.Ranges([(0x1000, 0x10, 0x200, 0x201)], 0x200)
+    assert one.places(0x1004) == [0x204, 0x205, 0x404]
+    assert one.places(0x80) == [0x80]  # in the headers
+
+
 @given(
     st.lists(st.sampled_from([0, 1, 0x80, 0x8000_0000, 0x0100_0000, 0x1234_5678]), max_size=40),
     st.integers(0, 7),
@@ -134,7 +159,7 @@ def test_the_limits_are_exact(wide: bool, delayed: bool) -> None:
 )
 def test_thunks_are_counted_as_one_by_one(values: list[int], shift: int, width: int) -> None:
     data = bytes(shift) + b"".join(value.to_bytes(width, "little") for value in values)
-    thunks = bounds._Thunks(data, [(0x1000, len(data), 0)], width)
+    thunks = bounds._Thunks(data, bounds.Ranges([(0x1000, 0, len(data), 0)]), width)
     expected = 0
     for at in range(shift, len(data) - width + 1, width):
         if not any(data[at : at + width]):

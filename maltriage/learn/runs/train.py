@@ -34,6 +34,7 @@ from maltriage.corpus.split_file import PARTS, SPLIT_FILE, SplitFile, save_split
 from maltriage.corpus.splits import make_fold, make_split, read_split
 from maltriage.corpus.variants import with_variants
 from maltriage.errors import MaltriageError
+from maltriage.files.lock import locked
 from maltriage.learn.export import export_bundle
 from maltriage.learn.fit.checkpoint import LAST, Origin, State, load_checkpoint, save_checkpoint
 from maltriage.learn.fit.data import Images
@@ -55,6 +56,8 @@ GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
 PROBES = 17
 """Number of real samples in the check of the exported bundle."""
+LOCK = "run.lock"
+"""Held while a process trains the run."""
 
 
 @dataclass(frozen=True)
@@ -127,27 +130,32 @@ def train(
         return whole
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
-        if not (options.folder / LAST).exists():  # it may be of another run, which `fit` refuses
+        with locked(options.folder / LOCK) as held:
+            if not held:
+                raise MaltriageError(f"{options.folder}: another process trains this run")
+            if not (
+                options.folder / LAST
+            ).exists():  # it may be of another run, which `fit` refuses
+                save_split(divided, options.folder / SPLIT_FILE)
+                write_config(options, corpus, options.folder / CONFIG_FILE)
+            if guidance is not None and guidance.maps:
+                save_maps(guidance.maps, origin.labels, options.folder / GUIDE_FILE)
+            write_environment(options, options.folder / ENVIRONMENT_FILE)
+            fitted = (fit if options.fit.devices == 1 else fit_together)(
+                images,
+                numbers,
+                options.fit,
+                start,
+                options.folder,
+                teachers=None if guidance is None else guidance.teachers,
+                progress=progress,
+                stop=stop,
+            )
             save_split(divided, options.folder / SPLIT_FILE)
-            write_config(options, corpus, options.folder / CONFIG_FILE)
-        if guidance is not None and guidance.maps:
-            save_maps(guidance.maps, origin.labels, options.folder / GUIDE_FILE)
-        write_environment(options, options.folder / ENVIRONMENT_FILE)
-        fitted = (fit if options.fit.devices == 1 else fit_together)(
-            images,
-            numbers,
-            options.fit,
-            start,
-            options.folder,
-            teachers=None if guidance is None else guidance.teachers,
-            progress=progress,
-            stop=stop,
-        )
-        save_split(divided, options.folder / SPLIT_FILE)
-        write_metrics(fitted.state.history, options.folder / METRICS_FILE)
-        if fitted.interrupted:
-            return Outcome(fitted.state, divided, None, None)
-        return _finish(fitted, corpus, images, numbers, options, divided, calibration)
+            write_metrics(fitted.state.history, options.folder / METRICS_FILE)
+            if fitted.interrupted:
+                return Outcome(fitted.state, divided, None, None)
+            return _finish(fitted, corpus, images, numbers, options, divided, calibration)
     except OSError as error:
         raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
 

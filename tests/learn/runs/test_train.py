@@ -22,12 +22,13 @@ from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.split_file import load_split, manifest_sha256  # noqa: E402
 from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.files.lock import locked  # noqa: E402
 from maltriage.learn.fit.checkpoint import Epoch, load_checkpoint  # noqa: E402
 from maltriage.learn.fit.data import Images  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import predict, restore_net  # noqa: E402
 from maltriage.learn.runs.options import RunOptions, views_for  # noqa: E402
-from maltriage.learn.runs.train import Outcome, train  # noqa: E402
+from maltriage.learn.runs.train import LOCK, Outcome, train  # noqa: E402
 from maltriage.report.studies.charts import plot_confusion, plot_curves  # noqa: E402
 from maltriage.sample.views import BodySpec  # noqa: E402
 
@@ -35,6 +36,7 @@ from maltriage.sample.views import BodySpec  # noqa: E402
 def test_the_folder(outcome: Outcome, run_options: RunOptions, corpus: Corpus) -> None:
     folder = run_options.folder
     assert {path.name for path in folder.iterdir()} == {
+        "run.lock",
         "last.safetensors",
         "best.safetensors",
         "split.json",
@@ -110,6 +112,15 @@ def test_stopped_before_there_is_a_bundle(corpus: Corpus, tmp_path: Path) -> Non
     stopped = train(corpus, options, stop=lambda: True)
     assert stopped.bundle is None
     assert not (tmp_path / "run" / "tiny.onnx").exists()
+
+
+def test_a_run_that_another_process_trains_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**OPTIONS))
+    with locked(tmp_path / "run" / LOCK) as held:
+        assert held
+        with pytest.raises(MaltriageError, match="run: another process trains this run"):
+            train(corpus, options)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [LOCK]
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a b", ".hidden", "a/b"])

@@ -64,12 +64,11 @@ def _plain(text: str) -> Iterator[str]:
             yield shown
 
 
-def largest_group(report: Path) -> list[str]:
-    """The paths of the largest group of flagged files."""
-    *records, summary = map(json.loads, report.read_text().splitlines())
-    flagged = [group for group in summary["groups"] if group["flagged"] == group["files"]]
-    largest = max(flagged, key=lambda group: int(group["files"]))
-    return [r["path"] for r in records if r.get("group") == largest["id"]]
+def first_group(report: Path) -> list[str]:
+    """The paths of the group that `maltriage group` lists first."""
+    line = ["maltriage", "group", str(report), "--top", "1", "-f", "json"]
+    (first,) = json.loads(subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout)["groups"]
+    return [member["path"] for member in first["members"]]
 
 
 def quarter(unknown: Path, folder: Path) -> Session:
@@ -87,11 +86,11 @@ def quarter(unknown: Path, folder: Path) -> Session:
     session.run("maltriage scan unknown -q -o monday.ndjson -o monday.html; ls -sh monday.*")
     session.tell("## Which of them are alike")
     session.run("maltriage group monday.ndjson --top 3 --members 4")
-    paths = largest_group(folder / "monday.ndjson")
-    session.tell("## Why the largest group of flagged files is flagged")
+    paths = first_group(folder / "monday.ndjson")
+    session.tell("## Why the first group is flagged")
     session.run(f"maltriage explain {paths[0]}", lines=60)
     session.run(f"maltriage explain {paths[0]} -f html -o first.html; ls -sh first.html")
-    session.tell("## A rule for its group")
+    session.tell("## A rule for this group")
     session.run(f"maltriage explain {' '.join(paths)} --yara rule.yar -q; head -30 rule.yar")
     session.tell("## For others")
     chosen = "path,score,label,group,sha256"

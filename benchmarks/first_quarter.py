@@ -64,11 +64,15 @@ def _plain(text: str) -> Iterator[str]:
             yield shown
 
 
-def first_group(report: Path) -> list[str]:
-    """The paths of the group that `maltriage group` lists first."""
-    line = ["maltriage", "group", str(report), "--top", "1", "-f", "json"]
-    (first,) = json.loads(subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout)["groups"]
-    return [member["path"] for member in first["members"]]
+GROUPS = 5
+
+
+def group_by_code(report: Path) -> list[str]:
+    """The paths of the first of the groups that are shown whose files have the same code."""
+    line = ["maltriage", "group", str(report), "--top", str(GROUPS), "-f", "json"]
+    shown = json.loads(subprocess.run(line, stdout=subprocess.PIPE, check=True).stdout)["groups"]
+    found = next(listed for listed in shown if "code" in listed["group"]["shared"])
+    return [member["path"] for member in found["members"]]
 
 
 def quarter(unknown: Path, folder: Path) -> Session:
@@ -85,9 +89,9 @@ def quarter(unknown: Path, folder: Path) -> Session:
     session.run("maltriage scan unknown --top 15")
     session.run("maltriage scan unknown -q -o monday.ndjson -o monday.html; ls -sh monday.*")
     session.tell("## Which of them are alike")
-    session.run("maltriage group monday.ndjson --top 3 --members 4")
-    paths = first_group(folder / "monday.ndjson")
-    session.tell("## Why the first group is flagged")
+    session.run(f"maltriage group monday.ndjson --top {GROUPS} --members 4")
+    paths = group_by_code(folder / "monday.ndjson")
+    session.tell("## Why the first group of equal code is flagged")
     session.run(f"maltriage explain {paths[0]}", lines=60)
     session.run(f"maltriage explain {paths[0]} -f html -o first.html; ls -sh first.html")
     session.tell("## A rule for this group")

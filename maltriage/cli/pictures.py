@@ -42,7 +42,7 @@ class Pictures:
                 raise MaltriageError(f"{path}: the explained file would be overwritten")
         for picture, other in ((self.png, ".svg"), (self.svg, ".png")):
             if picture is not None and picture.suffix.lower() == other:
-                raise MaltriageError(f"{picture}: another picture than its ending says")
+                raise MaltriageError(f"{picture}: the ending is that of another format")
         if self.png is not None and self.png == self.svg:
             raise MaltriageError(f"--png and --svg name the same file: {self.png}")
 

@@ -56,7 +56,7 @@ def test_wrong_use_writes_nothing(run_cli: Any, program: Path, tmp_path: Path) -
         ((program, "--svg", tmp_path), "a folder"),
         ((program, program, "--yara", "x.yar", "--svg", "x"), "--png and --svg draw one file"),
         ((program, "--svg", "x", "--png", "x"), "--png and --svg name the same file: x"),
-        ((program, "--png", "x.svg"), "x.svg: another picture than its ending says"),
+        ((program, "--png", "x.svg"), "x.svg: the ending is that of another format"),
         ((program, "--png", program), "a sample, which would be overwritten"),
         ((program, "--png", "x", "--method", "occlusion"), "the method occlusion has none"),
         ((scanned, "--png", "x"), "no picture: the record of cases/2024-117/invoice_0481.exe has"),

@@ -207,7 +207,7 @@ def _now(path: str, record: _R) -> _R:
     """
     odd = None if isinstance(record, Summary) else _odd(record)
     if odd is not None:
-        raise MaltriageError(f"{path}: not a maltriage record: the {odd} of {record.path}")  # type: ignore[union-attr]
+        raise MaltriageError(f"{path}: not a maltriage record: the {odd} of {record.path} is odd")  # type: ignore[union-attr]
     if record.schema_version == SCHEMA_VERSION:
         return record
     return msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterable, Iterator
 import msgspec
 
 from maltriage.errors import MaltriageError
+from maltriage.probe.common import Runs
 from maltriage.probe.prepare import prepare
 from maltriage.report.documents.record import Result, path_of
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Notice
+from maltriage.triage.hot_ranges import looked_up
 from maltriage.triage.judge import Judge
 from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.records import FileRecord, failed
 from maltriage.triage.verify import verify
+from maltriage.work.supervisor import Job
 from maltriage.work.workers import LOST, reason_of
 
 
@@ -46,6 +49,8 @@ def check(
             record = item
         else:
             record = item.result if options.checks is None else _checked(item, judge(), options)
+            if item.looking_up is not None and isinstance(record, Result):
+                record = _looked_up(record, item, item.looking_up, judge())
         progress.add(record)
         yield record
     for held in top.taken():
@@ -96,6 +101,16 @@ def _checked(item: Explained, judge: Judge, options: ScanOptions) -> FileRecord:
         return _unchecked(result, error.reason if isinstance(error, SampleError) else str(error))
     evidence = msgspec.structs.replace(result.evidence, checks=checks)
     return msgspec.structs.replace(result, evidence=evidence)
+
+
+def _looked_up(result: Result, item: Explained, job: Job[Runs], judge: Judge) -> FileRecord:
+    """A result with what of its file clean programs have, which was looked up meanwhile."""
+    prepared = item.prepared
+    try:
+        evidence, notices = looked_up(judge.workers, prepared, item.parts, result.evidence, job)
+    except SampleError as error:
+        return failed(prepared.path, error)
+    return msgspec.structs.replace(result, evidence=evidence, notices=[*result.notices, *notices])
 
 
 def _unchecked(result: Result, reason: str) -> Result:

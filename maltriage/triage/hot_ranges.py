@@ -22,6 +22,7 @@ from maltriage.sample.findings import HotContent
 from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import Part, heat_on
+from maltriage.work.supervisor import Job
 from maltriage.work.workers import Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
@@ -45,7 +46,6 @@ def look_into(
     parts: Sequence[Part] | None,
     evidence: Evidence,
     options: PrepareOptions,
-    index: Path | None = None,
     signatures: Path | None = None,
 ) -> tuple[Evidence, list[Notice]]:
     """The evidence with the content of its hot ranges and its strongest words, read in a worker; a
@@ -54,48 +54,86 @@ def look_into(
     Args:
         parts: see `inspected`.
         options: that the sample was prepared with.
-        index: of what clean programs have in common; None: it is not looked up.
         signatures: of library functions; None: they are not named.
 
     Raises:
         SampleError: the file is gone, or has changed.
     """
 
-    def how(snap: bool) -> InspectOptions:
-        return InspectOptions(
-            prepared.identity.sha256,
-            snap,
-            signatures,
-            max_size=options.max_size,
-            formats=options.formats,
-            archives=options.archives,
-            unmapped=options.unmapped,
-            in_part=options.in_part,
-        )
-
     def look(ranges: list[Range], snap: bool) -> list[Inspected]:
-        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how(snap)).result()
+        how = _reading(prepared, options, snap, signatures)
+        found: list[Inspected] = workers.submit(inspect, prepared.path, ranges, how).result()
         return found
 
     def letters(places: list[tuple[int, int]]) -> list[str]:
-        found: list[str] = workers.submit(spell, prepared.path, places, how(False)).result()
+        how = _reading(prepared, options)
+        found: list[str] = workers.submit(spell, prepared.path, places, how).result()
         return found
 
     try:
         evidence = inspected(prepared.layout, parts, evidence, look)
         words = strongest(prepared.layout, parts or (), letters)
-        evidence = msgspec.structs.replace(evidence, words=words)
-        if index is not None and parts is not None and prepared.format != "picture":
-            path = prepared.path
-            runs: Runs = workers.submit(common, path, index, how(False)).result()
-            evidence = with_common(evidence, parts, runs, prepared.identity.size)
-        return evidence, []
+        return msgspec.structs.replace(evidence, words=words), []
     except SampleError:
         raise
     except Exception as error:
-        reason = reason_of(error, workers.timeout).reason
-        text = f"What is in the hot bytes could not be looked into: {reason}."
-        return evidence, [Notice("not-inspected", text)]
+        return evidence, [_not_inspected(error, workers)]
+
+
+def look_up(
+    workers: Workers, prepared: Prepared, index: Path, options: PrepareOptions
+) -> Job[Runs]:
+    """Have a worker find what of a file clean programs have, while other work goes on.
+
+    Args:
+        index: of what clean programs have in common.
+        options: that the sample was prepared with.
+    """
+    return workers.submit(common, prepared.path, index, _reading(prepared, options))
+
+
+def looked_up(
+    workers: Workers,
+    prepared: Prepared,
+    parts: Sequence[Part],
+    evidence: Evidence,
+    job: Job[Runs],
+) -> tuple[Evidence, list[Notice]]:
+    """The evidence with the answer of `look_up`; a notice instead if the worker is lost.
+
+    Raises:
+        SampleError: the file is gone, or has changed.
+    """
+    try:
+        return with_common(evidence, parts, job.result(), prepared.identity.size), []
+    except SampleError:
+        raise
+    except Exception as error:
+        return evidence, [_not_inspected(error, workers)]
+
+
+def _reading(
+    prepared: Prepared,
+    options: PrepareOptions,
+    snap: bool = False,
+    signatures: Path | None = None,
+) -> InspectOptions:
+    return InspectOptions(
+        prepared.identity.sha256,
+        snap,
+        signatures,
+        max_size=options.max_size,
+        formats=options.formats,
+        archives=options.archives,
+        unmapped=options.unmapped,
+        in_part=options.in_part,
+    )
+
+
+def _not_inspected(error: Exception, workers: Workers) -> Notice:
+    reason = reason_of(error, workers.timeout).reason
+    text = f"What is in the hot bytes could not be looked into: {reason}."
+    return Notice("not-inspected", text)
 
 
 def with_common(evidence: Evidence, parts: Sequence[Part], runs: Runs, size: int) -> Evidence:

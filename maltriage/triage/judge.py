@@ -19,7 +19,7 @@ from maltriage.report.documents.record import (
 from maltriage.sample.errors import SampleError
 from maltriage.similar.digest import embedding_digest
 from maltriage.similar.search import Searcher, notices_on
-from maltriage.triage.hot_ranges import look_into
+from maltriage.triage.hot_ranges import look_into, look_up, looked_up
 from maltriage.triage.methods import Explainer
 from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import Novelty
@@ -129,15 +129,21 @@ class Judge:
         ]
         if self.searcher is not None and similar is not None:
             notices += notices_on(similar, self.searcher.index)
+        looking_up = None
         if self.options.close and self.options.inspect:
             work = work_of(self.session.bundle, self.options)
             # Heat without maps is coarser than any edge, so edges stay in place.
             fine = parts if known(evidence.method).maps else None
-            common, signatures = self.options.common, self.options.signatures
+            workers, index = self.workers, self.options.common
+            if index is not None and fine is not None and prepared.format != "picture":
+                looking_up = look_up(workers, prepared, index, work)
             evidence, more = look_into(
-                self.workers, prepared, fine, evidence, work, common, signatures
+                workers, prepared, fine, evidence, work, self.options.signatures
             )
             notices += more
+            if looking_up is not None and self.options.checks != 0:  # nothing to do meanwhile
+                evidence, more = looked_up(workers, prepared, parts, evidence, looking_up)
+                notices, looking_up = notices + more, None
         shown, raw = path_fields(prepared.path)
         result = Result(
             path=shown,
@@ -155,4 +161,4 @@ class Judge:
             similar=similar,
             embedding_digest=embedding_digest(outputs.embedding[row]),
         )
-        return Explained(result, prepared, parts, question)
+        return Explained(result, prepared, parts, question, looking_up)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +13,9 @@ from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.triage.session import Session
 from maltriage.work.workers import Workers, reason_of
 
-VARIANTS_AT_ONCE = 128
-"""Variants made in one call of a worker, while the net runs the ones before."""
+FIRST_VARIANTS, VARIANTS_AT_ONCE = 32, 128
+"""Variants made in one call of a worker, while the net runs the ones before. The net waits for the
+first."""
 
 
 def run_masked(
@@ -36,6 +38,8 @@ def run_masked(
     Raises:
         SampleError: the file cannot be read again, or has changed.
     """
+    later = range(FIRST_VARIANTS, len(variants), VARIANTS_AT_ONCE)
+    starts = [0, *later] if variants else []
     tasks = [
         workers.submit(
             masked,
@@ -43,12 +47,12 @@ def run_masked(
             prepared.identity.sha256,
             prepared.layout.anchors,
             options,
-            variants[first : first + VARIANTS_AT_ONCE],
+            variants[first:end],
         )
-        for first in range(0, len(variants), VARIANTS_AT_ONCE)
+        for first, end in pairwise([*starts, len(variants)])
     ]
     logits = np.empty((len(variants), len(session.card.labels)))
-    for first, task in zip(range(0, len(variants), VARIANTS_AT_ONCE), tasks, strict=True):
+    for first, task in zip(starts, tasks, strict=True):
         try:
             views: MaskedViews = task.result()
         except Exception as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass
 
+from maltriage.probe.common import Runs
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Result
 from maltriage.triage.evidence import Part
 from maltriage.triage.verdict import Question
+from maltriage.work.supervisor import Job
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Explained(Recalled):
     prepared: Prepared
     parts: list[Part]
     question: Question
+    looking_up: Job[Runs] | None = None
+    """The answer to it is no part of `result` yet; see `hot_ranges.look_up`."""
 
 
 class MostUrgent:

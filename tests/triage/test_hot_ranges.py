@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
+from maltriage.probe.common import SHIPPED
 from maltriage.probe.inspect.snap import Range
-from maltriage.probe.inspect.worker import Inspected, inspect, look
+from maltriage.probe.inspect.worker import Inspected, common, inspect, look
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.report.documents.evidence import Evidence, HotRange
 from maltriage.report.documents.record import Failed, Result
@@ -333,20 +334,41 @@ def test_a_file_that_changes_while_it_is_explained_is_a_failure(
         assert "changed while it was explained" in record.reason
 
 
-def test_a_worker_that_dies_costs_the_content_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_clean_programs_have_is_the_same_with_and_without_checks(tmp_path: Path) -> None:
+    """With checks, it is looked up beside them."""
+    (tmp_path / "a.exe").write_bytes(sample("gui-x86.exe"))
+    index = bundles.models_dir() / SHIPPED
+    alone, beside = (results([tmp_path], common=index, checks=checks)[0] for checks in (None, 0))
+    assert isinstance(alone, Result)
+    assert isinstance(beside, Result)
+    assert alone.evidence.common is not None
+    assert beside.evidence.checks is not None
+    assert msgspec.structs.replace(beside.evidence, checks=None) == alone.evidence
+
+
+@pytest.mark.parametrize(
+    ("lost", "checks"), [(inspect, None), (inspect, 0), (common, None), (common, 0)]
+)
+def test_a_worker_that_dies_costs_what_it_was_asked_for_only(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    lost,  # type: ignore[no-untyped-def]
+    checks: int | None,
 ) -> None:
     (tmp_path / "a.exe").write_bytes(sample("gui-x86.exe"))
     submit = Workers.submit
 
     def killing(self, function, *arguments, **more):  # type: ignore[no-untyped-def]
-        if function is inspect:
+        if function is lost:
             return submit(self, os._exit, 3)
         return submit(self, function, *arguments, **more)
 
     monkeypatch.setattr(Workers, "submit", killing)
-    (result,) = results([tmp_path])
+    index = bundles.models_dir() / SHIPPED
+    (result,) = results([tmp_path], common=index, checks=checks)
     assert isinstance(result, Result)
-    assert all(hot.content is None for hot in result.evidence.hot)
+    assert all((hot.content is None) == (lost is inspect) for hot in result.evidence.hot)
+    assert (result.evidence.common is None) == (lost is common)
+    assert (result.evidence.checks is None) == (checks is None)
     (notice,) = [n for n in result.notices if n.code == "not-inspected"]
     assert "died" in notice.text

@@ -27,6 +27,7 @@ def test_logits_of_variants(
     tmp_path: Path, session: Session, monkeypatch: pytest.MonkeyPatch, at_once: int, batch: int
 ) -> None:
     """However they are divided, each variant gets its own logits; nothing masked, the sample's."""
+    monkeypatch.setattr(masking, "FIRST_VARIANTS", min(2, at_once))
     monkeypatch.setattr(masking, "VARIANTS_AT_ONCE", at_once)
     monkeypatch.setattr(shared_views, "BATCH", batch)
     path = tmp_path / "a.exe"

@@ -200,6 +200,7 @@ def explain(
     from maltriage.triage.options import Progress, ScanOptions
     from maltriage.triage.pipeline import LocalScan
     from maltriage.triage.request import ScanRequest
+    from maltriage.work.cores import cores
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     show_logs(verbose)
@@ -261,7 +262,7 @@ def explain(
             members="first",
             walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote, in_part=True),
             device=device.value,
-            jobs=1,
+            jobs=min(2, cores()),  # one looks bytes up while the other masks some
             threads=threads,
             batch_size=1,
             timeout=timeout,

@@ -211,9 +211,17 @@ def calibration_error(confidence: Floats, correct: npt.NDArray[np.bool_], bins: 
 
 
 def equal_mass(values: Floats, bins: int) -> list[Ints]:
-    """Indices of the values in bins of equal count (within one), lowest values first."""
+    """Indices of the values in bins of equal count (within one), lowest values first.
+
+    Equal values stay together, so that bins do not depend on the order of the values: with many of
+    them there are fewer bins, of other counts.
+    """
     order = np.argsort(values, kind="stable")
-    return np.array_split(order, min(bins, len(order)))
+    ranked = values[order]
+    parts = np.array_split(order, min(bins, len(order)))
+    cuts = np.cumsum([len(part) for part in parts])[:-1]
+    cuts = np.unique(np.searchsorted(ranked, ranked[cuts]))
+    return np.split(order, cuts[cuts > 0])
 
 
 def fold_calibration_error(logits: Floats, truth: Ints, fold: Ints) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from random import Random
 
 import numpy as np
 import pytest
@@ -55,6 +57,31 @@ def test_calibration_error() -> None:
     assert metrics.calibration_error(np.full(100, 0.5), right, bins=1) == pytest.approx(0.0)
     assert metrics.calibration_error(np.full(100, 0.9), right, bins=1) == pytest.approx(0.4)
     assert metrics.calibration_error(np.array([0.5]), np.array([True])) == pytest.approx(0.5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=60), st.randoms())
+def test_calibration_error_does_not_depend_on_the_order(
+    rows: list[tuple[int, bool]], random: Random
+) -> None:
+    mixed = random.sample(rows, len(rows))
+    first, second = (
+        metrics.calibration_error(np.array([c / 5 for c, _ in x]), np.array([r for _, r in x]))
+        for x in (rows, mixed)
+    )
+    assert first == pytest.approx(second)
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=80), st.integers(1, 12))
+def test_bins_of_equal_mass(values: list[int], bins: int) -> None:
+    array = np.array(values, dtype=np.float64)
+    parts = metrics.equal_mass(array, bins)
+    assert sorted(np.concatenate(parts).tolist()) == list(range(len(values)))
+    assert 1 <= len(parts) <= bins
+    for before, after in pairwise(parts):
+        assert array[before].max() < array[after].min()
+    distinct = np.arange(len(values))[::-1].astype(np.float64)
+    sizes = [len(part) for part in metrics.equal_mass(distinct, bins)]
+    assert max(sizes) - min(sizes) <= 1
 
 
 def test_bootstrap_is_seeded_and_holds_the_value() -> None:

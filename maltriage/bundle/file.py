@@ -163,6 +163,11 @@ def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
     del model.metadata_props[:]
     card = msgspec.structs.replace(card, weights_sha256=weights_sha256(model))
     text = msgspec.json.encode(card).decode()
+    if len(text) > MAX_CARD_BYTES:
+        raise MaltriageError(
+            f"{path}: a card of {len(text):,} bytes, for {len(card.labels):,} labels, is not read"
+            f" again: at most {MAX_CARD_BYTES:,}"
+        )
     check_graph(model, read_card(text, path), path)
     entry = model.metadata_props.add()
     entry.key, entry.value = CARD_KEY, text

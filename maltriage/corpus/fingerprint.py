@@ -21,8 +21,10 @@ PLOTTING = (
     "maltriage.sample.geometry",
     "maltriage.sample.hexdump",
     "maltriage.sample.layout",
+    "maltriage.sample.made_with",
     "maltriage.sample.mapped",
     "maltriage.sample.native",
+    "maltriage.sample.notices",
     "maltriage.sample.pe",
     "maltriage.sample.scattered",
     "maltriage.probe.prepare",
@@ -32,7 +34,8 @@ PLOTTING = (
     "maltriage.corpus.rows",
     "maltriage.corpus.twins",
 )
-"""Modules that the arrays of a corpus depend on, from a file's bytes to the stored row."""
+"""Modules that the arrays of a corpus depend on, from a file's bytes to the stored row. The row
+has the marks of a file (packed, installer), too."""
 
 TRANSFORMING = (
     "maltriage.probe.transform",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ PREDICTIONS_FILE = "predictions.csv"
 VALIDATION_FILE = "validation.csv"
 """In the folder of a fold of a column: the predictions of its validation part."""
 MAX_FOLDS = 100_000
+_SHA256 = re.compile("[0-9a-fA-F]{64}")
 OUT_OF_FOLD_FILE = "out-of-fold.csv"
 """In the folder of a cross-validation: the predictions of all folds."""
 
@@ -121,7 +123,7 @@ def load_predictions(path: Path) -> Predictions:
         MaltriageError: the file is missing, damaged or of another form; names the line.
     """
     try:
-        with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except (OSError, csv.Error) as error:
         raise MaltriageError(f"cannot read predictions {path}: {error}") from error
@@ -134,7 +136,7 @@ def load_predictions(path: Path) -> Predictions:
     if not rows:
         raise MaltriageError(f"{path}: no predictions in it")
     place = {label: i for i, label in enumerate(labels)}
-    truth, fold, added, logits = [], [], [], []
+    digests, truth, fold, added, logits = [], [], [], [], []
     for line, row in enumerate(rows, 2):
         try:
             if len(row) != len(header):
@@ -144,6 +146,9 @@ def load_predictions(path: Path) -> Predictions:
             values = [float(value) for value in row[len(COLUMNS) :]]
             if not all(map(math.isfinite, values)):
                 raise ValueError("a logit is not a number")
+            if not _SHA256.fullmatch(row[2]):
+                raise ValueError("the sha256 is not 64 hexadecimal digits")
+            digests.append(row[2].lower())
             truth.append(place[row[3]])
             fold.append(int(row[4]))
             added.append(bool(int(row[5])))
@@ -162,7 +167,7 @@ def load_predictions(path: Path) -> Predictions:
         rows[0][0],
         seed,
         labels,
-        tuple(row[2] for row in rows),
+        tuple(digests),
         np.array(truth, dtype=np.int64),
         np.array(fold, dtype=np.int64),
         np.array(added, dtype=np.bool_),

@@ -18,6 +18,8 @@ import numpy.typing as npt
 from maltriage.bundle import Card, OpenSet
 
 Floats = npt.NDArray[np.float64]
+_AT_ONCE = 1 << 22
+"""Numbers that distances are worked out of at once."""
 
 
 @dataclass(frozen=True)
@@ -63,5 +65,11 @@ def energies(logits: npt.NDArray[np.floating]) -> Floats:
 
 def distances(logits: npt.NDArray[np.floating], means: Floats) -> Floats:
     """Euclidean distances of centred logits [..., K] to the means [M, K], shape (..., M)."""
-    away = centred(logits)[..., None, :] - means
-    return np.asarray(np.sqrt((away * away).sum(axis=-1)))
+    wide = centred(logits)
+    rows = wide.reshape(-1, wide.shape[-1])
+    found = np.empty((len(rows), len(means)))
+    step = max(1, _AT_ONCE // max(1, means.size))  # memory: rows x means x labels
+    for at in range(0, len(rows), step):
+        away = rows[at : at + step, None, :] - means
+        found[at : at + step] = np.sqrt((away * away).sum(axis=-1))
+    return found.reshape(*wide.shape[:-1], len(means))

@@ -16,13 +16,11 @@ NO_PIXELS = {
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
     "maltriage.source.known": "lists of known files, which no dataset has",
-    "maltriage.sample.notices": "what to know of a file beside its verdict",
     "maltriage.source.reading": "formats and `unmapped`, which are in the key by their values",
     "maltriage.source.files": "bytes as they lie on the disk",
     "maltriage.sample.types": "plain data",
     "maltriage.work.workers": "runs what it is given",
     "maltriage.work.window": "answers in the order of their jobs",
-    "maltriage.sample.made_with": "what a file was made with, which no view reads",
     "maltriage.probe.detect_it_easy": "names of tools",
 }
 """Modules that plotting code imports and no pixel depends on, each with its reason."""

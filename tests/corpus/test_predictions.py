@@ -46,6 +46,7 @@ def test_folds_are_taken_apart_and_joined() -> None:
     assert same(join(parts), FOUND)
 
 
+A, B = "a" * 64, "b" * 64
 HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
 
 
@@ -56,15 +57,16 @@ HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
         ("a,b\n1,2\n", "not predictions"),
         ("recipe,seed,sha256,label,fold,added,benign,benign\n", "two labels"),
         (HEADER, "no predictions"),
-        (HEADER + "net,0,aa,benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
-        (HEADER + "net,0,aa,benign,0,0,1.0,nan\n", "line 2: a logit is not a number"),
-        (HEADER + "net,0,aa,agent,0,0,1.0,2.0\n", "line 2: no such label"),
-        (HEADER + "net,0,aa,zeus,-1,0,1.0,2.0\n", "line 2: fold -1, not 0 to"),
-        (HEADER + "net,0,aa,zeus,100000,0,1.0,2.0\n", "line 2: fold 100000, not 0 to"),
-        (HEADER + f"net,0,aa,zeus,{10**30},0,1.0,2.0\n", "line 2: fold 1000"),
-        (HEADER + "net,x,aa,zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
+        (HEADER + f"net,0,{A},benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
+        (HEADER + f"net,0,{A},benign,0,0,1.0,nan\n", "line 2: a logit is not a number"),
+        (HEADER + f"net,0,{A},agent,0,0,1.0,2.0\n", "line 2: no such label"),
+        (HEADER + "net,0,sample-0,zeus,0,0,1.0,2.0\n", "line 2: the sha256 is not 64"),
+        (HEADER + f"net,0,{A},zeus,-1,0,1.0,2.0\n", "line 2: fold -1, not 0 to"),
+        (HEADER + f"net,0,{A},zeus,100000,0,1.0,2.0\n", "line 2: fold 100000, not 0 to"),
+        (HEADER + f"net,0,{A},zeus,{10**30},0,1.0,2.0\n", "line 2: fold 1000"),
+        (HEADER + f"net,x,{A},zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
         (
-            HEADER + "net,0,aa,zeus,0,0,1.0,2.0\nnet,1,ab,zeus,0,0,1.0,2.0\n",
+            HEADER + f"net,0,{A},zeus,0,0,1.0,2.0\nnet,1,{B},zeus,0,0,1.0,2.0\n",
             "line 3: recipe or seed differs",
         ),
     ],
@@ -74,6 +76,12 @@ def test_what_is_wrong_is_said(tmp_path: Path, text: str, message: str) -> None:
     path.write_text(text)
     with pytest.raises(MaltriageError, match=message):
         load_predictions(path)
+
+
+def test_a_mark_of_the_byte_order_and_capitals_do_not_matter(tmp_path: Path) -> None:
+    path = tmp_path / "found.csv"
+    path.write_text(HEADER + f"net,0,{A.upper()},zeus,0,0,1.0,2.0\n", encoding="utf-8-sig")
+    assert load_predictions(path).sha256 == (A,)
 
 
 def test_missing(tmp_path: Path) -> None:

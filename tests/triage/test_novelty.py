@@ -8,6 +8,7 @@ import pytest
 
 from maltriage import bundle as bundles
 from maltriage.bundle import OpenSet
+from maltriage.triage import novelty
 from maltriage.triage.novelty import centred, distances, energies, novelty_of, of_stats
 
 STATS = OpenSet(
@@ -34,8 +35,8 @@ def test_energy_is_high_where_no_label_gets_much() -> None:
 def test_a_constant_says_nothing() -> None:
     logits = np.array([[1.0, 2.0, 6.0], [0.5, -0.5, 0.0]])
     assert centred(logits + 7.0) == pytest.approx(centred(logits))
-    novelty = of_stats(STATS)
-    assert novelty.score(logits + 7.0) == pytest.approx(novelty.score(logits))
+    score = of_stats(STATS)
+    assert score.score(logits + 7.0) == pytest.approx(score.score(logits))
 
 
 def test_distance_is_to_the_nearest_mean() -> None:
@@ -44,12 +45,21 @@ def test_distance_is_to_the_nearest_mean() -> None:
     assert away == pytest.approx(np.sqrt(72) * np.array([[0, 1], [1, 0], [1, 1]]))
 
 
+def test_distances_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    logits, means = rng.normal(size=(2, 7, 5)), rng.normal(size=(4, 5))
+    whole = distances(logits, means)
+    assert whole.shape == (2, 7, 4)
+    monkeypatch.setattr(novelty, "_AT_ONCE", 45)
+    assert (distances(logits, means) == whole).all()
+
+
 def test_the_score_is_in_units_of_spread() -> None:
-    novelty = of_stats(STATS)
+    score = of_stats(STATS)
     logits = np.array([4.0, -2.0, -2.0])
     expected = (energies(logits) + 4.0) / 0.5 + (0.0 - 1.0) / 2.0
-    assert novelty.score(logits) == pytest.approx(expected)
-    known, strange = novelty.score(np.array([[4.0, -2.0, -2.0], [-2.0, 4.0, -2.0]]))
+    assert score.score(logits) == pytest.approx(expected)
+    known, strange = score.score(np.array([[4.0, -2.0, -2.0], [-2.0, 4.0, -2.0]]))
     assert known < strange
 
 

@@ -29,7 +29,7 @@ from maltriage.corpus.predictions import (
     join,
     save_predictions,
 )
-from maltriage.corpus.split_file import SPLIT_FILE, manifest_sha256
+from maltriage.corpus.split_file import SPLIT_FILE, load_split, manifest_sha256
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.quantization import HeatAgreement, PrecisionCost, PrecisionFigures
 from maltriage.report.documents.record import ModelRef
@@ -159,18 +159,27 @@ def _quantized_folds(
         folder = fold_folder(out, fold)
         folder.mkdir(parents=True, exist_ok=True)
         rows = np.array([place[digest] for digest in held.sha256], dtype=np.int64)
-        trained = np.setdiff1d(np.arange(len(corpus)), rows)
-        taken, _ = _drawn(trained, files, seed)
+        split = fold_folder(run, fold) / SPLIT_FILE
+        taken, _ = _drawn(_trained(split, corpus, held), files, seed)
         found = _quantized(part, folder / f"{source.card.name}.onnx", precision, corpus, taken)
         logits = [_logits(bundle, corpus, rows) for bundle in (part, found)]
         before.append(replace(held, recipe=f"{held.recipe} float32", logits=logits[0]))
         after.append(replace(held, recipe=f"{held.recipe} {precision}", logits=logits[1]))
         save_predictions(after[-1], folder / PREDICTIONS_FILE)
-        split = fold_folder(run, fold) / SPLIT_FILE
         if split.is_file():  # other readers of a cross-validation need it
             (folder / SPLIT_FILE).write_bytes(split.read_bytes())
         progress(fold + 1, len(parts))
     return join(before), join(after)
+
+
+def _trained(split: Path, corpus: Corpus, held: Predictions) -> Rows:
+    """Rows of the corpus that the net of a fold was trained on.
+
+    Without the fold's split, all that it did not hold back: some may be in no part.
+    """
+    if split.is_file():
+        return np.flatnonzero(load_split(split, corpus.sha256) == "train")
+    return np.flatnonzero(~np.isin(corpus.sha256, held.sha256))
 
 
 def _logits(bundle: Bundle, corpus: Corpus, rows: Rows) -> npt.NDArray[np.float64]:

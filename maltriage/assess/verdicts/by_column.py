@@ -138,9 +138,10 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
         raise MaltriageError(
             f"{found.recipe}, seed {found.seed}: its folds are not the values of {files.column}"
         )
-    malware, value = files.malware[answers.at], files.value[answers.at]
-    deciding = plain_or_all(files, answers)
-    packed = ~malware & ~deciding
+    value = files.value[answers.at]
+    malware = files.malware[answers.at] & (value != "")
+    deciding = plain_or_all(files, answers) & (value != "")
+    packed = ~malware & ~deciding & (value != "")
     clean = {name: np.flatnonzero(deciding & (value == name)) for name in files.values}
     clean = {name: rows for name, rows in clean.items() if len(rows)}
     count = sum(map(len, clean.values()))

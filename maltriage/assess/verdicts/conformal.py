@@ -72,12 +72,13 @@ def coverage_of(found: Predictions, coverage: float) -> SetFigures:
     Raises:
         MaltriageError: a single fold, or the coverage is out of range.
     """
-    if found.folds < 2:
+    folds = np.unique(found.fold).tolist()
+    if len(folds) < 2:
         raise MaltriageError(f"{found.recipe}, seed {found.seed}: only one fold")
     shape, benign = (len(found), len(found.labels)), _benign(found)
     members, probabilities = np.zeros(shape, dtype=np.bool_), np.zeros(shape)
     named, pooled = np.zeros(len(found), dtype=np.bool_), set[str]()
-    for fold in range(found.folds):
+    for fold in folds:
         at = found.fold == fold
         others = found.take(~at)
         temperature = metrics.temperature(others.logits, others.truth) or 1.0

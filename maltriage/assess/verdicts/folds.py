@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,8 @@ from maltriage import metrics
 from maltriage.assess.verdicts import quality
 from maltriage.assess.verdicts.conformal import coverage_of
 from maltriage.bundle import BENIGN
-from maltriage.corpus.predictions import Predictions
+from maltriage.corpus.predictions import Predictions, fold_folder
+from maltriage.corpus.split_file import SPLIT_FILE, load
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval
 from maltriage.report.documents.evaluation import (
@@ -38,7 +40,8 @@ def assess_folds(
             common seeds.
         added: count clean files added to the dataset too; without them all recipes are measured
             on the same samples.
-        test_share: test samples / training samples, needed for predictions of a single split.
+        test_share: test samples / training samples, needed for predictions of a single split; see
+            `training_share`.
         coverage: of prediction sets, measured on all predictions, added files included, like the
             scores in a card; None: not measured.
 
@@ -172,6 +175,32 @@ def _together(runs: Sequence[Predictions]) -> tuple[metrics.Floats, metrics.Floa
     return np.stack(plain), np.stack(scaled), np.stack(truth)
 
 
+def _samples(run: Predictions) -> list[tuple[str, int, str]]:
+    """Digest, fold and label of each sample, sorted."""
+    names = [run.labels[label] for label in run.truth]
+    return sorted(zip(run.sha256, run.fold.tolist(), names, strict=True))
+
+
+def training_share(path: Path, found: Predictions) -> float | None:
+    """Test samples / training samples, the mean over the folds, by the splits of a run.
+
+    Args:
+        path: of the predictions in the folder of a cross-validation.
+
+    Returns:
+        None where the folder of a fold has no split: the folds then count as equal parts, all
+        others of which were trained on.
+    """
+    shares = []
+    for fold in range(found.folds):
+        split = fold_folder(path.parent, fold) / SPLIT_FILE
+        if not split.is_file():
+            return None
+        parts = load(split).parts
+        shares.append(float((parts == "test").sum() / max(1, (parts == "train").sum())))
+    return float(np.mean(shares))
+
+
 def _difference(
     first: str,
     a: dict[int, Predictions],
@@ -183,10 +212,10 @@ def _difference(
     if not shared:
         raise MaltriageError(f"{first} and {second} have no seed in common")
     for seed in shared:
-        if dict(zip(a[seed].sha256, a[seed].fold.tolist(), strict=True)) != dict(
-            zip(b[seed].sha256, b[seed].fold.tolist(), strict=True)
-        ):
-            raise MaltriageError(f"{first} and {second}: other samples or folds under seed {seed}")
+        if _samples(a[seed]) != _samples(b[seed]):
+            raise MaltriageError(
+                f"{first} and {second}: other samples, labels or folds under seed {seed}"
+            )
     rows = [(_by_fold(a[seed]), _by_fold(b[seed])) for seed in shared]
     ours = [row for pair in rows for row in pair[0]]
     theirs = [row for pair in rows for row in pair[1]]

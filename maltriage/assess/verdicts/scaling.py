@@ -50,11 +50,16 @@ def held_back(path: Path, bundle: Bundle) -> Predictions:
     """Load a run's predictions and check them against the bundle to calibrate.
 
     Raises:
-        MaltriageError: see `load_predictions`; or they have other labels, or other samples than
-            a cross-validated bundle was trained on.
+        MaltriageError: see `load_predictions`; or they are another net's, have other labels, or
+            other samples than a cross-validated bundle was trained on.
     """
     found = load_predictions(path)
     training = bundle.card.training
+    if found.recipe not in _recipes(bundle.card) or found.seed != training.seed:
+        raise MaltriageError(
+            f"{path}: predictions of {found.recipe}, seed {found.seed}, not of {bundle.card.name},"
+            f" seed {training.seed}"
+        )
     if found.labels != bundle.card.labels:
         raise MaltriageError(f"{path}: predictions over other labels than those of {bundle.path}")
     names = (found.labels[label] for label in found.truth)
@@ -66,6 +71,15 @@ def held_back(path: Path, bundle: Bundle) -> Predictions:
             " it was trained on"
         )
     return found
+
+
+def _recipes(card: Card) -> frozenset[str]:
+    """Names of a net's predictions: its own, and those beside other precisions."""
+    if card.quantization is None:
+        return frozenset((card.name, f"{card.name} float32"))
+    precision = card.quantization.precision
+    name = card.name.removesuffix(f"-{precision}")
+    return frozenset((card.name, name, f"{name} float32", f"{name} {precision}"))
 
 
 def ask(

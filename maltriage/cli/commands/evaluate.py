@@ -233,11 +233,16 @@ def _write_by(found: ColumnReport, format: Format, output: Path | None, color: o
 def _predictions(
     paths: list[Path], against: list[Path], added: bool, coverage: float | None
 ) -> FoldReport:
-    from maltriage.assess.verdicts.folds import assess_folds
+    from maltriage.assess.verdicts.folds import assess_folds, training_share
     from maltriage.corpus.predictions import load_predictions
 
-    runs = [load_predictions(path) for path in (*paths, *against)]
-    return assess_folds(runs, added=added, coverage=coverage)
+    ours = [load_predictions(path) for path in paths]
+    theirs = [load_predictions(path) for path in against]
+    for path, run in zip(against, theirs, strict=True):
+        if run.recipe == ours[0].recipe:
+            raise MaltriageError(f"--against {path}: of {run.recipe}, as those of --predictions")
+    share = training_share(paths[0], ours[0])
+    return assess_folds([*ours, *theirs], added=added, test_share=share, coverage=coverage)
 
 
 def _open_set(

@@ -254,15 +254,19 @@ def _weights_sha256(tensors: dict[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-SAME = ("dataset", "manifest_sha256", "labels", "split", "split_seed", "fractions", "folds", "fold")
-"""Fields that the origins of teacher and student must share."""
+SAME = (
+    *("dataset", "manifest_sha256", "labels", "split", "split_seed", "fractions", "folds", "fold"),
+    "split_sha256",
+)
+"""Fields that the origins of teacher and student must share. An older version wrote no digest of
+the parts."""
 
 
 def _refuse_other(path: Path, state: State, origin: Origin) -> None:
     theirs = state.origin
     for field in SAME:
         a, b = getattr(theirs, field), getattr(origin, field)
-        if a != b:
+        if a != b and (a or field != "split_sha256"):
             short = field in ("dataset", "split", "split_seed", "folds", "fold")
             how = f"{field} {a} instead of {b}" if short else f"other {field}"
             raise MaltriageError(

@@ -216,7 +216,7 @@ def test_what_cannot_be_tabulated(study: Any, corpus: Corpus) -> None:
         table(found, reference="three")
     with pytest.raises(MaltriageError, match="there is a net of that name"):
         table(found, others=[scanned(Cell("one", 0, 0), out)])
-    with pytest.raises(MaltriageError, match="other samples or folds"):
+    with pytest.raises(MaltriageError, match="other samples, labels or folds"):
         table(found, others=[replace(scanned(Cell("one", 0, 0), out), recipe="peer")])
     measured = found[Cell("one", 0, 1)]
     training = measured.card.training

@@ -288,6 +288,21 @@ def test_packed_files_have_no_say(files: Files, run: Path) -> None:
     assert (found.packed, found.packed_flagged, found.files) == (10, 10, 2 * EACH - 10)
 
 
+def test_files_without_a_value_have_no_say_and_do_not_count(files: Files, run: Path) -> None:
+    """An answer of another classifier may be in a fold of their own."""
+    said = load_predictions(run / "out-of-fold.csv")
+    label = files.label.copy()
+    label[-10:] = "benign"
+    more = replace(files, label=label)
+    at = list(range(3 * EACH + 10))
+    beside = made(more, at, [*np.repeat(np.arange(3), EACH).tolist(), *[3] * 10])
+    beside.logits[: 3 * EACH] = said.logits
+    beside.logits[3 * EACH :, 1:] += 9.0
+    with_them, without = threshold_by(more, beside, 0.05), threshold_by(files, said, 0.05)
+    assert (with_them.files, with_them.flagged) == (without.files, without.flagged)
+    assert with_them.margin == without.margin
+
+
 def test_refusals(files: Files, tmp_path: Path) -> None:
     found = made(files, [0, 1, 2 * EACH], [0, 0, 1])
     save_predictions(found, tmp_path / "few.csv")

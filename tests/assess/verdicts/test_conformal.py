@@ -101,6 +101,8 @@ def test_many_scores_are_thinned() -> None:
 def test_one_fold_is_not_enough() -> None:
     with pytest.raises(MaltriageError, match="one fold"):
         coverage_of(replace(predictions(), fold=np.zeros(2000, dtype=np.int64)), 0.9)
+    far = replace(predictions(), fold=predictions().fold * 99_999)  # no fit for folds of nothing
+    assert coverage_of(far, 0.9) == coverage_of(predictions(), 0.9)
 
 
 def test_a_set_for_each_seed_in_the_report() -> None:

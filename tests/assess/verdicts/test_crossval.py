@@ -25,7 +25,7 @@ def drawn(count: int) -> Predictions:
     logits = rng.normal(size=(count, 2)) * 2
     shares = np.exp(metrics.log_softmax(logits))
     return Predictions(
-        recipe="drawn",
+        recipe="planted",
         seed=0,
         labels=LABELS,
         sha256=tuple(hashlib.sha256(b"%d" % i).hexdigest() for i in range(count)),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from maltriage.assess.verdicts.folds import assess_folds
+from maltriage.assess.verdicts.folds import assess_folds, training_share
 from maltriage.corpus.predictions import Predictions
+from maltriage.corpus.split_file import SplitFile, save_split
 from maltriage.errors import MaltriageError
 
 LABELS = ("benign", "icedid", "maze")
@@ -76,10 +78,37 @@ def test_what_cannot_be_compared() -> None:
     with pytest.raises(MaltriageError, match="no seed in common"):
         assess_folds([a, run("b", 1, 0.8)])
     other = replace(run("b", 0, 0.8), fold=(np.arange(120) + 1) % 5)
-    with pytest.raises(MaltriageError, match="other samples or folds"):
+    with pytest.raises(MaltriageError, match="other samples, labels or folds"):
+        assess_folds([a, other])
+    other = replace(run("b", 0, 0.8), truth=(a.truth + 1) % 3)
+    with pytest.raises(MaltriageError, match="other samples, labels or folds"):
         assess_folds([a, other])
     with pytest.raises(MaltriageError, match="no samples in fold 2"):
         assess_folds([replace(a, fold=np.where(a.fold == 2, 3, a.fold))])
+
+
+def test_the_training_share_is_that_of_the_splits(tmp_path: Path) -> None:
+    """Folds by time are not trained on all others."""
+    a, b = run("a", 0, 0.8), run("b", 0, 0.6)
+    assert training_share(tmp_path / "out-of-fold.csv", a) is None
+    for fold in range(5):
+        folder = tmp_path / f"fold-{fold}"
+        folder.mkdir()
+        parts = ["test" if f == fold else "train" if f < fold else "later" for f in a.fold.tolist()]
+        parts = ["train" if fold == 0 and part == "later" else part for part in parts]
+        split = SplitFile(
+            kind="time",
+            seed=0,
+            fractions=(0.7, 0.1, 0.2),
+            manifest_sha256="",
+            leaks=0,
+            samples=tuple(zip(a.sha256, parts, strict=True)),
+        )
+        save_split(split, folder / "split.json")
+    share = training_share(tmp_path / "out-of-fold.csv", a)
+    assert share == pytest.approx(np.mean([1 / 4, 1, 1 / 2, 1 / 3, 1 / 4]))
+    (plain,), (wide,) = (assess_folds([a, b], test_share=s).differences for s in (None, share))
+    assert wide.accuracy.high > plain.accuracy.high
 
 
 def test_predictions_of_one_split() -> None:

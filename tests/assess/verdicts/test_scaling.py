@@ -166,12 +166,12 @@ def test_files_that_the_model_knows_too_well(bundle: Bundle) -> None:
 
 def test_predictions_must_be_those_of_the_model(tmp_path: Path, bundle: Bundle) -> None:
     path = tmp_path / "out-of-fold.csv"
-    save_predictions(drawn(60, 1.0), path)
+    save_predictions(replace(drawn(60, 1.0), recipe=bundle.card.name), path)
     with pytest.raises(MaltriageError, match="over other labels"):
         held_back(path, bundle)
     shipped = bundles.load(bundles.resolve(None))
     own = Predictions(
-        "x",
+        shipped.card.name,
         0,
         shipped.card.labels,
         ("a" * 64,),
@@ -183,6 +183,11 @@ def test_predictions_must_be_those_of_the_model(tmp_path: Path, bundle: Bundle) 
     save_predictions(own, path)
     with pytest.raises(MaltriageError, match="the samples are not those it was trained on"):
         held_back(path, shipped)
+    for other in (replace(own, recipe="densenet"), replace(own, seed=1)):
+        save_predictions(other, path)
+        with pytest.raises(MaltriageError, match=r"predictions of .*, seed ., not of maltriage-"):
+            held_back(path, shipped)
+    save_predictions(replace(own, recipe="maltriage-evidence int8"), path)
     training = msgspec.structs.replace(
         shipped.card.training, manifest_sha256=manifest_of([("a" * 64, shipped.card.labels[0])])
     )

@@ -217,6 +217,10 @@ def test_a_teacher_of_another_split_is_refused(
     for words, change in cases.items():
         with pytest.raises(MaltriageError, match=f"not trained on .* training part: {words}"):
             train(corpus, options(tmp_path / "run", guide=asked, **change))
+    student_is = origin(corpus, tmp_path)
+    moved = msgspec.structs.replace(student_is, split_sha256="0" * 64)
+    with pytest.raises(MaltriageError, match="training part: other split_sha256"):
+        prepare(asked, moved, Images(corpus), torch.arange(4))
     fewer = dataclasses.replace(corpus, sha256=("0" * 64, *corpus.sha256[1:]))
     with pytest.raises(MaltriageError, match="training part: other manifest_sha256"):
         train(fewer, options(tmp_path / "run", guide=asked))

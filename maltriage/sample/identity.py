@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import struct
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.mapped import is_mapped
 from maltriage.sample.pe import Headers, decode_name
 from maltriage.sample.types import Identity, VersionInfo
@@ -15,6 +17,11 @@ from maltriage.sample.types import Identity, VersionInfo
 MAX_TEXT = 1024
 """Characters kept of any one string of a sample."""
 _PART = 1 << 24
+_DEBUG_BYTES, _MAX_DEBUG, _REPRO = 28, 64, 16
+"""Bytes of an entry of the debug directory, entries that are read, and the type of one that says
+that a build is reproducible."""
+_RICH_AT, _RICH_WITHIN = 0x80, 1 << 16
+"""Where a Rich header begins, and bytes from there that are looked through for its end."""
 
 
 def identify(
@@ -41,19 +48,37 @@ def identify(
     if headers and headers.binary is not None:
         by_lief = headers.parser == "lief"
         names = _by_lief(headers.binary) if by_lief else _by_pefile(headers)
+        names["rich_hash"] = rich_hash(data)
     return Identity(
         sha256=digest("sha256"),
         size=len(data),
         md5=digest("md5") if hashes else None,
         sha1=digest("sha1") if hashes else None,
         tlsh=_tlsh(data) if hashes else None,
-        compile_time=_compile_time(headers),
+        compile_time=_compile_time(data, headers),
         **names,
     )
 
 
-def _compile_time(headers: Headers | None) -> str | None:
-    if headers is None or not headers.timestamp:
+def rich_hash(data: bytes) -> str | None:
+    """MD5 of the decoded Rich header, as pefile and VirusTotal compute it; None without one.
+
+    LIEF's own hash is of the mark and the key behind it, too.
+    """
+    pe = pe_offset(data)
+    if pe is None:
+        return None
+    raw = bytes(data[_RICH_AT : min(pe, _RICH_AT + _RICH_WITHIN)])
+    end = raw.find(b"Rich")
+    key = raw[end + 4 : end + 8]
+    if end < 0 or end % 4 or len(key) < 4:
+        return None
+    decoded = bytes(byte ^ key[i % 4] for i, byte in enumerate(raw[:end]))
+    return hashlib.md5(decoded, usedforsecurity=False).hexdigest()
+
+
+def _compile_time(data: bytes, headers: Headers | None) -> str | None:
+    if headers is None or not headers.timestamp or _is_reproducible(data, headers):
         return None
     return datetime.fromtimestamp(headers.timestamp, UTC).isoformat().replace("+00:00", "Z")
 
@@ -73,6 +98,18 @@ def _tlsh(data: bytes) -> str | None:
         digest = tlsh.hash(data)
     # "TNULL" and "" mean too short or too uniform.
     return None if digest in ("", "TNULL") else str(digest)
+
+
+def _is_reproducible(data: bytes, headers: Headers) -> bool:
+    """Whether the debug directory says that a hash stands in place of the time."""
+    rva, size = headers.directories.get("debug", (0, 0))
+    start = headers.offset_of(rva) if rva else None
+    if start is None:
+        return False
+    table = data[start : start + min(size, _MAX_DEBUG * _DEBUG_BYTES)]
+    whole = len(table) - len(table) % _DEBUG_BYTES
+    kinds = struct.iter_unpack("<12xI12x", table[:whole])
+    return any(kind == _REPRO for (kind,) in kinds)
 
 
 @contextlib.contextmanager
@@ -96,9 +133,6 @@ def _by_lief(binary: Any) -> dict[str, Any]:
     with _doubtful():
         if binary.has_imports:
             found["imphash"] = lief.PE.get_imphash(binary, lief.PE.IMPHASH_MODE.PEFILE) or None
-    with _doubtful():
-        if binary.has_rich_header:
-            found["rich_hash"] = bytes(binary.rich_header.hash(lief.PE.ALGORITHMS.MD5)).hex()
     with _doubtful():
         if binary.codeview_pdb is not None:
             found["pdb_path"] = _text(binary.codeview_pdb.filename)
@@ -146,8 +180,6 @@ def _by_pefile(headers: Headers) -> dict[str, Any]:
         binary.parse_data_directories(directories=wanted)
     with _doubtful():
         found["imphash"] = binary.get_imphash() or None
-    with _doubtful():
-        found["rich_hash"] = binary.get_rich_header_hash("md5") or None
     with _doubtful():
         for entry in getattr(binary, "DIRECTORY_ENTRY_DEBUG", ()):
             path = getattr(entry.entry, "PdbFileName", None)

@@ -7,11 +7,12 @@ say the rest. Each of these can be copied from another file, so it is a hint and
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 
 from maltriage.sample.byteplot import pe_offset
-from maltriage.sample.pe import Headers
+from maltriage.sample.pe import EFI, Headers
 from maltriage.sample.types import TOOL_KINDS, Layout, Tool
 
 PACKERS = {
@@ -52,15 +53,17 @@ SIGNATURES = (
     ("MSI package", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
     ("zip archive", b"PK\x03\x04"),
 )
-"""Signatures in the overlay of an installer or self-extractor, the most specific first."""
+"""Signatures in the overlay of an installer or self-extractor."""
 INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
 """Those of them that name the tool that made the file."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
 """The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 CARRIED_MIN_BYTES = 4096
 """Least size of an installer's overlay."""
-SIGNATURE_WITHIN = 65536
-"""Bytes from the start of the overlay that are searched for a signature."""
+SIGNATURE_WITHIN, SHORT_WITHIN = 65536, 64
+"""Bytes from the start of the overlay that are searched for a signature, and for one of `SHORT`
+bytes or fewer, which any text may hold."""
+SHORT = 4
 
 VISUAL_C = "Microsoft Visual C/C++"
 VISUAL_BASIC = "Microsoft Visual Basic"
@@ -98,6 +101,12 @@ _LINKERS = {
     (11, 0): "2012",
     (12, 0): "2013",
 }
+_COMPILERS = (
+    *(((19, 30), "2022"), ((19, 20), "2019"), ((19, 10), "2017"), ((19, 0), "2015")),
+    *(((18, 0), "2013"), ((17, 0), "2012"), ((16, 0), "2010"), ((15, 0), "2008")),
+    *(((14, 0), "2005"), ((13, 10), "2003"), ((13, 0), "2002"), ((12, 0), "6.0")),
+)
+"""First versions of the compiler of each Visual Studio, the newest first."""
 _VERSIONS = (*dict.fromkeys(_VISUAL_C.values()), *(v for _, v in reversed(_BUILDS)))
 """Versions of Visual C++, the oldest first."""
 _DELPHI = (2, 25)
@@ -141,12 +150,17 @@ def _packer(headers: Headers) -> Iterator[Tool]:
 
 
 def carried(data: bytes, layout: Layout) -> str | None:
-    """What the overlay of an installer or self-extractor holds, by its signature."""
+    """What the overlay of an installer or self-extractor holds, by its first signature."""
     overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
     if overlay is None or overlay.size < CARRIED_MIN_BYTES:
         return None
     head = data[overlay.start : min(overlay.end, overlay.start + SIGNATURE_WITHIN)]
-    name = next((name for name, mark in SIGNATURES if mark in head), None)
+    found = list[tuple[int, str]]()
+    for title, mark in SIGNATURES:
+        within = SHORT_WITHIN if len(mark) <= SHORT else SIGNATURE_WITHIN
+        if (at := head.find(mark, 0, within + len(mark))) >= 0:
+            found.append((at, title))
+    name = min(found)[1] if found else None
     if name is None and PYINSTALLER in data[max(overlay.start, overlay.end - 4096) : overlay.end]:
         return "PyInstaller"
     return name
@@ -178,12 +192,23 @@ def _compiler(data: bytes, headers: Headers) -> Iterator[Tool]:
         yield Tool("compiler", "Go")
     elif linker == _DELPHI and names & {"CODE", ".itext", "BSS", ".bss"}:
         yield Tool("compiler", "Borland Delphi")
+    elif linker[0] == _GNU_MAJOR and headers.subsystem in EFI:  # an ELF file that was converted
+        yield Tool("linker", "GNU linker", f"{linker[0]}.{linker[1]}")
     elif linker[0] == _GNU_MAJOR:
         yield Tool("compiler", "MinGW", None)
     elif linker in _LINKERS:
         yield Tool("linker", "Microsoft Linker", f"{linker[0]}.{linker[1]}")
     elif linker[0] == _LLVM_MAJOR:
         yield Tool("linker", "Microsoft or LLVM linker", f"{linker[0]}.{linker[1]}")
+
+
+def studio_of(version: str) -> str | None:
+    """The version of Visual Studio of a compiler `19.29.30133`; None where none is known."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None:
+        return None
+    number = int(numbers[1]), int(numbers[2])
+    return next((studio for first, studio in _COMPILERS if number >= first), None)
 
 
 def rich_header(data: bytes, pe: int) -> list[tuple[int, int]]:

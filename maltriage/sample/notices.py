@@ -6,10 +6,13 @@ and what it means for the verdict; docs/reference/notices.md lists all codes.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 
+import msgspec
 import numpy as np
 
+from maltriage.sample.layout import entropy
 from maltriage.sample.made_with import PACKER_OF
 from maltriage.sample.pe import EFI, NATIVE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
@@ -21,6 +24,10 @@ FEW_IMPORTS = 4
 """Functions enough for a loader stub: two to find others by name, two for its memory."""
 SMALL_BYTES = 4096
 EMPTY_SHARE = 0.75
+_MAX_COUNTED = 1 << 26
+"""Largest region of which the entropy without its resources is worked out."""
+_CLR_BYTES, _CLR_RESOURCES = 72, 24
+"""Bytes of a CLR header, and where in it the place of the resources is."""
 
 
 def observe(
@@ -42,7 +49,7 @@ def observe(
     found: list[Notice] = []
     if headers is not None:
         found.extend(_of_headers(headers, layout))
-        rules = list(_packed(headers, layout))
+        rules = list(_packed(data, headers, layout))
         packers = [tool.text for tool in tools if tool.kind in ("packer", "protector")]
         if rules or packers:
             how = f" with {', '.join(packers)}" if packers else ""
@@ -92,19 +99,26 @@ def _of_bytes(data: bytes) -> Iterator[Notice]:
             yield Notice("mostly-zero", text)
 
 
-def _packed(headers: Headers, layout: Layout) -> Iterator[str]:
+def _packed(data: bytes, headers: Headers, layout: Layout) -> Iterator[str]:
     """The rules that report a packer, in words.
 
     A packer's name or code of high entropy is enough. The weaker signs, which plain programs
-    have too, count if there are two, or one beside a section of high entropy.
+    have too, count if there are two, or one beside a section of high entropy. Resources of a .NET
+    program lie in its code section, and are left out of what counts as code.
     """
     named = next((s.name for s in headers.sections if s.name.lower() in PACKER_OF), None)
     if named is not None:
         yield f"section name {named}"
     entry = layout.anchors.get("entry")
-    region = layout.region_at(entry) if entry is not None else None
     bodies = [r for r in layout.regions if r.kind == "section"]
-    code = [r for r in bodies if r.name != ".rsrc"]
+    resources = _managed_resources(data, headers) if layout.dotnet else None
+    code = [
+        _without(data, r, resources) if resources and r.start <= resources[0] < r.end else r
+        for r in bodies
+        if r.name != ".rsrc"
+    ]
+    there = (r for r in code if entry is not None and r.start <= entry < r.end)
+    region = next(there, layout.region_at(entry) if entry is not None else None)
     dense = [r for r in code if r.entropy >= PACKED_ENTROPY and r.size >= PACKED_MIN_BYTES]
     if region in dense and region is not None:
         yield f"entropy {region.entropy:.2f} in {_name(region)}, where it starts"
@@ -113,6 +127,28 @@ def _packed(headers: Headers, layout: Layout) -> Iterator[str]:
     weak = list(_weak(headers, region, bodies))
     if len(weak) > 1 or named is not None or dense:
         yield from weak
+
+
+def _managed_resources(data: bytes, headers: Headers) -> tuple[int, int] | None:
+    """File range of the resources that the CLR header names."""
+    rva, _ = headers.directories.get("clr", (0, 0))
+    start = headers.offset_of(rva)
+    if start is None or len(data) < start + _CLR_BYTES:
+        return None
+    rva, size = struct.unpack_from("<II", data, start + _CLR_RESOURCES)
+    begin = headers.offset_of(rva) if rva else None
+    return None if begin is None else (begin, min(begin + size, len(data)))
+
+
+def _without(data: bytes, region: Region, part: tuple[int, int]) -> Region:
+    """A region with the entropy of its bytes without a part of them."""
+    start, end = part[0], min(part[1], region.end)
+    if region.entropy < PACKED_ENTROPY or region.size > _MAX_COUNTED:
+        return region
+    rest = data[region.start : start] + data[end : region.end]
+    return msgspec.structs.replace(
+        region, end=region.end - (end - start), entropy=entropy(memoryview(rest))
+    )
 
 
 def _weak(headers: Headers, start: Region | None, bodies: list[Region]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from maltriage.sample.bounds import (
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.mapped import is_mapped
 
+PAGE = 0x1000
 MAX_SECTIONS = 1000
 """Sections read from one file: LIEF reads no more. The rest is one region."""
 MAX_WARNINGS = 5
@@ -74,6 +75,12 @@ class Section:
     virtual_size: int
     executable: bool
 
+    @property
+    def mapped(self) -> int:
+        """Bytes of the file range that the loader maps: to the end of the last page in use."""
+        pages = -(-self.virtual_size // PAGE) * PAGE
+        return min(self.size, pages) if self.virtual_size else self.size
+
 
 @dataclass(frozen=True)
 class Headers:
@@ -99,7 +106,7 @@ class Headers:
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
         for section in self.sections:
-            if section.rva <= rva < section.rva + section.size:
+            if section.rva <= rva < section.rva + section.mapped:
                 return section.start + rva - section.rva
         return rva if 0 < rva < self.header_size else None
 

@@ -19,6 +19,7 @@ from maltriage.sample.made_with import (
     in_order,
     made_with,
     rich_header,
+    studio_of,
 )
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import TOOL_KINDS, Tool
@@ -97,6 +98,41 @@ def test_the_rich_header_names_the_compiler(
 )
 def test_linkers_and_sections(linker: tuple[int, int], name: bytes, found: dict[str, str]) -> None:
     assert tools(built(linker, name=name)) == found
+
+
+def test_an_efi_image_of_the_gnu_linker_was_not_made_by_mingw() -> None:
+    made = Pe(built((2, 38)))
+    made.put("<H", made.pe + 24 + 68, 10)
+    assert tools(made.bytes()) == {"linker": "GNU linker 2.38"}
+
+
+@pytest.mark.parametrize(
+    ("version", "studio"),
+    [
+        ("13.10.6030", "2003"),
+        ("12.00.8168", "6.0"),
+        ("19.00.24215", "2015"),
+        ("19.16.27030", "2017"),
+        ("19.44", "2022"),
+        ("6.0", None),
+        ("", None),
+        ("x", None),
+    ],
+)
+def test_the_studio_of_a_compiler(version: str, studio: str | None) -> None:
+    assert studio_of(version) == studio
+
+
+def test_a_mark_of_four_bytes_counts_where_an_archive_begins(samples_dir: Path) -> None:
+    stub = (samples_dir / "console-x86.exe").read_bytes()
+    for overlay, name in (
+        (b"PK\x03\x04", "zip archive"),
+        (b"magic numbers of archives, one a line: ".ljust(99) + b"PK\x03\x04 zlb\x1a", None),
+        (b"Rar!\x1a\x07" + bytes(40) + b"\xef\xbe\xad\xdeNullsoftInst", "RAR archive"),
+    ):
+        data = stub + overlay + bytes(range(256)) * 20
+        layout, _ = make_layout(data, read_headers(data))
+        assert carried(data, layout) == name
 
 
 def test_an_overlay_names_an_installer_and_dotnet_a_language(samples_dir: Path) -> None:

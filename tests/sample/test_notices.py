@@ -7,6 +7,7 @@ import struct
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import py7zr
 import pytest
 from hostile.make import CASES, Pe
@@ -143,6 +144,28 @@ def test_an_overlay_that_is_no_installer(samples_dir: Path) -> None:
     stub = (samples_dir / "console-x86.exe").read_bytes()
     assert "installer" not in notices_of(stub + NOISE)
     assert "installer" not in notices_of(stub + zipped(b"short"))  # a resource, or a mark
+
+
+def test_resources_of_a_dotnet_program_are_no_packer(samples_dir: Path) -> None:
+    """They lie in its code section, and may be compressed."""
+    made = Pe((samples_dir / "dotnet.exe").read_bytes())
+    headers = read_headers(made.bytes())
+    assert headers is not None
+    clr = headers.offset_of(headers.directories["clr"][0])
+    assert clr is not None
+    offset, size = made.raw(0)
+    added = bytes(np.random.default_rng(0).integers(0, 256, 1 << 16, dtype=np.uint8))
+    rva = struct.unpack_from("<I", made.data, made.section(0) + 12)[0]
+    # A section of its own place behind all others in the file, and in memory.
+    last = len(made.data)
+    whole = made.data[offset : offset + size] + added
+    made.put("<IIII", made.section(0) + 8, len(whole), rva, len(whole), last)
+    made.data += whole
+    shifted = bytes(made.data)
+    assert "packed?" in notices_of(shifted)
+    clr += last - offset
+    made.put("<II", clr + 24, rva + size, len(added))
+    assert "packed?" not in notices_of(made.bytes())
 
 
 def test_few_bytes_and_many_zeros(samples_dir: Path) -> None:

@@ -11,6 +11,7 @@ from maltriage.probe.inspect import strings
 from maltriage.probe.inspect.functions import Functions
 from maltriage.probe.inspect.image import Budget, Image
 from maltriage.probe.inspect.tables import Table
+from maltriage.probe.operands import LEAST_BASE
 from maltriage.sample.findings import Architecture, Instruction, Listing, Synchronised
 
 MAX_INSTRUCTIONS = 24
@@ -26,6 +27,7 @@ FEW_DECODE = 0.5
 _NUMBER = re.compile(r"0x[0-9a-f]{4,16}")
 _RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
 _INDIRECT_JUMP = b"\xff\x25"
+_BRANCHES = frozenset(("call", "jmp", "bl", "b"))
 
 
 class Disassembler:
@@ -104,13 +106,13 @@ class Disassembler:
         if mnemonic == ".byte":
             return None
         image = self._image
-        for rva in self._targets(at + size + delta, operands):
+        for rva in self._targets(at + size + delta, mnemonic, operands):
             if rva in self._imports:
                 return self._called(rva)
             offset = image.offset(rva)
             if offset is None:
                 continue
-            if mnemonic in ("call", "jmp", "bl", "b") and not operands.endswith("]"):
+            if mnemonic in _BRANCHES and not operands.endswith("]"):
                 # A linker's stub that jumps through the import table.
                 slot = self._stub(offset, rva)
                 return self._called(slot) if slot in self._imports else functions.names.get(offset)
@@ -123,12 +125,17 @@ class Disassembler:
         entry = self._imports[rva or 0]
         return f"{entry.dll}!{entry.name}"
 
-    def _targets(self, after: int, operands: str) -> Iterator[int]:
-        """RVAs in the operands of an instruction; `after` is the RVA of the next one."""
+    def _targets(self, after: int, mnemonic: str, operands: str) -> Iterator[int]:
+        """RVAs in the operands of an instruction; `after` is the RVA of the next one.
+
+        A number is an address where none that is not could be as large, or where code goes on.
+        """
         relative = _RELATIVE.search(operands)
         if relative is not None:
             distance = int(relative.group(2), 0)
             yield after + (distance if relative.group(1) == "+" else -distance)
+            return
+        if self._image.base < LEAST_BASE and mnemonic not in _BRANCHES:
             return
         for number in _NUMBER.findall(operands):
             yield int(number, 16) - self._image.base

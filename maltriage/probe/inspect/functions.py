@@ -22,6 +22,8 @@ MAX_LENGTH = 64 * 1024
 """Most bytes of a function whose end is unknown."""
 MAX_NAME = 128
 _CALL = 0xE8
+_CHAININFO = 4
+"""Flag of unwind information: it goes on with that of another function."""
 _AFTER = rb"(?:(?<=[\xc3\xcc\x90])|(?<=\xc2..))"
 """After a return or the filler between functions: `main` may set up its frame late."""
 _PROLOGUES: dict[Architecture, re.Pattern[bytes]] = {
@@ -152,7 +154,8 @@ def _listed(
     if architecture == "x64":
         finish = table[:, 1].astype(np.int64) - section.rva + section.start
         fits = (begin >= section.start) & (begin < finish) & (finish <= end)
-        return list(zip(begin[fits].tolist(), finish[fits].tolist(), strict=True))
+        chained = _chained(image, table[:, 2].astype(np.int64))
+        return _whole(begin[fits], finish[fits], chained[fits])
     # If the two low bits of the second word are set it holds the length, in words.
     packed = table[:, 1]
     length = np.where(packed & 3, (packed >> 2) & 0x7FF, 0).astype(np.int64) * 4
@@ -161,6 +164,32 @@ def _listed(
         (first, first + size if size else None)
         for first, size in zip(begin[fits].tolist(), length[fits].tolist(), strict=True)
     ]
+
+
+def _chained(image: Image, unwind: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Which rows are the rest of another function, by the RVA of their unwind information."""
+    found = np.zeros(len(unwind), dtype=np.bool_)
+    raw = np.frombuffer(image.data, np.uint8)
+    for section in image.headers.sections if image.headers else ():
+        at = unwind - section.rva
+        there = (at >= 0) & (at < section.mapped)
+        there &= at + section.start < len(raw)
+        found[there] = (raw[at[there] + section.start] >> 3 & _CHAININFO) > 0
+    return found
+
+
+def _whole(
+    begin: npt.NDArray[np.int64], finish: npt.NDArray[np.int64], chained: npt.NDArray[np.bool_]
+) -> list[tuple[int, int | None]]:
+    """Functions with what is chained to them and follows at once; what lies elsewhere is left out,
+    as it has no start of its own."""
+    found: list[tuple[int, int | None]] = []
+    for i in np.argsort(begin, kind="stable").tolist():
+        if not chained[i]:
+            found.append((int(begin[i]), int(finish[i])))
+        elif found and found[-1][1] == begin[i]:
+            found[-1] = found[-1][0], int(finish[i])
+    return found
 
 
 def _called(

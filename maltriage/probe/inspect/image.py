@@ -89,7 +89,11 @@ class Image:
     def rva(self, offset: int) -> int | None:
         section = self.section_at(offset)
         if section is not None:
-            return section.rva + offset - section.start
+            return (
+                section.rva + offset - section.start
+                if offset < section.start + section.mapped
+                else None
+            )
         return offset if self.headers and offset < self.headers.header_size else None
 
     def offset(self, rva: int) -> int | None:

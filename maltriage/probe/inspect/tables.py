@@ -89,11 +89,11 @@ def _descriptors(image: Image, table: Table, name: str, size: int) -> None:
             names, _, _, dll, addresses = struct.unpack("<5I", raw)
         else:
             relative, dll, _, addresses, names = struct.unpack_from("<5I", raw)
-            if not relative & 1:  # addresses, as linkers of the nineties wrote them
-                base = image.base
-                dll, addresses, names = dll - base, addresses - base, names - base
-        if not (dll or addresses):
+        if not dll:  # where the loader ends, too
             return
+        if size == _DELAYED and not relative & 1 and dll >= (base := image.base):
+            # addresses, as linkers of the nineties wrote them
+            dll, addresses, names = dll - base, addresses - base, names - base
         title, head = _text(image, dll)
         places = ((at, at + size), *([head] if head else []))
         table.heads.append(Entry(title, "", places))

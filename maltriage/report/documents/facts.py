@@ -8,6 +8,7 @@ from maltriage.report import numbers
 from maltriage.report.documents.evidence import Checks, Common, Evidence, RegionHeat
 from maltriage.report.documents.record import Result, Verdict
 from maltriage.report.sanitize import clean
+from maltriage.sample.made_with import studio_of
 
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
@@ -107,8 +108,8 @@ def made_with(result: Result) -> str:
     names = []
     for tool in tools:
         name, version = tool.name.removeprefix("Microsoft "), tool.version
-        if name == "Visual C/C++" and studio:
-            version = studio.split(",")[0]
+        if name == "Visual C/C++" and studio:  # which the linker named; the compiler may be older
+            version = studio_of(version or "") or studio.split(",")[0]
         if tool.kind in ("packer", "protector", "installer", "compiler", "language"):
             names.append(f"{name} {version}" if version else name)
     return ", ".join(names) or next((tool.text for tool in tools if tool.kind == "linker"), "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import numpy as np
 import pytest
 from hostile.make import Pe, sample
 from hypothesis import given
@@ -61,6 +62,43 @@ def test_starts_are_functions_by_nm(bits: int) -> None:
     assert len(known & set(found.starts)) > 0.5 * len(known)
     if bits == 64:
         assert "exception" in found.known.values()
+
+
+def test_the_rest_of_a_function_is_no_function() -> None:
+    """A row of the exception directory that goes on with another's unwind information."""
+    image = Image(builds.program(64))
+    place, section = image.directory("exception"), text_of(image)
+    assert place is not None
+    begin, _, unwind = struct.unpack_from("<3I", image.data, place[0] + 12 * 3)
+    start = section.start + begin - section.rva
+    assert found_in(image).known[start] == "exception"
+    at = image.offset(unwind)
+    assert at is not None
+    changed = bytearray(image.data)
+    changed[at] |= 4 << 3
+    found = found_in(Image(bytes(changed)))
+    assert found.known.get(start) != "exception"
+    assert start not in found.ends
+
+
+def test_what_follows_a_function_at_once_and_belongs_to_it_is_part_of_it() -> None:
+    begin, finish = np.array([10, 20, 50, 70]), np.array([20, 30, 60, 80])
+    chained = np.array([False, True, True, False])
+    assert functions._whole(begin, finish, chained) == [(10, 30), (70, 80)]
+
+
+def test_numbers_of_an_image_that_begins_at_zero_are_no_addresses() -> None:
+    """EFI programs: any length is as large as an address."""
+    program = Image(builds.program(64))
+    engine = code.Disassembler(program, "x64", False, tables.Table([]))
+    told = "eax, [rbx + 0x140001000]"
+    assert list(engine._targets(0, "lea", told)) == [0x140001000 - program.base]
+    pe = Pe(bytes(program.data))
+    pe.put("<Q", pe.pe + 24 + 24, 0)
+    low = code.Disassembler(Image(pe.bytes()), "x64", False, tables.Table([]))
+    assert list(low._targets(0, "lea", "eax, [rbx + 0x2010]")) == []
+    assert list(low._targets(0, "call", "0x2010")) == [0x2010]
+    assert list(low._targets(0x100, "lea", "rax, [rip + 0x10]")) == [0x110]
 
 
 @pytest.mark.parametrize("bits", BITS)

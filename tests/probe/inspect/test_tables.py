@@ -14,6 +14,7 @@ from probe.inspect import builds
 
 from maltriage.probe.inspect import tables
 from maltriage.probe.inspect.image import Image
+from maltriage.sample.pe import read_headers
 
 NATIVE = ("console-x86.exe", "console-x64.exe", "gui-x86.exe", "driver-x64.sys", "dotnet.exe")
 
@@ -31,6 +32,31 @@ def test_imports_are_those_that_pefile_reads(name: str) -> None:
     assert {(e.dll, e.name, image.base + (e.rva or 0)) for e in table.entries} == theirs
     for entry in table.entries:
         assert any(data[low + 2 : high - 1].decode() == entry.name for low, high in entry.places)
+
+
+@pytest.mark.parametrize("relative", [0, 1])
+def test_delayed_imports_end_where_the_loader_ends(relative: int) -> None:
+    """At a descriptor without a name: what follows is other data."""
+    pe = Pe(sample("gui-x86.exe"))
+    image = Image(pe.bytes())
+    own = tables.imports(image)
+    offset, size = pe.raw(0)
+    rva = struct.unpack_from("<I", pe.data, pe.section(0) + 12)[0]
+    name, names, addresses = (offset + at for at in (0, 32, 64))
+    table = offset + 96
+    assert size > 400
+    base = 0 if relative else image.base
+    pe.data[offset : offset + 400] = bytes(400)
+    pe.put("12s", name, b"DELAYED.dll").put("<H8s", offset + 300, 0, b"Function")
+    pe.put("<I", names, rva + 300).put("<I", addresses, 0x1234)
+    places = (rva + 0 + base, 0, rva + 64 + base, rva + 32 + base)
+    pe.put("<5I", table, relative, *places)
+    pe.put("64s", table + 64, b"This program cannot be run in DOS mode, says what follows it. \r\n")
+    pe.put("<II", pe.pe + 24 + 96 + 8 * 13, rva + 96, 64)
+    found = tables.imports(Image(pe.bytes()))
+    more = {(e.dll, e.name) for e in found.entries} - {(e.dll, e.name) for e in own.entries}
+    assert more == {("DELAYED.dll", "Function")}
+    assert [head.dll for head in found.heads][len(own.heads) :] == ["DELAYED.dll"]
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -120,3 +146,21 @@ def test_any_bytes_are_read(junk: bytes, name: str) -> None:
             assert all(0 <= low < high <= len(data) for low, high in entry.places)
             assert len(entry.name) <= 16 * tables.MAX_NAME
         assert 0 <= table.covered(start, start + 100) <= 100
+
+
+def test_bytes_behind_the_last_page_in_use_are_not_mapped() -> None:
+    """The loader maps a section by its virtual size, to the end of a page."""
+    pe = Pe()
+    headers = read_headers(pe.bytes())
+    assert headers is not None
+    first, second = headers.sections[:2]
+    inflated = second.rva + 0x1000 - first.rva
+    pe.put("<I", pe.section(0) + 8, 0x54).put("<I", pe.section(0) + 16, inflated)
+    headers = read_headers(pe.bytes().ljust(first.start + inflated, b"\0"))
+    assert headers is not None
+    assert headers.sections[0].mapped == 0x1000
+    assert headers.offset_of(first.rva + 0xFFF) == first.start + 0xFFF
+    assert headers.offset_of(second.rva + 4) == second.start + 4
+    image = Image(pe.bytes().ljust(first.start + inflated, b"\0"))
+    assert image.rva(first.start + 0xFFF) == first.rva + 0xFFF
+    assert image.rva(first.start + 0x1000) is None

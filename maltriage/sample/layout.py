@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, pe_offset
 from maltriage.sample.hexdump import MAX_BLOCKS, Dump
-from maltriage.sample.pe import EFI, MACHINES, MAX_SECTIONS, Headers
+from maltriage.sample.pe import COFF_SYMBOL_BYTES, EFI, MACHINES, MAX_SECTIONS, Headers
 from maltriage.sample.types import Layout, Notice, Region, RegionKind
 
 _FEW_BYTES = 8192
@@ -73,7 +74,7 @@ def make_layout(data: bytes, headers: Headers | None) -> tuple[Layout, list[Noti
         notice = Notice("unparsed", "No parser could read the PE headers: no regions, no anchors.")
         whole = [Region("(whole file)", "unparsed", 0, len(data), None, entropy(view))]
         return Layout("none", None, None, False, None, whole if data else [], {}), [notice]
-    ranges, notices = _cover(len(data), headers)
+    ranges, notices = _cover(data, headers)
     regions = [
         Region(c.name, c.kind, c.start, c.end, c.rva, entropy(view[c.start : c.end]))
         for c in ranges
@@ -133,7 +134,21 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
     return layout, notices
 
 
-def _cover(length: int, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
+def _symbols(data: bytes) -> tuple[int, int] | None:
+    """File range of the COFF symbol table with its strings, as linkers of GNU leave it."""
+    pe = pe_offset(data) or 0
+    if len(data) < pe + 20:
+        return None
+    start, count = struct.unpack_from("<II", data, pe + 12)
+    end = start + count * COFF_SYMBOL_BYTES
+    if not start or not count or end > len(data):
+        return None
+    strings = int.from_bytes(data[end : end + 4], "little")
+    return start, end + strings if 4 <= strings <= len(data) - end else end
+
+
+def _cover(data: bytes, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
+    length = len(data)
     notices: list[Notice] = []
     lost, cut = [], []
     claims = []
@@ -152,10 +167,13 @@ def _cover(length: int, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
     header_end = min(length, headers.header_size, max(first, 64))
     claims.insert(0, _Claim("(headers)", "header", 0, header_end, 0))
     body_end = max([claim.end for claim in claims])
+    symbols = _symbols(data)
+    if symbols is not None and symbols[0] >= body_end:
+        claims.append(_Claim("(symbols)", "gap", *symbols, None))
     at, size = headers.directories.get("certificate", (0, 0))
     if size and 0 < at < length:
         claims.append(_Claim("(certificate)", "certificate", at, min(at + size, length), None))
-        claims.sort(key=lambda claim: claim.start)
+    claims.sort(key=lambda claim: claim.start)
 
     ranges: list[_Claim] = []
     cursor = 0

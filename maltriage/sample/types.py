@@ -92,7 +92,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rich_hash: str | None = None
     """MD5 of the decoded Rich header, as VirusTotal and pefile compute it."""
     compile_time: str | None = None
-    """COFF TimeDateStamp as ISO 8601 UTC; a claim, and often a hash of the build."""
+    """COFF TimeDateStamp as ISO 8601 UTC; a claim, and sometimes a hash of the build. None where
+    the debug directory says that it is one."""
     pdb_path: str | None = None
     version: VersionInfo | None = None
     signer: str | None = None

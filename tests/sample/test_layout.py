@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -241,3 +242,23 @@ def test_ranges_of_a_dump_cover_it(
             assert region.start in dict(blocks) or region.rva % 4096 == 0
         elif not addressed:
             assert region.name == f"+{region.start:06x}"
+
+
+def test_a_symbol_table_is_no_overlay() -> None:
+    pe = Pe()
+    size = len(pe.data)
+    pe.put("<II", pe.pe + 12, size, 3)
+    table, strings = bytes(3 * 18), struct.pack("<I", 12) + b"strings\0"
+    for overlay in (b"", b"appended"):
+        data = pe.bytes() + table + strings + overlay
+        layout, _ = make_layout(data, read_headers(data))
+        end = size + len(table) + len(strings)
+        (symbols,) = [r for r in layout.regions if r.name == "(symbols)"]
+        assert (symbols.kind, symbols.start, symbols.end) == ("gap", size, end)
+        assert [(r.start, r.end) for r in layout.regions if r.kind == "overlay"] == (
+            [(end, len(data))] if overlay else []
+        )
+    for start, count in ((size, 1 << 30), (0x80, 3), (len(data) + 1, 3)):  # not there
+        data = bytes(pe.put("<II", pe.pe + 12, start, count).data) + table + strings
+        layout, _ = make_layout(data, read_headers(data))
+        assert "(symbols)" not in {r.name for r in layout.regions}

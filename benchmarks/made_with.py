@@ -20,6 +20,7 @@ from pathlib import Path
 from maltriage.probe.detect_it_easy import detected
 from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import carried, made_with
+from maltriage.sample.errors import SampleError
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Tool
 from maltriage.source.files import Found, WalkOptions, read_sample, walk
@@ -83,7 +84,10 @@ def clean(folder: Path) -> None:
     for found in walk([str(folder)], WalkOptions()):
         if not isinstance(found, Found):
             continue
-        data = read_sample(found.path, Reading()).data
+        try:
+            data = read_sample(found.path, Reading()).data
+        except SampleError:  # the table of labels beside the programs
+            continue
         times = [time.process_time()]
         first = by_headers(data)
         times.append(time.process_time())

@@ -7,10 +7,15 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from maltriage.sample.errors import SampleError
 
 MAX_HEADER_OFFSET = 4096
 """Most bytes from `MZ` to `PE`: linkers have a few hundred at most."""
+_DOS_BYTES, _AT_ONCE = 64, 1 << 22
+_REACH = _DOS_BYTES + MAX_HEADER_OFFSET + 4
+"""Bytes behind those that are looked through at once, where a header may end."""
 _MAGICS = (0x10B, 0x20B)
 _NAME = re.compile(r"!carved@0x([0-9a-f]{1,16})\.exe\Z")
 
@@ -36,12 +41,29 @@ def split_carved(path: str) -> tuple[str, int] | None:
 
 def carve(data: bytes) -> Iterator[Carved]:
     """The PE files in a file past its start, in order, nested ones included."""
-    at = data.find(b"MZ", 1)
-    while at >= 0:
+    for at in _marks(data):
         found = program_at(data, at)
         if found is not None:
             yield found
-        at = data.find(b"MZ", at + 2)
+
+
+def _marks(data: bytes) -> Iterator[int]:
+    """Where past the start `MZ` is, and `PE` where the bytes behind it say.
+
+    All at once: a file may be full of `MZ`.
+    """
+    for first in range(1, len(data), _AT_ONCE):
+        raw = np.frombuffer(data[first : first + _AT_ONCE + _REACH], np.uint8)
+        at = np.flatnonzero((raw[:-1] == ord("M")) & (raw[1:] == ord("Z")))
+        at = at[(at < _AT_ONCE) & (at + _DOS_BYTES <= len(raw))]
+        offset = sum(raw[at + 60 + byte].astype(np.int64) << 8 * byte for byte in range(4))
+        header = at + offset
+        there = (offset >= 4) & (offset <= MAX_HEADER_OFFSET) & (header + 4 <= len(raw))
+        at, header = at[there], header[there]
+        for byte, value in enumerate(b"PE\0\0"):
+            same = raw[header + byte] == value
+            at, header = at[same], header[same]
+        yield from (first + at).tolist()
 
 
 def program_at(data: bytes, start: int) -> Carved | None:

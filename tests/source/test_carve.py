@@ -12,6 +12,7 @@ from maltriage.probe.members import Chunk, ChunkOptions, prepare_members
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import BodySpec
+from maltriage.source import carve as carving
 from maltriage.source.archive.limits import Archives
 from maltriage.source.carve import Carved, carve, split_carved, take
 from maltriage.source.files import Rejected, read_sample
@@ -29,6 +30,14 @@ def test_where_they_are() -> None:
     assert [*carve(CARRIER)] == []
     cut = CARRIER + X64[:-2000]
     assert [*carve(cut)] == [Carved(len(CARRIER), len(cut))]
+
+
+@pytest.mark.parametrize("at_once", [997, 4096])
+def test_wherever_a_piece_that_is_looked_through_ends(
+    monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    monkeypatch.setattr(carving, "_AT_ONCE", at_once)
+    assert [item.start for item in carve(BOTH)] == list(AT)
 
 
 @pytest.mark.parametrize(

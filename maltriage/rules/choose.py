@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
 
 from maltriage.rules.trial import Elsewhere, most
 from maltriage.rules.types import Chosen, Group
@@ -23,6 +25,8 @@ LEAST = 2
 """Least number of strings that must be found. No more are required where they were searched for in
 `MANY` clean files and none of them is in any: other files of the family have only some of them."""
 MANY = 1000
+_DIGITS = 9
+"""Of a gain: the order in which it is added up must not decide."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +114,23 @@ def _guilty(
 def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
     """The files in groups: files that share `ENOUGH` strings are linked, also through other
     files."""
-    shared: Counter[tuple[int, int]] = Counter()
-    for item in found:
-        shared.update(combinations(sorted(item.files), 2))
+    has = _members(found, range(count)).astype(np.int64)
+    linked = np.argwhere(np.triu(has.T @ has >= ENOUGH, 1)).tolist()
     group = {number: {number} for number in range(count)}
-    for (first, second), strings in shared.items():
-        if strings >= ENOUGH and group[first] is not group[second]:
+    for first, second in linked:
+        if group[first] is not group[second]:
             joined = group[first] | group[second]
             group.update(dict.fromkeys(joined, joined))
     return [sorted(files) for number, files in group.items() if number == min(files)]
+
+
+def _members(found: Sequence[Chosen], files: Sequence[int]) -> npt.NDArray[np.bool_]:
+    """Which files have each pattern, [patterns, files]."""
+    place = {number: i for i, number in enumerate(files)}
+    has = np.zeros((len(found), len(files)), dtype=np.bool_)
+    for row, item in enumerate(found):
+        has[row, [place[number] for number in item.files if number in place]] = True
+    return has
 
 
 def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
@@ -129,22 +141,24 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
     most heat.
     """
     limit = max(MAX_STRINGS, ENOUGH * len(files))
-    left = list(found)
-    has = dict.fromkeys(files, 0)
-    of_range: Counter[tuple[int, tuple[int, int]]] = Counter()
+    members = _members(found, files)
+    heat = np.array([item.evidence.contribution for item in found])
+    ranges = {(item.evidence.file, item.evidence.range) for item in found}
+    place = {at: i for i, at in enumerate(ranges)}
+    of = np.array([place[item.evidence.file, item.evidence.range] for item in found], dtype=int)
+    has, taken = np.zeros(len(files), dtype=int), np.zeros(len(ranges), dtype=int)
+    left = np.ones(len(found), dtype=np.bool_)
     picked: list[Chosen] = []
-
-    def worth(item: Chosen) -> tuple[bool, bool, float, int, float]:
-        needed = any(has.get(number, ENOUGH) < ENOUGH for number in item.files)
-        gain = sum(1.0 / (1 + has[number]) for number in item.files if number in has)
-        taken = of_range[item.evidence.file, item.evidence.range]
-        return needed, taken < PER_RANGE, gain, -taken, item.evidence.contribution
-
-    while left and len(picked) < limit:
-        best = max(left, key=worth)
-        left.remove(best)
-        picked.append(best)
-        of_range[best.evidence.file, best.evidence.range] += 1
-        for number in best.files & has.keys():
-            has[number] += 1
+    while left.any() and len(picked) < limit:
+        needed = np.asarray(members[:, has < ENOUGH].any(axis=1))
+        gain = np.round((members / (1 + has)).sum(axis=1), _DIGITS)
+        used = taken[of]
+        best = np.flatnonzero(left)
+        for worth in (needed, used < PER_RANGE, gain, -used, heat):
+            best = best[worth[best] == worth[best].max()]
+        row = int(best[0])
+        left[row] = False
+        picked.append(found[row])
+        taken[of[row]] += 1
+        has += members[row]
     return picked

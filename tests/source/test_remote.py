@@ -23,7 +23,7 @@ from maltriage.source.archive.limits import Archives
 from maltriage.source.files import Found, Rejected, WalkOptions, read_sample, walk
 from maltriage.source.reading import Reading
 from maltriage.source.stores import base
-from maltriage.source.stores.base import Ranged, Streamed, stamp
+from maltriage.source.stores.base import Entry, Ranged, Streamed, stamp
 from maltriage.source.stores.other import Other
 from maltriage.source.urls import Remote, seal
 
@@ -535,3 +535,26 @@ def test_a_stream_is_held_as_far_as_it_was_read() -> None:
         file.seek(100)
         assert file.read(7) == data[100:107]
     assert state.closed
+
+
+def test_a_store_of_any_depth_is_walked_in_order() -> None:
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    deep = "/walk/" + "a/" * 1200 + "z.exe"
+    names = ["/walk/B.exe", "/walk/a.exe", "/walk/a/b.exe", deep, "/walk/c.exe"]
+    for name in names:
+        files.pipe(name, b"MZ")
+    try:
+        store = Other(fsspec.get_filesystem_class("memory"), "memory://walk")
+        url = "memory://walk"
+        for depth, wanted in ((None, len(names)), (1, 4), (0, 3)):
+            pages = list(store.pages(url, depth, lambda name: False))
+            found = [entry.url for page in pages for entry in page if isinstance(entry, Entry)]
+            assert len(found) == wanted
+            assert {name.rsplit("/", 1)[-1] for name in found} >= {"B.exe", "a.exe", "c.exe"}
+        assert [name[len(url) :] for name in found] == ["/B.exe", "/a.exe", "/c.exe"]
+        within = list(store.pages(url, None, lambda name: True))
+        assert sum(map(len, within)) == 3
+    finally:
+        files.rm("/walk", recursive=True)

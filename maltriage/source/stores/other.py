@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from maltriage.sample.errors import SampleError
@@ -33,6 +34,15 @@ def file_system(scheme: str) -> Any:
     import fsspec
 
     return fsspec.get_filesystem_class(scheme)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder by its path and by its URL, and how many levels of folders in it are wanted."""
+
+    path: str
+    url: str
+    depth: int | None
 
 
 class Other:
@@ -62,11 +72,21 @@ class Other:
         self, url: str, depth: int | None, skip: Callable[[str], bool]
     ) -> Iterator[list[Entry | SampleError]]:
         root = self._path(url).rstrip("/")
-        yield from self._below(root, root, url.rstrip("/"), depth, skip)
+        open_folders = [self._listed(_Folder(root, url.rstrip("/"), depth), skip)]
+        while open_folders:  # no recursion: a store may be of any depth
+            for item in open_folders[-1]:
+                if isinstance(item, _Folder):
+                    open_folders.append(self._listed(item, skip))
+                    break
+                yield item
+            else:
+                open_folders.pop()
 
-    def _below(
-        self, folder: str, root: str, url: str, depth: int | None, skip: Callable[[str], bool]
-    ) -> Iterator[list[Entry | SampleError]]:
+    def _listed(
+        self, at: _Folder, skip: Callable[[str], bool]
+    ) -> Iterator[list[Entry | SampleError] | _Folder]:
+        """The files of a folder, in pages, and between them the folders to go into."""
+        folder = at.path
         try:
             found = self._fs.ls(folder, detail=True)
             self._fs.invalidate_cache()  # it would hold every folder until the end
@@ -78,13 +98,12 @@ class Other:
             name = str(info["name"]).rstrip("/")
             if not name.startswith(f"{folder}/"):
                 continue  # an entry for the folder itself
-            below = f"{url}{name[len(root) :]}"
+            below = f"{at.url}{name[len(folder) :]}"
             if info.get("type") == "directory":
-                if (depth is None or depth > 0) and not skip(below):
-                    deeper = None if depth is None else depth - 1
+                if (at.depth is None or at.depth > 0) and not skip(below):
                     yield files
                     files = []
-                    yield from self._below(name, root, url, deeper, skip)
+                    yield _Folder(name, below, None if at.depth is None else at.depth - 1)
             elif info.get("type") == "file":
                 files.append(_entry(below, info))
         yield files

@@ -49,8 +49,9 @@ def commands() -> str:
     return HEAD + "".join(_command(typer.main.get_command(application()), "maltriage"))
 
 
-def _command(command: Any, name: str) -> Iterator[str]:
-    context = command.context_class(command, info_name=name)
+def _command(command: Any, name: str, above: Any = None) -> Iterator[str]:
+    own = command.context_settings  # names of the option of help, which commands inherit
+    context = command.context_class(command, above, info_name=name, **own)
     arguments = " ".join(command.collect_usage_pieces(context))
     yield f"## {name}\n\n```text\n{name} {arguments}\n```\n\n{_prose(command.help)}\n\n"
     rows = {p.name: p for p in command.get_params(context) if p.get_help_record(context)}
@@ -68,7 +69,7 @@ def _command(command: Any, name: str) -> Iterator[str]:
             yield from (_row(*rows[name].get_help_record(context)) for name in names)
             yield "\n"
     for part in getattr(command, "commands", {}).values():
-        yield from _command(part, f"{name} {part.name}")
+        yield from _command(part, f"{name} {part.name}", context)
 
 
 def _row(names: str, text: str) -> str:

@@ -154,12 +154,14 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
 def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
     """The folder of a run, and whether a run that it has goes on.
 
-    Wrong use is found here, before torch is imported.
+    A folder without a checkpoint, of a run that was stopped before, counts as empty. Wrong use is
+    found here, before torch is imported.
 
     Args:
         stray: arguments that are no options, of which there must be none.
     """
     from maltriage.corpus.predictions import fold_folder
+    from maltriage.learn.runs.run_folder import is_free
 
     out, resume = params["out"], params["resume"]
     if stray and resume:
@@ -173,20 +175,17 @@ def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
         raise MaltriageError("--resume needs the folder of the run: --out RUN")
     folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
     if resume:
-        return folder, _taken(folder)
-    if _taken(folder if params["fold"] is None else fold_folder(folder, params["fold"])):
+        return folder, not is_free(folder)
+    if not is_free(folder if params["fold"] is None else fold_folder(folder, params["fold"])):
         raise MaltriageError(f"{folder} is not empty; name another --out, or go on with --resume")
     return folder, False
-
-
-def _taken(folder: Path) -> bool:
-    return folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
 
 
 def begun(folder: Path) -> dict[str, Any]:
     """The options of a run when it began, by their names on the command line."""
     from maltriage.corpus.predictions import fold_folder
     from maltriage.corpus.split_file import SPLIT_FILE
+    from maltriage.files.places import path_of
     from maltriage.learn.fit.checkpoint import LAST, load_checkpoint
     from maltriage.learn.runs.options import fit_options, guide_options
 
@@ -205,8 +204,8 @@ def begun(folder: Path) -> dict[str, Any]:
         | {name: getattr(fit, name) for name in RECIPE}
         | {
             "dataset": origin.dataset,
-            "root": [Path(root) for root in (origin.root, *origin.more_roots)],
-            "goodware": None if origin.goodware is None else Path(origin.goodware),
+            "root": [path_of(root) for root in (origin.root, *origin.more_roots)],
+            "goodware": None if origin.goodware is None else path_of(origin.goodware),
             "min_samples": origin.min_samples,
             "allow_resized": "picture" in origin.input,
             "unmapped": origin.unmapped,

@@ -26,7 +26,7 @@ from maltriage.corpus.datasets.columns import CODE_GROUP, column_names
 from maltriage.corpus.fingerprint import fingerprint
 from maltriage.corpus.rows import Row, in_order, view_columns, view_values
 from maltriage.errors import MaltriageError
-from maltriage.files.places import cache_dir
+from maltriage.files.places import cache_dir, path_text
 from maltriage.logs import logger
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
@@ -276,15 +276,10 @@ def _prepare_all(
                 progress(i + 1, count)
         manifest = array_store.Manifest(
             dataset=dataset.name,
-            root=_shown(dataset.root),
-            goodware=None if dataset.goodware is None else _shown(dataset.goodware),
+            root=path_text(dataset.root),
+            goodware=None if dataset.goodware is None else path_text(dataset.goodware),
             views=tuple(view.name for view in views),
             files=count,
             rejects=tuple(rejects),
         )
         return manifest, builder.commit(manifest)
-
-
-def _shown(folder: Path) -> str:
-    """A folder's path for JSON: bytes that are not UTF-8 are escaped."""
-    return str(folder.absolute()).encode("utf-8", "backslashreplace").decode()

@@ -17,7 +17,7 @@ from maltriage.corpus import array_store
 from maltriage.corpus.corpus import Corpus, Variants
 from maltriage.corpus.fingerprint import PLOTTING, TRANSFORMING, fingerprint
 from maltriage.corpus.rows import in_order, view_columns, view_values
-from maltriage.files.places import cache_dir
+from maltriage.files.places import cache_dir, path_text
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.probe.transform.worker import transformed
 from maltriage.sample.errors import SampleError
@@ -107,7 +107,7 @@ def _prepare_all(
                     count += 1
         manifest = array_store.Manifest(
             dataset=f"{corpus.dataset}, changed copies",
-            root=str(corpus.root.absolute()).encode("utf-8", "backslashreplace").decode(),
+            root=path_text(corpus.root),
             goodware=None,
             views=tuple(view.name for view in corpus.views),
             files=count,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "MALTRIAGE_CONFIG"
 DATA = "data"
 """The one key of the config file that is no table of a command's options."""
+_ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
 def _home(variable: str, fallback: str) -> Path:
@@ -98,3 +100,15 @@ def data_places(dataset: str) -> list[tuple[Path, str]]:
         places.append((configured / dataset, str(config_file())))
     places.append((Path("data") / dataset, "the current folder"))
     return places
+
+
+def path_text(path: Path) -> str:
+    """An absolute path as text of a document; bytes that are not UTF-8 become, say, `\\udcff`."""
+    return str(path.absolute()).encode("utf-8", "backslashreplace").decode()
+
+
+def path_of(text: str) -> Path:
+    """The path that `path_text` wrote: with the escaped bytes where no file has the text's name."""
+    if os.path.exists(text):
+        return Path(text)
+    return Path(_ESCAPED.sub(lambda found: chr(int(found[1], 16)), text))

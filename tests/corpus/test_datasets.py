@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,18 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert text["not-a-sample"].startswith("2 files left out")
     assert "rare (2)" in text["small-family"]
     assert "nothing" in text["empty-family"]
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
+def test_a_label_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    """A label stands in documents and cards, which are UTF-8."""
+    write_tree(tmp_path, {"benign": 3, "zeus": 3, "icarus": 3})
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/fam\xff"))
+    (tmp_path / "zeus").rename(odd)
+    with pytest.raises(MaltriageError, match=r"must be UTF-8: rename the folder of fam\\udcff$"):
+        open_dataset("folder", tmp_path)
+    (odd / "000.png").unlink()
+    assert open_dataset("folder", tmp_path).labels == ("benign", "icarus")  # too small: left out
 
 
 def test_min_samples(tmp_path: Path) -> None:

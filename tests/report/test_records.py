@@ -95,6 +95,7 @@ def test_a_lone_surrogate_in_a_string_of_the_sample_is_escaped() -> None:
     assert read.layout.anchors == {"e\\ud800": 1}  # type: ignore[union-attr]
     assert read.notices[0].text == "\\udc80"  # type: ignore[union-attr]
     assert read.evidence == result.evidence  # type: ignore[union-attr]
+    assert json.loads(encode({"a": ("\udcff",)})) == {"a": ["\\udcff"]}
 
 
 @given(st.text(st.characters(codec=None, exclude_categories=()), max_size=30))

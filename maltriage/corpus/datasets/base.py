@@ -258,6 +258,11 @@ def _of_size(dataset: Dataset, min_samples: int) -> Dataset:
             f"{dataset.root}: a dataset needs two families of {min_samples} samples or more, "
             f"found {len(labels)}"
         )
+    for label in labels:
+        if (shown := label.encode("utf-8", "backslashreplace").decode()) != label:
+            raise MaltriageError(
+                f"{dataset.root}: a label must be UTF-8: rename the folder of {shown}"
+            )
     return replace(
         dataset, samples=kept, labels=labels, min_samples=min_samples, notices=tuple(notices)
     )

@@ -22,6 +22,7 @@ from maltriage.files.atomic import replace_text, write_file
 from maltriage.files.decoding import decoded
 from maltriage.learn.fit.checkpoint import Epoch
 from maltriage.learn.runs.options import RunOptions
+from maltriage.report.documents.record import encode
 
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
 """Packages whose versions affect a run."""
@@ -126,6 +127,6 @@ def write_metrics(history: Sequence[Epoch], path: Path) -> None:
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
-    """Write JSON atomically."""
-    text = msgspec.json.encode(document, enc_hook=str)
+    """Write JSON atomically; bytes of paths that are not UTF-8 are escaped."""
+    text = encode(msgspec.to_builtins(document, enc_hook=str))
     write_file(path, msgspec.json.format(text, indent=1) + b"\n")

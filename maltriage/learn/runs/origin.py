@@ -7,6 +7,7 @@ from collections import Counter
 from maltriage.bundle import BENIGN
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.split_file import SplitFile
+from maltriage.files.places import path_text
 from maltriage.learn.fit.checkpoint import Origin
 from maltriage.learn.nets import entry
 from maltriage.learn.runs.options import RunOptions
@@ -20,9 +21,9 @@ def origin_of(corpus: Corpus, options: RunOptions, divided: SplitFile) -> Origin
         labels=corpus.labels,
         views=corpus.views,
         dataset=corpus.dataset,
-        root=str(corpus.root.absolute()),
-        more_roots=tuple(str(root.absolute()) for root in corpus.more_roots),
-        goodware=None if corpus.goodware is None else str(corpus.goodware.absolute()),
+        root=path_text(corpus.root),
+        more_roots=tuple(path_text(root) for root in corpus.more_roots),
+        goodware=None if corpus.goodware is None else path_text(corpus.goodware),
         manifest_sha256=divided.manifest_sha256,
         samples=len(corpus),
         goodware_samples=corpus.goodware_samples,

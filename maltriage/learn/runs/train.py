@@ -47,17 +47,14 @@ from maltriage.learn.nets.flops import count_flops
 from maltriage.learn.runs.metadata import write_config, write_environment, write_metrics
 from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.origin import origin_of
+from maltriage.learn.runs.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, GUIDE_FILE, LOCK
 from maltriage.report.studies.charts import plot_confusion, plot_curves
 
 METRICS_FILE = "metrics.csv"
-CONFIG_FILE, ENVIRONMENT_FILE = "config.json", "environment.json"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
-GUIDE_FILE = "guide.npz"
 VALIDATION = "validation part of the split"
 PROBES = 17
 """Number of real samples in the check of the exported bundle."""
-LOCK = "run.lock"
-"""Held while a process trains the run."""
 
 
 @dataclass(frozen=True)

@@ -265,7 +265,7 @@ def _utf8(value: Any) -> Any:
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
         return {_utf8(key): _utf8(item) for key, item in value.items()}
-    return [_utf8(item) for item in value] if isinstance(value, list) else value
+    return [_utf8(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def decode(data: bytes | str) -> Record:

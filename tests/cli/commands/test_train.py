@@ -181,6 +181,27 @@ def test_interrupted_and_gone_on_with(
 
 
 @needs_torch
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
+def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
+    run_cli: Any, data: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(bytes(tmp_path) + b"/odd\xff"))
+    odd.mkdir()
+    (odd / "files").symlink_to(data / "vx-zoo")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("run.lock", "split.json", "config.json"):
+        (run / name).touch()
+    short = (*SHORT, "--views", "body", "-q")
+    trained = run_cli("train", "--root", odd / "files", "--out", run, *short)
+    assert trained.returncode == 0, trained.stderr.decode()
+    config = json.loads((run / "config.json").read_bytes())
+    assert config["data"]["root"].endswith("/odd\\udcff/files")
+    again = run_cli("train", "--out", run, "--resume", "--jobs", "1", "-q")
+    assert (again.returncode, again.stdout) == (0, trained.stdout), again.stderr.decode()
+
+
+@needs_torch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

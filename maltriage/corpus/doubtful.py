@@ -7,7 +7,7 @@ wrong labels and names more right ones beside: docs/reference/datasets.md.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,12 +31,17 @@ class Doubt:
     likelier_probability: float
 
 
-def doubtful(runs: Sequence[Predictions]) -> list[Doubt]:
+def doubtful(
+    runs: Sequence[Predictions], own: Mapping[str, Collection[str]] | None = None
+) -> list[Doubt]:
     """Files whose label is probably wrong, the surest first.
 
     Args:
         runs: out-of-fold predictions of one or more seeds, whose probabilities are averaged. Those
             of each seed are calibrated by a temperature.
+        own: the labels that a dataset gives a file now, by its sha256. They count in place of those
+            of the predictions, such as for a file that was moved to another family since. A label
+            that the nets do not know has probability 0.
 
     Raises:
         MaltriageError: the runs are of other labels or files.
@@ -53,18 +58,16 @@ def doubtful(runs: Sequence[Predictions]) -> list[Doubt]:
         scale = metrics.temperature(run.logits, run.truth) or 1.0
         total += np.exp(metrics.log_softmax(run.logits[rows] / scale))
     shares = total / len(runs)
-    best, at = shares.argmax(axis=1), np.arange(len(truth))
-    found = np.flatnonzero((best != truth) & (shares[at, best] > EVEN))
-    doubts = [
-        Doubt(
-            names[i],
-            first.labels[truth[i]],
-            first.labels[best[i]],
-            float(shares[i, truth[i]]),
-            float(shares[i, best[i]]),
-        )
-        for i in found
-    ]
+    best = shares.argmax(axis=1)
+    column = {label: i for i, label in enumerate(first.labels)}
+    doubts = []
+    for i, name in enumerate(names):
+        label, likelier = first.labels[truth[i]], first.labels[best[i]]
+        now = (own or {}).get(name, (label,))
+        label = label if label in now else min(now)
+        if label != likelier and shares[i, best[i]] > EVEN:
+            chance = float(shares[i, column[label]]) if label in column else 0.0
+            doubts.append(Doubt(name, label, likelier, chance, float(shares[i, best[i]])))
     return sorted(doubts, key=lambda doubt: doubt.probability - doubt.likelier_probability)
 
 

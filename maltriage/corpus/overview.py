@@ -84,8 +84,10 @@ def check(
     Raises:
         MaltriageError: no file of the dataset has a prediction, or the seeds are of other files.
     """
-    place = {sha256: i for i, sha256 in enumerate(corpus.sha256)}
-    predicted = set[str]().union(*(run.sha256 for run in predictions)) & place.keys()
+    own = dict[str, dict[str, int]]()
+    for i, sha256 in enumerate(corpus.sha256):
+        own.setdefault(sha256, {})[corpus.labels[corpus.label[i]]] = i
+    predicted = set[str]().union(*(run.sha256 for run in predictions)) & own.keys()
     if predictions and not predicted:
         raise MaltriageError("predictions of other files: the dataset has none of them")
     groups = near_twins(corpus.signs)
@@ -115,14 +117,14 @@ def check(
         predicted=len(predicted),
         doubtful=tuple(
             Doubtful(
-                _below(corpus.paths[place[doubt.sha256]], corpus.root),
+                _below(corpus.paths[own[doubt.sha256][doubt.label]], corpus.root),
                 doubt.label,
                 doubt.likelier,
                 doubt.probability,
                 doubt.likelier_probability,
             )
-            for doubt in (doubtful(predictions) if predictions else ())
-            if doubt.sha256 in place
+            for doubt in (doubtful(predictions, own) if predictions else ())
+            if doubt.sha256 in own
         ),
     )
 

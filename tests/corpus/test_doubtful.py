@@ -45,6 +45,23 @@ def test_swapped_labels_are_found_and_no_others() -> None:
     assert leads == sorted(leads, reverse=True)
 
 
+def test_the_label_that_a_file_has_now_counts() -> None:
+    """Files 0 to 3 are benign; when the nets were trained, 0 to 2 were labelled icarus."""
+    real = [0, 0, 0, *(i % 3 for i in range(87))]
+    run = predictions([1, 1, 1, *real[3:]], real)
+    files = [f"{i:064x}" for i in range(4)]
+    own = dict(zip(files, (["benign"], ["new"], ["icarus", "zeus"], ["zeus"]), strict=True))
+    found = {doubt.sha256: doubt for doubt in doubtful([run], own)}
+    told = {name: (doubt.label, doubt.likelier) for name, doubt in found.items()}
+    assert told == {
+        files[1]: ("new", "benign"),
+        files[2]: ("icarus", "benign"),
+        files[3]: ("zeus", "benign"),
+    }
+    assert found[files[1]].probability == 0
+    assert 0 < found[files[3]].probability < 0.5
+
+
 def test_an_unsure_net_doubts_nothing() -> None:
     unsure = predictions([0, 1, 2] * 40, [0] * 120, sure=0.2, noise=0.05)
     assert (unsure.logits.argmax(axis=1) == 0).sum() > 110

@@ -167,6 +167,8 @@ def test_labels_that_are_probably_wrong(run_cli: Any, tmp_path: Path) -> None:
     shown = run_cli(*asked).stdout.decode()
     assert "labels that are probably wrong: 1 of 24, the surest first" in shown
     assert "rather zeus 9" in shown
+    (root / "icarus" / "swapped.png").rename(root / "zeus" / "003.png")
+    assert json.loads(run_cli(*asked, "-f", "json").stdout)["doubtful"] == []
 
     for i, family in enumerate(["maze", "ramnit"] * 4):
         write_png(tmp_path / "other" / family / f"{i}.png", program(6, i))

@@ -12,6 +12,7 @@ the published one, whatever its record says.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,11 +125,13 @@ def check(path: Path, data: bytes) -> None:
     Raises:
         MaltriageError: it is not the file that was added, or its name is a published one's.
     """
-    above = path.parent.parent
-    if above.parent != folder():
+    # By the path that was named, or by what links in it lead to.
+    models, ways = folder().resolve(), (Path(os.path.abspath(path)), path.resolve())
+    own = next((way for way in ways if way.parent.parent.parent.resolve() == models), None)
+    if own is None:
         return
-    name, found = above.name, read(above.name)
-    if found is None or path.parent.name != found.folder:
+    name, found = own.parent.parent.name, read(own.parent.parent.name)
+    if found is None or own.parent.name != found.folder:
         raise MaltriageError(f"{path}: no model that was added")
     is_index = path.name.endswith(INDEX_SUFFIX)
     digest = hashlib.sha256(data).hexdigest()

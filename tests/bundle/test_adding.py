@@ -197,6 +197,36 @@ def test_a_file_that_was_changed_is_not_used() -> None:
     assert bundles.load(bundles.resolve("mine")).model == MODEL
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a right there")
+def test_no_other_way_to_a_file_passes_its_digest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = add().model_path
+    assert path is not None
+    changed = MODEL.replace(b"benign", b"Benign", 1)
+    path.write_bytes(changed)
+    (tmp_path / "models").symlink_to(added.folder())
+    (tmp_path / "one.onnx").symlink_to(path)
+    below = path.relative_to(added.folder())
+    ways = [
+        Path(os.path.relpath(path)),
+        tmp_path / "models" / below,
+        tmp_path / "one.onnx",
+        path.parent / ".." / path.parent.name / path.name,
+    ]
+    for way in ways:
+        with pytest.raises(MaltriageError, match="not the file that was added"):
+            bundles.load(way)
+    monkeypatch.setenv("MALTRIAGE_MODELS", os.path.relpath(added.folder()))
+    with pytest.raises(MaltriageError, match="not the file that was added"):
+        bundles.load(path)
+    path.unlink()  # a link in the place of the file is no way round
+    (tmp_path / "other.onnx").write_bytes(changed)
+    path.symlink_to(tmp_path / "other.onnx")
+    with pytest.raises(MaltriageError, match="not the file that was added"):
+        bundles.load(path)
+
+
 @pytest.mark.parametrize(
     "record",
     [

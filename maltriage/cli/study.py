@@ -73,9 +73,13 @@ def numbers_by_net(
                 f" {MOST[option]} nor NET=NUMBER"
             )
         if not equals:
+            if everyone is not None:
+                raise MaltriageError(f"--{option} {text}: two numbers for all nets")
             everyone = int(number)
         elif net not in usual:
             raise MaltriageError(f"--{option} {text}: no net {net} here ({', '.join(usual)})")
+        elif net in named:
+            raise MaltriageError(f"--{option} {text}: two numbers for net {net}")
         else:
             named[net] = int(number)
     return {net: named.get(net, everyone or number) for net, number in usual.items()}

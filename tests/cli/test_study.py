@@ -20,6 +20,8 @@ def test_a_number_for_each_net() -> None:
         ("0", "neither a number from 1"),
         ("", "neither a number from 1"),
         ("mcft=3", "no net mcft here"),
+        ("30,40", "two numbers for all nets"),
+        ("30,mcnn=5,mcnn=7", "two numbers for net mcnn"),
     ):
         with pytest.raises(MaltriageError, match=words):
             numbers_by_net("epochs", text, usual, 1)

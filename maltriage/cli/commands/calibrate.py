@@ -11,6 +11,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.labelled import check_clean, open_for, scan_options, scanning
+from maltriage.cli.parser.misplaced import refuse
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def calibrate(
+    ctx: typer.Context,
     model: Annotated[
         str, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
     ],
@@ -108,6 +110,11 @@ def calibrate(
         raise MaltriageError("--by goes with --predictions, and without --goodware")
     if root and by is None:
         raise MaltriageError("--root goes with --by")
+    if not goodware:
+        refuse(ctx, ("kind_files", "name"), "with --goodware")
+        refuse(ctx, ("fpr",) if by is None else (), "with --goodware or --by")
+    if labelled is None and by is None:
+        refuse(ctx, ("dataset", "min_samples"), "with --labelled or --by")
     bundle = bundles.load(bundles.resolve(model))
     changes: dict[str, object] = {}
     temperature = threshold = sets = novelty = known = None

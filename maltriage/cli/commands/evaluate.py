@@ -13,6 +13,7 @@ from maltriage.cli import recipe as rec
 from maltriage.cli.documents import write_document
 from maltriage.cli.labelled import check_clean, open_labelled, scan_options, scanning
 from maltriage.cli.openset import Protocol
+from maltriage.cli.parser.misplaced import refuse
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
 
 EPOCHS = 5
 """Epochs of the nets of `--open-set`: few, since many nets are trained and none is kept."""
+
+
+_DATA = ("dataset", "root", "goodware", "min_samples")
+_PART = ("split", "split_file")
+_NETS = ("net", "views", "epochs", "precision")
 
 
 class Format(StrEnum):
@@ -39,6 +45,7 @@ class Part(StrEnum):
 
 
 def evaluate(
+    ctx: typer.Context,
     model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -141,6 +148,10 @@ def evaluate(
         others = {"a model": model, "--clean": clean, "--open-set": open_set, "--exclude": exclude}
         if wrong := [name for name, value in others.items() if value]:
             raise MaltriageError(f"--predictions has the answers: leave out {', '.join(wrong)}")
+        refuse(ctx, (*_PART, "device"), "without --predictions, which has the answers")
+        refuse(ctx, () if by is not None else _DATA, "with --predictions only beside --by")
+    if open_set is None:
+        refuse(ctx, _NETS, "with --open-set")
     if fpr is not None and not (by and predictions):
         raise MaltriageError("--fpr goes with --by and --predictions")
     if by is not None:
@@ -160,6 +171,7 @@ def evaluate(
     if open_set is not None:
         if model is not None or clean is not None or png is not None or format is Format.html:
             raise MaltriageError("--open-set takes no model, --clean or chart: it trains its nets")
+        refuse(ctx, (*_PART, "exclude"), "without --open-set, which makes its own parts")
         data = open_dataset(dataset, root, min_samples, goodware)
         _open_set(
             Protocol(open_set, net, views, epochs, precision.value, jobs, device.value),
@@ -168,10 +180,13 @@ def evaluate(
         )
         return
     if clean is not None:
+        refuse(ctx, (*_DATA, *_PART), "without --clean, whose files have no labels")
         _clean(model, clean, exclude or [], device, jobs, format, output, color)
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
+    if split is Part.all:
+        refuse(ctx, ("split_file",), "without --split all, which takes every file")
     bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
     held = Held(bundle, [Group(bundle, samples_of(data))], split.value)
     if split is not Part.all:

@@ -12,10 +12,14 @@ from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.extras import need_torch
 from maltriage.cli.labelled import open_for
+from maltriage.cli.parser.misplaced import refuse
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
+
+
+_TO_QUANTIZE = tuple("folds dataset root goodware min_samples files seed format".split())
 
 
 class PrecisionName(StrEnum):
@@ -24,6 +28,7 @@ class PrecisionName(StrEnum):
 
 
 def export(
+    ctx: typer.Context,
     source: Annotated[
         str,
         typer.Argument(
@@ -68,8 +73,7 @@ def export(
     measured anew; `maltriage calibrate` sets the threshold.
     """
     if quantize is None:
-        if folds is not None:
-            raise MaltriageError("--folds goes with --quantize")
+        refuse(ctx, _TO_QUANTIZE, "with --quantize")
         _export(Path(source), output, quiet, color)
         return
     from maltriage.assess.studies.quantization import export_quantized

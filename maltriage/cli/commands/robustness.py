@@ -10,6 +10,7 @@ import typer
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.labelled import check_parts, open_labelled, scan_options, scanning
+from maltriage.cli.parser.misplaced import refuse
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 
 def robustness(
+    ctx: typer.Context,
     model: opt.Bundle = None,
     dataset: opt.DatasetName = "vx-zoo",
     root: opt.Root = None,
@@ -95,7 +97,11 @@ def robustness(
 
     check_transforms(transform or ())
     check_parts(folds, split_file)
-    if attack is not None:
+    if not calibration:
+        refuse(ctx, ("fpr", "kind_files"), "with --calibration")
+    if attack is None:
+        refuse(ctx, ("attack_share", "attack_steps"), "with --attack")
+    else:
         from maltriage.cli.extras import need_torch
 
         need_torch("--attack")

@@ -78,6 +78,8 @@ NEEDS: Mapping[str, Mapping[str, _Need]] = {
     },
     "evaluate": {
         "clean": lambda given: not given["predictions"],
+        "split_file": lambda given: given["split"] != "all",
+        "split": lambda given: given["split_file"] is None or given["split"] != "all",
         "exclude": lambda given: given["clean"] is not None,
         "against": lambda given: bool(given["predictions"]),
         "added": lambda given: bool(given["predictions"]) and given["by"] is None,

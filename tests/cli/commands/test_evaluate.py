@@ -80,13 +80,23 @@ def test_a_bundle_on_labelled_files(run_cli: Any, tmp_path: Path) -> None:
     assert "its probabilities are uncalibrated" in screen
     assert "Brier score" in screen
     assert_sealed(run_cli(*run, "-f", "html").stdout.decode())
+    config = tmp_path / "c.toml"
+    config.write_text("[evaluate]\nsplit = 'all'\n")
+    named = run_cli("--config", config, *run[:-2], "--split-file", "gone.json")
+    assert "is not the data that" in named.stderr.decode()  # so its part was asked for
+    config.write_text("[evaluate]\nsplit-file = 'gone.json'\nnet = 'mcnn'\n")
+    left_out = run_cli("--config", config, *run, "-f", "json")
+    assert json.loads(left_out.stdout)["accuracy"]["value"] == 0.75
 
 
 def test_values_of_the_config_file_that_do_not_apply(
     run_cli: Any, tmp_path: Path, predicted: Path
 ) -> None:
     config = tmp_path / "c.toml"
-    config.write_text("[evaluate]\nfpr = 0.01\nclean = 'gone'\nexclude = ['*']\n")
+    config.write_text(
+        "[evaluate]\nfpr = 0.01\nclean = 'gone'\nexclude = ['*']\nroot = ['gone']\nepochs = 3\n"
+        "split-file = 'gone'\ndevice = 'cpu'\n"
+    )
     done = run_cli("--config", config, "evaluate", "--predictions", predicted)
     assert (done.returncode, done.stderr) == (0, b"")
 

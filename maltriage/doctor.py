@@ -134,7 +134,8 @@ def _runtime(bundle: Bundle | None, problems: list[str]) -> Runtime:
             if not np.isfinite(logits).all():
                 problems.append(f"{bundle.path}: the model returns values that are not finite")
         except Exception as error:  # ONNX Runtime's own kinds derive from Exception only
-            problems.append(f"the model does not run: {str(error).strip().splitlines()[0]}")
+            text = str(error).strip() or type(error).__name__  # such as MemoryError
+            problems.append(f"the model does not run: {text.splitlines()[0]}")
     return Runtime(
         providers=list(ort.get_available_providers()),
         device=device,

@@ -83,6 +83,16 @@ def test_a_cache_that_others_may_write_to(run_cli: Any, tmp_path: Path) -> None:
     assert told(done)["problems"] == [f"kept results: {cache}: others may write to the folder"]
 
 
+def test_an_error_without_a_text_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(doctor, "Session", fail)
+    problems: list[str] = []
+    found = doctor._runtime(bundles.load(bundles.resolve(None)), problems)
+    assert (found.device, problems) == (None, ["the model does not run: MemoryError"])
+
+
 @pytest.mark.skipif(not ISOLATED, reason="workers are isolated on Linux")
 def test_want_of_isolation_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "Workers", partial(Workers, isolation=None))

@@ -300,7 +300,7 @@ def stratified(samples: Samples, limit: int | None, seed: int) -> list[tuple[str
     """A stratified choice of samples, at least one of each label, in their order.
 
     Args:
-        limit: number of samples; with more labels than that, one of each. None: all.
+        limit: number of samples; with more labels than that, one of each of the largest. None: all.
     """
     if limit is None or limit >= len(samples):
         return list(samples)
@@ -314,9 +314,19 @@ def stratified(samples: Samples, limit: int | None, seed: int) -> list[tuple[str
     rest = sorted(by_label, key=lambda label: wanted[label] - len(by_label[label]) * share)
     for label in rest[: max(0, limit - sum(wanted.values()))]:
         wanted[label] += 1
+    # What small labels have beyond their share is taken from the largest ones.
+    for _ in range(sum(wanted.values()) - limit):
+        wanted[max(wanted, key=lambda label: _spare(wanted[label], len(by_label[label])))] -= 1
     kept = [
         int(i)
         for label, rows in by_label.items()
         for i in generator.permutation(rows)[: wanted[label]]
     ]
     return [samples[i] for i in sorted(kept)]
+
+
+def _spare(wanted: int, files: int) -> tuple[int, int]:
+    """The order in which labels give files back: one that has a single file last, the larger the
+    label the later.
+    """
+    return wanted, files if wanted > 1 else -files

@@ -251,7 +251,11 @@ TestPart = Annotated[
     ),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="Number of files to draw, stratified by label.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of files to draw, stratified by label; at least one of each, if so many fit.",
+    ),
 ]
 
 KindFiles = Annotated[

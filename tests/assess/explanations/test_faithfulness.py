@@ -127,13 +127,24 @@ def test_drawn_by_label(labels: list[str], limit: int, seed: int) -> None:
     assert set(kept) <= set(samples)
     assert [int(path) for path, _ in kept] == sorted(int(path) for path, _ in kept)
     before, after = Counter(labels), Counter(label for _, label in kept)
-    assert after.keys() == before.keys()
-    if limit >= len(labels):
-        assert kept == samples
-    else:
-        assert len(kept) <= max(limit, len(before))
+    assert len(after) == min(limit, len(before))
+    assert len(kept) == min(limit, len(labels))
+    assert min(before[label] for label in after) >= max(
+        (before[label] for label in before.keys() - after.keys()), default=0
+    )
+    if limit < len(labels):
         for label, count in before.items():
             assert abs(after[label] - count * limit / len(labels)) <= max(2, len(before))
+
+
+def test_a_limit_holds_beside_many_small_labels() -> None:
+    samples = [(f"{i}", "large") for i in range(91)] + [(f"s{i}", f"small-{i}") for i in range(9)]
+    assert Counter(label for _, label in stratified(samples, 10, 0)) == {
+        label: 1 for _, label in samples
+    }
+    assert [label for _, label in stratified(samples, 1, 0)] == ["large"]
+    drawn = Counter(label for _, label in stratified(samples, 20, 0))
+    assert (drawn["large"], drawn.total()) == (11, 20)
 
 
 def test_figures_of_files(honest: Bundle, tmp_path: Path) -> None:

@@ -149,18 +149,24 @@ def write_shards(
     Args:
         made_with: digest of the settings that records depend on.
         ended: makes the summary of counts.
+
+    Raises:
+        MaltriageError: a shard cannot be written, or there are shards of other files.
     """
     options = request.options
     found = Walked(request.paths, options.walk, members=options.archives is not None, stop=stop)
     chunks = enumerate(cut(found, files=SHARD_FILES, size=SHARD_BYTES))
     window: list[tuple[Chunk, Shard, str]] = []
-    more = True
+    more, count = True, 0
     while (more or window) and not stop():
         while more and len(window) < pool.room(1) and not stop():
             number, chunk = next(chunks, (0, None))
             if chunk is None or stop():  # a stopped walk ends early, with an incomplete chunk
                 more = False
+                if not stop():
+                    manifest.check_end(count)
                 break
+            count = number + 1
             digest = digest_of(made_with, manifest.shards, chunk.files)
             known = manifest.counts(number, digest)
             if known is not None:

@@ -214,6 +214,20 @@ class Manifest:
             )
         return Counts.of(line)
 
+    def check_end(self, count: int) -> None:
+        """Look whether shards are left of files that are gone: the walk gives only so many.
+
+        Raises:
+            MaltriageError: there are some. A result of fewer files would seem to have them.
+        """
+        names = filter(re.compile(_WHOLE).fullmatch, os.listdir(self._folder))
+        there = {*self._lines, *(int(name[len("part-") :].partition(".")[0]) for name in names)}
+        if beyond := sorted(number for number in there if number >= count):
+            raise MaltriageError(
+                f"{self._folder}: shard {beyond[0]} is of files that are no longer there: name"
+                " another folder, or remove this one"
+            )
+
     def add(self, number: int, digest: str, counts: Counts) -> None:
         """List a finished shard."""
         line = Line(number, digest, **counts.values())

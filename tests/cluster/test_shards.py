@@ -5,15 +5,29 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from report.factories import MODEL
 
-from maltriage.cluster.shards import Manifest, Shards, digest_of, outside, write_shard
+from maltriage.cluster import engine
+from maltriage.cluster.shards import (
+    SHARD_BYTES,
+    SHARD_FILES,
+    Manifest,
+    Shards,
+    digest_of,
+    outside,
+    write_shard,
+)
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Failed, Skipped, Summary
 from maltriage.source.files import Found, Rejected
+from maltriage.source.walked import Walked
+from maltriage.triage.engines.chunks import cut
+from maltriage.triage.options import Progress, ScanOptions
 
 RECORDS = [Skipped("a.txt", "not-pe", "a reason"), Failed("b.exe", "io", "a reason")]
 
@@ -54,6 +68,56 @@ def test_a_part_that_is_not_whole_is_not_there(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError):
             write_shard(manifest.part(1), broken(), ended)
     assert os.listdir(tmp_path) == ["manifest.ndjson"]
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_shards_of_files_that_are_gone_are_an_error(tmp_path: Path, listed: bool) -> None:
+    """A folder of two shards whose files shrank to one, at the border of the shards."""
+    files = tmp_path / "files"
+    files.mkdir()
+    for i in range(SHARD_FILES + 1):
+        (files / f"{i:06}").touch()
+    shards = Shards(str(tmp_path / "out"), resume=True)
+    request: Any = SimpleNamespace(options=ScanOptions(), paths=[str(files)])
+    walked = Walked(request.paths, ScanOptions().walk, members=False, stop=lambda: False)
+    with Manifest(shards) as manifest:
+        for number, chunk in enumerate(cut(walked, files=SHARD_FILES, size=SHARD_BYTES)):
+            write_shard(manifest.part(number), RECORDS, ended)
+            if listed or number == 0:
+                manifest.add(number, digest_of(b"s", shards, chunk.files), Counts())
+
+    def go_on() -> None:
+        with Manifest(shards) as manifest:
+            engine.write_shards(
+                request,
+                NoWork(),
+                manifest,
+                b"s",
+                Progress(),
+                ended,
+                lambda: False,  # type: ignore[arg-type]
+            )
+
+    if listed:
+        go_on()
+    before = (tmp_path / "out" / "manifest.ndjson").read_bytes()
+    (files / f"{SHARD_FILES:06}").unlink()
+    with pytest.raises(MaltriageError, match="shard 1 is of files that are no longer there"):
+        go_on()
+    assert (tmp_path / "out" / "manifest.ndjson").read_bytes() == before
+
+
+class NoWork:
+    """A pool that is given nothing: all shards are finished."""
+
+    def room(self, _: int) -> int:
+        return 1
+
+    def step(self, _: float) -> None:
+        pass
+
+    def in_flight(self) -> int:
+        return 0
 
 
 def test_what_is_whole_is_known_the_next_time(tmp_path: Path) -> None:

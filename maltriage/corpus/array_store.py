@@ -182,7 +182,7 @@ class Builder:
             arrays = _rename(self._building, self._columns)
         except OSError as error:
             raise StoreError(_why(error)) from error
-        tidy(self._building.path.parent)
+        tidy(self._building.path)
         return arrays
 
     def __enter__(self) -> Self:
@@ -296,11 +296,17 @@ def _named(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
         raise MaltriageError(f"cannot read cache {folder}: {error.strerror}") from error
 
 
-def tidy(folder: Path) -> None:
-    """Remove old caches and leftovers of killed builds."""
+def tidy(own: Path) -> None:
+    """Remove old caches and leftovers of killed builds beside a cache.
+
+    Args:
+        own: stays, even if the clock went back and others seem to be newer.
+    """
+    folder = own.parent
     with contextlib.suppress(OSError, MaltriageError):
-        for cached in caches(folder)[KEPT_CACHES:]:
-            shutil.rmtree(cached.folder, ignore_errors=True)
+        others = [cached.folder for cached in caches(folder) if cached.folder != own]
+        for old in others[KEPT_CACHES - 1 :]:
+            shutil.rmtree(old, ignore_errors=True)
         remove_leftovers(folder, part_pattern(_PLACE.pattern), LEFTOVER_SECONDS)
-        for old in _named(folder, _OLD):  # caches of an older version, one file each
-            old.unlink(missing_ok=True)
+        for file in _named(folder, _OLD):  # caches of an older version, one file each
+            file.unlink(missing_ok=True)

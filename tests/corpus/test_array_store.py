@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,16 @@ def test_the_ones_used_longest_ago_go(tmp_path: Path) -> None:
         build(tmp_path / key(i), 1)
     kept = {cached.folder.name for cached in array_store.caches(tmp_path)}
     assert kept == {key(i) for i in (0, *range(3, array_store.KEPT_CACHES), 100, 101)}
+
+
+def test_a_new_cache_stays_where_the_clock_went_back(tmp_path: Path) -> None:
+    for i in range(array_store.KEPT_CACHES):
+        build(tmp_path / key(i), 1)
+        later = time.time() + 3600 + i
+        os.utime(tmp_path / key(i) / array_store.MANIFEST, (later, later))
+    build(tmp_path / key(100), 1)
+    kept = {cached.folder.name for cached in array_store.caches(tmp_path)}
+    assert kept == {key(i) for i in (*range(1, array_store.KEPT_CACHES), 100)}
 
 
 def test_nothing_but_its_own_is_touched(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from maltriage.corpus import split_file, splits, twins
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
+from maltriage.corpus.value_folds import fold_names
 from maltriage.errors import MaltriageError
 
 COUNT = 24
@@ -29,6 +30,16 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 def given_columns(corpus: Corpus, sources: list[str], codes: list[str]) -> Corpus:
     signs = dataclasses.replace(corpus.signs, code=tuple(codes))
     return dataclasses.replace(corpus, columns={"source": tuple(sources)}, signs=signs)
+
+
+def test_a_value_with_a_plus_in_its_name() -> None:
+    values = ["X", "Y", "X+Y", "Z", ""]
+    assert fold_names("source=X+Y", values) == ("X", "Y", "X+Y", "Z", "")
+    assert fold_names("source=X+Y+Z,Y", values) == ("X", "Y", "X+Y+Z", "X+Y+Z", "")
+    assert fold_names("source=Y+X", values) == ("Y+X", "Y+X", "X+Y", "Z", "")
+    assert fold_names("source=X+Y", ["X", "Y", "Z"]) == ("X+Y", "X+Y", "Z")
+    with pytest.raises(MaltriageError, match="'W' is no value of source"):
+        fold_names("source=X+Y+W", values)
 
 
 @given(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from maltriage.corpus import twins
 from maltriage.corpus.datasets import open_dataset
+from maltriage.corpus.datasets.columns import source_names
 from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 
@@ -82,6 +83,20 @@ def test_several_folders(tmp_path: Path) -> None:
         open_dataset("folder", [a, b, a / ".." / "a"])
     with pytest.raises(MaltriageError, match="two families"):
         open_dataset("folder", [b, write_tree(tmp_path / "c", {"benign": 3})])
+
+
+def test_folders_of_one_name_are_sources_of_their_own(tmp_path: Path) -> None:
+    roots = [tmp_path / name for name in ("p/files", "q/files", "r/p/files", "other")]
+    for root in roots:
+        write_tree(root, {"benign": 2, "zeus": 2})
+    good = write_tree(tmp_path / "q" / "other", {"x": 1})
+    dataset = open_dataset("folder", roots, goodware=good)
+    sources = list(dict.fromkeys(sample.columns["source"] for sample in dataset.samples))
+    own = tmp_path.name
+    assert sources == [f"{own}/p/files", "q/files", "r/p/files", f"{own}/other", "q/other"]
+    # A folder that is named twice, in one way or another, is one source.
+    assert source_names([roots[0], roots[0] / ".." / "files"]) == ("files", "files")
+    assert source_names([Path("/files"), Path("/a/files")]) == ("/files", "a/files")
 
 
 def test_a_corpus_keeps_columns(tmp_path: Path) -> None:

@@ -86,13 +86,18 @@ def open_dataset(
         options["allow_resized"] = True
     module = importlib.import_module(f"maltriage.corpus.datasets.{found.module}")
     from maltriage.corpus.datasets.base import joined, with_goodware
-    from maltriage.corpus.datasets.columns import add_columns
+    from maltriage.corpus.datasets.columns import add_columns, source_names
 
     roots: list[Path | None] = [root] if isinstance(root, Path) else list(root or (None,))
     parts: list[Dataset] = [
         module.read(folder, min_samples if len(roots) == 1 else 0, **options) for folder in roots
     ]
-    parts = [replace(part, samples=add_columns(part.samples, part.root)) for part in parts]
+    folders = [part.root for part in parts] + ([] if goodware is None else [goodware])
+    sources = source_names(folders)
+    parts = [
+        replace(part, samples=add_columns(part.samples, part.root, source))
+        for part, source in zip(parts, sources, strict=False)
+    ]
     dataset = parts[0] if len(parts) == 1 else joined(parts, min_samples)
     if unmapped is not None:
         dataset = replace(dataset, unmapped=unmapped)
@@ -100,5 +105,5 @@ def open_dataset(
         return dataset
     dataset = with_goodware(dataset, goodware)
     own = len(dataset.samples) - dataset.goodware_samples
-    added = add_columns(dataset.samples[own:], goodware)
+    added = add_columns(dataset.samples[own:], goodware, sources[-1])
     return replace(dataset, samples=(*dataset.samples[:own], *added))

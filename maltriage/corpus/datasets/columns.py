@@ -2,14 +2,15 @@
 
 Every column of `manifest.csv` and `labels.csv` is kept as text; `labels.csv` comes second and
 replaces a column of the same name. A row is found by its `path` below the folder, or by a
-digest in the file's name. A folder without a column `source` is one source of its own name.
+digest in the file's name. A folder without a column `source` is one source of its own name; of
+several folders of one name, the ends of their paths that differ: `p/files` and `q/files`.
 """
 
 from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,18 +29,36 @@ PACKER = "packer"
 Row = dict[str, str]
 
 
-def add_columns(samples: Iterable[LabelledSample], root: Path) -> tuple[LabelledSample, ...]:
+def source_names(roots: Sequence[Path]) -> tuple[str, ...]:
+    """The names of folders as sources: the shortest ends of their paths that differ."""
+    whole = [root.resolve() for root in roots]
+    return tuple(_end(path, [other for other in whole if other != path]) for path in whole)
+
+
+def _end(path: Path, others: Sequence[Path]) -> str:
+    ends = (path.parts[-length:] for length in range(1, len(path.parts)))
+    end = next((e for e in ends if all(o.parts[-len(e) :] != e for o in others)), path.parts)
+    return Path(*end).as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def add_columns(
+    samples: Iterable[LabelledSample], root: Path, source: str
+) -> tuple[LabelledSample, ...]:
     """The samples of a folder with the columns of its tables.
+
+    Args:
+        samples: of the folder.
+        root: the folder.
+        source: its name as a source, if its tables have none.
 
     Raises:
         MaltriageError: a table cannot be read.
     """
     tables = [_read(root / name) for name in (MANIFEST_FILE, LABELS_FILE)]
-    own = root.resolve().name
     named = any(SOURCE in row for rows, _ in tables for row in rows.values())
     found = []
     for sample in samples:
-        columns: Row = {} if named else {SOURCE: own}
+        columns: Row = {} if named else {SOURCE: source}
         for rows, by_path in tables:
             for key in keys_of(sample.path, root, by_path):
                 columns |= rows.get(key, {})

@@ -11,8 +11,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -50,8 +52,9 @@ def timed(
     peak = PeakMemory(process.pid) if memory else None
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(lines)
-    process.stdin.close()
+    # Aside: a child that writes before it has read all waits until somebody reads.
+    feeder = ThreadPoolExecutor(1)
+    fed = feeder.submit(_feed, process.stdin, lines)
     output = process.stdout.readline()
     first = time.perf_counter() - start
     if keep:
@@ -63,6 +66,8 @@ def timed(
         output += last
     process.wait()
     wall = time.perf_counter() - start
+    feeder.shutdown()
+    fed.result()  # raises if the command ended without reading all
     while True:  # a server of worker processes ends after its parent, and counts then
         try:
             os.wait()
@@ -70,6 +75,11 @@ def timed(
             break
     cpu = _cpu_of_children() - before
     return Run(wall, first, cpu, peak.stop() / 1e6 if peak else 0.0, output)
+
+
+def _feed(stream: IO[bytes], lines: bytes) -> None:
+    with stream:
+        stream.write(lines)
 
 
 def _cpu_of_children() -> float:

@@ -45,6 +45,7 @@ from maltriage.files.atomic import write_file
 from maltriage.files.lock import locked
 
 FOLDS, FPR, MIN_SAMPLES, KEEP = 5, 0.005, 12, 0.25
+MAX_LABELS = 256
 TRUNKS = "body,code,import,resource,second_section"
 """The views of the default net without its tables of words and entropy."""
 TEACHER = "evidence-trunks"
@@ -143,7 +144,7 @@ class Kept:
         processes have taken in.
 
         Raises:
-            SystemExit: they are of other labels, files or folds.
+            SystemExit: they are of other labels, files or folds, or of too many labels.
         """
         with locked(self.path.with_suffix(".lock"), lambda: None):
             self._read()
@@ -153,6 +154,10 @@ class Kept:
     def _add(self, found: Predictions) -> None:
         own = ~found.added
         labels = list(found.labels)
+        if len(labels) > MAX_LABELS:
+            raise SystemExit(
+                f"{found.recipe}: {len(labels)} labels; a guess has a byte in the file"
+            )
         if self.state["labels"] not in ([], labels):
             raise SystemExit(f"{found.recipe}: other labels than in {self.path}")
         self.state["labels"] = labels

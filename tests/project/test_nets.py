@@ -47,6 +47,24 @@ def test_what_is_kept_is_what_the_table_needs(tmp_path: Path) -> None:
     assert "±" not in lines[3].split("|")[3]
 
 
+@pytest.mark.parametrize("count", [256, 257])
+def test_a_guess_of_many_labels_is_kept_or_refused(tmp_path: Path, count: int) -> None:
+    truth = np.arange(2 * count) % count
+    labels = ("benign", *(f"family-{i:03}" for i in range(count - 1)))
+    names = tuple(f"{i:064x}"[::-1] for i in range(len(truth)))
+    logits = 9.0 * np.eye(count)[truth]
+    fold = np.arange(len(truth)) % 5
+    run = Predictions("net", 0, labels, names, truth, fold, truth < 0, logits)
+    kept = nets.Kept(tmp_path / "kept.json")
+    if count > 256:
+        with pytest.raises(SystemExit, match="257 labels"):
+            kept.take(run)
+        return
+    kept.take(run)
+    ((_, got),) = kept.by_seed("net")
+    assert got.guess.tolist() == got.truth.tolist()
+
+
 def test_two_processes_keep_one_file(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     one, other = nets.Kept(path), nets.Kept(path)

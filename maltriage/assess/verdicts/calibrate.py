@@ -21,6 +21,9 @@ from maltriage.report.documents.record import Failed, Result, Skipped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
+_ROUNDING = 1e-9
+"""More than a product of a rate and a number of files is rounded by."""
+
 
 def files_needed(fpr: float) -> int:
     """Number of clean files that a false-positive rate needs: 3 / fpr.
@@ -28,7 +31,14 @@ def files_needed(fpr: float) -> int:
     If none of that many files is flagged, the rate is at most `fpr` at 95 % (the rule of three;
     Hanley and Lippman-Hand, JAMA 249, 1983). Fewer files cannot show so small a rate.
     """
-    return math.ceil(3 / fpr - 1e-9)
+    return math.ceil(3 / fpr - _ROUNDING)
+
+
+def files_allowed(fpr: float, files: int) -> int:
+    """Number of clean files that a false-positive rate allows to be flagged: 3 of 5,000 at 0.0006,
+    although the product is a little less than 3 as a floating-point number.
+    """
+    return math.floor(fpr * files + _ROUNDING)
 
 
 def threshold_for(
@@ -58,10 +68,9 @@ def threshold_for(
     if bundle.card.benign is None:
         raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
     enough = files_needed(fpr) if kind_files is None else kind_files
-    if math.floor(fpr * enough) < 1:
-        raise MaltriageError(
-            f"{enough} files of a kind: a rate of {fpr:g} needs {math.ceil(1 / fpr)}"
-        )
+    if files_allowed(fpr, enough) < 1:
+        least = math.ceil(1 / fpr - _ROUNDING)
+        raise MaltriageError(f"{enough} files of a kind: a rate of {fpr:g} needs {least}")
     found: dict[str, _Clean] = {}
     unreadable = 0
     for record in scan(paths, bundle, options, changed=changed):
@@ -142,7 +151,7 @@ def _common(ranked: list[tuple[float, float | None]], fpr: float) -> float:
     Args:
         ranked: margin of each file, highest first, and the threshold of its kind, if any.
     """
-    allowed = math.floor(fpr * len(ranked))
+    allowed = files_allowed(fpr, len(ranked))
     limit = _limit([margin for margin, _ in ranked], allowed)
     rest = [margin for margin, own in ranked if own is None]
     taken = sum(own is not None and margin >= own for margin, own in ranked)
@@ -156,7 +165,7 @@ def limit_at(margins: Iterable[float], fpr: float) -> float:
         margins: of one file or more.
     """
     ranked = sorted(margins, reverse=True)
-    return _limit(ranked, math.floor(fpr * len(ranked)))
+    return _limit(ranked, files_allowed(fpr, len(ranked)))
 
 
 def _limit(ranked: list[float], allowed: int) -> float:

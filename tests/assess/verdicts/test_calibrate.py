@@ -9,7 +9,13 @@ import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
-from maltriage.assess.verdicts.calibrate import files_needed, threshold_for, threshold_of, write
+from maltriage.assess.verdicts.calibrate import (
+    files_needed,
+    limit_at,
+    threshold_for,
+    threshold_of,
+    write,
+)
 from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
@@ -87,6 +93,14 @@ def test_a_rate_needs_three_times_its_inverse_in_files(clean: Path, bundle: Bund
     assert clopper_pearson(0, 30, level=0.9).high <= 0.1  # what the rule of three says
     with pytest.raises(MaltriageError, match=r"40 different clean files: .* 0.01 needs 300"):
         threshold_for([str(clean)], bundle, 0.01, "few", ScanOptions())
+
+
+def test_a_rate_allows_whole_files() -> None:
+    """0.0006 times 5,000 is 2.9999999999999996."""
+    margins = [float(i) for i in range(5000)]
+    for rate, count, flagged in ((0.0006, 5000, 3), (0.07, 100, 7), (0.0006, 4999, 2)):
+        limit = limit_at(margins[:count], rate)
+        assert sum(margin >= limit for margin in margins[:count]) == flagged
 
 
 def test_cards_without_an_interval_are_read(bundle: Bundle) -> None:

@@ -31,6 +31,7 @@ from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
 from maltriage.corpus.twins import near_twins
 from maltriage.metrics import Interval, paired_difference
+from maltriage.report.numbers import difference
 
 DRAWS = 2000
 
@@ -125,10 +126,6 @@ class Gain:
         self.mcnemar = mcnemar(first.truth == first.guess, second.truth == second.guess)
 
 
-def said(value: Interval) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
-
-
 def table(kept: Kept, nets: list[str], against: str) -> str:
     labels: list[str] = kept.state["labels"]
     families = [i for i, name in enumerate(labels) if name not in (BENIGN, OTHER)]
@@ -149,7 +146,12 @@ def table(kept: Kept, nets: list[str], against: str) -> str:
             row += ["", "", f"{right:.3f}", "", ""]
         else:
             gain = Gain(runs, [base[seed] for seed in common], groups, families)
-            row += [said(gain.f1), said(gain.by_fold), f"{right:.3f}", said(gain.accuracy)]
+            row += [
+                difference(gain.f1),
+                difference(gain.by_fold),
+                f"{right:.3f}",
+                difference(gain.accuracy),
+            ]
             row.append(f"p = {gain.mcnemar:.2g}")
         lines.append(f"| {' | '.join(map(str, row))} |")
     return "\n".join(lines)

@@ -53,6 +53,7 @@ from maltriage.files.atomic import write_file
 from maltriage.learn.nets import entry
 from maltriage.metrics import Interval, confusion
 from maltriage.report.documents.evaluation import Spread
+from maltriage.report.numbers import difference
 
 GUIDES = ("none", "cumulative", "instance", "random", "inverse")
 UNTAUGHT = ("none", "random")
@@ -303,9 +304,7 @@ def spread(value: Spread) -> str:
 
 
 def interval(value: Interval | None) -> str:
-    if value is None:
-        return ""
-    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
+    return "" if value is None else difference(value)
 
 
 def table(counts: Counts, options: argparse.Namespace) -> str:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
 from rich.text import Text
+
+if TYPE_CHECKING:
+    from maltriage.metrics import Interval
 
 FOR = "#e66100"
 AGAINST = "#4c9be8"
@@ -22,6 +26,11 @@ def signed(value: float, digits: int = 3) -> str:
         return f"{value:+.3g}"
     text = f"{value:+.{digits}f}"
     return text if float(text) else text[1:]
+
+
+def difference(value: Interval) -> str:
+    """`+0.012 (-0.003 to +0.027)`: a difference of two figures, with its interval."""
+    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
 
 
 def probability(value: float) -> str:

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
+from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.sanitize import clean
 
@@ -26,6 +27,10 @@ def test_a_probability_is_never_certain() -> None:
 @given(st.floats(0, 1))
 def test_no_probability_reads_all_or_nothing(value: float) -> None:
     assert numbers.probability(value) not in ("100.0%", "0.0%")
+
+
+def test_a_difference_has_signs() -> None:
+    assert numbers.difference(Interval(0.0124, -0.003, 0.027)) == "+0.012 (-0.003 to +0.027)"
 
 
 def test_signed_numbers() -> None:

@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Agreement, Comparison, Row
 from maltriage.report.documents.evaluation import Difference, Spread
@@ -45,8 +44,8 @@ def render(found: Comparison, console: Console) -> None:
             console.print(
                 Text.assemble(
                     untrusted(row.name),
-                    f":  accuracy {_interval(row.difference.accuracy)},"
-                    f"  macro-F1 {_interval(row.difference.macro_f1)}",
+                    f":  accuracy {numbers.difference(row.difference.accuracy)},"
+                    f"  macro-F1 {numbers.difference(row.difference.macro_f1)}",
                 )
             )
     for name in found.unfinished:
@@ -139,12 +138,8 @@ def _spread(value: Spread, count: int) -> str:
     return f"{value.mean:.3f} ± {value.sd:.3f}" if count > 1 else f"{value.mean:.3f}"
 
 
-def _interval(value: Interval) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
-
-
 def _difference(difference: Difference | None) -> str:
-    return "-" if difference is None else _interval(difference.macro_f1)
+    return "-" if difference is None else numbers.difference(difference.macro_f1)
 
 
 def _agreement(agreement: Agreement | None) -> str:

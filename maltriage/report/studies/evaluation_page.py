@@ -54,7 +54,7 @@ def render_page(found: Evaluation | FoldReport) -> str:
             for section, subject in zip(sections, charts.subjects(found), strict=True)
         ],
         differences=differences,
-        interval=_signed,
+        interval=numbers.difference,
     )
 
 
@@ -136,7 +136,3 @@ def _of(interval: Interval) -> tuple[str, str]:
 
 def _spread(value: Spread, over: str) -> tuple[str, str]:
     return f"{value.mean:.3f} ± {value.sd:.3f}", f"standard deviation over the {over}"
-
-
-def _signed(value: Interval) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"

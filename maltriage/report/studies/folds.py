@@ -100,9 +100,6 @@ def difference_line(row: Difference) -> Text:
     """A difference of two recipes, with its intervals."""
     return Text.assemble(
         *(untrusted(row.first), " - ", untrusted(row.second)),
-        f":  accuracy {_interval(row.accuracy)},  macro-F1 {_interval(row.macro_f1)}",
+        f":  accuracy {numbers.difference(row.accuracy)},",
+        f"  macro-F1 {numbers.difference(row.macro_f1)}",
     )
-
-
-def _interval(value: Interval) -> str:
-    return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"

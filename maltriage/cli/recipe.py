@@ -161,6 +161,7 @@ def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
         stray: arguments that are no options, of which there must be none.
     """
     from maltriage.corpus.predictions import fold_folder
+    from maltriage.files.places import path_text
     from maltriage.learn.runs.run_folder import is_free
 
     out, resume = params["out"], params["resume"]
@@ -174,6 +175,8 @@ def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:
     if resume and out is None:
         raise MaltriageError("--resume needs the folder of the run: --out RUN")
     folder: Path = out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S")
+    if path_text(folder) != str(folder.absolute()):  # safetensors reads no such file
+        raise MaltriageError(f"--out {path_text(folder)}: the path of a run must be UTF-8")
     if resume:
         return folder, not is_free(folder)
     if not is_free(folder if params["fold"] is None else fold_folder(folder, params["fold"])):

@@ -197,6 +197,9 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
     assert trained.returncode == 0, trained.stderr.decode()
     config = json.loads((run / "config.json").read_bytes())
     assert config["data"]["root"].endswith("/odd\\udcff/files")
+    refused = run_cli("train", "--root", odd / "files", "--out", odd / "run", *short)
+    assert refused.returncode == 2
+    assert "odd\\udcff/run: the path of a run must be UTF-8" in line(refused.stderr)
     again = run_cli("train", "--out", run, "--resume", "--jobs", "1", "-q")
     assert (again.returncode, again.stdout) == (0, trained.stdout), again.stderr.decode()
 

@@ -18,9 +18,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from maltriage.probe.detect_it_easy import detected
+from maltriage.sample.errors import SampleError
 from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import carried, made_with
-from maltriage.sample.errors import SampleError
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Tool
 from maltriage.source.files import Found, WalkOptions, read_sample, walk

@@ -150,7 +150,7 @@ def rate_at(scores: Floats, positive: npt.NDArray[np.bool_], fpr: float) -> floa
     negative = np.sort(scores[~positive])[::-1]
     if not len(negative) or len(negative) == len(scores):
         return math.nan
-    allowed = math.floor(fpr * len(negative))
+    allowed = math.floor(fpr * len(negative) + 1e-9)  # 0.0006 of 5,000 is 3
     limit = negative[allowed] if allowed < len(negative) else -math.inf
     return float((scores[positive] > limit).mean())
 

@@ -18,11 +18,14 @@ from maltriage.corpus.fingerprint import PLOTTING
 from maltriage.probe.transform import TRANSFORMS
 from maltriage.report.documents.methods import METHODS
 from maltriage.report.formats import EXPLAIN, SCAN
+from maltriage.report.scan.row import COLUMNS
 from maltriage.sample.view_kind import ViewKind
 from maltriage.sample.views import ViewSpec, known_views
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
+OF_CSV = re.compile(r"^\| (?:in )?CSV[^|]*\| the column `(\w+)`(.*)$", re.M)
+"""A row of a document that says which column of CSV has something."""
 
 
 def undocumented(names: Iterable[str], page: str) -> list[str]:
@@ -35,6 +38,13 @@ def test_formats() -> None:
         module, _, name = format.renderer.partition(":")
         assert hasattr(importlib.import_module(module), name)
     assert undocumented([*SCAN, *EXPLAIN], "outputs.md") == []
+
+
+def test_columns_that_documents_say_csv_has() -> None:
+    """A column that only `--fields` gives is said to be asked for."""
+    said = [row for page in DOCS.rglob("*.md") for row in OF_CSV.findall(page.read_text("utf-8"))]
+    assert len(said) >= 2
+    assert [name for name, rest in said if name not in COLUMNS and "--fields" not in rest] == []
 
 
 @pytest.mark.parametrize("name", METHODS)

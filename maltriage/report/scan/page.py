@@ -34,6 +34,8 @@ MAX_SKIPPED = 1_000
 MAX_REGIONS = 24
 """Regions of a file with the largest |contribution|; the rest is folded into one line."""
 MAX_RANKED = 5
+MAX_THRESHOLDS = 3
+"""Most thresholds that a remark names; reports of several models may have more."""
 MAX_NOTICES = 20
 MAX_NOTICE = 400
 _OF_THE_MODEL = frozenset({"model", "evidence"})
@@ -52,14 +54,19 @@ class ScanPage:
         self._listed = {"unflagged": 0, "skipped": 0}
         self._left = {"unflagged": 0, "skipped": 0}
         self._uncalibrated = 0
-        self._thresholded = True
+        self._unjudged = 0
+        self._thresholds: dict[str | None, None] = {}
+        """Words on the thresholds of files that have one, each once, in order."""
         self._alarms: dict[str | None, int] = {}
 
     def write(self, record: Result | Skipped | Failed) -> None:
         self._start()
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated
-            self._thresholded &= record.verdict.flagged is not None
+            if facts.judged(record.verdict):
+                self._thresholds[facts.false_alarms(record.verdict)] = None
+            else:
+                self._unjudged += 1
             if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
                 self._lines(_row(record), {**_panel(record), "alarms": self._alarm(record)})
         elif record.code == KNOWN_GOOD:
@@ -104,10 +111,8 @@ class ScanPage:
         remarks = []
         if summary.interrupted:
             remarks.append("Interrupted: this is not the whole scan.")
-        if not self._thresholded:
-            remarks.append(
-                "The model has no threshold for all of these files: see the flag column."
-            )
+        if self._unjudged:
+            remarks.append(self._of_thresholds())
         if self._uncalibrated:
             remarks.append(facts.uncalibrated(self._uncalibrated))
         for kind, noun in (("unflagged", "unflagged file"), ("skipped", "skipped file")):
@@ -115,6 +120,18 @@ class ScanPage:
                 more = numbers.count(self._left[kind], noun)
                 remarks.append(f"Not listed here: {more} more (--format ndjson has all).")
         return remarks
+
+    def _of_thresholds(self) -> str:
+        """How many files have no threshold, and what that of the others is."""
+        if not self._thresholds:
+            return "The model has no threshold: nothing is flagged by it."
+        have = "has no threshold and is" if self._unjudged == 1 else "have no threshold and are"
+        many = numbers.count(self._unjudged, "file")
+        said = f"{many} {have} not judged: the headers cannot be read."
+        known = [words for words in self._thresholds if words]
+        if len(known) > MAX_THRESHOLDS:
+            return f"{said} The panel of each other file says how its own was set."
+        return f"{said} The others have one: {'; '.join(known)}." if known else said
 
 
 def _number(value: float | None, digits: int = 4) -> float | None:

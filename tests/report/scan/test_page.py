@@ -110,6 +110,21 @@ def test_what_is_to_know_of_the_whole_is_said() -> None:
     assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
 
 
+def test_files_without_a_threshold_are_counted_beside_that_of_the_others() -> None:
+    unread = make_result("headers only.exe", make_verdict("unknown", margin=1.0, flagged=None))
+    others = [make_result(), make_result("b.exe", make_verdict("maze"))]
+    (remark,) = json.loads(Parts(page_of(unread, *others)).data["end"])["remarks"]
+    assert remark == (
+        "1 file has no threshold and is not judged: the headers cannot be read."
+        " The others have one: false alarms set to 1% on clean files (goodware): clean-set."
+    )
+    sets = [make_verdict(goodware=f"set {i}") for i in range(page.MAX_THRESHOLDS + 1)]
+    records = [make_result(f"{i}.exe", verdict) for i, verdict in enumerate(sets)]
+    (remark,) = json.loads(Parts(page_of(unread, unread, *records)).data["end"])["remarks"]
+    assert remark.startswith("2 files have no threshold and are not judged")
+    assert "panel of each" in remark
+
+
 def test_groups_are_in_the_page_once_in_words() -> None:
     group = Group(
         "ab12cd34ef56", 3, 2, 1, "a.exe", "00" * 32, {"icedid": 2, BREAKOUT: 1},

@@ -32,7 +32,8 @@ MAX_PROBLEMS = 20
 MAX_LABEL = 24
 MAX_MADE = 32
 MAX_SHARED = 40
-MAX_NOTICES = 8
+MAX_NOTICES, MAX_CODES = 8, 6
+"""Most notices that are named above the table, and in a row."""
 MIN_FILE = 28
 """Least width of the file column in cells; below it columns that say least are left out."""
 
@@ -193,32 +194,43 @@ class TableRenderer:
 
 
 def _everywhere(rows: list[Row]) -> list[str]:
-    """The notices that nearly all rows have, which are taken from them: said once, they are
-    read."""
-    counts = Counter(code for row in rows for code in row.codes)
+    """The notices that nearly all files have, in nearly all rows; they are taken from the rows:
+    said once, they are read."""
+    in_rows, in_files = Counter(code for row in rows for code in row.noticed), _noticed(rows)
     least = max(LEAST_ROWS, math.ceil(MOST * len(rows)))
-    found = [code for code, count in counts.items() if count >= least]
+    least_files = MOST * sum(row.counted for row in rows)
+    found = [c for c, n in in_rows.items() if n >= least and in_files[c] >= least_files]
     for row in rows:
-        row.codes = tuple(code for code in row.codes if code not in found)
+        row.noticed = {code: n for code, n in row.noticed.items() if code not in found}
     return found
+
+
+def _noticed(rows: Iterable[Row]) -> Counter[str]:
+    """How many files have each notice, of those that were counted."""
+    counts = Counter[str]()
+    for row in rows:
+        counts.update(row.noticed)
+    return counts
 
 
 def _legend(rows: list[Row], everywhere: list[str], *, counted: bool) -> Iterator[Text]:
     """The notices that are said once above the table.
 
     Args:
-        counted: there is no column for the others: how many rows have each.
+        counted: there is no column for the others: how many files have each.
     """
     if everywhere:
         named = ", ".join(clean(code) for code in everywhere)
         yield Text(f"Notices of nearly all files below: {named}", style="dim")
-    counts = Counter(code for row in rows for code in row.codes) if counted else Counter[str]()
+    counts = _noticed(rows) if counted else Counter[str]()
     if counts:
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
         named = ", ".join(f"{clean(code)} {n:,}" for code, n in ordered[:MAX_NOTICES])
         more = len(counts) - MAX_NOTICES
         named += f" and {more} more" if more > 0 else ""
-        yield Text(f"Notices of files below: {named} (wider terminals say whose)", style="dim")
+        least = "at least " if any(row.counted < row.files for row in rows) else ""
+        said = f"Notices of files below: {least}{named} (wider terminals say whose)"
+        yield Text(said, style="dim")
 
 
 def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator[Text]:
@@ -230,7 +242,7 @@ def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator
         _MADE: any(row.identified for row in rows),
         _NEAREST: any(row.nearest for row in rows),
         _SHARED: any(group is not None and group.flagged for group in alikes),
-        _NOTICES: any(row.codes for row in rows),
+        _NOTICES: any(row.noticed for row in rows),
     }
     closest = any(row.closest for row in rows)
     for narrow in (None, _NEAREST, _SHARED, _CLOSEST, _NOTICES):
@@ -293,7 +305,7 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
         untrusted(row.nearest or "", "dim" if row.alien else calm, MAX_LABEL),
         untrusted(row.made, calm, MAX_MADE),
         Text(_shared(group), style="cyan"),
-        Text(", ".join(clean(code) for code in row.codes), style="dim"),
+        Text(_notices(row), style="dim"),
     ]
 
 
@@ -311,6 +323,18 @@ def _scores(row: Row, group: Group | None) -> str:
     own = numbers.score(row.score)
     low = own if group is None else numbers.score(group.lowest)
     return own if low == own else f"{low}-{own}"
+
+
+def _notices(row: Row) -> str:
+    """The notices of the files of a row; of one that not all have, how many: `efi 2`. `2+`: at
+    least, since not all files were counted."""
+    more = "+" if row.counted < row.files else ""
+    parts = [
+        clean(code) + ("" if n == row.files else f" {n:,}{more}")
+        for code, n in row.notices().items()
+    ]
+    left = len(parts) - MAX_CODES
+    return ", ".join(parts[:MAX_CODES]) + (f" and {left} more" if left > 0 else "")
 
 
 def _shared(group: Group | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from maltriage.report.documents import facts
@@ -10,7 +11,8 @@ from maltriage.report.documents.record import Result
 from maltriage.report.explain import similar
 from maltriage.report.sanitize import clean
 
-MAX_CODES = 6
+MAX_CODES = 64
+"""Most different notices that are counted of the files of a row; records have all."""
 MAX_NAME = 12
 
 
@@ -29,7 +31,8 @@ class Row:
     size: int
     entropy: float | None
     packed: bool
-    codes: tuple[str, ...]
+    noticed: dict[str, int]
+    """How many of the files that were counted have each notice."""
     checked: str | None = None
     nearest: str | None = None
     made: str = ""
@@ -39,11 +42,25 @@ class Row:
     group: str | None = None
     files: int = 1
     """Files that the row stands for: those of its group, or equal ones."""
+    counted: int = 1
+    """Files that notices were counted of; fewer than `files` where the row had fallen out."""
     replaced: bool = False
     """A more urgent file of the group has taken its place."""
 
     def __lt__(self, other: Row) -> bool:
         return self.key > other.key
+
+    def notices(self) -> dict[str, int]:
+        """How many of its files have each notice, the most frequent first."""
+        return dict(sorted(self.noticed.items(), key=lambda item: -item[1]))
+
+    def count(self, codes: Iterable[str]) -> None:
+        """Count a further file with these notices."""
+        self.files += 1
+        self.counted += 1
+        for code in codes:
+            if code in self.noticed or len(self.noticed) < MAX_CODES:
+                self.noticed[code] = self.noticed.get(code, 0) + 1
 
 
 class MostUrgentRows:
@@ -53,7 +70,7 @@ class MostUrgentRows:
     A row that falls out of the heap is less urgent than all rows in it, and the heap's least urgent
     row only gets more urgent. So a content that fell out never comes back, and its copies are
     counted without remembering every hash. A group comes back if a file of it is urgent enough; how
-    many files it has the summary knows.
+    many files it has the summary knows, and its notices are counted anew (`Row.counted`).
     """
 
     def __init__(self, limit: int) -> None:
@@ -70,7 +87,7 @@ class MostUrgentRows:
         if known is None:
             self._admit(name, key, result)
             return
-        known.files += 1
+        known.count(facts.notice_codes(result))
         if known.key == key:
             # The result must not depend on the order in which workers finish.
             known.path = min(known.path, result.path)
@@ -78,7 +95,7 @@ class MostUrgentRows:
         elif key < known.key:
             known.replaced = True
             self._by_name[name] = row = _row(result, key)
-            row.files = known.files
+            row.files, row.counted, row.noticed = known.files, known.counted, known.noticed
             heapq.heappush(self._heap, row)
 
     def _admit(self, name: str, key: tuple[int, float, str], result: Result) -> None:
@@ -112,7 +129,7 @@ def _row(result: Result, key: tuple[int, float, str]) -> Row:
         size=result.size,
         entropy=facts.entropy(result),
         packed=facts.packed(result),
-        codes=facts.notice_codes(result)[:MAX_CODES],
+        noticed=dict.fromkeys(facts.notice_codes(result)[:MAX_CODES], 1),
         checked=facts.checked(result),
         nearest=similar.short(result.similar),
         made=facts.made_with(result),

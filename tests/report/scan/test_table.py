@@ -29,7 +29,7 @@ from rich.cells import cell_len
 from maltriage.cli.console import make_console
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import RegionHeat
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.scan.table import DEFAULT_TOP, MAX_PROBLEMS, TableRenderer
 from maltriage.sample.types import Region
@@ -449,3 +449,35 @@ def test_malware_of_no_family_is_called_malware() -> None:
     text = screen("table", [result, make_summary()], width=140)
     assert "  malware 0.284" in text
     assert "_other" not in text
+
+
+def test_notices_are_those_of_all_files_of_a_group() -> None:
+    """The most urgent file alone does not speak for the others."""
+    efi, driver, signed = ("efi", "x"), ("driver", "y"), ("signed", "z")
+    noticed = ((signed,), (signed, efi), (signed, efi, driver))
+    urgent = [make_verdict(margin=margin) for margin in (6.0, 5.0, 4.0)]
+    records = [
+        make_result(f"{n}.exe", verdict, notices, group="g")
+        for n, (verdict, notices) in enumerate(zip(urgent, noticed, strict=True))
+    ]
+    for order in (records, records[::-1]):
+        wide = screen("table", [*order, make_summary()], width=160)
+        assert "0.exe x3" in wide
+        assert "  signed, efi 2, driver 1\n" in wide
+    scan = [*records, make_result("b.exe", notices=(efi,)), make_summary()]
+    narrow = " ".join(screen("table", scan, width=50).split())
+    assert "Notices of files below: efi 3, signed 3, driver 1 (wider" in narrow
+
+
+def test_notices_of_files_that_were_not_counted() -> None:
+    """A group that fell out of the table and came back has the notices of its later files."""
+    efi, copy = ("efi", "x"), "0" * 64
+    last = make_result("last.exe", make_verdict(margin=9.0), (efi,), group="g", sha256=copy)
+    urgent = [make_verdict(margin=margin) for margin in (3.0, 5.0)]
+    early, other = make_result("early.exe", urgent[0], group="g"), make_result("o.exe", urgent[1])
+    group = Group("g", 3, 2, 3, "last.exe", copy, {"icedid": 3}, ["code"])
+    summary = make_summary(groups=[group], group_count=2)
+    options = RenderOptions(top=1)
+    text = screen("table", [early, other, last, last, summary], options, 160)
+    assert "  efi 2+\n" in text
+    assert "at least efi 2 (" in screen("table", [early, other, last, last, summary], options, 60)

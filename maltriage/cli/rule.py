@@ -178,7 +178,7 @@ def write_rule(
                 err=True,
             )
         for warning in warnings(rule.facts):
-            typer.echo(f"warning: {warning}", err=True)
+            typer.echo(f"warning: {clean(warning)}", err=True)
 
 
 def _labels(root: Path | None) -> dict[str, str]:

@@ -251,7 +251,13 @@ class _Maker:
             programs=all(self.results[n].format != "bytes" for n in made_of),
             clean=trial.clean if trial is not None and trial.clean else None,
             alike=tuple(alike.items()),
+            verdicts=tuple(_verdicts([self.results[n] for n in made_of])),
+            asked=any(self._asked(self.results[n]) for n in made_of),
         )
+
+    def _asked(self, result: Result) -> bool:
+        """Whether the family is not what the verdict on a file says, or is closest to."""
+        return self.family != (result.verdict.closest or result.verdict.label)
 
     def _finished(self, text: str, name: str, choice: Choice) -> Trial | None:
         """Compile the finished rule and run it over all files.
@@ -292,6 +298,12 @@ def _having(elsewhere: Sequence[Elsewhere]) -> dict[str, list[Elsewhere]]:
         for name in item.strings:
             has.setdefault(name, []).append(item)
     return has
+
+
+def _verdicts(results: Sequence[Result]) -> list[tuple[str, int]]:
+    """The labels of verdicts with the number of files, the most frequent first."""
+    counts = Counter(result.verdict.label for result in results)
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _words(build: Build) -> str:

@@ -57,10 +57,12 @@ def _meta(facts: Facts) -> list[tuple[str, str]]:
     of_each = [(f"sample_{i}", sha256) for i, sha256 in enumerate(facts.samples, 1)]
     made = [(name, sha256) for name, sha256 in of_each if sha256 not in facts.left_out]
     out = [(name, sha256) for name, sha256 in of_each if sha256 in facts.left_out]
+    called = f", explained for {facts.family} as asked" if facts.asked else f" of {facts.family}"
     return [
         ("author", f"maltriage {__version__}"),
-        ("description", f"Hot bytes of {len(made)} file(s) of {facts.family}"),
-        ("family", facts.family),
+        ("description", f"Hot bytes of {len(made)} file(s){called}"),
+        ("asked" if facts.asked else "family", facts.family),
+        *([("verdicts", _verdicts(facts))] if facts.verdicts else []),
         ("date", facts.date),
         ("model", facts.model),
         ("model_sha256", facts.model_sha256),
@@ -68,6 +70,11 @@ def _meta(facts: Facts) -> list[tuple[str, str]]:
         *((f"{name}_left_out", sha256) for name, sha256 in out),
         *_trial(facts),
     ]
+
+
+def _verdicts(facts: Facts) -> str:
+    """`benign 3, unknown 1`."""
+    return ", ".join(f"{label} {number}" for label, number in facts.verdicts)
 
 
 def _trial(facts: Facts) -> Iterator[tuple[str, str]]:
@@ -92,8 +99,12 @@ def _trial(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def warnings(facts: Facts) -> list[str]:
-    """Why the rule may match clean programs all the same, or is a draft."""
-    found = [
+    """Why the rule may match clean programs all the same, is a draft, or has a family's name
+    that no verdict gave."""
+    found = []
+    if facts.asked:
+        found.append(f"{facts.family} was asked for, the verdicts are {_verdicts(facts)}")
+    found += [
         f"no clean file was tried that is {built}" for built, count in facts.alike if not count
     ]
     if len(facts.samples) - len(facts.left_out) == 1:

@@ -71,6 +71,8 @@ class Facts:
         recall: of the other files of the family, how many it matches and how many there are;
             None: there is none.
         others: labelled files of other families.
+        verdicts: labels of the verdicts on the files that it is made of, with their numbers.
+        asked: whether the family was asked for: the verdict on one of these files is another.
     """
 
     family: str
@@ -86,6 +88,8 @@ class Facts:
     hits: tuple[tuple[str, str], ...] = ()
     recall: tuple[int, int] | None = None
     others: int = 0
+    verdicts: tuple[tuple[str, int], ...] = ()
+    asked: bool = False
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,10 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
     assert all(len(item.files) > 1 for item in group.strings)
     (compiled,) = yara_x.compile(rule.text).scan(paths[0].read_bytes()).matching_rules
     meta = dict(compiled.metadata)
-    assert meta["family"] == "icedid"
+    assert "family" not in meta
+    assert meta["asked"] == "icedid"
+    assert meta["description"] == "Hot bytes of 3 file(s), explained for icedid as asked"
+    assert meta["verdicts"] == "benign 3"
     assert meta["model_sha256"] == bundle.card.weights_sha256
     assert meta["date"] == TODAY
     assert meta["goodware"] == "no match in 2 files"
@@ -103,7 +106,8 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
         "0 of these are 32-bit, made with MinGW, as samples are",
         alone,
     )
-    assert warnings(rule.facts) == [alone]
+    asked = "icedid was asked for, the verdicts are benign 3"
+    assert warnings(rule.facts) == [asked, alone]
     for path, number in zip(paths, (1, 2, 3), strict=True):
         assert meta[f"sample_{number}"] == explained([path], bundle)[0].sha256
     assert sum(key.startswith("evidence_") for key in meta) == len(group.strings)
@@ -119,7 +123,7 @@ def test_what_the_goodware_has_is_left_out(
     assert matches(made(paths, bundle, workers), clean[0].read_bytes())
     rule = made(paths, bundle, workers, clean[0].parent)
     assert rule.facts.alike == (("32-bit, made with MinGW", 1),)
-    assert warnings(rule.facts) == []
+    (_,) = warnings(rule.facts)  # that the family was asked for
     assert not matches(rule, clean[0].read_bytes())
     assert [matches(rule, path.read_bytes()) for path in paths] == [False, True, True]
     assert len(rule.facts.left_out) == 1
@@ -141,7 +145,9 @@ def test_one_file(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
     assert not matches(rule, sample("dotnet.exe"))
     assert (rule.facts.clean, rule.unread) == (None, 0)
     assert 'goodware = "none"' in rule.text
-    assert warnings(rule.facts) == ["made of one file: its strings may be of this file alone"]
+    asked, of_one = warnings(rule.facts)
+    assert asked == "icedid was asked for, the verdicts are benign 1"
+    assert of_one == "made of one file: its strings may be of this file alone"
 
 
 def test_files_that_share_nothing(
@@ -166,7 +172,7 @@ def test_a_file_that_shares_nothing_is_left_out(
     (digest,) = rule.facts.left_out
     assert digest == hashlib.sha256(paths[0].read_bytes()).hexdigest()
     assert f'sample_1_left_out = "{digest}"' in rule.text
-    assert 'description = "Hot bytes of 2 file(s) of icedid"' in rule.text
+    assert 'description = "Hot bytes of 2 file(s), explained for icedid as asked"' in rule.text
 
 
 def test_what_other_families_have_is_left_out(
@@ -272,6 +278,24 @@ def test_labels_that_make_no_rule(samples_dir: Path, bundle: Bundle, workers: Wo
     ):
         with pytest.raises(MaltriageError, match=reason):
             make_rule(results, bundle, workers, RuleOptions(TODAY))
+
+
+def test_a_family_that_verdicts_name_is_not_asked_for(
+    samples_dir: Path, bundle: Bundle, workers: Workers
+) -> None:
+    """Nor is one that a verdict is closest to; both are explained without --class."""
+    first, second = explained([samples_dir / name for name in MINGW[:2]], bundle)
+    named = msgspec.structs.replace(first.verdict, label="icedid", closest=None)
+    unknown = msgspec.structs.replace(second.verdict, label="unknown", closest="icedid")
+    results = [
+        msgspec.structs.replace(first, verdict=named),
+        msgspec.structs.replace(second, verdict=unknown),
+    ]
+    rule = make_rule(results, bundle, workers, RuleOptions(TODAY))
+    assert warnings(rule.facts) == []
+    assert 'family = "icedid"' in rule.text
+    assert 'verdicts = "icedid 1, unknown 1"' in rule.text
+    assert "asked" not in rule.text
 
 
 def test_a_file_that_changed(tmp_path: Path, bundle: Bundle, workers: Workers) -> None:
@@ -414,6 +438,8 @@ def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: 
         ((listing, "2" * 64),),
         (0, 1),
         1,
+        ((listing, 1),),
+        asked=True,
     )
     text = rule_text([Group((0,), tuple(found), 3, 3)], facts)
     results = yara_x.compile(text).scan(b"".join(item.candidate.pattern.data for item in found))

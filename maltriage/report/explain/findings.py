@@ -111,7 +111,9 @@ def _title(content: HotContent, room: int) -> Text:
             text.append(clean(listing.function, MAX_NAME), style="bold")
             text.append(_into(listing))
         if listing.synchronised == "none":
-            text.append(" (no start of a function known)", style="dim")
+            said = "decoded from here, not from its start"
+            said = said if listing.function else "no start of a function known"
+            text.append(f" ({said})", style="dim")
     elif content.resource is not None and content.kind == "resource":
         leaf = content.resource
         name = f"{clean(leaf.type, MAX_NAME)} {clean(leaf.name, MAX_NAME)}".strip()

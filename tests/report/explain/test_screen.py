@@ -39,7 +39,7 @@ from maltriage.report.documents.evidence import (
     RegionHeat,
 )
 from maltriage.report.documents.record import Neighbour, Ranked, Result, Similar
-from maltriage.report.explain import score_table
+from maltriage.report.explain import findings, score_table
 from maltriage.report.explain.findings import folded_fields
 from maltriage.report.explain.screen import explanation
 from maltriage.report.formats import RenderOptions
@@ -332,6 +332,20 @@ def test_contents_of_hot_ranges() -> None:
     check("explain-contents-100.txt", part(shown(result, 100), "Hot ranges"))
     others = with_contents("il", "metadata", "imports", "exports")
     check("explain-contents-more-100.txt", part(shown(others, 100), "Hot ranges"))
+
+
+def test_a_listing_far_behind_its_start_names_the_function_once() -> None:
+    """No start is known only where no function is named."""
+    content = make_contents()["code"]
+    assert content.code is not None
+    far = msgspec.structs.replace(content.code, synchronised="none", start=0x17000)
+    lone = msgspec.structs.replace(far, function=None, start=None)
+    for listing, said in (
+        (far, "sub_41b800+0x3c00 (decoded from here, not from its start), entropy"),
+        (lone, "x86 code (no start of a function known), entropy"),
+    ):
+        (line, *_) = findings.title(msgspec.structs.replace(content, code=listing), 120, 0)
+        assert said in line.plain
 
 
 def test_contents_are_cut_unless_all_is_asked_for() -> None:

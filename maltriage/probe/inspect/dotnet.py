@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maltriage.probe.inspect.image import Budget, Image, Thing
+from maltriage.probe.inspect.strings import shortened
 from maltriage.sample.findings import Instruction, Listing
 
 MAX_STREAMS = 16
@@ -165,7 +166,7 @@ class Assembly:
             return ", ".join(f"IL_{target:04x}" for target in operand[:MAX_TARGETS]) + more
         if item.is_br() or item.is_cond_br() or item.is_leave():
             return f"IL_{operand:04x}"
-        return str(operand)[:MAX_NAME]
+        return shortened(str(operand), MAX_NAME)
 
     def _named(self, token: int) -> str:
         """The string in quotes, or the name, that a token refers to."""
@@ -173,7 +174,7 @@ class Assembly:
         name: str | None = None
         if table == _STRING:
             text = self._user_string(row)
-            return f"0x{token:08x}" if text is None else f'"{text[:MAX_TEXT]}"'
+            return f"0x{token:08x}" if text is None else f'"{shortened(text, MAX_TEXT)}"'
         if table == _METHOD:
             name = self.method_name(row)
         elif table == _MEMBER:
@@ -190,7 +191,7 @@ class Assembly:
             method = self._raw(_SPEC, row, "Method_CodedIndex") or 0
             tables = (_METHOD, _MEMBER)
             name = self._named(tables[method & 1] << 24 | method >> 1)
-        return name[:MAX_NAME] if name else f"0x{token:08x}"
+        return shortened(name, MAX_NAME) if name else f"0x{token:08x}"
 
     def _owner(self, method: int) -> str:
         """The type of a method: the last whose list of methods starts at or before it."""
@@ -224,7 +225,7 @@ class Assembly:
         """A string of a row; None where it cannot be read."""
         try:
             value = getattr(self._row(table, row), column, None)
-            text = str(value)[:MAX_NAME] if value is not None else ""
+            text = shortened(str(value), MAX_NAME) if value is not None else ""
         except Exception:  # as above
             return None
         return text or None

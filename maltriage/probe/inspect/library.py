@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from maltriage.errors import MaltriageError
+from maltriage.probe.inspect.strings import shortened
 from maltriage.sample.findings import LibraryFunction
 
 SUFFIXES = (".sig", ".pat")
@@ -46,7 +47,7 @@ class Signatures:
         if len(found) != 1:
             return None
         ((name, library),) = found.items()
-        return None if name == "?" else LibraryFunction(start, name[:MAX_NAME], library)
+        return None if name == "?" else LibraryFunction(start, shortened(name, MAX_NAME), library)
 
 
 def need_flirt() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 
 from maltriage.probe.inspect.image import Image
+from maltriage.probe.inspect.strings import ELLIPSIS
 from maltriage.sample.findings import ResourceRef
 
 MAX_ENTRIES = 8192
@@ -58,7 +59,8 @@ def _key(data: bytes, root: int, key: int, level: int) -> str:
             return "(name outside the file)"
         (length,) = struct.unpack_from("<H", data, start)
         raw = data[start + 2 : start + 2 + 2 * min(length, MAX_NAME)]
-        return raw.decode("utf-16le", "backslashreplace")
+        cut = ELLIPSIS if length > MAX_NAME else ""
+        return raw.decode("utf-16le", "backslashreplace") + cut
     import pefile
 
     if level == 0:

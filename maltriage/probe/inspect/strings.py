@@ -15,6 +15,7 @@ MAX_TEXT = 160
 """Characters kept of one string."""
 LETTERS = 0.8
 """Share of a non-ASCII string that must be letters, digits or spaces."""
+ELLIPSIS = "…"
 REACH = 512
 """Bytes before and after a range that are searched for the ends of a string."""
 
@@ -88,12 +89,17 @@ def find(
 
 
 def at(data: bytes, offset: int, limit: int) -> str | None:
-    """The zero-terminated string at `offset`, at most `limit` characters of it."""
+    """The zero-terminated string at `offset`, `shortened` to `limit` characters."""
     for form, encoding, unit in ((_ASCII, "ascii", 1), (_WIDE, "utf-16le", 2)):
         run = form.match(data, offset, min(len(data), offset + unit * limit))
         if run is None:
             continue
-        whole = len(run.group()) == unit * limit
-        if whole or data[run.end() : run.end() + unit] == bytes(unit):
-            return run.group().decode(encoding, "replace")
+        ended = data[run.end() : run.end() + unit] == bytes(unit)
+        if ended or len(run.group()) == unit * limit:
+            return run.group().decode(encoding, "replace") + ("" if ended else ELLIPSIS)
     return None
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, with an ellipsis behind them where there are more."""
+    return text if len(text) <= limit else text[:limit] + ELLIPSIS

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 from maltriage.probe.inspect.image import Image
+from maltriage.probe.inspect.strings import ELLIPSIS
 from maltriage.sample.findings import ImportedNames
 from maltriage.sample.pe import decode_name
 
@@ -179,8 +180,10 @@ def _text(image: Image, rva: int) -> tuple[str, tuple[int, int] | None]:
     start = image.offset(rva) if rva > 0 else None
     if start is None:
         return "", None
-    raw = image.data[start : start + MAX_NAME].split(b"\0", 1)[0]
-    return decode_name(raw), (start, min(start + len(raw) + 1, len(image.data)))
+    raw = image.data[start : start + MAX_NAME + 1].split(b"\0", 1)[0]
+    cut = ELLIPSIS if len(raw) > MAX_NAME else ""
+    raw = raw[:MAX_NAME]
+    return decode_name(raw) + cut, (start, min(start + len(raw) + 1, len(image.data)))
 
 
 def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:

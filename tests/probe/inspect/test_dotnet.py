@@ -57,6 +57,15 @@ def test_il_is_that_of_the_method() -> None:
     )
 
 
+def test_a_string_that_is_cut_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dotnet, "MAX_TEXT", 4)
+    assembly = read(builds.assembly())
+    main = methods(assembly)["Demo.Tools.Program::Main"]
+    found = assembly.listing(main.start, main.end, 0x1000, Budget(4096))
+    assert found is not None
+    assert found.instructions[1].operands == '"hell…"'
+
+
 def test_il_from_the_middle_is_in_step() -> None:
     assembly = read(builds.assembly())
     run = methods(assembly)["Demo.Tools.Worker::Run"]

@@ -63,6 +63,11 @@ def test_names_of_the_sample_and_a_leaf_outside() -> None:
     assert (found.type, found.name, found.language) == (name, "", "")
     assert (found.start, found.end) == (place[0] + 4, place[0] + 16)
     assert resources.leaves(Image(tree(*head[:5], 48, *head[6:], 0xFFFF_0000, 12, 0, 0))) == []
+    long = resources.MAX_NAME + 1
+    raw = struct.pack("<H", long) + ("b" * long).encode("utf-16le")
+    data[place[0] + 64 : place[0] + 64 + len(raw)] = raw
+    (found,) = resources.leaves(Image(bytes(data)))
+    assert found.type == "b" * resources.MAX_NAME + "…"
 
 
 def test_loops_and_wide_trees_end() -> None:

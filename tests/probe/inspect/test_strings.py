@@ -61,7 +61,9 @@ def test_a_string_that_is_pointed_to() -> None:
     assert strings.at(data, 4, 48) == "a name"
     assert strings.at(data, 11, 48) == "wide name"
     assert strings.at(data, 31, 48) is None  # does not end in a zero
-    assert strings.at(data, 4, 5) == "a nam"
+    assert strings.at(data, 4, 5) == "a nam…"
+    assert strings.at(data, 4, 6) == "a name"
+    assert strings.at(data, 11, 8) == "wide nam…"
     assert strings.at(data, len(data) + 9, 48) is None
 
 

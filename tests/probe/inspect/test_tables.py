@@ -93,6 +93,22 @@ def test_many_functions_are_counted_not_listed() -> None:
     assert len(tables.exported_in(tables.Table(entries), 0, 100)) == tables.LISTED_NAMES
 
 
+def test_a_name_that_is_cut_says_so() -> None:
+    """What MAX_NAME bytes hold is whole."""
+    pe = Pe(sample("library-x64.dll"))
+    text = Image(pe.bytes()).section_at(pe.raw(0)[0])
+    place = Image(pe.bytes()).directory("export")
+    assert place is not None
+    assert text is not None
+    names = Image(pe.bytes()).offset(struct.unpack_from("<10I", pe.data, place[0])[8])
+    assert names is not None
+    pe.put("<I", names, text.rva)
+    for length, shown in ((tables.MAX_NAME, ""), (tables.MAX_NAME + 1, "…"), (1000, "…")):
+        pe.data[text.start : text.start + length + 1] = b"A" * length + b"\0"
+        found = {entry.name for entry in tables.exports(Image(pe.bytes())).entries}
+        assert "A" * tables.MAX_NAME + shown in found
+
+
 def test_a_forwarded_export_and_ordinals() -> None:
     pe = Pe(sample("library-x64.dll"))
     image = Image(pe.bytes())

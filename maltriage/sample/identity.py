@@ -120,9 +120,10 @@ def _doubtful() -> Iterator[None]:
 
 
 def _text(value: Any) -> str | None:
+    """A text without the blanks that builders pad it with; None: there is nothing else."""
     if not value:
         return None
-    text = decode_name(value)[:MAX_TEXT]
+    text = decode_name(value).strip()[:MAX_TEXT]
     return text or None
 
 

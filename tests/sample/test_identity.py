@@ -93,6 +93,24 @@ def test_both_parsers_say_the_same(samples_dir: Path, monkeypatch: pytest.Monkey
             assert getattr(other, field) == getattr(lief, field), (path, field)
 
 
+@pytest.mark.parametrize("parser", ["lief", "pefile"])
+def test_blanks_are_no_version(
+    samples_dir: Path, monkeypatch: pytest.MonkeyPatch, parser: str
+) -> None:
+    """Installers pad the fields that their script leaves empty, and the others too."""
+    data = (samples_dir / "gui-x86.exe").read_bytes()
+    for said, padded in (
+        ("maltriage authors", " " * 17),
+        ("maltriage samples", " samples".ljust(17)),
+    ):
+        data = data.replace(said.encode("utf-16le"), padded.encode("utf-16le"))
+    if parser == "pefile":
+        monkeypatch.setattr(pe_module, "_by_lief", lambda data, pe: None)
+    version = identify(data, read_headers(data)).version
+    assert version is not None
+    assert (version.company, version.product) == (None, "samples")
+
+
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_hostile_files_have_an_identity(case: str) -> None:
     data = CASES[case]()

@@ -120,6 +120,37 @@ def test_wide_strings_are_text_and_others_bytes() -> None:
     assert one.pattern.form == "hex"
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16le"])
+def test_a_text_of_any_program_is_no_code(encoding: str) -> None:
+    """Compilers such as Delphi put texts between functions; those left out are no code either."""
+    data = bytearray(sample("console-x64.exe"))
+    section = next(s for s in read_headers(data).sections if s.executable)  # type: ignore[union-attr]
+    raw = "kernel32.dll".encode(encoding)
+    places = range(section.start + 64, section.start + 1024, 128)
+    for at in places:
+        data[at : at + len(raw) + 2] = raw + b"\0\0"
+    found = of(bytes(data), "code")
+    spans = [(c.offset, c.offset + len(c.pattern.data)) for c in found]
+    assert any(low < places[-1] and high > places[0] for low, high in spans)
+    assert not any(low < at + len(raw) and at < high for low, high in spans for at in places)
+
+
+def test_code_without_a_word_is_no_text() -> None:
+    """Registers that are saved, a division by ten, and zeros that are pushed."""
+    data = bytearray(sample("console-x86.exe"))
+    section = next(s for s in read_headers(data).sections if s.executable)  # type: ignore[union-attr]
+    pushed = bytes.fromhex("8b01 ff5034") + b"j\0" * 5 + bytes.fromhex("6a01 ffd0 8b4df4 85c9 c3")
+    divided = bytes.fromhex("f7ef c1ff1f 89d1 c1f902 29f9 741c bf") + b"gfff" + b"f\x90\xc3"
+    saved = b"AWAVAUATUWVSH" + bytes.fromhex("83ec48 8b45f8 c3")
+    for at, code in ((64, pushed), (128, divided), (192, saved)):
+        data[section.start + at : section.start + at + 64] = (b"\x90" * 16 + code).ljust(
+            64, b"\xcc"
+        )
+    patterns = [c.pattern.data for c in of(bytes(data), "code")]
+    for part in (b"j\0" * 5, b"gfff", saved[:13]):
+        assert any(part in pattern for pattern in patterns), part
+
+
 def test_names_of_imports_in_a_row_without_their_hints() -> None:
     found = of(sample("console-x86.exe"), "imports")
     assert found

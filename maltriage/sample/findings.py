@@ -108,7 +108,8 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `snapped`: bytes by which its start and its end were moved outwards (negative: inwards) to the
     edge of the function, string, resource or field that they cut. `focus` is the offset of its
-    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why.
+    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why, and
+    how many DLLs and exports are not listed.
     """
 
     kind: ContentKind

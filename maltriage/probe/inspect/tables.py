@@ -186,8 +186,9 @@ def _text(image: Image, rva: int) -> tuple[str, tuple[int, int] | None]:
     return decode_name(raw) + cut, (start, min(start + len(raw) + 1, len(image.data)))
 
 
-def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:
-    """The imports in a range, a DLL a row."""
+def imported_in(table: Table, start: int, end: int) -> tuple[list[ImportedNames], int]:
+    """The imports in a range, a DLL a row, those with functions there first; and how many more
+    DLLs there are."""
     found: dict[str, dict[str, None]] = {}
     for head in table.heads:
         if head.touches(start, end):
@@ -195,13 +196,15 @@ def imported_in(table: Table, start: int, end: int) -> list[ImportedNames]:
     for entry in table.entries:
         if entry.touches(start, end):
             found.setdefault(entry.dll, {})[entry.name] = None
-    return [
+    ordered = sorted(found.items(), key=lambda item: not item[1])
+    rows = [
         ImportedNames(dll, list(names)[:LISTED_NAMES], max(0, len(names) - LISTED_NAMES))
-        for dll, names in list(found.items())[:LISTED_DLLS]
+        for dll, names in ordered[:LISTED_DLLS]
     ]
+    return rows, len(found) - len(rows)
 
 
-def exported_in(table: Table, start: int, end: int) -> list[str]:
-    """Names of the exports partly or wholly in a range."""
-    names = [entry.name for entry in table.entries if entry.touches(start, end)]
-    return list(dict.fromkeys(names))[:LISTED_NAMES]
+def exported_in(table: Table, start: int, end: int) -> tuple[list[str], int]:
+    """Names of the exports partly or wholly in a range, and how many more there are."""
+    names = dict.fromkeys(entry.name for entry in table.entries if entry.touches(start, end))
+    return list(names)[:LISTED_NAMES], max(0, len(names) - LISTED_NAMES)

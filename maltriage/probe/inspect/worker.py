@@ -237,8 +237,12 @@ class _Inspector:
             return {"kind": "fill"}
         imports = self._attempt("imports", lambda: self._imports) or tables.Table()
         exports = self._attempt("exports", lambda: self._exports) or tables.Table()
-        found["imports"] = tables.imported_in(imports, start, end)
-        found["exports"] = tables.exported_in(exports, start, end)
+        found["imports"], dlls = tables.imported_in(imports, start, end)
+        found["exports"], names = tables.exported_in(exports, start, end)
+        for left, noun in ((dlls, "DLL"), (names, "export")):
+            if left:
+                more = f"{left:,} more {noun} is" if left == 1 else f"{left:,} more {noun}s are"
+                self._notes.append(f"{more} in this range, not listed")
         described = imports.covered(start, end), exports.covered(start, end)
         known = sorted([*imports.places(start, end), *exports.places(start, end)])
         table: ContentKind = "imports" if described[0] >= described[1] else "exports"

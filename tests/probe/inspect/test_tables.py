@@ -74,11 +74,11 @@ def test_what_a_range_covers() -> None:
     data = sample("gui-x86.exe")
     table = tables.imports(Image(data))
     at = data.index(b"MessageBoxA") if b"MessageBoxA" in data else data.index(b"EndDialog")
-    (row,) = tables.imported_in(table, at, at + 4)
+    ((row,), _) = tables.imported_in(table, at, at + 4)
     assert row.dll == "USER32.dll"
     assert len(row.functions) == 1
-    assert tables.imported_in(table, 0, 0x200) == []
-    whole = tables.imported_in(table, 0, len(data))
+    assert tables.imported_in(table, 0, 0x200) == ([], 0)
+    whole, _ = tables.imported_in(table, 0, len(data))
     assert {row.dll for row in whole} == {"KERNEL32.dll", "msvcrt.dll", "USER32.dll"}
     name = next(e for e in table.entries if e.name == "Sleep")
     for low, high in name.places:
@@ -88,9 +88,20 @@ def test_what_a_range_covers() -> None:
 
 def test_many_functions_are_counted_not_listed() -> None:
     entries = [tables.Entry("a.dll", f"f{i}", ((i, i + 1),)) for i in range(100)]
-    (row,) = tables.imported_in(tables.Table(entries), 0, 100)
+    ((row,), left) = tables.imported_in(tables.Table(entries), 0, 100)
     assert (len(row.functions), row.more) == (tables.LISTED_NAMES, 100 - tables.LISTED_NAMES)
-    assert len(tables.exported_in(tables.Table(entries), 0, 100)) == tables.LISTED_NAMES
+    assert left == 0
+    names, left = tables.exported_in(tables.Table(entries), 0, 100)
+    assert (len(names), left) == (tables.LISTED_NAMES, 100 - tables.LISTED_NAMES)
+
+
+def test_dlls_with_functions_in_a_range_come_first() -> None:
+    """Those that are not listed are counted."""
+    heads = [tables.Entry(f"{i}.dll", "", ((i, i + 1),)) for i in range(40)]
+    entries = [tables.Entry(f"{i}.dll", "f", ((50 + i, 51 + i),)) for i in (3, 30, 39)]
+    rows, left = tables.imported_in(tables.Table(entries, heads), 0, 100)
+    assert [row.dll for row in rows[:4]] == ["3.dll", "30.dll", "39.dll", "0.dll"]
+    assert (len(rows), left) == (tables.LISTED_DLLS, 40 - tables.LISTED_DLLS)
 
 
 def test_a_name_that_is_cut_says_so() -> None:

@@ -284,6 +284,21 @@ def test_what_fails_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
     assert content.notes == ["imports could not be read (RuntimeError)"]
 
 
+def test_dlls_and_exports_that_are_not_listed_are_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker.tables, "LISTED_DLLS", 1)
+    monkeypatch.setattr(worker.tables, "LISTED_NAMES", 1)
+    data = sample("gui-x86.exe")
+    content = one(data, 0x2E00, 0x800).content
+    assert content is not None
+    assert len(content.imports) == 1
+    assert content.notes == ["2 more DLLs are in this range, not listed"]
+    exported = sample("library-x64.dll")
+    content = one(exported, exported.index(b"sample_adler32\0"), 64).content
+    assert content is not None
+    assert len(content.exports) == 1
+    assert content.notes[0].endswith("in this range, not listed")
+
+
 def options(data: bytes, *formats: str) -> InspectOptions:
     kinds = formats or ("pe", "png", "bytes")
     return InspectOptions(hashlib.sha256(data).hexdigest(), formats=kinds)  # type: ignore[arg-type]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.probe.inspect import strings
 from maltriage.probe.inspect.image import Image, Thing
 from maltriage.probe.inspect.tables import Table
 from maltriage.sample.byteplot import trimmed_length
@@ -102,7 +103,7 @@ def find(
         at = image.offset(entry.rva) if entry.rva else None
         add(at, "export")
         if at in known:
-            names.setdefault(at, entry.name[:MAX_NAME])
+            names.setdefault(at, strings.shortened(entry.name, MAX_NAME))
     for begin, finish in _listed(image, architecture, section, end):
         add(begin, "exception")
         if finish is not None and begin in known:

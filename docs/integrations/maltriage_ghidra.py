@@ -35,11 +35,14 @@ def mark(path):
     if not own and len(listed) > 1:
         popup("The list is of several files, and Ghidra does not know which of them this is.")
         return
-    base, first = currentProgram.getImageBase(), None
+    base, first, said = currentProgram.getImageBase(), None, {}
     for rva, kind, comment in entries(lines, own or "".join(listed)):
+        here = said.setdefault(rva, [])  # a range may begin with a word
+        if comment not in here:
+            here.append(comment)
         address = base.add(rva)
-        createBookmark(address, "maltriage", comment)
-        setPreComment(address, "maltriage " + comment)
+        createBookmark(address, "maltriage", "; ".join(here))
+        setPreComment(address, "\n".join("maltriage " + each for each in here))
         if first is None and kind == "range":
             first = address
     if first is not None:

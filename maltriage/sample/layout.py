@@ -159,9 +159,11 @@ def _cover(data: bytes, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
         if end > length:
             cut.append(section.name)
         if section.start < length:
-            claims.append(
-                _Claim(section.name, "section", section.start, min(end, length), section.rva)
-            )
+            last = min(end, length)
+            used = min(section.start + section.mapped, last)
+            claims.append(_Claim(section.name, "section", section.start, used, section.rva))
+            if used < last:
+                claims.append(_Claim("(not mapped)", "gap", used, last, None))
     claims.sort(key=lambda claim: claim.start)  # stable: the table's order breaks ties
     first = claims[0].start if claims else length
     header_end = min(length, headers.header_size, max(first, 64))

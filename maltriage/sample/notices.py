@@ -26,8 +26,9 @@ SMALL_BYTES = 4096
 EMPTY_SHARE = 0.75
 _MAX_COUNTED = 1 << 26
 """Largest region of which the entropy without its resources is worked out."""
-_CLR_BYTES, _CLR_RESOURCES = 72, 24
-"""Bytes of a CLR header, and where in it the place of the resources is."""
+_CLR_BYTES, _CLR_FLAGS, _CLR_RESOURCES, _CLR_NATIVE = 72, 16, 24, 64
+"""Bytes of a CLR header, and where in it are its flags, the place of the resources and that of
+native code."""
 
 
 def observe(
@@ -48,7 +49,7 @@ def observe(
     """
     found: list[Notice] = []
     if headers is not None:
-        found.extend(_of_headers(headers, layout))
+        found.extend(_of_headers(data, headers, layout))
         rules = list(_packed(data, headers, layout))
         packers = [tool.text for tool in tools if tool.kind in ("packer", "protector")]
         if rules or packers:
@@ -68,7 +69,7 @@ def observe(
     return found
 
 
-def _of_headers(headers: Headers, layout: Layout) -> Iterator[Notice]:
+def _of_headers(data: bytes, headers: Headers, layout: Layout) -> Iterator[Notice]:
     if headers.machine == 0 and headers.subsystem == 0:
         yield Notice(
             "disarmed",
@@ -78,7 +79,10 @@ def _of_headers(headers: Headers, layout: Layout) -> Iterator[Notice]:
     if headers.entry_rva and "entry" not in layout.anchors:
         yield Notice("entry-outside", "The entry point lies in no byte of the file (overwritten?).")
     if layout.dotnet:
-        yield Notice(".net", "A .NET assembly: its code is IL, which native families do not show.")
+        what = (
+            " with native code beside its IL" if _has_native(data, headers) else ": its code is IL"
+        )
+        yield Notice(".net", f"A .NET assembly{what}, which native families do not show.")
     if headers.subsystem == NATIVE:
         yield Notice(
             "driver", "A driver or native program: families of user programs say little of it."
@@ -127,6 +131,17 @@ def _packed(data: bytes, headers: Headers, layout: Layout) -> Iterator[str]:
     weak = list(_weak(headers, region, bodies))
     if len(weak) > 1 or named is not None or dense:
         yield from weak
+
+
+def _has_native(data: bytes, headers: Headers) -> bool:
+    """Whether the CLR header says that not all code is IL, or names code that was compiled
+    beforehand."""
+    start = headers.offset_of(headers.directories.get("clr", (0, 0))[0])
+    if start is None or len(data) < start + _CLR_BYTES:
+        return False
+    (flags,) = struct.unpack_from("<I", data, start + _CLR_FLAGS)
+    (native,) = struct.unpack_from("<I", data, start + _CLR_NATIVE)
+    return not flags & 1 or bool(native)
 
 
 def _managed_resources(data: bytes, headers: Headers) -> tuple[int, int] | None:

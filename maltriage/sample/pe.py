@@ -105,9 +105,13 @@ class Headers:
 
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
-        for section in self.sections:
-            if section.rva <= rva < section.rva + section.mapped:
-                return section.start + rva - section.rva
+        for whole_pages in (False, True):  # sections may be closer to each other than a page
+            for section in self.sections:
+                size = section.mapped
+                if not whole_pages:
+                    size = min(size, section.virtual_size or size)
+                if section.rva <= rva < section.rva + size:
+                    return section.start + rva - section.rva
         return rva if 0 < rva < self.header_size else None
 
 

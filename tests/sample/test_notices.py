@@ -146,6 +146,18 @@ def test_an_overlay_that_is_no_installer(samples_dir: Path) -> None:
     assert "installer" not in notices_of(stub + zipped(b"short"))  # a resource, or a mark
 
 
+def test_native_code_of_a_dotnet_program_is_named(samples_dir: Path) -> None:
+    made = Pe((samples_dir / "dotnet.exe").read_bytes())
+    assert "its code is IL," in notices_of(made.bytes())[".net"]
+    headers = read_headers(made.bytes())
+    assert headers is not None
+    clr = headers.offset_of(headers.directories["clr"][0])
+    assert clr is not None
+    for at, value in ((16, 0x10), (64, 0x2000)):  # not IL alone; compiled beforehand
+        mixed = Pe(made.bytes()).put("<I", clr + at, value).bytes()
+        assert "with native code beside its IL" in notices_of(mixed)[".net"]
+
+
 def test_resources_of_a_dotnet_program_are_no_packer(samples_dir: Path) -> None:
     """They lie in its code section, and may be compressed."""
     made = Pe((samples_dir / "dotnet.exe").read_bytes())

@@ -103,7 +103,10 @@ class Disassembler:
         self, at: int, size: int, mnemonic: str, operands: str, functions: Functions, delta: int
     ) -> str | None:
         """The name or text that the operands point to, if any."""
-        if mnemonic == ".byte":
+        if mnemonic in (
+            ".byte",
+            "adrp",
+        ):  # `adrp` gives a page, of which the next one takes a place
             return None
         image = self._image
         for rva in self._targets(at + size + delta, mnemonic, operands):

@@ -15,6 +15,8 @@ from maltriage.sample.findings import Instruction, Listing
 
 MAX_STREAMS = 16
 """Metadata with more streams is not read, as a reader copies each; five are usual."""
+_CODE_TYPE = 3
+"""Bits of a method's ImplFlags that say what its code is: 0 IL, others native or none."""
 MAX_METHODS = 65_536
 MAX_INSTRUCTIONS = 24
 MAX_READ = 4096
@@ -112,14 +114,14 @@ class Assembly:
         if table is None:
             return []
         start, size = self._image.offset(table.rva), table.row_size
-        if start is None or size < 4:
+        if start is None or size < 6:
             return []
         data = self._image.data
         rows = min(table.num_rows, MAX_METHODS, (len(data) - start) // size)
         found = []
         for row in range(rows):
-            (rva,) = struct.unpack_from("<I", data, start + row * size)
-            at = self._image.offset(rva) if rva else None
+            rva, flags = struct.unpack_from("<IH", data, start + row * size)
+            at = self._image.offset(rva) if rva and not flags & _CODE_TYPE else None
             if at is not None:
                 body = _body(data, at, row + 1)
                 if body is not None:

@@ -68,8 +68,9 @@ def _key(data: bytes, root: int, key: int, level: int) -> str:
     if level == _LEVELS - 1:
         primary, sub = key & 0x3FF, key >> 10
         name = pefile.LANG.get(primary)
-        detail = pefile.get_sublang_name_for_lang(primary, sub) if name else None
-        called = str(detail if isinstance(detail, str) else name or "")
+        # Not pefile's own look-up: it gives another language where it knows no such region.
+        details = pefile.SUBLANG.get(sub, ()) if isinstance(name, str) else ()
+        called = str(next((detail for detail in details if str(name) in detail), name or ""))
         text = called.removeprefix("SUBLANG_").removeprefix("LANG_").lower().replace("_", " ")
         return f"{text} (0x{key:x})" if text else f"0x{key:x}"
     return f"#{key}"

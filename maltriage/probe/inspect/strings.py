@@ -61,8 +61,9 @@ def find(
     budget: Budget,
     least: int = MIN_LENGTH,
     known: Sequence[tuple[int, int]] = (),
-) -> list[FoundString]:
-    """The strings of a range, in file order; if there are too many, those from `focus` on.
+) -> tuple[list[FoundString], int]:
+    """The strings of a range, in file order, and how many more there are; if there are too many,
+    those from `focus` on.
 
     Args:
         budget: bytes of the sample that may still be shown.
@@ -85,7 +86,7 @@ def find(
         text = raw.decode(encoding, "replace")
         cut = thing.end - thing.start > len(raw)
         found.append(FoundString(thing.start, encoding, text, cut))  # type: ignore[arg-type]
-    return sorted(found, key=lambda item: item.offset)
+    return sorted(found, key=lambda item: item.offset), len(every) - len(found)
 
 
 def at(data: bytes, offset: int, limit: int) -> str | None:

@@ -161,7 +161,11 @@ def exports(image: Image) -> Table:
         table.entries.append(Entry(title, name, tuple(places), None if forwarded else rva))
     for ordinal, (rva, at) in enumerate(addresses):
         if rva and ordinal not in named:
-            table.entries.append(Entry(title, f"#{first + ordinal}", ((at, at + 4),), rva))
+            name, forwarded = f"#{first + ordinal}", low <= rva < high
+            if forwarded:
+                name = f"{name} -> {_text(image, rva)[0]}"
+            entry = Entry(title, name, ((at, at + 4),), None if forwarded else rva)
+            table.entries.append(entry)
     return table
 
 

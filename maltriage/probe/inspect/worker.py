@@ -225,8 +225,15 @@ class _Inspector:
         if image.pe is None:
             self._notes.append("no header fields could be read")
         # Anything may follow the section table.
-        found = strings.find(self._data, start, end, place.focus, self._budget)
+        found, left = strings.find(self._data, start, end, place.focus, self._budget)
+        self._not_listed(left, "string")
         return {"kind": self._plain(place), "strings": found}
+
+    def _not_listed(self, count: int, noun: str) -> None:
+        """Note how many things of a kind a range has beyond those that are listed."""
+        if count:
+            more = f"{count:,} more {noun} is" if count == 1 else f"{count:,} more {noun}s are"
+            self._notes.append(f"{more} in this range, not listed")
 
     def _body(self, place: Range, bits: float) -> dict[str, Any]:
         """A range outside the headers: all things that it overlaps, and its kind."""
@@ -239,10 +246,8 @@ class _Inspector:
         exports = self._attempt("exports", lambda: self._exports) or tables.Table()
         found["imports"], dlls = tables.imported_in(imports, start, end)
         found["exports"], names = tables.exported_in(exports, start, end)
-        for left, noun in ((dlls, "DLL"), (names, "export")):
-            if left:
-                more = f"{left:,} more {noun} is" if left == 1 else f"{left:,} more {noun}s are"
-                self._notes.append(f"{more} in this range, not listed")
+        self._not_listed(dlls, "DLL")
+        self._not_listed(names, "export")
         described = imports.covered(start, end), exports.covered(start, end)
         known = sorted([*imports.places(start, end), *exports.places(start, end)])
         table: ContentKind = "imports" if described[0] >= described[1] else "exports"
@@ -271,9 +276,10 @@ class _Inspector:
                 found["library"] = named or []
         if kind not in ("code", "il"):  # instructions can look like text by chance
             least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
-            found["strings"] = strings.find(
+            found["strings"], left = strings.find(
                 self._data, start, end, place.focus, self._budget, least, known
             )
+            self._not_listed(left, "string")
         if kind is None:
             kind = table if any(described) else "strings" if wordy else "data"
         return {"kind": kind, **found}

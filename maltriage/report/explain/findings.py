@@ -85,7 +85,7 @@ def lines(
     if content.imports:
         parts.append(("DLL", [_imported(row, room) for row in content.imports]))
     if content.exports:
-        parts.append(("export", [untrusted(name, "", room) for name in content.exports]))
+        parts.append(("export", [_exported(name, room) for name in content.exports]))
     if content.strings:
         parts.append(("string", _strings(content.strings, digits, room)))
     shown = DEFAULT_LINES if limit is None else limit
@@ -97,6 +97,10 @@ def lines(
         if len(rows) > count:
             more = numbers.count(len(rows) - count, f"more {noun}")
             yield Text(" " * indent + f"… {more}", style="dim", no_wrap=True)
+
+
+def _exported(name: str, room: int) -> Text:
+    return Text("export ", style="dim").append_text(untrusted(name, "", room - 7))
 
 
 def _title(content: HotContent, room: int) -> Text:

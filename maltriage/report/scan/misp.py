@@ -11,7 +11,6 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
@@ -106,7 +105,6 @@ def _json(item: Any) -> bytes:
 def _file(result: Result) -> dict[str, str | None]:
     """The attributes of the file. Its folder is left out: an event goes to others."""
     identity = result.identity
-    entropy = facts.entropy(result)
     return {
         "filename": sharing.file_name(result),
         "size_in_bytes": str(result.size),
@@ -114,7 +112,6 @@ def _file(result: Result) -> dict[str, str | None]:
         "sha1": identity.sha1,
         "md5": identity.md5,
         "tlsh": identity.tlsh,
-        "entropy": None if entropy is None else f"{entropy:.3f}",
     }
 
 

@@ -87,6 +87,17 @@ def test_what_follows_a_function_at_once_and_belongs_to_it_is_part_of_it() -> No
     assert functions._whole(begin, finish, chained) == [(10, 30), (70, 80)]
 
 
+def test_a_page_is_no_place() -> None:
+    """`adrp` of arm64 gives a page; a later instruction takes a place of it."""
+    image = Image(builds.program(64))
+    found = found_in(image)
+    rva = next(entry.rva for entry in tables.imports(image).entries if entry.rva)
+    engine = code.Disassembler(image, "arm64", False, tables.imports(image))
+    operands = f"x16, #0x{image.base + rva:x}"
+    assert engine._comment(0, 4, "ldr", operands, found, 0) is not None
+    assert engine._comment(0, 4, "adrp", operands, found, 0) is None
+
+
 def test_numbers_of_an_image_that_begins_at_zero_are_no_addresses() -> None:
     """EFI programs: any length is as large as an address."""
     program = Image(builds.program(64))

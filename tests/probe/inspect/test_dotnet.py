@@ -33,6 +33,19 @@ def test_methods_have_their_names() -> None:
     assert set(methods(read(sample("dotnet.exe")))) == {"Sample::Main"}
 
 
+def test_a_native_method_has_no_il() -> None:
+    """Of an assembly of C++/CLI: its RVA is that of machine code."""
+    data = sample("dotnet.exe")
+    assembly, image = read(data), Image(data)
+    table = assembly._table(dotnet._METHOD)
+    start = image.offset(table.rva)
+    assert start is not None
+    (body,) = assembly.bodies
+    changed = bytearray(data)
+    changed[start + (body.row - 1) * table.row_size + 4] |= 1
+    assert read(bytes(changed)).bodies == []
+
+
 def test_il_is_that_of_the_method() -> None:
     """From the first instruction to the last, with strings, names and targets."""
     assembly = read(builds.assembly())

@@ -94,3 +94,22 @@ def test_any_small_tree_is_read(entries: list[tuple[int, int]]) -> None:
         words += [key, 0x8000_0000 | target if key % 3 else target]
     leaves = resources.leaves(Image(tree(*words)))
     assert len(leaves) <= resources.MAX_ENTRIES
+
+
+@pytest.mark.parametrize(
+    ("language", "called"),
+    [
+        (0x409, "english us (0x409)"),
+        (0x407, "german (0x407)"),
+        (0x411, "japanese (0x411)"),
+        (0x415, "polish (0x415)"),
+        (0x40D, "hebrew (0x40d)"),
+        (0x4009, "english (0x4009)"),
+        (0x400C, "french (0x400c)"),
+        (0x9, "english (0x9)"),
+        (0, "neutral (0x0)"),
+        (0x3FF, "0x3ff"),
+    ],
+)
+def test_languages_are_not_those_of_another(language: int, called: str) -> None:
+    assert resources._key(b"", 0, language, 2) == called

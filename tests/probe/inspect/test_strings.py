@@ -11,14 +11,14 @@ GAP = b"\x00\x01\x02\xff"
 
 def texts(data: bytes, start: int = 0, end: int | None = None, focus: int = 0) -> list[str]:
     end = len(data) if end is None else end
-    return [item.text for item in strings.find(data, start, end, focus, Budget(4096))]
+    return [item.text for item in strings.find(data, start, end, focus, Budget(4096))[0]]
 
 
 def test_both_encodings_in_file_order() -> None:
     wide, cyrillic = "wide text".encode("utf-16le"), "Привет, мир".encode("utf-16le")
     data = GAP.join([b"", b"plain text", wide, b"tiny", cyrillic, b"C:\\x\\y.exe", b""])
     assert texts(data) == ["plain text", "wide text", "Привет, мир", "C:\\x\\y.exe"]
-    found = strings.find(data, 0, len(data), 0, Budget(4096))
+    found, _ = strings.find(data, 0, len(data), 0, Budget(4096))
     assert [item.encoding for item in found] == ["ascii", "utf-16le", "utf-16le", "ascii"]
     for item in found:
         assert data[item.offset :].startswith(item.text.encode(item.encoding))
@@ -43,7 +43,8 @@ def test_a_string_across_the_edge_is_whole() -> None:
 
 
 def test_long_and_many_are_cut() -> None:
-    (item,) = strings.find(b"x" * 9999, 0, 9999, 0, Budget(4096))
+    ((item,), left) = strings.find(b"x" * 9999, 0, 9999, 0, Budget(4096))
+    assert left == 0
     assert (len(item.text), item.cut) == (strings.MAX_TEXT, True)
     data = GAP.join(b"string %05d" % i for i in range(1000))
     found = texts(data, focus=data.index(b"string 00500"))
@@ -52,7 +53,7 @@ def test_long_and_many_are_cut() -> None:
     assert late[:2] == ["string 00000", "string 00001"]
     assert late[-5:] == [f"string {i:05d}" for i in range(995, 1000)]
     budget = Budget(30)
-    assert len(strings.find(data, 0, len(data), 0, budget)) == 2
+    assert len(strings.find(data, 0, len(data), 0, budget)[0]) == 2
     assert budget.left == 6
 
 
@@ -71,7 +72,7 @@ def test_a_string_that_is_pointed_to() -> None:
 def test_any_bytes(data: bytes, start: int, length: int) -> None:
     end = start + length
     budget = Budget(64)
-    found = strings.find(data, start, end, start, budget)
+    found, _ = strings.find(data, start, end, start, budget)
     assert len(found) <= strings.MAX_STRINGS
     assert sum(len(i.text) * (1 if i.encoding == "ascii" else 2) for i in found) <= 64
     for item in found:
@@ -79,3 +80,9 @@ def test_any_bytes(data: bytes, start: int, length: int) -> None:
         assert item.offset < end
         assert data[item.offset :].startswith(item.text.encode(item.encoding))
     assert 0.0 <= strings.coverage(data, start, end) <= 1.0
+
+
+def test_those_that_are_not_listed_are_counted() -> None:
+    data = b"".join(b"string number %03d\0" % i for i in range(40))
+    found, left = strings.find(data, 0, len(data), 0, Budget(4096))
+    assert (len(found), left) == (strings.MAX_STRINGS, 40 - strings.MAX_STRINGS)

@@ -14,6 +14,7 @@ from probe.inspect import builds
 
 from maltriage.probe.inspect import tables
 from maltriage.probe.inspect.image import Image
+from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import read_headers
 
 NATIVE = ("console-x86.exe", "console-x64.exe", "gui-x86.exe", "driver-x64.sys", "dotnet.exe")
@@ -175,6 +176,22 @@ def test_any_bytes_are_read(junk: bytes, name: str) -> None:
         assert 0 <= table.covered(start, start + 100) <= 100
 
 
+def test_a_forwarder_without_a_name_is_no_code() -> None:
+    pe = Pe(sample("library-x64.dll"))
+    image = Image(pe.bytes())
+    place = image.directory("export")
+    assert place is not None
+    fields = struct.unpack_from("<10I", pe.data, place[0])
+    addresses = image.offset(fields[7])
+    assert addresses is not None
+    rva = image.headers.directories["export"][0]  # type: ignore[union-attr]
+    pe.put("<I", place[0] + 24, 0)  # no names
+    pe.put("<I", addresses, rva + 12)  # into the export section
+    pe.put("4s", place[0] + 12, b"A.B")
+    entry = next(e for e in tables.exports(Image(pe.bytes())).entries if "->" in e.name)
+    assert (entry.name, entry.rva) == (f"#{fields[4]} -> A.B", None)
+
+
 def test_bytes_behind_the_last_page_in_use_are_not_mapped() -> None:
     """The loader maps a section by its virtual size, to the end of a page."""
     pe = Pe()
@@ -191,3 +208,14 @@ def test_bytes_behind_the_last_page_in_use_are_not_mapped() -> None:
     image = Image(pe.bytes().ljust(first.start + inflated, b"\0"))
     assert image.rva(first.start + 0xFFF) == first.rva + 0xFFF
     assert image.rva(first.start + 0x1000) is None
+    layout, _ = make_layout(image.data, image.headers)
+    region = layout.region_at(first.start + 0x1000)
+    assert region is not None
+    assert (region.name, region.kind, region.rva) == ("(not mapped)", "gap", None)
+    # A section that begins within the last page of the one before: as firmware has them.
+    pe = Pe()
+    pe.put("<I", pe.section(0) + 8, 0x54).put("<I", pe.section(1) + 12, first.rva + 0x200)
+    headers = read_headers(pe.bytes())
+    assert headers is not None
+    assert headers.offset_of(first.rva + 0x204) == second.start + 4
+    assert headers.offset_of(first.rva + 0x100) == first.start + 0x100

@@ -194,6 +194,21 @@ def test_ghidra_marks_what_is_listed(tmp_path: Path, other: bool, more: bool) ->
     assert ghidra.went == 0x10000 + int(mapped[0]["rva"], 16)
 
 
+def test_ghidra_keeps_both_comments_of_a_place(tmp_path: Path) -> None:
+    """A word may be the first of a range; a list may have a file twice."""
+    result = make_result()
+    (row, *_) = [row for row in rows(listed(result)) if row["rva"]]
+    path = tmp_path / "x.tsv"
+    lines = listed(result, result)
+    word = {**row, "kind": "word", "comment": "+0.127 word Label"}
+    path.write_text("\n".join([*lines, "\t".join(word.values())]) + "\n", encoding="utf-8")
+    ghidra, script = Ghidra(result.sha256), module("maltriage_ghidra")
+    vars(script).update(ghidra.names(), currentProgram=ghidra)
+    script.mark(str(path))
+    at = 0x10000 + int(row["rva"], 16)
+    assert ghidra.comments[at] == f"maltriage {row['comment']}\nmaltriage +0.127 word Label"
+
+
 def test_ghidra_that_does_not_know_the_file(tmp_path: Path) -> None:
     """As of one that was imported from memory: a list of one file is taken on trust."""
     result, another = make_result(), make_result("b.exe")

@@ -47,7 +47,9 @@ def test_a_net_program(run_cli: Any, tmp_path: Path) -> None:
     for label in ("icedid", "benign"):
         for hot in record(run_cli, path, "--class", label)["evidence"]["hot"]:
             assert hot["content"]["code"] is None
-            assert hot["content"]["notes"] == []
+            # Nothing failed; more strings than are listed are counted.
+            notes = hot["content"]["notes"]
+            assert all(note.endswith("in this range, not listed") for note in notes), notes
 
 
 def test_no_inspect(run_cli: Any, tmp_path: Path) -> None:

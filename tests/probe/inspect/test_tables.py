@@ -121,17 +121,23 @@ def test_a_name_that_is_cut_says_so() -> None:
         assert "A" * tables.MAX_NAME + shown in found
 
 
-def test_a_forwarded_export_and_ordinals() -> None:
+def exporting() -> tuple[Pe, int, int, int]:
+    """A library, the offsets of its export directory and of the addresses, and its RVA."""
     pe = Pe(sample("library-x64.dll"))
     image = Image(pe.bytes())
     place = image.directory("export")
     assert place is not None
-    fields = struct.unpack_from("<10I", pe.data, place[0])
-    addresses = image.offset(fields[7])
+    addresses = image.offset(struct.unpack_from("<10I", pe.data, place[0])[7])
     assert addresses is not None
     rva = image.headers.directories["export"][0]  # type: ignore[union-attr]
+    return pe, place[0], addresses, rva
+
+
+def test_a_forwarded_export_and_ordinals() -> None:
+    pe, place, addresses, rva = exporting()
+    fields = struct.unpack_from("<10I", pe.data, place)
     pe.put("<I", addresses, rva + 40 + 4)  # into the export section: a forwarder
-    pe.put("<I", place[0] + 24, fields[6] - 1)  # a name less
+    pe.put("<I", place + 24, fields[6] - 1)  # a name less
     table = tables.exports(Image(pe.bytes()))
     assert len(table.entries) == 3
     assert sum(" -> " in e.name and e.rva is None for e in table.entries) == 1
@@ -177,17 +183,11 @@ def test_any_bytes_are_read(junk: bytes, name: str) -> None:
 
 
 def test_a_forwarder_without_a_name_is_no_code() -> None:
-    pe = Pe(sample("library-x64.dll"))
-    image = Image(pe.bytes())
-    place = image.directory("export")
-    assert place is not None
-    fields = struct.unpack_from("<10I", pe.data, place[0])
-    addresses = image.offset(fields[7])
-    assert addresses is not None
-    rva = image.headers.directories["export"][0]  # type: ignore[union-attr]
-    pe.put("<I", place[0] + 24, 0)  # no names
+    pe, place, addresses, rva = exporting()
+    fields = struct.unpack_from("<10I", pe.data, place)
+    pe.put("<I", place + 24, 0)  # no names
     pe.put("<I", addresses, rva + 12)  # into the export section
-    pe.put("4s", place[0] + 12, b"A.B")
+    pe.put("4s", place + 12, b"A.B")
     entry = next(e for e in tables.exports(Image(pe.bytes())).entries if "->" in e.name)
     assert (entry.name, entry.rva) == (f"#{fields[4]} -> A.B", None)
 

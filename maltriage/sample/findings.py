@@ -55,6 +55,8 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     function: str | None
     start: int | None
     instructions: list[Instruction]
+    left: int = 0
+    """Bytes of the range behind the last instruction."""
 
 
 class LibraryFunction(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -78,7 +78,7 @@ def rich_hash(data: bytes) -> str | None:
 
 
 def _compile_time(data: bytes, headers: Headers | None) -> str | None:
-    if headers is None or not headers.timestamp or _is_reproducible(data, headers):
+    if headers is None or not headers.timestamp or is_reproducible(data, headers):
         return None
     return datetime.fromtimestamp(headers.timestamp, UTC).isoformat().replace("+00:00", "Z")
 
@@ -100,7 +100,7 @@ def _tlsh(data: bytes) -> str | None:
     return None if digest in ("", "TNULL") else str(digest)
 
 
-def _is_reproducible(data: bytes, headers: Headers) -> bool:
+def is_reproducible(data: bytes, headers: Headers) -> bool:
     """Whether the debug directory says that a hash stands in place of the time."""
     rva, size = headers.directories.get("debug", (0, 0))
     start = headers.offset_of(rva) if rva else None

@@ -62,10 +62,11 @@ class Disassembler:
         found: list[Instruction] = []
         end = min(end, functions.end)
         limit = min(end + LONGEST, functions.end)  # to complete the last instruction
+        done = focus
         for at, size, mnemonic, operands in self._decode(functions, begin, limit, delta or 0):
             if at + size <= focus:
                 continue
-            if at >= end:
+            if at >= end or len(found) == MAX_INSTRUCTIONS:
                 break
             comment = self._comment(at, size, mnemonic, operands, functions, delta or 0)
             if not budget.take(size + len(comment or "")):
@@ -73,8 +74,7 @@ class Disassembler:
             raw = self._image.data[at : at + size].hex()
             rva = None if delta is None else at + delta
             found.append(Instruction(at, rva, raw, mnemonic, operands, comment))
-            if len(found) == MAX_INSTRUCTIONS:
-                break
+            done = at + size
         name = None
         if around is not None:
             place = self._image.base + around.start + (delta or 0)
@@ -86,6 +86,7 @@ class Disassembler:
             name,
             None if around is None else around.start,
             found,
+            max(0, end - done),
         )
 
     def _decode(

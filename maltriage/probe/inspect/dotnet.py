@@ -7,6 +7,7 @@ import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from maltriage.probe.inspect.image import Budget, Image, Thing
@@ -34,7 +35,10 @@ _UNKNOWN = "UNKNOWN"
 _TINY, _FAT = 2, 3
 _IL_ONLY = 1
 _TYPE_REF, _TYPE_DEF, _FIELD, _METHOD, _MEMBER, _SPEC, _STRING = 1, 2, 4, 6, 10, 0x2B, 0x70
-_RESOURCE = 40
+_RESOURCE, _NESTED = 40, 41
+_SCOPE_TYPE = 3
+"""Tag of a ResolutionScope that is a TypeRef."""
+MAX_NESTED = 4
 _MANIFEST_ROWS = 512
 
 
@@ -90,17 +94,19 @@ class Assembly:
                 return None
             body = later[0]
         found: list[Instruction] = []
-        for at, raw, mnemonic, operands in self.decode(body):
+        done = focus
+        shift = 0 if delta is None else self._image.base + delta
+        for at, raw, mnemonic, operands in self.decode(body, shift):
             if at + len(raw) <= focus:
                 continue
-            if at >= end or not budget.take(len(raw) + len(operands)):
+            full = len(found) == MAX_INSTRUCTIONS
+            if full or at >= end or not budget.take(len(raw) + len(operands)):
                 break
             rva = None if delta is None else at + delta
             found.append(Instruction(at, rva, raw.hex(), mnemonic, operands))
-            if len(found) == MAX_INSTRUCTIONS:
-                break
+            done = at + len(raw)
         name = self.method_name(body.row)
-        return Listing("il", False, "method", name, body.start, found)
+        return Listing("il", False, "method", name, body.start, found, max(0, end - done))
 
     def place(self, start: int, end: int) -> tuple[Thing, str] | None:
         """The first table, stream or resource that shares a byte with a range, and its name."""
@@ -134,8 +140,14 @@ class Assembly:
         long = len(raw) - (2 if raw[0] == _PREFIX else 1) == 4
         return long and not mnemonic.startswith(_NO_TOKEN)
 
-    def decode(self, body: Body) -> Iterator[tuple[int, bytes, str, str]]:
-        """(file offset, bytes, mnemonic, operands) of a method's instructions."""
+    def decode(self, body: Body, shift: int | None = None) -> Iterator[tuple[int, bytes, str, str]]:
+        """(file offset, bytes, mnemonic, operands) of a method's instructions.
+
+        Args:
+            body: of the method.
+            shift: address less file offset: a branch names the address that it goes to. None: the
+                place in its method, such as `IL_001c`.
+        """
         from dncil.cil.body.reader import CilMethodBodyReaderBytes
         from dncil.cil.error import MethodBodyFormatError
 
@@ -153,10 +165,13 @@ class Assembly:
             if mnemonic.startswith(_UNKNOWN):
                 yield body.code + at, code[at : at + 1], ".byte", f"0x{code[at]:02x}"
                 return
-            yield body.code + at, raw, mnemonic, self._operands(item)
+            yield body.code + at, raw, mnemonic, self._operands(item, body, shift)
 
-    def _operands(self, item: Any) -> str:
+    def _operands(self, item: Any, body: Body, shift: int | None) -> str:
         from dncil.clr.token import Token
+
+        def place(target: int) -> str:
+            return f"IL_{target:04x}" if shift is None else f"0x{body.code + target + shift:x}"
 
         operand = item.operand
         if operand is None:
@@ -165,9 +180,9 @@ class Assembly:
             return self._named(operand.value)
         if isinstance(operand, list):  # the targets of a switch
             more = ", …" if len(operand) > MAX_TARGETS else ""
-            return ", ".join(f"IL_{target:04x}" for target in operand[:MAX_TARGETS]) + more
+            return ", ".join(place(target) for target in operand[:MAX_TARGETS]) + more
         if item.is_br() or item.is_cond_br() or item.is_leave():
-            return f"IL_{operand:04x}"
+            return place(operand)
         return shortened(str(operand), MAX_NAME)
 
     def _named(self, token: int) -> str:
@@ -205,10 +220,33 @@ class Assembly:
 
         return self._type(_TYPE_DEF, bisect.bisect_right(range(count), method, key=first))
 
-    def _type(self, table: int, row: int) -> str:
+    def _type(self, table: int, row: int, depth: int = 0) -> str:
+        """`Namespace.Type`, or `Namespace.Outer/Inner` of a type inside another."""
         space = self._cell(table, row, "TypeNamespace")
         name = self._cell(table, row, "TypeName") or f"#{row}"
+        if depth < MAX_NESTED:
+            outer = self._outer(table, row)
+            if outer:
+                return f"{self._type(table, outer, depth + 1)}/{name}"
         return f"{space}.{name}" if space else name
+
+    def _outer(self, table: int, row: int) -> int:
+        """The row of the type that a type is inside of; 0: none."""
+        if table == _TYPE_DEF:
+            return self._nested.get(row, 0)
+        scope = self._raw(_TYPE_REF, row, "ResolutionScope_CodedIndex") or 0
+        return scope >> 2 if scope & 3 == _SCOPE_TYPE else 0
+
+    @cached_property
+    def _nested(self) -> dict[int, int]:
+        """The row of the outer type for that of each type inside another."""
+        table = self._table(_NESTED)
+        count = min(len(table.rows), MAX_METHODS) if table is not None else 0
+        inside = {}
+        for row in range(1, count + 1):
+            inner = self._raw(_NESTED, row, "NestedClass_Index")
+            inside[inner or 0] = self._raw(_NESTED, row, "EnclosingClass_Index") or 0
+        return inside
 
     def _table(self, number: int) -> Any:
         tables = getattr(self._net, "mdtables", None)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from maltriage.probe.inspect.image import Image
 from maltriage.sample.findings import HeaderField
+from maltriage.sample.identity import is_reproducible
 from maltriage.sample.pe import DIRECTORIES, decode_name
 
 MAX_FIELDS = 128
@@ -40,7 +41,10 @@ def _all(image: Image) -> Iterator[HeaderField]:
     yield from _stub(image, pe)
     signature = pe.DOS_HEADER.e_lfanew
     yield HeaderField(signature, 4, "PE signature", "PE\\0\\0")
-    yield from _structure(pe.FILE_HEADER, "COFF", _MEANINGS)
+    meanings = _MEANINGS
+    if image.headers and is_reproducible(image.data, image.headers):
+        meanings = _MEANINGS | {"TimeDateStamp": lambda _: "a hash: the build is reproducible"}
+    yield from _structure(pe.FILE_HEADER, "COFF", meanings)
     yield from _structure(pe.OPTIONAL_HEADER, "Optional", _MEANINGS)
     for index, entry in enumerate(pe.OPTIONAL_HEADER.DATA_DIRECTORY):
         name = DIRECTORIES[index] if index < len(DIRECTORIES) else f"{index}"
@@ -130,7 +134,7 @@ def _time(value: int) -> str:
     return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
 
 
-_MEANINGS = {
+_MEANINGS: dict[str, Callable[[int], str]] = {
     "Machine": _named("MACHINE_TYPE", "IMAGE_FILE_MACHINE_"),
     "Subsystem": _named("SUBSYSTEM_TYPE", "IMAGE_SUBSYSTEM_"),
     "TimeDateStamp": _time,

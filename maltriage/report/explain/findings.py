@@ -77,9 +77,11 @@ def lines(
     """
     room = width - indent
     parts: list[tuple[str, list[Text]]] = []
+    unlisted = 0
     for listing in (content.code, content.il):
         if listing is not None:
             parts.append(("instruction", _instructions(listing, content, room)))
+            unlisted = listing.left
     if fields and content.fields:
         parts.append(("field", field_lines(content.fields, digits, room)))
     if content.imports:
@@ -94,9 +96,13 @@ def lines(
         count = len(rows) if not shown or len(rows) == shown + 1 else shown
         for row in rows[:count]:
             yield Text(" " * indent, no_wrap=True).append_text(row)
+        more = []
         if len(rows) > count:
-            more = numbers.count(len(rows) - count, f"more {noun}")
-            yield Text(" " * indent + f"… {more}", style="dim", no_wrap=True)
+            more.append(numbers.count(len(rows) - count, f"more {noun}"))
+        if noun == "instruction" and unlisted:
+            more.append(f"{numbers.count(unlisted, 'byte')} not listed")
+        if more:
+            yield Text(" " * indent + f"… {', then '.join(more)}", style="dim", no_wrap=True)
 
 
 def _exported(name: str, room: int) -> Text:

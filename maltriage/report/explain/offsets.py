@@ -90,5 +90,11 @@ def _content(hot: HotRange) -> str:
         named = found.imports[0]
         return f", imports {named.dll} {' '.join(named.functions[:3])}"
     if found.strings:
-        return f', "{found.strings[0].text[:40]}"'
+        wide = {"ascii": 1, "utf-16le": 2}
+        behind = (
+            text
+            for text in found.strings
+            if text.offset + len(text.text) * wide[text.encoding] > found.focus
+        )
+        return f', "{next(behind, found.strings[0]).text[:40]}"'
     return f", {found.kind}"

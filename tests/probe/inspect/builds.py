@@ -86,11 +86,29 @@ def program(bits: int, *flags: str) -> bytes:
         return Path(folder, "a.exe").read_bytes()
 
 
+NESTED = """
+using System.Collections.Generic;
+namespace Demo
+{
+    class Outer
+    {
+        class Middle { class Inner { static int Count(Dictionary<int, int>.Enumerator one)
+        {
+            int found = 0;
+            while (one.MoveNext()) found += one.Current.Key;
+            return found;
+        } } }
+        static void Main() {}
+    }
+}
+"""
+
+
 @cache
-def assembly() -> bytes:
-    """The C# program above."""
+def assembly(source: str = CSHARP) -> bytes:
+    """A C# program, by default the one above."""
     with TemporaryDirectory() as folder:
-        Path(folder, "a.cs").write_text(CSHARP)
+        Path(folder, "a.cs").write_text(source)
         command = [_needs("mcs"), "-out:a.exe", "a.cs"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
         return Path(folder, "a.exe").read_bytes()

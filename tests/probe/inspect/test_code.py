@@ -141,6 +141,8 @@ def test_a_listing_is_in_step_with_objdump(bits: int, shift: int) -> None:
     first = result.instructions[0]
     assert first.offset <= start + shift < first.offset + len(first.hex) // 2
     assert all(image.data[i.offset :].startswith(bytes.fromhex(i.hex)) for i in result.instructions)
+    last = result.instructions[-1]
+    assert result.left == max(0, start + 80 - last.offset - len(last.hex) // 2)
 
 
 @pytest.mark.parametrize("bits", BITS)
@@ -217,9 +219,10 @@ def test_what_does_not_decode_is_bytes() -> None:
     pe = Pe(sample("console-x64.exe"))
     start, size = pe.raw(0)
     pe.data[start : start + size] = b"\x06\x0e" * (size // 2)
-    result = listing(Image(pe.bytes()), start + 256, start + 280)
+    result = listing(Image(pe.bytes()), start + 256, start + 300)
     assert {i.mnemonic for i in result.instructions} == {".byte"}
     assert len(result.instructions) == 24
+    assert result.left == 20
     assert code.undecoded(result)
 
 

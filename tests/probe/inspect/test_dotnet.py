@@ -89,8 +89,39 @@ def test_il_from_the_middle_is_in_step() -> None:
     later = assembly.listing(third.offset + 1, run.end, None, Budget(9999))
     assert later is not None
     assert starts & {i.offset for i in later.instructions}
-    assert any(i.operands.startswith("IL_") for i in whole.instructions)
     assert len(whole.instructions) == dotnet.MAX_INSTRUCTIONS
+    last = whole.instructions[-1]
+    assert last.offset + len(last.hex) // 2 + whole.left == run.end
+
+
+@pytest.mark.parametrize("delta", [None, 0x1000])
+def test_a_branch_names_an_address_that_rows_have(delta: int | None) -> None:
+    """The one of the image where there is a section, and the offset in the file without."""
+    data = builds.assembly(builds.NESTED)
+    assembly, image = read(data), Image(data)
+    count = methods(assembly)["Demo.Outer/Middle/Inner::Count"]
+    found = assembly.listing(count.start, count.end, delta, Budget(9999))
+    assert found is not None
+    rows = {i.offset if i.rva is None else image.base + i.rva for i in found.instructions}
+    targets = [i.operands for i in found.instructions if i.mnemonic.startswith("br")]
+    assert len(targets) >= 2
+    assert {int(target, 16) for target in targets} <= rows
+
+
+def test_a_type_inside_another_has_the_name_of_both() -> None:
+    """Of the program's own, and of a library's (`List<T>.Enumerator` and the like)."""
+    assembly = read(builds.assembly(builds.NESTED))
+    assert "Demo.Outer/Middle/Inner::Count" in methods(assembly)
+    refs = assembly._table(dotnet._TYPE_REF)
+    names = {assembly._type(dotnet._TYPE_REF, row + 1) for row in range(len(refs.rows))}
+    assert "System.Collections.Generic.Dictionary`2/Enumerator" in names
+
+
+def test_types_that_are_inside_each_other_end() -> None:
+    assembly = read(builds.assembly(builds.NESTED))
+    assembly._nested.clear()
+    assembly._nested.update({2: 3, 3: 2})
+    assert assembly._type(dotnet._TYPE_DEF, 2).count("/") == dotnet.MAX_NESTED
 
 
 def test_places_in_the_metadata() -> None:

@@ -64,6 +64,19 @@ def test_values_have_meanings() -> None:
     assert "executable_image" in found["COFF Characteristics"][2]
 
 
+def test_the_time_of_a_reproducible_build_is_no_date() -> None:
+    """The debug directory says so by an entry of type 16."""
+    pe = Pe(sample("debug-x86.exe"))
+    pe.put("<I", pe.pe + 8, 1_600_000_000)
+    assert "(2020" in by_name(pe.bytes())["COFF TimeDateStamp"][2]
+    headers = Image(pe.bytes()).headers
+    assert headers is not None
+    at = headers.offset_of(headers.directories["debug"][0])
+    assert at is not None
+    found = by_name(pe.put("<I", at + 12, 16).bytes())
+    assert found["COFF TimeDateStamp"][2].endswith("(a hash: the build is reproducible)")
+
+
 def test_the_rich_header_names_the_tools() -> None:
     pe = Pe(sample("console-x86.exe"))
     key = 0x1234_5678

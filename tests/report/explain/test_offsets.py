@@ -15,13 +15,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_result
+from report.factories import make_contents, make_result
 from report.screens import console_of
 
 from maltriage.report.documents.evidence import Word
 from maltriage.report.documents.record import Result
 from maltriage.report.explain.offsets import COLUMNS
 from maltriage.report.formats import EXPLAIN, RenderOptions, open_renderer
+from maltriage.sample.findings import FoundString
 
 FOLDER = Path(__file__).parents[3] / "docs" / "integrations"
 
@@ -77,6 +78,27 @@ def test_places_of_ranges_and_words() -> None:
     assert first["end"] == ""
     assert (second["rva"], second["address"]) == ("", "")  # not mapped
     assert {row["sha256"] for row in found} == {result.sha256}
+
+
+@pytest.mark.parametrize(
+    ("focus", "quoted"),
+    [(0x4000, "first"), (0x4012, "second"), (0x401F, "second"), (0x4020, "first")],
+)
+def test_the_string_at_the_hottest_byte_is_quoted(focus: int, quoted: str) -> None:
+    """Or the next one; the second is of six letters of two bytes, from 0x4014 on."""
+    content = msgspec.structs.replace(
+        make_contents()["strings"],
+        focus=focus,
+        strings=[
+            FoundString(0x4000, "ascii", "first"),
+            FoundString(0x4014, "utf-16le", "second"),
+        ],
+    )
+    (hot, *_) = make_result().evidence.hot
+    hot = msgspec.structs.replace(hot, content=content)
+    evidence = msgspec.structs.replace(make_result().evidence, hot=[hot], words=[])
+    (row,) = rows(listed(msgspec.structs.replace(make_result(), evidence=evidence)))
+    assert row["comment"].endswith(f', "{quoted}"')
 
 
 def test_no_line_is_faked_by_the_sample() -> None:

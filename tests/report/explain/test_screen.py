@@ -355,6 +355,18 @@ def test_contents_are_cut_unless_all_is_asked_for() -> None:
     assert part(shown(with_contents("code"), top=0), "Hot ranges").count("nop") == 9
 
 
+@pytest.mark.parametrize(
+    ("top", "said"),
+    [(None, "… 7 more instructions, then 1,203 bytes not listed"), (0, "… 1,203 bytes not listed")],
+)
+def test_what_is_behind_a_listing_is_counted(top: int | None, said: str) -> None:
+    content = make_contents()["code"]
+    assert content.code is not None
+    longer = msgspec.structs.replace(content.code, left=1203)
+    lines = findings.lines(msgspec.structs.replace(content, code=longer), top, 8, 100, 4)
+    assert [line.plain.strip() for line in lines][-1] == said
+
+
 def test_fields_of_headers_are_one_line_unless_asked_for() -> None:
     folded = part(shown(with_contents("header")), "Hot ranges")
     assert "header fields: 2 with heat, strongest Optional AddressOfEn… +0.400 (-v: all)" in folded

@@ -257,7 +257,9 @@ def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator
         if room >= min(layout[_FILE].width, MIN_FILE):
             break
         spared = layout[-1].width - max(0, min(layout[_FILE].width, WHOLE_FILE) - room)
-        if narrow == _CLOSEST and columns[_NOTICES] and spared >= MIN_NOTICES:
+        # The column `nearest` is worth the end of long notices, `alike in` is not.
+        least = {None: 2 * MIN_NOTICES, _CLOSEST: MIN_NOTICES}.get(narrow)
+        if least is not None and columns[_NOTICES] and spared >= least:
             room += layout[-1].width - spared
             layout[-1] = aligned.Column(layout[-1].title, spared)
             break

@@ -308,6 +308,17 @@ def test_what_a_file_resembles_where_there_is_room() -> None:
     assert "nearest" not in screen("table", [*make_scan(), make_summary()], width=200)
 
 
+@pytest.mark.parametrize(("width", "kept"), [(136, True), (130, False)])
+def test_long_notices_are_cut_before_the_nearest_file_goes(width: int, kept: bool) -> None:
+    """As long as half of them is left."""
+    many = tuple((f"notice-{n}", "x") for n in range(6))
+    long = make_result("x" * 40, notices=many, similar=make_similar(0.0312, 0.5))
+    (head, _, row, *_) = table(screen("table", [long, make_summary()], width=width))
+    assert ("nearest" in head) == kept
+    assert ("icedid 0.031" in row) == kept
+    assert "notice-0" in row
+
+
 @pytest.mark.parametrize("colour", [False, True])
 def test_hostile_strings_do_nothing(colour: bool) -> None:
     region = RegionHeat(HOSTILE, "section", 0, 9, 1.0, 9.0, 1.0)

@@ -23,8 +23,9 @@ from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import carried, made_with
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Tool
-from maltriage.source.files import Found, WalkOptions, read_sample, walk
+from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 
 ALIASES = {
     "BeRoEXEPacker": "BeRo",

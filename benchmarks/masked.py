@@ -29,7 +29,7 @@ from maltriage.probe.common import Prevalence, counts_in, load, runs_of
 from maltriage.probe.prepare import PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.pe import read_headers
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_sample
 
 TABLES = ("manifest.csv", "labels.csv")
 CLEAN = "benign"

@@ -26,7 +26,7 @@ from scan import manifest, readable
 from maltriage.sample.byteplot import plotted
 from maltriage.sample.geometry import width_for
 from maltriage.sample.views import BodySpec
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_sample
 from maltriage.work.cores import cores
 
 SIZE = 64

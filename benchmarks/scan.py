@@ -42,7 +42,8 @@ from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.types import Layout, Notice
 from maltriage.similar.search import open_index
-from maltriage.source.files import Found, WalkOptions, read_sample, walk
+from maltriage.source.files import Found, WalkOptions, walk
+from maltriage.source.samples import read_sample
 from maltriage.triage.session import Session
 from maltriage.work.allocator import keep_memory
 from maltriage.work.cores import cores

@@ -27,8 +27,9 @@ from maltriage.probe.detect_it_easy import detected
 from maltriage.sample.errors import SampleError
 from maltriage.sample.made_with import made_with
 from maltriage.sample.pe import read_headers
-from maltriage.source.files import Found, WalkOptions, read_sample, walk
+from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 from maltriage.work.window import in_order
 from maltriage.work.workers import Workers
 

@@ -7,7 +7,6 @@ before plotting stay zero. A variant without masked bytes has exactly the images
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -17,9 +16,8 @@ import numpy.typing as npt
 
 from maltriage.probe.prepare import PrepareOptions
 from maltriage.sample.byteplot import Bytes, disarmed_ranges, plot, plotted
-from maltriage.sample.errors import SampleError
 from maltriage.sample.views import ViewSpec
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_again
 
 Mask = Literal["zeros", "histogram", "shuffle"]
 """Replacement of masked bytes: zeros; bytes drawn from the plotted bytes of the file, with their
@@ -86,11 +84,9 @@ def masked(
         options: with which it was prepared.
 
     Raises:
-        SampleError: it gives no sample (see `read_sample`), or has other bytes.
+        SampleError: it cannot be read again, or has other bytes (`changed`).
     """
-    contents = read_sample(path, options)
-    if hashlib.sha256(contents.complete).hexdigest() != sha256:
-        raise SampleError("changed", "it changed while it was explained", failed=True)
+    contents = read_again(path, options, sha256)
     return mask_views(contents.data, anchors, options.views, variants, contents.width)
 
 

@@ -23,7 +23,8 @@ from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.archive.walk import MAX_SEEN, Cursor, Ends, Member, Trouble, Walk
 from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
-from maltriage.source.files import Rejected, opened, read_opened
+from maltriage.source.files import Rejected
+from maltriage.source.samples import opened, read_opened
 
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
 """Bytes unpacked for a chunk; the file that exceeds them is its last."""

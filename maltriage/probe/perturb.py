@@ -6,7 +6,6 @@ sample's code and data.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +13,8 @@ import numpy as np
 from maltriage.probe.mask import Range, Variant, masked_bytes
 from maltriage.probe.prepare import PrepareOptions
 from maltriage.sample.byteplot import View, make_views, plot, trimmed_length
-from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_again
 
 APPENDED = 0.01
 """Share of a file's bytes that are appended."""
@@ -48,12 +46,10 @@ def perturbed(
         seed: of the drawn bytes.
 
     Raises:
-        SampleError: it gives no sample (see `read_sample`), or has other bytes.
+        SampleError: it cannot be read again, or has other bytes (`changed`).
     """
-    contents = read_sample(path, options)
+    contents = read_again(path, options, sha256)
     data = contents.data
-    if hashlib.sha256(contents.complete).hexdigest() != sha256:
-        raise SampleError("changed", "it changed while it was explained", failed=True)
     raw = np.frombuffer(data, dtype=np.uint8)
     generator = np.random.default_rng(seed)
     count = max(1, round(len(raw) * APPENDED))

@@ -21,9 +21,9 @@ from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice, Region, Tool
 from maltriage.sample.views import ViewSpec
 from maltriage.source.decode import Contents
-from maltriage.source.files import read_sample
 from maltriage.source.known import KnownList, find_known
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 
 
 @dataclass(frozen=True)

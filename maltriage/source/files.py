@@ -1,4 +1,4 @@
-"""Walks folders for samples, and reads one file. Read-only throughout."""
+"""Walks folders for samples. Read-only throughout."""
 
 from __future__ import annotations
 
@@ -7,25 +7,21 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from fnmatch import fnmatch
-from typing import BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PART
 from maltriage.sample.errors import SampleError
-from maltriage.sample.mapped import MAP_BYTES, mapped
 from maltriage.source import remote
-from maltriage.source.archive.entries import HEAD_BYTES
-from maltriage.source.archive.find import find_member, only_member, split_path
-from maltriage.source.archive.kinds import archive_kind
-from maltriage.source.carve import split_carved, take
-from maltriage.source.decode import Contents, parse_contents, too_large, wanted_format
-from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Reading
-from maltriage.source.stdin import STDIN, Stdin, open_stdin
+from maltriage.source.archive.find import split_path
+from maltriage.source.decode import too_large
+from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART
+from maltriage.source.samples import failure
+from maltriage.source.stdin import STDIN, Stdin
 from maltriage.source.stores.base import Entry
-from maltriage.source.urls import Remote, is_url
+from maltriage.source.urls import Remote
 
 _JUNCTION = 0xA0000003
 """IO_REPARSE_TAG_MOUNT_POINT, which `stat` has on Windows alone."""
@@ -297,108 +293,4 @@ def _file(path: str, status: os.stat_result, options: WalkOptions) -> Found | Re
 
 
 def _failure(path: str, error: OSError) -> Rejected:
-    code = {FileNotFoundError: "not-found", PermissionError: "unreadable"}.get(type(error), "io")
-    return Rejected(path, code, error.strerror or str(error), True)
-
-
-@contextmanager
-def opened(path: str, max_size: int = MAX_FILE_BYTES) -> Iterator[tuple[BinaryIO, int]]:
-    """A file to read, and its size in bytes.
-
-    Raises:
-        SampleError: it is no regular file, empty or too large (a skip), or cannot be read.
-    """
-    if (told := remote.held()) is not None and is_url(path):
-        with remote.opened(path, told, max_size) as found:
-            yield found
-        return
-    if path == STDIN and (stream := open_stdin()) is not None:
-        with stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(0)
-            yield stream, size
-        return
-    # Without O_NONBLOCK, a FIFO put in the file's place after the walk would block here.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise SampleError("special-file", "not a regular file")
-            yield file, status.st_size
-    except OSError as error:
-        rejected = _failure(path, error)
-        raise SampleError(rejected.code, rejected.reason, failed=True) from error
-
-
-def _mapped(file: BinaryIO) -> bytes | None:
-    """A large file as a mapping; None where it cannot be mapped, as an object at a URL."""
-    try:
-        return mapped(file)
-    except (OSError, ValueError):
-        return None
-
-
-def read_sample(
-    path: str,
-    reading: Reading = Reading(),  # noqa: B008 (frozen)
-) -> Contents:
-    """Read one file, which must be of one of the wanted formats.
-
-    Args:
-        path: of the file. With archives opened, also of one in an archive, as
-            `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
-            program in another file, as `x.exe!carved@0x1a400.exe`.
-
-    Raises:
-        SampleError: it is no sample, of another format, empty or too large (a skip), or
-            cannot be read.
-    """
-    outer, inner = split_path(path) if reading.archives else (path, None)
-    carved = split_carved(path) if inner is not None else None
-    if carved is not None:
-        carrier = read_sample(carved[0], replace(reading, formats=PROGRAMS))
-        return parse_contents(path, take(carrier.data, carved[1]), reading)
-    with opened(outer, reading.max_size) as (file, size):
-        return read_opened(path, outer, file, size, reading)
-
-
-def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Reading) -> Contents:
-    """As `read_sample`, for an open file.
-
-    Args:
-        outer: the path of `file`, which may be an archive that holds `path`.
-        file: at its start, of `size` bytes.
-
-    Raises:
-        SampleError: as `read_sample`.
-    """
-    head = file.read(HEAD_BYTES)
-    if not head:
-        raise SampleError("empty", "an empty file")
-    archives, max_size = reading.archives, reading.max_size
-    kind = archive_kind(head) if archives else None
-    if kind is None and path == outer:
-        wanted_format(path, head, reading.formats)
-    if size > max_size:
-        in_part = reading.in_part and path == outer and head[:2] == b"MZ" and size <= MAX_IN_PART
-        whole = _mapped(file) if in_part else None
-        if whole is None:
-            raise SampleError("too-large", too_large(size, max_size))
-        return replace(parse_contents(path, mapped(file, max_size), reading), whole=whole)
-    file.seek(0)
-    if archives and kind:
-        if path == outer:
-            name, data = only_member(file, outer, size, kind, archives, max_size)
-        else:
-            name, data = path, find_member(file, outer, path, size, kind, archives, max_size)
-        return parse_contents(name, data, reading)
-    if path != outer:
-        raise SampleError("not-found", f"{outer} is no archive", failed=True)
-    if size >= MAP_BYTES and head[:2] == b"MZ" and (whole := _mapped(file)) is not None:
-        return parse_contents(path, whole, reading)
-    # Not without a size: a file that grows while it is read must not pass the limit.
-    data = file.read(min(size, max_size) + 1)
-    if len(data) > max_size:
-        raise SampleError("too-large", too_large(len(data), max_size))
-    return parse_contents(path, data, reading)
+    return Rejected.of(path, failure(error))

@@ -12,8 +12,8 @@ import pytest
 from maltriage.probe.detect_it_easy import MAX_TOOLS, detected, tools_of
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.types import Tool
-from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 from maltriage.work.workers import Workers
 
 WIDE = os.environ.get("MALTRIAGE_WIDE")

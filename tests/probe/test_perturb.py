@@ -15,7 +15,7 @@ from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import default_views, known_views
-from maltriage.source import files
+from maltriage.source import samples
 
 OPTIONS = PrepareOptions(known_views())
 
@@ -35,7 +35,7 @@ def test_appended_bytes_are_those_of_a_longer_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool
 ) -> None:
     """Plotted from memory, a file with bytes appended is the file that has them on disk."""
-    monkeypatch.setattr(files, "MAP_BYTES", 1 if mapped else 1 << 20)
+    monkeypatch.setattr(samples, "MAP_BYTES", 1 if mapped else 1 << 20)
     data = sample("gui-x86.exe")
     path = tmp_path / "a.exe"
     path.write_bytes(data)

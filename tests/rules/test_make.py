@@ -302,7 +302,7 @@ def test_a_file_that_changed(tmp_path: Path, bundle: Bundle, workers: Workers) -
     (path,) = write(tmp_path / "a", **{"a.exe": sample("gui-x86.exe")})
     results = explained([path], bundle)
     path.write_bytes(sample("console-x86.exe"))
-    with pytest.raises(MaltriageError, match="changed while a rule was made"):
+    with pytest.raises(MaltriageError, match="changed meanwhile"):
         make_rule(results, bundle, workers, RuleOptions(TODAY))
 
 

@@ -15,8 +15,8 @@ from maltriage.sample.byteplot import neutralize
 from maltriage.sample.layout import make_layout
 from maltriage.sample.mapped import is_mapped, mapped
 from maltriage.sample.pe import read_headers
-from maltriage.source import files
-from maltriage.source.files import read_sample
+from maltriage.source import samples
+from maltriage.source.samples import read_sample
 from maltriage.work.workers import LOST, Workers, reason_of
 
 SAMPLES = sorted((Path(__file__).parents[2] / "samples").glob("*.[esd][xyl][esl]"))
@@ -28,7 +28,7 @@ def test_a_mapped_file_is_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) 
     options = PrepareOptions(VIEWS, hashes=True)
     read = prepare(str(path), options)
     plain = read_sample(str(path))
-    monkeypatch.setattr(files, "MAP_BYTES", 1)
+    monkeypatch.setattr(samples, "MAP_BYTES", 1)
     contents = read_sample(str(path))
     assert is_mapped(contents.data)
     assert contents.data[:] == plain.data

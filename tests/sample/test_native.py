@@ -25,7 +25,8 @@ from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Layout
 from maltriage.sample.views import known_views
 from maltriage.sample.words import MOST, find_words
-from maltriage.source.files import Found, WalkOptions, read_sample, walk
+from maltriage.source.files import Found, WalkOptions, walk
+from maltriage.source.samples import read_sample
 
 ROOT = Path(__file__).resolve().parents[2]
 KERNEL = native.kernel

@@ -15,8 +15,9 @@ from maltriage.sample.views import BodySpec
 from maltriage.source import carve as carving
 from maltriage.source.archive.limits import Archives
 from maltriage.source.carve import Carved, carve, split_carved, take
-from maltriage.source.files import Rejected, read_sample
+from maltriage.source.files import Rejected
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 
 CARRIER, X64, GUI = sample("console-x86.exe"), sample("console-x64.exe"), sample("gui-x86.exe")
 BOTH = CARRIER + bytes(100) + X64 + b"MZ" * 50 + GUI

@@ -20,8 +20,9 @@ from maltriage.sample.errors import SampleError
 from maltriage.source import remote
 from maltriage.source.archive.find import split_path
 from maltriage.source.archive.limits import Archives
-from maltriage.source.files import Found, Rejected, WalkOptions, read_sample, walk
+from maltriage.source.files import Found, Rejected, WalkOptions, walk
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 from maltriage.source.stores import base
 from maltriage.source.stores.base import Entry, Ranged, Streamed, stamp
 from maltriage.source.stores.other import Other

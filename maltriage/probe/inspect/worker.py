@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from maltriage.probe.inspect import (
 )
 from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.probe.inspect.snap import Range, Snapped, snapped
-from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import (
     ContentKind,
     HotContent,
@@ -34,9 +32,8 @@ from maltriage.sample.findings import (
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import Section
 from maltriage.sample.types import Region
-from maltriage.source.decode import Contents
-from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_again
 
 HEX_BYTES = 16
 """Bytes of each range in its hexdump."""
@@ -91,7 +88,7 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
         SampleError: it cannot be read again, or has other bytes (`changed`).
         MaltriageError: the signatures cannot be read.
     """
-    contents = _read_again(path, options)
+    contents = read_again(path, options, options.sha256)
     if contents.format == "picture":
         return [_bare(contents.data, item, None) for item in ranges]
     signatures = None if options.signatures is None else library.read(options.signatures)
@@ -101,7 +98,7 @@ def inspect(path: str, ranges: list[Range], options: InspectOptions) -> list[Ins
 
 def spell(path: str, places: list[tuple[int, int]], options: InspectOptions) -> list[str]:
     """The letters in byte ranges of a file, each of which holds a word; see `inspect`."""
-    data = _read_again(path, options).data
+    data = read_again(path, options, options.sha256).data
     letters = (data[start:end].replace(b"\0", b"") for start, end in places)
     return [word.decode("ascii", "replace") for word in letters]
 
@@ -112,23 +109,7 @@ def common(path: str, index: Path, options: InspectOptions) -> Runs:
     Raises:
         MaltriageError: the index cannot be read.
     """
-    return runs_of(_read_again(path, options).data, load(index))
-
-
-def _read_again(path: str, options: InspectOptions) -> Contents:
-    try:
-        contents = read_sample(path, options)
-    except SampleError as error:
-        if error.failed:
-            raise
-        raise _changed(error.reason) from error  # it was a sample before
-    if hashlib.sha256(contents.complete).hexdigest() != options.sha256:
-        raise _changed("its bytes are others")
-    return contents
-
-
-def _changed(how: str) -> SampleError:
-    return SampleError("changed", f"it changed while it was explained ({how})", failed=True)
+    return runs_of(read_again(path, options, options.sha256).data, load(index))
 
 
 def look(

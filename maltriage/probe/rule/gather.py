@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import hashlib
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -22,10 +21,9 @@ from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import NOISE, PACKED, PACKED_MIN_BYTES, InspectOptions
 from maltriage.probe.rule.code import il_runs, runs
 from maltriage.probe.rule.pattern import Pattern, trimmed
-from maltriage.sample.errors import SampleError
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import decode_name
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_again
 
 MAX_CANDIDATES = 2048
 """Most candidates of a file, shared equally by its ranges."""
@@ -111,9 +109,7 @@ def gather(
     Raises:
         SampleError: it cannot be read again, or has other bytes (`changed`).
     """
-    contents = read_sample(path, options)
-    if hashlib.sha256(contents.complete).hexdigest() != options.sha256:
-        raise SampleError("changed", "it changed while a rule was made of it", failed=True)
+    contents = read_again(path, options, options.sha256)
     if contents.format == "picture":
         return []
     index = None if common is None else load(common)

@@ -8,8 +8,8 @@ from typing import Any
 
 from maltriage.sample.made_with import made_with
 from maltriage.sample.pe import read_headers
-from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 
 SECONDS = 30
 """Time limit of the search in a file."""

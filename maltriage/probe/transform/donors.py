@@ -11,7 +11,7 @@ import numpy as np
 from maltriage.probe.transform.program import NotApplicableError
 from maltriage.sample.byteplot import trimmed_length
 from maltriage.sample.errors import SampleError
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_sample
 
 MAX_DONOR_BYTES = 1 << 20
 """Most bytes taken of one benign file, from its end."""

@@ -12,7 +12,7 @@ from maltriage.probe.transform.donors import Draw
 from maltriage.probe.transform.program import NotApplicableError, Program
 from maltriage.sample.errors import SampleError
 from maltriage.source.decode import Contents
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_again, read_sample
 
 
 @dataclass(frozen=True)
@@ -74,9 +74,7 @@ def appended(
         SampleError: it gives no sample any more, or has other bytes; or nothing can be appended to
             it (code `not-applicable`).
     """
-    contents = read_sample(path, options)
-    if hashlib.sha256(contents.complete).hexdigest() != sha256:
-        raise SampleError("changed", "it changed while it was measured", failed=True)
+    contents = read_again(path, options, sha256)
     try:
         Program(contents.data).body_end()
     except NotApplicableError as error:

@@ -222,7 +222,7 @@ def test_a_file_that_changes_while_it_is_explained(run_cli, tmp_path: Path) -> N
         over.set()
         writer.join()
     assert (done.returncode, done.stdout) == (3, b"")
-    assert b"a.exe: it changed while it was explained" in done.stderr
+    assert b"a.exe: it changed meanwhile" in done.stderr
     (record,) = records(listed.stdout)
     assert (record["type"], record["code"]) == ("error", "changed")
 

@@ -27,7 +27,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.sample.layout import make_layout
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Layout, Region
-from maltriage.source.files import read_sample
+from maltriage.source.samples import read_sample
 
 
 def layout_of(data: bytes) -> Layout:
@@ -311,7 +311,7 @@ def test_a_file_that_changed_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(SampleError) as caught:
         inspect(str(path), [range_at(data, 0)], options(data))
     assert (caught.value.code, caught.value.failed) == ("changed", True)
-    assert "changed while it was explained" in caught.value.reason
+    assert "changed meanwhile (its bytes are others)" in caught.value.reason
 
 
 def test_a_byteplot_is_the_program_in_it(tmp_path: Path) -> None:

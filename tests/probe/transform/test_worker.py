@@ -15,7 +15,7 @@ from maltriage.probe.transform.program import Program
 from maltriage.probe.transform.worker import appended, transformed
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import known_views
-from maltriage.source import files
+from maltriage.source import samples
 
 OPTIONS = PrepareOptions(known_views())
 NAMES = ("append-random-50", "rename-sections", "append-benign-10", "strip-certificate")
@@ -77,7 +77,7 @@ def test_what_has_no_headers(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_bytes_behind_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mapped: bool) -> None:
-    monkeypatch.setattr(files, "MAP_BYTES", 1 if mapped else 1 << 20)
+    monkeypatch.setattr(samples, "MAP_BYTES", 1 if mapped else 1 << 20)
     data = sample("gui-x86.exe")
     path, other = tmp_path / "a.exe", tmp_path / "b.exe"
     path.write_bytes(data)

@@ -14,8 +14,8 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.find import only_member, split_path
 from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.archive.limits import Archives
-from maltriage.source.files import read_sample
 from maltriage.source.reading import Reading
+from maltriage.source.samples import read_sample
 
 LIMIT = 1 << 20
 DATA = program(0, 0, size=2000)

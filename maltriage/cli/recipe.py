@@ -15,6 +15,7 @@ import typer
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
+    from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.nets import Entry
 
 
@@ -223,3 +224,21 @@ def begun(folder: Path) -> dict[str, Any]:
             "name": state.name,
         }
     )
+
+
+def guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
+    """The options of the guide; wrong use is found here."""
+    from maltriage.learn.heat.guide import GuideOptions
+
+    kind, keep = str(values["guide"]), values["keep"]
+    if kind == "none":
+        misplaced = sorted({"keep", "cam", "teacher"} & set(named))
+        if misplaced:
+            raise MaltriageError(f"--{misplaced[0]} goes with a --guide")
+        return None
+    if values["net"] != "camvit":
+        raise MaltriageError("--guide goes with --net camvit")
+    teachers = tuple(Path(path).absolute() for path in values["teacher"] or ())
+    guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
+    guide.check()
+    return guide

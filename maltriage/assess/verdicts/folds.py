@@ -22,7 +22,6 @@ from maltriage.report.documents.evaluation import (
     LabelSpread,
     RecipeFigures,
     SetFigures,
-    Spread,
 )
 
 
@@ -93,11 +92,6 @@ def _by_fold(run: Predictions) -> list[FoldFigures]:
     return rows
 
 
-def _spread(values: Sequence[float]) -> Spread:
-    array = np.array(values)
-    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)
-
-
 def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) -> RecipeFigures:
     runs = list(seeds.values())
     labels = runs[0].labels
@@ -116,17 +110,19 @@ def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) ->
         scores = metrics.margins(plain.reshape(-1, len(labels)), benign).reshape(truth.shape)
         curves = quality.detection(scores, truth != benign)
         areas = [metrics.auc(metrics.margins(r.logits, benign), r.truth != benign) for r in runs]
-        detection = _spread(areas)
+        detection = quality.spread(areas)
     return RecipeFigures(
         recipe=name,
         samples=len(runs[0]),
         seeds=sorted(seeds),
-        accuracy=_spread([row.accuracy for row in folds]),
-        macro_f1=_spread([row.macro_f1 for row in folds]),
-        pooled_macro_f1=_spread(
+        accuracy=quality.spread([row.accuracy for row in folds]),
+        macro_f1=quality.spread([row.macro_f1 for row in folds]),
+        pooled_macro_f1=quality.spread(
             [metrics.macro_f1(run.truth, run.logits.argmax(axis=1), len(labels)) for run in runs]
         ),
-        ece=_spread([metrics.fold_calibration_error(r.logits, r.truth, r.fold) for r in runs]),
+        ece=quality.spread(
+            [metrics.fold_calibration_error(r.logits, r.truth, r.fold) for r in runs]
+        ),
         detection=detection,
         duplicates=max(run.duplicates for run in runs),
         folds=folds,
@@ -134,9 +130,9 @@ def _recipe(name: str, seeds: dict[int, Predictions], sets: list[SetFigures]) ->
             LabelSpread(
                 label=label,
                 support=int(matrices[0][i].sum()),
-                precision=_spread([f[i].precision for f in figures]),
-                recall=_spread([f[i].recall for f in figures]),
-                f1=_spread([f[i].f1 for f in figures]),
+                precision=quality.spread([f[i].precision for f in figures]),
+                recall=quality.spread([f[i].recall for f in figures]),
+                f1=quality.spread([f[i].f1 for f in figures]),
                 f1_interval=quality.f1_interval(truth, guess, i),
             )
             for i, label in enumerate(labels)

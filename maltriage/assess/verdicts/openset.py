@@ -15,11 +15,12 @@ import msgspec
 import numpy as np
 
 from maltriage import metrics
+from maltriage.assess.verdicts import quality
 from maltriage.bundle import BENIGN, Bundle, OpenSet
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.evaluation import NoveltyFigures, Spread
+from maltriage.report.documents.evaluation import NoveltyFigures
 from maltriage.report.documents.openset import OpenSetReport, StrangerFigures
 from maltriage.report.studies.openset import SCORES
 from maltriage.similar.index import directions
@@ -195,8 +196,8 @@ def open_set(
         epochs=training.epochs,
         views=[view.name for view in first.bundle.card.views],
         acceptance=acceptance,
-        auroc={name: _spread([row.auroc[name] for row in families]) for name in SCORES},
-        called_known=_spread([row.called_known.value for row in families]),
+        auroc={name: quality.spread([row.auroc[name] for row in families]) for name in SCORES},
+        called_known=quality.spread([row.called_known.value for row in families]),
         families=families,
         others=[_mean(name, rows) for name, rows in others.items()],
     )
@@ -251,8 +252,3 @@ def _mean(name: str, rows: list[StrangerFigures]) -> StrangerFigures:
         auroc={key: float(np.mean([row.auroc[key] for row in rows])) for key in SCORES},
         called_known=metrics.clopper_pearson(round(share * rows[0].files), rows[0].files),
     )
-
-
-def _spread(values: list[float]) -> Spread:
-    array = np.array(values)
-    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)

@@ -6,7 +6,7 @@ further samples: a bootstrap draws a sample with all of its predictions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from maltriage.report.documents.evaluation import (
     OperatingPoint,
     Reliability,
     ReliabilityBin,
+    Spread,
 )
 
 Bools = npt.NDArray[np.bool_]
@@ -85,6 +86,12 @@ def detection(margins: Floats, malware: Bools) -> Detection | None:
         roc=_thinned(np.append(0.0, alarm), np.append(0.0, recall)),
         precision_recall=_thinned(recall, hits / (hits + others)),
     )
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Mean and sample standard deviation; 0 for the latter of a single value."""
+    array = np.array(values)
+    return Spread(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else 0.0)
 
 
 def label_figures(matrix: Ints, labels: tuple[str, ...]) -> list[LabelFigures]:

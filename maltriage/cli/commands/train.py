@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from maltriage.cli.stop.ending import Stop
     from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets.base import Dataset
-    from maltriage.learn.heat.guide import GuideOptions
     from maltriage.learn.runs.crossval import FoldTick
     from maltriage.learn.runs.options import RunOptions
     from maltriage.learn.runs.train import Outcome
@@ -312,28 +311,10 @@ def _prepare(
         folds=values["folds"],
         fold=params["fold"],
         split_file=values["split_file"],
-        guide=_guide(values, named),
+        guide=rec.guide(values, named),
         command=("maltriage", *sys.argv[1:]),
     )
     return dataset, options
-
-
-def _guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
-    """The options of the guide; wrong use is found here."""
-    from maltriage.learn.heat.guide import GuideOptions
-
-    kind, keep = str(values["guide"]), values["keep"]
-    if kind == "none":
-        misplaced = sorted({"keep", "cam", "teacher"} & set(named))
-        if misplaced:
-            raise MaltriageError(f"--{misplaced[0]} goes with a --guide")
-        return None
-    if values["net"] != "camvit":
-        raise MaltriageError("--guide goes with --net camvit")
-    teachers = tuple(Path(path).absolute() for path in values["teacher"] or ())
-    guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
-    guide.check()
-    return guide
 
 
 def _load(

@@ -40,7 +40,7 @@ class Disassembler:
         self._architecture = architecture
         self._guessed = guessed
         self._imports = imports.by_rva()
-        self._engine = _engine(architecture)
+        self._engine = engine(architecture)
 
     def listing(
         self, functions: Functions, focus: int, end: int, delta: int | None, budget: Budget
@@ -159,14 +159,15 @@ def undecoded(listing: Listing) -> bool:
     return len(some) < FEW_DECODE * len(listing.instructions)
 
 
-def _engine(architecture: Architecture) -> Any:
+def engine(architecture: Architecture) -> Any:
+    """Capstone for an architecture; bytes that do not decode are `.byte`."""
     import capstone
 
-    engine = {
+    mode = {
         "x86": (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
         "x64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
         "arm64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
     }[architecture]
-    found = capstone.Cs(*engine)
+    found = capstone.Cs(*mode)
     found.skipdata = True
     return found

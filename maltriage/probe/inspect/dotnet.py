@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from maltriage.probe.inspect.dotnet_limits import readable
 from maltriage.probe.inspect.image import Budget, Image, Thing
 from maltriage.probe.inspect.strings import shortened
 from maltriage.sample.findings import Instruction, Listing
 
-MAX_STREAMS = 16
-"""Metadata with more streams is not read, as a reader copies each; five are usual."""
 _CODE_TYPE = 3
 """Bits of a method's ImplFlags that say what its code is: 0 IL, others native or none."""
 MAX_METHODS = 65_536
@@ -316,7 +315,7 @@ def read(image: Image) -> Assembly | None:
     """The assembly of an image; None without readable metadata."""
     if image.headers is None or "clr" not in image.headers.directories:
         return None
-    if not _plausible(image):
+    if not readable(image):
         return None
     # Its warnings, with names of the sample, would go to the terminal.
     logging.getLogger("dnfile").setLevel(logging.CRITICAL + 1)
@@ -346,48 +345,6 @@ def managed(image: Image) -> bool:
         return image.headers is not None and "clr" in image.headers.directories
     flags = image.data[header[0] + 16 : header[0] + 20]
     return len(flags) < 4 or bool(flags[0] & _IL_ONLY)
-
-
-def _plausible(image: Image) -> bool:
-    """Whether the metadata can be read in a few times the file's size of memory."""
-    data, header = image.data, image.directory("clr")
-    if header is None or header[0] + 72 > len(data):
-        return False
-    (rva,) = struct.unpack_from("<I", data, header[0] + 8)
-    root = image.offset(rva)
-    if root is None or data[root : root + 4] != b"BSJB" or root + 16 > len(data):
-        return False
-    (length,) = struct.unpack_from("<I", data, root + 12)
-    at = root + 16 + length
-    if length > 256 or at + 4 > len(data):
-        return False
-    (count,) = struct.unpack_from("<H", data, at + 2)
-    at += 4
-    if not 0 < count <= MAX_STREAMS:
-        return False
-    for _ in range(count):
-        if at + 8 > len(data):
-            return False
-        offset, size = struct.unpack_from("<II", data, at)
-        name = data[at + 8 : at + 8 + 32].split(b"\0", 1)[0]
-        start = image.offset(rva + offset)
-        if start is None or start + size > len(data):
-            return False
-        if name in (b"#~", b"#-", b"#Schema") and not _rows_fit(data, start, size):
-            return False
-        at += 8 + len(name) + 4 - len(name) % 4
-    return True
-
-
-def _rows_fit(data: bytes, start: int, size: int) -> bool:
-    """Whether a stream is large enough for the rows that its tables claim."""
-    if size < 24:
-        return False
-    tables = int.from_bytes(data[start + 8 : start + 16], "little").bit_count()
-    if 24 + 4 * tables > size:
-        return False
-    rows: int = sum(struct.unpack_from(f"<{tables}I", data, start + 24))
-    return 2 * rows <= size
 
 
 def _body(data: bytes, at: int, row: int) -> Body | None:

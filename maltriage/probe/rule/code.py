@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from maltriage.probe.inspect.code import MAX_LEAD
+from maltriage.probe.inspect.code import MAX_LEAD, engine
 from maltriage.probe.inspect.dotnet import Assembly
 from maltriage.probe.inspect.functions import Functions
 from maltriage.probe.inspect.image import Image
@@ -102,13 +102,7 @@ class _Decoder:
     def __init__(self, image: Image, architecture: Architecture, delta: int) -> None:
         import capstone
 
-        kinds = {
-            "x86": (capstone.CS_ARCH_X86, capstone.CS_MODE_32),
-            "x64": (capstone.CS_ARCH_X86, capstone.CS_MODE_64),
-            "arm64": (capstone.CS_ARCH_ARM64, capstone.CS_MODE_LITTLE_ENDIAN),
-        }
-        self._engine = capstone.Cs(*kinds[architecture])
-        self._engine.skipdata = True
+        self._engine = engine(architecture)
         self._engine.detail = True
         self._relative = capstone.CS_GRP_BRANCH_RELATIVE
         self._image, self._architecture, self._delta = image, architecture, delta

@@ -53,8 +53,6 @@ class Geometry(Protocol):
 
     def padding(self, heat: Floats) -> float: ...
 
-    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]: ...
-
     def cell_ranges(
         self, cell: tuple[int, int], shape: tuple[int, int]
     ) -> list[tuple[int, int]]: ...
@@ -213,11 +211,6 @@ class BodyGeometry:
             self.integrate(heat, np.array([self.length]))[0]
         )
 
-    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]:
-        """Cell (row, column) of a map of `shape` that holds the start of a byte."""
-        row, column = divmod(offset, self.width)
-        return row * shape[0] // self.rows, column * shape[1] // self.width
-
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges that a cell of a map of `shape` touches, one for each row of the plot."""
         (i, j), (h, w) = cell, shape
@@ -296,10 +289,6 @@ class WindowGeometry:
         return float(heat.sum(dtype=np.float64)) - float(
             self.integrate(heat, np.array([self.start + self.present]))[0]
         )
-
-    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]:
-        """Cell (0, column) of a map of `shape` that holds the start of a byte."""
-        return 0, (offset - self.start) * shape[1] // self.length
 
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges that a cell of a map of `shape` touches: one, or none in padding."""

@@ -111,12 +111,6 @@ class ScatteredGeometry:
             self.integrate(heat, np.array([self.length]))[0]
         )
 
-    def cell_at(self, offset: int, shape: tuple[int, int]) -> tuple[int, int]:
-        """Cell (0, column) of the place that holds a byte, or of the last one before it."""
-        cell = np.frombuffer(self.cells, dtype="<u2")
-        at = int(self._edges[::2].searchsorted(offset, side="right")) - 1
-        return 0, int(cell[max(at, 0)]) if len(cell) else 0
-
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges of a cell of a map of `shape`: all its places."""
         own = np.flatnonzero(np.frombuffer(self.cells, dtype="<u2") == cell[1])

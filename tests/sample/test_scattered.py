@@ -33,8 +33,6 @@ def test_heat_is_spread_over_the_bytes_of_a_cell(seed: int, cells: int, places: 
         ranges = geometry.cell_ranges((0, cell), (1, cells))
         for start, end in ranges:
             by_byte[start:end] += heat[0, cell] / len(ranges) / (end - start)
-            assert geometry.cell_at(start, (1, cells)) == (0, cell)
-            assert geometry.cell_at(end - 1, (1, cells)) == (0, cell)
     wanted = np.concatenate(([0.0], by_byte.cumsum()))
     got = geometry.integrate(heat, np.arange(geometry.length + 1))
     np.testing.assert_allclose(got, wanted, atol=1e-9)

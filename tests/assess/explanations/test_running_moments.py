@@ -29,6 +29,7 @@ from maltriage.assess.explanations.running_moments import (
 from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
+from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import DEFAULT, known_views
 from maltriage.triage.maps import Mapped
@@ -144,7 +145,10 @@ def test_a_window_is_where_its_bytes_are(prepared: Prepared) -> None:
     maps["code"][0, 0] = 1.0
     found = plane_of(prepared, maps)
     body = prepared.views["body"].geometry
-    assert found[body.cell_at(HEADERS, found.shape)] > 0  # type: ignore[arg-type]
+    assert isinstance(body, BodyGeometry)
+    row, column = divmod(HEADERS, body.width)
+    height, width = found.shape
+    assert found[row * height // body.rows, column * width // body.width] > 0
     assert found.sum() == pytest.approx(1.0)
     bare = {"code": maps["code"]}  # a bundle without a view of the whole file
     assert plane_of(prepared, bare).sum() == pytest.approx(1.0)

@@ -23,6 +23,9 @@ MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
 NOT_JUDGED = "the model has no benign label or no threshold, or the headers cannot be read"
 MAX_LABEL = 24
+LEAST_NEAR = 0.05
+"""Probability below which a closest family is not worth a word; records have it."""
+IN_INDEX = "in-index"
 CUT_SHORT = frozenset(
     {
         "archive-members",
@@ -51,6 +54,23 @@ def shown_probability(verdict: Verdict) -> float:
     """
     by_label = {ranked.label: ranked.probability for ranked in verdict.ranked}
     return by_label.get(verdict.closest or verdict.label, verdict.probability)
+
+
+def near(verdict: Verdict) -> str | None:
+    """The closest family of a verdict that does not name it; None where it is hardly likely."""
+    found = verdict.closest
+    return found if found and shown_probability(verdict) >= LEAST_NEAR else None
+
+
+def outside(result: Result) -> bool:
+    """Whether hardly any malware that the model learned from was of its kind."""
+    return any(notice.code == "outside-training" for notice in result.notices)
+
+
+def known_malware(result: Result) -> str | None:
+    """The label by which the index has this very file, if it is one of malware. Sanitize it."""
+    known = result.similar.known_as if result.similar is not None else None
+    return None if known in (None, BENIGN) else known
 
 
 def uncalibrated(files: int) -> str:
@@ -96,9 +116,10 @@ def supports(checks: Checks) -> tuple[int, int]:
 
 
 def notice_codes(result: Result) -> tuple[str, ...]:
-    """Codes of the notices, each once, in order, without those that `packed` shows."""
-    codes = (notice.code for notice in result.notices if notice.code not in _PACKED)
-    return tuple(dict.fromkeys(codes))
+    """Codes of the notices, each once, without those that `packed` shows: in order, but first that
+    the index has this very file."""
+    codes = [notice.code for notice in result.notices if notice.code not in _PACKED]
+    return tuple(dict.fromkeys(sorted(codes, key=lambda code: code != IN_INDEX)))
 
 
 def made_with(result: Result) -> str:
@@ -124,7 +145,7 @@ def false_alarms(verdict: Verdict) -> str | None:
     """At what rate of false alarms the threshold was set, and on what. Sanitize it."""
     if verdict.fpr is None:
         return None
-    said = f"false alarms set to {numbers.rate(verdict.fpr)}"
+    said = f"false alarms at most {numbers.rate(verdict.fpr)}"
     if not verdict.goodware:
         return said
     name = verdict.goodware.removeprefix("clean files ")
@@ -154,6 +175,8 @@ def score(verdict: Verdict) -> float | None:
 def urgency(result: Result) -> tuple[int, float, str]:
     """Sort key of a result, the most urgent first: by `score`, then files without one.
 
+    A file that the index has as malware comes before all that are not flagged.
+
     The key depends only on the sample's content, so equal files have equal keys; the margin is
     rounded because a sample's place in a batch moves its last digits.
     """
@@ -162,7 +185,8 @@ def urgency(result: Result) -> tuple[int, float, str]:
         return 0, -round(verdict.probability, 4), result.sha256
     if score(verdict) is None:
         return 1, -round(verdict.margin, 4), result.sha256
-    return 0, round((verdict.threshold or 0.0) - verdict.margin, 4), result.sha256
+    distance = round((verdict.threshold or 0.0) - verdict.margin, 4)
+    return 0, distance if known_malware(result) is None else min(distance, 0.0), result.sha256
 
 
 def prediction_set(verdict: Verdict) -> str | None:
@@ -177,12 +201,15 @@ def prediction_set(verdict: Verdict) -> str | None:
     return shown + (f" and {more:,} more" if more > 0 else "") + at
 
 
-def novelty(verdict: Verdict) -> str | None:
+def novelty(result: Result) -> str | None:
     """The novelty score and its limit, in words; None: not known."""
+    verdict = result.verdict
     if verdict.novelty is None or verdict.novelty_limit is None:
         return None
     side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
     said = ": like nothing that the model learned" if side == "above" else ""
+    if outside(result):
+        said = ", which is of other kinds of files"
     return f"{verdict.novelty:+.2f}, {side} the limit {verdict.novelty_limit:+.2f}{said}"
 
 

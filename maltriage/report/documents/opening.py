@@ -6,11 +6,13 @@ Names of labels and regions are not sanitized here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from maltriage.report import numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Result, Verdict
+from maltriage.report.documents.evidence import Evidence, RegionHeat
+from maltriage.report.documents.record import Result, Similar, Verdict
 
 MOSTLY = 0.5
 """Share of what decided from which it is said to lie on what clean programs have."""
@@ -18,11 +20,32 @@ MOSTLY = 0.5
 
 def opening(result: Result) -> str:
     """The sentences on one file."""
-    return " ".join((_looks(result.verdict), *_caveat(result), *_decided(result)))
+    sentences = (
+        *_known(result.similar),
+        _looks(result.verdict, outside=facts.outside(result)),
+        *_doubts(result),
+        *_decided(result.evidence),
+        *_nearest(result.similar),
+    )
+    return " ".join(sentences)
 
 
-def _looks(verdict: Verdict) -> str:
-    """What the file looks like."""
+def _known(similar: Similar | None) -> Iterator[str]:
+    """That this very file has a label already, which may not be the verdict's."""
+    if similar is not None and similar.known_as is not None:
+        yield f"This very file is in the index of labelled files, as {_called(similar.known_as)}."
+
+
+def _called(label: str) -> str:
+    return "malware of no named family" if label == facts.OTHER else label
+
+
+def _looks(verdict: Verdict, *, outside: bool) -> str:
+    """What the file looks like.
+
+    Args:
+        outside: no family is named for files of its kind.
+    """
     sure = f" ({numbers.probability(verdict.probability)})" if verdict.calibrated else ""
     score = f"score {numbers.score(facts.score(verdict))} of 100"
     if verdict.flagged is None:
@@ -33,44 +56,99 @@ def _looks(verdict: Verdict) -> str:
         return f"Looks clean{sure}, not flagged: {score}, where 50 is flagged."
     if verdict.label == facts.SUSPICIOUS:
         return f"Flagged as malware ({score}), though clean is the likeliest single label."
-    near = f"; the closest is {verdict.closest}" if verdict.closest else ""
-    if verdict.label == facts.UNKNOWN and verdict.flagged:
-        return f"Flagged as malware ({score}) of no family that the model can name{near}."
     if verdict.label == facts.UNKNOWN:
-        return f"Not flagged ({score}, where 50 is), and not clearly clean either."
+        return _unnamed(verdict, score, sure, outside=outside)
     if verdict.flagged:
         return f"Looks like {verdict.label}{sure}, flagged: {score}."
     return f"Looks most like {verdict.label}{sure}, but is not flagged: {score}, where 50 is."
 
 
-def _caveat(result: Result) -> Iterator[str]:
-    if any(notice.code == "outside-training" for notice in result.notices):
+def _unnamed(verdict: Verdict, score: str, sure: str, *, outside: bool) -> str:
+    """What a file looks like that is called unknown, and why it is."""
+    likeliest, near = verdict.ranked[0].label, facts.near(verdict)
+    if not verdict.flagged:
+        start = f"Not flagged ({score}, where 50 is)"
+        if likeliest == facts.BENIGN:
+            return f"{start}, and not clearly clean either."
+        return f"{start}, though most like {_called(likeliest)}{sure}."
+    start = f"Flagged as malware ({score})"
+    if likeliest in (facts.OTHER, facts.BENIGN):
+        closest = f"; the closest is {near}" if near else ""
+        return f"{start} of no family that the model can name{closest}."
+    if outside:
+        return f"{start}, most like {likeliest}; no family is named for files of this kind."
+    return f"{start}, most like {likeliest}{sure}, which does not fit well enough to be named."
+
+
+def _doubts(result: Result) -> Iterator[str]:
+    """Why the verdict may say less than it seems to."""
+    verdict, codes = result.verdict, {notice.code for notice in result.notices}
+    if facts.outside(result):
         yield "Hardly any malware that the model learned from was of this kind: it says little."
+    if "unlike-training" in codes:
+        yield "It is like nothing that the model learned, so the verdict may be a guess."
+    members = verdict.set
+    if verdict.label == facts.BENIGN and members is not None and facts.BENIGN not in members:
+        right = "" if verdict.coverage is None else f", which is right for {verdict.coverage:.0%}"
+        yield f"Clean is not in its prediction set{right}."
 
 
-def _decided(result: Result) -> Iterator[str]:
-    """Where the explained score is from, how its claims stood their test, and what is near."""
-    evidence = result.evidence
-    top = sorted(evidence.regions, key=lambda region: -region.contribution)[:2]
-    top = [region for region in top if region.contribution > 0.0]
+def _decided(evidence: Evidence) -> Iterator[str]:
+    """Where the explained score is from, and how its claims stood their test."""
+    what = _called(facts.explained(evidence))
+    ordered = sorted(evidence.regions, key=lambda region: -region.contribution)
+    top = [region for region in ordered[:2] if region.contribution > 0.0]
     if top:
-        names = " and ".join(facts.region_name(region.name) for region in top)
-        whole = sum(max(0.0, region.contribution) for region in evidence.regions)
-        share = numbers.share(sum(region.contribution for region in top) / whole)
-        yield f"{share} of the heat for {facts.explained(evidence)} is in {names}."
+        first, *others = (_place(region, evidence) for region in top)
+        of = " of the heat"
+        said = f"What speaks most for {what} is {first[0]} ({first[1]}{of}{first[2]})"
+        said += "".join(f" and {name} ({share}{check})" for name, share, check in others)
+        least = ordered[-1]
+        if -least.contribution > top[0].contribution:
+            name, share, check = _place(least, evidence)
+            said += f"; {name} speaks more against it ({share}{check})"
+        yield f"{said}."
     if evidence.checks is not None:
         held, claims = facts.supports(evidence.checks)
         if claims:
             yield f"{held} of {numbers.count(claims, 'claim')} held when the bytes were masked."
-    common = evidence.common
-    if common is not None and evidence.logit > 0.0:
-        part = common.contribution / evidence.logit
-        if part >= MOSTLY:
-            much = numbers.share(min(part, 1.0))
-            # What speaks for a clean program may well be what clean programs have.
-            little = "" if facts.explained(evidence) == facts.BENIGN else ", and says little"
-            yield f"{much} of what decided lies on bytes that clean programs have{little}."
-    if result.similar is not None and result.similar.nearest:
-        nearest = result.similar.nearest[0]
-        label = "malware of another family" if nearest.label == facts.OTHER else nearest.label
-        yield f"The nearest labelled file is {label}, at {nearest.distance:.2f}."
+    yield from _common(evidence, what)
+
+
+def _place(region: RegionHeat, evidence: Evidence) -> tuple[str, str, str]:
+    """The name of a region, with its offset where others have it too; its share of the heat; and
+    whether its check contradicts it."""
+    name = facts.region_name(region.name)
+    if Counter(facts.region_name(other.name) for other in evidence.regions)[name] > 1:
+        name += f" at 0x{region.start:x}"
+    checks = evidence.checks.regions if evidence.checks is not None else []
+    found = next((c for c in checks if (c.start, c.end) == (region.start, region.end)), None)
+    contradicted = found is not None and found.status == "contradicted"
+    check = "; masking contradicts it" if contradicted else ""
+    return name, numbers.share(abs(region.share)), check
+
+
+def _common(evidence: Evidence, what: str) -> Iterator[str]:
+    """How much of what decided lies on what clean programs have."""
+    common, whole = evidence.common, sum(region.contribution for region in evidence.regions)
+    if common is None or whole <= 0.0:
+        return
+    part = common.contribution / whole
+    if part < MOSTLY:
+        return
+    # What speaks for a clean program may well be what clean programs have.
+    little = "" if what == facts.BENIGN else ", and says little"
+    much = numbers.share(part) if part <= 1.0 else "In sum, all"
+    yield f"{much} of what decided lies on bytes that clean programs have{little}."
+
+
+def _nearest(similar: Similar | None) -> Iterator[str]:
+    if similar is None or not similar.nearest:
+        return
+    nearest = similar.nearest[0]
+    label, at = _called(nearest.label), f"{nearest.distance:.2f}"
+    if similar.limit is not None and nearest.distance > similar.limit:
+        yield f"No labelled file is near: the nearest, {label}, is at {at}."
+    else:
+        other = "other " if similar.known_as else ""
+        yield f"The nearest {other}labelled file is {label}, at {at}."

@@ -113,7 +113,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
     yield from _flag(result.verdict, console, width)
-    yield from _set(result.verdict, console, width)
+    yield from _set(result, console, width)
     if result.evidence.checks is not None:
         first, *others = score_table.verdict_on(result.evidence.checks)
         yield _field("checked", Text(first))
@@ -151,10 +151,10 @@ def kind_of(result: Result) -> str:
 def _verdict(verdict: Verdict) -> Text:
     text = untrusted(verdict.label, _verdict_style(verdict), 64)
     sure = numbers.probability(facts.shown_probability(verdict)) if verdict.calibrated else ""
-    if verdict.closest:
-        near = f"closest: {clean(verdict.closest, 64)} {sure}".rstrip()
-        text.append(f" ({near})", style="yellow")
-    elif sure:
+    near = facts.near(verdict)
+    if near:
+        text.append(f" ({f'closest: {clean(near, 64)} {sure}'.rstrip()})", style="yellow")
+    elif sure and not verdict.closest:
         text.append(f"  {sure}")
     score = facts.score(verdict)
     if score is not None:
@@ -187,12 +187,12 @@ def _flag(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
         yield _field("", Text(f"margin {margin}, threshold {threshold}", style="dim"))
 
 
-def _set(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
+def _set(result: Result, console: Console, width: int) -> Iterator[Text]:
     """The prediction set and the novelty."""
-    members = Text(facts.prediction_set(verdict) or "")
+    members = Text(facts.prediction_set(result.verdict) or "")
     if members:
         yield from _wrapped("set", members, console, width)
-    strange = facts.novelty(verdict)
+    strange = facts.novelty(result)
     if strange is not None:
         yield _field("novelty", Text(strange))
 

@@ -151,7 +151,7 @@ def _row(result: Result) -> dict[str, Any]:
         "imphash": result.identity.imphash,
         "size": result.size,
         "label": verdict.label,
-        "closest": verdict.closest,
+        "closest": facts.near(verdict),
         "score": None if score is None else math.floor(score * 10.0) / 10.0,  # 49.99 is not flagged
         "flagged": verdict.flagged,
         "urgency": [group, order],
@@ -201,7 +201,7 @@ def _panel(result: Result) -> dict[str, Any]:
         "margin": _number(verdict.margin),
         "threshold": _number(verdict.threshold),
         "set": facts.prediction_set(verdict),
-        "novelty": facts.novelty(verdict),
+        "novelty": facts.novelty(result),
         "ranked": [[r.label, _number(r.probability)] for r in ranked],
         "heading": heading,
         "remark": remark,

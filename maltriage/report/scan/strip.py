@@ -56,12 +56,13 @@ def _flagged(summary: Summary) -> Text:
         return Text(f"Nothing flagged in {many}.", style="bold green")
     said = Text(f"{summary.flagged:,} of {many} flagged", style="bold red")
     if summary.flagged_groups and summary.flagged_groups < summary.flagged:
-        said.append(f", in {numbers.count(summary.flagged_groups, 'group')} of similar files")
+        said.append(f", {summary.flagged_groups:,} unlike each other")
     if summary.families:
         ordered = sorted(summary.families.items(), key=lambda item: (-item[1], item[0]))
         shown = [f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES]]
         more = len(ordered) - MAX_FAMILIES
-        said.append(": " + ", ".join(shown) + (f", {more:,} more labels" if more > 0 else ""))
+        shown += [numbers.count(more, "more label")] if more > 0 else []
+        said.append(": " + ", ".join(shown))
     return said
 
 

@@ -19,7 +19,7 @@ from maltriage.report.documents.record import Failed, Group, Result, Skipped, Su
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
 from maltriage.report.scan.groups import alike
-from maltriage.report.scan.strip import strip
+from maltriage.report.scan.strip import MAX_FAMILIES, strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
 from maltriage.sample.types import KNOWN_GOOD
 
@@ -85,6 +85,8 @@ class TableRenderer:
         self._uncalibrated = 0
         self._judged = 0
         self._unjudged = 0
+        self._missed = Counter[str]()
+        """Files that are not flagged, by the label of malware that the index has them with."""
 
     def write(self, record: Result | Skipped | Failed) -> None:
         if isinstance(record, Result):
@@ -92,6 +94,9 @@ class TableRenderer:
             self._judged += record.verdict.flagged is not None
             self._unjudged += record.verdict.flagged is None
             self._best.add(record)
+            known = facts.known_malware(record)
+            if known is not None and record.verdict.flagged is False:
+                self._missed[known] += 1
             return
         if (
             record.code == KNOWN_GOOD
@@ -149,8 +154,8 @@ class TableRenderer:
             return
         said = f"{more:,} more"
         if summary.group_count is not None:
-            groups = numbers.count(summary.group_count - len(rows), "group")
-            said = f"{numbers.count(more, 'file')} in {groups} more"
+            rest = numbers.count(summary.group_count - len(rows), "row")
+            said = f"{numbers.count(more, 'file')} in {rest} more"
         yield Text(f"… and {said} (use --top 0 or --format ndjson)", style="dim")
 
     def _listed(self, kind: str, width: int) -> Iterator[Text]:
@@ -173,6 +178,12 @@ class TableRenderer:
     def _remarks(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
         if summary.interrupted:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
+        if self._missed:
+            ordered = sorted(self._missed.items(), key=lambda item: (-item[1], item[0]))
+            named = ", ".join(f"{_malware(label)} {n:,}" for label, n in ordered[:MAX_FAMILIES])
+            many = numbers.count(sum(self._missed.values()), "file")
+            said = f"{many} not flagged, which the index of labelled files has as malware: {named}"
+            yield Text(said, style="bold yellow")
         refused, reason = self._refused
         if refused:
             said = f"{numbers.count(refused, 'file')} skipped: {reason}."
@@ -291,6 +302,8 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
         verdict.append(f" {group.labels.get(row.label, 0):,} of {group.files:,}", style="cyan")
     if closest and row.closest:
         verdict.append(f" (closest: {clean(row.closest, MAX_LABEL)})", style="yellow")
+    if row.known_as:
+        verdict.append(f" (index: {_malware(row.known_as)})", style="bold yellow")
     calm = "dim" if row.label == facts.BENIGN else ""
     hottest = Text("-", style="dim")
     if row.region is not None:
@@ -309,6 +322,10 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
         Text(_shared(group), style="cyan"),
         Text(_notices(row), style="dim"),
     ]
+
+
+def _malware(label: str) -> str:
+    return "malware" if label == facts.OTHER else clean(label, MAX_LABEL)
 
 
 def _file(row: Row, width: int | None) -> Text:

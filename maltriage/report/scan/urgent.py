@@ -24,6 +24,8 @@ class Row:
     path: str
     label: str
     closest: str | None
+    known_as: str | None
+    """The label by which the index has this very file as malware, though it is not flagged."""
     score: float | None
     flagged: bool | None
     region: str | None
@@ -121,7 +123,8 @@ def _row(result: Result, key: tuple[int, float, str]) -> Row:
         key=key,
         path=result.path,
         label=verdict.label,
-        closest=verdict.closest if verdict.flagged else None,
+        closest=facts.near(verdict) if verdict.flagged else None,
+        known_as=None if verdict.flagged else facts.known_malware(result),
         score=facts.score(verdict),
         flagged=verdict.flagged,
         region=clean(facts.region_name(top.name), MAX_NAME) if top else None,

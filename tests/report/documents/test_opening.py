@@ -11,12 +11,10 @@ from report.factories import make_checked, make_result, make_similar, make_verdi
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Common
 from maltriage.report.documents.opening import opening
-from maltriage.report.documents.record import Verdict
+from maltriage.report.documents.record import Ranked, Result, Verdict
 
-NO_FAMILY = (
-    "Flagged as malware (score 59 of 100) of no family that the model can name; the closest is"
-    " maze."
-)
+FLAGGED = "Flagged as malware (score 59 of 100)"
+NOT_FLAGGED = "Not flagged (score 26 of 100, where 50 is)"
 VERDICTS: dict[str, tuple[Verdict, str]] = {
     "family": (make_verdict(), "Looks like icedid (92.1%), flagged: score 90 of 100."),
     "uncalibrated": (
@@ -27,9 +25,40 @@ VERDICTS: dict[str, tuple[Verdict, str]] = {
         make_verdict("suspicious", 0.4, 1.6, closest="maze"),
         "Flagged as malware (score 59 of 100), though clean is the likeliest single label.",
     ),
-    "no family": (make_verdict("unknown", 0.4, 1.6, closest="maze"), NO_FAMILY),
+    "no family": (
+        msgspec.structs.replace(
+            make_verdict("unknown", 0.4, 1.6, closest="maze"),
+            ranked=[Ranked("_other", 0.4), Ranked("maze", 0.3)],
+        ),
+        f"{FLAGGED} of no family that the model can name; the closest is maze.",
+    ),
+    "no family, none near": (
+        msgspec.structs.replace(
+            make_verdict("unknown", 0.6, 1.6, closest="maze"),
+            ranked=[Ranked("_other", 0.6), Ranked("maze", 0.001)],
+        ),
+        f"{FLAGGED} of no family that the model can name.",
+    ),
+    "a family that does not fit": (
+        make_verdict("unknown", 0.4, 1.6, closest="maze"),
+        f"{FLAGGED}, most like maze (40.0%), which does not fit well enough to be named.",
+    ),
     "unknown": (
         make_verdict("unknown", 0.776, 0.2, closest="maze"),
+        "Not flagged (score 26 of 100, where 50 is), though most like maze (77.6%).",
+    ),
+    "unknown, of no family": (
+        msgspec.structs.replace(
+            make_verdict("unknown", 0.5, 0.2, closest="maze"),
+            ranked=[Ranked("_other", 0.5), Ranked("maze", 0.3)],
+        ),
+        f"{NOT_FLAGGED}, though most like malware of no named family (50.0%).",
+    ),
+    "neither": (
+        msgspec.structs.replace(
+            make_verdict("unknown", 0.45, 0.2, closest="maze"),
+            ranked=[Ranked("benign", 0.45), Ranked("maze", 0.3)],
+        ),
         "Not flagged (score 26 of 100, where 50 is), and not clearly clean either.",
     ),
     "below": (
@@ -61,40 +90,107 @@ def test_each_kind_of_verdict_has_its_sentence(kind: str) -> None:
         assert "%" not in said
 
 
+def with_evidence(result: Result, **changes: Any) -> Result:
+    return msgspec.structs.replace(
+        result, evidence=msgspec.structs.replace(result.evidence, **changes)
+    )
+
+
 def test_what_decided_follows() -> None:
     result = make_checked(similar=make_similar(0.19, label="maze"))
     text = opening(result)
     held, claims = facts.supports(result.evidence.checks)  # type: ignore[arg-type]
     assert f" {held} of {claims} claims held when the bytes were masked." in text
     assert text.endswith(" The nearest labelled file is maze, at 0.19.")
-    assert " of the heat for " in text
+    assert (
+        " What speaks most for icedid is .text (46.3% of the heat) and .rsrc (29.1%; masking"
+        " contradicts it). "
+    ) in text
     outside = make_result(notices=(("outside-training", "x"),))
     assert " Hardly any malware that the model learned from was of this kind" in opening(outside)
 
 
-def test_common_bytes_speak_for_a_clean_program() -> None:
-    result = make_result(verdict=make_verdict("benign", 0.99, -6.0))
-    common = Common(0.5, 51, 2258, 0.8 * result.evidence.logit)
-    evidence = msgspec.structs.replace(result.evidence, common=common)
-    text = opening(msgspec.structs.replace(result, evidence=evidence))
-    assert "80.0% of what decided lies on bytes that clean programs have." in text
+def test_shares_are_those_of_the_table() -> None:
+    """Of all heat, that against it included, which is named where it is the largest."""
+    result = make_result()
+    regions = [
+        msgspec.structs.replace(region, contribution=amount, share=amount / 4.0)
+        for region, amount in zip(result.evidence.regions, (0.5, -3.0, 0.4, 0.1), strict=False)
+    ]
+    first, against, second, _ = (region.name for region in regions)
+    assert (
+        f" What speaks most for icedid is {first} (12.5% of the heat) and {second} (10.0%);"
+        f" {against} speaks more against it (75.0%)."
+    ) in opening(with_evidence(result, regions=regions))
+
+
+def test_regions_of_one_name_are_told_apart() -> None:
+    result = make_result()
+    regions = [msgspec.structs.replace(region, name="SE") for region in result.evidence.regions]
+    top = sorted(regions, key=lambda region: -region.contribution)[:2]
+    text = opening(with_evidence(result, regions=regions))
+    assert f"SE at {top[0].start:#x} (46.3% of the heat) and SE at {top[1].start:#x} (" in text
+
+
+def test_a_file_that_has_a_label_has_it_first() -> None:
+    """Whatever the model says of it."""
+    clean = make_verdict("benign", 0.95, -3.0)
+    for label, called in (("maze", "maze"), ("_other", "malware of no named family")):
+        text = opening(make_result(verdict=clean, similar=make_similar(0.2, known_as=label)))
+        assert text.startswith(
+            f"This very file is in the index of labelled files, as {called}. Looks clean (95.0%)"
+        )
+        assert text.endswith("The nearest other labelled file is icedid, at 0.20.")
+
+
+def test_a_kind_whose_families_are_not_named() -> None:
+    verdict = make_verdict("unknown", 0.954, 1.6, closest="maze", calibrated=False)
+    text = opening(make_result(verdict=verdict, notices=(("outside-training", "x"),)))
+    assert text.startswith(
+        f"{FLAGGED}, most like maze; no family is named for files of this kind. Hardly any malware"
+    )
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [(["maze"], True), ([], True), (["benign", "maze"], False), (None, False)],
+)
+def test_a_clean_verdict_that_its_own_set_leaves_out(members: list[str] | None, said: bool) -> None:
+    verdict = make_verdict("benign", 0.826, -3.0, set=members, coverage=0.9)
+    text = opening(make_result(verdict=verdict))
+    assert (" Clean is not in its prediction set, which is right for 90%." in text) == said
+
+
+def test_a_verdict_on_what_is_like_nothing_is_called_a_guess() -> None:
+    text = opening(make_result(notices=(("unlike-training", "x"),), similar=make_similar(0.56)))
+    assert " It is like nothing that the model learned, so the verdict may be a guess." in text
+    assert text.endswith(" No labelled file is near: the nearest, icedid, is at 0.56.")
 
 
 def test_malware_of_no_family_is_called_so() -> None:
     text = opening(make_result(similar=make_similar(0.25, label="_other")))
-    assert text.endswith("The nearest labelled file is malware of another family, at 0.25.")
+    assert text.endswith("The nearest labelled file is malware of no named family, at 0.25.")
+    other = with_evidence(make_result(), label="_other")
+    assert "What speaks most for malware of no named family is .text (" in opening(other)
 
 
-@pytest.mark.parametrize(("part", "said"), [(0.6, True), (0.4, False), (-0.5, False)])
-def test_a_score_on_common_bytes_is_called_so(part: float, said: bool) -> None:
-    result = make_result()
-    logit = result.evidence.logit
-    common = Common(0.5, 51, 2258, part * logit)
-    evidence = msgspec.structs.replace(result.evidence, common=common)
-    text = opening(msgspec.structs.replace(result, evidence=evidence))
-    line = f"{part:.1%} of what decided lies on bytes that clean programs have, and says little."
-    assert logit > 0
-    assert (line in text) == said
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [(1.4, "In sum, all"), (0.6, "60.0%"), (0.4, None), (-0.5, None)],
+)
+@pytest.mark.parametrize("label", ["benign", "icedid"])
+def test_a_score_on_common_bytes_is_called_so(label: str, part: float, said: str | None) -> None:
+    """In the heat of all bytes; bias and padding are no bytes. Only of a clean program it may well
+    speak."""
+    result = with_evidence(make_result(), label=label)
+    whole = sum(region.contribution for region in result.evidence.regions)
+    assert 0 < whole != result.evidence.logit
+    text = opening(with_evidence(result, common=Common(0.5, 51, 2258, part * whole)))
+    little = "" if label == "benign" else ", and says little"
+    if said is None:
+        assert "clean programs have" not in text
+    else:
+        assert f" {said} of what decided lies on bytes that clean programs have{little}." in text
 
 
 @pytest.mark.parametrize("kind", VERDICTS)

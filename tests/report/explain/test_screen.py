@@ -249,10 +249,10 @@ def test_what_is_explained_is_named(result: Result, plain: str, exact: str) -> N
 
 def test_the_flag_states_its_rate() -> None:
     flagged = shown(make_result())
-    assert "flagged   yes; false alarms set to 1% on clean files (goodware): clean-set" in flagged
+    assert "flagged   yes; false alarms at most 1% on clean files (goodware): clean-set" in flagged
     assert "margin +3.412, threshold +1.204" in flagged
     below = shown(make_result(verdict=make_verdict("maze", 0.4, 0.9, fpr=0.001)))
-    assert "flagged   no; false alarms set to 0.1%" in below
+    assert "flagged   no; false alarms at most 0.1%" in below
     name = "clean files of each source held back: " + ", ".join(f"source-{i}" for i in range(8))
     long = shown(make_result(verdict=make_verdict(goodware=name)))
     assert "on clean files (goodware) of each source\n            held back: source-0" in long

@@ -437,7 +437,7 @@ def test_golden_groups(width: int) -> None:
 def test_groups_that_are_not_listed_are_counted() -> None:
     text = screen("table", grouped_scan(), RenderOptions(top=1), 100)
     assert "in/a.exe x3" in text
-    assert "… and 3 files in 2 groups more" in text
+    assert "… and 3 files in 2 rows more" in text
 
 
 @pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 120, 160, 200, 300])

@@ -154,8 +154,8 @@ def scan(
     asks Detect It Easy as well, with the extra `identify`: it knows far more, and takes longer than
     everything else. The table then has a column for it.
 
-    --verify checks the evidence of the first --top files, as `explain` does. In every format these
-    files then come last, the most urgent first.
+    --verify checks the evidence of the first --top files, much as `explain` does. In every format
+    these files then come last, the most urgent first.
 
     Results are kept in the user's cache folder (--cache names another; `maltriage cache`). A file
     that has not changed since (size, times, inode) is not read again. --refresh reads everything

@@ -163,12 +163,11 @@ def score(verdict: Verdict) -> float | None:
     """How much a file looks like malware, from 0 to 100: flagged from 50 on.
 
     It is the probability that belongs to the log odds of malware less the threshold, so it orders
-    files of all verdicts alike. A model without a threshold has its own probability of malware.
-    None: the file is not judged, or the model knows no clean files.
+    files of all verdicts alike. None: the file is not judged (`judged`).
     """
-    if verdict.margin is None or (verdict.threshold is None and verdict.fpr is not None):
+    if verdict.margin is None or verdict.threshold is None:
         return None
-    distance = verdict.margin - (verdict.threshold or 0.0)
+    distance = verdict.margin - verdict.threshold
     return 100.0 / (1.0 + math.exp(min(-distance, 700.0)))
 
 
@@ -183,9 +182,9 @@ def urgency(result: Result) -> tuple[int, float, str]:
     verdict = result.verdict
     if verdict.margin is None:  # the model knows no clean files
         return 0, -round(verdict.probability, 4), result.sha256
-    if score(verdict) is None:
+    if verdict.threshold is None:
         return 1, -round(verdict.margin, 4), result.sha256
-    distance = round((verdict.threshold or 0.0) - verdict.margin, 4)
+    distance = round(verdict.threshold - verdict.margin, 4)
     return 0, distance if known_malware(result) is None else min(distance, 0.0), result.sha256
 
 

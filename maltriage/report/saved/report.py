@@ -24,6 +24,8 @@ class SavedReport:
     """Summary of each scan in it; a stream may hold several scans."""
     models: list[ModelRef] = field(default_factory=list)
     """The models of its records, each once."""
+    thresholds: dict[str | None, list[float]] = field(default_factory=dict)
+    """The thresholds of its verdicts, each once, by `Layout.kind`."""
     cut: int | None = None
     """The line where it is cut off."""
     unfinished: bool = False
@@ -74,6 +76,9 @@ def look_through(path: str) -> SavedReport:
             scan.add(item)
             if isinstance(item, Result):
                 explained.add(_explained(item))
+                of_kind = report.thresholds.setdefault(item.layout.kind, [])
+                if item.verdict.threshold not in (None, *of_kind):
+                    of_kind.append(item.verdict.threshold)  # type: ignore[arg-type]
         if isinstance(item, (Result, Summary)) and item.model not in report.models:
             report.models.append(item.model)
     left = scan.records
@@ -96,7 +101,7 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
     `version` is that of the reports, or this one if they differ.
 
     Raises:
-        MaltriageError: the reports are of different models.
+        MaltriageError: the reports are of different models, or of two thresholds of one.
     """
     total, models = Counts(), list[tuple[ModelRef, str]]()
     for report in reports:
@@ -108,6 +113,7 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
                 f"{models[0][1]} is by {_called(models[0][0])}, {path} by {_called(model)}:"
                 " reports of two models cannot be joined; render them one by one"
             )
+    _check_thresholds(reports)
     summaries = [summary for report in reports for summary in report.summaries]
     versions = {summary.version for summary in summaries}
     return total.summary(
@@ -116,6 +122,21 @@ def combined(reports: Sequence[SavedReport]) -> Summary:
         interrupted=any(report.interrupted for report in reports),
         version=versions.pop() if len(versions) == 1 else __version__,
     )
+
+
+def _check_thresholds(reports: Sequence[SavedReport]) -> None:
+    """Refuse verdicts at two thresholds, whose flags and scores do not compare."""
+    known: dict[str | None, tuple[float, str]] = {}
+    for report in reports:
+        for kind, thresholds in report.thresholds.items():
+            for threshold in thresholds:
+                first, path = known.setdefault(kind, (threshold, report.path))
+                if threshold != first:
+                    raise MaltriageError(
+                        f"{path} has a threshold of {first:+.3f}, {report.path} one of"
+                        f" {threshold:+.3f}: reports by two thresholds cannot be joined; render"
+                        " them one by one"
+                    )
 
 
 def _called(model: ModelRef) -> str:

@@ -255,7 +255,7 @@ def test_the_flag_states_its_rate() -> None:
     assert "flagged   no; false alarms at most 0.1%" in below
     name = "clean files of each source held back: " + ", ".join(f"source-{i}" for i in range(8))
     long = shown(make_result(verdict=make_verdict(goodware=name)))
-    assert "on clean files (goodware) of each source\n            held back: source-0" in long
+    assert "on clean files (goodware) of each source held back: source-0" in " ".join(long.split())
     assert max(map(len, long.splitlines())) <= 80
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
     assert "flagged   the model has no benign label or no threshold" in none

@@ -18,6 +18,7 @@ from report.factories import (
     MODEL,
     make_checked,
     make_failed,
+    make_layout,
     make_result,
     make_scan,
     make_similar,
@@ -231,6 +232,19 @@ def test_two_models_do_not_add_up(tmp_path: Path) -> None:
             combined(reports)
         assert "by other abababababab" in str(error.value)
         assert f"by {MODEL.name} {MODEL.weights_sha256[:12]}" in str(error.value)
+
+
+def test_two_thresholds_of_a_model_do_not_add_up(tmp_path: Path) -> None:
+    """Those of two kinds of file are of one card."""
+    low, high = make_result(), make_result("b", make_verdict(threshold=2.5))
+    wide = msgspec.structs.replace(high, layout=make_layout(bits=64))
+    reports = [
+        look_through(write(tmp_path, written("ndjson", [record, make_summary()]), name))
+        for name, record in (("low", low), ("high", high), ("wide", wide))
+    ]
+    assert combined([reports[0], reports[2]]).flagged == 2
+    with pytest.raises(MaltriageError, match=r"of \+1\.204, .*high one of \+2\.5"):
+        combined(reports)
 
 
 def test_versions_that_differ_are_replaced_by_this_one(tmp_path: Path) -> None:

@@ -480,6 +480,41 @@ def test_notices_are_those_of_all_files_of_a_group() -> None:
     assert "Notices of files below: efi 3, signed 3, driver 1 (wider" in narrow
 
 
+def test_what_the_index_has_as_malware_is_not_among_the_clean_files() -> None:
+    """It comes right behind what is flagged, with its label, and is counted in a line."""
+    clean = make_verdict("benign", 0.99, -6.0)
+    noticed = (("outside-training", "x"), ("in-index", "y"))
+    known = {
+        name: make_result(f"{name}.exe", clean, noticed, similar=make_similar(known_as=label))
+        for name, label in (("a", "maze"), ("b", "_other"), ("c", "benign"))
+    }
+    flagged = make_result("d.exe", similar=make_similar(known_as="gbot"))
+    near = make_result("e.exe", make_verdict("unknown", 0.6, 1.0, closest="maze"))
+    text = screen("table", [*known.values(), flagged, near, make_summary()], width=160)
+    rows = {line.split()[0]: line for line in table(text) if ".exe" in line}
+    files = list(rows)
+    assert (files[0], set(files[1:3]), files[3:]) == (
+        "d.exe",
+        {"a.exe", "b.exe"},
+        ["e.exe", "c.exe"],
+    )
+    assert "benign (index: maze) " in rows["a.exe"]
+    assert "benign (index: malware) " in rows["b.exe"]
+    assert "index:" not in rows["c.exe"] + rows["d.exe"] + rows["e.exe"]
+    assert rows["a.exe"].endswith("  in-index, outside-training")
+    line = (
+        "2 files not flagged, which the index of labelled files has as malware: malware 1, maze 1\n"
+    )
+    assert line in text
+
+
+def test_a_file_that_is_not_judged_has_no_score() -> None:
+    """Of a model without a threshold either: 50 would mean flagged."""
+    lone = make_result("a.exe", make_verdict("icedid", 0.9, 3.0, None))
+    (_, _, row, *_) = table(screen("table", [lone, make_summary()], width=100))
+    assert row.split()[:3] == ["a.exe", "-", "icedid"]
+
+
 def test_notices_of_files_that_were_not_counted() -> None:
     """A group that fell out of the table and came back has the notices of its later files."""
     efi, copy = ("efi", "x"), "0" * 64

@@ -38,6 +38,8 @@ CUT_SHORT = frozenset(
     }
 )
 """Codes of skips that a table says in a line: a cap was hit, or an archive is made like a bomb."""
+_BARELY = 1e-6
+"""What distances of files from the threshold are scaled by that come right behind it."""
 _PACKED = frozenset({"packed?", "packed"})
 
 
@@ -185,7 +187,9 @@ def urgency(result: Result) -> tuple[int, float, str]:
     if verdict.threshold is None:
         return 1, -round(verdict.margin, 4), result.sha256
     distance = round(verdict.threshold - verdict.margin, 4)
-    return 0, distance if known_malware(result) is None else min(distance, 0.0), result.sha256
+    if known_malware(result) is not None:
+        distance = min(distance, distance * _BARELY)
+    return 0, distance, result.sha256
 
 
 def prediction_set(verdict: Verdict) -> str | None:

@@ -269,7 +269,8 @@ def _in_words(limit: Threshold) -> str:
     low, high = limit.low, limit.high
     if low is None or high is None:  # an older card without them
         low, high = rate.low, rate.high
+    whose = limit.goodware.removeprefix("clean files of ")
     return (
-        f"flagged: {limit.flagged} of {limit.files} clean files of {limit.goodware}"
+        f"flagged: {limit.flagged:,} of {limit.files:,} clean files of {whose}"
         f" ({rate.value:.2%}, 95 % interval {low:.2%} to {high:.2%})"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from maltriage.probe.inspect.strings import ELLIPSIS
 from maltriage.probe.rule.pattern import quoted
 from maltriage.report.sanitize import clean
 from maltriage.rules.types import Chosen, Facts, Group
@@ -131,12 +132,19 @@ def _why(group: Group) -> str:
 
 
 def _comments(item: Chosen) -> list[str]:
-    """Disassembly of a string, on comment lines that it cannot leave; for text nothing."""
+    """Disassembly of a string, on ASCII comment lines that it cannot leave; for text nothing."""
     if item.candidate.pattern.form != "hex":
         return []
-    shown = [clean(line, MAX_COMMENT) for line in item.candidate.text[:MAX_COMMENTED]]
+    shown = [_ascii(clean(line, MAX_COMMENT)) for line in item.candidate.text[:MAX_COMMENTED]]
     more = len(item.candidate.text) - len(shown)
     return [*shown, f"and {more} more"] if more else shown
+
+
+def _ascii(line: str) -> str:
+    """A cleaned line with all but ASCII written as the \\xNN of its UTF-8, as `quoted` does it; an
+    ellipsis, which says that a text was cut, as three full stops."""
+    raw = line.replace(ELLIPSIS, "...").encode("utf-8", "backslashreplace")
+    return "".join(chr(byte) if byte < 0x80 else f"\\x{byte:02x}" for byte in raw)
 
 
 def _text(value: str) -> str:

@@ -418,6 +418,7 @@ def test_every_file_of_a_group_has_what_it_takes(files: list[frozenset[int]]) ->
 def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: str) -> None:
     """Names, instructions and labels with quotes, comments and line breaks: still one rule."""
     hostile = ("*/ */ } rule b { condition: true }", "\n} rule c { condition: true } //", listing)
+    hostile = (*hostile, "ldstr 'пароль…'")
     where = Evidence(0, (0, 9), f"\n\"{listing}'", 1.0, None)
     found = [
         Chosen(Candidate(Pattern("hex", bytes([n] * 5)), "code", 0, 0, hostile), where,
@@ -447,6 +448,9 @@ def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: 
     assert rule.identifier == rule_name(family)
     assert len(rule.patterns) == 3
     assert all(line.isprintable() for line in text.split("\n"))
+    assert text.isascii()
+    assert r"// ldstr '\xd0\xbf\xd0\xb0" in text
+    assert "..." in text
 
 
 @pytest.mark.parametrize("family", ["", "all", "a-b c", "9", "Ω", "x" * 500, "rule", "_"])

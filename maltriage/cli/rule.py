@@ -196,8 +196,8 @@ def _summary(rule: Rule) -> str:
     parts = [f"{rule.name}, {wanted} strings"]
     if len(rule.groups) > 1:
         parts.append(f"{len(rule.groups)} groups of files that share too few")
-    if rule.statuses != ("supported",):
-        parts.append("not all from ranges whose check is `supported`")
+    if not rule.supported:
+        parts.append("not all from hot ranges whose check is `supported`")
     if facts.clean is None:
         parts.append("tried on no goodware (--goodware)")
     else:

@@ -142,7 +142,7 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
     """
     limit = max(MAX_STRINGS, ENOUGH * len(files))
     members = _members(found, files)
-    heat = np.array([item.evidence.contribution for item in found])
+    heat = np.array([item.evidence.heat for item in found])
     ranges = {(item.evidence.file, item.evidence.range) for item in found}
     place = {at: i for i, at in enumerate(ranges)}
     of = np.array([place[item.evidence.file, item.evidence.range] for item in found], dtype=int)

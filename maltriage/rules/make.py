@@ -19,11 +19,10 @@ from maltriage.probe.inspect.worker import InspectOptions
 from maltriage.probe.rule.gather import Candidate, gather
 from maltriage.probe.rule.match import Answer, Build, searched
 from maltriage.probe.rule.pattern import Pattern
-from maltriage.report.documents.evidence import Status
 from maltriage.report.documents.record import Result, path_of
 from maltriage.report.sanitize import clean
 from maltriage.rules.choose import ENOUGH, Choice, choose_against
-from maltriage.rules.ranges import ranges_of
+from maltriage.rules.ranges import REFUSED, ranges_of
 from maltriage.rules.search import numbers, rule_set
 from maltriage.rules.text import rule_name, rule_text
 from maltriage.rules.trial import Elsewhere, Trial, most, try_on
@@ -37,9 +36,6 @@ MAX_CANDIDATES = 2048
 TIMES_LARGER = 4
 """Largest size of a matching file, as a multiple of the largest given file."""
 KIB = 1024
-LEVELS: tuple[tuple[Status | None, ...], ...] = (("supported",), ("supported", "weak", None))
-"""Checks of the ranges that strings come from; the second only if it leaves fewer files out. None:
-not checked."""
 
 
 def need_yara() -> None:
@@ -103,18 +99,18 @@ class _Maker:
         after = self._finished(rule_text(choice.groups, facts), name, choice)
         if after is not None:
             facts = _with_hits(facts, after)
-        statuses = dict.fromkeys(
-            item.evidence.status for group in choice.groups for item in group.strings
-        )
+        origins = [item.evidence for group in choice.groups for item in group.strings]
+        supported = all(origin.supported for origin in origins)
         text = rule_text(choice.groups, facts)
         unread = 0 if trial is None else trial.unread
-        return Rule(name, text, choice.groups, tuple(statuses), facts, unread)
+        return Rule(name, text, choice.groups, supported, facts, unread)
 
     def _gathered(self) -> list[tuple[Candidate, Evidence]]:
         """The candidates of all files, each file's hottest first."""
         tasks = []
-        for result in self.results:
-            ranges, claims = ranges_of(result, whole=self.options.common is not None)
+        for number, result in enumerate(self.results):
+            whole = self.options.common is not None
+            ranges, origins = ranges_of(result, number, whole=whole)
             how = InspectOptions(
                 result.sha256,
                 False,
@@ -127,13 +123,11 @@ class _Maker:
             job = self.workers.submit(
                 gather, path_of(result), ranges, how, self.options.common, lone
             )
-            tasks.append((claims, job))
+            tasks.append((origins, job))
         found = []
-        for number, (claims, task) in enumerate(tasks):
-            for candidate in self._done(task, self.results[number]):
-                start, end, region, heat, status = claims[candidate.range]
-                where = Evidence(number, (start, end), region, heat, status)
-                found.append((candidate, where))
+        for (origins, task), result in zip(tasks, self.results, strict=True):
+            for candidate in self._done(task, result):
+                found.append((candidate, origins[candidate.range]))
         if not found:
             raise MaltriageError(
                 "no rule: the hot ranges hold only bytes of any program (headers, padding, common"
@@ -214,16 +208,11 @@ class _Maker:
             named = {f"$c{number}": item for number, item in enumerate(found)}
             others = {item: has.get(name, ()) for name, item in named.items()}
             found = [item for name, item in named.items() if name not in trial.in_clean]
+        taken = [item for item in found if item.evidence.status not in REFUSED]
+        supported = [item for item in taken if item.evidence.supported]
         choices = [
-            choose_against(
-                [item for item in found if item.evidence.status in statuses],
-                count,
-                tried,
-                others,
-                sizes,
-            )
-            for statuses in LEVELS
-        ]
+            choose_against(some, count, tried, others, sizes) for some in (supported, taken)
+        ]  # the second only where it leaves fewer files out
         choice = min(choices, key=lambda choice: len(choice.left_out))
         if choice.groups:
             return choice
@@ -326,4 +315,4 @@ def _with_hits(facts: Facts, trial: Trial) -> Facts:
 
 def _rank(where: Evidence) -> tuple[bool, float]:
     """Sort key of strings, best first: supported ranges, then heat."""
-    return where.status != "supported", -where.contribution
+    return not where.supported, -where.heat

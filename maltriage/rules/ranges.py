@@ -2,40 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from maltriage.probe.inspect.snap import Range
-from maltriage.report.documents.evidence import HOT_BLOCK, Status
+from maltriage.report.documents.evidence import Check, Status
 from maltriage.report.documents.record import Result
+from maltriage.rules.types import Evidence
 
-Claim = tuple[int, int, str, float, Status | None]
-"""Start, end and name of a range, its heat and its check."""
+REFUSED: tuple[Status, ...] = ("contradicted", "negligible")
+"""Checks of the ranges that no string is taken from."""
 
 
-def ranges_of(result: Result, *, whole: bool) -> tuple[list[Range], list[Claim]]:
+def ranges_of(result: Result, number: int, *, whole: bool) -> tuple[list[Range], list[Evidence]]:
     """The hot ranges of a result, hottest first, and the evidence on each.
 
     Args:
-        whole: then also the sections with heat for the label, as ranges that nothing was checked
-            of: where the hottest bytes are those of any program, a file's own are beside them.
+        number: of the file among those given.
+        whole: then also the sections with heat for the label, but for those whose check is one of
+            `REFUSED`: where the hottest bytes are those of any program, a file's own are beside
+            them.
     """
     checks = result.evidence.checks
-    status: dict[tuple[int, int], Status] = (
-        {} if checks is None else {(check.start, check.end): check.status for check in checks.hot}
-    )
-    ranges, claims = [], []
+    status = _statuses([] if checks is None else checks.hot)
+    ranges, found = [], list[Evidence]()
     for hot in result.evidence.hot:
         region = result.layout.region_at(hot.start)
         if region is None:
             continue
         ranges.append(Range(hot.start, hot.end, hot.start, region))
-        found = status.get((hot.start, hot.end))
-        claims.append((hot.start, hot.end, hot.region, hot.contribution, found))
+        at = hot.start, hot.end
+        found.append(Evidence(number, at, hot.region, hot.contribution, status.get(at)))
     if not whole:
-        return ranges, claims
+        return ranges, found
+    status = _statuses([] if checks is None else checks.regions)
     for part in sorted(result.evidence.regions, key=lambda part: -part.contribution):
         region = result.layout.region_at(part.start)
         if region is None or part.kind != "section" or part.contribution <= 0.0:
             continue
+        at = part.start, part.end
+        if status.get(at) in REFUSED:
+            continue
         ranges.append(Range(part.start, part.end, part.start, region))
-        heat = part.contribution * HOT_BLOCK / (part.end - part.start)  # as of a hot range's block
-        claims.append((part.start, part.end, part.name, heat, None))
-    return ranges, claims
+        heat = part.contribution
+        found.append(Evidence(number, at, part.name, heat, status.get(at), whole=True))
+    return ranges, found
+
+
+def _statuses(checks: Sequence[Check]) -> dict[tuple[int, int], Status]:
+    return {(check.start, check.end): check.status for check in checks}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maltriage.probe.rule.gather import Candidate
-from maltriage.report.documents.evidence import Status
+from maltriage.report.documents.evidence import HOT_BLOCK, Status
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import MAX_FILE_BYTES
 
@@ -29,13 +29,25 @@ class RuleOptions:
 @dataclass(frozen=True)
 class Evidence:
     """Origin of a string: the given file, the evidence on its range and the check's result.
-    `status` None: not checked."""
+    `status` None: not checked. `whole`: the range is a whole section, none of the hottest bytes."""
 
     file: int
     range: tuple[int, int]
     region: str
     contribution: float
     status: Status | None
+    whole: bool = False
+
+    @property
+    def heat(self) -> float:
+        """The heat that strings are ordered by: of a section as much as of a hot block in it."""
+        start, end = self.range
+        return self.contribution * HOT_BLOCK / (end - start) if self.whole else self.contribution
+
+    @property
+    def supported(self) -> bool:
+        """Whether the string is from a hot range whose check is `supported`."""
+        return self.status == "supported" and not self.whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,11 +106,12 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rule:
-    """A tested rule. `unread`: number of clean or labelled files that could not be read."""
+    """A tested rule. `supported`: whether all of its strings are from hot ranges whose check is
+    that. `unread`: number of clean or labelled files that could not be read."""
 
     name: str
     text: str
     groups: tuple[Group, ...]
-    statuses: tuple[Status | None, ...]
+    supported: bool
     facts: Facts
     unread: int

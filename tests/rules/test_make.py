@@ -20,6 +20,7 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.rule.gather import Candidate
 from maltriage.probe.rule.pattern import Pattern
+from maltriage.report.documents.evidence import HOT_BLOCK, Status
 from maltriage.report.documents.record import Result
 from maltriage.rules import make as rules
 from maltriage.rules.choose import (
@@ -31,6 +32,7 @@ from maltriage.rules.choose import (
     choose_against,
 )
 from maltriage.rules.make import make_rule
+from maltriage.rules.ranges import ranges_of
 from maltriage.rules.text import rule_name, rule_text, warnings
 from maltriage.rules.trial import Elsewhere
 from maltriage.rules.types import Chosen, Evidence, Facts, Group, Rule, RuleOptions
@@ -242,13 +244,49 @@ def test_supported_ranges_come_first(samples_dir: Path, bundle: Bundle, workers:
     """Nothing is made of a range whose claim masking contradicts, or that is negligible."""
     results = explained([samples_dir / name for name in MINGW], bundle, checks=0)
     rule = make_rule(results, bundle, workers, RuleOptions(TODAY))
-    assert set(rule.statuses) <= {"supported", "weak", None}
-    assert rule.statuses[0] == "supported"
+    assert statuses(rule) <= {"supported", "weak", None}
+    assert "supported" in statuses(rule)
     refused = [_all_checked(result, "contradicted") for result in results]
     with pytest.raises(MaltriageError, match="no rule"):
         make_rule(refused, bundle, workers, RuleOptions(TODAY))
     weak = [_all_checked(result, "weak") for result in results]
-    assert make_rule(weak, bundle, workers, RuleOptions(TODAY)).statuses == ("weak",)
+    rule = make_rule(weak, bundle, workers, RuleOptions(TODAY))
+    assert (statuses(rule), rule.supported) == ({"weak"}, False)
+
+
+def test_sections_have_their_own_heat_and_check(samples_dir: Path, bundle: Bundle) -> None:
+    """A section gives strings unless its check refuses it, and says what its check says; strings
+    are ordered by the heat of a hot block in it."""
+    (result,) = explained([samples_dir / "gui-x86.exe"], bundle, checks=0)
+    checks = result.evidence.checks
+    assert checks is not None
+    regions = [
+        msgspec.structs.replace(region, contribution=2.0)
+        for region in result.evidence.regions
+        if region.kind == "section" and region.end > region.start
+    ]
+    called: list[Status] = ["supported", "weak", "contradicted", "negligible"]
+    checked = [
+        msgspec.structs.replace(checks.regions[0], start=r.start, end=r.end, status=status)
+        for r, status in zip(regions, called, strict=False)
+    ]
+    checks = msgspec.structs.replace(checks, regions=checked)
+    evidence = msgspec.structs.replace(result.evidence, regions=regions, checks=checks, hot=[])
+    result = msgspec.structs.replace(result, evidence=evidence)
+    _, found = ranges_of(result, 3, whole=True)
+    assert [origin.status for origin in found] == [
+        "supported",
+        "weak",
+        *[None] * (len(regions) - 4),
+    ]
+    assert {(origin.file, origin.contribution) for origin in found} == {(3, 2.0)}
+    assert not any(origin.supported for origin in found)
+    start, end = found[0].range
+    assert found[0].heat == pytest.approx(2.0 * HOT_BLOCK / (end - start))
+
+
+def statuses(rule: Rule) -> set[str | None]:
+    return {item.evidence.status for group in rule.groups for item in group.strings}
 
 
 def _all_checked(result: Result, status: str) -> Result:

@@ -16,6 +16,10 @@ MAX_STRINGS = 40
 """Most strings of a group."""
 PER_RANGE = 6
 """Strings from one hot range, while other ranges still have some."""
+APART = 256
+"""Bytes from one byte pattern of a group to the next in the same file. Patterns of one function or
+resource lie side by side: a file that has one has the others, so more of them prove no more. Texts
+may be as near as they like, since each says something by itself."""
 ENOUGH = 2
 """Strings that two files must share to be of one group, and that a single file must have: one may
 be chance."""
@@ -49,17 +53,21 @@ def choose(found: Sequence[Chosen], count: int, tried: int = 0) -> Choice:
         tried: clean files that have none of the patterns.
     """
     groups, left_out = [], []
-    for files in _together(found, count):
-        members = frozenset(files)
-        shared = [item for item in found if len(item.files & members) >= min(2, count)]
-        chosen = _picked(shared, files)
-        has = Counter(number for item in chosen for number in item.files & members)
-        fewest = min(has[number] for number in files)
-        if fewest < ENOUGH:
-            left_out += files
-        else:
-            least = LEAST if tried >= MANY else max(LEAST, round(PART * fewest))
-            groups.append(Group(tuple(files), tuple(chosen), fewest, least))
+    for linked in _together(found, count):
+        files = linked
+        while files:
+            members = frozenset(files)
+            shared = [item for item in found if len(item.files & members) >= min(2, count)]
+            chosen = _picked(shared, files)
+            has = Counter(number for item in chosen for number in item.files & members)
+            enough = [number for number in files if has[number] >= ENOUGH]
+            if enough == files:
+                fewest = min(has.values())
+                least = LEAST if tried >= MANY else max(LEAST, round(PART * fewest))
+                groups.append(Group(tuple(files), tuple(chosen), fewest, least))
+                break
+            files = enough
+        left_out += [number for number in linked if number not in files]
     groups.sort(key=lambda group: (-len(group.files), group.files))
     return Choice(tuple(groups), tuple(sorted(left_out)))
 
@@ -126,11 +134,36 @@ def _together(found: Sequence[Chosen], count: int) -> list[list[int]]:
 
 def _members(found: Sequence[Chosen], files: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Which files have each pattern, [patterns, files]."""
+    return _starts(found, files) >= 0
+
+
+def _starts(found: Sequence[Chosen], files: Sequence[int]) -> npt.NDArray[np.int64]:
+    """Where each pattern starts in each file, [patterns, files]; -1: the file lacks it."""
     place = {number: i for i, number in enumerate(files)}
-    has = np.zeros((len(found), len(files)), dtype=np.bool_)
+    starts = np.full((len(found), len(files)), -1, dtype=np.int64)
     for row, item in enumerate(found):
-        has[row, [place[number] for number in item.files if number in place]] = True
-    return has
+        for number in item.offsets.keys() & place.keys():
+            starts[row, place[number]] = item.offsets[number]
+    return starts
+
+
+class _Gaps:
+    """The bytes between patterns, by where each starts in each file."""
+
+    def __init__(self, found: Sequence[Chosen], starts: npt.NDArray[np.int64]) -> None:
+        lengths = np.array([len(item.candidate.pattern.data) for item in found], dtype=np.int64)
+        self._starts, self._ends = starts, starts + lengths[:, None]
+        self._there = starts >= 0
+        self._hex = np.array([item.candidate.pattern.form == "hex" for item in found])
+
+    def around(self, row: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Which patterns overlap one of them in any file, and which are too near to it."""
+        before = self._starts[row] - self._ends
+        gaps = np.maximum(before, self._starts - self._ends[row])
+        both = self._there & self._there[row]
+        overlap = np.asarray((both & (gaps < 0)).any(axis=1))
+        near = (both & (gaps < APART)).any(axis=1) & self._hex & self._hex[row]
+        return overlap, np.asarray(near)
 
 
 def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
@@ -138,26 +171,36 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
 
     Greedy: each step takes the pattern that helps the files with the fewest so far, so patterns
     that all files share come first; at equal gain one of the least used range, then the one with
-    most heat.
+    most heat. No two of them overlap in any of the files. Byte patterns are `APART`, unless a file
+    would have fewer than `ENOUGH`.
     """
     limit = max(MAX_STRINGS, ENOUGH * len(files))
-    members = _members(found, files)
+    starts = _starts(found, files)
+    members, gaps = starts >= 0, _Gaps(found, starts)
     heat = np.array([item.evidence.heat for item in found])
     ranges = {(item.evidence.file, item.evidence.range) for item in found}
     place = {at: i for i, at in enumerate(ranges)}
     of = np.array([place[item.evidence.file, item.evidence.range] for item in found], dtype=int)
     has, taken = np.zeros(len(files), dtype=int), np.zeros(len(ranges), dtype=int)
     left = np.ones(len(found), dtype=np.bool_)
+    apart = np.ones(len(found), dtype=np.bool_)
     picked: list[Chosen] = []
-    while left.any() and len(picked) < limit:
-        needed = np.asarray(members[:, has < ENOUGH].any(axis=1))
+    while len(picked) < limit:
+        poor = has < ENOUGH
+        stuck = poor & ~members[left & apart].any(axis=0)
+        best = np.flatnonzero(left & (apart | members[:, stuck].any(axis=1)))
+        if not len(best):
+            break
+        needed = np.asarray(members[:, poor].any(axis=1))
         gain = np.round((members / (1 + has)).sum(axis=1), _DIGITS)
         used = taken[of]
-        best = np.flatnonzero(left)
         for worth in (needed, used < PER_RANGE, gain, -used, heat):
             best = best[worth[best] == worth[best].max()]
         row = int(best[0])
+        overlap, near = gaps.around(row)
+        left &= ~overlap
         left[row] = False
+        apart &= ~near
         picked.append(found[row])
         taken[of[row]] += 1
         has += members[row]

@@ -23,7 +23,7 @@ from maltriage.report.documents.record import Result, path_of
 from maltriage.report.sanitize import clean
 from maltriage.rules.choose import ENOUGH, Choice, choose_against
 from maltriage.rules.ranges import REFUSED, ranges_of
-from maltriage.rules.search import numbers, rule_set
+from maltriage.rules.search import offsets, rule_set
 from maltriage.rules.text import rule_name, rule_text
 from maltriage.rules.trial import Elsewhere, Trial, most, try_on
 from maltriage.rules.types import Chosen, Evidence, Facts, Rule, RuleOptions
@@ -144,16 +144,16 @@ class _Maker:
             if before is None or _rank(before[1]) > _rank(where):
                 kept[candidate.pattern] = candidate, where
         pairs = list(kept.values())
-        files: list[set[int]] = [set() for _ in pairs]
+        files: list[dict[int, int]] = [{} for _ in pairs]
         for first in range(0, len(pairs), MAX_CANDIDATES):
             some = rule_set([candidate for candidate, _ in pairs[first : first + MAX_CANDIDATES]])
             answers = self._in_given(some)
             builds = [build for _, build, _ in answers]
             for number, (there, _, _) in enumerate(answers):
-                for place in numbers(there):
-                    files[first + place].add(number)
+                for place, offset in offsets(there).items():
+                    files[first + place][number] = offset
         every = [
-            Chosen(candidate, where, frozenset(has))
+            Chosen(candidate, where, has)
             for (candidate, where), has in zip(pairs, files, strict=True)
             if len(has) >= min(2, len(self.results))
         ]

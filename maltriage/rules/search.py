@@ -41,6 +41,8 @@ def rule_set(candidates: Iterable[Candidate]) -> str:
     return "\n".join([f"rule {RULE_SET} {{", " strings:", *lines, " condition: any of them }"])
 
 
-def numbers(found: dict[str, list[str]]) -> list[int]:
-    """The places of the candidates of a rule set that a file has."""
-    return [int(name.removeprefix(_PREFIX)) for name in found.get(RULE_SET, ())]
+def offsets(found: dict[str, dict[str, int]]) -> dict[int, int]:
+    """Of the candidates of a rule set that a file has: by number, where the first match starts."""
+    return {
+        int(name.removeprefix(_PREFIX)): offset for name, offset in found.get(RULE_SET, {}).items()
+    }

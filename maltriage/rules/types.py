@@ -52,11 +52,17 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class Chosen:
-    """A string of the rule, its evidence, and the given files that have it."""
+    """A string of the rule, its evidence, and where its first match starts in each of the given
+    files that have it."""
 
     candidate: Candidate
     evidence: Evidence
-    files: frozenset[int]
+    offsets: Mapping[int, int]
+
+    @property
+    def files(self) -> frozenset[int]:
+        """The given files that have it."""
+        return frozenset(self.offsets)
 
 
 @dataclass(frozen=True)

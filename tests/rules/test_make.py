@@ -19,7 +19,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.probe.rule.gather import Candidate
-from maltriage.probe.rule.pattern import Pattern
+from maltriage.probe.rule.pattern import Form, Pattern
 from maltriage.report.documents.evidence import HOT_BLOCK, Status
 from maltriage.report.documents.record import Result
 from maltriage.rules import make as rules
@@ -377,10 +377,14 @@ def test_a_finished_rule_in_the_goodware_is_not_given(
         made([samples_dir / "console-x86.exe"], bundle, workers, clean[0].parent)
 
 
-def string(raw: bytes, files: Sequence[int], range_at: int = 0, text: str = "") -> Chosen:
+def string(
+    raw: bytes, files: Sequence[int], range_at: int = 0, at: int | None = None, form: Form = "hex"
+) -> Chosen:
+    """A string of files; by default far from all others."""
     where = Evidence(min(files), (range_at, range_at + 256), ".text", 1.0, "supported")
-    candidate = Candidate(Pattern("hex", raw), "code", range_at, 0, (text,) if text else ())
-    return Chosen(candidate, where, frozenset(files))
+    candidate = Candidate(Pattern(form, raw), "code", range_at, 0, ())
+    at = int.from_bytes(raw, "big") * 1024 if at is None else at
+    return Chosen(candidate, where, dict.fromkeys(files, at))
 
 
 def strings(count: int, files: Sequence[int], first: int = 0) -> list[Chosen]:
@@ -395,6 +399,35 @@ def test_groups_are_files_that_share_enough() -> None:
     assert choice.left_out == (3, 4)
     (alone,) = choose(strings(3, (0,)), 1).groups
     assert (alone.files, alone.fewest) == ((0,), 3)
+
+
+def test_strings_of_one_place_count_once() -> None:
+    """Byte patterns that lie side by side in a file are one, unless it has no other; strings that
+    overlap are one in any case, and texts are as many as there are."""
+    far = [string(bytes([9, n] * 8), (0, 1), at=4096 * n) for n in (1, 2)]
+
+    def run(count: int, step: int, form: Form = "hex") -> list[Chosen]:
+        return [string(bytes([form == "hex", n] * 8), (0, 1), at=step * n, form=form)
+                for n in range(count)]  # fmt: skip
+
+    def offsets(*strings: Chosen) -> list[int]:
+        (group,) = choose(strings, 2).groups
+        assert group.fewest == len(group.strings)
+        return sorted(item.offsets[0] for item in group.strings)
+
+    assert offsets(*run(13, 16), *far) == [0, 4096, 8192]
+    assert offsets(*run(40, 16), *far) == [0, 272, 544, 4096, 8192]
+    assert offsets(*run(13, 16)) == [0, 16]
+    assert offsets(*run(13, 16, "ascii"), *far) == [*range(0, 13 * 16, 16), 4096, 8192]
+    assert offsets(*run(4, 4, "ascii"), *far) == [0, 4096, 8192]
+    assert choose(run(4, 4), 2).groups == ()
+
+
+def test_a_file_that_has_one_place_leaves_the_others_their_rule() -> None:
+    overlapping = [string(bytes([1, n] * 8), (1, 2), at=4 * n) for n in range(3)]
+    choice = choose([*strings(5, (0, 1), 10), *overlapping], 3)
+    assert [(group.files, group.fewest) for group in choice.groups] == [((0, 1), 5)]
+    assert choice.left_out == (2,)
 
 
 def test_strings_that_match_too_many_of_another_family_go() -> None:
@@ -460,7 +493,7 @@ def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: 
     where = Evidence(0, (0, 9), f"\n\"{listing}'", 1.0, None)
     found = [
         Chosen(Candidate(Pattern("hex", bytes([n] * 5)), "code", 0, 0, hostile), where,
-               frozenset({0}))
+               {0: 512 * n})
         for n in range(3)
     ]  # fmt: skip
     facts = Facts(

@@ -17,8 +17,9 @@ _BUILDERS = ("language", "compiler", "linker")
 
 Build = tuple[int, str]
 """Bits of a program (0: no program), and what built it as its headers say ("": unknown)."""
-Answer = tuple[dict[str, list[str]], Build, str]
-"""The rules that match, each with its patterns found; how the file was built; its SHA-256."""
+Answer = tuple[dict[str, dict[str, int]], Build, str]
+"""The rules that match, each with its patterns found and where the first match of each starts; how
+the file was built; its SHA-256."""
 
 
 def searched(
@@ -37,7 +38,7 @@ def searched(
     contents = read_sample(path, reading)
     data = contents.data[:]  # YARA-X takes only bytes: of a mapped file a copy
     found = {
-        rule.identifier: [p.identifier for p in rule.patterns if len(p.matches)]
+        rule.identifier: {p.identifier: p.matches[0].offset for p in rule.patterns if p.matches}
         for rule in _scanner(source).scan(data).matching_rules
     }
     return found, build_of(data), hashlib.sha256(contents.complete).hexdigest()

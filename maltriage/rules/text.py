@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from maltriage.probe.inspect.strings import ELLIPSIS
 from maltriage.probe.rule.pattern import quoted
+from maltriage.report import numbers
+from maltriage.report.documents.facts import region_name
 from maltriage.report.sanitize import clean
 from maltriage.rules.types import Chosen, Facts, Group
 from maltriage.version import __version__
@@ -61,7 +63,7 @@ def _meta(facts: Facts) -> list[tuple[str, str]]:
     called = f", explained for {facts.family} as asked" if facts.asked else f" of {facts.family}"
     return [
         ("author", f"maltriage {__version__}"),
-        ("description", f"Hot bytes of {len(made)} file(s){called}"),
+        ("description", f"Hot bytes of {numbers.count(len(made), 'file')}{called}"),
         ("asked" if facts.asked else "family", facts.family),
         *([("verdicts", _verdicts(facts))] if facts.verdicts else []),
         ("date", facts.date),
@@ -80,23 +82,26 @@ def _verdicts(facts: Facts) -> str:
 
 def _trial(facts: Facts) -> Iterator[tuple[str, str]]:
     """What the rule was tried on, and every hit."""
-    clean_files = "none" if facts.clean is None else f"no match in {facts.clean} files"
-    yield "goodware", clean_files
+    yield (
+        "goodware",
+        "none" if facts.clean is None else f"no match in {numbers.count(facts.clean, 'file')}",
+    )
     for number, (built, count) in enumerate(facts.alike, 1):
-        yield f"goodware_alike_{number}", f"{count} of these are {built}, as samples are"
+        are = "is" if count == 1 else "are"
+        yield f"goodware_alike_{number}", f"{count:,} of these {are} {built}, as samples are"
     for warning in warnings(facts):
         yield "warning", warning
     if facts.recall is None:
         yield "recall", "not measured: no other files of the family"
     else:
-        yield "recall", f"{facts.recall[0]} of {facts.recall[1]} other files of the family"
+        yield "recall", f"{facts.recall[0]:,} of {facts.recall[1]:,} other files of the family"
     wrong = sum(label != facts.family for label, _ in facts.hits)
     if facts.others:
-        yield "other_families", f"{wrong} of {facts.others} files"
+        yield "other_families", f"{wrong:,} of {facts.others:,} files"
     for number, (label, sha256) in enumerate(facts.hits[:MAX_HITS], 1):
         yield f"hit_{number}", f"{label} {sha256}"
     if len(facts.hits) > MAX_HITS:
-        yield "hits", f"and {len(facts.hits) - MAX_HITS} more"
+        yield "hits", f"and {len(facts.hits) - MAX_HITS:,} more"
 
 
 def warnings(facts: Facts) -> list[str]:
@@ -118,7 +123,7 @@ def _where(item: Chosen, count: int) -> str:
     return (
         f"{item.candidate.kind} at 0x{item.candidate.offset:x} of sample_{where.file + 1}, in "
         f"{len(item.files)} of {count}; range 0x{where.range[0]:x}-0x{where.range[1]:x} of "
-        f"{where.region}, heat {where.contribution:+.3f}, {where.status or 'not checked'}"
+        f"{region_name(where.region)}, heat {where.contribution:+.3f}, {where.status or 'not checked'}"
     )
 
 

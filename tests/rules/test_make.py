@@ -97,7 +97,7 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
     meta = dict(compiled.metadata)
     assert "family" not in meta
     assert meta["asked"] == "icedid"
-    assert meta["description"] == "Hot bytes of 3 file(s), explained for icedid as asked"
+    assert meta["description"] == "Hot bytes of 3 files, explained for icedid as asked"
     assert meta["verdicts"] == "benign 3"
     assert meta["model_sha256"] == bundle.card.weights_sha256
     assert meta["date"] == TODAY
@@ -174,7 +174,7 @@ def test_a_file_that_shares_nothing_is_left_out(
     (digest,) = rule.facts.left_out
     assert digest == hashlib.sha256(paths[0].read_bytes()).hexdigest()
     assert f'sample_1_left_out = "{digest}"' in rule.text
-    assert 'description = "Hot bytes of 2 file(s), explained for icedid as asked"' in rule.text
+    assert 'description = "Hot bytes of 2 files, explained for icedid as asked"' in rule.text
 
 
 def test_what_other_families_have_is_left_out(
@@ -522,6 +522,25 @@ def test_nothing_of_a_sample_leaves_its_place(family: str, listing: str, model: 
     assert text.isascii()
     assert r"// ldstr '\xd0\xbf\xd0\xb0" in text
     assert "..." in text
+
+
+def test_counts_and_names_of_metadata() -> None:
+    """One file and thousands, and a section without a name."""
+    where = Evidence(0, (0x100, 0x200), "", 1.0, None)
+    found = [Chosen(Candidate(Pattern("hex", bytes([n] * 5)), "code", 0, 0), where, {0: n * 512})
+             for n in range(2)]  # fmt: skip
+    facts = Facts("maze", "net", "0" * 64, TODAY, ("1" * 64,), (), 4096, False, 4391,
+                  (("32-bit", 1), ("64-bit", 1200)), others=1500)  # fmt: skip
+    text = rule_text([Group((0,), tuple(found), 2, 2)], facts)
+    for said in (
+        'description = "Hot bytes of 1 file of maze"',
+        'goodware = "no match in 4,391 files"',
+        'goodware_alike_1 = "1 of these is 32-bit, as samples are"',
+        'goodware_alike_2 = "1,200 of these are 64-bit, as samples are"',
+        'other_families = "0 of 1,500 files"',
+        "range 0x100-0x200 of (unnamed), heat +1.000, not checked",
+    ):
+        assert said in text
 
 
 @pytest.mark.parametrize("family", ["", "all", "a-b c", "9", "Ω", "x" * 500, "rule", "_"])

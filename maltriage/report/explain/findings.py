@@ -70,10 +70,10 @@ def lines(
 
     Args:
         digits: hexadecimal digits of an offset.
-        limit: most lines of each kind; None: `DEFAULT_LINES`, 0: all.
+        limit: most lines of each kind but fields; None: `DEFAULT_LINES`, 0: all.
         width: columns of the screen.
         indent: blanks before each line.
-        fields: with fields of headers.
+        fields: with the fields of headers, all of them.
     """
     room = width - indent
     parts: list[tuple[str, list[Text]]] = []
@@ -93,7 +93,8 @@ def lines(
     shown = DEFAULT_LINES if limit is None else limit
     for noun, rows in parts:
         # Never leave out a single line: a line about it takes the same space.
-        count = len(rows) if not shown or len(rows) == shown + 1 else shown
+        whole = not shown or noun == "field" or len(rows) == shown + 1
+        count = len(rows) if whole else shown
         for row in rows[:count]:
             yield Text(" " * indent, no_wrap=True).append_text(row)
         more = []

@@ -35,7 +35,7 @@ def ranges(
             content.
         machine_base: image base, to show virtual addresses beside RVAs; None: there is none.
         width: columns of the screen.
-        fields: list the fields of headers, which are a line otherwise.
+        fields: list all fields of headers, which are a line otherwise.
     """
     ordered = sorted(evidence.hot, key=lambda r: -abs(r.contribution))
     shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]

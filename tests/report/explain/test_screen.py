@@ -375,9 +375,12 @@ def test_fields_of_headers_are_one_line_unless_asked_for() -> None:
         text = part(shown(with_contents("header"), **options), "Hot ranges")
         assert "COFF Machine" in text
         assert "(-v: all)" not in text
-    plain = [
-        msgspec.structs.replace(f, contribution=None) for f in make_contents()["header"].fields
-    ]
+    content = make_contents()["header"]
+    many = msgspec.structs.replace(content, fields=[*content.fields] * 20)
+    lines = [line.plain for line in findings.lines(many, None, 8, 100, 4)]
+    assert sum("COFF Machine" in line for line in lines) == 20
+    assert "more field" not in "".join(lines)
+    plain = [msgspec.structs.replace(field, contribution=None) for field in content.fields]
     assert folded_fields(plain, 76) == "header fields: 4"
 
 

@@ -92,8 +92,10 @@ def show(
     path = models_dir() / SHIPPED if index is None else index
     found = load(path)
     typer.echo(f"{path}: {_said(found)}")
+    if found.about.makers:
+        typer.echo("packages  with programs made with")
     for maker, packages in found.about.makers.items():
-        typer.echo(f"{packages:6,}  {maker}")
+        typer.echo(f"{packages:8,}  {maker}")
 
 
 def _said(index: Prevalence) -> str:

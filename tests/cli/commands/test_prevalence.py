@@ -26,6 +26,9 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"own.npz: ")
     assert done.stdout.endswith(b"from 3 files of 3 packages\n")
+    said, heading, *makers = run_cli("prevalence", "show", "own.npz").stdout.decode().splitlines()
+    assert said == done.stdout.decode().rstrip()
+    assert (heading, makers[0].split()) == ("packages  with programs made with", ["3", "MinGW"])
     told = json.loads(
         run_cli(
             *("explain", SAMPLES / "console-x86.exe", "-f", "json"),

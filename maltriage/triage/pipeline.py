@@ -21,6 +21,7 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError, OverdueError
 from maltriage.logs import logger
 from maltriage.probe.prepare import Again, Prepared
+from maltriage.report import numbers
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import ModelRef, Record, Result, Summary
 from maltriage.results.policy import Policy
@@ -93,7 +94,7 @@ def scan(
                 progress.found = found.total()
         interrupted = stop()
     seconds = time.monotonic() - began
-    _log.info("%d records in %.2f s", progress.records, seconds)
+    _log.info("%s in %.2f s", numbers.count(progress.records, "record"), seconds)
     yield summary(progress, bundle, seconds, interrupted=interrupted)
     if not interrupted:
         policy.end()  # not before the summary is written

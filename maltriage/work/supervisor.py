@@ -179,7 +179,7 @@ class Supervisor:
         for number in range(self._count):
             threads.append(threading.Thread(target=self._serve, args=(number,), daemon=True))
         self._threads = threads
-        _log.info("starting %d workers, %g s for each file", self._count, self._timeout)
+        _log.info("starting workers: %d, %g s for each file", self._count, self._timeout)
         for thread in threads:
             thread.start()
 

@@ -73,11 +73,11 @@ def test_a_scan_finds_what_it_finds_here(
     expected = run_cli(*arguments, "--no-cache", cwd=tmp_path)  # type: ignore[operator]
     first = run(system, tmp_path, *arguments, "-vv", "--engines", "2")
     assert (first.returncode, rows(first.stdout)) == (0, rows(expected.stdout)), first.stderr
-    assert b"starting 1 workers" in first.stderr
+    assert b"starting workers: 1," in first.stderr
     assert b"engine 1 of" not in first.stderr
     second = run(system, tmp_path, *arguments, "-vv")
     assert (second.returncode, rows(second.stdout)) == (0, rows(expected.stdout)), second.stderr
-    assert b"starting 1 workers" not in second.stderr
+    assert b"starting workers: 1," not in second.stderr
     assert not list(tmp_path.iterdir())  # where temporary files go
 
 

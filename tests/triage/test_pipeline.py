@@ -284,3 +284,12 @@ def record_of(record: object) -> object:
     if isinstance(record, Result):
         return record.path, record.sha256, record.verdict.label, record.layout, record.notices
     return None if isinstance(record, Summary) else record
+
+
+def test_the_log_counts_one_record_as_one(
+    tmp_path: Path, bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("no program")
+    with caplog.at_level("INFO", logger="maltriage"):
+        list(scan([str(tmp_path)], bundle, ScanOptions(jobs=1)))
+    assert any(record.getMessage().startswith("1 record in ") for record in caplog.records)

@@ -120,12 +120,12 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
         text = f"{dump.unmapped / size:.1%} of its bytes are unknown (??) and read as {byte}."
         notices.append(Notice("unmapped", text))
     if known < size:
-        text = f"Addresses jump more than {MAX_BLOCKS} times: the rest is shown as it lies."
+        text = f"Addresses jump more than {MAX_BLOCKS:,} times: the rest is shown as it lies."
         notices.append(Notice("many-blocks", text))
     elif len(blocks) > 1:
         jumps = len(blocks) - 1
         text = (
-            f"Addresses jump {jumps} time{'s' * (jumps > 1)}: ranges that follow are not all next"
+            f"Addresses jump {jumps:,} time{'s' * (jumps > 1)}: ranges that follow are not all next"
         )
         text += " to each other in memory."
         notices.append(Notice("address-jumps", text))
@@ -218,7 +218,7 @@ def _cover(data: bytes, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
 
 def _some(names: list[str]) -> str:
     shown = ", ".join(name or "unnamed" for name in names[:3])
-    return shown + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return shown + (f" and {len(names) - 3:,} more" if len(names) > 3 else "")
 
 
 def _anchors(data: bytes, headers: Headers, regions: list[Region]) -> dict[str, int]:

@@ -222,7 +222,7 @@ def notices_on(similar: Similar, index: Index) -> list[Notice]:
     return [
         Notice(
             "unlike-index",
-            f"Near to nothing in the index: the nearest of its {similar.files} files is at a"
+            f"Near to nothing in the index: the nearest of its {similar.files:,} files is at a"
             f" distance of {nearest:.3f}, and {limit.share:.0%} of the files that the model had"
             f" not seen have one within {limit.distance:.3f}.",
         )

@@ -77,7 +77,7 @@ def outside_training(layout: Layout, card: Card) -> list[Notice]:
         return []
     kinds = card.training.malware_kinds
     count, total = kinds.get(kind, 0), sum(kinds.values())
-    seen = f"{count} of the {total} malware files that the model learned from are"
+    seen = f"{count:,} of the {total:,} malware files that the model learned from are"
     text = f"{_KINDS[kind]}: {seen} of this kind, so the verdict says little, whichever it is."
     return [Notice("outside-training", text)]
 

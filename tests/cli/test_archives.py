@@ -137,9 +137,9 @@ def test_names_that_share_their_bytes(run_cli, tmp_path: Path) -> None:
     *results, odd, single, summary = records(done.stdout)
     assert (odd["code"], odd["path"]) == ("archive-overlap", "a.zip")
     table = run_cli("scan", "a.zip", "--no-cache", "--max-members", "300").stdout.decode()
-    assert "archive-overlap: a.zip: 10000 of the 10000 files in it share bytes" in table
+    assert "archive-overlap: a.zip: 10,000 of the 10,000 files in it share bytes" in table
     assert "archive-members: a.zip: files after the first 300 in it are left out" in table
-    assert "10000 of the 10000 files in it share bytes" in odd["reason"]
+    assert "10,000 of the 10,000 files in it share bytes" in odd["reason"]
     assert [result["path"] for result in results[:3]] == [
         "a.zip!x.exe", "a.zip!x.exe#2", "a.zip!x.exe#3",
     ]  # fmt: skip

@@ -113,6 +113,10 @@ def test_notices(bundle: Bundle) -> None:
     assert codes(bundle, 0.69, LIMIT) == ["unlike-index"]
     assert codes(bundle, 0.69, None) == []
     assert codes(bundle, 0.69, LIMIT, f"{0:064x}") == ["in-index"]  # though all others are far
+    index = make_index(bundle, np.array([[1, 0], [-1, 0]], np.float32), LIMIT)
+    (far,) = Searcher(index).search(np.array([[0, 1]], np.float32), ["f" * 64])
+    (notice,) = notices_on(msgspec.structs.replace(far, files=4583), index)
+    assert "the nearest of its 4,583 files" in notice.text
 
 
 def test_which_index_is_opened(bundle: Bundle, tmp_path: Path) -> None:

@@ -257,6 +257,14 @@ def test_kinds_hardly_seen_as_malware_are_noted(
     assert outside_training(layout, msgspec.structs.replace(card, training=silent)) == []
 
 
+def test_a_notice_has_separators_in_its_counts(card: Card) -> None:
+    kinds = {"pe32": 198_000, "pe32+": 1067}
+    training = msgspec.structs.replace(card.training, malware_kinds=kinds)
+    layout = Layout("lief", None, 64, False, None, [], {})
+    (notice,) = outside_training(layout, msgspec.structs.replace(card, training=training))
+    assert "1,067 of the 199,067 malware files" in notice.text
+
+
 def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
     assert card.threshold is not None
     threshold = msgspec.structs.replace(card.threshold, margin=0.0, kinds={"pe32": 5.0})

@@ -95,7 +95,7 @@ def sort_labels(labels: Iterable[str]) -> tuple[str, ...]:
 def count_notice(code: str, what: str, names: list[str]) -> Notice:
     """One notice for many files: their number, the reason and the first by name."""
     plural = "file" if len(names) == 1 else "files"
-    return Notice(code, f"{len(names)} {plural} left out: {what} (such as {min(names)})")
+    return Notice(code, f"{len(names):,} {plural} left out: {what} (such as {min(names)})")
 
 
 def as_published(samples: Iterable[LabelledSample], published: Mapping[str, int]) -> list[Notice]:
@@ -118,7 +118,7 @@ def as_published(samples: Iterable[LabelledSample], published: Mapping[str, int]
     whole = f"{sum(published.values()):,} files of {len(published)} families"
     more = len(said) - MAX_DIFFERENT
     if more > 0:
-        said = [*said[:MAX_DIFFERENT], f"and {more} more differences"]
+        said = [*said[:MAX_DIFFERENT], f"and {more:,} more differences"]
     return [Notice("not-as-published", f"not the {whole} that were published: {'; '.join(said)}")]
 
 
@@ -241,7 +241,7 @@ def _of_size(dataset: Dataset, min_samples: int) -> Dataset:
     small = sorted(label for label, count in counts.items() if count < min_samples)
     notices, kept = list(dataset.notices), dataset.samples
     if small:
-        listed = ", ".join(f"{label} ({counts[label]})" for label in small)
+        listed = ", ".join(f"{label} ({counts[label]:,})" for label in small)
         if OTHER in counts and not {OTHER, BENIGN} & set(small):
             fate = f"counted as {OTHER}"
             kept = tuple(

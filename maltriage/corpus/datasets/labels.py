@@ -113,7 +113,7 @@ def label_files(
     notices = [count_notice(code, what, list(names)) for code, what, names in lists if names]
     if read.bad_dates:
         count, first = len(read.bad_dates), min(read.bad_dates)
-        text = f"{count} without a date: first_seen cannot be read (such as {first})"
+        text = f"{count:,} without a date: first_seen cannot be read (such as {first})"
         notices.append(Notice("bad-date", text))
     return list(labelled.values()), notices
 

@@ -88,7 +88,7 @@ def _told(listed: list[Any], number: int) -> Iterator[Entry]:
     """What is odd about the whole archive."""
     overlapping = _overlapping(listed)
     if overlapping:
-        reason = f"{overlapping} of the {len(listed)} files in it share bytes of the archive"
+        reason = f"{overlapping:,} of the {len(listed):,} files in it share bytes of the archive"
         yield Entry(number, "", error=SampleError("archive-overlap", f"{reason}, as in a bomb"))
 
 

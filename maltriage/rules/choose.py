@@ -157,13 +157,14 @@ class _Gaps:
         self._hex = np.array([item.candidate.pattern.form == "hex" for item in found])
 
     def around(self, row: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Which patterns overlap one of them in any file, and which are too near to it."""
+        """In which files each pattern overlaps one of them, and in which it is too near to it,
+        [patterns, files] both."""
         before = self._starts[row] - self._ends
         gaps = np.maximum(before, self._starts - self._ends[row])
         both = self._there & self._there[row]
-        overlap = np.asarray((both & (gaps < 0)).any(axis=1))
-        near = (both & (gaps < APART)).any(axis=1) & self._hex & self._hex[row]
-        return overlap, np.asarray(near)
+        overlap = both & (gaps < 0)
+        sides = self._hex[:, None] & self._hex[row]
+        return overlap, overlap | (both & (gaps < APART) & sides)
 
 
 def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
@@ -171,8 +172,8 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
 
     Greedy: each step takes the pattern that helps the files with the fewest so far, so patterns
     that all files share come first; at equal gain one of the least used range, then the one with
-    most heat. No two of them overlap in any of the files. Byte patterns are `APART`, unless a file
-    would have fewer than `ENOUGH`.
+    most heat. No two of them overlap in any of the files, and byte patterns are `APART` in each,
+    unless a file would have fewer than `ENOUGH`: then in that one, or they do not overlap there.
     """
     limit = max(MAX_STRINGS, ENOUGH * len(files))
     starts = _starts(found, files)
@@ -183,12 +184,15 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
     of = np.array([place[item.evidence.file, item.evidence.range] for item in found], dtype=int)
     has, taken = np.zeros(len(files), dtype=int), np.zeros(len(ranges), dtype=int)
     left = np.ones(len(found), dtype=np.bool_)
-    apart = np.ones(len(found), dtype=np.bool_)
+    clear, apart = members.copy(), members.copy()
     picked: list[Chosen] = []
     while len(picked) < limit:
         poor = has < ENOUGH
-        stuck = poor & ~members[left & apart].any(axis=0)
-        best = np.flatnonzero(left & (apart | members[:, stuck].any(axis=1)))
+        able = left & (apart == members).all(axis=1)
+        for there in (apart, clear):  # what would do in a file that would have too few
+            stuck = poor & ~members[able].any(axis=0)
+            able |= left & there[:, stuck].any(axis=1)
+        best = np.flatnonzero(able)
         if not len(best):
             break
         needed = np.asarray(members[:, poor].any(axis=1))
@@ -198,9 +202,9 @@ def _picked(found: Sequence[Chosen], files: Sequence[int]) -> list[Chosen]:
             best = best[worth[best] == worth[best].max()]
         row = int(best[0])
         overlap, near = gaps.around(row)
-        left &= ~overlap
-        left[row] = False
+        clear &= ~overlap
         apart &= ~near
+        left[row] = False
         picked.append(found[row])
         taken[of[row]] += 1
         has += members[row]

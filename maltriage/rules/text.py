@@ -123,7 +123,8 @@ def _where(item: Chosen, count: int) -> str:
     return (
         f"{item.candidate.kind} at 0x{item.candidate.offset:x} of sample_{where.file + 1}, in "
         f"{len(item.files)} of {count}; range 0x{where.range[0]:x}-0x{where.range[1]:x} of "
-        f"{region_name(where.region)}, heat {where.contribution:+.3f}, {where.status or 'not checked'}"
+        f"{region_name(where.region)}, heat {where.contribution:+.3f}, "
+        f"{where.status or 'not checked'}"
     )
 
 

@@ -423,6 +423,15 @@ def test_strings_of_one_place_count_once() -> None:
     assert choose(run(4, 4), 2).groups == ()
 
 
+def test_a_file_has_places_that_overlap_in_others_only() -> None:
+    """The second file has two strings that overlap what is taken, but only in the first file."""
+    taken = [string(bytes([1, n] * 8), (0, 1), at=1024 * n) for n in range(5)]
+    own = [string(bytes([2, n] * 8), (0, 2), at=1024 * n + 4) for n in range(2)]
+    choice = choose([*taken, *own], 3)
+    assert [group.files for group in choice.groups] == [(0, 1, 2)]
+    assert choice.groups[0].fewest == 2
+
+
 def test_a_file_that_has_one_place_leaves_the_others_their_rule() -> None:
     overlapping = [string(bytes([1, n] * 8), (1, 2), at=4 * n) for n in range(3)]
     choice = choose([*strings(5, (0, 1), 10), *overlapping], 3)

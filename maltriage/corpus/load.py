@@ -209,7 +209,9 @@ def _conflict_notices(corpus: Corpus) -> Iterator[Notice]:
     first = found[0]
     text = ", ".join(f"{corpus.paths[i]} ({corpus.labels[corpus.label[i]]})" for i in first)
     many = "file is" if len(found) == 1 else "files are"
-    yield Notice("label-conflict", f"{len(found):,} {many} labelled with different families: {text}")
+    yield Notice(
+        "label-conflict", f"{len(found):,} {many} labelled with different families: {text}"
+    )
 
 
 def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:

@@ -243,6 +243,20 @@ def beside(bundle: Bundle) -> Path | None:
     return None
 
 
+def files_beside(bundle: Bundle) -> frozenset[str] | None:
+    """SHA-256 of the files in the index of a bundle; None: it has none of its own.
+
+    Raises:
+        MaltriageError: see `read`.
+    """
+    path = beside(bundle)
+    if path is None:
+        return None
+    index = read(path)
+    own = index.header.weights_sha256 == bundle.card.weights_sha256
+    return frozenset(index.sha256) if own else None
+
+
 def write(index: Index, path: Path) -> None:
     """Write an index, whole or not at all.
 

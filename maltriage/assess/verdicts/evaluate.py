@@ -15,6 +15,7 @@ from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
+from maltriage.similar.index import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -33,7 +34,8 @@ def evaluate(
         held: files of one bundle.
 
     Raises:
-        MaltriageError: no sample has a label that the bundle knows, or none could be read.
+        MaltriageError: no sample has a label that the bundle knows, or none could be read; or the
+            bundle's index cannot be read.
     """
     (group,) = held.groups
     card = group.bundle.card
@@ -41,6 +43,7 @@ def evaluate(
     truth_by_path = {path_fields(path)[0]: index[label] for path, label in group.known}
     if not truth_by_path:
         raise MaltriageError("none of the samples has a label that the model knows")
+    indexed, in_index = files_beside(group.bundle), 0
     truth, logs, margins, flags = [], [], [], []
     unread = list[Failed | Skipped]()
     for record in scan([path for path, _ in group.known], group.bundle, options, changed=changed):
@@ -49,6 +52,7 @@ def evaluate(
             logs.append(log_probabilities(record, card))
             margins.append(record.verdict.margin)
             flags.append(bool(record.verdict.flagged))
+            in_index += indexed is not None and record.sha256 in indexed
         elif isinstance(record, Failed | Skipped):
             unread.append(record)
     if not truth:
@@ -57,6 +61,7 @@ def evaluate(
     return _figures(
         held,
         len(unread),
+        None if indexed is None else in_index,
         np.array(truth),
         np.array(logs),
         np.array(flags),
@@ -67,6 +72,7 @@ def evaluate(
 def _figures(
     held: Held,
     unreadable: int,
+    in_index: int | None,
     truth: metrics.Ints,
     logs: metrics.Floats,
     flags: Bools,
@@ -95,6 +101,7 @@ def _figures(
         flags=None if card.threshold is None else _flags(truth == card.benign, flags),
         duplicates=held.duplicates,
         near_twins=held.near_twins,
+        in_index=in_index,
         left_out=held.left_out,
         calibrated=card.temperature is not None,
         reliability=judged,

@@ -21,13 +21,16 @@ from maltriage.bundle import Bundle, Card
 from maltriage.corpus.predictions import Predictions, join, load_predictions
 from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
+from maltriage.report import numbers
 from maltriage.report.documents.calibration import TemperatureFigures
 from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
+from maltriage.similar.index import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
 MIN_LABELLED = 50
 """Fewest labelled samples for a temperature."""
+_INDEXED = "in the model's index, usually of its training files"
 FOLDS = 5
 """Number of folds for files without folds."""
 
@@ -38,6 +41,8 @@ class Labelled:
 
     found: Predictions
     left_out: int = 0
+    in_index: int = 0
+    """Files left out, since they are in the index of the bundle."""
     unknown_labels: dict[str, int] = field(default_factory=dict)
     unreadable: int = 0
     trained: bool = False
@@ -94,10 +99,11 @@ def ask(
 
     Args:
         samples: pairs of path and label.
-        trained_on: digests of training files; they are left out.
+        trained_on: digests of training files; they are left out, and so are the files in the
+            bundle's own index, which is usually of its training files.
 
     Raises:
-        MaltriageError: nothing is left.
+        MaltriageError: nothing is left, or the index cannot be read.
     """
     card = bundle.card
     index = {label: i for i, label in enumerate(card.labels)}
@@ -108,7 +114,8 @@ def ask(
             unknown[label] = unknown.get(label, 0) + 1
     scanned = list[tuple[str, str]]()
     kept: dict[str, tuple[int, list[float]]] = {}
-    left_out = 0
+    indexed = files_beside(bundle) or frozenset[str]()
+    left_out = in_index = 0
     unread = list[Failed | Skipped]()
     paths = [path for path, label in samples if label in index]
     for record in scan(paths, bundle, options, changed=changed) if paths else ():
@@ -117,13 +124,17 @@ def ask(
             scanned.append((record.sha256, label))
             if record.sha256 in trained_on:
                 left_out += 1
+            elif record.sha256 in indexed:
+                in_index += 1
             else:
                 kept.setdefault(record.sha256, (index[label], _logits(record, card)))
         elif isinstance(record, Failed | Skipped):
             unread.append(record)
     if not kept:
         why = "none has a label that the model knows"
-        if left_out:
+        if in_index:
+            why = f"{numbers.count(in_index, 'file')} {_INDEXED}"
+        elif left_out:
             why = "all of them are among the samples of the predictions"
         elif unread:
             why = f"none could be read, the first: {unread[0].path}: {unread[0].reason}"
@@ -141,6 +152,7 @@ def ask(
             logits=np.array([logits for _, logits in kept.values()]),
         ),
         left_out,
+        in_index,
         unknown,
         len(unread),
         manifest_of(scanned) == card.training.manifest_sha256,
@@ -180,8 +192,10 @@ def fit(
     parts += [] if labelled is None else [labelled.found]
     found = join(parts)
     if len(found) < MIN_LABELLED:
+        out = 0 if labelled is None else labelled.in_index
+        more = f" ({numbers.count(out, 'more file')} {_INDEXED})" if out else ""
         raise MaltriageError(
-            f"{len(found)} labelled samples: a temperature needs {MIN_LABELLED} or more"
+            f"{len(found)} labelled samples: a temperature needs {MIN_LABELLED} or more{more}"
         )
     logits, truth = found.logits, found.truth
     right = logits.argmax(axis=1) == truth
@@ -217,6 +231,7 @@ def fit(
         log_loss=metrics.log_loss(now, truth),
         log_loss_before=metrics.log_loss(was, truth),
         left_out=labelled.left_out if labelled else 0,
+        in_index=labelled.in_index if labelled else 0,
         unknown_labels=labelled.unknown_labels if labelled else {},
         unreadable=labelled.unreadable if labelled else 0,
         warnings=warnings,

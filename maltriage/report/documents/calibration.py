@@ -93,6 +93,9 @@ class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     log_loss_before: float
     left_out: int
     """Labelled files left out, since they are among the samples of the predictions."""
+    in_index: int = 0
+    """Labelled files left out, since they are in the index of the model, which is usually of its
+    training files."""
     unknown_labels: dict[str, int]
     unreadable: int
     warnings: list[str]

@@ -113,6 +113,9 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Files of the part whose bytes are also in training; None: not known."""
     near_twins: int | None = None
     """Files of the part with a near duplicate or duplicate in training; None: not known."""
+    in_index: int | None = None
+    """Files of the part in the model's own index, which is usually of its training files; None: it
+    has no index."""
     left_out: dict[str, int] = {}
     """Files that a split by time has in no part, by reason: `undated`, `unseen`, `later`."""
     calibrated: bool = True

@@ -53,6 +53,10 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
     if fitted.left_out:
         many = numbers.count(fitted.left_out, "labelled file")
         yield Text(f"{many} left out: among the samples of the predictions", "yellow")
+    if fitted.in_index:
+        many = numbers.count(fitted.in_index, "labelled file")
+        why = "in the model's index, usually of its training files"
+        yield Text(f"{many} left out: {why}", "yellow")
     if fitted.unreadable:
         yield Text(
             f"{numbers.count(fitted.unreadable, 'file')} gave no sample",

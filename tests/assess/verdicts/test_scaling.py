@@ -20,6 +20,7 @@ from maltriage.bundle import Bundle
 from maltriage.corpus.predictions import Predictions, save_predictions
 from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
+from maltriage.similar import index as indexes
 from maltriage.triage.options import ScanOptions
 
 RIGHT, WRONG = 45, 15
@@ -108,6 +109,33 @@ def test_both_sources_are_one(bundle: Bundle, samples: list[tuple[str, str]]) ->
     assert found.on.endswith("and 40 labelled files of mine")
     with pytest.raises(MaltriageError, match="all of them are among the samples"):
         ask(samples, bundle, ScanOptions(), trained_on=frozenset(used.sha256))
+
+
+def test_files_in_the_index_of_the_model_are_left_out(
+    tmp_path: Path, samples: list[tuple[str, str]]
+) -> None:
+    """The index beside a bundle has its training files."""
+    own = plant(tmp_path / "own.onnx", weights((0, 1, 1.0)))
+    names = ask(samples, own, ScanOptions()).found.sha256
+
+    def indexed(count: int) -> None:
+        empty, vectors = indexes.empty(own), np.eye(count, dtype=np.float32)
+        made = indexes.grown(empty, names[:count], [LABELS[0]] * count, vectors)
+        indexes.write(made.index, tmp_path / "own.index.npz")
+
+    indexed(5)
+    asked = ask(samples, own, ScanOptions())
+    assert (asked.in_index, len(asked.found)) == (5, 55)
+    assert fit(own, None, asked)[0].in_index == 5
+    indexed(20)
+    few = ask(samples, own, ScanOptions())
+    with pytest.raises(
+        MaltriageError, match=r"^40 labelled .* \(20 more files in the model's index"
+    ):
+        fit(own, None, few)
+    indexed(60)
+    with pytest.raises(MaltriageError, match="60 files in the model's index, usually of its train"):
+        ask(samples, own, ScanOptions())
 
 
 def test_samples_that_say_nothing_of_a_temperature(

@@ -135,9 +135,9 @@ def test_archives_are_measured_like_files(run_cli: Any, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr.decode()
     found = json.loads(done.stdout)
     assert (found["samples"], found["unreadable"]) == (6, 0)
-    assert found["near_twins"] is None
+    assert (found["near_twins"], found["in_index"]) == (None, 0)
     shown = run_cli("evaluate", "maltriage-evidence", *arguments).stdout.decode()
-    assert "the overlap with the training files is not known" in shown
+    assert "none of 6 files is in the model's index, usually of its training files" in shown
 
 
 def test_the_default_is_that_of_the_library() -> None:

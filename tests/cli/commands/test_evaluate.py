@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,21 @@ def test_what_cannot_be_drawn_is_said_before_the_work(
         done = run_cli("evaluate", *arguments)
         assert done.returncode == 2
         assert message in done.stderr.decode()
+
+
+def test_files_in_the_index_of_the_model_are_counted(run_cli: Any, tmp_path: Path) -> None:
+    bundle = plant(tmp_path / "planted.onnx", weights((0, 1, 1.0)))
+    for i in range(4):
+        path = tmp_path / "zoo" / LABELS[i % 2] / f"{i}.exe"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(sample("console-x86.exe") + b"tail" * i)
+    run = ("evaluate", bundle.path, "--root", "zoo", "--split", "all", "--min-samples", "1")
+    shown = run_cli(*run).stdout.decode()
+    assert "the overlap with the training files is not known" in shown
+    for name in (f"{LABELS[0]}/2.exe", f"{LABELS[1]}/3.exe"):
+        (tmp_path / "part" / name).parent.mkdir(parents=True)
+        shutil.copy(tmp_path / "zoo" / name, tmp_path / "part" / name)
+    built = run_cli("index", "build", bundle.path, "--root", "part", "-o", "planted.index.npz")
+    assert built.returncode == 0, built.stderr
+    shown = run_cli(*run).stdout.decode()
+    assert "2 of 4 files are in the model's index, usually of its training files" in shown

@@ -30,7 +30,7 @@ from maltriage.triage.pipeline import scan
 
 MIN_LABELLED = 50
 """Fewest labelled samples for a temperature."""
-_INDEXED = "in the model's index, usually of its training files"
+_INDEXED = "left out: in the model's index, usually of its training files"
 FOLDS = 5
 """Number of folds for files without folds."""
 

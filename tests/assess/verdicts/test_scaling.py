@@ -130,11 +130,13 @@ def test_files_in_the_index_of_the_model_are_left_out(
     indexed(20)
     few = ask(samples, own, ScanOptions())
     with pytest.raises(
-        MaltriageError, match=r"^40 labelled .* \(20 more files in the model's index"
+        MaltriageError, match=r"^40 labelled .* \(20 more files left out: in the model's"
     ):
         fit(own, None, few)
     indexed(60)
-    with pytest.raises(MaltriageError, match="60 files in the model's index, usually of its train"):
+    with pytest.raises(
+        MaltriageError, match="60 files left out: in the model's index, usually of its train"
+    ):
         ask(samples, own, ScanOptions())
 
 

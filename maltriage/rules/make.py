@@ -210,9 +210,12 @@ class _Maker:
             found = [item for name, item in named.items() if name not in trial.in_clean]
         taken = [item for item in found if item.evidence.status not in REFUSED]
         supported = [item for item in taken if item.evidence.supported]
+        beside = [
+            item for item in found if item.evidence.beside or item.evidence.status not in REFUSED
+        ]
         choices = [
-            choose_against(some, count, tried, others, sizes) for some in (supported, taken)
-        ]  # the second only where it leaves fewer files out
+            choose_against(some, count, tried, others, sizes) for some in (supported, taken, beside)
+        ]  # a later one only where it leaves fewer files out
         choice = min(choices, key=lambda choice: len(choice.left_out))
         if choice.groups:
             return choice

@@ -10,7 +10,7 @@ from maltriage.report.documents.record import Result
 from maltriage.rules.types import Evidence
 
 REFUSED: tuple[Status, ...] = ("contradicted", "negligible")
-"""Checks of the ranges that no string is taken from."""
+"""Checks of the ranges that no string is taken from; of sections only where all else fails."""
 
 
 def ranges_of(result: Result, number: int, *, whole: bool) -> tuple[list[Range], list[Evidence]]:
@@ -18,8 +18,8 @@ def ranges_of(result: Result, number: int, *, whole: bool) -> tuple[list[Range],
 
     Args:
         number: of the file among those given.
-        whole: then also the sections with heat for the label, but for those whose check is one of
-            `REFUSED`: where the hottest bytes are those of any program, a file's own are beside
+        whole: then also the sections with heat for the label, but for those that their check
+            contradicts: where the hottest bytes are those of any program, a file's own are beside
             them.
     """
     checks = result.evidence.checks
@@ -40,7 +40,7 @@ def ranges_of(result: Result, number: int, *, whole: bool) -> tuple[list[Range],
         if region is None or part.kind != "section" or part.contribution <= 0.0:
             continue
         at = part.start, part.end
-        if status.get(at) in REFUSED:
+        if status.get(at) == "contradicted":
             continue
         ranges.append(Range(part.start, part.end, part.start, region))
         heat = part.contribution

@@ -49,6 +49,11 @@ class Evidence:
         """Whether the string is from a hot range whose check is `supported`."""
         return self.status == "supported" and not self.whole
 
+    @property
+    def beside(self) -> bool:
+        """Whether the string is from a section that hardly counts, but holds what does not."""
+        return self.whole and self.status == "negligible"
+
 
 @dataclass(frozen=True, eq=False)
 class Chosen:

@@ -255,8 +255,8 @@ def test_supported_ranges_come_first(samples_dir: Path, bundle: Bundle, workers:
 
 
 def test_sections_have_their_own_heat_and_check(samples_dir: Path, bundle: Bundle) -> None:
-    """A section gives strings unless its check refuses it, and says what its check says; strings
-    are ordered by the heat of a hot block in it."""
+    """A section gives strings unless its check contradicts it, and says what its check says;
+    strings are ordered by the heat of a hot block in it."""
     (result,) = explained([samples_dir / "gui-x86.exe"], bundle, checks=0)
     checks = result.evidence.checks
     assert checks is not None
@@ -277,10 +277,12 @@ def test_sections_have_their_own_heat_and_check(samples_dir: Path, bundle: Bundl
     assert [origin.status for origin in found] == [
         "supported",
         "weak",
+        "negligible",
         *[None] * (len(regions) - 4),
     ]
     assert {(origin.file, origin.contribution) for origin in found} == {(3, 2.0)}
     assert not any(origin.supported for origin in found)
+    assert [origin.beside for origin in found[:4]] == [False, False, True, False]
     start, end = found[0].range
     assert found[0].heat == pytest.approx(2.0 * HOT_BLOCK / (end - start))
 

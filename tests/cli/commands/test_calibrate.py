@@ -45,7 +45,10 @@ def test_a_threshold_that_scan_uses(run_cli: Any, tmp_path: Path, clean: Path) -
     assert card["weights_sha256"] == before["weights_sha256"]
     shown = run_cli("models", new).stdout.decode()
     assert f"flagged: {limit['flagged']} of 30 clean files of clean" in shown
-    assert "21 of 3,391 clean files of each source" in run_cli("models", "maltriage-evidence").stdout.decode()
+    assert (
+        "21 of 3,391 clean files of each source"
+        in run_cli("models", "maltriage-evidence").stdout.decode()
+    )
     few = run_cli("calibrate", "maltriage-evidence", "--goodware", clean, "-o", new)
     assert few.returncode == 2
     assert "30 different clean files: a rate of 0.01 needs 300" in last(few.stderr)

@@ -114,6 +114,8 @@ def application(only: str | None = None) -> typer.Typer:
         module = importlib.import_module(f"maltriage.cli.commands.{name}")
         group = getattr(module, "app", None)
         if group is not None:
+            for command in group.registered_commands:
+                command.cls = Command
             app.add_typer(group)
             continue
         # `train` says itself what is wrong with a folder behind --resume.

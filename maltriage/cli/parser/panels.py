@@ -11,6 +11,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 from maltriage.cli.parser.defaults import command_line_wins
+from maltriage.cli.parser.overwritten import refuse_inputs
 
 Panels = Mapping[str, Sequence[str]]
 _ARCHIVES = tuple(
@@ -59,12 +60,15 @@ list."""
 class Command(TyperCommand):
     """A command whose options are listed in the groups of `PANELS`.
 
-    What the command line says leaves out what the config file says against it.
+    What the command line says leaves out what the config file says against it. No output is
+    written over an input.
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
         command_line_wins(ctx)
+        if not ctx.resilient_parsing:  # a shell that asks for completions
+            refuse_inputs(ctx.params)
         return rest
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

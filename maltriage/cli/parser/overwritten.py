@@ -1,0 +1,62 @@
+"""Refuses an output that is a file which another option or argument names as input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from maltriage.errors import MaltriageError
+from maltriage.files.places import config_file
+
+OUTPUTS = ("output", "png", "svg", "yara")
+"""Parameters of all commands that name files to write."""
+WORDS = frozenset(
+    "address by dataset ecs_host epochs exclude family fields host include index_sha256 name net"
+    " nets password record reference sha256 split transform views".split()
+)
+"""Parameters whose text is never the path of a file, even if a file has that name."""
+
+
+def refuse_inputs(params: dict[str, Any]) -> None:
+    """Raise MaltriageError if an output is also an input, or the config file.
+
+    Whatever else has a path or a text is an input, so that a new option needs no line here.
+
+    Args:
+        params: values of a command's parameters by name.
+    """
+    outputs = [
+        path for name in OUTPUTS for path in _named(params.get(name)) if os.path.isfile(path)
+    ]
+    if not outputs:  # as a rule: nothing is there yet
+        return
+    inputs = [str(config_file())]
+    for name, value in params.items():
+        if name not in WORDS and name not in OUTPUTS:
+            inputs += _named(value)
+    inputs += _bundles(params)
+    for output in outputs:
+        for path in inputs:
+            if os.path.exists(path) and os.path.samefile(path, output):
+                raise MaltriageError(f"{output}: an input, which would be overwritten")
+
+
+def _named(value: Any) -> Iterator[str]:
+    """The paths among the values of a parameter; a choice of an enum is none."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if type(each) is str or isinstance(each, Path):
+            yield str(each)
+
+
+def _bundles(params: dict[str, Any]) -> Iterator[str]:
+    """The files of bundles that are called by name."""
+    from maltriage.bundle import resolve
+
+    for parameter in ("model", "models"):
+        for name in _named(params.get(parameter)):
+            try:
+                yield str(resolve(name))
+            except MaltriageError:  # the command itself says so
+                continue

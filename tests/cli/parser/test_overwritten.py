@@ -1,0 +1,59 @@
+"""No output takes the place of a file that another option names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maltriage.bundle import resolve
+from maltriage.cli.parser.overwritten import refuse_inputs
+from maltriage.errors import MaltriageError
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "scan . --model {own} -f html -o {own}",
+        "scan . --index {own} -f csv -o {own}",
+        "scan --files-from {own} -f csv -o new.csv -o {own}",
+        "scan . --password-file {own} -f csv -o {own}",
+        "scan . --known-good {own} -f csv -o ./{own}",
+        "--config {own} scan . -f csv -o {own}",
+        "explain a.exe --prevalence {own} -o {own}",
+        "explain a.exe --signatures {own} -f json -o {own}",
+        "explain a.exe --known-good {own} --svg {own}",
+        "explain a.exe --model {own} --yara {own}",
+        "explain a.exe --password-file {own} --png {own}",
+        "evaluate --predictions {own} -o {own}",
+        "evaluate --predictions x.csv --against {own} --png {own}",
+        "calibrate {own} --goodware . -o {own}",
+        "datasets check . --predictions {own} -o {own}",
+        "index info {own} -o {own}",
+        "index info x.npz --model {own} -o {own}",
+        "prevalence build . --extend {own} -o {own}",
+        "export {own} -o {own}",
+        "doctor --model {own} -o {own}",
+    ],
+)
+def test_every_file_that_is_named_is_kept(run_cli: Any, folder: Path, command: str) -> None:
+    (folder / "own.txt").write_text("")
+    done = run_cli(*command.format(own="own.txt").split(), cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr == b"maltriage: own.txt: an input, which would be overwritten\n"
+    assert (folder / "own.txt").read_text() == ""
+
+
+def test_links_names_and_words(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("own.csv").write_text("a")
+    os.link("own.csv", "other.csv")
+    refuse_inputs({"output": Path("own.csv"), "exclude": ["own.csv"], "paths": ["."]})
+    refuse_inputs({"output": [Path("-"), Path("new.csv")], "paths": ["new.csv", "-"]})
+    with pytest.raises(MaltriageError, match="an input"):
+        refuse_inputs({"output": Path("own.csv"), "predictions": Path("other.csv")})
+    shipped = resolve("maltriage-evidence-int8")
+    with pytest.raises(MaltriageError, match="an input"):
+        refuse_inputs({"output": shipped, "models": ["maltriage-evidence-int8"]})

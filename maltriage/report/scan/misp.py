@@ -20,6 +20,10 @@ from maltriage.version import __version__
 if TYPE_CHECKING:
     from rich.console import Console
 
+OF_ONE_FILE = frozenset(("sha256", "sha1", "md5"))
+"""Attributes for detection: hashes that no other file has. Clean programs may share an imphash, a
+Rich hash or a name with malware."""
+
 
 def need_misp() -> None:
     """Raise MaltriageError if the extra `misp` is not installed."""
@@ -67,8 +71,6 @@ class MispRenderer:
     def _objects(self, result: Result) -> list[Any]:
         """The file, what the headers say of it, and the verdict, each tied to the file."""
         file = self._object("file", **_file(result))
-        for attribute in file.attributes:
-            attribute.to_ids = attribute.object_relation in ("sha256", "sha1", "md5")
         verdict = self._object(
             "av-signature",
             software=f"maltriage {__version__} {result.model.name}",
@@ -88,7 +90,8 @@ class MispRenderer:
         made = self._pymisp.MISPObject(name, strict=True, standalone=False)
         for relation, value in values.items():
             if value is not None and value.strip():
-                made.add_attribute(relation.replace("_", "-"), value=value)
+                relation = relation.replace("_", "-")
+                made.add_attribute(relation, value=value, to_ids=relation in OF_ONE_FILE)
         return made
 
 

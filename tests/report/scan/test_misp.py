@@ -57,6 +57,8 @@ def test_a_file_with_its_headers_and_verdict() -> None:
     assert {each.object_relation for each in verdict.attributes if each.to_ids} == set()
     assert values(verdict)["signature"] == "icedid"
     assert values(verdict)["text"].startswith("icedid, score 90 of 100")
+    assert {"imphash", "richpe", "original-filename"} <= values(pe).keys()
+    assert {each.object_relation for each in pe.attributes if each.to_ids} == set()
     assert values(pe)["imphash"] == result.identity.imphash
     links = {(link.relationship_type, link.referenced_uuid) for link in file.references}
     assert links == {("identified-by", verdict.uuid), ("includes", pe.uuid)}

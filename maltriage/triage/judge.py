@@ -27,11 +27,8 @@ from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.records import FileRecord, Item, Repeats, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
-from maltriage.triage.verdict import asked, decide, outside_training, unlike_training
+from maltriage.triage.verdict import asked, decide, has_headers, outside_training, unlike_training
 from maltriage.work.workers import Workers
-
-PROGRAMS = ("pe", "png")
-"""Formats of files that have headers; a byteplot of a program has those of the program."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +110,7 @@ class Judge:
             kind,
             self.rule,
             self.novelty,
-            readable=kind is not None or prepared.format not in PROGRAMS,
+            readable=has_headers(kind, prepared.format),
         )
         question = asked(question, outputs.logits[row], self.label, self.against)
         against = CHOOSE if question.against is None else question.against

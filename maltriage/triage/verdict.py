@@ -22,6 +22,9 @@ nothing is likelier than not, or its headers cannot be read."""
 EVEN = 0.5
 """P(benign) up to which a file is not called benign."""
 
+WITH_HEADERS = ("pe", "png")
+"""Formats of files that have headers; a byteplot of a program has those of the program."""
+
 MIN_SHARE = 0.05
 """Share of the malware in training below which a kind of file is outside of it."""
 
@@ -58,6 +61,16 @@ def probabilities(logits: npt.NDArray[np.floating], card: Card) -> npt.NDArray[n
     scaled = np.asarray(logits, dtype=np.float64) / (card.temperature or 1.0)
     scaled = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
     return np.asarray(scaled / scaled.sum(axis=-1, keepdims=True))
+
+
+def has_headers(kind: str | None, format: str) -> bool:
+    """Whether a file may be flagged: its headers could be read, or its format has none.
+
+    Args:
+        kind: `Layout.kind` of the file.
+        format: of the file, such as `pe`.
+    """
+    return kind is not None or format not in WITH_HEADERS
 
 
 def is_outside(kind: str | None, card: Card) -> bool:

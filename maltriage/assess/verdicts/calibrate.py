@@ -20,6 +20,7 @@ from maltriage.report.documents.calibration import KindThreshold, MalwareLike, T
 from maltriage.report.documents.record import Failed, Result, Skipped
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
+from maltriage.triage.verdict import has_headers
 
 _ROUNDING = 1e-9
 """More than a product of a rate and a number of files is rounded by."""
@@ -53,7 +54,8 @@ def threshold_for(
 ) -> ThresholdFigures:
     """Set a threshold on clean files, scanned the way that users scan.
 
-    Equal files count once. At most `fpr` of the files reach the threshold, which lies halfway
+    Equal files count once. A file that is never flagged, since its headers cannot be read, has no
+    say and counts as unreadable. At most `fpr` of the files reach the threshold, which lies halfway
     to the next margin below it. Each kind of file (`Layout.kind`) with enough files has its
     own threshold; the others share that of all files.
 
@@ -72,9 +74,11 @@ def threshold_for(
         least = math.ceil(1 / fpr - _ROUNDING)
         raise MaltriageError(f"{enough} files of a kind: a rate of {fpr:g} needs {least}")
     found: dict[str, _Clean] = {}
-    unreadable = 0
+    unreadable, headless = 0, set[str]()
     for record in scan(paths, bundle, options, changed=changed):
-        if isinstance(record, Result) and record.verdict.margin is not None:
+        if isinstance(record, Result) and not has_headers(record.layout.kind, record.format):
+            headless.add(record.sha256)
+        elif isinstance(record, Result) and record.verdict.margin is not None:
             top = record.verdict.ranked[0].label
             kind = record.layout.kind or ""
             found[record.sha256] = _Clean(record.verdict.margin, record.path, kind, top)
@@ -115,7 +119,7 @@ def threshold_for(
         rate=clopper_pearson(flagged, len(files)),
         kinds=kinds,
         malware_like=[file for file in files if file.flagged or file.label != BENIGN],
-        unreadable=unreadable,
+        unreadable=unreadable + len(headless),
     )
 
 

@@ -72,6 +72,18 @@ def test_a_kind_needs_as_many_files_as_all_do(clean: Path, bundle: Bundle) -> No
         threshold_for([str(clean)], bundle, 0.25, "clean", ScanOptions(), kind_files=3)
 
 
+def test_a_file_that_is_never_flagged_has_no_say(tmp_path: Path, bundle: Bundle) -> None:
+    """Scans flag no file whose headers cannot be read, whatever its margin is."""
+    for i in range(30):
+        (tmp_path / f"{i:02d}.exe").write_bytes(sample("console-x86.exe") + b"tail" * i)
+    before = threshold_for([str(tmp_path)], bundle, 0.1, "x", ScanOptions())
+    for name in ("a.exe", "b.exe"):  # equal files count once
+        (tmp_path / name).write_bytes(b"MZ" + bytes(range(256)) * 64)
+    found = threshold_for([str(tmp_path)], bundle, 0.1, "x", ScanOptions())
+    assert (found.margin, found.files, found.kinds) == (before.margin, 30, before.kinds)
+    assert (before.unreadable, found.unreadable) == (0, 1)
+
+
 def test_clean_files_that_look_like_malware_are_named(tmp_path: Path, bundle: Bundle) -> None:
     """A byteplot of real malware is not to be had here: a label is made to look like one."""
     labels = tuple({"benign": "icedid", "icedid": "benign"}.get(x, x) for x in bundle.card.labels)

@@ -187,10 +187,19 @@ def decide(
         coverage=None if rule is None else rule.coverage,
         novelty=strange,
         novelty_limit=None if novelty is None else novelty.stats.limit,
-        goodware_files=card.threshold.files or None if card.threshold else None,
+        goodware_files=_files_behind(card, kind),
     )
     question = Question(malicious, card.benign) if flagged else Question(top)
     return verdict, replace(question, clean=card.clean)
+
+
+def _files_behind(card: Card, kind: str | None) -> int | None:
+    """Number of clean files that the threshold of this kind was set on; None: not known.
+
+    A card has the number of all clean files, not that of a kind with a threshold of its own.
+    """
+    limit = card.threshold
+    return None if limit is None or kind in limit.kinds else limit.files or None
 
 
 def asked(

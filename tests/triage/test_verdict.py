@@ -273,6 +273,9 @@ def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
     flags = {kind: decide(logits, known, kind)[0].flagged for kind in ("pe32", "pe32+", None)}
     assert flags == {"pe32": False, "pe32+": True, None: True}
     assert decide(logits, known, "pe32")[0].threshold == 5.0
+    # 100 clean files of all kinds: how many of them were of this kind the card does not say.
+    assert decide(logits, known, "pe32")[0].goodware_files is None
+    assert decide(logits, known, "pe32+")[0].goodware_files == 100
 
 
 @pytest.mark.parametrize(

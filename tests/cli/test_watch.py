@@ -68,6 +68,20 @@ def test_records_as_files_come(tmp_path: Path, samples_dir: Path) -> None:
     assert not summary["interrupted"]
 
 
+def test_outputs_of_the_config_file_that_no_watch_writes_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, config = tmp_path / "in", tmp_path / "config.toml"
+    folder.mkdir()
+    config.write_text(f"[scan]\noutput = '{tmp_path}/out.csv'\nformat = 'csv'\n")
+    monkeypatch.setenv("MALTRIAGE_CONFIG", str(config))
+    with watch(folder) as process:
+        code, out, err = ended(process)
+    assert (code, err) == (0, "")
+    assert json.loads(out)["type"] == "summary"
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_a_file_gets_the_records_of_one_watch_after_the_other(
     tmp_path: Path, samples_dir: Path, run_cli: Any
 ) -> None:

@@ -32,8 +32,10 @@ def _fits(feature: Callable[[Format], bool], quantity: Callable[[Iterable[bool]]
     def fits(given: dict[str, Any]) -> bool:
         from maltriage.cli.outputs import targets
 
-        usual = "ndjson" if given["watch"] or given["shards"] else None
         outputs = [Path(name) for name in given["output"] or ()]
+        usual = "ndjson" if given["watch"] or given["shards"] else None
+        if len(outputs) == 1 and outputs[0].suffix:  # it has the format of its ending
+            usual = None
         written = targets(outputs, given["format"] or usual)
         return quantity(feature(target.format) for target in written)
 

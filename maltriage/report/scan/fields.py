@@ -103,9 +103,9 @@ def _close(name: str, known: list[str]) -> str:
     alike = difflib.get_close_matches(last, lasts, 2, 0.7)
     found += [other for other in known if other.rpartition(".")[2] in alike]
     close = list(dict.fromkeys(found))[:MAX_CLOSE]
-    return (
-        f"; close to it: {', '.join(close)}" if close else "; docs/reference/outputs.md lists all"
-    )
+    if close:
+        return f"; close to it: {', '.join(close)}"
+    return "; docs/reference/columns.md and schema.md list all"
 
 
 @cache

@@ -145,7 +145,7 @@ def test_parquet_has_types() -> None:
         ("verdict.family", r"no field verdict\.family; close to it: .*verdict\."),
         ("verdict.lable", r"close to it: .*verdict\.label"),
         ("evidence.regions.name", "no field evidence.regions.name"),
-        ("zzzzqqq", r"no field zzzzqqq; docs/reference/outputs.md"),
+        ("zzzzqqq", r"no field zzzzqqq; docs/reference/columns.md and schema.md list"),
         ("path,path", "path is named twice"),
         (" , ", "name at least one field"),
     ],

@@ -38,6 +38,7 @@ from maltriage.probe.prepare import (
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Rejected
+from maltriage.source.stdin import STDIN
 from maltriage.work.process import publish
 from maltriage.work.supervisor import Job, WorkerDiedError
 from maltriage.work.workers import LOST, Workers, reason_of
@@ -393,6 +394,7 @@ def _only(path: str, items: Sequence[Item]) -> Item:
         return items[0]
     named = ", ".join(_shown(item.path) for item in programs[:MAX_NAMED])
     more = " and more" if len(programs) > MAX_NAMED else ""
+    more += " (on a command line behind --)" if path == STDIN else ""
     reason = f"an archive of several: name one of {named}{more}"
     return Rejected.of(path, SampleError("archive", reason))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import zipfile
@@ -219,6 +220,22 @@ def test_standard_input(run_cli, tmp_path: Path) -> None:
     assert both.returncode == 2
     assert b"only one of them" in both.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_of_an_archive_on_standard_input(run_cli: Any) -> None:
+    archive = zipped({"x.exe": X86, "a b/y.exe": X64})
+    several = run_cli("explain", "-", stdin=archive)
+    named = "an archive of several: name one of -!x.exe, -!a b/y.exe (on a command line behind --)"
+    assert (several.returncode, several.stderr.decode()) == (3, f"maltriage: -: {named}\n")
+    one, digest = ("--", "-!a b/y.exe"), hashlib.sha256(X64).hexdigest()
+    done = run_cli("explain", "-f", "json", "--no-verify", *one, stdin=archive)
+    record = json.loads(done.stdout)
+    assert (record["path"], record["sha256"]) == ("-!a b/y.exe", digest)
+    done = run_cli("scan", "-f", "ndjson", "--exit-zero", *one, stdin=archive)
+    assert [r["path"] for r in records(done.stdout) if r["type"] == "result"] == ["-!a b/y.exe"]
+    none = run_cli("scan", "-f", "ndjson", "--", "-!z.exe", stdin=archive)
+    assert "no such file in the archive" in none.stdout.decode()
+    assert none.returncode == 3
 
 
 def test_hostile_archives(run_cli, tmp_path: Path) -> None:

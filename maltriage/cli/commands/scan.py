@@ -207,7 +207,7 @@ def scan(
         targets,
     )
     from maltriage.cli.shards import shards_at
-    from maltriage.cli.stdin import stdin_among
+    from maltriage.cli.stdin import is_stdin, stdin_among
     from maltriage.cli.stop.ending import write_records
     from maltriage.cli.urls import urls_among
     from maltriage.report.formats import RenderOptions, find
@@ -242,6 +242,7 @@ def scan(
         named_format = watching.format_of(named_format, output or [])
     files = [path for path in output or [] if path != STDOUT]
     named, _ = urls_among(paths or [])
+    piped = any(map(is_stdin, named))
     keep([*named, *(known_good or []), *([index] if index else [])], *files)
     wanted = targets(output or [], named_format)
     if shards is not None:  # the options below are checked against it
@@ -347,7 +348,7 @@ def scan(
             quiet,
             exit_zero,
             asked,
-            resumes=lambda: "-" not in (paths or []) and (parts is not None or policy.resumable),
+            resumes=lambda: not piped and (parts is not None or policy.resumable),
             endless=watch,
         )
     raise typer.Exit(code)

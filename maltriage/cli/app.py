@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from maltriage.cli import options as opt
+from maltriage.cli.completion import ASKED, complete_at_once
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
 from maltriage.cli.parser.defaults import of_file, use_file
@@ -150,6 +151,8 @@ def run() -> int:
     Raises:
         KeyboardInterrupt: the user stopped the command at once.
     """
+    if not ASKED.isdisjoint(sys.argv):
+        complete_at_once()
     try:
         with quiet_broken_pipe() as pipe:
             application(_asked_for(sys.argv[1:]))()

@@ -69,13 +69,15 @@ def completions(name: str, home: Path, line: str) -> list[str]:
         # What is given to zsh's own functions is printed.
         script = f"""
             print -r -- ${{_comps[maltriage]}} > registered
-            ${{_comps[maltriage]}}  # what is loaded when it is first asked for
-            [[ ${{_comps[maltriage]}} == _maltriage_completion ]] || exit
             _arguments() {{ print -rl -- "$@" }}
             _files() {{ print -rl -- *(N) }}
             words=({line}); [[ '{line}' == *' ' ]] && words+=('')
             CURRENT=${{#words}}
-            _maltriage_completion
+            first=$(${{_comps[maltriage]}})  # loaded by the first TAB, and completes at once
+            ${{_comps[maltriage]}} > loaded
+            [[ ${{_comps[maltriage]}} == _maltriage_completion ]] || exit
+            second=$(_maltriage_completion)
+            [[ $first == $second && -n $first ]] && print -r -- $first
         """
         offered = shell(name, home, script, "-i")
         assert (home / "registered").read_text() == "_maltriage\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import configparser
 import json
 import os
@@ -184,13 +185,14 @@ def test_queries_of_duckdb(tmp_path: Path, run_cli: Any, samples_dir: Path) -> N
 
 CAPA = '#!/bin/sh\nfor last; do :; done\nprintf "capa <%s>\\n" "$last"\n'
 YR = """#!{python}
+import os
 import sys
 import yara_x
 assert sys.argv[1:3] == ["scan", "--scan-list"]
 rules = yara_x.compile(open(sys.argv[3]).read())
-for path in open(sys.argv[4]).read().splitlines():
+for path in os.fsdecode(open(sys.argv[4], "rb").read()).splitlines():
     for rule in rules.scan(open(path, "rb").read()).matching_rules:
-        print(rule.identifier, path)
+        sys.stdout.buffer.write(os.fsencode(f"{{rule.identifier}} {{path}}\\n"))
 """
 
 
@@ -201,21 +203,30 @@ def test_recipes_with_capa_and_yara(
     if shutil.which("jq") is None:
         pytest.skip("no jq on PATH")
     blocks = re.findall(r"```bash\n(.*?)```", (PAGES / "capa-and-yara.md").read_text("utf-8"), re.S)
-    _, capa, groups, yara, back = blocks
+    first, capa, groups, yara, back = blocks
+    as_files = first.split("\n", 1)[1]
     (tmp_path / "dir").mkdir()
     odd = "dir/of\nthe; $(touch made) 'x'.exe"
     clean = make_verdict("benign", margin=-2.0)
     less = make_verdict("icedid", margin=3.0)
+    bytes_of_it = b"dir/caf\xe9.exe"  # no UTF-8
     records = [
         make_result("dir/less.exe", verdict=less, group="0a1b2c"),
         make_result(odd, group="0a1b2c"),
         make_result("dir/plain.exe", group="9f8e7d"),  # like no other
         make_result("dir/a.zip!x.exe", group="0a1b2c"),
         make_result("dir/clean.exe", verdict=clean, group="1b2c3d"),
+        make_result("dir/wow!.exe", group="2c3d4e"),
+        make_result(
+            "dir/caf\\xe9.exe",
+            path_b64=base64.b64encode(bytes_of_it).decode(),
+            group="3d4e5f",
+        ),
     ]
     for record in records:
-        if "!" not in record.path:
-            shutil.copy(samples_dir / "gui-x86.exe", tmp_path / record.path)
+        if "zip!" not in record.path:
+            name = bytes_of_it if record.path_b64 else os.fsencode(record.path)
+            shutil.copy(samples_dir / "gui-x86.exe", os.fsencode(tmp_path) + b"/" + name)
     lines = [encode(record) + b"\n" for record in (*records, make_summary())]
     (tmp_path / "monday.ndjson").write_bytes(b"".join(lines))
     (tmp_path / "rules.yar").write_text('rule mz { strings: $a = "MZ" condition: $a at 0 }\n')
@@ -228,19 +239,23 @@ def test_recipes_with_capa_and_yara(
 
     def shell(block: str) -> str:
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", block],
+            ["bash", "-euo", "pipefail", "-c", as_files + block],
             cwd=tmp_path,
+            env={**os.environ, "LC_ALL": "C.UTF-8"},
             capture_output=True,
-            text=True,
             check=False,
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return os.fsdecode(done.stdout)
 
-    assert shell(capa) == f"capa <dir/less.exe>\ncapa <{odd}>\ncapa <dir/plain.exe>\n"
-    assert shell(groups) == f"capa <{odd}>\ncapa <dir/plain.exe>\n"
-    assert shell(yara) == "mz dir/less.exe\nmz dir/plain.exe\n"
+    latin = os.fsdecode(bytes_of_it)
+    both = f"capa <dir/wow!.exe>\ncapa <{latin}>\n"
+    assert shell(capa) == f"capa <dir/less.exe>\ncapa <{odd}>\ncapa <dir/plain.exe>\n{both}"
+    assert shell(groups) == f"capa <{odd}>\ncapa <{latin}>\ncapa <dir/plain.exe>\n"
+    names = ("dir/less.exe", "dir/plain.exe", "dir/wow!.exe", latin)
+    assert shell(yara) == "".join(f"mz {name}\n" for name in names)
     assert not (tmp_path / "made").exists()
     shell(back.splitlines()[0])
     done = run_cli("scan", "--files-from", "hits.txt", "-f", "csv", "--fields", "path")
-    assert done.stdout.decode().split() == ["path", "dir/less.exe", "dir/plain.exe"]
+    shown = ["path", "dir/less.exe", "dir/plain.exe", "dir/wow!.exe", "dir/caf\\xe9.exe"]
+    assert done.stdout.decode().split() == shown

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -95,7 +96,6 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
         (["scan", "--model", "none", "."], b"no such model: none"),
         (["scan", "--model", "README", "."], b"no such model"),
         (["scan", "--files-from", "gone", "."], b"cannot read gone"),
-        (["scan", "--files-from", "-"], b"the list of --files-from - is empty"),
         (["group", "gone.ndjson"], b"cannot read gone.ndjson: No such file or directory"),
         (["scan", "--null", "."], b"--null says how the list of --files-from is written"),
         (["scan", "--device", "cuda", "."], b"no CUDA device"),
@@ -112,6 +112,23 @@ def test_wrong_use_is_one_line_and_code_2(run_cli, arguments: list[str], message
     assert message in done.stderr
     assert done.stderr.startswith(b"maltriage: ")
     assert done.stderr.count(b"\n") == 1
+
+
+def test_an_empty_list_is_nothing_triaged(run_cli: Any, tmp_path: Path) -> None:
+    done = run_cli("scan", "--files-from", "-", "-q", "-o", "x.ndjson", cwd=tmp_path)
+    assert done.returncode == 3
+    assert done.stderr == b"maltriage: --files-from -: nothing was triaged: it is empty\n"
+    (summary,) = map(json.loads, (tmp_path / "x.ndjson").read_bytes().splitlines())
+    assert (summary["type"], summary["files"]) == ("summary", 0)
+
+
+def test_a_wrong_value_is_told_without_the_words_of_a_library(run_cli: Any, tmp_path: Path) -> None:
+    done = run_cli("explain", "x", "-f", "csv")
+    assert (done.returncode, b"Value error" in done.stderr) == (2, False)
+    assert b"'csv' is not one of 'table', 'json', 'html', 'offsets'" in done.stderr
+    (tmp_path / "c.toml").write_text("[explain]\nformat = 'csv'\n")
+    done = run_cli("--config", tmp_path / "c.toml", "explain", "x")
+    assert b"[explain] format: 'csv' is not one of" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,7 @@ def scan(
     from maltriage.cli.stop.ending import write_records
     from maltriage.cli.urls import urls_among
     from maltriage.report.formats import RenderOptions, find
+    from maltriage.report.sanitize import clean
     from maltriage.results.policy import Policy
     from maltriage.source.files import WalkOptions
     from maltriage.triage.engines.machine import MachineScan
@@ -263,17 +264,15 @@ def scan(
     resources = ExitStack()
     with resources:
         source: RecordSource
-        asked = None
+        asked, nothing, list_name = None, False, f"--files-from {files_from}"
         policy = Policy()  # of no store
         if not watch and replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            list_name = f"--files-from {files_from}"
             roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
-            if not roots:
-                how = "name files or folders, or use --files-from"
-                how = how if files_from is None else f"the list of {list_name} is empty"
-                raise MaltriageError(f"nothing to scan: {how}")
+            if not roots and files_from is None:
+                raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
+            nothing = not roots
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(
@@ -351,6 +350,9 @@ def scan(
             resumes=lambda: not piped and (parts is not None or policy.resumable),
             endless=watch,
         )
+    if nothing and not code:  # of this a nightly job wants to hear, and the outputs say so too
+        typer.echo(f"maltriage: {clean(list_name)}: nothing was triaged: it is empty", err=True)
+        code = opt.EXIT_UNREAD
     raise typer.Exit(code)
 
 

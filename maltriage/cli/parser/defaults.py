@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _Need = Callable[[dict[str, Any]], bool]
 HELP = frozenset(("-h", "--help"))
+OF_PYDANTIC = "Value error, "
+"""What newer versions of Typer put before the message on a wrong value."""
 NEVER = frozenset(("help", "version", "config", "install-completion", "show-completion"))
 """Options that make no sense in a file."""
 
@@ -215,7 +217,8 @@ def _values(command: Any, table: dict[str, Any], place: tuple[str, ...]) -> dict
         try:
             parameter.process_value(context, given)
         except typer.BadParameter as error:
-            raise _error(place, f"{key}: {error.message}") from error
+            message = error.message.removeprefix(OF_PYDANTIC)
+            raise _error(place, f"{key}: {message}") from error
         found[parameter.name] = given
     return found
 

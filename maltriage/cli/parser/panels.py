@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
-from maltriage.cli.parser.defaults import command_line_wins
+from maltriage.cli.parser.defaults import OF_PYDANTIC, command_line_wins
 from maltriage.cli.parser.overwritten import refuse_inputs
 
 Panels = Mapping[str, Sequence[str]]
@@ -65,7 +66,11 @@ class Command(TyperCommand):
     """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        rest = super().parse_args(ctx, args)
+        try:
+            rest = super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix(OF_PYDANTIC)
+            raise
         command_line_wins(ctx)
         if not ctx.resilient_parsing:  # a shell that asks for completions
             refuse_inputs(ctx.params)

@@ -16,9 +16,9 @@ import typer
 from typer.core import TyperGroup
 
 from maltriage.cli import options as opt
-from maltriage.cli.completion import ASKED, complete_at_once
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
+from maltriage.cli.parser.completion import ASKED, complete_at_once
 from maltriage.cli.parser.defaults import of_file, use_file
 from maltriage.cli.parser.panels import Command
 from maltriage.cli.stop.interrupt import stop_at_once

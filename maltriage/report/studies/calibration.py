@@ -114,7 +114,10 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             f" ({limit.malware_flagged / limit.malware:.1%}), {each}"
         )
     if limit.unreadable:
-        yield Text(f"{numbers.count(limit.unreadable, 'file')} gave no sample", "yellow")
+        yield Text(
+            f"{numbers.count(limit.unreadable, 'file')} left out: no sample, or no headers",
+            "yellow",
+        )
     yield from _look_at(limit.malware_like)
 
 

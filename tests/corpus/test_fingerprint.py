@@ -17,7 +17,7 @@ NO_PIXELS = {
     "maltriage.sample.identity": "hashes and names",
     "maltriage.source.known": "lists of known files, which no dataset has",
     "maltriage.source.reading": "formats and `unmapped`, which are in the key by their values",
-    "maltriage.source.files": "bytes as they lie on the disk",
+    "maltriage.source.samples": "bytes as they lie on the disk",
     "maltriage.sample.types": "plain data",
     "maltriage.work.workers": "runs what it is given",
     "maltriage.work.window": "answers in the order of their jobs",

@@ -15,6 +15,14 @@ from maltriage.report.documents.record import Ranked, Result, Verdict
 
 FLAGGED = "Flagged as malware (score 59 of 100)"
 NOT_FLAGGED = "Not flagged (score 26 of 100, where 50 is)"
+
+
+def behind(likeliest: str, probability: float, margin: float, near: float) -> Verdict:
+    """An unknown file whose likeliest label is no family; `near`: the probability of maze."""
+    ranked = [Ranked(likeliest, probability), Ranked("maze", near)]
+    return make_verdict("unknown", probability, margin, closest="maze", ranked=ranked)
+
+
 VERDICTS: dict[str, tuple[Verdict, str]] = {
     "family": (make_verdict(), "Looks like icedid (92.1%), flagged: score 90 of 100."),
     "uncalibrated": (
@@ -26,17 +34,11 @@ VERDICTS: dict[str, tuple[Verdict, str]] = {
         "Flagged as malware (score 59 of 100), though clean is the likeliest single label.",
     ),
     "no family": (
-        msgspec.structs.replace(
-            make_verdict("unknown", 0.4, 1.6, closest="maze"),
-            ranked=[Ranked("_other", 0.4), Ranked("maze", 0.3)],
-        ),
+        behind("_other", 0.4, 1.6, 0.3),
         f"{FLAGGED} of no family that the model can name; the closest is maze.",
     ),
     "no family, none near": (
-        msgspec.structs.replace(
-            make_verdict("unknown", 0.6, 1.6, closest="maze"),
-            ranked=[Ranked("_other", 0.6), Ranked("maze", 0.001)],
-        ),
+        behind("_other", 0.6, 1.6, 0.001),
         f"{FLAGGED} of no family that the model can name.",
     ),
     "a family that does not fit": (
@@ -48,17 +50,11 @@ VERDICTS: dict[str, tuple[Verdict, str]] = {
         "Not flagged (score 26 of 100, where 50 is), though most like maze (77.6%).",
     ),
     "unknown, of no family": (
-        msgspec.structs.replace(
-            make_verdict("unknown", 0.5, 0.2, closest="maze"),
-            ranked=[Ranked("_other", 0.5), Ranked("maze", 0.3)],
-        ),
+        behind("_other", 0.5, 0.2, 0.3),
         f"{NOT_FLAGGED}, though most like malware of no named family (50.0%).",
     ),
     "neither": (
-        msgspec.structs.replace(
-            make_verdict("unknown", 0.45, 0.2, closest="maze"),
-            ranked=[Ranked("benign", 0.45), Ranked("maze", 0.3)],
-        ),
+        behind("benign", 0.45, 0.2, 0.3),
         "Not flagged (score 26 of 100, where 50 is), and not clearly clean either.",
     ),
     "below": (

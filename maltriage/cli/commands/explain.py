@@ -220,7 +220,7 @@ def explain(
         signatures = signatures.absolute()
     pictures = Pictures(png, svg)
     pictures.check(files)
-    keep([*files, *(known_good or []), *(name for name in (sample, index) if name)], output)
+    keep(files, output)
     named = OFFSETS if offsets else format
     (target,) = targets([output] if output else [], named, EXPLAIN)
     if target.format.single and len(files) > 1:

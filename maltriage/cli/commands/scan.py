@@ -244,7 +244,7 @@ def scan(
     files = [path for path in output or [] if path != STDOUT]
     named, _ = urls_among(paths or [])
     piped = any(map(is_stdin, named))
-    keep([*named, *(known_good or []), *([index] if index else [])], *files)
+    keep(named, *files)
     wanted = targets(output or [], named_format)
     if shards is not None:  # the options below are checked against it
         wanted = [Target(None, find(named_format or "ndjson"))]

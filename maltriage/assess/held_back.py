@@ -28,6 +28,7 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.split_file import SPLIT_FILE, SplitFile, manifest_sha256
 from maltriage.corpus.splits import make_split, read_split, twins_in_training
 from maltriage.errors import MaltriageError
+from maltriage.similar.index import files_beside
 
 Samples = Sequence[tuple[str, str]]
 """Pairs of path and label."""
@@ -68,6 +69,9 @@ class Held:
     duplicates: int | None = None
     """Files of a part with an exact duplicate in training; None: unknown."""
     near_twins: int | None = None
+    in_index: int | None = None
+    """Of all files: those in the model's own index, which is usually of its training files; None:
+    unknown."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Files in no part of a split by time, by reason."""
 
@@ -105,7 +109,7 @@ def hold_back(
         limit: number of files, drawn by `seed` in proportion to the labels; None: all.
 
     Raises:
-        MaltriageError: see `part_of` and `fold_bundles`.
+        MaltriageError: see `part_of`, `fold_bundles` and `all_of`.
     """
     if split_file is not None:
         found = part_of(bundle, data, "test", split_file)
@@ -124,9 +128,18 @@ def samples_of(data: Dataset) -> list[tuple[str, str]]:
 
 
 def all_of(bundle: Bundle, corpus: Corpus, samples: Samples) -> Held:
-    """All samples of a corpus, even if the bundle was trained on them."""
+    """All samples of a corpus, even if the bundle was trained on them.
+
+    Raises:
+        MaltriageError: the bundle's index cannot be read.
+    """
     seen = manifest_sha256(corpus) == bundle.card.training.manifest_sha256
-    return Held(bundle, [Group(bundle, samples)], "all", seen)
+    group, indexed = Group(bundle, samples), files_beside(bundle)
+    in_index = None
+    if indexed is not None:
+        sha256 = dict(zip(corpus.paths, corpus.sha256, strict=True))
+        in_index = sum(sha256.get(path) in indexed for path, _ in group.known)
+    return Held(bundle, [group], "all", seen, in_index=in_index)
 
 
 def part_of(

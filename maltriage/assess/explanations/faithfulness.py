@@ -81,6 +81,7 @@ def assess_faithfulness(
         unreadable=progress.failed,
         unknown_labels=dict(unknown),
         missing=held.missing,
+        in_index=held.in_index,
         mask=terms.mask,
         seed=terms.seed,
         orders=terms.orders,

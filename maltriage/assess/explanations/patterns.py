@@ -142,6 +142,7 @@ def _patterns_of(
         missing=subject.missing,
         unreadable=progress.failed - failed,
         families=families,
+        in_index=subject.in_index,
     )
     return document, tallies
 

@@ -151,6 +151,7 @@ def assess_robustness(
         unreadable=progress.failed,
         unknown_labels=dict(held.unknown),
         missing=held.missing,
+        in_index=held.in_index,
         donors=donors,
         seed=terms.seed,
         threshold=threshold,

@@ -341,6 +341,8 @@ class Faithfulness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     unknown_labels: dict[str, int]
     missing: int
     """Files that no fold of a cross-validation held back, or that are missing now."""
+    in_index: int | None = None
+    """Files in the model's own index, which is usually of its training files; None: not known."""
     mask: str
     seed: int
     orders: int

@@ -123,7 +123,8 @@ class BundlePatterns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `name` is unique in the document. `part`: `all` or `out of fold`; `seen`: the bundle was trained
     on these files, as far as is known. `unknown_labels`: files with a label that it does not know;
-    `missing`: files that no fold held back; `unreadable`: files that gave no sample.
+    `missing`: files that no fold held back; `unreadable`: files that gave no sample. `in_index`:
+    files in the model's own index, which is usually of its training files; None: not known.
     """
 
     name: str
@@ -136,6 +137,7 @@ class BundlePatterns(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     missing: int
     unreadable: int
     families: list[FamilyPattern]
+    in_index: int | None = None
 
 
 class FamilyLikeness(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

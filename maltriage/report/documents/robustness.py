@@ -77,6 +77,8 @@ class Robustness(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     unknown_labels: dict[str, int]
     missing: int
     """Files that no fold of a cross-validation held back, or that are missing now."""
+    in_index: int | None = None
+    """Files in the model's own index, which is usually of its training files; None: not known."""
     donors: str
     """Source of the benign bytes."""
     seed: int

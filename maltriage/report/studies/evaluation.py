@@ -12,6 +12,7 @@ from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.evaluation import Detection, Evaluation, Reliability
 from maltriage.report.sanitize import untrusted
+from maltriage.report.studies.measured_files import overlap
 
 MAX_CONFUSIONS = 10
 """Most pairs of confused labels that are listed."""
@@ -112,26 +113,12 @@ def _twins(found: Evaluation) -> Text:
     if found.part == "train":
         return Text("the model was trained on these files", "yellow")
     if found.duplicates is None or found.near_twins is None:
-        return Text(_in_index(found), "yellow")
+        return Text(overlap(found.in_index, found.samples), "yellow")
     return Text(
         f"{found.duplicates} have a duplicate in training,"
         f" {found.near_twins} a near duplicate or duplicate",
         "yellow" if found.near_twins else "",
     )
-
-
-def _in_index(found: Evaluation) -> str:
-    """What the index says of an overlap with the training files that is not known otherwise."""
-    many = numbers.count(found.samples, "file")
-    if found.in_index is None:
-        return "the overlap with the training files is not known"
-    if found.in_index:
-        are = "is" if found.in_index == 1 else "are"
-        return (
-            f"{found.in_index:,} of {many} {are} in the model's index, usually of its training"
-            " files: figures on these measure its memory"
-        )
-    return f"none of {many} is in the model's index, usually of its training files"
 
 
 def _confusions(found: Evaluation) -> Iterator[Text]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +15,7 @@ from maltriage.report.documents.evaluation import (
     Target,
 )
 from maltriage.report.sanitize import untrusted
+from maltriage.report.studies import measured_files
 
 
 def render(found: Faithfulness, console: Console) -> None:
@@ -29,28 +28,14 @@ def render(found: Faithfulness, console: Console) -> None:
             f"  (mask {found.mask}, seed {found.seed})",
         )
     )
-    for line in _remarks(found):
-        console.print(line)
+    for line in measured_files.remarks(found, found.files):
+        console.print(untrusted(line, "yellow"))
     for method in found.methods:
         console.print()
         _method(method, found, console)
     console.print()
     for target in found.targets:
         console.print(_target(target, found.methods[0]))
-
-
-def _remarks(found: Faithfulness) -> Iterator[Text]:
-    if found.seen:
-        yield Text("the model was trained on these files", "yellow")
-    elif found.part == "all":
-        yield Text("the overlap with the training files is not known", "yellow")
-    if found.missing:
-        yield Text(f"{numbers.count(found.missing, 'file')} in no fold, or missing", "yellow")
-    if found.unreadable:
-        yield Text(f"{numbers.count(found.unreadable, 'file')} could not be measured", "yellow")
-    for label, count in sorted(found.unknown_labels.items()):
-        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
-        yield note.append(f": {numbers.count(count, 'file')} left out")
 
 
 def _method(method: MethodFaithfulness, found: Faithfulness, console: Console) -> None:

@@ -12,6 +12,7 @@ from maltriage.report.documents.patterns import (
     PartKind,
     RecurringRange,
 )
+from maltriage.report.studies import measured_files
 
 COLUMNS: tuple[PartKind, ...] = ("header", "code", "imports", "resources", "data", "overlay")
 """Kinds with a column of their own; the others are summed as `elsewhere`."""
@@ -48,16 +49,8 @@ def subject(bundle: BundlePatterns) -> str:
 
 def remarks(bundle: BundlePatterns) -> Iterator[str]:
     """Remarks above the figures."""
-    if bundle.seen:
-        yield "the model was trained on these files: see --folds"
-    elif bundle.part == "all":
-        yield "the overlap with the training files is not known"
-    if bundle.missing:
-        yield f"{numbers.count(bundle.missing, 'file')} left out: in no fold"
-    if bundle.unreadable:
-        yield f"{numbers.count(bundle.unreadable, 'file')} gave no sample"
-    for label, count in bundle.unknown_labels.items():
-        yield f"the model does not know {label}: {numbers.count(count, 'file')} left out"
+    files = sum(family.samples for family in bundle.families) + bundle.unreadable
+    yield from measured_files.remarks(bundle, files)
     for family in bundle.families:
         if family.cold:
             yield f"{family.family}: {numbers.count(family.cold, 'file')} without any heat"

@@ -13,6 +13,7 @@ from maltriage.report import numbers
 from maltriage.report.documents.evaluation import Target
 from maltriage.report.documents.robustness import AttackFigures, Robustness
 from maltriage.report.sanitize import untrusted
+from maltriage.report.studies import measured_files
 
 
 def render(found: Robustness, console: Console) -> None:
@@ -51,17 +52,8 @@ def _remarks(found: Robustness) -> Iterator[Text]:
         )
     if found.donors:
         yield Text.assemble("benign bytes: ", untrusted(found.donors))
-    if found.seen:
-        yield Text("the model was trained on these files", "yellow")
-    elif found.part == "all":
-        yield Text("the overlap with the training files is not known", "yellow")
-    if found.missing:
-        yield Text(f"{numbers.count(found.missing, 'file')} in no fold, or missing", "yellow")
-    if found.unreadable:
-        yield Text(f"{numbers.count(found.unreadable, 'file')} could not be measured", "yellow")
-    for label, count in sorted(found.unknown_labels.items()):
-        note = Text.assemble("the model does not know ", untrusted(label), style="yellow")
-        yield note.append(f": {numbers.count(count, 'file')} left out")
+    files = found.files + found.unreadable
+    yield from (untrusted(line, "yellow") for line in measured_files.remarks(found, files))
 
 
 def _table(found: Robustness) -> Table:

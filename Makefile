@@ -65,7 +65,7 @@ fuzz: $(VENV)/.test $(VENV)/.fuzz
 	$(BIN)/python tests/fuzz/run.py $(or $(ARGS),all) --seconds $(SECONDS) --corpus $(FUZZ)
 
 bench: $(VENV)/.test
-	$(BIN)/python benchmarks/scan.py $(ARGS)
+	$(BIN)/python -m benchmarks.speed.scan $(ARGS)
 
 # Zensical keeps what it rendered in .cache: a page that is gone would stay.
 docs: $(VENV)/.docs

@@ -1,0 +1,1 @@
+"""How well verdicts, explanations, rules and groups hold."""

@@ -1,0 +1,1 @@
+"""Time and memory of one command, or of one stage of a scan."""

@@ -1,0 +1,1 @@
+"""Nets beside each other, and what came of every cell of these studies."""

@@ -17,6 +17,7 @@ from maltriage.probe.prepare import (
     prepare_file,
 )
 from maltriage.sample.errors import SampleError
+from maltriage.source.archive.closed import may_be_closed
 from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.find import split_path
 from maltriage.source.archive.kinds import archive_kind
@@ -106,7 +107,7 @@ def prepare_members(
                 size,
                 archives,
                 options.max_size,
-                lambda name, head: sniff(name, head) is not None,
+                lambda name, head: sniff(name, head) is not None or may_be_closed(name, head),
                 path if inner is not None else None,
                 cursor or Cursor(),
             )

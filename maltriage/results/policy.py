@@ -34,6 +34,7 @@ from maltriage.report.documents.record import (
 )
 from maltriage.results.store import Batch, Settings, Store, Stored
 from maltriage.sample.types import KNOWN_GOOD
+from maltriage.source.archive.closed import CONTAINER
 from maltriage.source.files import Found, WalkOptions
 from maltriage.source.urls import is_url
 from maltriage.version import __version__
@@ -46,7 +47,16 @@ Devices, threads, engines and batches move figures in their last digits."""
 PARSERS = ("lief", "pefile")
 """Packages whose version may change a record."""
 SAYS_CONTENT = frozenset(
-    ("empty", "not-pe", "not-byteplot", "input", "damaged-png", "damaged-dump", KNOWN_GOOD)
+    (
+        "empty",
+        "not-pe",
+        CONTAINER,
+        "not-byteplot",
+        "input",
+        "damaged-png",
+        "damaged-dump",
+        KNOWN_GOOD,
+    )
 )
 """Codes of skips and failures that depend on the file's content alone, and so are kept. Known good
 files depend on the lists, which are among the settings."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from maltriage.sample.errors import SampleError
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
+from maltriage.source.archive.closed import CONTAINER, closed_kind
 from maltriage.source.reading import Reading
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -74,7 +76,7 @@ def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
     if not data:
         raise SampleError("empty", "an empty file")
     formats = reading.formats
-    format = wanted_format(path, data[:HEAD_BYTES], formats)
+    format = wanted_format(path, lambda start, size: data[start : start + size], formats)
     if format == "pe":
         return Contents(data, "pe")
     file = hashlib.sha256(data).hexdigest()
@@ -95,10 +97,23 @@ def parse_contents(path: str, data: bytes, reading: Reading) -> Contents:
     return Contents(pixels, "png", file=file)
 
 
-def wanted_format(path: str, head: bytes, formats: tuple[Format, ...]) -> Format:
-    """The format of a sample by its first bytes; a PNG's pixels decide its kind later."""
-    format = sniff(path, head)
+def wanted_format(
+    path: str, at: Callable[[int, int], bytes], formats: tuple[Format, ...]
+) -> Format:
+    """The format of a sample by its first bytes; a PNG's pixels decide its kind later.
+
+    Args:
+        at: the bytes of the file from an offset on, at most so many.
+
+    Raises:
+        SampleError: it is no sample, or of a format that is not wanted.
+    """
+    format = sniff(path, at(0, HEAD_BYTES))
     if format is None:
+        closed = closed_kind(path, at)
+        if closed is not None:
+            reason = f"{closed}, which is not opened: programs in it were not looked at"
+            raise SampleError(CONTAINER, reason)
         raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
     if format != "png":
         _refuse_format(format, formats)

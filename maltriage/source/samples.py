@@ -114,6 +114,11 @@ def _changed(how: str) -> SampleError:
     return SampleError("changed", f"it changed meanwhile ({how})", failed=True)
 
 
+def _at(file: BinaryIO, start: int, size: int) -> bytes:
+    file.seek(start)
+    return file.read(size)
+
+
 def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Reading) -> Contents:
     """As `read_sample`, for an open file.
 
@@ -130,7 +135,7 @@ def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Readi
     archives, max_size = reading.archives, reading.max_size
     kind = archive_kind(head) if archives else None
     if kind is None and path == outer:
-        wanted_format(path, head, reading.formats)
+        wanted_format(path, lambda start, size: _at(file, start, size), reading.formats)
     if size > max_size:
         in_part = reading.in_part and path == outer and head[:2] == b"MZ" and size <= MAX_IN_PART
         whole = _mapped(file) if in_part else None

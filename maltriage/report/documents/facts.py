@@ -35,9 +35,11 @@ CUT_SHORT = frozenset(
         "archive-time",
         "archive-overlap",
         "carve-limit",
+        "container",
     }
 )
-"""Codes of skips that a table says in a line: a cap was hit, or an archive is made like a bomb."""
+"""Codes of skips that a table says in a line: a cap was hit, an archive is made like a bomb, or a
+container is of a kind that is not opened."""
 _BARELY = 1e-6
 """What distances of files from the threshold are scaled by that come right behind it."""
 _PACKED = frozenset({"packed?", "packed"})

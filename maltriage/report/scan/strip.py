@@ -15,6 +15,7 @@ MAX_FAMILIES, MAX_REASONS = 8, 6
 MAX_LABEL = 24
 REASONS = {
     "not-pe": "not PE",
+    "container": "not opened (RAR, ISO, CAB, ...)",
     "not-byteplot": "not a byteplot",
     "empty": "empty",
     "too-large": "too large",

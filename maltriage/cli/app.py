@@ -170,6 +170,11 @@ def run() -> int:
         if _out_of_descriptors(error):
             sys.stderr.write("maltriage: too few descriptors (ulimit -n): Too many open files\n")
             return EXIT_ERROR
+        if (said := _of_the_system(error)) is not None:
+            from maltriage.report.sanitize import clean
+
+            sys.stderr.write(f"maltriage: {clean(said)}\n")
+            return EXIT_ERROR
         # Python would end with 1, the code for flagged files, and print strings of a sample
         # unsanitized.
         import traceback
@@ -181,6 +186,19 @@ def run() -> int:
         sys.stderr.write(lines)
         return EXIT_ERROR
     return pipe.exit_code
+
+
+def _of_the_system(error: BaseException) -> str | None:
+    """What the system said of a file: it is in a folder that may not be entered, or has too long a
+    name. None: it is no error of the system, or of no file."""
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, FileNotFoundError):
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            return "the current folder is gone: change to another one"
+    return None
 
 
 def _out_of_descriptors(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from maltriage.report.documents.record import Record, Skipped, Summary
+from maltriage.report.documents.record import Record, Skipped, Summary, path_of
 from maltriage.report.scan.strip import reasons
 from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.archive.walk import SEPARATOR
@@ -45,7 +45,7 @@ class Asked:
         if not self._skipped or isinstance(record, Summary):
             return
         code = record.code if isinstance(record, Skipped) else None
-        for path in {self._as_named.get(above, above) for above in _above(record.path)}:
+        for path in {self._as_named.get(above, above) for above in _above(path_of(record))}:
             name = self._whose.get(path)
             if name not in self._skipped:
                 continue

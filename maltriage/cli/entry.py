@@ -22,6 +22,26 @@ def _reads_files(arguments: list[str]) -> bool:
     return command == ["explain"] or (command == ["scan"] and anew)
 
 
+def _hold_streams() -> bool:
+    """Have the three standard streams open, on the null device where they are not: otherwise the
+    next file that is opened would have the number of one, and get what is written to it.
+
+    Returns:
+        Whether there is a stdout to write results to.
+    """
+    given = sys.stdout is not None
+    for name, flags, mode in (
+        ("stdin", os.O_RDONLY, "r"),
+        ("stdout", os.O_WRONLY, "w"),
+        ("stderr", os.O_WRONLY, "w"),
+    ):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, flags)
+            os.set_inheritable(null, True)  # so that processes started from here have it, too
+            setattr(sys, name, os.fdopen(null, mode, closefd=False))
+    return given
+
+
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     # Before NumPy is loaded: its threads spin after each matrix product and take the cores from
@@ -29,6 +49,9 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(10_000)  # imports make many objects, of which none goes
     interrupt.listen()
+    if not _hold_streams():
+        sys.stderr.write("maltriage: standard output is closed: there is no place for results\n")
+        sys.exit(2)
     try:
         if _reads_files(sys.argv[1:]):
             from maltriage.work.forkserver import start_ahead

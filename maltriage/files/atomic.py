@@ -57,11 +57,15 @@ def remove_leftovers(folder: Path, names: str, seconds: float = LEFTOVER_SECONDS
                     path.unlink()
 
 
+def is_part_of(part: str, path: str) -> bool:
+    """Whether a file has the name of a numbered part of another, and goes when that is whole."""
+    return re.fullmatch(re.escape(path) + r"(\.\d+)?" + re.escape(PART), part) is not None
+
+
 def _remove_numbered(path: Path) -> None:
     """Remove numbered parts that killed processes left of a file that is whole now."""
-    names = re.compile(re.escape(path.name) + r"(\.\d+)?" + re.escape(PART))
     with contextlib.suppress(OSError):
-        for part in [part for part in path.parent.iterdir() if names.fullmatch(part.name)]:
+        for part in [part for part in path.parent.iterdir() if is_part_of(part.name, path.name)]:
             with contextlib.suppress(OSError):
                 descriptor = hold_leftover(part)
                 try:

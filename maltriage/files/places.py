@@ -56,11 +56,12 @@ def read_config() -> dict[str, Any]:
     path = config_file()
     try:
         text = path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        if os.environ.get(CONFIG_VARIABLE):
+    except OSError as error:
+        # One in a folder that may not be entered (/root, say, in a container) is nobody's here.
+        if os.environ.get(CONFIG_VARIABLE) or os.path.lexists(path):
             raise MaltriageError(f"cannot read config {path}: {error.strerror}") from error
         return {}
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise MaltriageError(f"cannot read config {path}: {error}") from error
     import tomllib  # not for the many commands that find no file
 

@@ -40,7 +40,8 @@ def clean(text: str, limit: int | None = None) -> str:
 
     Controls (C0, DEL, C1), format characters (bidi, zero width), line separators, odd
     spaces, lone surrogates, private and unassigned characters become `\\x1b`, `\\u202e` or
-    `\\U000e0041`; so do combining marks with nothing before them or too many in a row.
+    `\\U000e0041`; so do combining marks with nothing before them or too many in a row. A byte of a
+    name that is not UTF-8, which Python has as a surrogate, becomes `\\xff`, as in records.
     Letters of every script stay as they are.
 
     Args:
@@ -97,6 +98,8 @@ def _visible(character: str) -> bool:
 
 def _escape(character: str) -> str:
     code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        code -= 0xDC00
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"

@@ -209,16 +209,20 @@ class Policy:
         if self._store is not None and self._scan:
             self._store.end(self._scan)
 
-    def recall(self, found: Found, max_size: int, *, look: bool = True) -> FileRecord | None:
+    def recall(
+        self, found: Found, max_size: int, *, look: bool = True, carved: bool = False
+    ) -> FileRecord | None:
         """The kept record of this file, if the file has not changed since.
 
         Args:
             max_size: of a sample, in bytes; a larger one is not recalled.
             look: False: only prepare to keep its record.
+            carved: whether programs are searched in it: a scan that did not search knows of one
+                record where there may be several.
         """
         if self._store is None or not self._store.usable or found.modified_ns is None:
             return None
-        path, status = _path_digest(found.path), _stat_digest(found)
+        path, status = _path_digest(found.path, carved=carved), _stat_digest(found)
         if look:
             stored = None
             if not self._refresh:
@@ -383,10 +387,11 @@ def _unpacked(data: bytes) -> bytes:
     return text
 
 
-def _path_digest(path: str) -> bytes:
+def _path_digest(path: str, *, carved: bool) -> bytes:
     # A path that only looks like a URL has a digest of its own, as every file has.
     name = path if is_url(path) else os.path.abspath(path)
-    return hashlib.blake2b(os.fsencode(name), digest_size=16).digest()
+    person = b"carved" if carved else b""
+    return hashlib.blake2b(os.fsencode(name), digest_size=16, person=person).digest()
 
 
 def _stat_digest(found: Found) -> bytes:

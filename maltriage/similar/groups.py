@@ -14,7 +14,6 @@ is final when it is written, and is the same each time, since records come in th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -328,12 +327,7 @@ def _group(members: _Members) -> Group:
         sha256=members.best[2],
         labels=dict(ordered),
         shared=told,
-        lowest=_rounded(members.lowest),
-        highest=_rounded(members.highest),
+        lowest=facts.rounded(members.lowest),
+        highest=facts.rounded(members.highest),
         path_b64=members.path_b64,
     )
-
-
-def _rounded(score: float | None) -> float | None:
-    # Down, as the table does: 49.999 is not flagged.
-    return None if score is None else math.floor(score * 100) / 100

@@ -253,11 +253,12 @@ def recalled(
 ) -> Iterator[Found | FileRecord]:
     """The stage that recalls: files, or their records where known."""
     look = options.checks != 0
+    carved = options.archives is not None and options.archives.carve > 0
     for file in found:
         if isinstance(file, Rejected):
             yield rejected(file)
         else:
-            yield policy.recall(file, options.walk.max_size, look=look) or file
+            yield policy.recall(file, options.walk.max_size, look=look, carved=carved) or file
 
 
 def _kept(

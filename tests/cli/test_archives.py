@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,24 @@ def test_carve(run_cli, tmp_path: Path) -> None:
     assert record["sha256"] == carved["sha256"]
     assert record["evidence"]["checks"]["regions"]
     assert run_cli("scan", "a.exe", "--carve", "--no-archives").returncode == 2
+
+
+def test_carve_where_the_carrier_is_kept(run_cli, tmp_path: Path) -> None:
+    """A scan that did not search a program knows of one record, where there are several."""
+    (tmp_path / "a.exe").write_bytes(X86 + X64)
+    os.utime(tmp_path / "a.exe", (1, 1))
+    kept = ("scan", "a.exe", "--cache", "kept", "-f", "ndjson", "--exit-zero")
+
+    def paths(*more: str) -> list[str]:
+        return [record["path"] for record in records(run_cli(*kept, *more).stdout)[:-1]]
+
+    both = ["a.exe", f"a.exe!carved@{len(X86):#x}.exe"]
+    assert [paths(), paths("--carve"), paths("--carve"), paths()] == [
+        both[:1],
+        both,
+        both,
+        both[:1],
+    ]
 
 
 def test_standard_input(run_cli, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from corpus.synthetic import zipped
 from hostile.make import sample
@@ -14,7 +15,7 @@ from report.factories import make_result
 
 from maltriage.cli import asked as asked_module
 from maltriage.cli.asked import Asked
-from maltriage.report.documents.record import Failed, Skipped
+from maltriage.report.documents.record import Failed, Skipped, path_fields
 from maltriage.sample.types import KNOWN_GOOD
 
 
@@ -157,3 +158,10 @@ def test_a_list_with_what_is_no_program_ends_well(run_cli: Any, folder: Path) ->
     assert done.returncode == 3
     why = "maltriage: --files-from -: nothing was triaged: skipped: 1 not PE\n"
     assert done.stderr.decode() == why  # why the code is 3 is no notice, which -q leaves out
+
+
+def test_a_name_that_is_not_utf_8(tmp_path: Path) -> None:
+    """A record has it with escapes, and its bytes beside it."""
+    path = str(tmp_path / "odd\udcff.exe")
+    shown, raw = path_fields(path)
+    assert left([path], msgspec.structs.replace(make_result(shown), path_b64=raw)) == {}

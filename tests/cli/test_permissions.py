@@ -141,3 +141,25 @@ def test_what_else_may_not_be_read_is_a_line(
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert done.stderr.startswith(b"maltriage: ")
     assert b"x: Permission denied" in done.stderr
+
+
+def test_a_folder_that_may_not_be_entered(
+    run: Run, folder: Path, tmp_path: Path, closed: Any, monkeypatch: Any
+) -> None:
+    """What is named in it is a line; the user's own settings and kept results are passed by."""
+    home = tmp_path / "home"
+    home.mkdir()
+    closed(home, 0)
+    for arguments in (
+        ("scan", folder, "-o", home / "x.csv"),
+        ("scan", folder, "--model", home / "x.onnx"),
+        ("explain", folder / "a.exe", "--png", home / "x.png"),
+    ):
+        done = run(*arguments)
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert done.stderr == f"maltriage: {arguments[-1]}: Permission denied\n".encode()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home))
+    monkeypatch.setenv("MALTRIAGE_CACHE", str(home / "cache"))
+    done = run("scan", folder, "-f", "ndjson", "--exit-zero")
+    assert (done.returncode, done.stderr.count(b"\n")) == (0, 1)
+    assert b"results are neither looked up nor kept" in done.stderr

@@ -214,3 +214,54 @@ def test_a_cache_on_a_disk_that_takes_nothing(folder: Path, tmp_path: Path, full
     assert records(done.stdout) == expected
     assert b"Traceback" not in done.stderr
     assert done.stderr.count(b"\n") <= 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "said"),
+    [
+        ('exec "$@" scan x.exe -q <&-', 0, ""),
+        ('exec "$@" scan x.exe -q <&- 2>&-', 0, ""),
+        ('exec "$@" scan - -q <&-', 3, "-: nothing was triaged: skipped: 1 empty"),
+        (
+            'exec "$@" scan --files-from - <&-',
+            3,
+            "--files-from -: nothing was triaged: it is empty",
+        ),
+        (
+            'exec "$@" scan x.exe -f csv >&-',
+            2,
+            "standard output is closed: there is no place for results",
+        ),
+        (
+            'mkdir gone; cd gone; rmdir ../gone; exec "$@" scan ../x.exe',
+            2,
+            "the current folder is gone: change to another one",
+        ),
+    ],
+)
+def test_streams_and_folders_that_are_not_there(
+    tmp_path: Path, line: str, code: int, said: str
+) -> None:
+    (tmp_path / "x.exe").write_bytes(sample("console-x86.exe"))
+    done = shell(line, cwd=tmp_path)
+    assert (done.returncode, done.stderr.decode()) == (code, said and f"maltriage: {said}\n")
+
+
+def test_names_that_are_too_long(tmp_path: Path) -> None:
+    """Each is a line; a cache is no reason to fail."""
+    (tmp_path / "x.exe").write_bytes(sample("console-x86.exe"))
+    name = "n" * 300
+    for arguments in (
+        ("scan", "x.exe", "-o", f"{name}.csv"),
+        ("scan", "x.exe", "--model", name),
+        ("explain", "x.exe", "--png", f"{name}.png"),
+        ("models", name),
+        ("datasets", "check", name),
+    ):
+        done = shell('exec "$@"', *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert done.stderr.startswith(b"maltriage: " + name.encode())
+        assert done.stderr.endswith(b": File name too long\n")
+        assert done.stderr.count(b"\n") == 1
+    done = shell('exec "$@"', "scan", "x.exe", "-q", "--cache", name, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")

@@ -24,7 +24,7 @@ ANY = st.text(st.characters(codec=None, exclude_categories=()), max_size=60)
         ("\u2066\u2069\u200e\u061c", "\\u2066\\u2069\\u200e\\u061c"),
         ("zero\u200bwidth\ufeff\u2060", "zero\\u200bwidth\\ufeff\\u2060"),
         ("a\u2028b\u2029c\x85", "a\\u2028b\\u2029c\\x85"),
-        ("caf\udce9", "caf\\udce9"),
+        ("caf\udce9 \ud800", "caf\\xe9 \\ud800"),
         ("\ue000\U000f0000\U000e0041", "\\ue000\\U000f0000\\U000e0041"),
         ("\ufdd0\U0001fffe", "\\ufdd0\\U0001fffe"),
         ("a\u3164b\u115f\u2800\ufe0f", "a\\u3164b\\u115f\\u2800\\ufe0f"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def nothing_kept(named: Path | None) -> bool:
     """Whether there is no store yet, so that all files must be read."""
     from maltriage.results.sqlite_file import FILE_NAME
 
-    return not (folder_of(named) / FILE_NAME).exists()
+    return not os.path.exists(folder_of(named) / FILE_NAME)  # which asks no folder for leave
 
 
 @contextmanager

@@ -269,10 +269,11 @@ def scan(
         if not watch and replay.reports_among(context, named):
             source = replay.Replay.of_reports(named, quiet=quiet)
         else:
-            roots, remote = urls_among([*(paths or []), *_listed(files_from, null)])
+            of_list = _listed(files_from, null)
+            roots, remote = urls_among([*(paths or []), *of_list])
             if not roots and files_from is None:
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
-            nothing = not roots
+            nothing = files_from is not None and not of_list
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(

@@ -1,13 +1,15 @@
-"""Refuses an output that is a file which another option or argument names as input."""
+"""Refuses an output that is a file which another option or argument names as input, and files of
+which the last alone would be taken."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import is_part_of
 from maltriage.files.places import config_file
 
 OUTPUTS = ("output", "png", "svg", "yara")
@@ -27,20 +29,35 @@ def refuse_inputs(params: dict[str, Any]) -> None:
     Args:
         params: values of a command's parameters by name.
     """
-    outputs = [
-        path for name in OUTPUTS for path in _named(params.get(name)) if os.path.isfile(path)
-    ]
-    if not outputs:  # as a rule: nothing is there yet
+    outputs = [path for name in OUTPUTS for path in _named(params.get(name))]
+    if not outputs:
         return
     inputs = [str(config_file())]
     for name, value in params.items():
         if name not in WORDS and name not in OUTPUTS:
             inputs += _named(value)
-    inputs += _bundles(params)
-    for output in outputs:
-        for path in inputs:
-            if os.path.exists(path) and os.path.samefile(path, output):
+    there = [output for output in outputs if os.path.isfile(output)]
+    if there:  # as a rule nothing is yet
+        inputs += _bundles(params)
+    for path in filter(os.path.isfile, inputs):
+        for output in there:
+            if os.path.samefile(path, output):
                 raise MaltriageError(f"{output}: an input, which would be overwritten")
+        for output in outputs:
+            if is_part_of(os.path.realpath(path), os.path.realpath(output)):
+                raise MaltriageError(f"{path}: an input, by its name a part of {output}: rename it")
+
+
+def refuse_twice(order: Sequence[Any]) -> None:
+    """Raise MaltriageError if an option that takes one file, or one list, is given twice.
+
+    Args:
+        order: the parameters of a command line, each as often as it is there.
+    """
+    for parameter in order:
+        once = not parameter.multiple and parameter.name in (*OUTPUTS, "files_from")
+        if once and order.count(parameter) > 1:
+            raise MaltriageError(f"{parameter.opts[0]}: given twice, and it takes one file")
 
 
 def _named(value: Any) -> Iterator[str]:

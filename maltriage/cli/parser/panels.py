@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from maltriage.cli.parser.defaults import OF_PYDANTIC, command_line_wins
-from maltriage.cli.parser.overwritten import refuse_inputs
+from maltriage.cli.parser.overwritten import refuse_inputs, refuse_twice
 
 Panels = Mapping[str, Sequence[str]]
 _ARCHIVES = tuple(
@@ -62,8 +62,21 @@ class Command(TyperCommand):
     """A command whose options are listed in the groups of `PANELS`.
 
     What the command line says leaves out what the config file says against it. No output is
-    written over an input.
+    written over an input, and none is dropped since another is named.
     """
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            if not ctx.resilient_parsing:
+                refuse_twice(order)
+            return values, rest, order
+
+        parser.parse_args = parse_args  # type: ignore[method-assign]
+        return parser
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:

@@ -175,6 +175,11 @@ def score(verdict: Verdict) -> float | None:
     return 100.0 / (1.0 + math.exp(min(-distance, 700.0)))
 
 
+def rounded(score: float | None) -> float | None:
+    """A score to two digits, rounded down: 49.999 is not flagged."""
+    return None if score is None else math.floor(score * 100) / 100
+
+
 def urgency(result: Result) -> tuple[int, float, str]:
     """Sort key of a result, the most urgent first: by `score`, then files without one.
 

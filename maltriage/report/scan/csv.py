@@ -1,7 +1,8 @@
 """CSV for spreadsheets: one row per file, failures and skips included.
 
 UTF-8, commas, a line feed after each row. Text passes the sanitizer, and no cell with a string of a
-sample can be a formula: spreadsheets run cells that begin with `=`, `+`, `-` or `@`.
+sample can be a formula: spreadsheets run cells that begin with `=`, `+`, `-` or `@`. Where numbers
+have a decimal comma they divide rows at semicolons, so what follows one begins a cell, too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 MAX_CELL = 32_767
 """Characters that a spreadsheet takes in a cell; the limit for chosen fields."""
 _FORMULA = frozenset("=+-@\t\r\n＝＋－＠")  # the wide forms start a formula too
+_AFTER_SEMICOLON = re.compile(r";(?= *[=+\-@＝＋－＠])")
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -38,7 +40,8 @@ def cell(value: Value, limit: int = MAX_SHOWN) -> str:
     if isinstance(value, (int, float)):
         return f"{value:.6g}" if isinstance(value, float) else str(value)
     inert = value.lstrip(" ")[:1] not in _FORMULA or _NUMBER.fullmatch(value)
-    return clean(value, limit) if inert else "'" + clean(value, limit)
+    shown = _AFTER_SEMICOLON.sub(";'", clean(value, limit))
+    return shown if inert else "'" + shown
 
 
 class CsvRenderer:

@@ -21,6 +21,8 @@ import msgspec
 from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.source.archive.walk import SEPARATOR
+from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
 
 VERSION = "8.17.0"
@@ -93,7 +95,12 @@ def _file(record: Result | Skipped | Failed) -> dict[str, Any]:
 
 
 def _place(path: str) -> dict[str, Any]:
-    """The fields of ECS for a path; a relative one is below the current folder."""
+    """The fields of ECS for a path; a relative one is below the current folder.
+
+    Standard input, and what is in it, has a name alone.
+    """
+    if path == STDIN or path.startswith(STDIN + SEPARATOR):
+        return {"type": "file", "name": path}
     if not (is_url(path) or posixpath.isabs(path) or ntpath.isabs(path)):
         path = os.path.abspath(path)
     folder, slash, name = path.rpartition("/" if "/" in path else "\\")
@@ -138,7 +145,10 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
     found["event"]["duration"] = round(spent * 1e6)
     score = facts.score(verdict)
     if score is not None:
-        found["event"] |= {"risk_score": round(score, 2), "severity": math.floor(score)}
+        found["event"] |= {
+            "risk_score": facts.rounded(score),
+            "severity": math.floor(score),
+        }
     found["message"] = f"{verdict.label}, score {numbers.score(score)}"
     if verdict.flagged:
         found["event"] |= {"kind": "alert", "category": ["malware", "file"]}

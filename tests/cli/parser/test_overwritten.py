@@ -57,3 +57,29 @@ def test_links_names_and_words(tmp_path: Path, monkeypatch: Any) -> None:
     shipped = resolve("maltriage-evidence-int8")
     with pytest.raises(MaltriageError, match="an input"):
         refuse_inputs({"output": shipped, "models": ["maltriage-evidence-int8"]})
+
+
+@pytest.mark.parametrize("name", ["out.ndjson.part", "out.ndjson.3.part"])
+def test_a_part_of_an_output_is_no_input(tmp_path: Path, monkeypatch: Any, name: str) -> None:
+    """It would be removed once the output is whole."""
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_text("{}")
+    with pytest.raises(MaltriageError, match=r"part: an input, by its name a part of out"):
+        refuse_inputs({"output": [Path("out.ndjson")], "paths": [name]})
+    refuse_inputs({"output": [Path("other.ndjson")], "paths": [name, "out.ndjson.x.part"]})
+
+
+@pytest.mark.parametrize(
+    ("command", "named"),
+    [
+        ("explain a.exe -o a.json -o b.json", "--output"),
+        ("explain a.exe --png a.png --png b.png", "--png"),
+        ("scan . --files-from a --files-from b", "--files-from"),
+    ],
+)
+def test_no_output_and_no_list_is_dropped(
+    run_cli: Any, folder: Path, command: str, named: str
+) -> None:
+    done = run_cli(*command.split(), cwd=folder)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == f"maltriage: {named}: given twice, and it takes one file\n".encode()

@@ -147,6 +147,18 @@ def test_no_string_of_a_sample_starts_a_formula_or_a_row(text: str) -> None:
         assert start not in set("=+-@＝＋－＠\t\r") or float(value) is not None
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a;=cmd|x", "a;'=cmd|x"),
+        ("a; @SUM(A1);+1;b", "a;' @SUM(A1);'+1;b"),
+        ("a; b", "a; b"),
+    ],
+)
+def test_what_follows_a_semicolon_is_no_formula_either(text: str, shown: str) -> None:
+    assert cell(text) == shown
+
+
 def test_how_the_evidence_stood_its_test() -> None:
     checked, plain = read(written("csv", [make_checked(), make_result("b.exe"), make_summary()]))
     assert (checked["supported"], checked["claims"]) == ("5", "7")

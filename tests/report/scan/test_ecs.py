@@ -35,7 +35,7 @@ EXPECTED: dict[str, Any] = {
     "@timestamp": "2026-01-02T03:04:05.678Z",
     "ecs.version": VERSION,
     "message": "icedid, score 90, flagged",
-    "event.risk_score": 90.1,
+    "event.risk_score": 90.09,
     "event.severity": 90,
     "event.kind": "alert",
     "event.category": ["malware", "file"],
@@ -237,6 +237,21 @@ def test_what_a_file_lacks_is_left_out() -> None:
 def test_times_are_utc() -> None:
     there = NOW.astimezone(timezone(timedelta(hours=2)))
     assert ecs(RESULT, now=there)["@timestamp"] == "2026-01-02T03:04:05.678Z"
+
+
+@pytest.mark.parametrize("path", ["-", "-!x.exe"])
+def test_standard_input_has_no_path(path: str) -> None:
+    assert ecs(make_result(path))["file"].keys() & {"path", "directory", "name"} == {"name"}
+    assert ecs(make_result(path))["file"]["name"] == path
+
+
+def test_a_score_is_never_rounded_up() -> None:
+    """50 means flagged, and a score just below it is none."""
+    result = make_result("a.exe")
+    margin = result.verdict.threshold - 1e-5
+    verdict = msgspec.structs.replace(result.verdict, margin=margin, flagged=False)
+    event = ecs(msgspec.structs.replace(result, verdict=verdict))["event"]
+    assert (event["risk_score"], event["severity"]) == (49.99, 49)
 
 
 def test_it_is_written_as_ndjson_and_json_and_is_no_saved_report(tmp_path: Path) -> None:

@@ -36,12 +36,21 @@ This page is what the program says of itself: `maltriage COMMAND --help`. It is 
 """
 STRUCTS = {
     "maltriage.report.documents.record": (
-        *("Result", "Verdict", "Ranked", "ModelRef", "Timing", "Skipped", "Failed", "Summary"),
+        *("Result", "Verdict", "Ranked", "ModelRef", "Timing", "Similar", "Neighbour"),
+        *("Skipped", "Failed", "Summary", "Group", "ScanDocument"),
     ),
-    "maltriage.report.documents.evidence": ("Evidence", "RegionHeat", "HotRange", "ViewHeat"),
-    "maltriage.sample.types": ("Identity", "Layout", "Region", "Notice"),
+    "maltriage.report.documents.evidence": (
+        *("Evidence", "RegionHeat", "HotRange", "ViewHeat", "Word", "Common", "Plane"),
+        *("Checks", "Check", "MaskEffect", "Controls"),
+        *("Occluded", "Compared", "MethodHeat", "Agreement"),
+    ),
+    "maltriage.sample.findings": (
+        *("HotContent", "Listing", "Instruction", "LibraryFunction", "FoundString"),
+        *("ImportedNames", "ResourceRef", "HeaderField"),
+    ),
+    "maltriage.sample.types": ("Identity", "VersionInfo", "Tool", "Layout", "Region", "Notice"),
 }
-"""The structs whose fields are listed, by module. The schema itself has all of them."""
+"""The structs of a record, by module, in the order of the page."""
 
 
 def commands() -> str:
@@ -83,7 +92,7 @@ def _row(names: str, text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    """Help as Markdown: documents that it names are links."""
+    """Text of the code as Markdown: documents that it names are links."""
     return re.sub(
         r"docs/([\w/.-]+\.md)", lambda found: f"[{found[0]}](../{found[1]})", _escaped(text)
     )
@@ -98,7 +107,7 @@ def _escaped(text: str) -> str:
 
 
 def fields() -> str:
-    """A table of the fields of each struct that matters most, with what its source says."""
+    """A table of the fields of each struct, with what its source says."""
     definitions = json_schema()["$defs"]
     written = []
     for module, names in STRUCTS.items():
@@ -108,10 +117,10 @@ def fields() -> str:
             said = _docstrings(classes[name])
             struct = definitions[name]
             rows = [
-                f"| `{field}` | {_type(kind)} | {_escaped(said.get(field, ''))} |\n"
+                f"| `{field}` | {_type(kind)} | {_prose(said.get(field, ''))} |\n"
                 for field, kind in struct["properties"].items()
             ]
-            about = _escaped(struct.get("description", "")).strip() + "\n\n"
+            about = _prose(struct.get("description", "")).strip() + "\n\n"
             head = "| field | type | what it holds |\n|---|---|---|\n"
             written.append(f"### {name}\n\n{about.lstrip()}{head}{''.join(rows)}\n")
     return "".join(written)
@@ -132,12 +141,13 @@ def _type(kind: dict[str, Any]) -> str:
     match kind:
         case {"$ref": ref}:
             name = ref.rpartition("/")[2]
-            listed = any(name in names for names in STRUCTS.values())
-            return f"[{name}](#{name.lower()})" if listed else name
+            return f"[{name}](#{name.lower()})"
         case {"enum": values}:
             return ", ".join(f"`{value}`" for value in values)
         case {"anyOf": kinds}:
             return " or ".join(_type(one) for one in kinds)
+        case {"type": "array", "prefixItems": [*kinds]}:
+            return f"list of {len(kinds)}: {', '.join(map(_type, kinds))}"
         case {"type": "array", "items": {} as items}:
             return f"list of {_type(items)}" if items else "list"
         case {"type": "object", "additionalProperties": {} as values}:

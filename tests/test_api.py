@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
@@ -39,6 +40,17 @@ def test_examples_run_as_they_stand(number: int, tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert EXPECTED[number] in done.stdout
+
+
+def test_every_parameter_is_in_the_text() -> None:
+    """Also where no page is built, which has them from the code."""
+    text = (ROOT / "docs" / "reference" / "api.md").read_text("utf-8")
+    for function in (maltriage.scan, maltriage.explain):
+        _, _, table = text.partition(f"| `{function.__name__}` | default |")
+        rows, _, _ = table.partition("\n\n")
+        first = " ".join(row.split("|")[1] for row in rows.splitlines()[2:])
+        assert re.findall(r"`(\w+)`", first) != []
+        assert {*re.findall(r"`(\w+)`", first)} == {*inspect.signature(function).parameters}
 
 
 def test_importing_it_imports_nothing_heavy() -> None:

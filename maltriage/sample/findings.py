@@ -52,6 +52,7 @@ class Listing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     architecture: Architecture
     guessed: bool
     synchronised: Synchronised
+    """How the start of the function is known: docs/reference/evidence.md."""
     function: str | None
     start: int | None
     instructions: list[Instruction]
@@ -115,6 +116,7 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: ContentKind
+    """Of most of the range. `fill`: one byte repeated; `data`: none of the others."""
     rva: int | None
     va: int | None
     entropy: float

@@ -134,6 +134,12 @@ def dump_layout(dump: Dump) -> tuple[Layout, list[Notice]]:
     return layout, notices
 
 
+def _rows(data: bytes) -> int:
+    """Number of rows of the section table, as the COFF header says."""
+    pe = pe_offset(data) or 0
+    return int.from_bytes(data[pe + 6 : pe + 8], "little")
+
+
 def _symbols(data: bytes) -> tuple[int, int] | None:
     """File range of the COFF symbol table with its strings, as linkers of GNU leave it."""
     pe = pe_offset(data) or 0
@@ -200,10 +206,9 @@ def _cover(data: bytes, headers: Headers) -> tuple[list[_Claim], list[Notice]]:
     fill(length)
     if not headers.sections:
         notices.append(Notice("no-sections", "The section table is empty."))
-    if len(headers.sections) >= MAX_SECTIONS:
-        notices.append(
-            Notice("many-sections", f"{MAX_SECTIONS:,} sections or more: the rest is not shown.")
-        )
+    if len(headers.sections) >= MAX_SECTIONS and _rows(data) > MAX_SECTIONS:
+        text = f"More than {MAX_SECTIONS:,} sections: the rest is not shown."
+        notices.append(Notice("many-sections", text))
     if cut:
         notices.append(Notice("truncated", f"The file ends before its sections do ({_some(cut)})."))
     if lost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,7 @@ import typer
 
 from maltriage import version
 from maltriage.cli.app import application
+from maltriage.report.documents.schema import json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 RENEW = "make reference"
@@ -34,6 +36,16 @@ def test_the_fields_of_the_schema_are_those_of_the_structs(reference: ModuleType
     page = reference.SCHEMA.read_text("utf-8")
     assert reference.BEGIN in page
     assert page == reference.schema(page), RENEW
+
+
+def test_the_schema_lists_every_struct_of_a_record(reference: ModuleType) -> None:
+    """So that each type that a field has leads to its table."""
+    listed = [name for names in reference.STRUCTS.values() for name in names]
+    assert sorted(listed) == sorted({*json_schema()["$defs"]} - {"Record"})
+    page = reference.SCHEMA.read_text("utf-8")
+    links = set(re.findall(r"\]\(#([\w-]+)\)", page))
+    heads = re.findall(r"^#+ (.+)$", page, re.MULTILINE)
+    assert links - {head.lower().replace(" ", "-") for head in heads} == set()
 
 
 def test_every_option_has_a_row(reference: ModuleType) -> None:

@@ -134,6 +134,27 @@ def test_overlaps_keep_file_order() -> None:
     assert "overlapping-sections" in {notice.code for notice in notices}
 
 
+@pytest.mark.parametrize("reader", ["lief", "pefile"])
+@pytest.mark.parametrize("more", [-1, 0, 1])
+def test_sections_that_are_not_shown(
+    reader: str, more: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The notice is given where rows are left out, and not for a table that is just read whole."""
+    if reader == "pefile":
+        monkeypatch.setattr(pe_module, "_by_lief", lambda data, pe: None)
+    rows = pe_module.MAX_SECTIONS + more
+    pe = Pe()
+    pe.put("<H", pe.pe + 6, rows)
+    row = bytearray(pe.data[pe.section(0) : pe.section(1)])
+    struct.pack_into("<2I", row, 16, 0, 0)  # no bytes in the file: nothing overlaps
+    data = bytes(pe.data[: pe.table]) + bytes(row) * rows
+    headers = read_headers(data)
+    assert headers is not None
+    assert (headers.parser, len(headers.sections)) == (reader, min(rows, pe_module.MAX_SECTIONS))
+    codes = [notice.code for notice in make_layout(data, headers)[1]]
+    assert codes == (["many-sections"] if more > 0 else [])
+
+
 def test_pefile_reads_what_lief_refuses(samples_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = (samples_dir / "gui-x86.exe").read_bytes()
     by_lief, _ = layout_of(data)

@@ -142,6 +142,7 @@ class Skipped(
 
     path: str
     code: str
+    """One of docs/reference/codes.md."""
     reason: str
     path_b64: str | None = None
     schema_version: str = SCHEMA_VERSION
@@ -154,6 +155,7 @@ class Failed(
 
     path: str
     code: str
+    """One of docs/reference/codes.md."""
     reason: str
     path_b64: str | None = None
     schema_version: str = SCHEMA_VERSION

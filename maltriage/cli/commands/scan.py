@@ -126,7 +126,7 @@ def scan(
     verbose: opt.Verbose = 0,
     color: opt.ColorOption = opt.Color.auto,
 ) -> None:
-    """Triage files and folders: the family of each file, and the region that decided.
+    """Triage files and folders: the family of each file, and the region that speaks most for it.
 
     Folders are walked to the bottom. PE files, byteplot PNGs and hex dumps (.bytes) of a kind that
     the model knows are read; other files are skipped. The table lists the most urgent files first.

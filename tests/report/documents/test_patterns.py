@@ -35,7 +35,7 @@ def test_the_screen() -> None:
     text = printed(console)
     assert not hidden(text)
     assert "part all: 2,400 files of 2 families" in text
-    assert "1 file gave no sample" in text
+    assert "1 file could not be measured" in text
     lines = text.splitlines()
     row = next(line for line in lines if line.startswith("zeus "))
     # Files, right, alike; kinds that have a column; what is on others.
@@ -56,7 +56,7 @@ def test_what_to_know_first() -> None:
     assert next(patterns_words.remarks(seen)).startswith("the model was trained on these files")
     held = msgspec.structs.replace(seen, seen=False, part="out of fold", missing=2, unreadable=0)
     assert list(patterns_words.remarks(held)) == [
-        "2 files left out: in no fold",
+        "2 files in no fold, or missing",
         "zeus: 2 files without any heat",
     ]
 

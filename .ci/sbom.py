@@ -32,11 +32,17 @@ _FROM_CLASSIFIER = {
 }
 
 
+def _field(name: str, field: str) -> str:
+    """A field of a package's metadata; empty where it has none."""
+    found = metadata.metadata(name).get_all(field)
+    return found[0] if found else ""
+
+
 def licences(name: str) -> list[License]:
     """The licence of an installed package: its expression, its classifier, or its own words."""
     about = metadata.metadata(name)
     names = [line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or ()]
-    texts = [about["License-Expression"] or "", (about["License"] or "").strip()]
+    texts = [_field(name, "License-Expression"), _field(name, "License").strip()]
     texts.append(next((_FROM_CLASSIFIER.get(n, n) for n in names if "License" in n), ""))
     first = next((t for t in texts if t not in ("", "UNKNOWN") and "\n" not in t), None)
     return [] if first is None else [LicenseFactory().make_from_string(first)]
@@ -88,7 +94,7 @@ def make() -> str:
         packages[name] = Component(
             name=name,
             version=version,
-            description=metadata.metadata(name)["Summary"],
+            description=_field(name, "Summary") or None,
             bom_ref=str(url),
             purl=url,
             scope=ComponentScope.REQUIRED,

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Conformal
 from maltriage.errors import MaltriageError
-from maltriage.triage.prediction_sets import SetRule, needed, ranks, rule_of, set_rule
+from maltriage.triage.prediction_sets import (
+    SetRule,
+    family_share,
+    needed,
+    ranks,
+    rule_of,
+    set_rule,
+)
 
 LABELS = ("benign", "icedid", "maze")
 
@@ -135,6 +142,12 @@ def test_a_family_is_named_from_its_share_of_the_families(
     rule = SetRule(0.9, np.zeros(3), (), named_from=0.7)
     assert rule.names(np.array([True] * 3), np.array(probabilities), 0) is named
     assert not rule.names(np.array([True, False, False]), np.array(probabilities), 0)
+
+
+def test_the_share_of_the_likeliest_family() -> None:
+    rows = np.array([[0.5, 0.4, 0.1], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0]])
+    assert family_share(rows, 0).tolist() == pytest.approx([0.8, 0.75, 0.0])
+    assert family_share(rows, None).tolist() == pytest.approx([0.5, 0.6, 1.0])
 
 
 def test_a_model_of_families_alone() -> None:

@@ -23,10 +23,12 @@ from maltriage.probe.inspect.worker import Inspected, common, inspect, look
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.report.documents.evidence import Common, Evidence, HotRange
 from maltriage.report.documents.record import Failed, Result
+from maltriage.sample.findings import HeaderField, HotContent
+from maltriage.sample.geometry import WindowGeometry
 from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import known_views
-from maltriage.triage import methods
+from maltriage.triage import hot_ranges, methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.hot_ranges import FOCUS, MERGE_GAP, inspected, merged, strongest, with_common
 from maltriage.triage.options import ScanOptions
@@ -196,6 +198,12 @@ def test_the_focus_is_where_the_heat_is() -> None:
     assert found.focus == 0x740
     (short,) = merged(item.layout, parts_of(item, maps), [hot(0x780, 0x780 + FOCUS, 2.0)])
     assert short.focus == 0x780
+    half_more = hot(0x740, 0x740 + FOCUS * 3 // 2, 5.0)
+    (late,) = merged(item.layout, parts_of(item, maps), [half_more])
+    assert late.focus == 0x740
+    maps = by_bytes(item, {(0x740, 0x780): 1.0, (0x780, 0x800): 5.0})
+    (late,) = merged(item.layout, parts_of(item, maps), [half_more])
+    assert late.focus == 0x740 + FOCUS // 2
 
 
 def test_edges_that_would_cost_the_heat_stay() -> None:
@@ -267,6 +275,15 @@ def test_fields_have_the_heat_of_their_bytes() -> None:
         if h.content is not None
         for field in h.content.fields
     )
+
+
+def test_a_field_that_a_view_reads_in_part_has_no_heat() -> None:
+    grid = np.arange(16.0)[None]
+    fields = [HeaderField(at, 4, str(at), "") for at in (98, 100, 112, 114, 116)]
+    content = HotContent("header", None, None, 0.0, (0, 0), 0, fields=fields)
+    found = hot_ranges._with_heat([(WindowGeometry(100, 16, 16), grid)], content)
+    assert found is not None
+    assert [field.contribution for field in found.fields] == [None, 6.0, 54.0, None, None]
 
 
 def test_what_clean_programs_have_is_counted_by_its_bytes() -> None:

@@ -425,6 +425,14 @@ def test_strings_of_one_place_count_once() -> None:
     assert choose(run(4, 4), 2).groups == ()
 
 
+def test_strings_are_of_many_ranges() -> None:
+    hottest = strings(50, (0, 1))
+    others = [string(bytes([100 + n] * 4), (0, 1), 4096) for n in range(10)]
+    (group,) = choose([*hottest, *others], 2).groups
+    assert len(group.strings) == MAX_STRINGS
+    assert {id(item) for item in group.strings} >= {id(item) for item in others}
+
+
 def test_a_file_has_places_that_overlap_in_others_only() -> None:
     """The second file has two strings that overlap what is taken, but only in the first file."""
     taken = [string(bytes([1, n] * 8), (0, 1), at=1024 * n) for n in range(5)]

@@ -66,6 +66,8 @@ def test_labels_with_few_scores_share_a_limit() -> None:
     assert rule.pooled == ("icedid", "maze")
     assert rule.limits.tolist() == [0.96, 0.3, 0.3]  # the 96th of 100, the 20th of 20
     assert rule_of(few, LABELS, 0.9).pooled == ()
+    more = scored(benign=even(100), icedid=[0.1] * 10, maze=[0.3] * 10, zeus=[0.9] * 100)
+    assert rule_of(more, (*LABELS, "zeus"), 0.95).limits.tolist() == [0.96, 0.3, 0.3, 0.9]
 
 
 def test_where_they_are_too_few_together_all_families_share() -> None:

@@ -19,6 +19,7 @@ from maltriage.triage.verdict import (
     Question,
     asked,
     decide,
+    has_headers,
     outside_training,
     probabilities,
     unlike_training,
@@ -281,6 +282,16 @@ def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
     # 100 clean files of all kinds: how many of them were of this kind the card does not say.
     assert decide(logits, known, "pe32")[0].goodware_files is None
     assert decide(logits, known, "pe32+")[0].goodware_files == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "may"),
+    [("pe32", "pe", True), (None, "pe", False), (None, "png", False), (None, "bytes", True)],
+)
+def test_what_is_flagged_has_headers_or_a_format_without(
+    kind: str | None, format: str, may: bool
+) -> None:
+    assert has_headers(kind, format) is may
 
 
 @pytest.mark.parametrize(

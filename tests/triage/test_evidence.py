@@ -467,6 +467,7 @@ def test_a_plane_shows_the_body_with_its_heat(bundle: Bundle) -> None:
     assert account(prepared, heat, Question(0), bundle.card).plane is None
 
 
+@pytest.mark.filterwarnings("error")  # which numpy would write to stderr
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_heat_that_is_no_number_is_an_error(bundle: Bundle, bad: float) -> None:
     heat = Heat({"body": np.array([[1.0, bad]], np.float32)}, 0.0, 0.0, True, "hirescam")

@@ -302,9 +302,12 @@ def test_each_process_of_a_crew_draws_for_itself(
 ) -> None:
     """And the first one not what a process alone draws."""
     seeds = list[int]()
-    monkeypatch.setattr(
-        module, "augment", lambda views, specs, drawn: seeds.append(drawn.initial_seed()) or views
-    )
+
+    def augmented(views: Any, specs: Any, generator: torch.Generator) -> Any:
+        seeds.append(generator.initial_seed())
+        return views
+
+    monkeypatch.setattr(module, "augment", augmented)
     drawn = list[set[int]]()
     for number, crew in enumerate((None, _Pair(0), _Pair(1))):
         run(corpus, tmp_path / str(number), by=partial(fit, crew=crew), epochs=1)

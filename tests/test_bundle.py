@@ -10,6 +10,7 @@ import pytest
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Card, Threshold
+from maltriage.bundle.card import MAX_LABELS, read_card
 from maltriage.errors import MaltriageError
 
 DEFAULT = bundles.resolve(None)
@@ -335,6 +336,39 @@ def test_prediction_sets_may_lack_scores_of_a_label(tmp_path: Path) -> None:
     card = bundles.load(changed(tmp_path, with_sets())).card
     assert card.conformal is not None
     assert card.conformal.scores == {"benign": (0.2, 0.5), "maze": ()}
+
+
+def read(**values: object) -> Card:
+    """The default card with other values, and without what is set on its labels."""
+    card = msgspec.to_builtins(bundles.load(DEFAULT).card)
+    bare = dict.fromkeys(("threshold", "conformal", "open_set"))
+    return read_card(msgspec.json.encode({**card, **bare, **values}), DEFAULT)
+
+
+def test_the_least_that_a_card_may_say() -> None:
+    own = msgspec.to_builtins(bundles.load(DEFAULT).card)
+    for name in ("threshold", "conformal", "open_set"):
+        assert getattr(read(**{name: own[name]}), name) is not None
+    one = [{**view, "channels": ["mean"]} for view in own["views"] if view["name"] == "body"]
+    card = read(labels=["benign", "maze"], views=one, threshold=own["threshold"])
+    assert (card.conformal, card.open_set, card.benign) == (None, None, 0)
+    assert [view.shape for view in card.views] == [
+        (1, *bundles.load(DEFAULT).card.views[2].shape[1:])
+    ]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"labels": ["benign"]}, "labels must be"),
+        ({"labels": [str(number) for number in range(MAX_LABELS + 1)]}, "labels must be"),
+        ({"two_questions": True, "additive": False}, "two questions need"),
+        ({"two_questions": True, "labels": ["maze", "zeus"]}, "two questions need"),
+    ],
+)
+def test_cards_that_do_not_agree_with_themselves(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(MaltriageError, match=f"bad card: {message}"):
+        read(**values)
 
 
 def test_a_bundle_names_no_path_of_the_machine_that_made_it() -> None:

@@ -130,3 +130,13 @@ def test_values_held_back_together(corpus: Corpus) -> None:
             splits.values_of(marked, f"source={joined}")
     with pytest.raises(MaltriageError, match="no such split: sauce=a"):
         splits.values_of(marked, "sauce=a+b")
+
+
+def test_two_labels_are_enough_to_train_on(corpus: Corpus) -> None:
+    """A family that one source alone has is not learned without it."""
+    sources = ["a"] * 5 + ["b"] * 5 + ["a"] * 4 + ["b"] * 4 + ["b"] * 6
+    made = splits.make_fold(given_columns(corpus, sources, [""] * COUNT), "source", 0, 2, 1)
+    assert {corpus.labels[i] for i in corpus.label[made.parts == "train"]} == {"benign", "icarus"}
+    clean = given_columns(corpus, ["a"] * 10 + ["b"] * 14, [""] * COUNT)
+    with pytest.raises(MaltriageError, match="without source b, benign is left to train on"):
+        splits.make_fold(clean, "source", 0, 2, 1)

@@ -70,6 +70,13 @@ def test_large_groups_leave_the_shares_about_right() -> None:
     np.testing.assert_allclose(found, splits.FRACTIONS, atol=0.03)
 
 
+def test_no_samples_are_in_no_part() -> None:
+    nothing = np.zeros(0, dtype=np.int64)
+    assert (
+        splits.split(nothing, nothing).tolist() == splits.folds(nothing, nothing, 2).tolist() == []
+    )
+
+
 def test_the_seed_matters() -> None:
     groups, labels = np.arange(60), np.arange(60) % 3
     a, b = (splits.split(groups, labels, seed=seed) for seed in (0, 1))
@@ -111,6 +118,14 @@ def test_a_random_split_leaks_and_says_so(corpus: Corpus) -> None:
 def test_unknown_kind(corpus: Corpus) -> None:
     with pytest.raises(MaltriageError, match="no such split: temporal"):
         splits.make_split(corpus, "temporal")  # type: ignore[arg-type]
+
+
+def test_folds_that_there_are_not(corpus: Corpus) -> None:
+    for fold in (-1, 3):
+        with pytest.raises(MaltriageError, match=f"no fold {fold} of 3: they are counted from 0"):
+            splits.make_fold(corpus, "grouped", 0, 3, fold)
+    with pytest.raises(MaltriageError, match="at least two folds, not 1"):
+        splits.make_fold(corpus, "grouped", 0, 1, None)
 
 
 DAYS = st.lists(st.integers(0, 30), min_size=1, max_size=60)
@@ -164,6 +179,9 @@ def test_families_that_are_too_new(corpus: Corpus) -> None:
     assert made.parts[-2:].tolist() == ["unseen"] * 2
     with pytest.raises(MaltriageError, match="two families or more in the oldest samples"):
         splits.make_split(dated(corpus, [50] * 8 + [*range(12)]), "time")
+    one_to_train_on = [None] * 6 + [20, 21, *range(11), 30]
+    with pytest.raises(MaltriageError, match="two families or more in the oldest samples"):
+        splits.make_split(dated(corpus, one_to_train_on), "time")
     with pytest.raises(MaltriageError, match="needs as many dates"):
         splits.make_split(dated(corpus, [None] * 20), "time")
 
@@ -180,6 +198,7 @@ def test_folds_of_time_chain_forward(corpus: Corpus) -> None:
         tested += split.parts == "test"
     assert [split.left_out.get("later", 0) > 0 for split in made] == [True, True, False]
     assert set(tested) == {0, 1}
+    assert all(4 <= (split.parts == "test").sum() <= 6 for split in made)  # a quarter of twenty
     assert tested[whole.first_seen == whole.first_seen.min()].tolist() == [0, 0]
     last = splits.make_fold(whole, "time", 0, 3, None)
     assert (last.parts == "train").all()

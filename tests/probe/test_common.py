@@ -167,7 +167,7 @@ def test_an_index_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [load, check])
-@pytest.mark.parametrize("what", ["missing", "other", "cut", "version"])
+@pytest.mark.parametrize("what", ["missing", "other", "cut", "version", "more"])
 def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> None:
     path = tmp_path / f"{what}.npz"
     index = index_of(noise(4000))
@@ -175,6 +175,9 @@ def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> No
         path.write_bytes(b"MZ and no index")
     elif what == "version":
         save(Prevalence(About(FORMAT + 1, 9, 1, 2, 2), index.pieces, index.texts), path)
+    elif what == "more":
+        about = msgspec.json.encode({**msgspec.to_builtins(index.about), "more": 1})
+        np.savez_compressed(path, about=np.frombuffer(about, np.uint8))
     elif what == "cut":
         save(index, path)
         path.write_bytes(path.read_bytes()[:-100])
@@ -216,6 +219,33 @@ def test_an_index_of_the_format_before_is_read(tmp_path: Path) -> None:
         load(path)
 
 
+@pytest.mark.parametrize("format", [STEPS, FORMAT])
+@pytest.mark.parametrize("case", ["kind", "shape"])
+def test_arrays_of_other_kinds_and_shapes_are_refused(
+    tmp_path: Path, format: int, case: str
+) -> None:
+    index, path = index_of(noise(4000)), tmp_path / "index.npz"
+    if format == FORMAT:
+        save(index, path)
+        with np.load(path) as archive:
+            arrays = dict(archive)
+    else:
+        about = msgspec.json.encode(msgspec.structs.replace(index.about, format=STEPS))
+        arrays = {"about": np.frombuffer(about, np.uint8)}
+        for name in ("pieces", "texts"):
+            arrays[f"{name}_low"] = np.array([5, 6], dtype=np.uint32)
+            arrays[f"{name}_high"] = np.zeros(2, dtype=np.uint8)
+            arrays[f"{name}_counts"] = np.ones(2, dtype=np.uint16)
+    np.savez_compressed(path, **arrays)
+    load(path)
+    counts = arrays["texts_counts"]
+    wrong = counts.astype(np.uint32) if case == "kind" else np.concatenate((counts, counts))
+    np.savez_compressed(path, **{**arrays, "texts_counts": wrong})
+    load.cache_clear()
+    with pytest.raises(MaltriageError, match="no index of clean programs: other arrays"):
+        load(path)
+
+
 def test_a_count_fits_its_bits() -> None:
     assert (
         int(
@@ -225,3 +255,12 @@ def test_a_count_fits_its_bits() -> None:
         )
         == 4095
     )
+
+
+def test_hashes_are_those_of_the_indexes_that_are_there() -> None:
+    at, keys = pieces(bytes(range(256)))
+    assert (at[:3].tolist(), [hex(key) for key in keys[:3].tolist()]) == (
+        [79, 89, 130],
+        ["0x4a85f0665000", "0x3835659d75000", "0xea09afe42f000"],
+    )
+    assert hex(text_keys([b"a text of some words"])[0]) == "0x82469b76b7000"

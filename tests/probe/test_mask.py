@@ -11,7 +11,15 @@ from hostile.make import byteplot, sample
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.probe.mask import MASKS, Mask, MaskedViews, Variant, mask_views, masked
+from maltriage.probe.mask import (
+    MASKS,
+    Mask,
+    MaskedViews,
+    Variant,
+    mask_views,
+    masked,
+    masked_bytes,
+)
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.byteplot import Bytes, body_bands, disarmed_ranges, plot, plotted
 from maltriage.sample.errors import SampleError
@@ -70,6 +78,7 @@ def test_images_are_those_of_the_changed_bytes(
     views = mask_views(data, ANCHORS, whole, [Variant(ranges, mask, seed), Variant((), mask)])
     found = images(views, 0)
     changed = found.pop("whole")[0, : len(raw)]
+    np.testing.assert_array_equal(masked_bytes(data, Variant(ranges, mask, seed)), changed)
     assert_same(found, _pixels(changed, specs, len(raw)))
     assert_same({**images(views, 1)}, _pixels(raw, whole, len(raw)))
     allowed = np.zeros(len(raw), dtype=bool)
@@ -122,6 +131,7 @@ def test_what_stands_in_the_place_of_bytes() -> None:
 
 def test_a_large_range_is_drawn_from_the_histogram_too() -> None:
     raw = np.random.default_rng(0).choice([7, 8, 9, 200], 3_000_000, p=[0.6, 0.25, 0.1, 0.05])
+    raw[[4, 5, 2_499_999, 2_500_000]] = 1
     data = raw.astype(np.uint8).tobytes()
     whole = (WindowSpec("whole", "head", length=len(data)),)
     views = mask_views(data, {}, whole, [Variant(((5, 2_500_000),), "histogram", 3)])
@@ -132,6 +142,13 @@ def test_a_large_range_is_drawn_from_the_histogram_too() -> None:
     same = (changed[:2_500_000] == raw[:2_500_000]).mean()
     assert same == pytest.approx(0.6**2 + 0.25**2 + 0.1**2 + 0.05**2, abs=0.01)
     np.testing.assert_array_equal(changed[2_500_000:], raw[2_500_000:])
+    assert (changed[[4, 5, 2_499_999, 2_500_000]] == 1).tolist() == [True, False, False, True]
+
+
+def test_each_byte_of_a_small_range_is_shuffled() -> None:
+    data = bytes(range(1, 201))
+    found = [masked_bytes(data, Variant(((0, 200),), "shuffle", seed)) for seed in range(9)]
+    assert (np.stack(found) != np.frombuffer(data, np.uint8)).any(axis=0).all()
 
 
 def test_a_large_range_is_shuffled_all_over() -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import shutil
 import zlib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import msgspec
 import pytest
 from corpus.synthetic import zipped
 from hostile.make import CASES, byteplot, sample
+from report.factories import make_result
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
@@ -20,7 +22,7 @@ from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import Same, prepare
 from maltriage.report.documents.record import Failed, Record, Result, Skipped
 from maltriage.results import policy as policies
-from maltriage.results.policy import Policy, scan_id, settings_of
+from maltriage.results.policy import Collected, Policy, Seen, scan_id, settings_of
 from maltriage.results.store import Store
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Notice
@@ -198,6 +200,7 @@ def test_a_file_of_the_same_size_and_mtime_is_told_by_its_other_times(
     fresh = scans(refresh=True)
     assert sorted(scans.read) == sorted(os.listdir(folder))
     assert fresh["a.exe"].sha256 != first["a.exe"].sha256  # type: ignore[union-attr]
+    assert not any(r.timing.stored for r in fresh.values() if isinstance(r, Result))
     assert plain(scans()) == plain(fresh)
     assert scans.read == []
 
@@ -296,6 +299,64 @@ def test_every_option_is_part_of_the_settings_or_said_to_make_no_difference(
         changed = dataclasses.replace(ScanOptions(), **{name: "another"})  # type: ignore[arg-type]
         assert settings_of(bundle, changed, None).digest != settings.digest, name
     assert settings_of(bundle, ScanOptions(), "index").digest != settings.digest
+
+
+def test_versions_of_what_reads_files_are_part_of_the_settings(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what is used: other packages may be of any version, or not be there."""
+    hashes = dataclasses.replace(OPTIONS, hashes=True)
+    tools = dataclasses.replace(OPTIONS, identify=True)
+    known, version = (OPTIONS, hashes, tools), metadata.version
+    before = [settings_of(bundle, options, None) for options in known]
+    for package, moved in (
+        ("lief", [True, True, True]),
+        ("pefile", [True, True, True]),
+        ("py-tlsh", [False, True, False]),
+        ("die-python", [False, False, True]),
+        ("numpy", [False, False, False]),
+    ):
+        said = {package: "0.0.1"}
+        monkeypatch.setattr(
+            metadata, "version", lambda name, said=said: said.get(name) or version(name)
+        )
+        after = [settings_of(bundle, options, None) for options in known]
+        assert [a != b for a, b in zip(before, after, strict=True)] == moved, package
+
+
+def test_a_scan_is_known_by_its_files_and_its_settings(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(bundle, OPTIONS, None)
+    same = scan_id(settings, ["a", "b"], OPTIONS)
+    assert scan_id(settings, ["a", "b"], dataclasses.replace(OPTIONS, jobs=7)) == same
+    others = [
+        scan_id(settings, ["a"], OPTIONS),
+        scan_id(settings, ["a, b"], OPTIONS),
+        scan_id(settings, ["a", "b"], dataclasses.replace(OPTIONS, walk=WalkOptions(depth=1))),
+        scan_id(settings, ["a", "b"], dataclasses.replace(OPTIONS, checks=7)),
+        scan_id(settings_of(bundle, OPTIONS, "index"), ["a", "b"], OPTIONS),
+    ]
+    monkeypatch.chdir(tmp_path)
+    others.append(scan_id(settings, ["a", "b"], OPTIONS))
+    assert len({same, *others}) == 1 + len(others)
+
+
+@pytest.mark.parametrize("packs", [False, True])
+def test_what_another_process_keeps_is_collected(packs: bool) -> None:
+    lookup, record = Lookup("store", b"digest"), make_result("a.exe")
+    collected = Collected(lookup, packs=packs)
+    assert collected.lookup() is lookup
+    assert collected.taken() == (None, None)
+    collected.keep(record, record.sha256)
+    assert collected.taken() == (record.sha256, policies.packed(record) if packs else None)
+    assert collected.taken() == (None, None)
+    collected.keep(record, None)
+    assert collected.taken() == (None, None)
+    seen = Seen("a.exe", record.sha256, 3)
+    collected.note(seen)
+    collected.forget("a.zip")
+    assert (collected.seen, collected.several) == ([seen], ["a.zip"])
 
 
 def test_another_card_is_another_model(bundle: Bundle, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from maltriage.rules.choose import (
 from maltriage.rules.make import make_rule
 from maltriage.rules.ranges import ranges_of
 from maltriage.rules.text import rule_name, rule_text, warnings
-from maltriage.rules.trial import Elsewhere
+from maltriage.rules.trial import Elsewhere, Trial, most
 from maltriage.rules.types import Chosen, Evidence, Facts, Group, Rule, RuleOptions
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
@@ -425,6 +425,14 @@ def test_strings_of_one_place_count_once() -> None:
     assert choose(run(4, 4), 2).groups == ()
 
 
+def test_strings_are_of_many_ranges() -> None:
+    hottest = strings(50, (0, 1))
+    others = [string(bytes([100 + n] * 4), (0, 1), 4096) for n in range(10)]
+    (group,) = choose([*hottest, *others], 2).groups
+    assert len(group.strings) == MAX_STRINGS
+    assert {id(item) for item in group.strings} >= {id(item) for item in others}
+
+
 def test_a_file_has_places_that_overlap_in_others_only() -> None:
     """The second file has two strings that overlap what is taken, but only in the first file."""
     taken = [string(bytes([1, n] * 8), (0, 1), at=1024 * n) for n in range(5)]
@@ -557,3 +565,10 @@ def test_counts_and_names_of_metadata() -> None:
 @pytest.mark.parametrize("family", ["", "all", "a-b c", "9", "Ω", "x" * 500, "rule", "_"])
 def test_names_are_identifiers(family: str) -> None:
     yara_x.compile(f"rule {rule_name(family)} {{ condition: true }}")
+
+
+def test_labelled_files_are_of_the_family_or_of_others() -> None:
+    files = [Elsewhere(label, str(n), frozenset()) for n, label in enumerate(("maze", "zeus"))]
+    trial = Trial(labelled=files)
+    assert (trial.own("maze"), trial.others("maze")) == (files[:1], files[1:])
+    assert [most(count) for count in (0, 19, 20, 39, 40)] == [0, 0, 1, 1, 2]

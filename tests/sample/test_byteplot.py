@@ -46,6 +46,14 @@ def test_body_heat_is_conserved(size: int, h: int, w: int, seed: int) -> None:
     assert error <= 1e-6 * np.abs(heat).sum()
 
 
+def overlaps(cells: int, units: int) -> np.ndarray:
+    """The share of each cell that lies on each unit, [cells, units]."""
+    edges = np.arange(cells + 1) * units / cells
+    at = np.arange(units)
+    low = np.maximum(edges[:-1, None], at)
+    return np.clip(np.minimum(edges[1:, None], at + 1) - low, 0, None) * (cells / units)
+
+
 @given(st.integers(0, 3000), st.sampled_from([32, 64, 128, 384]), seeds)
 def test_body_integral_is_the_sum_over_single_bytes(size: int, width: int, seed: int) -> None:
     """Against the definition: a cell spreads its heat evenly over the area it covers."""
@@ -53,13 +61,6 @@ def test_body_integral_is_the_sum_over_single_bytes(size: int, width: int, seed:
     h, w = rng.integers(1, 20, 2)
     heat = rng.normal(size=(h, w))
     geometry = BodyGeometry(size, width)
-
-    def overlaps(cells: int, units: int) -> np.ndarray:
-        edges = np.arange(cells + 1) * units / cells
-        at = np.arange(units)
-        low = np.maximum(edges[:-1, None], at)
-        return np.clip(np.minimum(edges[1:, None], at + 1) - low, 0, None) * (cells / units)
-
     by_byte = overlaps(h, geometry.rows).T @ heat @ overlaps(w, width)
     expected = np.concatenate(([0.0], by_byte.ravel().cumsum()))[: size + 1]
     got = geometry.integrate(heat, np.arange(size + 1))
@@ -90,6 +91,18 @@ def test_integrals_at_regular_offsets_are_those_at_any(
         expected[order] = geometry.integrate(heat, offsets[order])
         got = geometry.integrate_steps(heat, step, count, others)
         np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
+
+
+@given(st.integers(0, 1000), st.integers(0, 256), st.integers(1, 300), seeds)
+def test_window_integral_is_the_sum_over_single_bytes(
+    start: int, present: int, cells: int, seed: int
+) -> None:
+    heat = np.random.default_rng(seed).normal(size=(1, cells))
+    by_byte = np.zeros(start + 300)
+    by_byte[start : start + present] = (heat @ overlaps(cells, 256))[0, :present]
+    got = WindowGeometry(start, present, 256).integrate(heat, np.arange(start + 301))
+    expected = np.concatenate(([0.0], by_byte.cumsum()))
+    np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
 
 
 @given(st.integers(0, 10_000), st.integers(0, 4096), st.integers(1, 300), seeds)

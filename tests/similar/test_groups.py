@@ -206,6 +206,16 @@ def test_near_tlsh_digests_make_a_group() -> None:
     assert len(set(ids(file("a", tlsh=digest), file("b", tlsh="TNULL")))) == 2
 
 
+def test_tlsh_digests_are_near_up_to_the_limit() -> None:
+    """A distance of 60: each byte of 55 has four buckets that differ from 00 by one step."""
+    first, near, far = (
+        file(name, tlsh="T1" + "0A" * 3 + body.ljust(64, "0"))
+        for name, body in (("a", ""), ("b", "55" * 15), ("c", "55" * 15 + "01"))
+    )
+    assert len(set(ids(first, near))) == 1
+    assert len(set(ids(first, far))) == 2
+
+
 def test_blank_names_are_not_shared() -> None:
     blank = VersionInfo(" ", "", "\t")
     first = file("a", version=blank)
@@ -214,3 +224,13 @@ def test_blank_names_are_not_shared() -> None:
     assert not any(
         sign.startswith(("product", "company", "original")) for sign in found.group.shared
     )
+
+
+def test_names_are_shared_where_all_files_have_them() -> None:
+    first = file("a", version=VersionInfo("Company", "Product", "name.dll"))
+    near = file("b", version=first.identity.version, embedding=first.embedding_digest)
+    without = file("c", version=None, embedding=first.embedding_digest)
+    names = {"company Company", "product Product", "original_name name.dll"}
+    for others, shared in (([near], names), ([without], set()), ([near, without], set())):
+        (found,) = listed([first, *others], top=0).groups
+        assert names & set(found.group.shared) == shared

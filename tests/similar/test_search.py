@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -16,7 +17,13 @@ from maltriage.errors import MaltriageError
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.record import Result, Similar
 from maltriage.similar import index as indexes
-from maltriage.similar.search import NO_INDEX, Searcher, notices_on, open_index
+from maltriage.similar.search import (
+    NO_INDEX,
+    Searcher,
+    digest_of_index,
+    notices_on,
+    open_index,
+)
 from maltriage.triage.embed import embed
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
@@ -54,12 +61,21 @@ def test_the_nearest_are_the_nearest(bundle: Bundle, seed: int, count: int, copi
         assert [n.distance for n in similar.nearest] == pytest.approx(ranked, abs=1.1e-5)
         order = [(n.distance, n.sha256) for n in similar.nearest]
         assert order == sorted(order)
+        assert all(n.distance == round(n.distance, 5) for n in similar.nearest)
         assert len(set(order)) == min(3, count)
         assert (similar.files, similar.known_as, similar.distance) == (
             count,
             None,
             "centred-cosine",
         )
+
+
+def test_the_nearest_by_distances_that_are_there(bundle: Bundle) -> None:
+    searcher = Searcher(make_index(bundle, np.eye(6, dtype=np.float32)))
+    row = np.array([0.5, np.inf, 0.25, 0.5, np.nan, 0.125])
+    ranked = [(5, 0.125), (2, 0.25), (0, 0.5), (3, 0.5)]
+    for count in range(1, 7):
+        assert searcher.nearest(row, count) == ranked[:count]
 
 
 def test_a_sample_is_known_and_never_its_own_neighbour(bundle: Bundle) -> None:
@@ -132,6 +148,15 @@ def test_which_index_is_opened(bundle: Bundle, tmp_path: Path) -> None:
         open_index(camvit, str(bundles.models_dir() / "maltriage-evidence.index.npz"))
     with pytest.raises(MaltriageError, match="cannot read index"):
         open_index(bundle, str(tmp_path / "gone.npz"))
+
+
+def test_the_digest_of_an_index_is_that_of_its_file(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    path.write_bytes(b"any bytes")
+    assert digest_of_index(bundle, str(path)) == hashlib.sha256(b"any bytes").hexdigest()
+    assert digest_of_index(bundle, NO_INDEX) is None
+    with pytest.raises(MaltriageError, match="cannot read index"):
+        digest_of_index(bundle, str(tmp_path / "gone.npz"))
 
 
 def test_a_scan_says_what_files_resemble(bundle: Bundle, tmp_path: Path, samples_dir: Path) -> None:

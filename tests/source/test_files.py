@@ -12,11 +12,13 @@ import pytest
 from hostile.make import non_utf8_file, sample
 
 from maltriage.errors import MaltriageError
+from maltriage.files.atomic import PART
 from maltriage.sample.errors import SampleError
 from maltriage.source import files
-from maltriage.source.files import Found, Rejected, WalkOptions, read_list, walk
+from maltriage.source.files import Found, Rejected, WalkOptions, is_result, read_list, walk
 from maltriage.source.reading import MAX_IN_PART
 from maltriage.source.samples import read_sample
+from maltriage.source.stdin import Stdin
 
 
 def names(root: Path, **options: object) -> list[str]:
@@ -292,3 +294,32 @@ def test_a_folder_is_not_looked_through_before_its_first_file(
     assert Path(next(walker).path).name == "00.exe"
     assert _Entry.asked == 1
     assert len(list(walker)) == _Entry.asked - 1 == 49
+
+
+def test_outputs_in_a_folder_are_no_samples(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tree / "sub" / f"a.dll.1{PART}").write_bytes(b"half")
+    every = ["a.dll", "b.exe", "notes.txt", "sub/c.exe", "sub/deep/d.exe"]
+    assert names(tree, results=(str(tree / "a.dll"), str(tree / "sub" / "c.exe"))) == [
+        "b.exe", "notes.txt", f"sub/a.dll.1{PART}", "sub/deep/d.exe",
+    ]  # fmt: skip
+    assert names(tree, results=(str(tree / "sub" / "a.dll"),)) == every
+    assert names(tree, results=(str(tree / "gone" / "a.dll"),)) == [
+        *every[:3], f"sub/a.dll.1{PART}", *every[3:],
+    ]  # fmt: skip
+    monkeypatch.chdir(tree / "sub")
+    assert is_result("c.exe", ("c.exe",))
+    assert is_result(str(tree / "sub" / "c.exe"), ("c.exe",))
+    assert not is_result(str(tree / "a.dll"), ("a.dll",))
+
+
+def test_standard_input_is_one_of_the_paths(tree: Path) -> None:
+    stdin = Stdin("nowhere", 7)
+    paths = [str(tree / "b.exe"), "-"]
+    first, second = walk(paths, WalkOptions(stdin=stdin))
+    assert (first.path, second) == (paths[0], Found("-", 7))
+    (large,) = walk(["-"], WalkOptions(stdin=stdin, max_size=6))
+    assert isinstance(large, Rejected)
+    assert (large.code, large.failed) == ("too-large", False)
+    (missing,) = walk([str(tree / "-")], WalkOptions(stdin=stdin))
+    assert isinstance(missing, Rejected)
+    assert missing.code == "not-found"

@@ -104,6 +104,18 @@ def test_malformed_lists(tmp_path: Path, text: str, message: str) -> None:
     assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
+@pytest.mark.parametrize("kind", known.WIDTHS)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_hashes_of_one_kind_are_read_all_at_once(kind: str, ending: str) -> None:
+    """Line by line they take ten times as long."""
+    lines = hashes(kind)
+    text = (ending.join(lines) + ending).encode()
+    assert known._uniform(text) == (kind, bytes.fromhex("".join(lines)))
+    other = text.replace(b"\r", b" ") if "\r" in ending else text.replace(b"\n", b" a\n", 1)
+    for block in (other, text + b"#" * len(lines[0]) + ending.encode(), b"g" + text[1:]):
+        assert known._uniform(block) is None
+
+
 def test_lines_are_numbered_over_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "BLOCK_BYTES", 1000)
     lines = hashes("sha256")

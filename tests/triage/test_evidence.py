@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import os
 from pathlib import Path
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 from corpus.synthetic import write_dump
 from hostile.make import CASES, byteplot, sample
@@ -15,13 +17,27 @@ from hostile.make import CASES, byteplot, sample
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.evidence import Evidence
+from maltriage.probe.prepare import Prepared
+from maltriage.report.documents.evidence import HOT_BLOCK, Evidence
 from maltriage.report.documents.methods import ADDITIVE
 from maltriage.report.documents.record import Record, Result
+from maltriage.sample.byteplot import View
+from maltriage.sample.geometry import BodyGeometry
+from maltriage.sample.types import Identity, Layout, Region
+from maltriage.triage.evidence import (
+    MAX_HOT,
+    Division,
+    Floats,
+    Heat,
+    account,
+    divide,
+    heat_on,
+)
 from maltriage.triage.methods import compare, maps_of, same_maps
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.session import Outputs
+from maltriage.triage.verdict import Question
 
 GEOMETRY, LOGIT = 1e-6, 1e-4
 
@@ -343,3 +359,117 @@ def test_a_dump_that_jumps_adds_up(tmp_path: Path, bundle: Bundle) -> None:
     assert_adds_up(result.evidence)
     assert [notice.code for notice in result.notices][:2] == ["unmapped", "many-blocks"]
     assert result.evidence.regions[-1].name == "(rest)"
+
+
+class OneAByte:
+    """Places of a map that has a cell for each byte."""
+
+    def integrate(self, heat: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
+        return np.concatenate(([0.0], heat.ravel().cumsum()))[offsets]
+
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+        return self.integrate(heat, np.array([*(i * step for i in range(count + 1)), *others]))
+
+    def bytewise(self, heat: Floats) -> tuple[int, int] | None:
+        return 0, heat.size
+
+
+SECTIONS = [
+    Region("header", "header", 0, 1000),
+    Region(".text", "section", 1000, 21000, rva=0x1000),
+    Region(".data", "section", 21000, 30100, rva=0x8000),
+]
+
+
+def divided(heat: Floats) -> Division:
+    """Heat of the bytes of a file of these sections."""
+    layout = Layout("lief", None, 32, False, None, SECTIONS, {})
+    prepared = Prepared("a.exe", "pe", Identity("0" * 64, len(heat)), layout, [], {}, 0.0)
+    return divide(prepared, [(OneAByte(), heat)])
+
+
+def on_blocks(**heat: float) -> Floats:
+    """No heat but on some blocks, `b7=2.0`, evenly."""
+    found = np.zeros(30100)
+    for name, value in heat.items():
+        at = int(name[1:]) * HOT_BLOCK
+        part = found[at : at + HOT_BLOCK]
+        part += value / len(part)
+    return found
+
+
+def test_hot_blocks_in_a_row_are_a_range_and_end_at_regions() -> None:
+    found = divided(on_blocks(b10=3.0, b11=1.0, b82=4.0, b100=-9.0))
+    edge = 21000 - 82 * HOT_BLOCK
+    assert [(hot.start, hot.end, hot.region, hot.rva) for hot in found.hot] == [
+        (2560, 3072, ".text", 0x1000 + 1560),
+        (21000, 21248, ".data", 0x8000),
+        (20992, 21000, ".text", 0x1000 + 19992),
+    ]
+    sums = [hot.contribution for hot in found.hot]
+    assert sums == pytest.approx([4.0, 4.0 * (1 - edge / HOT_BLOCK), 4.0 * edge / HOT_BLOCK])
+    assert [region.contribution for region in found.regions] == pytest.approx(
+        [0.0, 4.0 + sums[2], sums[1] - 9.0]
+    )
+    assert found.total == pytest.approx(-1.0)
+    assert found.padding == pytest.approx(0.0)
+
+
+def test_blocks_are_hot_by_their_heat_per_byte() -> None:
+    """Of 118 blocks six are above the quantile; the last has 148 bytes."""
+    even = np.full(30100, 1.0 / HOT_BLOCK)
+    even[117 * HOT_BLOCK :] = 0.9 / 148
+    assert [(hot.start, hot.end) for hot in divided(even).hot] == [(117 * HOT_BLOCK, 30100)]
+    rising = (np.arange(30100) // HOT_BLOCK + 1).astype(np.float64)
+    assert [(hot.start, hot.end) for hot in divided(rising).hot] == [(112 * HOT_BLOCK, 30100)]
+    assert divided(-rising).hot == []
+
+
+def test_of_many_blocks_with_the_highest_heat_the_hottest_runs_are_kept() -> None:
+    names = [f"b{number}" for number in (*range(4, 44, 2), 60, 61)]
+    hot = divided(on_blocks(**dict.fromkeys(names, 1.0))).hot
+    assert len(hot) == MAX_HOT
+    assert [(h.start // HOT_BLOCK, h.end // HOT_BLOCK) for h in hot[:2]] == [(60, 62), (4, 5)]
+    assert [h.contribution for h in hot] == pytest.approx([2.0] + [1.0] * 15)
+
+
+def test_shares_are_of_all_heat_whatever_its_sign() -> None:
+    regions = divided(on_blocks(b1=-1.0, b10=4.0, b100=-5.0)).regions
+    assert [region.share for region in regions] == pytest.approx([-0.1, 0.4, -0.5])
+    assert [region.share for region in divided(np.zeros(30100)).regions] == [0.0] * 3
+
+
+def test_heat_on_ranges_of_all_maps_together() -> None:
+    heat = np.arange(100.0)
+    ranges = np.array([(50, 60), (0, 100), (60, 60), (0, 50)])
+    parts = [(OneAByte(), heat), (OneAByte(), heat)]
+    expected = [2.0 * heat[start:end].sum() for start, end in ranges]
+    assert heat_on(parts, ranges).tolist() == pytest.approx(expected)
+
+
+def shown_in_body() -> Prepared:
+    """A file of one section, of which a body of 3 x 4 cells is all that a model sees."""
+    view = View(np.arange(24, dtype=np.uint8).reshape(2, 3, 4), BodyGeometry(1000, 32))
+    layout = Layout("lief", None, 32, False, None, [Region("all", "section", 0, 1000)], {})
+    return Prepared("a.exe", "pe", Identity("0" * 64, 1000), layout, [], {"body": view}, 0.0)
+
+
+def test_a_plane_shows_the_body_with_its_heat(bundle: Bundle) -> None:
+    prepared = shown_in_body()
+    grid = np.arange(10, dtype=np.float32).reshape(2, 5)
+    heat = Heat({"body": grid}, 0.0, 45.0, True, "hirescam")
+    plane = account(prepared, heat, Question(0), bundle.card, plane=True).plane
+    assert plane is not None
+    assert base64.b64decode(plane.pixels) == bytes(range(12))
+    assert (plane.width, plane.height, plane.length, plane.row_bytes) == (4, 3, 1000, 32)
+    assert (plane.heat_width, plane.heat_height) == (5, 2)
+    assert plane.heat == grid.ravel().tolist()
+    assert account(prepared, heat, Question(0), bundle.card).plane is None
+
+
+@pytest.mark.filterwarnings("error")  # which numpy would write to stderr
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_heat_that_is_no_number_is_an_error(bundle: Bundle, bad: float) -> None:
+    heat = Heat({"body": np.array([[1.0, bad]], np.float32)}, 0.0, 0.0, True, "hirescam")
+    with pytest.raises(MaltriageError, match="not a number"):
+        account(shown_in_body(), heat, Question(0), bundle.card)

@@ -17,16 +17,20 @@ from hypothesis import strategies as st
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
-from maltriage.probe.common import SHIPPED
+from maltriage.probe.common import SHIPPED, Runs
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import Inspected, common, inspect, look
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
-from maltriage.report.documents.evidence import Evidence, HotRange
+from maltriage.report.documents.evidence import Common, Evidence, HotRange
 from maltriage.report.documents.record import Failed, Result
+from maltriage.sample.findings import HeaderField, HotContent
+from maltriage.sample.geometry import WindowGeometry
+from maltriage.sample.scattered import ScatteredGeometry
+from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import known_views
-from maltriage.triage import methods
+from maltriage.triage import hot_ranges, methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
-from maltriage.triage.hot_ranges import FOCUS, MERGE_GAP, inspected, merged
+from maltriage.triage.hot_ranges import FOCUS, MERGE_GAP, inspected, merged, strongest, with_common
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import Question
@@ -194,12 +198,36 @@ def test_the_focus_is_where_the_heat_is() -> None:
     assert found.focus == 0x740
     (short,) = merged(item.layout, parts_of(item, maps), [hot(0x780, 0x780 + FOCUS, 2.0)])
     assert short.focus == 0x780
+    half_more = hot(0x740, 0x740 + FOCUS * 3 // 2, 5.0)
+    (late,) = merged(item.layout, parts_of(item, maps), [half_more])
+    assert late.focus == 0x740
+    maps = by_bytes(item, {(0x740, 0x780): 1.0, (0x780, 0x800): 5.0})
+    (late,) = merged(item.layout, parts_of(item, maps), [half_more])
+    assert late.focus == 0x740 + FOCUS // 2
 
 
 def test_edges_that_would_cost_the_heat_stay() -> None:
     """A moved edge takes in bytes that speak so much against the label that nothing is left."""
+    found, calls = stretched(-3.0)
+    assert calls == [True, False]
+    assert [(h.start, h.end, h.contribution) for h in found.hot] == [
+        (0x500, 0x600, pytest.approx(1.0))
+    ]
+
+
+def test_edges_that_leave_some_heat_move() -> None:
+    found, calls = stretched(-1.0)
+    assert calls == [True]
+    assert [(h.start, h.end, h.contribution) for h in found.hot] == [
+        (0x500, 0x6C8, pytest.approx(1.0 - 200 / 256))
+    ]
+
+
+def stretched(beside: float) -> tuple[Evidence, list[bool]]:
+    """A hot range that is looked into with 200 bytes more, and how often it is; `beside`: the heat
+    of the block behind it."""
     item = prepared("gui-x86.exe")
-    maps = by_bytes(item, {(0x500, 0x600): 1.0, (0x600, 0x700): -3.0})
+    maps = by_bytes(item, {(0x500, 0x600): 1.0, (0x600, 0x700): beside})
     evidence = with_hot(evidence_of(item, maps), [hot(0x500, 0x600, 1.0)])
     calls = []
 
@@ -209,11 +237,7 @@ def test_edges_that_would_cost_the_heat_stay() -> None:
             ranges = [dataclasses.replace(part, end=part.end + 200) for part in ranges]
         return look(sample("gui-x86.exe"), ranges, parse=True, snap=False)
 
-    found = inspected(item.layout, parts_of(item, maps), evidence, stretching)
-    assert calls == [True, False]
-    assert [(h.start, h.end, h.contribution) for h in found.hot] == [
-        (0x500, 0x600, pytest.approx(1.0))
-    ]
+    return inspected(item.layout, parts_of(item, maps), evidence, stretching), calls
 
 
 def with_hot(evidence: Evidence, ranges: list[HotRange]) -> Evidence:
@@ -251,6 +275,55 @@ def test_fields_have_the_heat_of_their_bytes() -> None:
         if h.content is not None
         for field in h.content.fields
     )
+
+
+def test_a_field_that_a_view_reads_in_part_has_no_heat() -> None:
+    grid = np.arange(16.0)[None]
+    fields = [HeaderField(at, 4, str(at), "") for at in (98, 100, 112, 114, 116)]
+    content = HotContent("header", None, None, 0.0, (0, 0), 0, fields=fields)
+    found = hot_ranges._with_heat([(WindowGeometry(100, 16, 16), grid)], content)
+    assert found is not None
+    assert [field.contribution for field in found.fields] == [None, 6.0, 54.0, None, None]
+
+
+def test_what_clean_programs_have_is_counted_by_its_bytes() -> None:
+    """Packages are the median over bytes, the heat and the share that of the bytes in common."""
+    item = prepared("gui-x86.exe")
+    maps = by_bytes(item, {(0x500, 0x600): 1.0, (0x600, 0x700): -3.0, (0x700, 0x800): 2.0})
+    runs = Runs(
+        np.array([(0x4C0, 0x580), (0x5C0, 0x640), (0x700, 0x780)]),
+        np.array([7, 20, 3]),
+        np.array([False, True, False]),
+        50,
+    )
+    ranges = [hot(0x500, 0x600, 1.0), hot(0x5C0, 0x780, 0.5), hot(0x780, 0x800, 1.0)]
+    size = item.identity.size
+    found = with_common(with_hot(evidence_of(item, maps), ranges), parts_of(item, maps), runs, size)
+
+    def about(common: Common | None) -> tuple[float, ...]:
+        assert common is not None
+        assert common.of == 50
+        return common.share, common.packages, common.contribution, common.texts
+
+    first, second, third = (about(part.common) for part in found.hot)
+    assert first == pytest.approx((0.75, 7, 0.75, 0.25))
+    assert second == pytest.approx((256 / 448, 3, 0.5, -0.5))
+    assert third == (0.0, 0, 0.0, 0.0)
+    assert about(found.common) == pytest.approx((448 / size, 7, 1.0, -0.5))
+    regions = {region.name: region for region in found.regions}
+    code = regions.pop(".text")
+    assert about(code.common) == pytest.approx((448 / (code.end - code.start), 7, 1.0, -0.5))
+    assert {about(region.common) for region in regions.values()} == {(0.0, 0, 0.0, 0.0)}
+
+
+def test_words_outside_of_regions_and_without_heat() -> None:
+    layout = Layout("lief", None, 32, False, None, [Region(".data", "section", 100, 200)], {})
+    places = ScatteredGeometry.of(1000, np.array([40, 120]), np.array([5, 4]), np.array([1, 0]))
+    found = strongest(layout, [(places, np.array([[1.0, -2.0, 0.0]]))], lambda _: ["b", "a"])
+    assert [(word.text, word.contribution, word.region) for word in found] == [
+        ("b", -2.0, ""),
+        ("a", 1.0, ".data"),
+    ]
 
 
 def results(paths: list[Path], **options: object) -> list[object]:

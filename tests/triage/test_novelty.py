@@ -29,7 +29,12 @@ def test_energy_is_high_where_no_label_gets_much() -> None:
     found = energies(np.stack([sure, unsure]))
     assert found == pytest.approx([-np.log(np.exp(sure).sum()), -np.log(3)])
     assert found[0] < found[1]
-    assert energies(np.array([2000.0, 0.0])) == pytest.approx(-1000.0)
+    assert energies(np.array([[2000.0, 0.0], [0.0, 0.0]])) == pytest.approx([-1000.0, -np.log(2)])
+
+
+def test_logits_of_a_net_are_worked_with_in_double_precision() -> None:
+    logits = np.array([1 / 3, 0.1, -2.0], dtype=np.float32)
+    assert float(energies(logits)) == float(energies(logits.astype(np.float64)))
 
 
 def test_a_constant_says_nothing() -> None:
@@ -50,8 +55,9 @@ def test_distances_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> No
     logits, means = rng.normal(size=(2, 7, 5)), rng.normal(size=(4, 5))
     whole = distances(logits, means)
     assert whole.shape == (2, 7, 4)
-    monkeypatch.setattr(novelty, "_AT_ONCE", 45)
-    assert (distances(logits, means) == whole).all()
+    for at_once in (45, 1):
+        monkeypatch.setattr(novelty, "_AT_ONCE", at_once)
+        assert (distances(logits, means) == whole).all()
 
 
 def test_the_score_is_in_units_of_spread() -> None:

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.bundle import Conformal
 from maltriage.errors import MaltriageError
-from maltriage.triage.prediction_sets import SetRule, needed, ranks, rule_of, set_rule
+from maltriage.triage.prediction_sets import (
+    SetRule,
+    family_share,
+    needed,
+    ranks,
+    rule_of,
+    set_rule,
+)
 
 LABELS = ("benign", "icedid", "maze")
 
@@ -59,6 +66,8 @@ def test_labels_with_few_scores_share_a_limit() -> None:
     assert rule.pooled == ("icedid", "maze")
     assert rule.limits.tolist() == [0.96, 0.3, 0.3]  # the 96th of 100, the 20th of 20
     assert rule_of(few, LABELS, 0.9).pooled == ()
+    more = scored(benign=even(100), icedid=[0.1] * 10, maze=[0.3] * 10, zeus=[0.9] * 100)
+    assert rule_of(more, (*LABELS, "zeus"), 0.95).limits.tolist() == [0.96, 0.3, 0.3, 0.9]
 
 
 def test_where_they_are_too_few_together_all_families_share() -> None:
@@ -135,6 +144,12 @@ def test_a_family_is_named_from_its_share_of_the_families(
     rule = SetRule(0.9, np.zeros(3), (), named_from=0.7)
     assert rule.names(np.array([True] * 3), np.array(probabilities), 0) is named
     assert not rule.names(np.array([True, False, False]), np.array(probabilities), 0)
+
+
+def test_the_share_of_the_likeliest_family() -> None:
+    rows = np.array([[0.5, 0.4, 0.1], [0.2, 0.2, 0.6], [1.0, 0.0, 0.0]])
+    assert family_share(rows, 0).tolist() == pytest.approx([0.8, 0.75, 0.0])
+    assert family_share(rows, None).tolist() == pytest.approx([0.5, 0.6, 1.0])
 
 
 def test_a_model_of_families_alone() -> None:

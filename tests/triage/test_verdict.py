@@ -19,6 +19,7 @@ from maltriage.triage.verdict import (
     Question,
     asked,
     decide,
+    has_headers,
     outside_training,
     probabilities,
     unlike_training,
@@ -76,6 +77,7 @@ def test_two_questions(card: Card) -> None:
     assert question == Question(1, 0, clean=0)
     assert question.is_odds
     assert question.score(logits) == pytest.approx(odds)
+    assert float(question.score(logits.astype(np.float32))) == pytest.approx(odds, rel=1e-12)
     np.testing.assert_allclose(asked(question, logits, 2, 0).score(np.stack([logits] * 2)), odds)
     assert asked(question, logits, 0).score(logits) == pytest.approx(-odds)
     family = asked(question, logits, 1)
@@ -104,6 +106,9 @@ def test_no_benign_at_an_even_chance(card: Card) -> None:
     assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")
     assert verdict.closest in ("icedid", "maze")
     assert question == Question(0)
+    verdict, _ = decide(np.array([0.0, 0.0, -5000.0]), high)
+    assert verdict.ranked[0].probability == 0.5
+    assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")
 
 
 def test_nothing_is_said_where_headers_cannot_be_read(card: Card) -> None:
@@ -223,6 +228,7 @@ def test_temperature_and_uncalibrated(card: Card) -> None:
     plain = probabilities(logits, msgspec.structs.replace(card, temperature=None))
     assert soft.sum() == pytest.approx(1.0)
     assert soft.max() < plain.max()
+    assert probabilities(np.stack([logits, -logits]), card)[0] == pytest.approx(soft)
     verdict, _ = decide(logits, msgspec.structs.replace(card, temperature=None))
     assert verdict.calibrated is False
 
@@ -276,6 +282,16 @@ def test_a_kind_has_a_threshold_of_its_own(card: Card) -> None:
     # 100 clean files of all kinds: how many of them were of this kind the card does not say.
     assert decide(logits, known, "pe32")[0].goodware_files is None
     assert decide(logits, known, "pe32+")[0].goodware_files == 100
+
+
+@pytest.mark.parametrize(
+    ("kind", "format", "may"),
+    [("pe32", "pe", True), (None, "pe", False), (None, "png", False), (None, "bytes", True)],
+)
+def test_what_is_flagged_has_headers_or_a_format_without(
+    kind: str | None, format: str, may: bool
+) -> None:
+    assert has_headers(kind, format) is may
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ The table of docs/reference/isolation.md says it to users.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import pickle
 import platform
@@ -192,3 +193,15 @@ def test_a_namespace_changes_neither_user_nor_rights(free: Workers) -> None:
         pytest.skip("users may have no namespace here")
     before, after = free.submit(_in_a_child, _in_a_namespace).result(timeout=WAIT)  # type: ignore[misc]
     assert after == (*before, before[0], "0" * 16)
+
+
+def test_an_error_before_a_call_is_not_its_own() -> None:
+    ctypes.set_errno(errno.EPERM)
+    attempts._call("getpid")
+    with pytest.raises(OSError, match="Bad file"):
+        attempts._call("close", -1)
+
+
+def test_a_limit_of_memory_that_nothing_holds_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "_memory", lambda: 1 << 20)
+    assert not attempts._refused(attempts._take_more_memory)

@@ -9,8 +9,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from maltriage import bundle as bundles
+from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts import by_column
-from maltriage.assess.verdicts.by_column import of_predictions, threshold_by
+from maltriage.assess.verdicts.by_column import of_model, of_predictions, threshold_by
 from maltriage.assess.verdicts.calibrate import limit_at
 from maltriage.assess.verdicts.column_answers import answers_of
 from maltriage.assess.verdicts.column_files import Files
@@ -25,7 +27,9 @@ from maltriage.corpus.predictions import (
 from maltriage.errors import MaltriageError
 from maltriage.metrics import auc, log_softmax, margins, temperature
 from maltriage.report.documents.by_column import ColumnReport, ValueFigures
-from maltriage.report.documents.record import encode
+from maltriage.report.documents.record import Result, encode
+from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.pipeline import scan
 
 LABELS = ("benign", "_other", "zbot", "zeus")
 SOURCES = ("clean-a", "clean-b", "reports")
@@ -320,3 +324,43 @@ def test_refusals(files: Files, tmp_path: Path) -> None:
 def test_the_document(files: Files, run: Path) -> None:
     report = of_predictions(files, [run / "out-of-fold.csv"])
     assert msgspec.json.decode(encode(report), type=ColumnReport) == report
+
+
+def test_a_model_is_asked_as_users_ask_it(samples_dir: Path) -> None:
+    """Each file counts under its value with the verdict that a scan gives it."""
+    bundle = bundles.load(bundles.resolve(None))
+    threshold = bundle.card.threshold
+    assert threshold is not None
+    paths = tuple(str(samples_dir / f"{name}.exe") for name in ("gui-x86", "console-x86", "gone"))
+    files = Files(
+        "source",
+        ("a", "b"),
+        np.array(["a", "a", "b"]),
+        np.array(["benign", "icedid", "benign"]),
+        np.arange(3),
+        {"all": np.ones(3, dtype=bool)},
+        tuple(f"{i:064x}" for i in range(3)),
+        paths,
+    )
+    samples = list(zip(paths, files.label.tolist(), strict=True))
+    held, options = Held(bundle, [Group(bundle, samples)], "all"), ScanOptions(jobs=1, threads=1)
+    shown = list[Progress]()
+    report = of_model(files, held, options, changed=shown.append)
+    assert shown[-1].done == 3
+    (run,) = report.runs
+    (value,) = run.values  # nothing of b could be read
+    assert (report.fpr, run.name, run.held_back) == (threshold.fpr, bundle.card.name, False)
+    assert (value.value, value.files, value.malware, value.clean) == ("a", 2, 1, 1)
+    (at,) = value.thresholds
+    assert (at.set_on, at.margin, at.files) == ("card", threshold.at("pe32"), threshold.files)
+    verdicts = [r.verdict for r in scan(paths, bundle, options) if isinstance(r, Result)]
+    (kind,) = at.kinds
+    assert kind.clean is not None
+    assert kind.malware is not None
+    assert [kind.clean.hits, kind.malware.hits] == [int(bool(v.flagged)) for v in verdicts]
+    card = msgspec.structs.replace(bundle.card, labels=("good", *bundle.card.labels[1:]))
+    other = msgspec.structs.replace(bundle, card=card)
+    with pytest.raises(MaltriageError, match="no benign label"):
+        of_model(files, Held(other, [Group(other, samples)], "all"), options)
+    with pytest.raises(MaltriageError, match="none of the files could be read"):
+        of_model(files, Held(bundle, [Group(bundle, samples[2:])], "all"), options)

@@ -217,9 +217,10 @@ def test_predictions_must_be_those_of_the_model(tmp_path: Path, bundle: Bundle) 
         save_predictions(other, path)
         with pytest.raises(MaltriageError, match=r"predictions of .*, seed ., not of maltriage-"):
             held_back(path, shipped)
-    save_predictions(replace(own, recipe="maltriage-evidence int8"), path)
     training = msgspec.structs.replace(
         shipped.card.training, manifest_sha256=manifest_of([("a" * 64, shipped.card.labels[0])])
     )
     card = msgspec.structs.replace(shipped.card, training=training)
-    assert len(held_back(path, msgspec.structs.replace(shipped, card=card))) == 1
+    for name in ("", " float32", " int8", "-int8"):
+        save_predictions(replace(own, recipe=f"maltriage-evidence{name}"), path)
+        assert len(held_back(path, msgspec.structs.replace(shipped, card=card))) == 1

@@ -288,6 +288,35 @@ def test_the_mean_over_a_crew_is_that_of_the_batch(
     assert sum(means) / len(means) == pytest.approx(alone.state.history[0].loss, rel=1e-5)
 
 
+def test_a_crew_has_two_samples_of_each_batch_for_each_process(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    by = partial(fit, crew=_Pair(0))
+    with pytest.raises(MaltriageError, match="too few samples to train on for 2 devices"):
+        run(corpus, tmp_path / "run", by=by, batch_size=3)
+    assert run(corpus, tmp_path / "run", by=by, batch_size=4, epochs=1).state.epoch == 1
+
+
+def test_each_process_of_a_crew_draws_for_itself(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the first one not what a process alone draws."""
+    seeds = list[int]()
+
+    def augmented(views: Any, specs: Any, generator: torch.Generator) -> Any:
+        seeds.append(generator.initial_seed())
+        return views
+
+    monkeypatch.setattr(module, "augment", augmented)
+    drawn = list[set[int]]()
+    for number, crew in enumerate((None, _Pair(0), _Pair(1))):
+        run(corpus, tmp_path / str(number), by=partial(fit, crew=crew), epochs=1)
+        drawn.append(set(seeds))
+        seeds.clear()
+    assert all(drawn)
+    assert len(set.union(*drawn)) == sum(map(len, drawn))
+
+
 @pytest.mark.slow
 def test_two_processes(corpus: Corpus, tmp_path: Path) -> None:
     """Trained by two: it learns, it is told of, and it goes on exactly where it was stopped."""

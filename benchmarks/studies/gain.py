@@ -2,6 +2,7 @@
 
     python -m benchmarks.studies.gain VX-MINI WIDE --keep FILE  # once: groups
     python -m benchmarks.studies.gain --keep FILE [--against none] [--nets instance cumulative ...]
+    python -m benchmarks.studies.gain --keep RANDOM --other FILE  # each net less itself in FILE
 
 FILE is that of studies/nets.py; with its `--repeats` each seed has folds of its own. Two
 recipes are compared over the seeds that both have whole, in three ways. The plan
@@ -9,7 +10,8 @@ recipes are compared over the seeds that both have whole, in three ways. The pla
 
 - **by file**: 95 % interval of the mean gain over the seeds, by bootstrap over groups of near
   duplicates (2,000 draws); all answers of a file are drawn together;
-- **by fold**: the interval of Nadeau and Bengio (2003) over the differences of all folds;
+- **by fold**: the interval of Nadeau and Bengio (2003) over the differences of all folds; none
+  where the two have folds of their own, as with `--other`, of another split;
 - **McNemar**: exact test of the first seed, of files that one of the two has right (accuracy).
 
 Macro-F1 is over families, of the answers of all folds of a seed.
@@ -89,7 +91,7 @@ class Gain:
     """A recipe less another, over the seeds that both have.
 
     Args:
-        ours: answers of a seed each, in the same order of seeds as `theirs`.
+        ours: answers of a seed each, in the same order of seeds as `theirs`, on the same files.
         groups: of near duplicates, by file.
         families: the labels that count.
     """
@@ -103,38 +105,48 @@ class Gain:
     ) -> None:
         names = sorted(ours[0].sha256)
         weights = draws(np.array([groups[name] for name in names]))
-        f1, right, folds = [], [], []
+        f1, right, exact, folds = [], [], list[float](), []
         for a, b in zip(ours, theirs, strict=True):
-            if a.sha256 != b.sha256:
+            orders = [np.argsort(answer.sha256) for answer in (a, b)]
+            if sorted(b.sha256) != sorted(a.sha256):
                 raise SystemExit("two recipes of other files")
-            order = np.argsort(a.sha256)
-            truth = a.truth[order]
-            answers = [answer.guess[order] for answer in (a, b)]
+            truth = a.truth[orders[0]]
+            answers = [x.guess[order] for x, order in zip((a, b), orders, strict=True)]
             one, other = (macro_f1(truth, guess, families, weights) for guess in answers)
             f1.append(one - other)
             one, other = (accuracy(truth, guess, weights) for guess in answers)
             right.append(one - other)
+            exact.append(mcnemar(truth == answers[0], truth == answers[1]))
+            if a.sha256 != b.sha256:
+                continue
             folds += [
                 [family_f1(x.truth[at], x.guess[at], families) for x in (a, b)]
                 for at in (a.fold == fold for fold in range(FOLDS))
             ]
         self.f1 = interval(np.mean(f1, axis=0))
         self.accuracy = interval(np.mean(right, axis=0))
-        by_fold = np.array(folds)
-        self.by_fold = paired_difference(by_fold[:, 0], by_fold[:, 1], 1.0 / (FOLDS - 1))
-        first, second = ours[0], theirs[0]
-        self.mcnemar = mcnemar(first.truth == first.guess, second.truth == second.guess)
+        self.by_fold: Interval | None = None
+        if folds:
+            by_fold = np.array(folds)
+            self.by_fold = paired_difference(by_fold[:, 0], by_fold[:, 1], 1.0 / (FOLDS - 1))
+        self.mcnemar = exact[0]
 
 
-def table(kept: Kept, nets: list[str], against: str) -> str:
+def table(kept: Kept, nets: list[str], against: str, other: Kept | None = None) -> str:
+    """The table.
+
+    Args:
+        against: the net that all are compared with; not where there is `other`.
+        other: has the same nets, each of which is compared with itself there.
+    """
     labels: list[str] = kept.state["labels"]
     families = [i for i, name in enumerate(labels) if name not in (BENIGN, OTHER)]
-    groups: dict[str, int] = kept.state["groups"]
-    base = dict(kept.by_seed(against))
+    groups: dict[str, int] = (other or kept).state["groups"]
     head = ("recipe", "seeds", "macro-F1", f"less {against}, by file", "by fold", "accuracy")
     lines = [f"| {' | '.join((*head, f'less {against}, by file', 'McNemar'))} |", "|---" * 8 + "|"]
-    for net in dict.fromkeys((against, *nets)):
+    for net in dict.fromkeys(nets if other else (against, *nets)):
         own = dict(kept.by_seed(net))
+        base = dict(other.by_seed(net) if other else kept.by_seed(against))
         common = sorted(own.keys() & base.keys())
         if not common:
             continue
@@ -142,13 +154,13 @@ def table(kept: Kept, nets: list[str], against: str) -> str:
         f1 = np.mean([family_f1(run.truth, run.guess, families) for run in runs])
         right = np.mean([(run.truth == run.guess).mean() for run in runs])
         row: list[Any] = [net, len(common), f"{f1:.3f}"]
-        if net == against:
+        if other is None and net == against:
             row += ["", "", f"{right:.3f}", "", ""]
         else:
             gain = Gain(runs, [base[seed] for seed in common], groups, families)
             row += [
                 difference(gain.f1),
-                difference(gain.by_fold),
+                difference(gain.by_fold) if gain.by_fold else "",
                 f"{right:.3f}",
                 difference(gain.accuracy),
             ]
@@ -162,15 +174,17 @@ def main() -> None:
     parser.add_argument("roots", type=Path, nargs="*", help="the folders of the files")
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--against", default="none")
+    parser.add_argument("--other", type=Path, help="compare each net with itself in this FILE")
     parser.add_argument("--nets", nargs="+", help="default: all")
     options = parser.parse_args()
     kept = Kept(options.keep)
     if options.roots:
         kept.know("groups", groups_of(options.roots))
-    if "groups" not in kept.state:
+    other = Kept(options.other) if options.other else None
+    if "groups" not in (other or kept).state:
         parser.error("name the folders of the files once, to find near duplicates")
     nets = options.nets or [key.split("/")[0] for key in kept.state["cells"]]
-    print(table(kept, nets, options.against))
+    print(table(kept, nets, str(options.other or options.against), other))
 
 
 if __name__ == "__main__":

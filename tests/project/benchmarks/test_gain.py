@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,17 @@ def test_a_better_recipe_gains_what_it_is_better(kept: nets.Kept) -> None:
     back = compared(kept, "poor", "good")
     assert back.f1.value == pytest.approx(-found.f1.value)
     assert back.f1.low == pytest.approx(-found.f1.high)
+
+
+def test_the_same_net_on_another_split(kept: nets.Kept, tmp_path: Path) -> None:
+    """Each file is answered once on both, but the folds are others."""
+    other = nets.Kept(tmp_path / "other.json", repeats=True)
+    for seed in (0, 1):
+        other.take(replace(made("poor", seed + 2, 0.9), seed=seed))
+    found = gain.table(other, ["poor", "good"], "kept.json", kept).splitlines()
+    (row,) = [line.split(" | ") for line in found[2:]]
+    assert (row[0], row[1], row[4]) == ("| poor", "2", "")
+    assert 0.1 < float(row[3].split()[0]) < 0.3
 
 
 def test_a_recipe_gains_nothing_over_itself(kept: nets.Kept) -> None:

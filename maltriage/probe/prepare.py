@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,16 @@ from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.made_with import carried, in_order, made_with
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import Headers, read_headers
-from maltriage.sample.types import KNOWN_GOOD, Format, Identity, Layout, Notice, Region, Tool
+from maltriage.sample.types import (
+    FORMATS,
+    KNOWN_GOOD,
+    Format,
+    Identity,
+    Layout,
+    Notice,
+    Region,
+    Tool,
+)
 from maltriage.sample.views import ViewSpec
 from maltriage.source.decode import Contents
 from maltriage.source.known import KnownList, find_known
@@ -72,6 +82,9 @@ class Prepared:
         return self.identity.size if self.in_part is None else self.in_part
 
 
+MAX_REGIONS = 10_000
+"""Of a sample: no layout has as many."""
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PACKED = msgspec.msgpack.Decoder(tuple[Identity, Layout, list[Notice]])
 
 
@@ -84,9 +97,26 @@ def made_prepared(
     file: str | None,
     in_part: int | None,
 ) -> Prepared:
-    """A sample as a worker sent it; raises what wrong values raise."""
+    """A sample as a worker sent it.
+
+    Raises:
+        Exception: values of other types, or regions that are none of the file.
+    """
     identity, layout, notices = _PACKED.decode(packed)
     file = identity.sha256 if file is None else file
+    if not (
+        isinstance(path, str)
+        and format in FORMATS
+        and isinstance(views, dict)
+        and all(isinstance(view, View) for view in views.values())
+        and isinstance(milliseconds, float)
+        and all(_DIGEST.fullmatch(digest) for digest in (identity.sha256, file))
+        and identity.size > 0
+        and (in_part is None or (isinstance(in_part, int) and 0 < in_part <= identity.size))
+        and len(layout.regions) <= MAX_REGIONS
+        and all(0 <= part.start <= part.end <= identity.size for part in layout.regions)
+    ):
+        raise ValueError("no sample")
     return Prepared(path, format, identity, layout, notices, views, milliseconds, file, in_part)
 
 

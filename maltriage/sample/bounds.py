@@ -24,6 +24,8 @@ MAX_NAMES = 64 << 20
 _MANY = 1024
 """Functions whose names are not measured: no name is longer than `_LONGEST`."""
 _LONGEST = 1 << 16
+MAX_DEBUG = 64
+"""Entries of the debug directory beyond which none is read."""
 MAX_COPIED = 4
 """Sections with more bytes together than this many times the file are not copied."""
 _COPIED_FROM = 16 << 20
@@ -31,7 +33,8 @@ _COPIED_FROM = 16 << 20
 
 _SECTION = 40
 _DESCRIPTOR, _DELAYED = struct.Struct("<5I"), struct.Struct("<8I")
-_IMPORT, _DELAY_IMPORT = 1, 13
+_IMPORT, _DEBUG, _DELAY_IMPORT = 1, 6, 13
+_DEBUG_BYTES = 28
 _TRIES = 8
 """Searches for the end of an array, before it is read as a whole."""
 
@@ -120,6 +123,17 @@ def has_too_many_imports(data: bytes, pe: int, sections: Ranges) -> bool:
         if len(places) > MAX_PLACES or any(thunks.too_many(of(data, place)) for place in places):
             return True
     return False
+
+
+def has_too_many_debug(data: bytes, pe: int) -> bool:
+    """Whether the debug directory has more than `MAX_DEBUG` entries, which LIEF takes the data of
+    each for, though they may share it."""
+    (magic,) = struct.unpack_from("<H", data, pe + 24)
+    at = pe + 24 + (112 if magic == 0x20B else 96) + 8 * _DEBUG
+    if at + 8 > len(data):
+        return False
+    rva, size = struct.unpack_from("<II", data, at)
+    return bool(rva) and size > MAX_DEBUG * _DEBUG_BYTES
 
 
 class _Thunks:

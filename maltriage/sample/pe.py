@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from maltriage.sample.bounds import (
     copies_too_much,
+    has_too_many_debug,
     has_too_many_imports,
     section_ranges,
 )
@@ -119,7 +120,8 @@ def read_headers(data: bytes, *, bare: bool = False) -> Headers | None:
     """Headers by LIEF, else by pefile, else None. Never raises because of the file's content.
 
     A mapped file, and one whose sections overlap a lot, is read by pefile alone, as LIEF would copy
-    all of it; so is one with an import table that is too long, which is not read.
+    all of it; so is one with an import table or a debug directory that is too long, which is not
+    read.
 
     Args:
         bare: read no table of a directory, which is where parsers take too long.
@@ -129,13 +131,15 @@ def read_headers(data: bytes, *, bare: bool = False) -> Headers | None:
         return None
     if bare:
         return _by_pefile(data, pe, _ALL)
-    crowded = copied = False
+    crowded = copied = debug = False
     with suppress(struct.error):  # headers that are cut off
         sections = section_ranges(data, pe, MAX_SECTIONS)
         copied = copies_too_much(data, sections)
         crowded = has_too_many_imports(data, pe, sections)
-    if crowded or copied or is_mapped(data):
-        return _by_pefile(data, pe, _IMPORTS if crowded else _NONE)
+        debug = has_too_many_debug(data, pe)
+    if crowded or copied or debug or is_mapped(data):
+        unread = (_IMPORTS if crowded else _NONE) | (_DEBUGS if debug else _NONE)
+        return _by_pefile(data, pe, unread)
     return _by_lief(data, pe) or _by_pefile(data, pe)
 
 
@@ -234,13 +238,17 @@ def _lief_config() -> Any:
     return _config
 
 
-_ALL, _IMPORTS, _NONE = frozenset(DIRECTORIES), frozenset(("import",)), frozenset[str]()
-"""Directories that are not read: of a bare file, of one with too many imports, of others."""
+_ALL, _NONE = frozenset(DIRECTORIES), frozenset[str]()
+_IMPORTS, _DEBUGS = frozenset(("import",)), frozenset(("debug",))
+"""Directories that are not read: of a bare file, of others, of one with too many imports, or with
+too many entries for debuggers."""
 
 
 def _warned(unread: frozenset[str], warnings: list[str]) -> tuple[str, ...]:
     """Warnings of a parser, with our own before them."""
-    if unread == _IMPORTS:
+    if unread != _ALL and unread >= _DEBUGS:
+        warnings = ["Its debug directory has too many entries: it is not read.", *warnings]
+    if unread != _ALL and unread >= _IMPORTS:
         said = "Its imports are too many, or their names too long: the import table is not read."
         warnings = [said, *warnings]
     return tuple(warnings[:MAX_WARNINGS])

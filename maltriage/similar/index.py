@@ -41,6 +41,7 @@ SUFFIX = ".index.npz"
 """Replaces the bundle's `.onnx` in the name of the index beside it."""
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
 """Limit of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
+MAX_FILES = 4_000_000
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MAX_LABEL = 256
 """Characters of a label."""
@@ -292,6 +293,9 @@ def parse(data: bytes, path: Path | str) -> Index:
     """An index from the bytes of its file, checked as by `read`; errors name it `path`."""
     with _opened(data, path) as archive:
         header = _header(archive, path)
+        rows = archive.getinfo("sha256.npy").file_size // 32
+        if not header.files <= rows <= header.files + 4:  # and the head of the array
+            raise _bad(path, f"{rows:,} hashes for {header.files:,} files")
         arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
     shapes = {
         "centre": (header.dimensions,),
@@ -368,6 +372,8 @@ def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
         problem = f"format {header.format_version}, this maltriage reads {FORMAT_VERSION}"
     elif header.distance != COSINE:
         problem = f"distance {header.distance[:40]!r}, this maltriage knows {COSINE}"
+    elif not 0 <= header.files <= MAX_FILES or (header.files and header.dimensions < 1):
+        problem = "files without dimensions, or too many"
     elif not 0 < len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
         problem = "labels must be 1 or more different names"
     elif not all(0 < len(label) <= MAX_LABEL for label in labels):

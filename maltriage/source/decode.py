@@ -11,6 +11,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
 from maltriage.source.archive.closed import CONTAINER, closed_kind
+from maltriage.source.archive.limits import MAX_RATIO, RATIO_FROM
 from maltriage.source.reading import Reading
 
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
@@ -140,9 +141,12 @@ def _png_pixels(data: bytes, max_size: int) -> tuple[bytes, int]:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.mode != "L" or getattr(picture, "n_frames", 1) != 1:
                 raise SampleError("not-byteplot", "a PNG, but not 8-bit grayscale")
-            if picture.width * picture.height > max_size:
-                size = picture.width * picture.height
+            size = picture.width * picture.height
+            if size > max_size:
                 raise SampleError("too-large", too_large(size, max_size))
+            if size > RATIO_FROM and size > MAX_RATIO * len(data):
+                reason = f"a PNG of {len(data)} bytes that unpacks to {size}"
+                raise SampleError("too-large", f"{reason}, more than {MAX_RATIO} times as many")
             return picture.tobytes(), picture.width
     except (SampleError, MemoryError):
         raise

@@ -39,6 +39,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Rejected
 from maltriage.source.stdin import STDIN
+from maltriage.work.answers import is_answer
 from maltriage.work.process import publish
 from maltriage.work.supervisor import Job, WorkerDiedError
 from maltriage.work.workers import LOST, Workers, reason_of
@@ -57,6 +58,7 @@ SHARE_OF_TIMEOUT = 0.25
 TOO_LONG = "archive-time"
 MAX_NAMED = 8
 """Most programs named of an archive where one was expected."""
+_BETRAYED = SampleError("crash", "the process that read it sent an invalid answer", failed=True)
 _AHEAD = 2
 """Groups waiting per worker, from which on the next one waits until it is full."""
 
@@ -240,8 +242,13 @@ class Dispatcher:
         for task in group.tasks:
             task.seconds += share
         if error is None:
-            for task, found in zip(group.tasks, group.job.result(), strict=True):
-                task.outcome, task.group = found, None
+            found = group.job.result()
+            given = isinstance(found, list) and len(found) == len(group.tasks)
+            views = {spec.name for spec in self._options.views}
+            for number, task in enumerate(group.tasks):
+                task.outcome, task.group = _BETRAYED, None
+                if given and is_answer(found[number], task.path, views):
+                    task.outcome = found[number]
             return
         if isinstance(error, WorkerDiedError | TimeoutError | MemoryError) or len(group.tasks) == 1:
             step, _ = self._workers.at(group.job)

@@ -122,13 +122,19 @@ def _end_with_the_scan(libc: ctypes.CDLL) -> None:
     The server ends when the other end of its pipe is closed everywhere. Workers hold that end, to
     have processes forked themselves, and would keep the server alive after the scan.
     """
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     server: Any = forkserver._forkserver
     number = getattr(server, "_forkserver_alive_fd", None)
     if number is not None:
         os.close(number)
         server._forkserver_alive_fd = None
+    # What is written there removes shared memory by its name, and is printed: nothing is.
+    tracker = getattr(resource_tracker._resource_tracker, "_fd", None)
+    if tracker is not None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, tracker)
+        os.close(null)
     prctl(libc, PDEATHSIG, signal.SIGKILL)
     parent = multiprocessing.parent_process()
     if parent is not None and not parent.is_alive():  # it died first

@@ -14,7 +14,7 @@ from typing import Any
 from maltriage.sample.errors import SampleError
 from maltriage.work.unpickle import OWN, load
 
-MAX_ANSWER = 1 << 30
+MAX_ANSWER = 1 << 28
 """Bytes of one answer. Views of a file take about 70 KB, of all of its checks about 100 MB."""
 
 

@@ -13,11 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.sample import bounds
-from maltriage.sample.bounds import copies_too_much, has_too_many_imports, section_ranges
+from maltriage.sample.bounds import (
+    MAX_DEBUG,
+    copies_too_much,
+    has_too_many_debug,
+    has_too_many_imports,
+    section_ranges,
+)
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import make_layout
 from maltriage.sample.notices import observe
-from maltriage.sample.pe import MAX_SECTIONS, read_headers
+from maltriage.sample.pe import MAX_SECTIONS, pe_offset, read_headers
 
 SECONDS = 5.0
 """Far above what reading takes, and far below what LIEF would take."""
@@ -177,3 +183,25 @@ def test_any_bytes(noise: bytes, at: int) -> None:
     pe = Pe(bytes(data)).pe
     data[pe + 6 + at : pe + 6 + at + len(noise)] = noise
     read_headers(bytes(data))
+
+
+@pytest.mark.parametrize("name", ["debug-x86.exe", "console-x64.exe"])
+def test_a_debug_directory_that_is_too_long_is_not_read(name: str) -> None:
+    """Its entries may share the bytes that a parser takes for each of them."""
+    data = bytearray(sample(name))
+    pe = pe_offset(bytes(data))
+    assert pe is not None
+    wide = struct.unpack_from("<H", data, pe + 24) == (0x20B,)
+    at = pe + 24 + (112 if wide else 96) + 8 * 6
+    (rva,) = struct.unpack_from("<I", data, at)
+    for entries, parser in ((MAX_DEBUG, "lief"), (MAX_DEBUG + 1, "pefile")):
+        struct.pack_into("<II", data, at, rva or 0x1000, 28 * entries)
+        assert has_too_many_debug(bytes(data), pe) is (parser == "pefile")
+        headers = read_headers(bytes(data))
+        assert headers is not None
+        assert headers.parser == parser
+    assert headers.unread == {"debug"}
+    assert headers.warnings[0] == "Its debug directory has too many entries: it is not read."
+    assert identify(bytes(data), headers).pdb_path is None
+    whole = identify(sample(name), read_headers(sample(name)))
+    assert identify(bytes(data), headers).imphash == whole.imphash

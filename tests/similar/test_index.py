@@ -205,7 +205,8 @@ def pickled(index: Index) -> bytes:
         (with_header(labels=["a" * 300]), "a label of no"),
         (with_header(labels=["one"]), "a label without a name"),
         (with_header(files=5), r"shape \(4, 3\) instead of \(5, 3\)"),
-        (with_header(dimensions=-3), "instead of"),
+        (with_header(dimensions=-3), "without dimensions"),
+        (with_header(files=1 << 40), "or too many"),
         (with_header(extra=1), "its header"),
         (
             with_array(

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,10 +19,10 @@ from maltriage.work.workers import Workers
 WAIT = 30.0
 
 
-def _do(path: str, log: str, finish: object) -> Same:
+def _do(path: str, options: SimpleNamespace, finish: object) -> Same:
     """What a path says: `die`, `hang`, `slow`, `fail`, or a name, which is returned, with the
     process in place of the row."""
-    with open(log, "a") as file:
+    with open(options.log, "a") as file:
         file.write(f"{path}\n")
     if path.startswith("die"):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -43,7 +44,7 @@ def workers(monkeypatch: pytest.MonkeyPatch) -> Iterator[Workers]:
 
 
 def files_of(workers: Workers, log: Path) -> Dispatcher:
-    return Dispatcher(workers, str(log))  # type: ignore[arg-type]
+    return Dispatcher(workers, SimpleNamespace(views=(), log=str(log)))  # type: ignore[arg-type]
 
 
 def run(

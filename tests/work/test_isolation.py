@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,16 @@ def test_nothing_is_missing(workers: Workers) -> None:
     assert found.missing == []
     assert found.memory == memory_for(256 << 20) == 3 << 30
     assert found.seccomp
+
+
+def _tracker() -> bool:
+    """Whether the pipe of the process that removes shared memory by its name leads nowhere."""
+    found = os.fstat(resource_tracker._resource_tracker._fd)  # type: ignore[attr-defined]
+    return found.st_rdev == os.stat(os.devnull).st_rdev
+
+
+def test_no_other_process_takes_orders(workers: Workers) -> None:
+    assert workers.submit(_tracker).result(timeout=WAIT)
 
 
 def test_this_process_keeps_its_rights() -> None:
@@ -426,9 +437,9 @@ def test_workers_end_with_a_scan_that_is_killed(tmp_path: Path) -> None:
 
 
 def _large(kind: str) -> bytes:
-    """A file of a few kilobytes whose program has 128 MiB."""
+    """A small file whose program has 128 MiB; a PNG at most 250 times its own bytes."""
     if kind == "png":
-        return byteplot(b"MZ" + bytes(1 << 27), 1 << 14)
+        return byteplot(b"MZ" + bytes(1 << 27), 1 << 14) + bytes(1 << 20)
     return zipped({"x.exe": b"MZ" + bytes(1 << 27)}, None)
 
 

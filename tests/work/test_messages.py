@@ -18,9 +18,11 @@ from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.probe.lookup import Lookup
-from maltriage.probe.prepare import Again, PrepareOptions, made_prepared, prepare
-from maltriage.sample.byteplot import made_view
+from maltriage.probe.prepare import Again, Prepared, PrepareOptions, made_prepared, prepare
+from maltriage.sample.byteplot import View, made_view
 from maltriage.sample.errors import SampleError
+from maltriage.sample.types import Region
+from maltriage.sample.views import byteplot
 from maltriage.source.decode import Contents
 from maltriage.work.messages import Answer, carried, read
 from maltriage.work.workers import Workers, reason_of
@@ -91,6 +93,8 @@ there, and so sees LONG_BINPUT where others see a string of five bytes."""
         (bytes(ForkingPickler.dumps(np.array([None]))), "a dtype that is no number: 'O8'"),
         # A key whose hash goes so deep that the stack ends, and one of 2 ** 60 parts.
         (b"\x80\x04}N" + b"\x85" * 300_000 + b"Ns.", "too many tuples"),
+        # A byte each, and 230 in memory.
+        (b"\x80\x05(" + b"\x8f" * 3_000_000 + b"\x85.", "too many values"),
         (b"\x80\x04}N\x85" + b"".join(b"\x94h%c\x86" % i for i in range(60)) + b"Ns.", "too many"),
     ],
 )
@@ -249,6 +253,56 @@ def test_a_sample_comes_as_it_was() -> None:
         assert got[0].views[name].geometry == view.geometry
         assert got[0].views[name].pixels.dtype == np.uint8
         np.testing.assert_array_equal(got[0].views[name].pixels, view.pixels)
+
+
+@pytest.mark.parametrize("kind", [Prepared, View])
+def test_a_sample_is_not_made_past_its_checks(kind: type) -> None:
+    made = f"c{kind.__module__}\n{kind.__name__}\n)\x81}}b.".encode()
+    plain = b"\x80\x04" + bytes(ForkingPickler.dumps(kind))[2:-1] + b")\x81."
+    for data in (made, plain):
+        with pytest.raises(OSError, match="unreadable"):
+            read(data)
+    with pytest.raises(OSError, match="is no plain value"):
+        read(plain)
+
+
+def _a_sample(**changes: object) -> tuple[object, ...]:
+    path = str(Path(__file__).parents[2] / "samples" / "console-x86.exe")
+    sent = prepare(path, PrepareOptions((byteplot(16),)))
+    function, arguments = sent.__reduce__()
+    names = ("path", "format", "packed", "views", "milliseconds", "file", "in_part")
+    layout = changes.pop("layout", None)
+    if layout is not None:
+        regions = msgspec.structs.replace(sent.layout, regions=layout)
+        changes["packed"] = msgspec.msgpack.encode((sent.identity, regions, sent.notices))
+    return function, tuple({**dict(zip(names, arguments, strict=True)), **changes}.values())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"path": 5},
+        {"format": "elf"},
+        {"views": []},
+        {"views": {"body": 5}},
+        {"milliseconds": "1"},
+        {"file": "../x"},
+        {"in_part": 0},
+        {"in_part": 1 << 40},
+        {"layout": [Region("r", "section", 5, 4)]},
+        {"layout": [Region("r", "section", 0, 1 << 40)]},
+        {"layout": [Region("r", "section", 0, 1)] * 10_001},
+    ],
+)
+def test_a_sample_of_other_values(changes: dict[str, Any]) -> None:
+    for given in ({}, changes):
+        function, arguments = _a_sample(**given)
+        data = bytes(ForkingPickler.dumps(Answer(3, Calls(function, *arguments), None)))  # type: ignore[misc]
+        if not given:
+            assert read(data).value.format == "pe"
+            continue
+        with pytest.raises(OSError, match="unreadable"):
+            read(data)
 
 
 @pytest.mark.parametrize(

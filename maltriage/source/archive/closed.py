@@ -45,6 +45,8 @@ def closed_kind(path: str, at: Callable[[int, int], bytes]) -> str | None:
             return called
     if head[2:5] in (b"-lh", b"-lz") and head[6:7] == b"-":
         return "an LZH archive"
+    if head[:3] == b"\x5d\0\0" and head[12:13] in (b"\0", b"\xff"):
+        return "an LZMA file"
     if head[:2] == b"\x60\xea" and len(head) > 10 and head[10] == 2:  # type of its first header
         return "an ARJ archive"
     if head[:2] == b"\x1f\x9d" and len(head) > 2 and head[2] & 0x80 and 9 <= head[2] & 0x1F <= 16:

@@ -28,6 +28,10 @@ class Entry:
     error: SampleError | None = None
 
 
+MAX_NAME = 4096
+"""Characters of a name; what is behind them is cut."""
+
+
 class Names:
     """Names of the files of one archive as they are shown, each once: `x`, `x#2`, `x#3`.
 
@@ -39,6 +43,7 @@ class Names:
 
     def __call__(self, name: str | bytes) -> str:
         shown = name.decode(errors="surrogateescape") if isinstance(name, bytes) else name
+        shown = shown[:MAX_NAME]
         count = self._seen[shown] = self._seen.get(shown, 0) + 1
         if count == 1:
             return shown

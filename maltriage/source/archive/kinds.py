@@ -39,16 +39,23 @@ def _begins_like_tar(head: bytes) -> bool:
     return begins_like_tar(head[:HEAD_BYTES])
 
 
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08PK\x03\x04", b"PK00PK\x03\x04")
+"""Of a file, of an archive without files, and of one that was, or might have been, of several parts
+(APPNOTE 8.5.3 and 8.5.4)."""
+_SKIPPABLE = tuple(bytes((0x50 + n, 0x2A, 0x4D, 0x18)) for n in range(16))
+"""Frames that a reader of Zstandard passes by (RFC 8878, section 3.1.2)."""
+
+
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("zip", "zips", (b"PK\x03\x04", b"PK\x05\x06")),  # the second: one without files
+        Kind("zip", "zips", _ZIPS),
         Kind("7z", "sevens", (b"7z\xbc\xaf\x27\x1c",)),
         Kind("tar", "tars", begins=_begins_like_tar),
         Kind("gz", "streams", (b"\x1f\x8b\x08",)),
         Kind("bz2", "streams", begins=_begins_like_bzip2),
         Kind("xz", "streams", (b"\xfd7zXZ\x00",)),
-        Kind("zst", "streams", (b"\x28\xb5\x2f\xfd",)),
+        Kind("zst", "streams", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE)),
     )
 }
 """By name, in the order that help has them; the first that a file begins like is its kind."""

@@ -111,9 +111,13 @@ class _Sink:
         if self.wanted and len(self.data) <= self._opening.max_size:
             known = len(self.data) >= HEAD_BYTES
             self.data += data
-            if not known:
-                self.wanted = self._opening.wanted(self._name, bytes(self.data[:HEAD_BYTES]))
+            if not known and len(self.data) >= HEAD_BYTES:
+                self.decide()
         return len(data)
+
+    def decide(self) -> None:
+        """Drop the file if its first bytes are those of none that is wanted."""
+        self.wanted = self._opening.wanted(self._name, bytes(self.data[:HEAD_BYTES]))
 
     def seek(self, offset: int, whence: int = 0) -> int:
         return 0
@@ -156,6 +160,8 @@ class _Unpacking:
         names = Names()
         for number, (file, row) in enumerate(zip(archive.files, listed, strict=True)):
             name = names(file.filename)
+            if not file.emptystream:  # a file by its content, whatever its attributes say
+                row.pop("attributes", None)
             if file.is_directory:
                 continue
             plain = not (file.is_symlink or file.is_junction or file.is_socket)
@@ -239,6 +245,8 @@ class _Unpacking:
 
     def _deliver(self) -> None:
         if self._pending is not None:
+            if len(self._pending.data) < HEAD_BYTES:
+                self._pending.decide()
             self.put(self._pending)
             self._pending = None
 

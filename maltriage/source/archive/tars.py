@@ -8,7 +8,7 @@ from typing import Any
 
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Names, Opening
 
-MAX_HEADER = 16 * 1024 * 1024
+MAX_HEADER = 1024 * 1024
 """Most bytes of a file's long name or other attributes, which are read as a whole."""
 _ATTRIBUTES = (
     tarfile.XHDTYPE,
@@ -75,10 +75,14 @@ def tar_entries(opening: Opening, file: Any, mode: Any) -> Iterator[Entry]:
             archive.members = []  # type: ignore[attr-defined]  # or it would keep them all
             number += 1
             name = names(info.name)
-            if number < opening.start or info.isdir():
+            if number < opening.start:
                 continue
             opening.begin(number)
-            if not info.isreg() or not opening.select(name):
+            if info.isdir():
+                continue
+            # What is of an unknown type is unpacked as a file, as by other readers (POSIX, ustar).
+            file_like = info.isreg() or info.type not in tarfile.SUPPORTED_TYPES
+            if not file_like or not opening.select(name):
                 yield Entry(number, name)
                 continue
             source = archive.extractfile(info)

@@ -47,6 +47,7 @@ CONTAINERS = {
     "a.arj": (b"\x60\xea\x2b\x00\x22\x0b\x01\x0b\x10\x00\x02 and more", "an ARJ archive"),
     "a.lzh": (b"\x24\x8a-lh5-\x10\x00", "an LZH archive"),
     "a.z": (b"\x1f\x9d\x90 and more", "a file of compress (.Z)"),
+    "a.lzma": (b"\x5d\0\0\x80\0" + b"\xff" * 8 + b"\0 and more", "an LZMA file"),
     "a.msi": (ole(guid(0x000C1084)), "an installer (MSI)"),
     "a.msp": (ole(guid(0x000C1086), sector=0, shift=12), "an installer (MSI)"),
     "a.vhd": (b"conectix and more", "a disk image (VHD)"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 from maltriage.sample.bounds import (
@@ -107,13 +108,19 @@ class Headers:
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
         for whole_pages in (False, True):  # sections may be closer to each other than a page
-            for section in self.sections:
-                size = section.mapped
-                if not whole_pages:
-                    size = min(size, section.virtual_size or size)
-                if section.rva <= rva < section.rva + size:
-                    return section.start + rva - section.rva
+            for first, virtual, whole, start in self._mapped:
+                if first <= rva < (whole if whole_pages else virtual):
+                    return start + rva - first
         return rva if 0 < rva < self.header_size else None
+
+    @cached_property
+    def _mapped(self) -> list[tuple[int, int, int, int]]:
+        """Of each section its RVA, where it ends by its virtual size and as mapped, and its offset.
+        Once: a program may have a thousand sections, and ask for ten thousand RVAs."""
+        return [
+            (s.rva, s.rva + min(s.mapped, s.virtual_size or s.mapped), s.rva + s.mapped, s.start)
+            for s in self.sections
+        ]
 
 
 def read_headers(data: bytes, *, bare: bool = False) -> Headers | None:

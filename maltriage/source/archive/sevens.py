@@ -17,6 +17,8 @@ _POLL = 0.2
 MAX_ROUNDS = 22
 """Power of two of the rounds of hashing that make a key; beyond, no password is tried: 2 ** 24 take
 6 s for each. 7-Zip writes 19."""
+MANY = 20
+"""Times `--max-members` of files that an archive may list. The list is read for each chunk."""
 _NO_ROUNDS = 0x3F
 _MAX_HEADER = 1 << 20
 _AES = re.compile(rb"\x24\x06\xf1\x07\x01.(.)", re.DOTALL)
@@ -36,6 +38,7 @@ def entries(opening: Opening) -> Iterator[Entry]:
     _check_rounds(max(map(_power, _AES.findall(_header(opening.file))), default=0))
     try:
         with py7zr.SevenZipFile(opening.file) as archive:
+            _check_count(len(archive.files), opening.budget.limits.members)
             encrypted = archive.needs_password()
             if encrypted:  # the header may have been packed
                 _check_rounds(max(map(_power, _methods(archive)), default=0))
@@ -86,6 +89,15 @@ def _methods(archive: Any) -> Iterator[bytes]:
 
 def _power(properties: bytes) -> int:
     return properties[0] & 0x3F
+
+
+def _check_count(files: int, limit: int) -> None:
+    """Raise SampleError for a list of so many files that each chunk of them takes long to find."""
+    if files > MANY * limit:
+        reason = (
+            f"it lists {files} files, more than {MANY} times the limit of {limit}: none is read"
+        )
+        raise SampleError("archive-members", f"{reason} (--max-members lifts the limit)")
 
 
 def _check_rounds(power: int) -> None:

@@ -16,7 +16,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import MAX_NAME, Names
 from maltriage.source.archive.kinds import archive_kind
 from maltriage.source.archive.limits import Archives
-from maltriage.source.archive.sevens import _Sink
+from maltriage.source.archive.sevens import MANY, _Sink
 from maltriage.source.reading import Reading
 from maltriage.source.samples import read_sample
 
@@ -106,3 +106,15 @@ def test_a_picture_that_unpacks_to_many_times_its_bytes(tmp_path: Path) -> None:
         read_sample(str(tmp_path / "a.png"))
     assert caught.value.code == "too-large"
     assert "more than 250 times as many" in caught.value.reason
+
+
+def test_a_list_of_many_times_the_files_that_are_read(tmp_path: Path) -> None:
+    """It is read anew for each chunk: no chunk is begun."""
+    with py7zr.SevenZipFile(tmp_path / "a.7z", "w") as archive:
+        for number in range(MANY * 2 + 1):
+            archive.writef(io.BytesIO(PROGRAM if not number else b"x"), f"{number}.exe")
+    for members, code in ((3, "archive"), (2, "archive-members")):
+        with pytest.raises(SampleError) as caught:
+            read_sample(str(tmp_path / "a.7z"), Reading(archives=Archives(members=members)))
+        assert caught.value.code in (code, "archive-members")
+        assert ("none is read" in caught.value.reason) is (members == 2)

@@ -34,6 +34,7 @@ CUT_SHORT = frozenset(
         "archive-depth",
         "archive-time",
         "archive-overlap",
+        "archive-unlisted",
         "carve-limit",
         "container",
     }

@@ -32,7 +32,7 @@ class Trouble:
     error: SampleError
 
 
-OF_ALL = frozenset(("password", "archive-overlap"))
+OF_ALL = frozenset(("password", "archive-overlap", "archive-unlisted"))
 """Codes of errors of the archive, not of the file at which they are found."""
 Ends = tuple[bytes, bytes, int]
 """First and last bytes of a file, and its size."""

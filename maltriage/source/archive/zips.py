@@ -64,9 +64,10 @@ def entries(opening: Opening) -> Iterator[Entry]:
                 if number >= opening.start and not info.is_dir():
                     yield _entry(opening, keys, archive, info, number, name)
         except LimitError:
-            yield from _told(listed, number - 1)  # a walk that goes on comes to the cap again
+            # A walk that goes on comes to the cap again.
+            yield from _told(opening.file, listed, number - 1)
             raise
-        yield from _told(listed, len(listed))
+        yield from _told(opening.file, listed, len(listed))
 
 
 def _entry(opening: Opening, keys: _Keys, archive: Any, info: Any, number: int, name: str) -> Entry:
@@ -84,8 +85,12 @@ def _entry(opening: Opening, keys: _Keys, archive: Any, info: Any, number: int, 
         return Entry(number, name, error=damaged(error))
 
 
-def _told(listed: list[Any], number: int) -> Iterator[Entry]:
+def _told(file: BinaryIO, listed: list[Any], number: int) -> Iterator[Entry]:
     """What is odd about the whole archive."""
+    file.seek(0)
+    if listed and file.read(4) == b"PK\x03\x04" and all(info.header_offset for info in listed):
+        reason = "it begins with a file that its list lacks, which other readers may unpack"
+        yield Entry(number, "", error=SampleError("archive-unlisted", reason))
     overlapping = _overlapping(listed)
     if overlapping:
         reason = f"{overlapping:,} of the {len(listed):,} files in it share bytes of the archive"

@@ -29,6 +29,8 @@ MAX_PATHS = 1 << 20
 """Bytes of a list of paths."""
 UPLOAD_SECONDS = 120.0
 """Time that an upload may take."""
+IDLE_SECONDS = 10.0
+"""Time for which a connection may wait without a whole request, about."""
 CONNECTIONS = 32
 """Connections at once; more are refused."""
 
@@ -204,6 +206,24 @@ def listening(host: str, port: int) -> socket.socket:
 def serve_on(at: socket.socket, app: Starlette, stop: Callable[[], bool]) -> None:
     """Answer until `stop` returns true; what is asked by then is still answered."""
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Prompt(H11Protocol):
+        """A connection that is closed where no request is under way for `IDLE_SECONDS`: silent
+        ones, or half a header, would keep all others out."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.idle = False
+            self._look()
+
+        def _look(self) -> None:
+            idle = self.cycle is None or self.cycle.response_complete
+            if idle and self.idle:
+                self.transport.close()
+            elif not self.transport.is_closing():
+                self.idle = idle
+                self.loop.call_later(IDLE_SECONDS / 2, self._look)
 
     class Server(uvicorn.Server):
         @contextmanager
@@ -221,7 +241,7 @@ def serve_on(at: socket.socket, app: Starlette, stop: Callable[[], bool]) -> Non
         server_header=False,
         date_header=False,
         ws="none",
-        http="h11",
+        http=Prompt,
     )
     server = Server(config)
 

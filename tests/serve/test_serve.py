@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import socket
+import time
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from serve.running import Running, running
 
 from maltriage.errors import MaltriageError
 from maltriage.serve.guard import check_address, check_token
+from maltriage.serve.routes import CONNECTIONS
 
 pytest.importorskip("uvicorn", reason="needs the extra `serve`")
 
@@ -206,3 +209,20 @@ def test_tokens() -> None:
     for token in ("", "short", "with a space in it", "Ünïcode-Ünïcode-Ünïcode"):
         with pytest.raises(MaltriageError, match="at least 16 printable"):
             check_token(token, "token.txt")
+
+
+def test_connections_that_ask_nothing_are_closed(server: tuple[Running, Path]) -> None:
+    """They would take all places; no token is needed to connect."""
+    asked, _ = server
+    host, _, port = asked.host.partition(":")
+    with ExitStack() as opened:
+        for number in range(CONNECTIONS):
+            silent = opened.enter_context(socket.create_connection((host, int(port))))
+            if number % 2:
+                silent.sendall(b"GET / HTTP/1.1\r\nHost: ")
+        assert asked.ask("GET", "/health").status == 503
+        until = time.monotonic() + 60
+        while asked.ask("GET", "/health").status == 503:
+            assert time.monotonic() < until
+            time.sleep(1)
+    assert asked.ask("GET", "/health").status == 200

@@ -15,6 +15,8 @@ NO_PIXELS = {
     "maltriage.sample.code_digest": "says which programs are alike",
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
+    "maltriage.source.archive.closed": "says why there is no sample",
+    "maltriage.source.archive.limits": "what is too much to be one",
     "maltriage.source.known": "lists of known files, which no dataset has",
     "maltriage.source.reading": "formats and `unmapped`, which are in the key by their values",
     "maltriage.source.samples": "bytes as they lie on the disk",

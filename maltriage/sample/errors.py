@@ -15,4 +15,7 @@ class SampleError(Exception):
 
 
 def _sample_error(code: str, reason: str, failed: bool) -> SampleError:
+    """One as a worker sent it; raises what wrong values raise."""
+    if (type(code), type(reason), type(failed)) != (str, str, bool):
+        raise TypeError("no error of a sample")
     return SampleError(code, reason, failed=failed)

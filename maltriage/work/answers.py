@@ -25,8 +25,6 @@ def is_answer(found: Any, path: str, views: Set[str]) -> bool:
     """
     if isinstance(found, SampleError):
         return _has(found.code, str) and _has(found.reason, str) and _has(found.failed, bool)
-    if isinstance(found, bool):  # of a file that was lost: whether it is an archive
-        return True
     if isinstance(found, Chunk):
         items, cursor = found.items, found.cursor
         fits = isinstance(items, list) and (cursor is None or isinstance(cursor, Cursor))

@@ -247,7 +247,7 @@ class Dispatcher:
             views = {spec.name for spec in self._options.views}
             for number, task in enumerate(group.tasks):
                 task.outcome, task.group = _BETRAYED, None
-                if given and is_answer(found[number], task.path, views):
+                if given and _answers(task, found[number], views):
                     task.outcome = found[number]
             return
         if isinstance(error, WorkerDiedError | TimeoutError | MemoryError) or len(group.tasks) == 1:
@@ -367,6 +367,14 @@ class Dispatcher:
             return Taken([item])
         more = self._next(task, cursor.passing(), alone=task.alone, held=task.held, lost=error)
         return Taken([item], more)
+
+
+def _answers(task: Task, found: Any, views: set[str]) -> bool:
+    """Whether a value is an answer to a task; of one that asks whether a file is an archive, yes or
+    no."""
+    if task.lost is not None and task.function is is_archive:
+        return isinstance(found, bool | SampleError)
+    return is_answer(found, task.path, views)
 
 
 def _too_long(task: Task) -> SampleError:

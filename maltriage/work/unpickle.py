@@ -219,9 +219,13 @@ _MADE: dict[tuple[str, str], Callable[..., Any]] = {
 }
 """What is called in place of types and functions that would take memory or trust a state."""
 _CHECKED = frozenset(
-    [("maltriage.probe.prepare", "Prepared"), ("maltriage.sample.byteplot", "View")]
+    [
+        ("maltriage.probe.prepare", "Prepared"),
+        ("maltriage.sample.byteplot", "View"),
+        ("maltriage.sample.errors", "SampleError"),
+    ]
 )
-"""Data classes that are only made by functions, which check their values."""
+"""Classes that are only made by functions, which check their values."""
 _KNOWN = frozenset(
     [
         *(

@@ -27,10 +27,10 @@ ANSWERS: list[Any] = [
     SampleError("not-pe", "no"),
     Chunk([SKIP, Again("a.zip!y", "a.zip!x", 1.0)], Cursor()),
     Chunk([], None),
-    True,
 ]
 OTHERS: list[Any] = [
     None,
+    True,
     7,
     "a.zip",
     [],
@@ -72,10 +72,11 @@ def test_a_sample_has_the_views_that_were_asked_for(tmp_path: Path) -> None:
 
 
 def _lies(path: str, options: object, chunk: object, cursor: object, finish: object) -> Any:
-    return {"none": None, "many": [1, 2], "other": Same("c.exe", "0" * 64, b"", 0)}[Path(path).stem]
+    lies = {"none": None, "many": [1, 2], "yes": True, "other": Same("c.exe", "0" * 64, b"", 0)}
+    return lies[Path(path).stem]
 
 
-@pytest.mark.parametrize("lie", ["none", "many", "other"])
+@pytest.mark.parametrize("lie", ["none", "many", "yes", "other"])
 def test_a_scan_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
     """Each lie is an error of its own file, and ends."""
     real = dispatcher.prepare_members

@@ -20,7 +20,7 @@ from maltriage import bundle as bundles
 from maltriage.probe.lookup import Lookup
 from maltriage.probe.prepare import Again, Prepared, PrepareOptions, made_prepared, prepare
 from maltriage.sample.byteplot import View, made_view
-from maltriage.sample.errors import SampleError
+from maltriage.sample.errors import SampleError, _sample_error
 from maltriage.sample.types import Region
 from maltriage.sample.views import byteplot
 from maltriage.source.decode import Contents
@@ -255,7 +255,7 @@ def test_a_sample_comes_as_it_was() -> None:
         np.testing.assert_array_equal(got[0].views[name].pixels, view.pixels)
 
 
-@pytest.mark.parametrize("kind", [Prepared, View])
+@pytest.mark.parametrize("kind", [Prepared, View, SampleError])
 def test_a_sample_is_not_made_past_its_checks(kind: type) -> None:
     made = f"c{kind.__module__}\n{kind.__name__}\n)\x81}}b.".encode()
     plain = b"\x80\x04" + bytes(ForkingPickler.dumps(kind))[2:-1] + b")\x81."
@@ -320,6 +320,8 @@ def test_a_sample_of_other_values(changes: dict[str, Any]) -> None:
         (made_view, (b"", (-2, -4), 2, (0, 0, 4))),
         (made_view, (bytes(4), (2, 2), -1, (1, b"", b"", b""))),
         (made_view, (bytes(4), (2, 2), 3, (1, b"", b"\1", b""))),
+        (_sample_error, (5, "no", True)),
+        (_sample_error, ("io", ["no"], True)),
         (made_prepared, ("a", "pe", b"\xc0", {}, 0.0, None, None)),
         (made_prepared, ("a", "pe", msgspec.msgpack.encode((1, 2, [])), {}, 0.0, None, None)),
     ],

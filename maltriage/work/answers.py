@@ -27,7 +27,8 @@ def is_answer(found: Any, path: str, views: Set[str]) -> bool:
         return _has(found.code, str) and _has(found.reason, str) and _has(found.failed, bool)
     if isinstance(found, Chunk):
         items, cursor = found.items, found.cursor
-        fits = isinstance(items, list) and (cursor is None or isinstance(cursor, Cursor))
+        known = isinstance(cursor, Cursor) and _has(cursor.members, int)
+        fits = isinstance(items, list) and (cursor is None or known)
         return fits and all(_is_item(item, path, views) for item in items)
     return isinstance(found, Prepared | Same) and _is_item(found, path, views)
 

@@ -42,6 +42,7 @@ OTHERS: list[Any] = [
     Chunk(None, None),  # type: ignore[arg-type]
     Chunk([None], None),  # type: ignore[list-item]
     Chunk([SKIP], 5),  # type: ignore[arg-type]
+    Chunk([SKIP], Cursor(members="1")),  # type: ignore[arg-type]
     Chunk([Rejected(5, 6, 7, 8)], None),  # type: ignore[arg-type]
     Chunk([Rejected("a.zip", "io", "refused", 1)], None),  # type: ignore[arg-type]
     Chunk([Rejected("/etc/passwd", "io", "refused", True)], None),

@@ -153,7 +153,7 @@ def test_real_files_are_the_same_records(
             archive.write(path, path.name)
     listed = "\n".join([*named[:100], str(tmp_path / "a.zip"), *named[100:]])
     (tmp_path / "list").write_text(listed)
-    arguments = ("--files-from", "list", "--no-cache", "--hashes", "--max-size", "8", "-o")
+    arguments = ("--files-from", "list", "--no-cache", "--hashes", "--max-size", "8", "-q", "-o")
     assert start(tmp_path, *arguments, "here.ndjson").wait(300) in (0, 3)
     process = start(tmp_path, *on(cluster_of_two, *arguments, "there.ndjson"))
     wait_for_lines(tmp_path / "there.ndjson.part", 60, process)

@@ -58,7 +58,8 @@ SHARE_OF_TIMEOUT = 0.25
 TOO_LONG = "archive-time"
 MAX_NAMED = 8
 """Most programs named of an archive where one was expected."""
-_BETRAYED = SampleError("crash", "the process that read it sent an invalid answer", failed=True)
+_BETRAYED = reason_of(WorkerDiedError(None), 0.0)
+"""The error of a file that a worker gave no answer to."""
 _AHEAD = 2
 """Groups waiting per worker, from which on the next one waits until it is full."""
 

@@ -53,12 +53,12 @@ def closed_kind(path: str, at: Callable[[int, int], bytes]) -> str | None:
         return "a file of compress (.Z)"
     if head.startswith(_OLE):
         return "an installer (MSI)" if _root_of_ole(head, at) in _INSTALLERS else None
-    if may_be_image(path, head):
+    if _may_be_image(path, head):
         return _IMAGES.get(at(_VOLUME + 1, 5))
     return None
 
 
-def may_be_image(path: str, head: bytes) -> bool:
+def _may_be_image(path: str, head: bytes) -> bool:
     """Whether a file may be a disk image, by its name and first bytes, which most have empty."""
     return path.lower().endswith(_IMAGE_ENDINGS) or (len(head) >= 64 and not any(head[:64]))
 

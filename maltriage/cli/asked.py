@@ -6,7 +6,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from maltriage.report.documents.record import Record, Skipped, Summary, path_of
+from maltriage.report.documents.record import (
+    Failed,
+    Record,
+    Result,
+    Skipped,
+    Summary,
+    path_of,
+)
 from maltriage.report.scan.strip import reasons
 from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.archive.walk import SEPARATOR
@@ -36,23 +43,30 @@ class Asked:
         filtered: bool = False,
     ) -> None:
         self._empty = "no file in it passes --include and --exclude" if filtered else _EMPTY
-        whose = [(path, source) for path in listed] + [(path, path) for path in named]
+        by_hand, of_list = [(path, path) for path in named], [(path, source) for path in listed]
+        self._only = source if of_list and not by_hand else None
+        """The list that every record is of: nothing is kept of its paths, which may be millions."""
+        whose = [] if self._only else of_list + by_hand
         self._whose = {_plain(path): name for path, name in whose}
         self._as_named = {_bare(path): _plain(path) for path, _ in whose}
-        self._skipped: dict[str, Counter[str]] = {name: Counter() for name in self._whose.values()}
+        names = [self._only] if self._only else self._whose.values()
+        self._skipped: dict[str, Counter[str]] = {name: Counter() for name in names}
 
     def see(self, record: Record) -> None:
         if not self._skipped or isinstance(record, Summary):
             return
         code = record.code if isinstance(record, Skipped) else None
-        for path in {self._as_named.get(above, above) for above in _above(path_of(record))}:
-            name = self._whose.get(path)
+        for name in [self._only] if self._only else self._names(record):
             if name not in self._skipped:
                 continue
             if code is None or code == KNOWN_GOOD:
                 del self._skipped[name]
             else:
                 self._skipped[name][code] += 1
+
+    def _names(self, record: Result | Skipped | Failed) -> Iterator[str | None]:
+        for path in {self._as_named.get(above, above) for above in _above(path_of(record))}:
+            yield self._whose.get(path)
 
     def unanswered(self) -> Iterator[tuple[str, str]]:
         """What was named and has no answer, each with why."""

@@ -57,6 +57,18 @@ def test_one_answer_is_enough_for_a_list() -> None:
     assert dict(asked.unanswered()) == {"--files-from l": "skipped: 2 not PE"}
 
 
+def test_nothing_is_kept_of_a_list_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(path: str) -> str:
+        raise AssertionError(f"{path} was looked at")
+
+    monkeypatch.setattr(asked_module.os.path, "realpath", slow)
+    asked = Asked([], (f"a/{n}" for n in range(3)), "--files-from l")
+    asked.see(Skipped("a/0/b", "not-pe", "no"))
+    assert dict(asked.unanswered()) == {"--files-from l": "skipped: 1 not PE"}
+    asked.see(make_result("a/1"))
+    assert dict(asked.unanswered()) == {}
+
+
 def test_members_and_urls_answer_for_what_they_are_in() -> None:
     assert left(["a.zip"], make_result("a.zip!b/x.exe")) == {}
     assert left(["s3://bucket/in/"], make_result("s3://bucket/in/x.exe")) == {}

@@ -11,7 +11,7 @@ from types import ModuleType
 OFF = "MALTRIAGE_NO_KERNEL"
 """Variable that has NumPy do everything, if it is set and not empty."""
 
-VERSION = 1
+VERSION = 2
 """Of the kernel that this package calls: an older one may lie in a working tree."""
 
 

@@ -137,6 +137,21 @@ class ResultFile:
                 self._file.part.chmod(stat.S_IMODE(status.st_mode))
         return self._file.stream
 
+    def begin_anew(self) -> None:
+        """Append to what has the name by now, in place of the file that was opened.
+
+        Raises:
+            MaltriageError: it cannot be opened; what was opened stays.
+        """
+        self._stream.flush()
+        if not stat.S_ISREG(os.fstat(self._stream.fileno()).st_mode):
+            return
+        try:
+            with _at_end(self.path) as stream:
+                os.dup2(stream.fileno(), self._stream.fileno(), inheritable=False)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
     @property
     def part(self) -> Path | None:
         """The temporary name; None: a device, a pipe, or a file that is complete."""
@@ -153,9 +168,10 @@ class ResultFile:
         """
         self._text.detach()
         if self._file is None:
-            size = self._stream.tell() if self._append and self._stream.seekable() else None
+            self._stream.flush()
+            status = os.fstat(self._stream.fileno())
             self._stream.close()
-            return size
+            return status.st_size if self._append and stat.S_ISREG(status.st_mode) else None
         size = self._stream.tell()
         self._file.commit(sync=True)
         self._file = None

@@ -165,12 +165,23 @@ class Sinks:
     def __init__(self, sinks: list[_Sink]) -> None:
         self._sinks = sinks
         self._records = 0
+        self._anew = False
         self.written: list[Written] = []
         """The files that are complete."""
         self.gone: Pipe | None = None
         """Set once nobody is left to write for: the readers of all outputs went away."""
 
+    def begin_anew(self) -> None:
+        """Begin the files of a watch anew under their names with the next record; from any signal
+        handler."""
+        self._anew = True
+
     def write(self, record: Result | Skipped | Failed) -> None:
+        if self._anew:
+            self._anew = False
+            for sink in self._sinks:
+                if sink.file is not None:
+                    sink.file.begin_anew()
         self._records += 1
         for sink in self._sinks:
             with sink.writing():

@@ -14,6 +14,7 @@ from maltriage.cli.outputs import Target
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Record
 from maltriage.report.formats import by_ending, find
+from maltriage.report.numbers import count
 from maltriage.report.sanitize import clean
 from maltriage.report.saved.recognise import HEAD_BYTES, is_report
 from maltriage.report.scan.shape import written_with
@@ -95,13 +96,18 @@ class Watching:
         scan ended well: so a watch ends."""
         asked, policy = self.request, Policy()
         options, began = asked.options, time.monotonic()
-        folders = [os.fspath(path) for path in asked.paths]
+        folders = list(dict.fromkeys(os.fspath(path) for path in asked.paths))
+        unsettled: list[str] = []
         with policy, Engine(asked.bundle, options) as engine:
             engine.begin()
-            for paths in appearing(folders, options.walk, stop):
+            for paths in appearing(folders, options.walk, stop, unsettled):
                 if not (paths or self.quiet):
                     told = f"watching {', '.join(folders)}; Ctrl-C ends it"
                     typer.echo(f"maltriage: {clean(told)}", err=True)
                 found = Walked(paths, options.walk, stop=stop)
                 yield from engine.records(found, policy=policy, progress=progress, stop=stop)
+        if unsettled:
+            many = count(len(unsettled), "file")
+            note = f"{many} had changed within the last second: not read, the first {unsettled[0]}"
+            progress.notes.append(note)
         yield summary(progress, asked.bundle, time.monotonic() - began, interrupted=False)

@@ -8,11 +8,16 @@ import stat
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
 from maltriage.source.files import WalkOptions, is_result, wrong_link
+
+if TYPE_CHECKING:
+    from watchfiles import Change
 
 SETTLED = 1.0
 """Seconds for which a file must not change before it is read: it may be written still."""
@@ -41,7 +46,10 @@ class _Stop:
 
 
 def appearing(
-    folders: Sequence[str], options: WalkOptions, stop: Callable[[], bool]
+    folders: Sequence[str],
+    options: WalkOptions,
+    stop: Callable[[], bool],
+    unsettled: list[str] | None = None,
 ) -> Iterator[list[str]]:
     """Paths of new and changed files, in lists, as they settle; it ends once `stop` returns true.
 
@@ -49,21 +57,69 @@ def appearing(
     rules of a walk hold: depth, patterns, links, results. A file that was replaced or written to is
     given again. Each path begins with the folder as it was named.
 
+    Args:
+        unsettled: gets the files that have appeared and are not given when it ends.
+
     Raises:
-        MaltriageError: a folder cannot be watched, or watchfiles is not installed.
+        MaltriageError: a folder cannot be watched, or is gone or another one by now; or watchfiles
+            is not installed.
     """
     need_watch()
-    import watchfiles
+    from watchfiles import Change
 
     for folder in folders:
         if not os.path.isdir(folder):
             raise MaltriageError(f"{folder}: no folder; --watch takes folders")
+        try:
+            os.path.realpath(folder).encode()
+        except UnicodeEncodeError:
+            raise MaltriageError(f"{folder}: its name is not UTF-8: not watched") from None
     # Events have resolved paths on some systems.
     roots = {os.path.realpath(folder): folder for folder in folders}
+    places = {folder: _place(folder) for folder in folders}
     waiting: dict[str, tuple[_State, float]] = {}
     given: OrderedDict[str, _State] = OrderedDict()
     try:
-        events = watchfiles.watch(
+        begun = False
+        for changes in _events(list(roots), options, stop):
+            if not begun:
+                begun = True
+                yield []
+            for folder, place in places.items():
+                if _place(folder) != place:
+                    raise MaltriageError(f"{folder}: no longer the folder that was watched")
+            if any(change is Change.added and os.path.isdir(path) for change, path in changes):
+                _need_room(next(iter(roots)))
+            now = time.monotonic()
+            for change, path in changes:
+                if change is not Change.deleted:
+                    for name in _files_at(path):
+                        waiting.setdefault(name, ((-1, -1, -1), now))
+            ready = _settled(waiting, given, now)
+            found = [named for path in ready if (named := _wanted(path, roots, options))]
+            if found:
+                yield found
+    except OSError as error:
+        reason = str(error).partition(" about ")[0].rstrip(".")  # and not the library's own terms
+        raise MaltriageError(f"cannot watch {', '.join(roots.values())}: {reason}") from error
+    if unsettled is not None:
+        unsettled += [named for path in sorted(waiting) if (named := _wanted(path, roots, options))]
+
+
+def _events(
+    roots: list[str], options: WalkOptions, stop: Callable[[], bool]
+) -> Iterator[set[tuple[Change, str]]]:
+    """What watchfiles tells, and nothing where nothing changed.
+
+    It passes by folders without permission only where it passes by those beyond the system's limit
+    of watches as well, which is an error here. So it is asked to only where it has to. By a name
+    that is not UTF-8 it ends with an error: then it begins anew.
+    """
+    import watchfiles
+    from watchfiles import Change
+
+    def watch(*, ignore: bool) -> Iterator[set[tuple[Change, str]]]:
+        return watchfiles.watch(
             *roots,
             watch_filter=None,
             debounce=STEP_MS,
@@ -72,24 +128,64 @@ def appearing(
             stop_event=_Stop(stop),
             raise_interrupt=False,
             recursive=options.depth != 0,
-            ignore_permission_denied=True,
+            ignore_permission_denied=ignore,
         )
-        begun = False
-        for changes in events:
-            if not begun:
-                begun = True
-                yield []
-            now = time.monotonic()
-            for change, path in changes:
-                if change is not watchfiles.Change.deleted:
-                    for name in _files_at(path):
-                        waiting.setdefault(name, ((-1, -1, -1), now))
-            ready = _settled(waiting, given, now)
-            found = [named for path in ready if (named := _wanted(path, roots, options))]
-            if found:
-                yield found
-    except OSError as error:
-        raise MaltriageError(f"cannot watch {', '.join(folders)}: {error}") from error
+
+    ignore, missed = False, 0
+    since = time.time()
+    while missed < 2:
+        try:
+            for changes in watch(ignore=ignore):
+                if missed:
+                    changes |= {(Change.modified, path) for path in _changed(roots, since)}
+                    missed = 0
+                since = time.time()
+                yield changes
+            return
+        except PermissionError:
+            if ignore:
+                raise
+            ignore = True
+        except RuntimeError as error:  # what it was told of is lost, so it is looked for
+            reason, missed = error, missed + 1
+    raise MaltriageError(f"cannot watch {', '.join(roots)}: {reason}")
+
+
+def _changed(roots: list[str], since: float) -> Iterator[str]:
+    """The files below folders that have changed, or were moved there, since about a time."""
+    for root in roots:
+        moved = set[str]()
+        for folder, _, names in os.walk(root):
+            with suppress(OSError):  # gone again
+                status = os.stat(folder)
+                if os.path.dirname(folder) in moved or (
+                    folder != root and status.st_mtime < since - SETTLED <= status.st_ctime
+                ):
+                    moved.add(folder)
+            for name in names:
+                path = os.path.join(folder, name)
+                with suppress(OSError):
+                    if folder in moved or os.lstat(path).st_ctime >= since - SETTLED:
+                        yield path
+
+
+def _need_room(root: str) -> None:
+    """Raise OSError where the system has no room for one watch more: folders that have just
+    appeared may have none then, about which watchfiles says nothing."""
+    import watchfiles
+
+    one = watchfiles.watch(root, recursive=False, rust_timeout=1, yield_on_timeout=True)
+    next(one)
+    one.close()
+
+
+def _place(folder: str) -> tuple[int, int] | None:
+    """What tells a folder from another one of its name; None: it is gone."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _files_at(path: str) -> Iterator[str]:

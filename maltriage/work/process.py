@@ -38,6 +38,14 @@ def without_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def leave_signals() -> None:
+    """Ignore the signals that reach all processes of a terminal; the main process decides what to
+    do about them."""
+    for name in ("SIGINT", "SIGHUP"):
+        if hasattr(signal, name):  # Windows has no SIGHUP
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
+
+
 class WorkerEnd:
     """A process's end of its pipes."""
 

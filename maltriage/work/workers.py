@@ -19,6 +19,7 @@ from maltriage.source.urls import Remote
 from maltriage.work.allocator import keep_memory
 from maltriage.work.forkserver import worker_context
 from maltriage.work.isolation import ISOLATED, Isolation, confine
+from maltriage.work.process import leave_signals
 from maltriage.work.supervisor import Job, Supervisor, WorkerDiedError
 
 T = TypeVar("T")
@@ -34,8 +35,7 @@ def _start_worker(stdin: Stdin | None, urls: Remote | None, isolation: Isolation
     hold(stdin)
     remote.hold(urls)
     sys.dont_write_bytecode = True  # a worker could not write them
-    # Ctrl-C reaches the whole process group; the main process decides what to do about it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals()
     if isolation is not None:
         confine(isolation)
 

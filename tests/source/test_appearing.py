@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -124,3 +126,85 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "file").write_bytes(b"x")
     with pytest.raises(MaltriageError, match="no folder; --watch takes folders"):
         next(appearing([str(tmp_path / name)], WalkOptions(), lambda: True))
+
+
+def test_a_name_that_is_not_utf8_loses_nothing(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    inside = tmp_path / "inside"
+    outside.mkdir()
+    inside.mkdir()
+    (outside / "moved.exe").write_bytes(b"x")
+    (inside / "old.exe").write_bytes(b"x")
+    past = time.time() - 100
+    os.utime(outside, (past, past))
+    time.sleep(1.5)  # so that what is old looks old
+    with watched(inside) as wait:
+        try:
+            (inside / os.fsdecode(b"a\xff.exe")).write_bytes(b"x")
+        except OSError:
+            pytest.skip("no such names here")
+        outside.rename(inside / "b")
+        (inside / "c.exe").write_bytes(b"x")
+        assert wait(3) == [os.fsdecode(b"a\xff.exe"), "b/moved.exe", "c.exe"]
+        (inside / "d.exe").write_bytes(b"x")
+        assert wait() == ["d.exe"]
+    named = tmp_path / os.fsdecode(b"w\xff")
+    named.mkdir()
+    with pytest.raises(MaltriageError, match="not UTF-8"):
+        next(appearing([str(named)], WalkOptions(), lambda: True))
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_folder_that_is_gone_or_another_ends_it(tmp_path: Path, *, other: bool) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    found = appearing([str(folder)], WalkOptions(), lambda: False)
+    assert next(found) == []
+    folder.rename(tmp_path / "before")
+    if other:
+        folder.mkdir()
+    with pytest.raises(MaltriageError, match="in: no longer the folder that was watched"):
+        next(found)
+
+
+def test_files_that_did_not_settle_are_named(tmp_path: Path) -> None:
+    ends, left = threading.Event(), list[str]()
+    found = appearing([str(tmp_path)], WalkOptions(), ends.is_set, left)
+    assert next(found) == []
+    (tmp_path / "late.exe").write_bytes(b"x")
+    threading.Timer(0.5, ends.set).start()
+    assert list(found) == []
+    assert left == [str(tmp_path / "late.exe")]
+
+
+_LIMITED = """
+import sys
+from maltriage.source.appearing import appearing
+from maltriage.source.files import WalkOptions
+limit = open("/proc/sys/user/max_inotify_watches", "w")
+limit.write(sys.argv[1])
+limit.close()
+for paths in appearing(["."], WalkOptions(), lambda: False):
+    open("ready", "w").close()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+@pytest.mark.parametrize("before", [True, False])
+def test_more_folders_than_can_be_watched_end_it(tmp_path: Path, *, before: bool) -> None:
+    """In a user namespace, whose limit a user may lower."""
+    folders = [tmp_path / f"{number}" for number in range(9)]
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", _LIMITED]
+    if subprocess.run([*command[:3], "true"], check=False, capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    if before:
+        for folder in folders:
+            folder.mkdir()
+    with subprocess.Popen([*command, "4"], cwd=tmp_path, stderr=subprocess.PIPE) as process:
+        end = time.monotonic() + WAIT
+        while not before and not (tmp_path / "ready").exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        _, said = process.communicate(timeout=WAIT)
+    assert said.decode().splitlines()[-1].endswith("cannot watch .: OS file watch limit reached")

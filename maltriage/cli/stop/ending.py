@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from maltriage.triage.request import RecordSource
 
 
+HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
+"""None: Windows has none."""
+
+
 class Stop:
     """Whether the user asked to stop, and by which signal."""
 
@@ -35,35 +40,54 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM."""
+        """128 + the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
         return EXIT_INTERRUPTED if self.number is None else 128 + self.number
 
 
 @contextmanager
 def stopping(*, in_time: bool = False) -> Iterator[Stop]:
-    """The first Ctrl-C or SIGTERM asks to stop, also an earlier one; a second stops at once.
+    """The first Ctrl-C, SIGTERM or SIGHUP asks to stop, also an earlier one; a second Ctrl-C or
+    SIGTERM stops at once. A terminal that closes may send two SIGHUP; under `nohup` it counts for
+    nothing.
 
     Args:
         in_time: end the process even if the block does not stop, see `maltriage.cli.stop.overdue`.
     """
     stop = Stop()
+    terminals = [number for number in (1, 2) if os.isatty(number)]
 
     def ask(number: int, frame: FrameType | None) -> None:
         if overdue.check():
             return
+        if number == HANGUP:
+            _write_nowhere(terminals)
         if stop():
+            if number == HANGUP:
+                return
             raise KeyboardInterrupt
         stop.number = number
         interrupt.note(number)
 
     stop.number = interrupt.take_over()
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    ending = [signal.SIGINT, signal.SIGTERM]
+    if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
+        ending.append(HANGUP)
+    before = {number: signal.signal(number, ask) for number in ending}
     try:
         with overdue.ending_in_time() if in_time else nullcontext():
             yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _write_nowhere(numbers: Sequence[int]) -> None:
+    """Have what is written to streams go to the null device: a terminal that closed is an error to
+    each write."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    for number in numbers:
+        os.dup2(null, number)
+    os.close(null)
 
 
 def write_records(
@@ -92,7 +116,12 @@ def write_records(
         MaltriageError: the source failed, or an output cannot be written.
     """
     progress, summary = Progress(), None
-    with stopping(in_time=True) as stop, outputs as sinks, status.watching(progress):
+    with (
+        stopping(in_time=True) as stop,
+        outputs as sinks,
+        status.watching(progress),
+        _rotating(sinks) if endless else nullcontext(),
+    ):
         for record in source.records(progress, stop):
             if isinstance(record, Summary):
                 summary = record
@@ -123,6 +152,29 @@ def write_records(
         if sinks.gone is None:  # no notice, which `quiet` would leave out: it is why the code is 3
             typer.echo(f"maltriage: {clean(path)}: nothing was triaged: {why}", err=True)
     return code
+
+
+@contextmanager
+def _rotating(sinks: Sinks) -> Iterator[None]:
+    """A block in which SIGHUP has files begun anew under their names, so that one that was renamed
+    is left behind; where there is a terminal, SIGHUP says that it closed, and ends the watch."""
+    if HANGUP is None or _has_terminal():
+        yield
+        return
+    before = signal.signal(HANGUP, lambda *_: sinks.begin_anew())
+    try:
+        yield
+    finally:
+        signal.signal(HANGUP, before)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal, whatever its streams are."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _how_far(progress: Progress, *, resumes: bool = False) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,6 +28,7 @@ from maltriage.triage.engines.done import Done, done
 from maltriage.triage.engines.pool import PIECES_EACH
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import Engine
+from maltriage.work.process import leave_signals
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,6 @@ class _Serving:
 
 def serve(end: Connection, setup: Setup) -> None:
     """Main function of an engine process; does not return."""
-    # Ctrl-C reaches the whole process group; the process that started this one decides.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_signals()
     _Serving(end, setup).run()
     os._exit(0)  # a thread may still be in the model

@@ -49,10 +49,15 @@ class Asked:
         whose = [] if self._only else of_list + by_hand
         self._whose = {_plain(path): name for path, name in whose}
         self._as_named = {_bare(path): _plain(path) for path, _ in whose}
+        self._by_hand = {_plain(path): path for path, _ in by_hand}
+        self.failed: list[tuple[str, str]] = []
+        """What was named on the command line and could not be read itself, each with why."""
         names = [self._only] if self._only else self._whose.values()
         self._skipped: dict[str, Counter[str]] = {name: Counter() for name in names}
 
     def see(self, record: Record) -> None:
+        if isinstance(record, Failed) and (name := self._by_hand.get(_plain(path_of(record)))):
+            self.failed.append((name, record.reason))
         if not self._skipped or isinstance(record, Summary):
             return
         code = record.code if isinstance(record, Skipped) else None

@@ -22,6 +22,16 @@ def _reads_files(arguments: list[str]) -> bool:
     return command == ["explain"] or (command == ["scan"] and anew)
 
 
+def _writes_files(arguments: list[str]) -> bool:
+    """Whether a command line names files for its results, and stdout for none of them."""
+    named = [
+        argument.removeprefix("--output").removeprefix("-o").removeprefix("=") or following
+        for argument, following in zip(arguments, [*arguments[1:], "-"], strict=True)
+        if argument == "--output" or argument.startswith(("--output=", "-o"))
+    ]
+    return bool(named) and "-" not in named
+
+
 def _hold_streams() -> bool:
     """Have the three standard streams open, on the null device where they are not: otherwise the
     next file that is opened would have the number of one, and get what is written to it.
@@ -49,7 +59,7 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(10_000)  # imports make many objects, of which none goes
     interrupt.listen()
-    if not _hold_streams():
+    if not _hold_streams() and not _writes_files(sys.argv[1:]):
         sys.stderr.write("maltriage: standard output is closed: there is no place for results\n")
         sys.exit(2)
     try:

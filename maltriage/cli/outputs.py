@@ -164,6 +164,8 @@ class Sinks:
 
     def __init__(self, sinks: list[_Sink]) -> None:
         self._sinks = sinks
+        self.shown = any(sink.remarks for sink in sinks)
+        """Whether one is a screen, which lists what could not be read."""
         self._records = 0
         self._anew = False
         self.written: list[Written] = []

@@ -15,10 +15,12 @@ def urls_among(paths: Sequence[str]) -> tuple[list[str], Remote | None]:
     """Paths by the names that may be shown, and the reader of URLs; None if there are none.
 
     Raises:
-        MaltriageError: a URL's store is unknown, or its library is not installed.
+        MaltriageError: a path is empty, a URL's store is unknown, or its library is not installed.
     """
     from maltriage.source.urls import is_url, seal
 
+    if "" in paths:
+        raise MaltriageError("a path is empty: a variable that is not set?")
     urls = [path for path in paths if is_url(path)]
     if urls:
         from maltriage.source.remote import check

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import typer
 
 from maltriage.cli.outputs import Target
 from maltriage.errors import MaltriageError
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.record import Record
 from maltriage.report.formats import by_ending, find
 from maltriage.report.numbers import count
 from maltriage.report.sanitize import clean
 from maltriage.report.saved.recognise import HEAD_BYTES, is_report
-from maltriage.report.scan.shape import written_with
+from maltriage.report.scan.shape import ECS, written_with
 from maltriage.results.policy import Policy
 from maltriage.source.appearing import appearing, need_watch
 from maltriage.source.walked import Walked
@@ -25,6 +27,9 @@ from maltriage.triage.options import Progress
 from maltriage.triage.pipeline import Engine, summary
 from maltriage.triage.request import ScanRequest
 
+_BEGINS = {None: b'{"type":"', ECS: b'{"@timestamp":"'}
+"""How a record of a shape begins."""
+_anything = msgspec.json.Decoder()
 FORMAT = "ndjson"
 """The one format that is written record by record, and can be appended to."""
 
@@ -75,10 +80,24 @@ def _check_appendable(path: Path, shape: str | None) -> None:
         return
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
+    if len(head) < HEAD_BYTES and _is_cut_off(head, shape):
+        return  # and is removed
     other = written_with(head, len(head) == HEAD_BYTES)
     if other != shape or not (other or is_report(str(path))):
         what = "no records of a scan" if not other and shape is None else "records of another shape"
         raise MaltriageError(f"{path}: {what}, so none are appended to it")
+
+
+def _is_cut_off(data: bytes, shape: str | None) -> bool:
+    """Whether a file is the beginning of one record and no more, which a kill left."""
+    begin = _BEGINS.get(shape, b"")
+    if not begin or b"\n" in data or data[: len(begin)] != begin[: len(data)]:
+        return False
+    try:
+        decoded(data, _anything)
+    except msgspec.MsgspecError:
+        return True
+    return False
 
 
 @dataclass(frozen=True)

@@ -67,3 +67,38 @@ def test_who_presses_it_twice_does_not_want_to_wait(tmp_path: Path, samples_dir:
     done = start("typer", 2, "scan", str(samples_dir), "-o", str(tmp_path / "out.ndjson"))
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"maltriage: stopped\n")
     assert list(tmp_path.iterdir()) == []
+
+
+WITH_TERMINAL = """
+import os, pty, sys, time
+
+folder, out = sys.argv[1:]
+pid, terminal = pty.fork()
+if not pid:
+    scan = ["scan", folder, "--no-cache", "--jobs", "1", "-o", out, "-o", "-"]
+    os.execv(sys.executable, [sys.executable, "-m", "maltriage", *scan])
+while not os.path.exists(out + ".part") or os.path.getsize(out + ".part") < 10_000:
+    time.sleep(0.02)
+os.close(terminal)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_a_terminal_that_closes_ends_a_scan_in_order(tmp_path: Path, samples_dir: Path) -> None:
+    """All processes of the terminal get SIGHUP, and its streams are gone."""
+    folder, out = tmp_path / "in", tmp_path / "out.ndjson"
+    folder.mkdir()
+    program = (samples_dir / "gui-x86.exe").read_bytes()
+    for number in range(400):
+        (folder / f"{number}.exe").write_bytes(program + b"%d" % number)
+    done = subprocess.run(
+        [sys.executable, "-c", WITH_TERMINAL, str(folder), str(out)],
+        capture_output=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 130, done.stderr
+    *records, summary = map(json.loads, out.read_text().splitlines())
+    assert summary["interrupted"]
+    assert 0 < len(records) < 400
+    assert {record["type"] for record in records} == {"result"}

@@ -233,6 +233,22 @@ def test_a_cache_on_a_disk_that_takes_nothing(folder: Path, tmp_path: Path, full
             "standard output is closed: there is no place for results",
         ),
         (
+            '"$@" scan x.exe -q -o x.csv >&- && test -s x.csv',
+            0,
+            "",
+        ),
+        (
+            'exec "$@" scan x.exe -ox.csv -o - >&-',
+            2,
+            "standard output is closed: there is no place for results",
+        ),
+        ('exec "$@" scan x.exe ""', 2, "a path is empty: a variable that is not set?"),
+        (
+            'exec "$@" scan x.exe y.exe -q -o x.csv',
+            3,
+            "y.exe: not read: No such file or directory",
+        ),
+        (
             'mkdir gone; cd gone; rmdir ../gone; exec "$@" scan ../x.exe',
             2,
             "the current folder is gone: change to another one",

@@ -20,10 +20,17 @@ WAIT = 60.0
 
 
 @contextmanager
-def watch(folder: Path, *options: str | Path) -> Iterator[subprocess.Popen[bytes]]:
+def watch(
+    folder: Path, *options: str | Path, start_new_session: bool = False
+) -> Iterator[subprocess.Popen[bytes]]:
     """A watch that has begun."""
     command = [sys.executable, "-m", "maltriage", "scan", str(folder), "--watch", *options]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=start_new_session,
+    ) as process:
         assert process.stderr is not None
         line = process.stderr.readline().decode()
         assert line == f"maltriage: watching {folder}; Ctrl-C ends it\n"
@@ -141,3 +148,48 @@ def test_no_folder_is_named(run_cli: Any) -> None:
         2,
         b"maltriage: --watch needs a folder, e.g. maltriage scan DIR --watch\n",
     )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_file_that_was_renamed_is_left_behind(tmp_path: Path, samples_dir: Path) -> None:
+    folder, out, old = tmp_path / "in", tmp_path / "out.ndjson", tmp_path / "out.1"
+    folder.mkdir()
+    # A session of its own: no terminal can close.
+    with watch(folder, "-o", out, start_new_session=True) as process:
+        shutil.copy(samples_dir / "gui-x86.exe", folder / "1.exe")
+        until_lines(out, 1)
+        out.rename(old)
+        process.send_signal(signal.SIGHUP)
+        shutil.copy(samples_dir / "gui-x86.exe", folder / "2.exe")
+        until_lines(out, 1)
+        code, _, err = ended(process, signal.SIGTERM)
+    assert code == 0, err
+    records = [[json.loads(line) for line in path.read_text().splitlines()] for path in (old, out)]
+    paths = [[record.get("path") for record in of_file] for of_file in records]
+    assert paths == [[str(folder / "1.exe")], [str(folder / "2.exe"), None]]
+
+
+@pytest.mark.parametrize(
+    ("left", "shape"), [("{", []), ('{"type":"res', []), ('{"@times', ["--ecs"])]
+)
+def test_a_first_line_that_was_cut_off_is_removed(
+    tmp_path: Path, left: str, shape: list[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out.ndjson"
+    folder.mkdir()
+    out.write_text(left)
+    with watch(folder, "-o", out, *shape) as process:
+        assert ended(process)[0] == 0
+    assert len(until_lines(out, 1)) == 1
+
+
+def test_what_did_not_settle_is_told(tmp_path: Path, samples_dir: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    with watch(folder) as process:
+        shutil.copy(samples_dir / "gui-x86.exe", folder / "late.exe")
+        time.sleep(0.4)
+        code, _, err = ended(process)
+    assert code == 0
+    name = folder / "late.exe"
+    assert err == (f"note: 1 file had changed within the last second: not read, the first {name}\n")

@@ -147,6 +147,8 @@ def write_records(
     code = exit_code(progress, interrupted=interrupted, exit_zero=exit_zero)
     if asked is None or summary is None or code == EXIT_INTERRUPTED:
         return code
+    for path, why in () if sinks.shown else asked.failed:
+        typer.echo(f"maltriage: {clean(path)}: not read: {clean(why)}", err=True)
     for path, why in asked.unanswered():
         code = opt.EXIT_UNREAD
         if sinks.gone is None:  # no notice, which `quiet` would leave out: it is why the code is 3

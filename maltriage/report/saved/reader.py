@@ -48,7 +48,14 @@ _DOCUMENT_END = b"]"
 _WRITER = re.compile(rb'"version"\s*:\s*"([^"\\]{1,40})"')
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})", re.ASCII)
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
+_HASHES = {
+    "md5": re.compile("[0-9a-fA-F]{32}"),
+    "sha1": re.compile("[0-9a-fA-F]{40}"),
+    "tlsh": re.compile("(T1)?[0-9a-fA-F]{70}"),
+}
 _LARGEST = 1e100
+_LONG = re.compile(rb"[:,\[]\s*-?(?:\d{19}|[\d.]+[eE]\+?\d{3})")
+"""A number that may be too large for a renderer, unless it stands in a text."""
 _KNOWN = f"1.0 to {SCHEMA_VERSION}"
 
 _R = TypeVar("_R", bound=Record)
@@ -174,9 +181,10 @@ def _whole(path: str, file: BinaryIO, is_document: bool) -> Iterator[Record]:
         yield _decoded(path, data, None)
         return
     document = _whole_document(path, data)
+    large = _LONG.search(data) is not None
     for record in document.records:
         _check_version(path, record.schema_version)
-        yield _now(path, record)
+        yield _now(path, record, large=large)
     yield document.summary
 
 
@@ -187,7 +195,8 @@ def _whole_document(path: str, data: bytes) -> ScanDocument:
         raise _refusal(path, data, None, error) from error
     _check_version(path, document.schema_version)
     _check_version(path, document.summary.schema_version)
-    return msgspec.structs.replace(document, summary=_now(path, document.summary))
+    summary = _now(path, document.summary, large=_LONG.search(data) is not None)
+    return msgspec.structs.replace(document, summary=summary)
 
 
 def _decoded(path: str, data: bytes, line: int | None) -> Record:
@@ -196,18 +205,24 @@ def _decoded(path: str, data: bytes, line: int | None) -> Record:
     except msgspec.MsgspecError as error:
         raise _refusal(path, data, line, error) from error
     _check_version(path, record.schema_version)
-    return _now(path, record)
+    return _now(path, record, large=_LONG.search(data) is not None)
 
 
-def _now(path: str, record: _R) -> _R:
+def _now(path: str, record: _R, *, large: bool) -> _R:
     """A record with the current schema version, whose fields it has once it is read.
+
+    Args:
+        large: whether a number in it may be too large.
 
     Raises:
         MaltriageError: it has a value that no scan writes, and no renderer can show.
     """
-    odd = None if isinstance(record, Summary) else _odd(record)
+    odd = _too_large(msgspec.to_builtins(record)) if large else None
+    if odd is None and not isinstance(record, Summary):
+        odd = _odd(record)
     if odd is not None:
-        raise MaltriageError(f"{path}: not a maltriage record: the {odd} of {record.path} is odd")  # type: ignore[union-attr]
+        whose = "the summary" if isinstance(record, Summary) else record.path
+        raise MaltriageError(f"{path}: not a maltriage record: the {odd} of {whose} is odd")
     if record.schema_version == SCHEMA_VERSION:
         return record
     return msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
@@ -225,13 +240,24 @@ def _odd(record: Result | Skipped | Failed) -> str | None:
         return "sha256"
     if record.size < 0:
         return "size"
-    values = {
-        "margin": record.verdict.margin or 0.0,
-        "threshold": record.verdict.threshold or 0.0,
-        "prepare_ms": record.timing.prepare_ms,
-        "model_ms": record.timing.model_ms,
-    }
-    return next((name for name, value in values.items() if abs(value) > _LARGEST), None)
+    for name, kind in _HASHES.items():
+        value = getattr(record.identity, name)
+        if value is not None and not kind.fullmatch(value):
+            return name
+    if not 0 <= (record.verdict.probability or 0) <= 1:
+        return "probability"
+    return None
+
+
+def _too_large(value: object, name: str = "record") -> str | None:
+    """The name of a field with a number that some renderer cannot show; None if there is none."""
+    if isinstance(value, dict):
+        return next((odd for key, of in value.items() if (odd := _too_large(of, key))), None)
+    if isinstance(value, list):
+        return next((odd for of in value if (odd := _too_large(of, name))), None)
+    if isinstance(value, int):
+        return None if abs(value) < 1 << 63 else name
+    return name if isinstance(value, float) and abs(value) > _LARGEST else None
 
 
 def _refusal(path: str, data: bytes, line: int | None, error: Exception) -> MaltriageError:

@@ -395,6 +395,11 @@ def test_nested_without_end_in_the_first_bytes_is_no_report(tmp_path: Path) -> N
         ({"verdict": {"margin": 1.7e308}}, "margin"),
         ({"verdict": {"threshold": -1.7e308}}, "threshold"),
         ({"timing": {"prepare_ms": 1.7e308}}, "prepare_ms"),
+        ({"size": 1 << 63}, "size"),
+        ({"verdict": {"probability": 2.0}}, "probability"),
+        ({"identity": {"md5": "no hash"}}, "md5"),
+        ({"identity": {"tlsh": "T1"}}, "tlsh"),
+        ({"evidence": {"total": 1e308}}, "total"),
     ],
 )
 def test_odd_values_are_refused(tmp_path: Path, change: dict[str, Any], field: str) -> None:
@@ -405,6 +410,18 @@ def test_odd_values_are_refused(tmp_path: Path, change: dict[str, Any], field: s
     path = write(tmp_path, json.dumps(record).encode() + b"\n")
     with pytest.raises(MaltriageError, match=f"not a maltriage record: the {field} of a.exe"):
         look_through(path)
+
+
+def test_an_odd_summary_is_refused(tmp_path: Path) -> None:
+    for name in ("ndjson", "json"):
+        text = re.sub(rb'"seconds":[^,]+', b'"seconds":1e308', written(name, whole()))
+        assert "the seconds of the summary is odd" in _refused(write(tmp_path, text))
+
+
+def test_a_text_may_look_like_a_large_number(tmp_path: Path) -> None:
+    record = make_skipped(reason="at [ 1e308, -99999999999999999999,")
+    path = write(tmp_path, encode(record) + b"\n")
+    assert next(iter(reader.read(str(path)))) == record
 
 
 def test_a_line_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,6 +115,10 @@ def _version(sql: sqlite3.Connection) -> int:
     (count,) = sql.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if application != APPLICATION_ID and count:
         raise UnusableError("a database of another program")
+    # A view or a trigger would run with each statement, and need not end.
+    others = "SELECT count(*) FROM sqlite_master WHERE type NOT IN ('table', 'index')"
+    if sql.execute(others).fetchone()[0]:
+        raise UnusableError("it has views or triggers, which no maltriage made")
     return int(sql.execute("PRAGMA user_version").fetchone()[0]) if count else -1
 
 

@@ -209,9 +209,15 @@ class Store:
             return None
         return None if row is None else self._stored(*row)
 
-    def _stored(
-        self, row: int | None, content: bytes | None, record: bytes, used: int | None
-    ) -> Stored:
+    def _stored(self, row: object, content: object, record: object, used: object) -> Stored | None:
+        """A row as it was found; None where it has values of other types, which SQLite allows."""
+        if not (
+            isinstance(record, bytes)
+            and isinstance(row, int | None)
+            and isinstance(content, bytes | None)
+            and isinstance(used, int | None)
+        ):
+            return None
         old = row is not None and used is not None and time.time() - used > TOUCH_SECONDS
         return Stored(row if row is not None and old else 0, content, record)
 

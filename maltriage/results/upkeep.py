@@ -16,6 +16,11 @@ from maltriage.results.sqlite_file import SIDECARS, Tell, transaction
 from maltriage.results.store import Store
 
 
+_LAST = 253_402_300_799
+"""The end of the year 9999, in seconds since the epoch."""
+_USED = f"CASE WHEN typeof(used) = 'integer' AND used BETWEEN 0 AND {_LAST} THEN used ELSE 0 END"
+
+
 @contextmanager
 def opened(folder: Path, tell: Tell) -> Iterator[Store]:
     """The store of a folder; unlike a scan this cannot go on without it.
@@ -38,8 +43,8 @@ def info(store: Store) -> CacheInfo:
     sql = store.connection
     kept = sql.execute(
         "SELECT model, weights, version, schema, count(DISTINCT settings.id), count(*),"
-        " sum(length(record)), max(used) FROM results JOIN settings ON settings.id = settings"
-        " GROUP BY model, weights, version, schema ORDER BY max(used) DESC, model, weights"
+        f" sum(length(record)), max({_USED}) FROM results JOIN settings ON settings.id = settings"
+        f" GROUP BY model, weights, version, schema ORDER BY max({_USED}) DESC, model, weights"
     ).fetchall()
     return CacheInfo(
         path=str(store.path),

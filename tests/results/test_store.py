@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from maltriage.report.status.cache import day
+from maltriage.results import upkeep
 from maltriage.results.sqlite_file import BUSY_SECONDS, FILE_NAME, TABLES_VERSION
 from maltriage.results.store import Batch, Settings, Store
 
@@ -212,6 +214,29 @@ def test_the_database_of_another_program(folder: Path, said: Said) -> None:
     connection.close()
     assert Store.open(folder, said) is None
     assert "a database of another program" in said.pop()
+
+
+@pytest.mark.parametrize(
+    "change", ["record = 5", "record = 'text'", "used = 'never'", "used = 1e300"]
+)
+def test_values_of_other_types_are_no_results(folder: Path, said: Said, change: str) -> None:
+    with opened(folder, said) as store:
+        store.write(batch(), SETTINGS)
+        store.connection.execute(f"UPDATE results SET {change}")
+        assert record_of(store) is None
+        (kept,) = upkeep.info(store).models
+        assert kept.used == ("1970-01-01" if "used" in change else day(int(time.time())))
+    assert said == []
+
+
+def test_a_view_in_place_of_a_table_is_refused(folder: Path, said: Said) -> None:
+    endless = "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id FROM n) SELECT id FROM n"
+    with opened(folder, said) as store:
+        store.connection.execute("DROP TABLE results")
+        store.connection.execute(f"CREATE VIEW results AS {endless}")
+    assert Store.open(folder, said.append) is None
+    (line,) = said
+    assert "it has views or triggers, which no maltriage made" in line
 
 
 def test_another_process_that_writes_is_waited_for_only_so_long(

@@ -13,6 +13,8 @@ CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "MALTRIAGE_CONFIG"
 DATA = "data"
 """The one key of the config file that is no table of a command's options."""
+MAX_CONFIG = 1 << 16
+"""Most bytes of the config file: its reader takes the square of what a name of many parts has."""
 _ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 
 
@@ -27,11 +29,19 @@ def _home(variable: str, fallback: str) -> Path:
         return Path(os.devnull) / fallback  # nothing can exist there, so nothing is kept
 
 
+def _expanded(text: str) -> Path:
+    """A path whose `~` is a home; one of nobody stays, as in a shell."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def config_file() -> Path:
     """Path of the user's config file, whether it exists or not."""
     named = os.environ.get(CONFIG_VARIABLE)
     if named:
-        return Path(named).expanduser()
+        return _expanded(named)
     return _home("XDG_CONFIG_HOME", ".config") / "maltriage" / CONFIG_NAME
 
 
@@ -55,19 +65,20 @@ def read_config() -> dict[str, Any]:
     """
     path = config_file()
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(MAX_CONFIG + 1)
     except OSError as error:
         # One in a folder that may not be entered (/root, say, in a container) is nobody's here.
         if os.environ.get(CONFIG_VARIABLE) or os.path.lexists(path):
             raise MaltriageError(f"cannot read config {path}: {error.strerror}") from error
         return {}
-    except UnicodeDecodeError as error:
-        raise MaltriageError(f"cannot read config {path}: {error}") from error
+    if len(data) > MAX_CONFIG:
+        raise MaltriageError(f"cannot read config {path}: it has more than {MAX_CONFIG:,} bytes")
     import tomllib  # not for the many commands that find no file
 
     try:
-        return tomllib.loads(text)
-    except (RecursionError, tomllib.TOMLDecodeError) as error:
+        return tomllib.loads(data.decode())
+    except (RecursionError, ValueError) as error:  # of UTF-8, TOML, or a number without end
         raise MaltriageError(f"cannot read config {path}: {error}") from error
 
 
@@ -83,7 +94,7 @@ def configured_data() -> Path | None:
         return None
     if not isinstance(data, str) or not data or "\0" in data:
         raise MaltriageError(f"config {path}: `data` must be the path of a folder")
-    return Path(data).expanduser()
+    return _expanded(data)
 
 
 def data_places(dataset: str) -> list[tuple[Path, str]]:

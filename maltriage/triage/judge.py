@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Again, Prepared
 from maltriage.report.documents.methods import known
@@ -64,7 +66,9 @@ class Judge:
         similar: Sequence[Similar | None] = [None] * len(samples)
         if self.searcher is not None and outputs is not None:
             names = [item.identity.sha256 for item in samples]
-            similar = self.searcher.search(outputs.embedding, names)
+            similar = self.searcher.search(
+                np.nan_to_num(outputs.embedding, posinf=0.0, neginf=0.0), names
+            )
         each = (time.perf_counter() - start) * 1e3 / max(1, len(views))
         row = 0
         for item in batch:
@@ -104,6 +108,8 @@ class Judge:
     ) -> Explained:
         card = self.session.card
         kind = prepared.layout.kind
+        if not np.isfinite(outputs.embedding[row]).all():
+            raise MaltriageError("the model returned a value that is not a number")
         verdict, question = decide(
             outputs.logits[row],
             card,

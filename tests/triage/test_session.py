@@ -218,7 +218,7 @@ def test_a_graph_that_fails_ends_the_command(run_cli: Any, tmp_path: Path) -> No
         assert line.startswith(f"maltriage: {path}: the graph does not run: ")
 
 
-@pytest.mark.parametrize("name", ["logits", "heat_code", "baseline"])
+@pytest.mark.parametrize("name", ["logits", "heat_code", "baseline", "embedding"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.filterwarnings("error")  # they go to the user's stderr
 def test_what_is_no_number_is_no_result(tmp_path: Path, name: str, value: float) -> None:

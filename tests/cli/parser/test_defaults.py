@@ -193,6 +193,32 @@ def test_a_file_that_cannot_be_read(run_cli: Any, config: Config, tmp_path: Path
         )
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("jobs = " + "9" * 5000, "Exceeds the limit"),
+        ("a." * 100_000 + "a = 1", "it has more than 65,536 bytes"),
+        ("# \udcff", "'utf-8' codec"),
+    ],
+    ids=["number without end", "name without end", "not UTF-8"],
+)
+def test_a_file_of_odd_text_is_a_line(run_cli: Any, config: Config, text: str, said: str) -> None:
+    file = config("")
+    Path(file).write_bytes(text.encode("utf-8", "surrogateescape"))
+    done = run_cli("--config", file, "models")
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert done.stderr.decode().startswith(f"maltriage: cannot read config {file}: {said}")
+
+
+def test_a_home_of_nobody(run_cli: Any, config: Config) -> None:
+    """It stays as it is, as in a shell."""
+    done = run_cli("models", env={"MALTRIAGE_CONFIG": "~nobody-here/c.toml"})
+    assert done.stderr == (
+        b"maltriage: cannot read config ~nobody-here/c.toml: No such file or directory\n"
+    )
+    assert run_cli("--config", config("data = '~nobody-here/d'"), "config", "show").returncode == 0
+
+
 def test_what_gives_way_are_parameters() -> None:
     commands = typer.main.get_command(application()).commands  # type: ignore[attr-defined]
     for command, pairs in AGAINST.items():

@@ -7,7 +7,6 @@ on the same samples in the same folds.
 from __future__ import annotations
 
 import csv
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.bundle import MAX_LABELS
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_text
 
@@ -29,6 +29,8 @@ PREDICTIONS_FILE = "predictions.csv"
 VALIDATION_FILE = "validation.csv"
 """In the folder of a fold of a column: the predictions of its validation part."""
 MAX_FOLDS = 100_000
+MAX_LOGIT = 1e6
+"""Of either sign; a net has tens, a log-probability of nearly nothing hundreds."""
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 OUT_OF_FOLD_FILE = "out-of-fold.csv"
 """In the folder of a cross-validation: the predictions of all folds."""
@@ -133,6 +135,8 @@ def load_predictions(path: Path) -> Predictions:
             f"{path}: not predictions: the first line must name {', '.join(COLUMNS)}"
             " and two labels or more"
         )
+    if len(labels) > MAX_LABELS:
+        raise MaltriageError(f"{path}: more than {MAX_LABELS:,} labels")
     if not rows:
         raise MaltriageError(f"{path}: no predictions in it")
     place = {label: i for i, label in enumerate(labels)}
@@ -144,8 +148,8 @@ def load_predictions(path: Path) -> Predictions:
             if row[:2] != rows[0][:2]:
                 raise ValueError("recipe or seed differs from the lines before")
             values = [float(value) for value in row[len(COLUMNS) :]]
-            if not all(map(math.isfinite, values)):
-                raise ValueError("a logit is not a number")
+            if not all(abs(value) <= MAX_LOGIT for value in values):
+                raise ValueError("a logit is not a number, or too large for one")
             if not _SHA256.fullmatch(row[2]):
                 raise ValueError("the sha256 is not 64 hexadecimal digits")
             digests.append(row[2].lower())

@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maltriage.corpus.predictions import Predictions, join, load_predictions, save_predictions
+from maltriage.corpus.predictions import (
+    COLUMNS,
+    Predictions,
+    join,
+    load_predictions,
+    save_predictions,
+)
 from maltriage.errors import MaltriageError
 
 FOUND = Predictions(
@@ -59,6 +65,8 @@ HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
         (HEADER, "no predictions"),
         (HEADER + f"net,0,{A},benign,0,0,1.0\n", "line 2: 7 fields instead of 8"),
         (HEADER + f"net,0,{A},benign,0,0,1.0,nan\n", "line 2: a logit is not a number"),
+        (HEADER + f"net,0,{A},benign,0,0,1e308,0\n", "line 2: a logit is not a number, or too"),
+        (",".join([*COLUMNS, *map(str, range(10_001))]) + "\nx\n", "more than 10,000 labels"),
         (HEADER + f"net,0,{A},agent,0,0,1.0,2.0\n", "line 2: no such label"),
         (HEADER + "net,0,sample-0,zeus,0,0,1.0,2.0\n", "line 2: the sha256 is not 64"),
         (HEADER + f"net,0,{A},zeus,-1,0,1.0,2.0\n", "line 2: fold -1, not 0 to"),

@@ -15,7 +15,6 @@ from maltriage.report.status.cache import day
 from maltriage.results.sqlite_file import SIDECARS, Tell, transaction
 from maltriage.results.store import Store
 
-
 _LAST = 253_402_300_799
 """The end of the year 9999, in seconds since the epoch."""
 _USED = f"CASE WHEN typeof(used) = 'integer' AND used BETWEEN 0 AND {_LAST} THEN used ELSE 0 END"

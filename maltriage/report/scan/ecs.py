@@ -21,6 +21,7 @@ import msgspec
 from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.source.archive.names import inner_name
 from maltriage.source.archive.walk import SEPARATOR
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
@@ -104,6 +105,7 @@ def _place(path: str) -> dict[str, Any]:
     if not (is_url(path) or posixpath.isabs(path) or ntpath.isabs(path)):
         path = os.path.abspath(path)
     folder, slash, name = path.rpartition("/" if "/" in path else "\\")
+    name = (inner_name(path) or name).rpartition("/")[2]
     dot = name.rfind(".")
     return _known(
         type="file",

@@ -160,6 +160,9 @@ def test_the_end_of_a_scan() -> None:
         ("/a", "a", "/", None),
         ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
         ("x/y.", "y.", os.path.join(os.getcwd(), "x"), None),
+        ("/a/sub.zip!x.EXE", "x.EXE", "/a", "exe"),
+        ("/a/sub.zip!b/x", "x", "/a/sub.zip!b", None),
+        ("/a/Setup!.exe", "Setup!.exe", "/a", "exe"),
     ],
 )
 def test_places(path: str, name: str, directory: str | None, extension: str | None) -> None:

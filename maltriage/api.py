@@ -6,10 +6,16 @@ Everything else in the package is private by convention and changes without noti
 from __future__ import annotations
 
 import io
+import math
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from numbers import Integral, Real
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
@@ -22,6 +28,7 @@ from maltriage.source.reading import MAX_FILE_BYTES
 from maltriage.source.stdin import STDIN, read_stdin
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan as scan_paths
+from maltriage.work.supervisor import DYING
 
 __all__ = [
     "Failed",
@@ -38,6 +45,9 @@ __all__ = [
 
 Model = Bundle
 PathLike = str | os.PathLike[str]
+
+MAX_WORKERS, MIN_TIMEOUT, MAX_SIZE = 1024, 0.1, 1 << 40
+"""Limits of the arguments, as on the command line."""
 
 
 def load_model(model: PathLike | None = None) -> Model:
@@ -75,8 +85,8 @@ def scan(
     Args:
         paths: files and folders; programs in archives are samples of their own.
         model: as for `load_model`, or one that was loaded.
-        workers: worker processes; 0: one for each core.
-        timeout: seconds for each file.
+        workers: worker processes, 1,024 at most; 0: one for each core.
+        timeout: seconds for each file, 0.1 or more.
         max_size: bytes of the largest file that is read.
         archives: whether archives are opened.
         hashes: whether records also hold md5, sha1 and TLSH.
@@ -88,8 +98,10 @@ def scan(
         `Result`, `Skipped` or `Failed` for each file, then a `Summary`.
 
     Raises:
-        MaltriageError: the model cannot be used.
+        MaltriageError: an argument is wrong, which the call itself says; or the model cannot be
+            used, or workers cannot start, which the first record does.
     """
+    _check(timeout, max_size, workers)
     named = [paths] if isinstance(paths, str | os.PathLike) else paths
     options = ScanOptions(
         walk=WalkOptions(max_size=max_size),
@@ -99,8 +111,21 @@ def scan(
         timeout=timeout,
         hashes=hashes,
     )
-    records = scan_paths([os.fspath(path) for path in named], _model(model), options, stop=stop)
-    yield from grouped(records) if groups else records
+    return _records(named, model, options, groups, stop)
+
+
+def _records(
+    paths: Iterable[PathLike],
+    model: Model | PathLike | None,
+    options: ScanOptions,
+    groups: bool,
+    stop: Callable[[], bool],
+) -> Iterator[Record]:
+    """The records of `scan`."""
+    with _guard_named():
+        records = scan_paths([os.fspath(path) for path in paths], _model(model), options, stop=stop)
+        for record in grouped(records) if groups else records:
+            yield _in_words_of_python(record)
 
 
 def explain(
@@ -123,13 +148,14 @@ def explain(
         against: label whose score is subtracted from that of `label`.
         method: method of explanation: `hirescam`, `gradcam` or `occlusion`.
         verify: whether the evidence is checked by masking bytes.
-        timeout: seconds for the file.
+        timeout: seconds for the file, 0.1 or more.
         max_size: bytes of the largest file that is read.
 
     Raises:
-        MaltriageError: the file cannot be read or is no sample, with the reason; or the model
-            cannot be used, or does not know the label.
+        MaltriageError: an argument is wrong; the file cannot be read or is no sample, with the
+            reason, or is a folder; or the model cannot be used, or does not know the label.
     """
+    _check(timeout, max_size)
     with ExitStack() as resources:
         stdin, path = None, STDIN
         if isinstance(sample, bytes):
@@ -137,6 +163,8 @@ def explain(
         else:
             path = os.fspath(sample)
             path = str(Path(path).absolute()) if path == STDIN else path
+            if os.path.isdir(path):
+                raise MaltriageError(f"{path}: a folder (scan takes folders, explain files)")
         options = ScanOptions(
             walk=WalkOptions(max_size=max_size, stdin=stdin),
             archives=Archives(),
@@ -150,7 +178,9 @@ def explain(
             checks=0 if verify else None,
             close=True,
         )
-        record, *_ = scan_paths([path], _model(model), options)
+        with _guard_named():
+            record, *_ = scan_paths([path], _model(model), options)
+    record = _in_words_of_python(record)
     if isinstance(record, Result):
         return record
     if isinstance(record, Skipped | Failed):
@@ -160,3 +190,36 @@ def explain(
 
 def _model(model: Model | PathLike | None) -> Model:
     return model if isinstance(model, Bundle) else load_model(model)
+
+
+def _check(timeout: Any, max_size: Any, workers: Any = 0) -> None:
+    """Raise MaltriageError if an argument is wrong, before anything starts."""
+    for name, value, kind, least, most, wanted in (
+        ("workers", workers, Integral, 0, MAX_WORKERS, f"a whole number from 0 to {MAX_WORKERS:,}"),
+        ("timeout", timeout, Real, MIN_TIMEOUT, math.inf, f"seconds, {MIN_TIMEOUT} or more"),
+        ("max_size", max_size, Integral, 1, MAX_SIZE, f"a whole number from 1 to {MAX_SIZE:,}"),
+    ):
+        number = isinstance(value, kind) and not isinstance(value, bool)
+        if not (number and least <= value <= most):
+            raise MaltriageError(f"{name}={value!r}: not {wanted}")
+
+
+@contextmanager
+def _guard_named() -> Iterator[None]:
+    """A block of which an error names the guard that a script lacks, as far as that can be told."""
+    try:
+        yield
+    except MaltriageError as error:
+        script = getattr(sys.modules.get("__main__"), "__file__", None) or ""  # workers import it
+        if not (os.path.isfile(script) and str(error).endswith(DYING)):
+            raise
+        guard = 'a script needs `if __name__ == "__main__":`'
+        raise MaltriageError(f"{error} ({guard})") from error
+
+
+def _in_words_of_python(record: Record) -> Record:
+    """A record whose reason names the argument, not the option of the command line."""
+    if isinstance(record, Skipped | Failed) and record.code == "too-large":
+        reason = record.reason.replace("--max-size", "max_size")
+        return msgspec.structs.replace(record, reason=reason)
+    return record

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,6 +81,69 @@ def test_what_gives_no_sample_is_an_error_of_explain(tmp_path: Path) -> None:
         maltriage.explain(tmp_path / "a.txt")
     with pytest.raises(maltriage.MaltriageError, match="no such model"):
         next(maltriage.scan(tmp_path, model="nothing"))
+
+
+def test_a_folder_is_no_sample(samples_dir: Path) -> None:
+    with pytest.raises(maltriage.MaltriageError) as caught:
+        maltriage.explain(samples_dir)
+    assert str(caught.value) == f"{samples_dir}: a folder (scan takes folders, explain files)"
+
+
+WRONG = [
+    ("workers", -1, "a whole number from 0 to 1,024"),
+    ("workers", "2", "a whole number from 0 to 1,024"),
+    ("workers", 1.5, "a whole number from 0 to 1,024"),
+    ("workers", 100_000, "a whole number from 0 to 1,024"),
+    ("timeout", "a", "seconds, 0.1 or more"),
+    ("timeout", 0, "seconds, 0.1 or more"),
+    ("timeout", -5, "seconds, 0.1 or more"),
+    ("timeout", float("nan"), "seconds, 0.1 or more"),
+    ("max_size", -1, "a whole number from 1 to 1,099,511,627,776"),
+    ("max_size", 1e6, "a whole number from 1 to 1,099,511,627,776"),
+    ("max_size", None, "a whole number from 1 to 1,099,511,627,776"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "wanted"), WRONG)
+def test_a_wrong_argument_is_one_line_before_anything_starts(
+    name: str, value: Any, wanted: str
+) -> None:
+    for function in (maltriage.scan, maltriage.explain):
+        if name in inspect.signature(function).parameters:
+            with pytest.raises(maltriage.MaltriageError) as caught:
+                function("missing.exe", model="nothing", **{name: value})
+            assert str(caught.value) == f"{name}={value!r}: not {wanted}"
+
+
+def test_the_limit_of_a_size_is_an_argument(samples_dir: Path) -> None:
+    path = samples_dir / "console-x86.exe"
+    record, _ = maltriage.scan(path, max_size=100, workers=1)
+    assert isinstance(record, maltriage.Skipped)
+    assert record.reason.endswith("above the limit of 100 (max_size lifts it)")
+    for sample in (path, path.read_bytes()):
+        with pytest.raises(maltriage.MaltriageError, match=r" \(max_size lifts it\)$"):
+            maltriage.explain(sample, max_size=100)
+
+
+@pytest.mark.parametrize(
+    "call", ["list(maltriage.scan(PATH, workers=1))", "maltriage.explain(PATH)"]
+)
+def test_a_script_without_a_guard_is_told_of_it(
+    call: str, samples_dir: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    path = str(samples_dir / "console-x86.exe")
+    script.write_text(f"import maltriage\nPATH = {path!r}\n{call}\n")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith('as they start (a script needs `if __name__ == "__main__":`)')
 
 
 def test_a_scan_says_that_it_was_stopped(samples_dir: Path) -> None:

@@ -34,6 +34,8 @@ the job goes to another one."""
 MAX_DEATHS = 16
 """Deaths before a job was begun, beyond one per process, in a row and without an answer in between,
 after which processes cannot start at all."""
+DYING = "die as they start"
+"""Why there are no processes where there were so many deaths."""
 MAX_STEP = 1 << 20
 """Largest step that a process may report."""
 _LOOK = 0.1
@@ -336,7 +338,7 @@ class Supervisor:
                 return
         self._give_up()
 
-    def _give_up(self, reason: str = "die as they start") -> None:
+    def _give_up(self, reason: str = DYING) -> None:
         with self._more:
             self._broken = reason
             for job in self._waiting:

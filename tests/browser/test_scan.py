@@ -21,6 +21,7 @@ from report.factories import (
 from report.pages import BREAKOUT
 from report.screens import Item, written
 
+from maltriage.report import numbers
 from maltriage.report.documents.record import Group
 from maltriage.sample.types import Notice
 
@@ -53,6 +54,24 @@ def paths(page: Page) -> list[str]:
     links = page.locator("#rows th a")
     found: list[str] = links.evaluate_all("links => links.map((link) => link.title)")
     return found
+
+
+def test_numbers_are_rounded_as_the_table_rounds_them(opened: Open) -> None:
+    """Also halfway between two, where Python takes the even one and `toFixed` the larger."""
+    sizes = [209_408, 210_432, 1_280, 1_792, 1_305, 10_188, 10_189, 999, 1_023_488, 3 << 20, 0]
+    entropies = [6.125, 6.375, 1.005, 2.675, 7.995, 8.0, 0.0, 4.5, 5.555, 0.125, 0.375]
+    records: list[Item] = []
+    for number, (size, entropy) in enumerate(zip(sizes, entropies, strict=True)):
+        result = make_result(f"{number:02d}.exe", size=size)
+        sections = [r for r in result.layout.regions if r.kind == "section"]
+        regions = [msgspec.structs.replace(sections[0], entropy=entropy)]
+        layout = msgspec.structs.replace(result.layout, regions=regions)
+        records.append(msgspec.structs.replace(result, layout=layout, notices=[]))
+    page, _ = opened(page_of(records, files=len(records)))
+    page.get_by_role("button", name="file", exact=True).click()
+    cells = page.locator("#rows td.spare").all_text_contents()
+    assert cells[0::2] == [numbers.size(size) for size in sizes]
+    assert cells[1::2] == [f"{entropy:.2f}" for entropy in entropies]
 
 
 def test_five_thousand_files_stay_usable(opened: Open, many: bytes) -> None:

@@ -19,7 +19,7 @@ import msgspec
 import pytest
 from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
 
-from maltriage.report.documents.record import encode
+from maltriage.report.documents.record import Timing, encode
 from maltriage.report.scan.ecs import ecs
 
 FOLDER = Path(__file__).resolve().parents[2] / "docs" / "integrations"
@@ -112,8 +112,22 @@ def test_bulk_lines(tmp_path: Path) -> None:
     lines = b"".join(encode(event) + b"\n" for event in events())
     done = subprocess.run([jq, "-c", program[1]], input=lines, capture_output=True, check=True)
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    assert found[0::2] == [{"create": {}}] * len(events())
+    assert found[0::2] == [{"create": {"_id": event["event"]["id"]}} for event in events()]
     assert [event["ecs"] for event in found[1::2]] == [event["ecs"] for event in events()]
+
+
+def test_new_results_only() -> None:
+    jq = shutil.which("jq")
+    if jq is None:
+        pytest.skip("no jq on PATH")
+    program = re.search(r"jq -c '(select[^']*)'", (PAGES / "siem.md").read_text("utf-8"))
+    assert program is not None
+    result = make_result()
+    kept = msgspec.structs.replace(result, timing=Timing(0.0, 0.0, stored=True))
+    written: list[Any] = [ecs(record) for record in (result, kept, make_failed(), make_summary())]
+    lines = b"".join(encode(event) + b"\n" for event in written)
+    done = subprocess.run([jq, "-c", program[1]], input=lines, capture_output=True, check=True)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [written[0], *written[2:]]
 
 
 def stanzas(name: str) -> configparser.ConfigParser:

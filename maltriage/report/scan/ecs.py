@@ -8,6 +8,7 @@ Fields of ECS without a value are left out. Fields of the record without a name 
 
 from __future__ import annotations
 
+import hashlib
 import math
 import ntpath
 import os
@@ -20,7 +21,15 @@ import msgspec
 
 from maltriage.report import numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.report.documents.record import (
+    Failed,
+    Record,
+    Result,
+    Skipped,
+    Summary,
+    encode,
+)
+from maltriage.source.archive.names import inner_name
 from maltriage.source.archive.walk import SEPARATOR
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
@@ -34,6 +43,7 @@ _ARCHITECTURES = {"I386": "x86", "AMD64": "x64", "ARM64": "arm64"}
 _UNKNOWN = frozenset({"", "none"})
 """Machines of files that name none, such as those that were disarmed."""
 _COMMON_NAME = re.compile(r"(?:^|,\s*)CN=((?:\\.|[^\\,])+)")
+_ID_DIGITS = 32
 _NAMED = frozenset("sha256 size md5 sha1 tlsh imphash version".split())
 """Fields of `Identity` with a name in ECS; the others stay under `maltriage`."""
 
@@ -53,7 +63,20 @@ def ecs(record: Record, host: str | None = None, now: datetime | None = None) ->
     if host:
         event["host"] = {"name": host}
     made = _summary(record) if isinstance(record, Summary) else _file(record)
+    made["event"]["id"] = _id(record, made.get("file", {}), host)
     return event | made
+
+
+def _id(record: Record, file: dict[str, Any], host: str | None) -> str:
+    """The id of an event: equal for the same result, whenever and how often it is written."""
+    told: list[Any] = [host, file.get("path", file.get("name"))]
+    if isinstance(record, Result):
+        # With another threshold the same weights may flag what they did not: no repetition.
+        verdict = record.verdict
+        told += [record.sha256, record.model.weights_sha256, verdict.label, verdict.flagged]
+    else:
+        told.append(record if isinstance(record, Summary) else record.code)
+    return hashlib.sha256(encode(told)).hexdigest()[:_ID_DIGITS]
 
 
 def _event(action: str, outcome: str, **more: Any) -> dict[str, Any]:
@@ -104,6 +127,7 @@ def _place(path: str) -> dict[str, Any]:
     if not (is_url(path) or posixpath.isabs(path) or ntpath.isabs(path)):
         path = os.path.abspath(path)
     folder, slash, name = path.rpartition("/" if "/" in path else "\\")
+    name = (inner_name(path) or name).rpartition("/")[2]
     dot = name.rfind(".")
     return _known(
         type="file",

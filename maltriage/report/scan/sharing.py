@@ -9,11 +9,13 @@ from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Result, path_fields, path_of
 from maltriage.report.sanitize import MAX_SHOWN, clean
+from maltriage.source.archive.names import inner_name
 
 
 def file_name(result: Result) -> str | None:
     """The name of the file without its folder, which says something of whoever scanned it."""
     path = path_of(result)
+    path = inner_name(path) or path
     name = path.rpartition("/")[2]
     if os.sep == "\\" or ntpath.splitdrive(path)[0] or "/" not in path:
         name = name.rpartition("\\")[2]  # elsewhere it is part of a name

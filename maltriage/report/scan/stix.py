@@ -3,6 +3,9 @@
 A file is a `file` object, and its verdict a `malware-analysis` of it. A flagged one is a `malware`
 object besides, with the analysis as its source, and a named family one that it is a variant of.
 The objects are made by the library `stix2`, which checks each; the bundle is written as they come.
+
+Ids are made of what an object is of, so that an import of the same result again doubles nothing: it
+is a newer version, by `modified`. All versions have to have the same `created`, so it is constant.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
@@ -24,7 +27,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 BORN = datetime(2026, 11, 29, tzinfo=UTC)
-"""`created` of the tool's identity, which is the same object in every bundle."""
+"""`created` of every object: no record has a time."""
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026:stix")
 IDENTITY = "identity--" + str(uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026:identity"))
 
 
@@ -43,7 +47,8 @@ class StixRenderer:
 
         self._stream, self._stix = stream, stix
         self._now = datetime.now(UTC)
-        self._families: dict[str, str] = {}
+        self._written: set[int] = set()
+        """Ids so far, as numbers: there may be millions."""
         self._begun = False
 
     def write(self, record: Result | Skipped | Failed) -> None:
@@ -68,35 +73,42 @@ class StixRenderer:
             _json(
                 self._stix.Identity(
                     id=IDENTITY,
-                    name=f"maltriage {__version__}",
+                    name="maltriage",
                     identity_class="system",
                     created=BORN,
-                    modified=max(BORN, self._now),
+                    modified=BORN,
                 )
             )
         )
 
     def _put(self, item: Any) -> None:
-        self._stream.write(b",\n" + _json(item))
+        """Write an object, if it is not in the bundle: copies of a file have the same ones."""
+        number = uuid.UUID(item.id.rpartition("--")[2]).int
+        if number not in self._written:
+            self._written.add(number)
+            self._stream.write(b",\n" + _json(item))
 
-    def _common(self, name: str) -> dict[str, Any]:
+    def _common(self, kind: str, *of: str | None) -> dict[str, Any]:
+        """The fields of every object but files: of the kind `kind`, and identified by `of`."""
         return {
-            "id": f"{name}--{uuid.uuid4()}",
+            "id": f"{kind}--{uuid.uuid5(NAMESPACE, encode([kind, *of]).decode())}",
             "created_by_ref": IDENTITY,
-            "created": self._now,
-            "modified": self._now,
+            "created": BORN,
+            "modified": max(BORN, self._now),
         }
 
     def _objects(self, result: Result) -> list[Any]:
         """The objects of a result, none of which refers to a later one."""
         stix, verdict = self._stix, result.verdict
         file = stix.File(**_file(result))
+        # The name in place of the path: not even a digest of a folder goes to others.
+        of = (result.sha256, file.get("name"), verdict.label, result.model.weights_sha256)
         more: dict[str, Any] = {"result_name": sharing.said(result)}
         confidence = _confidence(result)
         if confidence is not None:
             more["confidence"] = confidence
         analysis = stix.MalwareAnalysis(
-            **self._common("malware-analysis"),
+            **self._common("malware-analysis", *of),
             product="maltriage",
             version=__version__,
             analysis_engine_version=f"{result.model.name} {result.model.weights_sha256[:12]}",
@@ -110,7 +122,7 @@ class StixRenderer:
         family = {"name": sharing.label(result)} if named else {}
         trust = {} if confidence is None else {"confidence": confidence}
         malware = stix.Malware(
-            **self._common("malware"),
+            **self._common("malware", *of),
             is_family=False,
             malware_types=["unknown"],
             description=f"Flagged by maltriage: {sharing.why(result)}.",
@@ -121,21 +133,18 @@ class StixRenderer:
         found = [file, analysis, malware]
         found.append(self._link(analysis.id, "static-analysis-of", malware.id))
         if named:
-            if verdict.label not in self._families:
-                whole = stix.Malware(
-                    **self._common("malware"),
-                    is_family=True,
-                    malware_types=["unknown"],
-                    **family,
-                )
-                self._families[verdict.label] = whole.id
-                found.append(whole)
-            found.append(self._link(malware.id, "variant-of", self._families[verdict.label]))
+            whole = stix.Malware(
+                **self._common("malware", verdict.label),
+                is_family=True,
+                malware_types=["unknown"],
+                **family,
+            )
+            found += [whole, self._link(malware.id, "variant-of", whole.id)]
         return found
 
     def _link(self, source: str, kind: str, target: str) -> Any:
         return self._stix.Relationship(
-            **self._common("relationship"),
+            **self._common("relationship", source, kind, target),
             relationship_type=kind,
             source_ref=source,
             target_ref=target,

@@ -26,9 +26,16 @@ function draw(name, attributes, ...children) {
   return element;
 }
 
+/** A number with so many digits. Of a number halfway the even one, as in the tables: 204.5 is 204, where toFixed has 205. */
+function fixed(value, digits) {
+  const text = value.toFixed(digits);
+  const halfway = Math.abs(value * 2 ** (digits + 1)) % 2 === 1;
+  return halfway && Number(text.at(-1)) % 2 ? (Number(text) - Math.sign(value) * 10 ** -digits).toFixed(digits) : text;
+}
+
 /** A signed number with three digits, as the tables print it. */
 function signed(value, digits = 3) {
-  const text = Math.abs(value).toFixed(digits);
+  const text = fixed(Math.abs(value), digits);
   return Number(text) === 0 ? text : (value < 0 ? "-" : "+") + text;
 }
 

@@ -36,12 +36,12 @@ function size(value) {
     value /= 1024;
     index += 1;
   }
-  return value.toFixed(index && value < 9.95 ? 1 : 0) + units[index];
+  return fixed(value, index && value < 9.95 ? 1 : 0) + units[index];
 }
 
 function percent(value) {
   if (value >= 0.9995) return ">99.9%";
-  return value < 0.0005 ? "<0.1%" : `${(100 * value).toFixed(1)}%`;
+  return value < 0.0005 ? "<0.1%" : `${fixed(100 * value, 1)}%`;
 }
 
 function styleOf(file) {
@@ -104,9 +104,9 @@ function cellsOf(file, copies, checked, shared) {
     path,
     make("td", { class: file.flagged ? "number flagged label" : "number faint" }, file.score === null ? "-" : String(Math.floor(file.score))),
     verdict,
-    make("td", { class: "name one" }, ...(file.region === null ? ["-"] : [file.region, make("span", { class: "faint" }, ` ${(100 * file.share).toFixed(1)}%`)])),
+    make("td", { class: "name one" }, ...(file.region === null ? ["-"] : [file.region, make("span", { class: "faint" }, ` ${fixed(100 * file.share, 1)}%`)])),
     make("td", { class: "number spare" }, size(file.size)),
-    make("td", { class: "number spare" }, file.packed ? packed() : file.entropy === null ? "" : file.entropy.toFixed(2)),
+    make("td", { class: "number spare" }, file.packed ? packed() : file.entropy === null ? "" : fixed(file.entropy, 2)),
     make("td", { class: "codes name" }, file.codes.join(", ")),
     ...(checked ? [make("td", { class: "mono" }, file.checked || "")] : []),
   ];

@@ -100,7 +100,7 @@ function account({ regions, folded, sums, additive, whole }) {
   const scale = scaleOf([...regions.map((region) => region[5]), folded[1], padding]);
   const checked = regions.some((region) => region.length > 6);
   const rows = regions.map(([name, kind, start, end, entropy, contribution, measured, status]) =>
-    make("tr", {}, make("th", { scope: "row", class: "name" }, name), make("td", { class: "faint" }, kind), make("td", { class: "mono" }, `${hex(start)}-${hex(end)}`), make("td", { class: "number" }, entropy.toFixed(2)), amount(contribution), bar(scale, contribution), ...checkCells(checked, measured, status)),
+    make("tr", {}, make("th", { scope: "row", class: "name" }, name), make("td", { class: "faint" }, kind), make("td", { class: "mono" }, `${hex(start)}-${hex(end)}`), make("td", { class: "number" }, fixed(entropy, 2)), amount(contribution), bar(scale, contribution), ...checkCells(checked, measured, status)),
   );
   const extra = (text, value, drawn, style) => make("tr", { class: style }, make("td", { colspan: 4, class: "name" }, text), amount(value), drawn ? bar(scale, value) : make("td"));
   if (folded[0]) rows.push(extra(`${count(folded[0])} more regions`, folded[1], true));

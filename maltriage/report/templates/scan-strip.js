@@ -10,7 +10,7 @@ function strip(size, regions, hot) {
     return { x: Math.min(start * unit, WIDE - width).toFixed(2), width: width.toFixed(2) };
   };
   const parts = regions.map(([name, kind, start, end, entropy, contribution]) => {
-    const said = `${name}, ${kind}, ${hex(start)}-${hex(end)}: entropy ${entropy.toFixed(2)}, contribution ${signed(contribution)}`;
+    const said = `${name}, ${kind}, ${hex(start)}-${hex(end)}: entropy ${fixed(entropy, 2)}, contribution ${signed(contribution)}`;
     const height = (Math.abs(contribution) / strongest) * (contribution > 0 ? UP : DOWN);
     // All bars have one width, so that a large region does not look hotter than it is.
     const middle = Math.min(Math.max(((start + end) / 2) * unit - BAR / 2, 0), WIDE - BAR);

@@ -117,7 +117,7 @@ function scanTable(files, scan) {
       box(summary.skipped, "skipped"),
       ...(summary.known ? [box(summary.known, "known good")] : []),
       text(size(summary.bytes), "read"),
-      text(`${summary.seconds.toFixed(1)} s`, "taken"),
+      text(`${fixed(summary.seconds, 1)} s`, "taken"),
       text(summary.model.name, `model ${summary.model.weights_sha256.slice(0, 16)}`),
     );
     if (shared) by("remarks").append(make("li", { class: "faint" }, "files below ", make("span", { class: "name mono" }, shared)));

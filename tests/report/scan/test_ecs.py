@@ -23,7 +23,7 @@ from report.factories import (
 from report.screens import console_of
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import encode
+from maltriage.report.documents.record import Record, Timing, encode
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.saved.recognise import is_report, refuse_other
 from maltriage.report.scan.ecs import VERSION, ecs
@@ -37,6 +37,7 @@ EXPECTED: dict[str, Any] = {
     "message": "icedid, score 90, flagged",
     "event.risk_score": 90.09,
     "event.severity": 90,
+    "event.id": "0fa17a7d81d2fd9f177c733699ebea23",
     "event.kind": "alert",
     "event.category": ["malware", "file"],
     "event.type": ["info"],
@@ -125,6 +126,33 @@ def test_nothing_is_lost() -> None:
     assert ecs(make_skipped())["maltriage"]["code"] == "not-pe"
 
 
+def test_the_same_result_has_the_same_id() -> None:
+    def named(record: Record, host: str | None = None) -> str:
+        return str(ecs(record, host)["event"]["id"])
+
+    flagged = RESULT.verdict
+    records = [
+        RESULT,
+        make_result("/cases/other.exe", hashes=True),
+        msgspec.structs.replace(RESULT, sha256="0" * 64),
+        msgspec.structs.replace(RESULT, model=msgspec.structs.replace(MODEL, weights_sha256="1")),
+        msgspec.structs.replace(RESULT, verdict=msgspec.structs.replace(flagged, flagged=False)),
+        msgspec.structs.replace(RESULT, verdict=msgspec.structs.replace(flagged, label="bifrose")),
+        make_skipped("a"),
+        make_failed("a"),
+        make_failed("b"),
+        make_failed("a\udcff"),
+        make_summary(),
+        make_summary(seconds=1.0),
+    ]
+    ids = [named(record, host) for record in records for host in (None, "triage-1")]
+    assert len({*ids}) == len(ids)
+    # What an earlier scan found is no other result, and time makes none.
+    again = msgspec.structs.replace(RESULT, timing=Timing(0.0, 0.0, stored=True), group="7")
+    assert named(again) == ids[0] == ecs(RESULT, now=NOW)["event"]["id"]
+    assert [named(record, host) for record in records for host in (None, "triage-1")] == ids
+
+
 def test_what_is_not_flagged_is_no_alert() -> None:
     event = ecs(make_result(verdict=make_verdict("benign", 0.988, -6.2)))
     assert (event["event"]["kind"], event["event"]["category"]) == ("event", ["file"])
@@ -160,6 +188,9 @@ def test_the_end_of_a_scan() -> None:
         ("/a", "a", "/", None),
         ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
         ("x/y.", "y.", os.path.join(os.getcwd(), "x"), None),
+        ("/a/sub.zip!x.EXE", "x.EXE", "/a", "exe"),
+        ("/a/sub.zip!b/x", "x", "/a/sub.zip!b", None),
+        ("/a/Setup!.exe", "Setup!.exe", "/a", "exe"),
     ],
 )
 def test_places(path: str, name: str, directory: str | None, extension: str | None) -> None:
@@ -188,8 +219,9 @@ def test_signers(signer: str, name: str) -> None:
 
 TYPES = {
     "date": "@timestamp",
-    "keyword": "ecs.version error.code event.action event.category event.dataset event.kind"
-    " event.module event.outcome event.reason event.type file.code_signature.subject_name"
+    "keyword": "ecs.version error.code event.action event.category event.dataset event.id"
+    " event.kind event.module event.outcome event.reason event.type"
+    " file.code_signature.subject_name"
     " file.directory file.extension file.hash.md5 file.hash.sha1 file.hash.sha256 file.hash.tlsh"
     " file.name file.path file.pe.architecture file.pe.company file.pe.description"
     " file.pe.file_version file.pe.imphash file.pe.original_file_name file.pe.product file.type"

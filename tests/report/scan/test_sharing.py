@@ -21,6 +21,9 @@ from maltriage.report.scan import sharing
         ("cases/a\udcff\udcfeb.exe", "a\\xff\\xfeb.exe"),
         ("a\udcffb.exe", "a\\xffb.exe"),
         ("a.zip!folder/x.exe", "x.exe"),
+        ("cases/sub.zip!x.exe", "x.exe"),
+        ("cases/sub.zip!of a client\\x.exe", "x.exe"),
+        ("cases/Setup!.exe", "Setup!.exe"),
         ("cases/", None),
     ],
 )

@@ -7,6 +7,7 @@ from collections import Counter
 from io import BytesIO
 from typing import Any
 
+import msgspec
 import pytest
 from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
 from report.screens import console_of
@@ -36,8 +37,8 @@ def kinds(objects: list[Any]) -> dict[str, int]:
 def test_nothing_triaged_is_a_bundle_of_the_tool_alone() -> None:
     (identity,) = bundle_of(make_skipped("a"), make_failed("b"))
     assert identity.identity_class == "system"
-    assert identity.id == bundle_of()[0].id  # the same object in every bundle
-    assert identity.name.startswith("maltriage ")
+    assert identity == bundle_of()[0]  # the same object in every bundle
+    assert (identity.name, identity.created) == ("maltriage", identity.modified)
 
 
 def test_a_clean_file_is_a_file_and_an_analysis() -> None:
@@ -81,6 +82,41 @@ def test_a_flagged_file_is_malware_of_its_family() -> None:
     assert malware.sample_refs == [file.id]
     assert malware.confidence == 92
     assert malware.description.startswith("Flagged by maltriage: icedid, score 90 of 100")
+
+
+def test_each_object_is_written_once() -> None:
+    clean = make_result("a/x.exe", verdict=make_verdict("benign", margin=-2.0))
+    flagged = make_result("a/y.exe")
+    copy = msgspec.structs.replace(flagged, path="b/y.exe")
+    objects = bundle_of(clean, flagged, clean, copy)
+    ids = [item["id"] for item in objects]
+    assert len({*ids}) == len(ids)
+    assert kinds(objects) == {
+        "identity": 1,
+        "file": 2,
+        "malware-analysis": 2,
+        "malware": 2,  # a file and its family
+        "relationship": 2,
+    }
+
+
+def test_the_same_result_has_the_same_objects_in_every_bundle() -> None:
+    """A newer version of each, which an import takes in place of the older one."""
+    result = make_result("x.exe", hashes=True)
+    first, second = bundle_of(result), bundle_of(make_result("y.exe"), result)
+    later = {item["id"]: item for item in second}
+    for item in first:
+        again = later[item["id"]]
+        assert item.get("created") == again.get("created")
+        assert item.get("modified", 0) <= again.get("modified", 0)
+    # Another answer on the same file is another analysis.
+    other = make_result("x.exe", hashes=True, verdict=make_verdict("bifrose"))
+    model = msgspec.structs.replace(result.model, weights_sha256="0" * 64)
+    for changed in (other, msgspec.structs.replace(result, model=model)):
+        same = {item["type"] for item in bundle_of(changed) if item["id"] in later}
+        assert same >= {"identity", "file"}
+        assert "malware-analysis" not in same
+        assert "relationship" not in same
 
 
 @pytest.mark.parametrize(

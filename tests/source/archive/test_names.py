@@ -1,0 +1,40 @@
+"""Paths of files in archives, and names with a `!`."""
+
+from __future__ import annotations
+
+import pytest
+
+from maltriage.source.archive.names import inner_name
+from maltriage.source.carve import Carved, carved_path
+
+DIGEST = "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("sub.zip!x.exe", "x.exe"),
+        ("/a b/sub.zip!folder/x.exe", "folder/x.exe"),
+        ("C:\\sub.ZIP!folder\\x.exe", "folder/x.exe"),
+        ("a.zip!b.tar.gz!c.exe", "c.exe"),
+        ("a.zip!b.7z#2!c.exe#2", "c.exe#2"),
+        ("a.zip!in!voice.exe", "in!voice.exe"),
+        (f"/x/{DIGEST}!x.exe", "x.exe"),
+        ("-!x.exe", "x.exe"),
+        ("s3://bucket/a.zip!x.exe", "x.exe"),
+        (carved_path("/x/dropper", Carved(0x400, 0x800)), "carved@0x400.exe"),
+        (carved_path("/x/a.zip!dropper.exe", Carved(0x400, 0x800)), "carved@0x400.exe"),
+        ("/x/x.exe", None),
+        ("/x/Setup!.exe", None),
+        ("/x/Yahoo! Mail.exe", None),
+        ("/x/Setup 2.0!.exe", None),
+        ("/x/!x.exe", None),
+        ("/x/.hidden!x.exe", None),
+        ("/a!b/x.exe", None),
+        ("/x/READ ME!!!.exe", None),
+        ("/x/x.exe!", None),
+        (f"/x/no{DIGEST}!x.exe", None),
+    ],
+)
+def test_what_is_inside(path: str, name: str | None) -> None:
+    assert inner_name(path) == name

@@ -175,8 +175,13 @@ def _need_room(root: str) -> None:
     import watchfiles
 
     one = watchfiles.watch(root, recursive=False, rust_timeout=1, yield_on_timeout=True)
-    next(one)
-    one.close()
+    try:
+        next(one)
+    except OSError as error:
+        if "watch limit" in str(error):  # it may lack something else: that says nothing
+            raise
+    finally:
+        one.close()
 
 
 def _place(folder: str) -> tuple[int, int] | None:

@@ -27,6 +27,7 @@ BENIGN = "benign"
 OTHER = "_other"
 """Label of malware of no family: it is malware, and names nothing."""
 MAX_LABELS = 10_000
+MAX_VIEWS = 64
 MAX_VIEWS_BYTES = 1 << 24
 """Pixels of all views of one file; the default views have 63,744."""
 MAX_COUNTED = 1 << 16
@@ -226,9 +227,14 @@ def read_card(text: str | bytes, path: Path) -> Card:
         card = decoded(text, _card)
     except msgspec.MsgspecError as error:
         raise MaltriageError(f"{path}: corrupt card: {error}") from error
+    problem = None
+    if card.card_version != CARD_VERSION:
+        problem = f"card version {card.card_version}, this maltriage reads {CARD_VERSION}"
     problem = (
-        _labels_problem(card)
-        or _views_problem(card)
+        problem
+        or labels_problem(card.labels)
+        or _fields_problem(card)
+        or views_problem(card.views)
         or (card.threshold and _threshold_problem(card.threshold, card))
         or (card.conformal and _conformal_problem(card.conformal, card))
         or (card.open_set and _open_set_problem(card.open_set, card))
@@ -239,11 +245,14 @@ def read_card(text: str | bytes, path: Path) -> Card:
     return card
 
 
-def _labels_problem(card: Card) -> str | None:
-    if card.card_version != CARD_VERSION:
-        return f"card version {card.card_version}, this maltriage reads {CARD_VERSION}"
-    if not 2 <= len(card.labels) <= MAX_LABELS or len(set(card.labels)) != len(card.labels):
+def labels_problem(labels: tuple[str, ...]) -> str | None:
+    """What is wrong with the labels of a net; None: nothing."""
+    if not 2 <= len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
         return "labels must be 2 or more different names"
+    return None
+
+
+def _fields_problem(card: Card) -> str | None:
     if not card.input or len(set(card.input)) != len(card.input):
         return "input must be 1 or more different formats"
     if card.two_questions and not (card.additive and BENIGN in card.labels):
@@ -251,11 +260,12 @@ def _labels_problem(card: Card) -> str | None:
     return None
 
 
-def _views_problem(card: Card) -> str | None:
-    names = [view.name for view in card.views]
-    if not names or len(set(names)) != len(names) or INPUTS & set(names):
+def views_problem(views: tuple[ViewSpec, ...]) -> str | None:
+    """What is wrong with the views of a net; None: nothing."""
+    names = [view.name for view in views]
+    if not 0 < len(names) <= MAX_VIEWS or len(set(names)) != len(names) or INPUTS & set(names):
         return "views must be 1 or more with different names"
-    for view in card.views:
+    for view in views:
         match view:
             case BodySpec(size, channels):
                 fits = size > 0 and 0 < len(set(channels) & set(BODY_CHANNELS)) == len(channels)
@@ -265,7 +275,7 @@ def _views_problem(card: Card) -> str | None:
                 fits = 0 < number <= MAX_COUNTED
         if not fits:
             return f"view {view.name!r} has an impossible size or channel"
-    if sum(math.prod(view.shape) for view in card.views) > MAX_VIEWS_BYTES:
+    if sum(math.prod(view.shape) for view in views) > MAX_VIEWS_BYTES:
         return "views of an impossible size"
     return None
 

@@ -12,7 +12,7 @@ from maltriage.bundle import added
 from maltriage.bundle.card import Card, read_card
 from maltriage.bundle.digests import Published, published
 from maltriage.bundle.graph import check_graph, parse, weights_sha256
-from maltriage.bundle.wire import metadata
+from maltriage.bundle.wire import metadata, output_width
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
 
@@ -31,6 +31,14 @@ class Bundle(msgspec.Struct, frozen=True):
     path: str
     card: Card
     model: bytes
+
+    @property
+    def embedding_width(self) -> int | None:
+        """Numbers of an embedding, as the graph says; None: it does not."""
+        try:
+            return output_width(self.model, "embedding")
+        except ValueError:
+            return None
 
 
 def models_dir() -> Path:

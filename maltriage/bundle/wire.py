@@ -1,6 +1,7 @@
-"""Reads an entry of an ONNX file's metadata without ONNX, whose import takes a tenth of a second.
+"""Reads single facts of an ONNX file without ONNX, whose import takes a tenth of a second.
 
-For files whose digest is known. Source: Protocol Buffers, "Encoding"; `onnx.proto`.
+For files that are known by their digest or were checked. Source: Protocol Buffers, "Encoding";
+`onnx.proto`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,11 @@ from collections.abc import Iterator
 
 _METADATA, _KEY, _VALUE = 14, 1, 2
 """Fields: `ModelProto.metadata_props`; `StringStringEntryProto.key` and `.value`."""
+_GRAPH, _OUTPUT, _NAME = 7, 12, 1
+"""Fields: `ModelProto.graph`; `GraphProto.output`; `ValueInfoProto.name`."""
+_TO_DIMENSIONS = (2, 1, 2, 1)
+"""Fields from an output to its dimensions: `type`, `tensor_type`, `shape`, `dim`."""
+_DIM_VALUE = 1
 _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 
 
@@ -24,6 +30,30 @@ def metadata(data: bytes, key: str) -> str | None:
             if entry.get(_KEY) == key.encode():
                 return entry.get(_VALUE, b"").decode()
     return None
+
+
+def output_width(data: bytes, name: str) -> int | None:
+    """The last dimension of an output of a model; None: it has none, or one of any size.
+
+    Raises:
+        ValueError: the bytes are no such message.
+    """
+    for graph in _inner(memoryview(data), _GRAPH):
+        for output in _inner(graph, _OUTPUT):
+            if [bytes(value) for value in _inner(output, _NAME)] == [name.encode()]:
+                found = [output]
+                for number in _TO_DIMENSIONS:
+                    found = [inner for outer in found for inner in _inner(outer, number)]
+                sizes = dict(_fields(found[-1])) if found else {}
+                width = sizes.get(_DIM_VALUE)
+                return width if isinstance(width, int) else None
+    return None
+
+
+def _inner(data: memoryview, wanted: int) -> list[memoryview]:
+    """The values of a field that are bytes: messages, or texts."""
+    found = [value for number, value in _fields(data) if number == wanted]
+    return [value for value in found if isinstance(value, memoryview)]
 
 
 def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:

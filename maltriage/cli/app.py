@@ -61,6 +61,8 @@ COMMANDS = (
 """In the order of `--help`: modules of `commands`, each with a function of its name or an `app`."""
 
 HELP = "Triage Windows executables from images of their bytes: which family, and which bytes."
+MAX_LINE = 2000
+"""Characters of an error: some name what a file holds, however long that is."""
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))
 """Commands that still write their outputs when they are stopped; see `ending`."""
 
@@ -161,7 +163,7 @@ def run() -> int:
     except MaltriageError as error:
         from maltriage.report.sanitize import clean
 
-        sys.stderr.write(f"maltriage: {clean(str(error))}\n")
+        sys.stderr.write(f"maltriage: {clean(str(error), MAX_LINE)}\n")
         if error.at_once:
             sys.stderr.flush()
             os._exit(EXIT_ERROR)
@@ -173,7 +175,7 @@ def run() -> int:
         if (said := _of_the_system(error)) is not None:
             from maltriage.report.sanitize import clean
 
-            sys.stderr.write(f"maltriage: {clean(said)}\n")
+            sys.stderr.write(f"maltriage: {clean(said, MAX_LINE)}\n")
             return EXIT_ERROR
         # Python would end with 1, the code for flagged files, and print strings of a sample
         # unsanitized.

@@ -57,18 +57,24 @@ NONE = "none"
 def prevalence_of(named: str | None) -> Path | None:
     """The index of clean programs that is asked for, checked; None: none.
 
+    One that is named is read here, too, not by workers alone, since their errors are those of a
+    file. The one that ships is known by its digest (`maltriage models verify`).
+
     Raises:
         MaltriageError: it is no index.
     """
     from maltriage.bundle import models_dir
-    from maltriage.probe.common import SHIPPED, check
+    from maltriage.probe.common import SHIPPED, check, load
 
     if named == NONE:
         return None
     path = models_dir() / SHIPPED if named is None else Path(named)
     if named is None and not path.exists():
         return None
-    check(path)
+    if named is None:
+        check(path)
+    else:
+        load(path)
     return path.absolute()
 
 

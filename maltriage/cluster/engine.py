@@ -214,7 +214,7 @@ def _setup(
     index = None
     if path is not None:
         data = indexes.data_of(path)
-        indexes.parse(data, path).check(bundle, path)
+        indexes.parse(data, path, bundle)
         index = Sent(str(path), hashlib.sha256(data).hexdigest())
     there = replace(
         options,

@@ -58,13 +58,16 @@ def unpacked(parts: Mapping[str, npt.NDArray[Any]], count: int, bits: int) -> Ke
     Raises:
         ValueError: the arrays are not those of so many sorted hashes.
     """
-    whole, left = divmod(_low_bits(count, bits), 8)
+    kept = _low_bits(count, bits)
+    whole, left = divmod(kept, 8)
     high, low, rest = (parts[name] for name in PARTS)
     shapes = (low.shape, rest.shape)
     if any(parts[name].dtype != np.uint8 for name in PARTS):
         raise ValueError("other arrays")
     if high.ndim != 1 or shapes != ((whole, count), (left, (count + 7) // 8)):
         raise ValueError("other arrays")
+    if len(high) > (count + (1 << bits - kept) + 7) // 8:  # each bit takes eight bytes below
+        raise ValueError("another number of entries")
     places = np.flatnonzero(np.unpackbits(high).view(np.bool_))
     if len(places) != count:
         raise ValueError("another number of entries")

@@ -15,9 +15,8 @@ and renderers sanitize its labels.
 from __future__ import annotations
 
 import hashlib
-import io
 import math
-import zipfile
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +31,8 @@ from maltriage.bundle import MAX_LABELS, Bundle, added, models_dir
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_file
 from maltriage.files.decoding import decoded
+from maltriage.files.npz import Archive, BrokenArchiveError
+from maltriage.files.regular import open_regular
 from maltriage.report.documents.index import IndexInfo, Limit
 from maltriage.report.documents.record import ModelRef
 from maltriage.version import __version__
@@ -42,6 +43,10 @@ SUFFIX = ".index.npz"
 MAX_INDEX_BYTES = 1024 * 1024 * 1024
 """Limit of the file and of all arrays in it: a million files of a bundle of 500 dimensions."""
 MAX_FILES = 4_000_000
+MAX_DIMENSIONS = 1 << 16
+"""The nets that can be trained have up to 4,096."""
+MAX_NUMBER = 1e6
+"""Of the centre and of embeddings, as of a card's scores: squares of larger ones leave float32."""
 MAX_HEADER_BYTES = 4 * 1024 * 1024
 MAX_LABEL = 256
 """Characters of a label."""
@@ -104,13 +109,19 @@ class Index:
 
     def check(self, bundle: Bundle, path: Path | str) -> None:
         """Raise MaltriageError for embeddings of another bundle."""
-        card, header = bundle.card, self.header
-        if header.weights_sha256 != card.weights_sha256:
-            raise MaltriageError(
-                f"{path}: made with {header.model} {header.weights_sha256[:12]}, which is not"
-                f" {card.name} {card.weights_sha256[:12]}: distances would mean nothing. Build it"
-                " anew (maltriage index build), or scan without one (--index none)"
-            )
+        _check_bundle(self.header, bundle, path)
+
+
+def _check_bundle(header: Header, bundle: Bundle, path: Path | str) -> None:
+    card, width = bundle.card, bundle.embedding_width
+    if header.weights_sha256 != card.weights_sha256:
+        raise MaltriageError(
+            f"{path}: made with {header.model} {header.weights_sha256[:12]}, which is not"
+            f" {card.name} {card.weights_sha256[:12]}: distances would mean nothing. Build it"
+            " anew (maltriage index build), or scan without one (--index none)"
+        )
+    if header.files and width is not None and header.dimensions != width:
+        raise _bad(path, f"{header.dimensions:,} dimensions, and {card.name} has {width:,}")
 
 
 def info(index: Index, bundle: Bundle | None, path: str) -> IndexInfo:
@@ -231,9 +242,9 @@ def beside(bundle: Bundle) -> Path | None:
     """
     path = Path(bundle.path)
     own = path.with_name(path.stem + SUFFIX)
-    if own.is_file():
+    if os.path.isfile(own):  # false where the name is too long, of which pathlib raises an error
         return own
-    if Path(bundle.card.name).name != bundle.card.name:
+    if not added.NAME.fullmatch(bundle.card.name):  # a card may have any name, a model has not
         return None
     mine = added.read(bundle.card.name)
     places = [models_dir() / (bundle.card.name + SUFFIX), None if mine is None else mine.index_path]
@@ -280,37 +291,45 @@ def write(index: Index, path: Path) -> None:
         raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def read(path: Path | str) -> Index:
+def read(path: Path | str, bundle: Bundle | None = None) -> Index:
     """Read an index, and check all of it.
+
+    Args:
+        bundle: see `parse`.
 
     Raises:
         MaltriageError: the file is missing, no index, damaged, or above the limits.
     """
-    return parse(data_of(path), path)
+    return parse(data_of(path), path, bundle)
 
 
-def parse(data: bytes, path: Path | str) -> Index:
-    """An index from the bytes of its file, checked as by `read`; errors name it `path`."""
-    with _opened(data, path) as archive:
-        header = _header(archive, path)
-        rows = archive.getinfo("sha256.npy").file_size // 32
-        if not header.files <= rows <= header.files + 4:  # and the head of the array
-            raise _bad(path, f"{rows:,} hashes for {header.files:,} files")
-        arrays = {n: _array(archive, n, path) for n in _DTYPES if n != "header"}
+def parse(data: bytes, path: Path | str, bundle: Bundle | None = None) -> Index:
+    """An index from the bytes of its file, checked as by `read`; errors name it `path`.
+
+    Args:
+        bundle: that it must be of, which is told before any embedding is read.
+    """
+    archive = _opened(data, path)
+    header = _header(archive, path)
+    if bundle is not None:
+        _check_bundle(header, bundle, path)
     shapes = {
         "centre": (header.dimensions,),
         "embeddings": (header.files, header.dimensions),
         "sha256": (header.files, 32),
         "labels": (header.files,),
     }
-    for name, shape in shapes.items():
-        if arrays[name].shape != shape:
-            raise _bad(path, f"{name} has the shape {arrays[name].shape} instead of {shape}")
+    try:
+        arrays = {n: archive.array(n, (_DTYPES[n],), shape) for n, shape in shapes.items()}
+    except BrokenArchiveError as error:
+        raise _bad(path, str(error)) from error
     labels, vectors = arrays["labels"], arrays["embeddings"]
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(header.labels):
         raise _bad(path, "a label without a name")
-    if not (np.isfinite(vectors).all() and np.isfinite(arrays["centre"]).all()):
-        raise _bad(path, "an embedding that is not a number")
+    for numbers in (vectors, arrays["centre"]):
+        ends = float(numbers.min(initial=0)), float(numbers.max(initial=0))
+        if not all(abs(end) <= MAX_NUMBER for end in ends):  # nor where it is NaN
+            raise _bad(path, f"an embedding that is not a number, or above {MAX_NUMBER:,.0f}")
     sha256 = tuple(bytes(row).hex() for row in arrays["sha256"])
     if len(set(sha256)) != len(sha256):
         raise _bad(path, "the same file twice")
@@ -324,8 +343,7 @@ def read_header(path: Path | str) -> Header:
     Raises:
         MaltriageError: as for `read`.
     """
-    with _opened(data_of(path), path) as archive:
-        return _header(archive, path)
+    return _header(_opened(data_of(path), path), path)
 
 
 def data_of(path: Path | str) -> bytes:
@@ -335,8 +353,9 @@ def data_of(path: Path | str) -> bytes:
         MaltriageError: it cannot be read, or is above the limit.
     """
     try:
-        with Path(path).open("rb") as stream:
-            data = stream.read(MAX_INDEX_BYTES + 1)
+        with open_regular(path) as stream:
+            # By its size, since Python makes room for as much as it is asked to read.
+            data = stream.read(min(os.fstat(stream.fileno()).st_size, MAX_INDEX_BYTES) + 1)
     except OSError as error:
         raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
     if len(data) > MAX_INDEX_BYTES:
@@ -345,23 +364,23 @@ def data_of(path: Path | str) -> bytes:
     return data
 
 
-def _opened(data: bytes, path: Path | str) -> zipfile.ZipFile:
+def _opened(data: bytes, path: Path | str) -> Archive:
     try:
-        archive = zipfile.ZipFile(io.BytesIO(data))
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise _bad(path, "no NumPy archive, or cut off") from error
-    names = sorted(archive.namelist())
-    if names != sorted(f"{name}.npy" for name in _DTYPES):
+        archive = Archive(data, MAX_INDEX_BYTES)
+    except BrokenArchiveError as error:
+        raise _bad(path, str(error)) from error
+    if archive.names != sorted(_DTYPES):
         raise _bad(path, "other arrays than those of an index")
-    if sum(entry.file_size for entry in archive.infolist()) > MAX_INDEX_BYTES:
-        raise _bad(path, f"arrays above {MAX_INDEX_BYTES:,} bytes")
     return archive
 
 
-def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
-    if archive.getinfo("header.npy").file_size > MAX_HEADER_BYTES:
+def _header(archive: Archive, path: Path | str) -> Header:
+    if archive.size("header") > MAX_HEADER_BYTES:
         raise _bad(path, f"a header above {MAX_HEADER_BYTES:,} bytes")
-    text = _array(archive, "header", path).tobytes()
+    try:
+        text = archive.array("header", (_DTYPES["header"],)).tobytes()
+    except BrokenArchiveError as error:
+        raise _bad(path, str(error)) from error
     try:
         header = decoded(text, msgspec.json.Decoder(Header))
     except msgspec.MsgspecError as error:
@@ -374,6 +393,8 @@ def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
         problem = f"distance {header.distance[:40]!r}, this maltriage knows {COSINE}"
     elif not 0 <= header.files <= MAX_FILES or (header.files and header.dimensions < 1):
         problem = "files without dimensions, or too many"
+    elif not 0 <= header.dimensions <= MAX_DIMENSIONS:
+        problem = f"{header.dimensions:,} dimensions: 0 to {MAX_DIMENSIONS:,}"
     elif not 0 < len(labels) <= MAX_LABELS or len(set(labels)) != len(labels):
         problem = "labels must be 1 or more different names"
     elif not all(0 < len(label) <= MAX_LABEL for label in labels):
@@ -383,28 +404,6 @@ def _header(archive: zipfile.ZipFile, path: Path | str) -> Header:
     if problem:
         raise _bad(path, problem)
     return header
-
-
-def _array(archive: zipfile.ZipFile, name: str, path: Path | str) -> npt.NDArray[Any]:
-    """One array. Not by `numpy.load`, which allocates whatever size a header claims."""
-    try:
-        with archive.open(f"{name}.npy") as stream:
-            data = io.BytesIO(stream.read(MAX_INDEX_BYTES + 1))
-        version = np.lib.format.read_magic(data)
-        if version != (1, 0):
-            raise ValueError("another version of the .npy format")
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(data)
-    except Exception as error:  # each of zipfile, zlib, lzma and numpy has its own errors
-        raise _bad(path, f"{name} is damaged") from error
-    left = len(data.getbuffer()) - data.tell()
-    if (
-        dtype.str != _DTYPES[name]
-        or fortran
-        or min(shape, default=0) < 0
-        or left != math.prod(shape) * dtype.itemsize
-    ):
-        raise _bad(path, f"{name} has another type or size than its header says")
-    return np.frombuffer(data.getbuffer()[data.tell() :], dtype).reshape(shape)
 
 
 def _bad(path: Path | str, problem: str) -> MaltriageError:

@@ -60,9 +60,7 @@ def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
     Raises:
         MaltriageError: it is not an index, or one of another bundle.
     """
-    index = indexes.parse(data, path)
-    index.check(bundle, path)
-    return Searcher(index)
+    return Searcher(indexes.parse(data, path, bundle))
 
 
 def digest_of_index(bundle: Bundle, named: str | None) -> str | None:

@@ -14,7 +14,6 @@ import mmap
 import os
 import re
 import shutil
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PART, PartFolder, remove_leftovers
 from maltriage.files.private import trouble
+from maltriage.files.regular import open_regular
 
 WIDTHS = {"sha256": 32, "sha1": 20, "md5": 16}
 """Kinds of hashes and their bytes, the strongest first: the one used of a row with several."""
@@ -78,12 +78,12 @@ def read_known(path: str, cache: Path) -> KnownList:
             cannot be written.
     """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise MaltriageError(f"{path}: no regular file, which a list of hashes must be")
             own = hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:24]
-            name = f"{own}-{status.st_size}-{status.st_mtime_ns}-{_FORMAT}"
+            # Another list can have the same size and time of change, and take its place by `mv`.
+            times = f"{status.st_mtime_ns}-{status.st_ctime_ns}-{status.st_ino}"
+            name = f"{own}-{status.st_size}-{times}-{_FORMAT}"
             folder = cache / name
             if not folder.is_dir() or trouble(cache):
                 _build(path, file, folder, own)
@@ -218,6 +218,8 @@ def _one_by_one(path: str, lines: Iterable[bytes], number: int) -> Iterator[tupl
     found: dict[str, list[bytes]] = {}
     for line in lines:
         number += 1
+        if b"\r" in line.strip():  # of a list with such ends of lines one hash would count
+            raise MaltriageError(f"{path}, line {number}: a CR within a line; lines end in LF")
         text = _text(line)
         if text:
             # `sha256sum` begins a line with a backslash where it escapes the file's name.

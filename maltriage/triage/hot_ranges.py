@@ -23,7 +23,7 @@ from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Notice, Region
 from maltriage.triage.evidence import Part, heat_on
 from maltriage.work.supervisor import Job
-from maltriage.work.workers import Workers, reason_of
+from maltriage.work.workers import LOST, Workers, reason_of
 
 MERGE_GAP = HOT_BLOCK
 """Most bytes between two hot ranges of a region that are merged."""
@@ -49,7 +49,7 @@ def look_into(
     signatures: Path | None = None,
 ) -> tuple[Evidence, list[Notice]]:
     """The evidence with the content of its hot ranges and its strongest words, read in a worker; a
-    notice instead if the worker is lost.
+    notice instead if the worker is lost, or cannot read what it needs besides the file.
 
     Args:
         parts: see `inspected`.
@@ -74,9 +74,9 @@ def look_into(
         evidence = inspected(prepared.layout, parts, evidence, look)
         words = strongest(prepared.layout, parts or (), letters)
         return msgspec.structs.replace(evidence, words=words), []
-    except SampleError:
-        raise
     except Exception as error:
+        if _is_of_the_file(error):
+            raise
         return evidence, [_not_inspected(error, workers)]
 
 
@@ -99,17 +99,26 @@ def looked_up(
     evidence: Evidence,
     job: Job[Runs],
 ) -> tuple[Evidence, list[Notice]]:
-    """The evidence with the answer of `look_up`; a notice instead if the worker is lost.
+    """The evidence with the answer of `look_up`; a notice instead if the worker is lost, or cannot
+    read the index.
 
     Raises:
         SampleError: the file is gone, or has changed.
     """
     try:
         return with_common(evidence, parts, job.result(), prepared.identity.size), []
-    except SampleError:
-        raise
     except Exception as error:
-        return evidence, [_not_inspected(error, workers)]
+        if _is_of_the_file(error):
+            raise
+        reason = reason_of(error, workers.timeout).reason
+        text = f"What of it clean programs have could not be looked up: {reason}."
+        return evidence, [Notice("not-inspected", text)]
+
+
+def _is_of_the_file(error: Exception) -> bool:
+    """Whether an error of a worker says something of its file, and not of the worker: an index or
+    signatures that cannot be read are `internal` there."""
+    return isinstance(error, SampleError) and error.code not in LOST
 
 
 def _reading(

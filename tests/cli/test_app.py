@@ -149,6 +149,13 @@ def test_a_file_that_is_no_bundle(run_cli, tmp_path: Path) -> None:  # type: ign
     assert b"\x1b" not in run_cli("scan", "--model", "x\x1b[31m.onnx", ".").stderr
 
 
+def test_an_error_is_no_longer_than_a_screen(run_cli: Any) -> None:
+    done = run_cli("explain", "x", "--class", "a" * 100_000)
+    assert done.returncode == 2
+    assert len(done.stderr.decode()) == len("maltriage: \n") + front.MAX_LINE
+    assert done.stderr.decode().endswith("a…\n")
+
+
 def test_models(run_cli) -> None:  # type: ignore[no-untyped-def]
     assert b"maltriage-evidence" in run_cli("models").stdout
     card = json.loads(run_cli("models", "maltriage-evidence", "--json").stdout)

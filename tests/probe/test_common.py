@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +186,62 @@ def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> No
         path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(MaltriageError, match=str(path)):
         read(path)
+
+
+def hostile(tmp_path: Path, case: str) -> Path:
+    """An index in another form than `save` gives it."""
+    path, index = tmp_path / "index.npz", index_of(noise(4000) + b"\0a text of some words\0")
+    save(index, path)
+    data = bytearray(path.read_bytes())
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    at = data.index(b"about.npy") + 60
+    if case == "plain":
+        with path.open("wb") as file:
+            np.save(file, np.zeros(4))
+    elif case == "zeros":
+        np.savez_compressed(path, **{**arrays, "pieces_high": np.zeros(1 << 22, np.uint8)})
+    elif case == "ones":
+        arrays["pieces_high"] = np.full(1 << 19, 255, np.uint8)
+        np.savez_compressed(path, **arrays)
+    elif case == "bzip2":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as archive:
+            for name, values in arrays.items():
+                buffer = io.BytesIO()
+                np.save(buffer, values)
+                archive.writestr(f"{name}.npy", buffer.getvalue())
+    elif case == "pipe":
+        path.unlink()
+        os.mkfifo(path)
+    else:
+        places = {"encrypted": 8, "method": 10}
+        if case in places:
+            at = data.index(b"PK\x01\x02") + places[case]
+        if case == "pieces":
+            at = data.index(b"pieces_high.npy") + 60
+        data[at : at + 1] = b"\x63"
+        path.write_bytes(data)
+    return path
+
+
+CASES = ("plain", "bzip2", "zeros", "pipe", "encrypted", "method", "about")
+
+
+@pytest.mark.parametrize("read", [load, check])
+@pytest.mark.parametrize("case", CASES)
+def test_a_hostile_index_is_one_line(tmp_path: Path, case: str, read: Any) -> None:
+    load.cache_clear()
+    with pytest.raises(MaltriageError, match=r"index\.npz: no "):
+        read(hostile(tmp_path, case))
+
+
+@pytest.mark.parametrize("case", ["pieces", "ones"])
+def test_damage_in_the_entries_is_found_as_they_are_read(tmp_path: Path, case: str) -> None:
+    load.cache_clear()
+    path = hostile(tmp_path, case)
+    check(path)
+    with pytest.raises(MaltriageError, match=r"index\.npz: no index of clean programs"):
+        load(path)
 
 
 def test_a_check_takes_an_index_and_no_entries_of_it(tmp_path: Path) -> None:

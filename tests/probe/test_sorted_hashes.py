@@ -43,6 +43,7 @@ def test_an_entry_takes_two_bits_more_than_it_must() -> None:
         ("high", lambda a: a.astype(np.uint16)),
         ("high", lambda a: a[None]),
         ("high", lambda a: np.concatenate((np.zeros(4096, np.uint8), a))),
+        ("high", lambda a: np.concatenate((a, np.zeros(1 << 20, np.uint8)))),
         ("low", lambda a: a[:, :-1]),
         ("low", lambda a: a[:, ::-1]),
         ("low", lambda a: a[:-1]),

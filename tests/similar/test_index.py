@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -55,7 +57,7 @@ def test_what_is_written_comes_back(index: Index, tmp_path: Path, bundle: Bundle
     assert np.allclose(found.embeddings[0], np.array([0, -1, -1]) / np.sqrt(2), atol=1e-3)
     assert np.allclose(np.linalg.norm(found.embeddings.astype(float), axis=1), 1.0, atol=1e-3)
     assert found.counts() == {"benign": 1, "gbot": 2, "own": 1}
-    found.check(bundle, path)
+    found.check(msgspec.structs.replace(bundle, model=b""), path)  # whose embeddings are wider
     told = indexes.info(found, bundle, str(path))
     assert (told.own_labels, told.size) == (("own",), path.stat().st_size)
     assert [p.name for p in tmp_path.iterdir()] == ["a.index.npz"]  # nothing half is left
@@ -183,6 +185,15 @@ def claims_much(index: Index) -> bytes:
     return out.getvalue()
 
 
+def claims_nothing(index: Index) -> bytes:
+    """An array of no values, with a shape that NumPy cannot have."""
+    text = b"{'descr': '<i4', 'fortran_order': False, 'shape': (99999999999999999999, 0), }"
+    out = io.BytesIO(packed({n: a for n, a in arrays(index).items() if n != "labels"}))
+    with zipfile.ZipFile(out, "a") as archive:
+        archive.writestr("labels.npy", b"\x93NUMPY\x01\x00v\x00" + text.ljust(117) + b"\n")
+    return out.getvalue()
+
+
 def pickled(index: Index) -> bytes:
     return packed({**arrays(index), "labels": np.array([{"a": 1}] * 4, dtype=object)})
 
@@ -207,6 +218,8 @@ def pickled(index: Index) -> bytes:
         (with_header(files=5), r"shape \(4, 3\) instead of \(5, 3\)"),
         (with_header(dimensions=-3), "without dimensions"),
         (with_header(files=1 << 40), "or too many"),
+        (with_header(files=0, dimensions=1 << 17), "131,072 dimensions: 0 to 65,536"),
+        (with_header(files=0, dimensions=-7), "-7 dimensions"),
         (with_header(extra=1), "its header"),
         (
             with_array(
@@ -225,6 +238,9 @@ def pickled(index: Index) -> bytes:
         (with_array("centre", lambda a: a[:2]), "shape"),
         (with_array("centre", lambda a: a * np.nan), "not a number"),
         (with_array("embeddings", lambda a: np.full_like(a, np.inf)), "not a number"),
+        (with_array("centre", lambda a: np.full_like(a, 3.4e38)), "above 1,000,000"),
+        (with_array("centre", lambda a: np.full_like(a, -1.1e6)), "above 1,000,000"),
+        (claims_nothing, "labels is damaged"),
     ],
 )
 def test_no_index(
@@ -257,6 +273,56 @@ def test_a_bomb_is_not_unpacked(
     (tmp_path / "a.npz").write_bytes(out.getvalue())
     monkeypatch.setattr(indexes, "MAX_INDEX_BYTES", 1 << 16)
     with pytest.raises(MaltriageError, match="arrays above"):
+        indexes.read(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_arrays_of_other_dimensions_than_the_bundle_are_not_unpacked(
+    index: Index, bundle: Bundle, tmp_path: Path, method: int
+) -> None:
+    """A few kilobytes that would take seconds and gigabytes, with the right digest."""
+    width = 60_000
+    header = msgspec.structs.replace(index.header, files=200, dimensions=width)
+    parts = {
+        "header": np.frombuffer(msgspec.json.encode(header), np.uint8),
+        "centre": np.zeros(width, np.float32),
+        "embeddings": np.zeros((200, width), np.float16),
+        "sha256": np.arange(200 * 32, dtype=np.uint8).reshape(200, 32),
+        "labels": np.zeros(200, np.int32),
+    }
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for name, values in parts.items():
+            buffer = io.BytesIO()
+            np.save(buffer, values)
+            archive.writestr(f"{name}.npy", buffer.getvalue())
+    for own in (bundle, None):
+        tracemalloc.start()
+        with pytest.raises(MaltriageError, match=r"a\.npz: not an index of maltriage"):
+            indexes.read(path, own)
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < 4 << 20
+
+
+def test_refused_by_dimensions(index: Index, bundle: Bundle, tmp_path: Path) -> None:
+    indexes.write(index, tmp_path / "a.npz")
+    message = f"3 dimensions, and {bundle.card.name} has {bundle.embedding_width}"
+    assert bundle.embedding_width is not None
+    with pytest.raises(MaltriageError, match=message):
+        indexes.read(tmp_path / "a.npz", bundle)
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "../a", "a\0b", ""])
+def test_a_card_of_any_name_has_no_index_by_it(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    card = msgspec.structs.replace(bundle.card, name=name)
+    named = msgspec.structs.replace(bundle, card=card, path=str(tmp_path / ("y" * 250 + ".onnx")))
+    assert indexes.beside(named) is None
+
+
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.npz")
+    with pytest.raises(MaltriageError, match=r"a\.npz: no regular file"):
         indexes.read(tmp_path / "a.npz")
 
 

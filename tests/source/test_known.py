@@ -66,6 +66,33 @@ def test_all_that_a_list_may_hold(tmp_path: Path) -> None:
     assert [match and match.kind for match in matches] == ["sha256", "sha1", "md5", None]
 
 
+@pytest.mark.parametrize("text", ["{0}\r{1}\r", "{0}\r{1}", "# ours\r{0}", "{0}\n{1} a\r{0}\r\n"])
+def test_lines_that_end_in_cr_alone_are_refused(tmp_path: Path, text: str) -> None:
+    """Only the first hash would count."""
+    with pytest.raises(MaltriageError, match=r"list, line [12]: a CR within a line"):
+        listed(tmp_path, text.format(*hashes("sha256")))
+
+
+def test_another_list_of_the_same_size_and_time_is_read(tmp_path: Path) -> None:
+    first, second = hashes("md5")[:2]
+    assert find_known(FILES[0], [listed(tmp_path, first)])
+    before = (tmp_path / "list").stat()
+    other = tmp_path / "other"
+    other.write_text(second)
+    os.utime(other, ns=(before.st_atime_ns, before.st_mtime_ns))
+    other.replace(tmp_path / "list")
+    found = read_known(str(tmp_path / "list"), tmp_path / "cache")
+    assert find_known(FILES[1], [found])
+    assert not find_known(FILES[0], [found])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")
+def test_a_pipe_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "list")
+    with pytest.raises(MaltriageError, match="list: no regular file"):
+        read_known(str(tmp_path / "list"), tmp_path / "cache")
+
+
 def test_a_list_as_the_nsrl_ships_it(tmp_path: Path) -> None:
     sha1, md5 = hashes("sha1"), hashes("md5")
     rows = [

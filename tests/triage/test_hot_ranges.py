@@ -445,3 +445,18 @@ def test_a_worker_that_dies_costs_what_it_was_asked_for_only(
     assert (result.evidence.checks is None) == (checks is None)
     (notice,) = [n for n in result.notices if n.code == "not-inspected"]
     assert "died" in notice.text
+
+
+@pytest.mark.parametrize("checks", [None, 0])
+def test_an_index_that_only_a_worker_finds_broken_is_a_notice(
+    tmp_path: Path, checks: int | None
+) -> None:
+    (tmp_path / "a.exe").write_bytes(sample("gui-x86.exe"))
+    broken = tmp_path / "index.npz"
+    broken.write_bytes(b"no index")
+    (result,) = results([tmp_path / "a.exe"], common=broken, checks=checks)
+    assert isinstance(result, Result)
+    assert result.evidence.common is None
+    (notice,) = [n for n in result.notices if n.code == "not-inspected"]
+    assert notice.text.startswith("What of it clean programs have could not be looked up: ")
+    assert f"{broken}: no index of clean programs" in notice.text

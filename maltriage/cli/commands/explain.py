@@ -234,6 +234,8 @@ def explain(
     if source is None:
         expect_urls(files)
         start_ahead()
+        if signatures is not None:
+            _refuse_broken(signatures, max_size * opt.MIB, timeout)
         if saved is not None:
             bundle = saved.bundle(model)
             if label is None and against is None:
@@ -324,6 +326,35 @@ def explain(
     if progress.skipped:  # the user named this file
         raise typer.Exit(opt.EXIT_UNREAD)
     raise typer.Exit(exit_code(progress, interrupted=stop(), exit_zero=exit_zero))
+
+
+def _refuse_broken(folder: Path, max_size: int, timeout: float) -> None:
+    """Refuse a folder of signatures that cannot be read, or a file of them.
+
+    They are parsed in a worker of their own, since their parser is native code, and a worker that
+    reads samples, too, is not believed about anything else.
+
+    Args:
+        folder: an absolute path.
+        max_size: of a sample, by which the workers that use them get their memory.
+
+    Raises:
+        MaltriageError: one of them is broken.
+    """
+    from maltriage.probe.inspect import library
+    from maltriage.work.isolation import Isolation, memory_for
+    from maltriage.work.workers import Workers, reason_of
+
+    with Workers(1, timeout, isolation=Isolation(memory_for(max_size))) as workers:
+        try:
+            problem = workers.submit(library.problem_of, folder).result()
+        except MaltriageError:
+            raise
+        except Exception as error:  # any loss of the worker
+            reason = reason_of(error, timeout).reason
+            problem = f"{folder}: no FLIRT signatures: {reason}"
+    if problem is not None:
+        raise MaltriageError(str(problem))
 
 
 def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:

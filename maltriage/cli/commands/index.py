@@ -159,9 +159,8 @@ def add(
 
     target = output or index
     _check_folder(target)
-    before = indexes.read(index)
-    bundle = _bundle_of(index, before.header.model, model)
-    before.check(bundle, index)
+    bundle = _bundle_of(index, indexes.read_header(index).model, model)
+    indexes.read(index, bundle)
     labels, notices = _labelled(dataset, root, label)
     _tell(notices, quiet)
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
@@ -173,8 +172,7 @@ def add(
 
     # Other processes may have added files meanwhile; they stay.
     with locked(target.with_name(f"{target.name}.lock"), waiting):
-        now = indexes.read(index)
-        now.check(bundle, index)
+        now = indexes.read(index, bundle)
         made = indexes.grown(now, found.sha256, found.labels, found.embeddings)
         indexes.write(made.index, target)
     text = f"{target}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"

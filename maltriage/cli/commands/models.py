@@ -221,7 +221,7 @@ def _check_index(data: bytes, bundle: Bundle, path: str) -> None:
     """Raise MaltriageError where bytes are no index of a bundle."""
     from maltriage.similar import index as indexes
 
-    indexes.parse(data, path).check(bundle, path)
+    indexes.parse(data, path, bundle)
 
 
 def _place(name: str) -> Path:

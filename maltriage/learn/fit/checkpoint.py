@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from maltriage.bundle import BENIGN
+from maltriage.bundle.card import labels_problem, views_problem
 from maltriage.corpus.datasets import MIN_SAMPLES
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
@@ -27,6 +28,7 @@ from maltriage.sample.views import ViewSpec
 
 STATE_KEY = "maltriage.state"
 STATE_VERSION = 1
+MAX_TEACHERS = 16
 _PICKLES = (b"\x80", b"PK\x03\x04")
 """First bytes of files written by torch.save, older and newer."""
 _PICKLED = "a pickle, as torch.save writes it, which could run code and is never read"
@@ -200,7 +202,31 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], State]:
             f"{path}: checkpoint version {state.state_version}, "
             f"this maltriage reads {STATE_VERSION}"
         )
+    problem = _problem(state.origin)
+    if problem is not None:
+        raise MaltriageError(f"{path}: a bad checkpoint: {problem}")
     return tensors, state
+
+
+def _problem(origin: Origin) -> str | None:
+    """What of a net cannot be, by the limits of a card; None: nothing."""
+    teachers = origin.guide.teachers if origin.guide is not None else ()
+    problem = labels_problem(origin.labels) or views_problem(origin.views)
+    if problem is not None:
+        return problem
+    if origin.two_questions and BENIGN not in origin.labels:
+        return "two questions need the label benign"
+    if not isinstance(origin.recipe.get("seed"), int):
+        return "a recipe without a seed"
+    if len(teachers) > MAX_TEACHERS:
+        return f"more than {MAX_TEACHERS} teachers"
+    for teacher in teachers:
+        problem = views_problem(teacher.views)
+        if problem is None and not 0 <= (teacher.clean or 0) < len(origin.labels):
+            problem = "a label that there is not"
+        if problem is not None:
+            return f"of a teacher: {problem}"
+    return None
 
 
 def part_of(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

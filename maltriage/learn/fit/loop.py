@@ -221,7 +221,7 @@ class _Run:
     def _take_best(self) -> None:
         """Replace the last averaged net by that of the best epoch."""
         tensors, best = load_checkpoint(self.folder / BEST)
-        load_weights(self.ema, part_of(tensors, "ema"))
+        load_weights(self.ema, part_of(tensors, "ema"), self.folder / BEST)
         self.state = msgspec.structs.replace(
             self.state, best_epoch=best.epoch, temperature=best.temperature
         )
@@ -380,8 +380,8 @@ class _Run:
         difference = differing(state, self.state)
         if difference:
             raise MaltriageError(f"{path}: a checkpoint of another run: {difference}")
-        load_weights(self.net, part_of(tensors, "net"))
-        load_weights(self.ema, part_of(tensors, "ema"))
+        load_weights(self.net, part_of(tensors, "net"), path)
+        load_weights(self.ema, part_of(tensors, "ema"), path)
         moments = dict[int, dict[str, Tensor]]()
         for name, tensor in part_of(tensors, "optimizer").items():
             number, field = name.split(".", 1)

@@ -82,7 +82,7 @@ def fit_together(
                 process.join()
     tensors, state = load_checkpoint(folder / LAST)
     whole = state.epoch >= options.epochs or state.best_epoch is not None
-    return Fitted(restore_net(tensors, state), state, interrupted=not whole)
+    return Fitted(restore_net(tensors, state, folder / LAST), state, interrupted=not whole)
 
 
 def _watch(

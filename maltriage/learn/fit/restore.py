@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -33,11 +35,55 @@ def predict(net: Net, images: Images, index: Tensor) -> Tensor:
     return logits
 
 
-def restore_net(tensors: dict[str, Tensor], state: State) -> Net:
-    """The averaged net of a checkpoint, in eval mode."""
+def restore_net(tensors: dict[str, Tensor], state: State, path: Path | None = None) -> Net:
+    """The averaged net of a checkpoint, in eval mode.
+
+    Args:
+        path: of the checkpoint, for errors.
+
+    Raises:
+        MaltriageError: the weights are of another net than it names, which is told before any
+            memory is taken for that.
+    """
+    weights = part_of(tensors, "ema")
+    if not _fit({name: tensor.shape for name, tensor in weights.items()}, state.origin, path):
+        raise _of_another(path)
     net = make(state.origin)
-    load_weights(net, part_of(tensors, "ema"))
+    load_weights(net, weights, path)
     return net.eval()
+
+
+def _fit(found: dict[str, torch.Size], origin: Origin, path: Path | None) -> bool:
+    """Whether weights of these shapes are those of a run's net, which is not made for that; of a
+    net with teachers inside, which runs them as it is made, only its own and those of theirs."""
+    guide = origin.guide
+    teachers = guide.teachers if guide is not None and guide.kind == "instance" else ()
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without inputs
+            if not teachers:
+                return found == _shapes(make(origin))
+            wanted = _shapes(make(msgspec.structs.replace(origin, guide=None)))
+            for number, teacher in enumerate(teachers):
+                net = make_net(teacher.net, teacher.views, len(origin.labels), teacher.clean)
+                wanted |= _shapes(net, f"chooser.explained.{number}.net.")
+    except MaltriageError as error:
+        raise MaltriageError(f"{_named(path)}: {error}") from error
+    except Exception as error:  # whatever layers say to sizes that they cannot have
+        raise MaltriageError(f"{_named(path)}: there is no such net: {error}") from error
+    return found.items() >= wanted.items()
+
+
+def _shapes(net: Net, prefix: str = "") -> dict[str, torch.Size]:
+    return {prefix + name: tensor.shape for name, tensor in net.state_dict().items()}
+
+
+def _named(path: Path | None) -> str:
+    return str(path or "the checkpoint")
+
+
+def _of_another(path: Path | None) -> MaltriageError:
+    return MaltriageError(f"{_named(path)}: its weights are not of the net it names")
 
 
 def net_of(checkpoint: Path, bundle: Bundle) -> Net:
@@ -56,7 +102,7 @@ def net_of(checkpoint: Path, bundle: Bundle) -> Net:
     card, origin = bundle.card, state.origin
     if (origin.views, origin.labels) != (card.views, card.labels):
         raise MaltriageError(f"{checkpoint}: of a net with other views or labels than the model")
-    net = restore_net(tensors, state)
+    net = restore_net(tensors, state, checkpoint)
     try:
         check(ExplainedNet(net, card.benign), bundle.model)
     except MaltriageError as error:
@@ -75,8 +121,11 @@ def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
     return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 
-def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path | None = None) -> None:
     """Load the weights of a checkpoint into a net.
+
+    Args:
+        path: of the checkpoint, for errors.
 
     Raises:
         MaltriageError: the weights are of another net.
@@ -84,4 +133,4 @@ def load_weights(net: nn.Module, tensors: dict[str, Tensor]) -> None:
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        raise MaltriageError("the checkpoint's weights are not of the net it names") from error
+        raise _of_another(path) from error

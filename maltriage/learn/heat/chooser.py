@@ -147,12 +147,20 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
         net: a `camvit`; changed.
         guide: of the run.
         teachers: for `instance`; None: fresh nets, whose weights are loaded later.
+
+    Raises:
+        MaltriageError: the guide is of another net.
     """
     if not isinstance(net, CamViT):
         raise MaltriageError("--guide goes with --net camvit")
-    if guide.kind != "instance":
-        net.restrict(_flat(guide, net))
-        return net
+    try:
+        if guide.kind != "instance":
+            net.restrict(_flat(guide, net))
+            return net
+        if not 0 < guide.tokens <= net.tokens:
+            raise ValueError(f"{guide.tokens:,} tokens of {net.tokens:,}")
+    except ValueError as error:
+        raise MaltriageError(f"a guide that does not fit its net: {error}") from error
     if teachers is None:
         labels = net.classifier.out_features
         teachers = [make_net(t.net, t.views, labels, t.clean) for t in guide.teachers]

@@ -130,7 +130,10 @@ def prepare(
         generator = torch.Generator().manual_seed(key(int(origin.recipe["seed"]), tokens))
         return Prepared(_keeping(guide, counts, torch.randperm(tokens, generator=generator)))
     loaded = [_load(place, origin) for place in places]
-    nets = tuple(restore_net(tensors, state) for tensors, state in loaded)
+    nets = tuple(
+        restore_net(tensors, state, place)
+        for place, (tensors, state) in zip(places, loaded, strict=True)
+    )
     teachers = tuple(
         Teacher(
             net=state.origin.net,

@@ -276,4 +276,4 @@ def export_checkpoint(checkpoint: Path, path: Path) -> Card:
         MaltriageError: see `load_checkpoint` and `export_bundle`.
     """
     tensors, state = load_checkpoint(checkpoint)
-    return export_bundle(restore_net(tensors, state), state, path)
+    return export_bundle(restore_net(tensors, state, checkpoint), state, path)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
+from maltriage.cli.commands import explain
 from maltriage.errors import MaltriageError
 from maltriage.probe import detect_it_easy
 from maltriage.probe.inspect import library
+from maltriage.work.workers import Workers
+
+GOOD = "558BEC83EC0C" + ".." * 26 + " 00 0000 0040 :0000 _main\n---\n"
+MAX_SIZE = 1 << 20
 
 
 def test_headers_alone_fill_the_record_and_no_column(run_cli, samples_dir: Path) -> None:
@@ -70,5 +76,44 @@ def test_signatures_that_are_none_are_refused_before_anything_is_read(
     assert b"no FLIRT signatures" in done.stderr
     (tmp_path / "bad.sig").write_bytes(b"IDASGN" + bytes(100))
     done = run_cli("explain", samples_dir / "console-x86.exe", "--signatures", tmp_path)
-    assert done.returncode == 3
+    assert done.returncode == 2
     assert b"bad.sig: no FLIRT signatures" in done.stderr
+
+
+def of_many_bytes() -> bytes:
+    """A file whose name is no text: the library's error has every byte of it."""
+    head = b"IDASGN" + bytes([5, 0]) + struct.pack("<IHHH", 0xFFFFFFFF, 0xFFFF, 0, 0)
+    return head + bytes([8, 0, 0, 0]) + b"ct".ljust(12, b"\0") + b" nam" + b"\xff" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [("a.pat", b"zzz"), ("a.pat", b""), ("a.sig", b"IDASGN"), ("a.sig", of_many_bytes())],
+)
+def test_signatures_that_are_none_are_wrong_use_in_a_short_line(
+    run_cli, samples_dir: Path, tmp_path: Path, name: str, data: bytes
+) -> None:
+    pytest.importorskip("flirt", reason="the extra `identify` is not installed")
+    (tmp_path / name).write_bytes(data)
+    done = run_cli("explain", samples_dir / "console-x86.exe", "--signatures", name)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(f"maltriage: {tmp_path / name}: no FLIRT signatures: ".encode())
+    assert done.stderr.count(b"\n") == 1
+    assert len(done.stderr) < 500
+
+
+def test_signatures_that_can_be_read_are_not_refused(tmp_path: Path) -> None:
+    pytest.importorskip("flirt", reason="the extra `identify` is not installed")
+    (tmp_path / "a.pat").write_text(GOOD)
+    assert library.problem_of(tmp_path) is None
+    explain._refuse_broken(tmp_path, MAX_SIZE, 60.0)
+
+
+def test_a_worker_that_dies_of_signatures_is_their_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("flirt", reason="the extra `identify` is not installed")
+    submit = Workers.submit
+    monkeypatch.setattr(Workers, "submit", lambda self, *_: submit(self, sum, 3))
+    with pytest.raises(MaltriageError, match="no FLIRT signatures: TypeError"):
+        explain._refuse_broken(tmp_path, MAX_SIZE, 60.0)

@@ -67,6 +67,21 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
     assert "clean programs have" not in none
 
 
+def test_one_that_is_broken_is_wrong_use(run_cli: Any, clean: Path, tmp_path: Path) -> None:
+    """Also where only its entries are, which workers read."""
+    run_cli("prevalence", "build", clean, "-o", "own.npz", "-q")
+    data = bytearray((tmp_path / "own.npz").read_bytes())
+    at = data.index(b"pieces_high.npy") + 60
+    data[at : at + 40] = b"\xff" * 40
+    (tmp_path / "own.npz").write_bytes(data)
+    explain = ("explain", SAMPLES / "console-x86.exe", "--no-verify")
+    done = run_cli(*explain, "--prevalence", "own.npz")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr == (
+        b"maltriage: own.npz: no index of clean programs: pieces_high is damaged\n"
+    )
+
+
 def test_what_it_knows_is_in_no_rule(run_cli: Any, clean: Path, tmp_path: Path) -> None:
     pytest.importorskip("yara_x", reason="needs the extra `yara`")
     run_cli("prevalence", "build", clean, "-o", "own.npz", "-q")

@@ -17,6 +17,14 @@ class Format(StrEnum):
     json = "json"
 
 
+class PageFormat(StrEnum):
+    """Formats of a command with a page."""
+
+    table = "table"
+    json = "json"
+    html = "html"
+
+
 def write_document(
     document: Any,
     render: Any,

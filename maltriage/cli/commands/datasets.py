@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from maltriage.cli import options as opt
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rich.console import Console
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-
+from maltriage.cli.documents import Format, write_document
 
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="Format of the result.")]
 
@@ -44,7 +33,7 @@ def datasets(
     from maltriage.corpus.overview import known_datasets
     from maltriage.report.status.datasets import render_list
 
-    _write(known_datasets(), render_list, format, output, color)
+    write_document(known_datasets(), render_list, format, output, color)
 
 
 @app.command()
@@ -89,28 +78,6 @@ def check(
     with bar(errors, "reading samples", enabled=not quiet) as show:
         corpus = load_corpus(data, (), jobs=jobs or None, progress=show, conflicts=True)
     found = look(data, corpus, runs)
-    _write(found, render_check, format, output, color)
+    write_document(found, render_check, format, output, color)
     if any(file.failed for file in found.unreadable):
         raise typer.Exit(opt.EXIT_UNREAD)
-
-
-T = TypeVar("T")
-
-
-def _write(
-    document: T,
-    render: Callable[[T, Console], None],
-    format: Format,
-    output: Path | None,
-    color: opt.Color,
-) -> None:
-    from maltriage.cli.console import make_console
-    from maltriage.cli.files import opened
-    from maltriage.report.documents.record import encode
-    from maltriage.report.sanitize import json_safe
-
-    with opened(output) as out:
-        if format is Format.json:
-            out.binary.write(json_safe(encode(document)) + b"\n")
-        else:
-            render(document, make_console(color.value, file=out.text))

@@ -10,7 +10,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli import recipe as rec
-from maltriage.cli.documents import write_document
+from maltriage.cli.documents import PageFormat, write_document
 from maltriage.cli.labelled import check_clean, open_labelled, scan_options, scanning
 from maltriage.cli.openset import Protocol
 from maltriage.cli.parser.misplaced import refuse
@@ -29,12 +29,6 @@ EPOCHS = 5
 _DATA = ("dataset", "root", "goodware", "min_samples")
 _PART = ("split", "split_file")
 _NETS = ("net", "views", "epochs", "precision")
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    html = "html"
 
 
 class Part(StrEnum):
@@ -112,8 +106,8 @@ def evaluate(
         rec.PrecisionName, typer.Option(help="Precision of --open-set.")
     ] = rec.PrecisionName.float32,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+        PageFormat, typer.Option("--format", "-f", help="Format of the result.")
+    ] = PageFormat.table,
     png: Annotated[
         Path | None,
         typer.Option(
@@ -169,7 +163,7 @@ def evaluate(
     if against or added or coverage is not None:
         raise MaltriageError("--against, --added and --coverage go with --predictions")
     if open_set is not None:
-        if model is not None or clean is not None or png is not None or format is Format.html:
+        if model is not None or clean is not None or png is not None or format is PageFormat.html:
             raise MaltriageError("--open-set takes no model, --clean or chart: it trains its nets")
         refuse(ctx, (*_PART, "exclude"), "without --open-set, which makes its own parts")
         data = open_dataset(dataset, root, min_samples, goodware)
@@ -205,7 +199,7 @@ def evaluate(
     _write(found, format, png, output, color)
 
 
-def _check(format: Format, png: Path | None, output: Path | None, clean: Path | None) -> None:
+def _check(format: PageFormat, png: Path | None, output: Path | None, clean: Path | None) -> None:
     """Find wrong use before the work."""
     for path in (png, output):
         if path is not None and (path.is_dir() or not path.parent.is_dir()):
@@ -213,17 +207,17 @@ def _check(format: Format, png: Path | None, output: Path | None, clean: Path | 
             raise MaltriageError(f"cannot write {path}: {why}")
     if png is not None and png == output:
         raise MaltriageError(f"--png and --output name the same file: {png}")
-    if clean is not None and (png is not None or format is Format.html):
+    if clean is not None and (png is not None or format is PageFormat.html):
         raise MaltriageError("--clean has no picture and no page: use -f table or json")
     check_clean([clean] if clean is not None else [])
-    if png is not None or format is Format.html:
+    if png is not None or format is PageFormat.html:
         from maltriage.report.studies.charts import need_matplotlib
 
         need_matplotlib()
 
 
-def _check_by(format: Format, png: Path | None, others: list[object]) -> None:
-    if png is not None or format is Format.html:
+def _check_by(format: PageFormat, png: Path | None, others: list[object]) -> None:
+    if png is not None or format is PageFormat.html:
         raise MaltriageError("--by has no picture and no page: use -f table or json")
     if any(other is not None for other in others):
         raise MaltriageError("--by goes without --clean, --open-set, --coverage and --added")
@@ -239,7 +233,9 @@ def _by_predictions(
     return of_predictions(files_of(load_corpus(data, ()), column), paths, fpr or FPR)
 
 
-def _write_by(found: ColumnReport, format: Format, output: Path | None, color: opt.Color) -> None:
+def _write_by(
+    found: ColumnReport, format: PageFormat, output: Path | None, color: opt.Color
+) -> None:
     from maltriage.report.studies.by_column import render
 
     write_document(found, render, format, output, color)
@@ -263,7 +259,7 @@ def _predictions(
 def _open_set(
     protocol: Protocol,
     data: Dataset,
-    format: Format,
+    format: PageFormat,
     output: Path | None,
     color: opt.Color,
     *,
@@ -278,7 +274,7 @@ def _open_set(
 
 def _write(
     found: Evaluation | FoldReport,
-    format: Format,
+    format: PageFormat,
     png: Path | None,
     output: Path | None,
     color: opt.Color,
@@ -302,7 +298,7 @@ def _clean(
     exclude: list[str],
     device: opt.DeviceName,
     jobs: int,
-    format: Format,
+    format: PageFormat,
     output: Path | None,
     color: opt.Color,
 ) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.documents import PageFormat, write_document
 from maltriage.cli.labelled import open_for, scan_options, scanning
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.methods import ADDITIVE, DEFAULT
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
     from maltriage.assess.held_back import Held
     from maltriage.bundle import Bundle
     from maltriage.corpus.corpus import Corpus
-    from maltriage.report.documents.patterns import Patterns
-
-
-class Format(StrEnum):
-    table = "table"
-    json = "json"
-    html = "html"
-
 
 if TYPE_CHECKING:
     from enum import StrEnum as Method
@@ -60,8 +53,8 @@ def patterns(
         Method | None, typer.Option(help="Method of explanation.", show_default=DEFAULT)
     ] = None,
     format: Annotated[
-        Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+        PageFormat, typer.Option("--format", "-f", help="Format of the result.")
+    ] = PageFormat.table,
     output: opt.Output = None,
     png: Annotated[
         Path | None,
@@ -87,6 +80,8 @@ def patterns(
     from maltriage.assess.explanations.patterns import find_patterns
     from maltriage.assess.held_back import samples_of
     from maltriage.corpus.load import load_corpus
+    from maltriage.report.studies.patterns import render
+    from maltriage.report.studies.patterns_page import render_page
 
     for path in (png, output):
         if path is not None and not path.parent.is_dir():  # found now, not after minutes
@@ -105,7 +100,8 @@ def patterns(
         from maltriage.report.studies.patterns_grid import write_grid
 
         write_grid(found, png)
-    _write(found, format, output, color, details=bool(family))
+    shown = partial(render, details=bool(family))
+    write_document(found, shown, format, output, color, render_page)
 
 
 def _chosen(
@@ -150,23 +146,3 @@ def _subjects(
         found[i] if i in found else all_of(bundle, corpus, samples)
         for i, bundle in enumerate(loaded)
     ]
-
-
-def _write(
-    found: Patterns, format: Format, output: Path | None, color: opt.Color, *, details: bool
-) -> None:
-    from maltriage.cli.console import make_console
-    from maltriage.cli.files import opened
-    from maltriage.report.documents.record import encode
-    from maltriage.report.sanitize import json_safe
-    from maltriage.report.studies.patterns import render
-
-    with opened(output) as out:
-        if format is Format.json:
-            out.binary.write(json_safe(encode(found)) + b"\n")
-        elif format is Format.html:
-            from maltriage.report.studies.patterns_page import render_page
-
-            out.binary.write(render_page(found).encode())
-        else:
-            render(found, make_console(color.value, file=out.text), details=details)

@@ -33,6 +33,21 @@ def difference(value: Interval) -> str:
     return f"{value.value:+.3f} ({value.low:+.3f} to {value.high:+.3f})"
 
 
+def between(low: float, high: float) -> str:
+    """`0.847 to 0.912`."""
+    return f"{low:.3f} to {high:.3f}"
+
+
+def bounded(value: Interval) -> str:
+    """`0.881 (0.847 to 0.912)`: a figure with its interval."""
+    return f"{value.value:.3f} ({between(value.low, value.high)})"
+
+
+def with_interval(value: Interval) -> tuple[str, str]:
+    """`0.881` and `95 % interval 0.847 to 0.912`, for two columns."""
+    return f"{value.value:.3f}", f"95 % interval {between(value.low, value.high)}"
+
+
 def probability(value: float) -> str:
     """`97.3%`; never `100.0%` or `0.0%`, since a saturated softmax is not certainty."""
     if value >= 0.9995:

@@ -90,12 +90,12 @@ def show(
     if json:
         typer.echo(text)
         return
-    from rich.table import Table
     from rich.text import Text
 
     from maltriage.cli.console import make_console
+    from maltriage.report.tabular import fact_table
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    table = fact_table()
     values = msgspec.to_builtins(card)
     if card.conformal is not None:
         del values["conformal"]["scores"]  # a thousand numbers; summed up below

@@ -9,6 +9,7 @@ from rich.text import Text
 from maltriage.report import numbers
 from maltriage.report.documents.datasets import DatasetCheck, DatasetList, Group
 from maltriage.report.sanitize import untrusted
+from maltriage.report.tabular import figure_table
 
 MAX_NAMED = 10
 """Most groups, and files, that are listed by name."""
@@ -82,14 +83,11 @@ def render_check(found: DatasetCheck, console: Console) -> None:
 
 
 def _classes(found: DatasetCheck) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("label")
-    for name in ("samples", "smallest", "median", "largest", "duplicates", "near duplicates"):
-        table.add_column(name, justify="right")
+    titles = ["samples", "smallest", "median", "largest", "duplicates", "near duplicates"]
     dated = any(row.dated for row in found.classes)
     if dated:
-        for name in ("dated", "first seen", "last"):
-            table.add_column(name, justify="right")
+        titles += ["dated", "first seen", "last"]
+    table = figure_table("label", *titles)
     for row in found.classes:
         cells = (
             *(str(row.samples), numbers.size(row.smallest), numbers.size(row.median)),

@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.by_column import (
     AtThreshold,
@@ -17,7 +16,7 @@ from maltriage.report.documents.by_column import (
     ValueFigures,
 )
 from maltriage.report.sanitize import untrusted
-from maltriage.report.studies.prediction_sets import figure_table
+from maltriage.report.tabular import figure_table
 
 SET_ON = {
     "validation": "set on the validation part of each net",
@@ -59,7 +58,7 @@ def _run(report: ColumnReport, run: ColumnFigures, console: Console) -> None:
         table.add_row(
             untrusted(value.value),
             *(f"{n:,}" for n in (value.files, value.groups, value.malware, value.clean)),
-            "-" if value.ece is None else _figure(value.ece),
+            "-" if value.ece is None else numbers.bounded(value.ece),
             _count(value.in_set),
         )
     console.print(table)
@@ -101,7 +100,7 @@ def _at(
     stated = "" if report.fpr is None else f" for {numbers.rate(report.fpr)}"
     console.print(Text(f"\nat a threshold{stated}, {SET_ON[first.set_on]}", "bold"))
     table = figure_table(
-        report.column, "kind", "clean flagged", "malware flagged", "named", "named right"
+        untrusted(report.column), "kind", "clean flagged", "malware flagged", "named", "named right"
     )
     for value in run.values:
         for row in value.thresholds[place].kinds:
@@ -132,7 +131,7 @@ def _areas(run: ColumnFigures, console: Console) -> None:
             untrusted(row.value),
             CLEAN_BY[row.clean_by],
             f"{row.malware:,} / {row.clean:,}",
-            _figure(row.auc),
+            numbers.bounded(row.auc),
         )
     console.print(table)
 
@@ -144,7 +143,3 @@ def _count(found: Counted | None) -> str:
     return (
         f"{found.hits:,} of {found.files:,}  {rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
     )
-
-
-def _figure(value: Interval) -> str:
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"

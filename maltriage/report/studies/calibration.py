@@ -14,6 +14,7 @@ from maltriage.report.documents.calibration import Calibration, MalwareLike
 from maltriage.report.documents.evaluation import NoveltyFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import render_sets
+from maltriage.report.tabular import figure_table
 
 MAX_OTHERS = 10
 """Most clean files listed that are not flagged but nearest to a family."""
@@ -43,7 +44,7 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
         f"\ntemperature {fitted.temperature:.3f} (before: {before}), fitted to ",
         untrusted(fitted.on),
     )
-    table = _table("", "ECE, 10 bins", "95 % interval", "log loss")
+    table = figure_table("", "ECE, 10 bins", "95 % interval", "log loss")
     for name, ece, loss in (
         ("the old card", fitted.ece_before, fitted.log_loss_before),
         ("fitted to the other folds", fitted.ece, fitted.log_loss),
@@ -85,7 +86,7 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
         f"\nflagged from margin {limit.margin:+.3f}, set for {numbers.rate(limit.fpr)} on ",
         untrusted(limit.goodware),
     )
-    table = _table("clean files", "files", "flagged", "rate", "95 % interval", "from margin")
+    table = figure_table("clean files", "files", "flagged", "rate", "95 % interval", "from margin")
     for row in limit.kinds:
         table.add_row(
             untrusted(row.kind or "none"),
@@ -142,11 +143,3 @@ def _look_at(files: list[MalwareLike]) -> Iterator[Text]:
 
 def _counts(files: int, flagged: int, rate: Interval) -> tuple[str, str, str, str]:
     return str(files), str(flagged), f"{rate.value:.2%}", f"{rate.low:.2%} to {rate.high:.2%}"
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(first)
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

@@ -20,7 +20,6 @@ import numpy as np
 
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import write_file
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Comparison
 from maltriage.report.documents.evaluation import (
@@ -227,7 +226,7 @@ def _reliability(axes: Axes, found: Reliability) -> None:
         axes.plot([row.confidence] * 2, [row.right.low, row.right.high], color=BLUE, lw=2)
     middle = [row.confidence for row in found.bins], [row.right.value for row in found.bins]
     axes.plot(*middle, "s", ms=5, color=BLUE)
-    _notes(axes, f"ECE {_interval(found.ece)}", f"Brier {_interval(found.brier)}")
+    _notes(axes, f"ECE {numbers.bounded(found.ece)}", f"Brier {numbers.bounded(found.brier)}")
 
 
 def _roc(axes: Axes, found: Detection) -> None:
@@ -264,10 +263,6 @@ def _line(axes: Axes, curve: Curve) -> None:
 def _notes(axes: Axes, *lines: str) -> None:
     """Write lines in the lower right, which good curves avoid."""
     axes.text(0.97, 0.03, "\n".join(lines), ha="right", va="bottom", fontsize=8)
-
-
-def _interval(found: Interval) -> str:
-    return f"{found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def _confusion(

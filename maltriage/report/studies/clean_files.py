@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.evaluation import CleanKind, CleanReport
 from maltriage.report.sanitize import untrusted
+from maltriage.report.tabular import figure_table
 
 MAX_NAMED = 10
 """Most flagged files, and folders of them, that are listed by name."""
@@ -24,10 +24,7 @@ def render(found: CleanReport, console: Console) -> None:
         )
     )
     console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("clean files")
-    for name in ("files", "flagged", "rate", "95 % interval"):
-        table.add_column(name, justify="right")
+    table = figure_table("clean files", "files", "flagged", "rate", "95 % interval")
     for row in (*found.kinds, found.all):
         table.add_row(*_row(row))
     console.print(table)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.evaluation import Detection, Evaluation, Reliability
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.measured_files import overlap
+from maltriage.report.tabular import fact_table, figure_table
 
 MAX_CONFUSIONS = 10
 """Most pairs of confused labels that are listed."""
@@ -29,9 +28,9 @@ def render(found: Evaluation, console: Console) -> None:
     for line in remarks(found):
         console.print(line)
     console.print()
-    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    summary.add_row("accuracy", *_interval(found.accuracy))
-    summary.add_row("macro-F1", *_interval(found.macro_f1))
+    summary = fact_table()
+    summary.add_row("accuracy", *numbers.with_interval(found.accuracy))
+    summary.add_row("macro-F1", *numbers.with_interval(found.macro_f1))
     if found.reliability is not None:
         for row in judged(found.reliability):
             summary.add_row(*row)
@@ -46,17 +45,14 @@ def render(found: Evaluation, console: Console) -> None:
         summary.add_row("benign flagged", f"{flags.benign_flagged} of {flags.benign}", "")
     console.print(summary)
     console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("label")
-    for name in ("files", "precision", "recall", "F1", "95 % interval"):
-        table.add_column(name, justify="right")
+    table = figure_table("label", "files", "precision", "recall", "F1", "95 % interval")
     for label in found.labels:
         values = (label.precision, label.recall, label.f1)
         table.add_row(
             untrusted(label.label),
             str(label.support),
             *(f"{v:.3f}" for v in values),
-            "" if label.f1_interval is None else between(*label.f1_interval),
+            "" if label.f1_interval is None else numbers.between(*label.f1_interval),
         )
     console.print(table)
     for line in _confusions(found):
@@ -65,29 +61,20 @@ def render(found: Evaluation, console: Console) -> None:
 
 def judged(found: Reliability) -> Iterator[tuple[str, str, str]]:
     """Name, figure and interval of the calibration of probabilities."""
-    yield "ECE, 10 bins", *_interval(found.ece)
-    yield "Brier score", *_interval(found.brier)
+    yield "ECE, 10 bins", *numbers.with_interval(found.ece)
+    yield "Brier score", *numbers.with_interval(found.brier)
 
 
 def detected(found: Detection) -> Iterator[tuple[str, str, str]]:
     """Name, figure and interval of the detection of malware against benign."""
-    yield "malware or benign: AUC", *_interval(found.auc)
-    yield "average precision", *_interval(found.average_precision)
+    yield "malware or benign: AUC", *numbers.with_interval(found.auc)
+    yield "average precision", *numbers.with_interval(found.average_precision)
     for point in found.at:
         name = f"malware found at {numbers.rate(point.fpr)} false positives"
         if point.tpr is None:
             yield name, "-", point.why or ""
         else:
-            yield name, *_interval(point.tpr)
-
-
-def between(low: float, high: float) -> str:
-    """An interval in words."""
-    return f"{low:.3f} to {high:.3f}"
-
-
-def _interval(interval: Interval) -> tuple[str, str]:
-    return f"{interval.value:.3f}", f"95 % interval {between(interval.low, interval.high)}"
+            yield name, *numbers.with_interval(point.tpr)
 
 
 def remarks(found: Evaluation) -> Iterator[Text]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from maltriage.metrics import Interval
 from maltriage.report import html, numbers
 from maltriage.report.documents.evaluation import Evaluation, FoldReport, RecipeFigures, Spread
 from maltriage.report.studies import charts, evaluation
@@ -60,8 +59,8 @@ def render_page(found: Evaluation | FoldReport) -> str:
 
 def _of_bundle(found: Evaluation) -> Section:
     rows = [
-        ("accuracy", *_of(found.accuracy)),
-        ("macro-F1", *_of(found.macro_f1)),
+        ("accuracy", *numbers.with_interval(found.accuracy)),
+        ("macro-F1", *numbers.with_interval(found.macro_f1)),
         *_quality(found),
     ]
     if found.flags is not None:
@@ -127,11 +126,6 @@ def _drawn(subject: charts.Subject) -> list[tuple[str, Markup]]:
         )
         for words, draw in charts.charts(subject)
     ]
-
-
-def _of(interval: Interval) -> tuple[str, str]:
-    low, high = interval.low, interval.high
-    return f"{interval.value:.3f}", f"95 % interval {evaluation.between(low, high)}"
 
 
 def _spread(value: Spread, over: str) -> tuple[str, str]:

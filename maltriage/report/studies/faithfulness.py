@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maltriage.metrics import Interval
@@ -16,6 +15,7 @@ from maltriage.report.documents.evaluation import (
 )
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies import measured_files
+from maltriage.report.tabular import fact_table, figure_table
 
 
 def render(found: Faithfulness, console: Console) -> None:
@@ -40,17 +40,15 @@ def render(found: Faithfulness, console: Console) -> None:
 
 def _method(method: MethodFaithfulness, found: Faithfulness, console: Console) -> None:
     name = " = ".join((method.method, *method.same_as))
-    curves = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    curves.add_column(untrusted(name))
-    for title in ("own order", "random ranges", "by region size", "better than random"):
-        curves.add_column(title, justify="right")
+    titles = ("own order", "random ranges", "by region size", "better than random")
+    curves = figure_table(untrusted(name), *titles)
     curves.add_row("deletion, area of probability", *_areas(method.deletion))
     curves.add_row("insertion, area of probability", *_areas(method.insertion))
     curves.add_row("deletion, area of score", *_areas(method.deletion_score))
     curves.add_row("insertion, area of score", *_areas(method.insertion_score))
     console.print(curves)
     console.print()
-    others = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
+    others = fact_table()
     largest = "" if found.largest_region is None else f"{found.largest_region.value:.3f}"
     rows = (
         ("top region right", method.top_region, f"always the largest region: {largest}"),
@@ -72,9 +70,7 @@ def _areas(found: CurveFigures) -> tuple[str, str, str, str]:
 
 
 def _interval(value: Interval | None) -> tuple[str, str]:
-    if value is None:
-        return "-", ""
-    return f"{value.value:.3f}", f"95 % interval {value.low:.3f} to {value.high:.3f}"
+    return ("-", "") if value is None else numbers.with_interval(value)
 
 
 def _target(target: Target, method: MethodFaithfulness) -> Text:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from rich.console import Console
 from rich.text import Text
 
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.evaluation import Difference, FoldReport, Spread
 from maltriage.report.sanitize import untrusted
-from maltriage.report.studies.prediction_sets import figure_table, render_sets
+from maltriage.report.studies.prediction_sets import render_sets
+from maltriage.report.tabular import figure_table
 
 
 def render(found: FoldReport, console: Console) -> None:
@@ -47,14 +47,16 @@ def render(found: FoldReport, console: Console) -> None:
     for row in found.differences:
         console.print(difference_line(row))
     console.print()
-    labels = figure_table(str(first.recipe), "files", "precision", "recall", "F1", "95 % interval")
+    labels = figure_table(
+        untrusted(first.recipe), "files", "precision", "recall", "F1", "95 % interval"
+    )
     for label in first.labels:
         low, high = label.f1_interval
         labels.add_row(
             untrusted(label.label),
             str(label.support),
             *(f"{value.mean:.3f}" for value in (label.precision, label.recall, label.f1)),
-            f"{low:.3f} to {high:.3f}",
+            numbers.between(low, high),
         )
     console.print(labels)
     for sets in first.sets:
@@ -73,8 +75,8 @@ def _quality(found: FoldReport, console: Console) -> None:
         at = [] if curves is None else curves.at
         table.add_row(
             untrusted(recipe.recipe),
-            *(_bounded(value) for value in (judged.ece, judged.brier)),
-            *("-" if point.tpr is None else _bounded(point.tpr) for point in at),
+            *(numbers.bounded(value) for value in (judged.ece, judged.brier)),
+            *("-" if point.tpr is None else numbers.bounded(point.tpr) for point in at),
         )
     console.print(table)
     told = {
@@ -85,10 +87,6 @@ def _quality(found: FoldReport, console: Console) -> None:
     }
     for line in sorted(told):
         console.print(line, style="dim")
-
-
-def _bounded(value: Interval) -> str:
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"
 
 
 def spread_text(value: Spread) -> str:

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from maltriage.report.documents.openset import OpenSetReport
 from maltriage.report.sanitize import untrusted
-from maltriage.report.studies.prediction_sets import figure_table
+from maltriage.report.tabular import figure_table
 
 NOVELTY = "novelty"
 SCORES = ("energy", "distance", NOVELTY, "nearest")

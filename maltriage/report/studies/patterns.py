@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maltriage.report import numbers
@@ -16,6 +15,7 @@ from maltriage.report.documents.patterns import (
 )
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies import patterns_words
+from maltriage.report.tabular import figure_table
 
 
 def render(found: Patterns, console: Console, *, details: bool = False) -> None:
@@ -37,14 +37,6 @@ def render(found: Patterns, console: Console, *, details: bool = False) -> None:
         _pair(pair, console)
 
 
-def _table(first: str, *titles: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(first)
-    for title in titles:
-        table.add_column(title, justify="right")
-    return table
-
-
 def _bundle(bundle: BundlePatterns, found: Patterns, console: Console) -> None:
     console.print(
         Text.assemble(
@@ -57,7 +49,7 @@ def _bundle(bundle: BundlePatterns, found: Patterns, console: Console) -> None:
         console.print(untrusted(remark, "yellow"))
     console.print()
     kinds = patterns_words.columns(bundle)
-    table = _table("family", "files", "right", "alike", *kinds, "elsewhere")
+    table = figure_table("family", "files", "right", "alike", *kinds, "elsewhere")
     table.add_column("recurring", overflow="fold")
     for family in bundle.families:
         recurring = untrusted(patterns_words.strongest(family))
@@ -84,7 +76,7 @@ def _percent(value: Mean) -> tuple[str, str]:
 
 def _family(family: FamilyPattern, bundle: BundlePatterns, console: Console) -> None:
     console.print(Text.assemble(untrusted(family.family, "bold"), " to ", untrusted(bundle.name)))
-    views = _table("view", "files with it", "adds to score", "sd", "share", "sd")
+    views = figure_table("view", "files with it", "adds to score", "sd", "share", "sd")
     for view in family.views:
         views.add_row(
             untrusted(view.name),
@@ -93,7 +85,7 @@ def _family(family: FamilyPattern, bundle: BundlePatterns, console: Console) -> 
             *_percent(view.share),
         )
     console.print(views)
-    ranges = _table("recurring range", "heat", "sd", "speaks for it in")
+    ranges = figure_table("recurring range", "heat", "sd", "speaks for it in")
     for each in family.ranges:
         place = Text.assemble(untrusted(each.view), " ", untrusted(patterns_words.place(each)))
         ranges.add_row(place, *_percent(each.heat), numbers.share(each.positive))
@@ -112,7 +104,7 @@ def _pair(pair: PairLikeness, console: Console) -> None:
     if pair.left_out:
         left = Text(", ").join(untrusted(label) for label in pair.left_out)
         console.print(Text.assemble("families of only one of them: ", left, style="yellow"))
-    table = _table("family", "SSIM", "of body", "cosine", "other bytes")
+    table = figure_table("family", "SSIM", "of body", "cosine", "other bytes")
     table.add_column("most on the first less on the second")
     for family in pair.families:
         table.add_row(

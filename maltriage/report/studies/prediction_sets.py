@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from maltriage.metrics import Interval
 from maltriage.report.documents.evaluation import SetFigures
 from maltriage.report.sanitize import untrusted
+from maltriage.report.tabular import figure_table
 
 
 def render_sets(sets: SetFigures, console: Console) -> None:
@@ -43,12 +43,3 @@ def render_sets(sets: SetFigures, console: Console) -> None:
 
 def _share(value: Interval) -> str:
     return f"{value.value:.1%} ({value.low:.1%} to {value.high:.1%})"
-
-
-def figure_table(first: str, *others: str) -> Table:
-    """A table of a name and numbers."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column(untrusted(first))
-    for name in others:
-        table.add_column(name, justify="right")
-    return table

@@ -10,7 +10,7 @@ from maltriage.report.documents.evaluation import FoldReport
 from maltriage.report.documents.quantization import PrecisionFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.folds import difference_line, spread_text
-from maltriage.report.studies.prediction_sets import figure_table
+from maltriage.report.tabular import figure_table
 
 
 def render(found: PrecisionFigures, console: Console) -> None:

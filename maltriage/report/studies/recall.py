@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from maltriage.metrics import Interval
 from maltriage.report import numbers
 from maltriage.report.documents.recall import Recall
 from maltriage.report.sanitize import untrusted
+from maltriage.report.tabular import fact_table, figure_table
 
 
 def render(found: Recall, console: Console) -> None:
@@ -32,16 +32,13 @@ def render(found: Recall, console: Console) -> None:
             f"{count} held back with a near duplicate among them: not a grouped split", "yellow"
         )
     console.print()
-    summary = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    summary.add_row("family recall at 1", *_interval(found.at_1))
-    summary.add_row("family recall at 5", *_interval(found.at_5))
-    summary.add_row("the model's own label", *_interval(found.classified))
+    summary = fact_table()
+    summary.add_row("family recall at 1", *numbers.with_interval(found.at_1))
+    summary.add_row("family recall at 5", *numbers.with_interval(found.at_5))
+    summary.add_row("the model's own label", *numbers.with_interval(found.classified))
     console.print(summary)
     console.print()
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", pad_edge=False)
-    table.add_column("label")
-    for name in ("files", "at 1", "at 5", "model", "distance"):
-        table.add_column(name, justify="right")
+    table = figure_table("label", "files", "at 1", "at 5", "model", "distance")
     for row in found.labels:
         values = (row.at_1, row.at_5, row.classified, row.median)
         table.add_row(untrusted(row.label), str(row.files), *(f"{v:.3f}" for v in values))
@@ -61,7 +58,3 @@ def render(found: Recall, console: Console) -> None:
         console.print("no limit: too few files were held back", style="dim")
     else:
         console.print(f"limit {found.limit.distance:.3f}: beyond it no file is similar")
-
-
-def _interval(interval: Interval) -> tuple[str, str]:
-    return f"{interval.value:.3f}", f"95 % interval {interval.low:.3f} to {interval.high:.3f}"

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+INDENT = 2
+"""Blanks before the lines below a heading."""
 _ASCII = str.maketrans(
     {
         **dict.fromkeys("█▉▊▋▌▐", "#"),

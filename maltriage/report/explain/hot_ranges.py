@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Evidence, HotRange
 from maltriage.report.explain import findings
@@ -16,6 +17,7 @@ from maltriage.report.sanitize import untrusted
 DEFAULT_RANGES = 8
 MAX_LINES = 4
 _PER_LINE = 16
+_WITHIN = INDENT + 2
 _ALL_FIELDS = " (-v: all)"
 
 
@@ -24,7 +26,6 @@ def ranges(
     top: int | None,
     machine_base: int | None,
     width: int,
-    indent: int,
     *,
     fields: bool,
 ) -> Iterator[Text]:
@@ -47,24 +48,24 @@ def ranges(
     layout = aligned.columns(titles, rows, (1, 3, 4, 5, 6))
     kept = [i for i in range(len(titles)) if any(cells[i].plain for cells in rows)]
     layout = [layout[i] for i in kept]
-    yield aligned.header(layout, 2, indent)
-    yield aligned.rule(aligned.width_of(layout, 2), indent)
+    yield aligned.header(layout, 2, INDENT)
+    yield aligned.rule(aligned.width_of(layout, 2), INDENT)
     for item, cells in zip(shown, rows, strict=True):
-        yield aligned.line([cells[i] for i in kept], layout, 2, indent)
-        yield from about(item, width, indent + 2)
-        yield from dump(item, digits, indent)
+        yield aligned.line([cells[i] for i in kept], layout, 2, INDENT)
+        yield from about(item, width, _WITHIN)
+        yield from dump(item, digits, INDENT)
         if item.content is not None:
-            limit, within = 0 if top == 0 else None, indent + 2
+            limit = 0 if top == 0 else None
             if item.content.fields and not fields:
-                room = width - within - len(_ALL_FIELDS)
+                room = width - _WITHIN - len(_ALL_FIELDS)
                 folded = findings.folded_fields(item.content.fields, room)
-                yield Text(" " * within + folded + _ALL_FIELDS, style="dim")
-            yield from findings.lines(item.content, limit, digits, width, within, fields=fields)
+                yield Text(" " * _WITHIN + folded + _ALL_FIELDS, style="dim")
+            yield from findings.lines(item.content, limit, digits, width, _WITHIN, fields=fields)
     more = ordered[len(shown) :]
     if more:
         rest = numbers.signed(sum(r.contribution for r in more))
         text = f"… {numbers.count(len(more), 'more range')}, {rest} together"
-        yield Text(" " * indent + text, style="dim")
+        yield Text(" " * INDENT + text, style="dim")
 
 
 def about(item: HotRange, width: int, indent: int) -> Iterator[Text]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Compared, Evidence, MethodHeat
 from maltriage.report.explain.score_table import (
@@ -21,9 +22,7 @@ MAX_METHOD = 28
 """Most characters of a method's name, with those that equal it."""
 
 
-def side_by_side(
-    evidence: Evidence, compared: Compared, top: int | None, indent: int
-) -> Iterator[Text]:
+def side_by_side(evidence: Evidence, compared: Compared, top: int | None) -> Iterator[Text]:
     """A line for each region with its share by each method, then the methods' rank agreement.
 
     Args:
@@ -47,19 +46,19 @@ def side_by_side(
         for i in shown
     ]
     layout = aligned.columns(titles, rows, range(2, len(titles)))
-    yield aligned.header(layout, 2, indent)
-    yield aligned.rule(aligned.width_of(layout, 2), indent)
+    yield aligned.header(layout, 2, INDENT)
+    yield aligned.rule(aligned.width_of(layout, 2), INDENT)
     for cells in rows:
-        yield aligned.line(cells, layout, 2, indent)
+        yield aligned.line(cells, layout, 2, INDENT)
     if len(order) > len(shown):
         more = numbers.count(len(order) - len(shown), "more region")
-        yield Text(" " * indent + f"… {more}", style="dim")
+        yield Text(" " * INDENT + f"… {more}", style="dim")
     for pair in compared.agreement:
         value = "not defined"
         if pair.rank_correlation is not None:
             value = numbers.signed(pair.rank_correlation, 2)
         names = f"{clean(pair.first, MAX_METHOD)} and {clean(pair.second, MAX_METHOD)}"
-        yield Text(" " * indent + f"rank agreement of {names} over the regions: {value}")
+        yield Text(" " * INDENT + f"rank agreement of {names} over the regions: {value}")
 
 
 def _shares(heat: MethodHeat) -> list[float]:

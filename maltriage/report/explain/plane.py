@@ -9,6 +9,7 @@ from rich.style import Style
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Plane
 from maltriage.report.draw import raster
@@ -25,7 +26,7 @@ _STEPS = 21
 
 
 def drawing(
-    plane: Plane, label: str, contribution: float | None, console: Console, width: int, indent: int
+    plane: Plane, label: str, contribution: float | None, console: Console, width: int
 ) -> Iterator[Text]:
     """The picture with its legend beside or below it, or one line with the reason for none.
 
@@ -33,25 +34,25 @@ def drawing(
         label: the explained label.
         contribution: contribution of the body view to the explained score.
     """
-    columns = min(plane.width, MAX_COLUMNS, width - indent)
+    columns = min(plane.width, MAX_COLUMNS, width - INDENT)
     obstacle = _obstacle(plane, console, columns)
     if obstacle:
-        yield Text(" " * indent + f"Picture left out: {obstacle}.", style="dim")
+        yield Text(" " * INDENT + f"Picture left out: {obstacle}.", style="dim")
         return
     picture = list(_picture(plane, columns))
     strongest = raster.strongest(plane)
     legend = _legend(label, strongest, contribution, plane)
-    if width >= indent + columns + 3 + LEGEND_WIDTH:
+    if width >= INDENT + columns + 3 + LEGEND_WIDTH:
         for index, line in enumerate(picture):
             note = legend[index] if index < len(legend) else Text()
-            line = Text.assemble(" " * indent, line, "   ", note, no_wrap=True)
+            line = Text.assemble(" " * INDENT, line, "   ", note, no_wrap=True)
             line.rstrip()
             yield line
         return
     for line in picture:
-        yield Text.assemble(" " * indent, line, no_wrap=True)
+        yield Text.assemble(" " * INDENT, line, no_wrap=True)
     for note in legend:
-        yield from aligned.wrapped(note, console, width, indent)
+        yield from aligned.wrapped(note, console, width, INDENT)
 
 
 def _obstacle(plane: Plane, console: Console, columns: int) -> str | None:

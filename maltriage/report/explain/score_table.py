@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts, methods
 from maltriage.report.documents.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
 from maltriage.report.sanitize import untrusted
@@ -55,7 +56,7 @@ def title(evidence: Evidence, *, exact: bool = False) -> tuple[str, str]:
 
 
 def regions(
-    evidence: Evidence, top: int | None, width: int, indent: int, *, exact: bool = False
+    evidence: Evidence, top: int | None, width: int, *, exact: bool = False
 ) -> Iterator[Text]:
     """The regions table, strongest first, and the sums below it.
 
@@ -86,7 +87,7 @@ def regions(
     }
     layout = _columns(titles, rows, least)
     for spared in _SPARED:
-        wide = known is not None and aligned.width_of(layout, 1) > width - indent
+        wide = known is not None and aligned.width_of(layout, 1) > width - INDENT
         if not wide and (spared != _COMMON or evidence.common is not None):
             break
         at = titles.index(spared)
@@ -94,7 +95,7 @@ def regions(
         rows = [cells[:at] + cells[at + 1 :] for cells in rows]
         layout = _columns(titles, rows, least)
     amount = titles.index(_AMOUNT)
-    gap, bar = _bar_width(layout, width - indent)
+    gap, bar = _bar_width(layout, width - INDENT)
     axis = numbers.Axis.over([*(r.contribution for r in shown), rest, evidence.padding], bar)
     barred = [*layout, aligned.Column("", bar)]
     # Rows of sums: a label over the first columns, numbers below the numbers.
@@ -107,15 +108,15 @@ def regions(
             known[_SHARE] = Text(numbers.share(part))
         stroke = Text() if part is None else axis.bar(value)
         cells = [text, *(known.get(title, Text()) for title in titles[amount:]), stroke]
-        return aligned.line(cells, plain, gap, indent)
+        return aligned.line(cells, plain, gap, INDENT)
 
     def ruled() -> Text:
-        return aligned.rule(layout[amount].width, indent + label.width + gap)
+        return aligned.rule(layout[amount].width, INDENT + label.width + gap)
 
-    yield aligned.header(barred, gap, indent)
-    yield aligned.rule(aligned.width_of(layout, gap), indent)
+    yield aligned.header(barred, gap, INDENT)
+    yield aligned.rule(aligned.width_of(layout, gap), INDENT)
     for region, cells in zip(shown, rows, strict=True):
-        yield aligned.line([*cells, axis.bar(region.contribution)], barred, gap, indent)
+        yield aligned.line([*cells, axis.bar(region.contribution)], barred, gap, INDENT)
     if folded:
         yield extra(Text(f"… {len(folded):,} more regions", style="dim"), rest, part_of(rest))
     padding = Text("padding (plotted, but no byte of the file)", style="dim")
@@ -126,7 +127,7 @@ def regions(
     name = untrusted(whole, "bold", 64)
     if not evidence.additive:
         yield extra(name, evidence.logit, None)
-        yield Text(" " * indent + methods.known(evidence.method).remark, style="dim")
+        yield Text(" " * INDENT + methods.known(evidence.method).remark, style="dim")
         return
     yield extra(Text("baseline + bias: what no byte carries"), evidence.bias, None)
     yield ruled()
@@ -138,10 +139,10 @@ def regions(
     printed = sum(round(term, 3) for term in terms)
     if abs(printed - round(evidence.total, 3)) > 5e-4 or _off(evidence):
         remark = "Rounded to three digits: the last digit of a sum may be off."
-        yield Text(" " * indent + remark, style="dim")
+        yield Text(" " * INDENT + remark, style="dim")
 
 
-def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
+def views(evidence: Evidence, width: int) -> Iterator[Text]:
     """The same total, divided over the views of the bundle."""
     parts = evidence.views
     weight = sum(abs(view.contribution) for view in parts)
@@ -150,15 +151,15 @@ def views(evidence: Evidence, width: int, indent: int) -> Iterator[Text]:
     total = sum(view.contribution for view in parts)
     last = [Text("total"), Text(), _amount(total), Text()]
     layout = aligned.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
-    gap, bar = _bar_width(layout, min(width - indent, 100))
+    gap, bar = _bar_width(layout, min(width - INDENT, 100))
     barred = [*layout, aligned.Column("", bar)]
     axis = numbers.Axis.over([view.contribution for view in parts], bar)
-    yield aligned.header(barred, gap, indent)
-    yield aligned.rule(aligned.width_of(layout, gap), indent)
+    yield aligned.header(barred, gap, INDENT)
+    yield aligned.rule(aligned.width_of(layout, gap), INDENT)
     for view, cells in zip(parts, rows, strict=True):
-        yield aligned.line([*cells, axis.bar(view.contribution)], barred, gap, indent)
-    yield aligned.rule(layout[2].width, indent + aligned.width_of(layout[:2], gap) + gap)
-    yield aligned.line(last, layout, gap, indent)
+        yield aligned.line([*cells, axis.bar(view.contribution)], barred, gap, INDENT)
+    yield aligned.rule(layout[2].width, INDENT + aligned.width_of(layout[:2], gap) + gap)
+    yield aligned.line(last, layout, gap, INDENT)
 
 
 def _columns(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary, Verdict
@@ -26,7 +27,6 @@ MAX_NOTICES = 50
 MAX_OPENING = 1000
 MAX_ALARMS = 240
 """Most characters on the threshold, which names the goodware set."""
-_INDENT = 2
 _BAR = 24
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 _LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
@@ -76,29 +76,29 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         yield from _notices(result, console, width)
     if result.similar is not None:
         yield from heading("Similar files", similar.remark(result.similar))
-        yield from similar.lines(result.similar, _INDENT)
+        yield from similar.lines(result.similar)
     exact = options.verbose
     yield from heading(*score_table.title(evidence, exact=exact))
-    yield from score_table.regions(evidence, options.top, width, _INDENT, exact=exact)
+    yield from score_table.regions(evidence, options.top, width, exact=exact)
     if evidence.compared is not None:
         yield from heading("Methods side by side", "share of each region, by method")
-        yield from methods.side_by_side(evidence, evidence.compared, options.top, _INDENT)
+        yield from methods.side_by_side(evidence, evidence.compared, options.top)
     if evidence.views:
         yield from heading("By view", "the same total, divided over the views")
-        yield from score_table.views(evidence, width, _INDENT)
+        yield from score_table.views(evidence, width)
     if evidence.words:
         yield from heading("Words", "a word counts once, wherever it stands")
-        yield from words.lines(evidence, console, width, _INDENT)
+        yield from words.lines(evidence, console, width)
     if evidence.plane is not None:
         yield from heading("The file as a byteplot", "heat of the view body over the bytes")
         body = next((v.contribution for v in evidence.views if v.name == "body"), None)
         label = facts.explained(evidence)
-        yield from plane.drawing(evidence.plane, label, body, console, width, _INDENT)
+        yield from plane.drawing(evidence.plane, label, body, console, width)
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
         base = result.layout.image_base
         yield from hot_ranges.ranges(
-            evidence, options.top, base, width, _INDENT, fields=options.verbose or options.top == 0
+            evidence, options.top, base, width, fields=options.verbose or options.top == 0
         )
     yield from heading("Identity")
     yield from _identity(result, console, width)
@@ -124,11 +124,11 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
 
 def _field(name: str, value: Text) -> Text:
     layout = (aligned.Column("", 8), aligned.Column("", value.cell_len))
-    return aligned.line((Text(name, style="dim"), value), layout, 2, _INDENT)
+    return aligned.line((Text(name, style="dim"), value), layout, 2, INDENT)
 
 
 def _wrapped(name: str, value: Text, console: Console, width: int) -> Iterator[Text]:
-    indent = _INDENT + 10
+    indent = INDENT + 10
     for i, part in enumerate(aligned.wrapped(value, console, width, indent)):
         yield _field("" if i else name, part[indent:])
 
@@ -209,13 +209,13 @@ def _ranked(verdict: Verdict) -> Iterator[Text]:
     ]
     layout = aligned.columns(("", "", ""), rows, (1,))
     for cells in rows:
-        yield aligned.line(cells, layout, 2, _INDENT + 10)
+        yield aligned.line(cells, layout, 2, INDENT + 10)
     more = len(verdict.ranked) - len(shown)
     if more > 0:
         total = sum(r.probability for r in verdict.ranked)
         rest = max(0.0, total - sum(r.probability for r in shown))
         text = f"{numbers.count(more, 'more label')}, {numbers.probability(rest)} together"
-        yield Text(" " * (_INDENT + 10) + text, style="dim")
+        yield Text(" " * (INDENT + 10) + text, style="dim")
 
 
 def _notices(result: Result, console: Console, width: int) -> Iterator[Text]:
@@ -224,7 +224,7 @@ def _notices(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield from _fields(fields, console, width)
     if len(result.notices) > len(shown):
         more = len(result.notices) - len(shown)
-        yield Text(" " * _INDENT + f"… {numbers.count(more, 'more notice')}", style="dim")
+        yield Text(" " * INDENT + f"… {numbers.count(more, 'more notice')}", style="dim")
 
 
 def _identity(result: Result, console: Console, width: int) -> Iterator[Text]:
@@ -267,8 +267,8 @@ def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Ite
     """Names and values in two columns; a long value is wrapped, never cut."""
     column = aligned.Column("", max(name.cell_len for name, _ in pairs))
     for name, value in pairs:
-        start = aligned.line([name], [column], 2, _INDENT)
-        indent = _INDENT + column.width + 2
+        start = aligned.line([name], [column], 2, INDENT)
+        indent = INDENT + column.width + 2
         for part in aligned.wrapped(value, console, width, indent):
             start.append(" " * (indent - start.cell_len))
             yield start.append_text(part[indent:])

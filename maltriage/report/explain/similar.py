@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Similar
 from maltriage.report.sanitize import clean, untrusted
@@ -52,11 +53,11 @@ def said(similar: Similar) -> str | None:
     return None if similar.nearest else "No other file is in the index."
 
 
-def lines(similar: Similar, indent: int) -> Iterator[Text]:
+def lines(similar: Similar) -> Iterator[Text]:
     """The nearest files as lines of a screen."""
     sentence = said(similar)
     if sentence is not None:
-        yield Text(" " * indent + sentence, style="dim")
+        yield Text(" " * INDENT + sentence, style="dim")
     rows = [
         [
             Text(distance(found.distance)),
@@ -67,6 +68,6 @@ def lines(similar: Similar, indent: int) -> Iterator[Text]:
     ]
     if rows:
         layout = aligned.columns(("distance", "label", "sha256"), rows, (0,))
-        yield aligned.header(layout, 2, indent)
+        yield aligned.header(layout, 2, INDENT)
         for cells in rows:
-            yield aligned.line(cells, layout, 2, indent)
+            yield aligned.line(cells, layout, 2, INDENT)

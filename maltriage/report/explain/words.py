@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from maltriage.report import aligned, numbers
+from maltriage.report.aligned import INDENT
 from maltriage.report.documents.evidence import Evidence, Word
 from maltriage.report.sanitize import clean
 
@@ -27,11 +28,11 @@ def sides(evidence: Evidence) -> list[tuple[str, list[Word]]]:
     return [(side, words) for side, words in found if words]
 
 
-def lines(evidence: Evidence, console: Console, width: int, indent: int) -> Iterator[Text]:
+def lines(evidence: Evidence, console: Console, width: int) -> Iterator[Text]:
     """A paragraph for each side: `for  CreateRemoteThread +0.31, ...`."""
-    margin = indent + 9
+    margin = INDENT + 9
     for side, words in sides(evidence):
-        start = Text(" " * indent).append(f"{side:<{margin - indent}}", style="dim")
+        start = Text(" " * INDENT).append(f"{side:<{margin - INDENT}}", style="dim")
         text = Text()
         for number, word in enumerate(words):
             text.append(", " if number else "").append(clean(word.text, LONGEST))

@@ -631,7 +631,7 @@ def test_methods_side_by_side() -> None:
 def test_a_share_of_padding_is_printed_whole() -> None:
     """The rows below the regions may need more room than the regions do."""
     evidence = make_evidence(padding=-30.0)
-    lines = [line.plain for line in score_table.regions(evidence, None, 120, 2)]
+    lines = [line.plain for line in score_table.regions(evidence, None, 120)]
     (padding,) = [line for line in lines if "padding (plotted" in line]
     assert "…" not in padding
     assert re.search(r"-\d\d\.\d%", padding)

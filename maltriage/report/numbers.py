@@ -173,3 +173,8 @@ def heat_style(value: float) -> str:
     if not float(f"{value:.3f}"):
         return "dim"
     return FOR if value > 0 else AGAINST
+
+
+def heat(value: float) -> Text:
+    """A contribution in its colour."""
+    return Text(signed(value), style=heat_style(value))

@@ -199,7 +199,7 @@ def field_lines(fields: Sequence[HeaderField], digits: int, room: int) -> list[T
     rows = [
         [
             Text(f"{field.offset:0{digits}x}", style="dim"),
-            Text() if field.contribution is None else _heat(field.contribution),
+            Text() if field.contribution is None else numbers.heat(field.contribution),
             untrusted(field.name, "", MAX_NAME),
             untrusted(field.value, "cyan", max(12, room - 56)),
         ]
@@ -220,10 +220,6 @@ def folded_fields(fields: Sequence[HeaderField], room: int) -> str:
     before = f"header fields: {len(heated):,} with heat, strongest "
     name = clean(strongest.name, min(MAX_NAME, max(12, room - len(before) - len(amount) - 1)))
     return f"{before}{name} {amount}"
-
-
-def _heat(value: float) -> Text:
-    return Text(numbers.signed(value), style=numbers.heat_style(value))
 
 
 def _imported(row: ImportedNames, room: int) -> Text:

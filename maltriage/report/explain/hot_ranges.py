@@ -80,7 +80,7 @@ def _range(item: HotRange, digits: int, base: int | None) -> list[Text]:
     address = "" if item.rva is None or base is None else f"{base + item.rva:x}"
     # In an image at 0, such as a hex dump with addresses, both are the same.
     rva = "" if item.rva is None or base == 0 else f"{item.rva:x}"
-    value = Text(numbers.signed(item.contribution), style=numbers.heat_style(item.contribution))
+    value = numbers.heat(item.contribution)
     return [
         Text(offsets(item.start, item.end, digits), style="bold"),
         Text(numbers.size(item.end - item.start)),

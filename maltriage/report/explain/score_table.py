@@ -82,7 +82,7 @@ def regions(
 
     sums = (evidence.total, evidence.bias, evidence.logit, rest, evidence.padding)
     least = {
-        _AMOUNT: max(len(_amount(value).plain) for value in sums),
+        _AMOUNT: max(len(numbers.heat(value).plain) for value in sums),
         _SHARE: max(len(numbers.share(part_of(value))) for value in (rest, evidence.padding)),
     }
     layout = _columns(titles, rows, least)
@@ -103,7 +103,7 @@ def regions(
     plain = [label, *barred[amount:]]
 
     def extra(text: Text, value: float, part: float | None) -> Text:
-        known = {_AMOUNT: _amount(value)}
+        known = {_AMOUNT: numbers.heat(value)}
         if part is not None:
             known[_SHARE] = Text(numbers.share(part))
         stroke = Text() if part is None else axis.bar(value)
@@ -149,7 +149,7 @@ def views(evidence: Evidence, width: int) -> Iterator[Text]:
     digits = digits_for(max((view.end or 0 for view in parts), default=0))
     rows = [_view(view, weight, digits) for view in parts]
     total = sum(view.contribution for view in parts)
-    last = [Text("total"), Text(), _amount(total), Text()]
+    last = [Text("total"), Text(), numbers.heat(total), Text()]
     layout = aligned.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
     gap, bar = _bar_width(layout, min(width - INDENT, 100))
     barred = [*layout, aligned.Column("", bar)]
@@ -184,7 +184,7 @@ def _region(
         Text(numbers.size(size)),
         Text(f"{region.entropy:.2f}"),
         Text("" if region.common is None else numbers.share(region.common.share), style="dim"),
-        _amount(region.contribution),
+        numbers.heat(region.contribution),
         Text(numbers.share(region.share)),
     ]
     if checks is None:
@@ -199,7 +199,7 @@ def checked(check: Check | None) -> list[Text]:
     status = Text(check.status, style=_STATUS_STYLES.get(check.status, ""))
     if check.controls is None:
         status.append("*")
-    return [_amount(check.measured), status]
+    return [numbers.heat(check.measured), status]
 
 
 def verdict_on(checks: Checks) -> Iterator[str]:
@@ -244,11 +244,7 @@ def _view(view: ViewHeat, weight: float, digits: int) -> list[Text]:
         reads = Text("not in this file", style="dim")
     part = view.contribution / weight if weight else 0.0
     name = untrusted(view.name, "", MAX_NAME)
-    return [name, reads, _amount(view.contribution), Text(numbers.share(part))]
-
-
-def _amount(value: float) -> Text:
-    return Text(numbers.signed(value), style=numbers.heat_style(value))
+    return [name, reads, numbers.heat(view.contribution), Text(numbers.share(part))]
 
 
 def _bar_width(layout: Sequence[aligned.Column], width: int) -> tuple[int, int]:

@@ -51,8 +51,6 @@ class Geometry(Protocol):
 
     def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats: ...
 
-    def padding(self, heat: Floats) -> float: ...
-
     def cell_ranges(
         self, cell: tuple[int, int], shape: tuple[int, int]
     ) -> list[tuple[int, int]]: ...
@@ -205,12 +203,6 @@ class BodyGeometry:
             total += corner(row + 1, x0, x - x0) - corner(row, x0, x - x0)
         return total
 
-    def padding(self, heat: Floats) -> float:
-        """Heat on the padding of the plot, which holds no byte of the file."""
-        return float(heat.sum(dtype=np.float64)) - float(
-            self.integrate(heat, np.array([self.length]))[0]
-        )
-
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges that a cell of a map of `shape` touches, one for each row of the plot."""
         (i, j), (h, w) = cell, shape
@@ -283,12 +275,6 @@ class WindowGeometry:
         flat.cumsum(dtype=np.float64, out=prefix[1:])
         at = np.minimum(offsets - self.start, self.present)  # values below 0 count as 0
         return np.interp(at * (len(flat) / self.length), np.arange(len(prefix)), prefix)
-
-    def padding(self, heat: Floats) -> float:
-        """Heat on the padding of the window, which holds no byte of the file."""
-        return float(heat.sum(dtype=np.float64)) - float(
-            self.integrate(heat, np.array([self.start + self.present]))[0]
-        )
 
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges that a cell of a map of `shape` touches: one, or none in padding."""

@@ -105,12 +105,6 @@ class ScatteredGeometry:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate_steps`."""
         return self.integrate(heat, np.concatenate((np.arange(count + 1) * step, others)))
 
-    def padding(self, heat: Floats) -> float:
-        """Heat of cells that have no place."""
-        return float(heat.sum(dtype=np.float64)) - float(
-            self.integrate(heat, np.array([self.length]))[0]
-        )
-
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:
         """Byte ranges of a cell of a map of `shape`: all its places."""
         own = np.flatnonzero(np.frombuffer(self.cells, dtype="<u2") == cell[1])

@@ -86,16 +86,6 @@ class Image:
                 return section
         return None
 
-    def rva(self, offset: int) -> int | None:
-        section = self.section_at(offset)
-        if section is not None:
-            return (
-                section.rva + offset - section.start
-                if offset < section.start + section.mapped
-                else None
-            )
-        return offset if self.headers and offset < self.headers.header_size else None
-
     def offset(self, rva: int) -> int | None:
         """File offset of an RVA, None where it is not in the file."""
         found = self.headers.offset_of(rva) if self.headers else None

@@ -196,8 +196,3 @@ def called(view: ViewSpec) -> str:
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
     """Every view."""
     return (WordsSpec(), EntropySpec(), BodySpec(size=size), *WINDOWS)
-
-
-def default_views(size: int = 64) -> tuple[ViewSpec, ...]:
-    """The views of `DEFAULT`, the body with a side of `size`."""
-    return tuple(view for view in known_views(size) if view.name in DEFAULT)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from corpus.synthetic import program, seven_zipped, write_png, write_tree, zipped
 from PIL import Image
+from sample.chosen import default_views
 
 from maltriage.corpus import array_store, fingerprint
 from maltriage.corpus import load as corpus_load
@@ -23,7 +24,7 @@ from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import PrepareOptions, prepare
-from maltriage.sample.views import BodySpec, default_views
+from maltriage.sample.views import BodySpec
 
 VIEWS = default_views(32)
 

@@ -6,6 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
+from sample.chosen import default_views  # noqa: E402
+
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.heat.cam import empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
@@ -21,7 +23,6 @@ from maltriage.sample.views import (  # noqa: E402
     BodySpec,
     ViewSpec,
     WindowSpec,
-    default_views,
     known_views,
 )
 

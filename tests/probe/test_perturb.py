@@ -9,12 +9,13 @@ import pytest
 from hostile.make import byteplot, sample
 from hypothesis import given
 from hypothesis import strategies as st
+from sample.chosen import default_views
 
 from maltriage.probe.perturb import APPENDED, MIN_PADDING, Perturbed, padding_ranges, perturbed
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout, Region
-from maltriage.sample.views import default_views, known_views
+from maltriage.sample.views import known_views
 from maltriage.source import samples
 
 OPTIONS = PrepareOptions(known_views())

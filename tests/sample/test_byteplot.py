@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from sample.chosen import default_views
 
 from maltriage.sample.byteplot import View, make_views, neutralize, trimmed_length
 from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
@@ -17,7 +18,6 @@ from maltriage.sample.views import (
     EntropySpec,
     WindowSpec,
     WordsSpec,
-    default_views,
 )
 
 sizes = st.one_of(

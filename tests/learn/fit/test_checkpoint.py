@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
+from sample.chosen import default_views  # noqa: E402
 
 from maltriage.bundle import MAX_LABELS  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
@@ -31,7 +32,7 @@ from maltriage.learn.fit.checkpoint import (  # noqa: E402
 )
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
-from maltriage.sample.views import WindowSpec, byteplot, default_views  # noqa: E402
+from maltriage.sample.views import WindowSpec, byteplot  # noqa: E402
 
 ORIGIN = Origin(
     net="evidence",

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 timm = pytest.importorskip("timm", reason="needs the extra `train`")
 
 from safetensors.torch import save_file  # noqa: E402
+from sample.chosen import default_views  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from maltriage.corpus.corpus import Corpus  # noqa: E402
@@ -28,7 +29,7 @@ from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.origin import origin_of  # noqa: E402
-from maltriage.sample.views import BodySpec, byteplot, default_views  # noqa: E402
+from maltriage.sample.views import BodySpec, byteplot  # noqa: E402
 
 
 @pytest.fixture(scope="module")

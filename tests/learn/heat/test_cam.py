@@ -9,13 +9,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from learn.heat.gradients import gradient_times_activation  # noqa: E402
+from sample.chosen import default_views  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from maltriage.learn.heat.cam import ExplainedNet, empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.evidence import TableTrunk  # noqa: E402
-from maltriage.sample.views import BodySpec, WindowSpec, default_views  # noqa: E402
+from maltriage.sample.views import BodySpec, WindowSpec  # noqa: E402
 
 LABELS = 5
 VIEWS = default_views(32)

@@ -155,8 +155,8 @@ def rate_at(scores: Floats, positive: npt.NDArray[np.bool_], fpr: float) -> floa
     return float((scores[positive] > limit).mean())
 
 
-def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.95) -> Interval:
-    """Mean difference a - b of two recipes over the same folds, with a corrected interval.
+def paired_difference(a: Floats, b: Floats, test_share: float) -> Interval:
+    """Mean difference a - b of two recipes over the same folds, with a corrected 95 % interval.
 
     Training sets of different folds overlap, so the plain t-interval is too narrow: the
     variance of the mean is (1/n + test/train) s^2 (Nadeau and Bengio, Machine Learning 52,
@@ -171,7 +171,7 @@ def paired_difference(a: Floats, b: Floats, test_share: float, level: float = 0.
     if n < 2:
         raise ValueError("a paired difference needs two folds or more")
     mean, variance = float(difference.mean()), float(difference.var(ddof=1))
-    reach = student_quantile((1 + level) / 2, n - 1) * math.sqrt((1 / n + test_share) * variance)
+    reach = student_quantile(0.975, n - 1) * math.sqrt((1 / n + test_share) * variance)
     return Interval(mean, mean - reach, mean + reach)
 
 
@@ -304,7 +304,6 @@ def bootstrap(
     figure: Callable[[Ints], float],
     count: int,
     *,
-    rounds: int = 1000,
     seed: int = 0,
     upward: bool = False,
 ) -> Interval:
@@ -320,7 +319,7 @@ def bootstrap(
             interval, which ends at 0. Otherwise the interval might lie above the figure.
     """
     rng = np.random.default_rng(seed)
-    values = [figure(rng.integers(0, count, count)) for _ in range(rounds)]
+    values = [figure(rng.integers(0, count, count)) for _ in range(1000)]
     known = [value for value in values if not math.isnan(value)] or [math.nan]
     low, high = (float(limit) for limit in np.quantile(known, [0.025, 0.975]))
     value = figure(np.arange(count))

@@ -57,9 +57,9 @@ MAX_VALUE = 80
 _VALUE = 2 * VALUE_BYTES
 
 
-def grouped(records: Iterable[Record], limits: Limits | None = None) -> Iterator[Record]:
+def grouped(records: Iterable[Record]) -> Iterator[Record]:
     """The records, each result with its group, and the summary with the groups."""
-    groups = Groups(limits)
+    groups = Groups()
     for record in records:
         if isinstance(record, Result):
             yield groups.put(record)
@@ -76,14 +76,14 @@ def ungrouped(records: Iterable[Record]) -> Iterator[Record]:
         yield msgspec.structs.replace(record, group=None) if grouped_before else record
 
 
-def listed(records: Iterable[Record], top: int, limits: Limits | None = None) -> GroupList:
+def listed(records: Iterable[Record], top: int) -> GroupList:
     """The groups of two or more files with their members, the most urgent first.
 
     Args:
         records: of one or more scans; groups that they have are made anew.
         top: most groups of the list; 0: all.
     """
-    groups, members = Groups(limits), dict[str, list[tuple[tuple[int, float, str], Member]]]()
+    groups, members = Groups(), dict[str, list[tuple[tuple[int, float, str], Member]]]()
     for record in records:
         if isinstance(record, Result):
             group, verdict = groups.put(record).group or "", record.verdict

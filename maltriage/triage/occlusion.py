@@ -33,6 +33,7 @@ OVERLAP = 2
 """Length of a window in strides: the number of windows that cover each byte."""
 ALIGNED = 64
 """A stride is a multiple of so many bytes."""
+MASK: Mask = "histogram"
 
 
 @dataclass(frozen=True)
@@ -146,45 +147,24 @@ def effects(
 
 
 def explain(explainer: Explainer, asked: Asked, method: Method) -> tuple[Evidence, list[Part]]:
-    """Occlusion as a method of `maltriage.report.documents.methods`."""
+    """Occlusion as a method of `maltriage.report.documents.methods`.
+
+    Window i is masked with random bytes of the seed of `explainer` + i.
+    """
+    prepared, seed = asked.prepared, explainer.seed
+    # By any maps: their heat is replaced.
     evidence, _ = explainer.account(asked, method, maps_of(asked.outputs, asked.row, HIRESCAM))
-    return occlude(
+    windows = Windows.over(prepared.layout)
+    found = effects(
         explainer.session,
         explainer.workers,
-        asked.prepared,
+        prepared,
         asked.question,
-        evidence,
         explainer.options,
-        seed=explainer.seed,
+        windows,
+        MASK,
+        seed,
     )
-
-
-def occlude(
-    session: Session,
-    workers: Workers,
-    prepared: Prepared,
-    question: Question,
-    evidence: Evidence,
-    options: PrepareOptions,
-    *,
-    mask: Mask = "histogram",
-    seed: int = 0,
-) -> tuple[Evidence, list[Part]]:
-    """The evidence of occlusion, and its heat.
-
-    Args:
-        prepared: the sample; it must still be the same file.
-        evidence: for the same question, by any maps: its heat is replaced.
-        options: that the sample was prepared with.
-        mask: replacement of masked bytes.
-        seed: of the random bytes; window i uses seed + i.
-
-    Raises:
-        SampleError: the file cannot be read again, or has changed.
-        MaltriageError: the model returned a value that is not a number.
-    """
-    windows = Windows.over(prepared.layout)
-    found = effects(session, workers, prepared, question, options, windows, mask, seed)
     parts = [spread(windows, found)]
     division = divide(prepared, parts)
     evidence = msgspec.structs.replace(
@@ -195,6 +175,6 @@ def occlude(
         hot=division.hot,
         views=[],
         plane=None,
-        occluded=Occluded(windows.length, windows.stride, len(found), mask, seed),
+        occluded=Occluded(windows.length, windows.stride, len(found), MASK, seed),
     )
     return evidence, parts

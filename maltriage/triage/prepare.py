@@ -124,12 +124,11 @@ def prepare_paths(
     bundle: Bundle,
     options: ScanOptions,
     progress: Progress,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Item | None]:
     """`prepare_files` for the files below `paths`, without known records."""
-    found = walk(paths, options.walk, members=options.archives is not None, stop=stop)
+    found = walk(paths, options.walk, members=options.archives is not None)
     files = (rejected(file) if isinstance(file, Rejected) else file for file in found)
-    return prepare_files(files, workers, bundle, options, Policy(), progress, stop)
+    return prepare_files(files, workers, bundle, options, Policy(), progress, lambda: False)
 
 
 def in_batches(items: Iterator[Item | None], size: int) -> Iterator[list[Item]]:

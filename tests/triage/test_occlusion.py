@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import accumulate, pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -144,13 +145,13 @@ def test_a_file_that_changes_meanwhile(
 ) -> None:
     path = tmp_path / "a.exe"
     path.write_bytes(sample("gui-x86.exe"))
-    honest = occlusion.occlude
+    honest = occlusion.effects
 
-    def late(*arguments: object, **options: object) -> Evidence:
+    def late(*arguments: Any) -> np.ndarray:
         path.write_bytes(sample("console-x86.exe"))
-        return honest(*arguments, **options)  # type: ignore[arg-type]
+        return honest(*arguments)
 
-    monkeypatch.setattr(occlusion, "occlude", late)
+    monkeypatch.setattr(occlusion, "effects", late)
     scanning = ScanOptions(device="cpu", jobs=1, methods=("occlusion",))
     record = next(iter(scan([str(path)], bundle, scanning)))
     assert isinstance(record, Failed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,6 @@ def export_quantized(
     *,
     run: Path | None = None,
     folds: Path | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PrecisionFigures:
     """Write a quantised bundle, and measure it.
 
@@ -77,7 +76,7 @@ def export_quantized(
     figures = compare(source, found, _batches(corpus, others), len(taken))
     if run is None or folds is None:
         return figures
-    before, after = _quantized_folds(source, run, folds, precision, corpus, files, seed, progress)
+    before, after = _quantized_folds(source, run, folds, precision, corpus, files, seed)
     save_predictions(after, folds / OUT_OF_FOLD_FILE)
     own = after.take(~after.added)
     guess = own.logits.argmax(axis=1)
@@ -146,7 +145,6 @@ def _quantized_folds(
     corpus: Corpus,
     files: int,
     seed: int,
-    progress: Callable[[int, int], None],
 ) -> tuple[Predictions, Predictions]:
     """Out-of-fold predictions before and after quantisation.
 
@@ -154,8 +152,7 @@ def _quantized_folds(
     """
     place = {digest: i for i, digest in enumerate(corpus.sha256)}
     before, after = [], []
-    parts = fold_bundles(run, source)
-    for fold, (part, held) in enumerate(parts):
+    for fold, (part, held) in enumerate(fold_bundles(run, source)):
         folder = fold_folder(out, fold)
         folder.mkdir(parents=True, exist_ok=True)
         rows = np.array([place[digest] for digest in held.sha256], dtype=np.int64)
@@ -168,7 +165,6 @@ def _quantized_folds(
         save_predictions(after[-1], folder / PREDICTIONS_FILE)
         if split.is_file():  # other readers of a cross-validation need it
             (folder / SPLIT_FILE).write_bytes(split.read_bytes())
-        progress(fold + 1, len(parts))
     return join(before), join(after)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 import numpy as np
@@ -12,7 +12,7 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval, bootstrap, clopper_pearson
 from maltriage.report.documents.evaluation import CleanKind, CleanReport
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped
-from maltriage.triage.options import Progress, ScanOptions
+from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import UNKNOWN
 
@@ -20,13 +20,7 @@ MIN_FOLDERS = 10
 """Fewest folders that show how much folders differ."""
 
 
-def false_positives(
-    folder: str,
-    bundle: Bundle,
-    options: ScanOptions,
-    *,
-    changed: Callable[[Progress], None] = lambda progress: None,
-) -> CleanReport:
+def false_positives(folder: str, bundle: Bundle, options: ScanOptions) -> CleanReport:
     """Scan clean files the way that users scan, and count what is flagged.
 
     Equal files count once, under the first of them.
@@ -38,7 +32,7 @@ def false_positives(
         raise MaltriageError(f"{bundle.path}: no threshold, so nothing can be flagged")
     found: dict[str, Result] = {}
     unreadable = 0
-    for record in scan([folder], bundle, options, changed=changed):
+    for record in scan([folder], bundle, options):
         if isinstance(record, Result):
             found.setdefault(record.sha256, record)
         elif isinstance(record, Failed | Skipped):

@@ -8,7 +8,7 @@ scores higher than a known file.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import msgspec
@@ -156,10 +156,8 @@ def open_set(
     nets: Iterable[LeftOut],
     strangers: dict[str, metrics.Ints],
     *,
-    acceptance: float = ACCEPTANCE,
     device: Device = "auto",
     threads: int = 0,
-    done: Callable[[str], None] = lambda label: None,
 ) -> OpenSetReport:
     """Figures of each net trained without one label.
 
@@ -167,7 +165,6 @@ def open_set(
         corpus: all samples, with the views of the nets.
         nets: consumed one by one, so they may be trained meanwhile.
         strangers: rows of further samples that no net knows, by name; every net runs on them.
-        done: called after each net.
 
     Raises:
         MaltriageError: there are no nets, or one has too few known files.
@@ -184,9 +181,8 @@ def open_set(
         own = np.flatnonzero(corpus.label == corpus.labels.index(net.label))
         for name, rows in (*strangers.items(), (net.label, own)):
             said = ask(session, corpus, rows)
-            found = _figures(name, known, truth, labels, said, reference, acceptance)
+            found = _figures(name, known, truth, labels, said, reference)
             (families if rows is own else others.setdefault(name, [])).append(found)
-        done(net.label)
     if first is None:
         raise MaltriageError("no nets: nothing was trained")
     training = first.bundle.card.training
@@ -195,7 +191,7 @@ def open_set(
         dataset=training.dataset,
         epochs=training.epochs,
         views=[view.name for view in first.bundle.card.views],
-        acceptance=acceptance,
+        acceptance=ACCEPTANCE,
         auroc={name: quality.spread([row.auroc[name] for row in families]) for name in SCORES},
         called_known=quality.spread([row.called_known.value for row in families]),
         families=families,
@@ -210,10 +206,9 @@ def _figures(
     labels: tuple[str, ...],
     stranger: Asked,
     reference: Asked,
-    acceptance: float,
 ) -> StrangerFigures:
     """Figures of strangers against known files with labels `truth`, [n]."""
-    stats, scores = fit(known.logits, truth, labels, "", acceptance)
+    stats, scores = fit(known.logits, truth, labels, "", ACCEPTANCE)
     novelty = of_stats(stats)
     pairs = {
         "energy": (energies(known.logits), energies(stranger.logits)),

@@ -180,7 +180,7 @@ def train(
     without = _add_sets(outcome.bundle, options)
     if without and not quiet:
         console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)
-    _report(outcome, options, corpus)
+    _report(outcome, corpus)
 
 
 def _foretell(corpus: Corpus, options: RunOptions, console: Console) -> None:
@@ -333,7 +333,7 @@ def _load(
     return corpus
 
 
-def _report(outcome: Outcome, options: RunOptions, corpus: Corpus) -> None:
+def _report(outcome: Outcome, corpus: Corpus) -> None:
     """Print the closing block on stdout: the bundle and its scores."""
     import numpy as np
 

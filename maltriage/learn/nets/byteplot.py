@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
-from maltriage.learn.nets.evidence import FEATURES, WINDOW_LAYERS, WindowTrunk, receptive_field
+from maltriage.learn.nets.evidence import FEATURES, WindowTrunk, window_field
 from maltriage.sample.views import ViewSpec
 
 MEAN, STD = 0.449, 0.226
@@ -94,7 +94,7 @@ class ByteplotNet(Net):
         return out
 
     def receptive_field_bytes(self) -> dict[str, int]:
-        field = receptive_field(WINDOW_LAYERS)
+        field = window_field()
         return {view.name: field for view in self.views if view.along}
 
 

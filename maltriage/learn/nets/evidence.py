@@ -137,10 +137,10 @@ class TableTrunk(nn.Module):
         return (said * window[:, 1, :, None].float()).transpose(1, 2).unsqueeze(2)
 
 
-def receptive_field(layers: tuple[tuple[int, int, int, int], ...]) -> int:
-    """Receptive field of a stack of convolutions, in inputs in a row."""
+def window_field() -> int:
+    """Receptive field of a cell of a window, in bytes in a row."""
     field, jump = 1, 1
-    for _, _, kernel, stride in layers:
+    for _, _, kernel, stride in WINDOW_LAYERS:
         field += (kernel - 1) * jump
         jump *= stride
     return field
@@ -230,7 +230,7 @@ class Evidence(Net):
         return self.heads.out_features if table else FEATURES
 
     def receptive_field_bytes(self) -> dict[str, int]:
-        field = receptive_field(WINDOW_LAYERS)
+        field = window_field()
         return {view.name: 1 if view.fixed else field for view in self.views if view.along}
 
 

@@ -26,7 +26,7 @@ KNOWN, REFERENCE = asked(TRUTH, 6.0, 1), asked(TRUTH, 8.0, 0)
 
 
 def figures(stranger: Asked) -> tuple[dict[str, float], metrics.Interval]:
-    found = _figures("x", KNOWN, TRUTH, LABELS, stranger, REFERENCE, 0.95)
+    found = _figures("x", KNOWN, TRUTH, LABELS, stranger, REFERENCE)
     assert (found.files, found.known) == (len(stranger.logits), 400)
     return found.auroc, found.called_known
 

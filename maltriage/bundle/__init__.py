@@ -32,7 +32,6 @@ is zero, in every bundle.
 
 from maltriage.bundle.card import (
     BENIGN,
-    CARD_VERSION,
     MAX_LABELS,
     OTHER,
     Card,
@@ -41,13 +40,10 @@ from maltriage.bundle.card import (
     Quantization,
     Threshold,
     Training,
-    read_card,
 )
 from maltriage.bundle.file import (
-    CARD_KEY,
     DEFAULT_MODEL,
     MAX_BUNDLE_BYTES,
-    MAX_CARD_BYTES,
     Bundle,
     how_to_add,
     installed,
@@ -62,15 +58,12 @@ from maltriage.bundle.file import (
     with_card,
 )
 from maltriage.bundle.graph import weights_sha256
-from maltriage.bundle.published import Standing, data_standing, index_standing, ships, standing_of
+from maltriage.bundle.published import data_standing, index_standing, ships, standing_of
 
 __all__ = [
     "BENIGN",
-    "CARD_KEY",
-    "CARD_VERSION",
     "DEFAULT_MODEL",
     "MAX_BUNDLE_BYTES",
-    "MAX_CARD_BYTES",
     "MAX_LABELS",
     "OTHER",
     "Bundle",
@@ -78,7 +71,6 @@ __all__ = [
     "Conformal",
     "OpenSet",
     "Quantization",
-    "Standing",
     "Threshold",
     "Training",
     "data_standing",
@@ -89,7 +81,6 @@ __all__ = [
     "missing",
     "models_dir",
     "packed",
-    "read_card",
     "resolve",
     "save",
     "shipped",

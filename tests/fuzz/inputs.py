@@ -17,6 +17,7 @@ import numpy as np
 from fuzz.target import HIDDEN, Target, folder, programs
 
 from maltriage import bundle as bundles
+from maltriage.bundle.card import read_card
 from maltriage.bundle.file import CARD_KEY
 from maltriage.bundle.graph import weights_sha256
 from maltriage.corpus.predictions import COLUMNS, load_predictions
@@ -41,7 +42,7 @@ _SCREEN = {"\n", "\r"}
 def card(data: bytes) -> None:
     """The card of a bundle: refused, or what it says it is."""
     try:
-        found = bundles.read_card(data, Path("x"))
+        found = read_card(data, Path("x"))
     except MaltriageError:
         return
     assert len(set(found.labels)) == len(found.labels) >= 2

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 import onnxruntime  # noqa: E402
 
 from maltriage import bundle as bundles  # noqa: E402
+from maltriage.bundle.file import CARD_KEY  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn import export as module  # noqa: E402
@@ -83,7 +84,7 @@ def test_nothing_of_this_machine_is_in_it(outcome: Outcome) -> None:
     import onnx
 
     model = onnx.load_from_string(data)
-    assert [entry.key for entry in model.metadata_props] == [bundles.CARD_KEY]
+    assert [entry.key for entry in model.metadata_props] == [CARD_KEY]
     assert not model.graph.metadata_props
     assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
     onnx.checker.check_model(model)

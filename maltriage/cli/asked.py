@@ -8,15 +8,15 @@ from collections.abc import Iterable, Iterator
 
 from maltriage.report.documents.record import (
     Failed,
+    FileRecord,
     Record,
-    Result,
     Skipped,
     Summary,
     path_of,
 )
 from maltriage.report.scan.strip import reasons
 from maltriage.sample.types import KNOWN_GOOD
-from maltriage.source.archive.walk import SEPARATOR
+from maltriage.source.archive.names import SEPARATOR
 from maltriage.source.urls import is_url
 
 _EMPTY = "there is no file in it"
@@ -69,7 +69,7 @@ class Asked:
             else:
                 self._skipped[name][code] += 1
 
-    def _names(self, record: Result | Skipped | Failed) -> Iterator[str | None]:
+    def _names(self, record: FileRecord) -> Iterator[str | None]:
         for path in {self._as_named.get(above, above) for above in _above(path_of(record))}:
             yield self._whose.get(path)
 

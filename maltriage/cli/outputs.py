@@ -26,16 +26,15 @@ from maltriage.report.formats import (
     listed,
     open_renderer,
 )
-from maltriage.report.numbers import count, size
+from maltriage.report.numbers import LONG_UNITS, count, size
 from maltriage.report.sanitize import clean
 
 if TYPE_CHECKING:
-    from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+    from maltriage.report.documents.record import FileRecord, Summary
     from maltriage.report.formats import Renderer
     from maltriage.report.scan.fields import Fields
 
 STDOUT = Path("-")
-_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ class Written:
         if not self.target.format.screen:  # which lists some of them
             said.append(count(self.records, "record"))
         if self.size is not None:
-            said.append(size(self.size, _UNITS))
+            said.append(size(self.size, LONG_UNITS))
         return f"{self.target.path} ({', '.join(said)})"
 
 
@@ -178,7 +177,7 @@ class Sinks:
         handler."""
         self._anew = True
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         if self._anew:
             self._anew = False
             for sink in self._sinks:

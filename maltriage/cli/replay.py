@@ -13,11 +13,11 @@ import typer
 from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import ModelRef, Record, Result, Summary
+from maltriage.report.documents.record import FileRecord, ModelRef, Record, Result, Summary
 from maltriage.report.sanitize import clean
 from maltriage.report.saved.pick import pick
 from maltriage.report.saved.recognise import is_report, refuse_other
-from maltriage.report.saved.report import FileRecord, SavedReport, combined, look_through
+from maltriage.report.saved.report import SavedReport, combined, look_through
 from maltriage.triage.options import Progress
 from maltriage.triage.request import RecordSource
 

@@ -28,7 +28,7 @@ from maltriage.errors import MaltriageError
 from maltriage.files.atomic import PartFile, part_pattern, remove_leftovers, write_file
 from maltriage.files.decoding import decoded
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import FileRecord, Summary, encode
 from maltriage.report.formats import SCAN, RenderOptions, find, open_renderer
 from maltriage.source.files import Found, Rejected
 
@@ -99,7 +99,7 @@ class _Stream:
 
 def write_shard(
     part: Shard,
-    records: Iterable[Result | Skipped | Failed],
+    records: Iterable[FileRecord],
     summary: Callable[[Counts], Summary],
     whole: Callable[[], bool] = lambda: True,
 ) -> Counts | None:

@@ -18,14 +18,14 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+    from maltriage.report.documents.record import FileRecord, Summary
     from maltriage.report.scan.fields import Fields
 
 
 class Renderer(Protocol):
     """Renders the records of a scan as they come, then its summary, once."""
 
-    def write(self, record: Result | Skipped | Failed) -> None: ...
+    def write(self, record: FileRecord) -> None: ...
 
     def finish(self, summary: Summary) -> None: ...
 

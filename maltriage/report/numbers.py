@@ -17,6 +17,7 @@ FOR = "#e66100"
 AGAINST = "#4c9be8"
 """Orange speaks for the explained label, blue against: apart for colour-blind eyes too."""
 
+LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 
 

@@ -26,6 +26,7 @@ from maltriage.probe.prepare import Same
 from maltriage.report.documents.record import (
     SCHEMA_VERSION,
     Failed,
+    FileRecord,
     Result,
     Skipped,
     decode,
@@ -72,7 +73,6 @@ LEVEL = 1
 """Compression level of zlib: higher ones save 8 % and take longer."""
 
 _log = logger(__name__)
-FileRecord = Result | Skipped | Failed
 NO_SETTINGS = Settings(b"", "", "", "", "")
 
 

@@ -16,13 +16,12 @@ from rich.console import Console
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Result, Summary
+from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.similar.groups import grouped
 from maltriage.source.stdin import STDIN, read_stdin
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
-from maltriage.triage.records import FileRecord
 
 KEPT = 32
 """Results that are kept, the latest ones; each may be asked for as JSON and as a page."""

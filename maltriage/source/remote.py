@@ -19,11 +19,11 @@ from typing import BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.sample.errors import SampleError
+from maltriage.source.archive.names import SEPARATOR
 from maltriage.source.network_threads import Askers, StoppedError, answer
 from maltriage.source.stores import SCHEMES, kind_of
 from maltriage.source.stores.base import Entry, Store
 from maltriage.source.urls import (
-    SEPARATOR,
     Remote,
     has_wrong_user,
     is_chained,

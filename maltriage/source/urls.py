@@ -12,10 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from maltriage.errors import MaltriageError
+from maltriage.source.archive.names import SEPARATOR
 from maltriage.source.stores import kind_of
 
-SEPARATOR = "!"
-"""As between an archive and a file in it."""
 HIDDEN = "…"
 """Replaces a value that is not shown."""
 

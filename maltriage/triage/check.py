@@ -9,14 +9,14 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.probe.common import Runs
 from maltriage.probe.prepare import prepare
-from maltriage.report.documents.record import Result, path_of
+from maltriage.report.documents.record import FileRecord, Result, path_of
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Notice
 from maltriage.triage.hot_ranges import looked_up
 from maltriage.triage.judge import Judge
 from maltriage.triage.most_urgent import Explained, MostUrgent, Recalled
 from maltriage.triage.options import Progress, ScanOptions, work_of
-from maltriage.triage.records import FileRecord, failed
+from maltriage.triage.records import failed
 from maltriage.triage.verify import verify
 from maltriage.work.supervisor import Job
 from maltriage.work.workers import LOST, reason_of

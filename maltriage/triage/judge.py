@@ -12,6 +12,7 @@ from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Again, Prepared
 from maltriage.report.documents.methods import known
 from maltriage.report.documents.record import (
+    FileRecord,
     ModelRef,
     Result,
     Similar,
@@ -27,7 +28,7 @@ from maltriage.triage.most_urgent import Explained
 from maltriage.triage.novelty import Novelty
 from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
-from maltriage.triage.records import FileRecord, Item, Repeats, failed
+from maltriage.triage.records import Item, Repeats, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import asked, decide, has_headers, outside_training, unlike_training
 from maltriage.work.workers import Workers

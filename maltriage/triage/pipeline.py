@@ -23,7 +23,7 @@ from maltriage.logs import logger
 from maltriage.probe.prepare import Again, Prepared
 from maltriage.report import numbers
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import ModelRef, Record, Result, Summary
+from maltriage.report.documents.record import FileRecord, ModelRef, Record, Result, Summary
 from maltriage.results.policy import Policy
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, Rejected
@@ -36,7 +36,7 @@ from maltriage.triage.novelty import novelty_of
 from maltriage.triage.options import Progress, ScanOptions, model_threads, work_of
 from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.prepare import in_batches, prepare_files
-from maltriage.triage.records import FileRecord, Item, Repeats, rejected
+from maltriage.triage.records import Item, Repeats, rejected
 from maltriage.triage.request import ScanRequest
 from maltriage.triage.session import Session
 from maltriage.work.cores import cores

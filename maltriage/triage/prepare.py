@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator
 from maltriage.bundle import Bundle
 from maltriage.logs import logger
 from maltriage.probe.prepare import Again, Prepared, Same
+from maltriage.report.documents.record import FileRecord
 from maltriage.results.policy import Policy
 from maltriage.source.files import Found, Rejected, walk
 from maltriage.triage.options import Progress, ScanOptions, work_of
-from maltriage.triage.records import FileRecord, Item, rejected
+from maltriage.triage.records import Item, rejected
 from maltriage.work.dispatcher import Dispatcher, Task
 from maltriage.work.workers import Workers
 

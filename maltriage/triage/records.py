@@ -7,12 +7,19 @@ from collections import OrderedDict
 import msgspec
 
 from maltriage.probe.prepare import Again, Prepared
-from maltriage.report.documents.record import Failed, Result, Skipped, Timing, path_fields
+from maltriage.report.documents.record import (
+    Failed,
+    FileRecord,
+    Result,
+    Skipped,
+    Timing,
+    path_fields,
+)
 from maltriage.sample.errors import SampleError
-from maltriage.source.archive.walk import MAX_SEEN, SEPARATOR
+from maltriage.source.archive.names import SEPARATOR
+from maltriage.source.archive.walk import MAX_SEEN
 from maltriage.source.files import Rejected
 
-FileRecord = Result | Skipped | Failed
 Item = Prepared | Again | FileRecord
 """An item between stages: a sample, one of equal content, or the record of a file that has one
 already."""

@@ -9,16 +9,12 @@ import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, OTHER, Card
 from maltriage.metrics import margins
+from maltriage.report.documents.facts import SUSPICIOUS, UNKNOWN
 from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
 from maltriage.triage.novelty import Novelty
 from maltriage.triage.prediction_sets import SetRule
 
-SUSPICIOUS = "suspicious"
-"""Flagged, though benign is the likeliest single label."""
-UNKNOWN = "unknown"
-"""A family is the likeliest label, but the file is not flagged, or that family does not fit; or
-nothing is likelier than not, or its headers cannot be read."""
 EVEN = 0.5
 """P(benign) up to which a file is not called benign."""
 

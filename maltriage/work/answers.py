@@ -12,7 +12,8 @@ from typing import Any
 from maltriage.probe.members import Chunk
 from maltriage.probe.prepare import Again, Prepared, Same
 from maltriage.sample.errors import SampleError
-from maltriage.source.archive.walk import SEPARATOR, Cursor
+from maltriage.source.archive.names import SEPARATOR
+from maltriage.source.archive.walk import Cursor
 from maltriage.source.files import Rejected
 
 

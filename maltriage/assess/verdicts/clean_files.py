@@ -11,10 +11,10 @@ from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Interval, bootstrap, clopper_pearson
 from maltriage.report.documents.evaluation import CleanKind, CleanReport
+from maltriage.report.documents.facts import UNKNOWN
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
-from maltriage.triage.verdict import UNKNOWN
 
 MIN_FOLDERS = 10
 """Fewest folders that show how much folders differ."""

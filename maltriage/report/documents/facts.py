@@ -12,7 +12,10 @@ from maltriage.sample.made_with import studio_of
 
 BENIGN = "benign"
 SUSPICIOUS = "suspicious"
+"""Flagged, though benign is the likeliest single label."""
 UNKNOWN = "unknown"
+"""A family is the likeliest label, but the file is not flagged, or that family does not fit; or
+nothing is likelier than not, or its headers cannot be read."""
 OTHER = "_other"
 """Label of malware of no family that has a label."""
 WHOLE = ("body", "words", "entropy")

@@ -221,14 +221,15 @@ class Summary(
     schema_version: str = SCHEMA_VERSION
 
 
-Record = Result | Skipped | Failed | Summary
+FileRecord = Result | Skipped | Failed
+Record = FileRecord | Summary
 _record: msgspec.json.Decoder[Record] = msgspec.json.Decoder(Record)
 
 
 class ScanDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`scan --format json`: all records of a scan in one document."""
 
-    records: list[Result | Skipped | Failed]
+    records: list[FileRecord]
     summary: Summary
     schema_version: str = SCHEMA_VERSION
 
@@ -246,7 +247,7 @@ def path_fields(path: str) -> tuple[str, str | None]:
     return path, None
 
 
-def path_of(record: Result | Skipped | Failed) -> str:
+def path_of(record: FileRecord) -> str:
     """The path that `path_fields` was given."""
     return (
         record.path if record.path_b64 is None else os.fsdecode(base64.b64decode(record.path_b64))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import HotRange
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
 
@@ -28,7 +28,7 @@ class OffsetsRenderer:
         self._stream = stream
         self._started = False
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         if not self._started:
             self._started = True
             self._line(COLUMNS)

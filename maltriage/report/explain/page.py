@@ -16,7 +16,7 @@ from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence, HotRange, RegionHeat
 from maltriage.report.documents.opening import opening
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.draw import raster
 from maltriage.report.explain import (
     findings,
@@ -52,7 +52,7 @@ class ExplainPage:
         self._options = options
         self._written = False
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         """Write the page.
 
         Raises:

@@ -11,7 +11,7 @@ from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
 from maltriage.report.documents.opening import opening
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, Verdict
+from maltriage.report.documents.record import FileRecord, Result, Skipped, Summary, Verdict
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
@@ -29,7 +29,6 @@ MAX_ALARMS = 240
 """Most characters on the threshold, which names the goodware set."""
 _BAR = 24
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
-_LONG_UNITS = (" bytes", " KiB", " MiB", " GiB", " TiB")
 
 
 class ExplainRenderer:
@@ -40,7 +39,7 @@ class ExplainRenderer:
         self._console = console
         self._first = True
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         if not self._first:
             aligned.emit(self._console, [Text()])
         self._first = False
@@ -136,7 +135,7 @@ def _wrapped(name: str, value: Text, console: Console, width: int) -> Iterator[T
 def kind_of(result: Result) -> str:
     """Size, format and machine of the file, as a line of clean text."""
     layout = result.layout
-    size = numbers.size(result.size, _LONG_UNITS)
+    size = numbers.size(result.size, numbers.LONG_UNITS)
     exact = f" ({result.size:,} bytes)" if result.size >= 1024 else ""
     parts = [size + exact]
     parts += [_FORMATS[result.format]] if result.format in _FORMATS else []

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Result, Skipped, path_fields
-from maltriage.report.saved.report import FileRecord, SavedReport
+from maltriage.report.documents.record import FileRecord, Result, Skipped, path_fields
+from maltriage.report.saved.report import SavedReport
 
 MIN_HASH = 6
 """Fewest hexadecimal digits of a sha256 that name a file."""

@@ -23,11 +23,10 @@ from maltriage.errors import MaltriageError
 from maltriage.files.decoding import TooDeepError, decoded
 from maltriage.report.documents.record import (
     SCHEMA_VERSION,
-    Failed,
+    FileRecord,
     Record,
     Result,
     ScanDocument,
-    Skipped,
     Summary,
 )
 from maltriage.report.saved.recognise import BEGIN, HEAD_BYTES, is_utf16
@@ -228,7 +227,7 @@ def _now(path: str, record: _R, *, large: bool) -> _R:
     return msgspec.structs.replace(record, schema_version=SCHEMA_VERSION)
 
 
-def _odd(record: Result | Skipped | Failed) -> str | None:
+def _odd(record: FileRecord) -> str | None:
     """The name of a field with an odd value, None if there is none."""
     try:
         base64.b64decode(record.path_b64 or "", validate=True)

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, Summary
+from maltriage.report.documents.record import FileRecord, ModelRef, Result, Summary
 from maltriage.report.saved.reader import Cut, read
 from maltriage.version import __version__
-
-FileRecord = Result | Skipped | Failed
 
 
 @dataclass

@@ -12,7 +12,7 @@ import io
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import FileRecord, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean
 from maltriage.report.scan.row import COLUMNS, Value, row
@@ -51,7 +51,7 @@ class CsvRenderer:
         self._fields = options.fields
         self._names = list(COLUMNS) if self._fields is None else list(self._fields.names)
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._start()
         if self._fields is None:
             values = row(record)

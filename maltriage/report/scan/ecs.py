@@ -23,14 +23,14 @@ from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import (
     Failed,
+    FileRecord,
     Record,
     Result,
     Skipped,
     Summary,
     encode,
 )
-from maltriage.source.archive.names import inner_name
-from maltriage.source.archive.walk import SEPARATOR
+from maltriage.source.archive.names import SEPARATOR, inner_name
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
 
@@ -102,7 +102,7 @@ def _summary(record: Summary) -> dict[str, Any]:
     }
 
 
-def _file(record: Result | Skipped | Failed) -> dict[str, Any]:
+def _file(record: FileRecord) -> dict[str, Any]:
     event = _event(_ACTIONS[type(record)], _OUTCOMES[type(record)])
     rest: dict[str, Any] = msgspec.to_builtins(record)
     rest["record"] = rest.pop("type")

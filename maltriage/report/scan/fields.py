@@ -17,7 +17,7 @@ import msgspec
 from msgspec import inspect
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Result, Skipped, encode
+from maltriage.report.documents.record import Failed, FileRecord, Result, Skipped, encode
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan.row import COLUMNS, Value, row
 
@@ -41,7 +41,7 @@ class Fields:
 
     names: tuple[str, ...]
 
-    def document(self, record: Result | Skipped | Failed) -> dict[str, Any]:
+    def document(self, record: FileRecord) -> dict[str, Any]:
         """The chosen fields of a record, nested as in the record; null for missing ones."""
         paths, found = _paths(), dict[str, Any]()
         for name in self.names:
@@ -62,7 +62,7 @@ class Fields:
         for name in self.names:
             yield name, COLUMNS[name] if name in COLUMNS else paths[name]
 
-    def cells(self, record: Result | Skipped | Failed) -> list[Value]:
+    def cells(self, record: FileRecord) -> list[Value]:
         """The values of a row, structures as JSON."""
         columns = row(record)
         return [
@@ -129,7 +129,7 @@ def _below(prefix: str, info: inspect.Type) -> Iterator[tuple[str, Kind]]:
         yield from _below(f"{name}.", inner)
 
 
-def _value(record: Result | Skipped | Failed, name: str) -> Any:
+def _value(record: FileRecord, name: str) -> Any:
     """The value at a path; None if the record has none."""
     if name == "type":
         return cast(Any, type(record).__struct_config__).tag

@@ -12,9 +12,7 @@ import msgspec
 
 from maltriage.report.documents.record import (
     SCHEMA_VERSION,
-    Failed,
-    Result,
-    Skipped,
+    FileRecord,
     Summary,
     encode,
 )
@@ -32,7 +30,7 @@ class JsonRenderer:
         self._shape = shape(options)
         self._before = b'{%b"records":[\n' % mark(options)
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._stream.write(self._before + json_safe(encode(self._shape(record))))
         self._before = b",\n"
 

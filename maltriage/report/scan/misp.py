@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary
+from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
 from maltriage.report.scan import sharing
@@ -41,7 +41,7 @@ class MispRenderer:
         self._stream, self._pymisp = stream, pymisp
         self._before: bytes | None = None
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._begin()
         if isinstance(record, Result) and record.verdict.flagged:
             for item in self._objects(record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import FileRecord, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan.shape import shape
@@ -19,7 +19,7 @@ class NdjsonRenderer:
         self._shape = shape(options)
         self._narrowed = options.fields is not None
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._line(self._shape(record))
 
     def finish(self, summary: Summary) -> None:

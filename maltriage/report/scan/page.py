@@ -15,7 +15,7 @@ import msgspec
 from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Check, Evidence
-from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, FileRecord, Group, Result, Skipped, Summary
 from maltriage.report.explain import score_table, similar
 from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
@@ -59,7 +59,7 @@ class ScanPage:
         """Words on the thresholds of files that have one, each once, in order."""
         self._alarms: dict[str | None, int] = {}
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._start()
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated

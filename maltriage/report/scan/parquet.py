@@ -11,7 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import FileRecord, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, json_safe
 from maltriage.report.scan.row import COLUMNS, Value, row
@@ -56,7 +56,7 @@ class ParquetRenderer:
         self._columns: dict[str, list[Value]] = {name: [] for name in self._schema.names}
         self._rows = self._bytes = 0
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         if self._fields is None:
             values = row(record)
             cells = [values.get(name) for name in COLUMNS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped
+from maltriage.report.documents.record import Failed, FileRecord, Result, Skipped
 from maltriage.sample.types import KNOWN_GOOD
 
 Value = str | int | float | bool | None
@@ -45,13 +45,11 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
-KNOWN = "known-good"
-"""Status of a file that was not analysed because it is known to be good."""
 EMPTY = "(empty)"
 """A prediction set without labels; a record without a set has an empty cell."""
 
 
-def row(record: Result | Skipped | Failed) -> dict[str, Value]:
+def row(record: FileRecord) -> dict[str, Value]:
     """The values of a record by column; a missing column is empty.
 
     Strings of a sample are unchanged: the caller sanitizes them.
@@ -61,7 +59,7 @@ def row(record: Result | Skipped | Failed) -> dict[str, Value]:
 
 def _problem(record: Skipped | Failed) -> dict[str, Value]:
     status = "skipped" if isinstance(record, Skipped) else "error"
-    status = KNOWN if record.code == KNOWN_GOOD else status
+    status = KNOWN_GOOD if record.code == KNOWN_GOOD else status
     return {"path": record.path, "status": status, "error": f"{record.code}: {record.reason}"}
 
 

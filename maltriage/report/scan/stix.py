@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Result, Skipped, Summary, encode
+from maltriage.report.documents.record import FileRecord, Result, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
@@ -51,7 +51,7 @@ class StixRenderer:
         """Ids so far, as numbers: there may be millions."""
         self._begun = False
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         self._begin()
         if isinstance(record, Result):
             for item in self._objects(record):

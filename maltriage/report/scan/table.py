@@ -15,7 +15,7 @@ from rich.text import Text
 
 from maltriage.report import aligned, numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, FileRecord, Group, Result, Skipped, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
 from maltriage.report.scan.groups import alike
@@ -88,7 +88,7 @@ class TableRenderer:
         self._missed = Counter[str]()
         """Files that are not flagged, by the label of malware that the index has them with."""
 
-    def write(self, record: Result | Skipped | Failed) -> None:
+    def write(self, record: FileRecord) -> None:
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated
             self._judged += record.verdict.flagged is not None

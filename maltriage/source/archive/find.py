@@ -9,7 +9,8 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import Opening, damaged
 from maltriage.source.archive.kinds import entries
 from maltriage.source.archive.limits import Archives, Budget
-from maltriage.source.archive.walk import SEPARATOR, Member, Trouble, Walk
+from maltriage.source.archive.names import SEPARATOR
+from maltriage.source.archive.walk import Member, Trouble, Walk
 from maltriage.source.remote import held, split
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import Remote, is_url

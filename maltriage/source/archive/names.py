@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+SEPARATOR = "!"
+"""Between an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
 _INSIDE = re.compile(
     r"(?:\A-|[^/\\!]\.(?=\w*[A-Za-z])\w+(?:\#\d+)?|(?<![^/\\!])[0-9A-Fa-f]{32,})!(?=.)"
     r"|!(?=carved@0x[0-9a-f]{1,16}\.exe\Z)",

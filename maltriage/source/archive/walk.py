@@ -11,9 +11,7 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening, damaged
 from maltriage.source.archive.kinds import archive_kind, entries
 from maltriage.source.archive.limits import Archives, Budget, LimitError
-
-SEPARATOR = "!"
-"""Separates an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
+from maltriage.source.archive.names import SEPARATOR
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from maltriage.report.documents.counts import Counts
-from maltriage.report.documents.record import Failed, Skipped, decode, path_fields
+from maltriage.report.documents.record import Failed, FileRecord, Skipped, decode, path_fields
 from maltriage.results.policy import Seen
 from maltriage.source.files import Found, Rejected
 from maltriage.triage.engines.done import KEPT, Done
-from maltriage.triage.records import FileRecord
 
 CHUNK_FILES = 64
 CHUNK_BYTES = 64 << 20

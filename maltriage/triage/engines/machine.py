@@ -19,13 +19,12 @@ from dataclasses import dataclass, replace
 
 from maltriage.errors import OverdueError
 from maltriage.logs import ROOT
-from maltriage.report.documents.record import Record
+from maltriage.report.documents.record import FileRecord, Record
 from maltriage.source.walked import Walked
 from maltriage.triage.check import check
 from maltriage.triage.judge import Judge
 from maltriage.triage.options import MODEL_SHARE, Progress, ScanOptions
 from maltriage.triage.pipeline import Engine, scan, summary
-from maltriage.triage.records import FileRecord
 from maltriage.triage.request import ScanRequest
 from maltriage.work.cores import cores
 

@@ -6,13 +6,13 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from maltriage.report.documents.record import FileRecord
 from maltriage.results.policy import Policy
 from maltriage.source.walked import Walked
 from maltriage.triage.engines.chunks import Chunk, complete_among, cut
 from maltriage.triage.engines.pool import POLL, Pool
 from maltriage.triage.options import Progress
 from maltriage.triage.pipeline import recalled
-from maltriage.triage.records import FileRecord
 from maltriage.triage.request import ScanRequest
 
 STOP_SECONDS = 10.0

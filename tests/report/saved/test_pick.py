@@ -8,9 +8,9 @@ from report.factories import make_failed, make_result, make_scan, make_skipped, 
 from report.screens import Item, written
 
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Result
+from maltriage.report.documents.record import FileRecord, Result
 from maltriage.report.saved.pick import pick
-from maltriage.report.saved.report import FileRecord, look_through
+from maltriage.report.saved.report import look_through
 
 
 def picked(folder: Path, items: list[Item], wanted: str | None) -> FileRecord:

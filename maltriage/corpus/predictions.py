@@ -18,9 +18,7 @@ import numpy.typing as npt
 from maltriage.bundle import MAX_LABELS
 from maltriage.errors import MaltriageError
 from maltriage.files.atomic import replace_text
-
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
+from maltriage.metrics import Floats, Ints
 
 COLUMNS = ("recipe", "seed", "sha256", "label", "fold", "added")
 """The first columns; the logits follow, a column for each label."""
@@ -50,9 +48,9 @@ class Predictions:
     seed: int
     labels: tuple[str, ...]
     sha256: tuple[str, ...]
-    truth: Integers
+    truth: Ints
     """Index into `labels`, [n]."""
-    fold: Integers
+    fold: Ints
     """[n], from 0."""
     added: npt.NDArray[np.bool_]
     """True for clean files added to the dataset, [n]."""

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage.bundle import Card, OpenSet
+from maltriage.metrics import Floats
 
-Floats = npt.NDArray[np.float64]
 _AT_ONCE = 1 << 22
 """Numbers that distances are worked out of at once."""
 

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, Card, Conformal
 from maltriage.errors import MaltriageError
-
-Floats = npt.NDArray[np.float64]
+from maltriage.metrics import Floats
 
 MIN_COVERAGE, MAX_COVERAGE = 0.5, 0.999
 EVEN_ODDS = 0.5

@@ -12,10 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from maltriage.bundle import Card
-from maltriage.metrics import rank_correlation
+from maltriage.metrics import Floats, rank_correlation
 from maltriage.probe.mask import MASKS, Range, Variant
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import (
@@ -54,8 +53,6 @@ WITHOUT_CONTROLS = 0.5
 """Least change without controls, as a share of the claim."""
 _TRIES = 256
 """Places drawn for the controls of a range."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def verify(

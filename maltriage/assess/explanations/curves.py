@@ -10,15 +10,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from maltriage.metrics import Floats, Ints
 from maltriage.probe.mask import Range
 from maltriage.report.documents.evidence import HOT_BLOCK
 from maltriage.sample.types import Layout
 from maltriage.triage.evidence import Part
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 FRACTIONS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 """Shares of a file's bytes masked, or shown, along a curve."""

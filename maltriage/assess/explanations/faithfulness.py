@@ -14,14 +14,13 @@ from maltriage.assess.explanations.perturbation import (
     Bench,
     Curves,
     FileTrial,
-    Floats,
     MethodTrial,
     Terms,
 )
 from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import Interval, bootstrap
+from maltriage.metrics import Floats, Interval, bootstrap
 from maltriage.report.documents.evaluation import (
     CurveFigures,
     Faithfulness,

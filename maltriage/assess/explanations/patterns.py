@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 
 from maltriage.assess.explanations.running_moments import KINDS, Frame, Moments, Spill, Tally
 from maltriage.assess.held_back import Held
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
-from maltriage.metrics import ssim
+from maltriage.metrics import Floats, ssim
 from maltriage.report.documents.methods import ADDITIVE
 from maltriage.report.documents.patterns import (
     BundlePatterns,
@@ -41,8 +40,6 @@ from maltriage.triage.session import Session
 from maltriage.version import __version__
 from maltriage.work.cores import cores
 from maltriage.work.workers import Workers
-
-Floats = npt.NDArray[np.float64]
 
 MAX_RANGES = 4
 """Recurring ranges kept per view, those of most heat first."""

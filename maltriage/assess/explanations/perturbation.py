@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from maltriage.assess.explanations.curves import FRACTIONS, Blocks
 from maltriage.assess.explanations.randomised import randomised
 from maltriage.bundle import Bundle
-from maltriage.metrics import rank_correlation
+from maltriage.metrics import Floats, Ints, rank_correlation
 from maltriage.probe.mask import MASKS, Mask, Range, Variant
 from maltriage.probe.perturb import Perturbed, perturbed
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
@@ -25,9 +24,6 @@ from maltriage.triage.occlusion import Windows, effects, spread
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide, probabilities
 from maltriage.work.workers import Workers, reason_of
-
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
 
 MEASURED = (*ADDITIVE, "occlusion")
 """Methods that are tested here."""

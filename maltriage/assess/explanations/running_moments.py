@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
-from maltriage.metrics import COMMON
+from maltriage.metrics import COMMON, Floats
 from maltriage.probe.prepare import Prepared
 from maltriage.report.documents.patterns import PartKind
 from maltriage.sample.geometry import BodyGeometry, width_for
@@ -25,8 +25,6 @@ from maltriage.sample.types import Layout
 from maltriage.sample.views import ViewSpec
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.maps import Mapped
-
-Floats = npt.NDArray[np.float64]
 
 KINDS: tuple[PartKind, ...] = get_args(PartKind)
 SLOT_BYTES = 256

@@ -9,7 +9,7 @@ import numpy as np
 
 from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import limit_at
-from maltriage.assess.verdicts.column_files import PACKED, Bools, Files, Words
+from maltriage.assess.verdicts.column_files import PACKED, Files, Words
 from maltriage.assess.verdicts.fitted import said_of
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.corpus.predictions import (
@@ -19,7 +19,7 @@ from maltriage.corpus.predictions import (
     load_predictions,
 )
 from maltriage.errors import MaltriageError
-from maltriage.metrics import Floats, Ints
+from maltriage.metrics import Bools, Floats, Ints
 from maltriage.report.documents.by_column import SetOn
 
 

@@ -13,9 +13,8 @@ from maltriage.corpus.datasets.columns import PACKER
 from maltriage.corpus.splits import folds_by, values_of
 from maltriage.corpus.twins import near_twins
 from maltriage.errors import MaltriageError
-from maltriage.metrics import Ints
+from maltriage.metrics import Bools, Ints
 
-Bools = npt.NDArray[np.bool_]
 Words = npt.NDArray[np.str_]
 
 ALL, PACKED = "all", "packed"

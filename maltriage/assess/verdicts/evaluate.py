@@ -6,20 +6,18 @@ from collections.abc import Callable
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.assess.held_back import Held
 from maltriage.assess.verdicts.quality import detection, f1_interval, label_figures, reliability
 from maltriage.bundle import Card
 from maltriage.errors import MaltriageError
+from maltriage.metrics import Bools
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
 from maltriage.similar.index import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
-
-Bools = npt.NDArray[np.bool_]
 
 
 def evaluate(

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.assess.verdicts import openset
@@ -13,11 +12,9 @@ from maltriage.assess.verdicts.conformal import DEFAULT_COVERAGE, scores_of
 from maltriage.bundle import BENIGN
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError
-from maltriage.metrics import Floats
+from maltriage.metrics import Bools, Floats
 from maltriage.triage.novelty import of_stats
 from maltriage.triage.prediction_sets import rule_of
-
-Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from maltriage import metrics
-from maltriage.metrics import Floats, Interval, Ints
+from maltriage.metrics import Bools, Floats, Interval, Ints
 from maltriage.report.documents.by_column import Counted
-
-Bools = npt.NDArray[np.bool_]
 
 
 def counted(hits: Bools, groups: Ints) -> Counted | None:

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from maltriage import metrics
 from maltriage.assess.verdicts.calibrate import files_needed
-from maltriage.metrics import Floats, Interval, Ints
+from maltriage.metrics import Bools, Floats, Interval, Ints
 from maltriage.report.documents.evaluation import (
     Curve,
     Detection,
@@ -23,8 +22,6 @@ from maltriage.report.documents.evaluation import (
     ReliabilityBin,
     Spread,
 )
-
-Bools = npt.NDArray[np.bool_]
 
 BINS = 10
 RATES = (0.01, 0.001)

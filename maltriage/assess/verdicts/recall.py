@@ -19,7 +19,7 @@ from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.split_file import SplitFile
 from maltriage.corpus.splits import twins_in_training
 from maltriage.errors import MaltriageError
-from maltriage.metrics import Interval, bootstrap
+from maltriage.metrics import Floats, Interval, Ints, bootstrap
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.recall import Band, LabelRecall, Recall
 from maltriage.report.documents.record import ModelRef, finite
@@ -37,9 +37,6 @@ _PERCENTS = (50, 90, 95, 99)
 _EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 2.0)
 """Edges of the bands of distances; 2 is the largest distance."""
 
-Integers = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
 
 Net = tuple[Bundle, SplitFile]
 """A bundle and its split of the corpus."""
@@ -49,17 +46,17 @@ Net = tuple[Bundle, SplitFile]
 class Found:
     """The nearest files of q held-back files, by one net or several."""
 
-    truth: Integers
+    truth: Ints
     """Labels of the held-back files as indices into those of the bundle, [q]."""
-    nearest: Integers
+    nearest: Ints
     """Labels of the nearest files, [q, NEAREST], nearest first; -1: no further file."""
     distance: Floats
     """Distance of the nearest file, [q]."""
-    classified: Integers
+    classified: Ints
     """The net's top label, [q]."""
-    known: Integers
+    known: Ints
     """Number of training files compared with, [nets]."""
-    twins: Integers
+    twins: Ints
     """Number of held-back files with a near or exact duplicate among those, [nets]."""
 
 
@@ -137,7 +134,7 @@ def _of_net(
 def outputs_of(
     bundle: Bundle,
     corpus: Corpus,
-    rows: Integers,
+    rows: Ints,
     device: Device = "auto",
     threads: int = 0,
     tell: Callable[[int], None] = lambda done: None,

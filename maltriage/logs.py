@@ -8,6 +8,9 @@ logged but its path, and whoever shows a record cleans it (`cli.logs`).
 from __future__ import annotations
 
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 ROOT = "maltriage"
 
@@ -19,3 +22,16 @@ def logger(module: str) -> logging.Logger:
     if not root.handlers:
         root.addHandler(logging.NullHandler())
     return logging.getLogger(".".join(module.split(".")[:2]))
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """A block in which nothing is logged, nor warned of: libraries advise authors of models."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

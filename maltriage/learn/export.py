@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from maltriage.files.atomic import write_file
 from maltriage.learn.fit.checkpoint import Origin, State
 from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
 from maltriage.learn.nets.base import Net
+from maltriage.logs import silenced
 from maltriage.sample.views import ViewSpec
 from maltriage.version import __version__
 
@@ -126,7 +125,8 @@ def to_onnx(explained: ExplainedNet) -> ModelProto:
         torch.zeros(count, device=device),
     )
     batch = torch.export.Dim("batch", min=1)
-    with _quiet():
+    # The exporter writes to the terminal; its errors are raised, not written.
+    with silenced(), contextlib.redirect_stdout(io.StringIO()):
         program = torch.onnx.export(
             traced(explained),
             (*images, *choice),
@@ -144,19 +144,6 @@ def to_onnx(explained: ExplainedNet) -> ModelProto:
     _strip(model)
     _name_outputs(model)
     return model
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter from writing to the terminal. Its errors are raised, not written."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _name_outputs(model: ModelProto) -> None:

@@ -13,11 +13,8 @@ for additive bundles heat plus baseline equal to the score.
 
 from __future__ import annotations
 
-import logging
 import tempfile
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +26,7 @@ import numpy.typing as npt
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle, Card, Quantization
 from maltriage.errors import MaltriageError
+from maltriage.logs import silenced
 from maltriage.triage.session import CHOOSE
 from maltriage.triage.verdict import Question
 
@@ -73,7 +71,7 @@ def quantize(
         raise MaltriageError(f"{bundle.path}: no convolutions, and only these are quantised")
     if not batches:
         raise MaltriageError("no samples to calibrate on")
-    with _quiet():
+    with silenced():
         # Ranges of real samples alone would clip the activations of an empty input, which are
         # subtracted from all samples.
         seen = [*batches, _empty(card)]
@@ -159,19 +157,6 @@ def _parsed(data: bytes) -> Any:
     import onnx
 
     return onnx.load_model_from_string(data)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence the quantiser's advice to model authors."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _int8(model: Any, batches: Sequence[Images]) -> Any:

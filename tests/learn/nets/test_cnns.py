@@ -374,7 +374,7 @@ def test_the_registry_imports_no_torch() -> None:
 
 def test_all_cnns_are_tried_and_all_nets_documented() -> None:
     assert set(CNNS) == {name for name, entry in NETS.items() if entry.body}
-    text = (Path(__file__).parents[2] / "docs" / "reference" / "nets.md").read_text(
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "nets.md").read_text(
         encoding="utf-8"
     )
     assert [name for name in NETS if f"| `{name}` |" not in text] == []

@@ -120,7 +120,7 @@ def test_one_family_is_no_dataset(tmp_path: Path) -> None:
 def test_all_datasets_can_be_read_and_are_documented() -> None:
     for entry in DATASETS.values():
         assert callable(importlib.import_module(f"maltriage.corpus.datasets.{entry.module}").read)
-    text = (Path(__file__).parents[2] / "docs" / "reference" / "datasets.md").read_text(
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "datasets.md").read_text(
         encoding="utf-8"
     )
     assert [name for name in DATASETS if f"`--dataset {name}`" not in " ".join(text.split())] == []

@@ -31,9 +31,7 @@ is zero, in every bundle.
 """
 
 from maltriage.bundle.card import (
-    BENIGN,
     MAX_LABELS,
-    OTHER,
     Card,
     Conformal,
     OpenSet,
@@ -59,6 +57,7 @@ from maltriage.bundle.file import (
 )
 from maltriage.bundle.graph import weights_sha256
 from maltriage.bundle.published import data_standing, index_standing, ships, standing_of
+from maltriage.sample.types import BENIGN, OTHER
 
 __all__ = [
     "BENIGN",

@@ -12,7 +12,7 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
-from maltriage.sample.types import Format
+from maltriage.sample.types import BENIGN, Format
 from maltriage.sample.views import (
     BODY_CHANNELS,
     BodySpec,
@@ -23,9 +23,6 @@ from maltriage.sample.views import (
 )
 
 CARD_VERSION = 1
-BENIGN = "benign"
-OTHER = "_other"
-"""Label of malware of no family: it is malware, and names nothing."""
 MAX_LABELS = 10_000
 MAX_VIEWS = 64
 MAX_VIEWS_BYTES = 1 << 24

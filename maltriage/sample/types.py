@@ -11,6 +11,10 @@ Format = Literal["pe", "png", "bytes", "picture"]
 """A PE file; a byteplot PNG, whose pixels are the bytes of a PE file; a hex dump; a grayscale PNG
 whose pixels are no bytes of a PE file (a resized byteplot, say)."""
 FORMATS: tuple[Format, ...] = get_args(Format)
+BENIGN = "benign"
+"""The label of clean programs."""
+OTHER = "_other"
+"""The label of malware of no family: it is malware, and names nothing."""
 KNOWN_GOOD = "known-good"
 """Code of the skip, or notice, of a file in a list of known good files."""
 

@@ -15,7 +15,7 @@ from maltriage.report.documents.record import (
     Skipped,
     Summary,
 )
-from maltriage.sample.types import KNOWN_GOOD
+from maltriage.sample.types import BENIGN, KNOWN_GOOD
 from maltriage.version import __version__
 
 
@@ -56,7 +56,7 @@ class Counts:
             self.families[verdict.label] += 1
         elif not facts.judged(verdict):
             self.unjudged += 1
-        elif verdict.label == facts.BENIGN:
+        elif verdict.label == BENIGN:
             self.clean += 1
         else:
             self.unknown += 1

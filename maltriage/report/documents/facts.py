@@ -9,15 +9,13 @@ from maltriage.report.documents.evidence import Checks, Common, Evidence, Region
 from maltriage.report.documents.record import Result, Verdict
 from maltriage.report.sanitize import clean
 from maltriage.sample.made_with import studio_of
+from maltriage.sample.types import BENIGN
 
-BENIGN = "benign"
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
 UNKNOWN = "unknown"
 """A family is the likeliest label, but the file is not flagged, or that family does not fit; or
 nothing is likelier than not, or its headers cannot be read."""
-OTHER = "_other"
-"""Label of malware of no family that has a label."""
 WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
 UNIT = "points of log odds"

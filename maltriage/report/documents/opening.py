@@ -13,6 +13,7 @@ from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import Evidence, RegionHeat
 from maltriage.report.documents.record import Result, Similar, Verdict
+from maltriage.sample.types import BENIGN, OTHER
 
 MOSTLY = 0.5
 """Share of what decided from which it is said to lie on what clean programs have."""
@@ -37,7 +38,7 @@ def _known(similar: Similar | None) -> Iterator[str]:
 
 
 def _called(label: str) -> str:
-    return "malware of no named family" if label == facts.OTHER else label
+    return "malware of no named family" if label == OTHER else label
 
 
 def _looks(verdict: Verdict, *, outside: bool) -> str:
@@ -52,7 +53,7 @@ def _looks(verdict: Verdict, *, outside: bool) -> str:
         if verdict.label == facts.UNKNOWN:
             return "Not judged: nothing is clear, or the headers cannot be read."
         return f"Most like {verdict.label}{sure}; the model flags nothing, as it has no threshold."
-    if verdict.label == facts.BENIGN:
+    if verdict.label == BENIGN:
         return f"Looks clean{sure}, not flagged: {score}, where 50 is flagged."
     if verdict.label == facts.SUSPICIOUS:
         return f"Flagged as malware ({score}), though clean is the likeliest single label."
@@ -68,11 +69,11 @@ def _unnamed(verdict: Verdict, score: str, sure: str, *, outside: bool) -> str:
     likeliest, near = verdict.ranked[0].label, facts.near(verdict)
     if not verdict.flagged:
         start = f"Not flagged ({score}, where 50 is)"
-        if likeliest == facts.BENIGN:
+        if likeliest == BENIGN:
             return f"{start}, and not clearly clean either."
         return f"{start}, though most like {_called(likeliest)}{sure}."
     start = f"Flagged as malware ({score})"
-    if likeliest in (facts.OTHER, facts.BENIGN):
+    if likeliest in (OTHER, BENIGN):
         closest = f"; the closest is {near}" if near else ""
         return f"{start} of no family that the model can name{closest}."
     if outside:
@@ -88,7 +89,7 @@ def _doubts(result: Result) -> Iterator[str]:
     if "unlike-training" in codes:
         yield "It is like nothing that the model learned, so the verdict may be a guess."
     members = verdict.set
-    if verdict.label == facts.BENIGN and members is not None and facts.BENIGN not in members:
+    if verdict.label == BENIGN and members is not None and BENIGN not in members:
         right = "" if verdict.coverage is None else f", which is right for {verdict.coverage:.0%}"
         yield f"Clean is not in its prediction set{right}."
 
@@ -137,7 +138,7 @@ def _common(evidence: Evidence, what: str) -> Iterator[str]:
     if part < MOSTLY:
         return
     # What speaks for a clean program may well be what clean programs have.
-    little = "" if what == facts.BENIGN else ", and says little"
+    little = "" if what == BENIGN else ", and says little"
     much = numbers.share(part) if part <= 1.0 else "In sum, all"
     yield f"{much} of what decided lies on bytes that clean programs have{little}."
 

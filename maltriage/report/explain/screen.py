@@ -15,7 +15,7 @@ from maltriage.report.documents.record import FileRecord, Result, Skipped, Summa
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
-from maltriage.sample.types import Tool
+from maltriage.sample.types import BENIGN, Tool
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -166,7 +166,7 @@ def _verdict_style(verdict: Verdict) -> str:
         return "bold yellow"
     if verdict.label == facts.UNKNOWN:
         return "bold magenta"
-    if verdict.label == facts.BENIGN:
+    if verdict.label == BENIGN:
         return "bold green"
     return "bold red" if verdict.flagged else "bold"
 

@@ -8,9 +8,9 @@ from rich.text import Text
 
 from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
-from maltriage.report.documents import facts
 from maltriage.report.documents.record import Similar
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.sample.types import OTHER
 
 MAX_LABEL = 24
 SAME = "="
@@ -32,7 +32,7 @@ def short(similar: Similar | None) -> str | None:
     if not similar.nearest:
         return None
     nearest = similar.nearest[0]
-    label = "malware" if nearest.label == facts.OTHER else nearest.label
+    label = "malware" if nearest.label == OTHER else nearest.label
     return f"{label} {distance(nearest.distance)}"
 
 

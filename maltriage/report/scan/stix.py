@@ -21,6 +21,7 @@ from maltriage.report.documents.record import FileRecord, Result, Summary, encod
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
+from maltriage.sample.types import BENIGN
 from maltriage.version import __version__
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _outcome(result: Result) -> str:
     verdict = result.verdict
     if verdict.flagged:
         return "suspicious" if verdict.label == facts.SUSPICIOUS else "malicious"
-    return "benign" if verdict.label == facts.BENIGN else "unknown"
+    return "benign" if verdict.label == BENIGN else "unknown"
 
 
 def _confidence(result: Result) -> int | None:

@@ -21,7 +21,7 @@ from maltriage.report.sanitize import clean, untrusted
 from maltriage.report.scan.groups import alike
 from maltriage.report.scan.strip import MAX_FAMILIES, strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
-from maltriage.sample.types import KNOWN_GOOD
+from maltriage.sample.types import BENIGN, KNOWN_GOOD, OTHER
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -66,7 +66,7 @@ _SPARE = (5, 4, 6, 3)
 """Columns that a narrow table leaves out, in this order; records have them."""
 _STYLES = {
     facts.SUSPICIOUS: "bold yellow",
-    facts.BENIGN: "dim green",
+    BENIGN: "dim green",
     facts.UNKNOWN: "bold magenta",
 }
 
@@ -304,7 +304,7 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
         verdict.append(f" (closest: {clean(row.closest, MAX_LABEL)})", style="yellow")
     if row.known_as:
         verdict.append(f" (index: {_malware(row.known_as)})", style="bold yellow")
-    calm = "dim" if row.label == facts.BENIGN else ""
+    calm = "dim" if row.label == BENIGN else ""
     hottest = Text("-", style="dim")
     if row.region is not None:
         hottest = Text.assemble((row.region, calm), (f" {numbers.share(row.share)}", "dim"))
@@ -325,7 +325,7 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
 
 
 def _malware(label: str) -> str:
-    return "malware" if label == facts.OTHER else clean(label, MAX_LABEL)
+    return "malware" if label == OTHER else clean(label, MAX_LABEL)
 
 
 def _file(row: Row, width: int | None) -> Text:

@@ -10,7 +10,7 @@ import msgspec
 
 from maltriage.bundle.digests import published, published_data
 from maltriage.bundle.file import Bundle, models_dir
-from maltriage.errors import MaltriageError
+from maltriage.files.regular import digest_of
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ def index_standing(path: Path) -> Standing:
     Raises:
         MaltriageError: it cannot be read.
     """
-    digest = _digest(path, "index")
+    digest = digest_of(path, "index")
     for entry in published():
         if entry.index_sha256 == digest:
             return Standing("published", f"published with maltriage {entry.version}")
@@ -67,18 +67,10 @@ def data_standing(path: Path) -> Standing:
     Raises:
         MaltriageError: it cannot be read.
     """
-    digest, known = _digest(path, "file"), published_data()
+    digest, known = digest_of(path, "file"), published_data()
     for entry in known:
         if entry.sha256 == digest:
             return Standing("published", f"published with maltriage {entry.version}")
     if any(entry.file == path.name for entry in known):
         return Standing("differs", f"differs from the published {path.name}")
     return Standing("unknown", "not a published file")
-
-
-def _digest(path: Path, what: str) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MaltriageError(f"cannot read {what} {path}: {error.strerror}") from error

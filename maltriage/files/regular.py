@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 from maltriage.errors import MaltriageError
 
 
-def open_regular(path: Path | str) -> BinaryIO:
+def open_regular(path: Path | str) -> BufferedReader:
     """Open a file to read it.
 
     Raises:
@@ -24,3 +25,19 @@ def open_regular(path: Path | str) -> BinaryIO:
         file.close()
         raise MaltriageError(f"{path}: no regular file")
     return file
+
+
+def digest_of(path: Path | str, what: str) -> str:
+    """SHA-256 of a file, in hex.
+
+    Args:
+        what: the file is, for the error.
+
+    Raises:
+        MaltriageError: it is no regular file, or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MaltriageError(f"cannot read {what} {path}: {error.strerror}") from error

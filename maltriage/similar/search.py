@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.files.regular import digest_of
 from maltriage.report.documents.record import Neighbour, Similar
 from maltriage.sample.types import Notice
 from maltriage.similar import index as indexes
@@ -70,13 +70,7 @@ def digest_of_index(bundle: Bundle, named: str | None) -> str | None:
         MaltriageError: it cannot be read.
     """
     path = path_of_index(bundle, named)
-    if path is None:
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MaltriageError(f"cannot read index {path}: {error.strerror}") from error
+    return None if path is None else digest_of(path, "index")
 
 
 class Searcher:

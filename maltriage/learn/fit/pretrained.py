@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from maltriage.errors import MaltriageError
+from maltriage.files.regular import digest_of
 from maltriage.learn.nets.base import Net
 
 HUB = "hub"
@@ -28,11 +28,7 @@ def identify(source: str) -> str:
     """
     if source == HUB or source.startswith(_DIGEST):
         return source
-    try:
-        with Path(source).open("rb") as file:
-            return _DIGEST + hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MaltriageError(f"cannot read weights {source}: {error.strerror}") from error
+    return _DIGEST + digest_of(source, "weights")
 
 
 def load_pretrained(net: Net, source: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import codecs
-import os
 import re
-import stat
 
 from maltriage.errors import MaltriageError
+from maltriage.files.regular import open_regular
 from maltriage.report.scan.shape import written_with
 
 HEAD_BYTES = 4096
@@ -29,13 +28,10 @@ def is_report(path: str) -> bool:
 
 def _head(path: str) -> bytes:
     """The first bytes of a regular file; empty for anything else."""
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                return b""
+        with open_regular(path) as file:
             return file.read(HEAD_BYTES)
-    except OSError:
+    except (MaltriageError, OSError):
         return b""
 
 

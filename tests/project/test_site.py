@@ -28,7 +28,6 @@ BESIDE = ("zensical.toml", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
 """What the site is made of besides docs/ and the package."""
 WIDTHS = ("", "first-steps/first-scan/", "reference/commands/", "reference/schema/")
 """Pages that are looked at on a narrow screen."""
-OVERFLOWS = "(({scrollWidth, clientWidth}) => scrollWidth > clientWidth)(document.documentElement)"
 
 
 def build(folder: Path) -> subprocess.CompletedProcess[str]:

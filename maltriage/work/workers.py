@@ -90,6 +90,19 @@ class Workers:
         except BrokenProcessPool as error:
             raise MaltriageError(f"no file can be read: {error}") from error
 
+    def call(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a function that reads a file, once a worker has run it.
+
+        Raises:
+            SampleError: whatever it raised.
+            MaltriageError: see `submit`.
+        """
+        job = self.submit(function, *arguments)
+        try:
+            return job.result()
+        except Exception as error:
+            raise reason_of(error, self.timeout) from error
+
     def at(self, job: Job[Any]) -> tuple[int, float]:
         """See `Supervisor.at`."""
         return self._supervisor.at(job)

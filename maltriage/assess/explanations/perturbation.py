@@ -23,7 +23,7 @@ from maltriage.triage.methods import HIRESCAM, maps_of, same_maps
 from maltriage.triage.occlusion import Windows, effects, spread
 from maltriage.triage.session import CHOOSE, Device, Outputs, Session
 from maltriage.triage.verdict import Question, decide, probabilities
-from maltriage.work.workers import Workers, reason_of
+from maltriage.work.workers import Workers
 
 MEASURED = (*ADDITIVE, "occlusion")
 """Methods that are tested here."""
@@ -123,13 +123,13 @@ class Bench:
         Raises:
             SampleError: the file gives no sample, or has changed meanwhile.
         """
-        prepared: Prepared = self._call(prepare, path, self.options)
+        prepared = self.workers.call(prepare, path, self.options)
         kind = prepared.layout.kind
         logits = self.session.run([prepared.views], kinds=[kind]).logits[0]
         verdict, question = decide(logits, self.session.card, kind)
         if verdict.ranked[0].label != label:
             return None
-        moved: Perturbed = self._call(
+        moved = self.workers.call(
             perturbed,
             path,
             prepared.identity.sha256,
@@ -138,12 +138,6 @@ class Bench:
             self.terms.seed,
         )
         return _File(self, prepared, question, moved).trial(label)
-
-    def _call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        try:
-            return self.workers.submit(function, *arguments).result()
-        except Exception as error:
-            raise reason_of(error, self.workers.timeout) from error
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +28,7 @@ from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.triage.session import Session
 from maltriage.triage.verdict import decide
 from maltriage.work.cores import cores
-from maltriage.work.workers import Workers, reason_of
+from maltriage.work.workers import Workers
 
 Bytes = npt.NDArray[np.uint8]
 Propose = Callable[[Mapping[str, View], int, int], tuple[Bytes, npt.NDArray[np.float64]]]
@@ -165,7 +164,7 @@ class _Attack:
         Raises:
             SampleError: the file gives no sample, or nothing can be appended to it.
         """
-        plain: Prepared = self._call(prepare, path, self._work)
+        plain = self._workers.call(prepare, path, self._work)
         verdict = self._said([plain])[0]
         if not verdict.flagged:
             return None
@@ -205,7 +204,7 @@ class _Attack:
     ) -> list[tuple[Prepared, Verdict]]:
         """The file with each of the runs of bytes appended, and the verdicts."""
         parts = [part.tobytes() for part in more]
-        made: list[Prepared] = self._call(appended, path, sha256, parts, self._work)
+        made = self._workers.call(appended, path, sha256, parts, self._work)
         return list(zip(made, self._said(made), strict=True))
 
     def _said(self, samples: Sequence[Prepared]) -> list[Verdict]:
@@ -218,12 +217,6 @@ class _Attack:
             decide(row, self._session.card, sample.layout.kind)[0]
             for row, sample in zip(logits, samples, strict=True)
         ]
-
-    def _call(self, function: Callable[..., Any], *arguments: object) -> Any:
-        try:
-            return self._workers.submit(function, *arguments).result()
-        except Exception as error:
-            raise reason_of(error, self._workers.timeout) from error
 
 
 def _margin(verdict: Verdict) -> float:

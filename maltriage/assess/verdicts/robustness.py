@@ -31,7 +31,7 @@ from maltriage.triage.prediction_sets import set_rule
 from maltriage.triage.session import CHOOSE, Outputs, Session
 from maltriage.triage.verdict import decide
 from maltriage.work.cores import cores
-from maltriage.work.workers import Workers, reason_of
+from maltriage.work.workers import Workers
 
 UNFLAGGED, CHANGED = 0.05, 0.02
 """Targets: the largest share of flagged malware that appended benign bytes unflag, and of verdicts
@@ -185,11 +185,7 @@ def _outcomes(
     with Workers(jobs, options.timeout) as workers:
 
         def run(path: str, label: str) -> Outcome:
-            task = workers.submit(transformed, path, terms.names, terms.donors, work, terms.seed)
-            try:
-                made: Transformed = task.result()
-            except Exception as error:
-                raise reason_of(error, workers.timeout) from error
+            made = workers.call(transformed, path, terms.names, terms.donors, work, terms.seed)
             return _outcome(session, made, label)
 
         pool = ThreadPoolExecutor(jobs + 1)

@@ -34,7 +34,7 @@ from maltriage.source.archive import limits as archives
 from maltriage.source.reading import MAX_FILE_BYTES
 from maltriage.triage.options import ScanOptions, model_threads
 from maltriage.triage.session import Session
-from maltriage.version import __version__
+from maltriage.version import __version__, version_of
 from maltriage.work import isolation
 from maltriage.work.attempts import ALL, achieved
 from maltriage.work.cores import cores
@@ -208,9 +208,9 @@ def _packages() -> tuple[dict[str, str | None], list[Extra]]:
     extras: dict[str, dict[str, str | None]] = {}
     for name, extra in _required():
         if extra is None:
-            base[name] = _version(name)
+            base[name] = version_of(name)
         elif extra not in NOT_SHOWN:
-            extras.setdefault(extra, {})[name] = _version(name)
+            extras.setdefault(extra, {})[name] = version_of(name)
     return base, [Extra(name=name, packages=found) for name, found in sorted(extras.items())]
 
 
@@ -224,13 +224,6 @@ def _required() -> Iterator[tuple[str, str | None]]:
         found = _REQUIREMENT.match(line)
         if found:
             yield found[1], found[2]
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _place(what: str, path: Path) -> Place:

@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
@@ -35,6 +34,7 @@ from maltriage.sample.types import Notice
 from maltriage.sample.views import ViewSpec
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
+from maltriage.version import version_of
 from maltriage.work.cores import cores
 
 Progress = Callable[[int, int], None]
@@ -219,7 +219,7 @@ def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
     what = (array_store.LAYOUT_VERSION, views, twins.VIEWS, dataset.formats, dataset.unmapped)
     digest = hashlib.sha256(msgspec.json.encode(what))
     for package in ("lief", "pefile", "numpy", "pillow"):
-        digest.update(f"{package} {_version(package)}\n".encode())
+        digest.update(f"{package} {version_of(package) or 'none'}\n".encode())
     digest.update(fingerprint())
     for sample in dataset.samples:
         try:
@@ -229,13 +229,6 @@ def _key(dataset: Dataset, views: tuple[ViewSpec, ...]) -> str:
             stamp = "missing"
         digest.update(os.fsencode(os.path.abspath(sample.path)) + f"\0{stamp}\n".encode())
     return digest.hexdigest()
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
 
 
 def _row_of(prepared: Prepared, views: tuple[ViewSpec, ...]) -> Row:

@@ -12,7 +12,6 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import Field, fields
-from importlib import metadata
 from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import msgspec
@@ -38,7 +37,7 @@ from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.archive.closed import CONTAINER
 from maltriage.source.files import Found, WalkOptions
 from maltriage.source.urls import is_url
-from maltriage.version import __version__
+from maltriage.version import __version__, version_of
 
 MAKES_NO_DIFFERENCE = frozenset(
     "walk device jobs threads engines batch_size timeout checks index mappers".split()
@@ -114,7 +113,7 @@ def settings_of(bundle: Bundle, options: Options, index_digest: str | None) -> S
         hashlib.sha256(bundle.model).hexdigest(),
         index_digest,
         chosen,
-        [_version(name) for name in packages],
+        [version_of(name) for name in packages],
     ]
     digest = hashlib.sha256(_text(parts)).digest()
     return Settings(digest, card.name, card.weights_sha256, SCHEMA_VERSION, __version__)
@@ -129,13 +128,6 @@ def scan_id(settings: Settings, roots: Sequence[str], options: Options) -> bytes
 def _text(parts: object) -> bytes:
     """Plain values and frozen dataclasses as their source code, which is unambiguous."""
     return repr(parts).encode("utf-8", "backslashreplace")
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 class Seen(NamedTuple):

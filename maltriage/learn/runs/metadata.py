@@ -9,7 +9,6 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from maltriage.files.decoding import decoded
 from maltriage.learn.fit.checkpoint import Epoch
 from maltriage.learn.runs.options import RunOptions
 from maltriage.report.documents.record import encode
+from maltriage.version import version_of
 
 PACKAGES = ("numpy", "torch", "torchvision", "timm", "safetensors", "onnx", "onnxscript")
 """Packages whose versions affect a run."""
@@ -69,7 +69,7 @@ def _environment(options: RunOptions) -> dict[str, Any]:
         "maltriage": maltriage.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -80,13 +80,6 @@ def _environment(options: RunOptions) -> dict[str, Any]:
         # processes share a batch, by the process. No other process loads data.
         "seeds": {"python": seed, "numpy": seed % 2**32, "torch": seed},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _processor() -> str:

@@ -1,5 +1,12 @@
 """The one error of library code that is meant for the user, and the one that ends a scan late."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 class MaltriageError(Exception):
     """Something the user can act on: wrong use, a bad bundle, missing data.
@@ -18,3 +25,8 @@ class OverdueError(KeyboardInterrupt):
     Raised in the main thread by the handler of a signal, while it waits for workers, for the model,
     or for the reader of an output.
     """
+
+
+def cannot_write(path: Path | str, error: OSError) -> MaltriageError:
+    """The error of a file or folder that the system does not let be written."""
+    return MaltriageError(f"cannot write {path}: {error.strerror or error}")

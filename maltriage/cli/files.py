@@ -23,7 +23,7 @@ import typer
 
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.urls import on_disk
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.files.atomic import PartFile
 
 _BLOCK = 1 << 16
@@ -215,10 +215,6 @@ def _at_end(path: Path) -> BinaryIO:
         stream.truncate(whole)
         stream.seek(0, os.SEEK_END)
     return stream
-
-
-def cannot_write(path: Path, error: OSError) -> MaltriageError:
-    return MaltriageError(f"cannot write {path}: {error.strerror or error}")
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, TextIO
 from rich.text import Text
 
 from maltriage.cli.console import Color, Pipe, make_console, quiet_broken_pipe
-from maltriage.cli.files import Output, ResultFile, cannot_write
+from maltriage.cli.files import Output, ResultFile
 from maltriage.cli.stop.overdue import unhurried
-from maltriage.errors import MaltriageError, OverdueError
+from maltriage.errors import MaltriageError, OverdueError, cannot_write
 from maltriage.report.formats import (
     SCAN,
     Format,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.report.documents.methods import known
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ class Pictures:
 
 def write_picture(path: Path, data: bytes) -> None:
     """Write a picture, whole or not at all."""
-    from maltriage.cli.files import cannot_write
     from maltriage.files.atomic import write_file
 
     try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
@@ -146,7 +146,6 @@ def write_rule(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import status
-    from maltriage.cli.files import cannot_write
     from maltriage.files.atomic import write_file
     from maltriage.report.documents.record import Failed, Result, Skipped, path_of
     from maltriage.report.sanitize import clean

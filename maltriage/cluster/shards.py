@@ -24,7 +24,7 @@ from typing import BinaryIO, cast
 
 import msgspec
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.files.atomic import PartFile, part_pattern, remove_leftovers, write_file
 from maltriage.files.decoding import decoded
 from maltriage.report.documents.counts import Counts
@@ -133,7 +133,7 @@ def write_shard(
         renderer.finish(summary(counts))
         file.commit(sync=True)
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         if file is not None:
             file.discard()
@@ -177,7 +177,7 @@ class Manifest:
             self._read()
             self._file = (self._folder / MANIFEST).open("ab")
         except OSError as error:
-            raise self._failed(error) from error
+            raise cannot_write(self._folder, error) from error
 
     def _read(self) -> None:
         path = self._folder / MANIFEST
@@ -236,7 +236,7 @@ class Manifest:
             self._file.flush()
             os.fsync(self._file.fileno())
         except OSError as error:
-            raise self._failed(error) from error
+            raise cannot_write(self._folder, error) from error
 
     def end(self, summary: Summary) -> None:
         """Write the summary, once all shards are finished."""
@@ -244,11 +244,8 @@ class Manifest:
         try:
             write_file(path, encode(summary) + b"\n")
         except OSError as error:
-            raise self._failed(error) from error
+            raise cannot_write(self._folder, error) from error
         remove_leftovers(self._folder, _UNFINISHED, 0)  # of actors that were killed
-
-    def _failed(self, error: OSError) -> MaltriageError:
-        return MaltriageError(f"cannot write {self._folder}: {error.strerror or error}")
 
     def __enter__(self) -> Manifest:
         return self

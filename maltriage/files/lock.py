@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, SoftFileLock, Timeout
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 
 
 @contextmanager
@@ -43,7 +43,7 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bo
     except NotImplementedError as error:
         raise MaltriageError(f"cannot lock {path}: its file system knows no locks") from error
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         yield lock.is_locked
     finally:

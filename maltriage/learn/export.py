@@ -16,7 +16,7 @@ from onnx import ModelProto
 from torch import Tensor
 
 from maltriage.bundle import Card, Training, packed, verified
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.files.atomic import write_file
 from maltriage.learn.fit.checkpoint import Origin, State
 from maltriage.learn.heat.cam import ExplainedNet, empty_views, traced
@@ -107,7 +107,7 @@ def export_bundle(
     try:
         write_file(path, made.model)
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
     return made.card
 
 

@@ -29,7 +29,7 @@ from maltriage.corpus.predictions import (
 )
 from maltriage.corpus.split_file import LEFT_OUT, SPLIT_FILE, load_split, manifest_sha256
 from maltriage.corpus.study import Cell
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.files.atomic import write_file
 from maltriage.files.decoding import decoded
 from maltriage.report.documents.record import Result, Summary, encode, path_fields
@@ -124,7 +124,7 @@ def save_out_of_fold(cells: Sequence[Cell], out: Path) -> None:
     try:
         save_predictions(join(parts), path)
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
 
 
 def measure(
@@ -181,7 +181,7 @@ def measure(
         save_predictions(found, folder / SCANNED_FILE)
         write_file(folder / MEASURED_FILE, encode(measured))
     except OSError as error:
-        raise MaltriageError(f"cannot write {folder}: {error.strerror}") from error
+        raise cannot_write(folder, error) from error
     return measured
 
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle, Card, Quantization
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.logs import silenced
 from maltriage.triage.session import CHOOSE
 from maltriage.triage.verdict import Question
@@ -348,4 +348,4 @@ def save(model: Any, card: Card, path: Path) -> Card:
     try:
         return bundles.save(model, card, path)
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error

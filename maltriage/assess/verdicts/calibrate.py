@@ -14,7 +14,7 @@ import numpy as np
 from maltriage import bundle as bundles
 from maltriage.bundle import BENIGN, Bundle, Card, Threshold
 from maltriage.corpus.predictions import Predictions
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.metrics import clopper_pearson, margins
 from maltriage.report.documents.calibration import KindThreshold, MalwareLike, ThresholdFigures
 from maltriage.report.documents.record import Failed, Result, Skipped
@@ -232,4 +232,4 @@ def write(bundle: Bundle, output: Path, **changes: Any) -> Card:
     try:
         return bundles.with_card(bundle, card, output)
     except OSError as error:
-        raise MaltriageError(f"cannot write {output}: {error.strerror}") from error
+        raise cannot_write(output, error) from error

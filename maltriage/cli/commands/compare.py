@@ -16,7 +16,7 @@ from maltriage.cli import recipe as rec
 from maltriage.cli.documents import Format
 from maltriage.cli.extras import bar, need_torch, status, training_bar
 from maltriage.cli.study import EPOCHS, Study, named_nets, numbers_by_net, recipes, wanted_of
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -329,7 +329,7 @@ def _tabulate(
 
             plot_comparison(document, out / CHART_FILE)
     except OSError as error:
-        raise MaltriageError(f"cannot write {out}: {error.strerror}") from error
+        raise cannot_write(out, error) from error
     if not study.params["quiet"]:
         if not chart:
             console.print(f"note: no {CHART_FILE}: matplotlib is missing")

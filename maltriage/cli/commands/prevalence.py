@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 
 if TYPE_CHECKING:
     from maltriage.probe.common import Prevalence
@@ -52,7 +52,6 @@ def build(
     """
     from maltriage.cli.console import make_console
     from maltriage.cli.extras import bar
-    from maltriage.cli.files import cannot_write
     from maltriage.prevalence import build as built
     from maltriage.probe.common import load, save
     from maltriage.source.reading import Reading

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, cannot_write
 from maltriage.report.documents.patterns import (
     BundlePatterns,
     FamilyPattern,
@@ -56,7 +56,7 @@ def write_grid(found: Patterns, path: Path) -> None:
     try:
         picture.save(path, format="PNG", optimize=True)
     except OSError as error:
-        raise MaltriageError(f"cannot write {path}: {error.strerror}") from error
+        raise cannot_write(path, error) from error
 
 
 def draw_grid(found: Patterns) -> Image.Image:

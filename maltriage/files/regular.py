@@ -20,7 +20,12 @@ def open_regular(path: Path | str) -> BufferedReader:
     """
     # Without O_NONBLOCK, opening a FIFO that nobody writes to would hang.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    file = open(os.open(path, flags), "rb")  # noqa: SIM115 (the caller closes it)
+    number = os.open(path, flags)
+    try:
+        file = open(number, "rb")  # noqa: SIM115 (the caller closes it)
+    except OSError:  # a folder
+        os.close(number)
+        raise
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
         raise MaltriageError(f"{path}: no regular file")

@@ -134,6 +134,7 @@ def test_a_folder_that_changes_under_the_scan(tmp_path: Path) -> None:
          "--batch-size", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        bufsize=0,  # `communicate` would lose what a buffer has read ahead
     )  # fmt: skip
     assert process.stdout is not None
     first = process.stdout.readline()

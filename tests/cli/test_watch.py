@@ -30,6 +30,7 @@ def watch(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=start_new_session,
+        bufsize=0,  # `communicate` would lose what a buffer has read ahead
     ) as process:
         assert process.stderr is not None
         line = process.stderr.readline().decode()

@@ -326,10 +326,10 @@ def parse(data: bytes, path: Path | str, bundle: Bundle | None = None) -> Index:
     labels, vectors = arrays["labels"], arrays["embeddings"]
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(header.labels):
         raise _bad(path, "a label without a name")
-    for numbers in (vectors, arrays["centre"]):
-        ends = float(numbers.min(initial=0)), float(numbers.max(initial=0))
-        if not all(abs(end) <= MAX_NUMBER for end in ends):  # nor where it is NaN
-            raise _bad(path, f"an embedding that is not a number, or above {MAX_NUMBER:,.0f}")
+    # Of the embeddings, in half precision, none is larger; to look for it takes 20 ms.
+    centre = np.abs(arrays["centre"]).max(initial=0)
+    if not (np.isfinite(vectors).all() and centre <= MAX_NUMBER):  # nor where it is NaN
+        raise _bad(path, f"an embedding that is not a number, or above {MAX_NUMBER:,.0f}")
     sha256 = tuple(bytes(row).hex() for row in arrays["sha256"])
     if len(set(sha256)) != len(sha256):
         raise _bad(path, "the same file twice")

@@ -23,7 +23,7 @@ from maltriage.bundle.digests import (
 )
 from maltriage.files.atomic import write_file
 from maltriage.probe.common import SHIPPED
-from maltriage.similar.index import SUFFIX
+from maltriage.similar.index_file import SUFFIX
 
 
 def entries() -> list[Published]:

@@ -28,7 +28,7 @@ from maltriage.report.documents.doctor import (
     Runtime,
 )
 from maltriage.sample import native
-from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.search import open_index
 from maltriage.source.archive import limits as archives
 from maltriage.source.reading import MAX_FILE_BYTES
@@ -98,7 +98,7 @@ def _model(bundle: Bundle, problems: list[str]) -> Model:
         problems.append(f"{bundle.path}: {standing.text}")
     try:
         searcher = open_index(bundle, None)
-        beside = indexes.beside(bundle)
+        beside = index_file.beside(bundle)
         if searcher is not None and beside is not None:
             path, files = str(beside), len(searcher.index.sha256)
             index_standing = bundles.index_standing(beside).text

@@ -46,7 +46,8 @@ from benchmarks.speed.measure import Run, adopt_orphans, machine, timed
 from maltriage import bundle as bundles
 from maltriage.report.documents.record import Result
 from maltriage.report.saved.report import look_through
-from maltriage.similar.index import MAX_INDEX_BYTES, Index
+from maltriage.similar.index import Index
+from maltriage.similar.index_file import MAX_INDEX_BYTES
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source import known
 from maltriage.version import __version__

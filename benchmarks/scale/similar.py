@@ -26,6 +26,7 @@ from maltriage.bundle import Bundle
 from maltriage.probe.prepare import PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.index import Index
 from maltriage.similar.search import Searcher, open_index
 from maltriage.source.files import Found, WalkOptions, walk
@@ -53,9 +54,9 @@ def main() -> None:
         made = made_up(bundle, shipped.index, count)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "a.index.npz")
-            indexes.write(made, path)
+            index_file.write(made, path)
             start = time.process_time()
-            searcher = Searcher(indexes.read(path))
+            searcher = Searcher(index_file.read(path))
             opened = time.process_time() - start
             size = path.stat().st_size / 1e6
         each = search_ms(searcher, shipped.index, arguments.batches)

@@ -28,7 +28,7 @@ from maltriage.corpus.predictions import (
 from maltriage.corpus.split_file import SPLIT_FILE, SplitFile, manifest_sha256
 from maltriage.corpus.splits import make_split, read_split, twins_in_training
 from maltriage.errors import MaltriageError
-from maltriage.similar.index import files_beside
+from maltriage.similar.index_file import files_beside
 
 Samples = Sequence[tuple[str, str]]
 """Pairs of path and label."""

@@ -36,7 +36,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Record, Summary
 from maltriage.results.policy import settings_of
-from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.search import NO_INDEX, path_of_index
 from maltriage.source.urls import is_url, scheme_of
 from maltriage.source.walked import Walked
@@ -213,8 +213,8 @@ def _setup(
     path, data = path_of_index(bundle, options.index), b""
     index = None
     if path is not None:
-        data = indexes.data_of(path)
-        indexes.parse(data, path, bundle)
+        data = index_file.data_of(path)
+        index_file.parse(data, path, bundle)
         index = Sent(str(path), hashlib.sha256(data).hexdigest())
     there = replace(
         options,

@@ -14,7 +14,7 @@ from maltriage.errors import MaltriageError
 from maltriage.files.regular import digest_of
 from maltriage.report.documents.record import Neighbour, Similar
 from maltriage.sample.types import Notice
-from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.index import Index, directions
 from maltriage.similar.pruned import Pruned
 
@@ -44,14 +44,14 @@ def open_index(bundle: Bundle, named: str | None) -> Searcher | None:
         MaltriageError: there is no such index, or it is one of another bundle.
     """
     path = path_of_index(bundle, named)
-    return None if path is None else searcher_of(indexes.data_of(path), bundle, path)
+    return None if path is None else searcher_of(index_file.data_of(path), bundle, path)
 
 
 def path_of_index(bundle: Bundle, named: str | None) -> Path | None:
     """The path of the index that `open_index` would open; None: it opens none."""
     if named == NO_INDEX:
         return None
-    return Path(named) if named is not None else indexes.beside(bundle)
+    return Path(named) if named is not None else index_file.beside(bundle)
 
 
 def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
@@ -60,7 +60,7 @@ def searcher_of(data: bytes, bundle: Bundle, path: Path | str) -> Searcher:
     Raises:
         MaltriageError: it is not an index, or one of another bundle.
     """
-    return Searcher(indexes.parse(data, path, bundle))
+    return Searcher(index_file.parse(data, path, bundle))
 
 
 def digest_of_index(bundle: Bundle, named: str | None) -> str | None:

@@ -12,6 +12,7 @@ from maltriage.assess.held_back import hold_back
 from maltriage.bundle import Bundle
 from maltriage.corpus.datasets import open_dataset
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 
 
 def indexed(bundle: Bundle, files: list[Path], path: Path) -> None:
@@ -19,7 +20,7 @@ def indexed(bundle: Bundle, files: list[Path], path: Path) -> None:
     names = [sha256(file.read_bytes()).hexdigest() for file in files]
     labels, vectors = [bundle.card.labels[0]] * len(files), np.eye(len(files), dtype=np.float32)
     made = indexes.grown(indexes.empty(bundle), names, labels, vectors)
-    indexes.write(made.index, path)
+    index_file.write(made.index, path)
 
 
 def test_files_in_the_index_of_the_model(tmp_path: Path, samples_dir: Path) -> None:

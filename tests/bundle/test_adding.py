@@ -17,6 +17,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Bundle, added, adding
 from maltriage.errors import MaltriageError
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 
 DEFAULT = bundles.resolve(None)
 MODEL = DEFAULT.read_bytes()
@@ -24,7 +25,7 @@ INDEX = DEFAULT.with_name(DEFAULT.stem + added.INDEX_SUFFIX).read_bytes()
 
 
 def check_index(data: bytes, bundle: Bundle, path: str) -> None:
-    indexes.parse(data, path).check(bundle, path)
+    index_file.parse(data, path).check(bundle, path)
 
 
 def add(name: str = "mine", model: bytes | None = MODEL, **more: object) -> added.Added:
@@ -54,7 +55,7 @@ def test_a_name_stands_for_what_was_added() -> None:
     assert path == record.model_path == bundles.installed()["mine"]
     bundle = bundles.load(path)
     assert bundle.model == MODEL
-    assert indexes.beside(bundle) == record.index_path
+    assert index_file.beside(bundle) == record.index_path
     assert record.sha256 == hashlib.sha256(MODEL).hexdigest()
     assert files() == ["added.json", "mine.index.npz", "mine.onnx"]
     assert adding.problem_of(record, check_index) is None
@@ -76,9 +77,9 @@ def test_an_index_can_come_later() -> None:
     add()
     record = adding.add("mine", "x", check_index, index=INDEX)
     assert record.sha256
-    assert indexes.beside(bundles.load(bundles.resolve("mine"))) == record.index_path
-    changed = indexes.grown(indexes.read(record.index_path or ""), (), (), _no_embeddings())
-    indexes.write(changed.index, Path("new.npz").absolute())
+    assert index_file.beside(bundles.load(bundles.resolve("mine"))) == record.index_path
+    changed = indexes.grown(index_file.read(record.index_path or ""), (), (), _no_embeddings())
+    index_file.write(changed.index, Path("new.npz").absolute())
     data = Path("new.npz").read_bytes()
     with pytest.raises(MaltriageError, match="another file"):
         adding.add("mine", "x", check_index, index=data)
@@ -165,15 +166,15 @@ def test_an_index_can_be_added_to_the_model_that_ships(
 ) -> None:
     _as_in_the_wheel(tmp_path, monkeypatch)
     bundle = bundles.load(bundles.resolve(None))
-    assert indexes.beside(bundle) is None
+    assert index_file.beside(bundle) is None
     record = adding.add(DEFAULT.stem, "x", check_index, index=INDEX)
-    assert indexes.beside(bundle) == record.index_path
+    assert index_file.beside(bundle) == record.index_path
     assert bundles.resolve(None) == tmp_path / "shipped" / DEFAULT.name
     assert adding.problem_of(record, check_index) is None
     assert record.index_path is not None
     record.index_path.write_bytes(INDEX + b"x")
     with pytest.raises(MaltriageError, match="not the file that was added"):
-        indexes.read(record.index_path)
+        index_file.read(record.index_path)
 
 
 def _as_in_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +183,7 @@ def _as_in_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     shutil.copy(DEFAULT, shipped)
-    for module in (file, indexes):
+    for module in (file, index_file):
         monkeypatch.setattr(module, "models_dir", lambda: shipped)
 
 

@@ -15,7 +15,7 @@ from maltriage import bundle as bundles
 from maltriage import doctor
 from maltriage.bundle import Bundle, file
 from maltriage.bundle import published as digests
-from maltriage.similar.index import SUFFIX
+from maltriage.similar.index_file import SUFFIX
 
 DEFAULT = bundles.resolve(None)
 INDEX = DEFAULT.with_name(DEFAULT.stem + SUFFIX)

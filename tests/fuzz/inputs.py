@@ -28,6 +28,7 @@ from maltriage.report.saved.recognise import is_report
 from maltriage.report.saved.report import combined, look_through
 from maltriage.sample.errors import SampleError
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.search import Searcher
 from maltriage.source.known import read_known
 from maltriage.source.stores.base import Entry, stamp
@@ -84,7 +85,7 @@ def index(data: bytes) -> None:
             archive.writestr(f"{name}.npy", part)
     for whole in (data, out.getvalue()):
         try:
-            found = indexes.parse(whole, "x")
+            found = index_file.parse(whole, "x")
             indexes.info(found, None, "x")
             wanted = np.ones((1, found.header.dimensions), np.float32)
             with np.errstate(all="ignore"):
@@ -242,7 +243,7 @@ def _indexes() -> list[bytes]:
     empty = indexes.empty(bundles.load(bundles.shipped()[0]))
     made = indexes.grown(empty, ["0" * 64, "1" * 64, "2" * 64], ["a", "b", "a"], vectors).index
     path = folder() / "seed.index.npz"
-    indexes.write(made, path)
+    index_file.write(made, path)
     with zipfile.ZipFile(path) as archive:
         parts = [archive.read(f"{name}.npy") for name in _ARRAYS]
     return [path.read_bytes(), _CUT.join(parts)]

@@ -17,6 +17,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.documents.index import Limit
 from maltriage.report.documents.record import Result, Similar
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.similar.search import (
     NO_INDEX,
     Searcher,
@@ -167,8 +168,8 @@ def test_a_scan_says_what_files_resemble(bundle: Bundle, tmp_path: Path, samples
     made = indexes.grown(
         indexes.empty(bundle), embedded.sha256, embedded.labels, embedded.embeddings
     )
-    indexes.write(made.index, tmp_path / "a.npz")
-    digest = indexes.read(tmp_path / "a.npz").digest
+    index_file.write(made.index, tmp_path / "a.npz")
+    digest = index_file.read(tmp_path / "a.npz").digest
     options = ScanOptions(
         device="cpu", jobs=1, threads=1, batch_size=2, index=str(tmp_path / "a.npz")
     )

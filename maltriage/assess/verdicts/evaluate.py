@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import Bools
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
 from maltriage.report.documents.record import Failed, ModelRef, Result, Skipped, path_fields
-from maltriage.similar.index import files_beside
+from maltriage.similar.index_file import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

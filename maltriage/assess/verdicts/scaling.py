@@ -24,7 +24,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report import numbers
 from maltriage.report.documents.calibration import TemperatureFigures
 from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
-from maltriage.similar.index import files_beside
+from maltriage.similar.index_file import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 

@@ -76,6 +76,7 @@ def build(
     files could not be read.
     """
     from maltriage.similar import index as indexes
+    from maltriage.similar import index_file
 
     _check_folder(output)
     bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
@@ -84,7 +85,7 @@ def build(
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
     limit = _limit(bundle, data, found, folds, device, threads, quiet, color)
     made = indexes.grown(indexes.empty(bundle, limit), found.sha256, found.labels, found.embeddings)
-    indexes.write(made.index, output)
+    index_file.write(made.index, output)
     twice = len(found.sha256) - made.added
     more = f" ({twice} duplicates left out)" if twice else ""
     _done(f"{output}: {made.added} files of {len(made.index.counts())} labels{more}", found, quiet)
@@ -156,11 +157,12 @@ def add(
     from maltriage.files.lock import locked
     from maltriage.report.sanitize import clean
     from maltriage.similar import index as indexes
+    from maltriage.similar import index_file
 
     target = output or index
     _check_folder(target)
-    bundle = _bundle_of(index, indexes.read_header(index).model, model)
-    indexes.read(index, bundle)
+    bundle = _bundle_of(index, index_file.read_header(index).model, model)
+    index_file.read(index, bundle)
     labels, notices = _labelled(dataset, root, label)
     _tell(notices, quiet)
     found = _embedded(labels, bundle, device, jobs, threads, timeout, quiet, color)
@@ -172,9 +174,9 @@ def add(
 
     # Other processes may have added files meanwhile; they stay.
     with locked(target.with_name(f"{target.name}.lock"), waiting):
-        now = indexes.read(index, bundle)
+        now = index_file.read(index, bundle)
         made = indexes.grown(now, found.sha256, found.labels, found.embeddings)
-        indexes.write(made.index, target)
+        index_file.write(made.index, target)
     text = f"{target}: {made.added} added, {made.replaced} replaced, {len(made.index)} now"
     _done(text, found, quiet)
 
@@ -196,8 +198,9 @@ def info(
     from maltriage.report.sanitize import json_safe
     from maltriage.report.status.index import render
     from maltriage.similar import index as indexes
+    from maltriage.similar import index_file
 
-    read = indexes.read(index)
+    read = index_file.read(index)
     try:
         bundle = _bundle_of(index, read.header.model, model)
         read.check(bundle, index)
@@ -287,7 +290,7 @@ def _bundle_of(index: Path, name: str, model: str | None) -> Bundle:
         MaltriageError: there is none.
     """
     from maltriage import bundle as bundles
-    from maltriage.similar.index import SUFFIX
+    from maltriage.similar.index_file import SUFFIX
 
     if model is None and index.name.endswith(SUFFIX):
         beside = index.with_name(index.name.removesuffix(SUFFIX) + ".onnx")

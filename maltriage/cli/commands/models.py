@@ -143,7 +143,7 @@ def add(
     """
     from maltriage.bundle import MAX_BUNDLE_BYTES, adding, fetch
     from maltriage.report.sanitize import clean
-    from maltriage.similar.index import MAX_INDEX_BYTES
+    from maltriage.similar.index_file import MAX_INDEX_BYTES
     from maltriage.source.urls import shown
 
     called = name or fetch.name_of(file)
@@ -219,9 +219,9 @@ def remove(name: Annotated[str, typer.Argument(help="A model that was added.")])
 
 def _check_index(data: bytes, bundle: Bundle, path: str) -> None:
     """Raise MaltriageError where bytes are no index of a bundle."""
-    from maltriage.similar import index as indexes
+    from maltriage.similar import index_file
 
-    indexes.parse(data, path, bundle)
+    index_file.parse(data, path, bundle)
 
 
 def _place(name: str) -> Path:
@@ -236,15 +236,15 @@ def _standing(bundle: Bundle) -> list[str]:
 
     from maltriage import bundle as bundles
     from maltriage.bundle.digests import published
-    from maltriage.similar import index as indexes
+    from maltriage.similar import index_file
 
-    standing, index = bundles.standing_of(bundle), indexes.beside(bundle)
+    standing, index = bundles.standing_of(bundle), index_file.beside(bundle)
     if index is not None:
         return [standing.text, f"index {bundles.index_standing(index).text}"]
     digest = hashlib.sha256(bundle.model).hexdigest()
     for entry in published():
         if entry.sha256 == digest and entry.index_sha256:
-            command = bundles.how_to_add(entry.name + indexes.SUFFIX)
+            command = bundles.how_to_add(entry.name + index_file.SUFFIX)
             return [standing.text, f"index not installed: {command}"]
     return [standing.text]
 

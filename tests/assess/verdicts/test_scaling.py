@@ -21,6 +21,7 @@ from maltriage.corpus.predictions import Predictions, save_predictions
 from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.triage.options import ScanOptions
 
 RIGHT, WRONG = 45, 15
@@ -121,7 +122,7 @@ def test_files_in_the_index_of_the_model_are_left_out(
     def indexed(count: int) -> None:
         empty, vectors = indexes.empty(own), np.eye(count, dtype=np.float32)
         made = indexes.grown(empty, names[:count], [LABELS[0]] * count, vectors)
-        indexes.write(made.index, tmp_path / "own.index.npz")
+        index_file.write(made.index, tmp_path / "own.index.npz")
 
     indexed(5)
     asked = ask(samples, own, ScanOptions())

@@ -51,13 +51,15 @@ class Written:
 
     target: Target
     records: int
+    """Of files that are flagged, where the format holds no others."""
     size: int | None
 
     def __str__(self) -> str:
         """`out.ndjson (ndjson, 1,402 records, 3.1 MiB)`, not cleaned."""
         said = [self.target.format.name]
         if not self.target.format.screen:  # which lists some of them
-            said.append(count(self.records, "record"))
+            what = "flagged file" if self.target.format.flagged else "record"
+            said.append(count(self.records, what))
         if self.size is not None:
             said.append(size(self.size, LONG_UNITS))
         return f"{self.target.path} ({', '.join(said)})"
@@ -202,7 +204,8 @@ class Sinks:
                     sink.console.print(Text(f"Stopped: {how_far}.", style="yellow"))
                 if sink.file is not None:
                     size = sink.file.commit()
-                    self.written.append(Written(sink.target, self._records, size))
+                    records = summary.flagged if sink.target.format.flagged else self._records
+                    self.written.append(Written(sink.target, records, size))
         self._drop()
 
     def _drop(self) -> None:

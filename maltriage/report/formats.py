@@ -80,6 +80,8 @@ class Format:
     """Can hold events of the Elastic Common Schema (`--ecs`)."""
     shardable: bool = False
     """Can be written in shards, by several processes (`--shards`)."""
+    flagged: bool = False
+    """Holds flagged files alone."""
 
 
 def registry(*formats: Format) -> dict[str, Format]:
@@ -112,7 +114,7 @@ SCAN = registry(
         shardable=True,
     ),
     Format("stix", "STIX", _SCAN + "stix:StixRenderer", (".stix",)),
-    Format("misp", "MISP", _SCAN + "misp:MispRenderer", (".misp",)),
+    Format("misp", "MISP", _SCAN + "misp:MispRenderer", (".misp",), flagged=True),
 )
 """Formats of `scan`. The first is the default."""
 

@@ -221,6 +221,15 @@ def test_results_are_no_samples(folder: Path) -> None:
     assert left == ["a.exe", "b.txt", "other.part", "out.csvx", os.path.join("sub", "out.csv")]
 
 
+def test_an_event_of_flagged_files_is_told_by_them(run_cli: Any, folder: Path) -> None:
+    done = run_cli("scan", ".", "-o", "a.misp", "-o", "a.ndjson", "--exit-zero", cwd=folder)
+    told = done.stderr.decode().splitlines()
+    assert [line[: line.rindex(",")] for line in told] == [
+        "wrote a.misp (misp, 0 flagged files",
+        "wrote a.ndjson (ndjson, 2 records",
+    ]
+
+
 def test_several_outputs_in_the_folder_that_is_scanned(run_cli: Any, folder: Path) -> None:
     names = ["out.ndjson", "out.json", "out.csv", "out.html"]
     arguments = [part for name in names for part in ("-o", name)]

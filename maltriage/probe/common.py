@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -71,13 +71,13 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What an index was made of."""
 
     format: int
-    packages: int
-    files: int
-    pieces_from: int
+    packages: Annotated[int, msgspec.Meta(ge=0)]
+    files: Annotated[int, msgspec.Meta(ge=0)]
+    pieces_from: Annotated[int, msgspec.Meta(ge=1)]
     """Packages that a piece of the index is in, at least."""
-    texts_from: int
+    texts_from: Annotated[int, msgspec.Meta(ge=1)]
     """Packages that a text of it is in, at least."""
-    makers: dict[str, int] = {}
+    makers: dict[str, Annotated[int, msgspec.Meta(ge=0)]] = {}
     """How many of the packages hold a program of each compiler or installer."""
 
 
@@ -230,13 +230,13 @@ def _packed(name: str, entries: Keys) -> dict[str, npt.NDArray[Any]]:
     return {f"{name}_{part}": array for part, array in parts.items()}
 
 
-def _unpacked(archive: Archive, name: str, format: int) -> Keys:
+def _unpacked(archive: Archive, name: str, about: About) -> Keys:
     """Raises ValueError if they are no entries in order."""
 
     def array(part: str) -> npt.NDArray[Any]:
         return archive.array(f"{name}_{part}", _KINDS)
 
-    if format == STEPS:
+    if about.format == STEPS:
         found, counts = _of_steps(array("low"), array("high"), array("counts"))
     else:
         counts = array("counts")
@@ -245,7 +245,8 @@ def _unpacked(archive: Archive, name: str, format: int) -> Keys:
         counts = counts[0].astype(np.uint16) | counts[1].astype(np.uint16) << np.uint16(8)
         parts = {part: array(part) for part in sorted_hashes.PARTS}
         found = sorted_hashes.unpacked(parts, len(counts), HASH_BITS)
-    if (counts == 0).any() or (counts >> COUNT_BITS).any():
+    most = min(about.packages, int(_COUNT))
+    if len(counts) and not 0 < counts.min() <= counts.max() <= most:
         raise ValueError("a count that none can have")
     return np.asarray(found << np.uint64(COUNT_BITS) | counts.astype(np.uint64))
 
@@ -274,7 +275,7 @@ def load(path: Path) -> Prevalence:
         MaltriageError: it cannot be read, or is none.
     """
     with _opened(path) as (archive, about):
-        pieces, texts = (_unpacked(archive, n, about.format) for n in ("pieces", "texts"))
+        pieces, texts = (_unpacked(archive, n, about) for n in ("pieces", "texts"))
         return Prevalence(msgspec.structs.replace(about, format=FORMAT), pieces, texts)
 
 

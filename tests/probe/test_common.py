@@ -188,6 +188,13 @@ def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> No
         read(path)
 
 
+@pytest.mark.parametrize("packages", [-3, 0, 2])
+def test_more_packages_than_there_are_is_refused(tmp_path: Path, packages: int) -> None:
+    save(index_of(noise(4000), packages=packages), tmp_path / "a.npz")
+    with pytest.raises(MaltriageError, match=r"a\.npz: no index of clean programs"):
+        load(tmp_path / "a.npz")
+
+
 def hostile(tmp_path: Path, case: str) -> Path:
     """An index in another form than `save` gives it."""
     path, index = tmp_path / "index.npz", index_of(noise(4000) + b"\0a text of some words\0")

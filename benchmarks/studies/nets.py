@@ -139,6 +139,11 @@ class Kept:
     def __contains__(self, cell: Cell) -> bool:
         return cell.key in self.state["cells"]
 
+    @property
+    def folds(self) -> int:
+        """Of each seed: `FOLDS`, or as many as the predictions of a split by source have."""
+        return int(self.state.get("folds_of_seed", FOLDS))
+
     def take(self, found: Predictions) -> None:
         """Take in the predictions of a cell, or of all folds of a seed, beside what other
         processes have taken in.
@@ -167,7 +172,10 @@ class Kept:
         others = np.delete(logits, benign, axis=1)
         top = others.max(axis=1)
         margin = top + np.log(np.exp(others - top[:, None]).sum(axis=1)) - logits[:, benign]
-        for number in np.unique(fold):
+        numbers = np.unique(fold)
+        if len(numbers) > 1:
+            self.state["folds_of_seed"] = len(numbers)
+        for number in numbers:
             at = np.flatnonzero(fold == number)
             at = at[np.argsort(hashes[at])]
             cell = Cell(found.recipe, found.seed, int(number))
@@ -204,7 +212,7 @@ class Kept:
         """The answers of each seed of a net whose folds are all there."""
         keys = [key.split("/") for key in self.state["cells"]]
         for seed in sorted({int(number) for name, number, _ in keys if name == net}):
-            cells = [Cell(net, seed, fold) for fold in range(FOLDS)]
+            cells = [Cell(net, seed, fold) for fold in range(self.folds)]
             if not all(cell in self for cell in cells):
                 continue
             found = [self.state["cells"][cell.key] for cell in cells]
@@ -218,7 +226,7 @@ class Kept:
                     np.concatenate(truth),
                     np.concatenate(guess),
                     np.concatenate(margin),
-                    np.repeat(np.arange(FOLDS), [len(part) for part in truth]),
+                    np.repeat(np.arange(self.folds), [len(part) for part in truth]),
                     [name for part in parts for name in part["sha256"]],
                 ),
             )
@@ -341,7 +349,7 @@ def main() -> None:
                     kept.take(found)
                     print(f"{cell.key} is kept", flush=True)
                 _join(net, seed, options.work)
-    if kept.state["cells"]:
+    if kept.state["cells"] and kept.folds == FOLDS:
         print(table(kept))
 
 

@@ -5,14 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from maltriage.cli import options as opt
+from maltriage.cli.parser.misplaced import refuse
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from maltriage.source.archive.limits import Archives
 
+_OPENED = tuple(
+    "password password_file max_members max_unpacked max_ratio max_nesting max_time".split()
+)
+
 
 def archives(
+    context: typer.Context,
     no_archives: bool,
     password: list[str] | None,
     password_file: Path | None,
@@ -27,8 +35,10 @@ def archives(
 
     Raises:
         MaltriageError: the file of passwords cannot be read or is not UTF-8, or options
-            contradict each other.
+            contradict each other or do nothing.
     """
+    refuse(context, () if carve else ("max_carved",), "with --carve")
+    refuse(context, _OPENED if no_archives else (), "without --no-archives")
     from maltriage.source.archive.limits import PASSWORDS, Archives
 
     if no_archives:

@@ -247,6 +247,7 @@ def explain(
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
         unpack = archives(
+            context,
             no_archives,
             password,
             password_file,

@@ -206,6 +206,7 @@ def scan(
         opened_all,
         targets,
     )
+    from maltriage.cli.parser.misplaced import refuse
     from maltriage.cli.shards import shards_at
     from maltriage.cli.stdin import is_stdin, stdin_among
     from maltriage.cli.stop.ending import write_records
@@ -259,6 +260,7 @@ def scan(
     if shards is not None:
         others = {"-o": output, "--cache": cache, "--refresh": refresh}
         parts = shards_at(shards, named_format, shown, resume=resume, refused=others)
+    refuse(context, () if verify else ("seed",), "with --verify")
     if analyse_known and not known_good:
         raise MaltriageError("--analyse-known goes with --known-good")
     resources = ExitStack()
@@ -277,6 +279,7 @@ def scan(
             bundle = bundles.load(bundles.resolve(model))
             options = ScanOptions(
                 archives=archives(
+                    context,
                     no_archives,
                     password,
                     password_file,

@@ -46,6 +46,16 @@ TABLE = ("--predictions", "gone.csv")
             "--attack-share and --attack-steps go with --attack",
         ),
         (["export", "x", "-o", "y", "--files", "64"], "--files goes with --quantize"),
+        (["scan", "samples", "--max-carved", "9"], "--max-carved goes with --carve"),
+        (["scan", "samples", "--seed", "9"], "--seed goes with --verify"),
+        (
+            ["scan", "samples", "--no-archives", "--password", "x", "--max-ratio", "9"],
+            "--password and --max-ratio go without --no-archives",
+        ),
+        (
+            ["explain", "samples/gui-x86.exe", "--no-archives", "--max-time", "9"],
+            "--max-time goes without --no-archives",
+        ),
         (["export", "x", "-o", "y", "--seed", "1", "--root", "."], "--root and --seed go with"),
         (["export", "x", "-o", "y", "--folds", "z"], "--folds goes with --quantize"),
     ],

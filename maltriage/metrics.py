@@ -164,7 +164,8 @@ def paired_difference(a: Floats, b: Floats, test_share: float) -> Interval:
     2003, section 3.3) with n - 1 degrees of freedom.
 
     Args:
-        a, b: a figure of each recipe for every fold of every seed, shape (n,), n > 1.
+        a, b: a figure of each recipe for every fold, shape (n,), n > 1; of several nets on one
+            fold their mean.
         test_share: test samples / training samples of a fold.
     """
     difference = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)

@@ -10,8 +10,9 @@ recipes are compared over the seeds that both have whole, in three ways. The pla
 
 - **by file**: 95 % interval of the mean gain over the seeds, by bootstrap over groups of near
   duplicates (2,000 draws); all answers of a file are drawn together;
-- **by fold**: the interval of Nadeau and Bengio (2003) over the differences of all folds; none
-  where the two have folds of their own, as with `--other`, of another split;
+- **by fold**: the interval of Nadeau and Bengio (2003) over the differences of all folds, those
+  of seeds on the same folds averaged first; none where the two have folds of their own, as with
+  `--other`, of another split;
 - **McNemar**: exact test of the first seed, of files that one of the two has right (accuracy).
 
 Macro-F1 is over families, of the answers of all folds of a seed.
@@ -105,7 +106,8 @@ class Gain:
     ) -> None:
         names = sorted(ours[0].sha256)
         weights = draws(np.array([groups[name] for name in names]))
-        f1, right, exact, folds = [], [], list[float](), []
+        f1, right, exact = [], [], list[float]()
+        folds: dict[tuple[str, ...], list[list[list[float]]]] = {}
         for a, b in zip(ours, theirs, strict=True):
             orders = [np.argsort(answer.sha256) for answer in (a, b)]
             if sorted(b.sha256) != sorted(a.sha256):
@@ -119,15 +121,18 @@ class Gain:
             exact.append(mcnemar(truth == answers[0], truth == answers[1]))
             if a.sha256 != b.sha256:
                 continue
-            folds += [
-                [family_f1(x.truth[at], x.guess[at], families) for x in (a, b)]
-                for at in (a.fold == fold for fold in range(FOLDS))
-            ]
+            same = tuple(f"{fold} {name}" for fold, name in zip(a.fold, a.sha256, strict=True))
+            folds.setdefault(same, []).append(
+                [
+                    [family_f1(x.truth[at], x.guess[at], families) for x in (a, b)]
+                    for at in (a.fold == fold for fold in range(FOLDS))
+                ]
+            )
         self.f1 = interval(np.mean(f1, axis=0))
         self.accuracy = interval(np.mean(right, axis=0))
         self.by_fold: Interval | None = None
         if folds:
-            by_fold = np.array(folds)
+            by_fold = np.concatenate([np.mean(seeds, axis=0) for seeds in folds.values()])
             self.by_fold = paired_difference(by_fold[:, 0], by_fold[:, 1], 1.0 / (FOLDS - 1))
         self.mcnemar = exact[0]
 

@@ -20,10 +20,9 @@ docs/studies/guidance.md.
 
 The table, in Markdown: macro-F1 over all out-of-fold predictions of a seed (mean and deviation
 over seeds), by fold (over all folds), the difference from the unguided net and from the random
-mask, paired by fold and seed with the corrected 95 % interval of Nadeau and Bengio (2003), and the
-same of accuracy;
-operations of a forward pass, and milliseconds an image takes with its explanation in ONNX
-Runtime on one thread, in batches of 16. Needs the extra `train`.
+mask, paired by fold and seed with the corrected 95 % interval of Nadeau and Bengio (2003) over the
+folds, and the same of accuracy; operations of a forward pass, and milliseconds an image takes with
+its explanation in ONNX Runtime on one thread, in batches of 16. Needs the extra `train`.
 """
 
 from __future__ import annotations

@@ -45,7 +45,8 @@ def assess_folds(
             scores in a card; None: not measured.
 
     Returns:
-        The report; recipes with fewer than two folds of common seeds have no difference.
+        The report; recipes with fewer than two folds of common seeds have no difference. Folds
+        that several seeds share count once, with the mean of their figures.
 
     Raises:
         MaltriageError: other samples or folds under the same seed, a seed given twice, one split
@@ -53,6 +54,8 @@ def assess_folds(
     """
     recipes: dict[str, dict[int, Predictions]] = {}
     for run in runs:
+        if missing := sorted(set(range(run.folds)) - set(_folds(run))):
+            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples in fold {missing[0]}")
         kept = run if added else run.take(~run.added)
         if not len(kept):
             raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples of the dataset")
@@ -73,13 +76,16 @@ def assess_folds(
     )
 
 
+def _folds(run: Predictions) -> list[int]:
+    """The folds with samples that count: one may have clean files alone that were added."""
+    return [int(fold) for fold in np.unique(run.fold)]
+
+
 def _by_fold(run: Predictions) -> list[FoldFigures]:
     guess = run.logits.argmax(axis=1)
     rows = []
-    for fold in range(run.folds):
+    for fold in _folds(run):
         at = run.fold == fold
-        if not at.any():
-            raise MaltriageError(f"{run.recipe}, seed {run.seed}: no samples in fold {fold}")
         rows.append(
             FoldFigures(
                 seed=run.seed,
@@ -197,6 +203,24 @@ def training_share(path: Path, found: Predictions) -> float | None:
     return float(np.mean(shares))
 
 
+def _with_equal_folds(runs: Sequence[Predictions]) -> list[list[int]]:
+    """Numbers of the folds of all runs, one after the other, that hold the same files back.
+
+    Further seeds on the same folds are no further draws of files: counted as such they would make
+    an interval narrower, as often as one likes. Of single splits each seed is by itself, since
+    there is nothing else to take an interval over.
+    """
+    found: dict[object, list[int]] = {}
+    count = 0
+    for seed, run in enumerate(runs):
+        folds = _folds(run)
+        files = seed if len(folds) < 2 else tuple(_samples(run))
+        for fold in folds:
+            found.setdefault((files, fold), []).append(count)
+            count += 1
+    return list(found.values())
+
+
 def _difference(
     first: str,
     a: dict[int, Predictions],
@@ -212,9 +236,7 @@ def _difference(
             raise MaltriageError(
                 f"{first} and {second}: other samples, labels or folds under seed {seed}"
             )
-    rows = [(_by_fold(a[seed]), _by_fold(b[seed])) for seed in shared]
-    ours = [row for pair in rows for row in pair[0]]
-    theirs = [row for pair in rows for row in pair[1]]
+    ours, theirs = ([row for seed in shared for row in _by_fold(runs[seed])] for runs in (a, b))
     if len(ours) < 2:
         return None
     if test_share is not None:
@@ -224,12 +246,14 @@ def _difference(
     else:
         share = float(np.mean([row.samples / (len(a[row.seed]) - row.samples) for row in ours]))
 
+    alike = _with_equal_folds([a[seed] for seed in shared])
+
     def paired(figure: str) -> Interval:
-        return metrics.paired_difference(
-            np.array([getattr(row, figure) for row in ours]),
-            np.array([getattr(row, figure) for row in theirs]),
-            share,
+        first, second = (
+            np.array([np.mean([getattr(rows[i], figure) for i in at]) for at in alike])
+            for rows in (ours, theirs)
         )
+        return metrics.paired_difference(first, second, share)
 
     return Difference(
         first=first,

@@ -12,6 +12,7 @@ from maltriage.assess.verdicts.folds import assess_folds, training_share
 from maltriage.corpus.predictions import Predictions
 from maltriage.corpus.split_file import SplitFile, save_split
 from maltriage.errors import MaltriageError
+from maltriage.report.documents.evaluation import Difference
 
 LABELS = ("benign", "icedid", "maze")
 
@@ -69,6 +70,38 @@ def test_added_files_count_only_if_asked() -> None:
 def test_a_recipe_equal_to_another_does_not_differ() -> None:
     (difference,) = assess_folds([run("a", 0, 0.8), run("b", 0, 0.8)]).differences
     assert difference.accuracy.value == difference.accuracy.low == difference.accuracy.high == 0
+
+
+def test_more_seeds_on_the_same_folds_make_no_interval_narrower() -> None:
+    """They are no further draws of files: the mean over them counts once."""
+
+    def renamed(found: Predictions) -> list[Predictions]:
+        return [replace(found, seed=seed) for seed in range(3)]
+
+    a, b = run("a", 0, 0.9), run("b", 0, 0.6)
+    (one,) = assess_folds([a, b]).differences
+    (three,) = assess_folds([*renamed(a), *renamed(b)]).differences
+    assert three.seeds == [0, 1, 2]
+    assert three.accuracy.high > three.accuracy.value > 0
+    for figure in ("accuracy", "macro_f1"):
+        assert interval_of(three, figure) == pytest.approx(interval_of(one, figure))
+    other = [replace(found, seed=1, fold=4 - found.fold) for found in (a, b)]
+    (own,) = assess_folds([a, b, *other]).differences  # of folds of their own they do
+    assert own.accuracy.high - own.accuracy.low < one.accuracy.high - one.accuracy.low
+
+
+def interval_of(difference: Difference, figure: str) -> tuple[float, float, float]:
+    found = getattr(difference, figure)
+    return found.value, found.low, found.high
+
+
+def test_a_fold_of_added_files_alone_counts_nowhere() -> None:
+    a, b = (run(name, 0, skill) for name, skill in (("a", 0.9), ("b", 0.6)))
+    a, b = (replace(found, fold=np.where(found.added, 5, found.fold)) for found in (a, b))
+    found = assess_folds([a, b])
+    assert [row.fold for row in found.recipes[0].folds] == [0, 1, 2, 3, 4]
+    assert found.differences[0].accuracy.value > 0
+    assert len(assess_folds([a], added=True).recipes[0].folds) == 6
 
 
 def test_what_cannot_be_compared() -> None:

@@ -103,6 +103,12 @@ def join(parts: Sequence[Predictions]) -> Predictions:
     )
 
 
+def _are_probabilities(values: Floats) -> bool:
+    """Whether rows [n, K] are shares of one, as logits are only by a strange chance."""
+    shares = ((values >= 0) & (values <= 1)).all()
+    return bool(shares and np.allclose(values.sum(axis=1), 1.0, atol=1e-3))
+
+
 def save_predictions(found: Predictions, path: Path) -> None:
     """Write predictions as CSV, atomically."""
     with replace_text(path, errors="surrogateescape") as file:
@@ -161,6 +167,8 @@ def load_predictions(path: Path) -> Predictions:
             raise MaltriageError(f"{path}: line {line}: no such label: {error}") from error
         except ValueError as error:
             raise MaltriageError(f"{path}: line {line}: {error}") from error
+    if _are_probabilities(np.array(logits)):
+        raise MaltriageError(f"{path}: probabilities, not logits: give their logarithms")
     try:
         seed = int(rows[0][1])
     except ValueError as error:

@@ -74,6 +74,10 @@ HEADER = "recipe,seed,sha256,label,fold,added,benign,zeus\n"
         (HEADER + f"net,0,{A},zeus,{10**30},0,1.0,2.0\n", "line 2: fold 1000"),
         (HEADER + f"net,x,{A},zeus,0,0,1.0,2.0\n", "line 2: invalid literal"),
         (
+            HEADER + f"net,0,{A},zeus,0,0,0.25,0.75\nnet,0,{B},zeus,0,0,1,0\n",
+            "probabilities, not logits: give their logarithms",
+        ),
+        (
             HEADER + f"net,0,{A},zeus,0,0,1.0,2.0\nnet,1,{B},zeus,0,0,1.0,2.0\n",
             "line 3: recipe or seed differs",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -11,6 +12,7 @@ from maltriage import metrics
 from maltriage.assess.held_back import Held
 from maltriage.assess.verdicts.quality import detection, f1_interval, label_figures, reliability
 from maltriage.bundle import Card
+from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Bools
 from maltriage.report.documents.evaluation import Evaluation, FlagCounts
@@ -43,6 +45,7 @@ def evaluate(
         raise MaltriageError("none of the samples has a label that the model knows")
     indexed, in_index = files_beside(group.bundle), 0
     truth, logs, margins, flags = [], [], [], []
+    scanned = list[tuple[str, str]]()
     unread = list[Failed | Skipped]()
     for record in scan([path for path, _ in group.known], group.bundle, options, changed=changed):
         if isinstance(record, Result):
@@ -51,13 +54,15 @@ def evaluate(
             margins.append(record.verdict.margin)
             flags.append(bool(record.verdict.flagged))
             in_index += indexed is not None and record.sha256 in indexed
+            scanned.append((record.sha256, card.labels[truth[-1]]))
         elif isinstance(record, Failed | Skipped):
             unread.append(record)
     if not truth:
         first = f"{unread[0].path}: {unread[0].reason}" if unread else "there are none"
         raise MaltriageError(f"none of the samples could be read, the first: {first}")
+    seen = manifest_of(scanned) == card.training.manifest_sha256
     return _figures(
-        held,
+        replace(held, seen=held.seen or seen),
         len(unread),
         None if indexed is None else in_index,
         np.array(truth),
@@ -100,6 +105,7 @@ def _figures(
         duplicates=held.duplicates,
         near_twins=held.near_twins,
         in_index=in_index,
+        seen=held.seen,
         left_out=held.left_out,
         calibrated=card.temperature is not None,
         reliability=judged,

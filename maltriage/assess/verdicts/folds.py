@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -177,10 +178,25 @@ def _together(runs: Sequence[Predictions]) -> tuple[metrics.Floats, metrics.Floa
     return np.stack(plain), np.stack(scaled), np.stack(truth)
 
 
-def _samples(run: Predictions) -> list[tuple[str, int, str]]:
+_Sample = tuple[str, int, str]
+
+
+def _samples(run: Predictions) -> list[_Sample]:
     """Digest, fold and label of each sample, sorted."""
     names = [run.labels[label] for label in run.truth]
     return sorted(zip(run.sha256, run.fold.tolist(), names, strict=True))
+
+
+def _first_other(ours: list[_Sample], theirs: list[_Sample]) -> str:
+    """Where two lists of samples differ, in words."""
+    alone = Counter(ours) - Counter(theirs), Counter(theirs) - Counter(ours)
+    sample = min((*alone[0], *alone[1]))
+    sha256, fold, label = sample
+    which = "first" if sample in alone[0] else "second"
+    return (
+        f"{len(ours):,} and {len(theirs):,} samples; {sha256[:12]} of {label} in fold {fold} is"
+        f" only in the {which}"
+    )
 
 
 def training_share(path: Path, found: Predictions) -> float | None:
@@ -232,9 +248,11 @@ def _difference(
     if not shared:
         raise MaltriageError(f"{first} and {second} have no seed in common")
     for seed in shared:
-        if _samples(a[seed]) != _samples(b[seed]):
+        samples = _samples(a[seed]), _samples(b[seed])
+        if samples[0] != samples[1]:
             raise MaltriageError(
-                f"{first} and {second}: other samples, labels or folds under seed {seed}"
+                f"{first} and {second}: other samples, labels or folds under seed {seed}:"
+                f" {_first_other(*samples)}"
             )
     ours, theirs = ([row for seed in shared for row in _by_fold(runs[seed])] for runs in (a, b))
     if len(ours) < 2:

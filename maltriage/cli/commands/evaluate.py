@@ -251,7 +251,10 @@ def _predictions(
     theirs = [load_predictions(path) for path in against]
     for path, run in zip(against, theirs, strict=True):
         if run.recipe == ours[0].recipe:
-            raise MaltriageError(f"--against {path}: of {run.recipe}, as those of --predictions")
+            raise MaltriageError(
+                f"--against {path}: of {run.recipe}, as those of --predictions: name another run"
+                " by `train --name`, or change its first column"
+            )
     share = training_share(paths[0], ours[0])
     return assess_folds([*ours, *theirs], added=added, test_share=share, coverage=coverage)
 

@@ -100,7 +100,7 @@ def calibration(found: Predictions, divided: Sequence[SplitFile]) -> Calibration
     the splits of their folds.
 
     The calibration error uses temperatures fitted to the other folds: the card's, fitted to all,
-    would be measured on its own data. Accuracy and macro-F1 leave out added clean files.
+    would be measured on its own data. All figures leave out added clean files.
     """
     own = found.take(~found.added)
     guess = own.logits.argmax(axis=1)
@@ -115,9 +115,7 @@ def calibration(found: Predictions, divided: Sequence[SplitFile]) -> Calibration
             "out_of_fold_samples": float(len(own)),
             "out_of_fold_duplicates": float(sum(split.duplicates for split in divided)),
             "out_of_fold_near_twins": float(sum(split.leaks for split in divided)),
-            "out_of_fold_ece": metrics.fold_calibration_error(
-                found.logits, found.truth, found.fold
-            ),
+            "out_of_fold_ece": metrics.fold_calibration_error(own.logits, own.truth, own.fold),
         },
     )
 

@@ -116,6 +116,8 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     in_index: int | None = None
     """Files of the part in the model's own index, which is usually of its training files; None: it
     has no index."""
+    seen: bool = False
+    """True if these are the very files that the model was trained on."""
     left_out: dict[str, int] = {}
     """Files that a split by time has in no part, by reason: `undated`, `unseen`, `later`."""
     calibrated: bool = True

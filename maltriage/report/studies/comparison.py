@@ -11,8 +11,9 @@ from rich.text import Text
 
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Agreement, Comparison, Row
-from maltriage.report.documents.evaluation import Difference, Spread
+from maltriage.report.documents.evaluation import Difference
 from maltriage.report.sanitize import clean, untrusted
+from maltriage.report.studies.folds import spread_text
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,9 @@ def _columns(found: Comparison) -> list[_Column]:
     columns = [
         _Column("net", lambda r: r.name),
         _Column("epochs", lambda r: _known(r.epochs), net=True),
-        _Column("accuracy", lambda r: _spread(r.accuracy, len(r.folds))),
-        _Column("macro-F1", lambda r: _spread(r.macro_f1, len(r.folds))),
-        _Column("pooled macro-F1", lambda r: _spread(r.pooled_macro_f1, len(r.seeds))),
+        _Column("accuracy", lambda r: spread_text(r.accuracy, len(r.folds))),
+        _Column("macro-F1", lambda r: spread_text(r.macro_f1, len(r.folds))),
+        _Column("pooled macro-F1", lambda r: spread_text(r.pooled_macro_f1, len(r.seeds))),
         _Column("parameters", lambda r: _count(r.parameters), net=True),
         _Column("FLOPs", lambda r: _count(r.flops), net=True),
         _Column("ms an image", lambda r: "-" if r.timing is None else f"{r.timing.median:.2f}"),
@@ -132,10 +133,6 @@ def _legend(found: Comparison) -> Iterator[str]:
 def _views(row: Row) -> str:
     size = "" if row.image_size is None else f" at {row.image_size}"
     return ",".join(row.views) + size if row.net else "-"
-
-
-def _spread(value: Spread, count: int) -> str:
-    return f"{value.mean:.3f} ± {value.sd:.3f}" if count > 1 else f"{value.mean:.3f}"
 
 
 def _difference(difference: Difference | None) -> str:

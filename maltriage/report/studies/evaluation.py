@@ -97,7 +97,7 @@ def _remarks(found: Evaluation) -> Iterator[Text]:
 
 def _twins(found: Evaluation) -> Text:
     """The overlap of the part with the training files."""
-    if found.part == "train":
+    if found.part == "train" or found.seen:
         return Text("the model was trained on these files", "yellow")
     if found.duplicates is None or found.near_twins is None:
         return Text(overlap(found.in_index, found.samples), "yellow")

@@ -18,7 +18,7 @@ def render(found: FoldReport, console: Console) -> None:
     folds = len({row.fold for row in first.folds})
     console.print(
         f"{numbers.count(first.samples, 'sample')}, predicted out of fold:"
-        f" {folds} folds, {numbers.count(len(first.seeds), 'seed')}"
+        f" {numbers.count(folds, 'fold')}, {numbers.count(len(first.seeds), 'seed')}"
         " (mean and standard deviation)"
     )
     for recipe in found.recipes:
@@ -31,11 +31,15 @@ def render(found: FoldReport, console: Console) -> None:
         "recipe", "accuracy", "macro-F1", "pooled macro-F1", "ECE", "detection AUC"
     )
     for recipe in found.recipes:
+        seeds = len(recipe.seeds)
         table.add_row(
             untrusted(recipe.recipe),
-            *(spread_text(value) for value in (recipe.accuracy, recipe.macro_f1)),
-            *(spread_text(value) for value in (recipe.pooled_macro_f1, recipe.ece)),
-            "-" if recipe.detection is None else spread_text(recipe.detection),
+            *(
+                spread_text(value, len(recipe.folds))
+                for value in (recipe.accuracy, recipe.macro_f1)
+            ),
+            *(spread_text(value, seeds) for value in (recipe.pooled_macro_f1, recipe.ece)),
+            "-" if recipe.detection is None else spread_text(recipe.detection, seeds),
         )
     console.print(table)
     console.print()
@@ -89,9 +93,9 @@ def _quality(found: FoldReport, console: Console) -> None:
         console.print(line, style="dim")
 
 
-def spread_text(value: Spread) -> str:
-    """`0.881 ± 0.014`."""
-    return f"{value.mean:.3f} ± {value.sd:.3f}"
+def spread_text(value: Spread, count: int) -> str:
+    """`0.881 ± 0.014`, of `count` values; `0.881` of one, which has no deviation."""
+    return f"{value.mean:.3f} ± {value.sd:.3f}" if count > 1 else f"{value.mean:.3f}"
 
 
 def difference_line(row: Difference) -> Text:

@@ -54,8 +54,13 @@ def _folds(found: FoldReport, console: Console) -> None:
     console.print("\nout of fold, each net made anew from that of its fold", style="bold")
     table = figure_table("recipe", "accuracy", "macro-F1", "pooled macro-F1")
     for recipe in found.recipes:
-        values = (recipe.accuracy, recipe.macro_f1, recipe.pooled_macro_f1)
-        table.add_row(untrusted(recipe.recipe), *map(spread_text, values))
+        folds, seeds = len(recipe.folds), len(recipe.seeds)
+        values = (
+            (recipe.accuracy, folds),
+            (recipe.macro_f1, folds),
+            (recipe.pooled_macro_f1, seeds),
+        )
+        table.add_row(untrusted(recipe.recipe), *(spread_text(*value) for value in values))
     console.print(table)
     for row in found.differences:
         console.print(difference_line(row))

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from maltriage.assess.verdicts.folds import assess_folds, training_share
 from maltriage.corpus.predictions import Predictions
 from maltriage.corpus.split_file import SplitFile, save_split
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.evaluation import Difference
+from maltriage.report.studies.folds import render
 
 LABELS = ("benign", "icedid", "maze")
 
@@ -56,6 +59,17 @@ def test_figures_and_difference() -> None:
     assert net.detection is not None
     assert peer.detection is not None
     assert net.detection.mean > peer.detection.mean
+
+
+def test_a_single_value_has_no_deviation() -> None:
+    console = Console(file=StringIO(), width=200)
+    render(assess_folds([run("net", 0, 0.9)]), console)
+    row = next(line for line in console.file.getvalue().splitlines() if line.startswith("net  "))
+    assert row.count("±") == 2  # of accuracy and macro-F1, over the folds
+    console = Console(file=StringIO(), width=200)
+    render(assess_folds([run("net", 0, 0.9), run("net", 1, 0.9)]), console)
+    row = next(line for line in console.file.getvalue().splitlines() if line.startswith("net  "))
+    assert row.count("±") == 5
 
 
 def test_added_files_count_only_if_asked() -> None:
@@ -113,6 +127,10 @@ def test_what_cannot_be_compared() -> None:
     other = replace(run("b", 0, 0.8), fold=(np.arange(120) + 1) % 5)
     with pytest.raises(MaltriageError, match="other samples, labels or folds"):
         assess_folds([a, other])
+    fewer = run("b", 0, 0.8).take(np.arange(120) != 7)
+    said = f"110 and 109 samples; 0{{12}} of {LABELS[a.truth[7]]} in fold 2 is only in the first"
+    with pytest.raises(MaltriageError, match=said):
+        assess_folds([a, fewer])
     other = replace(run("b", 0, 0.8), truth=(a.truth + 1) % 3)
     with pytest.raises(MaltriageError, match="other samples, labels or folds"):
         assess_folds([a, other])

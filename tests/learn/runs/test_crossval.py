@@ -14,13 +14,19 @@ from learn.conftest import NARROW, narrow  # noqa: E402
 
 from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
+from maltriage.corpus import split_file  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
 from maltriage.corpus.split_file import load_split  # noqa: E402
 from maltriage.corpus.splits import check_folds, folds, groups_of, make_fold  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
-from maltriage.learn.runs.crossval import FoldTick, cross_validate, train_fold  # noqa: E402
+from maltriage.learn.runs.crossval import (  # noqa: E402
+    FoldTick,
+    calibration,
+    cross_validate,
+    train_fold,
+)
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
 from maltriage.learn.runs.train import Outcome  # noqa: E402
 
@@ -79,6 +85,18 @@ def test_the_net_that_ships_has_seen_all_and_its_figures_are_out_of_fold(
     assert card.metrics["out_of_fold_accuracy"] == metrics.accuracy(found.truth, guess)
     assert card.metrics["out_of_fold_macro_f1"] == metrics.macro_f1(found.truth, guess, 3)
     assert sum(card.training.malware_kinds.values()) <= int((corpus.label != 0).sum())
+
+
+def test_added_clean_files_are_in_no_figure(outcome: Outcome, options: RunOptions) -> None:
+    found = load_predictions(options.folder / "out-of-fold.csv")
+    divided = [split_file.load(options.folder / f"fold-{fold}" / "split.json") for fold in range(K)]
+    marked = dataclasses.replace(found, added=np.arange(len(found)) % 4 == 0)
+    own = marked.take(~marked.added)
+    figures = calibration(marked, divided).metrics
+    assert figures["out_of_fold_samples"] == len(own)
+    error = metrics.fold_calibration_error(own.logits, own.truth, own.fold)
+    assert figures["out_of_fold_ece"] == error
+    assert error != metrics.fold_calibration_error(found.logits, found.truth, found.fold)
 
 
 def test_what_is_whole_is_not_trained_again(

@@ -199,6 +199,23 @@ def _first_other(ours: list[_Sample], theirs: list[_Sample]) -> str:
     )
 
 
+def check_splits(paths: Sequence[Path]) -> None:
+    """Raise MaltriageError if predictions are of splits of different kinds, which are no seeds of
+    one study.
+
+    Args:
+        paths: of predictions; of those outside of a run nothing is known.
+    """
+    kinds: dict[str, Path] = {}
+    for path in paths:
+        split = fold_folder(path.parent, 0) / SPLIT_FILE
+        if split.is_file():
+            kinds.setdefault(load(split).kind, path)
+    if len(kinds) > 1:
+        said = ", ".join(f"{path} ({kind})" for kind, path in kinds.items())
+        raise MaltriageError(f"predictions of different splits: {said}")
+
+
 def training_share(path: Path, found: Predictions) -> float | None:
     """Test samples / training samples, the mean over the folds, by the splits of a run.
 

@@ -71,10 +71,10 @@ def held_back(path: Path, bundle: Bundle) -> Predictions:
     if training.folds and manifest_of(zip(found.sha256, names, strict=True)) != (
         training.manifest_sha256
     ):
-        raise MaltriageError(
-            f"{path}: not the out-of-fold predictions of {bundle.path}: the samples are not those"
-            " it was trained on"
-        )
+        why = "the samples are not those it was trained on"
+        if training.split not in ("grouped", "random"):  # by time the oldest are never tested
+            why = f"folds by {training.split} leave samples out that it was trained on"
+        raise MaltriageError(f"{path}: not the out-of-fold predictions of {bundle.path}: {why}")
     return found
 
 

@@ -244,7 +244,7 @@ def _write_by(
 def _predictions(
     paths: list[Path], against: list[Path], added: bool, coverage: float | None
 ) -> FoldReport:
-    from maltriage.assess.verdicts.folds import assess_folds, training_share
+    from maltriage.assess.verdicts.folds import assess_folds, check_splits, training_share
     from maltriage.corpus.predictions import load_predictions
 
     ours = [load_predictions(path) for path in paths]
@@ -255,6 +255,7 @@ def _predictions(
                 f"--against {path}: of {run.recipe}, as those of --predictions: name another run"
                 " by `train --name`, or change its first column"
             )
+    check_splits([*paths, *against])
     share = training_share(paths[0], ours[0])
     return assess_folds([*ours, *theirs], added=added, test_share=share, coverage=coverage)
 

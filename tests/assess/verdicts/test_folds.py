@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from maltriage.assess.verdicts.folds import assess_folds, training_share
+from maltriage.assess.verdicts.folds import assess_folds, check_splits, training_share
 from maltriage.corpus.predictions import Predictions
 from maltriage.corpus.split_file import SplitFile, save_split
 from maltriage.errors import MaltriageError
@@ -160,6 +160,27 @@ def test_the_training_share_is_that_of_the_splits(tmp_path: Path) -> None:
     assert share == pytest.approx(np.mean([1 / 4, 1, 1 / 2, 1 / 3, 1 / 4]))
     (plain,), (wide,) = (assess_folds([a, b], test_share=s).differences for s in (None, share))
     assert wide.accuracy.high > plain.accuracy.high
+
+
+def test_runs_of_different_splits_are_no_seeds_of_one_study(tmp_path: Path) -> None:
+    a = run("a", 0, 0.8)
+    for name, kind in (("one", "grouped"), ("two", "random"), ("three", "grouped")):
+        split = SplitFile(
+            kind=kind,
+            seed=0,
+            fractions=(0.7, 0.1, 0.2),
+            manifest_sha256="",
+            leaks=0,
+            samples=tuple((sha256, "test") for sha256 in a.sha256),
+        )
+        (tmp_path / name / "fold-0").mkdir(parents=True)
+        save_split(split, tmp_path / name / "fold-0" / "split.json")
+    one, two, three, other = (
+        tmp_path / name / "out-of-fold.csv" for name in ("one", "two", "three", "elsewhere")
+    )
+    check_splits([one, three, other])
+    with pytest.raises(MaltriageError, match=r"one/out.* \(grouped\), .*two/out.* \(random\)"):
+        check_splits([one, two])
 
 
 def test_predictions_of_one_split() -> None:

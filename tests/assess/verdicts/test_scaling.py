@@ -214,6 +214,10 @@ def test_predictions_must_be_those_of_the_model(tmp_path: Path, bundle: Bundle) 
     save_predictions(own, path)
     with pytest.raises(MaltriageError, match="the samples are not those it was trained on"):
         held_back(path, shipped)
+    training = msgspec.structs.replace(shipped.card.training, split="time")
+    card = msgspec.structs.replace(shipped.card, training=training)
+    with pytest.raises(MaltriageError, match="folds by time leave samples out"):
+        held_back(path, msgspec.structs.replace(shipped, card=card))
     for other in (replace(own, recipe="densenet"), replace(own, seed=1)):
         save_predictions(other, path)
         with pytest.raises(MaltriageError, match=r"predictions of .*, seed ., not of maltriage-"):

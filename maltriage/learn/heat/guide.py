@@ -165,6 +165,13 @@ def prepare(
     return Prepared(_keeping(guide, counts, order), nets, maps)
 
 
+def expected(options: GuideOptions, begun: Guide | None) -> Guide:
+    """The guide of a run that goes on, to compare with that in its checkpoint, teachers aside."""
+    if begun is not None and _is_asked(begun, options):
+        return begun
+    return Guide(kind=options.kind, keep=options.keep, tokens=0, cam=options.cam)
+
+
 def _is_asked(begun: Guide, options: GuideOptions) -> bool:
     """True if a guide matches the options, teachers aside."""
     return (

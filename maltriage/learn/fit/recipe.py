@@ -221,7 +221,7 @@ def refuse_differing(path: Path, stored: State, wanted: State) -> None:
 
 def differing(stored: State, wanted: State) -> str:
     """The differences of two runs, in words; empty if none matters."""
-    a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
+    a, b = ({"name": state.name, **msgspec.to_builtins(state.origin)} for state in (stored, wanted))
     for stored_origin in (a, b):  # the same files may lie elsewhere
         del stored_origin["root"], stored_origin["more_roots"], stored_origin["goodware"]
     if not a["split_sha256"]:  # written by an older version
@@ -235,7 +235,8 @@ def differing(stored: State, wanted: State) -> str:
         names = [name for name in names if name not in ("fractions", "split_sha256")]
     if not names:
         return ""
-    short = {"net", "dataset", "split", "split_seed", "folds", "epochs", "seed", "batch_size", "image_size"}
+    short = {"name", "net", "dataset", "split", "split_seed", "folds", "epochs", "seed"}
+    short |= {"batch_size", "image_size"}
     short |= {"optimizer", "schedule", "class_weights", "patience", "precision", "devices"}
     if _say(a["guide"]) != _say(b["guide"]):  # otherwise they differ in teachers or tokens
         short.add("guide")

@@ -201,7 +201,7 @@ def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | N
     if not ((options.folder / LAST).exists() and bundle.exists()):
         return None
     _, state = load_checkpoint(options.folder / LAST)
-    if state.finished is None or state.name != options.name or differing(state, start):
+    if state.finished is None or differing(state, start):
         return None
     return Outcome(state, divided, bundle, load(bundle).card)
 

@@ -145,7 +145,6 @@ def train(
     need_torch()
     from maltriage.cli.console import make_console
     from maltriage.cli.stop.ending import stopping
-    from maltriage.corpus.splits import KINDS
     from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)
@@ -155,8 +154,6 @@ def train(
         if (source := ctx.get_parameter_source(option)) is not None
         and source.name not in ("DEFAULT", "DEFAULT_MAP")
     }
-    if fold is not None and split in KINDS and not (folds and fold < folds):
-        raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     folder, begun = rec.run_folder(ctx.params, ctx.args)
     if resume and not begun and not quiet:
         console.print(
@@ -266,18 +263,22 @@ def _prepare(
     differ, the run is refused later with a message.
     """
     from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.splits import KINDS
 
     values = dict(params)
     if begun:
         values |= rec.begun(folder) | named
+    fold, folds = values["fold"], values["folds"]
+    if fold is not None and values["split"] in KINDS and not (folds and fold < folds):
+        raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     also = {"split", "split_seed", "folds"} & named.keys()
     if values["split_file"] is not None and also:
         raise MaltriageError(
             f"--split-file holds the split already: leave out --{min(also).replace('_', '-')}"
         )
-    if values["folds"] == 1:
+    if folds == 1:
         raise MaltriageError("--folds 1: at least two; 0 holds a part back")
-    if values["patience"] and values["folds"]:
+    if values["patience"] and folds:
         raise MaltriageError("--patience needs a validation part: leave out --folds")
     dataset = open_dataset(
         values["dataset"],
@@ -308,8 +309,8 @@ def _prepare(
         fit=fit,
         split=values["split"],
         split_seed=values["split_seed"],
-        folds=values["folds"],
-        fold=params["fold"],
+        folds=folds,
+        fold=fold,
         split_file=values["split_file"],
         guide=rec.guide(values, named),
         command=("maltriage", *sys.argv[1:]),

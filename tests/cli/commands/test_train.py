@@ -292,6 +292,12 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     first = run_cli(*command, "--fold", "1", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
     assert not (tmp_path / "run" / "crossed.onnx").exists()
+    # A run that goes on knows its folds.
+    go_on = ("train", "--out", "run", "--resume", "--jobs", "1", "-q")
+    again = run_cli(*go_on, "--fold", "1")
+    assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr.decode()
+    third = run_cli(*go_on, "--fold", "2")
+    assert "--fold I needs --folds K" in line(third.stderr)
     both = run_cli("train", "--out", "run", "--resume", "--jobs", "1")
     assert both.returncode == 0, both.stderr.decode()
     words = both.stdout.decode()

@@ -222,7 +222,7 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
 
 def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
     """The options with the folds that a split by a column has; folds that cannot be are refused."""
-    from maltriage.corpus.splits import KINDS, check_folds, values_of
+    from maltriage.corpus.splits import KINDS, check_folds, make_fold, values_of
 
     if options.split_file is not None:
         return options
@@ -237,6 +237,10 @@ def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
         )
     if options.fit.patience:
         raise MaltriageError(f"--patience needs one validation part: not with {options.split}")
+    if options.fold is not None:  # another that cannot be is the matter of other processes
+        make_fold(corpus, options.split, options.split_seed, count, options.fold)
+    else:
+        check_folds(corpus, options.split, options.split_seed, count)
     return replace(options, folds=count)
 
 

@@ -163,6 +163,8 @@ def train(
         found, options = _prepare(ctx.params, named, folder, begun=begun)
     corpus = _load(found, options, jobs, console, quiet)
     options = _with_folds(options, corpus)
+    if not quiet:
+        _tell_held_back(options, corpus, console)
     if not begun and not quiet:
         _foretell(corpus, options, console)
     with stopping() as stop, training_bar(console, not quiet) as show:
@@ -242,6 +244,20 @@ def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
     else:
         check_folds(corpus, options.split, options.split_seed, count)
     return replace(options, folds=count)
+
+
+def _tell_held_back(options: RunOptions, corpus: Corpus, console: Console) -> None:
+    """Print a notice if a run without folds holds nothing back."""
+    from maltriage.learn.runs.train import divide
+
+    if options.folds or "test" in divide(corpus, options).parts:
+        return
+    why = (
+        "too few files, or groups of near duplicates, which are kept together"
+        if options.split_file is None
+        else "the split has no test part"
+    )
+    console.print(f"note: nothing is held back, so there are no figures: {why}", soft_wrap=True)
 
 
 def _add_sets(bundle: Path, options: RunOptions) -> str | None:

@@ -536,3 +536,13 @@ def test_families_that_are_too_small(run_cli: Any, data: Path, tmp_path: Path) -
     done = run_cli("train", "--root", data / "vx-zoo", *SHORT, "--min-samples", "11")
     assert done.returncode == 2
     assert "two families of 11 samples or more" in line(done.stderr)
+
+
+@needs_torch
+def test_nothing_is_held_back(run_cli: Any, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "root", {"benign": 1, "icarus": 1, "zeus": 1})
+    run = (*SHORT, "--views", "body", "--min-samples", "1", "--out", "run")
+    done = run_cli("train", "--root", root, *run)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "note: nothing is held back, so there are no figures: too few" in done.stderr.decode()
+    assert "held back" not in done.stdout.decode()

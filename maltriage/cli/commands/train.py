@@ -144,6 +144,7 @@ def train(
     """
     need_torch()
     from maltriage.cli.console import make_console
+    from maltriage.cli.stop import interrupt
     from maltriage.cli.stop.ending import stopping
     from maltriage.report.sanitize import untrusted
 
@@ -176,6 +177,7 @@ def train(
                 f" maltriage train --out {options.folder} --resume"
             )
         raise typer.Exit(stop.exit_code)
+    interrupt.forget()  # a signal while the bundle was written stopped nothing
     without = _add_sets(outcome.bundle, options)
     if without and not quiet:
         console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)

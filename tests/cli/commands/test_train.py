@@ -180,6 +180,35 @@ def test_interrupted_and_gone_on_with(
     assert "seed 0 instead of 5" in line(other.stderr)
 
 
+STOPPED_LAST = """
+import os, signal
+from maltriage.cli import entry
+from maltriage.learn.runs import train
+
+write = train.export_bundle
+
+def stopped(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    return write(*arguments)
+
+train.export_bundle = stopped
+if __name__ == "__main__":
+    entry.main()
+"""
+
+
+@needs_torch
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+def test_interrupted_as_its_bundle_is_written(data: Path, tmp_path: Path) -> None:
+    """Nothing is left to stop: the run is whole, and is not said to be stopped."""
+    run = ("train", "--root", str(data / "vx-zoo"), *SHORT, "--views", "body", "--out", "run", "-q")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_LAST, *run], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"bundle       run/vx-zoo-evidence.onnx\n")
+
+
 @needs_torch
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
 def test_killed_before_the_first_checkpoint_in_folders_of_any_name(

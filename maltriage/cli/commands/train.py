@@ -323,7 +323,13 @@ def _prepare(
         **rec.as_fields(values, entry(values["net"])),
     )
     fit.check()
-    views_for(fit)  # wrong use is found before anything is read
+    chosen = views_for(fit)  # wrong use is found before anything is read
+    tables = entry(fit.net).counted and any(view.fixed for view in chosen)
+    if "clean_weight" in named and not tables:
+        raise MaltriageError(
+            f"--clean-weight goes with tables: net {fit.net} has none with"
+            f" {', '.join(view.name for view in chosen)}"
+        )
     fit.recipe()
     options = RunOptions(
         folder=folder,

@@ -254,6 +254,11 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
         (["--folds", "2", "--fold", "2"], "--fold I needs --folds K"),
         (["--root", "DATA", "--folds", "2", "--patience", "3"], "leave out --folds"),
         (["--root", "DATA", "--keep", "0.5"], "--keep goes with a --guide"),
+        (["--root", "DATA", "--net", "gibert", "--clean-weight", "9"], "net gibert has none with"),
+        (
+            ["--root", "DATA", "--views", "body,head", "--clean-weight", "9"],
+            "--clean-weight goes with tables: net evidence has none with body, head",
+        ),
         (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),
         (["--root", "DATA", "--net", "camvit", "--guide", "inverse"], "needs a --teacher"),
         (

@@ -69,6 +69,24 @@ def test_min_samples(tmp_path: Path) -> None:
     assert open_dataset("folder", tmp_path, min_samples=2).labels == ("benign", "rare", "zeus")
 
 
+def test_a_label_that_differs_by_case(tmp_path: Path) -> None:
+    rows = [
+        f"{label.lower()}{i}.png,{label}" for label in ("BENIGN", "_Other", "Zeus") for i in "12"
+    ]
+    for number, row in enumerate(rows):
+        write_png(tmp_path / row.split(",")[0], program(number, 0))
+    (tmp_path / "labels.csv").write_text("\n".join(["path,family", *rows]))
+    dataset = open_dataset("folder", tmp_path, min_samples=2)
+    assert dataset.labels == ("BENIGN", "Zeus", "_Other")
+    assert [(notice.code, notice.text) for notice in dataset.notices] == [
+        ("label-case", "BENIGN is taken for a malware family: the label of clean files is benign"),
+        (
+            "label-case",
+            "_Other is taken for a malware family: the label of malware of no family is _other",
+        ),
+    ]
+
+
 @pytest.mark.parametrize("column", ["path", "sha256"])
 def test_table_of_labels(tmp_path: Path, column: str) -> None:
     lines = [f"number,{column},family"]

@@ -123,6 +123,22 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
         open_dataset("folder")
 
 
+def test_a_table_without_a_file_of_its_rows(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"zeus": 2})
+    (tmp_path / "labels.csv").write_text("path,family\na.exe,benign\nb.exe,zeus\nc.exe,\n")
+    with pytest.raises(MaltriageError) as caught:
+        open_dataset("folder", tmp_path)
+    assert str(caught.value) == (
+        f"dataset folder: no sample has a family in {tmp_path / 'labels.csv'}: 3 files left out: in"
+        " labels.csv, but no such sample (such as a.exe); 2 files left out: not in labels.csv (such"
+        f" as {tmp_path / 'zeus' / '000.png'})"
+    )
+    (tmp_path / "labels.csv").write_text("path,family\n")
+    (tmp_path / "zeus").rename(tmp_path.parent / "elsewhere")
+    with pytest.raises(MaltriageError, match=r"labels\.csv: it has no rows$"):
+        open_dataset("folder", tmp_path)
+
+
 def test_folder_without_samples(tmp_path: Path) -> None:
     (tmp_path / "zeus").mkdir()
     with pytest.raises(MaltriageError, match=r"no samples in .*<root>/<family>/<file>"):

@@ -178,8 +178,10 @@ def _column_parts(corpus: Corpus, column: str, value: str, seed: int) -> Parts:
     parts[rest] = split(groups[rest], corpus.label[rest], COLUMN_FRACTIONS, seed)
     trained = {corpus.labels[label] for label in np.unique(corpus.label[parts == "train"])}
     if len(trained) < 2 or (BENIGN in corpus.labels and BENIGN not in trained):
-        left = ", ".join(sorted(trained)) or "nothing"
-        raise MaltriageError(f"without {column} {value}, {left} is left to train on")
+        left = "nothing"
+        if trained:
+            left = f"nothing but {trained.pop() if len(trained) == 1 else 'malware'}"
+        raise MaltriageError(f"without {column} {value}, {left} would be left to train on")
     return parts
 
 

@@ -144,8 +144,8 @@ def train(
     """
     need_torch()
     from maltriage.cli.console import make_console
+    from maltriage.cli.stop import interrupt
     from maltriage.cli.stop.ending import stopping
-    from maltriage.corpus.splits import KINDS
     from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)
@@ -155,8 +155,6 @@ def train(
         if (source := ctx.get_parameter_source(option)) is not None
         and source.name not in ("DEFAULT", "DEFAULT_MAP")
     }
-    if fold is not None and split in KINDS and not (folds and fold < folds):
-        raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     folder, begun = rec.run_folder(ctx.params, ctx.args)
     if resume and not begun and not quiet:
         console.print(
@@ -166,6 +164,8 @@ def train(
         found, options = _prepare(ctx.params, named, folder, begun=begun)
     corpus = _load(found, options, jobs, console, quiet)
     options = _with_folds(options, corpus)
+    if not quiet:
+        _tell_held_back(options, corpus, console)
     if not begun and not quiet:
         _foretell(corpus, options, console)
     with stopping() as stop, training_bar(console, not quiet) as show:
@@ -177,6 +177,7 @@ def train(
                 f" maltriage train --out {options.folder} --resume"
             )
         raise typer.Exit(stop.exit_code)
+    interrupt.forget()  # a signal while the bundle was written stopped nothing
     without = _add_sets(outcome.bundle, options)
     if without and not quiet:
         console.print(untrusted(f"note: no prediction sets: {without}"), soft_wrap=True)
@@ -225,7 +226,7 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
 
 def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
     """The options with the folds that a split by a column has; folds that cannot be are refused."""
-    from maltriage.corpus.splits import KINDS, check_folds, values_of
+    from maltriage.corpus.splits import KINDS, check_folds, make_fold, values_of
 
     if options.split_file is not None:
         return options
@@ -240,7 +241,25 @@ def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
         )
     if options.fit.patience:
         raise MaltriageError(f"--patience needs one validation part: not with {options.split}")
+    if options.fold is not None:  # another that cannot be is the matter of other processes
+        make_fold(corpus, options.split, options.split_seed, count, options.fold)
+    else:
+        check_folds(corpus, options.split, options.split_seed, count)
     return replace(options, folds=count)
+
+
+def _tell_held_back(options: RunOptions, corpus: Corpus, console: Console) -> None:
+    """Print a notice if a run without folds holds nothing back."""
+    from maltriage.learn.runs.train import divide
+
+    if options.folds or "test" in divide(corpus, options).parts:
+        return
+    why = (
+        "too few files, or groups of near duplicates, which are kept together"
+        if options.split_file is None
+        else "the split has no test part"
+    )
+    console.print(f"note: nothing is held back, so there are no figures: {why}", soft_wrap=True)
 
 
 def _add_sets(bundle: Path, options: RunOptions) -> str | None:
@@ -266,18 +285,22 @@ def _prepare(
     differ, the run is refused later with a message.
     """
     from maltriage.corpus.datasets import open_dataset
+    from maltriage.corpus.splits import KINDS
 
     values = dict(params)
     if begun:
         values |= rec.begun(folder) | named
+    fold, folds = values["fold"], values["folds"]
+    if fold is not None and values["split"] in KINDS and not (folds and fold < folds):
+        raise MaltriageError("--fold I needs --folds K, with I from 0 to K - 1")
     also = {"split", "split_seed", "folds"} & named.keys()
     if values["split_file"] is not None and also:
         raise MaltriageError(
             f"--split-file holds the split already: leave out --{min(also).replace('_', '-')}"
         )
-    if values["folds"] == 1:
+    if folds == 1:
         raise MaltriageError("--folds 1: at least two; 0 holds a part back")
-    if values["patience"] and values["folds"]:
+    if values["patience"] and folds:
         raise MaltriageError("--patience needs a validation part: leave out --folds")
     dataset = open_dataset(
         values["dataset"],
@@ -300,7 +323,13 @@ def _prepare(
         **rec.as_fields(values, entry(values["net"])),
     )
     fit.check()
-    views_for(fit)  # wrong use is found before anything is read
+    chosen = views_for(fit)  # wrong use is found before anything is read
+    tables = entry(fit.net).counted and any(view.fixed for view in chosen)
+    if "clean_weight" in named and not tables:
+        raise MaltriageError(
+            f"--clean-weight goes with tables: net {fit.net} has none with"
+            f" {', '.join(view.name for view in chosen)}"
+        )
     fit.recipe()
     options = RunOptions(
         folder=folder,
@@ -308,8 +337,8 @@ def _prepare(
         fit=fit,
         split=values["split"],
         split_seed=values["split_seed"],
-        folds=values["folds"],
-        fold=params["fold"],
+        folds=folds,
+        fold=fold,
         split_file=values["split_file"],
         guide=rec.guide(values, named),
         command=("maltriage", *sys.argv[1:]),

@@ -51,7 +51,7 @@ def note(number: int) -> None:
 
 
 def forget() -> None:
-    """Forget the signal: to stop was how the command was meant to end."""
+    """Forget the signal: to stop was how the command was meant to end, or it was done already."""
     global _asked  # noqa: PLW0603
     _asked = None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -263,9 +263,22 @@ def _of_size(dataset: Dataset, min_samples: int) -> Dataset:
             raise MaltriageError(
                 f"{dataset.root}: a label must be UTF-8: rename the folder of {shown}"
             )
+    notices += _almost_known(labels)
     return replace(
         dataset, samples=kept, labels=labels, min_samples=min_samples, notices=tuple(notices)
     )
+
+
+def _almost_known(labels: Iterable[str]) -> Iterator[Notice]:
+    """Notices on labels that differ from one with a meaning of its own by case alone."""
+    meanings = {BENIGN: "clean files", OTHER: "malware of no family"}
+    for label in labels:
+        known = label.casefold()
+        if known in meanings and label != known:
+            yield Notice(
+                "label-case",
+                f"{label} is taken for a malware family: the label of {meanings[known]} is {known}",
+            )
 
 
 def with_goodware(dataset: Dataset, folder: Path) -> Dataset:

@@ -54,6 +54,9 @@ def labelled_files(name: str, root: Path) -> tuple[list[LabelledSample], list[No
         samples, notices = _from_table(root, table)
     else:
         samples, notices = _from_folders(root)
+    if not samples and table is not None:
+        why = "; ".join(notice.text for notice in notices) or "it has no rows"
+        raise MaltriageError(f"dataset {name}: no sample has a family in {table}: {why}")
     if not samples:
         raise MaltriageError(f"dataset {name}: no samples in {root}; expected {LAYOUT}")
     return samples, notices

@@ -41,10 +41,10 @@ from maltriage.learn.fit.recipe import (
     FitOptions,
     best_epoch,
     class_weights,
-    differing,
     exhausted,
     make_optimizer,
     make_schedule,
+    refuse_differing,
     table_costs,
 )
 from maltriage.learn.fit.restore import load_weights, make, predict
@@ -377,9 +377,7 @@ class _Run:
 
     def _resume(self, path: Path) -> None:
         tensors, state = load_checkpoint(path)
-        difference = differing(state, self.state)
-        if difference:
-            raise MaltriageError(f"{path}: a checkpoint of another run: {difference}")
+        refuse_differing(path, state, self.state)
         load_weights(self.net, part_of(tensors, "net"), path)
         load_weights(self.ema, part_of(tensors, "ema"), path)
         moments = dict[int, dict[str, Tensor]]()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -211,9 +212,16 @@ def exhausted(history: Sequence[Epoch], patience: int) -> bool:
     return bool(patience) and best is not None and history[-1].epoch - best >= patience
 
 
+def refuse_differing(path: Path, stored: State, wanted: State) -> None:
+    """Raise MaltriageError if a checkpoint is of another run."""
+    difference = differing(stored, wanted)
+    if difference:
+        raise MaltriageError(f"{path}: a checkpoint of another run: {difference}")
+
+
 def differing(stored: State, wanted: State) -> str:
     """The differences of two runs, in words; empty if none matters."""
-    a, b = (msgspec.to_builtins(state.origin) for state in (stored, wanted))
+    a, b = ({"name": state.name, **msgspec.to_builtins(state.origin)} for state in (stored, wanted))
     for stored_origin in (a, b):  # the same files may lie elsewhere
         del stored_origin["root"], stored_origin["more_roots"], stored_origin["goodware"]
     if not a["split_sha256"]:  # written by an older version
@@ -223,9 +231,12 @@ def differing(stored: State, wanted: State) -> str:
         for teacher in (origin["guide"] or {}).get("teachers", ()):
             del teacher["path"]
     names = [name for name in a | b if a.get(name) != b.get(name)]
+    if "folds" in names:  # these follow from it
+        names = [name for name in names if name not in ("fractions", "split_sha256")]
     if not names:
         return ""
-    short = {"net", "dataset", "split", "split_seed", "epochs", "seed", "batch_size", "image_size"}
+    short = {"name", "net", "dataset", "split", "split_seed", "folds", "epochs", "seed"}
+    short |= {"batch_size", "image_size"}
     short |= {"optimizer", "schedule", "class_weights", "patience", "precision", "devices"}
     if _say(a["guide"]) != _say(b["guide"]):  # otherwise they differ in teachers or tokens
         short.add("guide")

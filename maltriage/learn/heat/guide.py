@@ -165,6 +165,13 @@ def prepare(
     return Prepared(_keeping(guide, counts, order), nets, maps)
 
 
+def expected(options: GuideOptions, begun: Guide | None) -> Guide:
+    """The guide of a run that goes on, to compare with that in its checkpoint, teachers aside."""
+    if begun is not None and _is_asked(begun, options):
+        return begun
+    return Guide(kind=options.kind, keep=options.keep, tokens=0, cam=options.cam)
+
+
 def _is_asked(begun: Guide, options: GuideOptions) -> bool:
     """True if a guide matches the options, teachers aside."""
     return (
@@ -258,7 +265,7 @@ def _weights_sha256(tensors: dict[str, Tensor]) -> str:
 
 
 SAME = (
-    *("dataset", "manifest_sha256", "labels", "split", "split_seed", "fractions", "folds", "fold"),
+    *("dataset", "manifest_sha256", "labels", "split", "split_seed", "folds", "fold", "fractions"),
     "split_sha256",
 )
 """Fields that the origins of teacher and student must share. An older version wrote no digest of
@@ -272,6 +279,8 @@ def _refuse_other(path: Path, state: State, origin: Origin) -> None:
         if a != b and (a or field != "split_sha256"):
             short = field in ("dataset", "split", "split_seed", "folds", "fold")
             how = f"{field} {a} instead of {b}" if short else f"other {field}"
+            if field == "folds":
+                how += f"; give the student --folds {a}" if a else "; leave out --folds"
             raise MaltriageError(
                 f"{path}: the teacher was not trained on the student's training part: {how}"
             )

@@ -26,7 +26,7 @@ from maltriage.corpus.split_file import SplitFile
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.loop import Tick
 from maltriage.learn.runs.options import RunOptions
-from maltriage.learn.runs.train import Calibration, Outcome, train
+from maltriage.learn.runs.train import Calibration, Outcome, check_begun, train
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,29 @@ def train_fold(
     progress: Callable[[FoldTick], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Outcome:
-    """Train the run of a cross-validation that holds one fold back, unless it exists."""
-    part = replace(options, folder=fold_folder(options.folder, fold), fold=fold)
+    """Train the run of a cross-validation that holds one fold back, unless it exists.
+
+    Raises:
+        MaltriageError: see `train`; also, before any training, if the folder has the run of another
+            net on every sample.
+    """
+    check_begun(corpus, replace(options, fold=None))
+    return _train_fold(corpus, options, fold, progress, stop)
+
+
+def _train_fold(
+    corpus: Corpus,
+    options: RunOptions,
+    fold: int,
+    progress: Callable[[FoldTick], None] | None,
+    stop: Callable[[], bool] | None,
+) -> Outcome:
+    part = _of_fold(options, fold)
     return train(corpus, part, progress=_at(fold, options.folds, progress), stop=stop)
+
+
+def _of_fold(options: RunOptions, fold: int) -> RunOptions:
+    return replace(options, folder=fold_folder(options.folder, fold), fold=fold)
 
 
 def cross_validate(
@@ -72,11 +92,14 @@ def cross_validate(
         run, without a bundle.
 
     Raises:
-        MaltriageError: see `train`.
+        MaltriageError: see `train`; also, before any training, if the folder has runs that cannot
+            be gone on with.
     """
+    for run in (replace(options, fold=None), *(_of_fold(options, i) for i in range(options.folds))):
+        check_begun(corpus, run)
     parts, divided = [], []
     for fold in range(options.folds):
-        outcome = train_fold(corpus, options, fold, progress=progress, stop=stop)
+        outcome = _train_fold(corpus, options, fold, progress, stop)
         if outcome.bundle is None:
             return outcome
         parts.append(load_predictions(outcome.bundle.parent / PREDICTIONS_FILE))

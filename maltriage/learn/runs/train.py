@@ -40,9 +40,9 @@ from maltriage.learn.fit.checkpoint import LAST, Origin, State, load_checkpoint,
 from maltriage.learn.fit.data import Images
 from maltriage.learn.fit.loop import Fitted, Tick, fit
 from maltriage.learn.fit.parallel import fit_together
-from maltriage.learn.fit.recipe import differing
+from maltriage.learn.fit.recipe import differing, refuse_differing
 from maltriage.learn.fit.restore import predict, restore_net
-from maltriage.learn.heat.guide import Prepared, prepare, save_maps
+from maltriage.learn.heat.guide import Prepared, expected, prepare, save_maps
 from maltriage.learn.nets.flops import count_flops
 from maltriage.learn.runs.metadata import write_config, write_environment, write_metrics
 from maltriage.learn.runs.options import RunOptions
@@ -166,6 +166,23 @@ def divide(corpus: Corpus, options: RunOptions) -> SplitFile:
     return make_fold(corpus, options.split, options.split_seed, options.folds, options.fold)
 
 
+def check_begun(corpus: Corpus, options: RunOptions) -> None:
+    """Refuse a folder whose checkpoint is of another run, as `train` does, but before any training.
+
+    Teachers of a guide are not looked at.
+
+    Raises:
+        MaltriageError: it is of another run, or damaged.
+    """
+    if not (options.folder / LAST).exists():
+        return
+    _, state = load_checkpoint(options.folder / LAST)
+    origin = origin_of(corpus, options, divide(corpus, options))
+    if options.guide is not None:
+        origin = msgspec.structs.replace(origin, guide=expected(options.guide, state.origin.guide))
+    refuse_differing(options.folder / LAST, state, State(origin=origin, name=options.name))
+
+
 def _guidance(
     options: RunOptions, origin: Origin, images: Images, train: Tensor
 ) -> Prepared | None:
@@ -184,7 +201,7 @@ def _whole(options: RunOptions, start: State, divided: SplitFile) -> Outcome | N
     if not ((options.folder / LAST).exists() and bundle.exists()):
         return None
     _, state = load_checkpoint(options.folder / LAST)
-    if state.finished is None or state.name != options.name or differing(state, start):
+    if state.finished is None or differing(state, start):
         return None
     return Outcome(state, divided, bundle, load(bundle).card)
 

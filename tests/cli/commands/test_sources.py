@@ -149,6 +149,22 @@ def test_wrong_use(run_cli: Any, data: Path) -> None:
         assert "Traceback" not in found.stderr.decode()
 
 
+def test_a_last_fold_that_cannot_be(run_cli: Any, tmp_path: Path) -> None:
+    """It is found before the first is trained."""
+    for source, families in (("x", (1, 2)), ("y", (0, 1, 2))):
+        for number in families:
+            for i in range(4):
+                path = tmp_path / source / ("benign", "icarus", "zeus")[number] / f"{i}.png"
+                write_png(path, program(number, 100 * len(families) + i))
+    roots = ("--root", tmp_path / "x", "--root", tmp_path / "y")
+    found = run_cli("train", *SHORT, *roots, "--split", "source", "--out", "o")
+    assert found.returncode == 2
+    words = "without source y, nothing but malware would be left to train on"
+    assert words in found.stderr.decode()
+    assert "steps in all" not in found.stderr.decode()
+    assert not (tmp_path / "o").exists()
+
+
 def test_one_fold_alone(run_cli: Any, tmp_path: Path) -> None:
     """Of two folders, each a source; going on reads both again."""
     for source, count in (("x", 8), ("y", 9)):

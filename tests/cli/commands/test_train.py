@@ -180,6 +180,35 @@ def test_interrupted_and_gone_on_with(
     assert "seed 0 instead of 5" in line(other.stderr)
 
 
+STOPPED_LAST = """
+import os, signal
+from maltriage.cli import entry
+from maltriage.learn.runs import train
+
+write = train.export_bundle
+
+def stopped(*arguments):
+    os.kill(os.getpid(), signal.SIGINT)
+    return write(*arguments)
+
+train.export_bundle = stopped
+if __name__ == "__main__":
+    entry.main()
+"""
+
+
+@needs_torch
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+def test_interrupted_as_its_bundle_is_written(data: Path, tmp_path: Path) -> None:
+    """Nothing is left to stop: the run is whole, and is not said to be stopped."""
+    run = ("train", "--root", str(data / "vx-zoo"), *SHORT, "--views", "body", "--out", "run", "-q")
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_LAST, *run], cwd=tmp_path, capture_output=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.startswith(b"bundle       run/vx-zoo-evidence.onnx\n")
+
+
 @needs_torch
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode")
 def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
@@ -225,6 +254,11 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
         (["--folds", "2", "--fold", "2"], "--fold I needs --folds K"),
         (["--root", "DATA", "--folds", "2", "--patience", "3"], "leave out --folds"),
         (["--root", "DATA", "--keep", "0.5"], "--keep goes with a --guide"),
+        (["--root", "DATA", "--net", "gibert", "--clean-weight", "9"], "net gibert has none with"),
+        (
+            ["--root", "DATA", "--views", "body,head", "--clean-weight", "9"],
+            "--clean-weight goes with tables: net evidence has none with body, head",
+        ),
         (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),
         (["--root", "DATA", "--net", "camvit", "--guide", "inverse"], "needs a --teacher"),
         (
@@ -292,6 +326,12 @@ def test_a_cross_validation_and_what_is_measured_of_it(
     first = run_cli(*command, "--fold", "1", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
     assert not (tmp_path / "run" / "crossed.onnx").exists()
+    # A run that goes on knows its folds.
+    go_on = ("train", "--out", "run", "--resume", "--jobs", "1", "-q")
+    again = run_cli(*go_on, "--fold", "1")
+    assert (again.returncode, again.stdout) == (0, first.stdout), again.stderr.decode()
+    third = run_cli(*go_on, "--fold", "2")
+    assert "--fold I needs --folds K" in line(third.stderr)
     both = run_cli("train", "--out", "run", "--resume", "--jobs", "1")
     assert both.returncode == 0, both.stderr.decode()
     words = both.stdout.decode()
@@ -530,3 +570,13 @@ def test_families_that_are_too_small(run_cli: Any, data: Path, tmp_path: Path) -
     done = run_cli("train", "--root", data / "vx-zoo", *SHORT, "--min-samples", "11")
     assert done.returncode == 2
     assert "two families of 11 samples or more" in line(done.stderr)
+
+
+@needs_torch
+def test_nothing_is_held_back(run_cli: Any, tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "root", {"benign": 1, "icarus": 1, "zeus": 1})
+    run = (*SHORT, "--views", "body", "--min-samples", "1", "--out", "run")
+    done = run_cli("train", "--root", root, *run)
+    assert done.returncode == 0, done.stderr.decode()
+    assert "note: nothing is held back, so there are no figures: too few" in done.stderr.decode()
+    assert "held back" not in done.stdout.decode()

@@ -69,6 +69,24 @@ def test_min_samples(tmp_path: Path) -> None:
     assert open_dataset("folder", tmp_path, min_samples=2).labels == ("benign", "rare", "zeus")
 
 
+def test_a_label_that_differs_by_case(tmp_path: Path) -> None:
+    rows = [
+        f"{label.lower()}{i}.png,{label}" for label in ("BENIGN", "_Other", "Zeus") for i in "12"
+    ]
+    for number, row in enumerate(rows):
+        write_png(tmp_path / row.split(",")[0], program(number, 0))
+    (tmp_path / "labels.csv").write_text("\n".join(["path,family", *rows]))
+    dataset = open_dataset("folder", tmp_path, min_samples=2)
+    assert dataset.labels == ("BENIGN", "Zeus", "_Other")
+    assert [(notice.code, notice.text) for notice in dataset.notices] == [
+        ("label-case", "BENIGN is taken for a malware family: the label of clean files is benign"),
+        (
+            "label-case",
+            "_Other is taken for a malware family: the label of malware of no family is _other",
+        ),
+    ]
+
+
 @pytest.mark.parametrize("column", ["path", "sha256"])
 def test_table_of_labels(tmp_path: Path, column: str) -> None:
     lines = [f"number,{column},family"]
@@ -103,6 +121,22 @@ def test_folder_that_is_not_there(tmp_path: Path) -> None:
         open_dataset("folder", tmp_path / "nowhere")
     with pytest.raises(MaltriageError, match="--root"):
         open_dataset("folder")
+
+
+def test_a_table_without_a_file_of_its_rows(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"zeus": 2})
+    (tmp_path / "labels.csv").write_text("path,family\na.exe,benign\nb.exe,zeus\nc.exe,\n")
+    with pytest.raises(MaltriageError) as caught:
+        open_dataset("folder", tmp_path)
+    assert str(caught.value) == (
+        f"dataset folder: no sample has a family in {tmp_path / 'labels.csv'}: 3 files left out: in"
+        " labels.csv, but no such sample (such as a.exe); 2 files left out: not in labels.csv (such"
+        f" as {tmp_path / 'zeus' / '000.png'})"
+    )
+    (tmp_path / "labels.csv").write_text("path,family\n")
+    (tmp_path / "zeus").rename(tmp_path.parent / "elsewhere")
+    with pytest.raises(MaltriageError, match=r"labels\.csv: it has no rows$"):
+        open_dataset("folder", tmp_path)
 
 
 def test_folder_without_samples(tmp_path: Path) -> None:

@@ -148,6 +148,11 @@ def test_a_checkpoint_from_before_there_was_a_choice() -> None:
     assert msgspec.convert(old, FitOptions) == FitOptions()
 
 
+def test_the_name_of_a_run_stays() -> None:
+    renamed = msgspec.structs.replace(STATE, name="other")
+    assert differing(STATE, renamed) == f"name {STATE.name} instead of other"
+
+
 def test_the_command_line_has_the_same_defaults() -> None:
     defaults = inspect.signature(train).parameters
     values = {name: defaults[name].default for name in (*options.RECIPE, *options.FREE)}

@@ -23,7 +23,13 @@ from maltriage.corpus.datasets import open_dataset  # noqa: E402
 from maltriage.corpus.load import load_corpus  # noqa: E402
 from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
-from maltriage.learn.fit.checkpoint import LAST, Guide, Origin, load_checkpoint  # noqa: E402
+from maltriage.learn.fit.checkpoint import (  # noqa: E402
+    LAST,
+    Guide,
+    Origin,
+    load_checkpoint,
+    save_checkpoint,
+)
 from maltriage.learn.fit.data import Images  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
@@ -219,6 +225,19 @@ def test_a_teacher_of_another_split_is_refused(
             train(corpus, options(tmp_path / "run", guide=asked, **change))
     student_is = origin(corpus, tmp_path)
     moved = msgspec.structs.replace(student_is, split_sha256="0" * 64)
+    for theirs, ours, what in ((3, 0, "give the student --folds 3"), (0, 3, "leave out --folds")):
+        words = f"training part: folds {theirs} instead of {ours}; {what}$"
+        tensors, state = load_checkpoint(teacher)
+        crossed = msgspec.structs.replace(state.origin, folds=theirs, fractions=(1.0, 0.0, 0.0))
+        file = tmp_path / "crossed.safetensors"
+        save_checkpoint(file, tensors, msgspec.structs.replace(state, origin=crossed))
+        with pytest.raises(MaltriageError, match=words):
+            prepare(
+                GuideOptions("cumulative", teachers=(file,)),
+                msgspec.structs.replace(student_is, folds=ours),
+                Images(corpus),
+                torch.arange(4),
+            )
     with pytest.raises(MaltriageError, match="training part: other split_sha256"):
         prepare(asked, moved, Images(corpus), torch.arange(4))
     fewer = dataclasses.replace(corpus, sha256=("0" * 64, *corpus.sha256[1:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,7 @@ from maltriage.learn.runs.crossval import (  # noqa: E402
     train_fold,
 )
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
-from maltriage.learn.runs.train import Outcome  # noqa: E402
+from maltriage.learn.runs.train import Outcome, train  # noqa: E402
 
 K = 3
 
@@ -135,6 +136,29 @@ def test_a_fold_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> 
     other = dataclasses.replace(options, fit=FitOptions(**{**NARROW, "epochs": 3}))
     with pytest.raises(MaltriageError, match="epochs 2 instead of 3"):
         cross_validate(corpus, other)
+
+
+def test_the_run_of_another_net_is_refused_before_any_fold(corpus: Corpus, tmp_path: Path) -> None:
+    plain = RunOptions(tmp_path, "tiny", FitOptions(**NARROW))
+    train(corpus, plain, stop=lambda: True)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    folds = dataclasses.replace(plain, folds=2)
+    words = r"last\.safetensors: a checkpoint of another run: folds 0 instead of 2$"
+    for of_all in (cross_validate, functools.partial(train_fold, fold=1)):
+        with pytest.raises(MaltriageError, match=words):
+            of_all(corpus, folds)
+        assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_a_later_fold_of_another_recipe_is_refused_before_the_first(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    options = RunOptions(tmp_path, "tiny", FitOptions(**NARROW), folds=2)
+    train_fold(corpus, options, 1, stop=lambda: True)
+    other = dataclasses.replace(options, fit=FitOptions(**{**NARROW, "epochs": 3}))
+    with pytest.raises(MaltriageError, match=r"fold-1.*: epochs 2 instead of 3"):
+        cross_validate(corpus, other)
+    assert not (tmp_path / "fold-0").exists()
 
 
 def test_a_fold_that_takes_a_whole_family_is_refused(corpus: Corpus) -> None:

@@ -9,7 +9,13 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `train`")
 
 from maltriage.corpus.corpus import Corpus
-from maltriage.learn.runs.estimate import MOST_SECONDS, estimate, training_sizes
+from maltriage.learn.runs.estimate import (
+    MOST_SECONDS,
+    NET_SECONDS,
+    Estimate,
+    estimate,
+    training_sizes,
+)
 from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.train import divide
 
@@ -22,7 +28,13 @@ def test_steps_are_those_that_a_run_does(corpus: Corpus, run_options: RunOptions
     assert abs((parts == "train").sum() - training_sizes(len(corpus), run_options)[0]) <= 4
     assert found.steps % found.epochs == 0
     assert 0 < found.step_seconds < MOST_SECONDS
-    assert found.seconds == found.steps * found.step_seconds
+    assert found.seconds == found.steps * found.step_seconds + NET_SECONDS
+
+
+def test_each_net_takes_time_besides_its_steps() -> None:
+    """Seven folds of a small dataset, and the net on all: mostly that."""
+    found = Estimate(samples=60, labels=3, epochs=2, runs=8, steps=16, step_seconds=0.5)
+    assert found.seconds == 8.0 + 8 * NET_SECONDS
 
 
 def test_nets_of_a_cross_validation(run_options: RunOptions) -> None:

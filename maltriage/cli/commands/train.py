@@ -385,8 +385,10 @@ def _report(outcome: Outcome, corpus: Corpus) -> None:
             f" {metrics['out_of_fold_ece']:.3f} ({state.origin.folds} {state.origin.split} folds)"
         )
     if "test_samples" in metrics:
+        added = metrics.get("test_added", 0.0)
+        among = f", {added:.0f} of them added clean files" if added else ""
         typer.echo(
-            f"held back    {metrics['test_samples']:.0f} samples: accuracy"
+            f"held back    {metrics['test_samples']:.0f} samples{among}: accuracy"
             f" {metrics['test_accuracy']:.3f}, macro-F1 {metrics['test_macro_f1']:.3f}"
             f" ({state.origin.split} split)"
         )

@@ -235,6 +235,7 @@ def _finish(
             "test_accuracy": metrics.accuracy(truth, guess),
             "test_macro_f1": metrics.macro_f1(truth, guess, len(labels)),
             "test_samples": float(len(test)),
+            "test_added": float(held_back.added.sum()),
             "test_duplicates": float(divided.duplicates),
             "test_near_twins": float(divided.leaks),
         }

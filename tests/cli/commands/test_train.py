@@ -301,6 +301,9 @@ def test_goodware_and_the_part_that_was_held_back(run_cli: Any, data: Path, tmp_
     document = json.loads(found.stdout)
     card = json.loads(run_cli("models", bundle, "--json").stdout)
     assert card["training"]["goodware_samples"] == 9
+    added = card["metrics"]["test_added"]
+    assert 0 < added < card["metrics"]["test_samples"]
+    assert f" samples, {added:.0f} of them added clean files: accuracy" in trained.stdout.decode()
     assert document["samples"] == card["metrics"]["test_samples"]
     assert document["accuracy"]["value"] == pytest.approx(card["metrics"]["test_accuracy"])
     assert document["macro_f1"]["value"] == pytest.approx(card["metrics"]["test_macro_f1"])

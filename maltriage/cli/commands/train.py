@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -146,6 +145,7 @@ def train(
     from maltriage.cli.console import make_console
     from maltriage.cli.stop import interrupt
     from maltriage.cli.stop.ending import stopping
+    from maltriage.learn.runs.options import with_folds
     from maltriage.report.sanitize import untrusted
 
     console = make_console(color.value, stderr=True)
@@ -163,7 +163,7 @@ def train(
     with status(console, "starting", enabled=not quiet):
         found, options = _prepare(ctx.params, named, folder, begun=begun)
     corpus = _load(found, options, jobs, console, quiet)
-    options = _with_folds(options, corpus)
+    options = with_folds(options, corpus)
     if not quiet:
         _tell_held_back(options, corpus, console)
     if not begun and not quiet:
@@ -222,30 +222,6 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
     if options.fold is not None:
         return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
     return cross_validate(corpus, options, progress=show_fold, stop=stop)
-
-
-def _with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
-    """The options with the folds that a split by a column has; folds that cannot be are refused."""
-    from maltriage.corpus.splits import KINDS, check_folds, make_fold, values_of
-
-    if options.split_file is not None:
-        return options
-    if options.split in KINDS:
-        if options.folds:
-            check_folds(corpus, options.split, options.split_seed, options.folds)
-        return options
-    count = len(values_of(corpus, options.split))
-    if options.folds not in (0, count):
-        raise MaltriageError(
-            f"--split {options.split} makes {count} folds, one of each value: leave out --folds"
-        )
-    if options.fit.patience:
-        raise MaltriageError(f"--patience needs one validation part: not with {options.split}")
-    if options.fold is not None:  # another that cannot be is the matter of other processes
-        make_fold(corpus, options.split, options.split_seed, count, options.fold)
-    else:
-        check_folds(corpus, options.split, options.split_seed, count)
-    return replace(options, folds=count)
 
 
 def _tell_held_back(options: RunOptions, corpus: Corpus, console: Console) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from maltriage.corpus.corpus import Corpus
+from maltriage.corpus.splits import KINDS, check_folds, make_fold, values_of
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.checkpoint import State
 from maltriage.learn.fit.recipe import FitOptions
@@ -41,6 +43,32 @@ class RunOptions:
     """Guide of the net's tokens; None: all tokens are used."""
     command: tuple[str, ...] = ()
     """The user's command line, for the record."""
+
+
+def with_folds(options: RunOptions, corpus: Corpus) -> RunOptions:
+    """The options with the folds that a split by a column has.
+
+    Raises:
+        MaltriageError: one of the folds that the run trains cannot be, or the options contradict.
+    """
+    if options.split_file is not None:
+        return options
+    if options.split in KINDS:
+        if options.folds:
+            check_folds(corpus, options.split, options.split_seed, options.folds)
+        return options
+    count = len(values_of(corpus, options.split))
+    if options.folds not in (0, count):
+        raise MaltriageError(
+            f"--split {options.split} makes {count} folds, one of each value: leave out --folds"
+        )
+    if options.fit.patience:
+        raise MaltriageError(f"--patience needs one validation part: not with {options.split}")
+    if options.fold is not None:  # another that cannot be is the matter of other processes
+        make_fold(corpus, options.split, options.split_seed, count, options.fold)
+    else:
+        check_folds(corpus, options.split, options.split_seed, count)
+    return replace(options, folds=count)
 
 
 def views_for(options: FitOptions) -> tuple[ViewSpec, ...]:

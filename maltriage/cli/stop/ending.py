@@ -173,7 +173,7 @@ def _rotating(sinks: Sinks) -> Iterator[None]:
 def _has_terminal() -> bool:
     """Whether the process has a controlling terminal, whatever its streams are."""
     try:
-        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+        os.close(os.open("/dev/tty", os.O_RDWR | getattr(os, "O_NOCTTY", 0)))
     except OSError:
         return False
     return True

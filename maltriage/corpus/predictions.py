@@ -168,7 +168,9 @@ def load_predictions(path: Path) -> Predictions:
         except ValueError as error:
             raise MaltriageError(f"{path}: line {line}: {error}") from error
     if _are_probabilities(np.array(logits)):
-        raise MaltriageError(f"{path}: probabilities, not logits: give their logarithms")
+        raise MaltriageError(
+            f"{path}: probabilities, not logits: give their logarithms (of 0 that of 1e-6)"
+        )
     try:
         seed = int(rows[0][1])
     except ValueError as error:

@@ -44,7 +44,9 @@ def test_what_is_printed_of_a_fold(tmp_path: Path) -> None:
     truth = np.arange(16) % 8
     guess = np.where(truth < 6, truth, 0)  # the rarest quarter is never named right
     digests = tuple(f"{i:064x}" for i in range(16))
-    run = Predictions("net", 0, labels, digests, truth, truth * 0, truth < 0, np.eye(8)[guess])
+    run = Predictions(
+        "net", 0, labels, digests, truth, truth * 0, truth < 0, 9.0 * np.eye(8)[guess]
+    )
     path = tmp_path / "predictions.csv"
     save_predictions(run, path)
     assert large.by_rank(path, 8) == (

@@ -27,12 +27,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.studies.gain import draws, interval
+from benchmarks.studies.gain import draws, groups_of, interval
 from benchmarks.studies.nets import MIN_SAMPLES, Answers, Kept
 from maltriage.bundle import BENIGN
 from maltriage.corpus.datasets import open_dataset
 from maltriage.corpus.load import load_corpus
-from maltriage.corpus.twins import near_twins
 from maltriage.metrics import Interval
 from maltriage.report.numbers import between, difference
 
@@ -42,14 +41,11 @@ Floats = NDArray[np.float64]
 Weights = NDArray[np.float32]
 
 
-def known_of(roots: list[Path]) -> dict[str, dict[str, Any]]:
-    """Source and group of near duplicates of each file, by the first 16 digits of its SHA-256."""
+def sources_of(roots: list[Path]) -> dict[str, str]:
+    """The source of each file, by the first 16 digits of its SHA-256."""
     corpus = load_corpus(open_dataset("vx-zoo", roots, MIN_SAMPLES), ())
-    names = [name[:16] for name in corpus.sha256]
-    return {
-        "sources": dict(zip(names, corpus.columns["source"], strict=True)),
-        "groups": dict(zip(names, near_twins(corpus.signs).tolist(), strict=True)),
-    }
+    names = (name[:16] for name in corpus.sha256)
+    return dict(zip(names, corpus.columns["source"], strict=True))
 
 
 def auroc(malware: Floats, clean: Floats, first: Weights, second: Weights) -> Floats:
@@ -169,8 +165,9 @@ def main() -> None:
     parser.add_argument("--against", help="give each net less this one")
     options = parser.parse_args()
     kept = Kept(options.keep)
-    for name, value in known_of(options.roots).items() if options.roots else ():
-        kept.know(name, value)
+    if options.roots:
+        kept.know("sources", sources_of(options.roots))
+        kept.know("groups", groups_of(options.roots))
     if "sources" not in kept.state:
         parser.error("name the folders of the files once, for their sources")
     print(table(kept, options.against))

@@ -23,6 +23,7 @@ from maltriage.assess.verdicts.column_answers import (
     Tuned,
     answers_of,
     elsewhere_limits,
+    even_limits,
     plain_or_all,
     tuned_of,
     validated_limits,
@@ -114,6 +115,7 @@ def of_model(
         margins = np.array([v.threshold for v in verdicts], dtype=np.float64)
         flagged = np.array([bool(v.flagged) for v in verdicts])
         limits.append(Limits("card", margins, np.full(len(at), threshold.files), flagged))
+    limits += even_limits(answers)
     values = [_value(files, value, answers, limits, {}) for value in files.values]
     run = ColumnFigures(name=card.name, seed=None, held_back=False, values=_there(values))
     return _report(files, None if threshold is None else threshold.fpr, [run])
@@ -198,6 +200,7 @@ def _of_run(files: Files, found: Predictions, run: Path, fpr: float) -> ColumnFi
     limits = [elsewhere_limits(files, answers, fpr)]
     if tuned is not None:
         limits.insert(0, validated_limits(answers, tuned, fpr))
+    limits += even_limits(answers)
     values = [
         _value(files, value, answers, limits, tuned or {} if held_back else {})
         for value in files.values
@@ -246,27 +249,29 @@ def _at(files: Files, answers: Answers, limits: Limits, own: Ints) -> AtThreshol
     at, flagged, family = answers.at[own], limits.flagged[own], answers.family[own]
     malware, label, group = files.malware[at], files.label[at], files.group[at]
     named = flagged & (family != "")
+    asked = malware & (limits.margin is not None)  # names are given to flagged files alone
     rows = list[KindFigures]()
     for kind, mask in files.kinds.items():
         clean, bad = mask[at] & ~malware, mask[at] & malware
-        sure = bad & named & (label != OTHER)
+        sure = bad & asked & named & (label != OTHER)
         if clean.any() or bad.any():
             rows.append(
                 KindFigures(
                     kind,
                     grouped.counted(flagged[clean], group[clean]),
                     grouped.counted(flagged[bad], group[bad]),
-                    grouped.counted(named[bad], group[bad]),
+                    grouped.counted(named[bad & asked], group[bad & asked]),
                     grouped.counted((family == label)[sure], group[sure]),
                 )
             )
-    margins, counts = np.unique(limits.margin[own]), np.unique(limits.files[own])
-    return AtThreshold(
-        limits.set_on,
-        float(margins[0]) if len(margins) == 1 else None,
-        int(counts[0]) if len(counts) == 1 else None,
-        rows,
-    )
+    margin, count = _only(limits.margin, own), _only(limits.files, own)
+    return AtThreshold(limits.set_on, margin, None if count is None else int(count), rows)
+
+
+def _only(values: Floats | Ints | None, own: Ints) -> float | None:
+    """The value that all of the files have; None: they differ, or there is none."""
+    found = [] if values is None else np.unique(values[own]).tolist()
+    return found[0] if len(found) == 1 else None
 
 
 def _against(files: Files, answers: Answers, own: Ints) -> list[Against]:

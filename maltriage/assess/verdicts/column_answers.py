@@ -21,6 +21,7 @@ from maltriage.corpus.predictions import (
 from maltriage.errors import MaltriageError
 from maltriage.metrics import Bools, Floats, Ints
 from maltriage.report.documents.by_column import SetOn
+from maltriage.triage.verdict import EVEN
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,14 @@ class Answers:
 
 @dataclass(frozen=True)
 class Limits:
-    """Thresholds of the answers, [m]: where they are set, on how many clean files."""
+    """Thresholds of the answers, [m]: where they are set, on how many clean files.
+
+    An even chance is one of P(malware), set on no files: `margin` and `files` are None.
+    """
 
     set_on: SetOn
-    margin: Floats
-    files: Ints
+    margin: Floats | None
+    files: Ints | None
     flagged: Bools
 
 
@@ -148,6 +152,14 @@ def _places(files: Files, found: Predictions) -> Ints:
 def validated_limits(answers: Answers, tuned: dict[int, Tuned], fpr: float) -> Limits:
     clean = {fold: part.margin[part.clean] for fold, part in tuned.items()}
     return _limits("validation", answers, clean, fpr)
+
+
+def even_limits(answers: Answers) -> list[Limits]:
+    """At least as likely malware as not: what a verdict flags or calls unknown; none if
+    probabilities are uncalibrated."""
+    if answers.malware is None:
+        return []
+    return [Limits("even", None, None, answers.malware >= EVEN)]
 
 
 def plain_or_all(files: Files, answers: Answers) -> Bools:

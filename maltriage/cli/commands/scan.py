@@ -51,8 +51,8 @@ def scan(
         int | None,
         typer.Option(
             min=0,
-            help="Most rows of the table; 0: all. By default 50, and none where nothing is flagged"
-            " and it would have more than 20.",
+            help="Most rows of the table; 0: all. By default 50; where nothing is flagged, 20, and"
+            " none of clean files unless all fit.",
         ),
     ] = None,
     depth: Annotated[

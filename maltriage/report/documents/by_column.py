@@ -9,11 +9,12 @@ import msgspec
 from maltriage.metrics import Interval
 from maltriage.version import __version__
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 
-SetOn = Literal["validation", "elsewhere", "card"]
+SetOn = Literal["validation", "elsewhere", "card", "even"]
 """Where a threshold is from: the validation part of the net that held the files back; the clean
-files of the other folds, each by the net that held it back; the model's card."""
+files of the other folds, each by the net that held it back; the model's card; none: P(malware) of
+one half, from which a file is flagged or `unknown`."""
 
 
 CleanBy = Literal["same", "other", "trained"]
@@ -52,7 +53,8 @@ class AtThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A threshold for a false-positive rate, and the verdicts at it by kind.
 
     `margin` is None where files of this value were held back by several nets, each with its own
-    threshold. `files`: clean files that it was set on; None: see the model's card.
+    threshold. `files`: clean files that it was set on; None: see the model's card. Both are None
+    at an even chance, where no families are named either.
     """
 
     set_on: SetOn

@@ -33,7 +33,7 @@ def strip(summary: Summary) -> Iterator[Text]:
     yield _flagged(summary)
     parts = [
         _part(summary.clean, "clean"),
-        _part(summary.unknown, "unknown"),
+        _part(summary.unknown, "unknown", "likelier malware than not, but not flagged"),
         _part(summary.unjudged, "not judged"),
         _part(summary.known, "known good"),
         _part(summary.failed, "failed", style="bold yellow"),

@@ -44,7 +44,7 @@ MIN_CUT_FILE = 12
 """Least width of the file column in cells; below it others are left out, too."""
 
 FEW = 20
-"""Most files, none of which is flagged, that are listed without being asked for."""
+"""Most rows, none of which is flagged, that are listed without being asked for."""
 MOST, LEAST_ROWS = 0.8, 5
 """Share of the rows with a notice from which it is said once above them, of so many at least."""
 _TITLES = (
@@ -132,9 +132,9 @@ class TableRenderer:
             if row.group in groups:
                 row.files = groups[row.group].files
         yield from strip(summary)
-        if rows and self._listed_at_all(summary):
-            yield from _table(rows, groups, width)
-            yield from self._cut(rows, summary)
+        if listed := self._worth_listing(rows, summary):
+            yield from _table(listed, groups, width)
+            yield from self._cut(listed, summary)
         elif rows:
             yield Text(f"--top {DEFAULT_TOP} lists the first of them.", style="dim")
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
@@ -143,10 +143,12 @@ class TableRenderer:
         yield from self._remarks(rows, summary)
         yield _summary_line(summary)
 
-    def _listed_at_all(self, summary: Summary) -> bool:
-        """Whether there is a table: a page of clean files is an answer to no question."""
-        asked = self._options.top is not None
-        return asked or summary.flagged > 0 or len(self._best.rows()) <= FEW
+    def _worth_listing(self, rows: list[Row], summary: Summary) -> list[Row]:
+        """The rows of the table: of many files, none of which is flagged, those that do not look
+        clean, since a page of clean files is an answer to no question."""
+        if self._options.top is not None or summary.flagged or len(rows) <= FEW:
+            return rows
+        return [row for row in rows if row.label != BENIGN or row.known_as][:FEW]
 
     def _cut(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
         more = self._best.seen - sum(row.files for row in rows)

@@ -22,9 +22,12 @@ SET_ON = {
     "validation": "set on the validation part of each net",
     "elsewhere": "set on the clean files of the other folds",
     "card": "of the model's card",
+    "even": "flagged or unknown",
 }
+MEANT = {"even": "P(malware) 50 %"}
 CLEAN_BY = {"same": "the same net", "other": "its own net", "trained": "the same, trained on it"}
 ALL = "all"
+_FLAGGED = ("clean flagged", "malware flagged", "named", "named right")
 
 
 def render(found: ColumnReport, console: Console) -> None:
@@ -78,7 +81,9 @@ def _means(found: ColumnReport, console: Console) -> None:
         for row in found.rates:
             shares = (row.clean, row.worst_clean, row.malware, row.least_malware)
             table.add_row(
-                untrusted(f"{row.name}, {row.set_on}") if row.kind == ALL else "",
+                untrusted(f"{row.name}, {MEANT.get(row.set_on, row.set_on)}")
+                if row.kind == ALL
+                else "",
                 row.kind,
                 *("-" if share is None else f"{share:.1%}" for share in shares),
             )
@@ -97,23 +102,25 @@ def _means(found: ColumnReport, console: Console) -> None:
 def _at(
     report: ColumnReport, run: ColumnFigures, place: int, first: AtThreshold, console: Console
 ) -> None:
+    even = first.set_on == "even"
     stated = "" if report.fpr is None else f" for {numbers.rate(report.fpr)}"
-    console.print(Text(f"\nat a threshold{stated}, {SET_ON[first.set_on]}", "bold"))
-    table = figure_table(
-        untrusted(report.column), "kind", "clean flagged", "malware flagged", "named", "named right"
-    )
+    at = "at a P(malware) of 50 % and more" if even else f"at a threshold{stated}"
+    console.print(Text(f"\n{at}, {SET_ON[first.set_on]}", "bold"))
+    counted = ("clean", "malware") if even else _FLAGGED
+    table = figure_table(untrusted(report.column), "kind", *counted)
     for value in run.values:
         for row in value.thresholds[place].kinds:
-            _row(table, value, row)
+            _row(table, value, row, len(counted))
     console.print(table)
 
 
-def _row(table: Table, value: ValueFigures, row: KindFigures) -> None:
+def _row(table: Table, value: ValueFigures, row: KindFigures, columns: int) -> None:
     first = row.kind == ALL
+    counts = (row.clean, row.malware, row.named, row.right)[:columns]
     table.add_row(
         untrusted(value.value) if first else "",
         row.kind,
-        *(_count(of) for of in (row.clean, row.malware, row.named, row.right)),
+        *map(_count, counts),
         style="" if first else "dim",
     )
 

@@ -106,7 +106,7 @@ def test_by_source(files: Files, run: Path) -> None:
     clean = value_of(report, "clean-a")
     assert (clean.files, clean.groups, clean.malware, clean.clean) == (EACH, EACH // 2, 0, EACH)
     assert clean.against == []
-    validation, elsewhere = clean.thresholds
+    validation, elsewhere, even = clean.thresholds
     # Nothing of the value has a part in either threshold.
     part = load_predictions(fold_folder(run, 0) / VALIDATION_FILE)
     home = limit_at(margins(part.logits, 0)[part.truth == 0].tolist(), 0.05)
@@ -120,6 +120,13 @@ def test_by_source(files: Files, run: Path) -> None:
         assert every.clean.hits == int((scores[:EACH] >= limit).sum())
         assert every.malware is None
     assert validation.margin != elsewhere.margin
+    assert (even.set_on, even.margin, even.files) == ("even", None, None)
+    said_here = said_of(said.logits[:EACH], part)
+    for row in even.kinds:
+        assert row.clean is not None
+        assert (row.malware, row.named, row.right) == (None, None, None)
+    assert even.kinds[0].clean is not None
+    assert even.kinds[0].clean.hits == int((said_here.shares[:, 0] <= 0.5).sum()) > 0
 
 
 def test_malware(files: Files, run: Path) -> None:
@@ -169,7 +176,7 @@ def test_means_over_sources_and_seeds(files: Files, run: Path) -> None:
     row = rates["elsewhere", "all"]
     assert (row.name, row.clean_values, row.malware_values) == ("net", 4, 2)
     clean = [
-        value.thresholds[-1].kinds[0].clean
+        value.thresholds[-2].kinds[0].clean
         for found in report.runs
         for value in found.values
         if value.clean
@@ -210,13 +217,13 @@ def test_without_validation_parts(files: Files, run: Path) -> None:
     path.write_bytes((run / "out-of-fold.csv").read_bytes())
     report = of_predictions(files, [path])
     assert report.fpr == by_column.FPR
-    assert [t.set_on for t in value_of(report, "clean-a").thresholds] == ["elsewhere"]
+    assert [t.set_on for t in value_of(report, "clean-a").thresholds] == ["elsewhere", "even"]
     assert {row.clean_by for row in value_of(report, "reports").against} == {"other"}
     # Those of another recipe in the folder of a run have none there either.
     text = (run / "out-of-fold.csv").read_text().replace("net,0", "tree,0")
     (run / "tree.csv").write_text(text)
     both = of_predictions(files, [run / "out-of-fold.csv", run / "tree.csv"])
-    assert [len(found.values[0].thresholds) for found in both.runs] == [2, 1]
+    assert [len(found.values[0].thresholds) for found in both.runs] == [3, 2]
 
 
 def test_values_held_back_together(files: Files, tmp_path: Path) -> None:
@@ -351,13 +358,16 @@ def test_a_model_is_asked_as_users_ask_it(samples_dir: Path) -> None:
     (value,) = run.values  # nothing of b could be read
     assert (report.fpr, run.name, run.held_back) == (threshold.fpr, bundle.card.name, False)
     assert (value.value, value.files, value.malware, value.clean) == ("a", 2, 1, 1)
-    (at,) = value.thresholds
+    at, even = value.thresholds
     assert (at.set_on, at.margin, at.files) == ("card", threshold.at("pe32"), threshold.files)
     verdicts = [r.verdict for r in scan(paths, bundle, options) if isinstance(r, Result)]
     (kind,) = at.kinds
     assert kind.clean is not None
     assert kind.malware is not None
     assert [kind.clean.hits, kind.malware.hits] == [int(bool(v.flagged)) for v in verdicts]
+    assert [row.named for row in even.kinds] == [None]
+    assert even.kinds[0].malware is not None
+    assert even.kinds[0].malware.hits == int(verdicts[1].label != "benign")
     card = msgspec.structs.replace(bundle.card, labels=("good", *bundle.card.labels[1:]))
     other = msgspec.structs.replace(bundle, card=card)
     with pytest.raises(MaltriageError, match="no benign label"):

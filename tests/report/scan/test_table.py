@@ -126,8 +126,8 @@ def test_a_strip_says_what_became_of_all_files() -> None:
     first, second, *_ = screen("table", [make_result(), summary], width=160).splitlines()
     assert first == "4 of 8 files flagged: icedid 3, maze 1"
     assert second == (
-        "2 clean  1 unknown  1 not judged  5 known good  1 failed  12 skipped: 8 not PE,"
-        " 3 too large, 1 archive time"
+        "2 clean  1 unknown: likelier malware than not, but not flagged  1 not judged  5 known good"
+        "  1 failed  12 skipped: 8 not PE, 3 too large, 1 archive time"
     )
     many = make_summary(families={f"family{n:02d}": 1 for n in range(12)})
     line = screen("table", [make_result(), many], width=300).splitlines()[0]
@@ -136,16 +136,32 @@ def test_a_strip_says_what_became_of_all_files() -> None:
 
 @pytest.mark.parametrize("count", [20, 21])
 def test_many_files_none_of_which_is_flagged_are_not_listed(count: int) -> None:
-    verdict = make_verdict("unknown", 0.6, 0.2, closest="blackhole")
+    verdict = make_verdict("benign", 0.9, -3.0)
     records = [make_result(f"f{n}", verdict, sha256=sha256_of(str(n))) for n in range(count)]
-    summary = make_summary(files=count, flagged=0, unknown=count)
+    summary = make_summary(files=count, flagged=0, clean=count)
     text = screen("table", [*records, summary])
-    assert text.startswith(f"Nothing flagged in {count} files.\n{count} unknown")
-    assert "blackhole" not in text  # the closest family of what is not flagged says nothing
+    assert text.startswith(f"Nothing flagged in {count} files.\n{count} clean")
     assert ("f3 " in text) == (count == 20)
     assert ("--top 50 lists the first of them." in text) == (count == 21)
     asked = screen("table", [*records, summary], RenderOptions(top=50))
     assert len(files(asked)) == count
+
+
+def test_what_does_not_look_clean_is_listed_though_nothing_is_flagged() -> None:
+    clean = make_verdict("benign", 0.9, -3.0)
+    doubt = make_verdict("unknown", 0.6, 0.2, closest="blackhole")
+    records = [make_result(f"c{n}", clean, sha256=sha256_of(f"c{n}")) for n in range(30)]
+    some = [make_result(f"u{n}", doubt, sha256=sha256_of(f"u{n}")) for n in range(3)]
+    summary = make_summary(files=33, flagged=0, clean=30, unknown=3)
+    text = screen("table", [*records, *some, summary])
+    assert sorted(files(text)) == ["u0", "u1", "u2"]
+    assert "… and 30 more" in text
+    assert "blackhole" not in text  # the closest family of what is not flagged says nothing
+    many = [make_result(f"u{n}", doubt, sha256=sha256_of(f"u{n}")) for n in range(25)]
+    summary = make_summary(files=55, flagged=0, clean=30, unknown=25)
+    text = screen("table", [*records, *many, summary])
+    assert len(files(text)) == 20
+    assert "… and 35 more" in text
 
 
 def test_a_notice_of_nearly_all_files_is_said_once() -> None:

@@ -180,7 +180,7 @@ class _Inspector:
         found: dict[str, Any] = {
             "kind": "data",
             "rva": rva,
-            "va": None if rva is None else self._image.base + rva,
+            "va": None if rva is None else (self._image.base + rva) % (1 << 64),
             "entropy": entropy(memoryview(self._data)[place.start : place.end]),
             "snapped": (item.before, item.after),
             "focus": place.focus,

@@ -53,6 +53,9 @@ _HASHES = {
     "tlsh": re.compile("(T1)?[0-9a-fA-F]{70}"),
 }
 _LARGEST = 1e100
+_WORD = 1 << 63
+_ADDRESSES = frozenset({"image_base", "va"})
+"""Fields whose numbers have 64 bits without a sign: a kernel lies in the upper half."""
 _LONG = re.compile(rb"[:,\[]\s*-?(?:\d{19}|[\d.]+[eE]\+?\d{3})")
 """A number that may be too large for a renderer, unless it stands in a text."""
 _KNOWN = f"1.0 to {SCHEMA_VERSION}"
@@ -255,7 +258,7 @@ def _too_large(value: object, name: str = "record") -> str | None:
     if isinstance(value, list):
         return next((odd for of in value if (odd := _too_large(of, name))), None)
     if isinstance(value, int):
-        return None if abs(value) < 1 << 63 else name
+        return None if -_WORD <= value < (2 * _WORD if name in _ADDRESSES else _WORD) else name
     return name if isinstance(value, float) and abs(value) > _LARGEST else None
 
 

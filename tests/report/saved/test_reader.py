@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -400,6 +401,7 @@ def test_nested_without_end_in_the_first_bytes_is_no_report(tmp_path: Path) -> N
         ({"identity": {"md5": "no hash"}}, "md5"),
         ({"identity": {"tlsh": "T1"}}, "tlsh"),
         ({"evidence": {"total": 1e308}}, "total"),
+        ({"layout": {"image_base": 1 << 64}}, "image_base"),
     ],
 )
 def test_odd_values_are_refused(tmp_path: Path, change: dict[str, Any], field: str) -> None:
@@ -410,6 +412,21 @@ def test_odd_values_are_refused(tmp_path: Path, change: dict[str, Any], field: s
     path = write(tmp_path, json.dumps(record).encode() + b"\n")
     with pytest.raises(MaltriageError, match=f"not a maltriage record: the {field} of a.exe"):
         look_through(path)
+
+
+@pytest.mark.parametrize("base", [0xFFFF_8000_0000_0000, (1 << 64) - 1])
+def test_a_program_in_the_upper_half_of_memory_is_read(
+    run_cli: Any, tmp_path: Path, samples_dir: Path, base: int
+) -> None:
+    """As kernels are: its scan and its explanation."""
+    data = bytearray((samples_dir / "console-x64.exe").read_bytes())
+    struct.pack_into("<Q", data, data.index(b"PE\0\0") + 48, base)
+    sample = tmp_path / "kernel.exe"
+    sample.write_bytes(data)
+    for command in (["scan", "-f", "ndjson"], ["scan", "-f", "json"], ["explain", "-f", "json"]):
+        record = items_of(write(tmp_path, run_cli(*command, "-q", sample).stdout))[0]
+        assert isinstance(record, Result)
+        assert record.layout.image_base == base
 
 
 def test_an_odd_summary_is_refused(tmp_path: Path) -> None:

@@ -34,8 +34,10 @@ BLOCK_BYTES = 8 * 1024 * 1024
 """Bytes of a list that are parsed at once."""
 SORTED_ROWS = 1 << 20
 """Hashes that are compared with their neighbours at once."""
+_VERDICTS = frozenset({"flagged", "verdict.flagged", "verdict.label"})
+"""Columns of the tables that a scan writes."""
 _KIND = {2 * width: kind for kind, width in WIDTHS.items()}
-_FORMAT = "1"
+_FORMAT = "2"
 FOLDER = "known"
 """Folder of sorted lists below the user's cache."""
 
@@ -253,6 +255,11 @@ def _rows(path: str, file: BinaryIO) -> Iterator[tuple[str, bytes]]:
     try:
         header = next((row for row in reader if any(row) and not row[0].startswith("#")), [])
         names = [name.strip().lower().replace("-", "").replace("_", "") for name in header]
+        if not _VERDICTS.isdisjoint(names):
+            raise MaltriageError(
+                f"{path}: a table of verdicts, not a list of known good files, since no flag means"
+                " nothing; give the hashes of files that you have cleared, one a line"
+            )
         places = [names.index(kind) for kind in WIDTHS if kind in names]
         if not places:
             raise MaltriageError(

@@ -122,6 +122,8 @@ def test_a_list_as_the_nsrl_ships_it(tmp_path: Path) -> None:
         ("name,md5\na,{md5}\nb\n", "line 3: neither sha256, sha1 nor md5: ''"),
         ("name,md5\na,{md5}x\n", "line 2: neither"),
         ("\udcff\udcfe6\x000\x00", "in UTF-16"),
+        ("path,sha256,flagged\na,{good},false\n", "no flag means nothing"),
+        ("sha256,verdict.label\n{good},benign\n", "a table of verdicts, not a list of known"),
     ],
 )
 def test_malformed_lists(tmp_path: Path, text: str, message: str) -> None:

@@ -105,7 +105,8 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the same scan after it was stopped or killed.")
 ]
 ExitZero = Annotated[
-    bool, typer.Option("--exit-zero", help="Exit with 0 even if files are flagged.")
+    bool,
+    typer.Option("--exit-zero", help="Exit with 0 even if files are flagged or known malware."),
 ]
 KnownGood = Annotated[
     list[str] | None,
@@ -325,4 +326,5 @@ Coverage = Annotated[
 
 MIN_SAMPLES = datasets.MIN_SAMPLES
 EXIT_FLAGGED, EXIT_ERROR, EXIT_UNREAD = 1, 2, 3
-"""Exit codes besides 0: files flagged; wrong use or a failure of the tool; files unreadable."""
+"""Exit codes besides 0: files flagged, or known malware; wrong use or a failure of the tool; files
+unreadable."""

@@ -58,7 +58,7 @@ class Written:
         """`out.ndjson (ndjson, 1,402 records, 3.1 MiB)`, not cleaned."""
         said = [self.target.format.name]
         if not self.target.format.screen:  # which lists some of them
-            what = "flagged file" if self.target.format.flagged else "record"
+            what = "file" if self.target.format.flagged else "record"
             said.append(count(self.records, what))
         if self.size is not None:
             said.append(size(self.size, LONG_UNITS))
@@ -204,7 +204,8 @@ class Sinks:
                     sink.console.print(Text(f"Stopped: {how_far}.", style="yellow"))
                 if sink.file is not None:
                     size = sink.file.commit()
-                    records = summary.flagged if sink.target.format.flagged else self._records
+                    some = summary.flagged + summary.known_malware
+                    records = some if sink.target.format.flagged else self._records
                     self.written.append(Written(sink.target, records, size))
         self._drop()
 

@@ -74,8 +74,10 @@ def header(layout: Sequence[Column], gap: int = 2, indent: int = 0) -> Text:
     return line(titles, layout, gap, indent)
 
 
-def rule(width: int, indent: int = 0) -> Text:
-    return Text(" " * indent + "─" * width, style="dim", no_wrap=True)
+def rule(width: int, indent: int = 0, said: str = "") -> Text:
+    """A line across, with a word at its begin."""
+    line = f"── {said} " if said else ""
+    return Text(" " * indent + line.ljust(width, "─")[:width], style="dim", no_wrap=True)
 
 
 def wrapped(text: Text, console: Console, width: int, indent: int) -> list[Text]:

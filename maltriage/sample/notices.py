@@ -73,8 +73,8 @@ def _of_headers(data: bytes, headers: Headers, layout: Layout) -> Iterator[Notic
     if headers.machine == 0 and headers.subsystem == 0:
         yield Notice(
             "disarmed",
-            "Machine and Subsystem are zero: it cannot run as it lies here; the model never sees"
-            " these fields.",
+            "Machine and Subsystem are zero: it cannot run as it lies here, and its hashes are not"
+            " those of the program that ran; the model never sees these fields.",
         )
     if headers.entry_rva and "entry" not in layout.anchors:
         yield Notice("entry-outside", "The entry point lies in no byte of the file (overwritten?).")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, OTHER, Card
 from maltriage.metrics import margins
-from maltriage.report.documents.facts import SUSPICIOUS, UNKNOWN
+from maltriage.report.documents.facts import SUSPICIOUS, UNKNOWN, score_of
 from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
 from maltriage.triage.novelty import Novelty
@@ -184,6 +184,7 @@ def decide(
         novelty=strange,
         novelty_limit=None if novelty is None else novelty.stats.limit,
         goodware_files=_files_behind(card, kind),
+        score=score_of(score, limit),
     )
     question = Question(malicious, card.benign) if flagged else Question(top)
     return verdict, replace(question, clean=card.clean)

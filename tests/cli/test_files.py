@@ -225,7 +225,7 @@ def test_an_event_of_flagged_files_is_told_by_them(run_cli: Any, folder: Path) -
     done = run_cli("scan", ".", "-o", "a.misp", "-o", "a.ndjson", "--exit-zero", cwd=folder)
     told = done.stderr.decode().splitlines()
     assert [line[: line.rindex(",")] for line in told] == [
-        "wrote a.misp (misp, 0 flagged files",
+        "wrote a.misp (misp, 0 files",
         "wrote a.ndjson (ndjson, 2 records",
     ]
 

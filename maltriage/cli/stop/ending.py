@@ -199,4 +199,5 @@ def exit_code(progress: Progress, *, interrupted: bool, exit_zero: bool) -> int:
         return EXIT_INTERRUPTED
     if progress.failed:
         return opt.EXIT_UNREAD
-    return opt.EXIT_FLAGGED if progress.flagged and not exit_zero else 0
+    found = progress.flagged or progress.known_malware
+    return opt.EXIT_FLAGGED if found and not exit_zero else 0

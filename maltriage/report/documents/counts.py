@@ -32,6 +32,7 @@ class Counts:
     clean: int = 0
     unknown: int = 0
     unjudged: int = 0
+    known_malware: int = 0
     families: Counter[str] = field(default_factory=Counter)
     skipped_by: Counter[str] = field(default_factory=Counter)
 
@@ -54,6 +55,8 @@ class Counts:
         if verdict.flagged:
             self.flagged += 1
             self.families[verdict.label] += 1
+        elif facts.known_malware(record) is not None:
+            self.known_malware += 1
         elif not facts.judged(verdict):
             self.unjudged += 1
         elif verdict.label == BENIGN:

@@ -9,7 +9,7 @@ from maltriage.report.documents.evidence import Checks, Common, Evidence, Region
 from maltriage.report.documents.record import Result, Verdict
 from maltriage.report.sanitize import clean
 from maltriage.sample.made_with import studio_of
-from maltriage.sample.types import BENIGN
+from maltriage.sample.types import BENIGN, OTHER
 
 SUSPICIOUS = "suspicious"
 """Flagged, though benign is the likeliest single label."""
@@ -73,10 +73,26 @@ def outside(result: Result) -> bool:
     return any(notice.code == "outside-training" for notice in result.notices)
 
 
+def disarmed(result: Result) -> bool:
+    """Whether the file was changed so that it cannot run: its hashes are not the original's."""
+    return any(notice.code == "disarmed" for notice in result.notices)
+
+
 def known_malware(result: Result) -> str | None:
     """The label by which the index has this very file, if it is one of malware. Sanitize it."""
     known = result.similar.known_as if result.similar is not None else None
     return None if known in (None, BENIGN) else known
+
+
+def known_as_malware(result: Result) -> str | None:
+    """The same in a word that a reader knows: `malware` for a file of no named family."""
+    known = known_malware(result)
+    return "malware" if known == OTHER else known
+
+
+def alarming(result: Result) -> bool:
+    """Whether a file is flagged, or the index has it as malware."""
+    return bool(result.verdict.flagged) or known_malware(result) is not None
 
 
 def uncalibrated(files: int) -> str:
@@ -171,9 +187,14 @@ def score(verdict: Verdict) -> float | None:
     It is the probability that belongs to the log odds of malware less the threshold, so it orders
     files of all verdicts alike. None: the file is not judged (`judged`).
     """
-    if verdict.margin is None or verdict.threshold is None:
+    return score_of(verdict.margin, verdict.threshold)
+
+
+def score_of(margin: float | None, threshold: float | None) -> float | None:
+    """See `score`."""
+    if margin is None or threshold is None:
         return None
-    distance = verdict.margin - verdict.threshold
+    distance = margin - threshold
     return 100.0 / (1.0 + math.exp(min(-distance, 700.0)))
 
 

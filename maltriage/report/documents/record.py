@@ -18,7 +18,7 @@ from maltriage.files.decoding import decoded
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
-SCHEMA_VERSION = "1.7"
+SCHEMA_VERSION = "1.8"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 
@@ -64,6 +64,9 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     novelty_limit: float | None = None
     goodware_files: int | None = None
     """Number of those clean files. None: not known, or a record of a schema before 1.6."""
+    score: float | None = None
+    """How much the file looks like malware, 0 to 100, flagged from 50 on: 100 / (1 + exp(threshold
+    - margin)). None: it is not judged, or the record is of a schema before 1.8."""
 
 
 class Neighbour(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -193,7 +196,8 @@ class Summary(
     counts files skipped as known to be good; they are not in `skipped`. A file is flagged (by
     label in `families`), or not and then `clean`, `unknown`, or `unjudged`: its headers cannot be
     read, or the model has no threshold. `skipped_by` counts skipped files by code. Reports of
-    before 1.5 lack these five.
+    before 1.5 lack these five. `known_malware` counts files that are not flagged, and that the
+    index of labelled files has as malware; before 1.8 they are among the other three.
 
     `groups` are the most urgent groups of two or more similar files, at most 1,000; `group_count`
     counts all groups, those of one file included, and `flagged_groups` those with a flagged file.
@@ -213,6 +217,7 @@ class Summary(
     clean: int = 0
     unknown: int = 0
     unjudged: int = 0
+    known_malware: int = 0
     families: dict[str, int] = {}
     skipped_by: dict[str, int] = {}
     groups: list[Group] | None = None

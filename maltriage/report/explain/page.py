@@ -108,7 +108,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         kind=kind_of(result),
         names=names_of(result),
         hashes=hashes.NAMES,
-        lookups=hashes.lookups(result.sha256),
+        lookups=[] if facts.disarmed(result) else hashes.lookups(result.sha256),
         ranked=sorted(result.verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED],
         notices=result.notices[:MAX_NOTICES],
         similar=result.similar,

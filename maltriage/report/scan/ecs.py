@@ -30,6 +30,7 @@ from maltriage.report.documents.record import (
     Summary,
     encode,
 )
+from maltriage.report.scan import sharing
 from maltriage.source.archive.names import SEPARATOR, inner_name
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
@@ -182,8 +183,12 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
             "id": record.model.weights_sha256,
             "ruleset": MODULE,
         }
-        if verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN):  # these name no family
-            found["threat"] = {"software": {"name": verdict.label, "type": "Malware"}}
+    elif facts.known_malware(record) is not None:
+        found["event"] |= {"kind": "alert", "category": ["malware", "file"]}
+        known = facts.known_as_malware(record)
+        found["message"] += f", malware by the index of labelled files ({known})"
+    if family := sharing.family(record):
+        found["threat"] = {"software": {"name": family, "type": "Malware"}}
     for name in ("size", "sha256"):
         del rest[name]
     rest["identity"] = {k: v for k, v in rest["identity"].items() if k not in _NAMED}

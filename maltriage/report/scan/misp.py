@@ -1,16 +1,18 @@
 """MISP: an event with an object for each flagged file, to import or to push with PyMISP.
 
-Only flagged files are in it: attributes of clean programs would be indicators in a platform that
-shares them. The objects are made by the library `pymisp` from the templates of MISP, and the event
-is written as they come.
+Only flagged files, and those that the index has as malware, are in it: attributes of clean programs
+would be indicators in a platform that shares them. The objects are made by the library `pymisp`
+from the templates of MISP, and the event is written as they come.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from maltriage.errors import MaltriageError
+from maltriage.report.documents import facts
 from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
@@ -43,7 +45,7 @@ class MispRenderer:
 
     def write(self, record: FileRecord) -> None:
         self._begin()
-        if isinstance(record, Result) and record.verdict.flagged:
+        if isinstance(record, Result) and facts.alarming(record):
             for item in self._objects(record):
                 self._stream.write(self._before or b"")
                 self._stream.write(_json(item))
@@ -70,28 +72,35 @@ class MispRenderer:
 
     def _objects(self, result: Result) -> list[Any]:
         """The file, what the headers say of it, and the verdict, each tied to the file."""
-        file = self._object("file", **_file(result))
+        # The hashes of a disarmed copy are no indicators: they are not those of the file that ran.
+        ids = frozenset() if facts.disarmed(result) else OF_ONE_FILE
+        file = self._object("file", _file(result), ids)
         verdict = self._object(
             "av-signature",
-            software=f"maltriage {__version__} {result.model.name}",
-            signature=sharing.label(result),
-            text=sharing.why(result),
+            {
+                "software": f"maltriage {__version__} {result.model.name}",
+                "signature": sharing.signature(result),
+                "text": sharing.why(result),
+            },
         )
         file.add_reference(verdict.uuid, "identified-by")
         found = [file, verdict]
         fields = _pe(result)
         if fields:
-            pe = self._object("pe", **fields)
+            pe = self._object("pe", fields)
             file.add_reference(pe.uuid, "includes")
             found.append(pe)
         return found
 
-    def _object(self, name: str, **values: str | None) -> Any:
+    def _object(
+        self, name: str, values: Mapping[str, str | None], ids: frozenset[str] = frozenset()
+    ) -> Any:
+        """Args: ids: attributes that are for detection."""
         made = self._pymisp.MISPObject(name, strict=True, standalone=False)
         for relation, value in values.items():
             if value is not None and value.strip():
                 relation = relation.replace("_", "-")
-                made.add_attribute(relation, value=value, to_ids=relation in OF_ONE_FILE)
+                made.add_attribute(relation, value=value, to_ids=relation in ids)
         return made
 
 

@@ -67,7 +67,7 @@ class ScanPage:
                 self._thresholds[facts.false_alarms(record.verdict)] = None
             else:
                 self._unjudged += 1
-            if record.verdict.flagged or self._room("unflagged", MAX_UNFLAGGED):
+            if facts.alarming(record) or self._room("unflagged", MAX_UNFLAGGED):
                 self._lines(_row(record), {**_panel(record), "alarms": self._alarm(record)})
         elif record.code == KNOWN_GOOD:
             return  # counted in the summary
@@ -152,6 +152,8 @@ def _row(result: Result) -> dict[str, Any]:
         "size": result.size,
         "label": verdict.label,
         "closest": facts.near(verdict),
+        "index": None if verdict.flagged else facts.known_as_malware(result),
+        "kind": kind_of(result),
         "score": None if score is None else math.floor(score * 10.0) / 10.0,  # 49.99 is not flagged
         "flagged": verdict.flagged,
         "urgency": [group, order],
@@ -195,7 +197,6 @@ def _panel(result: Result) -> dict[str, Any]:
     ranked = sorted(verdict.ranked, key=lambda r: -r.probability)[:MAX_RANKED]
     names = {k: v for k, v in names_of(result).items() if k not in _OF_THE_MODEL}
     return {
-        "kind": kind_of(result),
         "probability": _number(facts.shown_probability(verdict)),
         "calibrated": verdict.calibrated,
         "margin": _number(verdict.margin),

@@ -42,6 +42,8 @@ COLUMNS: dict[str, type[str | int | float | bool]] = {
     "sha1": str,
     "tlsh": str,
     "imphash": str,
+    "bits": int,
+    "group": str,
 }
 """Names of the columns, in order, with their types. Any cell may be empty."""
 
@@ -102,4 +104,6 @@ def _result(record: Result) -> dict[str, Value]:
         "sha1": identity.sha1,
         "tlsh": identity.tlsh,
         "imphash": identity.imphash,
+        "bits": record.layout.bits,
+        "group": record.group,
     }

@@ -9,6 +9,7 @@ from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Result, path_fields, path_of
 from maltriage.report.sanitize import MAX_SHOWN, clean
+from maltriage.sample.types import OTHER
 from maltriage.source.archive.names import inner_name
 
 
@@ -27,8 +28,24 @@ def label(result: Result) -> str:
 
 
 def said(result: Result) -> str:
-    """The verdict in short: `icedid, score 93`."""
-    return f"{label(result)}, score {numbers.score(facts.score(result.verdict))}"
+    """The verdict in short: `icedid, score 93`, and the label that the index has the file with."""
+    known = facts.known_as_malware(result)
+    index = f"; in the index of labelled files as {clean(known, facts.MAX_LABEL)}" if known else ""
+    return f"{label(result)}, score {numbers.score(facts.score(result.verdict))}{index}"
+
+
+def family(result: Result) -> str | None:
+    """The family that a flagged file is named, or else that the index has it with; None: none."""
+    verdict = result.verdict
+    if verdict.flagged and verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN):
+        return label(result)
+    known = facts.known_malware(result)
+    return None if known in (None, OTHER) else clean(known, facts.MAX_LABEL)
+
+
+def signature(result: Result) -> str:
+    """What a scanner would call the file: its family, or the label of the verdict that flags it."""
+    return family(result) or (label(result) if result.verdict.flagged else "malware")
 
 
 def why(result: Result) -> str:

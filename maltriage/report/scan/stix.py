@@ -117,25 +117,26 @@ class StixRenderer:
             sample_ref=file.id,
             **more,
         )
-        if not verdict.flagged:
+        if not facts.alarming(result):
             return [file, analysis]
-        named = verdict.label not in (facts.SUSPICIOUS, facts.UNKNOWN)
-        family = {"name": sharing.label(result)} if named else {}
+        how = "Flagged by" if verdict.flagged else "Known to"
+        named = sharing.family(result)
+        family = {} if named is None else {"name": named}
         trust = {} if confidence is None else {"confidence": confidence}
         malware = stix.Malware(
             **self._common("malware", *of),
             is_family=False,
             malware_types=["unknown"],
-            description=f"Flagged by maltriage: {sharing.why(result)}.",
+            description=f"{how} maltriage: {sharing.why(result)}.",
             sample_refs=[file.id],
             **family,
             **trust,
         )
         found = [file, analysis, malware]
         found.append(self._link(analysis.id, "static-analysis-of", malware.id))
-        if named:
+        if named is not None:
             whole = stix.Malware(
-                **self._common("malware", verdict.label),
+                **self._common("malware", named),
                 is_family=True,
                 malware_types=["unknown"],
                 **family,
@@ -176,9 +177,10 @@ def _file(result: Result) -> dict[str, Any]:
 def _outcome(result: Result) -> str:
     """The verdict in the words of STIX (`malware-result-ov`)."""
     verdict = result.verdict
-    if verdict.flagged:
-        return "suspicious" if verdict.label == facts.SUSPICIOUS else "malicious"
-    return "benign" if verdict.label == BENIGN else "unknown"
+    if facts.alarming(result):
+        unsure = verdict.flagged and verdict.label == facts.SUSPICIOUS
+        return "suspicious" if unsure and not facts.known_malware(result) else "malicious"
+    return "benign" if verdict.label == BENIGN and verdict.calibrated else "unknown"
 
 
 def _confidence(result: Result) -> int | None:
@@ -186,4 +188,5 @@ def _confidence(result: Result) -> int | None:
     none is named."""
     verdict = result.verdict
     named = verdict.calibrated and verdict.label != facts.UNKNOWN
+    named = named and bool(verdict.flagged) == facts.alarming(result)
     return round(100 * verdict.probability) if named else None

@@ -28,12 +28,18 @@ REASONS = {
 """Why files are skipped, in words, by code; other codes are words themselves."""
 
 
-def strip(summary: Summary) -> Iterator[Text]:
-    """The lines: what is flagged, and what became of all other files."""
+def strip(summary: Summary, known: Mapping[str, int]) -> Iterator[Text]:
+    """The lines: what is flagged, what else is malware, and what became of all other files.
+
+    Args:
+        known: files that are not flagged, by the label of malware that the index has them with.
+    """
     yield _flagged(summary)
+    if known:
+        yield _known(known)
     parts = [
-        _part(summary.clean, "clean"),
-        _part(summary.unknown, "unknown", "likelier malware than not, but not flagged"),
+        _part(summary.clean, "look clean" if summary.clean > 1 else "looks clean"),
+        _part(summary.unknown, "unknown", "leaning to malware, but not flagged"),
         _part(summary.unjudged, "not judged"),
         _part(summary.known, "known good"),
         _part(summary.failed, "failed", style="bold yellow"),
@@ -54,7 +60,8 @@ def _flagged(summary: Summary) -> Text:
     if not summary.files:
         return Text("No file was triaged.", style="bold")
     if not summary.flagged:
-        return Text(f"Nothing flagged in {many}.", style="bold green")
+        style = "bold" if summary.known_malware else "bold green"
+        return Text(f"Nothing flagged in {many}.", style=style)
     said = Text(f"{summary.flagged:,} of {many} flagged", style="bold red")
     if summary.flagged_groups and summary.flagged_groups < summary.flagged:
         said.append(f", {summary.flagged_groups:,} unlike each other")
@@ -65,6 +72,15 @@ def _flagged(summary: Summary) -> Text:
         shown += [numbers.count(more, "more label")] if more > 0 else []
         said.append(": " + ", ".join(shown))
     return said
+
+
+def _known(known: Mapping[str, int]) -> Text:
+    ordered = sorted(known.items(), key=lambda item: (-item[1], item[0]))
+    named = ", ".join(f"{clean(label, MAX_LABEL)} {n:,}" for label, n in ordered[:MAX_FAMILIES])
+    files = sum(known.values())
+    which = "that is not flagged is" if files == 1 else "that are not flagged are"
+    many = numbers.count(files, "file")
+    return Text(f"{many} {which} malware by the index of labelled files: {named}", "bold red")
 
 
 def _part(count: int, noun: str, why: str = "", style: str = "") -> Text | None:

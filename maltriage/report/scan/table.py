@@ -19,7 +19,7 @@ from maltriage.report.documents.record import Failed, FileRecord, Group, Result,
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
 from maltriage.report.scan.groups import alike
-from maltriage.report.scan.strip import MAX_FAMILIES, strip
+from maltriage.report.scan.strip import strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
 from maltriage.sample.types import BENIGN, KNOWN_GOOD, OTHER
 
@@ -95,8 +95,8 @@ class TableRenderer:
             self._unjudged += record.verdict.flagged is None
             self._best.add(record)
             known = facts.known_malware(record)
-            if known is not None and record.verdict.flagged is False:
-                self._missed[known] += 1
+            if known is not None and not record.verdict.flagged:
+                self._missed[_malware(known)] += 1
             return
         if (
             record.code == KNOWN_GOOD
@@ -131,7 +131,7 @@ class TableRenderer:
         for row in rows:
             if row.group in groups:
                 row.files = groups[row.group].files
-        yield from strip(summary)
+        yield from strip(summary, self._missed)
         if listed := self._worth_listing(rows, summary):
             yield from _table(listed, groups, width)
             yield from self._cut(listed, summary)
@@ -180,12 +180,6 @@ class TableRenderer:
     def _remarks(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
         if summary.interrupted:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
-        if self._missed:
-            ordered = sorted(self._missed.items(), key=lambda item: (-item[1], item[0]))
-            named = ", ".join(f"{_malware(label)} {n:,}" for label, n in ordered[:MAX_FAMILIES])
-            many = numbers.count(sum(self._missed.values()), "file")
-            said = f"{many} not flagged, which the index of labelled files has as malware: {named}"
-            yield Text(said, style="bold yellow")
         refused, reason = self._refused
         if refused:
             said = f"{numbers.count(refused, 'file')} skipped: {reason}."
@@ -288,8 +282,13 @@ def _table(rows: list[Row], groups: Mapping[str, Group], width: int) -> Iterator
             del row_cells[place]
     layout[_FILE] = aligned.Column("file", min(layout[_FILE].width, max(room, MIN_CUT_FILE)))
     yield aligned.header(layout)
-    yield aligned.rule(aligned.width_of(layout, 2))
+    across = aligned.width_of(layout, 2)
+    yield aligned.rule(across)
+    below = bool(rows[0].flagged)
     for row, row_cells in zip(rows, cells, strict=True):
+        if below and not row.flagged:
+            below = False
+            yield aligned.rule(across, said="not flagged")
         yield aligned.line([_file(row, layout[_FILE].width), *row_cells[1:]], layout)
 
 
@@ -305,7 +304,7 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
     if closest and row.closest:
         verdict.append(f" (closest: {clean(row.closest, MAX_LABEL)})", style="yellow")
     if row.known_as:
-        verdict.append(f" (index: {_malware(row.known_as)})", style="bold yellow")
+        verdict.append(f" (index: {_malware(row.known_as)})", style="bold red")
     calm = "dim" if row.label == BENIGN else ""
     hottest = Text("-", style="dim")
     if row.region is not None:

@@ -12,7 +12,7 @@ function read() {
     const file = JSON.parse(lines[i]);
     file.number = files.length;
     file.evidence = lines[i + 1];
-    file.text = [file.path, file.sha256, file.imphash, file.label, file.closest, file.region, file.reason, file.code, file.made, file.group, ...(file.codes || [])]
+    file.text = [file.path, file.sha256, file.imphash, file.label, file.closest, file.region, file.reason, file.code, file.made, file.group, file.kind, file.packed && "packed?", file.index, ...(file.codes || [])]
       .join("\n")
       .toLowerCase();
     files.push(file);
@@ -98,6 +98,7 @@ function cellsOf(file, copies, checked, shared) {
   const codes = file.packed ? [packed(), ...file.codes] : file.codes;
   path.append(make("span", { class: "codes name moved" }, ...codes.flatMap((code, index) => (index ? [", ", code] : [code]))));
   const verdict = make("td", {}, make("span", { class: `label name ${styleOf(file)}` }, file.label));
+  if (file.index) verdict.append(make("span", { class: "name flagged" }, ` index: ${file.index}`));
   if (file.closest) verdict.append(make("span", { class: "codes name" }, ` closest: ${file.closest}`));
   return [
     rank,

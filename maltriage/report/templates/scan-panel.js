@@ -17,12 +17,13 @@ function panel(file, { same, group, scan, place, close }) {
     "p",
     { class: "verdict" },
     make("strong", { class: `name ${styleOf(file)}` }, file.label),
+    file.index ? make("span", { class: "tag flagged name" }, `index: ${file.index}`) : null,
     file.closest ? make("span", { class: "name" }, `closest: ${file.closest} ${sure}`) : null,
     file.score === null ? null : make("span", {}, `score ${Math.floor(file.score)} of 100`),
     sure && !file.closest ? make("span", { class: "faint" }, sure) : null,
     file.flagged === null ? make("span", { class: "faint" }, "no flag") : make("span", { class: `tag ${file.flagged ? "flagged" : "benign"}` }, file.flagged ? "flagged" : "not flagged"),
   );
-  const rows = [["sha256", file.sha256], ["file", found.kind]];
+  const rows = [["sha256", file.sha256], ["file", file.kind]];
   if (found.margin !== null && found.threshold !== null) {
     const alarms = scan.alarms[found.alarms];
     rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms ? `; ${alarms}` : ""}`]);
@@ -33,7 +34,7 @@ function panel(file, { same, group, scan, place, close }) {
   rows.push(["labels", found.ranked.map(([label, probability]) => `${label} ${percent(probability)}`).join(", ")]);
   if (group) rows.push(["group", make("a", { href: `#group-${group.id}` }, `${filesOf(group)} alike: ${group.alike}`)]);
   if (same > 1) rows.push(["copies", `${count(same)} files of this scan have these very bytes`]);
-  const parts = [top, at, said, list(rows, scan)];
+  const parts = [top, at, said, list(rows, file.codes.includes("disarmed") ? { ...scan, lookups: [] } : scan)];
   if (found.notices.length) {
     const items = found.notices.map(([code, text]) => make("li", {}, make("span", { class: "tag weak" }, code), " ", make("span", { class: "name" }, text)));
     parts.push(make("h3", {}, "Notices"), make("ul", {}, ...items));

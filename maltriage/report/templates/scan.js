@@ -110,7 +110,8 @@ function scanTable(files, scan) {
     by("counts").append(
       box(summary.files, summary.files === 1 ? "file" : "files"),
       box(summary.flagged, "flagged", "flagged"),
-      box(summary.clean, "clean"),
+      ...(summary.known_malware ? [box(summary.known_malware, "known malware, not flagged", "flagged")] : []),
+      box(summary.clean, "look clean"),
       box(summary.unknown, "unknown"),
       ...(summary.unjudged ? [box(summary.unjudged, "not judged", "weak")] : []),
       box(summary.failed, "failed", "weak"),

@@ -112,6 +112,9 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
     assert known["similar"]["known_as"] == "zeus"
     assert "in-index" in [notice["code"] for notice in known["notices"]]
     assert known["sha256"] not in [near["sha256"] for near in known["similar"]["nearest"]]
+    found = run_cli("scan", "new/b.png", "--jobs", "1", "--index", "a.index.npz", "-f", "ndjson")
+    *_, summary = map(json.loads, found.stdout.splitlines())
+    assert summary["known_malware"] + summary["flagged"] == found.returncode == 1
     table = io.StringIO(run_cli(*scan, "a.index.npz", "-f", "csv").stdout.decode())
     rows = [(row["nearest_label"], row["known_as"]) for row in csv.DictReader(table)]
     assert rows == [("zeus", ""), ("zeus", "zeus")]

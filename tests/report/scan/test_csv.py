@@ -80,7 +80,6 @@ def test_hashes_that_were_computed() -> None:
     none = msgspec.structs.replace(plain.identity, **dict.fromkeys(hashes))
     results = [msgspec.structs.replace(plain, identity=each) for each in (more, none)]
     full, empty = read(written("csv", results))
-    assert list(full)[-4:] == list(hashes)
     assert {name: full[name] for name in hashes} == hashes
     assert {empty[name] for name in hashes} == {""}
 

@@ -16,6 +16,7 @@ from report.factories import (
     MODEL,
     make_failed,
     make_result,
+    make_similar,
     make_skipped,
     make_summary,
     make_verdict,
@@ -162,6 +163,18 @@ def test_what_is_not_flagged_is_no_alert() -> None:
         event = ecs(make_result(verdict=make_verdict(label, 0.41, 1.65, closest="bifrose")))
         assert event["event"]["kind"] == "alert"
         assert "threat" not in event
+
+
+@pytest.mark.parametrize(("label", "family"), [("maze", "maze"), ("_other", None)])
+def test_what_the_index_has_as_malware_is_an_alert(label: str, family: str | None) -> None:
+    verdict = make_verdict("benign", 0.988, -6.2)
+    event = ecs(make_result(verdict=verdict, similar=make_similar(known_as=label)))
+    assert (event["event"]["kind"], event["event"]["category"]) == ("alert", ["malware", "file"])
+    assert event.get("threat", {}).get("software", {}).get("name") == family
+    assert f"by the index of labelled files ({family or 'malware'})" in event["message"]
+    assert "rule" not in event
+    event = ecs(make_result(verdict=verdict, similar=make_similar(known_as="benign")))
+    assert event["event"]["kind"] == "event"
 
 
 def test_files_without_a_result() -> None:

@@ -8,7 +8,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
+from report.factories import (
+    make_failed,
+    make_result,
+    make_similar,
+    make_skipped,
+    make_summary,
+    make_verdict,
+)
 from report.screens import console_of
 
 from maltriage.report.documents.record import Failed, Result, Skipped
@@ -63,6 +70,20 @@ def test_a_file_with_its_headers_and_verdict() -> None:
     links = {(link.relationship_type, link.referenced_uuid) for link in file.references}
     assert links == {("identified-by", verdict.uuid), ("includes", pe.uuid)}
     assert "client" not in event.to_json()
+
+
+@pytest.mark.parametrize(("label", "said"), [("maze", "maze"), ("_other", "malware")])
+def test_what_the_index_has_as_malware_is_in_it(label: str, said: str) -> None:
+    verdict = make_verdict("benign", margin=-2.0)
+    event = event_of(make_result(verdict=verdict, similar=make_similar(known_as=label)))
+    assert values(event.objects[1])["signature"] == said
+    clean = make_result(verdict=verdict, similar=make_similar(known_as="benign"))
+    assert event_of(clean).objects == []
+
+
+def test_hashes_of_a_disarmed_copy_are_no_indicators() -> None:
+    event = event_of(make_result(hashes=True, notices=(("disarmed", "x"),)))
+    assert not [each for each in event.objects[0].attributes if each.to_ids]
 
 
 def test_headers_that_say_nothing_have_no_object() -> None:

@@ -9,7 +9,14 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_failed, make_result, make_skipped, make_summary, make_verdict
+from report.factories import (
+    make_failed,
+    make_result,
+    make_similar,
+    make_skipped,
+    make_summary,
+    make_verdict,
+)
 from report.screens import console_of
 
 from maltriage.report.documents.record import Failed, Result, Skipped
@@ -136,6 +143,28 @@ def test_words_and_confidence(verdict: Any, result: str, confidence: int | None)
     names = {item.get("name") for item in malware}
     assert names == ({verdict.label if verdict.label == "icedid" else None} if malware else set())
     assert all(item.get("confidence") == confidence for item in malware if not item.is_family)
+
+
+@pytest.mark.parametrize(("label", "name"), [("maze", "maze"), ("_other", None)])
+def test_what_the_index_has_as_malware_is_malicious(label: str, name: str | None) -> None:
+    """Though the model takes it for clean, whose probability is none of this."""
+    verdict = make_verdict("benign", margin=-2.0)
+    objects = bundle_of(make_result(verdict=verdict, similar=make_similar(known_as=label)))
+    analysis = next(item for item in objects if item["type"] == "malware-analysis")
+    assert (analysis.result, analysis.get("confidence")) == ("malicious", None)
+    assert analysis.result_name.endswith(f"in the index of labelled files as {name or 'malware'}")
+    malware, *families = [item for item in objects if item["type"] == "malware"]
+    assert malware.get("name") == name
+    assert malware.description.startswith("Known to maltriage: ")
+    assert [family.name for family in families] == ([] if name is None else [name])
+    known = bundle_of(make_result(verdict=verdict, similar=make_similar(known_as="benign")))
+    assert kinds(known) == {"identity": 1, "file": 1, "malware-analysis": 1}
+
+
+def test_a_kind_outside_of_training_is_not_called_benign() -> None:
+    verdict = make_verdict("benign", margin=-2.0, calibrated=False)
+    analysis = bundle_of(make_result(verdict=verdict))[2]
+    assert analysis.result == "unknown"
 
 
 def test_no_string_of_a_sample_draws() -> None:

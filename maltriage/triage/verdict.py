@@ -186,7 +186,9 @@ def decide(
         goodware_files=_files_behind(card, kind),
         score=score_of(score, limit),
     )
-    question = Question(malicious, card.benign) if flagged else Question(top)
+    # The account is of what the score is of: malware against benign, wherever that is undecided.
+    doubtful = flagged or (flagged is False and label == UNKNOWN)
+    question = Question(malicious, card.benign) if doubtful else Question(top)
     return verdict, replace(question, clean=card.clean)
 
 

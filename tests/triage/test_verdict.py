@@ -12,6 +12,7 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Card, OpenSet, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
+from maltriage.report.documents.facts import score
 from maltriage.sample.types import Layout
 from maltriage.triage.novelty import of_stats
 from maltriage.triage.prediction_sets import SetRule
@@ -44,6 +45,9 @@ def test_a_flagged_family(card: Card) -> None:
     assert question == Question(1, 0)
     assert verdict.probability == verdict.ranked[0].probability
     assert verdict.margin == pytest.approx(np.logaddexp(3.0, 1.0))
+    assert verdict.score == score(verdict)
+    assert verdict.score is not None
+    assert verdict.score > 50.0
 
 
 def test_flagged_with_benign_on_top_is_suspicious(card: Card) -> None:
@@ -65,7 +69,7 @@ def test_a_family_below_the_threshold_is_unknown(card: Card) -> None:
     )
     verdict, question = decide(np.array([0.0, 3.0, 1.0]), high)
     assert (verdict.label, verdict.closest, verdict.flagged) == ("unknown", "icedid", False)
-    assert question == Question(1)
+    assert question == Question(1, 0)
 
 
 def test_two_questions(card: Card) -> None:
@@ -105,7 +109,7 @@ def test_no_benign_at_an_even_chance(card: Card) -> None:
     verdict, question = decide(np.array([1.0, 0.9, 0.9]), high)
     assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")
     assert verdict.closest in ("icedid", "maze")
-    assert question == Question(0)
+    assert question == Question(1, 0)
     verdict, _ = decide(np.array([0.0, 0.0, -5000.0]), high)
     assert verdict.ranked[0].probability == 0.5
     assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")

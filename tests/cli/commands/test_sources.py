@@ -121,7 +121,8 @@ def test_a_model_by_column(run_cli: Any, data: Path) -> None:
     (value,) = report["runs"][0]["values"]
     # The model knows no family of this name, and it is malware all the same.
     assert (value["value"], value["malware"], value["unlearned"]) == ("UPX", 2, 2)
-    (threshold,) = value["thresholds"]
+    threshold, even = value["thresholds"]
+    assert even["set_on"] == "even"
     assert threshold["set_on"] == "card"
     assert {row["kind"] for row in threshold["kinds"]} == {"all", "32-bit", "packed"}
     for arguments, words in (
@@ -206,4 +207,5 @@ def test_compare_by_source(run_cli: Any, data: Path, tmp_path: Path) -> None:
     assert by.returncode == 0, by.stderr.decode()
     (run,) = json.loads(by.stdout)["runs"]
     assert run["held_back"]
-    assert [of["set_on"] for of in run["values"][0]["thresholds"]] == ["validation", "elsewhere"]
+    sets = [of["set_on"] for of in run["values"][0]["thresholds"]]
+    assert sets == ["validation", "elsewhere", "even"]

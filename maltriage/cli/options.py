@@ -267,9 +267,23 @@ KindFiles = Annotated[
     ),
 ]
 
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Read only files whose name matches, e.g. '*.exe', or path, e.g. '*/pc03/*';"
+        " repeatable."
+    ),
+]
 Exclude = Annotated[
     list[str] | None,
     typer.Option(help="Skip names or paths that match, e.g. '*.dll'; repeatable."),
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="<word>",
+        help="Only these records of a saved report, e.g. flagged,unknown or 64-bit.",
+    ),
 ]
 
 Follow = Annotated[

@@ -15,6 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import FileRecord, ModelRef, Record, Result, Summary
 from maltriage.report.sanitize import clean
+from maltriage.report.saved.narrow import Narrow
 from maltriage.report.saved.pick import pick
 from maltriage.report.saved.recognise import is_report, refuse_other
 from maltriage.report.saved.report import SavedReport, combined, look_through
@@ -24,9 +25,10 @@ from maltriage.triage.request import RecordSource
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
 
+EVERYTHING = Narrow()
 SHOWN_ANEW = frozenset(
-    "paths files record format output fields ecs ecs_host top groups exit_zero quiet verbose"
-    " color offsets png svg".split()
+    "paths files record format output fields ecs ecs_host top only include exclude groups"
+    " exit_zero quiet verbose color offsets png svg".split()
 )
 """Parameters that say how records are shown. All others say how they are made."""
 
@@ -142,9 +144,12 @@ class Replay:
 
     saved: Callable[[], Iterator[FileRecord]]
     summary: Summary
+    narrow: Narrow = EVERYTHING
 
     @classmethod
-    def of_reports(cls, paths: Sequence[str], *, quiet: bool) -> Replay:
+    def of_reports(
+        cls, paths: Sequence[str], narrow: Narrow = EVERYTHING, *, quiet: bool
+    ) -> Replay:
         """Join reports; their notices go to stderr.
 
         Raises:
@@ -153,20 +158,28 @@ class Replay:
         reports = [look_through(path) for path in paths]
         summary = combined(reports)
         _tell(reports, quiet)
-        return cls(lambda: chain.from_iterable(r.records() for r in reports), summary)
+        return cls(lambda: chain.from_iterable(r.records() for r in reports), summary, narrow)
 
     def records(
         self, progress: Progress, stop: Callable[[], bool] = lambda: False
     ) -> Iterator[Record]:
         """See `RecordSource.records`."""
+        of, left = self.summary, 0
         for record in self.saved():
             if stop():
-                yield msgspec.structs.replace(self.summary, **progress.values(), interrupted=True)
+                yield msgspec.structs.replace(of, **progress.values(), interrupted=True)
                 return
+            if not self.narrow.takes(record):
+                left += 1
+                continue
             progress.add(record)
             progress.done += 1
             yield record
-        yield self.summary
+        if self.narrow:
+            progress.notes.append(f"{progress.done:,} of {progress.done + left:,} records shown")
+            # The time was that of all records.
+            of = progress.summary(of.model, 0.0, interrupted=of.interrupted, version=of.version)
+        yield of
 
 
 @dataclass(frozen=True)

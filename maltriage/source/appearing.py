@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
-from maltriage.source.files import WalkOptions, is_result, wrong_link
+from maltriage.source.files import WalkOptions, is_included, is_result, wrong_link
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -243,7 +243,7 @@ def _wanted(path: str, roots: dict[str, str], options: WalkOptions) -> str | Non
         at = os.path.join(at, part)
         if any(fnmatch(part, glob) or fnmatch(at, glob) for glob in options.exclude):
             return None
-    if options.include and not any(fnmatch(name, glob) for glob in options.include):
+    if not is_included(name, at, options.include):
         return None
     named = os.path.join(named, inner)
     if options.results and is_result(named, options.results):

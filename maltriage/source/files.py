@@ -6,7 +6,7 @@ import codecs
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -187,9 +187,14 @@ def _at_url(
             yield Rejected.of(path, entry)
             continue
         name = entry.url.rpartition("/")[2]
-        included = not options.include or any(fnmatch(name, glob) for glob in options.include)
+        included = is_included(name, entry.url, options.include)
         if included and not skip(entry.url):
             yield _entry(entry.url, entry, options)
+
+
+def is_included(name: str, path: str, globs: Sequence[str]) -> bool:
+    """Whether a file is one that `--include` names: by its path where a pattern has a slash."""
+    return not globs or any(fnmatch(path if "/" in glob else name, glob) for glob in globs)
 
 
 def _entry(path: str, entry: Entry, options: WalkOptions) -> Found | Rejected:
@@ -245,7 +250,7 @@ def _walk_folder(
                 levels.append(_entries(entry.path))
         elif options.results and is_result(entry.path, options.results):
             continue
-        elif not options.include or any(fnmatch(entry.name, glob) for glob in options.include):
+        elif is_included(entry.name, entry.path, options.include):
             yield _file(entry.path, status, options)
 
 

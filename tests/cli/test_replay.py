@@ -102,6 +102,28 @@ def test_exit_codes_are_those_of_the_run_that_wrote_it(run_cli: Any, tmp_path: P
     assert code("explain", make_skipped()) == 3
 
 
+def test_a_report_is_narrowed_to_what_is_asked_for(run_cli: Any, tmp_path: Path) -> None:
+    """What is left out counts nowhere, and the exit code is of the rest."""
+    calm = make_result("case/pc01/calm.exe", verdict=CALM)
+    records = [calm, make_result("case/pc03/a.exe"), make_failed("case/pc03/b.exe")]
+    one = make_summary(files=2, flagged=1, failed=1, skipped=0, bytes=2 * calm.size)
+    report = saved(tmp_path, *records, one)
+    done = run_cli("scan", report, "--only", "flagged,clean", "-f", "ndjson")
+    *found, summary = map(json.loads, done.stdout.splitlines())
+    assert [record["path"] for record in found] == [calm.path, "case/pc03/a.exe"]
+    counts = [summary[name] for name in ("files", "flagged", "clean", "failed", "interrupted")]
+    assert counts == [2, 1, 1, 0, False]
+    assert (done.returncode, done.stderr) == (1, b"note: 2 of 3 records shown\n")
+    done = run_cli("scan", report, "--include", "*/pc01/*", "-q", "-f", "csv")
+    assert (done.returncode, done.stdout.count(b"\n"), done.stderr) == (0, 2, b"")
+    assert run_cli("scan", report, "--exclude", "pc01", "-q").returncode == 3
+    done = run_cli("scan", report, "--only", "bad")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"--only bad: no such thing; there are flagged, known-malware" in done.stderr
+    done = run_cli("scan", tmp_path, "--only", "flagged")
+    assert (done.returncode, done.stderr) == (2, b"maltriage: --only goes with a saved report\n")
+
+
 def test_what_is_the_matter_is_said_on_stderr(run_cli: Any, tmp_path: Path) -> None:
     report = saved(tmp_path, *make_scan())
     done = run_cli("scan", report, "-f", "json")

@@ -43,6 +43,8 @@ def test_order_depth_and_globs(tree: Path) -> None:
     assert names(tree) == ["a.dll", "b.exe", "notes.txt", "sub/c.exe", "sub/deep/d.exe"]
     assert names(tree, depth=0) == ["a.dll", "b.exe", "notes.txt"]
     assert names(tree, depth=1, include=("*.exe",)) == ["b.exe", "sub/c.exe"]
+    assert names(tree, depth=1, include=("*/sub/*.exe",)) == ["sub/c.exe"]
+    assert names(tree, include=("*sub*",)) == []  # without a slash it is of names alone
     assert names(tree, exclude=("sub",)) == ["a.dll", "b.exe", "notes.txt"]
 
 

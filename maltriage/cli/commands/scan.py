@@ -47,6 +47,7 @@ def scan(
     fields: opt.FieldNames = None,
     ecs: opt.Ecs = False,
     ecs_host: opt.EcsHost = None,
+    only: opt.Only = None,
     top: Annotated[
         int | None,
         typer.Option(
@@ -58,10 +59,7 @@ def scan(
     depth: Annotated[
         int | None, typer.Option(min=0, help="Most levels of folders, e.g. 1; by default all.")
     ] = None,
-    include: Annotated[
-        list[str] | None,
-        typer.Option(help="Read only file names that match, e.g. '*.exe'; repeatable."),
-    ] = None,
+    include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow: opt.Follow = False,
     files_from: Annotated[
@@ -213,6 +211,7 @@ def scan(
     from maltriage.cli.urls import urls_among
     from maltriage.report.formats import RenderOptions, find
     from maltriage.report.sanitize import clean
+    from maltriage.report.saved.narrow import Narrow
     from maltriage.results.policy import Policy
     from maltriage.source.files import WalkOptions
     from maltriage.triage.engines.machine import MachineScan
@@ -269,8 +268,10 @@ def scan(
         asked, nothing, list_name = None, False, f"--files-from {files_from}"
         policy = Policy()  # of no store
         if not watch and replay.reports_among(context, named):
-            source = replay.Replay.of_reports(named, quiet=quiet)
+            asked_for = Narrow.of(only or (), include or (), exclude or ())
+            source = replay.Replay.of_reports(named, asked_for, quiet=quiet)
         else:
+            refuse(context, ("only",), "with a saved report")
             of_list = _listed(files_from, null)
             roots, remote = urls_among([*(paths or []), *of_list])
             if not roots and files_from is None:

@@ -27,7 +27,7 @@ PANELS: Mapping[str, Panels] = {
             *("quiet", "help"),
         ),
         "Input": ("files_from", "null", "depth", "follow", "watch", "max_size"),
-        "Output": ("fields", "ecs", "ecs_host", "groups", "exit_zero", "verbose", "color"),
+        "Output": ("only", "fields", "ecs", "ecs_host", "groups", "exit_zero", "verbose", "color"),
         "Archives": (*_ARCHIVES, "carve", "max_carved"),
         "Model and verdict": (
             *("index", "coverage", "known_good", "analyse_known", "hashes", "identify", "seed"),

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from maltriage.bundle import Bundle
     from maltriage.source.known import KnownList
+
+MAX_SHOWN = 3
+"""Most files that are named."""
 
 
 def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
@@ -25,3 +29,28 @@ def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
     console = make_console(stderr=True)
     with status(console, "reading hashes of known files", enabled=not quiet):
         return tuple(read_known(path, cache_dir() / FOLDER) for path in paths)
+
+
+def contradicted(lists: Sequence[KnownList], bundle: Bundle, index: str | None) -> str | None:
+    """What to tell of files that are in a list, and malware in the index; None: there are none.
+
+    Args:
+        index: see `maltriage.similar.search.open_index`.
+
+    Raises:
+        MaltriageError: the index cannot be read, or is one of another bundle.
+    """
+    if not lists:
+        return None
+    from maltriage.report import numbers
+    from maltriage.similar.search import open_index
+    from maltriage.source.known import has_sha256
+
+    searcher = open_index(bundle, index)
+    of_index = () if searcher is None else searcher.index.malware()
+    found = sorted(digest for digest in of_index if has_sha256(lists, digest))
+    if not found:
+        return None
+    shown = ", ".join(found[:MAX_SHOWN]) + (" and more" if len(found) > MAX_SHOWN else "")
+    many = numbers.count(len(found), "file")
+    return f"{many} of the index that are malware are known good by a list, which counts: {shown}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from maltriage.bundle import Bundle
+from maltriage.bundle import BENIGN, Bundle
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.index import IndexInfo, Limit
 from maltriage.report.documents.record import ModelRef
@@ -70,6 +70,12 @@ class Index:
         """Number of files of each label, in the order of the labels; none of 0."""
         numbers = np.bincount(self.labels, minlength=len(self.header.labels)).tolist()
         return {n: c for n, c in zip(self.header.labels, numbers, strict=True) if c}
+
+    def malware(self) -> Iterator[str]:
+        """The sha256 of each file that has another label than `benign`."""
+        for digest, label in zip(self.sha256, self.labels.tolist(), strict=True):
+            if self.header.labels[label] != BENIGN:
+                yield digest
 
     def check(self, bundle: Bundle, path: Path | str) -> None:
         """Raise MaltriageError for embeddings of another bundle."""

@@ -124,6 +124,16 @@ def find_known(
     return found
 
 
+def has_sha256(lists: Sequence[KnownList], digest: str) -> bool:
+    """Whether one of `lists` has a file by its sha256, in hex; of other hashes this cannot say."""
+    wanted = bytes.fromhex(digest)
+    kind = "sha256"
+    return any(
+        kind in known.counts and _holds(_mapped(os.path.join(known.folder, kind)), wanted)
+        for known in lists
+    )
+
+
 @lru_cache(maxsize=64)
 def _mapped(path: str) -> mmap.mmap:
     with open(path, "rb") as file:

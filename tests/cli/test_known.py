@@ -15,7 +15,9 @@ import jsonschema
 import pytest
 from hostile.make import sample
 
+from maltriage import bundle as bundles
 from maltriage.report.documents.schema import json_schema
+from maltriage.similar.search import open_index
 
 NAMES = ("console-x86.exe", "gui-x86.exe", "dotnet.exe")
 
@@ -126,3 +128,23 @@ def test_wrong_use(run_cli: Any, folder: Path) -> None:
         done = run_cli("scan", ".", *arguments, cwd=folder)
         assert (done.returncode, done.stdout) == (2, b"")
         assert message in done.stderr.decode()
+
+
+def test_a_list_that_has_malware_of_the_index_is_told_of(
+    run_cli: Any, folder: Path, tmp_path: Path
+) -> None:
+    index = open_index(bundles.load(bundles.resolve(None)), None)
+    assert index is not None
+    malware = sorted(index.index.malware())[:4]
+    clean = next(digest for digest in index.index.sha256 if digest not in {*index.index.malware()})
+    (tmp_path / "mixed.txt").write_text("\n".join([clean, *malware]))
+    (tmp_path / "clean.txt").write_text(f"{clean}\n")
+    done = run_cli("scan", folder, "--known-good", "mixed.txt", "-f", "csv")
+    said = "4 files of the index that are malware are known good by a list, which counts: "
+    assert done.stderr.decode() == f"maltriage: {said}{', '.join(malware[:3])} and more\n"
+    for more in (
+        ("--known-good", "mixed.txt", "-q"),
+        ("--known-good", "mixed.txt", "--index", "none"),
+    ):
+        assert run_cli("scan", folder, *more, "-f", "csv").stderr == b""
+    assert run_cli("scan", folder, "--known-good", "clean.txt", "-f", "csv").stderr == b""

@@ -194,7 +194,7 @@ def scan(
     from maltriage.cli.archives import archives
     from maltriage.cli.asked import Asked
     from maltriage.cli.files import keep
-    from maltriage.cli.known import known_lists
+    from maltriage.cli.known import contradicted, known_lists
     from maltriage.cli.logs import show_logs
     from maltriage.cli.outputs import (
         STDOUT,
@@ -318,6 +318,9 @@ def scan(
                 analyse_known=analyse_known,
                 checks=_rows(top) if verify else None,
             )
+            told = None if quiet else contradicted(options.known, bundle, index)
+            if told:
+                typer.echo(f"maltriage: {told}", err=True)
             if parts is None and not watch:
                 kept = policy_of(
                     bundle,

@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 DEFAULT_TOP = 50
 MAX_PROBLEMS = 20
-"""Most failed (or skipped) files that are listed; the rest is counted."""
+"""Most failed (or skipped) files that are listed without `--top 0`; the rest is counted."""
+MAX_NAMED = 3
+"""Most files that are named of those that are not judged."""
 MAX_LABEL = 24
 MAX_MADE = 32
 MAX_SHARED = 40
@@ -84,7 +86,10 @@ class TableRenderer:
         """Number of files that were only read in part, by code, and the first reason."""
         self._uncalibrated = 0
         self._judged = 0
-        self._unjudged = 0
+        self._unjudged: list[str] = []
+        """Paths of the first files that are not judged."""
+        self._unjudged_count = 0
+        self._kept = 0
         self._missed = Counter[str]()
         """Files that are not flagged, by the label of malware that the index has them with."""
 
@@ -92,7 +97,11 @@ class TableRenderer:
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated
             self._judged += record.verdict.flagged is not None
-            self._unjudged += record.verdict.flagged is None
+            self._kept += record.timing.stored
+            if record.verdict.flagged is None:
+                self._unjudged_count += 1
+                if len(self._unjudged) < MAX_NAMED:
+                    self._unjudged.append(record.path)
             self._best.add(record)
             known = facts.known_malware(record)
             if known is not None and not record.verdict.flagged:
@@ -110,7 +119,7 @@ class TableRenderer:
         if record.code in facts.CUT_SHORT:
             count, reason = self._cut_short.get(record.code, (0, f"{record.path}: {record.reason}"))
             self._cut_short[record.code] = count + 1, reason
-        if len(self._problems[kind]) < MAX_PROBLEMS:
+        if len(self._problems[kind]) < MAX_PROBLEMS or self._options.top == 0:
             self._problems[kind].append(record)
 
     def finish(self, summary: Summary) -> None:
@@ -141,7 +150,7 @@ class TableRenderer:
             yield from self._listed(kind, width)
         yield Text()
         yield from self._remarks(rows, summary)
-        yield _summary_line(summary)
+        yield _summary_line(summary, self._kept)
 
     def _worth_listing(self, rows: list[Row], summary: Summary) -> list[Row]:
         """The rows of the table: of many files, none of which is flagged, those that do not look
@@ -194,8 +203,11 @@ class TableRenderer:
         if rows and not self._judged:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         elif rows and self._unjudged:
-            many = numbers.count(self._unjudged, "file")
-            yield Text(f"{many} not judged: the headers cannot be read.", style="dim")
+            many = numbers.count(self._unjudged_count, "file")
+            named = ", ".join(map(clean, sorted(self._unjudged)))
+            rest = self._unjudged_count - len(self._unjudged)
+            named += f" and {rest:,} more" if rest else ""
+            yield Text(f"{many} not judged, whose headers cannot be read: {named}", style="dim")
         if rows and self._uncalibrated:
             yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
 
@@ -362,7 +374,9 @@ def _shared(group: Group | None) -> str:
     return clean(alike(group), MAX_SHARED) if group is not None and group.flagged else ""
 
 
-def _summary_line(summary: Summary) -> Text:
+def _summary_line(summary: Summary, kept: int) -> Text:
+    """Args: kept: files whose result was kept from an earlier scan."""
+
     def number(value: int, noun: str, style: str) -> tuple[str, str]:
         return f"{value:,} {noun}", style if value else "dim"
 
@@ -374,7 +388,9 @@ def _summary_line(summary: Summary) -> Text:
     ]
     if summary.known:
         parts.append(number(summary.known, "known good", "green"))
-    if summary.seconds > 0:  # the time of a killed scan is unknown
+    if kept:
+        parts.append(f"{kept:,} kept from an earlier scan")
+    elif summary.seconds > 0:  # the time of a killed scan is unknown
         speed = summary.files / summary.seconds
         parts.append((f"{speed:,.0f} files/s" if speed >= 10 else f"{speed:.1f} files/s", ""))
     return Text("  ").join(Text.assemble(part) for part in parts)

@@ -29,7 +29,7 @@ from rich.cells import cell_len
 from maltriage.cli.console import make_console
 from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import RegionHeat
-from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary
+from maltriage.report.documents.record import Failed, Group, Result, Skipped, Summary, Timing
 from maltriage.report.formats import RenderOptions
 from maltriage.report.scan.table import DEFAULT_TOP, MAX_PROBLEMS, TableRenderer
 from maltriage.sample.types import Region
@@ -117,6 +117,30 @@ def test_files_that_are_not_judged_come_last_and_have_no_score() -> None:
     text = screen("table", [*records, make_summary(flagged=0)])
     assert files(text) == ["a", "odd"]
     assert re.search(r"^odd +-  unknown", text, re.MULTILINE)
+
+
+def test_files_that_are_not_judged_are_named() -> None:
+    odd = make_verdict("unknown", 0.9, 8.0, None)
+    records = [make_result(f"odd{n}", odd, sha256=sha256_of(str(n))) for n in range(5)]
+    text = screen("table", [make_result(), *records, make_summary()], width=160)
+    said = "5 files not judged, whose headers cannot be read: odd0, odd1, odd2 and 2 more"
+    assert f"{said}\n" in text
+
+
+def test_results_that_were_kept_have_no_speed() -> None:
+    kept = Timing(0.0, 0.0, stored=True)
+    records = [make_result("a", timing=kept), make_result("b", timing=kept), make_result("c")]
+    text = screen("table", [*records, make_summary(files=3, flagged=3)], width=120)
+    last = text.splitlines()[-1]
+    assert last == "3 files  3 flagged  1 failed  2 skipped  2 kept from an earlier scan"
+
+
+def test_all_skipped_files_are_listed_where_everything_is() -> None:
+    records = [make_skipped(f"s{n:02}") for n in range(25)]
+    for top, more in ((None, True), (0, False)):
+        options = RenderOptions(top=top, show_skipped=True)
+        text = screen("table", [*records, make_summary(skipped=25)], options)
+        assert ("s24" in text, "more skipped" in text) == (not more, more)
 
 
 def test_a_strip_says_what_became_of_all_files() -> None:

@@ -112,7 +112,7 @@ def test_five_thousand_files_stay_usable(opened: Open, many: bytes) -> None:
 def test_counts_and_verdicts(opened: Open) -> None:
     page, _ = opened(page_of(make_scan(), interrupted=True))
     counts = page.locator("#counts")
-    expect(counts).to_contain_text("8files4flagged0clean0unknown1failed2skipped")
+    expect(counts).to_contain_text("8files4flagged0look clean0unknown1failed2skipped")
     said = page.locator("#remarks li").all_text_contents()
     assert said == ["files below cases/2024-117/", "Interrupted: this is not the whole scan."]
     assert page.locator("#rows th a").first.inner_text().startswith("attachments/quarterly/")

@@ -55,6 +55,17 @@ def test_every_record_is_in_the_page_with_its_evidence() -> None:
     assert json.loads(parts.data["end"])["summary"]["files"] == 8
 
 
+@pytest.mark.parametrize(
+    ("label", "said"), [("maze", "maze"), ("_other", "malware"), ("benign", None)]
+)
+def test_what_the_index_has_as_malware_is_said(label: str, said: str | None) -> None:
+    known = make_similar(known_as=label)
+    calm = make_result("a", make_verdict("benign", 0.99, -7.0), similar=known)
+    rows = [row for row, _ in files(assert_sealed(page_of(calm, make_result("b", similar=known))))]
+    assert [row["index"] for row in rows] == [said, None]
+    assert "PE32" in rows[0]["kind"]
+
+
 def test_what_a_file_resembles() -> None:
     records = [make_result(similar=make_similar(0.0312)), make_result(similar=make_similar())]
     parts = assert_sealed(page_of(*records, make_result()))

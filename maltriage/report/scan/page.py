@@ -21,6 +21,7 @@ from maltriage.report.explain.screen import kind_of, names_of
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean
 from maltriage.report.scan import groups
+from maltriage.report.scan.remarks import Remarks
 from maltriage.sample.types import KNOWN_GOOD
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class ScanPage:
         self._tail = b""
         self._listed = {"unflagged": 0, "skipped": 0}
         self._left = {"unflagged": 0, "skipped": 0}
+        self._names = Remarks()
         self._uncalibrated = 0
         self._unjudged = 0
         self._thresholds: dict[str | None, None] = {}
@@ -61,6 +63,7 @@ class ScanPage:
 
     def write(self, record: FileRecord) -> None:
         self._start()
+        self._names.add(record)
         if isinstance(record, Result):
             self._uncalibrated += not record.verdict.calibrated
             if facts.judged(record.verdict):
@@ -111,6 +114,7 @@ class ScanPage:
         remarks = []
         if summary.interrupted:
             remarks.append("Interrupted: this is not the whole scan.")
+        remarks += self._names.of_names()
         if self._unjudged:
             remarks.append(self._of_thresholds())
         if self._uncalibrated:

@@ -19,6 +19,7 @@ from maltriage.report.documents.record import Failed, FileRecord, Group, Result,
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, untrusted
 from maltriage.report.scan.groups import alike
+from maltriage.report.scan.remarks import Remarks
 from maltriage.report.scan.strip import strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
 from maltriage.sample.types import BENIGN, KNOWN_GOOD, OTHER
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 DEFAULT_TOP = 50
 MAX_PROBLEMS = 20
 """Most failed (or skipped) files that are listed without `--top 0`; the rest is counted."""
-MAX_NAMED = 3
-"""Most files that are named of those that are not judged."""
 MAX_LABEL = 24
 MAX_MADE = 32
 MAX_SHARED = 40
@@ -80,45 +79,17 @@ class TableRenderer:
         self._best = MostUrgentRows(DEFAULT_TOP if options.top is None else options.top)
         self._problems: dict[str, list[Skipped | Failed]] = {"failed": [], "skipped": []}
         self._counts = {"failed": 0, "skipped": 0}
-        self._refused: tuple[int, str] = 0, ""
-        """Number of files of a format that the model does not take, and the first reason."""
-        self._cut_short: dict[str, tuple[int, str]] = {}
-        """Number of files that were only read in part, by code, and the first reason."""
-        self._uncalibrated = 0
-        self._judged = 0
-        self._unjudged: list[str] = []
-        """Paths of the first files that are not judged."""
-        self._unjudged_count = 0
-        self._kept = 0
-        self._missed = Counter[str]()
-        """Files that are not flagged, by the label of malware that the index has them with."""
+        self._remarks = Remarks()
 
     def write(self, record: FileRecord) -> None:
+        self._remarks.add(record)
         if isinstance(record, Result):
-            self._uncalibrated += not record.verdict.calibrated
-            self._judged += record.verdict.flagged is not None
-            self._kept += record.timing.stored
-            if record.verdict.flagged is None:
-                self._unjudged_count += 1
-                if len(self._unjudged) < MAX_NAMED:
-                    self._unjudged.append(record.path)
             self._best.add(record)
-            known = facts.known_malware(record)
-            if known is not None and not record.verdict.flagged:
-                self._missed[_malware(known)] += 1
             return
-        if (
-            record.code == KNOWN_GOOD
-        ):  # counted in the summary; a list of them would hide the others
-            return
+        if record.code == KNOWN_GOOD:
+            return  # counted in the summary; a list of them would hide the others
         kind = "skipped" if isinstance(record, Skipped) else "failed"
         self._counts[kind] += 1
-        if record.code == "input":
-            count, reason = self._refused
-            self._refused = count + 1, reason or record.reason
-        if record.code in facts.CUT_SHORT:
-            count, reason = self._cut_short.get(record.code, (0, f"{record.path}: {record.reason}"))
-            self._cut_short[record.code] = count + 1, reason
         if len(self._problems[kind]) < MAX_PROBLEMS or self._options.top == 0:
             self._problems[kind].append(record)
 
@@ -140,7 +111,7 @@ class TableRenderer:
         for row in rows:
             if row.group in groups:
                 row.files = groups[row.group].files
-        yield from strip(summary, self._missed)
+        yield from strip(summary, self._remarks.known)
         if listed := self._worth_listing(rows, summary):
             yield from _table(listed, groups, width)
             yield from self._cut(listed, summary)
@@ -149,8 +120,8 @@ class TableRenderer:
         for kind in ("failed", "skipped") if self._options.show_skipped else ("failed",):
             yield from self._listed(kind, width)
         yield Text()
-        yield from self._remarks(rows, summary)
-        yield _summary_line(summary, self._kept)
+        yield from self._remarks.lines(summary)
+        yield _summary_line(summary, self._remarks.kept)
 
     def _worth_listing(self, rows: list[Row], summary: Summary) -> list[Row]:
         """The rows of the table: of many files, none of which is flagged, those that do not look
@@ -185,31 +156,6 @@ class TableRenderer:
         more = self._counts[kind] - len(records)
         if more:
             yield Text(f"  … and {more:,} more {kind} (--format ndjson lists all)", style="dim")
-
-    def _remarks(self, rows: list[Row], summary: Summary) -> Iterator[Text]:
-        if summary.interrupted:
-            yield Text("Interrupted: this is not the whole scan.", style="yellow")
-        refused, reason = self._refused
-        if refused:
-            said = f"{numbers.count(refused, 'file')} skipped: {reason}."
-            yield Text(clean(said), style="yellow")
-        for code, (count, reason) in sorted(self._cut_short.items()):
-            more = (
-                f" (and {count - 1:,} more {'file' if count == 2 else 'files'})"
-                if count > 1
-                else ""
-            )
-            yield Text(clean(f"{code}: {reason}{more}."), style="yellow")
-        if rows and not self._judged:
-            yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
-        elif rows and self._unjudged:
-            many = numbers.count(self._unjudged_count, "file")
-            named = ", ".join(map(clean, sorted(self._unjudged)))
-            rest = self._unjudged_count - len(self._unjudged)
-            named += f" and {rest:,} more" if rest else ""
-            yield Text(f"{many} not judged, whose headers cannot be read: {named}", style="dim")
-        if rows and self._uncalibrated:
-            yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
 
 
 def _everywhere(rows: list[Row]) -> list[str]:

@@ -121,6 +121,14 @@ def test_what_is_to_know_of_the_whole_is_said() -> None:
     assert json.loads(data["files"].splitlines()[2])["calibrated"] is False
 
 
+def test_names_that_say_something_else_are_remarked_on() -> None:
+    parts = assert_sealed(page_of(make_result("a.jpg"), make_skipped("b.exe", code="not-pe")))
+    assert json.loads(parts.data["end"])["remarks"] == [
+        "1 program named like something else: a.jpg",
+        "1 file named like a program, but not PE: b.exe",
+    ]
+
+
 def test_files_without_a_threshold_are_counted_beside_that_of_the_others() -> None:
     unread = make_result("headers only.exe", make_verdict("unknown", margin=1.0, flagged=None))
     others = [make_result(), make_result("b.exe", make_verdict("maze"))]

@@ -1,0 +1,118 @@
+"""What is to know of a scan as a whole, in sentences below its table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from rich.text import Text
+
+from maltriage.report import numbers
+from maltriage.report.documents import facts
+from maltriage.report.documents.record import FileRecord, Result, Summary
+from maltriage.report.sanitize import clean
+from maltriage.source.archive.names import inner_name
+
+MAX_NAMED = 3
+"""Most files that a sentence names."""
+PROGRAMS = frozenset("com cpl dll drv efi exe ocx scr sys".split())
+"""Endings of programs."""
+OTHERS = frozenset(
+    "avi bmp csv doc docx gif htm html ico jpeg jpg json log mp3 mp4 odt otf pdf png ppt pptx rtf"
+    " svg tif tiff ttf txt wav webp xls xlsx xml zip".split()
+)
+"""Endings of files that are no programs, and that nobody takes for one."""
+
+
+@dataclass
+class Named:
+    """How many files there are of a sort, and the first of them by name."""
+
+    count: int = 0
+    first: list[str] = field(default_factory=list)
+
+    def add(self, path: str) -> None:
+        self.count += 1
+        self.first = sorted([*self.first, path])[:MAX_NAMED]
+
+    def __str__(self) -> str:
+        more = self.count - len(self.first)
+        return ", ".join(map(clean, self.first)) + (f" and {more:,} more" if more else "")
+
+
+class Remarks:
+    """Counts what is remarked on, record by record."""
+
+    def __init__(self) -> None:
+        self.known = Counter[str]()
+        """Files that are not flagged, by the label of malware that the index has them with."""
+        self.kept = 0
+        """Files whose result was kept from an earlier scan."""
+        self._refused = Named()
+        self._why_refused = ""
+        self._cut_short: dict[str, tuple[int, str]] = {}
+        """Number of files that were only read in part, by code, and the first reason."""
+        self._results = self._judged = self._uncalibrated = 0
+        self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
+
+    def add(self, record: FileRecord) -> None:
+        if isinstance(record, Result):
+            self._add_result(record)
+        elif record.code == "input":
+            self._refused.add(record.path)
+            self._why_refused = self._why_refused or record.reason
+        elif record.code in facts.CUT_SHORT:
+            count, reason = self._cut_short.get(record.code, (0, f"{record.path}: {record.reason}"))
+            self._cut_short[record.code] = count + 1, reason
+        elif record.code == "not-pe" and _ending(record.path) in PROGRAMS:
+            self._no_programs.add(record.path)
+
+    def _add_result(self, record: Result) -> None:
+        verdict = record.verdict
+        self._results += 1
+        self._uncalibrated += not verdict.calibrated
+        self._judged += facts.judged(verdict)
+        self.kept += record.timing.stored
+        if not facts.judged(verdict):
+            self._unjudged.add(record.path)
+        if record.format == "pe" and _ending(record.path) in OTHERS:
+            self._renamed.add(record.path)
+        known = facts.known_as_malware(record)
+        if known is not None and not verdict.flagged:
+            self.known[known] += 1
+
+    def of_names(self) -> Iterator[str]:
+        """The sentences on files whose name says something else than their content."""
+        if self._renamed.count:
+            many = numbers.count(self._renamed.count, "program")
+            yield f"{many} named like something else: {self._renamed}"
+        if self._no_programs.count:
+            many = numbers.count(self._no_programs.count, "file")
+            yield f"{many} named like a program, but not PE: {self._no_programs}"
+
+    def lines(self, summary: Summary) -> Iterator[Text]:
+        """The sentences, those first that an analyst must not miss."""
+        if summary.interrupted:
+            yield Text("Interrupted: this is not the whole scan.", style="yellow")
+        for said in self.of_names():
+            yield Text(said, style="yellow")
+        if self._refused.count:
+            said = f"{numbers.count(self._refused.count, 'file')} skipped: {self._why_refused}."
+            yield Text(clean(said), style="yellow")
+        for code, (count, reason) in sorted(self._cut_short.items()):
+            rest = f" (and {numbers.count(count - 1, 'more file')})" if count > 1 else ""
+            yield Text(clean(f"{code}: {reason}{rest}."), style="yellow")
+        if self._results and not self._judged:
+            yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
+        elif self._unjudged.count:
+            many = numbers.count(self._unjudged.count, "file")
+            said = f"{many} not judged, whose headers cannot be read: {self._unjudged}"
+            yield Text(said, style="dim")
+        if self._uncalibrated:
+            yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
+
+
+def _ending(path: str) -> str:
+    name = (inner_name(path) or path).replace("\\", "/").rpartition("/")[2]
+    return name.rpartition(".")[2].lower() if "." in name else ""

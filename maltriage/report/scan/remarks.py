@@ -12,6 +12,7 @@ from maltriage.report import numbers
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.sanitize import clean
+from maltriage.sample.types import BENIGN
 from maltriage.source.archive.names import inner_name
 
 MAX_NAMED = 3
@@ -49,6 +50,8 @@ class Remarks:
         """Files that are not flagged, by the label of malware that the index has them with."""
         self.kept = 0
         """Files whose result was kept from an earlier scan."""
+        self.outside = 0
+        """Files that look clean, and of whose kind the model learned hardly any malware."""
         self._refused = Named()
         self._why_refused = ""
         self._cut_short: dict[str, tuple[int, str]] = {}
@@ -81,6 +84,8 @@ class Remarks:
         known = facts.known_as_malware(record)
         if known is not None and not verdict.flagged:
             self.known[known] += 1
+        elif verdict.label == BENIGN and facts.outside(record):
+            self.outside += 1
 
     def of_names(self) -> Iterator[str]:
         """The sentences on files whose name says something else than their content."""

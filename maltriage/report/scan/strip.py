@@ -28,17 +28,19 @@ REASONS = {
 """Why files are skipped, in words, by code; other codes are words themselves."""
 
 
-def strip(summary: Summary, known: Mapping[str, int]) -> Iterator[Text]:
+def strip(summary: Summary, known: Mapping[str, int], outside: int) -> Iterator[Text]:
     """The lines: what is flagged, what else is malware, and what became of all other files.
 
     Args:
         known: files that are not flagged, by the label of malware that the index has them with.
+        outside: files that look clean, and of whose kind the model learned hardly any malware.
     """
     yield _flagged(summary)
     if known:
         yield _known(known)
+    hardly = f"{outside:,} of kinds that the model hardly knows" if outside else ""
     parts = [
-        _part(summary.clean, "look clean" if summary.clean > 1 else "looks clean"),
+        _part(summary.clean, "look clean" if summary.clean > 1 else "looks clean", hardly),
         _part(summary.unknown, "unknown", "leaning to malware, but not flagged"),
         _part(summary.unjudged, "not judged"),
         _part(summary.known, "known good"),

@@ -111,7 +111,7 @@ class TableRenderer:
         for row in rows:
             if row.group in groups:
                 row.files = groups[row.group].files
-        yield from strip(summary, self._remarks.known)
+        yield from strip(summary, self._remarks.known, self._remarks.outside)
         if listed := self._worth_listing(rows, summary):
             yield from _table(listed, groups, width)
             yield from self._cut(listed, summary)

@@ -44,6 +44,20 @@ def test_a_file_named_like_a_program() -> None:
     assert said(make_skipped("big.exe", code="too-large")) == []
 
 
+def test_clean_files_of_kinds_outside_of_training_are_counted() -> None:
+    remarks = Remarks()
+    clean, far = make_verdict("benign", 0.99, -7.0), (("outside-training", "x"),)
+    known = make_similar(known_as="maze")
+    for record in (
+        make_result("a", clean, far),
+        make_result("b", clean),
+        make_result("c", make_verdict("unknown", 0.6, 0.4), far),
+        make_result("d", clean, far, similar=known),
+    ):
+        remarks.add(record)
+    assert remarks.outside == 1
+
+
 def test_names_are_cleaned() -> None:
     (line,) = said(make_result("a\x1b[31m\n.jpg"))
     assert "\x1b" not in line

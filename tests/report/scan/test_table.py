@@ -153,6 +153,9 @@ def test_a_strip_says_what_became_of_all_files() -> None:
         "2 look clean  1 unknown: leaning to malware, but not flagged  1 not judged  5 known good"
         "  1 failed  12 skipped: 8 not PE, 3 too large, 1 archive time"
     )
+    clean = make_result("c", make_verdict("benign", 0.99, -7.0), (("outside-training", "x"),))
+    line = screen("table", [clean, make_summary(flagged=0, clean=1)], width=160).splitlines()[1]
+    assert line.startswith("1 looks clean: 1 of kinds that the model hardly knows  ")
     many = make_summary(families={f"family{n:02d}": 1 for n in range(12)})
     line = screen("table", [make_result(), many], width=300).splitlines()[0]
     assert line.endswith("family07 1, 4 more labels")

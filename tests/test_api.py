@@ -6,9 +6,11 @@ import inspect
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import maltriage
@@ -144,6 +146,66 @@ def test_a_script_without_a_guard_is_told_of_it(
     )
     last = done.stderr.splitlines()[-1]
     assert last.endswith('as they start (a script needs `if __name__ == "__main__":`)')
+
+
+FORKED = """
+import os, sys, maltriage
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+def label(path):
+    return maltriage.explain(path, verify=False).verdict.label
+
+def forked(path, end):
+    child = os.fork()
+    if not child:
+        print("child", label(path), flush=True)
+        end(0)
+    os.waitpid(child, 0)
+
+if __name__ == "__main__":
+    path = sys.argv[1]
+    print("parent", label(path), flush=True)
+    with ProcessPoolExecutor(1, mp_context=get_context("fork")) as pool:
+        print("pool", *pool.map(label, [path]), flush=True)
+    forked(path, sys.exit)
+    forked(path, os._exit)
+    print("parent", label(path), flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked from a server on Linux")
+def test_a_process_forked_from_one_that_has_scanned_scans(
+    samples_dir: Path, tmp_path: Path
+) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "temporary"
+    script.write_text(FORKED)
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, str(script), str(samples_dir / "console-x86.exe")],
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "TMPDIR": str(folder)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    who = ("parent", "pool", "child", "child", "parent")
+    assert done.stdout.splitlines() == [f"{one} benign" for one in who]
+    # Servers end with the process that they fork for, and take their folders along.
+    until = time.monotonic() + 20
+    while any(folder.iterdir()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert list(folder.iterdir()) == []
+    assert [p for p in psutil.process_iter() if _has(p, f"TMPDIR={folder}")] == []
+
+
+def _has(process: psutil.Process, variable: str) -> bool:
+    try:
+        return variable.encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
 
 
 def test_a_scan_says_that_it_was_stopped(samples_dir: Path) -> None:

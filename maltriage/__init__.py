@@ -11,7 +11,7 @@ convention.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maltriage.version import __version__
 
@@ -50,16 +50,16 @@ if TYPE_CHECKING:
         load_model,
         scan,
     )
+else:  # a type checker would take every name for one of the package
 
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from maltriage import api
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from maltriage import api
-
-    found = globals()[name] = getattr(api, name)
-    return found
+        found = globals()[name] = getattr(api, name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

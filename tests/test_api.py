@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 import subprocess
@@ -75,6 +76,28 @@ def test_every_name_is_there_and_documented() -> None:
         assert name.startswith("__") or name in text
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         maltriage.nothing  # noqa: B018
+
+
+def test_what_it_lists_is_the_public_interface() -> None:
+    assert dir(maltriage) == sorted(maltriage.__all__)
+
+
+def test_a_type_checker_knows_which_names_there_are(tmp_path: Path) -> None:
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("no mypy")
+    wrong = ["maltriage.scna('x')", "from maltriage import Sumary", "maltriage.os.getpid()"]
+    script = tmp_path / "typo.py"
+    script.write_text("import maltriage\nmaltriage.scan('x')\n" + "\n".join(wrong) + "\n")
+    options = ["--strict", "--follow-imports=skip", "--config-file=", "--cache-dir", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", *options, script, "maltriage/__init__.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    found = re.findall(r"typo\.py:(\d+): error: .*attribute", done.stdout)
+    assert found == ["3", "4", "5"], done.stdout + done.stderr
 
 
 def test_what_gives_no_sample_is_an_error_of_explain(tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from maltriage.probe.transform import TRANSFORMS
 from maltriage.report.documents.methods import METHODS
 from maltriage.report.formats import EXPLAIN, SCAN
 from maltriage.report.scan.row import COLUMNS
-from maltriage.sample.view_kind import ViewKind
 from maltriage.sample.views import ViewSpec, known_views
+from maltriage.sample.views.view_kind import ViewKind
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maltriage.sample.counted import LEVELS, NIBBLES
+from maltriage.sample.views.counted import LEVELS, NIBBLES
 
 BUCKETS = 1 << 15
 """Words of the vocabulary, at most: a word's name gives its bucket, and each has one word."""

@@ -11,8 +11,8 @@ import numpy as np
 
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.view_kind import ViewKind
 from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot, called, known_views
+from maltriage.sample.views.view_kind import ViewKind
 
 
 class Start(ViewKind, frozen=True, tag="start"):

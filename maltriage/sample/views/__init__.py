@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from maltriage.sample.view_kind import ViewKind
+from maltriage.sample.views.view_kind import ViewKind
 
 if TYPE_CHECKING:
     from maltriage.sample.byteplot import Bytes, View
@@ -103,7 +103,7 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         return (3, self.slots)
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
-        from maltriage.sample.counted import plot_words
+        from maltriage.sample.views.counted import plot_words
 
         return plot_words(raw, self.slots)
 
@@ -116,7 +116,7 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         width: int | None = None,
     ) -> Bytes:
         """As for any view; only words near a range are found again."""
-        from maltriage.sample.counted import replot_words
+        from maltriage.sample.views.counted import replot_words
 
         return replot_words(raw, ranges, view)
 
@@ -136,7 +136,7 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         return (17, self.cells)
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
-        from maltriage.sample.counted import plot_entropy
+        from maltriage.sample.views.counted import plot_entropy
 
         return plot_entropy(raw, self.cells)
 
@@ -149,7 +149,7 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         width: int | None = None,
     ) -> Bytes:
         """As for any view; only pieces that a range touches are measured again."""
-        from maltriage.sample.counted import replot_entropy
+        from maltriage.sample.views.counted import replot_entropy
 
         return replot_entropy(raw, ranges, view)
 

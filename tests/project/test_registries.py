@@ -60,6 +60,7 @@ def test_kinds_of_views() -> None:
     assert set(get_args(ViewSpec)) == kinds  # cards of all kinds are read
     assert {type(view) for view in known_views()} == kinds  # `train --views` knows one of each
     assert {kind.__module__ for kind in kinds} <= set(PLOTTING)
+    assert [kind for kind in kinds if "fits" not in vars(kind)] == []  # cards are held to it
 
 
 def test_transformations() -> None:

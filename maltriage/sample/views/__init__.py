@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 BODY_CHANNELS = ("mean", "spread", "zero", "printable", "high")
 """Channels of the body view, in order; `mean` alone is the published byteplot."""
+MAX_BEFORE = 1 << 24
+"""Bytes ahead of its anchor that a window may begin with."""
+MAX_COUNTED = 1 << 16
+"""Things that a counted view shows; their places have 16 bits."""
 
 
 class BodySpec(ViewKind, frozen=True, tag="body"):
@@ -28,6 +32,10 @@ class BodySpec(ViewKind, frozen=True, tag="body"):
     def shape(self) -> tuple[int, ...]:
         """Shape of one image of this view, without the batch axis: (C, S, S)."""
         return (len(self.channels), self.size, self.size)
+
+    @property
+    def fits(self) -> bool:
+        return self.size > 0 and 0 < len({*self.channels} & {*BODY_CHANNELS}) == len(self.channels)
 
     @property
     def planes(self) -> list[int]:
@@ -83,6 +91,10 @@ class WindowSpec(ViewKind, frozen=True, tag="window"):
         """Shape of one window, without the batch axis: (2, length), bytes and presence."""
         return (2, self.length)
 
+    @property
+    def fits(self) -> bool:
+        return self.length > 0 and 0 <= self.before <= MAX_BEFORE
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.byteplot import window
 
@@ -101,6 +113,10 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
     def shape(self) -> tuple[int, ...]:
         """Shape of one image, without the batch axis: (3, slots), 24 bits of each word's name."""
         return (3, self.slots)
+
+    @property
+    def fits(self) -> bool:
+        return 0 < self.slots <= MAX_COUNTED
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_words
@@ -134,6 +150,10 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         """Shape of one image, without the batch axis: (17, cells), level of entropy and shares of
         the values of the upper four bits."""
         return (17, self.cells)
+
+    @property
+    def fits(self) -> bool:
+        return 0 < self.cells <= MAX_COUNTED
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_entropy

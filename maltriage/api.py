@@ -9,8 +9,8 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -45,9 +45,11 @@ __all__ = [
 
 Model = Bundle
 PathLike = str | os.PathLike[str]
+Buffer = bytes | bytearray | memoryview
 
 MAX_WORKERS, MIN_TIMEOUT, MAX_SIZE = 1024, 0.1, 1 << 40
 """Limits of the arguments, as on the command line."""
+MODEL = "a model, or its name or path"
 
 
 def load_model(model: PathLike | None = None) -> Model:
@@ -62,7 +64,7 @@ def load_model(model: PathLike | None = None) -> Model:
     Raises:
         MaltriageError: there is no such model, or it is damaged.
     """
-    return bundles.load(bundles.resolve(None if model is None else os.fspath(model)))
+    return bundles.load(bundles.resolve(None if model is None else _path("model", model, MODEL)))
 
 
 def scan(
@@ -76,11 +78,12 @@ def scan(
     hashes: bool = False,
     groups: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Scan files and folders: a record for each file, in the order of the walk, then the summary.
 
     Files are read in worker processes, so the module that calls this needs the usual
-    `if __name__ == "__main__":`. Nothing is kept between calls, and nothing is written.
+    `if __name__ == "__main__":`. Nothing is kept between calls, and nothing is written. Workers
+    begin with the first record, and end with the last one, or with `close`.
 
     Args:
         paths: files and folders; programs in archives are samples of their own.
@@ -92,7 +95,7 @@ def scan(
         hashes: whether records also hold md5, sha1 and TLSH.
         groups: whether similar files are grouped.
         stop: called between files; once it returns true, no file is begun and the summary is
-            marked as interrupted.
+            marked as interrupted. Files under way, up to 64, still have records.
 
     Yields:
         `Result`, `Skipped` or `Failed` for each file, then a `Summary`.
@@ -102,7 +105,8 @@ def scan(
             used, or workers cannot start, which the first record does.
     """
     _check(timeout, max_size, workers)
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    named = _paths(paths)
+    known = _known(model)
     options = ScanOptions(
         walk=WalkOptions(max_size=max_size),
         archives=Archives() if archives else None,
@@ -111,25 +115,25 @@ def scan(
         timeout=timeout,
         hashes=hashes,
     )
-    return _records(named, model, options, groups, stop)
+    return _records(named, known, options, groups, stop)
 
 
 def _records(
-    paths: Iterable[PathLike],
-    model: Model | PathLike | None,
+    paths: list[str],
+    model: Model | str | None,
     options: ScanOptions,
     groups: bool,
     stop: Callable[[], bool],
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The records of `scan`."""
     with _guard_named():
-        records = scan_paths([os.fspath(path) for path in paths], _model(model), options, stop=stop)
+        records = scan_paths(paths, _model(model), options, stop=stop)
         for record in grouped(records) if groups else records:
             yield _in_words_of_python(record)
 
 
 def explain(
-    sample: PathLike | bytes,
+    sample: PathLike | Buffer,
     *,
     model: Model | PathLike | None = None,
     label: str | None = None,
@@ -142,7 +146,8 @@ def explain(
     """Explain one sample: its verdict, the regions and bytes behind it, and their content.
 
     Args:
-        sample: path of a file, or the bytes of one, which are never written.
+        sample: path of a file, or the bytes of one (`bytes`, `bytearray`, `memoryview`), which are
+            never written.
         model: as for `load_model`, or one that was loaded.
         label: label to explain; None: that of the verdict.
         against: label whose score is subtracted from that of `label`.
@@ -156,12 +161,13 @@ def explain(
             reason, or is a folder; or the model cannot be used, or does not know the label.
     """
     _check(timeout, max_size)
+    known = _known(model)
     with ExitStack() as resources:
         stdin, path = None, STDIN
-        if isinstance(sample, bytes):
-            stdin = resources.enter_context(read_stdin(io.BytesIO(sample), max_size))
+        if isinstance(sample, Buffer):
+            stdin = resources.enter_context(read_stdin(io.BytesIO(bytes(sample)), max_size))
         else:
-            path = os.fspath(sample)
+            path = _path("sample", sample, "a path, or bytes")
             path = str(Path(path).absolute()) if path == STDIN else path
             if os.path.isdir(path):
                 raise MaltriageError(f"{path}: a folder (scan takes folders, explain files)")
@@ -179,7 +185,7 @@ def explain(
             close=True,
         )
         with _guard_named():
-            record, *_ = scan_paths([path], _model(model), options)
+            record, *_ = scan_paths([path], _model(known), options)
     record = _in_words_of_python(record)
     if isinstance(record, Result):
         return record
@@ -188,8 +194,32 @@ def explain(
     raise MaltriageError(f"{path}: a folder without a file in it")
 
 
-def _model(model: Model | PathLike | None) -> Model:
+def _model(model: Model | str | None) -> Model:
     return model if isinstance(model, Bundle) else load_model(model)
+
+
+def _known(model: Any) -> Model | str | None:
+    """A model or its name, as an argument; raises MaltriageError."""
+    return model if isinstance(model, Bundle | None) else _path("model", model, MODEL)
+
+
+def _paths(paths: Any) -> list[str]:
+    """Paths to scan, as an argument; raises MaltriageError."""
+    several = [paths] if isinstance(paths, str | os.PathLike | Buffer) else paths
+    if not isinstance(several, Iterable):
+        raise MaltriageError(f"paths={paths!r}: not a path, or several")
+    return [_path("paths", path, "a path (explain takes bytes)") for path in several]
+
+
+def _path(name: str, path: Any, wanted: str) -> str:
+    """A path, as an argument; raises MaltriageError."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if isinstance(text, str):
+        with suppress(UnicodeEncodeError):
+            if b"\0" not in os.fsencode(text):
+                return text
+    shown = type(path).__name__ if isinstance(path, Buffer) else repr(path)
+    raise MaltriageError(f"{name}={shown}: not {wanted}")
 
 
 def _check(timeout: Any, max_size: Any, workers: Any = 0) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import inspect
 import re
 import subprocess
 import sys
 import time
+import typing
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -138,6 +142,59 @@ def test_a_wrong_argument_is_one_line_before_anything_starts(
             with pytest.raises(maltriage.MaltriageError) as caught:
                 function("missing.exe", model="nothing", **{name: value})
             assert str(caught.value) == f"{name}={value!r}: not {wanted}"
+
+
+NO_PATHS = [
+    ("a\0b", "paths='a\\x00b': not a path (explain takes bytes)"),
+    (["a", "\ud800"], "paths='\\ud800': not a path (explain takes bytes)"),
+    (b"MZ" * 1000, "paths=bytes: not a path (explain takes bytes)"),
+    ([memoryview(b"MZ")], "paths=memoryview: not a path (explain takes bytes)"),
+    (5, "paths=5: not a path, or several"),
+    (None, "paths=None: not a path, or several"),
+    ([None], "paths=None: not a path (explain takes bytes)"),
+]
+
+
+@pytest.mark.parametrize(("paths", "message"), NO_PATHS)
+def test_what_is_no_path_is_told_by_the_call(paths: Any, message: str) -> None:
+    with pytest.raises(maltriage.MaltriageError) as caught:
+        maltriage.scan(paths)
+    assert str(caught.value) == message
+
+
+def test_what_is_no_model_is_told_by_the_call(samples_dir: Path) -> None:
+    path = samples_dir / "console-x86.exe"
+    calls = (
+        lambda model: maltriage.scan(path, model=model),
+        lambda model: maltriage.explain(path, model=model),
+        maltriage.load_model,
+    )
+    for call in calls:
+        for model in (5, "a\0b", b"name"):
+            with pytest.raises(maltriage.MaltriageError, match="not a model, or its name or path"):
+                call(model)
+
+
+@pytest.mark.parametrize("sample", ["a\0b", 5, None, [b"MZ"]])
+def test_what_is_no_sample_is_one_line(sample: Any) -> None:
+    with pytest.raises(maltriage.MaltriageError, match=r"^sample=.*: not a path, or bytes$"):
+        maltriage.explain(sample)
+
+
+def test_every_kind_of_bytes_is_a_sample(samples_dir: Path) -> None:
+    data = (samples_dir / "console-x86.exe").read_bytes()
+    twice = bytes(byte for byte in data for _ in range(2))
+    for sample in (bytearray(data), memoryview(data), memoryview(twice)[::2]):
+        found = maltriage.explain(sample, verify=False)
+        assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
+def test_a_scan_can_be_closed(samples_dir: Path) -> None:
+    with closing(maltriage.scan(samples_dir, workers=1)) as records:
+        assert isinstance(next(records), maltriage.Skipped)
+    assert next(records, None) is None
+    hints = typing.get_type_hints(maltriage.scan)
+    assert hints["return"] == Generator[maltriage.Record, None, None]
 
 
 def test_the_limit_of_a_size_is_an_argument(samples_dir: Path) -> None:

@@ -24,31 +24,45 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Archives",
+    "Card",
+    "Evidence",
     "Failed",
     "MaltriageError",
     "Model",
     "Record",
+    "RegionHeat",
     "Result",
     "Skipped",
     "Summary",
+    "Verdict",
     "__version__",
     "explain",
     "load_model",
+    "read_report",
     "scan",
+    "to_json",
 ]
 
 if TYPE_CHECKING:
     from maltriage.api import (
+        Archives,
+        Card,
+        Evidence,
         Failed,
         MaltriageError,
         Model,
         Record,
+        RegionHeat,
         Result,
         Skipped,
         Summary,
+        Verdict,
         explain,
         load_model,
+        read_report,
         scan,
+        to_json,
     )
 else:  # a type checker would take every name for one of the package
 

@@ -19,6 +19,8 @@ import psutil
 import pytest
 
 import maltriage
+from maltriage.api import IN_PYTHON
+from maltriage.bundle import DEFAULT_MODEL
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = re.findall(
@@ -28,6 +30,7 @@ EXPECTED = (
     "samples/console-x86.exe benign False",
     ".text",
     "- ",
+    "samples/dotnet.exe benign",
     "benign",
     "no such model: no-such-model",
 )
@@ -37,9 +40,10 @@ EXPECTED = (
 def test_examples_run_as_they_stand(number: int, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(EXAMPLES[number])
+    (tmp_path / "samples").symlink_to(ROOT / "samples")
     done = subprocess.run(
         [sys.executable, str(script)],
-        cwd=ROOT,
+        cwd=tmp_path,
         env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
@@ -203,8 +207,117 @@ def test_the_limit_of_a_size_is_an_argument(samples_dir: Path) -> None:
     assert isinstance(record, maltriage.Skipped)
     assert record.reason.endswith("above the limit of 100 (max_size lifts it)")
     for sample in (path, path.read_bytes()):
-        with pytest.raises(maltriage.MaltriageError, match=r" \(max_size lifts it\)$"):
+        with pytest.raises(maltriage.MaltriageError, match=r" \(max_size lifts it\)$") as caught:
             maltriage.explain(sample, max_size=100)
+    assert str(caught.value).startswith("bytes: ")
+
+
+@pytest.fixture
+def collection(samples_dir: Path, tmp_path: Path) -> Path:
+    """An archive of three programs, with a password that is not tried by default."""
+    import pyzipper
+
+    path = tmp_path / "collection.zip"
+    with pyzipper.AESZipFile(path, "w", encryption=pyzipper.WZ_AES) as archive:
+        archive.setpassword(b"secret")
+        for name in ("console-x86.exe", "gui-x86.exe", "dotnet.exe"):
+            archive.write(samples_dir / name, name)
+    return path
+
+
+def reasons(path: Path, **options: Any) -> list[str]:
+    records = maltriage.scan(path, workers=1, **options)
+    wrong = (maltriage.Skipped, maltriage.Failed)
+    return [record.reason for record in records if isinstance(record, wrong)]
+
+
+def test_archives_have_passwords_and_limits(collection: Path) -> None:
+    assert "(Archives.passwords names more)" in reasons(collection)[0]
+    opened = maltriage.Archives(passwords=("secret",))
+    assert reasons(collection, archives=opened) == []
+    inner = f"{collection}!gui-x86.exe"
+    assert maltriage.explain(inner, archives=opened, verify=False).path == inner
+    few = maltriage.Archives(passwords=("secret",), members=1)
+    (reason,) = reasons(collection, archives=few)
+    assert reason.endswith(" (Archives.members lifts the limit)")
+    (reason,) = reasons(collection, archives=False)
+    assert "neither a PE file" in reason
+
+
+@pytest.mark.parametrize(
+    ("archives", "message"),
+    [
+        (1, "archives=1: not True, False or Archives(...)"),
+        ({"members": 0}, "Archives.members=0: not a whole number from 1 to 1,099,511,627,776"),
+        ({"seconds": 0.5}, "Archives.seconds=0.5: not seconds, 1 or more"),
+        ({"passwords": "infected"}, "Archives.passwords='infected': not a tuple of str"),
+    ],
+)
+def test_wrong_limits_of_archives_are_told_by_the_call(archives: Any, message: str) -> None:
+    given = maltriage.Archives(**archives) if isinstance(archives, dict) else archives
+    for function in (maltriage.scan, maltriage.explain):
+        with pytest.raises(maltriage.MaltriageError) as caught:
+            function("missing.exe", archives=given)
+        assert str(caught.value) == message
+
+
+def test_messages_name_arguments_and_no_options() -> None:
+    """Of every floor whose messages reach a record: those of files."""
+    said = [
+        option
+        for floor in ("sample", "source", "probe", "work")
+        for path in (ROOT / "maltriage" / floor).rglob("*.py")
+        for option in re.findall(r"\((--[a-z-]+)", path.read_text("utf-8"))
+    ]
+    assert len(said) > 10
+    assert [option for option in said if f"({option} " not in IN_PYTHON] == []
+
+
+def test_files_are_compared_with_an_index_that_is_asked_for(
+    samples_dir: Path, tmp_path: Path
+) -> None:
+    path = samples_dir / "console-x86.exe"
+    assert maltriage.explain(path, verify=False).similar is None
+    similar = maltriage.explain(path, verify=False, index="default").similar
+    assert similar is not None
+    record, _ = maltriage.scan(path, workers=1, index=similar_index())
+    assert isinstance(record, maltriage.Result)
+    assert record.similar is not None
+    assert record.similar.index == similar.index
+    (tmp_path / "wrong").write_text("no index")
+    for function in (maltriage.explain, lambda *a, **k: list(maltriage.scan(*a, **k))):
+        with pytest.raises(maltriage.MaltriageError, match="wrong: not an index"):
+            function(path, index=tmp_path / "wrong")
+        with pytest.raises(maltriage.MaltriageError, match=r"^index=5: not a path, 'default' or"):
+            function(path, index=5)
+
+
+def similar_index() -> Path:
+    (path,) = (ROOT / "models").glob(f"{DEFAULT_MODEL}.index.npz")
+    return path
+
+
+def test_a_report_is_read_and_written(samples_dir: Path, run_cli: Any, tmp_path: Path) -> None:
+    lines = tmp_path / "r.ndjson"
+    run_cli("scan", samples_dir / "console-x86.exe", samples_dir / "README.md", "-o", lines)
+    records = list(maltriage.read_report(lines))
+    assert [type(record) for record in records] == [
+        maltriage.Result,
+        maltriage.Skipped,
+        maltriage.Summary,
+    ]
+    assert b"".join(maltriage.to_json(record) + b"\n" for record in records) == lines.read_bytes()
+    lines.write_bytes(lines.read_bytes()[:-40])
+    assert list(maltriage.read_report(str(lines))) == records[:2]
+    with pytest.raises(maltriage.MaltriageError, match="not a report of maltriage"):
+        list(maltriage.read_report(samples_dir / "console-x86.exe"))
+    with pytest.raises(maltriage.MaltriageError, match=r"^path=5: not a path$"):
+        maltriage.read_report(5)  # type: ignore[arg-type]
+
+
+def test_a_record_with_any_name_is_json() -> None:
+    record = maltriage.Failed("a\u202eb\udcff", "io", "no reason")
+    assert b"a\\u202eb" in maltriage.to_json(record)
 
 
 @pytest.mark.parametrize(
@@ -286,6 +399,24 @@ def _has(process: psutil.Process, variable: str) -> bool:
         return variable.encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
     except OSError:
         return False
+
+
+def test_a_script_on_standard_input_is_told_that_it_needs_a_file(
+    samples_dir: Path, tmp_path: Path
+) -> None:
+    path = str(samples_dir / "console-x86.exe")
+    done = subprocess.run(
+        [sys.executable],
+        input=f"import maltriage\nmaltriage.explain({path!r})\n",
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.endswith("as they start (a script needs a file, for workers to import)")
 
 
 def test_a_scan_says_that_it_was_stopped(samples_dir: Path) -> None:

@@ -40,6 +40,20 @@ def test_formats() -> None:
     assert undocumented([*SCAN, *EXPLAIN], "outputs.md") == []
 
 
+def test_formats_that_a_shell_offers() -> None:
+    text = (DOCS / "how-to" / "shell.md").read_text(encoding="utf-8")
+    (offered,) = re.findall(r"^\| `maltriage scan --format <TAB>` \| (.*) \|$", text, re.M)
+    assert re.findall(r"`(\w+)`", offered) == list(SCAN)
+
+
+def test_the_guide_names_the_reference_where_it_changes() -> None:
+    """What a command's help lists is in `docs/reference/commands.md`."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for what in ("a net", "an output format", "a dataset", "a method of explanation", "a command"):
+        (row,) = re.findall(rf"^\| {what} \|.*$", guide, re.M)
+        assert "`make reference`" in row, what
+
+
 def test_columns_that_documents_say_csv_has() -> None:
     """A column that only `--fields` gives is said to be asked for."""
     said = [row for page in DOCS.rglob("*.md") for row in OF_CSV.findall(page.read_text("utf-8"))]

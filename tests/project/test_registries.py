@@ -19,6 +19,7 @@ from maltriage.probe.transform import TRANSFORMS
 from maltriage.report.documents.methods import METHODS
 from maltriage.report.formats import EXPLAIN, SCAN
 from maltriage.report.scan.row import COLUMNS
+from maltriage.report.scan.table import _TITLES
 from maltriage.sample.views import ViewSpec, known_views
 from maltriage.sample.views.view_kind import ViewKind
 
@@ -52,6 +53,11 @@ def test_the_guide_names_the_reference_where_it_changes() -> None:
     for what in ("a net", "an output format", "a dataset", "a method of explanation", "a command"):
         (row,) = re.findall(rf"^\| {what} \|.*$", guide, re.M)
         assert "`make reference`" in row, what
+
+
+def test_columns_of_the_table() -> None:
+    text = (DOCS / "reference" / "columns.md").read_text(encoding="utf-8")
+    assert [title for title in _TITLES if f"**{title}**" not in text] == []
 
 
 def test_columns_that_documents_say_csv_has() -> None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import json
 import tomllib
 from importlib import metadata
+from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
 from cyclonedx.model import HashAlgorithm, HashType
 from cyclonedx.model.bom import Bom
 from cyclonedx.model.component import Component, ComponentScope, ComponentType
-from cyclonedx.model.license import License
+from cyclonedx.model.license import License, LicenseExpression
 from cyclonedx.output.json import JsonV1Dot6
 from packageurl import PackageURL
 from requirements import ROOT, read, tree
@@ -62,9 +63,12 @@ def bundled() -> list[Component]:
 
 def in_the_wheel() -> list[str]:
     """The names of the files of models/ that the wheel holds, by pyproject.toml."""
-    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    included = settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    included = _project()["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
     return sorted(name.removeprefix("models/") for name in included if name.startswith("models/"))
+
+
+def _project() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def _data(name: str, digest: str, kind: ComponentType) -> Component:
@@ -107,7 +111,7 @@ def make() -> str:
         type=ComponentType.APPLICATION,
         bom_ref="maltriage",
         purl=PackageURL(type="pypi", name="maltriage", version=__version__),
-        licenses=[LicenseFactory().make_from_string("Apache-2.0")],
+        licenses=[LicenseExpression(_project()["project"]["license"])],
     )
     shipped = bundled()
     bom = Bom(components=[*shipped, *packages.values()])

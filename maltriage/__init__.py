@@ -11,7 +11,7 @@ convention.
 """
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maltriage.version import __version__
 
@@ -24,42 +24,56 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 __all__ = [
+    "Archives",
+    "Card",
+    "Evidence",
     "Failed",
     "MaltriageError",
     "Model",
     "Record",
+    "RegionHeat",
     "Result",
     "Skipped",
     "Summary",
+    "Verdict",
     "__version__",
     "explain",
     "load_model",
+    "read_report",
     "scan",
+    "to_json",
 ]
 
 if TYPE_CHECKING:
     from maltriage.api import (
+        Archives,
+        Card,
+        Evidence,
         Failed,
         MaltriageError,
         Model,
         Record,
+        RegionHeat,
         Result,
         Skipped,
         Summary,
+        Verdict,
         explain,
         load_model,
+        read_report,
         scan,
+        to_json,
     )
+else:  # a type checker would take every name for one of the package
 
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from maltriage import api
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from maltriage import api
-
-    found = globals()[name] = getattr(api, name)
-    return found
+        found = globals()[name] = getattr(api, name)
+        return found
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

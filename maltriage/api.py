@@ -9,8 +9,8 @@ import io
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,22 @@ from typing import Any
 import msgspec
 
 from maltriage import bundle as bundles
-from maltriage.bundle import Bundle
+from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
-from maltriage.report.documents.record import Failed, Record, Result, Skipped, Summary
+from maltriage.report.documents.evidence import Evidence, RegionHeat
+from maltriage.report.documents.record import (
+    Failed,
+    Record,
+    Result,
+    Skipped,
+    Summary,
+    Verdict,
+    encode,
+)
+from maltriage.report.sanitize import json_safe
+from maltriage.report.saved import reader
 from maltriage.similar.groups import grouped
+from maltriage.similar.search import NO_INDEX
 from maltriage.source.archive.limits import Archives
 from maltriage.source.files import WalkOptions
 from maltriage.source.reading import MAX_FILE_BYTES
@@ -31,23 +43,47 @@ from maltriage.triage.pipeline import scan as scan_paths
 from maltriage.work.supervisor import DYING
 
 __all__ = [
+    "Archives",
+    "Card",
+    "Evidence",
     "Failed",
     "MaltriageError",
     "Model",
     "Record",
+    "RegionHeat",
     "Result",
     "Skipped",
     "Summary",
+    "Verdict",
     "explain",
     "load_model",
+    "read_report",
     "scan",
+    "to_json",
 ]
 
 Model = Bundle
 PathLike = str | os.PathLike[str]
+Buffer = bytes | bytearray | memoryview
 
 MAX_WORKERS, MIN_TIMEOUT, MAX_SIZE = 1024, 0.1, 1 << 40
 """Limits of the arguments, as on the command line."""
+MODEL = "a model, or its name or path"
+OWN_INDEX = "default"
+"""Given as an index: that of the model, if it has one."""
+
+IN_PYTHON = {
+    "(--max-size ": "(max_size ",
+    "(--max-members ": "(Archives.members ",
+    "(--max-unpacked ": "(Archives.unpacked ",
+    "(--max-ratio ": "(Archives.ratio ",
+    "(--max-nesting ": "(Archives.nesting ",
+    "(--max-time ": "(Archives.seconds ",
+    "(--max-carved ": "(Archives.carve ",
+    "(--password ": "(Archives.passwords ",
+    "(--index none)": "(index=None)",
+}
+"""What a message names: the option of the command line, and the argument here."""
 
 
 def load_model(model: PathLike | None = None) -> Model:
@@ -62,7 +98,7 @@ def load_model(model: PathLike | None = None) -> Model:
     Raises:
         MaltriageError: there is no such model, or it is damaged.
     """
-    return bundles.load(bundles.resolve(None if model is None else os.fspath(model)))
+    return bundles.load(bundles.resolve(None if model is None else _path("model", model, MODEL)))
 
 
 def scan(
@@ -72,15 +108,17 @@ def scan(
     workers: int = 0,
     timeout: float = 60.0,
     max_size: int = MAX_FILE_BYTES,
-    archives: bool = True,
+    archives: Archives | bool = True,
+    index: PathLike | None = None,
     hashes: bool = False,
     groups: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """Scan files and folders: a record for each file, in the order of the walk, then the summary.
 
     Files are read in worker processes, so the module that calls this needs the usual
-    `if __name__ == "__main__":`. Nothing is kept between calls, and nothing is written.
+    `if __name__ == "__main__":`. Nothing is kept between calls, and nothing is written. Workers
+    begin with the first record, and end with the last one, or with `close`.
 
     Args:
         paths: files and folders; programs in archives are samples of their own.
@@ -88,11 +126,13 @@ def scan(
         workers: worker processes, 1,024 at most; 0: one for each core.
         timeout: seconds for each file, 0.1 or more.
         max_size: bytes of the largest file that is read.
-        archives: whether archives are opened.
+        archives: whether archives are opened, or with which passwords and limits.
+        index: index of labelled files to compare with, which also knows malware by its hash;
+            `default`: that of the model, if it has one, as on the command line; None: none.
         hashes: whether records also hold md5, sha1 and TLSH.
         groups: whether similar files are grouped.
         stop: called between files; once it returns true, no file is begun and the summary is
-            marked as interrupted.
+            marked as interrupted. Files under way, up to 64, still have records.
 
     Yields:
         `Result`, `Skipped` or `Failed` for each file, then a `Summary`.
@@ -101,35 +141,37 @@ def scan(
         MaltriageError: an argument is wrong, which the call itself says; or the model cannot be
             used, or workers cannot start, which the first record does.
     """
-    _check(timeout, max_size, workers)
-    named = [paths] if isinstance(paths, str | os.PathLike) else paths
+    _check(timeout, max_size, workers, archives)
+    named = _paths(paths)
+    known = _known(model)
     options = ScanOptions(
         walk=WalkOptions(max_size=max_size),
-        archives=Archives() if archives else None,
+        archives=_archives(archives),
         members="each",
+        index=_index(index),
         jobs=workers,
         timeout=timeout,
         hashes=hashes,
     )
-    return _records(named, model, options, groups, stop)
+    return _records(named, known, options, groups, stop)
 
 
 def _records(
-    paths: Iterable[PathLike],
-    model: Model | PathLike | None,
+    paths: list[str],
+    model: Model | str | None,
     options: ScanOptions,
     groups: bool,
     stop: Callable[[], bool],
-) -> Iterator[Record]:
+) -> Generator[Record, None, None]:
     """The records of `scan`."""
     with _guard_named():
-        records = scan_paths([os.fspath(path) for path in paths], _model(model), options, stop=stop)
+        records = scan_paths(paths, _model(model), options, stop=stop)
         for record in grouped(records) if groups else records:
             yield _in_words_of_python(record)
 
 
 def explain(
-    sample: PathLike | bytes,
+    sample: PathLike | Buffer,
     *,
     model: Model | PathLike | None = None,
     label: str | None = None,
@@ -138,11 +180,14 @@ def explain(
     verify: bool = True,
     timeout: float = 60.0,
     max_size: int = MAX_FILE_BYTES,
+    archives: Archives | bool = True,
+    index: PathLike | None = None,
 ) -> Result:
     """Explain one sample: its verdict, the regions and bytes behind it, and their content.
 
     Args:
-        sample: path of a file, or the bytes of one, which are never written.
+        sample: path of a file, or the bytes of one (`bytes`, `bytearray`, `memoryview`), which are
+            never written.
         model: as for `load_model`, or one that was loaded.
         label: label to explain; None: that of the verdict.
         against: label whose score is subtracted from that of `label`.
@@ -150,25 +195,29 @@ def explain(
         verify: whether the evidence is checked by masking bytes.
         timeout: seconds for the file, 0.1 or more.
         max_size: bytes of the largest file that is read.
+        archives: as for `scan`.
+        index: as for `scan`.
 
     Raises:
         MaltriageError: an argument is wrong; the file cannot be read or is no sample, with the
             reason, or is a folder; or the model cannot be used, or does not know the label.
     """
-    _check(timeout, max_size)
+    _check(timeout, max_size, archives=archives)
+    known = _known(model)
     with ExitStack() as resources:
         stdin, path = None, STDIN
-        if isinstance(sample, bytes):
-            stdin = resources.enter_context(read_stdin(io.BytesIO(sample), max_size))
+        if isinstance(sample, Buffer):
+            stdin = resources.enter_context(read_stdin(io.BytesIO(bytes(sample)), max_size))
         else:
-            path = os.fspath(sample)
+            path = _path("sample", sample, "a path, or bytes")
             path = str(Path(path).absolute()) if path == STDIN else path
             if os.path.isdir(path):
                 raise MaltriageError(f"{path}: a folder (scan takes folders, explain files)")
         options = ScanOptions(
             walk=WalkOptions(max_size=max_size, stdin=stdin),
-            archives=Archives(),
+            archives=_archives(archives),
             members="first",
+            index=_index(index),
             jobs=1,
             batch_size=1,
             timeout=timeout,
@@ -179,47 +228,141 @@ def explain(
             close=True,
         )
         with _guard_named():
-            record, *_ = scan_paths([path], _model(model), options)
+            record, *_ = scan_paths([path], _model(known), options)
     record = _in_words_of_python(record)
     if isinstance(record, Result):
         return record
     if isinstance(record, Skipped | Failed):
-        raise MaltriageError(f"{record.path}: {record.reason}")
+        raise MaltriageError(f"{'bytes' if stdin else record.path}: {record.reason}")
     raise MaltriageError(f"{path}: a folder without a file in it")
 
 
-def _model(model: Model | PathLike | None) -> Model:
+def read_report(path: PathLike) -> Generator[Record, None, None]:
+    """Read the records of a saved report: JSON or NDJSON of `scan` or `explain`.
+
+    Args:
+        path: of the report. One that is cut off has the whole records; where it is of a scan, no
+            `Summary` is the last of them.
+
+    Raises:
+        MaltriageError: the path is none, which the call itself says; or the file cannot be read,
+            is no report, or is of an unknown schema.
+    """
+    return _reported(_path("path", path, "a path"))
+
+
+def _reported(path: str) -> Generator[Record, None, None]:
+    """The records of `read_report`."""
+    for record in reader.read(path):
+        if not isinstance(record, reader.Cut):
+            yield record
+
+
+def to_json(record: Record) -> bytes:
+    """A record as one line of JSON without a line feed, as in `maltriage scan --format ndjson`.
+
+    It is UTF-8 whatever names a sample has, and safe to print: hidden characters are escaped.
+    """
+    return json_safe(encode(record))
+
+
+def _model(model: Model | str | None) -> Model:
     return model if isinstance(model, Bundle) else load_model(model)
 
 
-def _check(timeout: Any, max_size: Any, workers: Any = 0) -> None:
+def _archives(archives: Archives | bool) -> Archives | None:
+    if isinstance(archives, Archives):
+        return archives
+    return Archives() if archives else None
+
+
+def _index(index: PathLike | None) -> str | None:
+    """An index, as `open_index` takes it."""
+    if index is None:
+        return NO_INDEX
+    path = _path("index", index, f"a path, {OWN_INDEX!r} or None")
+    return None if path == OWN_INDEX else str(Path(path).absolute())
+
+
+def _known(model: Any) -> Model | str | None:
+    """A model or its name, as an argument; raises MaltriageError."""
+    return model if isinstance(model, Bundle | None) else _path("model", model, MODEL)
+
+
+def _paths(paths: Any) -> list[str]:
+    """Paths to scan, as an argument; raises MaltriageError."""
+    several = [paths] if isinstance(paths, str | os.PathLike | Buffer) else paths
+    if not isinstance(several, Iterable):
+        raise MaltriageError(f"paths={paths!r}: not a path, or several")
+    return [_path("paths", path, "a path (explain takes bytes)") for path in several]
+
+
+def _path(name: str, path: Any, wanted: str) -> str:
+    """A path, as an argument; raises MaltriageError."""
+    text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if isinstance(text, str):
+        with suppress(UnicodeEncodeError):
+            if b"\0" not in os.fsencode(text):
+                return text
+    shown = type(path).__name__ if isinstance(path, Buffer) else repr(path)
+    raise MaltriageError(f"{name}={shown}: not {wanted}")
+
+
+def _check(timeout: Any, max_size: Any, workers: Any = 0, archives: Any = True) -> None:
     """Raise MaltriageError if an argument is wrong, before anything starts."""
-    for name, value, kind, least, most, wanted in (
-        ("workers", workers, Integral, 0, MAX_WORKERS, f"a whole number from 0 to {MAX_WORKERS:,}"),
-        ("timeout", timeout, Real, MIN_TIMEOUT, math.inf, f"seconds, {MIN_TIMEOUT} or more"),
-        ("max_size", max_size, Integral, 1, MAX_SIZE, f"a whole number from 1 to {MAX_SIZE:,}"),
-    ):
-        number = isinstance(value, kind) and not isinstance(value, bool)
-        if not (number and least <= value <= most):
-            raise MaltriageError(f"{name}={value!r}: not {wanted}")
+    _number("workers", workers, 0, MAX_WORKERS)
+    _seconds("timeout", timeout, MIN_TIMEOUT)
+    _number("max_size", max_size, 1, MAX_SIZE)
+    if not isinstance(archives, Archives | bool):
+        raise MaltriageError(f"archives={archives!r}: not True, False or Archives(...)")
+    if isinstance(archives, Archives):
+        for name in ("members", "unpacked", "ratio", "nesting", "carve"):
+            least = 0 if name == "carve" else 1
+            _number(f"Archives.{name}", getattr(archives, name), least, MAX_SIZE)
+        _seconds("Archives.seconds", archives.seconds, 1.0)
+        words = archives.passwords
+        if not (isinstance(words, tuple) and all(isinstance(word, str) for word in words)):
+            raise MaltriageError(f"Archives.passwords={words!r}: not a tuple of str")
+
+
+def _number(name: str, value: Any, least: int, most: int) -> None:
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not (whole and least <= value <= most):
+        raise MaltriageError(f"{name}={value!r}: not a whole number from {least} to {most:,}")
+
+
+def _seconds(name: str, value: Any, least: float) -> None:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (number and least <= value <= math.inf):
+        raise MaltriageError(f"{name}={value!r}: not seconds, {least:g} or more")
 
 
 @contextmanager
 def _guard_named() -> Iterator[None]:
-    """A block of which an error names the guard that a script lacks, as far as that can be told."""
+    """A block whose errors name arguments, and the guard that a script lacks, as far as that can be
+    told."""
     try:
         yield
     except MaltriageError as error:
+        said = _in_python(str(error))
         script = getattr(sys.modules.get("__main__"), "__file__", None) or ""  # workers import it
-        if not (os.path.isfile(script) and str(error).endswith(DYING)):
+        if said.endswith(DYING) and os.path.isfile(script):
+            said += ' (a script needs `if __name__ == "__main__":`)'
+        elif said.endswith(DYING) and script == "<stdin>":
+            said += " (a script needs a file, for workers to import)"
+        if said == str(error):
             raise
-        guard = 'a script needs `if __name__ == "__main__":`'
-        raise MaltriageError(f"{error} ({guard})") from error
+        raise MaltriageError(said) from error
 
 
 def _in_words_of_python(record: Record) -> Record:
     """A record whose reason names the argument, not the option of the command line."""
-    if isinstance(record, Skipped | Failed) and record.code == "too-large":
-        reason = record.reason.replace("--max-size", "max_size")
-        return msgspec.structs.replace(record, reason=reason)
+    if isinstance(record, Skipped | Failed):
+        return msgspec.structs.replace(record, reason=_in_python(record.reason))
     return record
+
+
+def _in_python(text: str) -> str:
+    for option, argument in IN_PYTHON.items():
+        text = text.replace(option, argument)
+    return text

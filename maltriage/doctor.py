@@ -42,7 +42,7 @@ from maltriage.work.isolation import memory_for
 from maltriage.work.workers import Workers, reason_of
 
 DISTRIBUTION = "maltriage"
-NOT_SHOWN = frozenset(("test", "bench", "dev", "docs", "gpu"))
+NOT_SHOWN = frozenset(("test", "bench", "fuzz", "dev", "docs", "gpu"))
 """Extras for work on maltriage itself, and `gpu`, whose packages depend on the machine: the device
 of the model shows whether it works."""
 ASKED_WITHIN = 60.0

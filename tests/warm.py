@@ -133,7 +133,9 @@ def serve(link: Connection[Any, Any], preload: str) -> None:
             sys.exit()
         streams = [reduction.recv_handle(link) for _ in range(3)]
         modules, tell = os.pipe()
+        folder = _server_folder(None)
         pid = os.fork()
+        _server_folder(folder)
         if not pid:
             break
         for fd in (*streams, tell):
@@ -159,6 +161,17 @@ def serve(link: Connection[Any, Any], preload: str) -> None:
     sys.argv[1:] = arguments
     _keep_the_server()
     _tell_at_the_end(tell)
+
+
+def _server_folder(folder: Path | None) -> Path | None:
+    """Set the folder of the server of workers, and return what it was. A process that is forked
+    where there is none keeps the server."""
+    ours: Any = sys.modules.get("maltriage.work.forkserver")
+    if ours is None:
+        return None
+    before: Path | None = ours._folder
+    ours._folder = folder
+    return before
 
 
 def _keep_the_server() -> None:

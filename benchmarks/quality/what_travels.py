@@ -77,7 +77,7 @@ def counted(path: Path) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]
     from PIL import Image
 
     from maltriage.sample.byteplot import plotted
-    from maltriage.sample.counted import plot_entropy, plot_words
+    from maltriage.sample.views.counted import plot_entropy, plot_words
 
     with Image.open(path) as picture:
         raw = plotted(np.asarray(picture).tobytes())

@@ -13,22 +13,13 @@ from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import BENIGN, Format
-from maltriage.sample.views import (
-    BODY_CHANNELS,
-    BodySpec,
-    EntropySpec,
-    ViewSpec,
-    WindowSpec,
-    WordsSpec,
-)
+from maltriage.sample.views import ViewSpec
 
 CARD_VERSION = 1
 MAX_LABELS = 10_000
 MAX_VIEWS = 64
 MAX_VIEWS_BYTES = 1 << 24
 """Pixels of all views of one file; the default views have 63,744."""
-MAX_COUNTED = 1 << 16
-"""Things that a counted view shows; their places have 16 bits."""
 MAX_RECIPE_DEPTH = 8
 INPUTS = frozenset(("target", "against", "threshold"))
 """Inputs of a graph besides its views."""
@@ -263,14 +254,7 @@ def views_problem(views: tuple[ViewSpec, ...]) -> str | None:
     if not 0 < len(names) <= MAX_VIEWS or len(set(names)) != len(names) or INPUTS & set(names):
         return "views must be 1 or more with different names"
     for view in views:
-        match view:
-            case BodySpec(size, channels):
-                fits = size > 0 and 0 < len(set(channels) & set(BODY_CHANNELS)) == len(channels)
-            case WindowSpec(before=before, length=length):
-                fits = length > 0 and 0 <= before <= MAX_VIEWS_BYTES
-            case WordsSpec(slots=number) | EntropySpec(cells=number):
-                fits = 0 < number <= MAX_COUNTED
-        if not fits:
+        if not view.fits:
             return f"view {view.name!r} has an impossible size or channel"
     if sum(math.prod(view.shape) for view in views) > MAX_VIEWS_BYTES:
         return "views of an impossible size"

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 from maltriage.cli import options as opt
 from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.options import EXIT_ERROR
-from maltriage.cli.parser.completion import ASKED, complete_at_once
+from maltriage.cli.parser.completion import complete_at_once, is_asked
 from maltriage.cli.parser.defaults import of_file, use_file
 from maltriage.cli.parser.panels import Command
 from maltriage.cli.stop.interrupt import stop_at_once
@@ -153,9 +153,9 @@ def run() -> int:
     Raises:
         KeyboardInterrupt: the user stopped the command at once.
     """
-    if not ASKED.isdisjoint(sys.argv):
-        complete_at_once()
     try:
+        if is_asked(sys.argv[1:]):
+            complete_at_once()
         with quiet_broken_pipe() as pipe:
             application(_asked_for(sys.argv[1:]))()
     except SystemExit as end:

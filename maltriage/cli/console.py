@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -31,20 +32,25 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota or a limit that is full."""
 
 
+_BLANKS = re.compile(r" +(?=\n)")
+
+
 class _Console(Console):
     """A console that sanitizes all text once more before it is written.
 
     Renderers clean strings of a sample themselves, since only they know the maximum length;
-    this catches one that forgets. Rich adds its own codes afterwards.
+    this catches one that forgets. Rich adds its own codes afterwards. Off a terminal no line ends
+    in blanks, with which Rich fills the cells of a table.
     """
 
     def _render_buffer(self, buffer: Iterable[Segment]) -> str:
-        return super()._render_buffer(
+        text = super()._render_buffer(
             segment
             if segment.control
             else Segment(clean_lines(segment.text), segment.style, segment.control)
             for segment in buffer
         )
+        return text if self.is_terminal else _BLANKS.sub("", text)
 
     def on_broken_pipe(self) -> NoReturn:
         # Rich would exit with 1, the code for flagged files.

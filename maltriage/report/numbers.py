@@ -161,7 +161,7 @@ class Axis:
         if not self.per_cell or not math.isfinite(value):
             return Text()
         side = self.right if value > 0 else self.left
-        full, rest = divmod(min(round(abs(value) / self.per_cell * 2), side * 2), 2)
+        full, rest = divmod(round(min(abs(value) / self.per_cell * 2, side * 2)), 2)
         if value > 0:
             stroke = ("█" * full + "▌" * rest, FOR)
             return Text.assemble(" " * self.left, ("│", "dim"), stroke)

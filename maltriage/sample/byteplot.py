@@ -25,7 +25,7 @@ from maltriage.sample.geometry import (
     width_for,
 )
 from maltriage.sample.mapped import is_mapped, with_zeros
-from maltriage.sample.scattered import ScatteredGeometry
+from maltriage.sample.views.scattered import ScatteredGeometry
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -116,7 +116,7 @@ _SCATTERED = _GEOMETRIES.index(ScatteredGeometry)
 
 
 class Spec(Protocol):
-    """The members of a view's spec that this module uses (`maltriage.sample.view_kind`)."""
+    """The members of a view's spec that this module uses (`maltriage.sample.views.view_kind`)."""
 
     @property
     def name(self) -> str: ...

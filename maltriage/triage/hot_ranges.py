@@ -19,8 +19,8 @@ from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import HOT_BLOCK, Common, Evidence, HotRange, Word
 from maltriage.sample.errors import SampleError
 from maltriage.sample.findings import HotContent
-from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Notice, Region
+from maltriage.sample.views.scattered import ScatteredGeometry
 from maltriage.triage.evidence import Part, heat_on
 from maltriage.work.supervisor import Job
 from maltriage.work.workers import LOST, Workers, reason_of

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
+from typing import Any
 
 from maltriage.files.temporary import make_folder, remove_folder
 from maltriage.source.stores import kind_of
@@ -82,3 +83,27 @@ def _have_folder() -> None:
     # Otherwise `multiprocessing` makes one, and complains if it is gone at the end, as it is where
     # the server has ended first.
     multiprocessing.current_process()._config["tempdir"] = str(_folder)  # type: ignore[attr-defined]
+
+
+def _forget() -> None:
+    """In a process forked from this one: have it start a server of its own, in a folder of its own.
+
+    The server is no child of it, so that `multiprocessing` could not ask whether it still runs.
+    """
+    global _folder  # noqa: PLW0603 - made once in a process
+    if _folder is None:
+        return
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    alive = server._forkserver_alive_fd
+    vars(server).update(vars(forkserver.ForkServer()))  # and its lock, which may be held
+    if alive is not None:
+        os.close(alive)  # the server is not to wait for the end of this process
+    _folder = None
+    os.environ.pop(FOLDER, None)
+    multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget)

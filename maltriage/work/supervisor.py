@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import threading
 import time
 from collections import deque
@@ -114,6 +115,7 @@ class Supervisor:
         self._steps: Any = context.RawArray("d", 2 * count)
         self._numbers = itertools.count()
         self._waiting = deque[Job[Any]]()
+        self._pid = os.getpid()
         self._lines: list[_Line | None] = [None] * count
         self._threads: list[threading.Thread] = []
         self._deaths, self._serving = 0, count
@@ -162,7 +164,12 @@ class Supervisor:
         return job.at if number is None else self._step(number)
 
     def stop(self) -> None:
-        """End all processes at once. Jobs not yet begun are cancelled."""
+        """End all processes at once. Jobs not yet begun are cancelled.
+
+        Does nothing in a process forked from the one that has them.
+        """
+        if os.getpid() != self._pid:
+            return
         with self._more:
             self._stopped = True
             for job in self._waiting:

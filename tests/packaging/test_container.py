@@ -57,7 +57,8 @@ def test_the_image_runs_the_command_as_nobody(stages: list[Stage]) -> None:
     assert int(group) > 0
     assert [step.keyword for step in last.steps][-3:] == ["USER", "ENTRYPOINT", "CMD"]
     assert words(last.last("ENTRYPOINT") or "") == ["maltriage"]
-    assert last.pairs("LABEL")["org.opencontainers.image.licenses"] == "Apache-2.0"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert last.pairs("LABEL")["org.opencontainers.image.licenses"] == project["license"]
 
 
 def test_only_what_is_in_the_repository_is_copied(stages: list[Stage]) -> None:

@@ -19,8 +19,9 @@ from maltriage.probe.transform import TRANSFORMS
 from maltriage.report.documents.methods import METHODS
 from maltriage.report.formats import EXPLAIN, SCAN
 from maltriage.report.scan.row import COLUMNS
-from maltriage.sample.view_kind import ViewKind
+from maltriage.report.scan.table import _TITLES
 from maltriage.sample.views import ViewSpec, known_views
+from maltriage.sample.views.view_kind import ViewKind
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -38,6 +39,25 @@ def test_formats() -> None:
         module, _, name = format.renderer.partition(":")
         assert hasattr(importlib.import_module(module), name)
     assert undocumented([*SCAN, *EXPLAIN], "outputs.md") == []
+
+
+def test_formats_that_a_shell_offers() -> None:
+    text = (DOCS / "how-to" / "shell.md").read_text(encoding="utf-8")
+    (offered,) = re.findall(r"^\| `maltriage scan --format <TAB>` \| (.*) \|$", text, re.M)
+    assert re.findall(r"`(\w+)`", offered) == list(SCAN)
+
+
+def test_the_guide_names_the_reference_where_it_changes() -> None:
+    """What a command's help lists is in `docs/reference/commands.md`."""
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for what in ("a net", "an output format", "a dataset", "a method of explanation", "a command"):
+        (row,) = re.findall(rf"^\| {what} \|.*$", guide, re.M)
+        assert "`make reference`" in row, what
+
+
+def test_columns_of_the_table() -> None:
+    text = (DOCS / "reference" / "columns.md").read_text(encoding="utf-8")
+    assert [title for title in _TITLES if f"**{title}**" not in text] == []
 
 
 def test_columns_that_documents_say_csv_has() -> None:
@@ -60,6 +80,7 @@ def test_kinds_of_views() -> None:
     assert set(get_args(ViewSpec)) == kinds  # cards of all kinds are read
     assert {type(view) for view in known_views()} == kinds  # `train --views` knows one of each
     assert {kind.__module__ for kind in kinds} <= set(PLOTTING)
+    assert [kind for kind in kinds if "fits" not in vars(kind)] == []  # cards are held to it
 
 
 def test_transformations() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -74,6 +74,7 @@ def test_bars_share_one_scale() -> None:
 
 
 @given(st.lists(st.floats(-1e300, 1e300), max_size=6), st.integers(0, 40))
+@example([1.8063480012750977e-158, -1.6236297005322545e150], 2)
 def test_bars_stay_in_their_room(values: list[float], width: int) -> None:
     axis = numbers.Axis.over(values, width)
     for value in values:

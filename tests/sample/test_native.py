@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, View, make_views
 from maltriage.sample.cell_sums import cell_sums
-from maltriage.sample.counted import plot_entropy, plot_words
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import width_for
 from maltriage.sample.layout import entropy, make_layout
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Layout
 from maltriage.sample.views import known_views
-from maltriage.sample.words import MOST, find_words
+from maltriage.sample.views.counted import plot_entropy, plot_words
+from maltriage.sample.views.words import MOST, find_words
 from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.samples import read_sample
 

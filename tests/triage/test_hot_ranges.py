@@ -25,9 +25,9 @@ from maltriage.report.documents.evidence import Common, Evidence, HotRange
 from maltriage.report.documents.record import Failed, Result
 from maltriage.sample.findings import HeaderField, HotContent
 from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.scattered import ScatteredGeometry
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import known_views
+from maltriage.sample.views.scattered import ScatteredGeometry
 from maltriage.triage import hot_ranges, methods
 from maltriage.triage.evidence import Floats, Heat, account, heat_on, parts_of
 from maltriage.triage.hot_ranges import FOCUS, MERGE_GAP, inspected, merged, strongest, with_common

@@ -56,6 +56,21 @@ def test_a_worker_that_hangs_or_dies_costs_only_its_file() -> None:
         assert futures[-1].result(timeout=30) > 0
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a POSIX system")
+def test_a_forked_process_leaves_the_workers_alone() -> None:
+    with Workers(1, timeout=60.0) as workers:
+        job = workers.submit(_sleep, 1.0)
+        until = time.monotonic() + 30
+        while not job.running() and time.monotonic() < until:
+            time.sleep(0.01)
+        child = os.fork()
+        if not child:
+            workers.__exit__()
+            os._exit(0)
+        os.waitpid(child, 0)
+        assert job.result(timeout=30) is None
+
+
 def _want() -> None:
     raise MemoryError
 

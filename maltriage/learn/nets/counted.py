@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from maltriage.sample.counted import LEVELS, NIBBLES
+from maltriage.sample.views import EntropySpec, WordsSpec
+from maltriage.sample.views.counted import LEVELS, NIBBLES
+from maltriage.sample.views.view_kind import ViewKind
 
 BUCKETS = 1 << 15
 """Words of the vocabulary, at most: a word's name gives its bucket, and each has one word."""
@@ -143,6 +145,25 @@ def _parts(images: Tensor) -> Tensor:
 
 def _normed(total: Tensor) -> Tensor:
     return total / total.sum(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+TRUNKS: dict[type[ViewKind], type[WordsTrunk | EntropyTrunk]] = {
+    WordsSpec: WordsTrunk,
+    EntropySpec: EntropyTrunk,
+}
+"""Of each kind of counted view."""
+
+
+def trunk_for(view: ViewKind, labels: int) -> CountedTrunk:
+    """The trunk of a counted view.
+
+    Raises:
+        TypeError: there is none for views of its kind.
+    """
+    trunk = TRUNKS.get(type(view))
+    if trunk is None:
+        raise TypeError(f"{type(view).__name__}: no trunk in TRUNKS for views of this kind")
+    return trunk(labels)
 
 
 def fit_counted(

@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
-from maltriage.learn.nets.counted import CountedTrunk, EntropyTrunk, WordsTrunk, fit_counted
+from maltriage.learn.nets.counted import CountedTrunk, fit_counted, trunk_for
 from maltriage.learn.nets.header_table import VALUES, fit_table
-from maltriage.sample.views import ViewSpec, WordsSpec
+from maltriage.sample.views import ViewSpec
 
 FEATURES = 96
 PALETTE = 8
@@ -252,7 +252,7 @@ def _taken_back(labels: Tensor, weights: Tensor, count: int, clean: int | None) 
 
 def _trunk(view: ViewSpec, labels: int) -> nn.Module:
     if view.counted:
-        return WordsTrunk(labels) if isinstance(view, WordsSpec) else EntropyTrunk(labels)
+        return trunk_for(view, labels)
     if not view.along:
         return BodyTrunk(view)
     return TableTrunk(view, labels) if view.fixed else WindowTrunk()

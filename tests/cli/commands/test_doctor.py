@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import sys
 from functools import partial
 from pathlib import Path
@@ -53,6 +54,15 @@ def test_the_screen(run_cli: Any) -> None:
     for part in ("lief 1", "isolation of workers", "--max-size", "not made yet"):
         assert part in shown
     assert shown.endswith("\nNo problems.\n")
+    assert [line for line in shown.splitlines() if line != line.rstrip()] == []
+
+
+def test_the_extras_shown_are_those_that_users_install() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "how-to" / "install.md").read_text("utf-8")
+    _, _, table = page.partition("## Extras")
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`[^|]*) \|", table, re.M)))
+    _, shown = doctor._packages()
+    assert {extra.name for extra in shown} == {*named} - {"gpu"}
 
 
 def test_what_is_amiss_is_named_and_the_rest_is_told(run_cli: Any, tmp_path: Path) -> None:

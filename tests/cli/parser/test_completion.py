@@ -100,6 +100,32 @@ def test_commands_options_values_and_paths(installed: tuple[str, Path]) -> None:
         assert any("paths-here" in line for line in completions(name, home, "maltriage scan paths"))
 
 
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_the_name_of_another_shell_is_refused(option: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [PROGRAM, option, "zsh"],
+        env={**os.environ, "HOME": str(tmp_path)},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"takes no name; _MALTRIAGE_COMPLETE=source_zsh maltriage prints" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_of_another_shell_is_printed() -> None:
+    """As a package takes it, and with what has zsh offer something at the first TAB."""
+    for name, part in (("zsh", b"funcstack"), ("bash", b"complete -o"), ("fish", b"complete --c")):
+        done = subprocess.run(
+            [PROGRAM],
+            env={**os.environ, "_MALTRIAGE_COMPLETE": f"source_{name}"},
+            capture_output=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert part in done.stdout
+
+
 def test_it_reads_no_more_than_the_command_in_question() -> None:
     """Completing takes about as long as Python and Typer take to start."""
     code = (

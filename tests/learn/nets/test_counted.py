@@ -11,7 +11,7 @@ from maltriage.learn.nets import counted  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
 from maltriage.learn.nets.counted import EntropyTrunk, WordsTrunk, fit_counted  # noqa: E402
 from maltriage.learn.nets.evidence import _taken_back  # noqa: E402
-from maltriage.sample.counted import plot_entropy, plot_words  # noqa: E402
+from maltriage.sample.views.counted import plot_entropy, plot_words  # noqa: E402
 
 
 def words(*texts: str, slots: int = 8) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `train`")
@@ -12,7 +14,7 @@ from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.heat.cam import empty_views  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
-from maltriage.learn.nets.counted import CountedTrunk  # noqa: E402
+from maltriage.learn.nets.counted import TRUNKS, CountedTrunk  # noqa: E402
 from maltriage.learn.nets.evidence import (  # noqa: E402
     TABLE_WEIGHT,
     BodyTrunk,
@@ -25,6 +27,7 @@ from maltriage.sample.views import (  # noqa: E402
     WindowSpec,
     known_views,
 )
+from maltriage.sample.views.view_kind import ViewKind  # noqa: E402
 
 TABLES = ("words", "entropy", "header")
 
@@ -38,6 +41,26 @@ def views(size: int) -> tuple[ViewSpec, ...]:
 def test_unknown_net() -> None:
     with pytest.raises(MaltriageError, match=r"no such net: vgg \(known: .*evidence"):
         make_net("vgg", default_views(), 3)
+
+
+class Things(ViewKind, frozen=True, tag="things"):
+    """A view of a new kind, which the net does not know."""
+
+    counted: ClassVar[bool] = True
+    name: str = "things"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (17, 256)
+
+
+def test_a_counted_view_without_a_trunk_is_an_error() -> None:
+    with pytest.raises(TypeError, match="Things: no trunk in TRUNKS"):
+        make_net("evidence", (Things(),), 3)
+
+
+def test_every_kind_of_counted_view_has_a_trunk() -> None:
+    assert {type(view) for view in known_views() if view.counted} == {*TRUNKS}
 
 
 def test_shapes() -> None:

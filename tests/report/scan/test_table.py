@@ -51,6 +51,14 @@ def table(text: str) -> list[str]:
     return lines[next(i for i, line in enumerate(lines) if line.startswith("file ")) :]
 
 
+def cells(text: str, title: str) -> dict[str, str]:
+    """The cells of a column that begin below its title, by file, whatever stands beside it."""
+    header, _, *rows = table(text)
+    column = header.index(f"  {title}") + 2
+    rows = [row for row in rows[: rows.index("")] if not row.startswith("─")]
+    return {row.split()[0]: row[column:].split("  ")[0].strip() for row in rows}
+
+
 @pytest.mark.parametrize("width", [30, 40, 50])
 def test_a_narrow_table_leaves_columns_out(width: int) -> None:
     """The file, the score and the verdict stay."""
@@ -84,7 +92,8 @@ def test_words_alone_tell_what_colours_tell() -> None:
     assert "  60  suspicious (closest: bifrose) " in rows["cases/2024-117/svch0st.exe"]
     assert "  42  maze " in rows["cases/2024-117/下载/安装程序.exe"]
     assert re.search(r"  [0-4]?\d  unknown  ", rows["cases/2024-117/odd.bin"])
-    assert " packed?  disarmed" in text
+    (packed,) = [row for row in rows.values() if " packed?  " in row]
+    assert "  disarmed" in packed
 
 
 def test_order() -> None:
@@ -334,13 +343,8 @@ def test_what_a_file_resembles_where_there_is_room() -> None:
         make_result("d.exe"),
         make_summary(),
     ]
-    lines = table(screen("table", records, width=120))
-    rows = {line.split()[0]: line for line in lines[:6]}
-    assert rows["file"].endswith("  nearest")
-    assert rows["a.exe"].endswith("  icedid 0.031")
-    assert rows["b.exe"].endswith("  =maze")
-    assert rows["c.exe"].endswith("7.91")
-    assert rows["d.exe"].endswith("7.91")
+    nearest = cells(screen("table", records, width=120), "nearest")
+    assert nearest == {"a.exe": "icedid 0.031", "b.exe": "=maze", "c.exe": "", "d.exe": ""}
     # It is the first to go where paths need the room; what matters of it is a notice as well.
     long = make_result(
         "x" * 40, notices=(("in-index", "x"),), similar=make_similar(known_as="maze")
@@ -437,10 +441,7 @@ def test_a_column_says_how_the_evidence_stood_its_test() -> None:
     other = make_result("c.exe", make_verdict("benign", 0.9, -4.0))
     for first, second in ((checked, copy), (copy, checked)):
         text = screen("table", [first, other, second, make_summary()], width=140)
-        header, _, *rows = table(text)
-        column = header.index("checked")
-        cells = [row[column:].split("  ")[0].strip() for row in rows if not row.startswith("─")]
-        assert cells[:2] == ["5/7 +0.71", ""]
+        assert [*cells(text, "checked").values()][:2] == ["5/7 +0.71", ""]
     assert "checked" not in screen("table", [copy, other, make_summary()], width=140)
     evidence = checked.evidence
     unranked = msgspec.structs.replace(make_checks(evidence), rank_correlation=None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.sample.byteplot import View
-from maltriage.sample.scattered import ScatteredGeometry
+from maltriage.sample.views.scattered import ScatteredGeometry
 
 seeds = st.integers(0, 2**32 - 1)
 

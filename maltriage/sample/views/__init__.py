@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
-from maltriage.sample.view_kind import ViewKind
+from maltriage.sample.views.view_kind import ViewKind
 
 if TYPE_CHECKING:
     from maltriage.sample.byteplot import Bytes, View
 
 BODY_CHANNELS = ("mean", "spread", "zero", "printable", "high")
 """Channels of the body view, in order; `mean` alone is the published byteplot."""
+MAX_BEFORE = 1 << 24
+"""Bytes ahead of its anchor that a window may begin with."""
+MAX_COUNTED = 1 << 16
+"""Things that a counted view shows; their places have 16 bits."""
 
 
 class BodySpec(ViewKind, frozen=True, tag="body"):
@@ -28,6 +32,10 @@ class BodySpec(ViewKind, frozen=True, tag="body"):
     def shape(self) -> tuple[int, ...]:
         """Shape of one image of this view, without the batch axis: (C, S, S)."""
         return (len(self.channels), self.size, self.size)
+
+    @property
+    def fits(self) -> bool:
+        return self.size > 0 and 0 < len({*self.channels} & {*BODY_CHANNELS}) == len(self.channels)
 
     @property
     def planes(self) -> list[int]:
@@ -83,6 +91,10 @@ class WindowSpec(ViewKind, frozen=True, tag="window"):
         """Shape of one window, without the batch axis: (2, length), bytes and presence."""
         return (2, self.length)
 
+    @property
+    def fits(self) -> bool:
+        return self.length > 0 and 0 <= self.before <= MAX_BEFORE
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.byteplot import window
 
@@ -102,8 +114,12 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         """Shape of one image, without the batch axis: (3, slots), 24 bits of each word's name."""
         return (3, self.slots)
 
+    @property
+    def fits(self) -> bool:
+        return 0 < self.slots <= MAX_COUNTED
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
-        from maltriage.sample.counted import plot_words
+        from maltriage.sample.views.counted import plot_words
 
         return plot_words(raw, self.slots)
 
@@ -116,7 +132,7 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         width: int | None = None,
     ) -> Bytes:
         """As for any view; only words near a range are found again."""
-        from maltriage.sample.counted import replot_words
+        from maltriage.sample.views.counted import replot_words
 
         return replot_words(raw, ranges, view)
 
@@ -135,8 +151,12 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         the values of the upper four bits."""
         return (17, self.cells)
 
+    @property
+    def fits(self) -> bool:
+        return 0 < self.cells <= MAX_COUNTED
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
-        from maltriage.sample.counted import plot_entropy
+        from maltriage.sample.views.counted import plot_entropy
 
         return plot_entropy(raw, self.cells)
 
@@ -149,7 +169,7 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         width: int | None = None,
     ) -> Bytes:
         """As for any view; only pieces that a range touches are measured again."""
-        from maltriage.sample.counted import replot_entropy
+        from maltriage.sample.views.counted import replot_entropy
 
         return replot_entropy(raw, ranges, view)
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maltriage.sample.byteplot import View
-from maltriage.sample.counted import BLOCK, plot_entropy, plot_words
 from maltriage.sample.views import EntropySpec, WordsSpec
+from maltriage.sample.views.counted import BLOCK, plot_entropy, plot_words
 
 seeds = st.integers(0, 2**32 - 1)
 

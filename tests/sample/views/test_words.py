@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maltriage.sample.words import LONGEST, MOST, SHORTEST, find_words
+from maltriage.sample.views.words import LONGEST, MOST, SHORTEST, find_words
 
 LETTERS = re.compile(rb"[A-Za-z]+|[^A-Za-z]")
 pieces = st.lists(

@@ -13,8 +13,8 @@ import numpy.typing as npt
 from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import StepGeometry
-from maltriage.sample.scattered import ScatteredGeometry
-from maltriage.sample.words import MOST, Offsets, find_words, until_quiet
+from maltriage.sample.views.scattered import ScatteredGeometry
+from maltriage.sample.views.words import MOST, Offsets, find_words, until_quiet
 
 BLOCK = 256
 """A cell of the view `entropy` is a number of whole blocks of so many bytes."""

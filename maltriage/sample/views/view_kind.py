@@ -38,6 +38,12 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
         raise NotImplementedError
 
     @property
+    def fits(self) -> bool:
+        """Whether its sizes and channels are possible: a card may say anything. How many bytes all
+        views of a card take is held by `maltriage.bundle.card`."""
+        raise NotImplementedError
+
+    @property
     def fixed(self) -> bool:
         """Whether a table reads the view, which is not learned in steps: as in a header, where the
         place of a byte tells its meaning, or where things are counted."""

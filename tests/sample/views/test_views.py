@@ -9,27 +9,42 @@ from typing import ClassVar
 import msgspec
 import numpy as np
 
+from maltriage.bundle.card import views_problem
 from maltriage.sample.byteplot import Bytes, View
 from maltriage.sample.geometry import WindowGeometry
-from maltriage.sample.view_kind import ViewKind
-from maltriage.sample.views import BodySpec, ViewSpec, WindowSpec, byteplot, called, known_views
+from maltriage.sample.views import (
+    BodySpec,
+    EntropySpec,
+    ViewSpec,
+    WindowSpec,
+    WordsSpec,
+    byteplot,
+    called,
+    known_views,
+)
+from maltriage.sample.views.view_kind import ViewKind
 
 
 class Start(ViewKind, frozen=True, tag="start"):
     """The first bytes of a file."""
 
     along: ClassVar[bool] = True
+    length: int = 4
     name: str = "start"
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return (2, 4)
+        return (2, self.length)
+
+    @property
+    def fits(self) -> bool:
+        return self.length > 0
 
     def plot(self, raw: Bytes, anchors: object, width: int | None = None) -> View:
-        present = min(4, len(raw))
+        present = min(self.length, len(raw))
         pixels = np.zeros(self.shape, dtype=np.uint8)
         pixels[0, :present], pixels[1, :present] = raw[:present], 1
-        return View(pixels, WindowGeometry(0, present, 4))
+        return View(pixels, WindowGeometry(0, present, self.length))
 
 
 def test_a_new_kind_is_plotted_again_where_it_shows_what_changed() -> None:
@@ -39,6 +54,14 @@ def test_a_new_kind_is_plotted_again_where_it_shows_what_changed() -> None:
     assert Start().replotted(raw, [(4, 6)], view, {}) is view.pixels
     assert Start().replotted(raw, [(3, 6)], view, {})[0].tolist() == [1, 2, 3, 0]
     assert (Start().fixed, Start().anchor, Start().before) == (False, None, 0)
+
+
+def test_a_card_is_held_to_what_a_new_kind_says_of_its_sizes() -> None:
+    """As the first of the views, and behind one that fits."""
+    for others in ((), (BodySpec(),)):
+        assert views_problem((*others, Start())) is None
+        problem = "view 'start' has an impossible size or channel"
+        assert views_problem((*others, Start(length=-5))) == problem
 
 
 def test_which_views_can_be_made_of_which() -> None:
@@ -61,9 +84,18 @@ def test_cards_of_before_are_read() -> None:
     views = msgspec.json.decode(text, type=list[ViewSpec])
     assert views == [byteplot(), WindowSpec("code", "code")]
     assert msgspec.json.encode(views).decode() == text
-    assert [view.along for view in known_views()] == [False] * 3 + [True] * 9
-    assert [view.name for view in known_views() if view.counted] == ["words", "entropy"]
-    assert [view.name for view in known_views() if view.picture] == ["body"]
+
+
+def test_how_views_are_read() -> None:
+    """Views of other kinds may stand among these."""
+    for view in known_views():
+        assert view.along + view.counted + view.picture == 1
+        if isinstance(view, WindowSpec):
+            assert view.along
+        if isinstance(view, WordsSpec | EntropySpec):
+            assert view.counted
+        if isinstance(view, BodySpec):
+            assert view.picture
 
 
 def test_specs_cost_nothing_to_import() -> None:

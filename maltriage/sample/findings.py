@@ -21,7 +21,7 @@ ContentKind = Literal[
     "fill",
     "data",
 ]
-"""Kind of most of a range. `fill`: one byte repeated; `data`: none of the others."""
+"""Kind of a range. `fill`: one byte repeated; `data`: none of the others."""
 Architecture = Literal["x86", "x64", "arm64", "il"]
 Synchronised = Literal["export", "exception", "entry", "call", "prologue", "method", "none"]
 """Evidence for the start of a function, and so of its instructions: the export table, the
@@ -116,7 +116,8 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: ContentKind
-    """Of most of the range. `fill`: one byte repeated; `data`: none of the others."""
+    """Of the hottest bytes, or else of most of them. `fill`: one byte repeated; `data`: none of the
+    others."""
     rva: int | None
     va: int | None
     entropy: float

@@ -24,6 +24,8 @@ MAX_OPERANDS = 48
 MAX_COMMENT = 60
 _HEX_BYTES = 8
 """Most bytes of an instruction that are printed."""
+_DUMPED = 16
+"""Bytes of a range in its hexdump."""
 _CALLED = {
     "header": "header",
     "code": "code",
@@ -38,10 +40,19 @@ _CALLED = {
 }
 
 
-def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
-    """A line for the kind of a range, one for its functions of libraries, and one for each note."""
+def title(content: HotContent, start: int, width: int, indent: int) -> Iterator[Text]:
+    """A line for the kind of a range, one for its edges, one for where its instructions begin, one
+    for its functions of libraries, and one for each note.
+
+    Args:
+        start: file offset of the range.
+        width: columns of the screen.
+        indent: blanks before each line.
+    """
     room = width - indent
     yield Text(" " * indent, no_wrap=True).append_text(_title(content, room))
+    for placed in _placed(content, start):
+        yield Text(" " * indent, no_wrap=True).append_text(untrusted(placed, "dim", room))
     named = library_functions(content)
     if named:
         yield Text(" " * indent, no_wrap=True).append_text(untrusted(named, "", room))
@@ -111,12 +122,12 @@ def _exported(name: str, room: int) -> Text:
 
 
 def _title(content: HotContent, room: int) -> Text:
-    """The kind of a range, its function or resource if known, and how far its edges moved."""
+    """The kind of a range, its function or resource if known, and its entropy."""
     listing = content.code or content.il
     text = Text(no_wrap=True)
     if listing is not None:
-        text.append("guessed to be " if listing.guessed else "")
-        text.append(_CALLED["il"] if content.kind == "il" else f"{listing.architecture} code")
+        native = "code" if listing.guessed else f"{listing.architecture} code"
+        text.append(_CALLED["il"] if content.kind == "il" else native)
         if listing.function:
             text.append(" of " if content.kind == "il" else " at ")
             text.append(clean(listing.function, MAX_NAME), style="bold")
@@ -125,6 +136,8 @@ def _title(content: HotContent, room: int) -> Text:
             said = "decoded from here, not from its start"
             said = said if listing.function else "no start of a function known"
             text.append(f" ({said})", style="dim")
+        if listing.guessed:
+            text.append(f", guessed processor: {listing.architecture}", style="dim")
     elif content.resource is not None and content.kind == "resource":
         leaf = content.resource
         name = f"{clean(leaf.type, MAX_NAME)} {clean(leaf.name, MAX_NAME)}".strip()
@@ -135,11 +148,22 @@ def _title(content: HotContent, room: int) -> Text:
     else:
         text.append(_CALLED[content.kind])
     text.append(f", entropy {content.entropy:.2f}", style="dim")
-    moved = [_moved(content.snapped[0], "start"), _moved(content.snapped[1], "end")]
-    if any(moved):
-        text.append("; " + ", ".join(part for part in moved if part), style="dim")
     text.truncate(room, overflow="ellipsis")
     return text
+
+
+def _placed(content: HotContent, start: int) -> Iterator[str]:
+    """How far the edges of a range moved, and where its instructions begin if not among the bytes
+    of the hexdump."""
+    moved = [_moved(content.snapped[0], "start"), _moved(content.snapped[1], "end")]
+    if any(moved):
+        edges = ", ".join(part for part in moved if part)
+        yield f"edges moved from those of the hot blocks: {edges}"
+    listing = content.code or content.il
+    if listing is not None and listing.instructions:
+        behind = listing.instructions[0].offset - start
+        if behind >= _DUMPED:
+            yield f"instructions from the hottest bytes on, {behind:,} bytes behind the start"
 
 
 def _into(listing: Listing) -> str:

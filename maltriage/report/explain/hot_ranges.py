@@ -71,7 +71,7 @@ def ranges(
 def about(item: HotRange, width: int, indent: int) -> Iterator[Text]:
     """What a range is, and how much of it clean programs have."""
     if item.content is not None:
-        yield from findings.title(item.content, width, indent)
+        yield from findings.title(item.content, item.start, width, indent)
     if item.common is not None and item.common.packages:
         yield Text(" " * indent + facts.common(item.common), style="dim")
 

@@ -341,11 +341,39 @@ def test_a_listing_far_behind_its_start_names_the_function_once() -> None:
     far = msgspec.structs.replace(content.code, synchronised="none", start=0x17000)
     lone = msgspec.structs.replace(far, function=None, start=None)
     for listing, said in (
-        (far, "sub_41b800+0x3c00 (decoded from here, not from its start), entropy"),
-        (lone, "x86 code (no start of a function known), entropy"),
+        (far, "sub_41b800+0x3c00 (decoded from here, not from its start), guessed"),
+        (lone, "code (no start of a function known), guessed processor: x86, entropy"),
     ):
-        (line, *_) = findings.title(msgspec.structs.replace(content, code=listing), 120, 0)
+        changed = msgspec.structs.replace(content, code=listing)
+        (line, *_) = findings.title(changed, 0x1AC00, 120, 0)
         assert said in line.plain
+
+
+def test_a_guess_is_of_the_processor_and_not_of_what_is_code() -> None:
+    content = make_contents()["code"]
+    assert content.code is not None
+    known = msgspec.structs.replace(content.code, guessed=False)
+    for listing, said in (
+        (content.code, "code at sub_41b800, guessed processor: x86, entropy"),
+        (known, "x86 code at sub_41b800, entropy"),
+    ):
+        changed = msgspec.structs.replace(content, code=listing)
+        (line, *_) = findings.title(changed, 0x1AC00, 120, 0)
+        assert line.plain.startswith(said)
+
+
+def test_where_edges_moved_from_and_where_instructions_begin_is_said() -> None:
+    content = make_contents()["code"]
+    edges = "edges moved from those of the hot blocks: start 12 bytes earlier, end 40 bytes later"
+    behind = "instructions from the hottest bytes on, 1,592 bytes behind the start"
+    still = msgspec.structs.replace(content, snapped=(0, 0))
+    for found, start, said in (
+        (content, 0x1AC00, [edges]),
+        (content, 0x1AC00 - 1592, [edges, behind]),
+        (still, 0x1AC00 - 1592, [behind]),
+        (still, 0x1AC00 - 15, []),  # in the hexdump
+    ):
+        assert [line.plain for line in findings.title(found, start, 120, 0)][1:] == said
 
 
 def test_contents_are_cut_unless_all_is_asked_for() -> None:

@@ -256,9 +256,12 @@ def score_name(evidence: Evidence) -> str:
 
 
 def common(found: Common) -> str:
-    """How much of some bytes clean programs have, and how many packages of these."""
+    """How much of some bytes clean programs have, and in how many packages a byte of that is."""
     share = numbers.share(found.share)
-    return f"{share} of it is in clean programs: in {found.packages:,} of {found.of:,} packages"
+    much = "all" if share == numbers.share(1.0) else share
+    typical = "a typical byte of it" if much == "all" else "a typical byte of that"
+    where = f"in {found.packages:,} of {found.of:,} packages"
+    return f"{much} of it is in clean programs, {typical} {where}"
 
 
 def origins(evidence: Evidence, found: Common) -> tuple[tuple[str, float], ...]:

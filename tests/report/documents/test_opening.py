@@ -189,6 +189,16 @@ def test_a_score_on_common_bytes_is_called_so(label: str, part: float, said: str
         assert f" {said} of what decided lies on bytes that clean programs have{little}." in text
 
 
+def test_how_much_clean_programs_have_is_of_bytes_and_packages_of_a_byte() -> None:
+    some, all_of_it = Common(0.678, 413, 2276, 1.0), Common(1.0, 497, 2276, 1.0)
+    assert facts.common(some) == (
+        "67.8% of it is in clean programs, a typical byte of that in 413 of 2,276 packages"
+    )
+    assert facts.common(all_of_it) == (
+        "all of it is in clean programs, a typical byte of it in 497 of 2,276 packages"
+    )
+
+
 @pytest.mark.parametrize("kind", VERDICTS)
 def test_the_score_says_what_the_flag_says(kind: str) -> None:
     verdict: Any = VERDICTS[kind][0]

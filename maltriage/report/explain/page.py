@@ -137,7 +137,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         little=little,
         body=body,
         views=evidence.views,
-        not_judged=facts.NOT_JUDGED,
+        not_judged=f"not judged: {facts.not_judged(result)}",
         whole=facts.WHOLE,
         words=words.sides(evidence),
         views_scale=Scale.over([view.contribution for view in evidence.views]),

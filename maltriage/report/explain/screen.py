@@ -111,7 +111,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("sha256", Text(clean(result.sha256)))
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
-    yield from _flag(result.verdict, console, width)
+    yield from _flag(result, console, width)
     yield from _set(result, console, width)
     if result.evidence.checks is not None:
         first, *others = score_table.verdict_on(result.evidence.checks)
@@ -171,10 +171,11 @@ def _verdict_style(verdict: Verdict) -> str:
     return "bold red" if verdict.flagged else "bold"
 
 
-def _flag(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
+def _flag(result: Result, console: Console, width: int) -> Iterator[Text]:
     """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
+    verdict = result.verdict
     if verdict.flagged is None:
-        yield _field("flagged", Text(facts.NOT_JUDGED, style="dim"))
+        yield _field("flagged", Text(f"not judged: {facts.not_judged(result)}", style="dim"))
         return
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
     alarms = facts.false_alarms(verdict)

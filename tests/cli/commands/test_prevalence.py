@@ -54,7 +54,8 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
         for name in (
             "code and data that clean programs have",
             "texts that clean programs have",
-            "the file's own, padding and bias",
+            "the file's own bytes",
+            "padding, baseline and bias",
         )
     }
     assert abs(sum(amounts.values()) - told["logit"]) < 0.01

@@ -258,7 +258,9 @@ def test_the_flag_states_its_rate() -> None:
     assert "on clean files (goodware) of each source held back: source-0" in " ".join(long.split())
     assert max(map(len, long.splitlines())) <= 80
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
-    assert "flagged   the model has no benign label or no threshold" in none
+    assert "flagged   not judged: the model has no benign label" in none
+    none = shown(make_result(verdict=make_verdict("maze", 0.4, 3.0, None)))
+    assert "flagged   not judged: the model has no threshold" in none
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)
     text = shown(make_result(verdict=suspicious))
     assert "verdict   suspicious (closest: maze)  score " in text

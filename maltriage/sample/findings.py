@@ -87,7 +87,7 @@ class ImportedNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResourceRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A resource that holds a range. Numbered types by their name, numbered names as `#12`."""
+    """A resource in a range. Numbered types by their name, numbered names as `#12`."""
 
     type: str
     name: str
@@ -111,8 +111,8 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `snapped`: bytes by which its start and its end were moved outwards (negative: inwards) to the
     edge of the function, string, resource or field that they cut. `focus` is the offset of its
-    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why, and
-    how many DLLs and exports are not listed.
+    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why, how
+    many DLLs and exports are not listed, and which resources the range holds besides `resource`.
     """
 
     kind: ContentKind

@@ -55,6 +55,8 @@ MAX_NAMED = 64
 SHIFTS = 9
 """Bytes from the hottest one on that instructions are read from in turn, until they read as code:
 where no start of a function is known one in the middle of an instruction may be the first."""
+MAX_RESOURCES = 4
+"""Resources of a range that are named besides the first."""
 MOSTLY = 0.5
 """Share of a range that makes it one of strings, or of imports."""
 
@@ -240,9 +242,9 @@ class _Inspector:
         table: ContentKind = "imports" if described[0] >= described[1] else "exports"
         if sum(described) >= MOSTLY * size:
             kind = table
-        leaf = self._attempt("resources", lambda: self._leaf(place))
-        if leaf is not None:
-            found["resource"], kind = leaf, kind or "resource"
+        leaves = self._attempt("resources", lambda: self._leaves(start, end)) or []
+        if leaves:
+            found["resource"], kind = self._leaf(leaves, place), kind or "resource"
         il = self._attempt(".NET code", lambda: self._il(place))
         if il is not None:
             found["il"], kind = il, kind or "il"
@@ -364,10 +366,22 @@ class _Inspector:
         found = around or self._assembly.place(place.start, place.end)
         return None if found is None else found[1]
 
-    def _leaf(self, place: Range) -> ResourceRef | None:
-        """The resource that holds the hottest bytes, or else the first of the range."""
-        around = self._leaves(place.focus, place.focus + 1)
-        return next(iter(around or self._leaves(place.start, place.end)), None)
+    def _leaf(self, leaves: list[ResourceRef], place: Range) -> ResourceRef | None:
+        """The resource that holds the hottest bytes of a range, or else the first, unless most of
+        the range is of none: it is of their directory. The others are noted."""
+        around = [leaf for leaf in leaves if leaf.start <= place.focus < leaf.end]
+        held = sum(min(leaf.end, place.end) - max(leaf.start, place.start) for leaf in leaves)
+        root = self._image.directory("resource")
+        mostly = held >= MOSTLY * (place.end - place.start)
+        within = root is not None and root[0] <= place.focus < root[1]
+        first = next(iter(around or (leaves if mostly or not within else [])), None)
+        others = [leaf for leaf in leaves if leaf is not first]
+        if others:
+            named = ", ".join(f"{leaf.type} {leaf.name}" for leaf in others[:MAX_RESOURCES])
+            more = len(others) - MAX_RESOURCES
+            start = "the range also holds" if first else "the directory of resources, and"
+            self._notes.append(f"{start} {named}" + (f" and {more:,} more" if more > 0 else ""))
+        return first
 
     def _leaves(self, start: int, end: int) -> list[ResourceRef]:
         every = self._resources

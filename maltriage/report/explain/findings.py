@@ -33,7 +33,7 @@ _CALLED = {
     "metadata": ".NET metadata",
     "imports": "imports",
     "exports": "exports",
-    "resource": "resource",
+    "resource": "resource directory",
     "strings": "text",
     "fill": "one byte over and over",
     "data": "data",

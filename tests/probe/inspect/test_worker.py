@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.inspect import builds
 
-from maltriage.probe.inspect import worker
+from maltriage.probe.inspect import resources, worker
+from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import (
     HEX_BYTES,
@@ -98,6 +99,34 @@ def test_kinds_of_content() -> None:
     found = one(exported, exported.index(b"sample_adler32\0"), 15).content
     assert found is not None
     assert (found.kind, found.exports) == ("exports", ["sample_adler32"])
+
+
+def test_a_range_of_several_resources_names_them() -> None:
+    """And their directory is none of them, though the first begins in the range."""
+    data = sample("gui-x86.exe")
+    leaves = resources.leaves(Image(data))
+    icon, dialog, group, version = leaves
+    content = one(data, dialog.end - 16, 100, snap=False).content
+    assert content is not None
+    assert (content.kind, content.resource) == ("resource", dialog)
+    assert content.notes[0] == "the range also holds GROUP_ICON #1, VERSION #1"
+    content = one(data, group.start, 20, snap=False).content
+    assert content is not None
+    assert (content.resource, content.notes) == (group, [])
+    content = one(data, icon.start - 300, 310, snap=False).content
+    assert content is not None
+    assert (content.kind, content.resource) == ("resource", None)
+    assert content.notes[0] == "the directory of resources, and ICON #1"
+    assert version.end > group.end
+
+
+def test_many_resources_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MAX_RESOURCES", 1)
+    data = sample("gui-x86.exe")
+    dialog = resources.leaves(Image(data))[1]
+    content = one(data, dialog.end - 16, 100, snap=False).content
+    assert content is not None
+    assert content.notes[0] == "the range also holds GROUP_ICON #1 and 1 more"
 
 
 def test_addresses_of_a_range() -> None:

@@ -66,7 +66,8 @@ def find(
     among: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[list[FoundString], int]:
     """The strings of a range, in file order, and how many more there are; if there are too many,
-    those from `focus` on.
+    those from `focus` on. One that begins before the range is whole, but if nothing of the range
+    would be seen of it: then it is shown from the start of the range on.
 
     Args:
         budget: bytes of the sample that may still be shown.
@@ -86,12 +87,15 @@ def find(
     found = []
     for thing, encoding in ordered[:MAX_STRINGS]:
         unit = 1 if encoding == "ascii" else 2
-        raw = data[thing.start : min(thing.end, thing.start + MAX_TEXT * unit)]
+        first = thing.start
+        if first + MAX_TEXT * unit <= start:  # what is shown of it has to lie in the range
+            first = start + (thing.start - start) % unit
+        raw = data[first : min(thing.end, first + MAX_TEXT * unit)]
         if not budget.take(len(raw)):
             break
         text = raw.decode(encoding, "replace")
         cut = thing.end - thing.start > len(raw)
-        found.append(FoundString(thing.start, encoding, text, cut))  # type: ignore[arg-type]
+        found.append(FoundString(first, encoding, text, cut))  # type: ignore[arg-type]
     return sorted(found, key=lambda item: item.offset), len(every) - len(found)
 
 

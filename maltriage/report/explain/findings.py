@@ -26,6 +26,7 @@ _HEX_BYTES = 8
 """Most bytes of an instruction that are printed."""
 _DUMPED = 16
 """Bytes of a range in its hexdump."""
+_BEFORE = "  begins before the range"
 _CALLED = {
     "header": "header",
     "code": "code",
@@ -70,6 +71,7 @@ def library_functions(content: HotContent) -> str:
 
 def lines(
     content: HotContent,
+    start: int,
     limit: int | None,
     digits: int,
     width: int,
@@ -80,6 +82,7 @@ def lines(
     """The content of a range.
 
     Args:
+        start: file offset of the range.
         digits: hexadecimal digits of an offset.
         limit: most lines of each kind but fields; None: `DEFAULT_LINES`, 0: all.
         width: columns of the screen.
@@ -100,7 +103,7 @@ def lines(
     if content.exports:
         parts.append(("export", [_exported(name, room) for name in content.exports]))
     if content.strings:
-        parts.append(("string", _strings(content.strings, digits, room)))
+        parts.append(("string", _strings(content.strings, start, digits, room)))
     shown = DEFAULT_LINES if limit is None else limit
     for noun, rows in parts:
         # Never leave out a single line: a line about it takes the same space.
@@ -257,11 +260,13 @@ def _imported(row: ImportedNames, room: int) -> Text:
     return text
 
 
-def _strings(found: Sequence[FoundString], digits: int, room: int) -> list[Text]:
+def _strings(found: Sequence[FoundString], start: int, digits: int, room: int) -> list[Text]:
     rows = []
     for item in found:
-        text = clean(item.text, max(16, room - 12)) + ("…" if item.cut else "")
+        spared = len(_BEFORE) if item.offset < start else 0
+        text = clean(item.text, max(16, room - 12 - spared)) + ("…" if item.cut else "")
         mark = "  utf-16" if item.encoding == "utf-16le" else ""
+        mark += _BEFORE if item.offset < start else ""
         rows.append(
             Text.assemble(
                 (f"{item.offset:0{digits}x}  ", "dim"), (text, "cyan"), (mark, "dim"), no_wrap=True

@@ -60,7 +60,9 @@ def ranges(
                 room = width - _WITHIN - len(_ALL_FIELDS)
                 folded = findings.folded_fields(item.content.fields, room)
                 yield Text(" " * _WITHIN + folded + _ALL_FIELDS, style="dim")
-            yield from findings.lines(item.content, limit, digits, width, _WITHIN, fields=fields)
+            yield from findings.lines(
+                item.content, item.start, limit, digits, width, _WITHIN, fields=fields
+            )
     more = ordered[len(shown) :]
     if more:
         rest = numbers.signed(sum(r.contribution for r in more))

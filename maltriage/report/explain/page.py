@@ -205,7 +205,7 @@ def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
         found = item.content
         lines: Iterable[Text] = ()
         if found is not None:
-            lines = findings.lines(found, 0, digits, CONTENT_WIDTH, 0, fields=False)
+            lines = findings.lines(found, item.start, 0, digits, CONTENT_WIDTH, 0, fields=False)
         fields = found.fields if found is not None else []
         yield _Hot(
             item=item,

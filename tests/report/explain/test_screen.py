@@ -378,6 +378,13 @@ def test_where_edges_moved_from_and_where_instructions_begin_is_said() -> None:
         assert [line.plain for line in findings.title(found, start, 120, 0)][1:] == said
 
 
+def test_a_string_that_begins_before_its_range_is_called_so() -> None:
+    content = make_contents()["strings"]
+    first, second = findings.lines(content, 0x60320, None, 6, 100, 0)
+    assert first.plain == "060310  cmd.exe /c del %s  begins before the range"
+    assert second.plain == "060330  SOFTWARE\\Run…  utf-16"
+
+
 def test_contents_are_cut_unless_all_is_asked_for() -> None:
     text = part(shown(with_contents("code")), "Hot ranges")
     assert text.count("nop") == 2
@@ -393,7 +400,7 @@ def test_what_is_behind_a_listing_is_counted(top: int | None, said: str) -> None
     content = make_contents()["code"]
     assert content.code is not None
     longer = msgspec.structs.replace(content.code, left=1203)
-    lines = findings.lines(msgspec.structs.replace(content, code=longer), top, 8, 100, 4)
+    lines = findings.lines(msgspec.structs.replace(content, code=longer), 0x1AC00, top, 8, 100, 4)
     assert [line.plain.strip() for line in lines][-1] == said
 
 
@@ -407,7 +414,7 @@ def test_fields_of_headers_are_one_line_unless_asked_for() -> None:
         assert "(-v: all)" not in text
     content = make_contents()["header"]
     many = msgspec.structs.replace(content, fields=[*content.fields] * 20)
-    lines = [line.plain for line in findings.lines(many, None, 8, 100, 4)]
+    lines = [line.plain for line in findings.lines(many, 0, None, 8, 100, 4)]
     assert sum("COFF Machine" in line for line in lines) == 20
     assert "more field" not in "".join(lines)
     plain = [msgspec.structs.replace(field, contribution=None) for field in content.fields]

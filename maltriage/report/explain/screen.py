@@ -28,6 +28,8 @@ MAX_OPENING = 1000
 MAX_ALARMS = 240
 """Most characters on the threshold, which names the goodware set."""
 _BAR = 24
+_DELPHI = "1992-06-19T22:22:17Z"
+"""The stamp of programs by Delphi 4 to 2006, whenever they were built: 0x2A425E19."""
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 
 
@@ -242,7 +244,7 @@ def names_of(result: Result) -> dict[str, str]:
         "imphash": identity.imphash,
         "rich hash": identity.rich_hash,
         "made with": _tools(identity.made_with),
-        "compiled": _claim(identity.compile_time, "a claim of the file"),
+        "compiled": _claim(identity.compile_time, _dated(identity.compile_time)),
         "pdb path": identity.pdb_path,
         "company": version.company if version else None,
         "product": version.product if version else None,
@@ -273,6 +275,11 @@ def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Ite
             start.append(" " * (indent - start.cell_len))
             yield start.append_text(part[indent:])
             start = Text(no_wrap=True)
+
+
+def _dated(stamp: str | None) -> str:
+    """What a time of compilation is worth."""
+    return "what Delphi writes into any program" if stamp == _DELPHI else "a claim of the file"
 
 
 def _claim(value: str | None, remark: str) -> str | None:

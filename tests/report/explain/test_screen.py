@@ -305,6 +305,15 @@ def test_only_what_exists_is_shown() -> None:
     assert "signer     CN=Better Software Ltd, C=GB (unverified)" in text
 
 
+def test_a_stamp_that_every_program_of_delphi_has_is_no_date() -> None:
+    delphi = make_result(
+        identity=make_identity("0" * 64, 4096, compile_time="1992-06-19T22:22:17Z")
+    )
+    said = "compiled   1992-06-19T22:22:17Z (what Delphi writes into any program)"
+    assert said in " ".join(shown(delphi, 120).splitlines())
+    assert "(a claim of the file)" in shown(make_result())
+
+
 def test_a_hexdump_shows_the_first_bytes() -> None:
     text = part(shown(make_result()), "Hot ranges")
     assert "000000  4d 5a 90 00 03 00 00 00                           MZ......" in text

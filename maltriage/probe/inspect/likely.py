@@ -52,7 +52,7 @@ def texts(data: bytes, start: int, end: int) -> list[tuple[int, int]]:
         run = match.group()
         ended = data[match.end() : match.end() + 1] == b"\0"
         told = ended or _WORD.search(run) or len(run) >= LONG_RUN
-        if told and len(set(run)) >= MIN_LETTERS:
+        if told and (len(set(run)) >= MIN_LETTERS or len(run) > 2 * LONG_RUN):
             found.append(match.span())
     return [span for span in found if span[0] < end and start < span[1]]
 

@@ -202,6 +202,7 @@ TEXTS = {
         256, b"\x55"
     ),
     "wide": "Software\\Run".encode("utf-16le").ljust(256, b"\x8b"),
+    "one letter": b"A" * 40 + b"\xc3" * 216,
     "fields": b"".join(b"d%d=\0\0\0&" % i for i in range(11, 43)),
 }
 
@@ -213,7 +214,12 @@ def test_text_among_code_is_listed_as_text(name: str) -> None:
     assert content is not None
     assert (content.kind, content.code) == ("strings", None)
     if name != "fields":
-        first = {"names": "CreateToolhelp32", "a request": " HTTP/1.1", "wide": "Software"}[name]
+        first = {
+            "names": "CreateToolhelp32",
+            "one letter": "AAAA",
+            "a request": " HTTP/1.1",
+            "wide": "Software",
+        }[name]
         assert content.strings[0].text.startswith(first)
 
 

@@ -21,7 +21,7 @@ ContentKind = Literal[
     "fill",
     "data",
 ]
-"""Kind of most of a range. `fill`: one byte repeated; `data`: none of the others."""
+"""Kind of a range. `fill`: one byte repeated; `data`: none of the others."""
 Architecture = Literal["x86", "x64", "arm64", "il"]
 Synchronised = Literal["export", "exception", "entry", "call", "prologue", "method", "none"]
 """Evidence for the start of a function, and so of its instructions: the export table, the
@@ -87,7 +87,7 @@ class ImportedNames(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ResourceRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A resource that holds a range. Numbered types by their name, numbered names as `#12`."""
+    """A resource in a range. Numbered types by their name, numbered names as `#12`."""
 
     type: str
     name: str
@@ -111,12 +111,13 @@ class HotContent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `snapped`: bytes by which its start and its end were moved outwards (negative: inwards) to the
     edge of the function, string, resource or field that they cut. `focus` is the offset of its
-    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why, and
-    how many DLLs and exports are not listed.
+    hottest 128 bytes, where the listing begins. `notes` say what could not be read, and why, how
+    many DLLs and exports are not listed, and which resources the range holds besides `resource`.
     """
 
     kind: ContentKind
-    """Of most of the range. `fill`: one byte repeated; `data`: none of the others."""
+    """Of the hottest bytes, or else of most of them. `fill`: one byte repeated; `data`: none of the
+    others."""
     rva: int | None
     va: int | None
     entropy: float

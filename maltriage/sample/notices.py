@@ -128,7 +128,7 @@ def _packed(data: bytes, headers: Headers, layout: Layout) -> Iterator[str]:
         yield f"entropy {region.entropy:.2f} in {_name(region)}, where it starts"
     elif dense and 2 * sum(r.size for r in dense) > sum(r.size for r in code):
         yield f"entropy {dense[0].entropy:.2f} in {_name(dense[0])}, most of the sections' bytes"
-    weak = list(_weak(headers, region, bodies))
+    weak = list(_weak(headers, region, bodies, len(data)))
     if len(weak) > 1 or named is not None or dense:
         yield from weak
 
@@ -166,10 +166,10 @@ def _without(data: bytes, region: Region, part: tuple[int, int]) -> Region:
     )
 
 
-def _weak(headers: Headers, start: Region | None, bodies: list[Region]) -> Iterator[str]:
+def _weak(headers: Headers, start: Region | None, bodies: list[Region], size: int) -> Iterator[str]:
     if start is None or "clr" in headers.directories or headers.subsystem in (NATIVE, *EFI):
         return
-    functions = _imported(headers)
+    functions = _imported(headers, size)
     if functions is not None and functions <= FEW_IMPORTS:
         yield f"imports {functions} functions"
     if len(bodies) > 1 and start == bodies[-1]:
@@ -185,12 +185,28 @@ def _name(part: Region | Section) -> str:
     return part.name or "a section without a name"
 
 
-def _imported(headers: Headers) -> int | None:
-    """Number of functions it imports; None where the parser fails, or may not read them."""
+def _imported(headers: Headers, size: int) -> int | None:
+    """Number of functions it imports; None where the parser fails, or may not read them, or they
+    lie beyond the end of a file of `size` bytes, which was cut."""
     if "import" not in headers.directories:
         return 0
     if "import" in headers.unread:
         return None
+    functions = _counted_imports(headers)
+    return None if functions == 0 and _cut(headers, size) else functions
+
+
+def _cut(headers: Headers, size: int) -> bool:
+    """Whether the file ends before the section does that has the import directory."""
+    rva, _ = headers.directories["import"]
+    return any(
+        s.rva <= rva < s.rva + max(s.size, s.virtual_size) and s.start + s.size > size
+        for s in headers.sections
+    )
+
+
+def _counted_imports(headers: Headers) -> int | None:
+    """Number of functions that the parser finds; None where it fails."""
     try:
         if headers.parser == "lief":
             return sum(len(library.entries) for library in headers.binary.imports)

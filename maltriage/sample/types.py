@@ -97,7 +97,8 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """MD5 of the decoded Rich header, as VirusTotal and pefile compute it."""
     compile_time: str | None = None
     """COFF TimeDateStamp as ISO 8601 UTC; a claim, and sometimes a hash of the build. None where
-    the debug directory says that it is one."""
+    the debug directory says that it is one. 1992-06-19T22:22:17Z is what Delphi writes into any
+    program."""
     pdb_path: str | None = None
     version: VersionInfo | None = None
     signer: str | None = None

@@ -143,7 +143,7 @@ def test_the_strip_says_what_is_pointed_at(opened: Open) -> None:
     for line in (
         "hot range 01ac00-01b000, 1.0K in .text",
         "contribution +0.812, measured +0.731 supported",
-        "87.8% of it is in clean programs: in 253 of 2,276 packages",
+        "87.8% of it is in clean programs, a typical byte of that in 253 of 2,276 packages",
         "imports: Open",
     ):
         expect(said.get_by_text(line)).to_be_visible()

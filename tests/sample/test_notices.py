@@ -109,6 +109,22 @@ def test_two_weak_signs(samples_dir: Path) -> None:
     assert "functions; starts in its last section" in text
 
 
+def test_imports_beyond_the_end_of_a_file_are_unknown_and_no_sign(samples_dir: Path) -> None:
+    data = (samples_dir / "packed-x86.exe").read_bytes()
+    headers = read_headers(data)
+    assert headers is not None
+    rva, _ = headers.directories["import"]
+    place = headers.offset_of(rva)
+    assert place is not None
+    cut = data[: place - place % 512]
+    pe = Pe(cut)
+    assert "imports" not in notices_of(cut)["packed?"]
+    whole = pe.put("<II", pe.pe + 24 + 96 + 8, 0, 0).bytes()
+    assert "imports 0 functions" in notices_of(whole)["packed?"]
+    inside = data[:place] + bytes(len(data) - place)
+    assert "imports 0 functions" in notices_of(inside)["packed?"]
+
+
 def seven_zip(content: bytes) -> bytes:
     stream = io.BytesIO()
     with py7zr.SevenZipFile(stream, "w") as archive:

@@ -21,8 +21,6 @@ MAX_LEAD = 4096
 """Bytes read from a function's start to find where the instructions of a range begin."""
 MAX_COMMENT = 48
 """Most characters of a string that an operand points to."""
-FEW_DECODE = 0.5
-"""Below this share of bytes that decode, a range is noted as hardly code."""
 
 _NUMBER = re.compile(r"0x[0-9a-f]{4,16}")
 _RELATIVE = re.compile(r"\[rip ([+-]) (0x[0-9a-f]+|\d+)\]")
@@ -43,7 +41,14 @@ class Disassembler:
         self._engine = engine(architecture)
 
     def listing(
-        self, functions: Functions, focus: int, end: int, delta: int | None, budget: Budget
+        self,
+        functions: Functions,
+        focus: int,
+        end: int,
+        delta: int | None,
+        budget: Budget,
+        *,
+        in_step: bool = True,
     ) -> Listing:
         """Instructions from the one that holds `focus` to the end of a range.
 
@@ -53,11 +58,12 @@ class Disassembler:
             end: file offset of the range's end.
             delta: RVA less file offset of the section.
             budget: bytes of the sample that may still be shown.
+            in_step: decode from the start of the function, if it is known; otherwise from `focus`.
         """
         around, known = functions.around(focus), functions.synchronised(focus)
         begin: int = focus
         how: Synchronised = "none"
-        if known is not None and focus - known[0] <= MAX_LEAD:
+        if in_step and known is not None and focus - known[0] <= MAX_LEAD:
             begin, how = known
         found: list[Instruction] = []
         end = min(end, functions.end)
@@ -153,10 +159,9 @@ class Disassembler:
         return rva + 6 + value if self._architecture == "x64" else value - self._image.base
 
 
-def undecoded(listing: Listing) -> bool:
-    """Whether hardly any of the bytes decode."""
-    some = [item for item in listing.instructions if item.mnemonic != ".byte"]
-    return len(some) < FEW_DECODE * len(listing.instructions)
+def shown(listing: Listing) -> int:
+    """Bytes of the sample that a listing shows."""
+    return sum(len(i.hex) // 2 + len(i.comment or "") for i in listing.instructions)
 
 
 def engine(architecture: Architecture) -> Any:

@@ -74,6 +74,11 @@ class Functions:
         end = self.ends.get(start, offset + 1)
         return end if end <= offset else start, self.known[start]
 
+    def listed(self, offset: int) -> bool:
+        """Whether a byte lies in a function whose two ends the exception directory gives."""
+        index = bisect.bisect_right(self.starts, offset) - 1
+        return index >= 0 and offset < self.ends.get(self.starts[index], 0)
+
     def between(self, start: int, end: int) -> list[int]:
         """Starts in [start, end)."""
         low = bisect.bisect_left(self.starts, start)

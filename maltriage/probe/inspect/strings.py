@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 
 from maltriage.probe.inspect.image import Budget, Thing
 from maltriage.sample.findings import FoundString
@@ -61,32 +63,52 @@ def find(
     budget: Budget,
     least: int = MIN_LENGTH,
     known: Sequence[tuple[int, int]] = (),
+    among: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[list[FoundString], int]:
     """The strings of a range, in file order, and how many more there are; if there are too many,
-    those from `focus` on.
+    those from `focus` on. One that begins before the range is whole, but if nothing of the range
+    would be seen of it: then it is shown from the start of the range on.
 
     Args:
         budget: bytes of the sample that may still be shown.
         least: characters of a string.
         known: byte ranges to leave out, because they are shown as something else.
+        among: byte ranges that a string must share a byte with; None: any string.
     """
+    shown, only = _ordered(known), None if among is None else _ordered(among)
     every = [
         (thing, encoding)
         for thing, encoding in spans(data, start, end)
         if thing.end - thing.start >= least * (1 if encoding == "ascii" else 2)
-        and not any(low < thing.end and thing.start < high for low, high in known)
+        and not _meets(thing, *shown)
+        and (only is None or _meets(thing, *only))
     ]
     ordered = sorted(every, key=lambda item: (item[0].end <= focus, item[0].start))
     found = []
     for thing, encoding in ordered[:MAX_STRINGS]:
         unit = 1 if encoding == "ascii" else 2
-        raw = data[thing.start : min(thing.end, thing.start + MAX_TEXT * unit)]
+        first = thing.start
+        if first + MAX_TEXT * unit <= start:  # what is shown of it has to lie in the range
+            first = start + (thing.start - start) % unit
+        raw = data[first : min(thing.end, first + MAX_TEXT * unit)]
         if not budget.take(len(raw)):
             break
         text = raw.decode(encoding, "replace")
         cut = thing.end - thing.start > len(raw)
-        found.append(FoundString(thing.start, encoding, text, cut))  # type: ignore[arg-type]
+        found.append(FoundString(first, encoding, text, cut))  # type: ignore[arg-type]
     return sorted(found, key=lambda item: item.offset), len(every) - len(found)
+
+
+def _ordered(places: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+    """The starts of places in order, and the highest end of those up to each."""
+    ordered = sorted(places)
+    return [low for low, _ in ordered], list(accumulate((high for _, high in ordered), max))
+
+
+def _meets(thing: Thing, starts: list[int], ends: list[int]) -> bool:
+    """Whether a string shares a byte with one of some places; see `_ordered`."""
+    before = bisect.bisect_left(starts, thing.end)
+    return before > 0 and ends[before - 1] > thing.start
 
 
 def at(data: bytes, offset: int, limit: int) -> str | None:

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+import msgspec
 
 from maltriage.probe.common import Runs, load, runs_of
 from maltriage.probe.inspect import (
@@ -16,6 +18,7 @@ from maltriage.probe.inspect import (
     functions,
     header,
     library,
+    likely,
     resources,
     strings,
     tables,
@@ -49,6 +52,11 @@ MIN_FILL = 8
 """Least length of a run of one byte to be called fill."""
 MAX_NAMED = 64
 """Functions of a range that are looked up among the signatures."""
+SHIFTS = 9
+"""Bytes from the hottest one on that instructions are read from in turn, until they read as code:
+where no start of a function is known one in the middle of an instruction may be the first."""
+MAX_RESOURCES = 4
+"""Resources of a range that are named besides the first."""
 MOSTLY = 0.5
 """Share of a range that makes it one of strings, or of imports."""
 
@@ -234,9 +242,9 @@ class _Inspector:
         table: ContentKind = "imports" if described[0] >= described[1] else "exports"
         if sum(described) >= MOSTLY * size:
             kind = table
-        leaf = self._attempt("resources", lambda: self._leaf(place))
-        if leaf is not None:
-            found["resource"], kind = leaf, kind or "resource"
+        leaves = self._attempt("resources", lambda: self._leaves(start, end)) or []
+        if leaves:
+            found["resource"], kind = self._leaf(leaves, place), kind or "resource"
         il = self._attempt(".NET code", lambda: self._il(place))
         if il is not None:
             found["il"], kind = il, kind or "il"
@@ -247,18 +255,24 @@ class _Inspector:
             if spot is not None:
                 found["metadata"], kind = spot, kind or "metadata"
         wordy = self._plain(place) == "strings"
+        among: list[tuple[int, int]] | None = None
         if kind is None and bits >= PACKED and size >= PACKED_MIN_BYTES:
             self._notes.append(f"entropy {bits:.2f}: compressed or encrypted")
-        elif kind is None and not wordy:
-            listing = self._attempt("code", lambda: self._code(place, known))
-            if listing is not None:
+        elif kind is None and not wordy and self._code_section(place) is not None:
+            listing = self._attempt("code", lambda: self._code(place, bits, known))
+            if isinstance(listing, Listing):
                 found["code"], kind = listing, "code"
                 named = self._attempt("library functions", lambda: self._library(place))
                 found["library"] = named or []
-        if kind not in ("code", "il"):  # instructions can look like text by chance
+            elif listing == "text":
+                kind = "strings"
+            among = likely.texts(self._data, start, end)
+        if kind != "il":
             least = NOISE_LENGTH if bits >= NOISE else strings.MIN_LENGTH
+            if among is not None:  # instructions can look like text by chance
+                least = max(least if kind != "code" else 0, likely.MIN_RUN)
             found["strings"], left = strings.find(
-                self._data, start, end, place.focus, self._budget, least, known
+                self._data, start, end, place.focus, self._budget, least, known, among
             )
             self._not_listed(left, "string")
         if kind is None:
@@ -272,8 +286,13 @@ class _Inspector:
             return "fill"
         return "strings" if strings.coverage(data, start, end) > MOSTLY else "data"
 
-    def _code(self, place: Range, tables_at: list[tuple[int, int]]) -> Listing | None:
-        """Instructions of a range, if it may run; none in its import address slots."""
+    def _code(
+        self, place: Range, bits: float, tables_at: list[tuple[int, int]]
+    ) -> Listing | Literal["text"] | None:
+        """Instructions of a range, if its hottest bytes may run; none in its import address slots.
+
+        `text`: they are text. None: they are no code for another reason, which is noted.
+        """
         section, known = self._code_section(place), self._image.architecture
         if section is None:
             return None
@@ -284,13 +303,40 @@ class _Inspector:
         for low, high in tables_at:
             focus = high if low <= focus < high else focus
         where = self._functions_of(section, focus)
+        sure = where.listed(focus)
+        if not sure and likely.is_text(self._data, focus, min(place.end, focus + likely.WINDOW)):
+            return "text"
+        start = where.synchronised(focus)
+        behind = None if start is None else focus - start[0]
+        if not sure and likely.packed(bits, place.end - place.start, behind):
+            self._notes.append(f"entropy {bits:.2f}, more than code has: compressed or encrypted")
+            return None
+        places = likely.texts(self._data, focus, place.end) if not sure else []
+        end = min((low for low, _ in places if low > focus), default=place.end)
         delta = section.rva - section.start
-        listing = self._disassembler.listing(where, focus, place.end, delta, self._budget)
+        listing = self._likely(where, focus, end, delta)
+        if listing is None:
+            self._notes.append("does not read as compiled code: data, or encrypted code")
+            return None
         if not listing.instructions:
             return None
-        if code.undecoded(listing):
-            self._notes.append("hardly any of these bytes decode: data, or encrypted code")
-        return listing
+        self._budget.take(code.shown(listing))
+        return msgspec.structs.replace(listing, left=listing.left + place.end - end)
+
+    def _likely(
+        self, where: functions.Functions, focus: int, end: int, delta: int
+    ) -> Listing | None:
+        """Instructions that read as compiled code: from the start of the function that is known,
+        or else from one of the first bytes on; None: there are none."""
+        for begin in (None, *range(focus, min(focus + SHIFTS, end))):
+            left = Budget(self._budget.left)
+            at = focus if begin is None else begin
+            found = self._disassembler.listing(where, at, end, delta, left, in_step=begin is None)
+            mnemonics = [item.mnemonic for item in found.instructions]
+            first = likely.FIRST if begin is None else code.MAX_INSTRUCTIONS
+            if where.listed(focus) or not likely.odd(mnemonics, first):
+                return found
+        return None
 
     def _library(self, place: Range) -> list[LibraryFunction]:
         """The functions of libraries that a range of code overlaps."""
@@ -320,10 +366,22 @@ class _Inspector:
         found = around or self._assembly.place(place.start, place.end)
         return None if found is None else found[1]
 
-    def _leaf(self, place: Range) -> ResourceRef | None:
-        """The resource that holds the hottest bytes, or else the first of the range."""
-        around = self._leaves(place.focus, place.focus + 1)
-        return next(iter(around or self._leaves(place.start, place.end)), None)
+    def _leaf(self, leaves: list[ResourceRef], place: Range) -> ResourceRef | None:
+        """The resource that holds the hottest bytes of a range, or else the first, unless most of
+        the range is of none: it is of their directory. The others are noted."""
+        around = [leaf for leaf in leaves if leaf.start <= place.focus < leaf.end]
+        held = sum(min(leaf.end, place.end) - max(leaf.start, place.start) for leaf in leaves)
+        root = self._image.directory("resource")
+        mostly = held >= MOSTLY * (place.end - place.start)
+        within = root is not None and root[0] <= place.focus < root[1]
+        first = next(iter(around or (leaves if mostly or not within else [])), None)
+        others = [leaf for leaf in leaves if leaf is not first]
+        if others:
+            named = ", ".join(f"{leaf.type} {leaf.name}" for leaf in others[:MAX_RESOURCES])
+            more = len(others) - MAX_RESOURCES
+            start = "the range also holds" if first else "the directory of resources, and"
+            self._notes.append(f"{start} {named}" + (f" and {more:,} more" if more > 0 else ""))
+        return first
 
     def _leaves(self, start: int, end: int) -> list[ResourceRef]:
         every = self._resources

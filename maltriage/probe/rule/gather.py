@@ -15,11 +15,11 @@ import numpy as np
 
 from maltriage.probe.common import MIN_DISTINCT as MIN_DISTINCT_IN_PIECE
 from maltriage.probe.common import PIECE, Prevalence, load, pieces, runs_of
-from maltriage.probe.inspect import dotnet, functions, strings, tables
+from maltriage.probe.inspect import dotnet, functions, likely, strings, tables
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import NOISE, PACKED, PACKED_MIN_BYTES, InspectOptions
-from maltriage.probe.rule.code import il_runs, runs
+from maltriage.probe.rule.code import Run, il_runs, runs
 from maltriage.probe.rule.pattern import Pattern, trimmed
 from maltriage.sample.layout import entropy
 from maltriage.sample.pe import decode_name
@@ -245,7 +245,7 @@ class _Finder:
         A run without a word may be code: `AWAVAUATUWVSH` saves registers, `gffff` divides by ten,
         and zeros that are pushed look like `jjjjj` in UTF-16.
         """
-        return [
+        return likely.texts(self._data, item.start, item.end) + [
             (thing.start, thing.end)
             for thing, encoding in strings.spans(self._data, item.start, item.end)
             if len(set(self._data[thing.start : thing.end]) - {0}) >= MIN_LETTERS
@@ -301,8 +301,23 @@ class _Finder:
             return
         where = functions.find(self._image, section, self._exports, known[0], item.start)
         delta = section.rva - section.start
+        unlikely = self._unlikely(where, item)
         for run in runs(self._image, where, known[0], item.start, item.end, delta):
-            yield from self._run("code", number, run.start, run.mask, run.text)
+            if where.listed(run.start) or not (unlikely or self._no_run(run)):
+                yield from self._run("code", number, run.start, run.mask, run.text)
+
+    def _unlikely(self, where: functions.Functions, item: Range) -> bool:
+        """Whether a range has more bits per byte than code has."""
+        start = where.synchronised(item.start)
+        behind = None if start is None else item.start - start[0]
+        bits = entropy(memoryview(self._data)[item.start : item.end])
+        return likely.packed(bits, item.end - item.start, behind)
+
+    def _no_run(self, run: Run) -> bool:
+        """Whether bytes that decode are text all the same, or a table."""
+        if likely.is_text(self._data, run.start, run.start + len(run.mask)):
+            return True
+        return likely.odd([line.split(" ")[0] for line in run.text], len(run.text), 1)
 
     def _packed(self, item: Range) -> bool:
         """Whether the bytes of a range are compressed or encrypted, by their entropy."""

@@ -18,11 +18,12 @@ UNKNOWN = "unknown"
 nothing is likelier than not, or its headers cannot be read."""
 WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
+THIN = {"words": "its words", "entropy": "the entropy of its bytes"}
+"""Views whose heat lies thin over the whole file, and what they read."""
 UNIT = "points of log odds"
 """The unit of contributions, in plain words."""
 MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
-NOT_JUDGED = "the model has no benign label or no threshold, or the headers cannot be read"
 MAX_LABEL = 24
 LEAST_NEAR = 0.05
 """Probability below which a closest family is not worth a word; records have it."""
@@ -66,6 +67,22 @@ def near(verdict: Verdict) -> str | None:
     """The closest family of a verdict that does not name it; None where it is hardly likely."""
     found = verdict.closest
     return found if found and shown_probability(verdict) >= LEAST_NEAR else None
+
+
+def unread(result: Result) -> bool:
+    """Whether the headers of a file that should have some cannot be read."""
+    return result.format != "picture" and any(
+        region.kind == "unparsed" for region in result.layout.regions
+    )
+
+
+def not_judged(result: Result) -> str:
+    """Why a file is neither flagged nor not."""
+    if unread(result):
+        return "the headers cannot be read"
+    return (
+        f"the model has no {'threshold' if result.verdict.margin is not None else 'benign label'}"
+    )
 
 
 def outside(result: Result) -> bool:
@@ -277,17 +294,28 @@ def score_name(evidence: Evidence) -> str:
 
 
 def common(found: Common) -> str:
-    """How much of some bytes clean programs have, and how many packages of these."""
+    """How much of some bytes clean programs have, and in how many packages a byte of that is."""
     share = numbers.share(found.share)
-    return f"{share} of it is in clean programs: in {found.packages:,} of {found.of:,} packages"
+    much = "all" if share == numbers.share(1.0) else share
+    typical = "a typical byte of it" if much == "all" else "a typical byte of that"
+    where = f"in {found.packages:,} of {found.of:,} packages"
+    return f"{much} of it is in clean programs, {typical} {where}"
+
+
+def own(evidence: Evidence, found: Common) -> float:
+    """The part of the heat on bytes of the file that clean programs do not have."""
+    return evidence.total - evidence.padding - found.contribution
 
 
 def origins(evidence: Evidence, found: Common) -> tuple[tuple[str, float], ...]:
-    """What of the score lies on what clean programs have, and what does not. Sums to the score."""
+    """What of the score lies on what clean programs have, on the file's own bytes, and on none.
+    Sums to the score."""
+    mine = own(evidence, found)
     return (
         ("of this, code and data that clean programs have", found.contribution - found.texts),
         ("texts that clean programs have", found.texts),
-        ("the file's own, padding and bias", evidence.logit - found.contribution),
+        ("the file's own bytes", mine),
+        ("padding, baseline and bias", evidence.logit - found.contribution - mine),
     )
 
 

@@ -11,16 +11,24 @@ from collections.abc import Iterator
 
 from maltriage.report import numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Evidence, RegionHeat
+from maltriage.report.documents.evidence import HOT_BLOCK, Check, Evidence, RegionHeat
 from maltriage.report.documents.record import Result, Similar, Verdict
 from maltriage.sample.types import BENIGN, OTHER
 
 MOSTLY = 0.5
 """Share of what decided from which it is said to lie on what clean programs have."""
+SPREAD, LEAST_SPREAD = 1 / 3, 16 * HOT_BLOCK
+"""Share of a region's points below which its hot ranges do not show where they are from, and the
+bytes from which a region is large enough for that."""
+SLIGHT = 0.02
+"""Share of all heat below which what the file has of its own is not worth a word."""
 
 
 def opening(result: Result) -> str:
     """The sentences on one file."""
+    if result.verdict.flagged is None and facts.unread(result):
+        # Of bytes that are no program's, nothing near and no region says anything.
+        return " ".join((*_known(result.similar), f"Not judged: {facts.not_judged(result)}."))
     sentences = (
         *_known(result.similar),
         _looks(result.verdict, outside=facts.outside(result)),
@@ -51,7 +59,7 @@ def _looks(verdict: Verdict, *, outside: bool) -> str:
     score = f"score {numbers.score(facts.score(verdict))} of 100"
     if verdict.flagged is None:
         if verdict.label == facts.UNKNOWN:
-            return "Not judged: nothing is clear, or the headers cannot be read."
+            return "Not judged: no label is likely, and the model flags nothing (no threshold)."
         return f"Most like {verdict.label}{sure}; the model flags nothing, as it has no threshold."
     if verdict.label == BENIGN:
         return f"Looks clean{sure}, not flagged: {score}, where 50 is flagged."
@@ -101,7 +109,7 @@ def _decided(evidence: Evidence) -> Iterator[str]:
     top = [region for region in ordered[:2] if region.contribution > 0.0]
     if top:
         first, *others = (_place(region, evidence) for region in top)
-        of = " of the heat"
+        of = " of all heat, for and against"
         said = f"What speaks most for {what} is {first[0]} ({first[1]}{of}{first[2]})"
         said += "".join(f" and {name} ({share}{check})" for name, share, check in others)
         least = ordered[-1]
@@ -109,6 +117,8 @@ def _decided(evidence: Evidence) -> Iterator[str]:
             name, share, check = _place(least, evidence)
             said += f"; {name} speaks more against it ({share}{check})"
         yield f"{said}."
+        if any(_is_spread(region, evidence) for region in top):
+            yield from _spread_by(evidence)
     if evidence.checks is not None:
         held, claims = facts.supports(evidence.checks)
         if claims:
@@ -118,29 +128,77 @@ def _decided(evidence: Evidence) -> Iterator[str]:
 
 def _place(region: RegionHeat, evidence: Evidence) -> tuple[str, str, str]:
     """The name of a region, with its offset where others have it too; its share of the heat; and
-    whether its check contradicts it."""
+    whether its heat is spread, or its check does not support it."""
     name = facts.region_name(region.name)
     if Counter(facts.region_name(other.name) for other in evidence.regions)[name] > 1:
         name += f" at 0x{region.start:x}"
+    doubt = ""
+    if _is_spread(region, evidence):
+        doubt = f", spread over {numbers.size(region.end - region.start)}"
     checks = evidence.checks.regions if evidence.checks is not None else []
     found = next((c for c in checks if (c.start, c.end) == (region.start, region.end)), None)
-    contradicted = found is not None and found.status == "contradicted"
-    check = "; masking contradicts it" if contradicted else ""
-    return name, numbers.share(abs(region.share)), check
+    if found is not None and found.status == "contradicted":
+        doubt += "; masking contradicts it"
+    elif found is not None and found.status == "weak":
+        doubt += f"; {_taken(found)}"
+    return name, numbers.share(abs(region.share)), doubt
+
+
+def _taken(check: Check) -> str:
+    """What masking took away of a claim that it does not support."""
+    if check.measured * check.claimed <= 0.0:
+        return f"masking took nothing away of {abs(check.claimed):.2f}"
+    return f"masking took away {abs(check.measured):.2f} of {abs(check.claimed):.2f}"
+
+
+def _is_spread(region: RegionHeat, evidence: Evidence) -> bool:
+    """Whether the hot ranges of a region show little of what speaks for the label in it."""
+    if region.contribution <= 0.0 or region.end - region.start < LEAST_SPREAD:
+        return False
+    hot = sum(
+        item.contribution
+        for item in evidence.hot
+        if region.start <= item.start < region.end and item.contribution > 0.0
+    )
+    return bool(evidence.hot) and hot < SPREAD * region.contribution
+
+
+def _spread_by(evidence: Evidence) -> Iterator[str]:
+    """The views of the whole file that add most, whose heat no range shows. The account has no
+    region of a view."""
+    every = [view for view in evidence.views if view.contribution > 0.0]
+    whole = [view for view in every if view.name in facts.THIN]
+    if not whole or sum(view.contribution for view in whole) < MOSTLY * sum(
+        view.contribution for view in every
+    ):
+        return
+    ordered = sorted(whole, key=lambda view: -view.contribution)
+    named = " and ".join(
+        f"{facts.THIN[view.name]} ({numbers.signed(view.contribution, 2)})" for view in ordered
+    )
+    yield f"Of the whole file, most is added by {named}."
 
 
 def _common(evidence: Evidence, what: str) -> Iterator[str]:
-    """How much of what decided lies on what clean programs have."""
-    common, whole = evidence.common, sum(region.contribution for region in evidence.regions)
-    if common is None or whole <= 0.0:
+    """How much of what decided lies on what clean programs have, and whether what they do not have
+    speaks against it."""
+    common = evidence.common
+    if common is None:
         return
-    part = common.contribution / whole
-    if part < MOSTLY:
-        return
-    # What speaks for a clean program may well be what clean programs have.
-    little = "" if what == BENIGN else ", and says little"
-    much = numbers.share(part) if part <= 1.0 else "In sum, all"
-    yield f"{much} of what decided lies on bytes that clean programs have{little}."
+    part = common.contribution / evidence.total if evidence.total > 0.0 else 0.0
+    said = []
+    if part >= MOSTLY:
+        # What speaks for a clean program may well be what clean programs have.
+        little = "" if what == BENIGN else ", and says little"
+        much = numbers.share(part) if part <= 1.0 else "In sum, all"
+        said = [f"{much} of what decided lies on bytes that clean programs have{little}"]
+    own = facts.own(evidence, common)
+    heat = sum(abs(region.contribution) for region in evidence.regions) + abs(evidence.padding)
+    if own < -SLIGHT * heat:
+        start = "what" if said else "What"
+        said.append(f"{start} is the file's own speaks against {what} ({numbers.signed(own, 2)})")
+    if said:
+        yield f"{'; '.join(said)}."
 
 
 def _nearest(similar: Similar | None) -> Iterator[str]:

@@ -24,6 +24,9 @@ MAX_OPERANDS = 48
 MAX_COMMENT = 60
 _HEX_BYTES = 8
 """Most bytes of an instruction that are printed."""
+_DUMPED = 16
+"""Bytes of a range in its hexdump."""
+_BEFORE = "  begins before the range"
 _CALLED = {
     "header": "header",
     "code": "code",
@@ -31,17 +34,26 @@ _CALLED = {
     "metadata": ".NET metadata",
     "imports": "imports",
     "exports": "exports",
-    "resource": "resource",
+    "resource": "resource directory",
     "strings": "text",
     "fill": "one byte over and over",
     "data": "data",
 }
 
 
-def title(content: HotContent, width: int, indent: int) -> Iterator[Text]:
-    """A line for the kind of a range, one for its functions of libraries, and one for each note."""
+def title(content: HotContent, start: int, width: int, indent: int) -> Iterator[Text]:
+    """A line for the kind of a range, one for its edges, one for where its instructions begin, one
+    for its functions of libraries, and one for each note.
+
+    Args:
+        start: file offset of the range.
+        width: columns of the screen.
+        indent: blanks before each line.
+    """
     room = width - indent
     yield Text(" " * indent, no_wrap=True).append_text(_title(content, room))
+    for placed in _placed(content, start):
+        yield Text(" " * indent, no_wrap=True).append_text(untrusted(placed, "dim", room))
     named = library_functions(content)
     if named:
         yield Text(" " * indent, no_wrap=True).append_text(untrusted(named, "", room))
@@ -59,6 +71,7 @@ def library_functions(content: HotContent) -> str:
 
 def lines(
     content: HotContent,
+    start: int,
     limit: int | None,
     digits: int,
     width: int,
@@ -69,6 +82,7 @@ def lines(
     """The content of a range.
 
     Args:
+        start: file offset of the range.
         digits: hexadecimal digits of an offset.
         limit: most lines of each kind but fields; None: `DEFAULT_LINES`, 0: all.
         width: columns of the screen.
@@ -89,7 +103,7 @@ def lines(
     if content.exports:
         parts.append(("export", [_exported(name, room) for name in content.exports]))
     if content.strings:
-        parts.append(("string", _strings(content.strings, digits, room)))
+        parts.append(("string", _strings(content.strings, start, digits, room)))
     shown = DEFAULT_LINES if limit is None else limit
     for noun, rows in parts:
         # Never leave out a single line: a line about it takes the same space.
@@ -111,12 +125,12 @@ def _exported(name: str, room: int) -> Text:
 
 
 def _title(content: HotContent, room: int) -> Text:
-    """The kind of a range, its function or resource if known, and how far its edges moved."""
+    """The kind of a range, its function or resource if known, and its entropy."""
     listing = content.code or content.il
     text = Text(no_wrap=True)
     if listing is not None:
-        text.append("guessed to be " if listing.guessed else "")
-        text.append(_CALLED["il"] if content.kind == "il" else f"{listing.architecture} code")
+        native = "code" if listing.guessed else f"{listing.architecture} code"
+        text.append(_CALLED["il"] if content.kind == "il" else native)
         if listing.function:
             text.append(" of " if content.kind == "il" else " at ")
             text.append(clean(listing.function, MAX_NAME), style="bold")
@@ -125,6 +139,8 @@ def _title(content: HotContent, room: int) -> Text:
             said = "decoded from here, not from its start"
             said = said if listing.function else "no start of a function known"
             text.append(f" ({said})", style="dim")
+        if listing.guessed:
+            text.append(f", guessed processor: {listing.architecture}", style="dim")
     elif content.resource is not None and content.kind == "resource":
         leaf = content.resource
         name = f"{clean(leaf.type, MAX_NAME)} {clean(leaf.name, MAX_NAME)}".strip()
@@ -135,11 +151,22 @@ def _title(content: HotContent, room: int) -> Text:
     else:
         text.append(_CALLED[content.kind])
     text.append(f", entropy {content.entropy:.2f}", style="dim")
-    moved = [_moved(content.snapped[0], "start"), _moved(content.snapped[1], "end")]
-    if any(moved):
-        text.append("; " + ", ".join(part for part in moved if part), style="dim")
     text.truncate(room, overflow="ellipsis")
     return text
+
+
+def _placed(content: HotContent, start: int) -> Iterator[str]:
+    """How far the edges of a range moved, and where its instructions begin if not among the bytes
+    of the hexdump."""
+    moved = [_moved(content.snapped[0], "start"), _moved(content.snapped[1], "end")]
+    if any(moved):
+        edges = ", ".join(part for part in moved if part)
+        yield f"edges moved from those of the hot blocks: {edges}"
+    listing = content.code or content.il
+    if listing is not None and listing.instructions:
+        behind = listing.instructions[0].offset - start
+        if behind >= _DUMPED:
+            yield f"instructions from the hottest bytes on, {behind:,} bytes behind the start"
 
 
 def _into(listing: Listing) -> str:
@@ -233,11 +260,13 @@ def _imported(row: ImportedNames, room: int) -> Text:
     return text
 
 
-def _strings(found: Sequence[FoundString], digits: int, room: int) -> list[Text]:
+def _strings(found: Sequence[FoundString], start: int, digits: int, room: int) -> list[Text]:
     rows = []
     for item in found:
-        text = clean(item.text, max(16, room - 12)) + ("…" if item.cut else "")
+        spared = len(_BEFORE) if item.offset < start else 0
+        text = clean(item.text, max(16, room - 12 - spared)) + ("…" if item.cut else "")
         mark = "  utf-16" if item.encoding == "utf-16le" else ""
+        mark += _BEFORE if item.offset < start else ""
         rows.append(
             Text.assemble(
                 (f"{item.offset:0{digits}x}  ", "dim"), (text, "cyan"), (mark, "dim"), no_wrap=True

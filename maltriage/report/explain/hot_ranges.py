@@ -60,7 +60,9 @@ def ranges(
                 room = width - _WITHIN - len(_ALL_FIELDS)
                 folded = findings.folded_fields(item.content.fields, room)
                 yield Text(" " * _WITHIN + folded + _ALL_FIELDS, style="dim")
-            yield from findings.lines(item.content, limit, digits, width, _WITHIN, fields=fields)
+            yield from findings.lines(
+                item.content, item.start, limit, digits, width, _WITHIN, fields=fields
+            )
     more = ordered[len(shown) :]
     if more:
         rest = numbers.signed(sum(r.contribution for r in more))
@@ -71,7 +73,7 @@ def ranges(
 def about(item: HotRange, width: int, indent: int) -> Iterator[Text]:
     """What a range is, and how much of it clean programs have."""
     if item.content is not None:
-        yield from findings.title(item.content, width, indent)
+        yield from findings.title(item.content, item.start, width, indent)
     if item.common is not None and item.common.packages:
         yield Text(" " * indent + facts.common(item.common), style="dim")
 

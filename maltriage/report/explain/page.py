@@ -137,7 +137,7 @@ def explanation(result: Result, options: RenderOptions) -> str:
         little=little,
         body=body,
         views=evidence.views,
-        not_judged=facts.NOT_JUDGED,
+        not_judged=f"not judged: {facts.not_judged(result)}",
         whole=facts.WHOLE,
         words=words.sides(evidence),
         views_scale=Scale.over([view.contribution for view in evidence.views]),
@@ -205,7 +205,7 @@ def _hot(result: Result, ranges: Sequence[HotRange]) -> Iterator[_Hot]:
         found = item.content
         lines: Iterable[Text] = ()
         if found is not None:
-            lines = findings.lines(found, 0, digits, CONTENT_WIDTH, 0, fields=False)
+            lines = findings.lines(found, item.start, 0, digits, CONTENT_WIDTH, 0, fields=False)
         fields = found.fields if found is not None else []
         yield _Hot(
             item=item,

@@ -28,6 +28,8 @@ MAX_OPENING = 1000
 MAX_ALARMS = 240
 """Most characters on the threshold, which names the goodware set."""
 _BAR = 24
+_DELPHI = "1992-06-19T22:22:17Z"
+"""The stamp of programs by Delphi 4 to 2006, whenever they were built: 0x2A425E19."""
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 
 
@@ -111,7 +113,7 @@ def _header(result: Result, console: Console, width: int) -> Iterator[Text]:
     yield _field("sha256", Text(clean(result.sha256)))
     yield _field("file", Text(kind_of(result)))
     yield _field("verdict", _verdict(result.verdict))
-    yield from _flag(result.verdict, console, width)
+    yield from _flag(result, console, width)
     yield from _set(result, console, width)
     if result.evidence.checks is not None:
         first, *others = score_table.verdict_on(result.evidence.checks)
@@ -171,10 +173,11 @@ def _verdict_style(verdict: Verdict) -> str:
     return "bold red" if verdict.flagged else "bold"
 
 
-def _flag(verdict: Verdict, console: Console, width: int) -> Iterator[Text]:
+def _flag(result: Result, console: Console, width: int) -> Iterator[Text]:
     """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
+    verdict = result.verdict
     if verdict.flagged is None:
-        yield _field("flagged", Text(facts.NOT_JUDGED, style="dim"))
+        yield _field("flagged", Text(f"not judged: {facts.not_judged(result)}", style="dim"))
         return
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
     alarms = facts.false_alarms(verdict)
@@ -241,7 +244,7 @@ def names_of(result: Result) -> dict[str, str]:
         "imphash": identity.imphash,
         "rich hash": identity.rich_hash,
         "made with": _tools(identity.made_with),
-        "compiled": _claim(identity.compile_time, "a claim of the file"),
+        "compiled": _claim(identity.compile_time, _dated(identity.compile_time)),
         "pdb path": identity.pdb_path,
         "company": version.company if version else None,
         "product": version.product if version else None,
@@ -272,6 +275,11 @@ def _fields(pairs: list[tuple[Text, Text]], console: Console, width: int) -> Ite
             start.append(" " * (indent - start.cell_len))
             yield start.append_text(part[indent:])
             start = Text(no_wrap=True)
+
+
+def _dated(stamp: str | None) -> str:
+    """What a time of compilation is worth."""
+    return "what Delphi writes into any program" if stamp == _DELPHI else "a claim of the file"
 
 
 def _claim(value: str | None, remark: str) -> str | None:

@@ -54,13 +54,15 @@ def test_an_own_index(run_cli: Any, clean: Path, tmp_path: Path) -> None:
         for name in (
             "code and data that clean programs have",
             "texts that clean programs have",
-            "the file's own, padding and bias",
+            "the file's own bytes",
+            "padding, baseline and bias",
         )
     }
     assert abs(sum(amounts.values()) - told["logit"]) < 0.01
     assert amounts["texts that clean programs have"]
     assert any(line.split()[5:6] == ["common"] for line in shown.splitlines())
-    assert "is in clean programs: in 2 of 3 packages" in shown or "in 3 of 3 packages" in shown
+    assert "is in clean programs, a typical byte of " in shown
+    assert "in 2 of 3 packages" in shown or "in 3 of 3 packages" in shown
     none = run_cli(
         "explain", SAMPLES / "console-x86.exe", "--prevalence", "none", "--no-verify", "--exit-zero"
     ).stdout.decode()

@@ -223,7 +223,6 @@ def test_what_does_not_decode_is_bytes() -> None:
     assert {i.mnemonic for i in result.instructions} == {".byte"}
     assert len(result.instructions) == 24
     assert result.left == 20
-    assert code.undecoded(result)
 
 
 def test_the_budget_ends_a_listing() -> None:

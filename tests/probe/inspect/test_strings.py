@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -40,6 +41,20 @@ def test_a_string_across_the_edge_is_whole() -> None:
         assert texts(data, start, end) == ["a string across the edge"]
     assert texts(data, 0, 4) == []
     assert texts(data, 28, len(data)) == []
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16le"])
+def test_of_a_string_far_before_a_range_its_part_in_the_range_is_shown(encoding: str) -> None:
+    unit = 1 if encoding == "ascii" else 2
+    letters = "".join(chr(97 + i % 26) for i in range(240))
+    data = GAP + letters.encode(encoding) + GAP
+    start = len(GAP) + 200 * unit + unit - 1
+    ((item,), _) = strings.find(data, start, len(data), start, Budget(4096))
+    assert start <= item.offset < start + 2
+    assert data[item.offset :].startswith(item.text.encode(encoding))
+    assert item.cut
+    ((item,), _) = strings.find(data, len(GAP) + 100 * unit, len(data), 0, Budget(4096))
+    assert (item.offset, len(item.text)) == (len(GAP), strings.MAX_TEXT)
 
 
 def test_long_and_many_are_cut() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.inspect import builds
 
-from maltriage.probe.inspect import worker
+from maltriage.probe.inspect import resources, worker
+from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import (
     HEX_BYTES,
@@ -99,6 +101,34 @@ def test_kinds_of_content() -> None:
     assert (found.kind, found.exports) == ("exports", ["sample_adler32"])
 
 
+def test_a_range_of_several_resources_names_them() -> None:
+    """And their directory is none of them, though the first begins in the range."""
+    data = sample("gui-x86.exe")
+    leaves = resources.leaves(Image(data))
+    icon, dialog, group, version = leaves
+    content = one(data, dialog.end - 16, 100, snap=False).content
+    assert content is not None
+    assert (content.kind, content.resource) == ("resource", dialog)
+    assert content.notes[0] == "the range also holds GROUP_ICON #1, VERSION #1"
+    content = one(data, group.start, 20, snap=False).content
+    assert content is not None
+    assert (content.resource, content.notes) == (group, [])
+    content = one(data, icon.start - 300, 310, snap=False).content
+    assert content is not None
+    assert (content.kind, content.resource) == ("resource", None)
+    assert content.notes[0] == "the directory of resources, and ICON #1"
+    assert version.end > group.end
+
+
+def test_many_resources_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "MAX_RESOURCES", 1)
+    data = sample("gui-x86.exe")
+    dialog = resources.leaves(Image(data))[1]
+    content = one(data, dialog.end - 16, 100, snap=False).content
+    assert content is not None
+    assert content.notes[0] == "the range also holds GROUP_ICON #1 and 1 more"
+
+
 def test_addresses_of_a_range() -> None:
     data = sample("console-x86.exe")
     found = one(data, 0x500, snap=False)
@@ -152,6 +182,91 @@ def test_packed_code_is_not_disassembled() -> None:
     assert content is not None
     assert (content.kind, content.code) == ("data", None)
     assert any("compressed or encrypted" in note for note in content.notes)
+
+
+def with_text(raw: bytes, behind: int = 0x40) -> tuple[bytes, int]:
+    """A program with bytes in its code, `behind` bytes after the start of the section, and where
+    they are; a return is before them."""
+    pe = Pe(sample("console-x86.exe"))
+    start, _ = pe.raw(0)
+    at = start + behind
+    pe.data[at - 1 : at + len(raw)] = b"\xc3" + raw
+    return pe.bytes(), at
+
+
+TEXTS = {
+    "names": b"CreateToolhelp32Snapshot\0\0\0\0Heap32ListFirst\0Heap32ListNext\0".ljust(
+        256, b"\xc3"
+    ),
+    "a request": b"://\0GET \0\0\0\0 HTTP/1.1\r\nAccept: */*\r\nUser-Agent: x\r\n\0".ljust(
+        256, b"\x55"
+    ),
+    "wide": "Software\\Run".encode("utf-16le").ljust(256, b"\x8b"),
+    "one letter": b"A" * 40 + b"\xc3" * 216,
+    "fields": b"".join(b"d%d=\0\0\0&" % i for i in range(11, 43)),
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_among_code_is_listed_as_text(name: str) -> None:
+    data, at = with_text(TEXTS[name])
+    content = one(data, at, 256, snap=False).content
+    assert content is not None
+    assert (content.kind, content.code) == ("strings", None)
+    if name != "fields":
+        first = {
+            "names": "CreateToolhelp32",
+            "one letter": "AAAA",
+            "a request": " HTTP/1.1",
+            "wide": "Software",
+        }[name]
+        assert content.strings[0].text.startswith(first)
+
+
+def test_instructions_end_where_a_text_begins_which_is_listed_as_text() -> None:
+    code = bytes.fromhex("558bec83ec10e8000000008be55dc3")
+    data, at = with_text(code + b"\0http://example.com/gate.php\0" + code * 4)
+    content = one(data, at, 80, snap=False).content
+    assert content is not None
+    assert content.code is not None
+    text = at + len(code) + 1
+    assert all(item.offset < text for item in content.code.instructions)
+    assert content.code.left >= at + 80 - text
+    assert [item.text for item in content.strings] == ["http://example.com/gate.php"]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        "41574156415541545557565348 83ec28 4889cb 31c0 c3",  # AWAVAUATUWVSH
+        "6a006a006a006a006a006a00 ff1500104000 c3",  # jjjjjj in UTF-16
+        "505152535657 8bf0 8b4508 8b4d0c 03c1 5f5e5b5a5958 c3",
+    ],
+)
+def test_code_that_looks_like_letters_is_code(raw: str) -> None:
+    data, at = with_text(bytes.fromhex(raw) + bytes.fromhex("8bc18bd08945fc") * 12)
+    content = one(data, at, 64, snap=False).content
+    assert content is not None
+    assert content.code is not None
+    assert content.code.instructions[0].offset == at
+
+
+def test_noise_without_the_start_of_a_function_is_not_disassembled() -> None:
+    """So short a range may have less than 7 bits per byte."""
+    data, at = with_text(random.Random(3).randbytes(200))
+    content = one(data, at, 200, snap=False).content
+    assert content is not None
+    assert (content.kind, content.code) == ("data", None)
+    assert any("more than code has" in note for note in content.notes)
+
+
+def test_a_table_is_not_disassembled() -> None:
+    row = bytes.fromhex("feffffeefdfffefeffb5c0f8")
+    data, at = with_text(row * 20)
+    content = one(data, at, 200, snap=False).content
+    assert content is not None
+    assert (content.kind, content.code) == ("data", None)
+    assert content.notes == ["does not read as compiled code: data, or encrypted code"]
 
 
 def test_lying_metadata_is_a_note_and_no_code() -> None:

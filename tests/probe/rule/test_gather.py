@@ -152,6 +152,26 @@ def test_code_without_a_word_is_no_text() -> None:
         assert any(part in pattern for pattern in patterns), part
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"".join(b"d%d=\0\0\0&" % i for i in range(11, 43)),
+        b"://\0/\0\0\0GET \0\0\0\0 HTTP/1.1\r\nAccept: */*\r\nUser-" * 4,
+        "POST;ID=42;UID".encode("utf-16le") * 8,
+        bytes.fromhex("feffffeefdfffefeffb5c0f8") * 20,
+    ],
+    ids=["fields", "a request", "wide", "a table"],
+)
+def test_text_and_tables_among_code_are_no_code(raw: bytes) -> None:
+    pe = Pe(sample("console-x86.exe"))
+    start, _ = pe.raw(0)
+    pe.data[start : start + len(raw)] = raw
+    end = start + len(raw)
+    found = of(pe.bytes(), "code")
+    inside = [c for c in found if c.offset + len(c.pattern.data) <= end]
+    assert inside == []
+
+
 def test_names_of_imports_in_a_row_without_their_hints() -> None:
     found = of(sample("console-x86.exe"), "imports")
     assert found

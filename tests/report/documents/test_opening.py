@@ -6,12 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_checked, make_result, make_similar, make_verdict
+from report.factories import make_checked, make_layout, make_result, make_similar, make_verdict
 
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Common
+from maltriage.report.documents.evidence import Common, ViewHeat
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Ranked, Result, Verdict
+from maltriage.sample.types import Region
 
 FLAGGED = "Flagged as malware (score 59 of 100)"
 NOT_FLAGGED = "Not flagged (score 26 of 100, where 50 is)"
@@ -65,9 +66,9 @@ VERDICTS: dict[str, tuple[Verdict, str]] = {
         make_verdict("benign", 0.988, -6.2),
         "Looks clean (98.8%), not flagged: score 0 of 100, where 50 is flagged.",
     ),
-    "unreadable": (
-        make_verdict("unknown", 0.9, 8.0, None, fpr=0.01, calibrated=False),
-        "Not judged: nothing is clear, or the headers cannot be read.",
+    "nothing likely": (
+        make_verdict("unknown", 0.4, 8.0, None, fpr=0.01, calibrated=False),
+        "Not judged: no label is likely, and the model flags nothing (no threshold).",
     ),
     "no threshold": (
         make_verdict("icedid", 0.9, None, None),
@@ -99,8 +100,8 @@ def test_what_decided_follows() -> None:
     assert f" {held} of {claims} claims held when the bytes were masked." in text
     assert text.endswith(" The nearest labelled file is maze, at 0.19.")
     assert (
-        " What speaks most for icedid is .text (46.3% of the heat) and .rsrc (29.1%; masking"
-        " contradicts it). "
+        " What speaks most for icedid is .text (46.3% of all heat, for and against) and .rsrc"
+        " (29.1%, spread over 153K; masking contradicts it). "
     ) in text
     outside = make_result(notices=(("outside-training", "x"),))
     assert " Hardly any malware that the model learned from was of this kind" in opening(outside)
@@ -115,8 +116,8 @@ def test_shares_are_those_of_the_table() -> None:
     ]
     first, against, second, _ = (region.name for region in regions)
     assert (
-        f" What speaks most for icedid is {first} (12.5% of the heat) and {second} (10.0%);"
-        f" {against} speaks more against it (75.0%)."
+        f" What speaks most for icedid is {first} (12.5% of all heat, for and against) and {second}"
+        f" (10.0%, spread over 46K); {against} speaks more against it (75.0%)."
     ) in opening(with_evidence(result, regions=regions))
 
 
@@ -125,7 +126,7 @@ def test_regions_of_one_name_are_told_apart() -> None:
     regions = [msgspec.structs.replace(region, name="SE") for region in result.evidence.regions]
     top = sorted(regions, key=lambda region: -region.contribution)[:2]
     text = opening(with_evidence(result, regions=regions))
-    assert f"SE at {top[0].start:#x} (46.3% of the heat) and SE at {top[1].start:#x} (" in text
+    assert f"SE at {top[0].start:#x} (46.3% of all heat, for and against) and SE at" in text
 
 
 def test_a_file_that_has_a_label_has_it_first() -> None:
@@ -176,17 +177,116 @@ def test_malware_of_no_family_is_called_so() -> None:
 )
 @pytest.mark.parametrize("label", ["benign", "icedid"])
 def test_a_score_on_common_bytes_is_called_so(label: str, part: float, said: str | None) -> None:
-    """In the heat of all bytes; bias and padding are no bytes. Only of a clean program it may well
-    speak."""
+    """In the printed total, padding with it. Only of a clean program it may well speak."""
     result = with_evidence(make_result(), label=label)
-    whole = sum(region.contribution for region in result.evidence.regions)
+    whole = result.evidence.total
     assert 0 < whole != result.evidence.logit
     text = opening(with_evidence(result, common=Common(0.5, 51, 2258, part * whole)))
     little = "" if label == "benign" else ", and says little"
     if said is None:
         assert "clean programs have" not in text
     else:
-        assert f" {said} of what decided lies on bytes that clean programs have{little}." in text
+        assert f" {said} of what decided lies on bytes that clean programs have{little}" in text
+
+
+@pytest.mark.parametrize(("common", "own"), [(4.0, -0.78), (5.0, -1.78), (3.2, None), (1.0, None)])
+def test_what_a_file_has_of_its_own_is_said_where_it_speaks_against(
+    common: float, own: float | None
+) -> None:
+    """Of bytes alone: neither padding nor bias is any."""
+    result = with_evidence(make_result(), label="benign", against=None)
+    found = Common(0.5, 51, 2258, common)
+    text = opening(with_evidence(result, common=found))
+    said = f"; what is the file's own speaks against benign ({own})."
+    assert (said in text) if own else ("own speaks" not in text)
+    parts = dict(facts.origins(result.evidence, found))
+    regions = sum(region.contribution for region in result.evidence.regions)
+    assert parts["the file's own bytes"] == pytest.approx(regions - common)
+    rest = result.evidence.padding + result.evidence.bias
+    assert parts["padding, baseline and bias"] == pytest.approx(rest)
+    assert sum(parts.values()) == pytest.approx(result.evidence.logit)
+
+
+def test_what_is_the_files_own_is_said_where_all_speaks_against() -> None:
+    result = with_evidence(make_result(), label="benign", against=None, total=-1.0)
+    text = opening(with_evidence(result, common=Common(0.5, 51, 2258, 1.0)))
+    assert " What is the file's own speaks against benign (-1.98)." in text
+
+
+def test_heat_that_no_range_shows_is_called_spread() -> None:
+    """And which views of the whole file add most: the account has no regions of a view."""
+    result = make_result()
+    views = [
+        ViewHeat("words", 1.2, None, None),
+        ViewHeat("entropy", 2.3, None, None),
+        ViewHeat("code", 0.4, 0x400, 0x1400),
+    ]
+    hot = [msgspec.structs.replace(result.evidence.hot[0], contribution=0.3)]
+    text = opening(with_evidence(result, hot=hot, views=views))
+    assert ".text (46.3% of all heat, for and against, spread over 170K) and" in text
+    assert (
+        " Of the whole file, most is added by the entropy of its bytes (+2.30) and its words"
+        " (+1.20)."
+    ) in text
+    shown = opening(with_evidence(result, views=[*views[2:], ViewHeat("body", 9.0, None, None)]))
+    assert "most is added" not in shown
+    held = [msgspec.structs.replace(result.evidence.hot[0], contribution=1.5)]
+    assert ".text (46.3% of all heat, for and against) and" in opening(
+        with_evidence(result, hot=held, views=views)
+    )
+
+
+@pytest.mark.parametrize(
+    ("measured", "said"),
+    [
+        (0.7, "; masking took away 0.70 of 1.98)"),
+        (-0.1, "; masking took nothing away of 1.98)"),
+    ],
+)
+def test_a_weak_claim_is_not_told_as_if_it_held(measured: float, said: str) -> None:
+    result = make_checked()
+    checks = result.evidence.checks
+    assert checks is not None
+    regions = [
+        msgspec.structs.replace(c, status="weak", measured=measured) if c.start == 0x400 else c
+        for c in checks.regions
+    ]
+    checks = msgspec.structs.replace(checks, regions=regions)
+    assert f".text (46.3% of all heat, for and against{said}" in opening(
+        with_evidence(result, checks=checks)
+    )
+
+
+def test_a_file_whose_headers_cannot_be_read_is_not_explained() -> None:
+    """What is nearest and what speaks most mean nothing there."""
+    verdict = make_verdict("unknown", 0.6, 8.0, None, fpr=0.01, calibrated=False)
+    layout = make_layout(regions=[Region("(whole file)", "unparsed", 0, 100, None, 3.2)])
+    result = make_result(
+        verdict=verdict, layout=layout, similar=make_similar(0.02), notices=(("small", "x"),)
+    )
+    assert opening(result) == "Not judged: the headers cannot be read."
+    assert facts.not_judged(result) == "the headers cannot be read"
+    known = make_result(verdict=verdict, layout=layout, similar=make_similar(known_as="maze"))
+    assert opening(known).startswith(
+        "This very file is in the index of labelled files, as maze. Not"
+    )
+
+
+def test_why_a_file_is_not_judged_is_one_reason() -> None:
+    without = make_result(verdict=make_verdict("icedid", 0.9, None, None))
+    assert facts.not_judged(without) == "the model has no benign label"
+    unset = make_result(verdict=make_verdict("icedid", 0.9, 3.0, None))
+    assert facts.not_judged(unset) == "the model has no threshold"
+
+
+def test_how_much_clean_programs_have_is_of_bytes_and_packages_of_a_byte() -> None:
+    some, all_of_it = Common(0.678, 413, 2276, 1.0), Common(1.0, 497, 2276, 1.0)
+    assert facts.common(some) == (
+        "67.8% of it is in clean programs, a typical byte of that in 413 of 2,276 packages"
+    )
+    assert facts.common(all_of_it) == (
+        "all of it is in clean programs, a typical byte of it in 497 of 2,276 packages"
+    )
 
 
 @pytest.mark.parametrize("kind", VERDICTS)

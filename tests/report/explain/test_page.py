@@ -92,7 +92,8 @@ def test_every_content_of_a_hot_range_is_there() -> None:
     ]
     seen = words(page_of(with_evidence(result, hot=hot)))
     for part in (
-        "x86 code at sub_41b800",
+        "code at sub_41b800",
+        "guessed processor: x86",
         "WININET.dll!Open",
         "IL of A.B::C",
         "RCDATA PAYLOAD",

@@ -48,7 +48,7 @@ def test_what_is_said_is_made_of_the_record() -> None:
     assert said["r6"] == [
         "overlay, overlay: 060200-064c00, 18K",
         "contribution -0.365, measured -0.313 supported, -8.5% of all; entropy 7.99",
-        "50.0% of it is in clean programs: in 3 of 10 packages",
+        "50.0% of it is in clean programs, a typical byte of that in 3 of 10 packages",
         "hot ranges: 060300-060400 +0.041",
         strings,
     ]

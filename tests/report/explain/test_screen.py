@@ -258,7 +258,9 @@ def test_the_flag_states_its_rate() -> None:
     assert "on clean files (goodware) of each source held back: source-0" in " ".join(long.split())
     assert max(map(len, long.splitlines())) <= 80
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
-    assert "flagged   the model has no benign label or no threshold" in none
+    assert "flagged   not judged: the model has no benign label" in none
+    none = shown(make_result(verdict=make_verdict("maze", 0.4, 3.0, None)))
+    assert "flagged   not judged: the model has no threshold" in none
     suspicious = make_verdict("suspicious", 0.4, 1.9, closest="maze", calibrated=False)
     text = shown(make_result(verdict=suspicious))
     assert "verdict   suspicious (closest: maze)  score " in text
@@ -303,6 +305,15 @@ def test_only_what_exists_is_shown() -> None:
     assert "signer     CN=Better Software Ltd, C=GB (unverified)" in text
 
 
+def test_a_stamp_that_every_program_of_delphi_has_is_no_date() -> None:
+    delphi = make_result(
+        identity=make_identity("0" * 64, 4096, compile_time="1992-06-19T22:22:17Z")
+    )
+    said = "compiled   1992-06-19T22:22:17Z (what Delphi writes into any program)"
+    assert said in " ".join(shown(delphi, 120).splitlines())
+    assert "(a claim of the file)" in shown(make_result())
+
+
 def test_a_hexdump_shows_the_first_bytes() -> None:
     text = part(shown(make_result()), "Hot ranges")
     assert "000000  4d 5a 90 00 03 00 00 00                           MZ......" in text
@@ -341,11 +352,46 @@ def test_a_listing_far_behind_its_start_names_the_function_once() -> None:
     far = msgspec.structs.replace(content.code, synchronised="none", start=0x17000)
     lone = msgspec.structs.replace(far, function=None, start=None)
     for listing, said in (
-        (far, "sub_41b800+0x3c00 (decoded from here, not from its start), entropy"),
-        (lone, "x86 code (no start of a function known), entropy"),
+        (far, "sub_41b800+0x3c00 (decoded from here, not from its start), guessed"),
+        (lone, "code (no start of a function known), guessed processor: x86, entropy"),
     ):
-        (line, *_) = findings.title(msgspec.structs.replace(content, code=listing), 120, 0)
+        changed = msgspec.structs.replace(content, code=listing)
+        (line, *_) = findings.title(changed, 0x1AC00, 120, 0)
         assert said in line.plain
+
+
+def test_a_guess_is_of_the_processor_and_not_of_what_is_code() -> None:
+    content = make_contents()["code"]
+    assert content.code is not None
+    known = msgspec.structs.replace(content.code, guessed=False)
+    for listing, said in (
+        (content.code, "code at sub_41b800, guessed processor: x86, entropy"),
+        (known, "x86 code at sub_41b800, entropy"),
+    ):
+        changed = msgspec.structs.replace(content, code=listing)
+        (line, *_) = findings.title(changed, 0x1AC00, 120, 0)
+        assert line.plain.startswith(said)
+
+
+def test_where_edges_moved_from_and_where_instructions_begin_is_said() -> None:
+    content = make_contents()["code"]
+    edges = "edges moved from those of the hot blocks: start 12 bytes earlier, end 40 bytes later"
+    behind = "instructions from the hottest bytes on, 1,592 bytes behind the start"
+    still = msgspec.structs.replace(content, snapped=(0, 0))
+    for found, start, said in (
+        (content, 0x1AC00, [edges]),
+        (content, 0x1AC00 - 1592, [edges, behind]),
+        (still, 0x1AC00 - 1592, [behind]),
+        (still, 0x1AC00 - 15, []),  # in the hexdump
+    ):
+        assert [line.plain for line in findings.title(found, start, 120, 0)][1:] == said
+
+
+def test_a_string_that_begins_before_its_range_is_called_so() -> None:
+    content = make_contents()["strings"]
+    first, second = findings.lines(content, 0x60320, None, 6, 100, 0)
+    assert first.plain == "060310  cmd.exe /c del %s  begins before the range"
+    assert second.plain == "060330  SOFTWARE\\Run…  utf-16"
 
 
 def test_contents_are_cut_unless_all_is_asked_for() -> None:
@@ -363,7 +409,7 @@ def test_what_is_behind_a_listing_is_counted(top: int | None, said: str) -> None
     content = make_contents()["code"]
     assert content.code is not None
     longer = msgspec.structs.replace(content.code, left=1203)
-    lines = findings.lines(msgspec.structs.replace(content, code=longer), top, 8, 100, 4)
+    lines = findings.lines(msgspec.structs.replace(content, code=longer), 0x1AC00, top, 8, 100, 4)
     assert [line.plain.strip() for line in lines][-1] == said
 
 
@@ -377,7 +423,7 @@ def test_fields_of_headers_are_one_line_unless_asked_for() -> None:
         assert "(-v: all)" not in text
     content = make_contents()["header"]
     many = msgspec.structs.replace(content, fields=[*content.fields] * 20)
-    lines = [line.plain for line in findings.lines(many, None, 8, 100, 4)]
+    lines = [line.plain for line in findings.lines(many, 0, None, 8, 100, 4)]
     assert sum("COFF Machine" in line for line in lines) == 20
     assert "more field" not in "".join(lines)
     plain = [msgspec.structs.replace(field, contribution=None) for field in content.fields]

@@ -112,17 +112,6 @@ def alarming(result: Result) -> bool:
     return bool(result.verdict.flagged) or known_malware(result) is not None
 
 
-def uncalibrated(files: int) -> str:
-    """The remark on files whose scores were not fitted to files like them."""
-    one = files == 1
-    many = "1 file" if one else f"{files:,} files"
-    return (
-        f"The score of {many} says little: {'its' if one else 'their'} kind is outside of training"
-        f" (outside-training), {'its' if one else 'their'} headers cannot be read, or the model is"
-        " not calibrated."
-    )
-
-
 def entropy(result: Result) -> float | None:
     """Highest entropy of a section (without sections: of a region), in bits per byte.
 

@@ -28,9 +28,9 @@ def opening(result: Result) -> str:
     """The sentences on one file."""
     if result.verdict.flagged is None and facts.unread(result):
         # Of bytes that are no program's, nothing near and no region says anything.
-        return " ".join((*_known(result.similar), f"Not judged: {facts.not_judged(result)}."))
+        return " ".join((*_known(result), f"Not judged: {facts.not_judged(result)}."))
     sentences = (
-        *_known(result.similar),
+        *_known(result),
         _looks(result.verdict, outside=facts.outside(result)),
         *_doubts(result),
         *_decided(result.evidence),
@@ -39,10 +39,15 @@ def opening(result: Result) -> str:
     return " ".join(sentences)
 
 
-def _known(similar: Similar | None) -> Iterator[str]:
+def _known(result: Result) -> Iterator[str]:
     """That this very file has a label already, which may not be the verdict's."""
-    if similar is not None and similar.known_as is not None:
-        yield f"This very file is in the index of labelled files, as {_called(similar.known_as)}."
+    label = result.similar.known_as if result.similar is not None else None
+    if label is not None:
+        said = f"his very file is in the index of labelled files, as {_called(label)}."
+        malware = facts.known_malware(result) is not None
+        yield f"Known malware: t{said}" if malware else f"T{said}"
+        if malware and result.verdict.flagged is False:
+            yield "The model alone does not see it."
 
 
 def _called(label: str) -> str:

@@ -55,7 +55,6 @@ class ScanPage:
         self._listed = {"unflagged": 0, "skipped": 0}
         self._left = {"unflagged": 0, "skipped": 0}
         self._names = Remarks()
-        self._uncalibrated = 0
         self._unjudged = 0
         self._thresholds: dict[str | None, None] = {}
         """Words on the thresholds of files that have one, each once, in order."""
@@ -65,7 +64,6 @@ class ScanPage:
         self._start()
         self._names.add(record)
         if isinstance(record, Result):
-            self._uncalibrated += not record.verdict.calibrated
             if facts.judged(record.verdict):
                 self._thresholds[facts.false_alarms(record.verdict)] = None
             else:
@@ -117,8 +115,7 @@ class ScanPage:
         remarks += self._names.of_names()
         if self._unjudged:
             remarks.append(self._of_thresholds())
-        if self._uncalibrated:
-            remarks.append(facts.uncalibrated(self._uncalibrated))
+        remarks += self._names.of_scores()
         for kind, noun in (("unflagged", "unflagged file"), ("skipped", "skipped file")):
             if self._left[kind]:
                 more = numbers.count(self._left[kind], noun)

@@ -26,6 +26,14 @@ OTHERS = frozenset(
 """Endings of files that are no programs, and that nobody takes for one."""
 
 
+_UNCALIBRATED = {
+    "outside-training": "the model learned from hardly any malware of {their} kind"
+    " (outside-training)",
+    "uncalibrated": "the model is not calibrated",
+}
+"""Why a score says little, by a name of the reason."""
+
+
 @dataclass
 class Named:
     """How many files there are of a sort, and the first of them by name."""
@@ -56,7 +64,9 @@ class Remarks:
         self._why_refused = ""
         self._cut_short: dict[str, tuple[int, str]] = {}
         """Number of files that were only read in part, by code, and the first reason."""
-        self._results = self._judged = self._uncalibrated = 0
+        self._no_threshold = False
+        self._uncalibrated = Counter[str]()
+        """Files whose score says little, by the reason."""
         self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
 
     def add(self, record: FileRecord) -> None:
@@ -73,12 +83,13 @@ class Remarks:
 
     def _add_result(self, record: Result) -> None:
         verdict = record.verdict
-        self._results += 1
-        self._uncalibrated += not verdict.calibrated
-        self._judged += facts.judged(verdict)
         self.kept += record.timing.stored
         if not facts.judged(verdict):
             self._unjudged.add(record.path)
+            self._no_threshold |= not facts.unread(record)
+        if not verdict.calibrated and not facts.unread(record):
+            outside = facts.outside(record)
+            self._uncalibrated["outside-training" if outside else "uncalibrated"] += 1
         if record.format == "pe" and _ending(record.path) in OTHERS:
             self._renamed.add(record.path)
         known = facts.known_as_malware(record)
@@ -96,6 +107,13 @@ class Remarks:
             many = numbers.count(self._no_programs.count, "file")
             yield f"{many} named like a program, but not PE: {self._no_programs}"
 
+    def of_scores(self) -> Iterator[str]:
+        """The sentences on files whose score was not fitted to files like them."""
+        for reason, why in _UNCALIBRATED.items():
+            if count := self._uncalibrated[reason]:
+                files, their = numbers.count(count, "file"), "its" if count == 1 else "their"
+                yield f"The score of {files} says little: {why.format(their=their)}."
+
     def lines(self, summary: Summary) -> Iterator[Text]:
         """The sentences, those first that an analyst must not miss."""
         if summary.interrupted:
@@ -108,14 +126,14 @@ class Remarks:
         for code, (count, reason) in sorted(self._cut_short.items()):
             rest = f" (and {numbers.count(count - 1, 'more file')})" if count > 1 else ""
             yield Text(clean(f"{code}: {reason}{rest}."), style="yellow")
-        if self._results and not self._judged:
+        if self._no_threshold:
             yield Text("The model has no threshold: nothing is flagged by it.", style="dim")
         elif self._unjudged.count:
             many = numbers.count(self._unjudged.count, "file")
             said = f"{many} not judged, whose headers cannot be read: {self._unjudged}"
             yield Text(said, style="dim")
-        if self._uncalibrated:
-            yield Text(facts.uncalibrated(self._uncalibrated), style="dim")
+        for said in self.of_scores():
+            yield Text(said, style="dim")
 
 
 def _ending(path: str) -> str:

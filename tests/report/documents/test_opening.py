@@ -135,9 +135,17 @@ def test_a_file_that_has_a_label_has_it_first() -> None:
     for label, called in (("maze", "maze"), ("_other", "malware of no named family")):
         text = opening(make_result(verdict=clean, similar=make_similar(0.2, known_as=label)))
         assert text.startswith(
-            f"This very file is in the index of labelled files, as {called}. Looks clean (95.0%)"
+            f"Known malware: this very file is in the index of labelled files, as {called}."
+            " The model alone does not see it. Looks clean (95.0%)"
         )
         assert text.endswith("The nearest other labelled file is icedid, at 0.20.")
+    text = opening(make_result(similar=make_similar(0.2, known_as="maze")))
+    assert text.startswith(
+        "Known malware: this very file is in the index of labelled files, as maze."
+    )
+    assert "does not see it" not in text
+    text = opening(make_result(verdict=clean, similar=make_similar(0.2, known_as="benign")))
+    assert text.startswith("This very file is in the index of labelled files, as benign. Looks")
 
 
 def test_a_kind_whose_families_are_not_named() -> None:
@@ -268,7 +276,7 @@ def test_a_file_whose_headers_cannot_be_read_is_not_explained() -> None:
     assert facts.not_judged(result) == "the headers cannot be read"
     known = make_result(verdict=verdict, layout=layout, similar=make_similar(known_as="maze"))
     assert opening(known).startswith(
-        "This very file is in the index of labelled files, as maze. Not"
+        "Known malware: this very file is in the index of labelled files, as maze. Not"
     )
 
 

@@ -47,6 +47,8 @@ def test_each_record_has_one_outcome() -> None:
     assert taken(list(RECORDS.values()), "unknown, Flagged", "failed") == ["a", "c", "f"]
     assert taken(list(RECORDS.values())) == list("abcdefgh")
     assert not Narrow.of((), (), ())
+    for asked in ((["clean"], (), ()), ((), ["a"], ()), ((), (), ["a"]), ([".net"], (), ())):
+        assert Narrow.of(*asked)
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
@@ -77,6 +79,7 @@ def test_names_and_paths() -> None:
     assert taken(records, include=["*/pc03/*"]) == paths[1:3]
     assert taken(records, exclude=["pc03"]) == [paths[0], paths[3]]
     assert taken(records, exclude=["*/pc01"], include=["a.*"]) == [paths[1]]
+    assert taken(records, exclude=["case/pc03"]) == [paths[0], paths[3]]
 
 
 def test_a_word_that_is_none_is_refused() -> None:

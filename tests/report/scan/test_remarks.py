@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from report.factories import make_result, make_similar, make_skipped, make_summary, make_verdict
 
-from maltriage.report.documents.record import FileRecord
+from maltriage.report.documents.record import FileRecord, Result
 from maltriage.report.scan.remarks import Remarks
+
+FEW = "the model learned from hardly any malware of their kind"
+
+
+def unread(path: str) -> Result:
+    """A file whose headers cannot be read."""
+    verdict = make_verdict("unknown", 0.9, 8.0, None, calibrated=False)
+    whole = make_result(path, verdict)
+    region = msgspec.structs.replace(whole.layout.regions[0], kind="unparsed")
+    layout = msgspec.structs.replace(whole.layout, regions=[region])
+    return msgspec.structs.replace(whole, layout=layout)
 
 
 def said(*records: FileRecord) -> list[str]:
@@ -56,6 +68,34 @@ def test_clean_files_of_kinds_outside_of_training_are_counted() -> None:
     ):
         remarks.add(record)
     assert remarks.outside == 1
+
+
+def test_why_scores_say_little() -> None:
+    far, plain = make_verdict(calibrated=False), make_verdict("benign", 0.9, -3.0, calibrated=False)
+    outside = [make_result(f"f{n}", far, (("outside-training", "x"),)) for n in range(2)]
+    assert said(*outside, make_result("g", plain)) == [
+        f"The score of 2 files says little: {FEW} (outside-training).",
+        "The score of 1 file says little: the model is not calibrated.",
+    ]
+
+
+def test_files_that_are_not_judged() -> None:
+    verdict = make_verdict("unknown", 0.9, 8.0, None)
+    assert said(make_result("a", verdict)) == [
+        "The model has no threshold: nothing is flagged by it."
+    ]
+    assert said(unread("odd")) == ["1 file not judged, whose headers cannot be read: odd"]
+    many = "5 files not judged, whose headers cannot be read: odd0, odd1, odd2 and 2 more"
+    assert said(*(unread(f"odd{n}") for n in range(5))) == [many]
+
+
+def test_archives_that_were_read_in_part() -> None:
+    cut = [make_skipped(f"{n}.zip", code="archive-size", reason="too much") for n in range(3)]
+    assert said(cut[0]) == ["archive-size: 0.zip: too much."]
+    assert said(*cut) == ["archive-size: 0.zip: too much (and 2 more files)."]
+    assert said(*cut[:2]) == ["archive-size: 0.zip: too much (and 1 more file)."]
+    refused = [make_skipped(f"{n}.png", code="input", reason="takes no PNG") for n in range(2)]
+    assert said(*refused) == ["2 files skipped: takes no PNG."]
 
 
 def test_names_are_cleaned() -> None:

@@ -128,14 +128,6 @@ def test_files_that_are_not_judged_come_last_and_have_no_score() -> None:
     assert re.search(r"^odd +-  unknown", text, re.MULTILINE)
 
 
-def test_files_that_are_not_judged_are_named() -> None:
-    odd = make_verdict("unknown", 0.9, 8.0, None)
-    records = [make_result(f"odd{n}", odd, sha256=sha256_of(str(n))) for n in range(5)]
-    text = screen("table", [make_result(), *records, make_summary()], width=160)
-    said = "5 files not judged, whose headers cannot be read: odd0, odd1, odd2 and 2 more"
-    assert f"{said}\n" in text
-
-
 def test_results_that_were_kept_have_no_speed() -> None:
     kept = Timing(0.0, 0.0, stored=True)
     records = [make_result("a", timing=kept), make_result("b", timing=kept), make_result("c")]
@@ -314,7 +306,7 @@ def test_an_interrupted_scan_says_so() -> None:
 
 def test_scores_that_say_little_are_counted() -> None:
     result = make_result(verdict=make_verdict(calibrated=False))
-    assert "The score of 1 file says little: its kind is outside of training" in screen(
+    assert "The score of 1 file says little: the model is not calibrated." in screen(
         "table", [result, make_summary()]
     )
 

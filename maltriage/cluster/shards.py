@@ -78,6 +78,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     unjudged: int
     families: dict[str, int]
     skipped_by: dict[str, int]
+    known_malware: int = 0
 
 
 class _Stream:

@@ -267,6 +267,27 @@ KindFiles = Annotated[
     ),
 ]
 
+Rows = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Most rows of the table; 0: all. By default 50; where nothing is flagged, 20, and"
+        " none of clean files unless all fit.",
+    ),
+]
+Depth = Annotated[
+    int | None, typer.Option(min=0, help="Most levels of folders, e.g. 1; by default all.")
+]
+FilesFrom = Annotated[
+    str | None,
+    typer.Option(help="Read paths from this file, one a line, e.g. list.txt; - for stdin."),
+]
+Null = Annotated[
+    bool,
+    typer.Option(
+        "--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them."
+    ),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(

@@ -48,30 +48,13 @@ def scan(
     ecs: opt.Ecs = False,
     ecs_host: opt.EcsHost = None,
     only: opt.Only = None,
-    top: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Most rows of the table; 0: all. By default 50; where nothing is flagged, 20, and"
-            " none of clean files unless all fit.",
-        ),
-    ] = None,
-    depth: Annotated[
-        int | None, typer.Option(min=0, help="Most levels of folders, e.g. 1; by default all.")
-    ] = None,
+    top: opt.Rows = None,
+    depth: opt.Depth = None,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
     follow: opt.Follow = False,
-    files_from: Annotated[
-        str | None,
-        typer.Option(help="Read paths from this file, one a line, e.g. list.txt; - for stdin."),
-    ] = None,
-    null: Annotated[
-        bool,
-        typer.Option(
-            "--null", "-0", help="Paths of --files-from end with NUL, as find -print0 writes them."
-        ),
-    ] = False,
+    files_from: opt.FilesFrom = None,
+    null: opt.Null = False,
     watch: Annotated[
         bool,
         typer.Option(

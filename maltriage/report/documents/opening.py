@@ -17,6 +17,8 @@ from maltriage.sample.types import BENIGN, OTHER
 
 MOSTLY = 0.5
 """Share of what decided from which it is said to lie on what clean programs have."""
+SECOND = 0.1
+"""Share of the first region's points from which a second one is named beside it."""
 SPREAD, LEAST_SPREAD = 1 / 3, 16 * HOT_BLOCK
 """Share of a region's points below which its hot ranges do not show where they are from, and the
 bytes from which a region is large enough for that."""
@@ -111,7 +113,8 @@ def _decided(evidence: Evidence) -> Iterator[str]:
     """Where the explained score is from, and how its claims stood their test."""
     what = _called(facts.explained(evidence))
     ordered = sorted(evidence.regions, key=lambda region: -region.contribution)
-    top = [region for region in ordered[:2] if region.contribution > 0.0]
+    least_second = max(0.0, SECOND * max((r.contribution for r in ordered), default=0.0))
+    top = [region for region in ordered[:2] if region.contribution > least_second]
     if top:
         first, *others = (_place(region, evidence) for region in top)
         of = " of all heat, for and against"

@@ -121,6 +121,20 @@ def test_shares_are_those_of_the_table() -> None:
     ) in opening(with_evidence(result, regions=regions))
 
 
+@pytest.mark.parametrize(("part", "named"), [(0.05, False), (0.2, True)])
+def test_a_region_that_adds_little_is_not_named(part: float, named: bool) -> None:
+    result = make_result()
+    first, second, *rest = result.evidence.regions
+    regions = [
+        msgspec.structs.replace(first, name="most", contribution=2.0),
+        msgspec.structs.replace(second, name="little", contribution=2.0 * part),
+        *(msgspec.structs.replace(region, contribution=0.0) for region in rest),
+    ]
+    text = opening(with_evidence(result, regions=regions))
+    assert "What speaks most for icedid is most (" in text
+    assert (" and little (" in text) == named
+
+
 def test_regions_of_one_name_are_told_apart() -> None:
     result = make_result()
     regions = [msgspec.structs.replace(region, name="SE") for region in result.evidence.regions]

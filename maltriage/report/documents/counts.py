@@ -15,7 +15,7 @@ from maltriage.report.documents.record import (
     Skipped,
     Summary,
 )
-from maltriage.sample.types import BENIGN, KNOWN_GOOD
+from maltriage.sample.types import KNOWN_GOOD
 from maltriage.version import __version__
 
 
@@ -51,18 +51,14 @@ class Counts:
             self.skipped_by[record.code] += 1
 
     def _judged(self, record: Result) -> None:
-        verdict = record.verdict
-        if verdict.flagged:
-            self.flagged += 1
-            self.families[verdict.label] += 1
-        elif facts.known_malware(record) is not None:
-            self.known_malware += 1
-        elif not facts.judged(verdict):
-            self.unjudged += 1
-        elif verdict.label == BENIGN:
-            self.clean += 1
-        else:
-            self.unknown += 1
+        became = facts.outcome(record)
+        self.flagged += became == "flagged"
+        self.known_malware += became == "known-malware"
+        self.unjudged += became == "not-judged"
+        self.clean += became == "clean"
+        self.unknown += became == "unknown"
+        if became == "flagged":
+            self.families[record.verdict.label] += 1
 
     @classmethod
     def of(cls, told: object) -> Self:

@@ -107,9 +107,21 @@ def known_as_malware(result: Result) -> str | None:
     return "malware" if known == OTHER else known
 
 
+def outcome(result: Result) -> str:
+    """What became of a file, in the words of a scan's first lines: `flagged`, `known-malware`,
+    `not-judged`, `clean` or `unknown`."""
+    if result.verdict.flagged:
+        return "flagged"
+    if known_malware(result) is not None:
+        return "known-malware"
+    if not judged(result.verdict):
+        return "not-judged"
+    return "clean" if result.verdict.label == BENIGN else "unknown"
+
+
 def alarming(result: Result) -> bool:
     """Whether a file is flagged, or the index has it as malware."""
-    return bool(result.verdict.flagged) or known_malware(result) is not None
+    return outcome(result) in ("flagged", "known-malware")
 
 
 def entropy(result: Result) -> float | None:

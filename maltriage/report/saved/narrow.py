@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 from maltriage.errors import MaltriageError
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import Failed, FileRecord, Result
-from maltriage.sample.types import BENIGN, KNOWN_GOOD
+from maltriage.sample.types import KNOWN_GOOD
 from maltriage.source.files import is_included
 
 OUTCOMES = (
@@ -77,13 +77,7 @@ def _outcome(record: FileRecord) -> str:
     if not isinstance(record, Result):
         of_file = "failed" if isinstance(record, Failed) else "skipped"
         return KNOWN_GOOD if record.code == KNOWN_GOOD else of_file
-    if record.verdict.flagged:
-        return "flagged"
-    if facts.known_malware(record) is not None:
-        return "known-malware"
-    if not facts.judged(record.verdict):
-        return "not-judged"
-    return "clean" if record.verdict.label == BENIGN else "unknown"
+    return facts.outcome(record)
 
 
 def _kinds(record: FileRecord) -> list[str]:

@@ -22,7 +22,7 @@ from maltriage.report.scan.groups import alike
 from maltriage.report.scan.remarks import Remarks
 from maltriage.report.scan.strip import strip
 from maltriage.report.scan.urgent import MostUrgentRows, Row
-from maltriage.sample.types import BENIGN, KNOWN_GOOD, OTHER
+from maltriage.sample.types import BENIGN, KNOWN_GOOD
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -262,7 +262,7 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
     if closest and row.closest:
         verdict.append(f" (closest: {clean(row.closest, MAX_LABEL)})", style="yellow")
     if row.known_as:
-        verdict.append(f" (index: {_malware(row.known_as)})", style="bold red")
+        verdict.append(f" (index: {clean(row.known_as, MAX_LABEL)})", style="bold red")
     calm = "dim" if row.label == BENIGN else ""
     hottest = Text("-", style="dim")
     if row.region is not None:
@@ -281,10 +281,6 @@ def _cells(row: Row, group: Group | None, closest: bool) -> list[Text]:
         Text(_shared(group), style="cyan"),
         Text(_notices(row), style="dim"),
     ]
-
-
-def _malware(label: str) -> str:
-    return "malware" if label == OTHER else clean(label, MAX_LABEL)
 
 
 def _file(row: Row, width: int | None) -> Text:

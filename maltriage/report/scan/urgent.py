@@ -124,7 +124,7 @@ def _row(result: Result, key: tuple[int, float, str]) -> Row:
         path=result.path,
         label=verdict.label,
         closest=facts.near(verdict) if verdict.flagged else None,
-        known_as=None if verdict.flagged else facts.known_malware(result),
+        known_as=None if verdict.flagged else facts.known_as_malware(result),
         score=facts.score(verdict),
         flagged=verdict.flagged,
         region=clean(facts.region_name(top.name), MAX_NAME) if top else None,

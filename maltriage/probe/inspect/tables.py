@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.strings import ELLIPSIS
@@ -67,6 +68,21 @@ class Table:
             total += max(0, min(high, end) - max(low, at))
             at = max(at, min(high, end))
         return total
+
+
+class Tables:
+    """The tables of one image, each read where it is first asked for."""
+
+    def __init__(self, image: Image) -> None:
+        self._image = image
+
+    @cached_property
+    def imports(self) -> Table:
+        return imports(self._image)
+
+    @cached_property
+    def exports(self) -> Table:
+        return exports(self._image)
 
 
 def imports(image: Image) -> Table:

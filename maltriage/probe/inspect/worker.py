@@ -7,15 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
-
-import msgspec
+from typing import Any, TypeVar
 
 from maltriage.probe.common import Runs, load, runs_of
 from maltriage.probe.inspect import (
-    code,
     dotnet,
-    functions,
     header,
     library,
     likely,
@@ -24,16 +20,15 @@ from maltriage.probe.inspect import (
     tables,
 )
 from maltriage.probe.inspect.image import Budget, Image, Thing
+from maltriage.probe.inspect.machine_code import Native
 from maltriage.probe.inspect.snap import Range, Snapped, snapped
 from maltriage.sample.findings import (
     ContentKind,
     HotContent,
-    LibraryFunction,
     Listing,
     ResourceRef,
 )
 from maltriage.sample.layout import entropy
-from maltriage.sample.pe import Section
 from maltriage.sample.types import Region
 from maltriage.source.reading import Reading
 from maltriage.source.samples import read_again
@@ -50,11 +45,6 @@ NOISE, NOISE_LENGTH = 6.0, 8
 """Bits per byte, above those of text, from which shorter runs of printable bytes are chance."""
 MIN_FILL = 8
 """Least length of a run of one byte to be called fill."""
-MAX_NAMED = 64
-"""Functions of a range that are looked up among the signatures."""
-SHIFTS = 9
-"""Bytes from the hottest one on that instructions are read from in turn, until they read as code:
-where no start of a function is known one in the middle of an instruction may be the first."""
 MAX_RESOURCES = 4
 """Resources of a range that are named besides the first."""
 MOSTLY = 0.5
@@ -150,11 +140,11 @@ class _Inspector:
 
     def __init__(self, data: bytes, parse: bool, signatures: library.Signatures | None) -> None:
         self._data = data
-        self._signatures = signatures
         self._image = Image(data, parse)
+        self._tables = tables.Tables(self._image)
         self._budget = Budget(MAX_EXCERPTS)
+        self._native = Native(self._image, self._tables, self._budget, signatures)
         self._until = time.process_time() + MAX_SECONDS
-        self._functions: dict[tuple[int, int], functions.Functions] = {}
         self._notes: list[str] = []
 
     def things_at(self, item: Range, edge: int) -> list[Thing]:
@@ -175,8 +165,8 @@ class _Inspector:
             found += [Thing(body.start, body.end)] if body else []
             found += [place[0]] if place else []
         found += [Thing(leaf.start, leaf.end) for leaf in self._leaves(edge - 1, edge + 1)]
-        section = self._code_section(item)
-        around = self._functions_of(section, edge).around(edge) if section is not None else None
+        section = self._native.section(item)
+        around = None if section is None else self._native.function_at(section, edge)
         if around is not None:
             return [*found, around]
         return found + [thing for thing, _ in strings.spans(self._data, edge - 1, edge + 1)]
@@ -231,8 +221,8 @@ class _Inspector:
         kind: ContentKind | None = None
         if self._plain(place) == "fill":
             return {"kind": "fill"}
-        imports = self._attempt("imports", lambda: self._imports) or tables.Table()
-        exports = self._attempt("exports", lambda: self._exports) or tables.Table()
+        imports = self._attempt("imports", lambda: self._tables.imports) or tables.Table()
+        exports = self._attempt("exports", lambda: self._tables.exports) or tables.Table()
         found["imports"], dlls = tables.imported_in(imports, start, end)
         found["exports"], names = tables.exported_in(exports, start, end)
         self._not_listed(dlls, "DLL")
@@ -254,17 +244,19 @@ class _Inspector:
             spot = self._attempt(".NET metadata", lambda: self._metadata(place))
             if spot is not None:
                 found["metadata"], kind = spot, kind or "metadata"
-        wordy = self._plain(place) == "strings"
+        wordy, native = self._plain(place) == "strings", self._native
+        section = native.section(place)
         among: list[tuple[int, int]] | None = None
         if kind is None and bits >= PACKED and size >= PACKED_MIN_BYTES:
             self._notes.append(f"entropy {bits:.2f}: compressed or encrypted")
-        elif kind is None and not wordy and self._code_section(place) is not None:
-            listing = self._attempt("code", lambda: self._code(place, bits, known))
-            if isinstance(listing, Listing):
-                found["code"], kind = listing, "code"
-                named = self._attempt("library functions", lambda: self._library(place))
+        elif kind is None and not wordy and section is not None:
+            read = self._attempt("code", lambda: native.read(section, place, bits, known))
+            self._notes += [read.note] if read is not None and read.note is not None else []
+            if read is not None and read.listing is not None:
+                found["code"], kind = read.listing, "code"
+                named = self._attempt("library functions", lambda: native.library(section, place))
                 found["library"] = named or []
-            elif listing == "text":
+            elif read is not None and read.is_text:
                 kind = "strings"
             among = likely.texts(self._data, start, end)
         if kind != "il":
@@ -285,70 +277,6 @@ class _Inspector:
         if end - start >= MIN_FILL and data[start:end] == data[start : start + 1] * (end - start):
             return "fill"
         return "strings" if strings.coverage(data, start, end) > MOSTLY else "data"
-
-    def _code(
-        self, place: Range, bits: float, tables_at: list[tuple[int, int]]
-    ) -> Listing | Literal["text"] | None:
-        """Instructions of a range, if its hottest bytes may run; none in its import address slots.
-
-        `text`: they are text. None: they are no code for another reason, which is noted.
-        """
-        section, known = self._code_section(place), self._image.architecture
-        if section is None:
-            return None
-        if known is None:
-            self._notes.append("code for a processor that is not decoded here")
-            return None
-        focus = place.focus
-        for low, high in tables_at:
-            focus = high if low <= focus < high else focus
-        where = self._functions_of(section, focus)
-        sure = where.listed(focus)
-        if not sure and likely.is_text(self._data, focus, min(place.end, focus + likely.WINDOW)):
-            return "text"
-        start = where.synchronised(focus)
-        behind = None if start is None else focus - start[0]
-        if not sure and likely.packed(bits, place.end - place.start, behind):
-            self._notes.append(f"entropy {bits:.2f}, more than code has: compressed or encrypted")
-            return None
-        places = likely.texts(self._data, focus, place.end) if not sure else []
-        end = min((low for low, _ in places if low > focus), default=place.end)
-        delta = section.rva - section.start
-        listing = self._likely(where, focus, end, delta)
-        if listing is None:
-            self._notes.append("does not read as compiled code: data, or encrypted code")
-            return None
-        if not listing.instructions:
-            return None
-        self._budget.take(code.shown(listing))
-        return msgspec.structs.replace(listing, left=listing.left + place.end - end)
-
-    def _likely(
-        self, where: functions.Functions, focus: int, end: int, delta: int
-    ) -> Listing | None:
-        """Instructions that read as compiled code: from the start of the function that is known,
-        or else from one of the first bytes on; None: there are none."""
-        for begin in (None, *range(focus, min(focus + SHIFTS, end))):
-            left = Budget(self._budget.left)
-            at = focus if begin is None else begin
-            found = self._disassembler.listing(where, at, end, delta, left, in_step=begin is None)
-            mnemonics = [item.mnemonic for item in found.instructions]
-            first = likely.FIRST if begin is None else code.MAX_INSTRUCTIONS
-            if where.listed(focus) or not likely.odd(mnemonics, first):
-                return found
-        return None
-
-    def _library(self, place: Range) -> list[LibraryFunction]:
-        """The functions of libraries that a range of code overlaps."""
-        section = self._code_section(place)
-        if self._signatures is None or section is None:
-            return []
-        where = self._functions_of(section, place.focus)
-        starts = where.between(place.start, place.end)[:MAX_NAMED]
-        spots = [place.start, *(start for start in starts if start != place.start)]
-        bodies = [body for spot in spots if (body := where.around(spot)) is not None]
-        found = [self._signatures.name(self._data, body.start, body.end) for body in bodies]
-        return [item for item in found if item is not None]
 
     def _il(self, place: Range) -> Listing | None:
         if self._assembly is None:
@@ -387,43 +315,9 @@ class _Inspector:
         every = self._resources
         return [leaf for leaf in every if leaf.start < end and start < leaf.end]
 
-    def _code_section(self, place: Range) -> Section | None:
-        """The section of a range, if its bytes may run as native code."""
-        if dotnet.managed(self._image):
-            return None
-        section = self._image.section_at(place.start)
-        return section if section is not None and section.executable else None
-
-    def _functions_of(self, section: Section, near: int) -> functions.Functions:
-        known = self._image.architecture
-        # A section that is not searched whole is searched in few places.
-        step = functions.MAX_SCANNED // 2
-        near = near // step * step + step // 2 if section.size > functions.MAX_SCANNED else 0
-        key = section.start, near
-        if known is None:
-            return functions.Functions([], {}, {}, {}, section.start + section.size)
-        if key not in self._functions:
-            found = functions.find(self._image, section, self._exports, known[0], near)
-            self._functions[key] = found
-        return self._functions[key]
-
-    @cached_property
-    def _disassembler(self) -> code.Disassembler:
-        known = self._image.architecture
-        assert known is not None
-        return code.Disassembler(self._image, *known, self._imports)
-
     @cached_property
     def _assembly(self) -> dotnet.Assembly | None:
         return dotnet.read(self._image)
-
-    @cached_property
-    def _imports(self) -> tables.Table:
-        return tables.imports(self._image)
-
-    @cached_property
-    def _exports(self) -> tables.Table:
-        return tables.exports(self._image)
 
     @cached_property
     def _resources(self) -> list[ResourceRef]:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from probe.inspect import builds
 
-from maltriage.probe.inspect import resources, worker
+from maltriage.probe.inspect import functions, resources, worker
 from maltriage.probe.inspect.image import Image
 from maltriage.probe.inspect.snap import Range
 from maltriage.probe.inspect.worker import (
@@ -359,15 +359,15 @@ def test_behind_the_section_table_are_no_fields() -> None:
 
 
 def test_a_large_section_is_searched_in_few_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.functions, "MAX_SCANNED", 2048)
+    monkeypatch.setattr(functions, "MAX_SCANNED", 2048)
     places = []
-    find = worker.functions.find
+    find = functions.find
 
     def counted(image, section, exports, architecture, near):  # type: ignore[no-untyped-def]
         places.append(near)
         return find(image, section, exports, architecture, near)
 
-    monkeypatch.setattr(worker.functions, "find", counted)
+    monkeypatch.setattr(functions, "find", counted)
     data = sample("gui-x86.exe")
     text = next(region for region in layout_of(data).regions if region.name == ".text")
     ranges = [Range(at, at + 100, at, text) for at in range(text.start, text.end - 100, 200)]

@@ -76,7 +76,7 @@ def refuse_sample(path: Path) -> None:
     picture in colours, which no byteplot is.
     """
     from maltriage.source.archive.entries import HEAD_BYTES
-    from maltriage.source.archive.kinds import archive_kind
+    from maltriage.source.archive.kinds import kind_of
     from maltriage.source.decode import sniff
 
     if not path.is_file():
@@ -84,13 +84,14 @@ def refuse_sample(path: Path) -> None:
     with suppress(OSError):  # opening it for writing gives the better message
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
+            archive = kind_of(file)
         first = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         if head[:4] == b"PK\x03\x04" and first.endswith(b".npy"):
             return
         kind = sniff(str(path), head)
         if kind == "png" and head[25:26] not in _GRAY:
             return
-        if kind or archive_kind(head):
+        if kind or archive:
             raise MaltriageError(f"{path}: a sample, which would be overwritten")
 
 

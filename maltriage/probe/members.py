@@ -18,9 +18,8 @@ from maltriage.probe.prepare import (
 )
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.closed import may_be_closed
-from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.find import split_path
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of
 from maltriage.source.archive.walk import MAX_SEEN, Cursor, Ends, Member, Trouble, Walk
 from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
@@ -71,7 +70,7 @@ def is_archive(path: str) -> bool:
         SampleError: it cannot be read.
     """
     with opened(split_path(path)[0]) as (file, _):
-        return archive_kind(file.read(HEAD_BYTES)) is not None
+        return kind_of(file) is not None
 
 
 def prepare_members(
@@ -96,8 +95,7 @@ def prepare_members(
     start = time.perf_counter()
     outer, inner = split_path(path)
     with opened(outer, options.max_size) as (file, size):
-        kind = archive_kind(file.read(HEAD_BYTES))
-        file.seek(0)
+        kind = kind_of(file)
         if kind is not None:
             if size > options.max_size:
                 raise SampleError("too-large", too_large(size, options.max_size))

@@ -34,7 +34,6 @@ from maltriage.report.documents.record import (
 )
 from maltriage.results.store import Batch, Settings, Store, Stored
 from maltriage.sample.types import KNOWN_GOOD
-from maltriage.source.archive.closed import CONTAINER
 from maltriage.source.files import Found, WalkOptions
 from maltriage.source.urls import is_url
 from maltriage.version import __version__, version_of
@@ -50,7 +49,6 @@ SAYS_CONTENT = frozenset(
     (
         "empty",
         "not-pe",
-        CONTAINER,
         "not-byteplot",
         "input",
         "damaged-png",
@@ -59,7 +57,8 @@ SAYS_CONTENT = frozenset(
     )
 )
 """Codes of skips and failures that depend on the file's content alone, and so are kept. Known good
-files depend on the lists, which are among the settings."""
+files depend on the lists, which are among the settings. Containers that are not opened are none:
+what opens them may be installed since."""
 PROVISIONAL = frozenset(("headers-only", "in-part"))
 """Codes of notices on results that another attempt, or another limit, may improve: they serve
 `--resume` alone."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from maltriage.sample.errors import SampleError
 from maltriage.sample.hexdump import Dump, DumpError, begins_like_dump, parse_dump
 from maltriage.sample.types import Format
-from maltriage.source.archive.closed import CONTAINER, closed_kind
+from maltriage.source.archive import by_libarchive
+from maltriage.source.archive.closed import BY_LIBARCHIVE, CONTAINER, closed_kind
 from maltriage.source.archive.limits import MAX_RATIO, RATIO_FROM
 from maltriage.source.reading import Reading
 
@@ -114,6 +115,8 @@ def wanted_format(
         closed = closed_kind(path, at)
         if closed is not None:
             reason = f"{closed}, which is not opened: programs in it were not looked at"
+            if closed in BY_LIBARCHIVE and by_libarchive.library() is None:
+                reason += " (libarchive and the extra `archives` open it)"
             raise SampleError(CONTAINER, reason)
         raise SampleError("not-pe", "neither a PE file nor a byteplot PNG nor a hex dump")
     if format != "png":

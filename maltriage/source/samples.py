@@ -15,7 +15,7 @@ from maltriage.sample.mapped import MAP_BYTES, mapped
 from maltriage.source import remote
 from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.find import find_member, only_member, split_path
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of
 from maltriage.source.carve import split_carved, take
 from maltriage.source.decode import Contents, parse_contents, too_large, wanted_format
 from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Reading
@@ -133,7 +133,7 @@ def read_opened(path: str, outer: str, file: BinaryIO, size: int, reading: Readi
     if not head:
         raise SampleError("empty", "an empty file")
     archives, max_size = reading.archives, reading.max_size
-    kind = archive_kind(head) if archives else None
+    kind = kind_of(file) if archives else None
     if kind is None and path == outer:
         wanted_format(path, lambda start, size: _at(file, start, size), reading.formats)
     if size > max_size:

@@ -14,7 +14,7 @@ from fuzz.target import Target
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.find import only_member
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of_bytes
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.walk import Cursor, Member, Walk
 
@@ -64,14 +64,14 @@ def _of_kind(kind: str, mended: Callable[[bytes], bytes] = bytes) -> Callable[[b
 
 def any_kind(data: bytes) -> None:
     """An archive by its first bytes, as a scan opens it."""
-    kind = archive_kind(data[:512])
+    kind = kind_of_bytes(data)
     if kind is not None:
         unpack(data, kind)
 
 
 def any_stream(data: bytes) -> None:
     """A compressed stream, whose kind the first byte chooses where the rest does not."""
-    kind = archive_kind(data[:512])
+    kind = kind_of_bytes(data)
     unpack(data, kind if kind in ("gz", "bz2", "xz", "zst") else "gz")
 
 

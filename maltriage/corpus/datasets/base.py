@@ -16,7 +16,7 @@ from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import WINDOWS
 from maltriage.source.archive.entries import HEAD_BYTES
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of
 from maltriage.source.decode import DUMP_SUFFIX, sniff
 from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.reading import PROGRAMS
@@ -177,9 +177,10 @@ def _begins_like_sample(path: str) -> bool:
     try:
         with open(path, "rb") as file:
             head = file.read(HEAD_BYTES)
+            kind = kind_of(file)
     except OSError:
         return True
-    return archive_kind(head) is not None or sniff(path, head) is not None
+    return kind is not None or sniff(path, head) is not None
 
 
 def is_dump(path: str) -> bool:

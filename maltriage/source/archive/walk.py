@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO
 
 from maltriage.sample.errors import SampleError
-from maltriage.source.archive.entries import HEAD_BYTES, Entry, Opening, damaged
-from maltriage.source.archive.kinds import archive_kind, entries
+from maltriage.source.archive.entries import Entry, Opening, damaged
+from maltriage.source.archive.kinds import entries, kind_of_bytes
 from maltriage.source.archive.limits import Archives, Budget, LimitError
 from maltriage.source.archive.names import SEPARATOR
 
@@ -165,7 +165,7 @@ class Walk:
                 yield Trouble(archive, entry.error)
             return
         data = entry.data
-        kind = None if data is None else archive_kind(data[:HEAD_BYTES])
+        kind = None if data is None else kind_of_bytes(data)
         if data is None:
             if self._on_the_way(path):
                 yield None
@@ -188,7 +188,7 @@ class Walk:
         return self._budget.unpacked
 
     def _interesting(self, name: str, head: bytes) -> bool:
-        return archive_kind(head) is not None or self.wanted(name, head)
+        return kind_of_bytes(head) is not None or self.wanted(name, head)
 
     def _on_the_way(self, path: str) -> bool:
         only = self.only

@@ -15,6 +15,7 @@ from maltriage.probe.members import Chunk, ChunkOptions, prepare_members
 from maltriage.probe.prepare import PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import byteplot
+from maltriage.source.archive import by_libarchive
 from maltriage.source.archive.closed import closed_kind
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
@@ -75,7 +76,8 @@ def test_it_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(SampleError) as caught:
         read_sample(str(tmp_path / name))
     error = caught.value
-    assert (error.code, error.reason, error.failed) == ("container", called + REASON, False)
+    assert (error.code, error.failed) == ("container", False)
+    assert error.reason.startswith(called + REASON)
 
 
 @pytest.mark.parametrize("name", ORDINARY)
@@ -95,8 +97,9 @@ def test_a_large_one_is_named_unread(tmp_path: Path) -> None:
         read_sample(str(path), Reading(max_size=1 << 20))
 
 
-def test_in_an_archive(tmp_path: Path, samples_dir: Path) -> None:
+def test_in_an_archive(tmp_path: Path, samples_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each has a record of its own, and programs beside them are found."""
+    monkeypatch.setattr(by_libarchive, "library", lambda: None)
     with zipfile.ZipFile(tmp_path / "mail.zip", "w") as archive:
         for name, (data, _) in CONTAINERS.items():
             archive.writestr(name, data)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.find import only_member, split_path
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of_bytes
 from maltriage.source.archive.limits import Archives
 from maltriage.source.reading import Reading
 from maltriage.source.samples import read_sample
@@ -22,7 +22,7 @@ DATA = program(0, 0, size=2000)
 
 
 def only(archive: bytes, limit: int = LIMIT) -> bytes:
-    kind = archive_kind(archive[:512])
+    kind = kind_of_bytes(archive)
     assert kind is not None
     return only_member(io.BytesIO(archive), "a", len(archive), kind, Archives(), limit)[1]
 
@@ -141,7 +141,7 @@ def test_damaged_archives(at: int, value: int, cut: int, which: int) -> None:
     archive = bytearray(PLAIN[which])
     archive[at % len(archive)] = value
     data = bytes(archive[: cut % (2 * len(archive))])
-    kind = archive_kind(data[:512])
+    kind = kind_of_bytes(data)
     if kind is None:
         return
     try:

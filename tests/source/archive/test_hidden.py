@@ -17,7 +17,7 @@ from maltriage.probe.prepare import PrepareOptions
 from maltriage.sample.errors import SampleError
 from maltriage.sample.views import byteplot as byteplot_of
 from maltriage.source.archive.entries import MAX_NAME, Names
-from maltriage.source.archive.kinds import archive_kind
+from maltriage.source.archive.kinds import kind_of_bytes
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.sevens import MANY, _Sink
 from maltriage.source.reading import Reading
@@ -111,7 +111,7 @@ def test_a_zip_that_was_or_might_have_been_of_several_parts(tmp_path: Path, mark
 
 def test_frames_that_are_passed_by() -> None:
     for number in range(16):
-        assert archive_kind(bytes((0x50 + number, 0x2A, 0x4D, 0x18)) + bytes(60)) == "zst"
+        assert kind_of_bytes(bytes((0x50 + number, 0x2A, 0x4D, 0x18)) + bytes(60)) == "zst"
 
 
 def test_names_are_cut_and_stay_different() -> None:

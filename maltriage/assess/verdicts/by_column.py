@@ -24,6 +24,7 @@ from maltriage.assess.verdicts.column_answers import (
     answers_of,
     elsewhere_limits,
     even_limits,
+    given_limits,
     plain_or_all,
     tuned_of,
     validated_limits,
@@ -52,18 +53,21 @@ FPR = 0.005
 """Stated false-positive rate of thresholds that are set here."""
 
 
-def of_predictions(files: Files, paths: Sequence[Path], fpr: float = FPR) -> ColumnReport:
+def of_predictions(
+    files: Files, paths: Sequence[Path], fpr: float = FPR, margin: float | None = None
+) -> ColumnReport:
     """Figures of out-of-fold predictions, a CSV for each seed or recipe.
 
     Args:
         files: that the predictions are of, at least.
         paths: of the CSV files. In the folder of its run, each finds the validation parts.
         fpr: false-positive rate of the thresholds.
+        margin: a threshold to count at as well, such as that of a model which ships.
 
     Raises:
         MaltriageError: predictions without a benign label, or of other samples.
     """
-    runs = [_of_run(files, load_predictions(path), path.parent, fpr) for path in paths]
+    runs = [_of_run(files, load_predictions(path), path.parent, fpr, margin) for path in paths]
     return _report(files, fpr, runs)
 
 
@@ -194,12 +198,16 @@ def _there(values: list[ValueFigures | None]) -> list[ValueFigures]:
     return [value for value in values if value is not None]
 
 
-def _of_run(files: Files, found: Predictions, run: Path, fpr: float) -> ColumnFigures:
+def _of_run(
+    files: Files, found: Predictions, run: Path, fpr: float, margin: float | None
+) -> ColumnFigures:
     tuned = tuned_of(files, found, run)
     answers, held_back = answers_of(files, found, tuned)
     limits = [elsewhere_limits(files, answers, fpr)]
     if tuned is not None:
         limits.insert(0, validated_limits(answers, tuned, fpr))
+    if margin is not None:
+        limits.append(given_limits(answers, margin))
     limits += even_limits(answers)
     values = [
         _value(files, value, answers, limits, tuned or {} if held_back else {})

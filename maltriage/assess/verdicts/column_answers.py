@@ -46,7 +46,8 @@ class Answers:
 class Limits:
     """Thresholds of the answers, [m]: where they are set, on how many clean files.
 
-    An even chance is one of P(malware), set on no files: `margin` and `files` are None.
+    An even chance is one of P(malware), set on no files: `margin` and `files` are None. So is
+    `files` of a margin that was given.
     """
 
     set_on: SetOn
@@ -160,6 +161,10 @@ def even_limits(answers: Answers) -> list[Limits]:
     if answers.malware is None:
         return []
     return [Limits("even", None, None, answers.malware >= EVEN)]
+
+
+def given_limits(answers: Answers, margin: float) -> Limits:
+    return Limits("given", np.full(len(answers.at), margin), None, answers.margin >= margin)
 
 
 def plain_or_all(files: Files, answers: Answers) -> Bools:

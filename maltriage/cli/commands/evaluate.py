@@ -81,6 +81,13 @@ def evaluate(
             " default 0.005.",
         ),
     ] = None,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            help="With --by and --predictions: also count at this threshold, e.g. that of a model"
+            " that ships, 1.998."
+        ),
+    ] = None,
     coverage: Annotated[
         float | None,
         typer.Option(
@@ -148,12 +155,14 @@ def evaluate(
         refuse(ctx, _NETS, "with --open-set")
     if fpr is not None and not (by and predictions):
         raise MaltriageError("--fpr goes with --by and --predictions")
+    if margin is not None and not (by and predictions):
+        raise MaltriageError("--margin goes with --by and --predictions")
     if by is not None:
         _check_by(format, png, [clean, open_set, coverage, added or None])
     if by is not None and predictions:
         data = open_dataset(dataset, root, min_samples, goodware)
         paths = [*predictions, *(against or [])]
-        _write_by(_by_predictions(by, data, paths, fpr), format, output, color)
+        _write_by(_by_predictions(by, data, paths, fpr, margin), format, output, color)
         return
     if predictions:
         _write(
@@ -224,13 +233,13 @@ def _check_by(format: PageFormat, png: Path | None, others: list[object]) -> Non
 
 
 def _by_predictions(
-    column: str, data: Dataset, paths: list[Path], fpr: float | None
+    column: str, data: Dataset, paths: list[Path], fpr: float | None, margin: float | None
 ) -> ColumnReport:
     from maltriage.assess.verdicts.by_column import FPR, of_predictions
     from maltriage.assess.verdicts.column_files import files_of
     from maltriage.corpus.load import load_corpus
 
-    return of_predictions(files_of(load_corpus(data, ()), column), paths, fpr or FPR)
+    return of_predictions(files_of(load_corpus(data, ()), column), paths, fpr or FPR, margin)
 
 
 def _write_by(

@@ -35,6 +35,10 @@ SHARES = (1, 10, 50)
 """Bytes appended, in per cent of the file."""
 
 
+WORDS = (10, 40)
+"""Words appended: 40 are some 350 bytes."""
+
+
 def _appends() -> list[Transform]:
     found = []
     for kind, function, text in (
@@ -51,6 +55,15 @@ def _appends() -> list[Transform]:
                     benign=kind == "benign",
                 )
             )
+    for count in WORDS:
+        found.append(
+            Transform(
+                f"append-words-{count}",
+                f"the {count} most common words of benign files appended",
+                partial(append.append_words, count=count),
+                benign=True,
+            )
+        )
     return found
 
 

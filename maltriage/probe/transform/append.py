@@ -21,6 +21,10 @@ def append_benign(program: Program, draw: Draw, share: float) -> bytes:
     return _appended(program, draw.benign(_count(program, share)))
 
 
+def append_words(program: Program, draw: Draw, count: int) -> bytes:
+    return _appended(program, b"\0" + draw.benign_words(count) + b"\0")
+
+
 def _count(program: Program, share: float) -> int:
     return max(1, round(len(program.data) * share))
 

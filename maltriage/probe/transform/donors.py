@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -11,10 +12,13 @@ import numpy as np
 from maltriage.probe.transform.program import NotApplicableError
 from maltriage.sample.byteplot import trimmed_length
 from maltriage.sample.errors import SampleError
+from maltriage.sample.views.words import find_words
 from maltriage.source.samples import read_sample
 
 MAX_DONOR_BYTES = 1 << 20
 """Most bytes taken of one benign file, from its end."""
+DONORS_OF_WORDS = 32
+"""Benign files whose common words are taken."""
 MAX_TRIES = 1000
 """Most benign files opened for one sample."""
 
@@ -51,6 +55,33 @@ class Draw:
             if not lacking:
                 return b"".join(found)
         raise NotApplicableError("too few bytes of benign files")
+
+    def benign_words(self, count: int) -> bytes:
+        """The `count` words that most of `DONORS_OF_WORDS` benign files have, in one line.
+
+        Raises:
+            NotApplicableError: there are no such files, or too few words.
+        """
+        if not self._donors:
+            raise NotApplicableError("no benign files to take words from")
+        chosen = self.generator.permutation(len(self._donors))[:DONORS_OF_WORDS]
+        files = Counter(word for at in sorted(chosen) for word in donor_words(self._donors[at]))
+        most = sorted(files, key=lambda word: (-files[word], word))[:count]
+        if len(most) < count:
+            raise NotApplicableError("too few words of benign files")
+        return b" ".join(most)
+
+
+@lru_cache(maxsize=4096)
+def donor_words(path: str) -> frozenset[bytes]:
+    """The different words of a benign file, in lower case; none if it cannot be read."""
+    try:
+        data = read_sample(path).data
+    except SampleError:
+        return frozenset()
+    found = find_words(np.frombuffer(data, dtype=np.uint8))
+    places = zip(found.start.tolist(), found.size.tolist(), strict=True)
+    return frozenset(data[at : at + size].replace(b"\0", b"").lower() for at, size in places)
 
 
 @lru_cache(maxsize=64)

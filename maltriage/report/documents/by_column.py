@@ -9,12 +9,12 @@ import msgspec
 from maltriage.metrics import Interval
 from maltriage.version import __version__
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "1.2"
 
-SetOn = Literal["validation", "elsewhere", "card", "even"]
+SetOn = Literal["validation", "elsewhere", "given", "card", "even"]
 """Where a threshold is from: the validation part of the net that held the files back; the clean
-files of the other folds, each by the net that held it back; the model's card; none: P(malware) of
-one half, from which a file is flagged or `unknown`."""
+files of the other folds, each by the net that held it back; a margin that was given; the model's
+card; none: P(malware) of one half, from which a file is flagged or `unknown`."""
 
 
 CleanBy = Literal["same", "other", "trained"]
@@ -53,8 +53,8 @@ class AtThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A threshold for a false-positive rate, and the verdicts at it by kind.
 
     `margin` is None where files of this value were held back by several nets, each with its own
-    threshold. `files`: clean files that it was set on; None: see the model's card. Both are None
-    at an even chance, where no families are named either.
+    threshold. `files`: clean files that it was set on; None: see the model's card, or a margin
+    that was given. Both are None at an even chance, where no families are named either.
     """
 
     set_on: SetOn

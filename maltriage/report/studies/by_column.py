@@ -21,6 +21,7 @@ from maltriage.report.tabular import figure_table
 SET_ON = {
     "validation": "set on the validation part of each net",
     "elsewhere": "set on the clean files of the other folds",
+    "given": "which was given",
     "card": "of the model's card",
     "even": "flagged or unknown",
 }
@@ -103,7 +104,8 @@ def _at(
     report: ColumnReport, run: ColumnFigures, place: int, first: AtThreshold, console: Console
 ) -> None:
     even = first.set_on == "even"
-    stated = "" if report.fpr is None else f" for {numbers.rate(report.fpr)}"
+    rate = "" if report.fpr is None else f" for {numbers.rate(report.fpr)}"
+    stated = f" of {first.margin:+.3f}" if first.set_on == "given" else rate
     at = "at a P(malware) of 50 % and more" if even else f"at a threshold{stated}"
     console.print(Text(f"\n{at}, {SET_ON[first.set_on]}", "bold"))
     counted = ("clean", "malware") if even else _FLAGGED

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
+from rich.console import Console
 
 from maltriage import bundle as bundles
 from maltriage.assess.held_back import Group, Held
@@ -28,6 +30,7 @@ from maltriage.errors import MaltriageError
 from maltriage.metrics import auc, log_softmax, margins, temperature
 from maltriage.report.documents.by_column import ColumnReport, ValueFigures
 from maltriage.report.documents.record import Result, encode
+from maltriage.report.studies.by_column import render
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -127,6 +130,22 @@ def test_by_source(files: Files, run: Path) -> None:
         assert (row.malware, row.named, row.right) == (None, None, None)
     assert even.kinds[0].clean is not None
     assert even.kinds[0].clean.hits == int((said_here.shares[:, 0] <= 0.5).sum()) > 0
+
+
+def test_a_threshold_that_is_given(files: Files, run: Path) -> None:
+    path = run / "out-of-fold.csv"
+    scores = margins(load_predictions(path).logits, 0)
+    limit = float(np.median(scores[:EACH]))
+    report = of_predictions(files, [path], 0.05, limit)
+    for value in report.runs[0].values:
+        (given,) = (row for row in value.thresholds if row.set_on == "given")
+        assert (given.margin, given.files) == (limit, None)
+    (given,) = (row for row in value_of(report, "clean-a").thresholds if row.set_on == "given")
+    assert given.kinds[0].clean is not None
+    assert given.kinds[0].clean.hits == int((scores[:EACH] >= limit).sum()) == EACH // 2
+    console = Console(width=160, record=True, file=io.StringIO())
+    render(report, console)
+    assert f"at a threshold of {limit:+.3f}, which was given" in console.export_text()
 
 
 def test_malware(files: Files, run: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from probe.transform.programs import PE, Plan, bodies, build, plans
 
 from maltriage.probe.transform import SHARES, TRANSFORMS
-from maltriage.probe.transform.donors import Draw
+from maltriage.probe.transform.donors import Draw, donor_words
 from maltriage.probe.transform.program import DEBUG, NotApplicableError, Program
 from maltriage.probe.transform.rebuild import debug_entries
 from maltriage.sample.layout import make_layout
@@ -300,6 +300,26 @@ def test_what_lies_behind_the_sections() -> None:
     symbols = bytearray(unsigned)
     struct.pack_into("<II", symbols, PE + 12, len(alone), 3)
     assert change("strip-overlay", bytes(symbols)) == alone
+
+
+def test_the_words_that_most_benign_files_have_are_appended(tmp_path: Path) -> None:
+    texts = (
+        b"alpha BRAVO charlie",
+        b"bravo charlie \0d\0e\0l\0t\0a\0",
+        b"charlie bravo alpha1",
+        b"lonely words are here",
+    )
+    donors = []
+    for number, text in enumerate(texts):
+        donors.append(str(tmp_path / f"{number}.exe"))
+        Path(donors[-1]).write_bytes(sample("gui-x86.exe")[:64] + b"\0" + text)
+    draw = Draw(0, "ab" * 32, "append-words-10", donors)
+    assert draw.benign_words(3) == b"bravo charlie alpha"
+    assert donor_words(donors[1]) == {b"bravo", b"charlie", b"delta"}
+    with pytest.raises(NotApplicableError, match="too few words"):
+        draw.benign_words(40)
+    with pytest.raises(NotApplicableError, match="no benign files"):
+        Draw(0, "ab" * 32, "append-words-10").benign_words(1)
 
 
 def test_a_file_that_is_cut_gets_nothing_appended() -> None:

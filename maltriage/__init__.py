@@ -1,4 +1,4 @@
-"""maltriage: triage of Windows executables from images of their bytes.
+"""maltriage: triage of Windows executables from the words and images of their bytes.
 
     import maltriage
 

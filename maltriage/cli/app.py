@@ -60,7 +60,7 @@ COMMANDS = (
 )
 """In the order of `--help`: modules of `commands`, each with a function of its name or an `app`."""
 
-HELP = "Triage Windows executables from images of their bytes: which family, and which bytes."
+HELP = "Triage Windows executables by their bytes: malware or not, which family, and which bytes."
 MAX_LINE = 2000
 """Characters of an error: some name what a file holds, however long that is."""
 STOP_BY_THEMSELVES = frozenset(("scan", "explain"))

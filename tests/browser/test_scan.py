@@ -147,7 +147,7 @@ def test_evidence_of_a_file_by_link_key_and_address(opened: Open) -> None:
     expect(panel.get_by_role("listitem").last).to_contain_text("0.031 gbot")
     for part in (
         "looks packed",
-        "margin +3.412, threshold +1.204; false alarms at most 1% on clean files",
+        "margin +3.412, threshold +1.204, set on clean files so that at most 1% are flagged",
         "in all, for icedid against benign",
         "01ac00-01b000",
     ):

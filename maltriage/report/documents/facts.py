@@ -182,16 +182,17 @@ def identified(result: Result) -> bool:
 
 
 def false_alarms(verdict: Verdict) -> str | None:
-    """At what rate of false alarms the threshold was set, and on what. Sanitize it."""
+    """What the threshold was set on, and for what rate: no promise for files of another source.
+    Sanitize it."""
     if verdict.fpr is None:
         return None
-    said = f"false alarms at most {numbers.rate(verdict.fpr)}"
+    most = f"at most {numbers.rate(verdict.fpr)} are flagged"
     if not verdict.goodware:
-        return said
+        return f"set so that of clean files {most}"
     name = verdict.goodware.removeprefix("clean files ")
-    gap = ": " if name == verdict.goodware else " "
+    gap = ": " if name == verdict.goodware else ", "
     many = f"{verdict.goodware_files:,} " if verdict.goodware_files else ""
-    return f"{said} on {many}clean files (goodware){gap}{name}"
+    return f"set on {many}clean files so that {most}{gap}{name}"
 
 
 def judged(verdict: Verdict) -> bool:

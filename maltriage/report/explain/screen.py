@@ -174,19 +174,22 @@ def _verdict_style(verdict: Verdict) -> str:
 
 
 def _flag(result: Result, console: Console, width: int) -> Iterator[Text]:
-    """Whether the file is flagged, with the margin, the threshold and its false-positive rate."""
+    """Whether the file is flagged, with the margin, the threshold and what that was set on."""
     verdict = result.verdict
     if verdict.flagged is None:
         yield _field("flagged", Text(f"not judged: {facts.not_judged(result)}", style="dim"))
         return
     text = Text("yes", style="bold red") if verdict.flagged else Text("no")
     alarms = facts.false_alarms(verdict)
-    if alarms is not None:
-        text.append(f"; {clean(alarms, MAX_ALARMS)}", style="not bold default")
-    yield from _wrapped("flagged", text, console, width)
+    said = []
     if verdict.margin is not None and verdict.threshold is not None:
         margin, threshold = numbers.signed(verdict.margin), numbers.signed(verdict.threshold)
-        yield _field("", Text(f"margin {margin}, threshold {threshold}", style="dim"))
+        said.append(f"margin {margin}, threshold {threshold}")
+    if alarms is not None:
+        said.append(clean(alarms, MAX_ALARMS) if said else f"threshold {clean(alarms, MAX_ALARMS)}")
+    if said:
+        text.append(f"; {', '.join(said)}", style="not bold default")
+    yield from _wrapped("flagged", text, console, width)
 
 
 def _set(result: Result, console: Console, width: int) -> Iterator[Text]:

@@ -26,7 +26,7 @@ function panel(file, { same, group, scan, place, close }) {
   const rows = [["sha256", file.sha256], ["file", file.kind]];
   if (found.margin !== null && found.threshold !== null) {
     const alarms = scan.alarms[found.alarms];
-    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms ? `; ${alarms}` : ""}`]);
+    rows.push(["flag", `margin ${signed(found.margin)}, threshold ${signed(found.threshold)}${alarms ? `, ${alarms}` : ""}`]);
   }
   if (found.set) rows.push(["set", found.set]);
   if (found.novelty) rows.push(["novelty", found.novelty]);

@@ -55,7 +55,9 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
     seen = words(text)
     assert "icedid score 90 of 100 92.1% flagged checked: 5 of 7 claims supported" in seen
     assert "hottest region .text (46.3%)" in seen
-    assert "margin +3.412, threshold +1.204; false alarms at most 1% on clean files" in seen
+    assert (
+        "margin +3.412, threshold +1.204, set on clean files so that at most 1% are flagged" in seen
+    )
     for name, contribution in ((".text", "+1.982"), (".rsrc", "+1.244"), ("overlay", "-0.365")):
         assert re.search(
             rf"{re.escape(name)} \w+ [0-9a-f]+-[0-9a-f]+ .*?{re.escape(contribution)}", seen

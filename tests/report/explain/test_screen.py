@@ -247,15 +247,16 @@ def test_what_is_explained_is_named(result: Result, plain: str, exact: str) -> N
     assert re.search(rf"{re.escape(exact)} +[+-]", part(text, "What decided"))
 
 
-def test_the_flag_states_its_rate() -> None:
-    flagged = shown(make_result())
-    assert "flagged   yes; false alarms at most 1% on clean files (goodware): clean-set" in flagged
-    assert "margin +3.412, threshold +1.204" in flagged
+def test_the_flag_states_its_threshold() -> None:
+    flagged = " ".join(shown(make_result()).split())  # lines are wrapped
+    said = "set on clean files so that at most 1% are flagged: clean-set"
+    assert f"flagged yes; margin +3.412, threshold +1.204, {said}" in flagged
     below = shown(make_result(verdict=make_verdict("maze", 0.4, 0.9, fpr=0.001)))
-    assert "flagged   no; false alarms at most 0.1%" in below
+    assert "flagged   no; margin +0.900, threshold +1.204, set on" in below
+    assert "so that at most 0.1% are flagged: clean-set" in " ".join(below.split())
     name = "clean files of each source held back: " + ", ".join(f"source-{i}" for i in range(8))
     long = shown(make_result(verdict=make_verdict(goodware=name)))
-    assert "on clean files (goodware) of each source held back: source-0" in " ".join(long.split())
+    assert "are flagged, of each source held back: source-0" in " ".join(long.split())
     assert max(map(len, long.splitlines())) <= 80
     none = shown(make_result(verdict=make_verdict("maze", 0.4, None, None)))
     assert "flagged   not judged: the model has no benign label" in none

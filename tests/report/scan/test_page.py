@@ -135,7 +135,7 @@ def test_files_without_a_threshold_are_counted_beside_that_of_the_others() -> No
     (remark,) = json.loads(Parts(page_of(unread, *others)).data["end"])["remarks"]
     assert remark == (
         "1 file has no threshold and is not judged: the headers cannot be read."
-        " The others have one: false alarms at most 1% on clean files (goodware): clean-set."
+        " The others have one: set on clean files so that at most 1% are flagged: clean-set."
     )
     sets = [make_verdict(goodware=f"set {i}") for i in range(page.MAX_THRESHOLDS + 1)]
     records = [make_result(f"{i}.exe", verdict) for i, verdict in enumerate(sets)]
@@ -165,8 +165,8 @@ def test_words_on_a_threshold_are_in_the_page_once() -> None:
     other = make_result("c.exe", make_verdict(fpr=0.005))
     data = Parts(page_of(make_result(), make_result("b.exe"), other)).data
     assert json.loads(data["end"])["alarms"] == [
-        "false alarms at most 1% on clean files (goodware): clean-set",
-        "false alarms at most 0.5% on clean files (goodware): clean-set",
+        "set on clean files so that at most 1% are flagged: clean-set",
+        "set on clean files so that at most 0.5% are flagged: clean-set",
     ]
     assert [json.loads(line)["alarms"] for line in data["files"].strip().splitlines()[1::2]] == [
         0,

@@ -25,6 +25,7 @@ from maltriage.cli.console import quiet_broken_pipe
 from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError, cannot_write
 from maltriage.files.atomic import PartFile
+from maltriage.files.hold import hold
 
 _BLOCK = 1 << 16
 _GRAY = (b"\0", b"\4")
@@ -196,11 +197,19 @@ class ResultFile:
 
 
 def _at_end(path: Path) -> BinaryIO:
-    """A file to append lines to. A last line that was cut off, by a full disk or a kill, is
-    removed: it is no record, and the next line would be none with it."""
+    """A file to append lines to, which no other process of this kind appends to. A last line that
+    was cut off, by a full disk or a kill, is removed: it is no record, and the next line would be
+    none with it."""
     stream = path.open("ab+")
     if not stream.seekable():
         return stream
+    try:
+        hold(stream.fileno())
+    except BlockingIOError as error:
+        stream.close()
+        raise OSError(errno.EWOULDBLOCK, "another scan --watch writes it") from error
+    except OSError:  # a file system that knows no locks
+        pass
     end = stream.seek(0, os.SEEK_END)
     whole = end
     while whole:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import socket
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,15 +14,18 @@ import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
+from maltriage.logs import logger
 from maltriage.report import html
 from maltriage.report.sanitize import clean
 from maltriage.serve.guard import HEADERS, Guard
-from maltriage.serve.scans import BusyError, Finished, Scans
+from maltriage.serve.scans import BusyError, EndingError, Finished, Scans
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+
+_log = logger(__name__)
 
 MAX_NAME = 512
 """Characters of the name of an upload."""
@@ -118,6 +122,8 @@ def application(scans: Scans, guard: Guard) -> Starlette:
         return answer(page.encode(), "text/html; charset=utf-8")
 
     async def health(request: Request) -> Response:
+        if scans.trouble is not None:
+            return failed(503, f"the last scan failed: {scans.trouble}")
         return answer(b'{"status":"ok"}', "application/json")
 
     def guarded(
@@ -131,13 +137,21 @@ def application(scans: Scans, guard: Guard) -> Starlette:
                 response: Response = await handler(request)
             except _RefusedError as error:
                 return failed(error.status, error.reason)
-            except BusyError as error:
+            except (BusyError, EndingError) as error:
                 return failed(503, str(error))
             except MaltriageError as error:
                 return failed(500, str(error))
             return response
 
-        return handle
+        async def logged(request: Request) -> Response:
+            began = time.monotonic()
+            response = await handle(request)
+            took = time.monotonic() - began
+            # Not its path: that of a result lets in whoever has it.
+            _log.info("%s: %d in %.2f s", handler.__name__, response.status_code, took)
+            return response
+
+        return logged
 
     async def missing(request: Request, error: Exception) -> Response:
         return failed(404, "no such page")
@@ -204,7 +218,8 @@ def listening(host: str, port: int) -> socket.socket:
 
 
 def serve_on(at: socket.socket, app: Starlette, stop: Callable[[], bool]) -> None:
-    """Answer until `stop` returns true; what is asked by then is still answered."""
+    """Answer until `stop` returns true; what is asked by then is still answered, by 503 where its
+    scan is not complete."""
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 

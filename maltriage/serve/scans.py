@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ from rich.console import Console
 
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
+from maltriage.logs import logger
 from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.similar.groups import grouped
@@ -23,16 +25,23 @@ from maltriage.source.stdin import STDIN, read_stdin
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 
+_log = logger(__name__)
+
 KEPT = 32
 """Results that are kept, the latest ones; each may be asked for as JSON and as a page."""
 KEPT_BYTES = 256 << 20
 """Bytes of kept results. The latest one is kept whatever its size."""
+_ENDING = "the service ends: nothing was scanned, or not all of it"
 WAITING = 8
 """Scans that may wait for the one that runs."""
 
 
 class BusyError(MaltriageError):
     """Too many scans wait already."""
+
+
+class EndingError(MaltriageError):
+    """The service ends: a scan was not begun, or is not complete."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,8 @@ class Scans:
         self._places = threading.BoundedSemaphore(WAITING + 1)
         self._kept: OrderedDict[str, Finished] = OrderedDict()
         self._looking = threading.Lock()
+        self.trouble: str | None = None
+        """Why the last scan failed as a whole; None: it did not."""
 
     @property
     def max_size(self) -> int:
@@ -124,7 +135,19 @@ class Scans:
 
     def _scan(self, paths: Sequence[str], options: ScanOptions, name: str | None) -> Finished:
         with self._running:
-            finished = self._finish(paths, options, name)
+            if self._stop():
+                raise EndingError(_ENDING)
+            began = time.monotonic()
+            try:
+                finished = self._finish(paths, options, name)
+            except EndingError:
+                raise
+            except MaltriageError as error:
+                self.trouble = str(error)
+                _log.error("a scan failed: %s", error)
+                raise
+            self.trouble = None
+            _log.info("scan %s in %.2f s", finished.name, time.monotonic() - began)
         with self._looking:
             self._kept[finished.name] = finished
             while len(self._kept) > 1 and (
@@ -143,6 +166,8 @@ class Scans:
         for record in grouped(scan(paths, self._bundle, options, stop=self._stop)):
             for renderer in renderers:
                 if isinstance(record, Summary):
+                    if record.interrupted:
+                        raise EndingError(_ENDING)
                     renderer.finish(_summary(record, name))
                 else:
                     renderer.write(_named(record, name))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import threading
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from multiprocessing.context import BaseContext
@@ -27,6 +29,10 @@ socket's path has at most 108 on Linux, 104 elsewhere."""
 FOLDER = "MALTRIAGE_SERVER_FOLDER"
 """Variable by which the server knows the folder of its socket."""
 _folder: Path | None = None
+_A_MOMENT = 0.2
+"""Seconds after which the end of a killed server is seen."""
+_FEW_DESCRIPTORS = 64
+_recovering = threading.Lock()
 
 
 def worker_context() -> BaseContext:
@@ -63,6 +69,42 @@ def start_ahead() -> None:
             forkserver.ensure_running()
 
 
+def recover(found: Exception) -> bool:
+    """After a worker could not be started: whether another attempt may do.
+
+    The server may have been killed, which `multiprocessing` sees a little later; or the folder of
+    its socket was removed, as tools that clean temporary folders do. Then a new server is started,
+    in a new folder, and the old one ends.
+    """
+    if not isinstance(found, FileNotFoundError | ConnectionError | EOFError) or _folder is None:
+        return False
+    with _recovering:
+        if _folder.is_dir():
+            time.sleep(_A_MOMENT)
+        else:
+            _forget()
+            _have_folder()
+    return True
+
+
+def refusal(error: Exception) -> str:
+    """Why a worker cannot be started, in words."""
+    if isinstance(error, FileNotFoundError | ConnectionError):
+        # Nobody answers at the socket of the server, which ends where it gets no descriptors.
+        guess = ": too few descriptors (ulimit -n)?" if _few_descriptors() else ""
+        return f"the process that they are forked from has ended{guess}"
+    return str(getattr(error, "strerror", None) or error)
+
+
+def _few_descriptors() -> bool:
+    """Whether this process may have fewer files open than workers take."""
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] < _FEW_DESCRIPTORS
+
+
 def _have_folder() -> None:
     """Place the server's socket in a folder of this process, with a path that is short enough.
 
@@ -86,9 +128,10 @@ def _have_folder() -> None:
 
 
 def _forget() -> None:
-    """In a process forked from this one: have it start a server of its own, in a folder of its own.
+    """Have this process start a new server, in a new folder.
 
-    The server is no child of it, so that `multiprocessing` could not ask whether it still runs.
+    Where it was forked from one that has a server: that is no child of it, so that
+    `multiprocessing` could not ask whether it still runs.
     """
     global _folder  # noqa: PLW0603 - made once in a process
     if _folder is None:
@@ -99,7 +142,7 @@ def _forget() -> None:
     alive = server._forkserver_alive_fd
     vars(server).update(vars(forkserver.ForkServer()))  # and its lock, which may be held
     if alive is not None:
-        os.close(alive)  # the server is not to wait for the end of this process
+        os.close(alive)  # for which the server waits
     _folder = None
     os.environ.pop(FOLDER, None)
     multiprocessing.current_process()._config.pop("tempdir", None)  # type: ignore[attr-defined]

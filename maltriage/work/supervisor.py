@@ -23,6 +23,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from maltriage.logs import logger
+from maltriage.work import forkserver
 from maltriage.work.messages import MAX_ANSWER, Answer, Begun, read
 from maltriage.work.process import WorkerEnd, request, without_ctrl_c, work
 
@@ -37,6 +38,8 @@ MAX_DEATHS = 16
 after which processes cannot start at all."""
 DYING = "die as they start"
 """Why there are no processes where there were so many deaths."""
+_ATTEMPTS = 5
+"""To start a process, where the server that it is forked from has ended."""
 MAX_STEP = 1 << 20
 """Largest step that a process may report."""
 _LOOK = 0.1
@@ -203,7 +206,7 @@ class Supervisor:
                     self._serving -= 1
                     others = self._serving > 0  # which may be enough
                 if not others:
-                    self._give_up(f"cannot be started: {_refusal(error)}")
+                    self._give_up(f"cannot be started: {forkserver.refusal(error)}")
                 return
             while (job := self._next()) is not None:
                 if not self._do(line, job):
@@ -213,6 +216,16 @@ class Supervisor:
             self._lines[number] = None
 
     def _start(self, number: int) -> _Line:
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return self._started(number)
+            except Exception as error:
+                if not forkserver.recover(error):
+                    raise
+                _log.info("worker %d: started anew after %s: %s", number, type(error), error)
+        return self._started(number)
+
+    def _started(self, number: int) -> _Line:
         with self._starting:
             job_end, jobs = self._context.Pipe(duplex=False)
             answers, answer_end = self._context.Pipe(duplex=False)
@@ -386,11 +399,3 @@ def _checked(message: object) -> Answer:
         raise TypeError
     _ = message.value  # missing in an incomplete message
     return message
-
-
-def _refusal(error: Exception) -> str:
-    """Why a process cannot be started, in words."""
-    if isinstance(error, FileNotFoundError | ConnectionError):
-        # Nobody answers at the socket of the server, which ends where it gets no descriptors.
-        return "the process that they are forked from has ended: too few descriptors (ulimit -n)?"
-    return str(getattr(error, "strerror", None) or error)

@@ -143,6 +143,19 @@ def test_what_it_does_not_go_with(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_file_is_appended_to_by_one_watch_alone(tmp_path: Path, run_cli: Any) -> None:
+    """Two would write each record twice, as where a service is started again too soon."""
+    (tmp_path / "in").mkdir()
+    out = tmp_path / "events.ndjson"
+    with watch(tmp_path / "in", "-o", out) as process:
+        second = run_cli("scan", tmp_path / "in", "--watch", "-o", out)
+        assert second.returncode == 2
+        assert b"another scan --watch writes it" in second.stderr
+        assert ended(process)[0] == 0
+    with watch(tmp_path / "in", "-o", out) as process:
+        assert ended(process)[0] == 0
+
+
 def test_no_folder_is_named(run_cli: Any) -> None:
     done = run_cli("scan", "--watch")
     assert (done.returncode, done.stderr) == (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
+import shutil
 import signal
 import socket
 import time
@@ -55,7 +57,7 @@ def test_an_upload_gets_its_record_and_a_page(
     assert record["path"] == "a b.exe"
     shown = run_cli("scan", path, "-f", "json")
     (same,) = json.loads(shown.stdout)["records"]
-    for name in ("sha256", "verdict", "layout", "notices", "model"):
+    for name in ("sha256", "verdict", "layout", "notices", "model", "similar"):
         assert record[name] == same[name]
     assert answer.json["summary"]["files"] == 1
     place = answer.headers["Location"]
@@ -176,6 +178,53 @@ def test_nothing_is_written_and_the_end_is_clean(tmp_path: Path, samples: Path) 
         assert [path for path in written if path.stat().st_size >= 512] == []
         assert asked.end(signal.SIGTERM) == (0, "")
     assert list(own.iterdir()) == []
+
+
+def test_a_scan_that_the_end_interrupts_is_no_result(tmp_path: Path, samples: Path) -> None:
+    """Neither the one that runs nor the one that waits."""
+    for number in range(400):
+        os.link(_copy(samples, tmp_path), tmp_path / f"{number}.exe")
+    with running("--allow", tmp_path, "-j", "1") as asked, ThreadPoolExecutor(2) as pool:
+        body = b'{"paths": ["%b"]}' % os.fsencode(tmp_path)
+        answers = [pool.submit(asked.ask, "POST", "/scan-paths", body) for _ in range(2)]
+        time.sleep(1.5)
+        asked.process.send_signal(signal.SIGTERM)
+        for answer in answers:
+            found = answer.result()
+            assert (found.status, "the service ends" in found.json["error"]) == (503, True)
+        assert asked.process.wait(timeout=60) == 0
+
+
+def _copy(samples: Path, folder: Path) -> Path:
+    path = folder / "program"
+    if not path.exists():
+        path.write_bytes((samples / "overlay-x86.exe").read_bytes() + bytes(range(256)) * 8192)
+    return path
+
+
+def test_health_says_when_scans_fail(tmp_path: Path, samples: Path) -> None:
+    """And a temporary folder that was cleaned is no reason for it."""
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    data = (samples / "gui-x86.exe").read_bytes()
+    with running("-j", "1", "-v", env=env) as asked:
+        assert asked.ask("POST", "/scan", data).status == 201
+        for path in tmp_path.iterdir():
+            shutil.rmtree(path)
+        tmp_path.chmod(0o500)
+        if os.access(tmp_path, os.W_OK):  # root may write anyway
+            tmp_path.rmdir()
+        broken = asked.ask("POST", "/scan", data)
+        health = asked.ask("GET", "/health", token=None)
+        assert broken.status == 500
+        assert (health.status, "cannot be started" in health.json["error"]) == (503, True)
+        tmp_path.mkdir(exist_ok=True)
+        tmp_path.chmod(0o700)
+        assert asked.ask("POST", "/scan", data).status == 201
+        assert asked.ask("GET", "/health", token=None).json == {"status": "ok"}
+        code, err = asked.end()
+    assert code == 0
+    assert re.search(r"upload: 201 in \d", err)
+    assert "/scans/" not in err
 
 
 def test_quiet_says_where_it_is_unless_the_token_is_known(tmp_path: Path) -> None:

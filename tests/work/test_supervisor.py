@@ -263,8 +263,8 @@ def test_fewer_processes_than_asked_for_are_enough(monkeypatch: pytest.MonkeyPat
     ("error", "said"),
     [
         (OSError(24, "Too many open files"), "Too many open files"),
-        (FileNotFoundError(2, "No such file or directory"), "too few descriptors (ulimit -n)?"),
-        (ConnectionRefusedError(111, "Connection refused"), "too few descriptors (ulimit -n)?"),
+        (FileNotFoundError(2, "No such file or directory"), "are forked from has ended"),
+        (ConnectionRefusedError(111, "Connection refused"), "are forked from has ended"),
         (ValueError("odd"), "odd"),
     ],
 )

@@ -26,6 +26,7 @@ def serve(
         typer.Option(help="File with the token, e.g. token.txt; by default a new one is made."),
     ] = None,
     model: opt.Model = None,
+    index: opt.Index = None,
     max_size: opt.MaxSize = 64,
     timeout: opt.Timeout = 60.0,
     jobs: opt.Jobs = 0,
@@ -50,6 +51,7 @@ def serve(
     from maltriage.serve.guard import Guard, check_address, check_token
     from maltriage.serve.routes import application, listening, need_serve, serve_on
     from maltriage.serve.scans import Scans
+    from maltriage.similar.search import open_index
     from maltriage.source.archive.limits import Archives
     from maltriage.source.files import WalkOptions
     from maltriage.triage.options import ScanOptions
@@ -69,7 +71,9 @@ def serve(
         jobs=jobs,
         threads=threads,
         timeout=timeout,
+        index=index,
     )
+    open_index(bundle, index)  # an error is of the start, not of a request
     with listening(address, port) as at, stopping() as stop:
         number = at.getsockname()[1]
         scans = Scans(bundle, options, [os.fspath(folder) for folder in allow or []], stop)

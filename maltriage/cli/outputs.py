@@ -77,7 +77,8 @@ def targets(
         formats: those of the command.
 
     Raises:
-        MaltriageError: a file is named twice, or has an unknown ending and no format is named.
+        MaltriageError: a file is named twice, or has an unknown ending and no format is named, or
+            is the only one and has the ending of another format than is named.
     """
     seen = set()
     for path in outputs:
@@ -88,10 +89,24 @@ def targets(
     usual = named or next(iter(formats.values()))
     found = []
     for path in outputs or [STDOUT]:
-        only = named if len(outputs) == 1 else None
-        meant = only or by_ending(path.name, formats, unknown=named)
+        meant = by_ending(path.name, formats, unknown=named)
+        if named and len(outputs) == 1:
+            _check_ending(path, meant, named)
+            meant = named
         found.append(Target(None if path == STDOUT else path, meant or usual))
     return found
+
+
+def _check_ending(path: Path, ending: Format | None, named: Format) -> None:
+    """Raise MaltriageError if a file would have another format than its ending says. That of a
+    screen, .txt, is for any text."""
+    if ending is None or ending is named or ending.screen:
+        return
+    fitting = path.with_suffix(named.endings[0]).name
+    raise MaltriageError(
+        f"{path}: {ending.title} by its ending, not {named.title}: name it {fitting}, or leave out"
+        " the format"
+    )
 
 
 def chosen_fields(names: str | None, targets: Sequence[Target]) -> Fields | None:

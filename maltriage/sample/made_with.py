@@ -109,10 +109,30 @@ _COMPILERS = (
 """First versions of the compiler of each Visual Studio, the newest first."""
 _VERSIONS = (*dict.fromkeys(_VISUAL_C.values()), *(v for _, v in reversed(_BUILDS)))
 """Versions of Visual C++, the oldest first."""
-_DELPHI = (2, 25)
+_BORLAND = (2, 25)
 _GO = ((3, 0), (1, 0))
-"""Versions that the linkers of Delphi and Go write."""
+"""Versions that the linkers of Borland and Go write."""
 _GNU_MAJOR, _LLVM_MAJOR = 2, 14
+"""Major versions of the linkers of GNU and LLVM, which others write too: 2 is that of Borland,
+Watcom, Free Pascal, LCC, PureBasic and some packers."""
+_BORLAND_STUB, _WATCOM_STUB = b"must be run under Win32", b"this is a Windows "
+"""Parts of what their linkers write into the DOS stub."""
+DELPHI_STAMP = 0x2A425E19
+"""The time that Delphi 4 to 2006 write into any program: 1992-06-19T22:22:17Z."""
+_DELPHI_SECTIONS = frozenset(("CODE", ".itext"))
+_FREE_PASCAL = re.compile(rb"FPC (\d{1,2}(?:\.\d{1,2}){1,3})")
+_GNU_SECTIONS = (".eh_fram", ".debug_", ".stab", ".buildid", ".rossym")
+"""Beginnings of the names of sections that GNU's compiler and linker make; the last is made of
+theirs, in ReactOS."""
+_GNU_RUNTIME = (b"GCC: (", b"Mingw", b"MINGW32", b"libgcc_s_", b"_Jv_RegisterClasses")
+_GNU_START = b"__p__environ"
+"""What the start code of MinGW imports, and that of no other compiler with this linker version."""
+_CYGWIN = (b"cygwin1.dll", b"msys-1.0.dll", b"msys-2.0.dll")
+_IMPORT_BYTES = 32768
+"""Bytes from the import directory on that are searched for names."""
+_FIRST_BYTES, _LAST_BYTES = 4096, 16384
+"""Bytes of a section, from its start and before its end, where the marks of a runtime lie: its
+objects are the first and the last ones of a program."""
 MAX_RICH = 1024
 """Bytes behind the DOS header that are searched for a Rich header."""
 
@@ -190,16 +210,63 @@ def _compiler(data: bytes, headers: Headers) -> Iterator[Tool]:
         yield Tool("compiler", VISUAL_C, max(versions, key=_VERSIONS.index, default=None))
     elif linker in _GO and ".symtab" in names:
         yield Tool("compiler", "Go")
-    elif linker == _DELPHI and names & {"CODE", ".itext", "BSS", ".bss"}:
-        yield Tool("compiler", "Borland Delphi")
     elif linker[0] == _GNU_MAJOR and headers.subsystem in EFI:  # an ELF file that was converted
         yield Tool("linker", "GNU linker", f"{linker[0]}.{linker[1]}")
     elif linker[0] == _GNU_MAJOR:
-        yield Tool("compiler", "MinGW", None)
+        yield from _of_linker_2(data, headers, linker, data[64:pe])
     elif linker in _LINKERS:
         yield Tool("linker", "Microsoft Linker", f"{linker[0]}.{linker[1]}")
     elif linker[0] == _LLVM_MAJOR:
         yield Tool("linker", "Microsoft or LLVM linker", f"{linker[0]}.{linker[1]}")
+
+
+def _of_linker_2(
+    data: bytes, headers: Headers, linker: tuple[int, int], stub: bytes
+) -> Iterator[Tool]:
+    """Who made a program whose linker says version 2, by a mark of theirs; nothing without one."""
+    names = {section.name for section in headers.sections}
+    if linker == _BORLAND and (_BORLAND_STUB in stub or headers.timestamp == DELPHI_STAMP):
+        if any(b"Borland C++" in _ends(data, headers, name) for name in (".data", "DATA")):
+            yield Tool("compiler", "Borland C++")
+        elif headers.timestamp == DELPHI_STAMP or names & _DELPHI_SECTIONS:
+            yield Tool("compiler", "Borland Delphi")
+        else:
+            yield Tool("linker", "Turbo Linker", f"{linker[0]}.{linker[1]}")
+    elif _WATCOM_STUB in stub:
+        yield Tool("compiler", "Watcom C/C++")
+    elif b"Go buildinf:" in (variables := _ends(data, headers, ".data")):  # by its external linker
+        yield Tool("compiler", "Go")
+    elif pascal := _FREE_PASCAL.search(variables):
+        yield Tool("compiler", "Free Pascal", pascal[1].decode())
+    else:
+        yield from _gnu(data, headers, names)
+
+
+def _gnu(data: bytes, headers: Headers, names: set[str]) -> Iterator[Tool]:
+    """GNU's compiler, for Windows or for Cygwin."""
+    rva, _ = headers.directories.get("import", (0, 0))
+    start = headers.offset_of(rva) if rva else None
+    imports = b"" if start is None else data[start : start + _IMPORT_BYTES]
+    constants = _ends(data, headers, ".rdata")
+    if any(library in imports for library in _CYGWIN):
+        yield Tool("compiler", "GCC for Cygwin")
+    elif (
+        any(name.startswith(_GNU_SECTIONS) for name in names)
+        or names >= {".CRT", ".tls"}
+        or _GNU_START in imports
+        or any(mark in constants for mark in _GNU_RUNTIME)
+    ):
+        yield Tool("compiler", "MinGW")
+
+
+def _ends(data: bytes, headers: Headers, name: str) -> bytes:
+    """The first and last bytes of the first section of a name."""
+    section = next((s for s in headers.sections if s.name == name), None)
+    if section is None:
+        return b""
+    end = min(section.start + section.size, len(data))
+    first = section.start + _FIRST_BYTES
+    return data[section.start : min(first, end)] + data[max(first, end - _LAST_BYTES) : end]
 
 
 def studio_of(version: str) -> str | None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
+from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
 from maltriage.sample.made_with import PACKER_OF
-from maltriage.sample.pe import EFI, NATIVE, Headers, Section
+from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
 PACKED_ENTROPY = 7.2
@@ -29,6 +30,13 @@ _MAX_COUNTED = 1 << 26
 _CLR_BYTES, _CLR_FLAGS, _CLR_RESOURCES, _CLR_NATIVE = 72, 16, 24, 64
 """Bytes of a CLR header, and where in it are its flags, the place of the resources and that of
 native code."""
+_PKCS7, _REVISIONS = 2, (0x100, 0x200)
+_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
+"""Type and revisions of a WIN_CERTIFICATE that holds a signature, and the object identifier that
+its content begins with."""
+_HEAD_BYTES = 8 + 1 + 5 + len(_SIGNED_DATA)
+MAX_IMAGE = 1 << 31
+"""Bytes of an image that no Windows maps."""
 
 
 def observe(
@@ -61,8 +69,7 @@ def observe(
         if carrying:
             found.append(Notice("installer", carrying))
         if any(region.kind == "certificate" for region in layout.regions):
-            text = "Has a signature, which is not verified: no reason to trust it, nor to doubt."
-            found.append(Notice("signed", text))
+            found.append(_signed(data, headers))
     found.extend(_of_bytes(data))
     if headers is not None:
         found.extend(Notice("parser-warning", text) for text in headers.warnings)
@@ -76,6 +83,8 @@ def _of_headers(data: bytes, headers: Headers, layout: Layout) -> Iterator[Notic
             "Machine and Subsystem are zero: it cannot run as it lies here, and its hashes are not"
             " those of the program that ran; the model never sees these fields.",
         )
+    if (why := _refused(data, headers)) is not None:
+        yield Notice("unloadable", f"Windows does not load it: {why}.")
     if headers.entry_rva and "entry" not in layout.anchors:
         yield Notice("entry-outside", "The entry point lies in no byte of the file (overwritten?).")
     if layout.dotnet:
@@ -89,6 +98,65 @@ def _of_headers(data: bytes, headers: Headers, layout: Layout) -> Iterator[Notic
         )
     if headers.subsystem in EFI:
         yield Notice("efi", "An EFI image: families of Windows programs say little of it.")
+
+
+def _refused(data: bytes, headers: Headers) -> str | None:
+    """Why no Windows maps and starts a program; None: nothing is seen that it would refuse.
+
+    Sections closer than a page are mapped as one, wherever their rows say. Firmware reads EFI
+    images by its own rules.
+    """
+    pe = pe_offset(data)
+    if pe is None or len(data) < pe + 84 or headers.subsystem in EFI:
+        return None
+    (alignment,) = struct.unpack_from("<I", data, pe + 56)
+    (size,) = struct.unpack_from("<I", data, pe + 80)
+    if size >= MAX_IMAGE:
+        return f"it asks for an image of {size:,} bytes"
+    image, last, end = -(-size // PAGE) * PAGE, 0, 0
+    for section in headers.sections if alignment >= PAGE else ():
+        length = section.virtual_size or section.size
+        if not length:
+            continue
+        if section.rva < last:
+            return "its sections are not in the order of their addresses"
+        if section.rva < end:
+            return f"{_name(section)} and those before it overlap in memory"
+        last, end = section.rva, section.rva + length
+        if end > image:
+            return f"{_name(section)} ends beyond its image of {size:,} bytes"
+    for name in ("import", "tls"):  # read before it starts
+        rva, length = headers.directories.get(name, (0, 0))
+        if length and rva >= max(image, end):
+            return f"its {name} directory begins at {rva:#x}, beyond its image of {size:,} bytes"
+    return None
+
+
+def _signed(data: bytes, headers: Headers) -> Notice:
+    """What its certificate table holds."""
+    at, _ = headers.directories["certificate"]
+    if is_signature(data[at : at + _HEAD_BYTES]):
+        text = "Has a signature, which is not verified: no reason to trust it, nor to doubt."
+        return Notice("signed", text)
+    text = "Its certificate table holds no signature: what lies there is no PKCS #7 in DER."
+    return Notice("no-signature", text)
+
+
+def is_signature(head: bytes) -> bool:
+    """Whether a certificate table begins with a signature: a WIN_CERTIFICATE with the `SignedData`
+    of PKCS #7, in DER that fits into it. A table of zeros, text or noise does not."""
+    if len(head) < 10:
+        return False
+    length, revision, kind = struct.unpack_from("<IHH", head)
+    if revision not in _REVISIONS or kind != _PKCS7 or head[8] != 0x30:
+        return False
+    content, more = head[9], 0
+    if content > 0x80:  # so many bytes of a length follow
+        more = content - 0x80
+        content = int.from_bytes(head[10 : 10 + more], "big")
+    begin = 10 + more
+    fits = more <= 4 and begin + content <= length
+    return fits and head[begin : begin + len(_SIGNED_DATA)] == _SIGNED_DATA
 
 
 def _of_bytes(data: bytes) -> Iterator[Notice]:

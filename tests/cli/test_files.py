@@ -166,7 +166,15 @@ def test_formats_by_ending() -> None:
     assert targets([], "csv") == [Target(None, SCAN["csv"])]
     assert formats("a.ndjson", "b.JSON", "c.csv", "d.html") == ["ndjson", "json", "csv", "html"]
     assert formats("a.csv") == ["csv"]
-    assert formats("a.csv", format="json") == ["json"]  # the only file, and told so
+    for name in ("a", "a.out", "a.txt"):  # the only file, and told so
+        assert formats(name, format="json") == ["json"]
+    for name, format, said in (
+        ("a.html", "csv", r"a\.html: HTML by its ending, not CSV: name it a\.csv, or leave out"),
+        ("a.csv", "table", r"a\.csv: CSV by its ending, not table: name it a\.txt"),
+        ("a.json", "ndjson", "JSON by its ending, not NDJSON"),
+    ):
+        with pytest.raises(MaltriageError, match=said):
+            formats(name, format=format)
     assert formats("a.csv", "b.out", "-", format="json") == ["csv", "json", "json"]
     assert formats("a.csv", "b", "-") == ["csv", "table", "table"]
     assert formats("b.txt") == ["table"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import (
+    DELPHI_STAMP,
     PACKER_OF,
     VISUAL_BASIC,
     VISUAL_C,
@@ -84,8 +87,8 @@ def test_the_rich_header_names_the_compiler(
 @pytest.mark.parametrize(
     ("linker", "name", "found"),
     [
-        ((2, 38), b".text", {"compiler": "MinGW"}),
-        ((2, 25), b"CODE", {"compiler": "Borland Delphi"}),
+        ((2, 38), b".text", {"compiler": "MinGW"}),  # by the other sections that it has
+        ((2, 25), b"CODE", {"compiler": "MinGW"}),  # without the stub of Borland's linker
         ((3, 0), b".symtab", {"compiler": "Go"}),
         ((9, 0), b".text", {"linker": "Microsoft Linker 9.0"}),
         ((14, 0), b".text", {"linker": "Microsoft or LLVM linker 14.0"}),
@@ -98,6 +101,83 @@ def test_the_rich_header_names_the_compiler(
 )
 def test_linkers_and_sections(linker: tuple[int, int], name: bytes, found: dict[str, str]) -> None:
     assert tools(built(linker, name=name)) == found
+
+
+def marked(
+    linker: tuple[int, int], stub: bytes = b"", stamp: int = 1, **sections: bytes
+) -> dict[str, str]:
+    """The tools of a program with a DOS stub, and bytes at the start of its first sections, which
+    get these names; it has no other mark."""
+    return tools(blank(linker, stub, stamp, **sections).bytes())
+
+
+def blank(linker: tuple[int, int], stub: bytes, stamp: int, **sections: bytes) -> Pe:
+    made = Pe(built(linker))
+    made.data[64 : 64 + len(stub)] = stub
+    made.put("<I", made.pe + 8, stamp)
+    for index in range(made.count):
+        made.put("<8s", made.section(index), b"part%d" % index)
+        offset, size = made.raw(index)
+        made.data[offset : offset + size] = bytes(size)
+    for index, (name, content) in enumerate(sections.items()):
+        made.put("<8s", made.section(index), name.replace("_", ".", 1).encode())
+        offset, _ = made.raw(index)
+        made.data[offset : offset + len(content)] = content
+    return made
+
+
+BORLAND = b"\xba\x10\0\x0e\x1fThis program must be run under Win32\r\n$7"
+WATCOM = b"this is a Windows NT windowed executable\r\n$"
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (partial(marked, (2, 25), stamp=DELPHI_STAMP), {"compiler": "Borland Delphi"}),
+        (partial(marked, (2, 25), BORLAND, CODE=b""), {"compiler": "Borland Delphi"}),
+        (partial(marked, (2, 25), BORLAND, _itext=b""), {"compiler": "Borland Delphi"}),
+        (
+            partial(marked, (2, 25), BORLAND, _data=b"Borland C++ - Copy"),
+            {"compiler": "Borland C++"},
+        ),
+        (partial(marked, (2, 25), BORLAND, _text=b"GCC: ("), {"linker": "Turbo Linker 2.25"}),
+        (partial(marked, (2, 18), WATCOM, AUTO=b""), {"compiler": "Watcom C/C++"}),
+        (
+            partial(marked, (2, 42), _data=b"FPC 2.4.2 [2010/11/10]"),
+            {"compiler": "Free Pascal 2.4.2"},
+        ),
+        (partial(marked, (2, 42), _data=b"FPC: frames per cycle"), {}),
+        (partial(marked, (2, 37), _data=b"\xff Go buildinf:"), {"compiler": "Go"}),
+        (partial(marked, (2, 37), _rdata=b"GCC: (GNU) 4.8.3"), {"compiler": "MinGW"}),
+        (partial(marked, (2, 25), _rdata=b"Mingw runtime failure:"), {"compiler": "MinGW"}),
+        (partial(marked, (2, 25), _CRT=b"", _tls=b""), {"compiler": "MinGW"}),
+        (partial(marked, (2, 23), _eh_fram=b""), {"compiler": "MinGW"}),
+        (partial(marked, (2, 37), _text=b"GCC: (GNU) 4.8.3"), {}),  # a text of the program
+        (partial(marked, (2, 50)), {}),
+    ],
+)
+def test_a_linker_of_version_2_needs_a_mark(
+    found: Callable[[], dict[str, str]], said: dict[str, str]
+) -> None:
+    assert found() == said
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (b"__p__environ", {"compiler": "MinGW"}),
+        (b"cygwin1.dll", {"compiler": "GCC for Cygwin"}),
+        (b"__p__fmode", {}),  # Microsoft's start code has it as well
+    ],
+)
+def test_the_start_code_of_gnu_is_known_by_its_imports(name: bytes, said: dict[str, str]) -> None:
+    """Where names of sections say nothing, and the runtime is older than its texts."""
+    made = blank((2, 56), b"", 1)
+    headers = read_headers(made.bytes())
+    assert headers is not None
+    start = headers.offset_of(headers.directories["import"][0])
+    assert start is not None
+    assert tools(made.put(f"<{len(name)}s", start + 40, name).bytes()) == said
 
 
 def test_an_efi_image_of_the_gnu_linker_was_not_made_by_mingw() -> None:

@@ -5,6 +5,7 @@ import random
 import re
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hostile.make import CASES, Pe
 
 from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import CARRIED_MIN_BYTES, carried, made_with
-from maltriage.sample.notices import FEW_IMPORTS, SMALL_BYTES, observe
+from maltriage.sample.notices import FEW_IMPORTS, SMALL_BYTES, is_signature, observe
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import KNOWN_GOOD
 
@@ -76,6 +77,73 @@ def test_an_efi_image(samples_dir: Path) -> None:
 def test_an_overwritten_entry_point() -> None:
     pe = Pe()
     assert "entry-outside" in notices_of(pe.put("<I", pe.pe + 24 + 16, 0xCC00FFEE).bytes())
+
+
+@pytest.mark.parametrize(
+    ("at", "change"),
+    [
+        (6, b"\1\0"),  # X.509, which no loader looks at
+        (4, b"\0\0"),  # no revision that there is
+        (8, b"\x04"),  # no sequence
+        (9, b"\x84\xff\xff\xff\xff"),  # longer than the certificate
+        (12, b"\x06\x03"),  # another object identifier
+        (8, NOISE[:1004]),
+    ],
+)
+def test_a_certificate_table_that_holds_no_signature(
+    samples_dir: Path, at: int, change: bytes
+) -> None:
+    data = (samples_dir / "signed-x64.exe").read_bytes()
+    headers = read_headers(data)
+    assert headers is not None
+    start = headers.directories["certificate"][0] + at
+    broken = data[:start] + change + data[start + len(change) :]
+    assert "no PKCS #7" in notices_of(broken)["no-signature"]
+    assert "signed" not in notices_of(broken)
+
+
+def test_the_head_of_a_signature_says_its_length_in_one_byte_to_five() -> None:
+    for length in (b"\x7f", b"\x81\xff", b"\x82\1\0", b"\x83\0\1\0", b"\x84\0\0\1\0"):
+        content = b"\x30" + length + bytes.fromhex("06092a864886f70d010702")
+        head = struct.pack("<IHH", 1000, 0x200, 2) + content
+        assert is_signature(head)
+        assert not any(is_signature(head[:end]) for end in range(len(head)))
+        assert not is_signature(struct.pack("<I", 100) + head[4:])
+
+
+def second(pe: Pe) -> int:
+    """Where the second section is mapped, of a program whose first is at 0x1000."""
+    return int(struct.unpack_from("<I", pe.data, pe.section(1) + 12)[0])
+
+
+def reversed_sections(pe: Pe) -> None:
+    rows = [bytes(pe.data[pe.section(i) : pe.section(i + 1)]) for i in range(pe.count)]
+    pe.data[pe.table : pe.section(pe.count)] = b"".join(reversed(rows))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (reversed_sections, "its sections are not in the order of their addresses"),
+        (lambda pe: pe.put("<I", pe.section(0) + 8, 0x7F000000), ".text ends beyond its image"),
+        (
+            lambda pe: pe.put("<I", pe.section(0) + 8, second(pe) - 0xFFF),
+            "and those before it overlap",
+        ),
+        (lambda pe: pe.put("<I", pe.pe + 24 + 56, 0x80000000), "an image of 2,147,483,648 bytes"),
+        (lambda pe: pe.put("<I", pe.pe + 24 + 56, 0), ".text ends beyond its image of 0 bytes"),
+        (
+            lambda pe: pe.put("<I", pe.pe + 24 + 96 + 8, 0x7FFF0000),
+            "import directory begins at 0x7fff0000, beyond its image of",
+        ),
+    ],
+)
+def test_a_program_that_windows_refuses(change: Callable[[Pe], object], why: str) -> None:
+    pe = Pe()
+    change(pe)
+    assert why in notices_of(pe.bytes())["unloadable"]
+    efi = put(pe.bytes(), 92, 10)  # read by firmware, which has rules of its own
+    assert "unloadable" not in notices_of(efi)
 
 
 def test_every_rule_that_says_packed_is_named(samples_dir: Path) -> None:

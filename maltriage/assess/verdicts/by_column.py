@@ -16,7 +16,7 @@ import numpy as np
 from maltriage import metrics
 from maltriage.assess.held_back import Held
 from maltriage.assess.verdicts import grouped
-from maltriage.assess.verdicts.calibrate import files_needed, limit_at
+from maltriage.assess.verdicts.calibrate import below_even_odds, files_needed, limit_at
 from maltriage.assess.verdicts.column_answers import (
     Answers,
     Limits,
@@ -179,6 +179,7 @@ def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigur
         values=values,
         packed=int(packed.sum()),
         packed_flagged=int(flagged[packed].sum()),
+        warnings=below_even_odds(limit, {}),
     )
 
 

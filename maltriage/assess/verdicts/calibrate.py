@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,8 +17,15 @@ from maltriage.bundle import BENIGN, Bundle, Card, Threshold
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError, cannot_write
 from maltriage.metrics import clopper_pearson, margins
-from maltriage.report.documents.calibration import KindThreshold, MalwareLike, ThresholdFigures
+from maltriage.report.documents.calibration import (
+    IN_INDEX,
+    KindThreshold,
+    MalwareLike,
+    ThresholdFigures,
+)
 from maltriage.report.documents.record import Failed, Result, Skipped
+from maltriage.report.scan.strip import reasons
+from maltriage.similar.index_file import files_beside
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
 from maltriage.triage.verdict import has_headers
@@ -50,22 +58,26 @@ def threshold_for(
     options: ScanOptions,
     *,
     kind_files: int | None = None,
+    trained_on: frozenset[str] = frozenset(),
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> ThresholdFigures:
     """Set a threshold on clean files, scanned the way that users scan.
 
     Equal files count once. A file that is never flagged, since its headers cannot be read, has no
-    say and counts as unreadable. At most `fpr` of the files reach the threshold, which lies halfway
-    to the next margin below it. Each kind of file (`Layout.kind`) with enough files has its
-    own threshold; the others share that of all files.
+    say and counts as unreadable. Files in the bundle's own index, which is usually of its training
+    files, are left out: the model is surer of them than of others. At most `fpr` of the files reach
+    the threshold, which lies halfway to the next margin below it. Each kind of file (`Layout.kind`)
+    with enough files has its own threshold; the others share that of all files.
 
     Args:
         name: of the files, for the card.
         kind_files: least number of files for a kind's own threshold, 1 / fpr or more; None: as
             many as for all together (`files_needed`).
+        trained_on: digests of files that are left out as well.
 
     Raises:
-        MaltriageError: no benign label, or too few files; the message has the number needed.
+        MaltriageError: no benign label, or too few files; the message has the number needed and
+            what was left out; or the index cannot be read.
     """
     if bundle.card.benign is None:
         raise MaltriageError(f"{bundle.path}: no benign label, so nothing can be flagged")
@@ -73,21 +85,33 @@ def threshold_for(
     if files_allowed(fpr, enough) < 1:
         least = math.ceil(1 / fpr - _ROUNDING)
         raise MaltriageError(f"{enough} files of a kind: a rate of {fpr:g} needs {least}")
+    trained_on |= files_beside(bundle) or frozenset()
     found: dict[str, _Clean] = {}
-    unreadable, headless = 0, set[str]()
+    skipped, failed = Counter[str](), 0
+    headless, in_index = set[str](), set[str]()
     for record in scan(paths, bundle, options, changed=changed):
-        if isinstance(record, Result) and not has_headers(record.layout.kind, record.format):
+        if isinstance(record, Result) and record.sha256 in trained_on:
+            in_index.add(record.sha256)
+        elif isinstance(record, Result) and not has_headers(record.layout.kind, record.format):
             headless.add(record.sha256)
         elif isinstance(record, Result) and record.verdict.margin is not None:
             top = record.verdict.ranked[0].label
             kind = record.layout.kind or ""
             found[record.sha256] = _Clean(record.verdict.margin, record.path, kind, top)
-        elif isinstance(record, Failed | Skipped):
-            unreadable += 1
+        elif isinstance(record, Skipped):
+            skipped[record.code] += 1
+        elif isinstance(record, Failed):
+            failed += 1
     if len(found) < files_needed(fpr):
+        left_out = [
+            f"{skipped.total():,} skipped ({reasons(skipped)})" if skipped else "",
+            f"{failed:,} failed" if failed else "",
+            f"{len(headless):,} without headers" if headless else "",
+            f"{len(in_index):,} {IN_INDEX}" if in_index else "",
+        ]
         raise MaltriageError(
             f"{len(found)} different clean files: a rate of {fpr:g} needs {files_needed(fpr)}"
-            " (3 / rate)"
+            " (3 / rate)" + ("; left out: " + ", ".join(filter(None, left_out))) * any(left_out)
         )
     ranked = sorted(found.values(), reverse=True)
     by_kind: dict[str, list[float]] = {}
@@ -119,8 +143,28 @@ def threshold_for(
         rate=clopper_pearson(flagged, len(files)),
         kinds=kinds,
         malware_like=[file for file in files if file.flagged or file.label != BENIGN],
-        unreadable=unreadable + len(headless),
+        unreadable=skipped.total() + failed + len(headless),
+        in_index=len(in_index),
+        warnings=below_even_odds(common, own),
     )
+
+
+def below_even_odds(margin: float, kinds: Mapping[str, float]) -> list[str]:
+    """A warning of a threshold below 0, where the model takes a file for clean rather than malware.
+
+    Args:
+        margin: of all files.
+        kinds: of those with a threshold of their own.
+    """
+    low = [f"{margin:+.3f}"] if margin < 0 else []
+    low += [f"{limit:+.3f} ({kind})" for kind, limit in sorted(kinds.items()) if limit < 0]
+    if not low:
+        return []
+    warning = (
+        f"margin {', '.join(low)} is below even odds: it flags files that the model takes for clean"
+        " rather than malware (a malware probability below 50%)"
+    )
+    return [warning]
 
 
 class _Clean(NamedTuple):
@@ -192,6 +236,7 @@ def malware_rate(
     options: ScanOptions,
     kind_files: int | None = None,
     *,
+    trained_on: frozenset[str] = frozenset(),
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[int, int]:
     """Count out-of-fold malware flagged at each net's own threshold for `fpr`.
@@ -203,7 +248,7 @@ def malware_rate(
     Args:
         folds: bundle and predictions of each fold.
         paths: of clean files that none of the nets was trained on.
-        kind_files: see `threshold_for`.
+        kind_files, trained_on: see `threshold_for`.
 
     Returns:
         The number of malware samples in all folds, and of those flagged.
@@ -216,7 +261,10 @@ def malware_rate(
         kinds = bundle.card.training.malware_kinds
         kind = max(kinds, key=lambda name: kinds[name], default=None)
         limits = threshold_for(
-            paths, bundle, fpr, "", options, kind_files=kind_files, changed=changed
+            *(paths, bundle, fpr, "", options),
+            kind_files=kind_files,
+            trained_on=trained_on,
+            changed=changed,
         )
         limit = threshold_of(limits).at(kind)
         bad = found.truth != bundle.card.benign

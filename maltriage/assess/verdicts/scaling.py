@@ -22,7 +22,7 @@ from maltriage.corpus.predictions import Predictions, join, load_predictions
 from maltriage.corpus.split_file import manifest_of
 from maltriage.errors import MaltriageError
 from maltriage.report import numbers
-from maltriage.report.documents.calibration import TemperatureFigures
+from maltriage.report.documents.calibration import IN_INDEX, TemperatureFigures
 from maltriage.report.documents.record import Failed, Result, Skipped, path_fields
 from maltriage.similar.index_file import files_beside
 from maltriage.triage.options import Progress, ScanOptions
@@ -30,7 +30,7 @@ from maltriage.triage.pipeline import scan
 
 MIN_LABELLED = 50
 """Fewest labelled samples for a temperature."""
-_INDEXED = "left out: in the model's index, usually of its training files"
+_INDEXED = f"left out: {IN_INDEX}"
 FOLDS = 5
 """Number of folds for files without folds."""
 

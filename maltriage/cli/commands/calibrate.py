@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from maltriage.corpus.predictions import Predictions
     from maltriage.triage.options import Progress
 
+FPR, MIN_FPR, MAX_FPR = 0.01, 1e-6, 0.5
+
 
 def calibrate(
     ctx: typer.Context,
@@ -32,8 +34,14 @@ def calibrate(
         typer.Option(help="Set the threshold on these clean files or folders."),
     ] = None,
     fpr: Annotated[
-        float, typer.Option(min=1e-6, max=0.5, help="False-positive rate of the threshold.")
-    ] = 0.01,
+        float | None,
+        typer.Option(
+            min=MIN_FPR,
+            max=MAX_FPR,
+            help="False-positive rate of the threshold; by default that of the model's card, or"
+            f" {FPR:g} where it has none.",
+        ),
+    ] = None,
     kind_files: opt.KindFiles = None,
     folds: Annotated[
         Path | None,
@@ -103,6 +111,7 @@ def calibrate(
     from maltriage.report.documents.calibration import Calibration
     from maltriage.report.documents.record import ModelRef
     from maltriage.report.studies.calibration import render
+    from maltriage.similar.index_file import files_beside
     from maltriage.triage.options import ScanOptions
 
     _check(output, goodware, labelled, predictions, folds, coverage)
@@ -116,6 +125,9 @@ def calibrate(
     if labelled is None and by is None:
         refuse(ctx, ("dataset", "min_samples"), "with --labelled or --by")
     bundle = bundles.load(bundles.resolve(model))
+    if fpr is None:
+        own = bundle.card.threshold
+        fpr = own.fpr if own is not None and MIN_FPR <= own.fpr <= MAX_FPR else FPR
     changes: dict[str, object] = {}
     temperature = threshold = sets = novelty = known = None
     with scanning(color, quiet) as show:
@@ -141,7 +153,9 @@ def calibrate(
             if folds is not None:
                 nets = fold_bundles(folds, bundle)
                 malware, flagged = assess.malware_rate(
-                    nets, paths, fpr, options, kind_files, changed=show
+                    *(nets, paths, fpr, options, kind_files),
+                    trained_on=files_beside(bundle) or frozenset(),
+                    changed=show,
                 )
                 threshold = msgspec.structs.replace(
                     threshold, malware=malware, malware_flagged=flagged

@@ -57,6 +57,9 @@ PANELS: Mapping[str, Panels] = {
 """Parameters by command and title, in the order of the help. Commands that are not here have one
 list."""
 
+OF_CALIBRATE = frozenset(("--threshold", "--fpr"))
+"""Options that are looked for in other commands, where nothing like them is meant."""
+
 
 class Command(TyperCommand):
     """A command whose options are listed in the groups of `PANELS`.
@@ -83,6 +86,10 @@ class Command(TyperCommand):
             rest = super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = error.message.removeprefix(OF_PYDANTIC)
+            raise
+        except Exception as error:  # Typer does not export the class of unknown options
+            if self.name != "calibrate" and getattr(error, "option_name", None) in OF_CALIBRATE:
+                _point_to_calibrate(error)
             raise
         command_line_wins(ctx)
         if not ctx.resilient_parsing:  # a shell that asks for completions
@@ -112,3 +119,9 @@ class Command(TyperCommand):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl(rows)
+
+
+def _point_to_calibrate(error: Any) -> None:
+    """Say where a threshold is set, in place of the options that are spelled like it."""
+    error.message += ": maltriage calibrate sets the threshold from which files are flagged"
+    error.possibilities = None

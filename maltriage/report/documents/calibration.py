@@ -8,6 +8,9 @@ from maltriage.metrics import Interval
 from maltriage.report.documents.evaluation import NoveltyFigures, SetFigures
 from maltriage.report.documents.record import ModelRef
 
+IN_INDEX = "in the model's index, usually of its training files"
+"""Why files are left out of a calibration."""
+
 
 class KindThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The threshold for clean files of one `Layout.kind`, as a margin.
@@ -71,6 +74,10 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     packed: int = 0
     packed_flagged: int = 0
     """Packed clean files, which such a threshold is not set on."""
+    in_index: int = 0
+    """Different clean files left out, since they are in the index of the model, which is usually of
+    its training files."""
+    warnings: list[str] = []
 
 
 class TemperatureFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

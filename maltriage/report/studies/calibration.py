@@ -10,7 +10,7 @@ from rich.text import Text
 
 from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.calibration import Calibration, MalwareLike
+from maltriage.report.documents.calibration import IN_INDEX, Calibration, MalwareLike
 from maltriage.report.documents.evaluation import NoveltyFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import render_sets
@@ -56,8 +56,7 @@ def _temperature(found: Calibration) -> Iterator[Text | Table]:
         yield Text(f"{many} left out: among the samples of the predictions", "yellow")
     if fitted.in_index:
         many = numbers.count(fitted.in_index, "labelled file")
-        why = "in the model's index, usually of its training files"
-        yield Text(f"{many} left out: {why}", "yellow")
+        yield Text(f"{many} left out: {IN_INDEX}", "yellow")
     if fitted.unreadable:
         yield Text(
             f"{numbers.count(fitted.unreadable, 'file')} gave no sample",
@@ -119,6 +118,11 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             f"{numbers.count(limit.unreadable, 'file')} left out: no sample, or no headers",
             "yellow",
         )
+    if limit.in_index:
+        many = numbers.count(limit.in_index, "clean file")
+        yield Text(f"{many} left out: {IN_INDEX}", "yellow")
+    for warning in limit.warnings:
+        yield untrusted(warning, "yellow")
     yield from _look_at(limit.malware_like)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.assess.verdicts.calibrate import (
+    below_even_odds,
     files_needed,
     limit_at,
     threshold_for,
@@ -20,6 +22,8 @@ from maltriage.bundle import Bundle, Card
 from maltriage.errors import MaltriageError
 from maltriage.metrics import clopper_pearson
 from maltriage.report.documents.record import Result
+from maltriage.similar import index as indexes
+from maltriage.similar import index_file
 from maltriage.triage.options import ScanOptions
 from maltriage.triage.pipeline import scan
 
@@ -105,6 +109,57 @@ def test_a_rate_needs_three_times_its_inverse_in_files(clean: Path, bundle: Bund
     assert clopper_pearson(0, 30, level=0.9).high <= 0.1  # what the rule of three says
     with pytest.raises(MaltriageError, match=r"40 different clean files: .* 0.01 needs 300"):
         threshold_for([str(clean)], bundle, 0.01, "few", ScanOptions())
+
+
+def test_files_that_the_model_has_in_its_index_have_no_say(
+    tmp_path: Path, clean: Path, bundle: Bundle
+) -> None:
+    """It was usually trained on them, and is surer of them than of others."""
+    write(bundle, tmp_path / "own.onnx")
+    own = bundles.load(tmp_path / "own.onnx")
+    files = [r for r in scan([str(clean)], own, ScanOptions()) if isinstance(r, Result)]
+    names = sorted({file.sha256 for file in files})
+    made = indexes.grown(indexes.empty(own), names[:8], ["benign"] * 8, np.eye(8, dtype=np.float32))
+    index_file.write(made.index, tmp_path / "own.index.npz")
+    found = threshold_for([str(clean)], own, 0.1, "clean", ScanOptions())
+    assert (found.files, found.in_index) == (FILES - 8, 8)
+    rest = frozenset(names[20:])
+    with pytest.raises(MaltriageError, match=r"12 different clean files: .* 28 in the mod"):
+        threshold_for([str(clean)], own, 0.1, "clean", ScanOptions(), trained_on=rest)
+
+
+def test_too_few_files_say_what_was_left_out(tmp_path: Path, bundle: Bundle) -> None:
+    folder, away = tmp_path / "clean", tmp_path / "away"
+    folder.mkdir()
+    away.mkdir()
+    for i in range(3):
+        (away / f"{i}.exe").write_bytes(sample("console-x86.exe") + b"tail" * i)
+        (folder / f"{i}.exe").symlink_to(away / f"{i}.exe")
+    (folder / "a.txt").write_bytes(b"text")
+    (folder / "b.exe").write_bytes(b"MZ" + bytes(range(256)) * 64)
+    (folder / "c.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(MaltriageError) as error:
+        threshold_for([str(folder)], bundle, 0.1, "clean", ScanOptions())
+    assert str(error.value) == (
+        "0 different clean files: a rate of 0.1 needs 30 (3 / rate); left out: 4 skipped"
+        " (3 a link, 1 not PE), 1 failed, 1 without headers"
+    )
+
+
+@pytest.mark.parametrize(
+    ("margin", "kinds", "said"),
+    [
+        (0.0, {}, None),
+        (1.5, {"pe32": 0.2}, None),
+        (-0.18, {}, "margin -0.180 is below even odds"),
+        (0.4, {"pe32": -1.0}, "margin -1.000 (pe32) is below even odds"),
+    ],
+)
+def test_a_threshold_below_even_odds_is_warned_of(
+    margin: float, kinds: dict[str, float], said: str | None
+) -> None:
+    found = below_even_odds(margin, kinds)
+    assert found == [] if said is None else found[0].startswith(said)
 
 
 def test_a_rate_allows_whole_files() -> None:

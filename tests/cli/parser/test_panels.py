@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 import typer
@@ -23,6 +24,24 @@ def test_each_option_is_in_one_group(name: str) -> None:
     assert set(options) == set(placed), "maltriage/cli/parser/panels.py"
     assert set(placed.values()) == {1}
     assert len(PANELS[name]["Options"]) == 10
+
+
+@pytest.mark.parametrize("arguments", [("--fpr", "0.01"), ("--threshold=2",)])
+@pytest.mark.parametrize("command", ["scan", "explain"])
+def test_whoever_asks_for_a_threshold_is_sent_to_calibrate(
+    run_cli: Any, command: str, arguments: tuple[str, ...]
+) -> None:
+    done = run_cli(command, "samples", *arguments)
+    option = arguments[0].split("=")[0]
+    assert done.returncode == 2
+    assert done.stderr.decode().endswith(
+        f"No such option: {option}: maltriage calibrate sets the threshold from which files are"
+        " flagged\n"
+    )
+    assert (
+        run_cli("calibrate", "x", "--threshold", "2", "-o", "y").stderr.count(b"calibrate sets")
+        == 0
+    )
 
 
 @pytest.mark.parametrize("columns", ["80", "200"])

@@ -257,11 +257,12 @@ def novelty(result: Result) -> str | None:
     verdict = result.verdict
     if verdict.novelty is None or verdict.novelty_limit is None:
         return None
-    side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
-    said = ": like nothing that the model learned" if side == "above" else ""
+    amount, limit = f"{verdict.novelty:+.2f}", f"{verdict.novelty_limit:+.2f}"
     if outside(result):
-        said = ", which is of other kinds of files"
-    return f"{verdict.novelty:+.2f}, {side} the limit {verdict.novelty_limit:+.2f}{said}"
+        return f"{amount}; the limit {limit} was set on other kinds of files, and says nothing here"
+    if verdict.novelty > verdict.novelty_limit:
+        return f"{amount}, above the limit {limit}: like nothing that the model learned"
+    return f"{amount}, up to the limit {limit}"
 
 
 def region_name(name: str) -> str:

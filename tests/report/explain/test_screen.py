@@ -294,6 +294,9 @@ def test_novelty() -> None:
     known = make_verdict(novelty=-1.234, novelty_limit=1.5)
     assert "  novelty   -1.23, up to the limit +1.50\n" in shown(make_result(verdict=known))
     strange = make_verdict("unknown", 0.9, closest="maze", novelty=2.0, novelty_limit=1.5)
+    other = make_result(verdict=strange, notices=(("outside-training", "x"),))
+    said = "+2.00; the limit +1.50 was set on other kinds of files, and says nothing here"
+    assert f"novelty   {said}\n" in shown(other)
     text = shown(make_result(verdict=strange))
     assert "novelty   +2.00, above the limit +1.50: like nothing that the model learned\n" in text
 

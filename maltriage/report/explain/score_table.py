@@ -142,12 +142,23 @@ def regions(
         yield Text(" " * INDENT + remark, style="dim")
 
 
+def split(views: Sequence[ViewHeat]) -> tuple[list[ViewHeat], str]:
+    """The views that have a row, and what is said of the others: of the image views if none adds
+    anything, as to whether a file is malware."""
+    images = [view for view in views if view.name not in facts.THIN]
+    if len(images) < 2 or any(view.contribution for view in images):
+        return list(views), ""
+    rest = [view for view in views if view.name in facts.THIN]
+    return rest, f"{numbers.count(len(images), 'image view')}: 0"
+
+
 def views(evidence: Evidence, width: int) -> Iterator[Text]:
     """The same total, divided over the views of the bundle."""
     parts = evidence.views
     weight = sum(abs(view.contribution) for view in parts)
     digits = digits_for(max((view.end or 0 for view in parts), default=0))
-    rows = [_view(view, weight, digits) for view in parts]
+    shown, idle = split(parts)
+    rows = [_view(view, weight, digits) for view in shown]
     total = sum(view.contribution for view in parts)
     last = [Text("total"), Text(), numbers.heat(total), Text()]
     layout = aligned.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
@@ -156,8 +167,10 @@ def views(evidence: Evidence, width: int) -> Iterator[Text]:
     axis = numbers.Axis.over([view.contribution for view in parts], bar)
     yield aligned.header(barred, gap, INDENT)
     yield aligned.rule(aligned.width_of(layout, gap), INDENT)
-    for view, cells in zip(parts, rows, strict=True):
+    for view, cells in zip(shown, rows, strict=True):
         yield aligned.line([*cells, axis.bar(view.contribution)], barred, gap, INDENT)
+    if idle:
+        yield Text(" " * INDENT + idle, style="dim")
     yield aligned.rule(layout[2].width, INDENT + aligned.width_of(layout[:2], gap) + gap)
     yield aligned.line(last, layout, gap, INDENT)
 

@@ -37,6 +37,7 @@ from maltriage.report.documents.evidence import (
     MethodHeat,
     Plane,
     RegionHeat,
+    ViewHeat,
 )
 from maltriage.report.documents.record import Neighbour, Ranked, Result, Similar
 from maltriage.report.explain import findings, score_table
@@ -182,6 +183,18 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     assert "of 1 claim: 1 supported\n" in text
     assert "no room" not in text.split("\n\n")[0]
     assert "checked" not in shown(make_result())
+
+
+def test_image_views_that_add_nothing_are_one_line() -> None:
+    """As to whether a file is malware."""
+    views = [msgspec.structs.replace(view, contribution=0.0) for view in make_evidence().views]
+    views.append(ViewHeat("words", 1.5, None, None))
+    text = part(shown(with_evidence(views=views)), "By view")
+    assert "\n  7 image views: 0\n" in text
+    assert "resource" not in text
+    assert re.search(r"words +the whole file +\+1\.500", text)
+    views[1] = msgspec.structs.replace(views[1], contribution=0.1)
+    assert "image views" not in part(shown(with_evidence(views=views)), "By view")
 
 
 def test_hot_ranges_that_were_not_checked_are_blank() -> None:
@@ -446,9 +459,9 @@ def test_hot_ranges_beyond_the_top_are_summed() -> None:
 
 def test_the_picture_needs_colours_and_room() -> None:
     result = make_result(plane=True)
-    assert "Picture left out: it needs 256 colours or more." in shown(result, 120)
-    assert "Picture left out" not in shown(result, 120, colour=True)
-    assert "narrower than 32 columns" in shown(result, 30, colour=True)
+    assert "The file as a byteplot" not in shown(result, 120)  # nor a heading without it
+    assert "The file as a byteplot" in shown(result, 120, colour=True)
+    assert "▀" not in shown(result, 30, colour=True)
     assert shown(result, 66, colour=True).count("▀") == 64 * 32
     assert shown(result, 50, colour=True).count("▀") == 48 * 24
 
@@ -481,7 +494,7 @@ def test_the_picture_has_the_colours_of_its_heat() -> None:
 def test_a_picture_that_contradicts_itself_is_left_out(changes: dict[str, Any]) -> None:
     picture = msgspec.structs.replace(make_plane(), **changes)
     text = shown(with_evidence(plane=picture), 120, colour=True)
-    assert "Picture left out: its " in text
+    assert "The file as a byteplot" not in text
     assert "▀" not in text
 
 

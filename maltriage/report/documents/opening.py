@@ -22,8 +22,6 @@ SECOND = 0.1
 SPREAD, LEAST_SPREAD = 1 / 3, 16 * HOT_BLOCK
 """Share of a region's points below which its hot ranges do not show where they are from, and the
 bytes from which a region is large enough for that."""
-SLIGHT = 0.02
-"""Share of all heat below which what the file has of its own is not worth a word."""
 
 
 def opening(result: Result) -> str:
@@ -188,25 +186,25 @@ def _spread_by(evidence: Evidence) -> Iterator[str]:
 
 
 def _common(evidence: Evidence, what: str) -> Iterator[str]:
-    """How much of what decided lies on what clean programs have, and whether what they do not have
-    speaks against it."""
+    """What lies on bytes that clean programs have, what on the file's own, and what on none: sums
+    that close, not shares, since their parts cancel."""
     common = evidence.common
     if common is None:
         return
-    part = common.contribution / evidence.total if evidence.total > 0.0 else 0.0
-    said = []
-    if part >= MOSTLY:
-        # What speaks for a clean program may well be what clean programs have.
-        little = "" if what == BENIGN else ", and says little"
-        much = numbers.share(part) if part <= 1.0 else "In sum, all"
-        said = [f"{much} of what decided lies on bytes that clean programs have{little}"]
-    own = facts.own(evidence, common)
-    heat = sum(abs(region.contribution) for region in evidence.regions) + abs(evidence.padding)
-    if own < -SLIGHT * heat:
-        start = "what" if said else "What"
-        said.append(f"{start} is the file's own speaks against {what} ({numbers.signed(own, 2)})")
-    if said:
-        yield f"{'; '.join(said)}."
+    shared, own = common.contribution, facts.own(evidence, common)
+    # What speaks for a clean program may well be what clean programs have.
+    most = shared > 0.0 and shared >= MOSTLY * (shared + abs(own))
+    little = " and says little" if most and what != BENIGN else ""
+    on = f"{numbers.signed(shared)} lies on bytes that clean programs have too{little}"
+    mine = f"{numbers.signed(own)} on the file's own"
+    if not evidence.additive:
+        yield f"Of the heat, {on}, and {mine}."
+        return
+    rest = numbers.signed(evidence.logit - shared - own)
+    yield (
+        f"Of {numbers.signed(evidence.logit)} in all for {what}, {on}, {mine}, and {rest} on none"
+        " (padding, baseline and bias)."
+    )
 
 
 def _nearest(similar: Similar | None) -> Iterator[str]:

@@ -16,7 +16,9 @@ from maltriage.report.documents.record import Result, Similar, Verdict
 from maltriage.sample.types import BENIGN, OTHER
 
 MOSTLY = 0.5
-"""Share of what decided from which it is said to lie on what clean programs have."""
+"""Share of points, all of one sign or not, from which most is said to lie somewhere."""
+HELD = 0.5
+"""Share of a claim below which masking took too little away, as `triage.verify` has it."""
 SECOND = 0.1
 """Share of the first region's points from which a second one is named beside it."""
 SPREAD, LEAST_SPREAD = 1 / 3, 16 * HOT_BLOCK
@@ -145,16 +147,22 @@ def _place(region: RegionHeat, evidence: Evidence) -> tuple[str, str, str]:
     found = next((c for c in checks if (c.start, c.end) == (region.start, region.end)), None)
     if found is not None and found.status == "contradicted":
         doubt += "; masking contradicts it"
-    elif found is not None and found.status == "weak":
+    elif found is not None and found.status in ("weak", "understated"):
         doubt += f"; {_taken(found)}"
     return name, numbers.share(abs(region.share)), doubt
 
 
 def _taken(check: Check) -> str:
-    """What masking took away of a claim that it does not support."""
+    """What masking took away of a claim that is not as large as it says, or does not stand out."""
+    taken, claim = abs(check.measured), abs(check.claimed)
     if check.measured * check.claimed <= 0.0:
-        return f"masking took nothing away of {abs(check.claimed):.2f}"
-    return f"masking took away {abs(check.measured):.2f} of {abs(check.claimed):.2f}"
+        return f"masking took nothing away of {claim:.2f}"
+    said = f"masking took away {taken:.2f} of {claim:.2f}"
+    if check.status == "understated":
+        return f"masking took away {taken:.2f}, more than the {claim:.2f}"
+    if taken < HELD * claim:
+        return said
+    return f"{said}, " + ("as much elsewhere" if check.controls else "but not every mask did")
 
 
 def _is_spread(region: RegionHeat, evidence: Evidence) -> bool:

@@ -116,6 +116,8 @@ def explanation(result: Result, options: RenderOptions) -> str:
         similar_said=similar.said(result.similar) if result.similar else None,
         claims=facts.supports(evidence.checks) if evidence.checks else None,
         checked=list(score_table.verdict_on(evidence.checks)) if evidence.checks else [],
+        legend=score_table.legend(evidence.checks) if evidence.checks else [],
+        legend_of=score_table.LEGEND,
         top=facts.hottest(result),
         heading=heading,
         remark=remark,

@@ -10,7 +10,14 @@ from rich.text import Text
 from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts, methods
-from maltriage.report.documents.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
+from maltriage.report.documents.evidence import (
+    MIN_RANKED,
+    Check,
+    Checks,
+    Evidence,
+    RegionHeat,
+    ViewHeat,
+)
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_REGIONS = 16
@@ -218,25 +225,37 @@ def checked(check: Check | None) -> list[Text]:
 def verdict_on(checks: Checks) -> Iterator[str]:
     """The agreement of masking with the claims, and the meaning of the asterisk, in words."""
     count = len(checks.regions)
-    if checks.rank_correlation is None:
+    if checks.rank_correlation is None and count < MIN_RANKED:
         yield f"{numbers.count(count, 'region')}, too few for a rank correlation"
+    elif checks.rank_correlation is None:
+        yield f"no rank correlation over {numbers.count(count, 'region')}, which are all alike"
     else:
         yield (
             f"rank correlation {numbers.signed(checks.rank_correlation, 2)} of claimed and "
             f"measured, over {numbers.count(count, 'region')}"
         )
-    every = [*checks.regions, *checks.hot]
+    every = facts.claims(checks)
     counts = Counter[str](check.status for check in every)
     slight = counts.pop("negligible", 0)
     summed = ", ".join(f"{counts[name]} {name}" for name in _STATUS_STYLES if counts[name])
     more = f"; {slight} more negligible" if slight else ""
     yield f"of {numbers.count(counts.total(), 'claim')}: {summed or 'none'}{more}"
     if any(check.controls is None for check in every):
-        yield "* no room for controls: by sign and size alone"
+        yield facts.WITHOUT_CONTROLS
+
+
+LEGEND = "check: what masking these bytes did; elsewhere: as many other bytes"
+
+
+def legend(checks: Checks) -> list[tuple[str, str]]:
+    """The statuses of the checks, and what each means."""
+    there = {check.status for check in facts.claims(checks)}
+    return [(status, said) for status, said in facts.MEANINGS.items() if status in there]
 
 
 _STATUS_STYLES = {
     "supported": "green",
+    "understated": "green",
     "weak": "yellow",
     "contradicted": "bold red",
     "negligible": "dim",

@@ -10,7 +10,7 @@ from rich.text import Text
 from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Evidence
+from maltriage.report.documents.evidence import Checks, Evidence
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import FileRecord, Result, Skipped, Summary, Verdict
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
@@ -82,6 +82,8 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     exact = options.verbose
     yield from heading(*score_table.title(evidence, exact=exact))
     yield from score_table.regions(evidence, options.top, width, exact=exact)
+    if evidence.checks is not None and facts.claims(evidence.checks):
+        yield from _legend(evidence.checks, console, width)
     if evidence.compared is not None:
         yield from heading("Methods side by side", "share of each region, by method")
         yield from methods.side_by_side(evidence, evidence.compared, options.top)
@@ -103,6 +105,16 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         )
     yield from heading("Identity")
     yield from _identity(result, console, width)
+
+
+def _legend(checks: Checks, console: Console, width: int) -> Iterator[Text]:
+    """What the words of the column `check` mean."""
+    yield Text()
+    yield from aligned.wrapped(Text(score_table.LEGEND, style="dim"), console, width, INDENT)
+    said = score_table.legend(checks)
+    yield from _fields(
+        [(Text(a, style="dim"), Text(b, style="dim")) for a, b in said], console, width
+    )
 
 
 def _picture(evidence: Evidence, console: Console, width: int) -> list[Text]:

@@ -6,10 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_checked, make_layout, make_result, make_similar, make_verdict
+from report.factories import (
+    make_check,
+    make_checked,
+    make_layout,
+    make_result,
+    make_similar,
+    make_verdict,
+)
 
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Common, ViewHeat
+from maltriage.report.documents.evidence import Common, Status, ViewHeat
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Ranked, Result, Verdict
 from maltriage.sample.types import Region
@@ -249,18 +256,24 @@ def test_heat_that_no_range_shows_is_called_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
+    ("status", "measured", "controls", "said"),
     [
-        (0.7, "; masking took away 0.70 of 1.98)"),
-        (-0.1, "; masking took nothing away of 1.98)"),
+        ("weak", 0.7, True, "; masking took away 0.70 of 1.98)"),
+        ("weak", 1.2, True, "; masking took away 1.20 of 1.98, as much elsewhere)"),
+        ("weak", 1.2, False, "; masking took away 1.20 of 1.98, but not every mask did)"),
+        ("weak", -0.1, True, "; masking took nothing away of 1.98)"),
+        ("understated", 7.0, True, "; masking took away 7.00, more than the 1.98)"),
+        ("contradicted", -0.7, True, "; masking contradicts it)"),
     ],
 )
-def test_a_weak_claim_is_not_told_as_if_it_held(measured: float, said: str) -> None:
+def test_a_claim_that_did_not_hold_is_not_told_as_if_it_had(
+    status: Status, measured: float, controls: bool, said: str
+) -> None:
     result = make_checked()
     checks = result.evidence.checks
     assert checks is not None
     regions = [
-        msgspec.structs.replace(c, status="weak", measured=measured) if c.start == 0x400 else c
+        make_check(c.start, c.end, c.claimed, measured, status, controls) if c.start == 0x400 else c
         for c in checks.regions
     ]
     checks = msgspec.structs.replace(checks, regions=regions)

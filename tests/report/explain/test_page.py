@@ -30,6 +30,7 @@ from maltriage.report.documents.evidence import (
     ViewHeat,
 )
 from maltriage.report.documents.record import Ranked, Result
+from maltriage.report.explain import score_table
 from maltriage.report.explain.page import Scale, explanation
 from maltriage.report.formats import RenderOptions
 from maltriage.sample.types import Notice, VersionInfo
@@ -64,6 +65,16 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
     assert "contradicted" in seen
     assert set(parts.data) == {"strip-data", "plot-data"}
     assert seen.index(".text section") < seen.index(".rsrc section") < seen.index(".data section")
+
+
+def test_the_words_of_the_checks_are_explained_as_on_the_screen() -> None:
+    result = make_checked()
+    seen = words(page_of(result))
+    assert result.evidence.checks is not None
+    assert score_table.LEGEND in seen
+    for status, said in score_table.legend(result.evidence.checks):
+        assert f"{status} {said}" in seen
+    assert score_table.LEGEND not in words(page_of(make_result()))
 
 
 def test_image_views_that_add_nothing_are_one_line() -> None:

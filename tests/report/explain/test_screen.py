@@ -28,6 +28,7 @@ from report.snapshots import check
 from rich.cells import cell_len
 
 from maltriage.report.aligned import emit
+from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import (
     Agreement,
     Checks,
@@ -37,6 +38,7 @@ from maltriage.report.documents.evidence import (
     MethodHeat,
     Plane,
     RegionHeat,
+    Status,
     ViewHeat,
 )
 from maltriage.report.documents.record import Neighbour, Ranked, Result, Similar
@@ -173,7 +175,7 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     head = text.split("\n\n")[1]
     assert "checked   rank correlation +0.71 of claimed and measured, over 7 regions" in head
     assert "of 7 claims: 5 supported, 1 weak, 1 contradicted; 2 more negligible" in head
-    assert "* no room for controls: by sign and size alone" in head
+    assert "* no room for controls: by sign, size and whether all masks agree" in head
     result = make_checked()
     few = make_checks(result.evidence, rank_correlation=None)
     few = msgspec.structs.replace(few, regions=few.regions[:1], hot=[])
@@ -183,6 +185,28 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     assert "of 1 claim: 1 supported\n" in text
     assert "no room" not in text.split("\n\n")[0]
     assert "checked" not in shown(make_result())
+
+
+def test_the_words_of_the_checks_are_explained_below_the_table() -> None:
+    """Those that are there."""
+    result = make_checked()
+    text = "\n" + part(shown(result, 80), "  check:")
+    for status in ("supported", "weak", "contradicted", "negligible"):
+        assert re.search(rf"\n  {status} +{re.escape(facts.MEANINGS[status][:30])}", text)
+    assert "\n  understated" not in text
+    assert set(facts.MEANINGS) == set(get_args(Status))
+    assert "check:" not in shown(make_result(), 80)
+
+
+def test_a_hot_range_that_is_a_region_counts_once() -> None:
+    result = make_checked()
+    checks = result.evidence.checks
+    assert checks is not None
+    twice = msgspec.structs.replace(checks, hot=[*checks.hot, checks.regions[0]])
+    evidence = msgspec.structs.replace(result.evidence, checks=twice)
+    text = shown(msgspec.structs.replace(result, evidence=evidence), 120)
+    assert "of 7 claims: 5 supported, 1 weak, 1 contradicted; 2 more negligible" in text
+    assert facts.supports(twice) == facts.supports(checks)
 
 
 def test_image_views_that_add_nothing_are_one_line() -> None:

@@ -3,7 +3,8 @@
 A claim is the contribution of a region or a hot range. Its bytes are masked in three ways
 (`maltriage.probe.mask`), and the loss of the explained score is the measured effect: positive
 if the bytes counted for the label, as in the claim. Control ranges of the same length, with small
-claims, are masked in the same ways: a change that they make too is no evidence for this range.
+claims, are masked in the same ways: a change that they make too does not support this claim. Equal
+ranges are one claim.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from maltriage.metrics import Floats, rank_correlation
 from maltriage.probe.mask import MASKS, Range, Variant
 from maltriage.probe.prepare import Prepared, PrepareOptions
 from maltriage.report.documents.evidence import (
+    MIN_RANKED,
     Check,
     Checks,
     Controls,
@@ -46,11 +48,15 @@ QUANTILE = 0.9
 MAX_CLAIM = 0.5
 """Largest claim of a control range, as a share of the claim that it is for."""
 NEGLIGIBLE = 0.02
-"""A claim or a change below this share of the sum of |contributions| counts as none."""
-MISSED = 3.0
-"""A change contradicts a negligible claim from this multiple of what is negligible."""
-WITHOUT_CONTROLS = 0.5
-"""Least change without controls, as a share of the claim."""
+"""A claim, or a change against one, below this share of the sum of |contributions| counts as
+none."""
+LEAST = 0.5
+"""Share of a claim that masking must take away at least to support it."""
+FAR = 3.0
+"""Multiple of a claim, or of what is negligible, from which a change says that more is there."""
+TIE = 1e-4
+"""A claim or a change below this is 0 in the rank correlation: the net's arithmetic is not finer.
+Such a claim has no sign."""
 _TRIES = 256
 """Places drawn for the controls of a range."""
 
@@ -83,7 +89,10 @@ def verify(
         key=lambda region: -abs(region.contribution),
     )
     claims = [_Claim((r.start, r.end), r.contribution) for r in regions[:MAX_REGIONS]]
-    claims += [_Claim((h.start, h.end), h.contribution) for h in evidence.hot[:MAX_HOT]]
+    count = len(claims)
+    known = {claim.range for claim in claims}
+    hottest = [_Claim((h.start, h.end), h.contribution) for h in evidence.hot[:MAX_HOT]]
+    claims += [claim for claim in hottest if claim.range not in known]
     amounts = [region.contribution for region in evidence.regions] + [evidence.padding]
     negligible = NEGLIGIBLE * sum(map(abs, amounts))
     generator = np.random.default_rng(seed)
@@ -103,16 +112,14 @@ def verify(
     for claim, places in zip(claims, controls, strict=True):
         checks.append(_check(claim, places, lost[at : at + 1 + len(places)], negligible))
         at += 1 + len(places)
-    of_regions = checks[: min(len(regions), MAX_REGIONS)]
+    by_range = {(check.start, check.end): check for check in checks}
     return Checks(
         seed=seed,
-        rank_correlation=rank_correlation(
-            [check.claimed for check in of_regions], [check.measured for check in of_regions]
-        ),
+        rank_correlation=_correlation(checks[:count]),
         negligible=negligible,
-        regions=of_regions,
-        hot=checks[len(of_regions) :],
-        regions_left=len(regions) - len(of_regions),
+        regions=checks[:count],
+        hot=[by_range[claim.range] for claim in hottest],
+        regions_left=len(regions) - count,
         hot_left=max(0, len(evidence.hot) - MAX_HOT),
     )
 
@@ -121,6 +128,15 @@ def verify(
 class _Claim:
     range: Range
     contribution: float
+
+
+def _correlation(checks: Sequence[Check]) -> float | None:
+    """Spearman's rank correlation of claimed and measured; None for fewer than `MIN_RANKED`."""
+    if len(checks) < MIN_RANKED:
+        return None
+    both = np.array([(check.claimed, check.measured) for check in checks])
+    claimed, measured = np.where(np.abs(both) < TIE, 0.0, both).T
+    return rank_correlation(claimed, measured)
 
 
 def _lost(logits: Floats, question: Question, card: Card) -> Floats:
@@ -214,28 +230,33 @@ def _check(claim: _Claim, places: list[Range], lost: Floats, negligible: float) 
 def status_of(
     claimed: float, effects: Floats, controls: Controls | None, negligible: float
 ) -> Status:
-    """The status of a claim from its measured effects.
+    """The status of a claim from its measured effects, by sign and size.
 
-    A change is significant if it is not negligible and exceeds the limit of the controls. Without
-    controls, all masks must agree on its sign, and it must be at least half of the claim. A
-    significant change supports a claim of its own sign and contradicts one of the other sign. A
-    negligible claim stays negligible, unless a change that is significant by controls is three
-    times what is negligible: then the claim missed something, and is contradicted. All other
-    claims are weak.
+    - A change of the other sign that is not negligible contradicts the claim, whatever the controls
+      do: the claim cannot be relied on.
+    - A change of its sign supports it if it is at least half of it, and *tells*: it exceeds the
+      limit of the controls, or, where there are none, all masks agree on its sign.
+    - One that tells, and is at least three times the claim and three times what is negligible,
+      says that the claim is too small: it is understated. A negligible claim of the other sign is
+      contradicted by such a change.
+    - Other negligible claims stay negligible, and all other claims are weak.
 
     Args:
         effects: of each mask, shape (masks,).
     """
     measured = float(np.median(effects))
+    size, claim = abs(measured), abs(claimed)
     if controls is not None:
-        telling = abs(measured) > controls.limit
+        tells = size > controls.limit
     else:
-        agreed = bool((effects > 0).all() or (effects < 0).all())
-        telling = agreed and abs(measured) >= WITHOUT_CONTROLS * abs(claimed)
-    telling = telling and abs(measured) >= negligible
-    if abs(claimed) < negligible or not claimed:
-        missed = telling and controls is not None and abs(measured) >= MISSED * negligible
-        return "contradicted" if missed else "negligible"
-    if not telling:
-        return "weak"
-    return "supported" if (claimed > 0) == (measured > 0) else "contradicted"
+        tells = bool((effects > 0).all() or (effects < 0).all())
+    far = tells and size >= FAR * max(claim, negligible, TIE)
+    if claim < negligible or not claimed:
+        if not far:
+            return "negligible"
+        return "contradicted" if measured * claimed < 0 and claim >= TIE else "understated"
+    if measured * claimed < 0:
+        return "contradicted" if size >= negligible else "weak"
+    if far:
+        return "understated"
+    return "supported" if tells and size >= LEAST * claim else "weak"

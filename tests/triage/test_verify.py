@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -16,7 +17,8 @@ from hypothesis import strategies as st
 from maltriage import bundle as bundles
 from maltriage.probe.mask import MASKS
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
-from maltriage.report.documents.evidence import Check, Checks, Controls, Evidence
+from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Check, Checks, Controls, Evidence, HotRange
 from maltriage.sample.byteplot import View
 from maltriage.sample.errors import SampleError
 from maltriage.sample.geometry import BodyGeometry
@@ -109,7 +111,7 @@ def assert_sound(known: Case, found: Checks) -> None:
     hot = {(h.start, h.end): h.contribution for h in known.evidence.hot}
     for checks, claimed in ((found.regions, claims), (found.hot, hot)):
         for check in checks:
-            assert check.claimed == claimed[check.start, check.end]
+            assert check.claimed == pytest.approx(claimed[check.start, check.end], abs=1e-9)
             assert [effect.mask for effect in check.effects] == list(MASKS)
             effects = np.array([effect.logit for effect in check.effects])
             assert check.measured == np.median(effects)
@@ -139,7 +141,7 @@ def test_checks_of_real_programs(
     known = case(session, tmp_path, sample(name))
     found = known.checks(workers)
     assert_sound(known, found)
-    assert found.rank_correlation is not None
+    assert (found.rank_correlation is None) == (len(found.regions) < 8)
     assert any(check.controls for check in found.hot)
 
 
@@ -150,6 +152,39 @@ def test_seeds(tmp_path: Path, session: Session, workers: Workers) -> None:
     assert [c.claimed for c in first.hot] == [c.claimed for c in other.hot]
     assert [c.controls for c in first.hot] != [c.controls for c in other.hot]
     assert other.seed == 1
+
+
+def test_a_hot_range_that_is_a_region_is_checked_once(
+    tmp_path: Path, session: Session, workers: Workers
+) -> None:
+    """So the same bytes have one status."""
+    known = case(session, tmp_path, sample("gui-x86.exe"))
+    region = next(r for r in known.evidence.regions if r.name == ".CRT")
+    amount = region.contribution
+    same = HotRange(region.start, region.end, region.name, None, amount)
+    evidence = msgspec.structs.replace(known.evidence, hot=[same, *known.evidence.hot])
+    found = known.checks(workers, evidence=evidence)
+    (check,) = [c for c in found.regions if c.start == region.start]
+    assert found.hot[0] == check
+    assert len(found.hot) == len(evidence.hot)
+    assert facts.supports(found)[1] == sum(
+        c.status != "negligible" for c in [*found.regions, *found.hot[1:]]
+    )
+
+
+def test_noise_is_not_ranked() -> None:
+    """Effects that are the net's arithmetic are ties; few regions have no rank correlation."""
+
+    def checks(*pairs: tuple[float, float]) -> list[Check]:
+        return [Check(i, i + 1, c, m, 0.0, "weak", []) for i, (c, m) in enumerate(pairs)]
+
+    quiet = [(1e-5 * i, 1e-6 * i) for i in range(1, 8)]
+    assert verifying._correlation(checks((0.5, 0.4), *quiet)) == 1.0
+    found = verifying._correlation(checks((0.5, 0.4), (0.4, 3e-5), *quiet[:6]))
+    # By rank (8, 7, 3.5 ...) and (8, 4, 4 ...): the order of the other six says nothing.
+    assert found == pytest.approx(math.sqrt(4 / 7))
+    assert verifying._correlation(checks(*quiet, (2e-5, 3e-5))) is None
+    assert verifying._correlation(checks((0.5, 0.4), (0.4, 0.3), (0.3, 0.2))) is None
 
 
 def test_a_false_claim_is_found_out(tmp_path: Path, session: Session, workers: Workers) -> None:
@@ -228,6 +263,7 @@ def test_a_file_that_changed(tmp_path: Path, session: Session, workers: Workers)
 
 
 QUIET = Controls([0] * 9, [0.0] * 9, 0.1)
+LOUD = Controls([0] * 9, [5.0] * 9, 5.0)
 
 
 @pytest.mark.parametrize(
@@ -235,20 +271,37 @@ QUIET = Controls([0] * 9, [0.0] * 9, 0.1)
     [
         (1.0, (0.9, 0.8, -0.1), QUIET, "supported"),  # the median counts
         (-1.0, (-0.9, -0.8, 0.1), QUIET, "supported"),
-        (1.0, (0.09, 0.08, 0.07), QUIET, "weak"),  # controls change as much
+        (1.0, (0.5, 0.5, 0.5), QUIET, "supported"),  # half of it
+        (1.0, (0.4, 0.4, 0.4), QUIET, "weak"),  # less than half, though controls change nothing
+        (0.15, (0.09, 0.08, 0.08), QUIET, "weak"),  # controls change as much
+        (0.15, (0.14, 0.14, 0.14), LOUD, "weak"),
+        (1.0, (2.9, 2.9, 2.9), QUIET, "supported"),
+        (1.0, (3.1, 3.1, 3.1), QUIET, "understated"),  # three times as much
+        (1.0, (3.1, 3.1, 3.1), LOUD, "weak"),
         (1.0, (-0.9, -0.8, 0.1), QUIET, "contradicted"),
-        (1.0, (-0.09, -0.08, 0.1), QUIET, "weak"),
+        (1.0, (-0.09, -0.08, 0.1), QUIET, "contradicted"),  # whatever controls do
+        (-0.3, (0.3, 0.3, 0.3), LOUD, "contradicted"),
+        (1.0, (-0.04, -0.04, 0.1), QUIET, "weak"),  # next to nothing
+        (1.0, (0.0, 0.0, 0.0), QUIET, "weak"),
         (0.01, (0.01, 0.0, 0.02), QUIET, "negligible"),
         (0.01, (0.09, 0.09, 0.09), QUIET, "negligible"),  # as any bytes do
-        (0.01, (0.9, 0.9, 0.9), QUIET, "contradicted"),  # claims that nothing is there
+        (0.01, (0.9, 0.9, 0.9), QUIET, "understated"),  # claims that nothing is there
+        (-0.01, (-0.9, -0.9, -0.9), QUIET, "understated"),
+        (0.0, (-0.9, -0.9, -0.9), QUIET, "understated"),
+        (-0.01, (0.9, 0.9, 0.9), QUIET, "contradicted"),
+        (-1e-6, (0.9, 0.9, 0.9), QUIET, "understated"),  # no sign: float noise
+        (0.01, (0.9, 0.9, 0.9), LOUD, "negligible"),
         (0.04, (0.14, 0.14, 0.14), QUIET, "negligible"),  # and not much is
         (1.0, (0.04, 0.04, 0.04), Controls([0] * 9, [0.0] * 9, 0.0), "weak"),  # next to nothing
+        (0.06, (0.04, 0.04, 0.04), Controls([0] * 9, [0.0] * 9, 0.0), "supported"),
         (1.0, (0.9, 0.8, 0.6), None, "supported"),
         (1.0, (0.9, 0.8, -0.1), None, "weak"),  # without controls all masks must agree
         (1.0, (0.4, 0.4, 0.4), None, "weak"),  # less than half
         (1.0, (-0.9, -0.8, -0.6), None, "contradicted"),
+        (-0.3, (-0.31, 0.27, 0.35), None, "contradicted"),
         (0.0, (0.0, 0.0, 0.0), None, "negligible"),
-        (0.04, (0.9, 0.8, 0.6), None, "negligible"),  # any bytes might do as much
+        (0.04, (0.9, 0.8, 0.6), None, "understated"),
+        (0.04, (0.9, 0.8, -0.1), None, "negligible"),  # the masks do not agree
     ],
 )
 def test_the_rule(

@@ -110,7 +110,8 @@ def explain(
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     no_inspect: Annotated[
-        bool, typer.Option("--no-inspect", help="Do not analyse the content of hot ranges.")
+        bool,
+        typer.Option("--no-inspect", help="Neither show the content of hot ranges nor name words."),
     ] = False,
     yara: Yara = None,
     goodware: Goodware = None,

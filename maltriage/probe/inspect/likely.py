@@ -28,6 +28,8 @@ NEAR, NEAR_BITS = 512, 0.1
 """So near behind the start of a function, code may have so many more: it is no chance there."""
 ODD, FIRST = 2, 12
 """How many of the first instructions may not be such as compiled programs hardly have."""
+RUN = 3
+"""Bytes in a row, from the first on, that do not decode in no code."""
 
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | frozenset(b"\t\r\n")
 _NARROW = re.compile(rb"[\x20-\x7e\t\r\n]{%d,}" % MIN_RUN)
@@ -93,9 +95,17 @@ def packed(bits: float, size: int, behind: int | None) -> bool:
     return bits >= most + (NEAR_BITS if near else 0.0)
 
 
+def undecoded(mnemonics: Sequence[str]) -> bool:
+    """Whether a run of the first bytes does not decode: a table, such as one of pointers that are
+    all -1 or 0."""
+    return len(mnemonics) >= RUN and set(mnemonics[:RUN]) == {".byte"}
+
+
 def odd(mnemonics: Sequence[str], first: int = FIRST, several: int = ODD) -> bool:
     """Whether `several` of the first instructions are such as compiled programs hardly have, or do
-    not decode: a table, or encrypted code. Bytes in a row that do not decode count once: they may
-    be the end of an instruction that the start of a function cuts."""
+    not decode: a table, or encrypted code. Bytes in a row that do not decode count once, if others
+    are before them: they may be the end of an instruction that the start of a function cuts."""
+    if undecoded(mnemonics):
+        return True
     bare = [mnemonic.split()[-1] for mnemonic in mnemonics[:first]]  # without `rep`, `lock`
     return sum(name in _ODD and name != before for before, name in pairwise(["", *bare])) >= several

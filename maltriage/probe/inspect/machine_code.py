@@ -116,6 +116,8 @@ class Native:
             first = likely.FIRST if begin is None else code.MAX_INSTRUCTIONS
             if where.listed(focus) or not likely.odd(mnemonics, first):
                 return found
+            if begin is None and likely.undecoded(mnemonics):
+                return None  # bytes further on may decode, but are of the same table
         return None
 
     def _functions_of(self, section: Section, near: int) -> functions.Functions:

@@ -11,6 +11,8 @@ from maltriage.sample.types import RegionKind
 
 HOT_BLOCK = 256
 """Bytes of a block, over which heat is summed to find hot ranges."""
+MIN_RANKED = 8
+"""Regions of a rank correlation of claimed and measured: of fewer any order is likely."""
 
 
 class Common(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,7 +108,7 @@ class Plane(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     row_bytes: int | None = None
 
 
-Status = Literal["supported", "weak", "contradicted", "negligible"]
+Status = Literal["supported", "understated", "weak", "contradicted", "negligible"]
 
 
 class MaskEffect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -135,8 +137,11 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `claimed` is its contribution, `measured` the loss of the explained score when its bytes are
     masked (median over the masks), `probability` that of the label's probability. Without
-    `controls` there was no room for them. See docs/reference/evidence.md for the rule of
-    `status`.
+    `controls` there was no room for them. `status` follows from the sign and the size of claim and
+    measured effect: supported, at least half of the claim was measured, and more than of the
+    controls; understated, three times the claim or more was; contradicted, the effect has the other
+    sign; negligible, next to nothing was claimed, and little was measured, or no more than of the
+    controls; weak, any other claim. docs/reference/evidence.md has the exact rule.
     """
 
     start: int
@@ -152,9 +157,11 @@ class Check(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Checks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The checks of the evidence: ranges are masked, and the net is run again.
 
-    `rank_correlation` is Spearman's, of claimed and measured over `regions`; None for fewer than
-    three. Regions and hot ranges with the largest |contribution| are checked; `regions_left` and
-    `hot_left` count the others. Claims and changes below `negligible` count as none.
+    `rank_correlation` is Spearman's, of claimed and measured over `regions`, both to 1e-4; None for
+    fewer than eight. Regions and hot ranges with the largest |contribution| are checked;
+    `regions_left` and `hot_left` count the others. A hot range that is a whole region has the same
+    check in both lists, and is one claim. A claim below `negligible` counts as none, and so does a
+    change of the other sign.
     """
 
     seed: int

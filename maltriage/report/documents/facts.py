@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 
 from maltriage.report import numbers
-from maltriage.report.documents.evidence import Checks, Common, Evidence, RegionHeat
+from maltriage.report.documents.evidence import (
+    Check,
+    Checks,
+    Common,
+    Evidence,
+    RegionHeat,
+    Status,
+)
 from maltriage.report.documents.record import Result, Verdict
 from maltriage.report.sanitize import clean
 from maltriage.sample.made_with import studio_of
@@ -43,6 +50,15 @@ CUT_SHORT = frozenset(
 )
 """Codes of skips that a table says in a line: a cap was hit, an archive is made like a bomb, or a
 container is of a kind that is not opened."""
+MEANINGS: dict[Status, str] = {
+    "supported": "took away half of the claim or more, and more than elsewhere",
+    "understated": "took away three times the claim or more, and more than elsewhere",
+    "weak": "took away less than half of the claim, or no more than elsewhere",
+    "contradicted": "moved the score the other way",
+    "negligible": "next to nothing was claimed, and little taken, or as elsewhere",
+}
+"""What masking the bytes of a claim did, by its status; docs/reference/evidence.md has the rule."""
+WITHOUT_CONTROLS = "* no room for controls: by sign, size and whether all masks agree"
 _BARELY = 1e-6
 """What distances of files from the threshold are scaled by that come right behind it."""
 _PACKED = frozenset({"packed?", "packed"})
@@ -149,9 +165,15 @@ def checked(result: Result) -> str | None:
     return f"{supported}/{claimed}{rank}"
 
 
+def claims(checks: Checks) -> list[Check]:
+    """Each claim once: a hot range that is a whole region has a check in both lists."""
+    regions = {(check.start, check.end) for check in checks.regions}
+    return [*checks.regions, *(c for c in checks.hot if (c.start, c.end) not in regions)]
+
+
 def supports(checks: Checks) -> tuple[int, int]:
     """Number of supported claims, and of claims that are not negligible."""
-    every = [check.status for check in (*checks.regions, *checks.hot)]
+    every = [check.status for check in claims(checks)]
     return every.count("supported"), len(every) - every.count("negligible")
 
 
@@ -258,11 +280,12 @@ def novelty(result: Result) -> str | None:
     verdict = result.verdict
     if verdict.novelty is None or verdict.novelty_limit is None:
         return None
-    side = "above" if verdict.novelty > verdict.novelty_limit else "up to"
-    said = ": like nothing that the model learned" if side == "above" else ""
+    amount, limit = f"{verdict.novelty:+.2f}", f"{verdict.novelty_limit:+.2f}"
     if outside(result):
-        said = ", which is of other kinds of files"
-    return f"{verdict.novelty:+.2f}, {side} the limit {verdict.novelty_limit:+.2f}{said}"
+        return f"{amount}; the limit {limit} was set on other kinds of files, and says nothing here"
+    if verdict.novelty > verdict.novelty_limit:
+        return f"{amount}, above the limit {limit}: like nothing that the model learned"
+    return f"{amount}, up to the limit {limit}"
 
 
 def region_name(name: str) -> str:

@@ -16,14 +16,14 @@ from maltriage.report.documents.record import Result, Similar, Verdict
 from maltriage.sample.types import BENIGN, OTHER
 
 MOSTLY = 0.5
-"""Share of what decided from which it is said to lie on what clean programs have."""
+"""Share of points, all of one sign or not, from which most is said to lie somewhere."""
+HELD = 0.5
+"""Share of a claim below which masking took too little away, as `triage.verify` has it."""
 SECOND = 0.1
 """Share of the first region's points from which a second one is named beside it."""
 SPREAD, LEAST_SPREAD = 1 / 3, 16 * HOT_BLOCK
 """Share of a region's points below which its hot ranges do not show where they are from, and the
 bytes from which a region is large enough for that."""
-SLIGHT = 0.02
-"""Share of all heat below which what the file has of its own is not worth a word."""
 
 
 def opening(result: Result) -> str:
@@ -147,16 +147,22 @@ def _place(region: RegionHeat, evidence: Evidence) -> tuple[str, str, str]:
     found = next((c for c in checks if (c.start, c.end) == (region.start, region.end)), None)
     if found is not None and found.status == "contradicted":
         doubt += "; masking contradicts it"
-    elif found is not None and found.status == "weak":
+    elif found is not None and found.status in ("weak", "understated"):
         doubt += f"; {_taken(found)}"
     return name, numbers.share(abs(region.share)), doubt
 
 
 def _taken(check: Check) -> str:
-    """What masking took away of a claim that it does not support."""
+    """What masking took away of a claim that is not as large as it says, or does not stand out."""
+    taken, claim = abs(check.measured), abs(check.claimed)
     if check.measured * check.claimed <= 0.0:
-        return f"masking took nothing away of {abs(check.claimed):.2f}"
-    return f"masking took away {abs(check.measured):.2f} of {abs(check.claimed):.2f}"
+        return f"masking took nothing away of {claim:.2f}"
+    said = f"masking took away {taken:.2f} of {claim:.2f}"
+    if check.status == "understated":
+        return f"masking took away {taken:.2f}, more than the {claim:.2f}"
+    if taken < HELD * claim:
+        return said
+    return f"{said}, " + ("as much elsewhere" if check.controls else "but not every mask did")
 
 
 def _is_spread(region: RegionHeat, evidence: Evidence) -> bool:
@@ -188,25 +194,25 @@ def _spread_by(evidence: Evidence) -> Iterator[str]:
 
 
 def _common(evidence: Evidence, what: str) -> Iterator[str]:
-    """How much of what decided lies on what clean programs have, and whether what they do not have
-    speaks against it."""
+    """What lies on bytes that clean programs have, what on the file's own, and what on none: sums
+    that close, not shares, since their parts cancel."""
     common = evidence.common
     if common is None:
         return
-    part = common.contribution / evidence.total if evidence.total > 0.0 else 0.0
-    said = []
-    if part >= MOSTLY:
-        # What speaks for a clean program may well be what clean programs have.
-        little = "" if what == BENIGN else ", and says little"
-        much = numbers.share(part) if part <= 1.0 else "In sum, all"
-        said = [f"{much} of what decided lies on bytes that clean programs have{little}"]
-    own = facts.own(evidence, common)
-    heat = sum(abs(region.contribution) for region in evidence.regions) + abs(evidence.padding)
-    if own < -SLIGHT * heat:
-        start = "what" if said else "What"
-        said.append(f"{start} is the file's own speaks against {what} ({numbers.signed(own, 2)})")
-    if said:
-        yield f"{'; '.join(said)}."
+    shared, own = common.contribution, facts.own(evidence, common)
+    # What speaks for a clean program may well be what clean programs have.
+    most = shared > 0.0 and shared >= MOSTLY * (shared + abs(own))
+    little = " and says little" if most and what != BENIGN else ""
+    on = f"{numbers.signed(shared)} lies on bytes that clean programs have too{little}"
+    mine = f"{numbers.signed(own)} on the file's own"
+    if not evidence.additive:
+        yield f"Of the heat, {on}, and {mine}."
+        return
+    rest = numbers.signed(evidence.logit - shared - own)
+    yield (
+        f"Of {numbers.signed(evidence.logit)} in all for {what}, {on}, {mine}, and {rest} on none"
+        " (padding, baseline and bias)."
+    )
 
 
 def _nearest(similar: Similar | None) -> Iterator[str]:

@@ -28,16 +28,15 @@ _STEPS = 21
 def drawing(
     plane: Plane, label: str, contribution: float | None, console: Console, width: int
 ) -> Iterator[Text]:
-    """The picture with its legend beside or below it, or one line with the reason for none.
+    """The picture with its legend beside or below it; nothing where it cannot be drawn: without
+    colours or Unicode, on a narrow screen, or if the record's picture is none.
 
     Args:
         label: the explained label.
         contribution: contribution of the body view to the explained score.
     """
     columns = min(plane.width, MAX_COLUMNS, width - INDENT)
-    obstacle = _obstacle(plane, console, columns)
-    if obstacle:
-        yield Text(" " * INDENT + f"Picture left out: {obstacle}.", style="dim")
+    if not _drawn(plane, console, columns):
         return
     picture = list(_picture(plane, columns))
     strongest = raster.strongest(plane)
@@ -55,17 +54,12 @@ def drawing(
         yield from aligned.wrapped(note, console, width, INDENT)
 
 
-def _obstacle(plane: Plane, console: Console, columns: int) -> str | None:
+def _drawn(plane: Plane, console: Console, columns: int) -> bool:
     if console.no_color or console.color_system not in _DEPTHS:
-        return "it needs 256 colours or more"
+        return False
     if console.options.ascii_only or console.legacy_windows:
-        return "it needs Unicode block characters"
-    flaw = raster.problem(plane)
-    if flaw:
-        return flaw
-    if columns < min(plane.width, MIN_COLUMNS):
-        return f"the screen is narrower than {MIN_COLUMNS} columns"
-    return None
+        return False
+    return not raster.problem(plane) and columns >= min(plane.width, MIN_COLUMNS)
 
 
 def _picture(plane: Plane, columns: int) -> Iterator[Text]:

@@ -10,7 +10,14 @@ from rich.text import Text
 from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts, methods
-from maltriage.report.documents.evidence import Check, Checks, Evidence, RegionHeat, ViewHeat
+from maltriage.report.documents.evidence import (
+    MIN_RANKED,
+    Check,
+    Checks,
+    Evidence,
+    RegionHeat,
+    ViewHeat,
+)
 from maltriage.report.sanitize import untrusted
 
 DEFAULT_REGIONS = 16
@@ -142,12 +149,23 @@ def regions(
         yield Text(" " * INDENT + remark, style="dim")
 
 
+def split(views: Sequence[ViewHeat]) -> tuple[list[ViewHeat], str]:
+    """The views that have a row, and what is said of the others: of the image views if none adds
+    anything, as to whether a file is malware."""
+    images = [view for view in views if view.name not in facts.THIN]
+    if len(images) < 2 or any(view.contribution for view in images):
+        return list(views), ""
+    rest = [view for view in views if view.name in facts.THIN]
+    return rest, f"{numbers.count(len(images), 'image view')}: 0"
+
+
 def views(evidence: Evidence, width: int) -> Iterator[Text]:
     """The same total, divided over the views of the bundle."""
     parts = evidence.views
     weight = sum(abs(view.contribution) for view in parts)
     digits = digits_for(max((view.end or 0 for view in parts), default=0))
-    rows = [_view(view, weight, digits) for view in parts]
+    shown, idle = split(parts)
+    rows = [_view(view, weight, digits) for view in shown]
     total = sum(view.contribution for view in parts)
     last = [Text("total"), Text(), numbers.heat(total), Text()]
     layout = aligned.columns(("view", "reads", "contrib.", "share"), [*rows, last], (2, 3))
@@ -156,8 +174,10 @@ def views(evidence: Evidence, width: int) -> Iterator[Text]:
     axis = numbers.Axis.over([view.contribution for view in parts], bar)
     yield aligned.header(barred, gap, INDENT)
     yield aligned.rule(aligned.width_of(layout, gap), INDENT)
-    for view, cells in zip(parts, rows, strict=True):
+    for view, cells in zip(shown, rows, strict=True):
         yield aligned.line([*cells, axis.bar(view.contribution)], barred, gap, INDENT)
+    if idle:
+        yield Text(" " * INDENT + idle, style="dim")
     yield aligned.rule(layout[2].width, INDENT + aligned.width_of(layout[:2], gap) + gap)
     yield aligned.line(last, layout, gap, INDENT)
 
@@ -205,25 +225,37 @@ def checked(check: Check | None) -> list[Text]:
 def verdict_on(checks: Checks) -> Iterator[str]:
     """The agreement of masking with the claims, and the meaning of the asterisk, in words."""
     count = len(checks.regions)
-    if checks.rank_correlation is None:
+    if checks.rank_correlation is None and count < MIN_RANKED:
         yield f"{numbers.count(count, 'region')}, too few for a rank correlation"
+    elif checks.rank_correlation is None:
+        yield f"no rank correlation over {numbers.count(count, 'region')}, which are all alike"
     else:
         yield (
             f"rank correlation {numbers.signed(checks.rank_correlation, 2)} of claimed and "
             f"measured, over {numbers.count(count, 'region')}"
         )
-    every = [*checks.regions, *checks.hot]
+    every = facts.claims(checks)
     counts = Counter[str](check.status for check in every)
     slight = counts.pop("negligible", 0)
     summed = ", ".join(f"{counts[name]} {name}" for name in _STATUS_STYLES if counts[name])
     more = f"; {slight} more negligible" if slight else ""
     yield f"of {numbers.count(counts.total(), 'claim')}: {summed or 'none'}{more}"
     if any(check.controls is None for check in every):
-        yield "* no room for controls: by sign and size alone"
+        yield facts.WITHOUT_CONTROLS
+
+
+LEGEND = "check: what masking these bytes did; elsewhere: as many other bytes"
+
+
+def legend(checks: Checks) -> list[tuple[str, str]]:
+    """The statuses of the checks, and what each means."""
+    there = {check.status for check in facts.claims(checks)}
+    return [(status, said) for status, said in facts.MEANINGS.items() if status in there]
 
 
 _STATUS_STYLES = {
     "supported": "green",
+    "understated": "green",
     "weak": "yellow",
     "contradicted": "bold red",
     "negligible": "dim",

@@ -10,6 +10,7 @@ from rich.text import Text
 from maltriage.report import aligned, numbers
 from maltriage.report.aligned import INDENT
 from maltriage.report.documents import facts
+from maltriage.report.documents.evidence import Checks, Evidence
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import FileRecord, Result, Skipped, Summary, Verdict
 from maltriage.report.explain import hot_ranges, methods, plane, score_table, similar, words
@@ -81,6 +82,8 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     exact = options.verbose
     yield from heading(*score_table.title(evidence, exact=exact))
     yield from score_table.regions(evidence, options.top, width, exact=exact)
+    if evidence.checks is not None and facts.claims(evidence.checks):
+        yield from _legend(evidence.checks, console, width)
     if evidence.compared is not None:
         yield from heading("Methods side by side", "share of each region, by method")
         yield from methods.side_by_side(evidence, evidence.compared, options.top)
@@ -90,11 +93,10 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
     if evidence.words:
         yield from heading("Words", "a word counts once, wherever it stands")
         yield from words.lines(evidence, console, width)
-    if evidence.plane is not None:
+    picture = _picture(evidence, console, width)
+    if picture:
         yield from heading("The file as a byteplot", "heat of the view body over the bytes")
-        body = next((v.contribution for v in evidence.views if v.name == "body"), None)
-        label = facts.explained(evidence)
-        yield from plane.drawing(evidence.plane, label, body, console, width)
+        yield from picture
     if evidence.hot:
         yield from heading("Hot ranges", "runs of bytes with the most heat, all views together")
         base = result.layout.image_base
@@ -103,6 +105,24 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         )
     yield from heading("Identity")
     yield from _identity(result, console, width)
+
+
+def _legend(checks: Checks, console: Console, width: int) -> Iterator[Text]:
+    """What the words of the column `check` mean."""
+    yield Text()
+    yield from aligned.wrapped(Text(score_table.LEGEND, style="dim"), console, width, INDENT)
+    said = score_table.legend(checks)
+    yield from _fields(
+        [(Text(a, style="dim"), Text(b, style="dim")) for a, b in said], console, width
+    )
+
+
+def _picture(evidence: Evidence, console: Console, width: int) -> list[Text]:
+    """The byteplot with its heat; empty where it cannot be shown."""
+    if evidence.plane is None:
+        return []
+    body = next((v.contribution for v in evidence.views if v.name == "body"), None)
+    return list(plane.drawing(evidence.plane, facts.explained(evidence), body, console, width))
 
 
 def _header(result: Result, console: Console, width: int) -> Iterator[Text]:

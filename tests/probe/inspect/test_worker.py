@@ -269,6 +269,25 @@ def test_a_table_is_not_disassembled() -> None:
     assert content.notes == ["does not read as compiled code: data, or encrypted code"]
 
 
+def test_a_table_of_pointers_that_are_all_ones_is_not_disassembled() -> None:
+    """Lists of constructors of MinGW: -1, then 0. Zeros decode, and so does all behind them."""
+    table = (b"\xff" * 8 + bytes(8)) * 2 + bytes(120)
+    data, at = with_text(table)
+    content = one(data, at, 120, snap=False).content
+    assert content is not None
+    assert content.code is None
+    assert content.notes == ["does not read as compiled code: data, or encrypted code"]
+
+
+def test_an_instruction_that_is_cut_does_not_make_code_a_table() -> None:
+    """Two bytes of its end do not decode, which is no run."""
+    ends = bytes.fromhex("ffff") + bytes.fromhex("8bc18bd08945fc") * 12
+    data, at = with_text(ends)
+    content = one(data, at, 64, snap=False).content
+    assert content is not None
+    assert content.code is not None
+
+
 def test_lying_metadata_is_a_note_and_no_code() -> None:
     data = bytearray(builds.assembly())
     at = data.index(b"BSJB")

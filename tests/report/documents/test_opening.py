@@ -6,10 +6,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from report.factories import make_checked, make_layout, make_result, make_similar, make_verdict
+from report.factories import (
+    make_check,
+    make_checked,
+    make_layout,
+    make_result,
+    make_similar,
+    make_verdict,
+)
 
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Common, ViewHeat
+from maltriage.report.documents.evidence import Common, Status, ViewHeat
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Ranked, Result, Verdict
 from maltriage.sample.types import Region
@@ -193,46 +200,36 @@ def test_malware_of_no_family_is_called_so() -> None:
     assert "What speaks most for malware of no named family is .text (" in opening(other)
 
 
-@pytest.mark.parametrize(
-    ("part", "said"),
-    [(1.4, "In sum, all"), (0.6, "60.0%"), (0.4, None), (-0.5, None)],
-)
+@pytest.mark.parametrize("common", [4.0, 5.0, 3.2, 1.0, -1.0])
 @pytest.mark.parametrize("label", ["benign", "icedid"])
-def test_a_score_on_common_bytes_is_called_so(label: str, part: float, said: str | None) -> None:
-    """In the printed total, padding with it. Only of a clean program it may well speak."""
-    result = with_evidence(make_result(), label=label)
-    whole = result.evidence.total
-    assert 0 < whole != result.evidence.logit
-    text = opening(with_evidence(result, common=Common(0.5, 51, 2258, part * whole)))
-    little = "" if label == "benign" else ", and says little"
-    if said is None:
-        assert "clean programs have" not in text
-    else:
-        assert f" {said} of what decided lies on bytes that clean programs have{little}" in text
-
-
-@pytest.mark.parametrize(("common", "own"), [(4.0, -0.78), (5.0, -1.78), (3.2, None), (1.0, None)])
-def test_what_a_file_has_of_its_own_is_said_where_it_speaks_against(
-    common: float, own: float | None
-) -> None:
-    """Of bytes alone: neither padding nor bias is any."""
-    result = with_evidence(make_result(), label="benign", against=None)
-    found = Common(0.5, 51, 2258, common)
+def test_what_clean_programs_have_is_told_in_sums_that_close(label: str, common: float) -> None:
+    """No share: parts of the sums cancel. Only of a clean program what others have may well
+    speak."""
+    result = with_evidence(make_result(), label=label, against=None)
+    evidence, found = result.evidence, Common(0.5, 51, 2258, common)
     text = opening(with_evidence(result, common=found))
-    said = f"; what is the file's own speaks against benign ({own})."
-    assert (said in text) if own else ("own speaks" not in text)
-    parts = dict(facts.origins(result.evidence, found))
-    regions = sum(region.contribution for region in result.evidence.regions)
-    assert parts["the file's own bytes"] == pytest.approx(regions - common)
-    rest = result.evidence.padding + result.evidence.bias
+    regions = sum(region.contribution for region in evidence.regions)
+    own, rest = regions - common, evidence.padding + evidence.bias
+    little = " and says little" if label != "benign" and common >= abs(own) else ""
+    assert (
+        f" Of {evidence.logit:+.3f} in all for {label}, {common:+.3f} lies on bytes that clean"
+        f" programs have too{little}, {own:+.3f} on the file's own, and {rest:+.3f} on none"
+        " (padding, baseline and bias)."
+    ) in text
+    assert "of what decided" not in text
+    parts = dict(facts.origins(evidence, found))
+    assert parts["the file's own bytes"] == pytest.approx(own)
     assert parts["padding, baseline and bias"] == pytest.approx(rest)
-    assert sum(parts.values()) == pytest.approx(result.evidence.logit)
+    assert sum(parts.values()) == pytest.approx(evidence.logit)
 
 
-def test_what_is_the_files_own_is_said_where_all_speaks_against() -> None:
-    result = with_evidence(make_result(), label="benign", against=None, total=-1.0)
+def test_heat_that_does_not_add_up_has_no_third_sum() -> None:
+    result = with_evidence(make_result(), additive=False, logit=7.5)
     text = opening(with_evidence(result, common=Common(0.5, 51, 2258, 1.0)))
-    assert " What is the file's own speaks against benign (-1.98)." in text
+    assert (
+        " Of the heat, +1.000 lies on bytes that clean programs have too, and +2.223 on the file's"
+        " own."
+    ) in text
 
 
 def test_heat_that_no_range_shows_is_called_spread() -> None:
@@ -259,18 +256,24 @@ def test_heat_that_no_range_shows_is_called_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "said"),
+    ("status", "measured", "controls", "said"),
     [
-        (0.7, "; masking took away 0.70 of 1.98)"),
-        (-0.1, "; masking took nothing away of 1.98)"),
+        ("weak", 0.7, True, "; masking took away 0.70 of 1.98)"),
+        ("weak", 1.2, True, "; masking took away 1.20 of 1.98, as much elsewhere)"),
+        ("weak", 1.2, False, "; masking took away 1.20 of 1.98, but not every mask did)"),
+        ("weak", -0.1, True, "; masking took nothing away of 1.98)"),
+        ("understated", 7.0, True, "; masking took away 7.00, more than the 1.98)"),
+        ("contradicted", -0.7, True, "; masking contradicts it)"),
     ],
 )
-def test_a_weak_claim_is_not_told_as_if_it_held(measured: float, said: str) -> None:
+def test_a_claim_that_did_not_hold_is_not_told_as_if_it_had(
+    status: Status, measured: float, controls: bool, said: str
+) -> None:
     result = make_checked()
     checks = result.evidence.checks
     assert checks is not None
     regions = [
-        msgspec.structs.replace(c, status="weak", measured=measured) if c.start == 0x400 else c
+        make_check(c.start, c.end, c.claimed, measured, status, controls) if c.start == 0x400 else c
         for c in checks.regions
     ]
     checks = msgspec.structs.replace(checks, regions=regions)

@@ -27,8 +27,10 @@ from maltriage.report.documents.evidence import (
     HotRange,
     MethodHeat,
     RegionHeat,
+    ViewHeat,
 )
 from maltriage.report.documents.record import Ranked, Result
+from maltriage.report.explain import score_table
 from maltriage.report.explain.page import Scale, explanation
 from maltriage.report.formats import RenderOptions
 from maltriage.sample.types import Notice, VersionInfo
@@ -65,6 +67,24 @@ def test_a_page_answers_what_it_is_whether_flagged_which_bytes_and_whether_check
     assert "contradicted" in seen
     assert set(parts.data) == {"strip-data", "plot-data"}
     assert seen.index(".text section") < seen.index(".rsrc section") < seen.index(".data section")
+
+
+def test_the_words_of_the_checks_are_explained_as_on_the_screen() -> None:
+    result = make_checked()
+    seen = words(page_of(result))
+    assert result.evidence.checks is not None
+    assert score_table.LEGEND in seen
+    for status, said in score_table.legend(result.evidence.checks):
+        assert f"{status} {said}" in seen
+    assert score_table.LEGEND not in words(page_of(make_result()))
+
+
+def test_image_views_that_add_nothing_are_one_line() -> None:
+    views = [ViewHeat("words", 1.5, None, None)]
+    views += [ViewHeat(name, 0.0, 0, 4096) for name in ("body", "entry", "import")]
+    seen = words(page_of(with_evidence(make_result(), views=views)))
+    assert "words the whole file +1.500 3 image views: 0 " in seen
+    assert "By view" not in words(page_of(with_evidence(make_result(), views=[])))
 
 
 def test_sums_stand_below_the_column_they_sum() -> None:

@@ -28,6 +28,7 @@ from report.snapshots import check
 from rich.cells import cell_len
 
 from maltriage.report.aligned import emit
+from maltriage.report.documents import facts
 from maltriage.report.documents.evidence import (
     Agreement,
     Checks,
@@ -37,6 +38,8 @@ from maltriage.report.documents.evidence import (
     MethodHeat,
     Plane,
     RegionHeat,
+    Status,
+    ViewHeat,
 )
 from maltriage.report.documents.record import Neighbour, Ranked, Result, Similar
 from maltriage.report.explain import findings, score_table
@@ -172,7 +175,7 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     head = text.split("\n\n")[1]
     assert "checked   rank correlation +0.71 of claimed and measured, over 7 regions" in head
     assert "of 7 claims: 5 supported, 1 weak, 1 contradicted; 2 more negligible" in head
-    assert "* no room for controls: by sign and size alone" in head
+    assert "* no room for controls: by sign, size and whether all masks agree" in head
     result = make_checked()
     few = make_checks(result.evidence, rank_correlation=None)
     few = msgspec.structs.replace(few, regions=few.regions[:1], hot=[])
@@ -182,6 +185,40 @@ def test_the_verdict_says_whether_the_evidence_stood_its_test() -> None:
     assert "of 1 claim: 1 supported\n" in text
     assert "no room" not in text.split("\n\n")[0]
     assert "checked" not in shown(make_result())
+
+
+def test_the_words_of_the_checks_are_explained_below_the_table() -> None:
+    """Those that are there."""
+    result = make_checked()
+    text = "\n" + part(shown(result, 80), "  check:")
+    for status in ("supported", "weak", "contradicted", "negligible"):
+        assert re.search(rf"\n  {status} +{re.escape(facts.MEANINGS[status][:30])}", text)
+    assert "\n  understated" not in text
+    assert set(facts.MEANINGS) == set(get_args(Status))
+    assert "check:" not in shown(make_result(), 80)
+
+
+def test_a_hot_range_that_is_a_region_counts_once() -> None:
+    result = make_checked()
+    checks = result.evidence.checks
+    assert checks is not None
+    twice = msgspec.structs.replace(checks, hot=[*checks.hot, checks.regions[0]])
+    evidence = msgspec.structs.replace(result.evidence, checks=twice)
+    text = shown(msgspec.structs.replace(result, evidence=evidence), 120)
+    assert "of 7 claims: 5 supported, 1 weak, 1 contradicted; 2 more negligible" in text
+    assert facts.supports(twice) == facts.supports(checks)
+
+
+def test_image_views_that_add_nothing_are_one_line() -> None:
+    """As to whether a file is malware."""
+    views = [msgspec.structs.replace(view, contribution=0.0) for view in make_evidence().views]
+    views.append(ViewHeat("words", 1.5, None, None))
+    text = part(shown(with_evidence(views=views)), "By view")
+    assert "\n  7 image views: 0\n" in text
+    assert "resource" not in text
+    assert re.search(r"words +the whole file +\+1\.500", text)
+    views[1] = msgspec.structs.replace(views[1], contribution=0.1)
+    assert "image views" not in part(shown(with_evidence(views=views)), "By view")
 
 
 def test_hot_ranges_that_were_not_checked_are_blank() -> None:
@@ -295,6 +332,9 @@ def test_novelty() -> None:
     known = make_verdict(novelty=-1.234, novelty_limit=1.5)
     assert "  novelty   -1.23, up to the limit +1.50\n" in shown(make_result(verdict=known))
     strange = make_verdict("unknown", 0.9, closest="maze", novelty=2.0, novelty_limit=1.5)
+    other = make_result(verdict=strange, notices=(("outside-training", "x"),))
+    said = "+2.00; the limit +1.50 was set on other kinds of files, and says nothing here"
+    assert f"novelty   {said}\n" in shown(other)
     text = shown(make_result(verdict=strange))
     assert "novelty   +2.00, above the limit +1.50: like nothing that the model learned\n" in text
 
@@ -444,9 +484,9 @@ def test_hot_ranges_beyond_the_top_are_summed() -> None:
 
 def test_the_picture_needs_colours_and_room() -> None:
     result = make_result(plane=True)
-    assert "Picture left out: it needs 256 colours or more." in shown(result, 120)
-    assert "Picture left out" not in shown(result, 120, colour=True)
-    assert "narrower than 32 columns" in shown(result, 30, colour=True)
+    assert "The file as a byteplot" not in shown(result, 120)  # nor a heading without it
+    assert "The file as a byteplot" in shown(result, 120, colour=True)
+    assert "▀" not in shown(result, 30, colour=True)
     assert shown(result, 66, colour=True).count("▀") == 64 * 32
     assert shown(result, 50, colour=True).count("▀") == 48 * 24
 
@@ -479,7 +519,7 @@ def test_the_picture_has_the_colours_of_its_heat() -> None:
 def test_a_picture_that_contradicts_itself_is_left_out(changes: dict[str, Any]) -> None:
     picture = msgspec.structs.replace(make_plane(), **changes)
     text = shown(with_evidence(plane=picture), 120, colour=True)
-    assert "Picture left out: its " in text
+    assert "The file as a byteplot" not in text
     assert "▀" not in text
 
 

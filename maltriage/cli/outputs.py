@@ -97,10 +97,16 @@ def targets(
     return found
 
 
+JSON = frozenset(("ndjson", "stix", "misp"))
+"""Formats whose files may end in .json as well."""
+
+
 def _check_ending(path: Path, ending: Format | None, named: Format) -> None:
     """Raise MaltriageError if a file would have another format than its ending says. That of a
-    screen, .txt, is for any text."""
+    screen, .txt, is for any text, and .json for whatever is JSON."""
     if ending is None or ending is named or ending.screen:
+        return
+    if ending.name == "json" and named.name in JSON:
         return
     fitting = path.with_suffix(named.endings[0]).name
     raise MaltriageError(

@@ -63,7 +63,8 @@ def observe(
         if rules or packers:
             how = f" with {', '.join(packers)}" if packers else ""
             why = f" ({'; '.join(rules)})" if rules else ""
-            text = f"Looks packed{how}{why}: what is seen is the packer as much as it."
+            means = "the model may judge the packer, and not the program in it"
+            text = f"Looks packed{how}{why}: {means}."
             found.append(Notice("packed?", text))
         carrying = _installer(layout, tools, inside)
         if carrying:

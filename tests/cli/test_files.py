@@ -168,10 +168,12 @@ def test_formats_by_ending() -> None:
     assert formats("a.csv") == ["csv"]
     for name in ("a", "a.out", "a.txt"):  # the only file, and told so
         assert formats(name, format="json") == ["json"]
+    for format in ("ndjson", "stix", "misp"):
+        assert formats("a.json", format=format) == [format]
     for name, format, said in (
         ("a.html", "csv", r"a\.html: HTML by its ending, not CSV: name it a\.csv, or leave out"),
         ("a.csv", "table", r"a\.csv: CSV by its ending, not table: name it a\.txt"),
-        ("a.json", "ndjson", "JSON by its ending, not NDJSON"),
+        ("a.ndjson", "json", "NDJSON by its ending, not JSON"),
     ):
         with pytest.raises(MaltriageError, match=said):
             formats(name, format=format)

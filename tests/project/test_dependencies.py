@@ -16,6 +16,7 @@ IMPORTED_AS = {
     "backports.zstd": "backports",
     "die-python": "die",
     "grad-cam": "pytorch_grad_cam",
+    "libarchive-c": "libarchive",
     "onnxruntime-gpu": "onnxruntime",
     "pillow": "PIL",
     "protobuf": "google",
@@ -30,6 +31,7 @@ tests compare its maps with the third."""
 NEWER_PYTHON = {"compression"}
 """Modules of a standard library that is newer than the oldest Python."""
 FOR_MORE = (
+    "archives",
     *("identify", "misp", "parquet", "ray", "remote", "serve", "stix", "study", "tlsh"),
     *("watch", "yara"),
 )

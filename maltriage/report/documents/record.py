@@ -18,7 +18,7 @@ from maltriage.files.decoding import decoded
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
-SCHEMA_VERSION = "1.8"
+SCHEMA_VERSION = "1.9"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 

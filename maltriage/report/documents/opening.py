@@ -101,6 +101,8 @@ def _doubts(result: Result) -> Iterator[str]:
     verdict, codes = result.verdict, {notice.code for notice in result.notices}
     if facts.outside(result):
         yield "Hardly any malware that the model learned from was of this kind: it says little."
+    if "hidden-by-overlay" in codes:
+        yield "Only what lies behind the program (overlay) makes it look clean."
     if "unlike-training" in codes:
         yield "It is like nothing that the model learned, so the verdict may be a guess."
     members = verdict.set

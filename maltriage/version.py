@@ -13,3 +13,32 @@ def version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def install_extra(name: str) -> str:
+    """The command that installs an extra of this very package.
+
+    It names where the package was installed from (PEP 610), if that was no index: another package
+    might have its name there.
+    """
+    import json
+    import shlex
+    from importlib import metadata
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        text = metadata.distribution("maltriage").read_text("direct_url.json")
+        origin = json.loads(text or "{}")
+        url = str(origin.get("url", ""))
+        editable = bool(origin.get("dir_info", {}).get("editable"))
+        system = origin.get("vcs_info", {}).get("vcs")
+    except (metadata.PackageNotFoundError, ValueError, AttributeError, OSError):
+        url, editable, system = "", False, None
+    wanted = f"maltriage[{name}]"
+    if system:
+        wanted += f" @ {system}+{url}"
+    elif url.startswith("file:"):
+        wanted = f"{unquote(urlsplit(url).path)}[{name}]"
+    elif url:
+        wanted += f" @ {url}"
+    return f"pip install {'-e ' if editable else ''}{shlex.quote(wanted)}"

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from maltriage.errors import MaltriageError
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +37,7 @@ def need_torch(what: str = "training", *more: str) -> None:
     if missing:
         raise MaltriageError(
             f"{what} needs more than the base install (no {', '.join(missing)}): "
-            "pip install 'maltriage[train]'"
+            f"{install_extra('train')}"
         )
 
 

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 from maltriage.cluster.nodes import GoneError
 from maltriage.errors import MaltriageError
 from maltriage.files.temporary import make_folder
+from maltriage.version import install_extra
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
@@ -56,7 +57,7 @@ ALONE = {
 def need_ray() -> None:
     """Raise MaltriageError unless the extra `ray` is installed."""
     if importlib.util.find_spec("ray") is None:
-        raise MaltriageError("--engine ray needs Ray: pip install 'maltriage[ray]'")
+        raise MaltriageError(f"--engine ray needs Ray: {install_extra('ray')}")
 
 
 @contextmanager

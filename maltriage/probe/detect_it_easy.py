@@ -15,6 +15,7 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.types import Tool, ToolKind
+from maltriage.version import install_extra
 
 PACKAGE = "die-python"
 MAX_BYTES = 64 * 1024 * 1024
@@ -69,7 +70,7 @@ def need_identify() -> None:
     """Raise MaltriageError unless the extra `identify` is installed."""
     if not installed():
         raise MaltriageError(
-            "Detect It Easy names compilers and packers: pip install 'maltriage[identify]'"
+            f"Detect It Easy names compilers and packers: {install_extra('identify')}"
         )
 
 

@@ -28,6 +28,7 @@ from maltriage.rules.text import rule_name, rule_text
 from maltriage.rules.trial import Elsewhere, Trial, most, try_on
 from maltriage.rules.types import Chosen, Evidence, Facts, Rule, RuleOptions
 from maltriage.source.reading import Reading
+from maltriage.version import install_extra
 from maltriage.work.workers import Workers, reason_of
 
 T = TypeVar("T")
@@ -42,7 +43,7 @@ def need_yara() -> None:
     """Raise MaltriageError unless the extra `yara` is installed."""
     if importlib.util.find_spec("yara_x") is None:
         raise MaltriageError(
-            "a rule is tried with YARA-X before it is written: pip install 'maltriage[yara]'"
+            f"a rule is tried with YARA-X before it is written: {install_extra('yara')}"
         )
 
 

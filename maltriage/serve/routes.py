@@ -19,6 +19,7 @@ from maltriage.report import html
 from maltriage.report.sanitize import clean
 from maltriage.serve.guard import HEADERS, Guard
 from maltriage.serve.scans import BusyError, EndingError, Finished, Scans
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -51,7 +52,7 @@ _paths = msgspec.json.Decoder(Paths)
 def need_serve() -> None:
     """Raise MaltriageError if the extra `serve` is not installed."""
     if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
-        raise MaltriageError("serve needs Starlette and uvicorn: pip install 'maltriage[serve]'")
+        raise MaltriageError(f"serve needs Starlette and uvicorn: {install_extra('serve')}")
 
 
 class _RefusedError(Exception):

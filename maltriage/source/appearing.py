@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
 from maltriage.source.files import WalkOptions, is_included, is_result, wrong_link
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -32,7 +33,7 @@ _State = tuple[int, int, int]
 def need_watch() -> None:
     """Raise MaltriageError if the extra `watch` is not installed."""
     if importlib.util.find_spec("watchfiles") is None:
-        raise MaltriageError("--watch needs watchfiles: pip install 'maltriage[watch]'")
+        raise MaltriageError(f"--watch needs watchfiles: {install_extra('watch')}")
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,8 @@ from maltriage.source.urls import (
     shown,
     split_web,
 )
+from maltriage.version import install_extra
 
-EXTRA = "pip install 'maltriage[remote]'"
 ASKED_AT_ONCE, ASKED_AHEAD = 16, 64
 """Files of a list of URLs: requests at once, and files requested ahead."""
 
@@ -207,7 +207,8 @@ def _check_installed(scheme: str) -> None:
         for name in kind.imports:
             importlib.import_module(name)
     except ImportError as error:
-        raise MaltriageError(f"{scheme}:// needs the extra `remote`: {EXTRA}") from error
+        reason = f"{scheme}:// needs the extra `remote`: {install_extra('remote')}"
+        raise MaltriageError(reason) from error
     if kind.module == "other":
         from maltriage.source.stores.other import file_system
 

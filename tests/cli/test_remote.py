@@ -20,6 +20,7 @@ from hostile.make import sample
 from servers import Page
 
 from maltriage.report.documents.schema import json_schema
+from maltriage.version import install_extra
 
 pytestmark = servers.needs_remote
 X86, X64 = sample("console-x86.exe"), sample("console-x64.exe")
@@ -299,7 +300,7 @@ def test_local_paths_need_no_network_and_no_extra(run_cli, folder: Path, tmp_pat
         done = run_cli(*command, env={"PYTHONPATH": path})
         assert (done.returncode, done.stdout) == (2, b"")
         assert done.stderr.count(b"\n") == 1
-        assert b"needs the extra `remote`: pip install 'maltriage[remote]'" in done.stderr
+        assert f"needs the extra `remote`: {install_extra('remote')}".encode() in done.stderr
 
 
 def test_results_are_not_written_to_urls(run_cli, folder: Path, tmp_path: Path) -> None:

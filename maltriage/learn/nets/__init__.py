@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from maltriage.learn.nets.base import Net
@@ -83,7 +84,7 @@ def make_net(name: str, views: tuple[ViewSpec, ...], labels: int, clean: int | N
         net: Net = getattr(module, found.name)(views, labels)
     except ModuleNotFoundError as error:
         raise MaltriageError(
-            f"net {name} needs {error.name}, which is not installed: pip install 'maltriage[train]'"
+            f"net {name} needs {error.name}, which is not installed: {install_extra('train')}"
         ) from error
     net.clean = clean
     return net

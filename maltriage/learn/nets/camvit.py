@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets.base import Net
 from maltriage.sample.views import ViewSpec
+from maltriage.version import install_extra
 
 EMBED, DEPTH, HEADS = 128, 6, 4
 PALETTE = 8
@@ -228,7 +229,7 @@ def _transformer() -> Any:
     try:
         from timm.models.vision_transformer import VisionTransformer
     except ImportError as error:
-        raise MaltriageError("the net camvit needs timm: pip install 'maltriage[train]'") from error
+        raise MaltriageError(f"the net camvit needs timm: {install_extra('train')}") from error
     return VisionTransformer(
         img_size=BODY_PATCH,
         patch_size=BODY_PATCH,

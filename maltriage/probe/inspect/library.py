@@ -18,6 +18,7 @@ from typing import Any
 from maltriage.errors import MaltriageError
 from maltriage.probe.inspect.strings import shortened
 from maltriage.sample.findings import LibraryFunction
+from maltriage.version import install_extra
 
 SUFFIXES = (".sig", ".pat")
 MIN_BYTES = 32
@@ -56,9 +57,7 @@ class Signatures:
 def need_flirt() -> None:
     """Raise MaltriageError unless the extra `identify` is installed."""
     if importlib.util.find_spec("flirt") is None:
-        raise MaltriageError(
-            "signatures are matched by python-flirt: pip install 'maltriage[identify]'"
-        )
+        raise MaltriageError(f"signatures are matched by python-flirt: {install_extra('identify')}")
 
 
 def signature_files(folder: Path) -> list[Path]:

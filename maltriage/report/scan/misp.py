@@ -17,7 +17,7 @@ from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
 from maltriage.report.scan import sharing
-from maltriage.version import __version__
+from maltriage.version import __version__, install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +30,7 @@ Rich hash or a name with malware."""
 def need_misp() -> None:
     """Raise MaltriageError if the extra `misp` is not installed."""
     if importlib.util.find_spec("pymisp") is None:
-        raise MaltriageError("MISP needs PyMISP: pip install 'maltriage[misp]'")
+        raise MaltriageError(f"MISP needs PyMISP: {install_extra('misp')}")
 
 
 class MispRenderer:

@@ -15,6 +15,7 @@ from maltriage.report.documents.record import FileRecord, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, json_safe
 from maltriage.report.scan.row import COLUMNS, Value, row
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,7 @@ SUMMARY = "maltriage.summary"
 def need_pyarrow() -> None:
     """Raise MaltriageError if the extra `parquet` is not installed."""
     if importlib.util.find_spec("pyarrow") is None:
-        raise MaltriageError("Parquet needs PyArrow: pip install 'maltriage[parquet]'")
+        raise MaltriageError(f"Parquet needs PyArrow: {install_extra('parquet')}")
 
 
 class ParquetRenderer:

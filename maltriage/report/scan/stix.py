@@ -22,7 +22,7 @@ from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
 from maltriage.sample.types import BENIGN
-from maltriage.version import __version__
+from maltriage.version import __version__, install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,7 +36,7 @@ IDENTITY = "identity--" + str(uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026
 def need_stix() -> None:
     """Raise MaltriageError if the extra `stix` is not installed."""
     if importlib.util.find_spec("stix2") is None:
-        raise MaltriageError("STIX needs stix2: pip install 'maltriage[stix]'")
+        raise MaltriageError(f"STIX needs stix2: {install_extra('stix')}")
 
 
 class StixRenderer:

@@ -30,6 +30,7 @@ from maltriage.report.documents.evaluation import (
     Reliability,
 )
 from maltriage.report.sanitize import clean
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ class Subject:
 def need_matplotlib() -> None:
     """Raise MaltriageError if the extra `study` is not installed."""
     if importlib.util.find_spec("matplotlib") is None:
-        raise MaltriageError("charts need matplotlib: pip install 'maltriage[study]'")
+        raise MaltriageError(f"charts need matplotlib: {install_extra('study')}")
 
 
 def subjects(found: Evaluation | FoldReport) -> list[Subject]:

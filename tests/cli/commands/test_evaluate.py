@@ -21,6 +21,7 @@ from typer.testing import CliRunner
 from maltriage.cli.app import application
 from maltriage.corpus.predictions import Predictions, save_predictions
 from maltriage.errors import MaltriageError
+from maltriage.version import install_extra
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_charts_without_matplotlib_are_refused_before_the_work(
     for arguments in (["--png", "a.png"], ["-f", "html"]):
         done = CliRunner().invoke(application(), ["evaluate", "no-such-bundle", *arguments])
         assert isinstance(done.exception, MaltriageError)
-        assert "pip install 'maltriage[study]'" in str(done.exception)
+        assert install_extra("study") in str(done.exception)
 
 
 def test_what_cannot_be_drawn_is_said_before_the_work(

@@ -20,6 +20,7 @@ from corpus.synthetic import write_tree
 from maltriage.cli import extras as module
 from maltriage.errors import MaltriageError
 from maltriage.learn.nets import NETS
+from maltriage.version import install_extra
 
 TORCH = importlib.util.find_spec("torch") is not None
 needs_torch = pytest.mark.skipif(not TORCH, reason="needs the extra `train`")
@@ -464,7 +465,7 @@ def test_without_torch(run_cli: Any, tmp_path: Path, arguments: list[str]) -> No
     )
     found = run_cli(*arguments, env={"PYTHONPATH": str(tmp_path / "hide")})
     assert found.returncode == 2
-    assert "pip install 'maltriage[train]'" in line(found.stderr)
+    assert install_extra("train") in line(found.stderr)
 
 
 def test_the_message_names_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +21,7 @@ from report.screens import console_of
 
 from maltriage.report.documents.record import Failed, Result, Skipped
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
+from maltriage.version import install_extra
 
 pymisp = pytest.importorskip("pymisp", reason="needs the extra `misp`")
 
@@ -110,5 +112,5 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from maltriage.report.scan import misp
 
     monkeypatch.setattr(misp.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MaltriageError, match=r"pip install 'maltriage\[misp\]'"):
+    with pytest.raises(MaltriageError, match=re.escape(install_extra("misp"))):
         event_of()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from io import BytesIO
 from typing import Any
@@ -21,6 +22,7 @@ from report.screens import console_of
 
 from maltriage.report.documents.record import Failed, Result, Skipped
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
+from maltriage.version import install_extra
 
 stix2 = pytest.importorskip("stix2", reason="needs the extra `stix`")
 
@@ -177,5 +179,5 @@ def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from maltriage.report.scan import stix
 
     monkeypatch.setattr(stix.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MaltriageError, match=r"pip install 'maltriage\[stix\]'"):
+    with pytest.raises(MaltriageError, match=re.escape(install_extra("stix"))):
         bundle_of()

@@ -99,6 +99,14 @@ CleanWeight = Annotated[
         help="Weight of a clean file in tables of words and bytes, relative to malware.",
     ),
 ]
+WordBound = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=1000.0,
+        help="Log odds that a file's words say for benign at most, e.g. 2; by default no bound.",
+    ),
+]
 Harden = Annotated[
     bool,
     typer.Option(help="Also train on changed copies of files, e.g. with bytes appended."),
@@ -136,7 +144,7 @@ CheckpointMinutes = Annotated[
 RECIPE = (
     *("epochs", "batch_size", "seed", "optimizer", "learning_rate", "weight_decay", "schedule"),
     *("warmup", "clip_norm", "class_weights", "label_smoothing", "mixup", "augment", "harden"),
-    "clean_weight",
+    *("clean_weight", "word_bound"),
     *("ema", "patience", "precision", "devices", "pretrained"),
 )
 """Options that must be the same when a run is resumed."""

@@ -22,8 +22,12 @@ from maltriage.learn.export import _contributions, check, export_bundle  # noqa:
 from maltriage.learn.fit.checkpoint import load_checkpoint  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
 from maltriage.learn.heat.cam import ExplainedNet, empty_views  # noqa: E402
+from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
+from maltriage.learn.nets.counted import WordsTrunk  # noqa: E402
 from maltriage.learn.runs.train import Outcome, export_checkpoint  # noqa: E402
+from maltriage.sample.views import BodySpec, WordsSpec  # noqa: E402
+from maltriage.sample.views.counted import plot_words  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +69,42 @@ def test_any_batch(outcome: Outcome, net: Net, corpus: Corpus, count: int) -> No
         wanted = explained(*(torch.from_numpy(value) for value in feed.values()))
     for name, a, b in zip(explained.output_names, wanted, got, strict=True):
         np.testing.assert_allclose(b, a.numpy(), rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_a_bound_on_words_is_in_the_file() -> None:
+    """It holds in the graph, and contributions add up to the score."""
+    torch.manual_seed(3)
+    words = WordsSpec(64)
+    net = make_net("evidence", (words, BodySpec(16)), 3, clean=0)
+    trunk = net.trunks[0]
+    assert isinstance(trunk, WordsTrunk)
+    texts = [b"kernel window message", b"malice evil", b"kernel window message dialog module"]
+    raws = [np.frombuffer(text, dtype=np.uint8) for text in texts]
+    seen = np.stack([plot_words(raw, 64).pixels for raw in raws])
+    net.begin(
+        {"words": torch.from_numpy(np.concatenate([seen] * 4))},
+        torch.tensor([0, 1, 0] * 4),
+        torch.ones(12),
+    )
+    net.bound_words(0.25)
+    explained = ExplainedNet(net, 0)
+    model = module.to_onnx(explained).SerializeToString()
+    found = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    feed = {
+        "words": seen,
+        "body": np.zeros((3, *net.views[1].shape), dtype=np.uint8),
+        "target": np.zeros(3, dtype=np.int64),
+        "against": np.full(3, -1),
+        "threshold": np.zeros(3, dtype=np.float32),
+    }
+    got = dict(zip(explained.output_names, found.run(explained.output_names, feed), strict=True))
+    speaks = got["heat_words"].clip(min=0.0).sum(axis=(1, 2))
+    assert speaks.tolist() == pytest.approx([0.25, 0.0, 0.25], abs=1e-5)
+    heat = sum(got[f"heat_{view.name}"].sum(axis=(1, 2)) for view in net.views)
+    score = got["baseline"] + heat
+    logits = got["logits"]
+    malware = np.logaddexp(logits[:, 1], logits[:, 2])
+    np.testing.assert_allclose(score, logits[:, 0] - malware, atol=1e-4)
 
 
 def test_two_runs_are_equal(outcome: Outcome, corpus: Corpus) -> None:

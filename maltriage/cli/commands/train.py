@@ -77,6 +77,7 @@ def train(
     mixup: rec.Mixup = 0.3,
     augment: rec.Augment = True,
     clean_weight: rec.CleanWeight = 3.0,
+    word_bound: rec.WordBound = None,
     harden: rec.Harden = False,
     ema: rec.Ema = 0.99,
     patience: rec.Patience = 0,
@@ -288,6 +289,7 @@ def _prepare(
     )
     from maltriage.learn.fit.recipe import FitOptions
     from maltriage.learn.runs.options import RunOptions, views_for
+    from maltriage.sample.views import WordsSpec
 
     views = values["views"]
     named_views = None if views is None else tuple(part.strip() for part in views.split(","))
@@ -301,11 +303,16 @@ def _prepare(
     fit.check()
     chosen = views_for(fit)  # wrong use is found before anything is read
     tables = entry(fit.net).counted and any(view.fixed for view in chosen)
-    if "clean_weight" in named and not tables:
-        raise MaltriageError(
-            f"--clean-weight goes with tables: net {fit.net} has none with"
-            f" {', '.join(view.name for view in chosen)}"
-        )
+    words = entry(fit.net).counted and any(isinstance(view, WordsSpec) for view in chosen)
+    for option, of_what, has in (
+        ("clean_weight", "tables", tables),
+        ("word_bound", "words", words),
+    ):
+        if option in named and not has:
+            raise MaltriageError(
+                f"--{option.replace('_', '-')} goes with {of_what}: net {fit.net} has none with"
+                f" {', '.join(view.name for view in chosen)}"
+            )
     fit.recipe()
     options = RunOptions(
         folder=folder,

@@ -71,6 +71,9 @@ class FitOptions:
     takes its best epoch; 0: train all epochs and take the last."""
     clean_weight: float = 3.0
     """Weight of a clean file in tables, relative to a malware file: a false alarm costs more."""
+    word_bound: float | None = None
+    """Log odds that the words of a file say for it being clean, at most, all together; None: there
+    is no bound."""
     goodware_weight: float = 0.3
     """Weight of a clean file added to the dataset, relative to the dataset's own samples."""
     precision: Precision = "float32"
@@ -94,6 +97,8 @@ class FitOptions:
         options = asdict(self)
         for name in NO_BEARING:
             del options[name]
+        if self.word_bound is None:  # as in runs of before
+            del options["word_bound"]
         if self.pretrained is not None:
             options["pretrained"] = identify(self.pretrained)
         return dict(msgspec.json.decode(msgspec.json.encode(options)))
@@ -119,6 +124,7 @@ class FitOptions:
             ("warmup", 0.0 <= self.warmup < 1.0),
             ("clip_norm", 0.0 <= self.clip_norm < math.inf),
             ("clean_weight", 0.0 < self.clean_weight < math.inf),
+            ("word_bound", self.word_bound is None or 0.0 < self.word_bound < math.inf),
             ("patience", self.patience >= 0),
             ("devices", self.devices >= 1),
             ("checkpoint_minutes", self.checkpoint_minutes >= 0.0),

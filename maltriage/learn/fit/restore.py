@@ -118,6 +118,7 @@ def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
         teachers: of a net guided image by image; None: loaded later with its weights.
     """
     net = make_net(origin.net, origin.views, len(origin.labels), origin.clean)
+    net.bound_words(origin.recipe.get("word_bound"))
     return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 

@@ -44,6 +44,13 @@ class Net(nn.Module):
             weights: of the samples, [n].
         """
 
+    def bound_words(self, most: float | None) -> None:
+        """Bound what the words of a file say for it being clean, in a net that reads words.
+
+        Args:
+            most: log odds, all such words together; None: there is no bound.
+        """
+
     def votes(self, embedding: Tensor) -> Tensor:
         """Logits that each enter the training loss, [B, V, K]; one vote by default."""
         return torch.as_tensor(self.classifier(embedding)).unsqueeze(1)

@@ -88,6 +88,25 @@ class WordsTrunk(CountedTrunk):
         return bucket, ((self.tags[bucket].long() == rest) & (rest > 0)).float()
 
 
+def bounded(said: Tensor, clean: int, most: float) -> Tensor:
+    """What words contribute, with a bound on what they say for a file being clean.
+
+    Whoever adds words of clean programs to malware makes it look clean, and more so the more
+    there are. Beyond the bound each such word counts for less, by the same factor, so that
+    contributions still add up.
+
+    Args:
+        said: contributions of the words, [B, K, 1, N].
+        clean: the label of clean files, whose score is log odds against malware.
+        most: that all such words say together, at most.
+    """
+    column = said[:, clean : clean + 1]
+    total = column.clamp(min=0.0).sum(dim=3, keepdim=True)
+    less = column * (most / total.clamp(min=most))
+    column = torch.where(column > 0.0, less, column)
+    return torch.cat((said[:, :clean], column, said[:, clean + 1 :]), dim=1)
+
+
 def _named(images: Tensor) -> tuple[Tensor, Tensor]:
     """Bucket and tag of each word, int64 [B, N]; the tag is 0 where there is no word."""
     low, middle, high = (images[:, i].long() for i in range(3))

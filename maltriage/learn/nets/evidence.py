@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
-from maltriage.learn.nets.counted import CountedTrunk, fit_counted, trunk_for
+from maltriage.learn.nets.counted import CountedTrunk, WordsTrunk, bounded, fit_counted, trunk_for
 from maltriage.learn.nets.header_table import VALUES, fit_table
 from maltriage.sample.views import ViewSpec
 
@@ -163,6 +163,8 @@ class Evidence(Net):
         self.heads = nn.Linear(FEATURES * len(self.learned), labels)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
         """Of the tables of counted views together."""
+        self.word_bound: float | None = None
+        """See `Net.bound_words`."""
         self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
 
     def begin(self, views: dict[str, Tensor], labels: Tensor, weights: Tensor) -> None:
@@ -184,11 +186,20 @@ class Evidence(Net):
         pairs = zip(self.views, self.trunks, strict=True)
         return [(view, trunk) for view, trunk in pairs if isinstance(trunk, CountedTrunk)]
 
+    def bound_words(self, most: float | None) -> None:
+        self.word_bound = most
+
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
-        return {
+        found = {
             view.name: trunk(views[view.name])
             for view, trunk in zip(self.views, self.trunks, strict=True)
         }
+        if self.word_bound is not None and self.clean is not None:
+            for view, trunk in self._counted:
+                if isinstance(trunk, WordsTrunk):
+                    said = found[view.name]
+                    found[view.name] = bounded(said, self.clean, self.word_bound)
+        return found
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
         means = [activations[view.name].mean(dim=(2, 3)) for view in self.views]

@@ -260,6 +260,10 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
             ["--root", "DATA", "--views", "body,head", "--clean-weight", "9"],
             "--clean-weight goes with tables: net evidence has none with body, head",
         ),
+        (
+            ["--root", "DATA", "--views", "body,entropy", "--word-bound", "2"],
+            "--word-bound goes with words: net evidence has none with entropy, body",
+        ),
         (["--root", "DATA", "--guide", "random"], "--guide goes with --net camvit"),
         (["--root", "DATA", "--net", "camvit", "--guide", "inverse"], "needs a --teacher"),
         (

@@ -9,7 +9,12 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 
 from maltriage.learn.nets import counted  # noqa: E402
 from maltriage.learn.nets.base import Net  # noqa: E402
-from maltriage.learn.nets.counted import EntropyTrunk, WordsTrunk, fit_counted  # noqa: E402
+from maltriage.learn.nets.counted import (  # noqa: E402
+    EntropyTrunk,
+    WordsTrunk,
+    bounded,
+    fit_counted,
+)
 from maltriage.learn.nets.evidence import _taken_back  # noqa: E402
 from maltriage.sample.views.counted import plot_entropy, plot_words  # noqa: E402
 
@@ -48,6 +53,28 @@ def test_words_tell_labels_apart() -> None:
     assert said[1] == said[4:].abs().max() == 0  # unknown, and empty
     assert more[2] > 0 > more[0]
     assert abs(said[3]) < 0.1 * said[0]  # all files have it
+
+
+def test_words_say_no_more_for_clean_files_than_their_bound() -> None:
+    """And what all say adds up to it, so that the account does."""
+    generator = torch.Generator().manual_seed(5)
+    said = torch.randn(6, 3, 1, 40, generator=generator)
+    said[0] = said[0].clamp(max=0.0)  # nothing speaks for clean
+    clean, most = 1, 2.0
+    found = bounded(said, clean, most)
+    others = [0, 2]
+    assert torch.equal(found[:, others], said[:, others])
+    before, after = said[:, clean, 0], found[:, clean, 0]
+    against = before <= 0.0
+    assert torch.equal(after[against], before[against])
+    total = before.clamp(min=0.0).sum(dim=1)
+    wanted = total.clamp(max=most)
+    assert after.clamp(min=0.0).sum(dim=1).tolist() == pytest.approx(wanted.tolist(), abs=1e-5)
+    for row in range(1, len(said)):  # each by the same factor
+        speaks = before[row] > 0.0
+        factors = after[row][speaks] / before[row][speaks]
+        assert factors.max() - factors.min() < 1e-6
+    assert torch.equal(bounded(said, clean, 1e6), said)
 
 
 def test_rare_words_are_in_no_vocabulary() -> None:

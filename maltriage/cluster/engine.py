@@ -90,6 +90,7 @@ class ClusterScan:
         with policy:
             with opened(request, self.address) as (pool, _):
                 yield from records(request, pool, progress, stop)
+                progress.notes += pool.notes()
             interrupted = stop()
         seconds = time.monotonic() - began
         yield summary(progress, request.bundle, seconds, interrupted=interrupted)
@@ -129,6 +130,7 @@ class ShardedScan:
                 digest = setup.index.sha256 if setup.index else None
                 made_with = settings_of(bundle, options, digest).digest
                 write_shards(request, pool, manifest, made_with, progress, ended, stop)
+                progress.notes += pool.notes()
             end = ended(progress)
             if not end.interrupted:
                 manifest.end(end)

@@ -24,8 +24,7 @@ from maltriage.version import __version__
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.cluster.shards import Shard
-    from maltriage.report.documents.counts import Counts
+    from maltriage.cluster.shards import Shard, Written
     from maltriage.similar.search import Searcher
     from maltriage.source.files import Found, Rejected
     from maltriage.source.known import KnownList
@@ -198,7 +197,7 @@ class Scanner:
 
     def write(
         self, files: Sequence[Found | Rejected], part: Shard, look: Sequence[str]
-    ) -> Counts | Unable | None:
+    ) -> Written | Unable | None:
         """Write the records of files; return the count of each kind, None if stopped.
 
         Raises:
@@ -212,7 +211,7 @@ class Scanner:
         engine = self._engine
         assert engine is not None
 
-        def work() -> Counts | None:
+        def work() -> Written | None:
             began = time.monotonic()
             return write_shard(
                 part,

@@ -31,7 +31,7 @@ from maltriage import bundle as bundles
 from maltriage.cluster import engine as ray_engine
 from maltriage.cluster.actor import LEVEL
 from maltriage.cluster.connection import LOCAL
-from maltriage.cluster.shards import Manifest, Shards, digest_of
+from maltriage.cluster.shards import Manifest, Shards, inputs_of
 from maltriage.report.documents.counts import Counts
 from maltriage.report.documents.record import Record, Summary
 from maltriage.report.formats import RenderOptions
@@ -84,7 +84,7 @@ def handing_out(folder: Path) -> float:
     """CPU milliseconds to walk to a file, to put it into the digest of a part, and to send it."""
     start = time.process_time()
     found = list(walk([str(folder)], WalkOptions(), members=True))
-    digest_of(b"", Shards(""), found)
+    inputs_of(b"", Shards(""), found)
     pickle.dumps(found)
     return 1e3 * (time.process_time() - start) / len(found)
 

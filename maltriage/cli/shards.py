@@ -1,4 +1,4 @@
-"""`scan --engine ray --shards DIR`: checks the options for a sharded result."""
+"""`scan --engine ray --shards DIR`: checks the options, and says where the shards are."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from maltriage.errors import MaltriageError
 if TYPE_CHECKING:
     from maltriage.cluster.shards import Shards
     from maltriage.report.formats import RenderOptions
+    from maltriage.triage.request import RecordSource
 
 
 def shards_at(
@@ -49,3 +50,14 @@ def shards_at(
     # Opened once here, so that a missing library is reported before a cluster is used.
     open_renderer(find(shards.format), BytesIO(), render, Console(quiet=True))
     return shards
+
+
+def tell_shards(source: RecordSource) -> None:
+    """Say on stderr where the shards of a scan are, if all are finished."""
+    import typer
+
+    from maltriage.cluster.engine import ShardedScan
+    from maltriage.report.sanitize import clean
+
+    if isinstance(source, ShardedScan) and source.wrote is not None:
+        typer.echo(f"wrote {clean(source.wrote)}", err=True)

@@ -13,17 +13,18 @@ import platform
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from maltriage.errors import MaltriageError
 from maltriage.version import __version__
 
 if TYPE_CHECKING:
     from maltriage.bundle import Bundle
-    from maltriage.cluster.shards import Shard
-    from maltriage.report.documents.counts import Counts
+    from maltriage.cluster.shards import Shard, Written
     from maltriage.similar.search import Searcher
     from maltriage.source.files import Found, Rejected
     from maltriage.source.known import KnownList
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from maltriage.triage.options import ScanOptions
     from maltriage.triage.pipeline import Engine
 
+T = TypeVar("T")
 LEVEL = 1
 """Compression level of zlib for records, which shrinks them to a quarter."""
 
@@ -69,10 +71,45 @@ class Opened:
     problem: str | None = None
 
 
+@dataclass(frozen=True)
+class Unable:
+    """The answer of an actor that could not do a chunk, by no fault of its files.
+
+    `unseen`: files that its node does not see; without any it can start no processes, and is of no
+    use any more.
+    """
+
+    reason: str
+    unseen: tuple[str, ...] = ()
+
+
+def unseen(path: str) -> str | None:
+    """Why this machine does not see a file; None: it does."""
+    from maltriage.source.archive.find import split_path
+
+    try:
+        os.stat(split_path(path)[0])
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
+
+
+def _unseen_among(paths: Sequence[str]) -> Unable | None:
+    found = {path: why for path in paths if (why := unseen(path)) is not None}
+    return Unable(next(iter(found.values())), tuple(found)) if found else None
+
+
 class Scanner:
-    """An engine in an actor. `scan` and `write` may be called by several threads at once."""
+    """An engine in an actor. `scan` and `write` may be called by several threads at once.
+
+    `look` are the files of a chunk to look for, before and after it: a node that does not see one
+    would give nothing but errors, and faster than any other gives results.
+    """
 
     def __init__(self) -> None:
+        from maltriage.work.forkserver import FOLDER
+
+        os.environ.pop(FOLDER, None)  # that of the process that started this one
         self._engine: Engine | None = None
         self._stopped = False
 
@@ -122,20 +159,45 @@ class Scanner:
         _check(model, setup.bundle)
         bundle = bundles.verified(model, setup.bundle.path)
         options = replace(setup.options, known=_known_here(setup.known))
-        engine = Engine(bundle, options, _searcher(setup.index, index, bundle))
+        searcher = _searcher(setup.index, index, bundle)
+        if self._stopped:  # by `close`, meanwhile
+            raise MaltriageError("the scan has ended")
+        engine = Engine(bundle, options, searcher)
         engine.__enter__()
         engine.begin()
         self._engine = engine
+        if self._stopped:
+            self.close()
 
-    def scan(self, files: Sequence[Found | Rejected]) -> Done:
+    def scan(self, files: Sequence[Found | Rejected], look: Sequence[str]) -> Done | Unable:
         """The records of files; of the first ones only, if stopped meanwhile."""
         from maltriage.triage.engines.done import done
 
-        assert self._engine is not None
-        made = done(self._engine, files, lambda: self._stopped)
+        engine = self._engine
+        assert engine is not None
+        made = self._tried(look, lambda: done(engine, files, lambda: self._stopped))
+        if isinstance(made, Unable):
+            return made
         return replace(made, records=zlib.compress(made.records, LEVEL), small=True)
 
-    def write(self, files: Sequence[Found | Rejected], part: Shard) -> Counts | None:
+    def _tried(self, look: Sequence[str], work: Callable[[], T]) -> T | Unable:
+        """What `work` returns, unless the node does not see its files or the engine is broken."""
+        if (before := _unseen_among(look)) is not None:
+            return before
+        assert self._engine is not None
+        try:
+            made = work()
+            # What waited when processes could not be started any more is an error of its file.
+            self._engine.begin().workers.submit(os.getpid)
+        except MaltriageError as error:
+            if not isinstance(error.__cause__, BrokenProcessPool):
+                raise
+            return Unable(str(error))
+        return _unseen_among(look) or made
+
+    def write(
+        self, files: Sequence[Found | Rejected], part: Shard, look: Sequence[str]
+    ) -> Written | Unable | None:
         """Write the records of files; return the count of each kind, None if stopped.
 
         Raises:
@@ -146,21 +208,39 @@ class Scanner:
         from maltriage.triage.options import Progress
         from maltriage.triage.pipeline import summary
 
-        assert self._engine is not None
-        began, bundle = time.monotonic(), self._engine.bundle
-        found = self._engine.records(
-            files, policy=Policy(), progress=Progress(), stop=lambda: self._stopped
-        )
-        return write_shard(
-            part,
-            found,
-            lambda counts: summary(counts, bundle, time.monotonic() - began, interrupted=False),
-            lambda: not self._stopped,
-        )
+        engine = self._engine
+        assert engine is not None
+
+        def work() -> Written | None:
+            began = time.monotonic()
+            return write_shard(
+                part,
+                engine.records(
+                    files, policy=Policy(), progress=Progress(), stop=lambda: self._stopped
+                ),
+                lambda counts: summary(
+                    counts, engine.bundle, time.monotonic() - began, interrupted=False
+                ),
+                lambda: not self._stopped and _unseen_among(look) is None,
+            )
+
+        return self._tried(look, work)
 
     def stop(self) -> None:
         """Begin no more files."""
         self._stopped = True
+
+    def close(self) -> None:
+        """End the engine, ready or not, and remove what is temporary: who is killed removes
+        nothing."""
+        from maltriage.files.temporary import remove_folder
+        from maltriage.work.forkserver import FOLDER
+
+        self._stopped = True
+        if self._engine is not None:
+            self._engine.__exit__(None, None, None)
+        if folder := os.environ.get(FOLDER):
+            remove_folder(Path(folder))
 
 
 def _check(data: bytes, sent: Sent) -> None:

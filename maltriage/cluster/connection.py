@@ -18,13 +18,13 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from maltriage.cluster.nodes import GoneError
+from maltriage.cluster.nodes import SILENT, SILENT_SECONDS, GoneError
 from maltriage.errors import MaltriageError
 from maltriage.files.temporary import make_folder
 from maltriage.version import install_extra
@@ -78,6 +78,7 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
     Raises:
         MaltriageError: Ray is not installed, there is no such cluster, or it is of another version
             of Ray or Python.
+        GoneError: the cluster went while this process connected.
     """
     need_ray()
     os.environ.update(QUIET)
@@ -96,16 +97,23 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
         _answers(address)
     import ray
 
+    def join() -> None:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            configure_logging=False,
+            logging_level=logging.ERROR,
+            **how,
+        )
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         try:
             with _own_signals(), _temporary_files_in(folder):
-                ray.init(
-                    address=address,
-                    log_to_driver=False,
-                    configure_logging=False,
-                    logging_level=logging.ERROR,
-                    **how,
-                )
+                if address == LOCAL:
+                    join()  # what it starts would end with another thread
+                else:
+                    _in_time(join)
         except (OSError, RuntimeError, ValueError, ImportError) as error:
             first = str(error).strip().partition("\n")[0]
             raise MaltriageError(f"no Ray cluster at {address}: {first}") from error
@@ -119,6 +127,30 @@ def connected(address: str, cpus: int) -> Iterator[Any]:
                 ray.shutdown()
         if folder:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _in_time(join: Callable[[], object]) -> None:
+    """Call what connects to a cluster. It has no deadline: where the head is gone, or hangs, it
+    tries again for ever.
+
+    Raises:
+        GoneError: it did not end in time, and its thread goes on.
+    """
+    errors = list[Exception]()
+
+    def call() -> None:
+        try:
+            join()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(SILENT_SECONDS)
+    if thread.is_alive():
+        raise GoneError(SILENT)
+    if errors:
+        raise errors[0]
 
 
 def _short_folder() -> Path:

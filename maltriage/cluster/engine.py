@@ -25,10 +25,12 @@ from maltriage.cluster.nodes import Members
 from maltriage.cluster.shards import (
     SHARD_BYTES,
     SHARD_FILES,
+    Inputs,
     Manifest,
     Shard,
     Shards,
-    digest_of,
+    Written,
+    inputs_of,
     outside,
     write_shard,
 )
@@ -90,6 +92,7 @@ class ClusterScan:
         with policy:
             with opened(request, self.address) as (pool, _):
                 yield from records(request, pool, progress, stop)
+                progress.notes += pool.notes()
             interrupted = stop()
         seconds = time.monotonic() - began
         yield summary(progress, request.bundle, seconds, interrupted=interrupted)
@@ -97,7 +100,7 @@ class ClusterScan:
             policy.end()  # not before the summary is written
 
 
-@dataclass(frozen=True)
+@dataclass
 class ShardedScan:
     """A `ClusterScan` whose records are written on the nodes, to files in one shared folder.
 
@@ -111,6 +114,8 @@ class ShardedScan:
     request: ScanRequest
     shards: Shards
     address: str = LOCAL
+    wrote: str | None = None
+    """What was written, in words, once all shards are."""
 
     def records(
         self, progress: Progress, stop: Callable[[], bool] = lambda: False
@@ -129,9 +134,11 @@ class ShardedScan:
                 digest = setup.index.sha256 if setup.index else None
                 made_with = settings_of(bundle, options, digest).digest
                 write_shards(request, pool, manifest, made_with, progress, ended, stop)
+                progress.notes += [*pool.notes(), *manifest.notes()]
             end = ended(progress)
             if not end.interrupted:
                 manifest.end(end)
+                self.wrote = manifest.told(progress.records)
         yield end
 
 
@@ -156,7 +163,7 @@ def write_shards(
     options = request.options
     found = Walked(request.paths, options.walk, members=options.archives is not None, stop=stop)
     chunks = enumerate(cut(found, files=SHARD_FILES, size=SHARD_BYTES))
-    window: list[tuple[Chunk, Shard, str]] = []
+    window: list[tuple[Chunk, Shard, Inputs]] = []
     more, count = True, 0
     while (more or window) and not stop():
         while more and len(window) < pool.room(1) and not stop():
@@ -167,14 +174,14 @@ def write_shards(
                     manifest.check_end(count)
                 break
             count = number + 1
-            digest = digest_of(made_with, manifest.shards, chunk.files)
-            known = manifest.counts(number, digest)
+            inputs = inputs_of(made_with, manifest.shards, chunk.files)
+            known = manifest.counts(number, inputs)
             if known is not None:
                 progress.join(known)
                 progress.done += len(chunk.files)
                 continue
             chunk.target = manifest.part(number)
-            window.append((chunk, chunk.target, digest))
+            window.append((chunk, chunk.target, inputs))
             pool.add(chunk)
         if not stop():
             pool.step(POLL)
@@ -188,19 +195,19 @@ def write_shards(
 
 
 def _list(
-    window: list[tuple[Chunk, Shard, str]],
+    window: list[tuple[Chunk, Shard, Inputs]],
     manifest: Manifest,
     progress: Progress,
     ended: Callable[[Counts], Summary],
 ) -> None:
     """List the shards that are finished by now."""
     for item in [item for item in window if item[0].complete]:
-        chunk, part, digest = item
+        chunk, part, inputs = item
         counts = chunk.written
         if counts is None:  # it was divided into files
             counts = write_shard(part, (given.record for given in chunk.records()), ended)
-        assert counts is not None
-        manifest.add(part.number, digest, counts)
+        assert isinstance(counts, Written)
+        manifest.add(part.number, inputs, counts)
         progress.join(counts)
         progress.done += min(len(chunk.files), counts.records)  # fewer of a scan that is stopped
         window.remove(item)

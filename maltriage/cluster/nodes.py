@@ -21,6 +21,7 @@ FRESH_SECONDS = 10.0
 """Longest wait for a fresh poll."""
 SILENT_SECONDS = 25.0
 """Silence after which a cluster counts as gone."""
+SILENT = "the head of the Ray cluster does not answer any more"
 
 
 class GoneError(MaltriageError):
@@ -76,16 +77,26 @@ class Members:
     Args:
         ray: the module, connected to the cluster.
         own: id of the node that this process is connected through; None: none.
+
+    Raises:
+        GoneError: it does not answer.
     """
 
     def __init__(self, ray: Any, own: str | None) -> None:
         self._ray, self._own = ray, own
-        self._nodes, self._at = nodes(ray), time.monotonic()
+        self._nodes = list[Node]()
+        self._at = 0.0
+        """When they were asked for; 0: not yet."""
         self._gone = False
         """Whether the own node's port is closed."""
         self._changed = threading.Condition()
         self._ask, self._over = threading.Event(), False
+        self._ask.set()
         threading.Thread(target=self._watch, daemon=True).start()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._at > 0, SILENT_SECONDS):
+                self._over = True
+                raise GoneError(SILENT)
 
     def _watch(self) -> None:
         while not self._over:
@@ -110,7 +121,7 @@ class Members:
             GoneError: the cluster, or this machine's node of it, does not answer any more.
         """
         if time.monotonic() - self._at > SILENT_SECONDS:
-            raise GoneError("the head of the Ray cluster does not answer any more")
+            raise GoneError(SILENT)
         there = self._own is None or any(node.id == self._own for node in self._nodes)
         if self._gone or not there:
             raise GoneError("the node of the Ray cluster on this machine is gone")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -159,13 +160,14 @@ def test_what_does_not_go_with_parts(run_cli: Any, folder: Path, tmp_path: Path)
 def test_parts_are_saved_reports(run_cli: Any, samples_dir: Path, tmp_path: Path) -> None:
     options = ("--exit-zero", "--fields", "path,label")
     done = run_cli("scan", samples_dir, *RAY, "--shards", "out", "--exit-zero")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert re.fullmatch(rb"wrote .*out \(ndjson, 1 shard, \d+ records, .* KiB\)\n", done.stderr)
     end = json.loads((tmp_path / "out" / "summary.json").read_bytes())
     assert (end["type"], end["interrupted"]) == ("summary", False)
     again = run_cli("scan", "out/part-00000.ndjson", "-f", "csv", *options)
     here = run_cli("scan", samples_dir, "--no-cache", "-f", "csv", *options)
     assert again.stdout == here.stdout
-    resumed = run_cli("scan", samples_dir, *RAY, "--shards", "out", "--exit-zero", "--resume")
+    resumed = run_cli("scan", samples_dir, *RAY, "--shards", "out", "--exit-zero", "--resume", "-q")
     assert (resumed.returncode, resumed.stderr) == (0, b"")
 
 

@@ -19,7 +19,7 @@ from hostile.make import CASES, sample
 
 from maltriage import bundle as bundles
 from maltriage.cluster import actor_pool, connection, engine
-from maltriage.cluster.actor import Scanner
+from maltriage.cluster.actor import Scanner, Unable
 from maltriage.cluster.shards import Shards
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.record import Failed, Record, Result, Summary
@@ -130,8 +130,10 @@ def test_a_node_or_an_actor_that_is_killed_loses_nothing(
     kill(cluster_of_two)
     out, errors = process.communicate(timeout=120)
     assert (process.returncode, out) == (3, b"")
-    assert errors.startswith(b"wrote there.ndjson (ndjson, ")
-    assert errors.count(b"\n") == 1
+    note, wrote = errors.decode().splitlines()
+    assert note.startswith("note: 1 actor of the cluster died, on ")
+    assert note.endswith(" given out again")
+    assert wrote.startswith("wrote there.ndjson (ndjson, ")
     assert same(records(folder / "there.ndjson"), records(folder / "here.ndjson"))
 
 
@@ -181,16 +183,16 @@ def same(first: Any, second: Any) -> bool:
 def killer_class() -> type[Scanner]:
     # In a function, so that it is sent along: nodes do not have this module.
     class Dies(Scanner):
-        def scan(self, files: Sequence[Any]) -> Done:
+        def scan(self, files: Sequence[Any], look: Sequence[str]) -> Done | Unable:
             import os
 
             if any("killer" in file.path for file in files):
                 os._exit(9)
-            return super().scan(files)
+            return super().scan(files, look)
 
-        def write(self, files: Sequence[Any], part: Any) -> Any:
-            self.scan(files)
-            return super().write(files, part)
+        def write(self, files: Sequence[Any], part: Any, look: Sequence[str]) -> Any:
+            self.scan(files, look)
+            return super().write(files, part, look)
 
     return Dies
 
@@ -217,6 +219,78 @@ def test_only_the_file_that_kills_actors_is_lost(
     assert (found[5].code, found[5].reason) == ("lost", "the processes that had it died, 2 times")
     assert isinstance(summary, Summary)
     assert (summary.files, summary.failed, summary.interrupted) == (11, 1, False)
+
+
+def broken_class(node: str) -> type[Scanner]:
+    class Broken(Scanner):
+        def scan(self, files: Sequence[Any], look: Sequence[str]) -> Done | Unable:
+            """The server that workers are forked from dies, and a worker, on one node."""
+            import psutil
+            import ray
+
+            if ray.get_runtime_context().get_node_id() == node:
+                for child in psutil.Process().children(recursive=True):
+                    child.kill()
+            return super().scan(files, look)
+
+    return Broken
+
+
+def test_an_actor_whose_fork_server_died_ends_no_scan(
+    cluster_of_two: Any, folder: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one on a node; those that replace it die as well, while the other goes on."""
+    monkeypatch.setattr(actor_pool, "Scanner", broken_class(cluster_of_two.workers[0].node_id))
+    monkeypatch.setattr(actor_pool, "MAX_FAILED", 100)
+    request = ScanRequest((str(folder / "in"),), bundle, ScanOptions(jobs=1))
+    progress = Progress()
+    source = engine.ClusterScan(request, cluster_of_two.address)
+    found = list(source.records(progress))[:-1]
+    assert len(found) == FILES
+    (note,) = progress.notes
+    assert "of the cluster died, on " in note
+    assert {record.code for record in found if isinstance(record, Failed)} == {"damaged-png"}
+
+
+def blind_class(node: str) -> type[Scanner]:
+    class Blind(Scanner):
+        def _tried(self, look: Sequence[str], work: Callable[[], Any]) -> Any:
+            import ray
+
+            if ray.get_runtime_context().get_node_id() == node:
+                look = [path + "-none" for path in look]
+                found = super()._tried(look, work)
+                found = Unable(found.reason, tuple(p.removesuffix("-none") for p in found.unseen))
+                return found
+            return super()._tried(look, work)
+
+    return Blind
+
+
+def test_a_node_without_the_files_is_passed_over(
+    cluster_of_two: Any, folder: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "SHARD_FILES", 60)
+    monkeypatch.setattr(actor_pool, "Scanner", blind_class(cluster_of_two.workers[1].node_id))
+    request = ScanRequest((str(folder / "in"),), bundle, ScanOptions(jobs=1))
+    shards = Shards(str(folder / "out"))
+    progress = Progress()
+    (end,) = engine.ShardedScan(request, shards, cluster_of_two.address).records(progress)
+    assert isinstance(end, Summary)
+    assert end.failed == FILES // 25
+    (note,) = progress.notes
+    assert note.startswith("1 node did not see all files, and got no more: ")
+    assert "No such file or directory" in note
+
+
+def test_actors_leave_nothing_on_a_node(
+    cluster_of_two: Any, tmp_path: Path, bundle: bundles.Bundle
+) -> None:
+    (tmp_path / "a.exe").write_bytes(sample("console-x86.exe"))
+    before = os.listdir(cluster_of_two.temporary)  # of actors that tests killed
+    *_, summary = scanned(tmp_path, bundle, ScanOptions(jobs=1), cluster_of_two)
+    assert isinstance(summary, Summary)
+    assert set(os.listdir(cluster_of_two.temporary)) <= {*before, "ray"}
 
 
 @pytest.mark.parametrize("name", ["__version__", "SCHEMA_VERSION"])

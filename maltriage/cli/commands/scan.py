@@ -188,7 +188,7 @@ def scan(
         targets,
     )
     from maltriage.cli.parser.misplaced import refuse
-    from maltriage.cli.shards import shards_at
+    from maltriage.cli.shards import shards_at, tell_shards
     from maltriage.cli.stdin import is_stdin, stdin_among
     from maltriage.cli.stop.ending import write_records
     from maltriage.cli.urls import urls_among
@@ -341,6 +341,8 @@ def scan(
             resumes=lambda: not piped and (parts is not None or policy.resumable),
             endless=watch,
         )
+    if parts is not None and not quiet:
+        tell_shards(source)
     if nothing and not code:  # of this a nightly job wants to hear, and the outputs say so too
         typer.echo(f"maltriage: {clean(list_name)}: nothing was triaged: it is empty", err=True)
         code = opt.EXIT_UNREAD

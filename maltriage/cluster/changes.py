@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from maltriage.files.decoding import decoded
 from maltriage.report.documents.record import path_fields
 from maltriage.source.archive.names import SEPARATOR
 from maltriage.source.files import Found, Rejected
@@ -68,7 +69,7 @@ def _records(shard: Path) -> Iterator[_Told]:
     decoder = msgspec.json.Decoder(_Told)
     with shard.open("rb") as lines:
         for line in lines:
-            record = decoder.decode(line)
+            record = decoded(line, decoder)
             if record.type != "summary":
                 yield record
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -202,8 +203,17 @@ def _copy(samples: Path, folder: Path) -> Path:
     return path
 
 
-def test_health_says_when_scans_fail(tmp_path: Path, samples: Path) -> None:
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose path leaves room for a socket's, so that it is taken."""
+    folder = Path(tempfile.mkdtemp(dir="/tmp"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_health_says_when_scans_fail(short_path: Path, samples: Path) -> None:
     """And a temporary folder that was cleaned is no reason for it."""
+    tmp_path = short_path
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     data = (samples / "gui-x86.exe").read_bytes()
     with running("-j", "1", "-v", env=env) as asked:

@@ -99,6 +99,8 @@ def test_a_net_that_reads_nothing_that_changes(
         "wipe-debug",
         "strip-overlay",
         "strip-certificate",
+        "append-words-10",
+        "append-words-40",
     }
     assert found.skipped["wipe-rich"] == "no Rich header"
     for name in set(by_name) - {"pack-proxy", "file-alignment", "pad-sections"}:

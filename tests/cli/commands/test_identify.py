@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from maltriage.cli.commands import explain
 from maltriage.errors import MaltriageError
 from maltriage.probe import detect_it_easy
 from maltriage.probe.inspect import library
+from maltriage.version import install_extra
 from maltriage.work.workers import Workers
 
 GOOD = "558BEC83EC0C" + ".." * 26 + " 00 0000 0040 :0000 _main\n---\n"
@@ -63,7 +65,7 @@ def test_without_the_extra_the_command_says_what_to_install(
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     for need in (detect_it_easy.need_identify, library.need_flirt):
-        with pytest.raises(MaltriageError, match=r"maltriage\[identify\]"):
+        with pytest.raises(MaltriageError, match=re.escape(install_extra("identify"))):
             need()
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from maltriage.report.documents.record import decode
 from maltriage.report.formats import SCAN, RenderOptions, open_renderer
 from maltriage.report.scan import parquet
 from maltriage.report.scan.row import COLUMNS
+from maltriage.version import install_extra
 
 
 @pytest.fixture(autouse=True)
@@ -87,5 +89,5 @@ def test_an_empty_scan_is_a_table_without_rows() -> None:
 
 def test_without_pyarrow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MaltriageError, match=r"maltriage\[parquet\]"):
+    with pytest.raises(MaltriageError, match=re.escape(install_extra("parquet"))):
         written("parquet", [make_summary()])

@@ -23,6 +23,7 @@ from maltriage.report.documents.evaluation import FoldReport
 from maltriage.report.sanitize import clean
 from maltriage.report.studies import charts
 from maltriage.report.studies.evaluation_page import render_page
+from maltriage.version import install_extra
 
 SVG = "{http://www.w3.org/2000/svg}"
 LABELS = ("benign", "icedid", "maze")
@@ -122,7 +123,7 @@ def test_pictures_are_the_same_each_time(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(MaltriageError, match=r"maltriage\[study\]"):
+    with pytest.raises(MaltriageError, match=re.escape(install_extra("study"))):
         render_page(report("net"))
 
 

@@ -222,14 +222,22 @@ def test_only_the_file_that_kills_actors_is_lost(
     assert (summary.files, summary.failed, summary.interrupted) == (11, 1, False)
 
 
-def killing_class(node: str) -> type[Scanner]:
+def killing_class(node: str, *, for_good: bool = False) -> type[Scanner]:
     class Killing(Scanner):
         def scan(self, files: Sequence[Any], look: Sequence[str]) -> Done | Unable:
-            """The server that workers are forked from dies, and a worker, on one node."""
+            """On one node a worker dies, and the server that workers are forked from; `for_good`:
+            none can be started any more."""
             import psutil
             import ray
 
+            from maltriage.work.supervisor import Supervisor
+
+            def refused(self: Any, number: int) -> None:
+                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
             if ray.get_runtime_context().get_node_id() == node:
+                if for_good:
+                    Supervisor._start = refused  # type: ignore[method-assign,assignment]
                 for child in psutil.Process().children(recursive=True):
                     child.kill()
             return super().scan(files, look)
@@ -248,32 +256,12 @@ def test_an_actor_whose_fork_server_died_goes_on(
     assert {record.code for record in found if isinstance(record, Failed)} == {"damaged-png"}
 
 
-def broken_class(node: str) -> type[Scanner]:
-    class Broken(Scanner):
-        def scan(self, files: Sequence[Any], look: Sequence[str]) -> Done | Unable:
-            """Workers die on one node, and none can be started there."""
-            import psutil
-            import ray
-
-            from maltriage.work.supervisor import Supervisor
-
-            def refused(self: Any, number: int) -> None:
-                raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
-
-            if ray.get_runtime_context().get_node_id() == node:
-                Supervisor._start = refused  # type: ignore[method-assign,assignment]
-                for child in psutil.Process().children(recursive=True):
-                    child.kill()
-            return super().scan(files, look)
-
-    return Broken
-
-
 def test_an_actor_that_starts_no_process_ends_no_scan(
     cluster_of_two: Any, folder: Path, bundle: bundles.Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one on a node; those that replace it are lost as well, while the other goes on."""
-    monkeypatch.setattr(actor_pool, "Scanner", broken_class(cluster_of_two.workers[0].node_id))
+    broken = killing_class(cluster_of_two.workers[0].node_id, for_good=True)
+    monkeypatch.setattr(actor_pool, "Scanner", broken)
     monkeypatch.setattr(actor_pool, "MAX_FAILED", 100)
     request = ScanRequest((str(folder / "in"),), bundle, ScanOptions(jobs=1))
     progress = Progress()

@@ -19,8 +19,6 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import Entry, Names, Opening, damaged
 from maltriage.source.archive.limits import LimitError
 
-EXTRA = "archives"
-"""Of the package: the binding. The library itself comes with the system."""
 _NAMES = {"iso": "iso9660", "cab": "cab", "lzh": "lha"}
 _RAR5 = b"Rar!\x1a\x07\x01"
 _PATH = "LIBARCHIVE"
@@ -48,15 +46,6 @@ def library() -> ModuleType | None:
     logging.getLogger("libarchive").addHandler(logging.NullHandler())  # not to stderr
     found: ModuleType = libarchive
     return found
-
-
-def version() -> str | None:
-    """Version of the library, as text; None: there is none."""
-    found = library()
-    if found is None:
-        return None
-    number = int(found.ffi.version_number())  # 3006002 is 3.6.2
-    return f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"
 
 
 def entries(opening: Opening) -> Iterator[Entry]:

@@ -36,7 +36,7 @@ def perturbed(
     """The views of a file with bytes appended, and with its padding overwritten.
 
     The new bytes are drawn from the file's own. Nothing else changes: regions and anchors are those
-    of the file, and appended bytes lie past the last of them.
+    of the file, and appended bytes lie past the last of them, in its overlay.
 
     Args:
         path: of the file.
@@ -54,7 +54,8 @@ def perturbed(
     generator = np.random.default_rng(seed)
     count = max(1, round(len(raw) * APPENDED))
     more = raw[generator.integers(0, len(raw), count)].tobytes()
-    appended = make_views(data[:] + more, layout.anchors, options.views, contents.width)
+    anchors = {"overlay": len(data), **layout.anchors}
+    appended = make_views(data[:] + more, anchors, options.views, contents.width)
     padding = padding_ranges(data, layout)
     if not padding:
         return Perturbed(appended, None)

@@ -81,12 +81,12 @@ def test_a_bound_on_words_is_in_the_file() -> None:
     texts = [b"kernel window message", b"malice evil", b"kernel window message dialog module"]
     raws = [np.frombuffer(text, dtype=np.uint8) for text in texts]
     seen = np.stack([plot_words(raw, 64).pixels for raw in raws])
+    net.bound_words(0.25)
     net.begin(
         {"words": torch.from_numpy(np.concatenate([seen] * 4))},
         torch.tensor([0, 1, 0] * 4),
         torch.ones(12),
     )
-    net.bound_words(0.25)
     explained = ExplainedNet(net, 0)
     model = module.to_onnx(explained).SerializeToString()
     found = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

@@ -9,6 +9,7 @@ travels").
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -192,8 +193,11 @@ def fit_counted(
     weights: Tensor,
     clean: int | None,
     joined: Callable[[Tensor], Tensor],
+    word_bound: float | None = None,
 ) -> Tensor:
     """Fit the tables of counted views together; returns the bias, [K].
+
+    With a bound on words the loss is not convex: the fit without one is where it begins.
 
     Args:
         images: of all training samples, for each trunk.
@@ -201,6 +205,7 @@ def fit_counted(
         weights: of the samples, [n].
         clean: see `Net.clean`.
         joined: logits from scores, see `Net.joined`.
+        word_bound: see `Net.bound_words`.
     """
     sums = [trunk.study(seen) for trunk, seen in zip(trunks, images, strict=True)]
     tables = [torch.zeros_like(trunk.table, requires_grad=True) for trunk in trunks]
@@ -208,14 +213,18 @@ def fit_counted(
     own = torch.arange(count) == (-1 if clean is None else clean)
     spreads = [torch.where(own, trunk.spread[1], trunk.spread[0]) for trunk in trunks]
     bias = torch.zeros(count, requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [*tables, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
-    )
+    words = next((i for i, trunk in enumerate(trunks) if isinstance(trunk, WordsTrunk)), None)
 
-    def loss() -> Tensor:
-        optimizer.zero_grad()
+    def scores(most: float | None) -> Tensor:
         said = bias + sum(of(table) for of, table in zip(sums, tables, strict=True))
-        logits = joined(torch.as_tensor(said))
+        if words is None or clean is None or most is None:
+            return said
+        for_clean = sums[words](tables[words][:, clean : clean + 1].clamp(min=0.0))
+        return said - own * (for_clean - most).clamp(min=0.0)
+
+    def loss(optimizer: torch.optim.Optimizer, most: float | None) -> Tensor:
+        optimizer.zero_grad()
+        logits = joined(scores(most))
         losses = functional.cross_entropy(logits, labels, reduction="none")
         penalty = sum(
             (table.square() / spread).sum() for table, spread in zip(tables, spreads, strict=True)
@@ -224,7 +233,11 @@ def fit_counted(
         value.backward()
         return value
 
-    optimizer.step(loss)
+    for most in (None, *([] if word_bound is None else [word_bound])):
+        optimizer = torch.optim.LBFGS(
+            [*tables, bias], max_iter=STEPS, history_size=10, line_search_fn="strong_wolfe"
+        )
+        optimizer.step(partial(loss, optimizer, most))
     for trunk, table in zip(trunks, tables, strict=True):
         trunk.table.copy_(table.detach())
     return bias.detach()

@@ -178,7 +178,8 @@ class Evidence(Net):
         if counted := self._counted:
             trunks = [trunk for _, trunk in counted]
             seen = [views[view.name] for view, _ in counted]
-            bias = fit_counted(trunks, seen, labels, weights, self.clean, self.joined)
+            bound = self.word_bound
+            bias = fit_counted(trunks, seen, labels, weights, self.clean, self.joined, bound)
             self.bias.copy_(bias + back)
 
     @property

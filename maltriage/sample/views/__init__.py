@@ -101,6 +101,25 @@ class WindowSpec(ViewKind, frozen=True, tag="window"):
         return window(raw, anchors, self.anchor, self.before, self.length)
 
 
+def program_end(anchors: Mapping[str, int], length: int) -> int:
+    """Where the program in a file of `length` bytes ends: its overlay and certificate lie behind.
+
+    Anybody can append to a program, which does the same then. A file without sections has no end
+    before its own.
+    """
+    last = anchors.get("last_section", length)
+    behind = (anchors.get(name, length) for name in ("overlay", "certificate"))
+    return min((at for at in behind if at > last), default=length)
+
+
+def _counted(
+    raw: Bytes, anchors: Mapping[str, int], ranges: Sequence[tuple[int, int]] = ()
+) -> tuple[Bytes, list[tuple[int, int]]]:
+    """The bytes of the program, and what of the ranges lies in it."""
+    end = program_end(anchors, len(raw))
+    return raw[:end], [(start, min(stop, end)) for start, stop in ranges if start < end]
+
+
 class WordsSpec(ViewKind, frozen=True, tag="words"):
     """The different words of the file, at most `slots`: names of functions, texts, paths."""
 
@@ -108,6 +127,8 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
 
     slots: int = 2048
     name: str = "words"
+    program: bool = False
+    """Whether only words of the program count, and none behind it (`program_end`)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -121,7 +142,8 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_words
 
-        return plot_words(raw, self.slots)
+        shown = _counted(raw, anchors)[0] if self.program else raw
+        return plot_words(shown, self.slots)
 
     def replotted(
         self,
@@ -134,6 +156,8 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         """As for any view; only words near a range are found again."""
         from maltriage.sample.views.counted import replot_words
 
+        if self.program:
+            raw, ranges = _counted(raw, anchors, ranges)
         return replot_words(raw, ranges, view)
 
 
@@ -144,6 +168,8 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
 
     cells: int = 256
     name: str = "entropy"
+    program: bool = False
+    """Whether only the program is cut in pieces, and nothing behind it (`program_end`)."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -158,7 +184,8 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_entropy
 
-        return plot_entropy(raw, self.cells)
+        shown = _counted(raw, anchors)[0] if self.program else raw
+        return plot_entropy(shown, self.cells)
 
     def replotted(
         self,
@@ -171,6 +198,8 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         """As for any view; only pieces that a range touches are measured again."""
         from maltriage.sample.views.counted import replot_entropy
 
+        if self.program:
+            raw, ranges = _counted(raw, anchors, ranges)
         return replot_entropy(raw, ranges, view)
 
 
@@ -196,7 +225,8 @@ DEFAULT = ("words", "entropy", "body", "code", "import", "resource", "second_sec
 """Views of the net `evidence`. The others made it no better, or tell collections apart and not
 malware: what a header says does not hold on a collection that was not trained on
 (docs/studies/sources.md), and a public source of labelled files overwrites the entry point, so that
-`entry` is empty in its files."""
+`entry` is empty in its files. What is counted is the program alone: what lies behind it is easily
+appended."""
 
 
 BYTEPLOT = "byteplot"
@@ -215,4 +245,5 @@ def called(view: ViewSpec) -> str:
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
     """Every view."""
-    return (WordsSpec(), EntropySpec(), BodySpec(size=size), *WINDOWS)
+    counted = WordsSpec(program=True), EntropySpec(program=True)
+    return (*counted, BodySpec(size=size), *WINDOWS)

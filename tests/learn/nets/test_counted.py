@@ -141,6 +141,22 @@ def test_what_clean_files_weigh_more_is_taken_back() -> None:
     np.testing.assert_allclose(back, [-np.log(10) + np.log(2), -np.log(2), 0.0], atol=1e-6)
 
 
+def test_tables_are_fitted_with_the_bound_on_words() -> None:
+    """What words may not say for clean files, the other tables and the bias have to."""
+    texts = ["malice first"] * 6 + ["malice second"] * 6 + ["window kernel"] * 6
+    labels, weights = torch.tensor([1] * 6 + [2] * 6 + [0] * 6), torch.ones(18)
+    images, found = words(*texts), {}
+    for bound in (None, 100.0, 0.1):
+        net, trunk = Net(), WordsTrunk(3)
+        net.clean = 0
+        bias = fit_counted([trunk], [images], labels, weights, 0, net.joined, bound)
+        found[bound] = bias[0], trunk.table[:, 0]
+    free, high, low = found.values()
+    np.testing.assert_allclose(high[1], free[1], atol=1e-2)  # it is never reached
+    assert low[0] > free[0] + 0.1
+    assert low[1].min() < free[1].min() - 0.1
+
+
 def test_a_family_s_words_do_not_say_malware() -> None:
     """With two questions, a word of one family raises its logit against the other families, and
     malware against clean files only by what all malware has."""

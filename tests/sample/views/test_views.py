@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import msgspec
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
 from maltriage.bundle.card import views_problem
 from maltriage.sample.byteplot import Bytes, View
@@ -21,6 +23,7 @@ from maltriage.sample.views import (
     byteplot,
     called,
     known_views,
+    program_end,
 )
 from maltriage.sample.views.view_kind import ViewKind
 
@@ -96,6 +99,39 @@ def test_how_views_are_read() -> None:
             assert view.counted
         if isinstance(view, BodySpec):
             assert view.picture
+
+
+def test_where_a_program_ends() -> None:
+    anchors = {"last_section": 40, "overlay": 70, "certificate": 90, "code": 8}
+    assert program_end(anchors, 100) == 70
+    assert program_end({**anchors, "overlay": 95}, 100) == 90
+    assert program_end({"last_section": 40}, 100) == 100
+    # A certificate ahead of a section is a lie, and a file without sections is no program.
+    assert program_end({**anchors, "certificate": 20}, 100) == 70
+    assert program_end({"overlay": 70}, 100) == 100
+    assert program_end({}, 100) == 100
+
+
+@given(st.binary(min_size=1, max_size=2000), st.binary(max_size=3000), st.data())
+def test_nothing_behind_a_program_counts(
+    program: bytes, behind: bytes, data: st.DataObject
+) -> None:
+    """Not even a word that ends the program and goes on behind it, nor a mask there."""
+    program, behind = program + b"program", b"behind" + behind + b"a word"
+    anchors = {"last_section": 0, "overlay": len(program)}
+    raw = np.frombuffer(program + behind, dtype=np.uint8)
+    start = data.draw(st.integers(0, len(raw) - 1))
+    ranges = [(start, data.draw(st.integers(start + 1, len(raw))))]
+    changed = raw.copy()
+    changed[slice(*ranges[0])] ^= 0x55
+    for spec in (WordsSpec(slots=9, program=True), EntropySpec(cells=5, program=True)):
+        whole = msgspec.structs.replace(spec, program=False)
+        alone, view = whole.plot(raw[: len(program)], {}), spec.plot(raw, anchors)
+        assert np.array_equal(view.pixels, alone.pixels)
+        assert view.geometry == alone.geometry
+        assert np.array_equal(whole.plot(raw, {}).pixels, whole.plot(raw, anchors).pixels)
+        again = spec.replotted(changed, ranges, view, anchors)
+        assert np.array_equal(again, spec.plot(changed, anchors).pixels)
 
 
 def test_specs_cost_nothing_to_import() -> None:

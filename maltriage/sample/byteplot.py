@@ -121,6 +121,8 @@ class Spec(Protocol):
     @property
     def name(self) -> str: ...
 
+    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> object: ...
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = ...) -> View: ...
 
 
@@ -189,7 +191,14 @@ def plot(
     raw: Bytes, anchors: Mapping[str, int], specs: Iterable[Spec], width: int | None = None
 ) -> dict[str, View]:
     """The views of bytes as `plotted` gives them; see `make_views`."""
-    return {spec.name: spec.plot(raw, anchors, width) for spec in specs}
+    views: dict[str, View] = {}
+    made: dict[object, View] = {}
+    for spec in specs:
+        here = spec.here(raw, anchors)
+        if here not in made:
+            made[here] = spec.plot(raw, anchors, width)
+        views[spec.name] = made[here]
+    return views
 
 
 def window(raw: Bytes, anchors: Mapping[str, int], anchor: str, before: int, length: int) -> View:

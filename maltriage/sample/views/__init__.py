@@ -112,11 +112,19 @@ def program_end(anchors: Mapping[str, int], length: int) -> int:
     return min((at for at in behind if at > last), default=length)
 
 
-def _counted(
-    raw: Bytes, anchors: Mapping[str, int], ranges: Sequence[tuple[int, int]] = ()
+def _program(raw: Bytes, anchors: Mapping[str, int]) -> Bytes:
+    """The program's bytes without trailing zeros, as those of a file are cut."""
+    from maltriage.sample.byteplot import trimmed_length
+
+    program = raw[: program_end(anchors, len(raw))]
+    return program if len(program) == len(raw) else program[: trimmed_length(program)]
+
+
+def _shown(
+    raw: Bytes, ranges: Sequence[tuple[int, int]], view: View
 ) -> tuple[Bytes, list[tuple[int, int]]]:
-    """The bytes of the program, and what of the ranges lies in it."""
-    end = program_end(anchors, len(raw))
+    """The bytes that a counted view shows, and what of the ranges lies in them."""
+    end = view.geometry.present
     return raw[:end], [(start, min(stop, end)) for start, stop in ranges if start < end]
 
 
@@ -139,11 +147,18 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
     def fits(self) -> bool:
         return 0 < self.slots <= MAX_COUNTED
 
+    @property
+    def of_program(self) -> bool:
+        return self.program
+
+    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> ViewKind:
+        whole = self.program and program_end(anchors, len(raw)) >= len(raw)
+        return WordsSpec(slots=self.slots) if whole else self
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_words
 
-        shown = _counted(raw, anchors)[0] if self.program else raw
-        return plot_words(shown, self.slots)
+        return plot_words(_program(raw, anchors) if self.program else raw, self.slots)
 
     def replotted(
         self,
@@ -156,9 +171,7 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
         """As for any view; only words near a range are found again."""
         from maltriage.sample.views.counted import replot_words
 
-        if self.program:
-            raw, ranges = _counted(raw, anchors, ranges)
-        return replot_words(raw, ranges, view)
+        return replot_words(*_shown(raw, ranges, view), view)
 
 
 class EntropySpec(ViewKind, frozen=True, tag="entropy"):
@@ -181,11 +194,18 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
     def fits(self) -> bool:
         return 0 < self.cells <= MAX_COUNTED
 
+    @property
+    def of_program(self) -> bool:
+        return self.program
+
+    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> ViewKind:
+        whole = self.program and program_end(anchors, len(raw)) >= len(raw)
+        return EntropySpec(cells=self.cells) if whole else self
+
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_entropy
 
-        shown = _counted(raw, anchors)[0] if self.program else raw
-        return plot_entropy(shown, self.cells)
+        return plot_entropy(_program(raw, anchors) if self.program else raw, self.cells)
 
     def replotted(
         self,
@@ -198,9 +218,7 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
         """As for any view; only pieces that a range touches are measured again."""
         from maltriage.sample.views.counted import replot_entropy
 
-        if self.program:
-            raw, ranges = _counted(raw, anchors, ranges)
-        return replot_entropy(raw, ranges, view)
+        return replot_entropy(*_shown(raw, ranges, view), view)
 
 
 ViewSpec = BodySpec | WindowSpec | WordsSpec | EntropySpec
@@ -221,12 +239,21 @@ WINDOWS = (
 )
 """The windows that a net can read."""
 
-DEFAULT = ("words", "entropy", "body", "code", "import", "resource", "second_section")
+OF_PROGRAM = (
+    WordsSpec(name="program_words", program=True),
+    EntropySpec(name="program_entropy", program=True),
+)
+"""What is counted in the program alone. A net that counts the whole file as well takes the reading
+that looks less clean, so that nothing that is appended hides what a program is."""
+
+DEFAULT = (
+    *("words", "entropy", "program_words", "program_entropy"),
+    *("body", "code", "import", "resource", "second_section"),
+)
 """Views of the net `evidence`. The others made it no better, or tell collections apart and not
 malware: what a header says does not hold on a collection that was not trained on
 (docs/studies/sources.md), and a public source of labelled files overwrites the entry point, so that
-`entry` is empty in its files. What is counted is the program alone: what lies behind it is easily
-appended."""
+`entry` is empty in its files."""
 
 
 BYTEPLOT = "byteplot"
@@ -245,5 +272,4 @@ def called(view: ViewSpec) -> str:
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
     """Every view."""
-    counted = WordsSpec(program=True), EntropySpec(program=True)
-    return (*counted, BodySpec(size=size), *WINDOWS)
+    return (WordsSpec(), EntropySpec(), *OF_PROGRAM, BodySpec(size=size), *WINDOWS)

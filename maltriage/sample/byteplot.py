@@ -121,8 +121,6 @@ class Spec(Protocol):
     @property
     def name(self) -> str: ...
 
-    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> object: ...
-
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = ...) -> View: ...
 
 
@@ -191,14 +189,7 @@ def plot(
     raw: Bytes, anchors: Mapping[str, int], specs: Iterable[Spec], width: int | None = None
 ) -> dict[str, View]:
     """The views of bytes as `plotted` gives them; see `make_views`."""
-    views: dict[str, View] = {}
-    made: dict[object, View] = {}
-    for spec in specs:
-        here = spec.here(raw, anchors)
-        if here not in made:
-            made[here] = spec.plot(raw, anchors, width)
-        views[spec.name] = made[here]
-    return views
+    return {spec.name: spec.plot(raw, anchors, width) for spec in specs}
 
 
 def window(raw: Bytes, anchors: Mapping[str, int], anchor: str, before: int, length: int) -> View:

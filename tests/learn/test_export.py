@@ -107,42 +107,6 @@ def test_a_bound_on_words_is_in_the_file() -> None:
     np.testing.assert_allclose(score, logits[:, 0] - malware, atol=1e-4)
 
 
-def test_what_is_appended_hides_nothing_in_the_file() -> None:
-    """Words of clean files behind a program count for nothing, and contributions add up."""
-    torch.manual_seed(3)
-    words = WordsSpec(64), WordsSpec(64, name="program_words", program=True)
-    net = make_net("evidence", (*words, BodySpec(16)), 3, clean=0)
-    texts = [b"kernel window message", b"malice evil", b"kernel window message dialog module"]
-    raws = [np.frombuffer(text, dtype=np.uint8) for text in texts]
-    seen = np.stack([plot_words(raw, 64).pixels for raw in raws])
-    labels, weights = torch.tensor([0, 1, 0] * 4), torch.ones(12)
-    net.begin({"words": torch.from_numpy(np.concatenate([seen] * 4))}, labels, weights)
-    explained = ExplainedNet(net, 0)
-    model = module.to_onnx(explained).SerializeToString()
-    found = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    program = b"malice evil......"
-    anchors = {"last_section": 0, "overlay": len(program)}
-    margins = []
-    for behind in (b"", b"kernel window message dialog", b"malice"):
-        raw = np.frombuffer(program + behind, dtype=np.uint8)
-        feed = {spec.name: spec.plot(raw, anchors).pixels[None] for spec in words}
-        feed |= {
-            "body": np.zeros((1, *net.views[2].shape), dtype=np.uint8),
-            "target": np.zeros(1, dtype=np.int64),
-            "against": np.full(1, -1),
-            "threshold": np.zeros(1, dtype=np.float32),
-        }
-        run = found.run(explained.output_names, feed)
-        got = dict(zip(explained.output_names, run, strict=True))
-        heat = sum(float(got[f"heat_{view.name}"].sum()) for view in net.views)
-        logits = got["logits"][0]
-        margins.append(float(np.logaddexp(logits[1], logits[2]) - logits[0]))
-        assert got["baseline"][0] + heat == pytest.approx(-margins[-1], abs=1e-4)
-    assert margins[1] == pytest.approx(margins[0], abs=1e-5)
-    assert margins[2] >= margins[0]  # what looks like malware counts wherever it is
-    assert margins[0] > 0.0
-
-
 def test_two_runs_are_equal(outcome: Outcome, corpus: Corpus) -> None:
     feed = {v.name: corpus.pixels(v.name, slice(0, 5)) for v in corpus.views}
     feed |= {"target": np.full(5, -1), "against": np.full(5, -1)}

@@ -108,37 +108,6 @@ def bounded(said: Tensor, clean: int, most: float) -> Tensor:
     return torch.cat((said[:, :clean], column, said[:, clean + 1 :]), dim=1)
 
 
-def less_clean(
-    said: dict[str, Tensor], readings: Sequence[tuple[str, str]], clean: int | None
-) -> dict[str, Tensor]:
-    """What readings of the whole file and of the program alone contribute, of which one counts.
-
-    Whatever lies behind a program is easily appended, so whether it is malware is told by the
-    reading that looks less clean; families are told by the whole file. What does not count is
-    zero, so that contributions still add up.
-
-    Args:
-        said: contributions by view, [B, K, 1, N] each.
-        readings: views of the whole file and of the program that count the same.
-        clean: the label of clean files; None: the whole file counts for all.
-    """
-    if not readings:
-        return {}
-    like = said[readings[0][0]]
-    at = torch.arange(like.shape[1], device=like.device) == (-1 if clean is None else clean)
-    own = at.to(like)[None, :, None, None]
-    whole, alone = (
-        sum((said[pair[i]] * own).sum(dim=(1, 2, 3), keepdim=True) for pair in readings)
-        for i in (0, 1)
-    )
-    other = (torch.as_tensor(alone) < torch.as_tensor(whole)).to(own) * own
-    found = {}
-    for name, program in readings:
-        found[name] = said[name] * (1.0 - other)
-        found[program] = said[program] * other
-    return found
-
-
 def _named(images: Tensor) -> tuple[Tensor, Tensor]:
     """Bucket and tag of each word, int64 [B, N]; the tag is 0 where there is no word."""
     low, middle, high = (images[:, i].long() for i in range(3))

@@ -22,14 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from maltriage.learn.nets.base import Net
-from maltriage.learn.nets.counted import (
-    CountedTrunk,
-    WordsTrunk,
-    bounded,
-    fit_counted,
-    less_clean,
-    trunk_for,
-)
+from maltriage.learn.nets.counted import CountedTrunk, WordsTrunk, bounded, fit_counted, trunk_for
 from maltriage.learn.nets.header_table import VALUES, fit_table
 from maltriage.sample.views import ViewSpec
 
@@ -144,11 +137,6 @@ class TableTrunk(nn.Module):
         return (said * window[:, 1, :, None].float()).transpose(1, 2).unsqueeze(2)
 
 
-class Program(nn.Module):
-    """Stands for the trunk of a view of the program alone, which the trunk that counts the same in
-    the whole file reads."""
-
-
 def window_field() -> int:
     """Receptive field of a cell of a window, in bytes in a row."""
     field, jump = 1, 1
@@ -169,21 +157,12 @@ class Evidence(Net):
         super().__init__()
         self.views = views
         # A list, not a dict: the exporter cannot write the name `import` as code.
-        self.trunks = nn.ModuleList(_trunk(view, labels, views) for view in views)
+        self.trunks = nn.ModuleList(_trunk(view, labels) for view in views)
         self.learned = [i for i, view in enumerate(views) if not view.fixed]
         self.dropout = nn.Dropout(DROPOUT)
         self.heads = nn.Linear(FEATURES * len(self.learned), labels)
         self.bias = nn.Parameter(torch.zeros(labels), requires_grad=False)
         """Of the tables of counted views together."""
-        whole = {
-            type(view): i for i, view in enumerate(views) if view.counted and not view.of_program
-        }
-        self.readings = [
-            (whole[type(view)], i)
-            for i, (view, trunk) in enumerate(zip(views, self.trunks, strict=True))
-            if isinstance(trunk, Program)
-        ]
-        """Views that count the same in the whole file and in the program alone."""
         self.word_bound: float | None = None
         """See `Net.bound_words`."""
         self.to(memory_format=torch.channels_last)  # 1.5 times as fast on a CPU
@@ -212,16 +191,16 @@ class Evidence(Net):
         self.word_bound = most
 
     def activations(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
-        readers = dict(enumerate(self.trunks))
-        readers |= {alone: readers[whole] for whole, alone in self.readings}
-        found = {view.name: readers[i](views[view.name]) for i, view in enumerate(self.views)}
+        found = {
+            view.name: trunk(views[view.name])
+            for view, trunk in zip(self.views, self.trunks, strict=True)
+        }
         if self.word_bound is not None and self.clean is not None:
-            for i, view in enumerate(self.views):
-                if isinstance(readers[i], WordsTrunk):
+            for view, trunk in self._counted:
+                if isinstance(trunk, WordsTrunk):
                     said = found[view.name]
                     found[view.name] = bounded(said, self.clean, self.word_bound)
-        names = [(self.views[whole].name, self.views[alone].name) for whole, alone in self.readings]
-        return found | less_clean(found, names, self.clean)
+        return found
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
         means = [activations[view.name].mean(dim=(2, 3)) for view in self.views]
@@ -238,7 +217,7 @@ class Evidence(Net):
         bias = share * self.heads.bias.detach() + self.bias
         learned = iter(self.heads.weight.detach().split(FEATURES, dim=1))
         for view, trunk in zip(self.views, self.trunks, strict=True):
-            if isinstance(trunk, TableTrunk | CountedTrunk | Program):
+            if isinstance(trunk, TableTrunk | CountedTrunk):
                 weight = share * (TABLE_WEIGHT / trunks) if view.along else torch.ones_like(bias)
                 cells = math.prod(view.shape[1:])  # turns the mean over cells into a sum
                 blocks.append(torch.diag(weight * cells))
@@ -259,7 +238,7 @@ class Evidence(Net):
         return self.joined(logits * len(self.learned) + self.heads.bias)
 
     def _width(self, trunk: nn.Module) -> int:
-        table = isinstance(trunk, TableTrunk | CountedTrunk | Program)
+        table = isinstance(trunk, TableTrunk | CountedTrunk)
         return self.heads.out_features if table else FEATURES
 
     def receptive_field_bytes(self) -> dict[str, int]:
@@ -283,12 +262,9 @@ def _taken_back(labels: Tensor, weights: Tensor, count: int, clean: int | None) 
     return back
 
 
-def _trunk(view: ViewSpec, labels: int, views: tuple[ViewSpec, ...]) -> nn.Module:
+def _trunk(view: ViewSpec, labels: int) -> nn.Module:
     if view.counted:
-        alone = view.of_program and any(
-            type(other) is type(view) and not other.of_program for other in views
-        )
-        return Program() if alone else trunk_for(view, labels)
+        return trunk_for(view, labels)
     if not view.along:
         return BodyTrunk(view)
     return TableTrunk(view, labels) if view.fixed else WindowTrunk()

@@ -25,13 +25,8 @@ UNKNOWN = "unknown"
 nothing is likelier than not, or its headers cannot be read."""
 WHOLE = ("body", "words", "entropy")
 """Views that show the whole file."""
-THIN = {
-    "words": "its words",
-    "entropy": "the entropy of its bytes",
-    "program_words": "its words",
-    "program_entropy": "the entropy of its bytes",
-}
-"""Views whose heat lies thin over the whole file or its program, and what they read."""
+THIN = {"words": "its words", "entropy": "the entropy of its bytes"}
+"""Views whose heat lies thin over the whole file, and what they read."""
 UNIT = "points of log odds"
 """The unit of contributions, in plain words."""
 MAX_SET = 12

@@ -113,7 +113,10 @@ def program_end(anchors: Mapping[str, int], length: int) -> int:
 
 
 def _program(raw: Bytes, anchors: Mapping[str, int]) -> Bytes:
-    """The program's bytes without trailing zeros, as those of a file are cut."""
+    """The program's bytes without trailing zeros, as those of a file are cut.
+
+    So what is appended changes nothing of what is counted, not by the padding before it either.
+    """
     from maltriage.sample.byteplot import trimmed_length
 
     program = raw[: program_end(anchors, len(raw))]
@@ -146,14 +149,6 @@ class WordsSpec(ViewKind, frozen=True, tag="words"):
     @property
     def fits(self) -> bool:
         return 0 < self.slots <= MAX_COUNTED
-
-    @property
-    def of_program(self) -> bool:
-        return self.program
-
-    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> ViewKind:
-        whole = self.program and program_end(anchors, len(raw)) >= len(raw)
-        return WordsSpec(slots=self.slots) if whole else self
 
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_words
@@ -194,14 +189,6 @@ class EntropySpec(ViewKind, frozen=True, tag="entropy"):
     def fits(self) -> bool:
         return 0 < self.cells <= MAX_COUNTED
 
-    @property
-    def of_program(self) -> bool:
-        return self.program
-
-    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> ViewKind:
-        whole = self.program and program_end(anchors, len(raw)) >= len(raw)
-        return EntropySpec(cells=self.cells) if whole else self
-
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         from maltriage.sample.views.counted import plot_entropy
 
@@ -239,21 +226,12 @@ WINDOWS = (
 )
 """The windows that a net can read."""
 
-OF_PROGRAM = (
-    WordsSpec(name="program_words", program=True),
-    EntropySpec(name="program_entropy", program=True),
-)
-"""What is counted in the program alone. A net that counts the whole file as well takes the reading
-that looks less clean, so that nothing that is appended hides what a program is."""
-
-DEFAULT = (
-    *("words", "entropy", "program_words", "program_entropy"),
-    *("body", "code", "import", "resource", "second_section"),
-)
+DEFAULT = ("words", "entropy", "body", "code", "import", "resource", "second_section")
 """Views of the net `evidence`. The others made it no better, or tell collections apart and not
 malware: what a header says does not hold on a collection that was not trained on
 (docs/studies/sources.md), and a public source of labelled files overwrites the entry point, so that
-`entry` is empty in its files."""
+`entry` is empty in its files. What is counted is the program alone: what lies behind it is easily
+appended."""
 
 
 BYTEPLOT = "byteplot"
@@ -272,4 +250,5 @@ def called(view: ViewSpec) -> str:
 
 def known_views(size: int = 64) -> tuple[ViewSpec, ...]:
     """Every view."""
-    return (WordsSpec(), EntropySpec(), *OF_PROGRAM, BodySpec(size=size), *WINDOWS)
+    counted = WordsSpec(program=True), EntropySpec(program=True)
+    return (*counted, BodySpec(size=size), *WINDOWS)

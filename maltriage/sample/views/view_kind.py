@@ -59,15 +59,6 @@ class ViewKind(msgspec.Struct, frozen=True, tag_field="kind", forbid_unknown_fie
         """Bytes ahead of the anchor that the view begins with."""
         return 0
 
-    @property
-    def of_program(self) -> bool:
-        """Whether the view shows the program alone, and nothing that lies behind it in the file."""
-        return False
-
-    def here(self, raw: Bytes, anchors: Mapping[str, int]) -> ViewKind:
-        """A view that shows the same of this file, and is plotted once for all that do."""
-        return self
-
     def plot(self, raw: Bytes, anchors: Mapping[str, int], width: int | None = None) -> View:
         """The image of a file, and its geometry.
 

@@ -14,7 +14,6 @@ from maltriage.learn.nets.counted import (  # noqa: E402
     WordsTrunk,
     bounded,
     fit_counted,
-    less_clean,
 )
 from maltriage.learn.nets.evidence import _taken_back  # noqa: E402
 from maltriage.sample.views.counted import plot_entropy, plot_words  # noqa: E402
@@ -76,30 +75,6 @@ def test_words_say_no_more_for_clean_files_than_their_bound() -> None:
         factors = after[row][speaks] / before[row][speaks]
         assert factors.max() - factors.min() < 1e-6
     assert torch.equal(bounded(said, clean, 1e6), said)
-
-
-def test_the_reading_that_looks_less_clean_counts() -> None:
-    """For clean files alone; families are told by the whole file, and nothing counts twice."""
-    generator = torch.Generator().manual_seed(7)
-    names = ("words", "entropy"), ("program_words", "program_entropy")
-    said = {name: torch.randn(40, 3, 1, 5, generator=generator) for pair in names for name in pair}
-    said["body"] = torch.randn(40, 96, 2, 2, generator=generator)
-    readings = [("words", "program_words"), ("entropy", "program_entropy")]
-    found = less_clean(said, readings, 1)
-    assert set(found) == {"words", "entropy", "program_words", "program_entropy"}
-    totals = [sum(said[name][:, 1].sum(dim=(1, 2)) for name in pair) for pair in names]
-    counted_ones = [sum(found[name][:, 1].sum(dim=(1, 2)) for name in pair) for pair in names]
-    assert torch.allclose(counted_ones[0] + counted_ones[1], torch.minimum(*totals), atol=1e-5)
-    assert (counted_ones[0] * counted_ones[1] == 0).all()
-    assert 5 < int((counted_ones[1] != 0).sum()) < 35
-    for name in names[0]:
-        assert torch.equal(found[name][:, [0, 2]], said[name][:, [0, 2]])
-    for name in names[1]:
-        assert not found[name][:, [0, 2]].any()
-    one = less_clean(said, readings, None)
-    assert all(torch.equal(one[name], said[name]) for name in names[0])
-    assert not any(one[name].any() for name in names[1])
-    assert less_clean(said, [], 1) == {}
 
 
 def test_rare_words_are_in_no_vocabulary() -> None:

@@ -29,8 +29,7 @@ from maltriage.sample.views import (  # noqa: E402
 )
 from maltriage.sample.views.view_kind import ViewKind  # noqa: E402
 
-COUNTED = ("words", "entropy", "program_words", "program_entropy")
-TABLES = (*COUNTED, "header")
+TABLES = ("words", "entropy", "header")
 
 
 def views(size: int) -> tuple[ViewSpec, ...]:
@@ -72,13 +71,11 @@ def test_shapes() -> None:
     assert tables == {
         "words": (2, 14, 1, 2048),
         "entropy": (2, 14, 1, 256),
-        "program_words": (2, 14, 1, 2048),
-        "program_entropy": (2, 14, 1, 256),
         "header": (2, 14, 1, 248),
     }
     windows = {tuple(a.shape) for n, a in activations.items() if n != "body"}
     assert windows == {(2, 96, 1, 128)}
-    assert net.embed(net.activations(empty_views(net.views, 2))).shape == (2, 5 * 96 + 5 * 14)
+    assert net.embed(net.activations(empty_views(net.views, 2))).shape == (2, 5 * 96 + 3 * 14)
     assert net(empty_views(net.views, 2)).shape == (2, 14)
     learned = sum(p.numel() for p in net.parameters() if p.requires_grad)
     assert 400_000 < learned < 600_000
@@ -167,9 +164,9 @@ def test_the_logits_are_the_mean_of_the_votes_and_what_the_tables_say() -> None:
         assert votes.shape == (4, 5, 3)
         (table,) = (trunk for trunk in net.trunks if isinstance(trunk, TableTrunk))
         said = {name: activations[name].sum(dim=(2, 3)) for name in TABLES}
-        assert all(said[name].abs().min() > 0 for name in ("words", "entropy", "header"))
+        assert all(value.abs().min() > 0 for value in said.values())
         header = TABLE_WEIGHT / 5 * (said["header"] + table.bias)
-        counted = sum(said[name] for name in COUNTED) + net.bias
+        counted = said["words"] + said["entropy"] + net.bias
         wanted = votes.mean(dim=1) + header + counted
         torch.testing.assert_close(net(images), wanted)
 

@@ -150,7 +150,7 @@ def test_a_family_that_is_all_one_group(corpus: Corpus, tmp_path: Path) -> None:
 
 def test_views() -> None:
     assert [v.name for v in views_for(FitOptions(views=("tail", "body")))] == ["body", "tail"]
-    assert len(views_for(FitOptions())) == 9
+    assert len(views_for(FitOptions())) == 7
     with pytest.raises(MaltriageError, match=r"views must be some of byteplot, words, .*: heart"):
         views_for(FitOptions(views=("body", "heart")))
     with pytest.raises(MaltriageError, match="header: name a view besides"):

@@ -8,6 +8,7 @@ project lies. `docs/studies` has what came of it.
     studies    nets beside each other, with what came of every cell
 
 `goodware.py` fetches the clean programs that most of them take, and needs nothing of the project.
+`installers.py` packs some of them as makers do.
 """
 
 import os

@@ -15,8 +15,9 @@ tools (column `tool`) are
 
 What is built is held against the digests in the list: with the versions named in `VERSIONS` the
 same bytes come out each time. `--write-manifest` writes the list anew. Beside the installers of a
-part lies `labels.csv`, so that `train --root FOLDER/<part>` takes it. Nothing that is built, and
-none of the programs, is ever run.
+part lies `labels.csv`, so that `train --root FOLDER/<part>` takes it; the tool is in its column
+`packer`, because an installer hides what is in it as a packer does. Nothing that is built, and none
+of the programs, is ever run.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from benchmarks.goodware import Row, download, read
 
 MANIFEST = Path(__file__).with_name("installers.csv")
 COLUMNS = ("part", "tool", "options", "programs", "sha256", "size")
-LABELS = ("path", "family", "source", "package")
+LABELS = ("path", "family", "source", "package", "packer")
 VERSIONS = {"makensis": "v3.08-3+deb12u1", "7zz": "22.01", "PyInstaller": "6.22.3"}
 COUNTS = {
     "train": {"nsis": 40, "nsis-debian": 24, "7z": 16, "pyinstaller": 16},
@@ -231,7 +232,9 @@ def write_labels(folder: Path, rows: list[Row]) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(LABELS)
         for row in rows:
-            writer.writerow((f"{row['sha256']}.exe", "benign", "installers", row["tool"]))
+            package = row["programs"].partition(" of ")[2]
+            path = f"{row['sha256']}.exe"
+            writer.writerow((path, "benign", "installers", package, row["tool"]))
 
 
 def main() -> int:

@@ -93,8 +93,14 @@ def test_a_real_installer(number: int, tmp_path: Path) -> None:
 
 
 def test_labels_are_those_of_a_dataset(tmp_path: Path) -> None:
-    installers.write_labels(tmp_path, [{"sha256": "ab", "tool": "7z"}])
+    row = {"sha256": "ab", "tool": "7z", "programs": "2 of npm-any-turbo"}
+    installers.write_labels(tmp_path, [row])
     with (tmp_path / "labels.csv").open(newline="") as file:
-        assert list(csv.DictReader(file)) == [
-            {"path": "ab.exe", "family": "benign", "source": "installers", "package": "7z"}
-        ]
+        (line,) = csv.DictReader(file)
+    assert line == {
+        "path": "ab.exe",
+        "family": "benign",
+        "source": "installers",
+        "package": "npm-any-turbo",
+        "packer": "7z",
+    }

@@ -339,7 +339,10 @@ MaxNesting = Annotated[int, typer.Option(min=1, help="Most archives inside each 
 MaxTime = Annotated[
     float, typer.Option(min=1.0, help="Most seconds for one archive and all that is in it.")
 ]
-Carve = Annotated[bool, typer.Option("--carve", help="Also scan programs inside programs.")]
+Carve = Annotated[
+    bool,
+    typer.Option("--carve", help="Also scan programs inside programs, and in archives in them."),
+]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Most programs to carve from one program.")]
 CARVED = 32
 """Default for the programs carved from one program."""

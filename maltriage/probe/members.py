@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import chain
 
 from maltriage.probe.prepare import (
     Again,
@@ -25,6 +27,7 @@ from maltriage.source.carve import carve, carved_path, split_carved
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
 from maltriage.source.files import Rejected
 from maltriage.source.samples import opened, read_opened
+from maltriage.source.self_extracting import packed, packed_path, split_packed
 
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
 """Bytes unpacked for a chunk; the file that exceeds them is its last."""
@@ -38,6 +41,13 @@ REPEATS = 64
 """Repeated files of a chunk for each sample that it may have: they cost a hash."""
 _ENDS = 256
 """First and last bytes of a file that are compared before it is hashed."""
+
+_TOO_MUCH = SampleError(
+    "carve-limit",
+    f"unpacks to more than {MAX_CHUNK_BYTES >> 20} MiB: the rest is left out, unless it is unpacked"
+    " and scanned by itself",
+)
+"""What is left of an archive in a program, which is read in one go."""
 
 Item = Prepared | Same | Again | Rejected
 
@@ -90,7 +100,7 @@ def prepare_members(
         SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
     """
     archives = options.archives
-    if archives is None or split_carved(path) is not None:
+    if archives is None or split_carved(path) is not None or split_packed(path) is not None:
         return prepare_file(path, options, finish)
     start = time.perf_counter()
     outer, inner = split_path(path)
@@ -99,16 +109,9 @@ def prepare_members(
         if kind is not None:
             if size > options.max_size:
                 raise SampleError("too-large", too_large(size, options.max_size))
-            walk = Walk(
-                file,
-                outer,
-                size,
-                archives,
-                options.max_size,
-                lambda name, head: sniff(name, head) is not None or may_be_closed(name, head),
-                path if inner is not None else None,
-                cursor or Cursor(),
-            )
+            only = path if inner is not None else None
+            size_limit, begun = options.max_size, cursor or Cursor()
+            walk = Walk(file, outer, size, archives, size_limit, _may_be_sample, only, begun)
             return _read_chunk(path, walk, kind, options, chunk, finish)
         contents = read_opened(path, outer, file, size, options)
     made = finish(path, contents, options, start)
@@ -221,19 +224,48 @@ def _carved(
     most = options.archives.carve if options.archives else 0
     if not most or contents.format not in ("pe", "png"):
         return
-    for count, carved in enumerate(carve(contents.data)):
+    inside = chain(_as_they_lie(path, contents.data), _unpacked(path, contents.data, options))
+    for count, found in enumerate(inside):
         if count == most:
             reason = f"programs in it after the first {most} are left out"
             error = SampleError("carve-limit", f"{reason} (--max-carved lifts the limit)")
             yield Rejected.of(path, error)
             return
-        name, start = carved_path(path, carved), time.perf_counter()
+        start = time.perf_counter()
+        if isinstance(found, Trouble):
+            yield Rejected.of(found.path, found.error)
+            continue
         try:
-            data = contents.data[carved.start : carved.end]
-            inner = parse_contents(name, data, options)
-            yield finish(name, inner, options, start)
+            inner = parse_contents(found.path, found.data, options)
+            yield finish(found.path, inner, options, start)
         except SampleError as error:
-            yield Rejected.of(name, error)
+            yield Rejected.of(found.path, error)
+
+
+def _as_they_lie(path: str, data: bytes) -> Iterator[Member]:
+    for carved in carve(data):
+        yield Member(carved_path(path, carved), data[carved.start : carved.end])
+
+
+def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:
+    """The programs in the archives in a program, as a self-extractor has one."""
+    assert options.archives is not None
+    limits = replace(options.archives, unpacked=min(options.archives.unpacked, MAX_CHUNK_BYTES))
+    for archive in packed(data):
+        name, size = packed_path(path, archive), archive.end - archive.start
+        file = io.BytesIO(data[archive.start : archive.end])
+        walk = Walk(file, name, size, limits, options.max_size, _may_be_sample)
+        for count, item in enumerate(walk.items(archive.kind)):
+            if isinstance(item, Trouble):
+                if count == 0 and item.error.code == "damaged-archive":
+                    break  # bytes that look like one, as programs that unpack archives have
+                yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
+            elif item is not None and sniff(item.path, item.data) is not None:
+                yield item
+
+
+def _may_be_sample(name: str, head: bytes) -> bool:
+    return sniff(name, head) is not None or may_be_closed(name, head)
 
 
 def _end(path: str, walk: Walk) -> list[Rejected]:

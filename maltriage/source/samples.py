@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from maltriage.source.archive.kinds import kind_of
 from maltriage.source.carve import split_carved, take
 from maltriage.source.decode import Contents, parse_contents, too_large, wanted_format
 from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Reading
+from maltriage.source.self_extracting import split_packed, take_packed
 from maltriage.source.stdin import STDIN, open_stdin
 from maltriage.source.urls import is_url
 
@@ -75,7 +77,8 @@ def read_sample(
     Args:
         path: of the file. With archives opened, also of one in an archive, as
             `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
-            program in another file, as `x.exe!carved@0x1a400.exe`.
+            program in another file, as `x.exe!carved@0x1a400.exe`, or in an archive in one, as
+            `x.exe!carved@0x1a400.7z!y.exe`.
 
     Raises:
         SampleError: it is no sample, of another format, empty or too large (a skip), or
@@ -86,8 +89,23 @@ def read_sample(
     if carved is not None:
         carrier = read_sample(carved[0], replace(reading, formats=PROGRAMS))
         return parse_contents(path, take(carrier.data, carved[1]), reading)
+    packed = split_packed(path) if inner is not None else None
+    if packed is not None:
+        return _unpacked(path, packed, reading)
     with opened(outer, reading.max_size) as (file, size):
         return read_opened(path, outer, file, size, reading)
+
+
+def _unpacked(path: str, place: tuple[str, str, int], reading: Reading) -> Contents:
+    """A file of an archive in a program."""
+    program, archive, start = place
+    carrier = read_sample(program, replace(reading, formats=PROGRAMS))
+    found = take_packed(carrier.data, start)
+    file, size = io.BytesIO(carrier.data[found.start : found.end]), found.end - found.start
+    assert reading.archives is not None
+    limits, max_size = reading.archives, reading.max_size
+    data = find_member(file, archive, path, size, found.kind, limits, max_size)
+    return parse_contents(path, data, reading)
 
 
 def read_again(path: str, reading: Reading, sha256: str) -> Contents:

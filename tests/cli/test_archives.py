@@ -204,6 +204,18 @@ def test_carve(run_cli, tmp_path: Path) -> None:
     assert run_cli("scan", "a.exe", "--carve", "--no-archives").returncode == 2
 
 
+def test_carve_a_self_extractor(run_cli, tmp_path: Path) -> None:
+    (tmp_path / "setup.exe").write_bytes(X86 + seven_zipped({"in/x64.exe": X64}, None))
+    done = run_cli("scan", "setup.exe", "--carve", "-f", "ndjson", "--exit-zero")
+    _, inside, summary = records(done.stdout)
+    assert inside["path"] == f"setup.exe!carved@{len(X86):#x}.7z!in/x64.exe"
+    assert summary["files"] == 2
+    done = run_cli("explain", inside["path"], "-f", "json")
+    assert records(done.stdout)[0]["sha256"] == inside["sha256"]
+    shown = run_cli("scan", "setup.exe", "--carve", "--exit-zero").stdout
+    assert b"x64.exe" in shown
+
+
 def test_carve_where_the_carrier_is_kept(run_cli, tmp_path: Path) -> None:
     """A scan that did not search a program knows of one record, where there are several."""
     (tmp_path / "a.exe").write_bytes(X86 + X64)

@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 
 from maltriage.probe.prepare import (
     Again,
@@ -42,12 +42,14 @@ REPEATS = 64
 _ENDS = 256
 """First and last bytes of a file that are compared before it is hashed."""
 
+MAX_ARCHIVES = 16
+"""Archives opened in one program, or what looks like one."""
 _TOO_MUCH = SampleError(
     "carve-limit",
-    f"unpacks to more than {MAX_CHUNK_BYTES >> 20} MiB: the rest is left out, unless it is unpacked"
-    " and scanned by itself",
+    f"archives in a program that unpack to more than {MAX_CHUNK_BYTES >> 20} MiB: the rest is left"
+    " out, unless it is unpacked and scanned by itself",
 )
-"""What is left of an archive in a program, which is read in one go."""
+"""What is left of the archives in a program, which are read in one go."""
 
 Item = Prepared | Same | Again | Rejected
 
@@ -250,10 +252,11 @@ def _as_they_lie(path: str, data: bytes) -> Iterator[Member]:
 def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:
     """The programs in the archives in a program, as a self-extractor has one."""
     assert options.archives is not None
-    limits = replace(options.archives, unpacked=min(options.archives.unpacked, MAX_CHUNK_BYTES))
-    for archive in packed(data):
+    left = MAX_CHUNK_BYTES
+    for archive in islice(packed(data), MAX_ARCHIVES):
         name, size = packed_path(path, archive), archive.end - archive.start
         file = io.BytesIO(data[archive.start : archive.end])
+        limits = replace(options.archives, unpacked=min(options.archives.unpacked, left))
         walk = Walk(file, name, size, limits, options.max_size, _may_be_sample)
         for count, item in enumerate(walk.items(archive.kind)):
             if isinstance(item, Trouble):
@@ -262,6 +265,9 @@ def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Membe
                 yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
             elif item is not None and sniff(item.path, item.data) is not None:
                 yield item
+        left -= walk.unpacked
+        if left <= 0:
+            return
 
 
 def _may_be_sample(name: str, head: bytes) -> bool:

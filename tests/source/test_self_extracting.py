@@ -114,6 +114,12 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert last.path.endswith(".7z")
 
 
+def test_many_that_look_like_one_do_not_cost_much(tmp_path: Path) -> None:
+    head = b"MSCF" + bytes(4) + (36).to_bytes(4, "little") + bytes(12) + b"\3\1" + bytes(10)
+    data = STUB + head * 100_000 + seven_zipped(FILES, None)
+    assert len(found(data, tmp_path / "a")) == 1 + 2 * (by_libarchive.library() is None)
+
+
 def test_paths(tmp_path: Path) -> None:
     assert split_packed("b.zip!a.exe!carved@0x1a.7z!x!y.exe") == (
         "b.zip!a.exe",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__version__ = "0.3.7"
+__version__ = "0.4.0"
 
 
 def version_of(package: str) -> str | None:

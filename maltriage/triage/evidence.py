@@ -31,6 +31,7 @@ from maltriage.report.documents.record import finite
 from maltriage.sample.byteplot import View
 from maltriage.sample.geometry import BodyGeometry
 from maltriage.sample.types import Layout, Region
+from maltriage.sample.views import EntropySpec, WordsSpec, program_end
 from maltriage.triage.verdict import Question
 
 HOT_QUANTILE = 0.95
@@ -74,6 +75,7 @@ def account(
     for grid in maps.values():  # before sums and quantiles, which would warn on stderr
         finite(float(np.abs(grid).max(initial=0.0)))
     division = divide(prepared, parts_of(prepared, maps))
+    ending = _ending(prepared, card)
     return Evidence(
         method=heat.method,
         same_as=list(heat.same_as),
@@ -86,7 +88,10 @@ def account(
         regions=division.regions,
         padding=division.padding,
         hot=division.hot,
-        views=[_view_heat(name, prepared.views[name], grid) for name, grid in maps.items()],
+        views=[
+            _view_heat(name, prepared.views[name], grid, ends=name in ending)
+            for name, grid in maps.items()
+        ],
         plane=_plane(prepared.views, maps) if plane else None,
         log_odds=question.is_odds,
     )
@@ -263,10 +268,18 @@ def _cut(start: int, end: int, layout: Layout) -> list[tuple[int, int, Region]]:
 _end_of = attrgetter("end")
 
 
-def _view_heat(name: str, view: View, grid: Floats) -> ViewHeat:
+def _ending(prepared: Prepared, card: Card) -> set[str]:
+    """Names of the views that end where the program does, if anything lies behind it."""
+    if program_end(prepared.layout.anchors, prepared.read) >= prepared.read:
+        return set()
+    counted = (spec for spec in card.views if isinstance(spec, WordsSpec | EntropySpec))
+    return {spec.name for spec in counted if spec.program}
+
+
+def _view_heat(name: str, view: View, grid: Floats, *, ends: bool) -> ViewHeat:
     value = float(grid.sum())
     start, present = view.geometry.start, view.geometry.present
-    if view.geometry.whole or not present:
+    if (view.geometry.whole and not ends) or not present:
         return ViewHeat(name, value, None, None)
     return ViewHeat(name, value, start, start + present)
 

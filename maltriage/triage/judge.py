@@ -10,7 +10,6 @@ import numpy as np
 
 from maltriage.errors import MaltriageError
 from maltriage.probe.prepare import Again, Prepared
-from maltriage.report.documents.evidence import Evidence
 from maltriage.report.documents.methods import known
 from maltriage.report.documents.record import (
     FileRecord,
@@ -18,13 +17,11 @@ from maltriage.report.documents.record import (
     Result,
     Similar,
     Timing,
-    Verdict,
     path_fields,
 )
 from maltriage.sample.errors import SampleError
 from maltriage.similar.digest import embedding_digest
 from maltriage.similar.search import Searcher, notices_on
-from maltriage.triage.evidence import Part
 from maltriage.triage.hot_ranges import look_into, look_up, looked_up
 from maltriage.triage.methods import Explainer
 from maltriage.triage.most_urgent import Explained
@@ -33,15 +30,7 @@ from maltriage.triage.options import ScanOptions, work_of
 from maltriage.triage.prediction_sets import SetRule
 from maltriage.triage.records import Item, Repeats, failed
 from maltriage.triage.session import CHOOSE, Outputs, Session
-from maltriage.triage.verdict import (
-    Question,
-    asked,
-    decide,
-    has_headers,
-    hidden_by_overlay,
-    outside_training,
-    unlike_training,
-)
+from maltriage.triage.verdict import asked, decide, has_headers, outside_training, unlike_training
 from maltriage.work.workers import Workers
 
 
@@ -119,19 +108,28 @@ class Judge:
         similar: Similar | None,
     ) -> Explained:
         card = self.session.card
+        kind = prepared.layout.kind
         if not np.isfinite(outputs.embedding[row]).all():
             raise MaltriageError("the model returned a value that is not a number")
-        verdict, question = self._decided(prepared, outputs, row)
-        evidence, parts = self._explained(prepared, outputs, row, question)
-        hidden = hidden_by_overlay(verdict, evidence)
-        if hidden is not None:
-            verdict, question = self._decided(prepared, outputs, row, hidden=True)
-            evidence, parts = self._explained(prepared, outputs, row, question)
+        verdict, question = decide(
+            outputs.logits[row],
+            card,
+            kind,
+            self.rule,
+            self.novelty,
+            readable=has_headers(kind, prepared.format),
+        )
+        question = asked(question, outputs.logits[row], self.label, self.against)
+        against = CHOOSE if question.against is None else question.against
+        if tuple(outputs.explained[row]) != (question.label, against):
+            # The graph cannot choose the opponent of `against`, and compares in float32: near a
+            # threshold it may explain the other question.
+            outputs, row = self.session.run([prepared.views], question.label, against), 0
+        evidence, parts = self.explainer.evidence(prepared, outputs, row, question)
         notices = [
             *prepared.notices,
             *outside_training(prepared.layout, card),
             *unlike_training(verdict, prepared.layout, card),
-            *([] if hidden is None else [hidden]),
         ]
         if self.searcher is not None and similar is not None:
             notices += notices_on(similar, self.searcher.index)
@@ -168,30 +166,3 @@ class Judge:
             embedding_digest=embedding_digest(outputs.embedding[row]),
         )
         return Explained(result, prepared, parts, question, looking_up)
-
-    def _decided(
-        self, prepared: Prepared, outputs: Outputs, row: int, *, hidden: bool = False
-    ) -> tuple[Verdict, Question]:
-        """The verdict, and the question that its evidence answers."""
-        kind = prepared.layout.kind
-        verdict, question = decide(
-            outputs.logits[row],
-            self.session.card,
-            kind,
-            self.rule,
-            self.novelty,
-            readable=has_headers(kind, prepared.format),
-            hidden=hidden,
-        )
-        return verdict, asked(question, outputs.logits[row], self.label, self.against)
-
-    def _explained(
-        self, prepared: Prepared, outputs: Outputs, row: int, question: Question
-    ) -> tuple[Evidence, list[Part]]:
-        """The evidence, and the maps that it is made of."""
-        against = CHOOSE if question.against is None else question.against
-        if tuple(outputs.explained[row]) != (question.label, against):
-            # The graph cannot choose the opponent of `against`, and compares in float32: near a
-            # threshold it may explain the other question.
-            outputs, row = self.session.run([prepared.views], question.label, against), 0
-        return self.explainer.evidence(prepared, outputs, row, question)

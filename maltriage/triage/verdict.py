@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from maltriage.bundle import BENIGN, OTHER, Card
 from maltriage.metrics import margins
-from maltriage.report.documents.evidence import Evidence
 from maltriage.report.documents.facts import SUSPICIOUS, UNKNOWN, score_of
 from maltriage.report.documents.record import Ranked, Verdict, finite
 from maltriage.sample.types import Layout, Notice
@@ -108,30 +107,6 @@ def unlike_training(verdict: Verdict, layout: Layout, card: Card) -> list[Notice
     return [Notice("unlike-training", text)]
 
 
-def hidden_by_overlay(verdict: Verdict, evidence: Evidence) -> Notice | None:
-    """The notice for a file that looks clean for what lies behind the program alone.
-
-    Whoever appends text of clean programs to malware makes it look clean. What that adds is in the
-    account, so it can be taken away: the rest is likelier malware than not. None: it is not so, or
-    the account is of another question.
-    """
-    asked = evidence.label == BENIGN and evidence.log_odds and evidence.additive
-    if verdict.label != BENIGN or verdict.margin is None or not asked:
-        return None
-    said = sum(region.contribution for region in evidence.regions if region.kind == "overlay")
-    rest = verdict.margin + said
-    sections = any(region.kind == "section" for region in evidence.regions)  # or all is overlay
-    if said <= 0 or rest < 0 or not sections:
-        return None
-    flagged = verdict.threshold is not None and rest >= verdict.threshold
-    means = "the file would be flagged" if flagged else "malware is likelier than not"
-    text = (
-        f"Looks clean for what lies behind the program alone: the overlay speaks for {BENIGN} by"
-        f" {said:.2f} points of log odds. Without it the margin is {rest:+.2f}, so {means}."
-    )
-    return Notice("hidden-by-overlay", text)
-
-
 _KINDS = {
     "pe32": "32-bit (PE32)",
     "pe32+": "64-bit (PE32+)",
@@ -148,7 +123,6 @@ def decide(
     novelty: Novelty | None = None,
     *,
     readable: bool = True,
-    hidden: bool = False,
 ) -> tuple[Verdict, Question]:
     """The verdict on one sample.
 
@@ -161,7 +135,6 @@ def decide(
         novelty: scores how little it resembles known files; None: not scored. Without both the
             likeliest family is named.
         readable: whether its headers could be read; without, it is `unknown` and not flagged.
-        hidden: whether it looks clean for its overlay alone (`hidden_by_overlay`): it is `unknown`.
 
     Raises:
         MaltriageError: a logit is not a number.
@@ -192,7 +165,7 @@ def decide(
     if not readable:
         label = UNKNOWN
     elif top == card.benign:
-        label = SUSPICIOUS if flagged else label if shares[top] > EVEN and not hidden else UNKNOWN
+        label = SUSPICIOUS if flagged else label if shares[top] > EVEN else UNKNOWN
     elif flagged is False or not named:
         label = UNKNOWN
     verdict = Verdict(

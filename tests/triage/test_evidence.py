@@ -66,6 +66,26 @@ def assert_adds_up(evidence: Evidence) -> None:
     assert evidence.hot == sorted(evidence.hot, key=lambda hot: -hot.contribution)
 
 
+def test_what_is_appended_moves_no_margin(tmp_path: Path, bundle: Bundle) -> None:
+    """Neither words of clean programs nor noise nor a whole program nor one byte."""
+    data, noise = sample("gui-x86.exe"), np.random.default_rng(3).bytes(50_000)
+    words = b"Microsoft Windows Corporation kernel library module " * 90
+    for number, behind in enumerate((b"", b"\x01", words, noise, data)):
+        (tmp_path / f"{number}.exe").write_bytes(data + behind)
+    plain, *others = results([str(tmp_path)], bundle)
+    assert plain.layout.regions[-1].kind == "section"
+    shown = {view.name: (view.start, view.end) for view in plain.evidence.views}
+    assert shown["words"] == shown["entropy"] == shown["body"] == (None, None)
+    end = len(data.rstrip(b"\0"))
+    for found in others:
+        assert found.verdict.margin == pytest.approx(plain.verdict.margin, abs=1e-5)
+        assert found.evidence.regions[-1].kind == "overlay"
+        assert found.evidence.regions[-1].contribution == 0.0
+        shown = {view.name: (view.start, view.end) for view in found.evidence.views}
+        assert shown["words"] == shown["entropy"] == (0, end)
+        assert shown["body"] == (None, None)
+
+
 def test_samples_add_up(samples_dir: Path, bundle: Bundle) -> None:
     found = results([str(samples_dir)], bundle)
     assert len(found) >= 9

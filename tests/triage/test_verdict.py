@@ -7,13 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from report.factories import make_evidence
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Card, OpenSet, Threshold
 from maltriage.errors import MaltriageError
 from maltriage.metrics import margins
-from maltriage.report.documents.evidence import Evidence, RegionHeat
 from maltriage.report.documents.facts import score
 from maltriage.sample.types import Layout
 from maltriage.triage.novelty import of_stats
@@ -23,7 +21,6 @@ from maltriage.triage.verdict import (
     asked,
     decide,
     has_headers,
-    hidden_by_overlay,
     outside_training,
     probabilities,
     unlike_training,
@@ -116,48 +113,6 @@ def test_no_benign_at_an_even_chance(card: Card) -> None:
     verdict, _ = decide(np.array([0.0, 0.0, -5000.0]), high)
     assert verdict.ranked[0].probability == 0.5
     assert (verdict.label, verdict.flagged, verdict.ranked[0].label) == ("unknown", False, "benign")
-
-
-def overlaid(points: float, **changes: object) -> Evidence:
-    """An account for benign, in which the overlay has so many points."""
-    regions = [
-        RegionHeat(".text", "section", 0x400, 0x1000, 6.1, -0.5, 0.2),
-        RegionHeat("(overlay)", "overlay", 0x1000, 0x1100, 4.4, points, 0.8),
-    ]
-    fields = {"label": "benign", "against": None, "log_odds": True, "regions": regions, **changes}
-    return msgspec.structs.replace(make_evidence(), **fields)
-
-
-def test_what_looks_clean_for_its_overlay_alone(card: Card) -> None:
-    limit = msgspec.structs.replace(card.threshold, margin=2.0)
-    card = msgspec.structs.replace(card, threshold=limit)
-    logits = np.array([3.0, 1.0, 0.5])
-    verdict, _ = decide(logits, card)
-    assert verdict.label == "benign"
-    assert verdict.margin is not None
-    enough = -verdict.margin
-    assert hidden_by_overlay(verdict, overlaid(enough - 0.01)) is None
-    notice = hidden_by_overlay(verdict, overlaid(enough + 0.01))
-    assert notice is not None
-    assert notice.code == "hidden-by-overlay"
-    assert "Without it the margin is +0.01, so malware is likelier than not." in notice.text
-    assert verdict.threshold is not None
-    flagged = hidden_by_overlay(verdict, overlaid(enough + verdict.threshold))
-    assert flagged is not None
-    assert "the file would be flagged" in flagged.text
-    hidden, question = decide(logits, card, hidden=True)
-    assert (hidden.label, hidden.flagged, hidden.margin) == ("unknown", False, verdict.margin)
-    assert question.against == card.benign
-
-
-def test_no_file_is_hidden_where_the_account_is_of_another_question(card: Card) -> None:
-    verdict, _ = decide(np.array([3.0, 1.0, 0.5]), card)
-    for changes in ({"log_odds": False}, {"label": "maze"}, {"additive": False}):
-        assert hidden_by_overlay(verdict, overlaid(9.0, **changes)) is None
-    none_but_overlay = overlaid(9.0, regions=overlaid(9.0).regions[1:])
-    assert hidden_by_overlay(verdict, none_but_overlay) is None
-    flagged, _ = decide(np.array([0.0, 9.0, 0.5]), card)
-    assert hidden_by_overlay(flagged, overlaid(9.0)) is None
 
 
 def test_nothing_is_said_where_headers_cannot_be_read(card: Card) -> None:

@@ -84,8 +84,8 @@ class ViewHeat(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     contribution: float
     start: int | None
-    """File offset of a window; None for the body, which shows the whole file, and for a
-    window at an anchor that the file does not have."""
+    """File offset of a window, or 0 for a view that ends where the program does; None for a view
+    of the whole file, and for a window at an anchor that the file does not have."""
     end: int | None
 
 

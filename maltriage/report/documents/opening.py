@@ -101,14 +101,23 @@ def _doubts(result: Result) -> Iterator[str]:
     verdict, codes = result.verdict, {notice.code for notice in result.notices}
     if facts.outside(result):
         yield "Hardly any malware that the model learned from was of this kind: it says little."
-    if "hidden-by-overlay" in codes:
-        yield "Only what lies behind the program (overlay) makes it look clean."
+    if (share := _behind(result.evidence)) > MOSTLY:
+        yield f"{share:.0%} of the file lies behind the program and does not count."
     if "unlike-training" in codes:
         yield "It is like nothing that the model learned, so the verdict may be a guess."
     members = verdict.set
     if verdict.label == BENIGN and members is not None and BENIGN not in members:
         right = "" if verdict.coverage is None else f", which is right for {verdict.coverage:.0%}"
         yield f"Clean is not in its prediction set{right}."
+
+
+def _behind(evidence: Evidence) -> float:
+    """Share of the file that lies behind the program, if nothing there counts; else 0."""
+    behind = [part for part in evidence.regions if part.kind in ("overlay", "certificate")]
+    if not evidence.log_odds or any(part.contribution for part in behind):
+        return 0.0
+    size = sum(part.end - part.start for part in evidence.regions)
+    return sum(part.end - part.start for part in behind) / max(1, size)
 
 
 def _decided(evidence: Evidence) -> Iterator[str]:
@@ -180,8 +189,8 @@ def _is_spread(region: RegionHeat, evidence: Evidence) -> bool:
 
 
 def _spread_by(evidence: Evidence) -> Iterator[str]:
-    """The views of the whole file that add most, whose heat no range shows. The account has no
-    region of a view."""
+    """The views of all bytes that add most, whose heat no range shows. The account has no region
+    of a view."""
     every = [view for view in evidence.views if view.contribution > 0.0]
     whole = [view for view in every if view.name in facts.THIN]
     if not whole or sum(view.contribution for view in whole) < MOSTLY * sum(
@@ -192,7 +201,7 @@ def _spread_by(evidence: Evidence) -> Iterator[str]:
     named = " and ".join(
         f"{facts.THIN[view.name]} ({numbers.signed(view.contribution, 2)})" for view in ordered
     )
-    yield f"Of the whole file, most is added by {named}."
+    yield f"Most is spread thin: {named}."
 
 
 def _common(evidence: Evidence, what: str) -> Iterator[str]:

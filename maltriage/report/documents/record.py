@@ -33,12 +33,11 @@ class Verdict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `label` is a family, `benign`, `suspicious` (flagged, though benign is the likeliest label)
     or `unknown`: a family is the likeliest, but the file is not flagged, or that family does not
     fit well enough to be named (see `set` and `novelty`); or it looks like malware of no family
-    (`_other`); or `benign` is the likeliest with a probability of at most one half, or for the
-    overlay alone (notice `hidden-by-overlay`); or its headers cannot be read. For the last two
-    labels `closest` is the likeliest family. An `unknown` file may be flagged or not.
-    `probability` is that of the likeliest label; for `suspicious`, that of not being benign.
-    `calibrated` says whether it was fitted to files of this kind. `flagged` is None if the bundle
-    has no benign label or no threshold, or the headers cannot be read. `margin` is
+    (`_other`); or `benign` is the likeliest with a probability of at most one half; or its headers
+    cannot be read. For the last two labels `closest` is the likeliest family. An `unknown` file may
+    be flagged or not. `probability` is that of the likeliest label; for `suspicious`, that of not
+    being benign. `calibrated` says whether it was fitted to files of this kind. `flagged` is None
+    if the bundle has no benign label or no threshold, or the headers cannot be read. `margin` is
     logsumexp(logits of all but benign) - logit(benign).
     """
 

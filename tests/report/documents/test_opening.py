@@ -9,6 +9,7 @@ import pytest
 from report.factories import (
     make_check,
     make_checked,
+    make_evidence,
     make_layout,
     make_result,
     make_similar,
@@ -16,7 +17,7 @@ from report.factories import (
 )
 
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Common, Status, ViewHeat
+from maltriage.report.documents.evidence import Common, RegionHeat, Status, ViewHeat
 from maltriage.report.documents.opening import opening
 from maltriage.report.documents.record import Ranked, Result, Verdict
 from maltriage.sample.types import Region
@@ -193,6 +194,29 @@ def test_a_verdict_on_what_is_like_nothing_is_called_a_guess() -> None:
     assert text.endswith(" No labelled file is near: the nearest, icedid, is at 0.56.")
 
 
+@pytest.mark.parametrize(
+    ("points", "end", "log_odds", "said"),
+    [
+        (0.0, 0x3000, True, " 67% of the file lies behind the program and does not count."),
+        (0.0, 0x1800, True, None),
+        (0.1, 0x3000, True, None),
+        (0.0, 0x3000, False, None),
+    ],
+)
+def test_what_does_not_count_is_told_where_it_is_most(
+    points: float, end: int, log_odds: bool, said: str | None
+) -> None:
+    """Most of an installer lies in its overlay, which has no say in whether it is malware."""
+    regions = [
+        RegionHeat(".text", "section", 0, 0x1000, 6.1, -0.5, 0.2),
+        RegionHeat("(overlay)", "overlay", 0x1000, end, 7.9, points, 0.8),
+    ]
+    evidence = msgspec.structs.replace(make_evidence(), regions=regions, log_odds=log_odds)
+    text = opening(msgspec.structs.replace(make_result(), evidence=evidence))
+    assert ("behind the program" in text) == (said is not None)
+    assert said is None or said in text
+
+
 def test_malware_of_no_family_is_called_so() -> None:
     text = opening(make_result(similar=make_similar(0.25, label="_other")))
     assert text.endswith("The nearest labelled file is malware of no named family, at 0.25.")
@@ -233,7 +257,7 @@ def test_heat_that_does_not_add_up_has_no_third_sum() -> None:
 
 
 def test_heat_that_no_range_shows_is_called_spread() -> None:
-    """And which views of the whole file add most: the account has no regions of a view."""
+    """And which views of all bytes add most: the account has no regions of a view."""
     result = make_result()
     views = [
         ViewHeat("words", 1.2, None, None),
@@ -243,12 +267,9 @@ def test_heat_that_no_range_shows_is_called_spread() -> None:
     hot = [msgspec.structs.replace(result.evidence.hot[0], contribution=0.3)]
     text = opening(with_evidence(result, hot=hot, views=views))
     assert ".text (46.3% of all heat, for and against, spread over 170K) and" in text
-    assert (
-        " Of the whole file, most is added by the entropy of its bytes (+2.30) and its words"
-        " (+1.20)."
-    ) in text
+    assert (" Most is spread thin: the entropy of its bytes (+2.30) and its words (+1.20).") in text
     shown = opening(with_evidence(result, views=[*views[2:], ViewHeat("body", 9.0, None, None)]))
-    assert "most is added" not in shown
+    assert "spread thin" not in shown
     held = [msgspec.structs.replace(result.evidence.hot[0], contribution=1.5)]
     assert ".text (46.3% of all heat, for and against) and" in opening(
         with_evidence(result, hot=held, views=views)

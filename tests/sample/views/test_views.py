@@ -134,6 +134,22 @@ def test_nothing_behind_a_program_counts(
         assert np.array_equal(again, spec.plot(changed, anchors).pixels)
 
 
+@given(
+    st.binary(min_size=1, max_size=2000), st.integers(0, 1024), st.binary(min_size=1, max_size=900)
+)
+def test_padding_ahead_of_an_overlay_counts_no_more_than_at_the_end_of_a_file(
+    program: bytes, zeros: int, behind: bytes
+) -> None:
+    """A file's last zeros are cut, so whoever appends a byte must not bring them back."""
+    program += b"\x01"
+    raw = np.frombuffer(program + bytes(zeros) + behind, dtype=np.uint8)
+    anchors = {"last_section": 0, "overlay": len(program) + zeros}
+    for spec in (WordsSpec(slots=9, program=True), EntropySpec(cells=5, program=True)):
+        alone, view = spec.plot(raw[: len(program)], {}), spec.plot(raw, anchors)
+        assert np.array_equal(view.pixels, alone.pixels)
+        assert view.geometry == alone.geometry
+
+
 def test_specs_cost_nothing_to_import() -> None:
     code = "import sys, maltriage.sample.views; assert 'numpy' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -262,7 +262,8 @@ def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Membe
             if isinstance(item, Trouble):
                 if count == 0 and item.error.code == "damaged-archive":
                     break  # bytes that look like one, as programs that unpack archives have
-                yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
+                if item.error.code != "archive-unlisted":  # where it begins is a guess
+                    yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
             elif item is not None and sniff(item.path, item.data) is not None:
                 yield item
         left -= walk.unpacked

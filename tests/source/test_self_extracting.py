@@ -93,6 +93,13 @@ def test_programs_that_know_archives_have_none(looks_like: bytes, tmp_path: Path
         assert len(found(STUB + looks_like + behind, tmp_path / "a")) == 1
 
 
+def test_where_a_zip_begins_is_a_guess(tmp_path: Path) -> None:
+    """Whoever makes zips has the magic of one, and may carry one too."""
+    _, item = found(STUB + b"PK\3\4" + bytes(900) + zipped({"a.exe": GUI}, None), tmp_path / "a")
+    assert isinstance(item, Prepared)
+    assert item.path.endswith(f"!carved@{len(STUB):#x}.zip!a.exe")
+
+
 def test_an_encrypted_one_is_named(tmp_path: Path) -> None:
     data = STUB + zipped({"gui.exe": GUI}, "secret")
     _, item = found(data, tmp_path / "a")

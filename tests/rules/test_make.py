@@ -56,7 +56,7 @@ def workers() -> Iterator[Workers]:
 
 
 def explained(paths: Sequence[Path], bundle: Bundle, checks: int | None = None) -> list[Result]:
-    options = ScanOptions(label="icedid", checks=checks, close=True, jobs=1, inspect=False)
+    options = ScanOptions(label="torrentlocker", checks=checks, close=True, jobs=1, inspect=False)
     records = scan([str(path) for path in paths], bundle, options)
     return [record for record in records if isinstance(record, Result)]
 
@@ -96,8 +96,8 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
     (compiled,) = yara_x.compile(rule.text).scan(paths[0].read_bytes()).matching_rules
     meta = dict(compiled.metadata)
     assert "family" not in meta
-    assert meta["asked"] == "icedid"
-    assert meta["description"] == "Hot bytes of 3 files, explained for icedid as asked"
+    assert meta["asked"] == "torrentlocker"
+    assert meta["description"] == "Hot bytes of 3 files, explained for torrentlocker as asked"
     assert meta["verdicts"] == "benign 3"
     assert meta["model_sha256"] == bundle.card.weights_sha256
     assert meta["date"] == TODAY
@@ -108,7 +108,7 @@ def test_a_rule_matches_its_files_and_not_the_goodware(
         "0 of these are 32-bit, made with MinGW, as samples are",
         alone,
     )
-    asked = "icedid was asked for, the verdicts are benign 3"
+    asked = "torrentlocker was asked for, the verdicts are benign 3"
     assert warnings(rule.facts) == [asked, alone]
     for path, number in zip(paths, (1, 2, 3), strict=True):
         assert meta[f"sample_{number}"] == explained([path], bundle)[0].sha256
@@ -148,7 +148,7 @@ def test_one_file(samples_dir: Path, bundle: Bundle, workers: Workers) -> None:
     assert (rule.facts.clean, rule.unread) == (None, 0)
     assert 'goodware = "none"' in rule.text
     asked, of_one = warnings(rule.facts)
-    assert asked == "icedid was asked for, the verdicts are benign 1"
+    assert asked == "torrentlocker was asked for, the verdicts are benign 1"
     assert of_one == "made of one file: its strings may be of this file alone"
 
 
@@ -174,7 +174,7 @@ def test_a_file_that_shares_nothing_is_left_out(
     (digest,) = rule.facts.left_out
     assert digest == hashlib.sha256(paths[0].read_bytes()).hexdigest()
     assert f'sample_1_left_out = "{digest}"' in rule.text
-    assert 'description = "Hot bytes of 2 files, explained for icedid as asked"' in rule.text
+    assert 'description = "Hot bytes of 2 files, explained for torrentlocker as asked"' in rule.text
 
 
 def test_what_other_families_have_is_left_out(
@@ -187,7 +187,7 @@ def test_what_other_families_have_is_left_out(
     (own,) = write(tmp_path / "own", **{"c.exe": third})
     (other,) = write(tmp_path / "other", **{"d.exe": debug})
     (far,) = write(tmp_path / "far", **{"e.exe": sample("library-x64.dll")})
-    labels = {str(own): "icedid", str(paths[0]): "icedid", str(far): "benign"}
+    labels = {str(own): "torrentlocker", str(paths[0]): "torrentlocker", str(far): "benign"}
 
     def labelled(**more: str) -> Rule:
         options = RuleOptions(TODAY, labelled={**labels, **more})
@@ -200,11 +200,11 @@ def test_what_other_families_have_is_left_out(
     assert not matches(rule, debug)
     assert (rule.facts.recall, rule.facts.others) == ((1, 1), 1)
     found = hashlib.sha256(third).hexdigest()
-    assert rule.facts.hits == (("icedid", found),)
+    assert rule.facts.hits == (("torrentlocker", found),)
     for line in (
         'recall = "1 of 1 other files of the family"',
         'other_families = "0 of 1 files"',
-        f'hit_1 = "icedid {found}"',
+        f'hit_1 = "torrentlocker {found}"',
     ):
         assert line in rule.text
 
@@ -311,7 +311,10 @@ def test_labels_that_make_no_rule(samples_dir: Path, bundle: Bundle, workers: Wo
         return msgspec.structs.replace(result, evidence=evidence)
 
     for results, reason in (
-        ([called(first, "bifrose"), second], r"several labels \(bifrose 1, icedid 1\); --class"),
+        (
+            [called(first, "bifrose"), second],
+            r"several labels \(bifrose 1, torrentlocker 1\); --class",
+        ),
         ([called(first, "benign"), called(second, "benign")], "look clean"),
         ([msgspec.structs.replace(first, format="picture")], "pixels"),
         ([], "no file"),
@@ -325,16 +328,16 @@ def test_a_family_that_verdicts_name_is_not_asked_for(
 ) -> None:
     """Nor is one that a verdict is closest to; both are explained without --class."""
     first, second = explained([samples_dir / name for name in MINGW[:2]], bundle)
-    named = msgspec.structs.replace(first.verdict, label="icedid", closest=None)
-    unknown = msgspec.structs.replace(second.verdict, label="unknown", closest="icedid")
+    named = msgspec.structs.replace(first.verdict, label="torrentlocker", closest=None)
+    unknown = msgspec.structs.replace(second.verdict, label="unknown", closest="torrentlocker")
     results = [
         msgspec.structs.replace(first, verdict=named),
         msgspec.structs.replace(second, verdict=unknown),
     ]
     rule = make_rule(results, bundle, workers, RuleOptions(TODAY))
     assert warnings(rule.facts) == []
-    assert 'family = "icedid"' in rule.text
-    assert 'verdicts = "icedid 1, unknown 1"' in rule.text
+    assert 'family = "torrentlocker"' in rule.text
+    assert 'verdicts = "torrentlocker 1, unknown 1"' in rule.text
     assert "asked" not in rule.text
 
 
@@ -373,7 +376,7 @@ def test_a_finished_rule_in_the_goodware_is_not_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     clean = write(tmp_path / "good", a=sample("dotnet.exe"))
-    name = rule_name("icedid")
+    name = rule_name("torrentlocker")
     monkeypatch.setattr(rules, "rule_text", lambda *a: f"rule {name} {{ condition: true }}")
     with pytest.raises(MaltriageError, match="matches a clean file"):
         made([samples_dir / "console-x86.exe"], bundle, workers, clean[0].parent)

@@ -56,6 +56,8 @@ SIGNATURES = (
 """Signatures in the overlay of an installer or self-extractor."""
 INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
 """Those of them that name the tool that made the file."""
+OPENED = frozenset(("7-Zip archive", "RAR archive", "cabinet", "zip archive"))
+"""Those of them that `scan --carve` looks into."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
 """The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 CARRIED_MIN_BYTES = 4096

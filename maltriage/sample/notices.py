@@ -14,7 +14,7 @@ import numpy as np
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
-from maltriage.sample.made_with import PACKER_OF
+from maltriage.sample.made_with import OPENED, PACKER_OF
 from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
@@ -290,9 +290,10 @@ def _installer(layout: Layout, tools: Sequence[Tool], inside: str | None) -> str
     overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
     if overlay is not None and inside is not None:
         share = overlay.size / sum(region.size for region in layout.regions)
+        way = ", which scan --carve looks into" if inside in OPENED else ""
         return (
             f"An installer or self-extractor: {inside} in its overlay, {share:.0%} of the file; the"
-            " verdict is on the shell, not on what it carries."
+            f" verdict is on the shell, not on what it carries{way}."
         )
     named = next((tool.text for tool in tools if tool.kind == "installer"), None)
     if named is None:

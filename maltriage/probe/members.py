@@ -7,7 +7,7 @@ import io
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import chain, islice
+from itertools import chain
 
 from maltriage.probe.prepare import (
     Again,
@@ -44,6 +44,9 @@ _ENDS = 256
 
 MAX_ARCHIVES = 16
 """Archives opened in one program, or what looks like one."""
+_TOO_MANY = SampleError(
+    "carve-limit", f"archives in it after the first {MAX_ARCHIVES} are not looked into"
+)
 _TOO_MUCH = SampleError(
     "carve-limit",
     f"archives in a program that unpack to more than {MAX_CHUNK_BYTES >> 20} MiB: the rest is left"
@@ -252,8 +255,15 @@ def _as_they_lie(path: str, data: bytes) -> Iterator[Member]:
 def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:
     """The programs in the archives in a program, as a self-extractor has one."""
     assert options.archives is not None
-    left = MAX_CHUNK_BYTES
-    for archive in islice(packed(data), MAX_ARCHIVES):
+    left, at, tried = MAX_CHUNK_BYTES, 1, 0
+    while left > 0 and (archive := next(packed(data, at), None)) is not None:
+        if tried == MAX_ARCHIVES:
+            yield Trouble(path, _TOO_MANY)
+            return
+        tried += 1
+        # Bytes that look like an archive and are none, as programs that unpack some have, must not
+        # hide a true one behind them.
+        at = archive.start + 1
         name, size = packed_path(path, archive), archive.end - archive.start
         file = io.BytesIO(data[archive.start : archive.end])
         limits = replace(options.archives, unpacked=min(options.archives.unpacked, left))
@@ -261,14 +271,13 @@ def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Membe
         for count, item in enumerate(walk.items(archive.kind)):
             if isinstance(item, Trouble):
                 if count == 0 and item.error.code == "damaged-archive":
-                    break  # bytes that look like one, as programs that unpack archives have
+                    break
                 if item.error.code != "archive-unlisted":  # where it begins is a guess
                     yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
             elif item is not None and sniff(item.path, item.data) is not None:
                 yield item
+            at = archive.end
         left -= walk.unpacked
-        if left <= 0:
-            return
 
 
 def _may_be_sample(name: str, head: bytes) -> bool:

@@ -43,12 +43,11 @@ def split_packed(path: str) -> tuple[str, str, int] | None:
     return path[: found.start()], path[: found.end() - 1], int(found[1], 16)
 
 
-def packed(data: bytes) -> Iterator[Packed]:
-    """The archives in a file past its start, in order, none inside another.
+def packed(data: bytes, at: int = 1) -> Iterator[Packed]:
+    """The archives in a file from an offset past its start on, in order, none inside another.
 
     Those of a kind that needs libarchive are left out where it is not installed.
     """
-    at = 1
     while (mark := _MAGICS.search(data, at)) is not None:
         found = packed_at(data, mark.start())
         if found is None:

@@ -100,6 +100,24 @@ def test_where_a_zip_begins_is_a_guess(tmp_path: Path) -> None:
     assert item.path.endswith(f"!carved@{len(STUB):#x}.zip!a.exe")
 
 
+@pytest.mark.parametrize(
+    "decoy", [b"Rar!\x1a\x07\1\0" + bytes(99), b"PK\3\4", b"PK\3\4" + bytes(99)]
+)
+def test_nothing_that_looks_like_one_hides_another(decoy: bytes, tmp_path: Path) -> None:
+    """Neither the constants of a program that unpacks archives nor a decoy."""
+    archive = seven_zipped({"a.exe": GUI}, None)
+    for end in (b"", b"PK\5\6" + bytes(18)):
+        _, item = found(STUB + decoy + archive + end, tmp_path / "a")
+        assert item.path.endswith(f"!carved@{len(STUB + decoy):#x}.7z!a.exe")
+
+
+def test_more_archives_than_are_tried_are_named(tmp_path: Path) -> None:
+    data = STUB + b"PK\3\4" * 99 + seven_zipped({"a.exe": GUI}, None) + b"PK\5\6" + bytes(18)
+    _, item = found(data, tmp_path / "a")
+    assert isinstance(item, Rejected)
+    assert (item.code, item.failed) == ("carve-limit", False)
+
+
 def test_an_encrypted_one_is_named(tmp_path: Path) -> None:
     data = STUB + zipped({"gui.exe": GUI}, "secret")
     _, item = found(data, tmp_path / "a")
@@ -124,7 +142,13 @@ def test_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_that_look_like_one_do_not_cost_much(tmp_path: Path) -> None:
     head = b"MSCF" + bytes(4) + (36).to_bytes(4, "little") + bytes(12) + b"\3\1" + bytes(10)
     data = STUB + head * 100_000 + seven_zipped(FILES, None)
-    assert len(found(data, tmp_path / "a")) == 1 + 2 * (by_libarchive.library() is None)
+    _, *inside = found(data, tmp_path / "a")
+    if by_libarchive.library() is None:  # they are nothing then, and the archive is found
+        assert len(inside) == 2
+    else:
+        (item,) = inside
+        assert isinstance(item, Rejected)
+        assert item.code == "carve-limit"
 
 
 def test_paths(tmp_path: Path) -> None:

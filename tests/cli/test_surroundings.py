@@ -70,8 +70,11 @@ def test_few_descriptors(folder: Path, tmp_path: Path) -> None:
     assert records((tmp_path / "out.ndjson").read_bytes()) == records(plain.stdout)
     for limit in (12, 20):
         none = shell(f'ulimit -n {limit}; exec "$@"', *arguments, "--no-cache")
-        assert none.returncode in (2, 3)
-        if none.returncode == 3:
+        # How many are needed at once depends on what starts first: 20 are enough now and then.
+        assert none.returncode in ((2, 3) if limit == 12 else (0, 2, 3))
+        if none.returncode == 0:
+            assert (records(none.stdout), none.stderr) == (records(plain.stdout), b"")
+        elif none.returncode == 3:
             reasons = [record.get("reason") for record in records(none.stdout).values()]
             assert "Too many open files" in reasons
             assert none.stderr == b""

@@ -12,12 +12,11 @@ import msgspec
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.hexdump import UNMAPPED
-from maltriage.sample.types import BENIGN, Format
+from maltriage.sample.types import BENIGN, MAX_VIEWS, Format
 from maltriage.sample.views import ViewSpec
 
 CARD_VERSION = 1
 MAX_LABELS = 10_000
-MAX_VIEWS = 64
 MAX_VIEWS_BYTES = 1 << 24
 """Pixels of all views of one file; the default views have 63,744."""
 MAX_RECIPE_DEPTH = 8

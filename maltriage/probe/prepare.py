@@ -7,11 +7,11 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
-from maltriage.sample.byteplot import View, make_views
+from maltriage.sample.byteplot import Short, View, made_view, make_views
 from maltriage.sample.code_digest import code_digest
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
@@ -20,8 +20,8 @@ from maltriage.sample.made_with import carried, in_order, made_with
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.types import (
-    FORMATS,
     KNOWN_GOOD,
+    MAX_VIEWS,
     Format,
     Identity,
     Layout,
@@ -70,11 +70,14 @@ class Prepared:
     """Bytes that were read; None: all of them."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Short, as that of `View`.
-        packed = msgspec.msgpack.encode((self.identity, self.layout, self.notices))
+        # All but a path, which may be no UTF-8, as one string: a pickle's opcodes are read slowly.
+        views = {name: view.short for name, view in self.views.items()}
         file = None if self.file == self.identity.sha256 else self.file
-        rest = (self.views, self.milliseconds, file, self.in_part)
-        return made_prepared, (self.path, self.format, packed, *rest)
+        report = (self.format, self.identity, self.layout, self.notices)
+        return made_prepared, (
+            self.path,
+            msgspec.msgpack.encode((*report, views, self.milliseconds, file, self.in_part)),
+        )
 
     @property
     def read(self) -> int:
@@ -85,38 +88,39 @@ class Prepared:
 MAX_REGIONS = 10_000
 """Of a sample: no layout has as many."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_PACKED = msgspec.msgpack.Decoder(tuple[Identity, Layout, list[Notice]])
+_PACKED = msgspec.msgpack.Decoder(
+    tuple[
+        Format,
+        Identity,
+        Layout,
+        list[Notice],
+        Annotated[dict[str, Short], msgspec.Meta(max_length=MAX_VIEWS)],
+        float,
+        str | None,
+        Annotated[int, msgspec.Meta(gt=0)] | None,
+    ]
+)
 
 
-def made_prepared(
-    path: str,
-    format: Format,
-    packed: bytes,
-    views: dict[str, View],
-    milliseconds: float,
-    file: str | None,
-    in_part: int | None,
-) -> Prepared:
+def made_prepared(path: str, packed: bytes) -> Prepared:
     """A sample as a worker sent it.
 
     Raises:
         Exception: values of other types, or regions that are none of the file.
     """
-    identity, layout, notices = _PACKED.decode(packed)
+    report = _PACKED.decode(packed)
+    format, identity, layout, notices, short, milliseconds, file, in_part = report
     file = identity.sha256 if file is None else file
     if not (
         isinstance(path, str)
-        and format in FORMATS
-        and isinstance(views, dict)
-        and all(isinstance(view, View) for view in views.values())
-        and isinstance(milliseconds, float)
         and all(_DIGEST.fullmatch(digest) for digest in (identity.sha256, file))
         and identity.size > 0
-        and (in_part is None or (isinstance(in_part, int) and 0 < in_part <= identity.size))
+        and (in_part is None or in_part <= identity.size)
         and len(layout.regions) <= MAX_REGIONS
         and all(0 <= part.start <= part.end <= identity.size for part in layout.regions)
     ):
         raise ValueError("no sample")
+    views = {name: made_view(*view) for name, view in short.items()}
     return Prepared(path, format, identity, layout, notices, views, milliseconds, file, in_part)
 
 

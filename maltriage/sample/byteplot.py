@@ -11,8 +11,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -51,11 +52,24 @@ class View:
     geometry: Geometry
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Short: what a worker sends is read slowly, since it is not trusted.
+        return made_view, self.short
+
+    @property
+    def short(self) -> Short:
+        """The view for `made_view`: what a worker sends is read slowly, since it is not trusted."""
         places: Any = self.geometry
         values = tuple(getattr(places, field.name) for field in fields(places))
         kind = _GEOMETRIES.index(type(places))
-        return made_view, (_packed(self.pixels, places), self.pixels.shape, kind, values)
+        return _packed(self.pixels, places), self.pixels.shape, kind, values
+
+
+Short = tuple[
+    bytes,
+    Annotated[tuple[int, ...], msgspec.Meta(max_length=3)],
+    int,
+    Annotated[tuple[int | bytes, ...], msgspec.Meta(max_length=4)],
+]
+"""Pixels without what the other side knows, their shape, the number of the geometry, its values."""
 
 
 def _packed(pixels: Bytes, places: Geometry) -> bytes:
@@ -99,7 +113,7 @@ _GEOMETRIES = (BodyGeometry, WindowGeometry, StepGeometry, ScatteredGeometry)
 def made_view(
     pixels: bytes, shape: tuple[int, ...], kind: int, values: tuple[int | bytes, ...]
 ) -> View:
-    """A view as a worker sent it, its pixels packed; raises what wrong values raise."""
+    """A view from what `View.short` gives; raises what wrong values raise."""
     if type(kind) is not int or not 0 <= kind < len(_GEOMETRIES):
         raise TypeError("a geometry that is none")
     wanted = (int, bytes, bytes, bytes) if kind == _SCATTERED else (int,) * len(values)

@@ -11,6 +11,8 @@ Format = Literal["pe", "png", "bytes", "picture"]
 """A PE file; a byteplot PNG, whose pixels are the bytes of a PE file; a hex dump; a grayscale PNG
 whose pixels are no bytes of a PE file (a resized byteplot, say)."""
 FORMATS: tuple[Format, ...] = get_args(Format)
+MAX_VIEWS = 64
+"""Of a card, and so of a sample."""
 BENIGN = "benign"
 """The label of clean programs."""
 OTHER = "_other"

@@ -269,13 +269,14 @@ def test_a_sample_is_not_made_past_its_checks(kind: type) -> None:
 def _a_sample(**changes: object) -> tuple[object, ...]:
     path = str(Path(__file__).parents[2] / "samples" / "console-x86.exe")
     sent = prepare(path, PrepareOptions((byteplot(16),)))
-    function, arguments = sent.__reduce__()
-    names = ("path", "format", "packed", "views", "milliseconds", "file", "in_part")
+    function, (own, packed) = sent.__reduce__()
+    names = ("format", "identity", "layout", "notices", "views", "milliseconds", "file", "in_part")
+    values = dict(zip(names, msgspec.msgpack.decode(packed), strict=True))
     layout = changes.pop("layout", None)
     if layout is not None:
-        regions = msgspec.structs.replace(sent.layout, regions=layout)
-        changes["packed"] = msgspec.msgpack.encode((sent.identity, regions, sent.notices))
-    return function, tuple({**dict(zip(names, arguments, strict=True)), **changes}.values())
+        changes["layout"] = msgspec.structs.replace(sent.layout, regions=layout)
+    path = changes.pop("path", own)
+    return function, (path, msgspec.msgpack.encode([*{**values, **changes}.values()]))
 
 
 @pytest.mark.parametrize(
@@ -285,6 +286,9 @@ def _a_sample(**changes: object) -> tuple[object, ...]:
         {"format": "elf"},
         {"views": []},
         {"views": {"body": 5}},
+        {"views": {"body": (b"", (1,) * 4, 1, (0, 0, 4))}},
+        {"views": {"body": (b"", (2, 4), 1, (0,) * 5)}},
+        {"views": {f"{i}": (b"", (2, 4), 1, (0, 0, 4)) for i in range(65)}},
         {"milliseconds": "1"},
         {"file": "../x"},
         {"in_part": 0},

@@ -1,7 +1,7 @@
 /* The passes over a file's bytes that NumPy takes longest for, each equal to it bit by bit.
 
    Callers: layout.py and counted.py (histograms), cell_sums.py (sums over bands of rows), words.py
-   (runs of letters). Built by hatch_build.py where a compiler is; without it NumPy does the same.
+   (runs of letters); and the way back, geometry.py and scattered.py (heat on bytes). Built by hatch_build.py where a compiler is; without it NumPy does the same.
    Arguments are buffers that the callers made; their sizes are checked here all the same, since a
    wrong one would be memory that is not ours. */
 
@@ -580,6 +580,301 @@ static PyObject *numbered(PyObject *self, PyObject *args) {
     return next < 0 ? NULL : PyLong_FromLongLong(next);
 }
 
+/* --- heat on the bytes [0, offset) of a file --- */
+
+/* Offsets that heat is wanted at: k * step for k = 0 to `count`, and some others. */
+typedef struct {
+    const int64_t *others;
+    Py_ssize_t step, count, more;
+    double *out;
+} Wanted;
+
+/* The buffers of what is wanted; false: an error is set. */
+static int wanted(Buffers *own, Py_ssize_t step, Py_ssize_t count, PyObject *others, PyObject *out,
+                  Wanted *to) {
+    if (step < 1 || count < 0 || count > PY_SSIZE_T_MAX / step - 1) {
+        PyErr_SetString(PyExc_ValueError, "no such steps");
+        return 0;
+    }
+    to->step = step;
+    to->count = count;
+    to->others = memory(own, others, 0, 8, -1);
+    if (!to->others) return 0;
+    to->more = length(own, own->count - 1, 8);
+    to->out = memory(own, out, 1, 8, count + 1 + to->more);
+    return to->out != NULL;
+}
+
+static int64_t offset_of(const Wanted *from, Py_ssize_t i) {
+    return i <= from->count ? (int64_t)i * from->step : from->others[i - from->count - 1];
+}
+
+/* The sum of the first x cells, a part of a cell counting in part; `sums`: of the first 0, 1, ... */
+static double part_of(const double *sums, Py_ssize_t cells, double x) {
+    if (!(x > 0.0)) return sums[0];
+    if (x >= (double)cells) return sums[cells];
+    Py_ssize_t cell = (Py_ssize_t)x;
+    return (sums[cell + 1] - sums[cell]) * (x - (double)cell) + sums[cell];
+}
+
+PyDoc_STRVAR(window_heat_doc,
+"window_heat(heat, start, present, length, step, count, others, out)\n"
+"\n"
+"Fill `out` with heat on the bytes before offsets: see `WindowGeometry.integrate_steps`.\n"
+"\n"
+"Args:\n"
+"    heat: float64, (w,).\n"
+"    start, present, length: of the window.\n"
+"    step, count, others: the offsets; `others` int64, (m,).\n"
+"    out: float64, (count + 1 + m,), written.\n"
+"\n"
+"Raises ValueError: the sizes do not fit.");
+
+static PyObject *window_heat(PyObject *self, PyObject *args) {
+    PyObject *given[3];
+    Py_ssize_t start, present, across, step, count;
+    Buffers own = {.count = 0};
+    Wanted to;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OnnnnnOO", &given[0], &start, &present, &across, &step, &count,
+                          &given[1], &given[2]))
+        return NULL;
+    const double *heat = memory(&own, given[0], 0, 8, -1);
+    if (heat && wanted(&own, step, count, given[1], given[2], &to)) {
+        Py_ssize_t cells = length(&own, 0, 8), past;
+        double *sums = malloc((size_t)(cells + 1) * sizeof *sums);
+        if (start < 0 || present < 0 || across < 1 || present > PY_SSIZE_T_MAX - start) {
+            PyErr_SetString(PyExc_ValueError, "no such window");
+        } else if (!sums) {
+            PyErr_NoMemory();
+        } else {
+            double scale = (double)cells / (double)across;
+            sums[0] = 0.0;
+            for (Py_ssize_t i = 0; i < cells; i++) sums[i + 1] = i ? sums[i] + heat[i] : heat[i];
+            for (Py_ssize_t i = 0; i <= count + to.more; i++) {
+                past = (Py_ssize_t)offset_of(&to, i) - start;
+                if (past > present) past = present;
+                to.out[i] = past > 0 ? part_of(sums, cells, (double)past * scale) : 0.0;
+            }
+        }
+        free(sums);
+    }
+    release(&own);
+    return PyErr_Occurred() ? NULL : none();
+}
+
+PyDoc_STRVAR(scattered_heat_doc,
+"scattered_heat(heat, gaps, sizes, cells, step, count, others, out)\n"
+"\n"
+"Fill `out` with heat on the bytes before offsets: see `ScatteredGeometry.integrate_steps`.\n"
+"\n"
+"Args:\n"
+"    heat: float64, (w,).\n"
+"    gaps, sizes, cells: uint32, uint8 and uint16, (n,), of the geometry; cells are below w.\n"
+"    step, count, others: the offsets; `others` int64, (m,).\n"
+"    out: float64, (count + 1 + m,), written.\n"
+"\n"
+"Raises ValueError: the sizes do not fit.");
+
+/* Of edge i, from 0: where it is, and the heat on the bytes before it. */
+typedef struct {
+    int64_t at;
+    double heat;
+} Edge;
+
+static double between(const Edge *edge, int64_t offset) {
+    double slope = (edge[1].heat - edge[0].heat) / ((double)edge[1].at - (double)edge[0].at);
+    return slope * ((double)offset - (double)edge[0].at) + edge[0].heat;
+}
+
+static double before(const Edge *edges, Py_ssize_t many, int64_t offset) {
+    Py_ssize_t low = 0, high = many; /* the last edge that is not behind the offset is in between */
+    if (offset < edges[0].at) return edges[0].heat;
+    while (high - low > 1) {
+        Py_ssize_t middle = low + (high - low) / 2;
+        if (edges[middle].at <= offset) low = middle;
+        else high = middle;
+    }
+    return low == many - 1 || edges[low].at == offset ? edges[low].heat
+                                                      : between(edges + low, offset);
+}
+
+static PyObject *scattered_heat(PyObject *self, PyObject *args) {
+    PyObject *given[6];
+    Py_ssize_t step, count;
+    Buffers own = {.count = 0};
+    Wanted to;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OOOOnnOO", &given[0], &given[1], &given[2], &given[3], &step,
+                          &count, &given[4], &given[5]))
+        return NULL;
+    const double *heat = memory(&own, given[0], 0, 8, -1);
+    const uint32_t *gaps = heat ? memory(&own, given[1], 0, 4, -1) : NULL;
+    Py_ssize_t places = gaps ? length(&own, 1, 4) : 0, w = heat ? length(&own, 0, 8) : 0;
+    const uint8_t *sizes = gaps ? memory(&own, given[2], 0, 1, places) : NULL;
+    const uint16_t *cells = sizes ? memory(&own, given[3], 0, 2, places) : NULL;
+    int fits = cells != NULL;
+    for (Py_ssize_t i = 0; fits && i < places; i++) fits = cells[i] < w;
+    if (cells && !fits) PyErr_SetString(PyExc_ValueError, "no such cell");
+    Buffers offsets = {.count = 0}; /* one has room for four */
+    if (fits && wanted(&offsets, step, count, given[4], given[5], &to)) {
+        Edge *edges = malloc((size_t)(2 * places + 1) * sizeof *edges);
+        int64_t *often = calloc((size_t)w + 1, sizeof *often);
+        if (!edges || !often) {
+            PyErr_NoMemory();
+        } else if (!places) {
+            for (Py_ssize_t i = 0; i <= count + to.more; i++) to.out[i] = 0.0;
+        } else {
+            int64_t at = 0;
+            double sum = 0.0;
+            Py_ssize_t many = 2 * places, last = 0;
+            for (Py_ssize_t i = 0; i < places; i++) often[cells[i]]++;
+            for (Py_ssize_t i = 0; i < places; i++) {
+                edges[2 * i] = (Edge){at += gaps[i], sum += 0.0};
+                edges[2 * i + 1] =
+                    (Edge){at += sizes[i], sum += heat[cells[i]] / (double)often[cells[i]]};
+            }
+            for (Py_ssize_t i = 0; i <= count; i++) { /* which ascend */
+                int64_t offset = offset_of(&to, i);
+                while (last + 1 < many && edges[last + 1].at <= offset) last++;
+                to.out[i] = offset <= edges[last].at || last == many - 1 ? edges[last].heat
+                                                                        : between(edges + last,
+                                                                                  offset);
+            }
+            for (Py_ssize_t i = count + 1; i <= count + to.more; i++)
+                to.out[i] = before(edges, many, offset_of(&to, i));
+        }
+        free(edges);
+        free(often);
+    }
+    release(&offsets);
+    release(&own);
+    return PyErr_Occurred() ? NULL : none();
+}
+
+PyDoc_STRVAR(body_heat_doc,
+"body_heat(heat, height, rows, width, length, step, count, others, out)\n"
+"\n"
+"Fill `out` with heat on the bytes before offsets: see `BodyGeometry.integrate_steps`.\n"
+"\n"
+"Args:\n"
+"    heat: float64, (height, w).\n"
+"    rows, width, length: of the plot.\n"
+"    step, count, others: the offsets; `others` int64, (m,).\n"
+"    out: float64, (count + 1 + m,), written.\n"
+"\n"
+"Raises ValueError: the sizes do not fit.");
+
+/* A map with the sums of all cells above and left of each corner, (h + 1, w + 1), on a plot. */
+typedef struct {
+    const double *corner;
+    Py_ssize_t h, w, rows, width;
+} Plot;
+
+/* A column of corners, and how far behind it a place in a row is; a row, likewise. */
+typedef struct {
+    Py_ssize_t low;
+    double past;
+} Share;
+
+static Share share_of(double at, Py_ssize_t cells) {
+    Py_ssize_t low = (Py_ssize_t)at < cells - 1 ? (Py_ssize_t)at : cells - 1;
+    return (Share){low, at - (double)low};
+}
+
+/* The sum of what is above row `y` and left of place `x`, between the corners beside them. */
+static double within(const Plot *plot, Share y, Share x) {
+    const double *upper = plot->corner + y.low * (plot->w + 1) + x.low, *lower = upper + plot->w + 1;
+    double above = (upper[1] - upper[0]) * x.past + upper[0];
+    double below = (lower[1] - lower[0]) * x.past + lower[0];
+    return (below - above) * y.past + above;
+}
+
+/* The same as one offset is worked out, whose last bit differs. */
+static double corner_of(const Plot *plot, Py_ssize_t row, Py_ssize_t low, double past) {
+    Share y = share_of((double)(row * plot->h) / (double)plot->rows, plot->h);
+    const double *upper = plot->corner + y.low * (plot->w + 1) + low, *lower = upper + plot->w + 1;
+    double above = upper[0] * (1 - past) + upper[1] * past;
+    double below = lower[0] * (1 - past) + lower[1] * past;
+    return above + (below - above) * y.past;
+}
+
+static double body_at(const Plot *plot, int64_t offset) {
+    Py_ssize_t row = (Py_ssize_t)(offset / plot->width), column = (Py_ssize_t)(offset % plot->width);
+    double total = corner_of(plot, row, plot->w - 1, 1.0);
+    if (column) {
+        double x = (double)(column * plot->w) / (double)plot->width;
+        Share in = share_of(x, plot->w);
+        total += corner_of(plot, row + 1, in.low, in.past) - corner_of(plot, row, in.low, in.past);
+    }
+    return total;
+}
+
+static void body_steps(const Plot *plot, int64_t size, Py_ssize_t unit, const Wanted *to) {
+    Py_ssize_t cuts = plot->width / unit, every = to->step / unit, i = 1;
+    double tall = (double)plot->h / (double)plot->rows, wide = (double)plot->w / (double)cuts;
+    Share end = share_of((double)cuts * wide, plot->w);
+    to->out[0] = 0.0;
+    for (; i <= to->count && (int64_t)i * to->step <= size / unit * unit; i++) {
+        Py_ssize_t place = i * every - 1, row = place / cuts, cut = place % cuts + 1;
+        Share x = share_of((double)cut * wide, plot->w);
+        Share y = share_of((double)row * tall, plot->h);
+        double first = within(plot, y, x);
+        double next = within(plot, share_of((double)(row + 1) * tall, plot->h), x);
+        to->out[i] = (next - first) + within(plot, y, end);
+    }
+    if (i <= to->count) {
+        double whole = body_at(plot, size);
+        for (; i <= to->count; i++) to->out[i] = whole;
+    }
+    for (i = 0; i < to->more; i++)
+        to->out[to->count + 1 + i] = body_at(plot, to->others[i] < size ? to->others[i] : size);
+}
+
+static PyObject *body_heat(PyObject *self, PyObject *args) {
+    PyObject *given[3];
+    Py_ssize_t h, rows, width, size, step, count, unit, rest;
+    Buffers own = {.count = 0};
+    Wanted to;
+    (void)self;
+    if (!PyArg_ParseTuple(args, "OnnnnnnOO", &given[0], &h, &rows, &width, &size, &step, &count,
+                          &given[1], &given[2]))
+        return NULL;
+    enum { MOST = 1 << 30 };
+    const double *heat = memory(&own, given[0], 0, 8, -1);
+    if (heat && wanted(&own, step, count, given[1], given[2], &to)) {
+        Py_ssize_t cells = length(&own, 0, 8), w = h > 0 ? cells / h : 0;
+        int fits = w > 0 && w * h == cells && h < MOST && w < MOST && width > 0 && width < MOST;
+        fits = fits && rows > 0 && rows <= (Py_ssize_t)1 << 31 && size >= 0 && size <= rows * width;
+        for (Py_ssize_t i = 0; i < to.more; i++) fits = fits && to.others[i] >= 0;
+        double *corner = fits ? calloc((size_t)((h + 1) * (w + 1)), sizeof *corner) : NULL;
+        if (!fits) {
+            PyErr_SetString(PyExc_ValueError, "no such plot");
+        } else if (!corner) {
+            PyErr_NoMemory();
+        } else {
+            for (Py_ssize_t i = 0; i < h; i++)
+                for (Py_ssize_t j = 0; j < w; j++) {
+                    double *here = corner + (i + 1) * (w + 1) + j + 1;
+                    *here = i ? here[-(w + 1)] + heat[i * w + j] : heat[i * w + j];
+                }
+            for (Py_ssize_t i = 1; i <= h; i++)
+                for (Py_ssize_t j = 2; j <= w; j++)
+                    corner[i * (w + 1) + j] += corner[i * (w + 1) + j - 1];
+            for (unit = step, rest = width; rest;) { /* their greatest common divisor */
+                Py_ssize_t over = unit % rest;
+                unit = rest;
+                rest = over;
+            }
+            Plot plot = {corner, h, w, rows, width};
+            body_steps(&plot, size, unit, &to);
+        }
+        free(corner);
+    }
+    release(&own);
+    return PyErr_Occurred() ? NULL : none();
+}
+
 /* --- the module --- */
 
 static PyMethodDef methods[] = {
@@ -588,6 +883,9 @@ static PyMethodDef methods[] = {
     {"cell_sums", cell_sums, METH_VARARGS, cell_sums_doc},
     {"find_words", find_words, METH_VARARGS, find_words_doc},
     {"numbered", numbered, METH_VARARGS, numbered_doc},
+    {"window_heat", window_heat, METH_VARARGS, window_heat_doc},
+    {"scattered_heat", scattered_heat, METH_VARARGS, scattered_heat_doc},
+    {"body_heat", body_heat, METH_VARARGS, body_heat_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -597,7 +895,7 @@ static struct PyModuleDef module = {
 };
 
 /* Raised with every change of what a function takes or gives: see native.py. */
-enum { VERSION = 2 };
+enum { VERSION = 3 };
 
 PyMODINIT_FUNC PyInit__kernel(void) {
     PyObject *made = PyModule_Create(&module);

@@ -10,6 +10,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.sample import native
+
 Floats = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
 
@@ -49,13 +51,18 @@ class Geometry(Protocol):
 
     def integrate(self, heat: Floats, offsets: Offsets) -> Floats: ...
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats: ...
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats: ...
 
     def cell_ranges(
         self, cell: tuple[int, int], shape: tuple[int, int]
     ) -> list[tuple[int, int]]: ...
 
     def bytewise(self, heat: Floats) -> tuple[int, int] | None: ...
+
+
+def _plain(heat: Floats) -> Floats:
+    """As the kernel reads it."""
+    return np.ascontiguousarray(heat, dtype=np.float64)
 
 
 def _prefix_at(prefix: Floats, at: Floats) -> Floats:
@@ -137,7 +144,7 @@ class BodyGeometry:
         total[inside] += corner((row + 1) * (h / self.rows)) - corner(row * (h / self.rows))
         return total
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file, for mostly regular offsets.
 
         Offsets at the same place in their rows are computed together, which is much faster than
@@ -146,7 +153,7 @@ class BodyGeometry:
         Args:
             heat: map over this view, shape (h, w).
             step, count: the offsets k * step, for k = 0 to `count`.
-            others: a few more offsets.
+            others: a few more offsets, shape (n,).
 
         Returns:
             Shape (count + 1 + len(others),), float64.
@@ -158,6 +165,11 @@ class BodyGeometry:
             steps = self.integrate(heat, np.arange(count + 1) * step)
             rest = [float(self.integrate(heat, np.array([other]))[0]) for other in others]
             return np.concatenate((steps, rest))
+        if native.kernel is not None:
+            found = np.empty(count + 1 + len(others))
+            plot = self.rows, self.width, self.length
+            native.kernel.body_heat(_plain(heat), h, *plot, step, count, others, found)
+            return found
         prefix = np.zeros((h + 1, w + 1))
         heat.cumsum(axis=0, dtype=np.float64).cumsum(axis=1, out=prefix[1:, 1:])
         x = np.arange(1, cuts + 1) * (w / cuts)
@@ -180,7 +192,7 @@ class BodyGeometry:
         found[: len(steps)] = steps
         if len(steps) <= count:
             found[len(steps) : count + 1] = self._at(prefix, self.length)
-        for place, other in enumerate(others, count + 1):
+        for place, other in enumerate(others.tolist(), count + 1):
             found[place] = self._at(prefix, min(other, self.length))
         return found
 
@@ -254,15 +266,20 @@ class WindowGeometry:
         total[first:past], total[past:] = inside[:-1], inside[-1]
         return total
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate_steps`."""
+        if native.kernel is not None:
+            total = np.empty(count + 1 + len(others))
+            span = self.start, self.present, self.length
+            native.kernel.window_heat(_plain(heat), *span, step, count, others, total)
+            return total
         total = np.zeros(count + 1 + len(others))
         if self.present:
             end = self.start + self.present
             first = min(self.start // step + 1, count + 1)
             past = max(first, min(-(-end // step), count + 1))
             steps = np.arange(first, past) * step
-            inside = self._inside(heat, np.concatenate((steps, [end, *others])))
+            inside = self._inside(heat, np.concatenate((steps, [end], others)))
             total[first:past] = inside[: past - first]
             total[past : count + 1] = inside[past - first]
             total[count + 1 :] = inside[past - first + 1 :]

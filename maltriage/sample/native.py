@@ -1,4 +1,4 @@
-"""The compiled passes over a file's bytes (`_kernel.c`), where they were built.
+"""The compiled passes over a file's bytes and its heat (`_kernel.c`), where they were built.
 
 NumPy does the same without them, equal bit by bit, and takes several times as long.
 """
@@ -11,7 +11,7 @@ from types import ModuleType
 OFF = "MALTRIAGE_NO_KERNEL"
 """Variable that has NumPy do everything, if it is set and not empty."""
 
-VERSION = 2
+VERSION = 3
 """Of the kernel that this package calls: an older one may lie in a working tree."""
 
 

@@ -42,6 +42,7 @@ MAX_HOT = 16
 """Hot ranges kept, the hottest first."""
 
 Floats = npt.NDArray[np.float64]
+Offsets = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Places(Protocol):
         """Heat on the bytes [0, offset) of the file, for ascending offsets."""
         ...
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats:
         """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         ...
 
@@ -201,7 +202,7 @@ class _Within:
 def _within(prepared: Prepared, parts: Sequence[Part]) -> _Within:
     size = prepared.read
     edges = {region.start for region in prepared.layout.regions if region.start % HOT_BLOCK}
-    others = [*edges, size]
+    others = np.array([*edges, size], dtype=np.int64)
     count = (size - 1) // HOT_BLOCK
     heat = np.zeros(count + 1 + len(others))
     for places, grid in parts:
@@ -211,7 +212,7 @@ def _within(prepared: Prepared, parts: Sequence[Part]) -> _Within:
     blocks = heat[: count + 2]
     blocks[-1] = found[-1]
     padding = sum(float(grid.sum()) for _, grid in parts) - found[-1]
-    return _Within(size, blocks, dict(zip(others, found, strict=True)), padding)
+    return _Within(size, blocks, dict(zip(others.tolist(), found, strict=True)), padding)
 
 
 def _hot_ranges(within: _Within, layout: Layout) -> list[HotRange]:

@@ -95,7 +95,7 @@ class RangeGeometry:
         prefix = np.concatenate(([0.0], np.cumsum(heat, dtype=np.float64)))
         return np.interp(offsets, self.edges, prefix)
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats:
         """The same for the offsets k * step, k = 0 to `count`, and then for each of `others`."""
         return self.integrate(heat, np.array([*range(0, (count + 1) * step, step), *others]))
 

@@ -139,10 +139,9 @@ def decide(
     Raises:
         MaltriageError: a logit is not a number.
     """
-    for value in logits:
-        finite(float(value))
+    finite(float(np.abs(logits).max()))
     shares = probabilities(logits, card)
-    order = [int(i) for i in np.argsort(-shares, kind="stable")]
+    order, share = np.argsort(-shares, kind="stable").tolist(), shares.tolist()
     top = order[0]
     flagged = score = None
     limit = card.threshold.at(kind) if card.threshold and readable else None
@@ -165,20 +164,20 @@ def decide(
     if not readable:
         label = UNKNOWN
     elif top == card.benign:
-        label = SUSPICIOUS if flagged else label if shares[top] > EVEN else UNKNOWN
+        label = SUSPICIOUS if flagged else label if share[top] > EVEN else UNKNOWN
     elif flagged is False or not named:
         label = UNKNOWN
     verdict = Verdict(
         label=label,
         closest=None if label == card.labels[top] else card.labels[closest],
-        probability=float(1.0 - shares[top] if label == SUSPICIOUS else shares[top]),
+        probability=1.0 - share[top] if label == SUSPICIOUS else share[top],
         calibrated=card.temperature is not None and readable and not is_outside(kind, card),
         flagged=flagged,
         margin=score,
         threshold=limit,
         fpr=card.threshold.fpr if card.threshold else None,
         goodware=card.threshold.goodware if card.threshold else None,
-        ranked=[Ranked(card.labels[i], float(shares[i])) for i in order],
+        ranked=[Ranked(card.labels[i], share[i]) for i in order],
         set=None if members is None else [card.labels[i] for i in order if members[i]],
         coverage=None if rule is None else rule.coverage,
         novelty=strange,

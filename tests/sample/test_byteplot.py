@@ -83,7 +83,7 @@ def test_integrals_at_regular_offsets_are_those_at_any(
         heat = rng.normal(size=tuple(shape))
         expected = np.empty(len(offsets))
         expected[order] = geometry.integrate(heat, offsets[order])
-        got = geometry.integrate_steps(heat, step, count, others)
+        got = geometry.integrate_steps(heat, step, count, np.array(others))
         np.testing.assert_allclose(got, expected, atol=1e-9 * np.abs(heat).sum())
 
 

@@ -19,12 +19,13 @@ from maltriage.sample import native
 from maltriage.sample.byteplot import Bytes, View, make_views
 from maltriage.sample.cell_sums import cell_sums
 from maltriage.sample.errors import SampleError
-from maltriage.sample.geometry import width_for
+from maltriage.sample.geometry import BodyGeometry, WindowGeometry, width_for
 from maltriage.sample.layout import entropy, make_layout
 from maltriage.sample.pe import read_headers
 from maltriage.sample.types import Layout
 from maltriage.sample.views import known_views
 from maltriage.sample.views.counted import plot_entropy, plot_words
+from maltriage.sample.views.scattered import ScatteredGeometry
 from maltriage.sample.views.words import MOST, find_words
 from maltriage.source.files import Found, WalkOptions, walk
 from maltriage.source.samples import read_sample
@@ -120,6 +121,60 @@ def test_cells_of_many_rows() -> None:
         arguments = (raw, -(-len(raw) // width), width, 8)
         own = cell_sums(*arguments).copy()
         assert np.array_equal(own, by_numpy(cell_sums, *arguments))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 9000), st.sampled_from((32, 64, 128, 384, 100, 7)))
+def test_heat_on_bytes(seed: int, length: int, width: int) -> None:
+    """Of maps coarser and finer than bytes, for steps that end in a row and at its end, and for
+    bytes behind the plotted ones."""
+    rng = np.random.default_rng(seed)
+    places = rng.choice(length, 2 * int(rng.integers(0, min(length, 200) // 2 + 1)), replace=False)
+    start, end = np.sort(places).reshape(-1, 2).T
+    end = np.minimum(np.where(rng.random() < 0.5, end, np.append(start[1:], length)), start + 255)
+    cells = int(rng.integers(1, 40))
+    scattered = ScatteredGeometry.of(length, start, end - start, rng.integers(0, cells, len(start)))
+    at, across = int(rng.integers(0, length)), int(rng.integers(1, 600))
+    window = WindowGeometry(at, int(rng.integers(0, min(across, length - at) + 1)), across)
+    step = int(rng.choice((256, 64, 48, 1, 5000)))
+    count = int(rng.integers(0, length // step + 3))
+    others = rng.integers(0, length + 300, 4)
+    for geometry, shape in (
+        (BodyGeometry(length, width), tuple(rng.integers(1, 20, 2))),
+        (window, (1, int(rng.integers(1, 2 * across)))),
+        (scattered, (1, cells)),
+    ):
+        heat = rng.normal(size=shape)
+        heat[rng.random(shape) < 0.3] = 0.0
+        own = geometry.integrate_steps(heat, step, count, others)
+        theirs = by_numpy(geometry.integrate_steps, heat, step, count, others)
+        assert np.array_equal(own, theirs), geometry
+
+
+def test_heat_of_sizes_that_do_not_fit() -> None:
+    assert KERNEL is not None
+    heat, others, out = np.zeros(4), np.array([5]), np.zeros(4)
+    three = (np.zeros(3, np.uint32), np.zeros(3, np.uint8), np.zeros(3, np.uint16))
+    KERNEL.window_heat(heat, 0, 4, 4, 2, 2, others, out)
+    KERNEL.scattered_heat(heat, *three, 2, 2, others, out)
+    KERNEL.body_heat(heat, 2, 2, 2, 4, 2, 2, others, out)
+    for call, arguments in (
+        (KERNEL.window_heat, (heat, 0, 4, 4, 0, 2, others, out)),
+        (KERNEL.window_heat, (heat, 0, 4, 4, 2, 3, others, out)),
+        (KERNEL.window_heat, (heat, 0, 4, 4, 1 << 62, 2, others, out)),
+        (KERNEL.window_heat, (heat, -1, 4, 4, 2, 2, others, out)),
+        (KERNEL.window_heat, (heat, 0, 4, 0, 2, 2, others, out)),
+        (KERNEL.scattered_heat, (heat, *three[:2], np.full(3, 4, np.uint16), 2, 2, others, out)),
+        (KERNEL.scattered_heat, (heat, three[0], *three[:0:-1], 2, 2, others, out)),
+        (KERNEL.scattered_heat, (heat, *three, 2, 2, others, out[1:])),
+        (KERNEL.body_heat, (heat, 3, 2, 2, 4, 2, 2, others, out)),
+        (KERNEL.body_heat, (heat, 0, 2, 2, 4, 2, 2, others, out)),
+        (KERNEL.body_heat, (heat, 2, 2, 2, 5, 2, 2, others, out)),
+        (KERNEL.body_heat, (heat, 2, 1 << 40, 2, 4, 2, 2, others, out)),
+        (KERNEL.body_heat, (heat, 2, 2, 2, 4, 2, 2, -others, out)),
+    ):
+        with pytest.raises(ValueError, match=r"no such|wrong size"):
+            call(*arguments)
 
 
 def _read(data: bytes) -> tuple[Layout, dict[str, View]]:

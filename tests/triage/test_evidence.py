@@ -387,7 +387,9 @@ class OneAByte:
     def integrate(self, heat: Floats, offsets: npt.NDArray[np.int64]) -> Floats:
         return np.concatenate(([0.0], heat.ravel().cumsum()))[offsets]
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(
+        self, heat: Floats, step: int, count: int, others: npt.NDArray[np.int64]
+    ) -> Floats:
         return self.integrate(heat, np.array([*(i * step for i in range(count + 1)), *others]))
 
     def bytewise(self, heat: Floats) -> tuple[int, int] | None:

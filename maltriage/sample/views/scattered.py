@@ -13,6 +13,8 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.sample import native
+
 Floats = npt.NDArray[np.float64]
 Offsets = npt.NDArray[np.int64]
 
@@ -101,8 +103,14 @@ class ScatteredGeometry:
         sums[1::2] = heat.ravel()[cell] / often[cell]
         return np.asarray(np.interp(offsets, self._edges, sums.cumsum()[:-1]))
 
-    def integrate_steps(self, heat: Floats, step: int, count: int, others: list[int]) -> Floats:
+    def integrate_steps(self, heat: Floats, step: int, count: int, others: Offsets) -> Floats:
         """Heat on the bytes [0, offset) of the file; see `BodyGeometry.integrate_steps`."""
+        if native.kernel is not None:
+            found = np.empty(count + 1 + len(others))
+            flat = np.ascontiguousarray(heat, dtype=np.float64)
+            places = self.gaps, self.sizes, self.cells
+            native.kernel.scattered_heat(flat, *places, step, count, others, found)
+            return found
         return self.integrate(heat, np.concatenate((np.arange(count + 1) * step, others)))
 
     def cell_ranges(self, cell: tuple[int, int], shape: tuple[int, int]) -> list[tuple[int, int]]:

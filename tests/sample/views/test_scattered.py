@@ -36,7 +36,7 @@ def test_heat_is_spread_over_the_bytes_of_a_cell(seed: int, cells: int, places: 
     wanted = np.concatenate(([0.0], by_byte.cumsum()))
     got = geometry.integrate(heat, np.arange(geometry.length + 1))
     np.testing.assert_allclose(got, wanted, atol=1e-9)
-    steps = geometry.integrate_steps(heat, 7, geometry.length // 7, [geometry.length, 1])
+    steps = geometry.integrate_steps(heat, 7, geometry.length // 7, np.array([geometry.length, 1]))
     wanted = np.concatenate((wanted[::7], [wanted[-1], np.interp(1, range(len(wanted)), wanted)]))
     np.testing.assert_allclose(steps, wanted, atol=1e-9)
 

@@ -16,7 +16,7 @@ from maltriage.sample.code_digest import code_digest
 from maltriage.sample.errors import SampleError
 from maltriage.sample.identity import identify
 from maltriage.sample.layout import dump_layout, make_layout
-from maltriage.sample.made_with import carried, in_order, made_with
+from maltriage.sample.made_with import Carried, carried, in_order, made_with
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import Headers, read_headers
 from maltriage.sample.types import (
@@ -170,7 +170,7 @@ def _in_part(
 
 
 def _tools(
-    data: bytes, headers: Headers, inside: str | None, options: PrepareOptions
+    data: bytes, headers: Headers, inside: Carried | None, options: PrepareOptions
 ) -> list[Tool]:
     """What a program was made with. Where a file took its worker along, its headers alone say."""
     by_headers = made_with(data, headers, inside)

@@ -1,8 +1,8 @@
 """What a program was made with, as its headers say: compiler, linker, packer, installer.
 
 The Rich header of Microsoft's linker lists each tool that made an object of the program, with its
-build number; the linker's version, section names, one imported library and the mark of an overlay
-say the rest. Each of these can be copied from another file, so it is a hint and no proof.
+build number; the linker's version, section names, one imported library and the mark of what is
+carried say the rest. Each of these can be copied from another file, so it is a hint and no proof.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.pe import EFI, Headers
@@ -58,10 +60,27 @@ INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
 """Those of them that name the tool that made the file."""
 OPENED = frozenset(("7-Zip archive", "RAR archive", "cabinet", "zip archive"))
 """Those of them that `scan --carve` looks into."""
+IN_RESOURCES = ("AutoIt script", "7-Zip archive", "RAR archive", "cabinet")
+"""Those of them that are looked for in resources, too: long enough to be there by no chance."""
+_VERSION = {"cabinet": rb".{16}\x03\x01"}
+"""What follows a signature in the resources, where much may look like one."""
+_RESOURCES = re.compile(
+    b"|".join(
+        b"(%b%b)" % (re.escape(dict(SIGNATURES)[name]), _VERSION.get(name, b""))
+        for name in IN_RESOURCES
+    ),
+    re.DOTALL,
+)
+RESOURCES_WITHIN = 1 << 22
+"""Bytes of the resources that are searched."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
 """The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 CARRIED_MIN_BYTES = 4096
-"""Least size of an installer's overlay."""
+"""Least size of what is carried."""
+_SHELLS = {".ndata": "NSIS", ".wixburn": "WiX"}
+"""Names of sections that an installer's shell has."""
+_IEXPRESS = "WEXTRACT".encode("utf-16-le")
+"""The name of the self-extractor that Windows itself makes, in its version information."""
 SIGNATURE_WITHIN, SHORT_WITHIN = 65536, 64
 """Bytes from the start of the overlay that are searched for a signature, and for one of `SHORT`
 bytes or fewer, which any text may hold."""
@@ -139,7 +158,20 @@ MAX_RICH = 1024
 """Bytes behind the DOS header that are searched for a Rich header."""
 
 
-def made_with(data: bytes, headers: Headers, inside: str | None) -> list[Tool]:
+@dataclass(frozen=True)
+class Carried:
+    """What an installer or self-extractor carries, and in how many bytes.
+
+    `tool`: that made it, where its signature tells.
+    """
+
+    name: str
+    size: int
+    place: Literal["overlay", "resources"]
+    tool: str | None
+
+
+def made_with(data: bytes, headers: Headers, inside: Carried | None) -> list[Tool]:
     """The tools that a program names, those that say most of it first.
 
     Args:
@@ -171,8 +203,12 @@ def _packer(headers: Headers) -> Iterator[Tool]:
             yield Tool("protector" if name in PROTECTORS else "packer", name)
 
 
-def carried(data: bytes, layout: Layout) -> str | None:
-    """What the overlay of an installer or self-extractor holds, by its first signature."""
+def carried(data: bytes, layout: Layout) -> Carried | None:
+    """What an installer or self-extractor carries, by its first signature."""
+    return _in_overlay(data, layout) or _in_resources(data, layout)
+
+
+def _in_overlay(data: bytes, layout: Layout) -> Carried | None:
     overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
     if overlay is None or overlay.size < CARRIED_MIN_BYTES:
         return None
@@ -184,15 +220,35 @@ def carried(data: bytes, layout: Layout) -> str | None:
             found.append((at, title))
     name = min(found)[1] if found else None
     if name is None and PYINSTALLER in data[max(overlay.start, overlay.end - 4096) : overlay.end]:
-        return "PyInstaller"
-    return name
+        name = "PyInstaller"
+    if name is None:
+        return None
+    return Carried(name, overlay.size, "overlay", name if name in INSTALLERS else None)
 
 
-def _installer(headers: Headers, inside: str | None) -> Iterator[Tool]:
-    if inside is not None and inside in INSTALLERS:
-        yield Tool("installer", inside)
-    elif any(section.name == ".ndata" for section in headers.sections):
-        yield Tool("installer", "NSIS")
+def _in_resources(data: bytes, layout: Layout) -> Carried | None:
+    """IExpress, new versions of AutoIt and many droppers keep what they carry as a resource."""
+    start = layout.anchors.get("resource")
+    region = None if start is None else layout.region_at(start)
+    if start is None or region is None:
+        return None
+    head = data[start : min(region.end, start + RESOURCES_WITHIN)]
+    for found in _RESOURCES.finditer(head):
+        name, size = IN_RESOURCES[(found.lastindex or 1) - 1], region.end - start - found.start()
+        if name == "cabinet":
+            size = min(size, int.from_bytes(found[0][8:12], "little"))
+        if size >= CARRIED_MIN_BYTES:
+            tool = "IExpress" if name == "cabinet" and _IEXPRESS in head else None
+            return Carried(name, size, "resources", name if name in INSTALLERS else tool)
+    return None
+
+
+def _installer(headers: Headers, inside: Carried | None) -> Iterator[Tool]:
+    if inside is not None and inside.tool is not None:
+        yield Tool("installer", inside.tool)
+    for section in headers.sections:
+        if section.name in _SHELLS:
+            yield Tool("installer", _SHELLS[section.name])
 
 
 def _compiler(data: bytes, headers: Headers) -> Iterator[Tool]:

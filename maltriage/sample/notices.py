@@ -14,7 +14,7 @@ import numpy as np
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
-from maltriage.sample.made_with import OPENED, PACKER_OF
+from maltriage.sample.made_with import OPENED, PACKER_OF, Carried
 from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
@@ -44,7 +44,7 @@ def observe(
     headers: Headers | None,
     layout: Layout,
     tools: Sequence[Tool] = (),
-    inside: str | None = None,
+    inside: Carried | None = None,
 ) -> list[Notice]:
     """Notices of a PE file, the most important for the verdict first.
 
@@ -285,15 +285,14 @@ def _counted_imports(headers: Headers) -> int | None:
         return None
 
 
-def _installer(layout: Layout, tools: Sequence[Tool], inside: str | None) -> str | None:
+def _installer(layout: Layout, tools: Sequence[Tool], inside: Carried | None) -> str | None:
     """Text of the notice on an installer."""
-    overlay = next((r for r in layout.regions if r.kind == "overlay"), None)
-    if overlay is not None and inside is not None:
-        share = overlay.size / sum(region.size for region in layout.regions)
-        way = ", which scan --carve looks into" if inside in OPENED else ""
+    if inside is not None:
+        share = inside.size / sum(region.size for region in layout.regions)
+        way = ", which scan --carve looks into" if inside.name in OPENED else ""
         return (
-            f"An installer or self-extractor: {inside} in its overlay, {share:.0%} of the file; the"
-            f" verdict is on the shell, not on what it carries{way}."
+            f"An installer or self-extractor: {inside.name} in its {inside.place}, {share:.0%} of"
+            f" the file; the verdict is on the shell, not on what it carries{way}."
         )
     named = next((tool.text for tool in tools if tool.kind == "installer"), None)
     if named is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from maltriage.sample.made_with import (
     PACKER_OF,
     VISUAL_BASIC,
     VISUAL_C,
+    Carried,
     carried,
     in_order,
     made_with,
@@ -25,7 +28,7 @@ from maltriage.sample.made_with import (
     studio_of,
 )
 from maltriage.sample.pe import read_headers
-from maltriage.sample.types import TOOL_KINDS, Tool
+from maltriage.sample.types import TOOL_KINDS, Layout, Region, Tool
 
 LINKER = 26
 """Of the linker's version, from the PE signature on."""
@@ -212,7 +215,66 @@ def test_a_mark_of_four_bytes_counts_where_an_archive_begins(samples_dir: Path) 
     ):
         data = stub + overlay + bytes(range(256)) * 20
         layout, _ = make_layout(data, read_headers(data))
-        assert carried(data, layout) == name
+        inside = carried(data, layout)
+        assert (inside and inside.name) == name
+
+
+CABINET = b"MSCF" + bytes(4) + (5000).to_bytes(4, "little") + bytes(12) + b"\x03\x01"
+AUTOIT = bytes.fromhex("a3484bbe986c4aa9994c530a86d6487d")
+IEXPRESS = "WEXTRACT.EXE".encode("utf-16-le")
+
+
+def with_resources(resources: bytes) -> tuple[bytes, Layout]:
+    """Resources behind 512 bytes of headers, before other bytes that look like a cabinet."""
+    end = 512 + len(resources)
+    regions = [
+        Region("(headers)", "header", 0, 512),
+        Region(".rsrc", "section", 512, end),
+        Region(".reloc", "section", end, end + 9000),
+    ]
+    data = bytes(512) + resources + (CABINET + bytes(9000))[:9000]
+    return data, Layout("lief", "x86", 32, False, 0, regions, {"resource": 520})
+
+
+@pytest.mark.parametrize(
+    ("resources", "wanted"),
+    [
+        (bytes(100) + CABINET + bytes(5000), Carried("cabinet", 5000, "resources", None)),
+        (IEXPRESS + CABINET + bytes(9000), Carried("cabinet", 5000, "resources", "IExpress")),
+        (CABINET + bytes(4500), Carried("cabinet", 4526, "resources", None)),  # cut off
+        (AUTOIT + bytes(4080), Carried("AutoIt script", 4096, "resources", "AutoIt script")),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(4090), Carried("7-Zip archive", 4096, "resources", None)),
+        (b"Rar!\x1a\x07" + bytes(4090), Carried("RAR archive", 4096, "resources", None)),
+        (b"MSCF" + bytes(40) + CABINET + bytes(5000), Carried("cabinet", 5000, "resources", None)),
+        (AUTOIT[:15] + bytes(5000), None),
+        (CABINET + bytes(100), None),  # too small
+        (CABINET[:24] + b"\x03\x00" + bytes(9000), None),
+        (b"MSCF" + bytes(9000), None),
+        (b"PK\x03\x04" + bytes(9000), None),  # too short a mark
+        (b" ", None),
+    ],
+)
+def test_what_lies_in_resources(resources: bytes, wanted: Carried | None) -> None:
+    assert carried(*with_resources(bytes(8) + resources)) == wanted
+
+
+def test_resources_full_of_what_looks_like_a_cabinet() -> None:
+    data, layout = with_resources(b"MSCF" + bytes(4) * (1 << 20))
+    began = time.monotonic()
+    assert carried(data, layout) is None
+    small = CABINET[:8] + bytes(4) + CABINET[12:]
+    assert carried(*with_resources(small * 100_000)) is None
+    assert time.monotonic() - began < 5
+
+
+def test_the_shell_of_an_installer(samples_dir: Path) -> None:
+    data, headers = bytes(0), read_headers((samples_dir / "gui-x86.exe").read_bytes())
+    assert headers is not None
+    for name, tool in ((".ndata", "NSIS"), (".wixburn", "WiX")):
+        own = replace(headers, sections=(replace(headers.sections[0], name=name),))
+        assert made_with(data, own, None) == [Tool("installer", tool)]
+    inside = Carried("cabinet", 5000, "resources", "IExpress")
+    assert made_with(data, headers, inside) == [Tool("installer", "IExpress")]
 
 
 def test_an_overlay_names_an_installer_and_dotnet_a_language(samples_dir: Path) -> None:

@@ -58,7 +58,7 @@ SIGNATURES = (
 """Signatures in the overlay of an installer or self-extractor."""
 INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
 """Those of them that name the tool that made the file."""
-OPENED = frozenset(("7-Zip archive", "RAR archive", "cabinet", "zip archive"))
+OPENED = frozenset(("7-Zip archive", "NSIS", "RAR archive", "cabinet", "zip archive"))
 """Those of them that `scan --carve` looks into."""
 IN_RESOURCES = ("AutoIt script", "7-Zip archive", "RAR archive", "cabinet")
 """Those of them that are looked for in resources, too: long enough to be there by no chance."""

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive.entries import HEAD_BYTES
 from maltriage.source.archive.kinds import kind_of_bytes
+from maltriage.source.archive.nsis import FIRST
 
-_MAGICS = re.compile(rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0{4}|PK\x03\x04")
-_NAME = re.compile(r"!carved@0x([0-9a-f]{1,16})\.(7z|rar|cab|zip)!(?=.)", re.DOTALL)
+_MAGICS = re.compile(
+    rb"7z\xbc\xaf\x27\x1c|Rar!\x1a\x07|MSCF\0{4}|PK\x03\x04|\xef\xbe\xad\xdeNullsoftInst"
+)
+_NSIS = b"\xef"
+"""What the one of NSIS begins with, four bytes behind the start."""
+_NAME = re.compile(r"!carved@0x([0-9a-f]{1,16})\.(7z|rar|cab|zip|nsis)!(?=.)", re.DOTALL)
 _CABINET = (3, 1)
 """Minor and major version of a cabinet, its only one."""
 _LIST_END = b"PK\x05\x06"
@@ -49,7 +54,7 @@ def packed(data: bytes, at: int = 1) -> Iterator[Packed]:
     Those of a kind that needs libarchive are left out where it is not installed.
     """
     while (mark := _MAGICS.search(data, at)) is not None:
-        found = packed_at(data, mark.start())
+        found = packed_at(data, mark.start() - 4 * mark[0].startswith(_NSIS))
         if found is None:
             at = mark.end()
         else:
@@ -108,7 +113,16 @@ def _length_of_rar(data: bytes, start: int) -> int:
     return len(data) - start
 
 
+def _length_of_nsis(data: bytes, start: int) -> int | None:
+    """As it says, or to the end of a file that was cut."""
+    if len(data) - start < FIRST.size:
+        return None
+    *_, length = FIRST.unpack(data[start : start + FIRST.size])
+    return min(length, len(data) - start) if length > FIRST.size else None
+
+
 _LENGTHS = {
+    "nsis": _length_of_nsis,
     "7z": _length_of_7z,
     "cab": _length_of_cab,
     "zip": _length_of_zip,

@@ -16,6 +16,7 @@ import py7zr
 import pytest
 from corpus.synthetic import seven_zipped, tarred, zipped
 from hostile.make import ESCAPE_PATH, sample
+from source.archive.nsis_writer import installer
 
 from maltriage.cli import options
 from maltriage.report.documents.schema import json_schema
@@ -204,11 +205,16 @@ def test_carve(run_cli, tmp_path: Path) -> None:
     assert run_cli("scan", "a.exe", "--carve", "--no-archives").returncode == 2
 
 
-def test_carve_a_self_extractor(run_cli, tmp_path: Path) -> None:
-    (tmp_path / "setup.exe").write_bytes(X86 + seven_zipped({"in/x64.exe": X64}, None))
+@pytest.mark.parametrize("kind", ["7z", "nsis"])
+def test_carve_a_self_extractor(run_cli, tmp_path: Path, kind: str) -> None:
+    files = {"in/x64.exe": X64}
+    packed = seven_zipped(files, None) if kind == "7z" else installer(files, solid=True)
+    (tmp_path / "setup.exe").write_bytes(X86 + packed)
     done = run_cli("scan", "setup.exe", "--carve", "-f", "ndjson", "--exit-zero")
-    _, inside, summary = records(done.stdout)
-    assert inside["path"] == f"setup.exe!carved@{len(X86):#x}.7z!in/x64.exe"
+    carrier, inside, summary = records(done.stdout)
+    (text,) = [item["text"] for item in carrier["notices"] if item["code"] == "installer"]
+    assert text.endswith(", which scan --carve looks into.")
+    assert inside["path"] == f"setup.exe!carved@{len(X86):#x}.{kind}!in/x64.exe"
     assert summary["files"] == 2
     done = run_cli("explain", inside["path"], "-f", "json")
     assert records(done.stdout)[0]["sha256"] == inside["sha256"]

@@ -73,6 +73,7 @@ KINDS = {
         Kind("bz2", "streams", begins=_begins_like_bzip2),
         Kind("xz", "streams", (b"\xfd7zXZ\x00",)),
         Kind("zst", "streams", (b"\x28\xb5\x2f\xfd", *_SKIPPABLE)),
+        Kind("nsis", "nsis", (b"\xef\xbe\xad\xdeNull",), offset=4),
         Kind("rar", "by_libarchive", (b"Rar!\x1a\x07",)),
         Kind("cab", "by_libarchive", (b"MSCF\0\0\0\0",)),
         Kind("iso", "by_libarchive", (b"CD001",), offset=VOLUME + 1),

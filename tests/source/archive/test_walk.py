@@ -16,6 +16,7 @@ from pathlib import Path
 import py7zr
 import pytest
 from corpus.synthetic import seven_zipped, squeezed, tarred, zipped
+from source.archive.nsis_writer import installer
 
 from maltriage.source.archive import limits as archive_limits
 from maltriage.source.archive import sevens
@@ -61,6 +62,8 @@ ARCHIVES = {
     "aes7z": seven_zipped(PASSED, "malware"),
     "tar": tarred(PASSED),
     **{f"tar.{packed}": tarred(PASSED, packed) for packed in ("gz", "bz2", "xz", "zst")},
+    "nsis": installer(PASSED),
+    "solid nsis": installer(PASSED, solid=True),
 }
 
 

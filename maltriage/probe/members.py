@@ -267,17 +267,22 @@ def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Membe
         name, size = packed_path(path, archive), archive.end - archive.start
         file = io.BytesIO(data[archive.start : archive.end])
         limits = replace(options.archives, unpacked=min(options.archives.unpacked, left))
-        walk = Walk(file, name, size, limits, options.max_size, _may_be_sample)
+        walk = Walk(file, name, size, limits, options.max_size, _is_program)
         for count, item in enumerate(walk.items(archive.kind)):
             if isinstance(item, Trouble):
                 if count == 0 and item.error.code == "damaged-archive":
                     break
                 if item.error.code != "archive-unlisted":  # where it begins is a guess
                     yield item if item.error.code != "archive-size" else Trouble(name, _TOO_MUCH)
-            elif item is not None and sniff(item.path, item.data) is not None:
+            elif item is not None and _is_program(item.path, item.data):
                 yield item
             at = archive.end
         left -= walk.unpacked
+
+
+def _is_program(name: str, head: bytes) -> bool:
+    """Whether a file in a program matters: pictures and texts of an installer are no samples."""
+    return sniff(name, head) == "pe"
 
 
 def _may_be_sample(name: str, head: bytes) -> bool:

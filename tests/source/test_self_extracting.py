@@ -70,6 +70,13 @@ def test_programs_in_it_are_samples(kind: str, tmp_path: Path) -> None:
         assert again.identity == item.identity
 
 
+def test_pictures_and_texts_of_an_installer_are_no_samples(tmp_path: Path) -> None:
+    others = {"icon.png": b"\x89PNG\r\n\x1a\n" + bytes(99), "a.bytes": b"00401000 4D 5A 90 00\n"}
+    data = STUB + seven_zipped({**others, "gui.exe": GUI}, None)
+    _, *inside = found(data, tmp_path / "setup.exe")
+    assert [item.path.rpartition("!")[2] for item in inside] == ["gui.exe"]
+
+
 def test_in_an_archive_and_as_a_byteplot(tmp_path: Path) -> None:
     data = STUB + seven_zipped({"gui.exe": GUI}, None)
     for wrap, prefix in ((byteplot, ""), (lambda x: zipped({"setup.exe": x}), "!setup.exe")):

@@ -15,6 +15,8 @@ from maltriage.report.sanitize import clean
 from maltriage.sample.types import BENIGN
 from maltriage.source.archive.names import inner_name
 
+CARVED = "!carved@"
+"""In the path of a program in another one."""
 MAX_NAMED = 3
 """Most files that a sentence names."""
 PROGRAMS = frozenset("com cpl dll drv efi exe ocx scr sys".split())
@@ -68,6 +70,10 @@ class Remarks:
         self._uncalibrated = Counter[str]()
         """Files whose score says little, by the reason."""
         self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
+        self._shells = dict[int, bool]()
+        """Installers that are not flagged, by `hash` of the path: whether --carve opens them."""
+        self._looked_into = set[int]()
+        """Programs in which others were found, likewise."""
 
     def add(self, record: FileRecord) -> None:
         if isinstance(record, Result):
@@ -90,6 +96,12 @@ class Remarks:
         if not verdict.calibrated and not facts.unread(record):
             outside = facts.outside(record)
             self._uncalibrated["outside-training" if outside else "uncalibrated"] += 1
+        carrier, inside, _ = record.path.partition(CARVED)
+        if inside:
+            self._looked_into.add(hash(carrier))
+        shell = next((item.text for item in record.notices if item.code == "installer"), None)
+        if shell is not None and not verdict.flagged:
+            self._shells[hash(record.path)] = "--carve" in shell
         if record.format == "pe" and _ending(record.path) in OTHERS:
             self._renamed.add(record.path)
         known = facts.known_as_malware(record)
@@ -107,6 +119,26 @@ class Remarks:
             many = numbers.count(self._no_programs.count, "file")
             yield f"{many} named like a program, but not PE: {self._no_programs}"
 
+    def of_shells(self) -> Iterator[str]:
+        """The sentence on installers that nobody looked into."""
+        shells = [opens for path, opens in self._shells.items() if path not in self._looked_into]
+        if not shells:
+            return
+        can, way = sum(shells), ""
+        if can and not self._looked_into:  # else it was given, and found no program in these
+            way = f" (--carve looks into {f'{can:,} of ' if can < len(shells) else ''}"
+            way += f"{'it' if len(shells) == 1 else 'them'})"
+        if len(shells) == 1:
+            yield (
+                "1 installer that is not flagged is judged by its shell, and not by what it"
+                f" carries{way}."
+            )
+        else:
+            yield (
+                f"{len(shells):,} installers that are not flagged are judged by their shells, and"
+                f" not by what they carry{way}."
+            )
+
     def of_scores(self) -> Iterator[str]:
         """The sentences on files whose score was not fitted to files like them."""
         for reason, why in _UNCALIBRATED.items():
@@ -119,6 +151,8 @@ class Remarks:
         if summary.interrupted:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
         for said in self.of_names():
+            yield Text(said, style="yellow")
+        for said in self.of_shells():
             yield Text(said, style="yellow")
         if self._refused.count:
             said = f"{numbers.count(self._refused.count, 'file')} skipped: {self._why_refused}."

@@ -111,3 +111,25 @@ def test_known_malware_is_counted_by_its_label() -> None:
         remarks.add(make_result(f"f{number}", clean, similar=make_similar(known_as=label)))
     remarks.add(make_result("flagged", similar=make_similar(known_as="maze")))
     assert dict(remarks.known) == {"maze": 2, "malware": 1}
+
+
+def test_installers_that_nobody_looked_into() -> None:
+    def shell(path: str, text: str, *, flagged: bool = False) -> Result:
+        verdict = make_verdict() if flagged else make_verdict("benign", 0.9, -3.0)
+        return make_result(path, verdict, (("installer", text),))
+
+    opens = "An installer: NSIS, which scan --carve looks into."
+    one, two = shell("a.exe", opens), shell("c.exe", opens)
+    closed = shell("b.exe", "An installer: Inno Setup.")
+    alone = "1 installer that is not flagged is judged by its shell, and not by what it carries"
+    several = (
+        "installers that are not flagged are judged by their shells, and not by what they carry"
+    )
+    assert said(shell("a.exe", opens, flagged=True)) == []
+    assert said(one) == [f"{alone} (--carve looks into it)."]
+    assert said(closed) == [f"{alone}."]
+    assert said(one, two) == [f"2 {several} (--carve looks into them)."]
+    assert said(one, closed, two) == [f"3 {several} (--carve looks into 2 of them)."]
+    inside = make_result("a.exe!carved@0x200.nsis!b.exe", make_verdict("benign", 0.9, -3.0))
+    assert said(inside, one) == said(one, inside) == []  # in any order
+    assert said(one, inside, two) == [f"{alone}."]

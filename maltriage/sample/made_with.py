@@ -62,17 +62,12 @@ OPENED = frozenset(("7-Zip archive", "NSIS", "RAR archive", "cabinet", "zip arch
 """Those of them that `scan --carve` looks into."""
 IN_RESOURCES = ("AutoIt script", "7-Zip archive", "RAR archive", "cabinet")
 """Those of them that are looked for in resources, too: long enough to be there by no chance."""
-_VERSION = {"cabinet": rb".{16}\x03\x01"}
-"""What follows a signature in the resources, where much may look like one."""
-_RESOURCES = re.compile(
-    b"|".join(
-        b"(%b%b)" % (re.escape(dict(SIGNATURES)[name]), _VERSION.get(name, b""))
-        for name in IN_RESOURCES
-    ),
-    re.DOTALL,
-)
 RESOURCES_WITHIN = 1 << 22
 """Bytes of the resources that are searched."""
+_CABINET = (3, 1)
+"""Minor and major version of a cabinet, its only one, 24 bytes from its start."""
+_TRIED = 16
+"""Places of a signature that are tried."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
 """The cookie at the end of a PyInstaller archive, which has no signature at its start."""
 CARRIED_MIN_BYTES = 4096
@@ -233,13 +228,20 @@ def _in_resources(data: bytes, layout: Layout) -> Carried | None:
     if start is None or region is None:
         return None
     head = data[start : min(region.end, start + RESOURCES_WITHIN)]
-    for found in _RESOURCES.finditer(head):
-        name, size = IN_RESOURCES[(found.lastindex or 1) - 1], region.end - start - found.start()
-        if name == "cabinet":
-            size = min(size, int.from_bytes(found[0][8:12], "little"))
-        if size >= CARRIED_MIN_BYTES:
-            tool = "IExpress" if name == "cabinet" and _IEXPRESS in head else None
-            return Carried(name, size, "resources", name if name in INSTALLERS else tool)
+    marks = dict(SIGNATURES)
+    for name in IN_RESOURCES:
+        at = -1
+        for _ in range(_TRIED):
+            at = head.find(marks[name], at + 1)  # a regular expression takes ten times as long
+            if at < 0:
+                break
+            size, tool = region.end - start - at, name if name in INSTALLERS else None
+            if name == "cabinet":
+                told = int.from_bytes(head[at + 8 : at + 12], "little")
+                size = min(size, told) if tuple(head[at + 24 : at + 26]) == _CABINET else 0
+                tool = "IExpress" if size >= CARRIED_MIN_BYTES and _IEXPRESS in head else None
+            if size >= CARRIED_MIN_BYTES:
+                return Carried(name, size, "resources", tool)
     return None
 
 

@@ -66,6 +66,8 @@ RESOURCES_WITHIN = 1 << 22
 """Bytes of the resources that are searched."""
 _CABINET = (3, 1)
 """Minor and major version of a cabinet, its only one, 24 bytes from its start."""
+LEAST_ENTROPY = 5.0
+"""Of a section with resources that is searched: texts and icons alone have less, most of them."""
 _TRIED = 16
 """Places of a signature that are tried."""
 PYINSTALLER = b"MEI\x0c\x0b\x0a\x0b\x0e"
@@ -225,7 +227,7 @@ def _in_resources(data: bytes, layout: Layout) -> Carried | None:
     """IExpress, new versions of AutoIt and many droppers keep what they carry as a resource."""
     start = layout.anchors.get("resource")
     region = None if start is None else layout.region_at(start)
-    if start is None or region is None:
+    if start is None or region is None or region.entropy < LEAST_ENTROPY:
         return None
     head = data[start : min(region.end, start + RESOURCES_WITHIN)]
     marks = dict(SIGNATURES)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 from hostile.make import CASES, Pe
 from hypothesis import given
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from maltriage.sample.layout import make_layout
 from maltriage.sample.made_with import (
     DELPHI_STAMP,
+    LEAST_ENTROPY,
     PACKER_OF,
     VISUAL_BASIC,
     VISUAL_C,
@@ -229,7 +231,7 @@ def with_resources(resources: bytes) -> tuple[bytes, Layout]:
     end = 512 + len(resources)
     regions = [
         Region("(headers)", "header", 0, 512),
-        Region(".rsrc", "section", 512, end),
+        Region(".rsrc", "section", 512, end, None, LEAST_ENTROPY),
         Region(".reloc", "section", end, end + 9000),
     ]
     data = bytes(512) + resources + (CABINET + bytes(9000))[:9000]
@@ -256,6 +258,13 @@ def with_resources(resources: bytes) -> tuple[bytes, Layout]:
 )
 def test_what_lies_in_resources(resources: bytes, wanted: Carried | None) -> None:
     assert carried(*with_resources(bytes(8) + resources)) == wanted
+
+
+def test_resources_of_texts_and_icons_are_not_searched() -> None:
+    data, layout = with_resources(bytes(8) + CABINET + bytes(9000))
+    assert carried(data, layout) is not None
+    plain = [msgspec.structs.replace(part, entropy=4.9) for part in layout.regions]
+    assert carried(data, msgspec.structs.replace(layout, regions=plain)) is None
 
 
 def test_resources_full_of_what_looks_like_a_cabinet() -> None:

@@ -20,7 +20,7 @@ from maltriage.source.archive.entries import PIECE, Entry, Names, Opening, damag
 FIRST = struct.Struct("<I4s12sII")
 """Flags, the signature in two, bytes of the header unpacked, and of all from here on."""
 SIGNATURE = b"\xef\xbe\xad\xdeNullsoftInst"
-MAX_HEADER = 1 << 26
+MAX_HEADER = 1 << 24
 MAX_DICTIONARY = 1 << 27
 """Most memory in bytes of an LZMA decoder; NSIS takes 8 MiB unless it is told otherwise."""
 _NO_CHECKSUM = 4
@@ -62,9 +62,9 @@ def entries(opening: Opening) -> Iterator[Entry]:
         header += piece
         if len(header) > MAX_HEADER:
             raise ValueError("a header without end")
-    named, names = _named(header), Names()
+    named, names = _Script(header), Names()
     for number, block in enumerate(blocks):
-        name = names(named.get(block.at, f"data@{block.at:#x}"))
+        name = names(named.name_of(block.at) or f"data@{block.at:#x}")
         if number >= opening.start:
             opening.begin(number)
             yield _entry(opening, number, name, block)
@@ -178,9 +178,10 @@ def _unpacker(head: bytes) -> Callable[[Read], Read]:
     if _lzma_at(head) is not None:
         return _of_lzma
     if head[0] == 0x31 and head[1] < 14:  # a block, and the first byte of a number below 900,000
-        from maltriage.source.archive.nsis_bzip2 import Unpacked
+        from maltriage.source.archive.nsis_bzip2 import Blocks, Unpacked
 
-        return lambda read: Unpacked(read).read
+        blocks = Blocks()
+        return lambda read: Unpacked(read, blocks).read
     return lambda read: _Inflated(read).read
 
 
@@ -263,23 +264,27 @@ class _Inflated:
         return found + self._more(given[start + 2 :])
 
 
-def _named(header: bytes) -> dict[int, str]:
+class _Script:
     """The names of files by their places in the data; none where the header is not as known."""
-    for block in (struct.Struct("<II"), struct.Struct("<QI")):  # of 32-bit and 64-bit installers
-        try:
+
+    def __init__(self, header: bytes) -> None:
+        self._texts, self._at = b"", dict[int, int]()
+        for block in (struct.Struct("<II"), struct.Struct("<QI")):  # of 32 bits, and of 64
+            if len(header) < 4 + 8 * block.size:
+                return
             starts = [block.unpack_from(header, 4 + block.size * n) for n in range(8)]
-        except struct.error:
-            return {}
-        at, count = starts[_SCRIPT]
-        strings, _ = starts[_STRINGS]
-        if 0 < at < strings < len(header) and at + count * _INSTRUCTION.size <= len(header):
-            script, texts = header[at : at + count * _INSTRUCTION.size], header[strings:]
-            return {
-                place: name
-                for code, _, text, place, *_ in _INSTRUCTION.iter_unpack(script)
-                if code == _UNPACK and text > 0 and (name := _text(texts, text))
-            }
-    return {}
+            (at, count), (strings, _) = starts[_SCRIPT], starts[_STRINGS]
+            end = at + count * _INSTRUCTION.size
+            if 0 < at < strings < len(header) and end <= len(header):
+                self._texts = header[strings:]
+                for code, _, text, place, *_ in _INSTRUCTION.iter_unpack(header[at:end]):
+                    if code == _UNPACK and text > 0:
+                        self._at.setdefault(place, text)
+                return
+
+    def name_of(self, place: int) -> str:
+        """Empty where the script has none."""
+        return _text(self._texts, self._at[place]) if place in self._at else ""
 
 
 def _text(strings: bytes, at: int) -> str:

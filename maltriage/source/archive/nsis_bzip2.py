@@ -12,9 +12,13 @@ from collections.abc import Callable
 
 import numpy as np
 
+from maltriage.source.archive.limits import LimitError
+
 BLOCK, END = 0x31, 0x17
 MOST = 900_000
 """Bytes of a block before runs are written out."""
+MOST_BLOCKS = 12
+"""Of an archive, some 20 s: a worker has a minute for a file."""
 _GROUP = 50
 """Symbols that one table is for."""
 _LONGEST = 20
@@ -28,20 +32,45 @@ _Table = tuple[list[tuple[int, int]], dict[tuple[int, int], int]]
 """The symbol and length of short codes, by their first bits, and the symbols of longer ones."""
 
 
+class Blocks:
+    """How many blocks of an archive may still be unpacked."""
+
+    def __init__(self, left: int = MOST_BLOCKS) -> None:
+        self._left = left
+
+    def one(self) -> None:
+        """Charge one.
+
+        Raises:
+            LimitError: there are too many.
+        """
+        self._left -= 1
+        if self._left < 0:
+            reason = (
+                f"more than {MOST_BLOCKS} blocks of bzip2 in NSIS's own form: the rest is left out"
+            )
+            raise LimitError(
+                "archive-time", f"{reason}, since it takes too long (7-Zip unpacks it)"
+            )
+
+
 class Unpacked:
     """What packed bytes unpack to, block by block.
 
     Args:
         read: gives at most so many more packed bytes; none at the end.
+        blocks: of all files of an archive.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], blocks: Blocks) -> None:
         self._bits, self._ready, self._ended = _Bits(read), io.BytesIO(), False
+        self._blocks = blocks
 
     def read(self, size: int) -> bytes:
         """At most so many more bytes; none at the end.
 
         Raises:
+            LimitError: there are too many blocks.
             ValueError, EOFError: they are damaged.
         """
         while not (piece := self._ready.read(size)) and size and not self._ended:
@@ -50,6 +79,7 @@ class Unpacked:
                 raise ValueError("no block where one should be")
             self._ended = kind == END
             if not self._ended:
+                self._blocks.one()
                 self._ready = io.BytesIO(_block(self._bits))
         return piece
 

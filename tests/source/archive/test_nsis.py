@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import struct
 import subprocess
+import time
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +18,8 @@ from source.archive.nsis_writer import SIGNATURE, Pack, installer, packed
 
 from maltriage.source.archive.kinds import kind_of_bytes
 from maltriage.source.archive.limits import Archives
-from maltriage.source.archive.nsis import MAX_DICTIONARY
+from maltriage.source.archive.nsis import MAX_DICTIONARY, MAX_HEADER
+from maltriage.source.archive.nsis_bzip2 import MOST_BLOCKS
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
 from maltriage.source.self_extracting import packed as archives_in
 
@@ -135,6 +138,27 @@ def test_caps() -> None:
         ("x!a.exe", "too-large"),
         ("x!b.exe", A),
     ]
+
+
+def test_too_much_bzip2() -> None:
+    many = installer({f"{n}.exe": A for n in range(MOST_BLOCKS + 4)}, "bzip2")
+    *read, last = found(many)
+    assert last == ("x", "archive-time")
+    assert read == [(f"x!{n}.exe", A) for n in range(MOST_BLOCKS - 1)]  # the header is one, too
+
+
+def test_a_script_without_end() -> None:
+    """Names are made of what is met alone."""
+    count = (MAX_HEADER - 2_000_000) // 28
+    about = bytes(4) + struct.pack("<II", 0, 0) * 2
+    about += struct.pack("<II", 68, count) + struct.pack("<II", 68 + 28 * count, 0) * 5
+    about += struct.pack("<7i", 20, 1, 1, 0, 0, 0, 0) * count + b"\0\0" + b"x" * 1_000_000
+    data = packed(struct.pack("<I", len(about)) + about + struct.pack("<I", len(A)) + A, "lzma")
+    first = bytes(4) + SIGNATURE + struct.pack("<II", len(about), 32 + len(data))
+    began = time.monotonic()
+    ((path, content),) = found(first + data + bytes(4))
+    assert (path[:9], content) == ("x!" + "\u7878" * 7, A)
+    assert time.monotonic() - began < 10
 
 
 def test_where_it_lies_in_a_program() -> None:

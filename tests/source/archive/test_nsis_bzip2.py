@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from source.archive.nsis_writer import bzip2
 
-from maltriage.source.archive.nsis_bzip2 import Unpacked
+from maltriage.source.archive.limits import LimitError
+from maltriage.source.archive.nsis_bzip2 import MOST_BLOCKS, Blocks, Unpacked
 
 pieces = st.one_of(
     st.binary(max_size=300),
@@ -20,7 +21,7 @@ pieces = st.one_of(
 
 
 def unpacked(data: bytes, size: int = 1000) -> bytes:
-    source = Unpacked(io.BytesIO(data).read)
+    source = Unpacked(io.BytesIO(data).read, Blocks())
     return b"".join(iter(lambda: source.read(size), b""))
 
 
@@ -38,10 +39,18 @@ def test_several_blocks() -> None:
     data = random.Random(0).randbytes(950_000)
     packed = bzip2(data)
     assert unpacked(packed, 1 << 16) == data
-    source = Unpacked(io.BytesIO(packed).read)
+    source = Unpacked(io.BytesIO(packed).read, Blocks())
     assert source.read(10) == data[:10]
     assert source.read(0) == b""
     assert source.read(5) == data[10:15]
+
+
+def test_no_more_blocks_than_there_is_time_for() -> None:
+    one, blocks = bzip2(b"text"), Blocks()
+    for _ in range(MOST_BLOCKS):
+        assert Unpacked(io.BytesIO(one).read, blocks).read(9) == b"text"
+    with pytest.raises(LimitError, match="7-Zip"):
+        Unpacked(io.BytesIO(one).read, blocks).read(9)
 
 
 def test_codes_that_are_longer_than_are_looked_up() -> None:

@@ -9,6 +9,7 @@ import io
 import struct
 import zlib
 from collections.abc import Callable
+from typing import get_args
 
 from fuzz.target import Target
 
@@ -154,6 +155,14 @@ def _streams() -> list[bytes]:
     return [tarred(_files(), kind) for kind in kinds] + [squeezed(b"MZ" + bytes(9), kinds[0])]
 
 
+def _installers() -> list[bytes]:
+    from source.archive.nsis_writer import Pack, installer
+
+    packs: tuple[Pack, ...] = get_args(Pack)
+    apart = [installer(_files(), pack) for pack in packs]
+    return [*apart, *(installer(_files(), pack, "ansi", solid=True) for pack in packs[1:])]
+
+
 TARGETS = {
     "archive": Target(
         any_kind,
@@ -167,6 +176,9 @@ TARGETS = {
         _of_kind("7z", right_seven),
         _sevens,
         (b"\x21\x01", b"\x04\x01\x08", b"\x04\x02\x02", b"\x06\xf1\x07\x01", b"\x03\x03\x01\x03"),
+    ),
+    "nsis": Target(
+        _of_kind("nsis"), _installers, (b"\xef\xbe\xad\xdeNullsoftInst", b"\x5d\0\0\1\0", b"1AY&SY")
     ),
     "tar": Target(_of_kind("tar", right_tar), _tars, (b"ustar\0", b"././@LongLink", b" path=")),
     "stream": Target(

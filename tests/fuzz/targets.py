@@ -24,6 +24,7 @@ SHARES = {
     "archive": 2,
     "zip": 2,
     "seven": 2.5,
+    "nsis": 2.0,
     "tar": 1,
     "stream": 2,
     "card": 9,

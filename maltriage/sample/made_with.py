@@ -60,6 +60,8 @@ INSTALLERS = frozenset(("NSIS", "Inno Setup", "AutoIt script", "PyInstaller"))
 """Those of them that name the tool that made the file."""
 OPENED = frozenset(("7-Zip archive", "NSIS", "RAR archive", "cabinet", "zip archive"))
 """Those of them that `scan --carve` looks into."""
+BY_LIBARCHIVE = frozenset(("RAR archive", "cabinet"))
+"""Those of these that it needs libarchive for."""
 IN_RESOURCES = ("AutoIt script", "7-Zip archive", "RAR archive", "cabinet")
 """Those of them that are looked for in resources, too: long enough to be there by no chance."""
 RESOURCES_WITHIN = 1 << 22

@@ -14,7 +14,7 @@ import numpy as np
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
-from maltriage.sample.made_with import OPENED, PACKER_OF, Carried
+from maltriage.sample.made_with import BY_LIBARCHIVE, OPENED, PACKER_OF, Carried
 from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
@@ -290,6 +290,7 @@ def _installer(layout: Layout, tools: Sequence[Tool], inside: Carried | None) ->
     if inside is not None:
         share = inside.size / sum(region.size for region in layout.regions)
         way = ", which scan --carve looks into" if inside.name in OPENED else ""
+        way += " where libarchive is installed" if inside.name in BY_LIBARCHIVE else ""
         return (
             f"An installer or self-extractor: {inside.name} in its {inside.place}, {share:.0%} of"
             f" the file; the verdict is on the shell, not on what it carries{way}."

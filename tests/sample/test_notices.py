@@ -222,6 +222,8 @@ def test_what_an_installer_carries(samples_dir: Path, overlay: bytes, name: str)
     text = notices_of(stub + overlay)["installer"]
     assert name in text
     assert f"{len(overlay) / (len(stub) + len(overlay)):.0%} of the file" in text
+    needs = name in ("RAR archive", "cabinet")
+    assert text.endswith("looks into where libarchive is installed.") == needs
     assert ("which scan --carve looks into" in text) == (name != "PyInstaller")
 
 

@@ -36,6 +36,13 @@ _UNCALIBRATED = {
 """Why a score says little, by a name of the reason."""
 
 
+_OPENED_BY = {
+    "--carve with libarchive": "--carve looks into where",
+    "--carve": "--carve looks into",
+}
+"""What opens an installer, and how its notice says so; the first that it does counts."""
+
+
 @dataclass
 class Named:
     """How many files there are of a sort, and the first of them by name."""
@@ -70,8 +77,8 @@ class Remarks:
         self._uncalibrated = Counter[str]()
         """Files whose score says little, by the reason."""
         self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
-        self._shells = dict[int, bool]()
-        """Installers that are not flagged, by `hash` of the path: whether --carve opens them."""
+        self._shells = dict[int, str]()
+        """Installers that are not flagged, by `hash` of the path: what opens them."""
         self._looked_into = set[int]()
         """Programs in which others were found, likewise."""
 
@@ -101,7 +108,8 @@ class Remarks:
             self._looked_into.add(hash(carrier))
         shell = next((item.text for item in record.notices if item.code == "installer"), None)
         if shell is not None and not verdict.flagged:
-            self._shells[hash(record.path)] = "--carve" in shell
+            way = next((way for way, said in _OPENED_BY.items() if said in shell), "")
+            self._shells[hash(record.path)] = way
         if record.format == "pe" and _ending(record.path) in OTHERS:
             self._renamed.add(record.path)
         known = facts.known_as_malware(record)
@@ -121,22 +129,24 @@ class Remarks:
 
     def of_shells(self) -> Iterator[str]:
         """The sentence on installers that nobody looked into."""
-        shells = [opens for path, opens in self._shells.items() if path not in self._looked_into]
-        if not shells:
-            return
-        can, way = sum(shells), ""
-        if can and not self._looked_into:  # else it was given, and found no program in these
-            way = f" (--carve looks into {f'{can:,} of ' if can < len(shells) else ''}"
-            way += f"{'it' if len(shells) == 1 else 'them'})"
-        if len(shells) == 1:
+        ways = Counter(way for path, way in self._shells.items() if path not in self._looked_into)
+        many = ways.total()
+        # Where --carve was given it found no program in those that it opens by itself.
+        able = [
+            way for way in _OPENED_BY if ways[way] and (way != "--carve" or not self._looked_into)
+        ]
+        which = "it" if many == 1 else "them" if len(able) == 1 and ways[able[0]] == many else ""
+        how = ", ".join(f"{way} looks into {which or f'{ways[way]:,} of them'}" for way in able)
+        how = f" ({how})" if how else ""
+        if many == 1:
             yield (
                 "1 installer that is not flagged is judged by its shell, and not by what it"
-                f" carries{way}."
+                f" carries{how}."
             )
-        else:
+        elif many:
             yield (
-                f"{len(shells):,} installers that are not flagged are judged by their shells, and"
-                f" not by what they carry{way}."
+                f"{many:,} installers that are not flagged are judged by their shells, and not by"
+                f" what they carry{how}."
             )
 
     def of_scores(self) -> Iterator[str]:

@@ -131,5 +131,13 @@ def test_installers_that_nobody_looked_into() -> None:
     assert said(one, two) == [f"2 {several} (--carve looks into them)."]
     assert said(one, closed, two) == [f"3 {several} (--carve looks into 2 of them)."]
     inside = make_result("a.exe!carved@0x200.nsis!b.exe", make_verdict("benign", 0.9, -3.0))
+    more = shell(
+        "d.exe", "An installer: cabinet, which scan --carve looks into where libarchive is."
+    )
+    assert said(more) == [f"{alone} (--carve with libarchive looks into it)."]
+    assert said(one, closed, more) == [
+        f"3 {several} (--carve with libarchive looks into 1 of them, --carve looks into 1 of them)."
+    ]
+    assert said(one, inside, more) == [f"{alone} (--carve with libarchive looks into it)."]
     assert said(inside, one) == said(one, inside) == []  # in any order
     assert said(one, inside, two) == [f"{alone}."]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from pathlib import Path
 import pytest
 from corpus.synthetic import zipped
 from source.archive import foreign
+from source.archive.walking import walk
 
 from maltriage.sample.errors import SampleError
 from maltriage.source.archive import by_libarchive
-from maltriage.source.archive.closed import may_be_closed
 from maltriage.source.archive.kinds import KINDS, kind_of, kind_of_bytes
 from maltriage.source.archive.limits import Archives
-from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
+from maltriage.source.archive.walk import Cursor, Member, Trouble
 from maltriage.source.reading import Reading
 from maltriage.source.samples import read_sample
 
@@ -36,18 +35,6 @@ CUT = {"cab": 20}
 needs_libarchive = pytest.mark.skipif(
     by_libarchive.library() is None, reason="libarchive is not installed here"
 )
-
-
-def walk(data: bytes, limits: Archives | None = None, start: Cursor | None = None) -> Walk:
-    return Walk(
-        io.BytesIO(data),
-        "x",
-        len(data),
-        limits or Archives(),
-        1 << 20,
-        lambda name, head: head[:2] == b"MZ" or may_be_closed(name, head),
-        cursor_from=start or Cursor(),
-    )
 
 
 def shown(item: Member | Trouble | None) -> object:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import shutil
 import struct
@@ -15,29 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from source.archive.nsis_writer import SIGNATURE, Pack, installer, packed
+from source.archive.walking import walk
 
 from maltriage.source.archive.kinds import kind_of_bytes
 from maltriage.source.archive.limits import Archives
 from maltriage.source.archive.nsis import MAX_DICTIONARY, MAX_HEADER
 from maltriage.source.archive.nsis_bzip2 import MOST_BLOCKS
-from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
+from maltriage.source.archive.walk import Member, Trouble
 from maltriage.source.self_extracting import packed as archives_in
 
 A, B = b"MZ" + b"\1" * 700 + bytes(range(256)) * 20, b"MZ" + b"\2" * 70_000
 FILES = {"a.exe": A, "notes.txt": b"hello", "PLUGINSDIR/b.dll": B, "empty": b"", "": A[::-1] + b"x"}
 EACH = ("copy", "zlib", "stored", "bzip2", "lzma", "x86")
-
-
-def walk(data: bytes, limits: Archives | None = None, start: Cursor | None = None) -> Walk:
-    return Walk(
-        io.BytesIO(data),
-        "x",
-        len(data),
-        limits or Archives(),
-        1 << 20,
-        lambda name, head: head[:2] == b"MZ",
-        cursor_from=start or Cursor(),
-    )
 
 
 def found(data: bytes, limits: Archives | None = None) -> list[object]:

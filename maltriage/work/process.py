@@ -24,10 +24,17 @@ _NUMBER = struct.Struct("!Q")
 def without_ctrl_c() -> Iterator[None]:
     """A block that starts a process which Ctrl-C does not reach: not before it ignores it itself.
 
-    Here it counts after the block. On Windows, where nothing can be held back, it reaches both.
+    Here it counts after the block; on Windows one that is pressed within it is lost.
     """
     if sys.platform == "win32":
-        yield
+        import ctypes
+
+        ignore = ctypes.windll.kernel32.SetConsoleCtrlHandler
+        ignore(None, True)  # a process inherits it
+        try:
+            yield
+        finally:
+            ignore(None, False)
         return
     # Where the block starts the tracker of `multiprocessing`, that lets Ctrl-C through again.
     resource_tracker.ensure_running()
@@ -41,8 +48,8 @@ def without_ctrl_c() -> Iterator[None]:
 def leave_signals() -> None:
     """Ignore the signals that reach all processes of a terminal; the main process decides what to
     do about them."""
-    for name in ("SIGINT", "SIGHUP"):
-        if hasattr(signal, name):  # Windows has no SIGHUP
+    for name in ("SIGINT", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):  # Windows has no SIGHUP, and no other system SIGBREAK
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 

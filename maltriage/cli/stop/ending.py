@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)
 """None: Windows has none."""
+BREAK: signal.Signals | None = getattr(signal, "SIGBREAK", None)
+"""Ctrl-Break, and what one program sends another to end it: only Windows has it."""
 
 
 class Stop:
@@ -40,15 +42,18 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """128 + the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP."""
-        return EXIT_INTERRUPTED if self.number is None else 128 + self.number
+        """128 + the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM, 129 for SIGHUP.
+
+        Windows has no such rule: Ctrl-Break ends as Ctrl-C does.
+        """
+        return EXIT_INTERRUPTED if self.number in (None, BREAK) else 128 + self.number
 
 
 @contextmanager
 def stopping(*, in_time: bool = False) -> Iterator[Stop]:
-    """The first Ctrl-C, SIGTERM or SIGHUP asks to stop, also an earlier one; a second Ctrl-C or
-    SIGTERM stops at once. A terminal that closes may send two SIGHUP; under `nohup` it counts for
-    nothing.
+    """The first Ctrl-C, Ctrl-Break, SIGTERM or SIGHUP asks to stop, also an earlier one; a second
+    one but SIGHUP stops at once. A terminal that closes may send two SIGHUP; under `nohup` it
+    counts for nothing.
 
     Args:
         in_time: end the process even if the block does not stop, see `maltriage.cli.stop.overdue`.
@@ -72,6 +77,8 @@ def stopping(*, in_time: bool = False) -> Iterator[Stop]:
     ending = [signal.SIGINT, signal.SIGTERM]
     if HANGUP is not None and signal.getsignal(HANGUP) is not signal.SIG_IGN:
         ending.append(HANGUP)
+    if BREAK is not None:
+        ending.append(BREAK)
     before = {number: signal.signal(number, ask) for number in ending}
     try:
         with overdue.ending_in_time() if in_time else nullcontext():

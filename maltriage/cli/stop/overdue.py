@@ -27,6 +27,7 @@ LAST = 3.0
 _EACH = 1.0
 """Seconds between two `OverdueError`."""
 _TICK = 0.05
+_ENDING = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", signal.SIGINT))
 
 _unhurried = 0
 """Depth of blocks that write files."""
@@ -88,7 +89,7 @@ def ending_in_time() -> Iterator[None]:
 
 
 def _watch(reads: socket.socket, writes: socket.socket, inside: list[bool]) -> None:
-    while (byte := reads.recv(1)) and byte[0] not in (signal.SIGINT, signal.SIGTERM):
+    while (byte := reads.recv(1)) and byte[0] not in _ENDING:
         pass
     if not byte:
         return

@@ -10,6 +10,7 @@ less is simulated, not how another system behaves.
 import builtins
 import os
 import types
+from types import SimpleNamespace
 from typing import Any
 
 SYSTEM = os.environ.get("OTHER_SYSTEM")
@@ -60,10 +61,18 @@ def _encoded(name: str) -> bytes:
     return name if isinstance(name, bytes) else os.fspath(name).encode("utf-8", "surrogatepass")
 
 
+def _done(*_: object) -> bool:
+    """A call of Windows that does nothing here."""
+    return True
+
+
 GIVEN: dict[str, dict[str, dict[str, object]]] = {
     "win32": {
         "sys": {"platform": "win32"},
         "os": {"name": "nt", "O_BINARY": 0, "fsdecode": _strict, "fsencode": _encoded},
+        "ctypes": {
+            "windll": SimpleNamespace(kernel32=SimpleNamespace(SetConsoleCtrlHandler=_done))
+        },
     },
     "darwin": {"sys": {"platform": "darwin"}},
 }

@@ -7,13 +7,19 @@ costs only that file's record.
 
 from __future__ import annotations
 
+import gc
 import mmap
 import os
 from typing import Any, BinaryIO, cast
+from weakref import WeakSet
 
 MAP_BYTES = 64 * 1024 * 1024
 """Files from this size on are mapped. Below, reading is as fast, and allows LIEF, which copies
 its input but reads more than pefile."""
+
+
+_open: WeakSet[mmap.mmap] = WeakSet()
+"""Mappings that somebody still refers to."""
 
 
 class _Mapped(mmap.mmap):
@@ -24,6 +30,7 @@ class _Mapped(mmap.mmap):
     def __new__(cls, file: BinaryIO, length: int = 0, access: int = mmap.ACCESS_READ) -> _Mapped:
         found: _Mapped = super().__new__(cls, file.fileno(), length, access=access)
         found._file = os.fdopen(os.dup(file.fileno()), "rb")
+        _open.add(found)
         return found
 
     def private(self) -> _Mapped:
@@ -45,6 +52,16 @@ def mapped(file: BinaryIO, length: int = 0) -> bytes:
 
 def is_mapped(data: bytes) -> bool:
     return isinstance(data, mmap.mmap)
+
+
+def release() -> None:
+    """Unmap what only objects refer to that nobody refers to but each other, as those of pefile do.
+
+    A file that is mapped cannot be deleted on Windows, and takes its space elsewhere until it is
+    unmapped, which a process that waits for its next file would not do by itself.
+    """
+    if _open:
+        gc.collect()
 
 
 def with_zeros(data: bytes, ranges: list[tuple[int, int]]) -> bytes:

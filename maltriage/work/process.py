@@ -15,6 +15,7 @@ from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 from maltriage.sample.errors import SampleError
+from maltriage.sample.mapped import release
 from maltriage.work.messages import Answer, Begun, carried
 
 _NUMBER = struct.Struct("!Q")
@@ -99,6 +100,7 @@ def work(
             call = _call(data[_NUMBER.size :])
             end.send(Begun(number))
             _answer(end, number, call)
+            release()
 
 
 def _call(data: bytes) -> Callable[[], Any]:

@@ -77,6 +77,9 @@ def test_a_large_file_takes_no_memory(tmp_path: Path) -> None:
             most = max(most, anonymous(pid))
             time.sleep(0.005)
         assert work.result().identity.size == 300_000_003
+        assert workers.submit(os.getpid).result() == pid
+        assert str(path) not in Path(f"/proc/{pid}/maps").read_text()  # so it can be deleted
+        assert str(path) not in map(os.path.realpath, Path(f"/proc/{pid}/fd").iterdir())
     assert most - before < 30 << 20
 
 

@@ -94,7 +94,10 @@ def read_list(data: bytes, name: str, *, null: bool = False) -> list[str]:
         paths = data.split(b"\0")
         return [_listed(path, f"{name}: path {at}") for at, path in enumerate(paths, 1) if path]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise MaltriageError(f"{name}: in UTF-16; a list of paths is plain text")
+        try:  # Windows PowerShell 5 writes it where output is redirected
+            data = data.decode("utf-16", "surrogatepass").encode("utf-8", "surrogatepass")
+        except UnicodeDecodeError as error:
+            raise MaltriageError(f"{name}: not the UTF-16 that it begins as") from error
     data = data.removeprefix(codecs.BOM_UTF8)  # with which Windows PowerShell begins a file
     lines = data.split(b"\n")
     for number, line in enumerate(lines, 1):

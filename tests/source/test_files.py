@@ -256,6 +256,10 @@ def test_lists_as_windows_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsdecode", lambda raw: raw.decode("utf-8", "surrogatepass"))
     path = "C:\\zoo\\é.exe"
     assert read_list(b"\xef\xbb\xbf" + path.encode() + b"\r\n", "list") == [path]
+    for code in ("utf-16-le", "utf-16-be"):  # of Windows PowerShell 5, with its mark
+        assert read_list(f"\ufeffa.exe\r\n\r\n{path}\r\n".encode(code), "list") == ["a.exe", path]
+    with pytest.raises(MaltriageError, match=r"^list: not the UTF-16 that it begins as$"):
+        read_list(b"\xff\xfea\0b", "list")
     listed = b"a.exe\r\n" + path.encode("cp850")
     with pytest.raises(MaltriageError, match=r"^list: line 2 is not UTF-8$"):
         read_list(listed, "list")

@@ -332,10 +332,10 @@ def test_files_from_names_that_end_with_nul(run_cli, folder: Path) -> None:
 
 def test_files_from_refuses_nul_where_lines_are_expected(run_cli, tmp_path: Path) -> None:
     (tmp_path / "list").write_bytes(b"a.exe\nb.exe\0c.exe\0")
-    (tmp_path / "wide").write_bytes("a.exe\n".encode("utf-16"))
+    (tmp_path / "wide").write_bytes("a.exe\n".encode("utf-16") + b"x")
     for name, message in (
         ("list", b"maltriage: list: line 2 has a NUL byte; --null (-0) reads"),
-        ("wide", b"maltriage: wide: in UTF-16"),
+        ("wide", b"maltriage: wide: not the UTF-16 that it begins as"),
     ):
         done = run_cli("scan", "--files-from", name)
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)

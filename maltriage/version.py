@@ -23,8 +23,11 @@ def install_extra(name: str) -> str:
     """
     import json
     import shlex
+    import subprocess
+    import sys
     from importlib import metadata
-    from urllib.parse import unquote, urlsplit
+    from urllib.parse import urlsplit
+    from urllib.request import url2pathname
 
     try:
         text = metadata.distribution("maltriage").read_text("direct_url.json")
@@ -38,7 +41,9 @@ def install_extra(name: str) -> str:
     if system:
         wanted += f" @ {system}+{url}"
     elif url.startswith("file:"):
-        wanted = f"{unquote(urlsplit(url).path)}[{name}]"
+        wanted = f"{url2pathname(urlsplit(url).path)}[{name}]"
     elif url:
         wanted += f" @ {url}"
-    return f"pip install {'-e ' if editable else ''}{shlex.quote(wanted)}"
+    windows = sys.platform == "win32"  # where only PowerShell knows single quotes
+    typed = subprocess.list2cmdline([wanted]) if windows else shlex.quote(wanted)
+    return f"pip install {'-e ' if editable else ''}{typed}"

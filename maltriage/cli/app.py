@@ -32,7 +32,11 @@ class _Commands(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and args[0] not in self.commands and os.path.exists(args[0]):
-            raise MaltriageError(f"{args[0]} is no command: maltriage scan {shlex.join(args)}")
+            import subprocess  # not on the way of a command
+
+            windows = sys.platform == "win32"  # where single quotes are part of a word
+            typed = subprocess.list2cmdline(args) if windows else shlex.join(args)
+            raise MaltriageError(f"{args[0]} is no command: maltriage scan {typed}")
         return super().resolve_command(ctx, args)
 
     # Click would end with 1, the code for flagged files, where the reader of stdout goes away.

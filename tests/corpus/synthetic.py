@@ -7,6 +7,7 @@ import gzip
 import io
 import lzma
 import struct
+import sys
 import tarfile
 from pathlib import Path
 
@@ -136,8 +137,10 @@ def tarred(
 def squeezed(data: bytes, packed: str) -> bytes:
     """A compressed stream: gz, bz2, xz or zst."""
     if packed == "zst":
-        from backports import zstd
-
+        if sys.version_info >= (3, 14):
+            from compression import zstd
+        else:
+            from backports import zstd
         return bytes(zstd.compress(data))
     if packed == "gz":
         return gzip.compress(data)

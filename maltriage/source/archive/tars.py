@@ -40,17 +40,24 @@ class _DamagedTarError(Exception):
 
 
 class _Info(tarfile.TarInfo):
-    """A valid header, with attributes of a sensible size; others raise."""
+    """A valid header, with attributes of a sensible size; others raise.
+
+    Both methods are those that `tarfile` calls for a header in all its versions; since late 2026 it
+    no longer calls `frombuf`.
+    """
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Info:
+    def fromtarfile(cls, archive: tarfile.TarFile) -> _Info:
         try:
-            found: _Info = super().frombuf(buf, encoding, errors)
+            found: _Info = super().fromtarfile(archive)
         except (_INVALID, _TRUNCATED) as error:
             raise _DamagedTarError(error) from error
-        if found.type in _ATTRIBUTES and found.size > MAX_HEADER:
-            raise _DamagedTarError(f"attributes of {found.size} bytes")
         return found
+
+    def _proc_member(self, archive: tarfile.TarFile) -> Any:
+        if self.type in _ATTRIBUTES and self.size > MAX_HEADER:
+            raise _DamagedTarError(f"attributes of {self.size} bytes")
+        return super()._proc_member(archive)  # type: ignore[misc]
 
 
 def entries(opening: Opening) -> Iterator[Entry]:

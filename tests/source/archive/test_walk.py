@@ -23,6 +23,7 @@ from maltriage.source.archive import sevens
 from maltriage.source.archive.entries import Names
 from maltriage.source.archive.kinds import KINDS, kind_of_bytes
 from maltriage.source.archive.limits import Archives
+from maltriage.source.archive.tars import MAX_HEADER
 from maltriage.source.archive.walk import Cursor, Member, Trouble, Walk
 
 A, B, C = (b"MZ" + bytes([i]) * 700 for i in range(3))
@@ -289,11 +290,19 @@ def test_damage_in_the_middle_of_a_tar_file_is_no_end() -> None:
     ]  # fmt: skip
 
 
-def test_attributes_of_a_gigabyte_are_not_read() -> None:
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE])
+def test_attributes_of_many_bytes_are_not_read(kind: bytes) -> None:
     info = tarfile.TarInfo("long")
-    info.type, info.size = tarfile.GNUTYPE_LONGNAME, 1 << 30
-    archive = info.tobuf() + bytes(4096)
-    assert found(archive) == [("x", "damaged-archive")]
+    info.type, info.size = kind, MAX_HEADER + 512
+    attributes = info.tobuf() + b"12 path=xyz\n" * (info.size // 12) + bytes(info.size % 12)
+    assert found(attributes + tarred({"b.exe": B})) == [("x", "damaged-archive")]
+    short = tarfile.TarInfo("short")
+    short.type, short.size = tarfile.GNUTYPE_LONGNAME, 6
+    before = tarred({"a.exe": A})[:1536] + short.tobuf() + b"a name".ljust(512, b"\0")
+    assert found(before + attributes + tarred({"b.exe": B})) == [
+        "x!a.exe",
+        ("x", "damaged-archive"),
+    ]
 
 
 def test_entries_that_overlap(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,10 +122,8 @@ def quiet_broken_pipe() -> Iterator[Pipe]:
         sys.stdout.flush()
     except (OSError, OverdueError) as error:
         pipe.overdue = isinstance(error, OverdueError)
-        # Windows raises EINVAL instead of EPIPE.
-        windows = sys.platform == "win32" and getattr(error, "errno", 0) == errno.EINVAL
         full = isinstance(error, OSError) and error.errno in _FULL
-        if not (isinstance(error, BrokenPipeError) or windows or pipe.overdue or full):
+        if not (_is_readerless(error) or pipe.overdue or full):
             raise
         pipe.broken = True
         _discard_stdout()
@@ -133,6 +131,20 @@ def quiet_broken_pipe() -> Iterator[Pipe]:
             raise MaltriageError(
                 f"cannot write the output: {getattr(error, 'strerror', error)}"
             ) from error
+
+
+def _is_readerless(error: BaseException) -> bool:
+    """Whether an error may be that of writing to a pipe that nobody reads.
+
+    On Windows that is EINVAL, as is every error that Python has no number for; but those have a
+    number of Windows or the name of a file.
+    """
+    if isinstance(error, BrokenPipeError):
+        return True
+    if sys.platform != "win32" or not isinstance(error, OSError):
+        return False
+    told = getattr(error, "winerror", None) is not None or error.filename is not None
+    return error.errno == errno.EINVAL and not told
 
 
 def _discard_stdout() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 from rich.text import Text
 
+from maltriage.cli import console
 from maltriage.cli.console import PIPED_WIDTH, Color, make_console, quiet_broken_pipe
 
 
@@ -115,3 +117,32 @@ def test_other_errors_pass() -> None:
     with quiet_broken_pipe() as pipe:
         pass
     assert not pipe.broken
+
+
+class _OfWindowsError(OSError):
+    winerror = 234  # elsewhere no error has one
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EINVAL, "no", "a file"),
+        _OfWindowsError(errno.EINVAL, "no"),
+        OSError(errno.EIO, ""),
+    ],
+)
+def test_errors_that_windows_gives_one_number_pass(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such an error ended the command with 0, and nothing was said."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(OSError), quiet_broken_pipe():  # noqa: PT011 - this very one
+        raise error
+
+
+def test_a_reader_that_goes_away_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(console, "_discard_stdout", lambda: None)
+    with quiet_broken_pipe() as pipe:
+        raise OSError(errno.EINVAL, "Invalid argument")
+    assert pipe.broken

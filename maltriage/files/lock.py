@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, SoftFileLock, Timeout
+from filelock import FileLock, Timeout
 
 from maltriage.errors import MaltriageError, cannot_write
 
@@ -30,21 +31,24 @@ def locked(path: Path, waiting: Callable[[], None] | None = None) -> Iterator[bo
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
+        # Its fallback would be a file that outlives its process.
+        lock = FileLock(path, fallback_to_soft=False)
         try:
             lock.acquire(blocking=False)
         except Timeout:
             if waiting is not None:
                 waiting()
                 lock.acquire()
-        if isinstance(lock, SoftFileLock):  # filelock's fallback, which outlives its process
-            lock.release()
-            raise NotImplementedError
     except NotImplementedError as error:
-        raise MaltriageError(f"cannot lock {path}: its file system knows no locks") from error
+        raise _no_locks(path) from error
     except OSError as error:
-        raise cannot_write(path, error) from error
+        no_locks = error.errno == errno.ENOSYS
+        raise (_no_locks(path) if no_locks else cannot_write(path, error)) from error
     try:
         yield lock.is_locked
     finally:
         lock.release()
+
+
+def _no_locks(path: Path) -> MaltriageError:
+    return MaltriageError(f"cannot lock {path}: its file system knows no locks")

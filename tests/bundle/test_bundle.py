@@ -399,5 +399,5 @@ def test_text_that_is_not_utf8(tmp_path: Path) -> None:
     data[data.index(b'"card_version"') + 3] = 0x80
     path = tmp_path / "x.onnx"
     path.write_bytes(data)
-    with pytest.raises(MaltriageError, match="not UTF-8"):
+    with pytest.raises(MaltriageError, match="UTF-8"):
         bundles.load(path)

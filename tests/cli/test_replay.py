@@ -56,7 +56,7 @@ def test_a_report_nested_without_end_is_one_line_and_code_2(run_cli: Any, tmp_pa
     for command in ("scan", "explain"):
         done = run_cli(command, "deep.ndjson")
         assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
-        assert done.stderr.startswith(b"maltriage: deep.ndjson, line 1: not a maltriage record: ")
+        assert done.stderr.startswith(b"maltriage: deep.ndjson, line 1: not a maltriage record")
 
 
 def test_an_explanation_is_shown_again_without_its_sample(run_cli: Any, folder: Path) -> None:

@@ -280,8 +280,10 @@ def test_names_that_are_too_long(tmp_path: Path) -> None:
     ):
         done = shell('exec "$@"', *arguments, cwd=tmp_path)
         assert done.returncode == 2
-        assert done.stderr.startswith(b"maltriage: " + name.encode())
-        assert done.stderr.endswith(b": File name too long\n")
+        assert done.stderr.startswith(b"maltriage: ")
+        assert name.encode() in done.stderr
         assert done.stderr.count(b"\n") == 1
+        if sys.version_info < (3, 14):  # where a name that is too long is one of no file
+            assert done.stderr.endswith(b": File name too long\n")
     done = shell('exec "$@"', "scan", "x.exe", "-q", "--cache", name, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")

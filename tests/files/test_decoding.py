@@ -12,7 +12,7 @@ from maltriage.files.decoding import TooDeepError, decoded
 
 PACKAGE = Path(__file__).resolve().parents[2] / "maltriage"
 ANY = msgspec.json.Decoder(msgspec.Raw)
-DEEP = 100_000
+DEEP = 2_000_000  # also for Python 3.14, which goes on to the end of its stack
 
 
 def test_a_value_is_decoded() -> None:
@@ -28,7 +28,7 @@ def test_nested_too_deeply(text: bytes) -> None:
 
 @pytest.mark.parametrize("text", [b'"\xff"', '"\udcff"'])
 def test_not_utf8(text: bytes | str) -> None:
-    with pytest.raises(msgspec.DecodeError, match="not UTF-8"):
+    with pytest.raises(msgspec.DecodeError, match="UTF-8"):
         decoded(text, msgspec.json.Decoder(str))
 
 

@@ -169,7 +169,7 @@ def pickled(index: Index) -> bytes:
                 "header",
                 lambda a: np.frombuffer(b'{"format_version":1,"created":"\xff"}', np.uint8),
             ),
-            "not UTF-8",
+            "UTF-8",
         ),
         (with_header(limit={"distance": 0.1, "share": 7, "files": 1, "measured_on": ""}), "limit"),
         (with_array("header", lambda a: a[:-1]), "its header"),

@@ -36,7 +36,7 @@ def test_nothing_else_in_the_package_decodes_json() -> None:
     """A decoder used directly raises RecursionError, which nobody who reads a file expects."""
     direct = re.compile(r"json\.(?:decode|loads?)\(|ecoder(?:\(.*\))?\.decode\(")
     users = {
-        str(path.relative_to(PACKAGE))
+        path.relative_to(PACKAGE).as_posix()
         for path in PACKAGE.rglob("*.py")
         if direct.search(path.read_text(encoding="utf-8"))
     }

@@ -31,7 +31,8 @@ def test_no_change_is_lost(tmp_path: Path) -> None:
     counting = [subprocess.Popen([sys.executable, "-c", COUNT, str(path)]) for _ in range(4)]
     assert [process.wait(timeout=120) for process in counting] == [0] * 4
     assert path.read_text() == "400"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["lock", "number"]
+    # A lock that nobody holds is removed on Windows.
+    assert {path.name for path in tmp_path.iterdir()} - {"lock"} == {"number"}
 
 
 def test_a_lock_is_for_one(tmp_path: Path) -> None:

@@ -87,7 +87,10 @@ def byteplot(data: bytes, width: int = 256) -> bytes:
 
 def non_utf8_file(folder: Path, data: bytes) -> Path:
     """Write `data` under a name that is not UTF-8. Raises OSError where the system has none."""
-    path = Path(os.fsdecode(os.fsencode(folder) + b"/" + NOT_UTF8))
+    try:
+        path = folder / os.fsdecode(NOT_UTF8)
+    except UnicodeDecodeError as error:  # names of files are Unicode on Windows
+        raise OSError(str(error)) from None
     path.write_bytes(data)
     return path
 

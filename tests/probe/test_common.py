@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,7 @@ def test_what_is_no_index_is_refused(tmp_path: Path, what: str, read: Any) -> No
     elif what == "cut":
         save(index, path)
         path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(MaltriageError, match=str(path)):
+    with pytest.raises(MaltriageError, match=re.escape(str(path))):
         read(path)
 
 
@@ -219,6 +220,8 @@ def hostile(tmp_path: Path, case: str) -> Path:
                 archive.writestr(f"{name}.npy", buffer.getvalue())
     elif case == "pipe":
         path.unlink()
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("this system has no FIFOs")
         os.mkfifo(path)
     else:
         places = {"encrypted": 8, "method": 10}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def chunks(path: str | Path, how: ChunkOptions, work: PrepareOptions = WORK) -> 
 
 def said(chunk: Chunk) -> list[str]:
     return [
-        item.path.rsplit("/", 1)[-1] + (f" {item.code}" if isinstance(item, Rejected) else "")
+        os.path.basename(item.path) + (f" {item.code}" if isinstance(item, Rejected) else "")
         for item in chunk.items
     ]
 

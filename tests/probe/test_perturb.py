@@ -14,6 +14,7 @@ from sample.chosen import default_views
 from maltriage.probe.perturb import APPENDED, MIN_PADDING, Perturbed, padding_ranges, perturbed
 from maltriage.probe.prepare import Prepared, PrepareOptions, prepare
 from maltriage.sample.errors import SampleError
+from maltriage.sample.mapped import release
 from maltriage.sample.types import Layout, Region
 from maltriage.sample.views import known_views
 from maltriage.source import samples
@@ -43,6 +44,7 @@ def test_appended_bytes_are_those_of_a_longer_file(
     found = changed(path, 3)
     count = round(len(data) * APPENDED)
     drawn = np.random.default_rng(3).integers(0, len(data), count)
+    release()  # a file that is mapped cannot be written on Windows
     path.write_bytes(data + np.frombuffer(data, dtype=np.uint8)[drawn].tobytes())
     longer = prepare(str(path), OPTIONS)
     assert pixels(found.appended) == pixels(longer)

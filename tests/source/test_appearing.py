@@ -14,6 +14,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from paths import below, links
 
 from maltriage.errors import MaltriageError
 from maltriage.source.appearing import appearing
@@ -32,7 +33,7 @@ def watched(*folders: Path, options: WalkOptions = WalkOptions()) -> Iterator[Ne
 
     def run() -> None:
         for paths in appearing([str(folder) for folder in folders], options, ends.is_set):
-            found.put([os.path.relpath(path, folders[0]) for path in paths])
+            found.put([below(path, folders[0]) for path in paths])
 
     def wait(count: int = 1) -> list[str]:
         paths: list[str] = []
@@ -85,6 +86,7 @@ def test_a_folder_that_is_moved_in(tmp_path: Path) -> None:
         assert wait(2) == ["a/1.exe", "a/b/2.exe"]
 
 
+@links
 def test_rules_of_a_walk(tmp_path: Path) -> None:
     secret = tmp_path / "secret.exe"
     secret.write_bytes(b"x")
@@ -101,7 +103,8 @@ def test_rules_of_a_walk(tmp_path: Path) -> None:
         for name in ("x.txt", "no.exe", "skipped/x.exe", "a/b/deep.exe", "own.exe", "own.exe.part"):
             (folder / name).write_bytes(b"x")
         (folder / "out.exe").symlink_to(secret)  # leads out of the folder
-        os.mkfifo(folder / "pipe.exe")
+        if sys.platform != "win32":
+            os.mkfifo(folder / "pipe.exe")
         (folder / "gone.exe").write_bytes(b"x")
         (folder / "gone.exe").unlink()
         (folder / "a" / "wanted.exe").write_bytes(b"x")
@@ -109,6 +112,7 @@ def test_rules_of_a_walk(tmp_path: Path) -> None:
         assert wait(2) == ["a/wanted.exe", "inside.exe"]
 
 
+@links
 def test_several_folders_by_the_names_they_were_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +132,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
         next(appearing([str(tmp_path / name)], WalkOptions(), lambda: True))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="names of files are Unicode")
 def test_a_name_that_is_not_utf8_loses_nothing(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     inside = tmp_path / "inside"

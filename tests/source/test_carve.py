@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from corpus.synthetic import zipped
 from hostile.make import Pe, byteplot, sample
+from paths import below
 
 from maltriage.probe.members import Chunk, ChunkOptions, prepare_members
 from maltriage.probe.prepare import Prepared, PrepareOptions
@@ -76,7 +77,7 @@ def test_they_are_samples(wrap, tmp_path: Path) -> None:  # type: ignore[no-unty
     work = PrepareOptions((BodySpec(64),), archives=Archives(carve=2))
     found = prepare_members(str(path), work, ChunkOptions(9, 60))
     assert isinstance(found, Chunk)
-    names = [item.path.rsplit("/", 1)[-1] for item in found.items]
+    names = [below(item.path, tmp_path) for item in found.items]
     assert names == [prefix, *(f"{prefix}!{name}" for name in NAMES)]
     for item in found.items[1:]:
         assert isinstance(item, Prepared)

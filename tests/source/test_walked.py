@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -12,13 +13,15 @@ from maltriage.source.files import WalkOptions
 from maltriage.source.urls import Remote
 from maltriage.source.walked import Walked
 
+OPTIONS = WalkOptions(max_size=2)
+
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number in range(20):
         (tmp_path / str(number % 3)).mkdir(exist_ok=True)
         (tmp_path / str(number % 3) / f"{number}.exe").write_bytes(b"MZ")
-    (tmp_path / "link").symlink_to(tmp_path / "none")  # which is skipped, and has a record
+    (tmp_path / "large").write_bytes(b"MZ large")  # which is skipped, and has a record
     return tmp_path
 
 
@@ -28,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 def test_whether_there_are_few_is_known_before_the_first(
     folder: Path, files: int, size: int, few: bool
 ) -> None:
-    found = Walked([str(folder)], WalkOptions())
+    found = Walked([str(folder)], OPTIONS)
     assert found.few(files, size) is few
     assert len(list(islice(found, 3))) == 3
     assert found.total() == 21
@@ -36,7 +39,7 @@ def test_whether_there_are_few_is_known_before_the_first(
 
 @pytest.mark.parametrize("taken", [0, 1, 7, 21])
 def test_the_rest_is_counted(folder: Path, taken: int) -> None:
-    files = Walked([str(folder)], WalkOptions())
+    files = Walked([str(folder)], OPTIONS)
     assert len(list(islice(files, taken))) == taken
     assert files.total() == 21
     assert list(files) == []
@@ -44,9 +47,9 @@ def test_the_rest_is_counted(folder: Path, taken: int) -> None:
 
 def test_what_takes_too_long_is_unknown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walked, "COUNT_SECONDS", -1.0)
-    assert Walked([str(folder)], WalkOptions()).total() is None
+    assert Walked([str(folder)], OPTIONS).total() is None
 
 
 def test_urls_are_not_listed_for_it(folder: Path) -> None:
-    options = WalkOptions(remote=Remote({}))
+    options = replace(OPTIONS, remote=Remote({}))
     assert Walked([str(folder)], options).total() is None

@@ -14,6 +14,7 @@ from maltriage.probe.transform.donors import Draw
 from maltriage.probe.transform.program import Program
 from maltriage.probe.transform.worker import appended, transformed
 from maltriage.sample.errors import SampleError
+from maltriage.sample.mapped import release
 from maltriage.sample.views import known_views
 from maltriage.source import samples
 
@@ -86,11 +87,13 @@ def test_bytes_behind_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ma
     for made, more in zip(found, (b"x" * 5000, b"y"), strict=True):
         other.write_bytes(data + more)
         assert pixels(made) == pixels(prepare(str(other), OPTIONS))
+        release()  # a file that is mapped cannot be written on Windows
     with pytest.raises(SampleError) as caught:
         appended(str(other), digest, [b"x"], OPTIONS)
     assert (caught.value.code, caught.value.failed) == ("changed", True)
-    other.write_bytes(sample("truncated-x86.exe"))
-    digest = prepare(str(other), OPTIONS).identity.sha256
+    cut = tmp_path / "c.exe"
+    cut.write_bytes(sample("truncated-x86.exe"))
+    digest = prepare(str(cut), OPTIONS).identity.sha256
     with pytest.raises(SampleError) as caught:
-        appended(str(other), digest, [b"x"], OPTIONS)
+        appended(str(cut), digest, [b"x"], OPTIONS)
     assert (caught.value.code, caught.value.failed) == ("not-applicable", False)

@@ -1,0 +1,28 @@
+"""Paths as tests expect them on each system."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+
+
+def _has_links() -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder, "link")
+        try:
+            link.symlink_to(folder)
+        except OSError:
+            return False
+        return link.is_symlink()
+
+
+links = pytest.mark.skipif(not _has_links(), reason="no right to make symbolic links, or none here")
+"""For tests that make symbolic links, which takes a right on Windows."""
+
+
+def below(path: str | Path, folder: Path) -> str:
+    """`path` as it lies below `folder`, with `/` on each system."""
+    return Path(os.path.relpath(path, folder)).as_posix()

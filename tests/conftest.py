@@ -119,8 +119,8 @@ def run_cli(tmp_path: Path, warm: Warm) -> RunCli:
         texts = [os.fsdecode(argument) for argument in arguments]
         if "--engine" not in texts and warm.suits(environment):
             return warm.run(texts, cwd or tmp_path, environment, stdin, timeout)
-        return subprocess.run(
-            [sys.executable, "-m", "maltriage", *arguments],
+        done = subprocess.run(
+            [sys.executable, "-m", "maltriage", *texts],
             cwd=cwd or tmp_path,
             env=environment,
             input=stdin,
@@ -128,5 +128,10 @@ def run_cli(tmp_path: Path, warm: Warm) -> RunCli:
             timeout=timeout,
             check=False,
         )
+        if sys.platform == "win32":  # lines of text end there in two characters
+            done.stderr = done.stderr.replace(b"\r\n", b"\n")
+            if b"\0" not in done.stdout:
+                done.stdout = done.stdout.replace(b"\r\n", b"\n")
+        return done
 
     return run

@@ -6,17 +6,14 @@ a disk that fills up and outputs in part in `test_output.py`, links in `sample/t
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import re
 import shutil
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -27,6 +24,7 @@ from typing import Any
 import psutil
 import pytest
 from hostile.make import sample
+from paths import links
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = (sys.executable, "-m", "maltriage")
@@ -59,6 +57,7 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM that is handled")
 def test_sigterm_ends_as_ctrl_c_does(many: Path) -> None:
     """With what is done, and the summary: a service that is stopped loses nothing."""
     process = start("scan", many, "-f", "ndjson", "--no-cache", "--batch-size", "1")
@@ -74,6 +73,7 @@ def test_sigterm_ends_as_ctrl_c_does(many: Path) -> None:
     assert 1 <= len(found) < 3000
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
 @pytest.mark.slow
 def test_two_signals_end_at_once(many: Path) -> None:
     process = start("scan", many, "-f", "ndjson", "--no-cache")
@@ -89,6 +89,7 @@ def test_two_signals_end_at_once(many: Path) -> None:
     assert not alive
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of POSIX")
 def test_head_takes_one_line(many: Path) -> None:
     """`scan | head -1`, as a shell runs it: quiet, and nothing runs on behind it."""
     line = " ".join((*PROGRAM, "scan", str(many), "-f", "ndjson", "--no-cache"))
@@ -111,6 +112,7 @@ def test_a_scan_that_is_killed_leaves_no_process(many: Path) -> None:
     assert not alive
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="workers are forked from a server on POSIX")
 @pytest.mark.slow
 def test_workers_that_are_killed_cost_nothing(many: Path) -> None:
     """As the system does where memory runs out: every file is read again, and has its result."""
@@ -158,6 +160,7 @@ def test_a_file_that_vanishes_after_the_walk(tmp_path: Path) -> None:
     assert summary["failed"] == 10
 
 
+@links
 def test_folders_in_a_circle(run_cli: Any, folder: Path) -> None:
     (folder / "again").symlink_to(folder)
     (folder / "self").symlink_to("self")
@@ -170,6 +173,7 @@ def test_folders_in_a_circle(run_cli: Any, folder: Path) -> None:
     assert done.returncode == 0
 
 
+@pytest.mark.skipif(not os.supports_dir_fd, reason="no paths that begin at an open folder")
 def test_a_path_of_four_thousand_characters(run_cli: Any, tmp_path: Path) -> None:
     """Longer than a system call takes: it is named, and the others are read."""
     here, deep = os.open(tmp_path, os.O_RDONLY), tmp_path
@@ -205,6 +209,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="accounts of POSIX")
 def test_without_a_home(folder: Path, tmp_path: Path) -> None:
     """As in a container whose user has no account: nothing can be kept, which is said in a line."""
     (tmp_path / "nobody.py").write_text(NOBODY)
@@ -223,7 +228,7 @@ def test_without_a_home(folder: Path, tmp_path: Path) -> None:
     assert b"results are neither looked up nor kept" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/version").exists(), reason="no file that nobody can write")
+@pytest.mark.skipif(sys.platform != "linux", reason="no file that nobody can write")
 def test_an_output_that_cannot_be_written(run_cli: Any, folder: Path) -> None:
     done = run_cli("scan", folder, "-o", "/proc/new.ndjson")
     assert (done.returncode, done.stdout) == (2, b"")
@@ -234,6 +239,10 @@ def test_an_output_that_cannot_be_written(run_cli: Any, folder: Path) -> None:
 @contextmanager
 def terminal(columns: int) -> Iterator[tuple[int, int]]:
     """Both ends of a terminal: what it shows, and what a program writes to."""
+    pty = pytest.importorskip("pty", reason="needs a POSIX system")
+    import fcntl
+    import termios
+
     shown, written = pty.openpty()
     size = struct.pack("HHHH", 30, columns, 0, 0)
     fcntl.ioctl(written, termios.TIOCSWINSZ, size)

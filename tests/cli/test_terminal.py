@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
 import struct
 import subprocess
 import sys
-import termios
 import time
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,9 @@ import pytest
 from hostile.corpus import NAMES, dotnet, sections
 from hostile.make import CASES, sample
 
+fcntl = pytest.importorskip("fcntl", reason="needs a POSIX system")
 pty = pytest.importorskip("pty", reason="needs a POSIX system")
+termios = pytest.importorskip("termios", reason="needs a POSIX system")
 
 # What Rich writes itself: colours, moving up, clearing lines, hiding the cursor.
 OURS = re.compile(rb"\x1b\[[0-9;]*m|\x1b\[[0-9]*A|\x1b\[[0-9]*K|\x1b\[\?25[lh]|\r")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from corpus.synthetic import program, zipped
 from hostile.make import sample
+from kill import KILL, KILLED
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Bundle
@@ -65,7 +65,7 @@ def _hostile(*arguments: Any) -> Any:
 
     def prepared(original: Any, member: Any, *more: Any) -> Any:
         if member.path.endswith("3.exe"):
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), KILL)
         if member.path.endswith("5.exe"):
             time.sleep(60)
         return original(member, *more)
@@ -88,7 +88,7 @@ def test_a_member_that_takes_its_worker_along_fails_alone(
                      "a.zip!6.exe", "a.zip!7.exe"]  # fmt: skip
     lost = [(item.code, item.reason) for item in found if isinstance(item, Failed)]
     assert [code for code, _ in lost] == ["crash", "timeout"]
-    assert lost[0][1].endswith("died (SIGKILL), at file 4 of an archive")
+    assert lost[0][1].endswith(f"died ({KILLED}), at file 4 of an archive")
     assert lost[1][1].endswith("at file 6 of an archive")
 
 
@@ -157,7 +157,7 @@ def test_explain_takes_the_program_that_was_found_in_time(
 
 
 def _deadly(*arguments: Any) -> Any:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), KILL)
 
 
 def test_explain_takes_the_one_program_or_names_them(tmp_path: Path, bundle: Bundle) -> None:

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from kill import KILL
 
 from maltriage.probe.prepare import Same
 from maltriage.sample.errors import SampleError
@@ -25,7 +25,7 @@ def _do(path: str, options: SimpleNamespace, finish: object) -> Same:
     with open(options.log, "a") as file:
         file.write(f"{path}\n")
     if path.startswith("die"):
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), KILL)
     if path.startswith("hang"):
         time.sleep(600)
     if path.startswith("slow"):

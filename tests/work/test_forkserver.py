@@ -12,6 +12,7 @@ from multiprocessing import forkserver as of_python
 from pathlib import Path
 
 import pytest
+from kill import KILL
 
 from maltriage.work import forkserver
 from maltriage.work.workers import Workers
@@ -42,7 +43,7 @@ def test_a_server_whose_folder_was_removed() -> None:
 
 
 @ON_LINUX
-@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("sent", [KILL, signal.SIGTERM])
 def test_a_server_that_was_killed(sent: signal.Signals) -> None:
     asked()
     was = server()
@@ -55,7 +56,7 @@ def test_a_server_that_was_killed(sent: signal.Signals) -> None:
 def test_a_server_that_dies_while_its_workers_are_asked() -> None:
     with Workers(2, 30.0) as workers:
         workers.submit(os.getpid).result(timeout=60)
-        os.kill(server(), signal.SIGKILL)
+        os.kill(server(), KILL)
         for _ in range(8):
             assert workers.submit(os.path.basename, "/a/b").result(timeout=60) == "b"
 

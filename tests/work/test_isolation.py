@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import os
 import platform
-import resource
 import signal
 import socket
 import subprocess
@@ -28,6 +26,9 @@ from maltriage.work import isolation, landlock, seccomp
 from maltriage.work.attempts import achieved
 from maltriage.work.isolation import Isolation, confine, memory_for
 from maltriage.work.workers import Workers, reason_of
+
+fcntl = pytest.importorskip("fcntl", reason="needs a POSIX system")
+resource = pytest.importorskip("resource", reason="needs a POSIX system")
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in seccomp.MACHINES,

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import signal
 import socket
-import termios
 from pathlib import Path
 
 import pytest
 
 from maltriage.work import seccomp
 from maltriage.work.seccomp import ALLOW, MACHINES, Machine, program
+
+fcntl = pytest.importorskip("fcntl", reason="needs a POSIX system")
+termios = pytest.importorskip("termios", reason="needs a POSIX system")
 
 OWN = 4321
 ALWAYS = seccomp.FILES + seccomp.PIPES + seccomp.MEMORY + seccomp.ITSELF + seccomp.QUESTIONS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -88,6 +87,8 @@ def test_a_cache_that_cannot_be_used_is_one_line(run_cli: Any, tmp_path: Path) -
 @pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 def test_a_full_disk_costs_only_the_cache(tmp_path: Path) -> None:
     """No file may grow beyond 64 KiB, as on a disk that is full. Results go to a pipe."""
+    import resource
+
     for number in range(20):
         path = tmp_path / "in" / f"{number}.exe"
         path.parent.mkdir(exist_ok=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import inspect
+import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -40,18 +42,18 @@ EXPECTED = (
 def test_examples_run_as_they_stand(number: int, tmp_path: Path) -> None:
     script = tmp_path / "example.py"
     script.write_text(EXAMPLES[number])
-    (tmp_path / "samples").symlink_to(ROOT / "samples")
+    shutil.copytree(ROOT / "samples", tmp_path / "samples")
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert EXPECTED[number] in done.stdout
+    assert EXPECTED[number] in done.stdout.replace(os.sep, "/")
 
 
 def test_every_parameter_is_in_the_text() -> None:
@@ -150,7 +152,11 @@ def test_a_wrong_argument_is_one_line_before_anything_starts(
 
 NO_PATHS = [
     ("a\0b", "paths='a\\x00b': not a path (explain takes bytes)"),
-    (["a", "\ud800"], "paths='\\ud800': not a path (explain takes bytes)"),
+    pytest.param(
+        ["a", "\ud800"],
+        "paths='\\ud800': not a path (explain takes bytes)",
+        marks=pytest.mark.skipif(sys.platform == "win32", reason="a path there may be any text"),
+    ),
     (b"MZ" * 1000, "paths=bytes: not a path (explain takes bytes)"),
     ([memoryview(b"MZ")], "paths=memoryview: not a path (explain takes bytes)"),
     (5, "paths=5: not a path, or several"),
@@ -331,7 +337,7 @@ def test_a_script_without_a_guard_is_told_of_it(
     script.write_text(f"import maltriage\nPATH = {path!r}\n{call}\n")
     done = subprocess.run(
         [sys.executable, str(script)],
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=240,
@@ -408,7 +414,7 @@ def test_a_script_on_standard_input_is_told_that_it_needs_a_file(
     done = subprocess.run(
         [sys.executable],
         input=f"import maltriage\nmaltriage.explain({path!r})\n",
-        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -279,7 +279,7 @@ def test_a_folder_of_another_user_is_not_used(monkeypatch: pytest.MonkeyPatch) -
 def test_a_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     monkeypatch.setenv("MALTRIAGE_MODELS", str(tmp_path / "file" / "models"))
-    with pytest.raises(MaltriageError, match=r"cannot write .*models: Not a directory"):
+    with pytest.raises(MaltriageError, match=r"cannot write .*file.*: "):
         add()
     assert list(added.records()) == []
 

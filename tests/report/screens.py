@@ -6,6 +6,7 @@ import io
 import unicodedata
 from collections.abc import Iterable
 
+import pytest
 from rich.console import Console
 
 from maltriage.report.documents.record import Failed, Result, Skipped, Summary
@@ -14,6 +15,14 @@ from maltriage.report.formats import EXPLAIN, SCAN, RenderOptions, open_renderer
 Item = Result | Skipped | Failed | Summary
 FORMATS = {**SCAN, "explain": EXPLAIN["table"], "explain-page": EXPLAIN["html"]}
 """All formats by names that tell those of `explain` from those of `scan`."""
+NEEDS = {"stix": "stix2", "misp": "pymisp", "parquet": "pyarrow"}
+"""Modules of the extras that formats need, which are named as the formats are."""
+
+
+def need(name: str) -> None:
+    """Skip a test of the format `name` where its extra is not installed."""
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name], reason=f"needs the extra `{name}`", exc_type=ImportError)
 
 
 def console_of(width: int, colour: bool = False, encoding: str = "utf-8") -> Console:

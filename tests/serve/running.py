@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-LINE = re.compile(r"maltriage: http://([\w.:\[\]]+)/#?(\S*)  \(Ctrl-C ends it\)\n")
+LINE = re.compile(r"maltriage: http://([\w.:\[\]]+)/#?(\S*)  \(Ctrl-C ends it\)\r?\n")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def running(*options: str | Path, env: Mapping[str, str] | None = None) -> Itera
     command = [sys.executable, "-m", "maltriage", "serve", "--port", "0", *map(str, options)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=env) as process:
         assert process.stderr is not None
-        found = LINE.fullmatch(process.stderr.readline().decode())
-        assert found is not None
         try:
+            found = LINE.fullmatch(process.stderr.readline().decode())
+            assert found is not None
             yield Running(process, found[1], found[2])
         finally:
             if process.poll() is None:

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 from hostile.make import sample
+from paths import links
 
 from maltriage import bundle as bundles
 from maltriage.assess.verdicts.calibrate import (
@@ -128,6 +129,7 @@ def test_files_that_the_model_has_in_its_index_have_no_say(
         threshold_for([str(clean)], own, 0.1, "clean", ScanOptions(), trained_on=rest)
 
 
+@links
 def test_too_few_files_say_what_was_left_out(tmp_path: Path, bundle: Bundle) -> None:
     folder, away = tmp_path / "clean", tmp_path / "away"
     folder.mkdir()

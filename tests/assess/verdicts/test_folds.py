@@ -179,7 +179,7 @@ def test_runs_of_different_splits_are_no_seeds_of_one_study(tmp_path: Path) -> N
         tmp_path / name / "out-of-fold.csv" for name in ("one", "two", "three", "elsewhere")
     )
     check_splits([one, three, other])
-    with pytest.raises(MaltriageError, match=r"one/out.* \(grouped\), .*two/out.* \(random\)"):
+    with pytest.raises(MaltriageError, match=r"one.out.* \(grouped\), .*two.out.* \(random\)"):
         check_splits([one, two])
 
 

@@ -27,7 +27,7 @@ from report.factories import (
     make_summary,
     make_verdict,
 )
-from report.screens import FORMATS, Item, screen, written
+from report.screens import FORMATS, Item, need, screen, written
 
 from maltriage import __version__
 from maltriage.errors import MaltriageError
@@ -111,6 +111,7 @@ def numbered(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_format_is_the_same_from_a_saved_report(tmp_path: Path, name: str) -> None:
+    need(name)
     checked = make_checked("checked.exe", plane=True, similar=make_similar(0.1, 0.2))
     scan = [checked] if name == "explain-page" else [*make_scan(), checked]
     items = [*scan, summary_of(scan)]

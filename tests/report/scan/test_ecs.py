@@ -200,7 +200,7 @@ def test_the_end_of_a_scan() -> None:
         ("s3://bucket/a.exe", "a.exe", "s3://bucket", "exe"),
         ("/a", "a", "/", None),
         ("C:\\Windows\\.hidden", ".hidden", "C:\\Windows", None),
-        ("x/y.", "y.", os.path.join(os.getcwd(), "x"), None),
+        ("x/y.", os.path.basename(os.path.abspath("y.")), os.path.join(os.getcwd(), "x"), None),
         ("/a/sub.zip!x.EXE", "x.EXE", "/a", "exe"),
         ("/a/sub.zip!b/x", "x", "/a/sub.zip!b", None),
         ("/a/Setup!.exe", "Setup!.exe", "/a", "exe"),

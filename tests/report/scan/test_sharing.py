@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from report.factories import make_result
 
 from maltriage.report.documents.record import path_fields
 from maltriage.report.scan import sharing
+
+elsewhere = pytest.mark.skipif(
+    sys.platform == "win32", reason="there a backslash ends a folder, and names are Unicode"
+)
 
 
 @pytest.mark.parametrize(
@@ -17,9 +23,9 @@ from maltriage.report.scan import sharing
         ("C:/cases\\of a client\\x.exe", "x.exe"),
         ("\\\\host\\share\\x.exe", "x.exe"),
         ("cases\\x.exe", "x.exe"),
-        ("cases/CORP\\svc.exe", "CORP\\svc.exe"),
-        ("cases/a\udcff\udcfeb.exe", "a\\xff\\xfeb.exe"),
-        ("a\udcffb.exe", "a\\xffb.exe"),
+        pytest.param("cases/CORP\\svc.exe", "CORP\\svc.exe", marks=elsewhere),
+        pytest.param("cases/a\udcff\udcfeb.exe", "a\\xff\\xfeb.exe", marks=elsewhere),
+        pytest.param("a\udcffb.exe", "a\\xffb.exe", marks=elsewhere),
         ("a.zip!folder/x.exe", "x.exe"),
         ("cases/sub.zip!x.exe", "x.exe"),
         ("cases/sub.zip!of a client\\x.exe", "x.exe"),

@@ -116,6 +116,8 @@ def run_cli(tmp_path: Path, warm: Warm) -> RunCli:
     ) -> subprocess.CompletedProcess[bytes]:
         variables: dict[str, str | None] = {**os.environ, **(env or {})}
         environment = {name: value for name, value in variables.items() if value is not None}
+        if sys.platform == "win32":  # else a code page, which lacks most characters
+            environment.setdefault("PYTHONIOENCODING", "utf-8")
         texts = [os.fsdecode(argument) for argument in arguments]
         if "--engine" not in texts and warm.suits(environment):
             return warm.run(texts, cwd or tmp_path, environment, stdin, timeout)

@@ -19,8 +19,9 @@ def _has_links() -> bool:
         return link.is_symlink()
 
 
-links = pytest.mark.skipif(not _has_links(), reason="no right to make symbolic links, or none here")
-"""For tests that make symbolic links, which takes a right on Windows."""
+HAS_LINKS = _has_links()
+"""Whether this process may make symbolic links, which takes a right on Windows."""
+links = pytest.mark.skipif(not HAS_LINKS, reason="no right to make symbolic links, or none here")
 
 
 def below(path: str | Path, folder: Path) -> str:

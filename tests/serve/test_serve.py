@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import time
 import zipfile
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from paths import HAS_LINKS
 from serve.running import Running, running
 
 from maltriage.errors import MaltriageError
@@ -26,6 +28,8 @@ from maltriage.serve.guard import check_address, check_token
 from maltriage.serve.routes import CONNECTIONS
 
 pytest.importorskip("uvicorn", reason="needs the extra `serve`")
+
+no_signal = pytest.mark.skipif(sys.platform == "win32", reason="no SIGTERM that is handled")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,8 @@ def server(
     (folder / "in").mkdir()
     (folder / "in" / "gui.exe").write_bytes((samples / "gui-x86.exe").read_bytes())
     (folder / "out.exe").write_bytes((samples / "gui-x86.exe").read_bytes())
-    (folder / "in" / "link.exe").symlink_to(folder / "out.exe")
+    if HAS_LINKS:
+        (folder / "in" / "link.exe").symlink_to(folder / "out.exe")
     with running("--allow", folder / "in", "--max-size", "1", "-j", "1") as found:
         yield found, folder / "in"
 
@@ -84,25 +89,28 @@ def test_no_sample_is_a_record_as_well(server: tuple[Running, Path]) -> None:
     assert (record["type"], record["code"], record["path"]) == ("skipped", "not-pe", "\x1b[31m")
 
 
+def asking(path: str | Path) -> bytes:
+    """The body of a request for a path."""
+    return json.dumps({"paths": [str(path)]}).encode()
+
+
 def test_paths_in_the_folder_that_is_allowed(server: tuple[Running, Path]) -> None:
     asked, folder = server
-    body = b'{"paths": ["%b"]}' % os.fsencode(folder)
-    records = asked.ask("POST", "/scan-paths", body).json["records"]
-    assert {(Path(r["path"]).name, r["type"]) for r in records} == {
-        ("gui.exe", "result"),
-        ("link.exe", "skipped"),  # it leads out of the folder
-    }
+    records = asked.ask("POST", "/scan-paths", asking(folder)).json["records"]
+    found = {(Path(r["path"]).name, r["type"]) for r in records}
+    outside = [("link.exe", "skipped")] if HAS_LINKS else []  # it leads out of the folder
+    assert found == {("gui.exe", "result"), *outside}
     for path in (
         folder.parent,
         folder.parent / "out.exe",
         folder / ".." / "out.exe",
-        folder / "link.exe",
+        *(folder / name for name, _ in outside),
         f"{folder}x",
         "/etc/passwd",
         "s3://bucket/x",
         "-",
     ):
-        answer = asked.ask("POST", "/scan-paths", b'{"paths": ["%b"]}' % os.fsencode(path))
+        answer = asked.ask("POST", "/scan-paths", asking(path))
         assert (answer.status, answer.json["error"].endswith("in no folder of --allow")) == (
             *(403, True),
         )
@@ -165,6 +173,7 @@ def test_scans_wait_for_each_other(server: tuple[Running, Path], samples: Path) 
     assert server[0].ask("POST", "/scan", data).status == 201
 
 
+@no_signal
 def test_nothing_is_written_and_the_end_is_clean(tmp_path: Path, samples: Path) -> None:
     own, token = tmp_path / "own", tmp_path / "token"
     own.mkdir()
@@ -181,12 +190,13 @@ def test_nothing_is_written_and_the_end_is_clean(tmp_path: Path, samples: Path) 
     assert list(own.iterdir()) == []
 
 
+@no_signal
 def test_a_scan_that_the_end_interrupts_is_no_result(tmp_path: Path, samples: Path) -> None:
     """Neither the one that runs nor the one that waits."""
     for number in range(400):
         os.link(_copy(samples, tmp_path), tmp_path / f"{number}.exe")
     with running("--allow", tmp_path, "-j", "1") as asked, ThreadPoolExecutor(2) as pool:
-        body = b'{"paths": ["%b"]}' % os.fsencode(tmp_path)
+        body = asking(tmp_path)
         answers = [pool.submit(asked.ask, "POST", "/scan-paths", body) for _ in range(2)]
         time.sleep(1.5)
         asked.process.send_signal(signal.SIGTERM)
@@ -211,6 +221,7 @@ def short_path() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="workers start there without a folder")
 def test_health_says_when_scans_fail(short_path: Path, samples: Path) -> None:
     """And a temporary folder that was cleaned is no reason for it."""
     tmp_path = short_path
@@ -258,7 +269,7 @@ def test_a_port_that_is_taken(run_cli: Any) -> None:
         port = taken.getsockname()[1]
         done = run_cli("serve", "--port", str(port))
     assert done.returncode == 2
-    assert b"cannot listen on 127.0.0.1:%d: Address already in use" % port in done.stderr
+    assert b"cannot listen on 127.0.0.1:%d: " % port in done.stderr  # and why, as the system says
 
 
 def test_tokens() -> None:

@@ -23,11 +23,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_what_the_file_sets(run_cli: Any, file: Path) -> None:
-    done = run_cli("--config", file, "config", "show", env={"HOME": "/home/me"})
+    done = run_cli(
+        "--config", file, "config", "show", env={"HOME": "/home/me", "USERPROFILE": "/home/me"}
+    )
     assert (done.returncode, done.stderr) == (0, b"")
     lines = [line.split() for line in done.stdout.decode().splitlines()]
     assert lines[0] == [str(file)]
-    assert lines[2] == ["data", "/srv"]
+    assert lines[2] == ["data", str(Path("/srv"))]
     assert ["scan", "max-size", "512", "file"] in lines
     assert ["scan", "verify", "true", "file"] in lines
     assert ["scan", "known-good", "a,", "/home/me/b", "file"] in lines
@@ -40,7 +42,7 @@ def test_what_the_file_sets(run_cli: Any, file: Path) -> None:
 def test_all_options_of_a_command(run_cli: Any, file: Path) -> None:
     done = run_cli("--config", file, "config", "show", "scan", "-f", "json")
     found = msgspec.json.decode(done.stdout, type=Settings)
-    assert (found.file, found.exists, found.data) == (str(file), True, "/srv")
+    assert (found.file, found.exists, found.data) == (str(file), True, str(Path("/srv")))
     values = {each.option: (each.value, each.origin) for each in found.settings}
     assert {each.command for each in found.settings} == {"scan"}
     assert values["max-size"] == (512, "file")

@@ -109,7 +109,7 @@ def test_hostile_files_are_explained(run_cli: Any, tmp_path: Path, case: str) ->
 
 
 def test_a_page(run_cli: Any, tmp_path: Path) -> None:
-    path = tmp_path / "<b>.exe"
+    path = tmp_path / ("&lt;b.exe" if sys.platform == "win32" else "<b>.exe")
     path.write_bytes(sample("gui-x86.exe"))
     done = run_cli("explain", path, "-f", "html", "-o", tmp_path / "a.html", "--exit-zero")
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
@@ -138,7 +138,8 @@ def test_several_files_one_after_the_other(run_cli: Any, tmp_path: Path) -> None
     assert done.returncode == 3
     unread = run_cli("explain", "gone", two, *arguments, cwd=tmp_path)
     assert (unread.returncode, unread.stdout) == (3, alone[1])
-    assert unread.stderr == b"maltriage: gone: No such file or directory\n"
+    assert unread.stderr.startswith(b"maltriage: gone: ")  # and why, as the system says
+    assert unread.stderr.count(b"\n") == 1
     for wrong, said in (
         (("-f", "html"), b"HTML shows one file"),
         (("-o", "x.html"), b"HTML shows one file"),

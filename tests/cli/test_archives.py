@@ -48,7 +48,9 @@ def test_scan(run_cli, folder: Path, tmp_path: Path) -> None:
     found = records(done.stdout)
     for record in found:
         jsonschema.validate(record, json_schema())
-    seen = [(r["type"], r["path"].removeprefix(f"{folder}/"), r.get("code")) for r in found[:-1]]
+    seen = [
+        (r["type"], r["path"].removeprefix(f"{folder}{os.sep}"), r.get("code")) for r in found[:-1]
+    ]
     assert [(kind, code) for kind, _, code in seen] == [
         ("result", None), ("result", None), ("result", None), ("skipped", "members"),
         ("error", "password"), ("skipped", "not-pe"),

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from corpus.synthetic import zipped
 from hostile.make import sample
+from paths import links
 from report.factories import make_result
 
 from maltriage.cli import asked as asked_module
@@ -100,6 +101,7 @@ def test_the_root_of_all_files_is_answered_by_each_of_them() -> None:
     assert left(["/"], make_result("s3://bucket/x.exe")) == {"/": "there is no file in it"}
 
 
+@links
 def test_a_link_and_its_target_are_the_same(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
@@ -107,6 +109,7 @@ def test_a_link_and_its_target_are_the_same(tmp_path: Path) -> None:
     assert left([str(tmp_path / "link")], record) == {}
 
 
+@links
 def test_links_are_followed_where_it_is_asked_for(run_cli: Any, tmp_path: Path) -> None:
     for name in ("in", "out"):
         (tmp_path / name).mkdir()

@@ -161,7 +161,7 @@ def run() -> int:
         if is_asked(sys.argv[1:]):
             complete_at_once()
         with quiet_broken_pipe() as pipe:
-            application(_asked_for(sys.argv[1:]))()
+            application(_asked_for(sys.argv[1:]))(windows_expand_args=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 0
     except MaltriageError as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 import zlib
 from collections.abc import Sequence
@@ -386,5 +387,7 @@ def _path_digest(path: str, *, carved: bool) -> bytes:
 
 
 def _stat_digest(found: Found) -> bytes:
-    text = f"{found.size} {found.modified_ns} {found.changed_ns} {found.inode}"
+    # A folder's listing has no such number on Windows, and the file itself has.
+    inode = 0 if sys.platform == "win32" else found.inode
+    text = f"{found.size} {found.modified_ns} {found.changed_ns} {inode}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

@@ -208,8 +208,9 @@ def listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     found = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if hasattr(socket, "SO_REUSEADDR"):
-            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # On Windows the other option would let any program listen here as well.
+        alone = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        found.setsockopt(socket.SOL_SOCKET, alone or socket.SO_REUSEADDR, 1)
         found.bind((host, port))
         found.listen()  # who asks from now on waits for the server to start
     except OSError as error:

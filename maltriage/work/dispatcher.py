@@ -9,7 +9,6 @@ limit, costs that file, and the rest of the group is given out again.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from maltriage.files.names import name_bytes
 from maltriage.logs import logger
 from maltriage.probe.members import (
     Chunk,
@@ -416,4 +416,4 @@ def _only(path: str, items: Sequence[Item]) -> Item:
 
 
 def _shown(path: str) -> str:
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return name_bytes(path).decode("utf-8", "backslashreplace")

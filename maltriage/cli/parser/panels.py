@@ -13,6 +13,7 @@ from typer.core import TyperCommand
 
 from maltriage.cli.parser.defaults import OF_PYDANTIC, command_line_wins
 from maltriage.cli.parser.overwritten import refuse_inputs, refuse_twice
+from maltriage.cli.parser.wildcards import expanded
 
 Panels = Mapping[str, Sequence[str]]
 _ARCHIVES = tuple(
@@ -74,6 +75,9 @@ class Command(TyperCommand):
 
         def parse_args(args: list[str]) -> Any:
             values, rest, order = parse(args)
+            for parameter in self.get_params(ctx):
+                if parameter.param_type_name == "argument" and parameter.nargs == -1:
+                    values[parameter.name] = expanded(values.get(parameter.name) or ())
             if not ctx.resilient_parsing:
                 refuse_twice(order)
             return values, rest, order

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.errors import MaltriageError
+from maltriage.files.names import name_bytes
 from maltriage.files.places import config_file, data_places
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format, Notice
@@ -202,9 +203,14 @@ def assemble(
     Raises:
         MaltriageError: fewer than two families are left.
     """
-    ordered = sorted(samples, key=lambda sample: os.fsencode(sample.path))
+    ordered = sorted(samples, key=lambda sample: _place(sample.path))
     dataset = Dataset(name, root, tuple(ordered), (), min_samples, tuple(notices))
     return dataset if min_samples == 0 else _of_size(dataset, min_samples)
+
+
+def _place(path: str) -> bytes:
+    """What samples are sorted by, the same on all systems."""
+    return name_bytes(path.replace(os.sep, "/"))
 
 
 def joined(parts: Sequence[Dataset], min_samples: int) -> Dataset:
@@ -306,7 +312,7 @@ def with_goodware(dataset: Dataset, folder: Path) -> Dataset:
             f"goodware: hex dumps and files with a PE header are mixed ({folder}); a net would"
             " learn the form, not the family"
         )
-    paths.sort(key=lambda path: os.fsencode(os.path.relpath(path, folder)))
+    paths.sort(key=lambda path: _place(os.path.relpath(path, folder)))
     return replace(
         dataset,
         samples=(*dataset.samples, *(LabelledSample(path, BENIGN) for path in paths)),

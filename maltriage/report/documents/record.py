@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import base64
 import math
-import os
 from typing import Any
 
 import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
+from maltriage.files.names import name_bytes, name_of
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
@@ -247,16 +247,14 @@ def path_fields(path: str) -> tuple[str, str | None]:
     try:
         path.encode()
     except UnicodeEncodeError:
-        raw = os.fsencode(path)
+        raw = name_bytes(path)
         return raw.decode("utf-8", "backslashreplace"), base64.b64encode(raw).decode()
     return path, None
 
 
 def path_of(record: FileRecord) -> str:
     """The path that `path_fields` was given."""
-    return (
-        record.path if record.path_b64 is None else os.fsdecode(base64.b64decode(record.path_b64))
-    )
+    return record.path if record.path_b64 is None else name_of(base64.b64decode(record.path_b64))
 
 
 def encode(record: object) -> bytes:

@@ -17,7 +17,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from maltriage.files.names import name_bytes
+from maltriage.files.raw_names import name_bytes
 from maltriage.logs import logger
 from maltriage.probe.members import (
     Chunk,

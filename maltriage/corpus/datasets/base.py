@@ -11,8 +11,8 @@ from pathlib import Path
 
 from maltriage.bundle import BENIGN, OTHER
 from maltriage.errors import MaltriageError
-from maltriage.files.names import name_bytes
 from maltriage.files.places import config_file, data_places
+from maltriage.files.raw_names import name_bytes
 from maltriage.sample.hexdump import UNMAPPED
 from maltriage.sample.types import Format, Notice
 from maltriage.sample.views import WINDOWS

@@ -14,7 +14,7 @@ import msgspec
 
 from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
-from maltriage.files.names import name_bytes, name_of
+from maltriage.files.raw_names import name_bytes, name_of
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from maltriage.files.names import name_bytes, name_of
+from maltriage.files.raw_names import name_bytes, name_of
 
 
 @pytest.mark.parametrize("platform", ["win32", sys.platform])

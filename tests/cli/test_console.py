@@ -4,6 +4,7 @@ import errno
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from rich.text import Text
@@ -83,6 +84,7 @@ def test_characters_that_the_encoding_lacks_are_escaped() -> None:
 
 CHILD = """
 import sys
+from pathlib import Path
 from rich.text import Text
 from maltriage.cli.console import make_console, quiet_broken_pipe
 with quiet_broken_pipe() as pipe:
@@ -146,3 +148,12 @@ def test_a_reader_that_goes_away_on_windows(monkeypatch: pytest.MonkeyPatch) -> 
     with quiet_broken_pipe() as pipe:
         raise OSError(errno.EINVAL, "Invalid argument")
     assert pipe.broken
+
+
+@pytest.mark.parametrize("name", ["csv", "ndjson", "json"])
+def test_lines_for_machines_end_in_one_byte_on_all_systems(name: str, samples_dir: Path) -> None:
+    """`run_cli` would not show another end on Windows."""
+    command = [sys.executable, "-m", "maltriage", "scan", samples_dir / "dotnet.exe", "-f", name]
+    done = subprocess.run(command, capture_output=True, timeout=120, check=True)
+    assert done.stdout.endswith(b"\n")
+    assert b"\r" not in done.stdout

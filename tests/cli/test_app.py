@@ -175,7 +175,7 @@ def test_schema(run_cli) -> None:  # type: ignore[no-untyped-def]
 def test_numpy_gets_one_thread_unless_the_user_says_otherwise(
     monkeypatch: pytest.MonkeyPatch, before: str | None, after: str
 ) -> None:
-    monkeypatch.setattr(front, "application", lambda only: lambda: None)
+    monkeypatch.setattr(front, "application", lambda only: lambda **_: None)
     monkeypatch.setattr(interrupt, "listen", lambda: None)
     monkeypatch.setattr(os, "environ", {} if before is None else {"OPENBLAS_NUM_THREADS": before})
     with pytest.raises(SystemExit) as end:

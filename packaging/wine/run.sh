@@ -7,6 +7,9 @@
 # x86_64-w64-mingw32-gcc, unzip, the project's .venv, and what pip may install from. Wine is not
 # Windows: docs/reference/platforms.md says what this shows, and what it does not.
 set -euo pipefail
+if [ -z "${IN_OWN_MOUNTS:-}" ]; then # so that none of them is left behind
+  IN_OWN_MOUNTS=1 exec unshare --mount "$0" "$@"
+fi
 repository=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 folder=$(realpath -m "${1:?a folder to keep Wine and Python in}")
 shift
@@ -39,7 +42,7 @@ x86_64-w64-mingw32-gcc -O3 -g0 -std=c11 -ffp-contract=off -shared -I "$python/in
 
 for shared in /proc /dev /tmp "$folder" "$repository"; do
   mkdir -p "$root$shared"
-  mountpoint -q "$root$shared" || mount --bind "$shared" "$root$shared"
+  mount --bind "$shared" "$root$shared"
 done
 if [ $# = 0 ]; then set -- -n 2 -m "not slow"; fi
 exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 WINEDEBUG=-all \

@@ -18,8 +18,13 @@ python="$folder/python/cp311"
 root="$folder/root"
 
 if [ ! -e "$folder/complete" ]; then
+  if [ -e "$folder" ] && [ ! -e "$folder/begun" ] && [ -n "$(ls -A "$folder")" ]; then
+    echo "packaging/wine/run.sh: $folder has other files in it" >&2
+    exit 2
+  fi
   rm -rf "$folder"
   mkdir -p "$folder"
+  touch "$folder/begun"
   mmdebstrap --variant=apt --include=wine,wine64 trixie "$root"
   "$repository/.venv/bin/python" "$repository/packaging/wine/crt.py" \
     "$root/usr/lib/x86_64-linux-gnu/wine/x86_64-windows/ucrtbase.dll"

@@ -35,7 +35,7 @@ _INVALID: type[Exception] = tarfile.InvalidHeaderError  # type: ignore[attr-defi
 _TRUNCATED: type[Exception] = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
 
 
-class _DamagedTarError(Exception):
+class DamagedTarError(Exception):
     """An error that `tarfile` does not take for the end of the archive."""
 
 
@@ -51,12 +51,12 @@ class _Info(tarfile.TarInfo):
         try:
             found: _Info = super().fromtarfile(archive)
         except (_INVALID, _TRUNCATED) as error:
-            raise _DamagedTarError(error) from error
+            raise DamagedTarError(error) from error
         return found
 
     def _proc_member(self, archive: tarfile.TarFile) -> Any:
         if self.type in _ATTRIBUTES and self.size > MAX_HEADER:
-            raise _DamagedTarError(f"attributes of {self.size} bytes")
+            raise DamagedTarError(f"attributes of {self.size} bytes")
         return super()._proc_member(archive)  # type: ignore[misc]
 
 

@@ -41,16 +41,22 @@ if [ ! -e "$folder/complete" ]; then
   touch "$folder/complete"
 fi
 
+# What `pip install` would note of the package, which is imported from the checkout.
+rm -rf "$python"/Lib/site-packages/maltriage-*.dist-info
+cp -r "$repository"/.venv/lib/python3*/site-packages/maltriage-*.dist-info "$python/Lib/site-packages"
 x86_64-w64-mingw32-gcc -O3 -g0 -std=c11 -ffp-contract=off -shared -I "$python/include" \
   "$repository/maltriage/sample/_kernel.c" "$python/libs/python3.lib" \
   -o "$repository/maltriage/sample/_kernel.pyd"
 
-for shared in /proc /dev /tmp "$folder" "$repository"; do
+for shared in /sys /proc /dev /tmp "$folder" "$repository"; do
   mkdir -p "$root$shared"
   mount --bind "$shared" "$root$shared"
 done
 if [ $# = 0 ]; then set -- -n 2 -m "not slow"; fi
+# ONNX Runtime asks DXGI for its devices, and Wine has that without a display only as `no3d`.
 exec chroot "$root" /usr/bin/env -i PATH=/usr/bin:/bin HOME=/root LANG=C.UTF-8 WINEDEBUG=-all \
-  WINEPREFIX="$folder/prefix" WINEARCH=win64 "PYTHONPATH=Z:${repository//\//\\}" \
-  bash -c 'cd "$0" && exec wine "$@"' "$repository" "$python/python.exe" -m pytest -q \
-  -p no:cacheprovider "$@" </dev/null
+  XDG_RUNTIME_DIR=/tmp WINEPREFIX="$folder/prefix" WINEARCH=win64 \
+  "PYTHONPATH=Z:${repository//\//\\}" bash -c '
+    cd "$0"
+    wine reg add "HKCU\Software\Wine\Direct3D" /v renderer /d no3d /f >/dev/null
+    exec wine "$@"' "$repository" "$python/python.exe" -m pytest -q -p no:cacheprovider "$@" </dev/null

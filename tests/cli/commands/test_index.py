@@ -90,10 +90,11 @@ def test_what_others_add_meanwhile_stays(run_cli: Any, root: Path, tmp_path: Pat
     with locked(path.with_name("a.index.npz.lock")):
         waiting = subprocess.Popen([*command, "--jobs", "1"], cwd=tmp_path, **pipes)
         assert waiting.stderr is not None
-        said = waiting.stderr.readline().decode()
-        assert said == f"maltriage: waiting for another process to unlock {path}\n"
+        said = waiting.stderr.readline().decode().rstrip()
+        assert said == f"maltriage: waiting for another process to unlock {path}"
         (tmp_path / "b.npz").replace(path)  # as the other does it, at the end of its turn
-    assert waiting.communicate(timeout=60)[0] == f"{path}: 1 added, 0 replaced, 7 now\n".encode()
+    done = waiting.communicate(timeout=60)[0].decode()
+    assert done.rstrip() == f"{path}: 1 added, 0 replaced, 7 now"
     told = json.loads(run_cli("index", "info", path, "-f", "json").stdout)
     assert told["labels"] == {"gbot": 2, "zeus": 3, "icarus": 1, "daedalus": 1}
 

@@ -25,6 +25,10 @@ from maltriage import bundle as bundles
 from maltriage.bundle import Threshold
 from maltriage.report.documents.schema import json_schema
 
+full_device = pytest.mark.skipif(
+    os.name == "nt" or not Path("/dev/full").exists(), reason="no device that is always full"
+)
+
 
 def set_threshold(path: Path, margin: float) -> Path:
     """The default bundle with a threshold of our choice, so that a verdict is known."""
@@ -120,7 +124,7 @@ def test_a_page_of_a_scan(run_cli, folder: Path, tmp_path: Path) -> None:
     assert summary["files"] == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@full_device
 def test_a_full_disk_is_one_line(run_cli, folder: Path) -> None:
     done = run_cli("scan", folder, "-f", "ndjson", "-o", "/dev/full")
     assert done.returncode == 2
@@ -128,7 +132,7 @@ def test_a_full_disk_is_one_line(run_cli, folder: Path) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@full_device
 @pytest.mark.parametrize("command", [("scan", "-f", "csv"), ("explain",), ("schema",)])
 def test_a_full_disk_behind_stdout_is_one_line(command: tuple[str, ...], folder: Path) -> None:
     named = [] if command == ("schema",) else [folder / "a.exe"]

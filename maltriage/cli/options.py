@@ -341,7 +341,10 @@ MaxTime = Annotated[
 ]
 Carve = Annotated[
     bool,
-    typer.Option("--carve", help="Also scan programs inside programs, and in archives in them."),
+    typer.Option(
+        "--carve",
+        help="Also scan programs inside programs, in archives in them, and packed by UPX.",
+    ),
 ]
 MaxCarved = Annotated[int, typer.Option(min=1, help="Most programs to carve from one program.")]
 CARVED = 32

@@ -23,11 +23,13 @@ from maltriage.source.archive.closed import may_be_closed
 from maltriage.source.archive.find import split_path
 from maltriage.source.archive.kinds import kind_of
 from maltriage.source.archive.walk import MAX_SEEN, Cursor, Ends, Member, Trouble, Walk
-from maltriage.source.carve import carve, carved_path, split_carved
+from maltriage.source.carve import carve, carved_path
 from maltriage.source.decode import Contents, parse_contents, sniff, too_large
 from maltriage.source.files import Rejected
-from maltriage.source.samples import opened, read_opened
-from maltriage.source.self_extracting import packed, packed_path, split_packed
+from maltriage.source.samples import is_inside, opened, read_opened
+from maltriage.source.self_extracting import packed, packed_path
+from maltriage.source.upx.packed import packed_by_upx, unpacked_path
+from maltriage.source.upx.unpack import unpack
 
 MAX_CHUNK_BYTES = 128 * 1024 * 1024
 """Bytes unpacked for a chunk; the file that exceeds them is its last."""
@@ -105,7 +107,7 @@ def prepare_members(
         SampleError: the file gives no sample, or the archive cannot be opened; see `read_sample`.
     """
     archives = options.archives
-    if archives is None or split_carved(path) is not None or split_packed(path) is not None:
+    if archives is None or is_inside(path):
         return prepare_file(path, options, finish)
     start = time.perf_counter()
     outer, inner = split_path(path)
@@ -229,7 +231,10 @@ def _carved(
     most = options.archives.carve if options.archives else 0
     if not most or contents.format not in ("pe", "png"):
         return
-    inside = chain(_as_they_lie(path, contents.data), _unpacked(path, contents.data, options))
+    data = contents.data
+    inside = chain(
+        _by_upx(path, data, options), _as_they_lie(path, data), _unpacked(path, data, options)
+    )
     for count, found in enumerate(inside):
         if count == most:
             reason = f"programs in it after the first {most} are left out"
@@ -250,6 +255,18 @@ def _carved(
 def _as_they_lie(path: str, data: bytes) -> Iterator[Member]:
     for carved in carve(data):
         yield Member(carved_path(path, carved), data[carved.start : carved.end])
+
+
+def _by_upx(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:
+    """The program that UPX packed, if it did."""
+    found = packed_by_upx(data)
+    if found is None:
+        return
+    name = unpacked_path(path, found)
+    try:
+        yield Member(name, unpack(data, found, options.max_size))
+    except SampleError as error:
+        yield Trouble(name, error)
 
 
 def _unpacked(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:

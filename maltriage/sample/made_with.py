@@ -41,6 +41,8 @@ PACKERS = {
 PACKER_OF = {
     section.lower(): packer for packer, sections in PACKERS.items() for section in sections.split()
 }
+UNPACKED = frozenset(("UPX",))
+"""Those of them that `scan --carve` takes off."""
 PROTECTORS = frozenset(
     ("VMProtect", "Themida", "Enigma", "Yoda's Protector", "Yoda's Crypter", "SVKProtector")
 )

@@ -14,7 +14,7 @@ import numpy as np
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
-from maltriage.sample.made_with import BY_LIBARCHIVE, OPENED, PACKER_OF, Carried
+from maltriage.sample.made_with import BY_LIBARCHIVE, OPENED, PACKER_OF, UNPACKED, Carried
 from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
@@ -59,11 +59,14 @@ def observe(
     if headers is not None:
         found.extend(_of_headers(data, headers, layout))
         rules = list(_packed(data, headers, layout))
-        packers = [tool.text for tool in tools if tool.kind in ("packer", "protector")]
+        packers = [tool for tool in tools if tool.kind in ("packer", "protector")]
         if rules or packers:
-            how = f" with {', '.join(packers)}" if packers else ""
+            how = f" with {', '.join(tool.text for tool in packers)}" if packers else ""
             why = f" ({'; '.join(rules)})" if rules else ""
             means = "the model may judge the packer, and not the program in it"
+            empty = any(s.size == 0 for s in headers.sections)  # a dump of its memory has none
+            if empty and any(tool.name in UNPACKED for tool in packers):
+                means += "; scan --carve unpacks it"
             text = f"Looks packed{how}{why}: {means}."
             found.append(Notice("packed?", text))
         carrying = _installer(layout, tools, inside)

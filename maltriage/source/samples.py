@@ -22,6 +22,8 @@ from maltriage.source.decode import Contents, parse_contents, too_large, wanted_
 from maltriage.source.reading import MAX_FILE_BYTES, MAX_IN_PART, PROGRAMS, Reading
 from maltriage.source.self_extracting import split_packed, take_packed
 from maltriage.source.stdin import STDIN, open_stdin
+from maltriage.source.upx.packed import split_unpacked
+from maltriage.source.upx.unpack import take_unpacked
 from maltriage.source.urls import is_url
 
 
@@ -77,35 +79,45 @@ def read_sample(
     Args:
         path: of the file. With archives opened, also of one in an archive, as
             `archive.zip!folder/x.exe`, of an archive of one file, which is the sample, or of a
-            program in another file, as `x.exe!carved@0x1a400.exe`, or in an archive in one, as
-            `x.exe!carved@0x1a400.7z!y.exe`.
+            program in another file, as `x.exe!carved@0x1a400.exe`, in an archive in one, as
+            `x.exe!carved@0x1a400.7z!y.exe`, or of what UPX packed, as
+            `x.exe!carved@0x400.upx.exe`.
 
     Raises:
         SampleError: it is no sample, of another format, empty or too large (a skip), or
             cannot be read.
     """
     outer, inner = split_path(path) if reading.archives else (path, None)
-    carved = split_carved(path) if inner is not None else None
-    if carved is not None:
-        carrier = read_sample(carved[0], replace(reading, formats=PROGRAMS))
-        return parse_contents(path, take(carrier.data, carved[1]), reading)
-    packed = split_packed(path) if inner is not None else None
-    if packed is not None:
-        return _unpacked(path, packed, reading)
+    found = _inside(path, reading) if inner is not None else None
+    if found is not None:
+        return parse_contents(path, found, reading)
     with opened(outer, reading.max_size) as (file, size):
         return read_opened(path, outer, file, size, reading)
 
 
-def _unpacked(path: str, place: tuple[str, str, int], reading: Reading) -> Contents:
-    """A file of an archive in a program."""
-    program, archive, start = place
-    carrier = read_sample(program, replace(reading, formats=PROGRAMS))
-    found = take_packed(carrier.data, start)
-    file, size = io.BytesIO(carrier.data[found.start : found.end]), found.end - found.start
+def is_inside(path: str) -> bool:
+    """Whether a path is that of a program in another one."""
+    return any(split(path) for split in (split_carved, split_unpacked, split_packed))
+
+
+def _inside(path: str, reading: Reading) -> bytes | None:
+    """The program in another one that a path names; None: it names none."""
+    if (place := split_carved(path)) is not None:
+        return take(_carrier(place[0], reading), place[1])
+    if (place := split_unpacked(path)) is not None:
+        return take_unpacked(_carrier(place[0], reading), place[1], reading.max_size)
+    if (packed := split_packed(path)) is None:
+        return None
+    program, archive, start = packed
+    data = _carrier(program, reading)
+    found = take_packed(data, start)
+    file, size = io.BytesIO(data[found.start : found.end]), found.end - found.start
     assert reading.archives is not None
-    limits, max_size = reading.archives, reading.max_size
-    data = find_member(file, archive, path, size, found.kind, limits, max_size)
-    return parse_contents(path, data, reading)
+    return find_member(file, archive, path, size, found.kind, reading.archives, reading.max_size)
+
+
+def _carrier(path: str, reading: Reading) -> bytes:
+    return read_sample(path, replace(reading, formats=PROGRAMS)).data
 
 
 def read_again(path: str, reading: Reading, sha256: str) -> Contents:

@@ -17,6 +17,7 @@ import pytest
 from corpus.synthetic import seven_zipped, tarred, zipped
 from hostile.make import ESCAPE_PATH, sample
 from source.archive.nsis_writer import installer
+from source.upx.repack import PROGRAMS
 
 from maltriage.cli import options
 from maltriage.report.documents.schema import json_schema
@@ -224,6 +225,30 @@ def test_carve_a_self_extractor(run_cli, tmp_path: Path, kind: str) -> None:
     assert b"x64.exe" in shown
 
 
+def test_carve_what_upx_packed(run_cli, tmp_path: Path) -> None:
+    """In an archive as well; what cannot be unpacked is told, and its carrier has its record."""
+    program = (PROGRAMS / "gui-x86.nrv2e.exe").read_bytes()
+    damaged = bytearray(program)
+    damaged[0x1000] ^= 1
+    (tmp_path / "a.zip").write_bytes(zipped({"g.exe": program, "d.exe": bytes(damaged)}))
+    done = run_cli("scan", "a.zip", "--carve", "-f", "ndjson", "--exit-zero")
+    found = {record["path"]: record for record in records(done.stdout)[:-1]}
+    inside, broken = "a.zip!g.exe!carved@0x215.upx.exe", "a.zip!d.exe!carved@0x215.upx.exe"
+    assert [*found] == ["a.zip!g.exe", inside, "a.zip!d.exe", broken]
+    assert (found[broken]["code"], done.returncode) == ("damaged-archive", 3)
+    assert found[broken]["reason"].startswith("UPX: ")
+    (packed,) = [n["text"] for n in found["a.zip!g.exe"]["notices"] if n["code"] == "packed?"]
+    assert packed.startswith("Looks packed with UPX (")
+    assert packed.endswith("; scan --carve unpacks it.")
+    assert {r["name"] for r in found[inside]["layout"]["regions"]} > {".text", ".rsrc"}
+    done = run_cli("explain", inside, "-f", "json", "--exit-zero")
+    assert records(done.stdout)[0]["sha256"] == found[inside]["sha256"]
+    for wrong in ("a.zip!g.exe!carved@0x216.upx.exe", broken):
+        assert run_cli("explain", wrong).returncode == 3
+    said = run_cli("scan", "a.zip", "--exit-zero").stdout
+    assert b"2 programs packed with UPX are judged by their packed bytes (--carve" in said
+
+
 def test_carve_where_the_carrier_is_kept(run_cli, tmp_path: Path) -> None:
     """A scan that did not search a program knows of one record, where there are several."""
     (tmp_path / "a.exe").write_bytes(X86 + X64)
@@ -292,8 +317,13 @@ def test_hostile_archives(run_cli, tmp_path: Path) -> None:
     done = run_cli("scan", ".", "-f", "ndjson", timeout=300)
     found = [(r["path"], r["code"]) for r in records(done.stdout)[:-1]]
     assert found == [
-        ("./a.zip", "archive-members"), ("./a.zip", "members"),
-        ("./b.zip!in.zip!in.zip!in.zip!in.zip", "archive-depth"),
-        ("./c.zip", "too-large"), ("./d.zip", "damaged-archive"),
-    ]  # fmt: skip
+        (os.path.join(".", name), code)
+        for name, code in [
+            ("a.zip", "archive-members"),
+            ("a.zip", "members"),
+            ("b.zip!in.zip!in.zip!in.zip!in.zip", "archive-depth"),
+            ("c.zip", "too-large"),
+            ("d.zip", "damaged-archive"),
+        ]
+    ]
     assert done.returncode == 3

@@ -163,7 +163,72 @@ def _installers() -> list[bytes]:
     return [*apart, *(installer(_files(), pack, "ansi", solid=True) for pack in packs[1:])]
 
 
+def by_upx(data: bytes) -> None:
+    """A program that UPX packed: the mutations are in the headers and lists behind its image, and
+    in its own headers from the signature on, which are the last part of the input."""
+    from source.upx.repack import PROGRAMS, headers_in, image_of, repacked
+
+    from maltriage.source.upx.packed import packed_by_upx
+    from maltriage.source.upx.unpack import unpack
+
+    lists, _, headers = data.partition(_OUTER)
+    program = (PROGRAMS / "gui-x86.nrv2e.exe").read_bytes()
+    image = image_of(program)
+    begin = headers_in(image)
+    packed = repacked(program, image[:begin] + lists + struct.pack("<I", begin))
+    (at,) = struct.unpack_from("<I", packed, 60)
+    changed = packed[:at] + headers[:_MOST] + packed[at + len(headers[:_MOST]) :]
+    found = packed_by_upx(changed)
+    if found is None:
+        return
+    try:
+        assert len(unpack(changed, found, LARGEST)) <= LARGEST
+    except SampleError:
+        return
+
+
+def by_nrv(data: bytes) -> None:
+    """A stream of NRV: the first byte says which, and how large the result should be."""
+    from maltriage.source.upx import nrv
+
+    code = (nrv.NRV2B, nrv.NRV2D, nrv.NRV2E)[data[0] % 3] if data else nrv.NRV2B
+    size = data[0] << 8 if data else 0
+    try:
+        assert len(nrv.unpack(data[1:], code, 4 if size & 0x400 else 1, size)) == size
+    except ValueError:
+        return
+
+
+_OUTER, _MOST = b"headers:", 512
+
+
+def _packed_programs() -> list[bytes]:
+    from source.upx.repack import PROGRAMS, headers_in, image_of
+
+    found = []
+    for path in sorted(PROGRAMS.iterdir()):
+        data = path.read_bytes()
+        image = image_of(data)
+        (at,) = struct.unpack_from("<I", data, 60)
+        found.append(image[headers_in(image) : -4] + _OUTER + data[at : at + _MOST])
+    return found
+
+
+def _streams_of_nrv() -> list[bytes]:
+    from source.upx.test_nrv import packed
+
+    from maltriage.source.upx import nrv
+
+    tokens: list[tuple[int, int] | int] = [1, 2, 3, (3, 253)]
+    return [
+        bytes([1 << 2 | n]) + packed(tokens, code, 4)
+        for n, code in enumerate((nrv.NRV2B, nrv.NRV2D, nrv.NRV2E))
+    ]
+
+
 TARGETS = {
+    "upx": Target(by_upx, _packed_programs, (b"PE\0\0", b"\xe8\xe9", b"\xff\xff", _OUTER)),
+    "nrv": Target(by_nrv, _streams_of_nrv, (b"\xff\xff", b"\0\0", b"\xaa")),
     "archive": Target(
         any_kind,
         lambda: [*_zips(), *_sevens()[:2], *_tars(), *_streams()],

@@ -25,6 +25,8 @@ SHARES = {
     "zip": 2,
     "seven": 2.5,
     "nsis": 2.0,
+    "upx": 0.5,
+    "nrv": 6,
     "tar": 1,
     "stream": 2,
     "card": 9,

@@ -152,6 +152,7 @@ def test_every_rule_that_says_packed_is_named(samples_dir: Path) -> None:
     assert "entropy 7.9" in one
     named = notices_of(data.replace(b".pack\0\0\0", b".aspack\0", 1))["packed?"]
     assert "section name .aspack; entropy 7.9" in named
+    assert named.endswith("the program in it.")
 
 
 def test_one_weak_sign_is_none(samples_dir: Path) -> None:

@@ -113,7 +113,7 @@ class ScanPage:
         if summary.interrupted:
             remarks.append("Interrupted: this is not the whole scan.")
         remarks += self._names.of_names()
-        remarks += self._names.of_shells()
+        remarks += [*self._names.of_shells(), *self._names.of_packed()]
         if self._unjudged:
             remarks.append(self._of_thresholds())
         remarks += self._names.of_scores()

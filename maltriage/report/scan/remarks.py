@@ -41,6 +41,8 @@ _OPENED_BY = {
     "--carve": "--carve looks into",
 }
 """What opens an installer, and how its notice says so; the first that it does counts."""
+_UNPACKED_BY = "--carve unpacks"
+"""How the notice of a packed program says that."""
 
 
 @dataclass
@@ -79,10 +81,15 @@ class Remarks:
         self._unjudged, self._renamed, self._no_programs = Named(), Named(), Named()
         self._shells = dict[int, str]()
         """Installers that are not flagged, by `hash` of the path: what opens them."""
+        self._packed = set[int]()
+        """Programs that could be unpacked, likewise."""
         self._looked_into = set[int]()
-        """Programs in which others were found, likewise."""
+        """Programs in which others were found, or trouble, likewise."""
 
     def add(self, record: FileRecord) -> None:
+        carrier, inside, _ = record.path.partition(CARVED)
+        if inside:
+            self._looked_into.add(hash(carrier))
         if isinstance(record, Result):
             self._add_result(record)
         elif record.code == "input":
@@ -103,13 +110,12 @@ class Remarks:
         if not verdict.calibrated and not facts.unread(record):
             outside = facts.outside(record)
             self._uncalibrated["outside-training" if outside else "uncalibrated"] += 1
-        carrier, inside, _ = record.path.partition(CARVED)
-        if inside:
-            self._looked_into.add(hash(carrier))
         shell = next((item.text for item in record.notices if item.code == "installer"), None)
         if shell is not None and not verdict.flagged:
             way = next((way for way, said in _OPENED_BY.items() if said in shell), "")
             self._shells[hash(record.path)] = way
+        if any(item.code == "packed?" and _UNPACKED_BY in item.text for item in record.notices):
+            self._packed.add(hash(record.path))
         if record.format == "pe" and _ending(record.path) in OTHERS:
             self._renamed.add(record.path)
         known = facts.known_as_malware(record)
@@ -149,6 +155,15 @@ class Remarks:
                 f" what they carry{how}."
             )
 
+    def of_packed(self) -> Iterator[str]:
+        """The sentence on packed programs that nobody unpacked."""
+        if many := len(self._packed - self._looked_into):
+            is_, its, it = ("is", "its", "it") if many == 1 else ("are", "their", "them")
+            programs = numbers.count(many, "program")
+            # Where --carve was given, these could not be unpacked.
+            how = "" if self._looked_into else f" (--carve unpacks {it})"
+            yield f"{programs} packed with UPX {is_} judged by {its} packed bytes{how}."
+
     def of_scores(self) -> Iterator[str]:
         """The sentences on files whose score was not fitted to files like them."""
         for reason, why in _UNCALIBRATED.items():
@@ -162,7 +177,7 @@ class Remarks:
             yield Text("Interrupted: this is not the whole scan.", style="yellow")
         for said in self.of_names():
             yield Text(said, style="yellow")
-        for said in self.of_shells():
+        for said in (*self.of_shells(), *self.of_packed()):
             yield Text(said, style="yellow")
         if self._refused.count:
             said = f"{numbers.count(self._refused.count, 'file')} skipped: {self._why_refused}."

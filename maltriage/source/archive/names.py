@@ -8,7 +8,7 @@ SEPARATOR = "!"
 """Between an archive and a file in it: `a.zip!b.tar.gz!c.exe`."""
 _INSIDE = re.compile(
     r"(?:\A-|[^/\\!]\.(?=\w*[A-Za-z])\w+(?:\#\d+)?|(?<![^/\\!])[0-9A-Fa-f]{32,})!(?=.)"
-    r"|!(?=carved@0x[0-9a-f]{1,16}\.exe\Z)",
+    r"|!(?=carved@0x[0-9a-f]{1,16}(?:\.upx)?\.exe\Z)",
     re.DOTALL,
 )
 """The end of an archive's path, or of a program's: a name with an ending, a digest or `-` before

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from report.factories import make_result, make_similar, make_skipped, make_summary, make_verdict
+from report.factories import (
+    make_failed,
+    make_result,
+    make_similar,
+    make_skipped,
+    make_summary,
+    make_verdict,
+)
 
 from maltriage.report.documents.record import FileRecord, Result
 from maltriage.report.scan.remarks import Remarks
@@ -96,6 +103,29 @@ def test_archives_that_were_read_in_part() -> None:
     assert said(*cut[:2]) == ["archive-size: 0.zip: too much (and 1 more file)."]
     refused = [make_skipped(f"{n}.png", code="input", reason="takes no PNG") for n in range(2)]
     assert said(*refused) == ["2 files skipped: takes no PNG."]
+
+
+def test_programs_that_nobody_unpacked() -> None:
+    def packed(
+        path: str, text: str = "Looks packed with UPX: so; scan --carve unpacks it."
+    ) -> Result:
+        return make_result(path, notices=(("packed?", text),))
+
+    inside = make_result("a.exe!carved@0x400.upx.exe")
+    failed = make_failed("a.exe!carved@0x400.upx.exe", code="damaged-archive")
+    told = "packed with UPX"
+    assert said(packed("a.exe")) == [
+        f"1 program {told} is judged by its packed bytes (--carve unpacks it)."
+    ]
+    assert said(packed("a.exe"), packed("b.exe")) == [
+        f"2 programs {told} are judged by their packed bytes (--carve unpacks them)."
+    ]
+    assert said(packed("a.exe", "Looks packed with ASPack: so.")) == []
+    assert said(packed("a.exe"), inside) == said(inside, packed("a.exe")) == []
+    assert said(packed("a.exe"), failed) == []
+    assert said(packed("a.exe"), inside, packed("b.exe")) == [
+        f"1 program {told} is judged by its packed bytes."
+    ]
 
 
 def test_names_are_cleaned() -> None:

@@ -75,6 +75,8 @@ def make_console(
         columns = os.environ.get("COLUMNS", "")
         width = int(columns) if columns.isdigit() and int(columns) else PIPED_WIDTH
     depth: Literal["auto", "256"] | None = None if color == "never" else "auto"
+    # Rich takes a pipe or a file on Windows for an old console, and would not ask `_render_buffer`.
+    legacy = None if _is_terminal(stream) else False
     while True:
         console = _Console(
             file=stream,
@@ -83,6 +85,7 @@ def make_console(
             color_system=depth,
             no_color=None if color == "auto" else color == "never",
             force_terminal=True if color == "always" else None,
+            legacy_windows=legacy,
             highlight=False,
             markup=False,
             emoji=False,

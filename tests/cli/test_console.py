@@ -69,6 +69,12 @@ def test_markup_highlights_and_emoji_codes_are_off() -> None:
     assert stream.getvalue() == "[red]1[/red] :smile: 0x1f 'quoted'\n"
 
 
+def test_a_file_is_no_old_console_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For which Rich has a way of its own, that passes by what sanitizes the text."""
+    monkeypatch.setattr("rich.console.detect_legacy_windows", lambda: True)
+    assert not make_console(file=io.StringIO()).legacy_windows
+
+
 def test_the_streams_of_the_process() -> None:
     assert make_console().file is sys.stdout
     assert make_console(stderr=True).file is sys.stderr

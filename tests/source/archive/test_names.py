@@ -6,6 +6,7 @@ import pytest
 
 from maltriage.source.archive.names import inner_name
 from maltriage.source.carve import Carved, carved_path
+from maltriage.source.upx.packed import Packed, unpacked_path
 
 DIGEST = "0123456789abcdef" * 4
 
@@ -24,6 +25,7 @@ DIGEST = "0123456789abcdef" * 4
         ("s3://bucket/a.zip!x.exe", "x.exe"),
         (carved_path("/x/dropper", Carved(0x400, 0x800)), "carved@0x400.exe"),
         (carved_path("/x/a.zip!dropper.exe", Carved(0x400, 0x800)), "carved@0x400.exe"),
+        (unpacked_path("/x/packed", Packed(0x400, 14, 9, 9, 1, 0, 0)), "carved@0x400.upx.exe"),
         ("/x/x.exe", None),
         ("/x/Setup!.exe", None),
         ("/x/Yahoo! Mail.exe", None),

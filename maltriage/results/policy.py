@@ -387,7 +387,8 @@ def _path_digest(path: str, *, carved: bool) -> bytes:
 
 
 def _stat_digest(found: Found) -> bytes:
-    # A folder's listing has no such number on Windows, and the file itself has.
-    inode = 0 if sys.platform == "win32" else found.inode
+    # A folder's listing has no such number on Windows, and the file itself has; of a URL it is made
+    # of the ETag.
+    inode = 0 if sys.platform == "win32" and not is_url(found.path) else found.inode
     text = f"{found.size} {found.modified_ns} {found.changed_ns} {inode}"
     return hashlib.blake2b(text.encode(), digest_size=16).digest()

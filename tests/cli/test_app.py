@@ -145,7 +145,8 @@ def test_a_file_that_is_no_bundle(run_cli, tmp_path: Path) -> None:  # type: ign
     done = run_cli("scan", "--model", "x.onnx", ".")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"not an ONNX file" in done.stderr
-    (tmp_path / "x\x1b[31m.onnx").write_bytes(b"not a model")
+    if os.name != "nt":  # where no name has such a character
+        (tmp_path / "x\x1b[31m.onnx").write_bytes(b"not a model")
     assert b"\x1b" not in run_cli("scan", "--model", "x\x1b[31m.onnx", ".").stderr
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ntpath
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -159,7 +160,9 @@ def test_a_folder_in_place_of_a_command(run_cli: Any, tmp_path: Path) -> None:
     (tmp_path / "my files").mkdir()
     done = run_cli("my files", "--top", "3", cwd=tmp_path)
     assert done.returncode == 2
-    assert done.stderr == b"maltriage: my files is no command: maltriage scan 'my files' --top 3\n"
+    quoted = b'"my files"' if os.name == "nt" else b"'my files'"
+    said = b"maltriage: my files is no command: maltriage scan " + quoted + b" --top 3\n"
+    assert done.stderr == said
     assert run_cli("-h").stdout == run_cli("--help").stdout
     assert run_cli("scan", "-h").stdout == run_cli("scan", "--help").stdout
 

@@ -207,7 +207,7 @@ def test_an_ending_that_no_format_has_is_refused(run_cli: Any, folder: Path, com
     assert run("-o", "x.pdf", "-f", "json").returncode == 0
     assert json.loads((where / "x.pdf").read_bytes())
     assert run("-o", "x").returncode == 0
-    assert "a.exe" in (where / "x").read_text()
+    assert "a.exe" in (where / "x").read_text("utf-8")
 
 
 def test_an_explanation_has_the_format_of_its_ending(run_cli: Any, folder: Path) -> None:

@@ -52,7 +52,7 @@ def test_wrong_use_writes_nothing(run_cli: Any, program: Path, tmp_path: Path) -
     scanned = tmp_path / "scan.ndjson"
     scanned.write_bytes(written("ndjson", [make_result()]))
     for arguments, message in (
-        ((program, "--png", "no/such/a.png"), "cannot write no/such/a.png: no folder no/such"),
+        ((program, "--png", "no/such/a.png"), f"cannot write {Path('no/such/a.png')}: no "),
         ((program, "--svg", tmp_path), "a folder"),
         ((program, program, "--yara", "x.yar", "--svg", "x"), "--png and --svg draw one file"),
         ((program, "--svg", "x", "--png", "x"), "--png and --svg name the same file: x"),

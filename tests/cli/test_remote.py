@@ -240,8 +240,8 @@ def test_a_file_that_takes_too_long_costs_itself(run_cli, folder: Path) -> None:
     assert said == [
         ("error", urls[0], "timeout"),
         ("result", urls[1], None),
-        ("result", f"{folder}/a.exe", None),
-        ("skipped", f"{folder}/b.txt", "not-pe"),
+        ("result", str(folder / "a.exe"), None),
+        ("skipped", str(folder / "b.txt"), "not-pe"),
         ("summary", None, None),
     ]
 

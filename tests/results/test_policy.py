@@ -206,6 +206,20 @@ def test_a_file_of_the_same_size_and_mtime_is_told_by_its_other_times(
     assert scans.read == []
 
 
+def test_what_windows_lists_has_no_number_and_an_object_at_a_url_has_its_tag(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The tag alone tells an object from another one of its size and second."""
+
+    def digests(path: str) -> set[bytes]:
+        return {policies._stat_digest(Found(path, 9, 1, 1, inode)) for inode in (1, 2)}
+
+    assert len(digests("s3://bucket/a.exe")) == len(digests("/in/a.exe")) == 2
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert len(digests("s3://bucket/a.exe")) == 2
+    assert len(digests("/in/a.exe")) == 1
+
+
 def test_a_file_that_has_just_changed_is_read_again(
     scans: Scans, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,12 +5,14 @@
 # make coverage  the tests, and which lines of the package they run: the total, the worst modules
 #
 # VENV=DIR uses another environment, PYTHON=python3.12 another Python (3.11 or newer), and
-# ARGS="tests/sample -x" runs pytest on something narrower.
+# ARGS="tests/sample -x" runs pytest on something narrower. With CONSTRAINTS= packages are the newest
+# that pyproject.toml allows, as users get them: make test VENV=.venv-newest CONSTRAINTS=
 
 VENV ?= .venv
 PYTHON ?= python3
 EXTRAS ?= train,test
 ARGS ?=
+CONSTRAINTS ?= constraints.txt
 
 BIN := $(VENV)/bin
 # What the installation compiles.
@@ -102,20 +104,20 @@ $(VENV)/.base: pyproject.toml $(KERNEL) | $(VENV)/pyvenv.cfg
 	$(PIP) install -q -e .
 	@touch $@
 
-$(VENV)/.test: pyproject.toml constraints.txt $(KERNEL) | $(VENV)/pyvenv.cfg
-	$(PIP) install -q -c constraints.txt -e ".[$(EXTRAS)]"
+$(VENV)/.test: pyproject.toml $(CONSTRAINTS) $(KERNEL) | $(VENV)/pyvenv.cfg
+	$(PIP) install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[$(EXTRAS)]"
 	@touch $@
 
-$(VENV)/.docs: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP) install -q -c constraints.txt -e ".[docs]"
+$(VENV)/.docs: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	$(PIP) install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[docs]"
 	@touch $@
 
-$(VENV)/.fuzz: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP) install -q -c constraints.txt -e ".[fuzz]"
+$(VENV)/.fuzz: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	$(PIP) install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[fuzz]"
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/pyvenv.cfg
-	$(PIP) install -q -c constraints.txt -e ".[dev]"
+$(VENV)/.dev: pyproject.toml $(CONSTRAINTS) | $(VENV)/pyvenv.cfg
+	$(PIP) install -q $(addprefix -c ,$(CONSTRAINTS)) -e ".[dev]"
 	@touch $@
 
 # The manual pages, into man/; the wheel has them in share/man/man1. `make wheel` makes dist/*.whl.

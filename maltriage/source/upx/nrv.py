@@ -84,11 +84,10 @@ def _unpacked(packed: bytes, code: str, word: int, size: int) -> bytearray:
         if offset > len(out) or len(out) + length > size:
             raise ValueError("a match outside of what is there")
         start = len(out) - offset
-        while length > 0:
+        while length > 0:  # where the match reaches into itself, twice as much each time
             piece = out[start : start + length]
             out += piece
             length -= len(piece)
-            start += len(piece)
 
 
 def _length(code: str, near: int, bit: Callable[[], int]) -> int:

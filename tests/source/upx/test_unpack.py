@@ -10,8 +10,8 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-import lief
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,6 +37,12 @@ def program(name: str) -> bytes:
     return (PROGRAMS / name).read_bytes()
 
 
+def parsed(data: bytes) -> Any:
+    import lief
+
+    return lief.PE.parse(list(data))
+
+
 def unpacked(data: bytes, most: int = MOST) -> bytes:
     found = packed_by_upx(data)
     assert found is not None
@@ -52,8 +58,8 @@ def test_as_upx_itself(name: str) -> None:
 def test_as_it_was(name: str) -> None:
     """Sections are those of the sample, but for tables that UPX lays out anew."""
     stem, _, ending = name.split(".")
-    before = lief.PE.parse(str(SAMPLES / f"{stem}.{ending}"))
-    after = lief.PE.parse(list(unpacked(program(name))))
+    before = parsed((SAMPLES / f"{stem}.{ending}").read_bytes())
+    after = parsed(unpacked(program(name)))
     assert [s.name for s in after.sections] == [s.name for s in before.sections]
     for old, new in zip(before.sections, after.sections, strict=True):
         if old.name not in (".rsrc", ".idata", ".reloc", ".rdata"):
@@ -62,7 +68,7 @@ def test_as_it_was(name: str) -> None:
     assert after.has_resources == before.has_resources
 
 
-def tables_of(pe: lief.PE.Binary) -> tuple[list[object], list[object], list[object]]:
+def tables_of(pe: Any) -> tuple[list[object], list[object], list[object]]:
     """Imports (UPX writes `KERNEL32.DLL` in capitals), exports, and addresses of relocations."""
     exported = pe.get_export().entries if pe.has_exports else []
     return (
@@ -149,7 +155,7 @@ def test_a_table_that_was_broken_hides_nothing_else() -> None:
     struct.pack_into("<I", image, lists_in(image), 0xFFFFFF00)
     whole, found = unpacked(data), unpacked(repacked(data, bytes(image)))
     assert len(found) == len(whole)
-    before, after = (lief.PE.parse(list(made)) for made in (whole, found))
+    before, after = (parsed(made) for made in (whole, found))
     assert bytes(after.get_section(".text").content) == bytes(before.get_section(".text").content)
     assert after.has_resources
 
@@ -184,7 +190,7 @@ def test_lists_without_end(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_resources_that_point_at_each_other() -> None:
     data = bytearray(program("gui-x86.nrv2e.exe"))
-    pe = lief.PE.parse(list(data))
+    pe = parsed(bytes(data))
     tree = pe.sections[-1].pointerto_raw_data
     struct.pack_into("<I", data, tree + 16 + 4, 1 << 31)  # the first folder is its own
     assert unpacked(bytes(data))[:2] == b"MZ"

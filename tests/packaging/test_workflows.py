@@ -87,7 +87,10 @@ def test_every_python_is_tested_on_every_system() -> None:
     prefix = "Programming Language :: Python :: 3."
     classifiers = tomllib.loads(text)["project"]["classifiers"]
     pythons = [c.rpartition(" ")[2] for c in classifiers if c.startswith(prefix)]
-    for job in loaded(FOLDER / "workflows" / "tests.yml")["jobs"].values():
+    jobs = loaded(FOLDER / "workflows" / "tests.yml")["jobs"]
+    *_, setup, test = jobs.pop("newest")["steps"]
+    assert (setup["with"]["python-version"], "CONSTRAINTS= " in test["run"]) == (pythons[-1], True)
+    for job in jobs.values():
         assert job["strategy"]["matrix"]["python"] == pythons
 
 

@@ -30,7 +30,8 @@ BY_UPX = {
     "library-x64.nrv2d.dll": "bb94389b701ba3f84d35742a344705fecaa8a2dc49fb0c7c62288f147450acb0",
     "signed-x64.lzma.exe": "3d213eca36efa6179cc5c98094c772faeea0f8f730ca8b5481045a9fb8a91c25",
 }
-"""Programs of samples/ that UPX 4.2.4 packed, and the SHA-256 of what `upx -d` makes of each."""
+"""Programs of samples/ that UPX 4.2.4 packed (`upx -f --nrv2b` and so on), and the SHA-256 of what
+`upx -d` makes of each. UPX's licence lets anyone share its loader in a program that it packed."""
 
 
 def program(name: str) -> bytes:

@@ -259,12 +259,13 @@ def _as_they_lie(path: str, data: bytes) -> Iterator[Member]:
 
 def _by_upx(path: str, data: bytes, options: PrepareOptions) -> Iterator[Member | Trouble]:
     """The program that UPX packed, if it did."""
+    assert options.archives is not None
     found = packed_by_upx(data)
     if found is None:
         return
     name = unpacked_path(path, found)
     try:
-        yield Member(name, unpack(data, found, options.max_size))
+        yield Member(name, unpack(data, found, options.max_size, options.archives))
     except SampleError as error:
         yield Trouble(name, error)
 

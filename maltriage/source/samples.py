@@ -102,17 +102,19 @@ def is_inside(path: str) -> bool:
 
 def _inside(path: str, reading: Reading) -> bytes | None:
     """The program in another one that a path names; None: it names none."""
+    assert reading.archives is not None
     if (place := split_carved(path)) is not None:
         return take(_carrier(place[0], reading), place[1])
     if (place := split_unpacked(path)) is not None:
-        return take_unpacked(_carrier(place[0], reading), place[1], reading.max_size)
+        return take_unpacked(
+            _carrier(place[0], reading), place[1], reading.max_size, reading.archives
+        )
     if (packed := split_packed(path)) is None:
         return None
     program, archive, start = packed
     data = _carrier(program, reading)
     found = take_packed(data, start)
     file, size = io.BytesIO(data[found.start : found.end]), found.end - found.start
-    assert reading.archives is not None
     return find_member(file, archive, path, size, found.kind, reading.archives, reading.max_size)
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from maltriage.sample.errors import SampleError
+from maltriage.source.archive.limits import Archives, Budget
+from maltriage.source.decode import too_large
 from maltriage.source.upx import linker, nrv
 from maltriage.source.upx.filters import unfilter
 from maltriage.source.upx.memory import (
@@ -30,30 +32,39 @@ MAX_PACKED_BY_NRV = 6 << 20
 made for it."""
 
 
-def unpack(data: bytes, packed: Packed, max_size: int) -> bytes:
+def unpack(
+    data: bytes,
+    packed: Packed,
+    max_size: int,
+    limits: Archives = Archives(),  # noqa: B008 (frozen)
+) -> bytes:
     """The program as it was before UPX packed it, but for what UPX does not keep: checksums of
     the header, the table of bound imports, and zeros between parts.
 
     Args:
         max_size: bytes of the program, and of its image.
+        limits: caps on what comes out, as of an archive.
 
     Raises:
-        SampleError: it is larger, or damaged.
+        SampleError: it is larger, a cap was hit, or it is damaged.
     """
-    most = min(max_size, MAX_IMAGE)
-    if packed.size > most:
-        raise SampleError("too-large", f"UPX packed {packed.size} bytes, more than {most}")
+    Budget(limits, len(data)).spend(packed.size)
+    if packed.size > max_size:
+        raise SampleError("too-large", f"UPX packed {too_large(packed.size, max_size)}")
+    if packed.size > MAX_IMAGE:
+        reason = f"{packed.size} bytes, of which at most {MAX_IMAGE} are unpacked"
+        raise SampleError("too-large", f"UPX packed {reason}")
     if packed.method in NRV and packed.packed_size > MAX_PACKED_BY_NRV:
-        reason = f"{packed.packed_size} bytes by NRV, more than {MAX_PACKED_BY_NRV}"
+        reason = f"{packed.packed_size} bytes by NRV, of which at most {MAX_PACKED_BY_NRV} are read"
         raise SampleError("too-large", f"UPX packed it to {reason}")
     try:
-        return _rebuilt(data, packed, most)
+        return _rebuilt(data, packed, min(max_size, MAX_IMAGE))
     except (ValueError, IndexError, struct.error, lzma.LZMAError, OverflowError) as error:
         reason = str(error) or type(error).__name__
         raise SampleError("damaged-archive", f"UPX: {reason}", failed=True) from error
 
 
-def take_unpacked(data: bytes, start: int, max_size: int) -> bytes:
+def take_unpacked(data: bytes, start: int, max_size: int, limits: Archives) -> bytes:
     """The program whose packed bytes begin at an offset of a file.
 
     Raises:
@@ -62,7 +73,7 @@ def take_unpacked(data: bytes, start: int, max_size: int) -> bytes:
     found = packed_by_upx(data)
     if found is None or found.at != start:
         raise SampleError("not-found", f"nothing packed by UPX at {start:#x}", failed=True)
-    return unpack(data, found, max_size)
+    return unpack(data, found, max_size, limits)
 
 
 def _rebuilt(data: bytes, packed: Packed, max_size: int) -> bytes:

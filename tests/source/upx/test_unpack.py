@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from source.upx.repack import PROGRAMS, headers_in, image_of, lists_in, repacked
 
 from maltriage.sample.errors import SampleError
+from maltriage.source.archive.limits import Archives
 from maltriage.source.upx import unpack as unpacking
 from maltriage.source.upx.packed import packed_by_upx
 from maltriage.source.upx.unpack import take_unpacked, unpack
@@ -114,7 +115,7 @@ def test_nothing_of_upx() -> None:
     ):
         assert packed_by_upx(data) is None
     with pytest.raises(SampleError, match="nothing packed by UPX at 0x400"):
-        take_unpacked((SAMPLES / "console-x86.exe").read_bytes(), 0x400, MOST)
+        take_unpacked((SAMPLES / "console-x86.exe").read_bytes(), 0x400, MOST, Archives())
 
 
 def test_other_bytes_are_damage() -> None:
@@ -131,11 +132,18 @@ def test_other_bytes_are_damage() -> None:
 
 def test_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     data = program("console-x86.nrv2b.exe")
-    with pytest.raises(SampleError, match="UPX packed 42403 bytes, more than 20000") as raised:
+    with pytest.raises(
+        SampleError, match="UPX packed 42403 bytes, above the limit of 20000"
+    ) as raised:
         unpacked(data, 20_000)
     assert (raised.value.code, raised.value.failed) == ("too-large", False)
+    found = packed_by_upx(data)
+    assert found is not None
+    with pytest.raises(SampleError, match="--max-unpacked") as raised:
+        unpack(data, found, MOST, Archives(unpacked=42_402))
+    assert (raised.value.code, raised.value.failed) == ("archive-size", False)
     monkeypatch.setattr(unpacking, "MAX_PACKED_BY_NRV", 1000)
-    with pytest.raises(SampleError, match="by NRV, more than 1000"):
+    with pytest.raises(SampleError, match="by NRV, of which at most 1000 are read"):
         unpacked(data)
     unpacked(program("signed-x64.lzma.exe"))
 

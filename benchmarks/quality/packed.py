@@ -1,22 +1,20 @@
 """What becomes of clean programs once UPX has packed them, and once they are unpacked again.
 
-    python -m benchmarks.quality.packed CLEAN FOLDER [--upx upx] [--each 4]
+    python -m benchmarks.upx PACKED --goodware GOODWARE
+    python -m benchmarks.quality.packed GOODWARE/test PACKED/test [--upx upx]
 
-CLEAN is a folder of folders of clean programs, one for each package (`GOODWARE/test` of
-`benchmarks/goodware.py`). Up to `--each` programs of each folder, the first by name that UPX takes,
-are packed into FOLDER, with one of five ways in turns. Then the model that ships judges them as
-they were, as UPX packed them, and as `scan --carve` unpacks them; and each that comes out is held
-against what `upx -d` makes of it. UPX reads the programs and never runs them.
+The first command packs clean programs. The second one has the model that ships judge those of a
+part as they were, as UPX packed them, and as `scan --carve` unpacks them; and each that comes out
+is held against what `upx -d` makes of it. UPX reads the programs and never runs them.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import csv
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,38 +24,17 @@ from maltriage.sample.errors import SampleError
 from maltriage.source.upx.packed import packed_by_upx
 from maltriage.source.upx.unpack import MAX_IMAGE, unpack
 
-WAYS = (["-1"], ["-7"], ["--best"], ["--lzma"], ["--best", "--lzma"])
-LEAST, MOST = 20_000, 6_000_000
-"""Bytes of a program that is packed."""
 CARVED = "!carved@"
 
 
-def packed(clean: Path, folder: Path, upx: str, each: int) -> Iterator[tuple[Path, Path]]:
-    """Each program that was packed, and what UPX made of it."""
-    ways = itertools.cycle(WAYS)
-    for package in sorted(path for path in clean.iterdir() if path.is_dir()):
-        count = 0
-        for program in sorted(package.iterdir()):
-            if count == each or not LEAST < program.stat().st_size < MOST:
-                continue
-            way, target = next(ways), folder / f"{package.name}__{program.name[:16]}"
-            line = [upx, "-qqf", *way, "-o", str(target), str(program)]
-            if (
-                target.exists()
-                or not subprocess.run(line, capture_output=True, check=False).returncode
-            ):
-                count += 1
-                yield program, target
-
-
-def same_as_upx(folder: Path, upx: str) -> tuple[int, int, int]:
+def same_as_upx(paths: list[Path], upx: str) -> tuple[int, int, int]:
     """Programs that come out as `upx -d` has them, others that it unpacks, and those that are not
     unpacked here."""
     same = other = none = 0
-    for path in sorted(folder.iterdir()):
+    for path in paths:
         data = path.read_bytes()
         found = packed_by_upx(data)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as room:
+        with tempfile.TemporaryDirectory(dir=paths[0].parent) as room:
             out = Path(room, "out")
             line = [upx, "-qqd", "-o", str(out), str(path)]
             subprocess.run(line, capture_output=True, check=False)
@@ -91,15 +68,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("clean", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("packed", type=Path)
     parser.add_argument("--upx", default="upx", help="the program, e.g. of Debian's upx-ucl")
-    parser.add_argument("--each", type=int, default=4, help="programs of each package")
     arguments = parser.parse_args()
-    arguments.folder.mkdir(parents=True, exist_ok=True)
-    pairs = list(packed(arguments.clean, arguments.folder, arguments.upx, arguments.each))
-    shells = flagged([target for _, target in pairs], "--carve")
+    with (arguments.packed / "labels.csv").open(newline="") as file:
+        names = [row["path"] for row in csv.DictReader(file)]
+    packed = [arguments.packed / name for name in names]
+    shells = flagged(packed, "--carve")
     rows = {
-        "as they were": flagged([program for program, _ in pairs]),
+        "as they were": flagged([arguments.clean / name for name in names]),
         "packed": [row for row in shells if CARVED not in row[0]],
         "unpacked": [row for row in shells if CARVED in row[0]],
     }
@@ -111,7 +88,7 @@ def main() -> None:
             f"{name:<13}{len(found):>5} programs {count:>3} flagged "
             f"({count / len(found):.1%}, {rate.low:.1%} to {rate.high:.1%}) {unknown:>3} unknown"
         )
-    same, other, none = same_as_upx(arguments.folder, arguments.upx)
+    same, other, none = same_as_upx(packed, arguments.upx)
     print(f"as `upx -d` has them: {same}, others: {other}, not unpacked: {none}")
 
 

@@ -85,7 +85,7 @@ def evaluate(
         float | None,
         typer.Option(
             help="With --by and --predictions: also count at this threshold, e.g. that of a model"
-            " that ships, 1.580."
+            " that ships, 1.750."
         ),
     ] = None,
     coverage: Annotated[

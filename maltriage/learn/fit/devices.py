@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -13,6 +14,10 @@ from maltriage.learn.fit.recipe import Accelerator, Precision
 from maltriage.learn.nets.base import Net
 
 LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+INSTRUCTIONS = {
+    "bfloat16": ("avx512_bf16", "amx_bf16"),
+    "float16": ("avx512_fp16", "amx_fp16"),
+}
 INIT_SCALE = 2.0**12
 """Scale of the loss in float16: the usual 2^16 overflows in the first steps."""
 
@@ -43,6 +48,22 @@ def moved(views: dict[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     if device.type == "cpu":
         return views
     return {name: view.pin_memory().to(device, non_blocking=True) for name, view in views.items()}
+
+
+def emulated(device: torch.device, precision: Precision) -> bool:
+    """Whether the processor has no instructions for the precision, which float32 then outruns.
+
+    Known of x86 processors, by PyTorch's own list of what they can do; of others it says no.
+    """
+    told: Mapping[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # not in all releases that are allowed
+    wanted = INSTRUCTIONS.get(precision, ())
+    return (
+        device.type == "cpu"
+        and any(name in told for name in wanted)
+        and not any(told.get(name) for name in wanted)
+    )
 
 
 def make_scaler(device: torch.device, precision: Precision) -> torch.amp.GradScaler:

@@ -46,7 +46,7 @@ def test_a_threshold_that_scan_uses(run_cli: Any, tmp_path: Path, clean: Path) -
     shown = run_cli("models", new).stdout.decode()
     assert f"flagged: {limit['flagged']} of 30 clean files of clean" in shown
     assert (
-        "19 of 3,392 clean files of each source"
+        "17 of 3,392 clean files of each source"
         in run_cli("models", "maltriage-evidence").stdout.decode()
     )
     few = run_cli("calibrate", "maltriage-evidence", "--goodware", clean, "-o", new)

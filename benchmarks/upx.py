@@ -52,9 +52,14 @@ def pack(rows: list[dict[str, str]], part: Path, folder: Path, upx: str, each: i
         target = folder / row["path"]
         target.parent.mkdir(parents=True, exist_ok=True)
         way = WAYS[int(program.stem[:8], 16) % len(WAYS)]
-        line = [upx, "-qqf", *way, "-o", str(target), str(program)]
-        if target.exists() or not subprocess.run(line, capture_output=True, check=False).returncode:
-            done.append(Packed(program, target, row["source"], row["package"]))
+        begun = target.with_name(f"{target.name}.begun")
+        begun.unlink(missing_ok=True)  # of a run that was interrupted
+        line = [upx, "-qqf", *way, "-o", str(begun), str(program)]
+        if not target.exists():
+            if subprocess.run(line, capture_output=True, check=False).returncode:
+                continue
+            begun.replace(target)
+        done.append(Packed(program, target, row["source"], row["package"]))
     return done
 
 

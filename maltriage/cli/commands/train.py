@@ -187,7 +187,6 @@ def train(
 
 def _foretell(corpus: Corpus, options: RunOptions, console: Console) -> None:
     """Print what the training will take."""
-    from maltriage.learn.fit.devices import emulated, pick_device
     from maltriage.learn.runs.estimate import estimate
     from maltriage.report.numbers import count, duration
 
@@ -202,10 +201,10 @@ def _foretell(corpus: Corpus, options: RunOptions, console: Console) -> None:
         soft_wrap=True,
         highlight=False,
     )
-    precision = options.fit.precision
-    if emulated(pick_device(options.fit.accelerator), precision):
+    if found.emulated:
         console.print(
-            f"note: this processor has no {precision} instructions: --precision float32 is faster",
+            f"note: this processor has no {options.fit.precision} instructions:"
+            " --precision float32 is faster",
             soft_wrap=True,
         )
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from maltriage.corpus.corpus import Corpus
 from maltriage.corpus.splits import FRACTIONS, KINDS
 from maltriage.learn.fit.data import Images
-from maltriage.learn.fit.devices import Votes, make_scaler, moved, pick_device
+from maltriage.learn.fit.devices import Votes, emulated, make_scaler, moved, pick_device
 from maltriage.learn.fit.recipe import make_optimizer
 from maltriage.learn.nets import make_net
 from maltriage.learn.runs.options import RunOptions
@@ -33,7 +33,7 @@ little."""
 @dataclass(frozen=True)
 class Estimate:
     """The size of a training. `runs`: nets that are trained, one after the other; `steps`: of all
-    of them."""
+    of them; `emulated`: the processor has no instructions for the precision."""
 
     samples: int
     labels: int
@@ -41,6 +41,7 @@ class Estimate:
     runs: int
     steps: int
     step_seconds: float
+    emulated: bool = False
 
     @property
     def seconds(self) -> float:
@@ -66,6 +67,7 @@ def estimate(corpus: Corpus, options: RunOptions) -> Estimate:
         runs=len(sizes),
         steps=epoch_steps * fit.epochs,
         step_seconds=_step_seconds(corpus, options),
+        emulated=emulated(pick_device(fit.accelerator), fit.precision),
     )
 
 

@@ -42,6 +42,7 @@ from maltriage.report.documents.by_column import (
     ColumnFigures,
     ColumnReport,
     KindFigures,
+    ReadFirst,
     ValueFigures,
 )
 from maltriage.report.documents.calibration import ThresholdFigures, ValueThreshold
@@ -51,6 +52,8 @@ from maltriage.triage.pipeline import scan
 
 FPR = 0.005
 """Stated false-positive rate of thresholds that are set here."""
+MALWARE_SHARE, FIRST = 0.1, (0.05, 0.1, 0.2, 0.3)
+"""Of how much malware among a collection's files `ReadFirst` tells, and of which first files."""
 
 
 def of_predictions(
@@ -251,6 +254,7 @@ def _value(
         in_set=None if held is None else grouped.counted(held, group[learned]),
         thresholds=[_at(files, answers, limit, own) for limit in limits],
         against=[*_against(files, answers, own), *_trained(files, answers, own, tuned)],
+        read_first=_read_first(files, answers, own),
     )
 
 
@@ -307,6 +311,29 @@ def _trained(files: Files, answers: Answers, own: Ints, tuned: dict[int, Tuned])
         ours, theirs = (answers.at[own], answers.margin[own]), (part.at[of], part.margin[of])
         rows += _areas(files, ours, theirs, value, "trained")
     return rows
+
+
+def _read_first(files: Files, answers: Answers, own: Ints) -> ReadFirst | None:
+    """How soon the malware of some answers is read, among clean files of the same net if it has
+    any, or else of all nets."""
+    malware = files.malware[answers.at]
+    bad = own[malware[own]]
+    clean = np.flatnonzero(~malware)
+    same = clean[np.isin(answers.fold[clean], answers.fold[own])]
+    good = same if len(same) else clean
+    if not (len(bad) and len(good)):
+        return None
+    group = files.group[answers.at]
+    found = grouped.found_first(
+        answers.margin[bad],
+        group[bad],
+        answers.margin[good],
+        group[good],
+        share=MALWARE_SHARE,
+        first=FIRST,
+    )
+    by: CleanBy = "same" if len(same) else "other"
+    return ReadFirst(MALWARE_SHARE, by, len(bad), len(good), FIRST, found)
 
 
 def _areas(

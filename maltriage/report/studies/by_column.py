@@ -69,6 +69,7 @@ def _run(report: ColumnReport, run: ColumnFigures, console: Console) -> None:
     for place, first in enumerate(run.values[0].thresholds):
         _at(report, run, place, first, console)
     _areas(run, console)
+    _read_first(run, console)
 
 
 def _means(found: ColumnReport, console: Console) -> None:
@@ -141,6 +142,27 @@ def _areas(run: ColumnFigures, console: Console) -> None:
             CLEAN_BY[row.clean_by],
             f"{row.malware:,} / {row.clean:,}",
             numbers.bounded(row.auc),
+        )
+    console.print(table)
+
+
+def _read_first(run: ColumnFigures, console: Console) -> None:
+    """Print how much of the malware the first files of a table hold."""
+    rows = [(value, row) for value in run.values if (row := value.read_first) is not None]
+    if not rows:
+        return
+    head = rows[0][1]
+    all_files = f"where {numbers.rate(head.share)} of all is malware"
+    text = f"malware found in the first files of a table, {all_files}"
+    console.print(Text(f"\n{text}", "bold"))
+    shares = (f"first {numbers.rate(share)}" for share in head.first)
+    table = figure_table("malware of", "answered for by", "files", *shares)
+    for value, row in rows:
+        table.add_row(
+            untrusted(value.value),
+            CLEAN_BY[row.clean_by],
+            f"{row.malware:,} / {row.clean:,}",
+            *(f"{at.value:.0%} ({at.low:.0%} to {at.high:.0%})" for at in row.found),
         )
     console.print(table)
 

@@ -109,6 +109,10 @@ def test_by_source(files: Files, run: Path) -> None:
     clean = value_of(report, "clean-a")
     assert (clean.files, clean.groups, clean.malware, clean.clean) == (EACH, EACH // 2, 0, EACH)
     assert clean.against == []
+    assert clean.read_first is None
+    alone = value_of(report, "reports").read_first
+    assert alone is not None
+    assert (alone.clean_by, alone.malware, alone.clean) == ("other", EACH, 2 * EACH)
     validation, elsewhere, even = clean.thresholds
     # Nothing of the value has a part in either threshold.
     part = load_predictions(fold_folder(run, 0) / VALIDATION_FILE)
@@ -257,6 +261,25 @@ def test_values_held_back_together(files: Files, tmp_path: Path) -> None:
         ("clean-a", "other"),
         ("clean-b", "same"),
     }
+    # Read before the clean files that the same net held back; half a tenth is all there can be.
+    scores = margins(both.logits, 0)
+    read = value_of(report, "reports").read_first
+    assert read is not None
+    assert (read.share, read.clean_by, read.malware, read.clean) == (0.1, "same", EACH, EACH)
+    assert read.first[1] == 0.1
+    bad, good = scores[2 * EACH :], scores[EACH : 2 * EACH]
+    limits = np.sort(bad)[::-1]
+    sizes = [0.1 * (bad >= x).mean() + 0.9 * (good >= x).mean() for x in limits]
+    least = sum(size <= 0.1 for size in sizes)
+    assert least / EACH <= read.found[1].value <= (least + 1) / EACH
+    assert read.found[0].low <= read.found[0].value <= read.found[0].high <= 0.5 + 1e-9
+    console = Console(width=160, record=True, file=io.StringIO())
+    render(report, console)
+    text = console.export_text()
+    assert "malware found in the first files of a table, where 10% of all is malware" in text
+    row = next(line for line in text.splitlines() if "the same net" in line and "%" in line)
+    assert f"{EACH} / {EACH}" in row
+    assert f"{read.found[0].value:.0%} ({read.found[0].low:.0%} to " in row
 
 
 def test_equal_files_of_two_sources(files: Files) -> None:

@@ -49,6 +49,52 @@ def test_the_area_is_that_of_all_pairs(
     assert 0 <= found.low <= found.high <= 1
 
 
+@given(
+    bad=st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=12),
+    good=st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 4)), min_size=1, max_size=12),
+    share=st.sampled_from([0.02, 0.1, 0.5]),
+)
+def test_found_first_is_the_mean_of_all_orders(
+    bad: list[tuple[int, int]], good: list[tuple[int, int]], share: float
+) -> None:
+    """A collection of one file of each kind of content, read score by score."""
+    (malware, groups), (clean, others) = np.array(bad).T, np.array(good).T
+    first = (0.01, 0.1, 0.5, 1.0)
+    found = grouped.found_first(
+        malware.astype(float),
+        groups,
+        clean.astype(float),
+        others,
+        share=share,
+        first=first,
+        rounds=50,
+    )
+    for depth, at in zip(first, found, strict=True):
+        left, hits = depth, 0.0
+        for score in range(3, -4, -1):
+            ill = share * (malware == score).mean()
+            every = ill + (1 - share) * (clean == score).mean()
+            if every:
+                taken = min(left, every)
+                hits, left = hits + ill * taken / every, left - taken
+        assert at.value == pytest.approx(hits / share)
+        assert -1e-9 <= at.low <= at.high <= 1 + 1e-9
+    assert found[-1].value == pytest.approx(1)
+
+
+def test_found_first_where_the_order_is_perfect() -> None:
+    """At most half of the malware can be in the first twentieth, where a tenth is malware."""
+    found = grouped.found_first(
+        np.arange(10.0, 20.0),
+        np.arange(10),
+        np.arange(-10.0, 0.0),
+        np.arange(10),
+        share=0.1,
+        first=(0.05, 0.1, 0.2),
+    )
+    assert [at.value for at in found] == [0.5, 1.0, 1.0]
+
+
 def test_members() -> None:
     rows = grouped.members_of(np.array([7, 3, 7, 3, 5]))
     assert [part.tolist() for part in rows] == [[1, 3], [4], [0, 2]]

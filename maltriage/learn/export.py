@@ -100,8 +100,9 @@ def export_bundle(
         MaltriageError: the outputs of graph and net differ, or the file cannot be written.
     """
     card = make_card(net, state)
-    explained = ExplainedNet(net, card.benign)
-    model = to_onnx(explained)
+    with _one_thread():
+        explained = ExplainedNet(net, card.benign)
+        model = to_onnx(explained)
     made = packed(model, card, path)
     check(explained, verified(made.model, path).model, real)
     try:
@@ -109,6 +110,18 @@ def export_bundle(
     except OSError as error:
         raise cannot_write(path, error) from error
     return made.card
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute what is constant in a graph on one thread: the last digits of sums differ with the
+    number, and with them the digest of a bundle that is exported again."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
 
 
 def to_onnx(explained: ExplainedNet) -> ModelProto:

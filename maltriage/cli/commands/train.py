@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -169,13 +171,20 @@ def train(
         _tell_held_back(options, corpus, console)
     if not begun and not quiet:
         _foretell(corpus, options, console)
-    with stopping() as stop, training_bar(console, not quiet) as show:
-        outcome = _run(corpus, options, show, stop)
-    if outcome.bundle is None:
+
+    @functools.cache
+    def waiting(fold: int) -> None:
         if not quiet:
+            what = f"fold {fold + 1}" if fold < options.folds else "the net on all samples"
+            console.print(f"waiting for {what}, which another process trains")
+
+    with stopping() as stop, training_bar(console, not quiet) as show:
+        outcome = _run(corpus, options, show, waiting, stop)
+    if outcome is None or outcome.bundle is None:
+        if not quiet:
+            where = "" if outcome is None else f" in epoch {outcome.state.epoch + 1}"
             console.print(
-                f"Stopped in epoch {outcome.state.epoch + 1}. Go on with:"
-                f" maltriage train --out {options.folder} --resume"
+                f"Stopped{where}. Go on with: maltriage train --out {options.folder} --resume"
             )
         raise typer.Exit(stop.exit_code)
     interrupt.forget()  # a signal while the bundle was written stopped nothing
@@ -209,7 +218,13 @@ def _foretell(corpus: Corpus, options: RunOptions, console: Console) -> None:
         )
 
 
-def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Outcome:
+def _run(
+    corpus: Corpus,
+    options: RunOptions,
+    show: ShowTick,
+    waiting: Callable[[int], None],
+    stop: Stop,
+) -> Outcome | None:
     """Train one run, one fold of a cross-validation, or all folds."""
     from maltriage.corpus.splits import KINDS, values_of
     from maltriage.learn.runs.crossval import cross_validate, train_fold
@@ -228,7 +243,7 @@ def _run(corpus: Corpus, options: RunOptions, show: ShowTick, stop: Stop) -> Out
 
     if options.fold is not None:
         return train_fold(corpus, options, options.fold, progress=show_fold, stop=stop)
-    return cross_validate(corpus, options, progress=show_fold, stop=stop)
+    return cross_validate(corpus, options, progress=show_fold, waiting=waiting, stop=stop)
 
 
 def _tell_held_back(options: RunOptions, corpus: Corpus, console: Console) -> None:

@@ -14,12 +14,9 @@ from maltriage.files.lock import locked
 from maltriage.learn.fit.checkpoint import LAST, load_checkpoint, save_checkpoint
 from maltriage.learn.fit.loop import Tick
 from maltriage.learn.fit.recipe import FitOptions
-from maltriage.learn.runs.crossval import train_fold
+from maltriage.learn.runs.crossval import WAIT, train_fold
 from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.train import export_checkpoint, train
-
-WAIT = 0.5
-"""Seconds between checks of cells that other processes have locked."""
 
 
 def run_options(

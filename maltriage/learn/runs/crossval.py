@@ -8,7 +8,9 @@ separate runs: several processes may train different ones.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from maltriage import metrics
@@ -24,9 +26,14 @@ from maltriage.corpus.predictions import (
 )
 from maltriage.corpus.split_file import SplitFile
 from maltriage.errors import MaltriageError
+from maltriage.files.lock import locked
 from maltriage.learn.fit.loop import Tick
 from maltriage.learn.runs.options import RunOptions
+from maltriage.learn.runs.run_folder import LOCK, BusyError
 from maltriage.learn.runs.train import Calibration, Outcome, check_begun, train
+
+WAIT = 0.5
+"""Seconds between looks at runs that other processes train."""
 
 
 @dataclass(frozen=True)
@@ -77,19 +84,26 @@ def cross_validate(
     options: RunOptions,
     *,
     progress: Callable[[FoldTick], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-) -> Outcome:
+    waiting: Callable[[int], None] = lambda fold: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome | None:
     """Train the missing folds, then the net on every sample.
+
+    What another process trains is waited for once nothing else is left, and trained here if that
+    process dies.
 
     Args:
         corpus: with the views of `views_for(options.fit)`.
         options: with `folds` of 2 or more and no `fold`.
         progress: called after each step.
-        stop: called after each step; once true, the current run is saved and all ends.
+        waiting: called with a fold that another process trains when nothing else is left, or with
+            the number of folds if that is the net on every sample.
+        stop: called after each step and while it waits; once true, the current run is saved and
+            all ends.
 
     Returns:
         The outcome of the net on every sample; after an interruption, that of the interrupted
-        run, without a bundle.
+        run, without a bundle, or None if it was a wait that was interrupted.
 
     Raises:
         MaltriageError: see `train`; also, before any training, if the folder has runs that cannot
@@ -97,11 +111,22 @@ def cross_validate(
     """
     for run in (replace(options, fold=None), *(_of_fold(options, i) for i in range(options.folds))):
         check_begun(corpus, run)
+    done = dict[int, Outcome]()
+    while left := [fold for fold in range(options.folds) if fold not in done]:
+        free = [fold for fold in left if not _busy(_of_fold(options, fold))]
+        for fold in free[:1]:
+            with suppress(BusyError):  # another process was faster
+                done[fold] = _train_fold(corpus, options, fold, progress, stop)
+                if done[fold].bundle is None:
+                    return done[fold]
+        if not free:
+            waiting(left[0])
+            if stop():
+                return None
+            time.sleep(WAIT)
     parts, divided = [], []
-    for fold in range(options.folds):
-        outcome = _train_fold(corpus, options, fold, progress, stop)
-        if outcome.bundle is None:
-            return outcome
+    for _, outcome in sorted(done.items()):
+        assert outcome.bundle is not None
         parts.append(load_predictions(outcome.bundle.parent / PREDICTIONS_FILE))
         divided.append(outcome.divided)
     found = join(parts)
@@ -109,13 +134,28 @@ def cross_validate(
         save_predictions(found, options.folder / OUT_OF_FOLD_FILE)
     except OSError as error:
         raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
-    return train(
-        corpus,
-        replace(options, fold=None),
-        calibration=calibration(found, divided),
-        progress=_at(options.folds, options.folds, progress),
-        stop=stop,
-    )
+    while True:
+        with suppress(BusyError):
+            return train(
+                corpus,
+                replace(options, fold=None),
+                calibration=calibration(found, divided),
+                progress=_at(options.folds, options.folds, progress),
+                stop=stop,
+            )
+        waiting(options.folds)
+        if stop():
+            return None
+        time.sleep(WAIT)
+
+
+def _busy(options: RunOptions) -> bool:
+    """Whether another process trains a run now."""
+    lock = options.folder / LOCK
+    if not lock.exists():
+        return False
+    with locked(lock) as held:
+        return not held
 
 
 def calibration(found: Predictions, divided: Sequence[SplitFile]) -> Calibration:

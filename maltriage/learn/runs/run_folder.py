@@ -11,6 +11,7 @@ from pathlib import Path
 
 from maltriage.corpus.predictions import fold_folder
 from maltriage.corpus.split_file import SPLIT_FILE
+from maltriage.errors import MaltriageError
 from maltriage.files.atomic import part_pattern
 
 LOCK = "run.lock"
@@ -21,6 +22,10 @@ _EARLY = frozenset((LOCK, SPLIT_FILE, CONFIG_FILE, ENVIRONMENT_FILE, GUIDE_FILE)
 """Files of a run that are written before its first checkpoint."""
 _UNFINISHED = re.compile(part_pattern(".+"))
 _FOLD = re.compile(re.escape(str(fold_folder(Path(), ""))) + r"\d+")
+
+
+class BusyError(MaltriageError):
+    """Another process trains the run."""
 
 
 def is_free(folder: Path) -> bool:

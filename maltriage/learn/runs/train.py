@@ -47,7 +47,13 @@ from maltriage.learn.nets.flops import count_flops
 from maltriage.learn.runs.metadata import write_config, write_environment, write_metrics
 from maltriage.learn.runs.options import RunOptions
 from maltriage.learn.runs.origin import origin_of
-from maltriage.learn.runs.run_folder import CONFIG_FILE, ENVIRONMENT_FILE, GUIDE_FILE, LOCK
+from maltriage.learn.runs.run_folder import (
+    CONFIG_FILE,
+    ENVIRONMENT_FILE,
+    GUIDE_FILE,
+    LOCK,
+    BusyError,
+)
 from maltriage.report.studies.charts import plot_confusion, plot_curves
 
 METRICS_FILE = "metrics.csv"
@@ -101,6 +107,7 @@ def train(
         stop: called after each step; once true, the run is saved and ends.
 
     Raises:
+        BusyError: another process trains the run.
         MaltriageError: see `fit` and `export_bundle`.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", options.name):
@@ -129,7 +136,7 @@ def train(
         options.folder.mkdir(parents=True, exist_ok=True)
         with locked(options.folder / LOCK) as held:
             if not held:
-                raise MaltriageError(f"{options.folder}: another process trains this run")
+                raise BusyError(f"{options.folder}: another process trains this run")
             if not (
                 options.folder / LAST
             ).exists():  # it may be of another run, which `fit` refuses

@@ -19,6 +19,7 @@ from corpus.synthetic import write_tree
 
 from maltriage.cli import extras as module
 from maltriage.errors import MaltriageError
+from maltriage.files.lock import locked
 from maltriage.learn.nets import NETS
 from maltriage.version import install_extra
 
@@ -179,6 +180,34 @@ def test_interrupted_and_gone_on_with(
     other = run_cli("train", "--out", "run", "--resume", "--seed", "5", "--jobs", "1", "-q")
     assert other.returncode == 2
     assert "seed 0 instead of 5" in line(other.stderr)
+
+
+@needs_torch
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process alone")
+def test_waits_for_a_fold_of_another_process(run_cli: Any, data: Path, tmp_path: Path) -> None:
+    """It trains the other fold meanwhile, and the one it waits for once that process is gone."""
+    run = ("train", "--root", str(data / "vx-zoo"), *SHORT, "--views", "body", "--out", "run")
+    run = (*run, "--folds", "2", "--resume")
+    command = [sys.executable, "-m", "maltriage", *run]
+    with (
+        locked(tmp_path / "run" / "fold-0" / "run.lock") as held,
+        subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE) as process,
+    ):
+        assert held
+        assert process.stderr is not None
+        err = b""
+        for text in process.stderr:
+            err += text
+            if text == b"waiting for fold 1, which another process trains\n":
+                process.send_signal(signal.SIGINT)
+        assert process.wait() == 130, err
+    said = b"\nStopped. Go on with: maltriage train --out run --resume\nmaltriage: stopped\n"
+    assert err.endswith(said)
+    assert (tmp_path / "run" / "fold-1" / "vx-zoo-evidence.onnx").exists()
+    assert not (tmp_path / "run" / "vx-zoo-evidence.onnx").exists()
+    again = run_cli("train", "--out", "run", "--resume", "--jobs", "1", "-q")
+    assert again.returncode == 0, again.stderr.decode()
+    assert (tmp_path / "run" / "vx-zoo-evidence.onnx").exists()
 
 
 STOPPED_LAST = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,15 @@ from maltriage import metrics  # noqa: E402
 from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus import split_file  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
-from maltriage.corpus.predictions import OUT_OF_FOLD_FILE, load_predictions  # noqa: E402
+from maltriage.corpus.predictions import (  # noqa: E402
+    OUT_OF_FOLD_FILE,
+    fold_folder,
+    load_predictions,
+)
 from maltriage.corpus.split_file import load_split  # noqa: E402
 from maltriage.corpus.splits import check_folds, folds, groups_of, make_fold  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
+from maltriage.files.lock import locked  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.runs.crossval import (  # noqa: E402
     FoldTick,
@@ -29,6 +35,7 @@ from maltriage.learn.runs.crossval import (  # noqa: E402
     train_fold,
 )
 from maltriage.learn.runs.options import RunOptions  # noqa: E402
+from maltriage.learn.runs.run_folder import LOCK  # noqa: E402
 from maltriage.learn.runs.train import Outcome, train  # noqa: E402
 
 K = 3
@@ -128,6 +135,48 @@ def test_an_interruption_goes_on(corpus: Corpus, tmp_path: Path) -> None:
     assert second.card.weights_sha256 == whole.card.weights_sha256
     text = (tmp_path / "run" / OUT_OF_FOLD_FILE).read_bytes()
     assert text == (tmp_path / "whole" / OUT_OF_FOLD_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("busy", [0, 2])
+def test_a_run_that_another_process_trains_is_waited_for(
+    corpus: Corpus, tmp_path: Path, busy: int
+) -> None:
+    """The first of two folds, or the net on every sample; the other process then dies."""
+    options = RunOptions(tmp_path / "run", "tiny", FitOptions(**NARROW), folds=2)
+    folder = options.folder if busy == 2 else fold_folder(options.folder, busy)
+    ticks, told = list[int](), list[int]()
+    with ExitStack() as other:
+        assert other.enter_context(locked(folder / LOCK))
+
+        def waiting(fold: int) -> None:
+            assert set(ticks) == {1}
+            told.append(fold)
+            other.close()
+
+        if busy == 2:
+            train_fold(corpus, options, 0)  # only what is after it counts
+        found = cross_validate(
+            corpus,
+            options,
+            progress=lambda tick: ticks.append(tick.run),
+            waiting=waiting,
+        )
+    assert found is not None
+    assert found.bundle is not None
+    assert told == [busy]
+    assert list(dict.fromkeys(ticks)) == ([1, 2] if busy == 2 else [1, 0, 2])
+
+
+@pytest.mark.parametrize("busy", [0, 2])
+def test_a_wait_is_interrupted(corpus: Corpus, tmp_path: Path, busy: int) -> None:
+    run = RunOptions(tmp_path / "run", "tiny", FitOptions(**NARROW), folds=2)
+    told = list[int]()
+    folders = [run.folder] if busy == 2 else [fold_folder(run.folder, i) for i in range(2)]
+    with ExitStack() as other:
+        for folder in folders:
+            assert other.enter_context(locked(folder / LOCK))
+        assert cross_validate(corpus, run, waiting=told.append, stop=lambda: bool(told)) is None
+    assert told == [busy]
 
 
 def test_a_fold_of_another_recipe_is_refused(corpus: Corpus, tmp_path: Path) -> None:

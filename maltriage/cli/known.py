@@ -21,8 +21,8 @@ def known_lists(paths: Sequence[str], *, quiet: bool) -> tuple[KnownList, ...]:
     """
     if not paths:
         return ()
+    from maltriage.cli.bars import status
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import status
     from maltriage.files.places import cache_dir
     from maltriage.source.known import FOLDER, read_known
 

@@ -144,8 +144,8 @@ def write_rule(
         MaltriageError: a file gave no result, or no rule could be made (see `make_rule`);
             nothing is written.
     """
+    from maltriage.cli.bars import status
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import status
     from maltriage.files.atomic import write_file
     from maltriage.report.documents.record import Failed, Result, Skipped, path_of
     from maltriage.report.sanitize import clean

@@ -12,10 +12,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli import recipe as rec
+from maltriage.cli.bars import bar, status, training_bar
 from maltriage.cli.documents import Format
-from maltriage.cli.extras import bar, need_torch, status, training_bar
-from maltriage.cli.study import EPOCHS, Study, named_nets, numbers_by_net, recipes, wanted_of
+from maltriage.cli.training import recipe as rec
+from maltriage.cli.training.extra import need_torch
+from maltriage.cli.training.study import (
+    EPOCHS,
+    Study,
+    named_nets,
+    numbers_by_net,
+    recipes,
+    wanted_of,
+)
 from maltriage.errors import MaltriageError, cannot_write
 
 if TYPE_CHECKING:

@@ -64,8 +64,8 @@ def check(
     --predictions also lists files whose label is probably wrong: nets that had not seen the file
     give another label more than an even chance.
     """
+    from maltriage.cli.bars import bar
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import bar
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.load import load_corpus
     from maltriage.corpus.overview import check as look

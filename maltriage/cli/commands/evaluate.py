@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli import recipe as rec
 from maltriage.cli.documents import PageFormat, write_document
 from maltriage.cli.labelled import check_clean, open_labelled, scan_options, scanning
-from maltriage.cli.openset import Protocol
 from maltriage.cli.parser.misplaced import refuse
+from maltriage.cli.training import recipe as rec
+from maltriage.cli.training.openset import Protocol
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:

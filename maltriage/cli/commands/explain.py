@@ -377,7 +377,7 @@ def _mappers(
             names = ", ".join(sorted(FROM_CHECKPOINT))
             raise MaltriageError(f"--checkpoint goes with a method of {names}")
         return {}
-    from maltriage.cli.extras import need_torch
+    from maltriage.cli.training.extra import need_torch
 
     need_torch(f"method {wanted[0]}", "pytorch_grad_cam")
     if checkpoint is None:

@@ -10,9 +10,9 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
-from maltriage.cli.extras import need_torch
 from maltriage.cli.labelled import open_for
 from maltriage.cli.parser.misplaced import refuse
+from maltriage.cli.training.extra import need_torch
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def export(
         _export(Path(source), output, quiet, color)
         return
     from maltriage.assess.studies.quantization import export_quantized
+    from maltriage.cli.bars import bar, status
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import bar, status
     from maltriage.corpus.load import load_corpus
     from maltriage.report.studies.quantization import render
 
@@ -102,8 +102,8 @@ def export(
 
 def _export(checkpoint: Path, output: Path, quiet: bool, color: opt.Color) -> None:
     need_torch()
+    from maltriage.cli.bars import status
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import status
     from maltriage.report.sanitize import clean
 
     with status(make_console(color.value, stderr=True), "exporting", enabled=not quiet):

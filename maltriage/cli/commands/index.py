@@ -230,8 +230,8 @@ def _measured(
     """The neighbours of files that nets had not seen, and the name of these files in words."""
     from maltriage.assess.held_back import fold_splits, split_of
     from maltriage.assess.verdicts import recall as assess
+    from maltriage.cli.bars import bar
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import bar
     from maltriage.corpus.load import load_corpus
 
     errors = make_console(color.value, stderr=True)

@@ -50,8 +50,8 @@ def build(
     most common texts and pieces, as hashes, and no byte of the programs. --extend adds the
     packages to those of another index, which is not changed.
     """
+    from maltriage.cli.bars import bar
     from maltriage.cli.console import make_console
-    from maltriage.cli.extras import bar
     from maltriage.prevalence import build as built
     from maltriage.probe.common import load, save
     from maltriage.source.reading import Reading

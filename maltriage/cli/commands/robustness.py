@@ -102,7 +102,7 @@ def robustness(
     if attack is None:
         refuse(ctx, ("attack_share", "attack_steps"), "with --attack")
     else:
-        from maltriage.cli.extras import need_torch
+        from maltriage.cli.training.extra import need_torch
 
         need_torch("--attack")
     bundle, data = open_labelled(model, dataset, root, min_samples, goodware)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from corpus.synthetic import write_tree
 
-from maltriage.cli import extras as module
+from maltriage.cli.training import extra as module
 from maltriage.errors import MaltriageError
 from maltriage.files.lock import locked
 from maltriage.learn.nets import NETS

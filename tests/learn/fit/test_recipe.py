@@ -14,8 +14,8 @@ torch = pytest.importorskip("torch", reason="needs the extra `train`")
 from learn.fit.test_checkpoint import ORIGIN, STATE  # noqa: E402
 from torch import nn  # noqa: E402
 
-from maltriage.cli import recipe as options  # noqa: E402
 from maltriage.cli.commands.train import train  # noqa: E402
+from maltriage.cli.training import recipe as options  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import Epoch  # noqa: E402
 from maltriage.learn.fit.devices import pick_device  # noqa: E402

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from maltriage.cli.extras import bar, need_torch, training_bar
+from maltriage.cli.bars import bar, training_bar
+from maltriage.cli.training.extra import need_torch
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from maltriage.cli.study import named_nets, numbers_by_net
+from maltriage.cli.training.study import named_nets, numbers_by_net
 from maltriage.errors import MaltriageError
 
 

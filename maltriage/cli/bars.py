@@ -1,14 +1,10 @@
-"""Helpers of the commands that train: the check for torch, and progress bars."""
+"""Spinners and progress bars of commands that do not scan."""
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
-
-from maltriage.errors import MaltriageError
-from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,25 +16,6 @@ class ShowTick(Protocol):
     """Shows the progress of a training."""
 
     def __call__(self, tick: Tick, where: str = "") -> None: ...
-
-
-NEEDED = ("torch", "onnxscript", "safetensors", "matplotlib")
-"""Modules of the extra `train` that every training needs."""
-
-
-def need_torch(what: str = "training", *more: str) -> None:
-    """Raise MaltriageError if the extra `train` is not installed.
-
-    Args:
-        what: the thing that needs it, for the message.
-        more: modules of the extra besides the usual ones.
-    """
-    missing = [name for name in (*NEEDED, *more) if importlib.util.find_spec(name) is None]
-    if missing:
-        raise MaltriageError(
-            f"{what} needs more than the base install (no {', '.join(missing)}): "
-            f"{install_extra('train')}"
-        )
 
 
 @contextmanager

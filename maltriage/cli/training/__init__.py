@@ -1,0 +1,1 @@
+"""The options of the commands that train nets, and what they say."""

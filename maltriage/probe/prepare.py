@@ -19,6 +19,7 @@ from maltriage.sample.layout import dump_layout, make_layout
 from maltriage.sample.made_with import Carried, carried, in_order, made_with
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import Headers, read_headers
+from maltriage.sample.signature import is_as_signed
 from maltriage.sample.types import (
     KNOWN_GOOD,
     MAX_VIEWS,
@@ -205,7 +206,7 @@ def prepare_contents(
         raise SampleError(KNOWN_GOOD, f"known good: {match}")
     # A dump has no headers; bytes that look like some are not the program's own.
     headers = None if contents.dump else read_headers(contents.data, bare=options.bare is not None)
-    tools, inside = list[Tool](), None
+    tools, inside, as_signed = list[Tool](), None, None
     if contents.dump:
         layout, notices = dump_layout(contents.dump)
     else:
@@ -213,7 +214,9 @@ def prepare_contents(
         if headers is not None:
             inside = carried(contents.data, layout)
             tools = _tools(contents.data, headers, inside, options)
-        notices += observe(contents.data, headers, layout, tools, inside)
+            if contents.file is None:
+                as_signed = is_as_signed(contents.complete, headers)
+        notices += observe(contents.data, headers, layout, tools, inside, as_signed)
         layout, notices = _in_part(contents, layout, notices)
     if contents.format == "picture":
         notices = [Notice("picture", "Its pixels are no program's bytes: offsets count pixels.")]
@@ -224,7 +227,9 @@ def prepare_contents(
         notices = [*notices, Notice("headers-only", text)]
     if match:
         notices = [*notices, Notice(KNOWN_GOOD, f"Known good: {match}.")]
-    identity = identify(contents.complete, headers, hashes=options.hashes, digests=digests)
+    identity = identify(
+        contents.complete, headers, hashes=options.hashes, digests=digests, as_signed=as_signed
+    )
     if contents.format != "picture":
         code = code_digest(contents.data, headers)
         identity = msgspec.structs.replace(identity, made_with=tools, code_digest=code)

@@ -30,6 +30,7 @@ def identify(
     *,
     hashes: bool = False,
     digests: Mapping[str, str] | None = None,
+    as_signed: bool | None = None,
 ) -> Identity:
     """The identity of a file.
 
@@ -38,6 +39,7 @@ def identify(
         headers: from `read_headers`.
         hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
         digests: hashes already computed, by kind, in hex.
+        as_signed: whether it is what was signed, from `is_as_signed`.
     """
 
     def digest(kind: str) -> str:
@@ -56,6 +58,7 @@ def identify(
         sha1=digest("sha1") if hashes else None,
         tlsh=_tlsh(data) if hashes else None,
         compile_time=_compile_time(data, headers),
+        as_signed=as_signed,
         **names,
     )
 

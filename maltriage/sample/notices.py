@@ -16,6 +16,7 @@ from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.layout import entropy
 from maltriage.sample.made_with import BY_LIBARCHIVE, OPENED, PACKER_OF, UNPACKED, Carried
 from maltriage.sample.pe import EFI, NATIVE, PAGE, Headers, Section
+from maltriage.sample.signature import has_signature
 from maltriage.sample.types import Layout, Notice, Region, Tool
 
 PACKED_ENTROPY = 7.2
@@ -30,11 +31,6 @@ _MAX_COUNTED = 1 << 26
 _CLR_BYTES, _CLR_FLAGS, _CLR_RESOURCES, _CLR_NATIVE = 72, 16, 24, 64
 """Bytes of a CLR header, and where in it are its flags, the place of the resources and that of
 native code."""
-_PKCS7, _REVISIONS = 2, (0x100, 0x200)
-_SIGNED_DATA = bytes.fromhex("06092a864886f70d010702")
-"""Type and revisions of a WIN_CERTIFICATE that holds a signature, and the object identifier that
-its content begins with."""
-_HEAD_BYTES = 8 + 1 + 5 + len(_SIGNED_DATA)
 MAX_IMAGE = 1 << 31
 """Bytes of an image that no Windows maps."""
 
@@ -45,6 +41,7 @@ def observe(
     layout: Layout,
     tools: Sequence[Tool] = (),
     inside: Carried | None = None,
+    as_signed: bool | None = None,
 ) -> list[Notice]:
     """Notices of a PE file, the most important for the verdict first.
 
@@ -54,6 +51,7 @@ def observe(
         layout: of the same file.
         tools: what it was made with, from `made_with`.
         inside: what it carries, from `carried`.
+        as_signed: whether it is what was signed, from `is_as_signed`.
     """
     found: list[Notice] = []
     if headers is not None:
@@ -73,7 +71,7 @@ def observe(
         if carrying:
             found.append(Notice("installer", carrying))
         if any(region.kind == "certificate" for region in layout.regions):
-            found.append(_signed(data, headers))
+            found.append(_signed(data, headers, as_signed))
     found.extend(_of_bytes(data))
     if headers is not None:
         found.extend(Notice("parser-warning", text) for text in headers.warnings)
@@ -136,31 +134,23 @@ def _refused(data: bytes, headers: Headers) -> str | None:
     return None
 
 
-def _signed(data: bytes, headers: Headers) -> Notice:
+def _signed(data: bytes, headers: Headers, as_signed: bool | None) -> Notice:
     """What its certificate table holds."""
-    at, _ = headers.directories["certificate"]
-    if is_signature(data[at : at + _HEAD_BYTES]):
-        text = "Has a signature, which is not verified: no reason to trust it, nor to doubt."
-        return Notice("signed", text)
-    text = "Its certificate table holds no signature: what lies there is no PKCS #7 in DER."
-    return Notice("no-signature", text)
-
-
-def is_signature(head: bytes) -> bool:
-    """Whether a certificate table begins with a signature: a WIN_CERTIFICATE with the `SignedData`
-    of PKCS #7, in DER that fits into it. A table of zeros, text or noise does not."""
-    if len(head) < 10:
-        return False
-    length, revision, kind = struct.unpack_from("<IHH", head)
-    if revision not in _REVISIONS or kind != _PKCS7 or head[8] != 0x30:
-        return False
-    content, more = head[9], 0
-    if content > 0x80:  # so many bytes of a length follow
-        more = content - 0x80
-        content = int.from_bytes(head[10 : 10 + more], "big")
-    begin = 10 + more
-    fits = more <= 4 and begin + content <= length
-    return fits and head[begin : begin + len(_SIGNED_DATA)] == _SIGNED_DATA
+    if not has_signature(data, headers):
+        text = "Its certificate table holds no signature: what lies there is no PKCS #7 in DER."
+        return Notice("no-signature", text)
+    if as_signed is False:
+        text = (
+            "Its signature is of other bytes: it was changed since it was signed, or the signature"
+            " is another file's."
+        )
+        return Notice("signature-mismatch", text)
+    unchanged = "" if as_signed is None else ", and was not changed since, its table aside"
+    text = (
+        f"Has a signature{unchanged}. Who signed it is not verified: no reason to trust it, nor to"
+        " doubt."
+    )
+    return Notice("signed", text)
 
 
 def _of_bytes(data: bytes) -> Iterator[Notice]:

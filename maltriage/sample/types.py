@@ -105,6 +105,10 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: VersionInfo | None = None
     signer: str | None = None
     """Subject of the signing certificate. Never verified here: not a reason to trust."""
+    as_signed: bool | None = None
+    """Whether the file is what was signed: the digest in its signature is that of its bytes. Null:
+    no signature that could be read, a file that is not the program itself, or one that was
+    disarmed. Of 1.10 and later."""
     made_with: list[Tool] = []
     """Compilers, packers, installers and so on that it was made with: docs/how-to/made-with.md."""
     code_digest: str | None = None

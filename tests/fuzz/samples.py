@@ -33,6 +33,7 @@ from maltriage.sample.layout import make_layout
 from maltriage.sample.mapped import mapped
 from maltriage.sample.notices import observe
 from maltriage.sample.pe import read_headers
+from maltriage.sample.signature import is_as_signed
 from maltriage.sample.types import Layout
 from maltriage.sample.views import ViewSpec, WindowSpec
 from maltriage.source.archive.limits import Archives
@@ -73,8 +74,9 @@ def _laid_out(data: bytes) -> None:
         at = region.end
     assert at == len(data)
     assert all(0 <= place < len(data) for place in found.anchors.values())
-    identify(data, headers)
-    observe(data, headers, found)
+    as_signed = None if headers is None else is_as_signed(data, headers)
+    identify(data, headers, as_signed=as_signed)
+    observe(data, headers, found, as_signed=as_signed)
 
 
 @cache

@@ -18,7 +18,7 @@ from maltriage.files.raw_names import name_bytes, name_of
 from maltriage.report.documents.evidence import Evidence
 from maltriage.sample.types import Format, Identity, Layout, Notice
 
-SCHEMA_VERSION = "1.9"
+SCHEMA_VERSION = "1.10"
 """Added fields raise the minor version, changed or removed ones the major."""
 
 

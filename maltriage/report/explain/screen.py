@@ -31,6 +31,11 @@ MAX_ALARMS = 240
 _BAR = 24
 _DELPHI = "1992-06-19T22:22:17Z"
 """The stamp of programs by Delphi 4 to 2006, whenever they were built: 0x2A425E19."""
+_SIGNED = {
+    None: "unverified",
+    True: "unverified; not changed since it was signed",
+    False: "the signature is of other bytes",
+}
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 
 
@@ -272,7 +277,7 @@ def names_of(result: Result) -> dict[str, str]:
         "company": version.company if version else None,
         "product": version.product if version else None,
         "file name": version.original_name if version else None,
-        "signer": _claim(identity.signer, "unverified"),
+        "signer": _claim(identity.signer, _SIGNED[identity.as_signed]),
         "model": f"{result.model.name} {result.model.weights_sha256[:12]}",
         "evidence": facts.method_name(result.evidence),
     }

@@ -31,6 +31,7 @@ from maltriage.report.documents.record import (
     encode,
 )
 from maltriage.report.scan import sharing
+from maltriage.sample.types import Identity
 from maltriage.source.archive.names import SEPARATOR, inner_name
 from maltriage.source.stdin import STDIN
 from maltriage.source.urls import is_url
@@ -163,7 +164,7 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
         size=record.size,
         hash=hashes,
         pe=pe,
-        code_signature=_signature(identity.signer),
+        code_signature=_signature(identity),
     )
     found["related"] = {"hash": list(hashes.values())}
     spent = record.timing.prepare_ms + record.timing.model_ms
@@ -194,16 +195,18 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
     rest["identity"] = {k: v for k, v in rest["identity"].items() if k not in _NAMED}
 
 
-def _signature(signer: str | None) -> dict[str, Any] | None:
+def _signature(identity: Identity) -> dict[str, Any] | None:
     """The fields of a signature, by the name of its subject; None: there is no signature.
 
     `CN=Adobe Systems\\, Incorporated` is the name `Adobe Systems, Incorporated`.
     """
+    signer = identity.signer
     if signer is None:
         return None
     found = _COMMON_NAME.search(signer)
     name = re.sub(r"\\(.)", r"\1", found[1]) if found else signer
-    return {"exists": True, "subject_name": name}
+    valid = {} if identity.as_signed is None else {"valid": identity.as_signed}
+    return {"exists": True, "subject_name": name, **valid}
 
 
 def _known(**values: Any) -> dict[str, Any]:

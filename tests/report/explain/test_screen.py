@@ -346,6 +346,19 @@ def test_only_what_exists_is_shown() -> None:
     assert "signer     CN=Better Software Ltd, C=GB (unverified)" in text
 
 
+@pytest.mark.parametrize(
+    ("as_signed", "said"),
+    [
+        (True, "(unverified; not changed since it was signed)"),
+        (False, "(the signature is of other bytes)"),
+    ],
+)
+def test_whether_a_file_is_what_was_signed(as_signed: bool, said: str) -> None:
+    identity = msgspec.structs.replace(make_result().identity, as_signed=as_signed)
+    text = shown(make_result(identity=identity))
+    assert f"signer CN=Better Software Ltd, C=GB {said}" in " ".join(text.split())
+
+
 def test_a_stamp_that_every_program_of_delphi_has_is_no_date() -> None:
     delphi = make_result(
         identity=make_identity("0" * 64, 4096, compile_time="1992-06-19T22:22:17Z")

@@ -32,6 +32,9 @@ from maltriage.report.scan.ecs import VERSION, ecs
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 PATH = "/cases/a b/invoice.v2.EXE"
 RESULT = make_result(PATH, hashes=True)
+RESULT = msgspec.structs.replace(
+    RESULT, identity=msgspec.structs.replace(RESULT.identity, as_signed=True)
+)
 EXPECTED: dict[str, Any] = {
     "@timestamp": "2026-01-02T03:04:05.678Z",
     "ecs.version": VERSION,
@@ -73,6 +76,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "file.code_signature.exists": True,
     "file.code_signature.subject_name": "Better Software Ltd",
+    "file.code_signature.valid": True,
     "host.name": "triage-1",
     "related.hash": [
         RESULT.sha256,
@@ -230,6 +234,14 @@ def test_signers(signer: str, name: str) -> None:
     assert event["maltriage"]["identity"]["signer"] == signer
 
 
+@pytest.mark.parametrize("as_signed", [True, False, None])
+def test_a_file_that_is_or_is_not_what_was_signed(as_signed: bool | None) -> None:
+    identity = msgspec.structs.replace(RESULT.identity, as_signed=as_signed)
+    event = ecs(msgspec.structs.replace(RESULT, identity=identity))
+    assert event["file"]["code_signature"].get("valid") is as_signed
+    assert event["maltriage"]["identity"]["as_signed"] is as_signed
+
+
 TYPES = {
     "date": "@timestamp",
     "keyword": "ecs.version error.code event.action event.category event.dataset event.id"
@@ -244,7 +256,7 @@ TYPES = {
     "float": "event.risk_score",
     "long": "event.duration event.severity file.size file.pe.sections.physical_size"
     " file.pe.sections.entropy",
-    "boolean": "file.code_signature.exists",
+    "boolean": "file.code_signature.exists file.code_signature.valid",
 }
 """Types of the fields in the field reference of ECS 8.17, looked up one by one."""
 KINDS = {"float": (int, float), "long": int, "boolean": bool}

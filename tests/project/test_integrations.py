@@ -29,7 +29,9 @@ PAGES = FOLDER.parent / "how-to"
 def events() -> list[dict[str, Any]]:
     """An event of each kind, as NDJSON has it."""
     result = make_result(hashes=True)
-    signed = msgspec.structs.replace(result.identity, signer="CN=Someone, O=X", pdb_path="a.pdb")
+    signed = msgspec.structs.replace(
+        result.identity, signer="CN=Someone, O=X", as_signed=True, pdb_path="a.pdb"
+    )
     records = [
         msgspec.structs.replace(result, identity=signed, group="0a1b2c"),
         make_result(verdict=make_verdict("benign", margin=-2.0)),

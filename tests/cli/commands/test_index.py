@@ -21,6 +21,7 @@ from maltriage.corpus.load import load_corpus
 from maltriage.corpus.split_file import manifest_sha256
 from maltriage.corpus.splits import make_split
 from maltriage.files.lock import locked
+from maltriage.report.documents.record import SCHEMA_VERSION
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_scan_and_explain_compare_with_it(run_cli: Any, root: Path, tmp_path: Pa
     new, known = map(
         json.loads, run_cli(*scan, "a.index.npz", "-f", "ndjson").stdout.splitlines()[:2]
     )
-    assert new["schema_version"] >= "1.4"
+    assert new["schema_version"] == known["schema_version"] == SCHEMA_VERSION
     assert [near["label"] for near in new["similar"]["nearest"]] == ["zeus"] * 3
     assert (new["similar"]["files"], new["similar"]["known_as"]) == (5, None)
     assert known["similar"]["known_as"] == "zeus"

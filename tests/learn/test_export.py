@@ -53,6 +53,20 @@ def exported_before(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "to_onnx", lambda explained: onnx.load_from_string(model))
 
 
+def test_the_number_of_threads_changes_no_byte(outcome: Outcome, net: Net, tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    found = set()
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            export_bundle(net, outcome.state, tmp_path / "net.onnx")
+            assert torch.get_num_threads() == count
+            found.add((tmp_path / "net.onnx").read_bytes())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("count", [1, 2, 17, 33])
 def test_any_batch(outcome: Outcome, net: Net, corpus: Corpus, count: int) -> None:
     rows = np.arange(count) % len(corpus)

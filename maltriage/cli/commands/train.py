@@ -143,7 +143,8 @@ def train(
     hex dumps <Id>.bytes beside trainLabels.csv. One part of the files tunes the probabilities,
     another is held back for the figures at the end. With --folds every sample is held back once,
     and the exported model has seen all. With --split source each source is held back once, which
-    shows what holds for files from elsewhere. Ctrl-C and SIGTERM save the run (exit codes 130 and
+    shows what holds for files from elsewhere. Processes with the same --folds and --out share the
+    folds, with --resume. Ctrl-C and SIGTERM save the run (exit codes 130 and
     143); the same command with --resume goes on with it, and so does --out RUN --resume alone.
     """
     need_torch()
@@ -228,11 +229,15 @@ def _add_sets(bundle: Path, options: RunOptions) -> str | None:
     """Add prediction sets to the card of a cross-validated net; returns why not, if it fails."""
     from maltriage.assess.verdicts.crossval import add_sets
     from maltriage.corpus.predictions import OUT_OF_FOLD_FILE
+    from maltriage.files.lock import locked
+    from maltriage.learn.runs.run_folder import LOCK
 
     if not options.folds or options.fold is not None:
         return None
     try:
-        add_sets(bundle, options.folder / OUT_OF_FOLD_FILE)
+        # Another process that waited for this run adds the same sets.
+        with locked(options.folder / LOCK, lambda: None):
+            add_sets(bundle, options.folder / OUT_OF_FOLD_FILE)
     except MaltriageError as error:
         return str(error)
     return None

@@ -134,15 +134,17 @@ def cross_validate(
         save_predictions(found, options.folder / OUT_OF_FOLD_FILE)
     except OSError as error:
         raise MaltriageError(f"cannot write run {options.folder}: {error}") from error
+    whole = replace(options, fold=None)
     while True:
         with suppress(BusyError):
-            return train(
-                corpus,
-                replace(options, fold=None),
-                calibration=calibration(found, divided),
-                progress=_at(options.folds, options.folds, progress),
-                stop=stop,
-            )
+            if not _busy(whole):
+                return train(
+                    corpus,
+                    whole,
+                    calibration=calibration(found, divided),
+                    progress=_at(options.folds, options.folds, progress),
+                    stop=stop,
+                )
         waiting(options.folds)
         if stop():
             return None
@@ -150,7 +152,7 @@ def cross_validate(
 
 
 def _busy(options: RunOptions) -> bool:
-    """Whether another process trains a run now."""
+    """Whether another process trains a run now: `train` finds that out after its preparation."""
     lock = options.folder / LOCK
     if not lock.exists():
         return False

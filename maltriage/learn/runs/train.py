@@ -11,7 +11,9 @@ with patience takes its best epoch, as its recipe says.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,6 +61,8 @@ from maltriage.report.studies.charts import plot_confusion, plot_curves
 METRICS_FILE = "metrics.csv"
 CURVES_FILE, CONFUSION_FILE = "curves.png", "confusion.png"
 VALIDATION = "validation part of the split"
+LOOK = 0.1
+"""Seconds, far more than a look at a lock takes."""
 PROBES = 17
 """Number of real samples in the check of the exported bundle."""
 
@@ -134,9 +138,13 @@ def train(
         return whole
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
-        with locked(options.folder / LOCK) as held:
-            if not held:
-                raise BusyError(f"{options.folder}: another process trains this run")
+        with ExitStack() as locks:
+            if not locks.enter_context(locked(options.folder / LOCK)):
+                time.sleep(LOOK)  # perhaps another process only looked whether it is held
+                if not locks.enter_context(locked(options.folder / LOCK)):
+                    raise BusyError(f"{options.folder}: another process trains this run")
+            if (whole := _whole(options, start, divided)) is not None:
+                return whole  # another process has finished it in the meantime
             if not (
                 options.folder / LAST
             ).exists():  # it may be of another run, which `fit` refuses

@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,14 @@ def test_waits_for_a_fold_of_another_process(run_cli: Any, data: Path, tmp_path:
     ):
         assert held
         assert process.stderr is not None
+        limit = threading.Timer(120, process.kill)
+        limit.start()
         err = b""
         for text in process.stderr:
             err += text
             if text == b"waiting for fold 1, which another process trains\n":
                 process.send_signal(signal.SIGINT)
+        limit.cancel()
         assert process.wait() == 130, err
     said = b"\nStopped. Go on with: maltriage train --out run --resume\nmaltriage: stopped\n"
     assert err.endswith(said)

@@ -39,7 +39,7 @@ def identify(
         headers: from `read_headers`.
         hashes: also md5, sha1 and TLSH, which cost as much as everything else together.
         digests: hashes already computed, by kind, in hex.
-        as_signed: whether it is what was signed, from `is_as_signed`.
+        as_signed: whether its signature matches it, from `is_as_signed`.
     """
 
     def digest(kind: str) -> str:

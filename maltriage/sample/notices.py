@@ -51,7 +51,7 @@ def observe(
         layout: of the same file.
         tools: what it was made with, from `made_with`.
         inside: what it carries, from `carried`.
-        as_signed: whether it is what was signed, from `is_as_signed`.
+        as_signed: whether its signature matches it, from `is_as_signed`.
     """
     found: list[Notice] = []
     if headers is not None:
@@ -141,15 +141,12 @@ def _signed(data: bytes, headers: Headers, as_signed: bool | None) -> Notice:
         return Notice("no-signature", text)
     if as_signed is False:
         text = (
-            "Its signature is of other bytes: it was changed since it was signed, or the signature"
-            " is another file's."
+            "The signature in it does not match the file: the file was changed since it was signed,"
+            " or the signature is another file's."
         )
         return Notice("signature-mismatch", text)
-    unchanged = "" if as_signed is None else ", and was not changed since, its table aside"
-    text = (
-        f"Has a signature{unchanged}. Who signed it is not verified: no reason to trust it, nor to"
-        " doubt."
-    )
+    matching = " that matches the file. Its certificates are" if as_signed else ", which is"
+    text = f"Has a signature{matching} not verified: no reason to trust it, nor to doubt."
     return Notice("signed", text)
 
 

@@ -103,7 +103,8 @@ class Headers:
     unread: frozenset[str] = frozenset()
     """Directories that no parser may read, by name."""
     binary: Any = field(default=None, repr=False)
-    """The parser's own object, used by `identity` alone; None: `read_headers(bare=True)`."""
+    """The parser's own object, used by `identity` and `signature` alone; None: by
+    `read_headers(bare=True)`."""
 
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""

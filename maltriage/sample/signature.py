@@ -1,9 +1,9 @@
-"""The signature in a file: whether there is one, and whether the file is what was signed.
+"""The signature in a file: whether there is one, and whether it matches the file.
 
-A signature has a digest of the file: of all bytes but the checksum, the entry of the certificate
-table among the data directories, and that table (Windows Authenticode Portable Executable
-Signature Format, "Calculating the PE Image Hash"). Certificates are not looked at: whoever signed
-may be anybody.
+A signature has a digest of the file: of all bytes but the checksum, the certificate table, and the
+entry of that table among the data directories (Windows Authenticode Portable Executable Signature
+Format, "Calculating the PE Image Hash"). The digest is signed with the key of a certificate in the
+same table. Whose certificate that is, nobody asks here.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import struct
 from itertools import pairwise
+from typing import Any
 
 from maltriage.sample.byteplot import pe_offset
 from maltriage.sample.pe import Headers
@@ -53,29 +54,47 @@ def is_signature(head: bytes) -> bool:
 
 
 def is_as_signed(data: bytes, headers: Headers) -> bool | None:
-    """Whether the digest in the first signature is that of the file.
+    """Whether the signature of a file matches it: the digest in it is that of the file, and was
+    signed with the key of the signature's own certificate.
 
     Args:
         data: the whole file.
         headers: of the same file.
 
     Returns:
-        None: there is no signature that LIEF reads, or the file was disarmed, which changes it.
+        None: there is no signature at the start of the certificate table that LIEF reads and can
+        check, or the file was disarmed, which changes it.
     """
     disarmed = headers.machine == 0 and headers.subsystem == 0
-    return None if disarmed else digest_matches(data, headers)
+    return None if disarmed else matches(data, headers)
 
 
-def digest_matches(data: bytes, headers: Headers) -> bool | None:
+def matches(data: bytes, headers: Headers) -> bool | None:
     """As `is_as_signed`, of a file that was disarmed too."""
-    if headers.parser != "lief" or headers.binary is None:
+    binary = headers.binary
+    if headers.parser != "lief" or binary is None or not has_signature(data, headers):
         return None
     with contextlib.suppress(Exception):  # of whatever a malformed signature does to a parser
-        if headers.binary.has_signatures:
-            signed = headers.binary.signatures[0].content_info
-            kind, digest = _DIGESTS[signed.digest_algorithm.name], bytes(signed.digest)
-            return image_digest(data, headers, kind) == digest
+        if binary.has_signatures:
+            return _matches(data, headers, binary.signatures[0])
     return None
+
+
+def _matches(data: bytes, headers: Headers, signature: Any) -> bool | None:
+    import lief
+
+    at, raw = headers.directories["certificate"][0] + 8, bytes(signature.raw_der)
+    if bytes(data[at : at + len(raw)]) != raw:  # LIEF passed over the one that Windows reads
+        return None
+    digest = bytes(signature.content_info.digest)
+    kind = _DIGESTS[signature.content_info.digest_algorithm.name]
+    if image_digest(data, headers, kind) != digest:
+        return False
+    flags = lief.PE.Signature.VERIFICATION_FLAGS
+    found = signature.check(lief.PE.Signature.VERIFICATION_CHECKS.SKIP_CERT_TIME)
+    if found & (flags.BAD_DIGEST | flags.BAD_SIGNATURE):
+        return False
+    return True if found == flags.OK else None
 
 
 def image_digest(data: bytes, headers: Headers, kind: str) -> bytes:

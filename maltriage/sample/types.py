@@ -106,9 +106,9 @@ class Identity(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     signer: str | None = None
     """Subject of the signing certificate. Never verified here: not a reason to trust."""
     as_signed: bool | None = None
-    """Whether the file is what was signed: the digest in its signature is that of its bytes. Null:
-    no signature that could be read, a file that is not the program itself, or one that was
-    disarmed. Of 1.10 and later."""
+    """Whether its signature matches the file: the digest in it is that of the file's bytes, and is
+    signed by the signature's own certificate, which nobody verified. Null: not known, which is no
+    sign of an intact file. Of 1.10 and later."""
     made_with: list[Tool] = []
     """Compilers, packers, installers and so on that it was made with: docs/how-to/made-with.md."""
     code_digest: str | None = None

@@ -30,7 +30,7 @@ def events() -> list[dict[str, Any]]:
     """An event of each kind, as NDJSON has it."""
     result = make_result(hashes=True)
     signed = msgspec.structs.replace(
-        result.identity, signer="CN=Someone, O=X", as_signed=True, pdb_path="a.pdb"
+        result.identity, signer="CN=Someone, O=X", as_signed=False, pdb_path="a.pdb"
     )
     records = [
         msgspec.structs.replace(result, identity=signed, group="0a1b2c"),

@@ -82,7 +82,7 @@ class Against(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ReadFirst(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How much of the malware the first files of a scan's table hold, the most urgent first.
+    """How much of the malware the first files hold, in the order of their margin.
 
     Of a collection in which `share` of the files is malware of the value, and the others are
     clean files: all that the net which answers for the malware held back too (or the model read),

@@ -33,8 +33,8 @@ _DELPHI = "1992-06-19T22:22:17Z"
 """The stamp of programs by Delphi 4 to 2006, whenever they were built: 0x2A425E19."""
 _SIGNED = {
     None: "unverified",
-    True: "unverified; not changed since it was signed",
-    False: "the signature is of other bytes",
+    True: "unverified; the signature matches the file",
+    False: "unverified; the signature does not match the file",
 }
 _FORMATS = {"png": "byteplot PNG", "bytes": "hex dump", "picture": "picture"}
 

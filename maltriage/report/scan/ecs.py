@@ -198,15 +198,17 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
 def _signature(identity: Identity) -> dict[str, Any] | None:
     """The fields of a signature, by the name of its subject; None: there is no signature.
 
+    `valid` is false where the signature does not match the file, and never true, since nobody
+    verified the certificate.
+
     `CN=Adobe Systems\\, Incorporated` is the name `Adobe Systems, Incorporated`.
     """
-    signer = identity.signer
-    if signer is None:
+    signer, invalid = identity.signer, identity.as_signed is False
+    if signer is None and not invalid:
         return None
-    found = _COMMON_NAME.search(signer)
+    found = _COMMON_NAME.search(signer or "")
     name = re.sub(r"\\(.)", r"\1", found[1]) if found else signer
-    valid = {} if identity.as_signed is None else {"valid": identity.as_signed}
-    return {"exists": True, "subject_name": name, **valid}
+    return {"exists": True} | _known(subject_name=name, valid=False if invalid else None)
 
 
 def _known(**values: Any) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _read_first(run: ColumnFigures, console: Console) -> None:
         return
     head = rows[0][1]
     all_files = f"where {numbers.rate(head.share)} of all is malware"
-    text = f"malware found in the first files of a table, {all_files}"
+    text = f"malware found in the first files by margin, {all_files}"
     console.print(Text(f"\n{text}", "bold"))
     shares = (f"first {numbers.rate(share)}" for share in head.first)
     table = figure_table("malware of", "answered for by", "files", *shares)

@@ -276,7 +276,7 @@ def test_values_held_back_together(files: Files, tmp_path: Path) -> None:
     console = Console(width=160, record=True, file=io.StringIO())
     render(report, console)
     text = console.export_text()
-    assert "malware found in the first files of a table, where 10% of all is malware" in text
+    assert "malware found in the first files by margin, where 10% of all is malware" in text
     row = next(line for line in text.splitlines() if "the same net" in line and "%" in line)
     assert f"{EACH} / {EACH}" in row
     assert f"{read.found[0].value:.0%} ({read.found[0].low:.0%} to " in row

@@ -349,8 +349,8 @@ def test_only_what_exists_is_shown() -> None:
 @pytest.mark.parametrize(
     ("as_signed", "said"),
     [
-        (True, "(unverified; not changed since it was signed)"),
-        (False, "(the signature is of other bytes)"),
+        (True, "(unverified; the signature matches the file)"),
+        (False, "(unverified; the signature does not match the file)"),
     ],
 )
 def test_whether_a_file_is_what_was_signed(as_signed: bool, said: str) -> None:

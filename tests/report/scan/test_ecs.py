@@ -33,7 +33,7 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, 678_900, tzinfo=UTC)
 PATH = "/cases/a b/invoice.v2.EXE"
 RESULT = make_result(PATH, hashes=True)
 RESULT = msgspec.structs.replace(
-    RESULT, identity=msgspec.structs.replace(RESULT.identity, as_signed=True)
+    RESULT, identity=msgspec.structs.replace(RESULT.identity, as_signed=False)
 )
 EXPECTED: dict[str, Any] = {
     "@timestamp": "2026-01-02T03:04:05.678Z",
@@ -76,7 +76,7 @@ EXPECTED: dict[str, Any] = {
     ],
     "file.code_signature.exists": True,
     "file.code_signature.subject_name": "Better Software Ltd",
-    "file.code_signature.valid": True,
+    "file.code_signature.valid": False,
     "host.name": "triage-1",
     "related.hash": [
         RESULT.sha256,
@@ -234,11 +234,20 @@ def test_signers(signer: str, name: str) -> None:
     assert event["maltriage"]["identity"]["signer"] == signer
 
 
+def test_a_signature_that_does_not_match_and_whose_signer_cannot_be_read() -> None:
+    identity = msgspec.structs.replace(RESULT.identity, signer=None, as_signed=False)
+    event = ecs(msgspec.structs.replace(RESULT, identity=identity))
+    assert event["file"]["code_signature"] == {"exists": True, "valid": False}
+
+
 @pytest.mark.parametrize("as_signed", [True, False, None])
 def test_a_file_that_is_or_is_not_what_was_signed(as_signed: bool | None) -> None:
     identity = msgspec.structs.replace(RESULT.identity, as_signed=as_signed)
     event = ecs(msgspec.structs.replace(RESULT, identity=identity))
-    assert event["file"]["code_signature"].get("valid") is as_signed
+    said = {"exists": True, "subject_name": "Better Software Ltd"}
+    assert event["file"]["code_signature"] == said | (
+        {"valid": False} if as_signed is False else {}
+    )
     assert event["maltriage"]["identity"]["as_signed"] is as_signed
 
 
@@ -283,7 +292,14 @@ def test_a_machine_that_is_not_known_is_left_out() -> None:
 
 def test_what_a_file_lacks_is_left_out() -> None:
     identity = msgspec.structs.replace(
-        RESULT.identity, imphash=None, version=None, signer=None, md5=None, sha1=None, tlsh=None
+        RESULT.identity,
+        imphash=None,
+        version=None,
+        signer=None,
+        as_signed=None,
+        md5=None,
+        sha1=None,
+        tlsh=None,
     )
     layout = msgspec.structs.replace(RESULT.layout, machine=None, regions=[])
     file = ecs(msgspec.structs.replace(RESULT, identity=identity, layout=layout))["file"]

@@ -15,6 +15,7 @@ NO_PIXELS = {
     "maltriage.sample.code_digest": "says which programs are alike",
     "maltriage.sample.errors": "says why there is no sample",
     "maltriage.sample.identity": "hashes and names",
+    "maltriage.sample.signature": "whether a signature matches its file",
     "maltriage.source.archive.by_libarchive": "says why there is no sample",
     "maltriage.source.archive.closed": "says why there is no sample",
     "maltriage.source.archive.limits": "what is too much to be one",

@@ -37,7 +37,7 @@ def armed(data: bytes, headers: Headers) -> Iterator[bytes]:
     program = bytearray(data)
     pe = pe_offset(data)
     assert pe is not None
-    if headers.machine or headers.subsystem:
+    if not headers.disarmed:
         yield bytes(program)
         return
     for machine, subsystem in itertools.product(MACHINES, SUBSYSTEMS):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from maltriage.learn.fit.loop import Tick
+
+
+Trained = TypeVar("Trained")
 
 
 class ShowTick(Protocol):
@@ -62,3 +65,23 @@ def training_bar(console: Console, enabled: bool) -> Iterator[ShowTick]:
             )
 
         yield show
+
+
+def between_bars(
+    console: Console, enabled: bool, begin: Callable[[ShowTick], Iterator[Trained]]
+) -> Iterator[Trained]:
+    """Yield what is trained one after the other, with a bar while each is trained and none while
+    the caller looks at it: a terminal has one bar at a time.
+
+    Args:
+        begin: gives the trainings, which show their progress by its argument.
+    """
+    draw = list[ShowTick]()
+    trained = begin(lambda tick, where="": draw[-1](tick, where))
+    while True:
+        with training_bar(console, enabled) as show:
+            draw[:] = [show]
+            done = next(trained, None)
+        if done is None:
+            return
+        yield done

@@ -79,7 +79,7 @@ def observe(
 
 
 def _of_headers(data: bytes, headers: Headers, layout: Layout) -> Iterator[Notice]:
-    if headers.machine == 0 and headers.subsystem == 0:
+    if headers.disarmed:
         yield Notice(
             "disarmed",
             "Machine and Subsystem are zero: it cannot run as it lies here, and its hashes are not"

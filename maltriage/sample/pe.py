@@ -106,6 +106,11 @@ class Headers:
     """The parser's own object, used by `identity` and `signature` alone; None: by
     `read_headers(bare=True)`."""
 
+    @property
+    def disarmed(self) -> bool:
+        """Whether Machine and Subsystem are zero, as public sets ship their files."""
+        return self.machine == 0 and self.subsystem == 0
+
     def offset_of(self, rva: int) -> int | None:
         """File offset of an RVA, None where nothing in the file is mapped there."""
         for whole_pages in (False, True):  # sections may be closer to each other than a page

@@ -65,8 +65,7 @@ def is_as_signed(data: bytes, headers: Headers) -> bool | None:
         None: there is no signature at the start of the certificate table that LIEF reads and can
         check, or the file was disarmed, which changes it.
     """
-    disarmed = headers.machine == 0 and headers.subsystem == 0
-    return None if disarmed else matches(data, headers)
+    return None if headers.disarmed else matches(data, headers)
 
 
 def matches(data: bytes, headers: Headers) -> bool | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.cli.bars import bar, status, training_bar
+from maltriage.cli.bars import ShowTick, bar, between_bars, status
 from maltriage.cli.documents import Format
 from maltriage.cli.training import recipe as rec
 from maltriage.cli.training.extra import need_torch
@@ -261,7 +261,6 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
         )
         for cell in study.cells
     }
-    draw: list[Any] = []
     told: list[int] = []
 
     def waiting(count: int) -> None:
@@ -269,22 +268,17 @@ def _finished(study: Study, console: Console, stop: Callable[[], bool]) -> Itera
             console.print(f"waiting for {count} cells of other processes")
         told.append(count)
 
-    trained = train_missing(
-        runs,
-        study.out,
-        study.corpora,
-        progress=lambda cell, tick: draw[-1](tick, f"{cell}, "),
-        waiting=waiting,
-        stop=stop,
-    )
-    while True:
-        # A terminal has one bar at a time: this one is hidden while a cell is measured.
-        with training_bar(console, not quiet) as show:
-            draw[:] = [show]
-            done = next(trained, None)
-        if done is None:
-            return
-        yield done
+    def begin(show: ShowTick) -> Iterator[Cell]:
+        return train_missing(
+            runs,
+            study.out,
+            study.corpora,
+            progress=lambda cell, tick: show(tick, f"{cell}, "),
+            waiting=waiting,
+            stop=stop,
+        )
+
+    yield from between_bars(console, not quiet, begin)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from maltriage.cli.bars import bar, training_bar
+from maltriage.cli.bars import ShowTick, bar, between_bars
 from maltriage.cli.training.extra import need_torch
 from maltriage.errors import MaltriageError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from maltriage.assess.verdicts.openset import LeftOut
     from maltriage.corpus.corpus import Corpus
     from maltriage.corpus.datasets.base import Dataset
+    from maltriage.learn.runs.openset import Without
     from maltriage.learn.runs.options import RunOptions
     from maltriage.report.documents.openset import OpenSetReport
 
@@ -103,18 +104,15 @@ class Protocol:
 
         # Added files come last, so row numbers of the samples hold for the whole corpus.
         samples = corpus.take(np.arange(len(corpus)) < own)
-        draw: list[Any] = []
-        trained = train_without(
-            samples,
-            families,
-            options,
-            progress=lambda label, now: draw[-1](now.tick, f"without {label}, "),
-            stop=stop,
-        )
-        while True:
-            with training_bar(console, not quiet) as show:
-                draw[:] = [show]
-                done = next(trained, None)
-            if done is None:
-                return
+
+        def begin(show: ShowTick) -> Iterator[Without]:
+            return train_without(
+                samples,
+                families,
+                options,
+                progress=lambda label, now: show(now.tick, f"without {label}, "),
+                stop=stop,
+            )
+
+        for done in between_bars(console, not quiet, begin):
             yield LeftOut(done.label, bundles.load(done.bundle), done.train, done.test)

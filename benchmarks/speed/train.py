@@ -65,7 +65,7 @@ class Bare:
         views = {name: tensor[rows] for name, tensor in self.tensors.items()}
         if self.options.augment:
             views = augment(views, self.images.views, torch.Generator())
-        votes = self.votes(moved(views, device), 1.0, None)
+        votes, _ = self.votes(moved(views, device), 1.0, None)
         labels = self.images.labels[rows].repeat_interleave(votes.shape[1]).to(device)
         loss = functional.cross_entropy(votes.flatten(0, 1), labels)
         self.optimizer.zero_grad(set_to_none=True)

@@ -49,6 +49,8 @@ MAX_LABELS = 256
 TRUNKS = "body,code,import,resource,second_section"
 """The views of the default net without its tables of words and entropy."""
 TEACHER = "evidence-trunks"
+WHOLE = ("weighted", "attention")
+"""Guides that leave no token out."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ class Recipe:
     batch: int | None = None
     views: str | None = None
     guide: str | None = None
-    """Of a transformer that sees a quarter of its tokens; the teacher is `evidence-trunks`."""
+    """Of a transformer that sees a quarter of its tokens, or all by `WHOLE`; the teacher is
+    `evidence-trunks`."""
 
 
 RECIPES = {
@@ -77,7 +80,10 @@ RECIPES = {
     "none": Recipe("camvit", 20, views=TRUNKS),
     **{
         guide: Recipe("camvit", 20, views=TRUNKS, guide=guide)
-        for guide in ("instance", "cumulative", "random", "inverse")
+        for guide in (
+            *("instance", "cumulative", "random", "inverse"),
+            *("label", "weighted", "early", "attention"),
+        )
     },
 }
 NETS = ("gibert", "evidence", "camvit", "densenet", "xception", "mcft", "imcfn", "mcnn")
@@ -300,7 +306,8 @@ def train(cell: Cell, options: argparse.Namespace) -> Predictions | None:
         command += [part for root in options.roots for part in ("--root", str(root))]
         command += [*said.split(), "--out", str(run)]
         if recipe.guide:
-            command += ["--guide", recipe.guide, "--keep", str(KEEP)]
+            command += ["--guide", recipe.guide]
+            command += [] if recipe.guide in WHOLE else ["--keep", str(KEEP)]
         if recipe.guide not in (None, "random"):
             command += ["--teacher", str(Cell(TEACHER, cell.seed, 0).run(options.work))]
         if run.exists():

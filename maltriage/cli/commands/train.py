@@ -34,6 +34,10 @@ class Guide(StrEnum):
     none = "none"
     cumulative = "cumulative"
     instance = "instance"
+    label = "label"
+    weighted = "weighted"
+    early = "early"
+    attention = "attention"
     random = "random"
     inverse = "inverse"
 
@@ -111,10 +115,11 @@ def train(
         ),
     ] = None,
     guide: Annotated[
-        Guide, typer.Option(help="Choose the tokens of --net camvit by the heat of teachers.")
+        Guide, typer.Option(help="Guide --net camvit by the heat of teachers.")
     ] = Guide.none,
     keep: Annotated[
-        float, typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1.")
+        float,
+        typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1; some keep all."),
     ] = 0.5,
     teacher: Annotated[
         list[Path] | None,

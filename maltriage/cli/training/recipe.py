@@ -236,7 +236,7 @@ def begun(folder: Path) -> dict[str, Any]:
 
 def guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
     """The options of the guide; wrong use is found here."""
-    from maltriage.learn.heat.guide import GuideOptions
+    from maltriage.learn.heat.guide import WHOLE, GuideOptions
 
     kind, keep = str(values["guide"]), values["keep"]
     if kind == "none":
@@ -246,6 +246,8 @@ def guide(values: dict[str, Any], named: dict[str, Any]) -> GuideOptions | None:
         return None
     if values["net"] != "camvit":
         raise MaltriageError("--guide goes with --net camvit")
+    if kind in WHOLE and "keep" not in named:
+        keep = 1.0
     teachers = tuple(Path(path).absolute() for path in values["teacher"] or ())
     guide = GuideOptions(kind, keep, str(values["cam"]), teachers)  # type: ignore[arg-type]
     guide.check()

@@ -102,8 +102,9 @@ def report(outcome: Outcome, corpus: Corpus) -> None:
         typer.echo(f"temperature  {state.temperature:.3f}")
     if state.origin.guide is not None:
         guide = state.origin.guide
+        when = " in the first half of the training" if guide.kind == "early" else ""
         typer.echo(
-            f"guide        {guide.kind}: {guide.tokens} tokens of each image,"
+            f"guide        {guide.kind}: {guide.tokens} tokens of each image{when},"
             f" {metrics['flops'] / 1e6:.0f} million operations"
         )
         for pair, value in guide.similarity.items():

@@ -64,7 +64,7 @@ class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """The tokens of a guided net and their choice: see `maltriage.learn.heat.guide`."""
 
     kind: str
-    """`cumulative`, `instance`, `random` or `inverse`."""
+    """See `maltriage.learn.heat.guide`."""
     keep: float
     """Share of the tokens that are kept."""
     tokens: int
@@ -74,6 +74,8 @@ class Guide(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     teachers: tuple[Teacher, ...] = ()
     kept: dict[str, tuple[int, ...]] = {}
     """Numbers of the kept tokens by view, the same for every image."""
+    by_label: tuple[tuple[int, ...], ...] = ()
+    """Of `label`: the tokens kept for each label, numbered over all views."""
     similarity: dict[str, float] = {}
     """Structural similarity of the teachers' cumulative body maps, by pair (`1-2`)."""
 

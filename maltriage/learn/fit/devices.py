@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,9 @@ from torch.nn.parallel import DistributedDataParallel
 from maltriage.errors import MaltriageError
 from maltriage.learn.fit.recipe import Accelerator, Precision
 from maltriage.learn.nets.base import Net
+
+if TYPE_CHECKING:
+    from maltriage.learn.heat.tutor import Tutor
 
 LOW = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 INSTRUCTIONS = {
@@ -75,19 +78,24 @@ class Votes(nn.Module):
     """The forward pass of a step: votes on a batch, with or without mixup. Features are computed
     in the precision of the run, votes in float32."""
 
-    def __init__(self, net: Net, precision: Precision) -> None:
+    def __init__(self, net: Net, precision: Precision, tutor: Tutor | None = None) -> None:
         super().__init__()
-        self.net, self.low = net, LOW.get(precision)
+        self.net, self.low, self.tutor = net, LOW.get(precision), tutor
 
-    def forward(self, views: dict[str, Tensor], share: float, other: Tensor | None) -> Tensor:
+    def forward(
+        self, views: dict[str, Tensor], share: float, other: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Votes [B, V, K] on `share` of each sample's features mixed with the rest of those of
-        sample `other[i]`; None: its own only."""
+        sample `other[i]`; None: its own only. And what the tutor adds to the loss."""
         device = device_of(self.net).type
         with torch.autocast(device, self.low or torch.bfloat16, enabled=self.low is not None):
-            features = self.net.embed(self.net.activations(views)).float()
+            activations = self.net.activations(views)
+            features = self.net.embed(activations).float()
+            pull = None if self.tutor is None else self.tutor.pull(activations, views)
         if other is not None:
             features = features.lerp(features[other], 1.0 - share)
-        return self.net.votes(features)
+        votes = self.net.votes(features)
+        return votes, votes.new_zeros(()) if pull is None else pull
 
 
 class Crew(Protocol):

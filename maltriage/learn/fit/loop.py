@@ -48,6 +48,7 @@ from maltriage.learn.fit.recipe import (
     table_costs,
 )
 from maltriage.learn.fit.restore import load_weights, make, predict
+from maltriage.learn.heat.tutor import tutor_of
 from maltriage.learn.nets.base import Net
 
 
@@ -97,7 +98,7 @@ def fit(
         start: the initial state. A checkpoint in `folder` replaces it and must be of the same
             origin.
         folder: of the run; exists.
-        teachers: of a net guided image by image; a checkpoint contains them.
+        teachers: of the net's guide. A checkpoint contains those that are part of the net.
         progress: called after each step.
         stop: called after each step; once true, the run is saved and ends.
         crew: the processes that share the batches; None: this one only. See
@@ -152,7 +153,8 @@ class _Run:
         self._begin(labels, weights)
         self.net.to(self.device)
         self.ema = copy.deepcopy(self.net).eval().requires_grad_(False)
-        self.votes = crew.wrap(Votes(self.net, options.precision))
+        self.tutor = tutor_of(start.origin.guide, self.net, teachers, self.device)
+        self.votes = crew.wrap(Votes(self.net, options.precision, self.tutor))
         self.optimizer = make_optimizer(self.net.parameters(), options)
         self.schedule = make_schedule(self.optimizer, options, options.epochs * self.steps)
         self.scaler = make_scaler(self.device, options.precision)
@@ -178,6 +180,8 @@ class _Run:
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
         while self.state.epoch < self.options.epochs and not self._exhausted():
+            if self.tutor is not None:
+                self.tutor.begin(self.state.epoch / self.options.epochs)
             order = self._order(self.state.epoch)
             while self.state.step < self.steps:
                 began = time.monotonic()
@@ -254,11 +258,13 @@ class _Run:
         if mixup > 0:
             share = float(np.random.default_rng(key(*at)).beta(mixup, mixup))
             other = torch.randperm(len(rows), generator=generator)
-            votes = self.votes(views, share, other.to(self.device))
+            votes, pull = self.votes(views, share, other.to(self.device))
             loss = share * self._loss(votes, labels, weights)
             loss = loss + (1.0 - share) * self._loss(votes, labels[other], weights[other])
         else:
-            loss = self._loss(self.votes(views, 1.0, None), labels, weights)
+            votes, pull = self.votes(views, 1.0, None)
+            loss = self._loss(votes, labels, weights)
+        loss = loss + pull
         if crew.size > 1:  # the mean of all gradients is then that of the whole batch
             loss = loss * (crew.size * float(self._weight(rows) / self._weight(batch)))
         value = crew.mean(float(loss.detach()))

@@ -15,7 +15,7 @@ from maltriage.errors import MaltriageError
 from maltriage.learn.fit.checkpoint import Origin, State, load_checkpoint, part_of
 from maltriage.learn.fit.data import Images
 from maltriage.learn.fit.devices import device_of, moved
-from maltriage.learn.heat.chooser import guided
+from maltriage.learn.heat.chooser import INSIDE, guided
 from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
 
@@ -57,7 +57,7 @@ def _fit(found: dict[str, torch.Size], origin: Origin, path: Path | None) -> boo
     """Whether weights of these shapes are those of a run's net, which is not made for that; of a
     net with teachers inside, which runs them as it is made, only its own and those of theirs."""
     guide = origin.guide
-    teachers = guide.teachers if guide is not None and guide.kind == "instance" else ()
+    teachers = guide.teachers if guide is not None and guide.kind in INSIDE else ()
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of layers without inputs
@@ -115,7 +115,7 @@ def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
 
     Args:
         origin: of the run.
-        teachers: of a net guided image by image; None: loaded later with its weights.
+        teachers: of a net that has them inside; None: loaded later with its weights.
     """
     net = make_net(origin.net, origin.views, len(origin.labels), origin.clean)
     net.bound_words(origin.recipe.get("word_bound"))

@@ -1,4 +1,4 @@
-"""A guided net as a module: the choice of its tokens, and the teachers that make it.
+"""A guided net as a module: the choice or weight of its tokens, and the teachers that make it.
 
 `maltriage.learn.heat.guide` defines guides and makes them from teachers.
 """
@@ -19,6 +19,11 @@ from maltriage.learn.nets import make_net
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import CamViT
 from maltriage.sample.views import ViewSpec
+
+INSIDE = frozenset({"instance", "label", "weighted"})
+"""Guides whose teachers are part of the net."""
+TAUGHT = frozenset({"early", "attention"})
+"""Guides of the training alone: see `maltriage.learn.heat.tutor`. Their net is the plain one."""
 
 _STEPS = 100
 """Scores are rounded to one in so many of a token's mean share. Heat that differs in the last bits
@@ -59,25 +64,39 @@ class Chooser(nn.Module):
         return super().train(False)
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
+        heat = self.heat(views)
+        count = heat.shape[1]
+        ranks = (heat * (_STEPS * count)).round().long()
+        return ranks * count - torch.arange(count, device=heat.device)
+
+    def heat(self, views: dict[str, Tensor], *, positive: bool = False) -> Tensor:
+        """Mean over the teachers of their heat on the tokens of each image, as shares of the
+        image, [B, tokens].
+
+        Args:
+            positive: only heat that speaks for the teacher's own label.
+        """
         first = next(iter(views.values()))
-        unset = torch.full((first.shape[0],), -1, device=first.device)
         scores = []
         with _plain(first.device.type):
-            for explained, graph in zip(self.explained, self._as_graphs(), strict=True):
-                assert isinstance(explained, ExplainedNet)
-                heat = heat_of(explained, self.views, views, unset, self.cam, graph)
-                found = shares(heat, positive=False, floor=_FLOOR)
+            for answer in self._answers(views):
+                found = shares(_maps(answer, self.cam), positive=positive, floor=_FLOOR)
                 parts = [
                     regrid(found[name], grid).flatten(1)
                     if name in found
-                    else unset.new_zeros(first.shape[0], grid[0] * grid[1], dtype=torch.float32)
+                    else first.new_zeros(first.shape[0], grid[0] * grid[1], dtype=torch.float32)
                     for name, grid in self.grids.items()
                 ]
                 scores.append(torch.cat(parts, dim=1))
-        total = torch.stack(scores).sum(dim=0)
-        count = total.shape[1]
-        ranks = (total * (_STEPS * count / len(scores))).round().long()
-        return ranks * count - torch.arange(count, device=first.device)
+        return torch.stack(scores).mean(dim=0)
+
+    def _answers(self, views: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+        """What each teacher says of its own label."""
+        first = next(iter(views.values()))
+        unset = torch.full((first.shape[0],), -1, device=first.device)
+        for explained, graph in zip(self.explained, self._as_graphs(), strict=True):
+            assert isinstance(explained, ExplainedNet)
+            yield _answer(explained, self.views, views, unset, graph)
 
     def _as_graphs(self) -> list[nn.Module]:
         """The teachers with gradients as operators: `predict` and the exporter have no autograd.
@@ -107,7 +126,6 @@ def heat_of(
     images: dict[str, Tensor],
     target: Tensor,
     cam: str,
-    graph: nn.Module | None = None,
 ) -> dict[str, Tensor]:
     """A teacher's signed maps of images, minus those of an empty input.
 
@@ -117,10 +135,33 @@ def heat_of(
         images: by view, uint8 [B, *spec.shape].
         target: label to explain against the mean of all, int64 [B]; -1: the teacher's own.
         cam: `hirescam` or `gradcam`.
-        graph: the teacher from `cam.traced`, run in its place.
 
     Returns:
         By view of the teacher, [B, h, w].
+    """
+    return _maps(_answer(explained, ours, images, target, explained), cam)
+
+
+def _maps(answer: dict[str, Tensor], cam: str) -> dict[str, Tensor]:
+    """The maps in an answer, by view of the teacher, [B, h, w]."""
+    heat = {n.removeprefix("heat_"): out for n, out in answer.items() if n.startswith("heat_")}
+    if cam == "hirescam":
+        return heat
+    # Both maps are the same if the net is linear behind the mean over its cells.
+    return {name: answer.get(f"gradcam_{name}", out) for name, out in heat.items()}
+
+
+def _answer(
+    explained: ExplainedNet,
+    ours: tuple[ViewSpec, ...],
+    images: dict[str, Tensor],
+    target: Tensor,
+    graph: nn.Module,
+) -> dict[str, Tensor]:
+    """All outputs of a teacher by name. Arguments as of `heat_of`.
+
+    Args:
+        graph: the teacher, or what `cam.traced` made of it.
     """
     inputs = []
     own = {spec.name: spec for spec in ours}
@@ -130,42 +171,85 @@ def heat_of(
             image = image[:, own[view.name].picks(view)]
         inputs.append(image)
     threshold = torch.full_like(target, torch.inf, dtype=torch.float32)
-    outputs = (graph or explained)(*inputs, target, torch.full_like(target, -1), threshold)
-    found = dict(zip(explained.output_names, outputs, strict=True))
-    maps = {}
-    for view in explained.net.views:
-        heat = found[f"heat_{view.name}"]
-        # Both maps are the same if the net is linear behind the mean over its cells.
-        maps[view.name] = found.get(f"gradcam_{view.name}", heat) if cam == "gradcam" else heat
-    return maps
+    outputs = graph(*inputs, target, torch.full_like(target, -1), threshold)
+    return dict(zip(explained.output_names, outputs, strict=True))
+
+
+class LabelChooser(Chooser):
+    """Scores the tokens of each image by the label that its teachers give it, int64 [B, tokens].
+
+    Args:
+        kept: the tokens of each label, the same number for all.
+    """
+
+    order: Tensor
+
+    def __init__(
+        self,
+        teachers: Sequence[Net],
+        views: tuple[ViewSpec, ...],
+        grids: dict[str, tuple[int, int]],
+        kept: Sequence[Sequence[int]],
+    ) -> None:
+        super().__init__(teachers, views, grids, "hirescam")
+        tokens = sum(rows * columns for rows, columns in grids.values())
+        order = -torch.arange(tokens).repeat(len(kept), 1)
+        for label, own in enumerate(kept):
+            order[label, list(own)] += tokens
+        self.register_buffer("order", order, persistent=False)
+
+    def forward(self, views: dict[str, Tensor]) -> Tensor:
+        with _plain(self.order.device.type):
+            said = [answer["logits"] for answer in self._answers(views)]
+            return self.order[torch.stack(said).sum(dim=0).argmax(dim=1)]
 
 
 def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net:
-    """Restrict a net to the tokens of its guide.
+    """Let a guide choose or weigh the tokens of a net; `TAUGHT` ones leave it as it is.
 
     Args:
         net: a `camvit`; changed.
         guide: of the run.
-        teachers: for `instance`; None: fresh nets, whose weights are loaded later.
+        teachers: for a guide of `INSIDE`; None: fresh nets, whose weights are loaded later.
 
     Raises:
         MaltriageError: the guide is of another net.
     """
     if not isinstance(net, CamViT):
         raise MaltriageError("--guide goes with --net camvit")
+    labels = net.classifier.out_features
     try:
-        if guide.kind != "instance":
+        if guide.kind not in INSIDE | TAUGHT:
             net.restrict(_flat(guide, net))
-            return net
         if not 0 < guide.tokens <= net.tokens:
             raise ValueError(f"{guide.tokens:,} tokens of {net.tokens:,}")
+        if guide.kind == "label":
+            _check_labels(guide, labels, net.tokens)
     except ValueError as error:
         raise MaltriageError(f"a guide that does not fit its net: {error}") from error
+    if guide.kind not in INSIDE:
+        return net
     if teachers is None:
-        labels = net.classifier.out_features
         teachers = [make_net(t.net, t.views, labels, t.clean) for t in guide.teachers]
-    net.choose_by(Chooser(teachers, net.views, net.grids, str(guide.cam)), guide.tokens)
+    if guide.kind == "label":
+        net.choose_by(LabelChooser(teachers, net.views, net.grids, guide.by_label), guide.tokens)
+        return net
+    chooser = Chooser(teachers, net.views, net.grids, str(guide.cam))
+    if guide.kind == "weighted":
+        net.weigh_by(chooser)
+    else:
+        net.choose_by(chooser, guide.tokens)
     return net
+
+
+def _check_labels(guide: Guide, labels: int, tokens: int) -> None:
+    """Raise ValueError unless there are `guide.tokens` different tokens for each label."""
+    if len(guide.by_label) != labels:
+        raise ValueError(f"tokens of {len(guide.by_label)} labels of {labels}")
+    for kept in guide.by_label:
+        within = all(0 <= token < tokens for token in kept)
+        if not within or len({*kept}) != len(kept) or len(kept) != guide.tokens:
+            raise ValueError("tokens of a label that cannot be")
 
 
 def _flat(guide: Guide, net: CamViT) -> list[int]:

@@ -15,6 +15,16 @@ are normalised and pairs combined, so this was chosen:
 - `instance` chooses by the signed map of each image. The true label is unknown there, so the
   label is the teacher's prediction, and the teacher is part of the graph.
 
+Beyond the paper:
+
+- `label` keeps the tokens of most heat in the cumulative map of the label that the teacher
+  predicts; the teacher is part of the graph, its maps are not.
+- `weighted` leaves nothing out: tokens of each image are multiplied by a weight between 0 and 2,
+  the sigmoid of their signed heat. The teacher is part of the graph.
+- `early` is `instance` in the first half of the training, and nothing afterwards.
+- `attention` trains the last attention towards the positive map of each image, and leaves nothing
+  out (after Zagoruyko and Komodakis 2017, arXiv 1612.03928). The nets of these two are plain ones.
+
 A teacher must be trained on the training part of its student: same samples, same split, and in a
 cross-validation the same fold held back. Otherwise the mask would leak the samples that the
 student is measured on.
@@ -41,18 +51,22 @@ from maltriage.learn.fit.checkpoint import Guide, Origin, State, Teacher, load_c
 from maltriage.learn.fit.data import Images, key
 from maltriage.learn.fit.restore import EVAL_BATCH, restore_net
 from maltriage.learn.heat.cam import ExplainedNet
-from maltriage.learn.heat.chooser import heat_of
+from maltriage.learn.heat.chooser import INSIDE, TAUGHT, heat_of
 from maltriage.learn.heat.heatmaps import regrid, shares
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
 from maltriage.metrics import COMMON, ssim
 from maltriage.sample.views import ViewSpec
 
-Kind = Literal["cumulative", "instance", "random", "inverse"]
+Kind = Literal[
+    "cumulative", "instance", "label", "weighted", "early", "attention", "random", "inverse"
+]
 Cam = Literal["hirescam", "gradcam"]
 KINDS: tuple[str, ...] = get_args(Kind)
 CAMS: tuple[str, ...] = get_args(Cam)
 MIN_KEEP = 0.25
+WHOLE = frozenset({"weighted", "attention"})
+"""Guides that leave no token out."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,8 @@ class GuideOptions:
             raise MaltriageError(f"no such map: {self.cam} (known: {', '.join(CAMS)})")
         if not MIN_KEEP <= self.keep <= 1.0:
             raise MaltriageError(f"--keep {self.keep:g}: must be from {MIN_KEEP} to 1")
+        if self.kind in WHOLE and self.keep < 1.0:
+            raise MaltriageError(f"--guide {self.kind} keeps all tokens: leave out --keep")
         if self.kind == "random" and self.teachers:
             raise MaltriageError("--guide random is drawn by the seed: leave out --teacher")
         if self.kind != "random" and not self.teachers:
@@ -85,7 +101,7 @@ class Prepared(NamedTuple):
 
     guide: Guide
     teachers: tuple[Net, ...] | None = None
-    """None if a checkpoint has them, or there are none."""
+    """None if a checkpoint has them, they are gone, or there are none."""
     maps: dict[str, Tensor] = {}  # noqa: RUF012
     """Cumulative maps on the student's tokens by `<teacher>/<view>`, teachers counted from 1:
     [K, h, w]."""
@@ -119,9 +135,12 @@ def prepare(
     if begun is not None and _is_asked(begun, options):
         if not all(place.exists() for place in places):
             return Prepared(begun)
-        digests = [_weights_sha256(_load(place, origin)[0]) for place in places]
+        loaded = [_load(place, origin) for place in places]
+        digests = [_weights_sha256(tensors) for tensors, _ in loaded]
         if digests == [teacher.weights_sha256 for teacher in begun.teachers]:
-            return Prepared(begun)
+            if begun.kind not in TAUGHT:
+                return Prepared(begun)
+            return Prepared(begun, _restored(loaded, places))
     grids = {view.name: grid_of(view) for view in origin.views}
     counts = {name: grid[0] * grid[1] for name, grid in grids.items()}
     tokens = sum(counts.values())
@@ -130,10 +149,7 @@ def prepare(
         generator = torch.Generator().manual_seed(key(int(origin.recipe["seed"]), tokens))
         return Prepared(_keeping(guide, counts, torch.randperm(tokens, generator=generator)))
     loaded = [_load(place, origin) for place in places]
-    nets = tuple(
-        restore_net(tensors, state, place)
-        for place, (tensors, state) in zip(places, loaded, strict=True)
-    )
+    nets = _restored(loaded, places)
     teachers = tuple(
         Teacher(
             net=state.origin.net,
@@ -155,12 +171,20 @@ def prepare(
         for i, found in enumerate(own, 1)
         for name, grid in grids.items()
     }
-    if options.kind == "instance":
+    summed = torch.cat(
+        [
+            torch.stack([maps[f"{i}/{name}"] for i in range(1, len(own) + 1)]).sum(dim=0).flatten(1)
+            for name in grids
+        ],
+        dim=1,
+    )
+    if options.kind == "label":
+        order = summed.argsort(dim=1, descending=True, stable=True)[:, : guide.tokens]
+        by_label = tuple(tuple(row) for row in order.sort(dim=1).values.tolist())
+        return Prepared(msgspec.structs.replace(guide, by_label=by_label), nets, maps)
+    if options.kind in INSIDE | TAUGHT:
         return Prepared(guide, nets, maps)
-    overall = {
-        name: sum(maps[f"{i}/{name}"].mean(dim=0) for i in range(1, len(own) + 1)) for name in grids
-    }
-    heat = torch.cat([torch.as_tensor(overall[name]).flatten() for name in grids])
+    heat = summed.mean(dim=0)
     order = heat.argsort(descending=options.kind == "cumulative", stable=True)
     return Prepared(_keeping(guide, counts, order), nets, maps)
 
@@ -253,6 +277,15 @@ def _load(path: Path, origin: Origin) -> tuple[dict[str, Tensor], State]:
     tensors, state = load_checkpoint(path)
     _refuse_other(path, state, origin)
     return tensors, state
+
+
+def _restored(
+    loaded: Sequence[tuple[dict[str, Tensor], State]], places: Sequence[Path]
+) -> tuple[Net, ...]:
+    return tuple(
+        restore_net(tensors, state, place)
+        for (tensors, state), place in zip(loaded, places, strict=True)
+    )
 
 
 def _weights_sha256(tensors: dict[str, Tensor]) -> str:

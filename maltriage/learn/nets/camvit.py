@@ -9,7 +9,8 @@ Trained from scratch.
 The paper behind maltriage (Brosolo et al. 2025, arXiv 2503.02441) masks the images that a vision
 transformer sees by cumulative heat maps of CNNs. Here tokens are left out instead of blackened:
 `restrict` leaves out the same tokens of every image, `choose_by` different ones of each. They are
-not computed and have no heat. See `maltriage.learn.heat.guide` for the choice.
+not computed and have no heat. `weigh_by` keeps all, and makes those louder that speak for a label.
+See `maltriage.learn.heat.guide` for the choice.
 
 The target layer is the input of the last attention, `blocks[-1].norm1`. Attention is not
 additive: heat does not sum to the score, and a cell has seen every byte kept.
@@ -121,7 +122,9 @@ class CamViT(Net):
             nn.init.trunc_normal_(parameter, std=0.02)
         nn.init.zeros_(self.head.bias)
         self.chooser: nn.Module | None = None
+        self.weighs = False
         self.choice = self.tokens
+        self._lent: tuple[nn.Module, int] | None = None
         self.fixed: list[int] | None = None
 
     def restrict(self, kept: Sequence[int]) -> None:
@@ -136,6 +139,30 @@ class CamViT(Net):
         """Use the `count` tokens of each image with the highest scores, [B, tokens], which
         `chooser` computes from the images by view."""
         self.chooser, self.choice = chooser, count
+
+    def weigh_by(self, chooser: nn.Module) -> None:
+        """Multiply the tokens of each image by weights from 0 to 2, 1 for one without heat.
+
+        Args:
+            chooser: its `heat(views)` is that of the tokens as signed shares, [B, tokens].
+        """
+        self.chooser, self.weighs = chooser, True
+
+    def lend(self, chooser: nn.Module | None, count: int = 0) -> None:
+        """Choose tokens as by `choose_by` until the next call, with a module that is no part of
+        this net; None: use all."""
+        self._lent = None if chooser is None else (chooser, count)
+
+    def attention(self, activations: dict[str, Tensor]) -> Tensor:
+        """The part of the last attention that each token gets, [B, tokens]: the mean over the
+        heads and over the tokens that attend. Of a net that uses all tokens."""
+        normed = self._normed(activations)
+        attend = self.blocks[-1].attn
+        count, tokens, _ = normed.shape
+        parts = attend.qkv(normed).reshape(count, tokens, 3, HEADS, -1).permute(2, 0, 3, 1, 4)
+        query, key = attend.q_norm(parts[0]), attend.k_norm(parts[1])
+        weights = (query * attend.scale @ key.transpose(-2, -1)).softmax(dim=-1)
+        return torch.as_tensor(weights.mean(dim=(1, 2)))
 
     @property
     def classifier(self) -> nn.Linear:
@@ -184,14 +211,17 @@ class CamViT(Net):
             ],
             dim=1,
         )
-        if self.chooser is None:
+        if self.weighs:
+            heat = self.chooser.heat(views)  # type: ignore[union-attr, operator]
+            return tokens * (2.0 * (heat * self.tokens).sigmoid()).unsqueeze(2), None
+        chooser, choice = self._lent or (self.chooser, self.choice)
+        if chooser is None:
             return tokens, None
-        chosen = self.chooser(views).topk(self.choice, dim=1).indices
+        chosen = chooser(views).topk(choice, dim=1).indices
         return tokens.gather(1, _wide(chosen)), chosen
 
     def embed(self, activations: dict[str, Tensor]) -> Tensor:
-        normed = torch.cat([activations[view.name].flatten(2) for view in self.views], dim=2)
-        normed = normed.transpose(1, 2)
+        normed = self._normed(activations)
         x = activations[BESIDE]
         if self.fixed is not None:
             normed = normed.gather(1, _wide(self.kept.expand(x.shape[0], -1)))
@@ -202,6 +232,11 @@ class CamViT(Net):
         x = x + last.mlp(last.norm2(x))
         out: Tensor = self.dropout(self.norm(x.mean(dim=1)))
         return out
+
+    def _normed(self, activations: dict[str, Tensor]) -> Tensor:
+        """The input of the last attention, [B, tokens, D]."""
+        parts = [activations[view.name].flatten(2) for view in self.views]
+        return torch.cat(parts, dim=2).transpose(1, 2)
 
     def seen(self, activations: dict[str, Tensor]) -> dict[str, Tensor]:
         if KEPT not in activations:  # tokens never kept are zero on an empty input too

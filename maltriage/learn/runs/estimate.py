@@ -97,7 +97,7 @@ def _step_seconds(corpus: Corpus, options: RunOptions) -> float:
     began, times = time.monotonic(), []
     for _ in range(1 + TRIED):
         start = time.monotonic()
-        found = votes(moved(images.batch(rows), device), 1.0, None)
+        found, _ = votes(moved(images.batch(rows), device), 1.0, None)
         loss = functional.cross_entropy(
             found.flatten(0, 1), labels.repeat_interleave(found.shape[1])
         )

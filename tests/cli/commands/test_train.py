@@ -303,6 +303,10 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
             ["--root", "DATA", "--net", "camvit", "--guide", "random", "--keep", "0"],
             "--keep 0: must be from 0.25 to 1",
         ),
+        (
+            *(["--root", "DATA", "--net", "camvit", "--guide", "attention", "--keep", "0.5"],),
+            "--guide attention keeps all tokens: leave out --keep",
+        ),
     ],
 )
 def test_wrong_use(
@@ -431,7 +435,9 @@ def test_a_cross_validation_and_what_is_measured_of_it(
 
 @needs_torch
 @pytest.mark.slow
-@pytest.mark.parametrize("guide", ["cumulative", "instance"])
+@pytest.mark.parametrize(
+    "guide", ["cumulative", "instance", "label", "weighted", "early", "attention"]
+)
 def test_a_guided_net_from_its_teacher_to_an_explanation(
     run_cli: Any, data: Path, tmp_path: Path, guide: str
 ) -> None:
@@ -441,11 +447,13 @@ def test_a_guided_net_from_its_teacher_to_an_explanation(
     short = ("--root", data / "vx-zoo", *SHORT, "--folds", "2", "-q")
     taught = run_cli("train", *short, "--net", "evidence", "--out", "teacher")
     assert taught.returncode == 0, taught.stderr.decode()
-    student = ("--net", "camvit", "--guide", guide, "--teacher", "teacher", "--keep", "0.25")
+    keep = () if guide in ("weighted", "attention") else ("--keep", "0.25")
+    student = ("--net", "camvit", "--guide", guide, "--teacher", "teacher", *keep)
     first = run_cli("train", *short, *student, "--fold", "0", "--out", "run")
     assert first.returncode == 0, first.stderr.decode()
     other = run_cli("train", "--out", "run", "--resume", "--keep", "0.5", "--jobs", "1", "-q")
-    assert f"guide {guide} 0.25 instead of {guide} 0.5" in line(other.stderr)
+    refused = f"guide {guide} 0.25 instead of {guide} 0.5" if keep else "keeps all tokens"
+    assert refused in line(other.stderr)
     both = run_cli("train", "--out", "run", "--resume", "--jobs", "1", "-q")
     assert both.returncode == 0, both.stderr.decode()
     assert f"guide        {guide}: " in both.stdout.decode()

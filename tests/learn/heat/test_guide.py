@@ -21,20 +21,24 @@ from maltriage.bundle import load  # noqa: E402
 from maltriage.corpus.corpus import Corpus  # noqa: E402
 from maltriage.corpus.datasets import open_dataset  # noqa: E402
 from maltriage.corpus.load import load_corpus  # noqa: E402
+from maltriage.corpus.split_file import PARTS  # noqa: E402
 from maltriage.corpus.splits import make_split  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.fit.checkpoint import (  # noqa: E402
     LAST,
     Guide,
     Origin,
+    State,
     load_checkpoint,
     save_checkpoint,
 )
 from maltriage.learn.fit.data import Images  # noqa: E402
+from maltriage.learn.fit.loop import Fitted, fit  # noqa: E402
 from maltriage.learn.fit.recipe import FitOptions  # noqa: E402
 from maltriage.learn.fit.restore import restore_net  # noqa: E402
 from maltriage.learn.heat.cam import ExplainedNet  # noqa: E402
 from maltriage.learn.heat.guide import GuideOptions, cumulative, prepare  # noqa: E402
+from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.camvit import CamViT  # noqa: E402
 from maltriage.learn.runs.crossval import train_fold  # noqa: E402
 from maltriage.learn.runs.options import RunOptions, guide_options  # noqa: E402
@@ -94,6 +98,8 @@ def guide(corpus: Corpus, tmp_path: Path, asked: GuideOptions, seed: int = 0) ->
         ({"keep": 1.5}, "--keep 1.5: must be"),
         ({"keep": float("nan")}, "--keep nan: must be"),
         ({"kind": "best"}, "no such guide: best"),
+        ({"kind": "weighted"}, "--guide weighted keeps all tokens: leave out --keep"),
+        ({"kind": "attention", "keep": 0.9}, "--guide attention keeps all tokens"),
         ({"cam": "scorecam"}, "no such map: scorecam"),
         ({"teachers": ()}, "--guide cumulative needs a --teacher"),
         ({"kind": "random"}, "leave out --teacher"),
@@ -159,6 +165,12 @@ def test_what_is_kept(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
     each = guide(corpus, tmp_path, GuideOptions("instance", 0.5, "gradcam", (teacher, teacher)))
     assert (each.kept, each.tokens, each.cam) == ({}, 8, "gradcam")
     assert each.similarity == {"1-2": pytest.approx(1.0)}
+    of_label = guide(corpus, tmp_path, GuideOptions("label", 0.5, teachers=(teacher,)))
+    found = cumulative(net, images, rows, VIEWS, "hirescam")["body"].flatten(1).float()
+    for kept, heat in zip(of_label.by_label, found, strict=True):
+        assert list(kept) == sorted({*kept})
+        least = heat[list(kept)].min()
+        assert (heat > least).sum() < 8 == len(kept)
 
 
 def test_a_run_says_how_it_was_guided(student: Outcome, teacher: Path) -> None:
@@ -179,37 +191,79 @@ def test_a_run_says_how_it_was_guided(student: Outcome, teacher: Path) -> None:
         assert maps["1/body"].shape == (3, 4, 4)
 
 
+def fitted(corpus: Corpus, run: RunOptions, stop: bool = False) -> Fitted:
+    """As by `train`, with nothing exported."""
+    divided = make_split(corpus)
+    images, begun = Images(corpus), None
+    parts = {name: torch.from_numpy(np.flatnonzero(divided.parts == name)) for name in PARTS}
+    if (run.folder / LAST).exists():
+        begun = load_checkpoint(run.folder)[1].origin.guide
+    start = origin_of(corpus, run, divided)
+    assert run.guide is not None
+    prepared = prepare(run.guide, start, images, parts["train"], begun)
+    state = State(origin=msgspec.structs.replace(start, guide=prepared.guide), name="tiny")
+    run.folder.mkdir(exist_ok=True)
+    teachers = prepared.teachers
+    return fit(images, parts, run.fit, state, run.folder, teachers=teachers, stop=lambda: stop)
+
+
+@pytest.mark.parametrize("kind", ["cumulative", "instance", "label", "weighted"])
 def test_it_goes_on_and_is_restored_without_its_teachers(
-    corpus: Corpus, teacher: Path, tmp_path: Path
+    corpus: Corpus, teacher: Path, tmp_path: Path, kind: Any
 ) -> None:
     """Stopped within an epoch, with the teacher's files gone: the weights of a whole run."""
     shutil.copytree(teacher, tmp_path / "gone")
-    for kind in ("cumulative", "instance"):
-        asked = GuideOptions(kind, 0.5, teachers=(tmp_path / "gone",))  # type: ignore[arg-type]
-        whole = train(corpus, options(tmp_path / f"{kind}-whole", guide=asked))
-        part = options(tmp_path / f"{kind}-part", guide=asked)
-        assert train(corpus, part, stop=lambda: True).bundle is None
-        (tmp_path / "gone").rename(tmp_path / "away")
-        found = train(corpus, part)
-        assert found.card is not None
-        assert whole.card is not None
-        assert found.card.weights_sha256 == whole.card.weights_sha256
-        net = restore_net(*load_checkpoint(part.folder))
-        assert isinstance(net, CamViT)
-        inputs = Images(corpus).batch(torch.arange(4))
-        kept = net.activations(inputs)["beside"].shape[1]
-        assert kept == 8
-        (tmp_path / "away").rename(tmp_path / "gone")
-    # The frozen teacher is in the student as it was.
-    explained = ExplainedNet(restore_net(*load_checkpoint(teacher)), None)
-    for name, value in explained.state_dict().items():
-        held = net.chooser.explained[0].state_dict()[name]  # type: ignore[union-attr]
-        torch.testing.assert_close(held, value, rtol=0, atol=0)
+    keep = 1.0 if kind == "weighted" else 0.5
+    asked = GuideOptions(kind, keep, teachers=(tmp_path / "gone",))
+    whole = fitted(corpus, options(tmp_path / "whole", guide=asked))
+    part = options(tmp_path / "part", guide=asked)
+    assert fitted(corpus, part, stop=True).interrupted
+    (tmp_path / "gone").rename(tmp_path / "away")
+    assert not fitted(corpus, part).interrupted
+    net = restore_net(*load_checkpoint(part.folder))
+    assert isinstance(net, CamViT)
+    for name, value in whole.net.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], value, rtol=0, atol=0)
+    inputs = Images(corpus).batch(torch.arange(4))
+    assert net.activations(inputs)["beside"].shape[1] == 16 * keep
+    if kind != "cumulative":  # the frozen teacher is in the student as it was
+        explained = ExplainedNet(restore_net(*load_checkpoint(teacher)), None)
+        for name, value in explained.state_dict().items():
+            held = net.chooser.explained[0].state_dict()[name]  # type: ignore[union-attr]
+            torch.testing.assert_close(held, value, rtol=0, atol=0)
     another = options(part.folder, guide=GuideOptions("instance", 0.75, teachers=(teacher,)))
-    with pytest.raises(MaltriageError, match=r"guide instance 0.5 instead of instance 0.75"):
+    with pytest.raises(MaltriageError, match=rf"guide {kind} {keep:g} instead of instance 0.75"):
         train(corpus, another)
-    with pytest.raises(MaltriageError, match=r"guide instance 0.5 instead of None"):
+    with pytest.raises(MaltriageError, match=rf"guide {kind} {keep:g} instead of None"):
         train(corpus, options(part.folder))
+
+
+@pytest.mark.parametrize("kind", ["early", "attention"])
+def test_a_guide_of_the_training_alone_leaves_a_plain_net(
+    corpus: Corpus, teacher: Path, tmp_path: Path, kind: Any
+) -> None:
+    """And needs its teachers until then: with them the weights of a whole run."""
+    shutil.copytree(teacher, tmp_path / "gone")
+    asked = GuideOptions(kind, 1.0 if kind == "attention" else 0.5, teachers=(tmp_path / "gone",))
+    fits = FitOptions(**{**PLAIN, "epochs": 2}, net="camvit")
+    whole, part = (
+        dataclasses.replace(options(tmp_path / name, guide=asked), fit=fits)
+        for name in ("whole", "part")
+    )
+    found = fitted(corpus, whole)
+    assert fitted(corpus, part, stop=True).interrupted
+    (tmp_path / "gone").rename(tmp_path / "away")
+    with pytest.raises(MaltriageError, match=f"--guide {kind} needs its teachers to go on"):
+        fitted(corpus, part)
+    assert not fitted(corpus, whole).interrupted  # its training is at its end
+    (tmp_path / "away").rename(tmp_path / "gone")
+    fitted(corpus, part)
+    net = restore_net(*load_checkpoint(part.folder))
+    plain = make_net("camvit", VIEWS, 3)
+    assert net.state_dict().keys() == plain.state_dict().keys()
+    for name, value in found.net.state_dict().items():
+        torch.testing.assert_close(net.state_dict()[name], value, rtol=0, atol=0)
+    assert net.activations(Images(corpus).batch(torch.arange(4)))["beside"].shape[1] == 16
 
 
 def test_a_teacher_of_another_split_is_refused(

@@ -17,7 +17,7 @@ from torch import Tensor, nn  # noqa: E402
 from maltriage.errors import MaltriageError  # noqa: E402
 from maltriage.learn.export import check, to_onnx  # noqa: E402
 from maltriage.learn.heat.cam import ExplainedNet, empty_views  # noqa: E402
-from maltriage.learn.heat.chooser import Chooser  # noqa: E402
+from maltriage.learn.heat.chooser import Chooser, LabelChooser  # noqa: E402
 from maltriage.learn.nets import make_net  # noqa: E402
 from maltriage.learn.nets.camvit import BESIDE, EMBED, KEPT, CamViT  # noqa: E402
 from maltriage.learn.nets.flops import count_flops  # noqa: E402
@@ -66,6 +66,12 @@ def camvit(guide: str, views: tuple[ViewSpec, ...] = PLAIN) -> CamViT:
     net: CamViT = lively("camvit", views, 0)
     if guide == "fixed":
         net.restrict(range(1, net.tokens, 2))
+    elif guide == "label":
+        kept = torch.randn(LABELS, net.tokens, generator=torch.Generator().manual_seed(2))
+        kept = kept.topk(9, dim=1).indices.tolist()
+        net.choose_by(LabelChooser([lively("evidence", views, 1)], views, net.grids, kept), 9)
+    elif guide == "weighted":
+        net.weigh_by(Chooser([lively("evidence", views, 1)], views, net.grids, "hirescam"))
     elif guide != "none":
         net.choose_by(Chooser([lively(guide, views, 1)], views, net.grids, "hirescam"), 9)
     return net.eval()
@@ -147,6 +153,74 @@ def test_each_image_has_tokens_of_its_own() -> None:
     assert found[KEPT].sort(dim=1).values.tolist() == kept
     seen = torch.cat([part.flatten(1) for part in net.seen(found).values()], dim=1)
     assert torch.equal(seen, scores)
+
+
+def test_each_image_has_the_tokens_of_the_label_that_its_teacher_gives_it() -> None:
+    net, inputs = camvit("label"), images(PLAIN, 40)
+    chooser = net.chooser
+    assert isinstance(chooser, LabelChooser)
+    with torch.no_grad():
+        labels = chooser.explained[0].net(inputs).argmax(dim=1)  # type: ignore[operator]
+        kept = net.activations(inputs)[KEPT].sort(dim=1).values
+    assert len(labels.unique()) > 1
+    for label in labels.unique():
+        own = kept[labels == label]
+        assert (own == own[0]).all()
+        order = chooser.order[label]
+        assert set(own[0].tolist()) == set(order.topk(9).indices.tolist())
+    assert all(len(row.unique()) == net.tokens for row in chooser.order)
+
+
+class Warm(nn.Module):
+    """A judge with heat of its own."""
+
+    def __init__(self, heat: Tensor) -> None:
+        super().__init__()
+        self.warmth = heat
+
+    def heat(self, views: dict[str, Tensor]) -> Tensor:
+        return self.warmth
+
+
+def test_tokens_without_heat_weigh_one_and_hot_ones_two() -> None:
+    net, inputs = camvit("none", VIEWS), images(VIEWS, 2)
+    heat = torch.zeros(2, net.tokens)
+    with torch.no_grad():
+        plain = net(inputs)
+        tokens, _ = net._look(inputs)
+        net.weigh_by(Warm(heat))
+        torch.testing.assert_close(net(inputs), plain)
+        heat[0, 3], heat[1, 20] = 1e3, -1e3
+        weighed, chosen = net._look(inputs)
+        assert chosen is None
+        wanted = torch.ones(2, net.tokens, 1)
+        wanted[0, 3], wanted[1, 20] = 2.0, 0.0
+        torch.testing.assert_close(weighed, tokens * wanted)
+        assert not torch.allclose(net(inputs), plain)
+
+
+def test_attention_is_what_the_last_block_computes() -> None:
+    net, inputs = camvit("none", VIEWS), images(VIEWS, 3)
+    seen: list[Tensor] = []
+    net.blocks[-1].attn.attn_drop.register_forward_hook(lambda _, __, out: seen.append(out))
+    with torch.no_grad():
+        activations = net.activations(inputs)
+        net.embed(activations)
+        found = net.attention(activations)
+    torch.testing.assert_close(found, seen[0].mean(dim=(1, 2)))
+    torch.testing.assert_close(found.sum(dim=1), torch.ones(3))
+
+
+def test_a_lent_chooser_is_no_part_of_the_net() -> None:
+    net, inputs = camvit("none"), images(PLAIN, 3)
+    with torch.no_grad():
+        plain = net(inputs)
+        guided = camvit("evidence")
+        net.lend(guided.chooser, 9)
+        torch.testing.assert_close(net(inputs), guided(inputs))
+        assert net.state_dict().keys() == camvit("none").state_dict().keys()
+        net.lend(None)
+        torch.testing.assert_close(net(inputs), plain, rtol=0, atol=0)
 
 
 def explain(net: CamViT, inputs: dict[str, Tensor], target: int) -> dict[str, Tensor]:
@@ -237,7 +311,7 @@ def _columns(tensor: Tensor) -> Tensor:
     return tensor.transpose(1, 2).unsqueeze(2)
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("guide", [*GUIDES, "label", "weighted"])
 def test_the_exported_graph_gives_what_pytorch_gives(guide: str) -> None:
     """At batches of 1 and 17 (`check`): empty, random and these images."""
     explained = ExplainedNet(camvit(guide), 0)

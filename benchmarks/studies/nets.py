@@ -1,7 +1,7 @@
 """The table of nets over a study that goes on anywhere: what came of every cell is one file.
 
     python -m benchmarks.studies.nets VX-MINI WIDE --work FOLDER --keep FILE [--nets evidence ...]
-        [--seeds 1] [--folds 0]  # fold 0 alone is what maps.py takes
+        [--seeds 1] [--first-seed 0] [--folds 0]  # fold 0 alone is what maps.py takes
     python -m benchmarks.studies.nets --keep FILE --table              # print what is there
     python -m benchmarks.studies.nets --keep FILE --take PEER.csv ...  # of another classifier
     python -m benchmarks.studies.nets VX-MINI WIDE --work OTHER --keep OTHER.json --split random
@@ -332,6 +332,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, required=True)
     parser.add_argument("--nets", nargs="+", choices=RECIPES, default=list(NETS))
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--repeats", action="store_true", help="folds of its own for each seed")
     parser.add_argument("--folds", type=int, nargs="+", default=range(FOLDS), help="to train")
     parser.add_argument("--threads", type=int, default=1)
@@ -351,7 +352,7 @@ def main() -> None:
     if not (options.table or options.take):
         if not options.roots or options.work is None:
             parser.error("name the folders of the files, and --work")
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.seeds):
             for net in options.nets:
                 for fold in options.folds:
                     cell = Cell(net, seed, fold)

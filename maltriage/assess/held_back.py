@@ -292,7 +292,7 @@ def _as_asked(recipe: dict[str, Any]) -> dict[str, Any]:
     return {**recipe, "guide": {**asked, "teachers": teachers}}
 
 
-_FOUND = ("kept", "by_label", "similarity")
+_FOUND = ("kept", "similarity")
 """Fields of a guide that depend on the maps of its teachers."""
 _LATER: dict[str, Any] = {
     "optimizer": "adamw",

@@ -80,6 +80,7 @@ def _guide(origin: Origin) -> dict[str, Any]:
     if origin.guide is None:
         return {}
     guide = dict(msgspec.to_builtins(origin.guide))
+    del guide["by_label"]  # the graph has it, and a card has a limit
     for teacher in guide["teachers"]:
         del teacher["path"]
     return {"guide": guide}

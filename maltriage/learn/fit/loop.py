@@ -180,8 +180,6 @@ class _Run:
 
     def train(self, progress: Callable[[Tick], None], stop: Callable[[], bool]) -> Fitted:
         while self.state.epoch < self.options.epochs and not self._exhausted():
-            if self.tutor is not None:
-                self.tutor.begin(self.state.epoch / self.options.epochs)
             order = self._order(self.state.epoch)
             while self.state.step < self.steps:
                 began = time.monotonic()
@@ -241,6 +239,9 @@ class _Run:
     def _step(self, batch: Tensor) -> float:
         """Do one optimizer step on this process's part of a batch; returns the loss."""
         crew, mixup = self.crew, self.options.mixup
+        if self.tutor is not None:
+            done = self.state.epoch + self.state.step / self.steps
+            self.tutor.begin(done / self.options.epochs)
         at = (self.options.seed, self.state.epoch, self.state.step)
         seed = key(*at) if crew.size == 1 else key(*at, crew.rank)
         torch.manual_seed(seed)  # for dropout
@@ -264,17 +265,17 @@ class _Run:
         else:
             votes, pull = self.votes(views, 1.0, None)
             loss = self._loss(votes, labels, weights)
-        loss = loss + pull
         if crew.size > 1:  # the mean of all gradients is then that of the whole batch
             loss = loss * (crew.size * float(self._weight(rows) / self._weight(batch)))
-        value = crew.mean(float(loss.detach()))
-        if not math.isfinite(value):
+            pull = pull * (crew.size * len(rows) / len(batch))
+        value, whole = crew.mean(float(loss.detach())), loss + pull
+        if not math.isfinite(crew.mean(float(whole.detach()))):
             raise MaltriageError(
-                f"training failed in epoch {self.state.epoch + 1}: the loss is {value}; "
+                f"training failed in epoch {self.state.epoch + 1}: the loss is not finite; "
                 f"the last checkpoint in {self.folder} is from before"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(whole).backward()
         if self.options.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_norm)

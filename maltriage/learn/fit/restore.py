@@ -38,6 +38,9 @@ def predict(net: Net, images: Images, index: Tensor) -> Tensor:
 def restore_net(tensors: dict[str, Tensor], state: State, path: Path | None = None) -> Net:
     """The averaged net of a checkpoint, in eval mode.
 
+    Its parameters take no gradient, as those of the net that a training exports: the exporter
+    writes another graph where they do.
+
     Args:
         path: of the checkpoint, for errors.
 
@@ -50,7 +53,7 @@ def restore_net(tensors: dict[str, Tensor], state: State, path: Path | None = No
         raise _of_another(path)
     net = make(state.origin)
     load_weights(net, weights, path)
-    return net.eval()
+    return net.eval().requires_grad_(False)
 
 
 def _fit(found: dict[str, torch.Size], origin: Origin, path: Path | None) -> bool:

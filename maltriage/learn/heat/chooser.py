@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +62,11 @@ class Chooser(nn.Module):
 
     def train(self, mode: bool = True) -> Chooser:
         return super().train(False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Chooser:
+        self._graphs = None  # they have constants where these were, and do not move along
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
         heat = self.heat(views)
@@ -182,7 +187,7 @@ class LabelChooser(Chooser):
         kept: the tokens of each label, the same number for all.
     """
 
-    order: Tensor
+    kept: Tensor
 
     def __init__(
         self,
@@ -192,16 +197,15 @@ class LabelChooser(Chooser):
         kept: Sequence[Sequence[int]],
     ) -> None:
         super().__init__(teachers, views, grids, "hirescam")
-        tokens = sum(rows * columns for rows, columns in grids.values())
-        order = -torch.arange(tokens).repeat(len(kept), 1)
-        for label, own in enumerate(kept):
-            order[label, list(own)] += tokens
-        self.register_buffer("order", order, persistent=False)
+        self.tokens = sum(rows * columns for rows, columns in grids.values())
+        self.register_buffer("kept", torch.tensor(kept), persistent=False)
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
-        with _plain(self.order.device.type):
+        with _plain(self.kept.device.type):
             said = [answer["logits"] for answer in self._answers(views)]
-            return self.order[torch.stack(said).sum(dim=0).argmax(dim=1)]
+            kept = self.kept[torch.stack(said).sum(dim=0).argmax(dim=1)]
+        scores = -torch.arange(self.tokens, device=kept.device).expand(len(kept), -1)
+        return scores.scatter(1, kept, self.tokens - kept)
 
 
 def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net:
@@ -223,6 +227,8 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
             net.restrict(_flat(guide, net))
         if not 0 < guide.tokens <= net.tokens:
             raise ValueError(f"{guide.tokens:,} tokens of {net.tokens:,}")
+        if guide.kind in INSIDE and not guide.teachers:
+            raise ValueError("no teachers")
         if guide.kind == "label":
             _check_labels(guide, labels, net.tokens)
     except ValueError as error:

@@ -89,7 +89,7 @@ class GuideOptions:
         if not MIN_KEEP <= self.keep <= 1.0:
             raise MaltriageError(f"--keep {self.keep:g}: must be from {MIN_KEEP} to 1")
         if self.kind in WHOLE and self.keep < 1.0:
-            raise MaltriageError(f"--guide {self.kind} keeps all tokens: leave out --keep")
+            raise MaltriageError(f"--guide {self.kind} keeps all tokens: --keep can only be 1")
         if self.kind == "random" and self.teachers:
             raise MaltriageError("--guide random is drawn by the seed: leave out --teacher")
         if self.kind != "random" and not self.teachers:

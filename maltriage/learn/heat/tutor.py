@@ -41,21 +41,29 @@ class Tutor:
             self.chooser = Chooser(teachers, net.views, net.grids, str(guide.cam)).to(device)
 
     def begin(self, done: float) -> None:
-        """Begin an epoch, with this share of the training done.
+        """Begin a step, with this share of the training done.
 
         Raises:
             MaltriageError: the teachers are gone. The checkpoints of such a run have none.
         """
-        if self.chooser is None:
-            gone = ", ".join(teacher.path for teacher in self.guide.teachers)
-            raise MaltriageError(f"--guide {self.guide.kind} needs its teachers to go on: {gone}")
-        if self.guide.kind == "early":
+        kind = self.guide.kind
+        if self.chooser is None and (kind != "early" or done < EARLY):
+            were = ", ".join(teacher.path for teacher in self.guide.teachers)
+            raise MaltriageError(
+                f"--guide {kind} needs its teachers to go on: name them with --teacher, which was"
+                f" {were}"
+            )
+        if kind == "early":
             self.net.lend(self.chooser if done < EARLY else None, self.guide.tokens)
 
     def pull(self, activations: dict[str, Tensor], views: dict[str, Tensor]) -> Tensor | None:
         """How far the net's last attention is from the teachers' maps, the mean over the images of
-        a batch: the divergence of Kullback and Leibler, in nats, weighted; None: that is not
-        asked."""
+        a batch, weighted; None: that is not asked.
+
+        It is the divergence of Kullback and Leibler, in nats. The shares of a map sum to less than
+        1, where an image has little heat to much less: it counts for less, and the divergence may
+        be below 0.
+        """
         if self.guide.kind != "attention" or self.chooser is None:
             return None
         wanted = self.chooser.heat(views, positive=True)

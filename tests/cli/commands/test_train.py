@@ -305,7 +305,7 @@ def test_killed_before_the_first_checkpoint_in_folders_of_any_name(
         ),
         (
             *(["--root", "DATA", "--net", "camvit", "--guide", "attention", "--keep", "0.5"],),
-            "--guide attention keeps all tokens: leave out --keep",
+            "--guide attention keeps all tokens: --keep can only be 1",
         ),
     ],
 )

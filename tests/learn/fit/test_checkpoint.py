@@ -228,3 +228,21 @@ def test_more_tokens_than_there_are() -> None:
     guide = msgspec.structs.replace(teacher(), tokens=10**9)
     with pytest.raises(MaltriageError, match="a guide that does not fit its net: 1,000,000,000"):
         restore.make(msgspec.structs.replace(ORIGIN, net="camvit", views=(BODY,), guide=guide))
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"teachers": ()}, "no teachers"),
+        ({"by_label": ((0, 1),)}, "tokens of 1 labels of 2"),
+        ({"by_label": ((0, 1), (0, 10**9))}, "tokens of a label that cannot be"),
+        ({"by_label": ((0, 1), (-1, 0))}, "tokens of a label that cannot be"),
+        ({"by_label": ((0, 1), (1, 1))}, "tokens of a label that cannot be"),
+        ({"by_label": ((0, 1), (1, 0, 2))}, "tokens of a label that cannot be"),
+    ],
+)
+def test_labels_with_tokens_that_cannot_be(changed: dict[str, Any], words: str) -> None:
+    pytest.importorskip("timm", reason="needs the extra `train`")
+    guide = msgspec.structs.replace(teacher(), kind="label", tokens=2, **changed)
+    with pytest.raises(MaltriageError, match=f"a guide that does not fit its net: {words}"):
+        restore.make(msgspec.structs.replace(ORIGIN, net="camvit", views=(BODY,), guide=guide))

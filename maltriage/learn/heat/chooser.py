@@ -204,7 +204,7 @@ class LabelChooser(Chooser):
         with _plain(self.kept.device.type):
             said = [answer["logits"] for answer in self._answers(views)]
             kept = self.kept[torch.stack(said).sum(dim=0).argmax(dim=1)]
-        scores = -torch.arange(self.tokens, device=kept.device).expand(len(kept), -1)
+        scores = -torch.arange(self.tokens, device=kept.device).expand(kept.shape[0], -1)
         return scores.scatter(1, kept, self.tokens - kept)
 
 

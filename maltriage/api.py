@@ -110,6 +110,7 @@ def scan(
     max_size: int = MAX_FILE_BYTES,
     archives: Archives | bool = True,
     index: PathLike | None = None,
+    fpr: float | None = None,
     hashes: bool = False,
     groups: bool = True,
     stop: Callable[[], bool] = lambda: False,
@@ -129,6 +130,8 @@ def scan(
         archives: whether archives are opened, or with which passwords and limits.
         index: index of labelled files to compare with, which also knows malware by its hash;
             `default`: that of the model, if it has one, as on the command line; None: none.
+        fpr: false-positive rate to flag at, one that the model has a threshold for
+            (`model.card.threshold`); None: its own.
         hashes: whether records also hold md5, sha1 and TLSH.
         groups: whether similar files are grouped.
         stop: called between files; once it returns true, no file is begun and the summary is
@@ -141,7 +144,7 @@ def scan(
         MaltriageError: an argument is wrong, which the call itself says; or the model cannot be
             used, or workers cannot start, which the first record does.
     """
-    _check(timeout, max_size, workers, archives)
+    _check(timeout, max_size, workers, archives, fpr)
     named = _paths(paths)
     known = _known(model)
     options = ScanOptions(
@@ -151,6 +154,7 @@ def scan(
         index=_index(index),
         jobs=workers,
         timeout=timeout,
+        fpr=fpr,
         hashes=hashes,
     )
     return _records(named, known, options, groups, stop)
@@ -182,6 +186,7 @@ def explain(
     max_size: int = MAX_FILE_BYTES,
     archives: Archives | bool = True,
     index: PathLike | None = None,
+    fpr: float | None = None,
 ) -> Result:
     """Explain one sample: its verdict, the regions and bytes behind it, and their content.
 
@@ -197,12 +202,13 @@ def explain(
         max_size: bytes of the largest file that is read.
         archives: as for `scan`.
         index: as for `scan`.
+        fpr: as for `scan`.
 
     Raises:
         MaltriageError: an argument is wrong; the file cannot be read or is no sample, with the
             reason, or is a folder; or the model cannot be used, or does not know the label.
     """
-    _check(timeout, max_size, archives=archives)
+    _check(timeout, max_size, archives=archives, fpr=fpr)
     known = _known(model)
     with ExitStack() as resources:
         stdin, path = None, STDIN
@@ -221,6 +227,7 @@ def explain(
             jobs=1,
             batch_size=1,
             timeout=timeout,
+            fpr=fpr,
             label=label,
             against=against,
             methods=(method,),
@@ -308,11 +315,15 @@ def _path(name: str, path: Any, wanted: str) -> str:
     raise MaltriageError(f"{name}={shown}: not {wanted}")
 
 
-def _check(timeout: Any, max_size: Any, workers: Any = 0, archives: Any = True) -> None:
+def _check(
+    timeout: Any, max_size: Any, workers: Any = 0, archives: Any = True, fpr: Any = None
+) -> None:
     """Raise MaltriageError if an argument is wrong, before anything starts."""
     _number("workers", workers, 0, MAX_WORKERS)
     _seconds("timeout", timeout, MIN_TIMEOUT)
     _number("max_size", max_size, 1, MAX_SIZE)
+    if fpr is not None and not (_is_real(fpr) and 0.0 < fpr < 1.0):
+        raise MaltriageError(f"fpr={fpr!r}: not a rate between 0 and 1")
     if not isinstance(archives, Archives | bool):
         raise MaltriageError(f"archives={archives!r}: not True, False or Archives(...)")
     if isinstance(archives, Archives):
@@ -331,9 +342,12 @@ def _number(name: str, value: Any, least: int, most: int) -> None:
         raise MaltriageError(f"{name}={value!r}: not a whole number from {least} to {most:,}")
 
 
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def _seconds(name: str, value: Any, least: float) -> None:
-    number = isinstance(value, Real) and not isinstance(value, bool)
-    if not (number and least <= value <= math.inf):
+    if not (_is_real(value) and least <= value <= math.inf):
         raise MaltriageError(f"{name}={value!r}: not seconds, {least:g} or more")
 
 

@@ -136,6 +136,9 @@ WRONG = [
     ("max_size", -1, "a whole number from 1 to 1,099,511,627,776"),
     ("max_size", 1e6, "a whole number from 1 to 1,099,511,627,776"),
     ("max_size", None, "a whole number from 1 to 1,099,511,627,776"),
+    ("fpr", "0.05", "a rate between 0 and 1"),
+    ("fpr", 5, "a rate between 0 and 1"),
+    ("fpr", float("nan"), "a rate between 0 and 1"),
 ]
 
 
@@ -429,6 +432,21 @@ def test_a_scan_says_that_it_was_stopped(samples_dir: Path) -> None:
     (end,) = maltriage.scan(samples_dir, workers=1, stop=lambda: True)
     assert isinstance(end, maltriage.Summary)
     assert end.interrupted
+
+
+def test_files_are_flagged_at_the_rate_that_is_asked_for(samples_dir: Path) -> None:
+    sample = samples_dir / "console-x86.exe"
+    record, _ = maltriage.scan(sample, workers=1, fpr=0.1)
+    assert isinstance(record, maltriage.Result)
+    limit = maltriage.load_model().card.threshold
+    assert limit is not None
+    point = limit.for_rate(0.1)
+    assert point is not None
+    assert point.margin < limit.margin
+    assert (record.verdict.threshold, record.verdict.fpr) == (point.margin, 0.1)
+    assert maltriage.explain(sample, verify=False, fpr=0.1).verdict == record.verdict
+    with pytest.raises(maltriage.MaltriageError, match=r"of 0\.3 .it has 0\.001"):
+        maltriage.explain(sample, fpr=0.3)
 
 
 def test_similar_files_are_grouped(samples_dir: Path) -> None:

@@ -34,6 +34,19 @@ Temperature = Annotated[float, msgspec.Meta(ge=0.01, le=100)]
 """Wider than what is fitted, 0.05 to 20."""
 
 
+class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A threshold for another rate, set on the same files as the `Threshold` that it is of."""
+
+    fpr: Share
+    margin: Score
+    flagged: Count
+    low: Share
+    high: Share
+    malware_flagged: Count
+    worst: Share | None = None
+    """See `Threshold.worst`."""
+
+
 class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The margin from which a file is `flagged`, and the goodware it was set on."""
 
@@ -57,6 +70,22 @@ class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     malware_flagged: Count = 0
     """Out-of-fold malware that reaches the threshold of its fold's net, set for the same rate on
     the same goodware; 0 of 0: unknown."""
+    points: tuple[OperatingPoint, ...] = ()
+    """Thresholds for other rates, the smallest rate first; none where kinds have their own."""
+    worst: Share | None = None
+    """Where each source of `goodware` needs a margin of its own and the highest is the threshold:
+    what is flagged of a source at the highest that the others need, at most. So much may be flagged
+    of one that it was not set on."""
+
+    def for_rate(self, fpr: float) -> Threshold | None:
+        """This threshold, or one of `points`, by its rate; None: there is none for that."""
+        if math.isclose(fpr, self.fpr):
+            return self
+        for point in self.points:
+            if math.isclose(fpr, point.fpr):
+                values = {name: getattr(point, name) for name in point.__struct_fields__}
+                return msgspec.structs.replace(self, **values)
+        return None
 
     def at(self, kind: str | None) -> float:
         """The threshold for files of a kind."""
@@ -268,6 +297,16 @@ def _threshold_problem(threshold: Threshold, card: Card) -> str | None:
     low, high = threshold.low, threshold.high
     if low is not None and high is not None and low > high:
         return "an interval that ends before it begins"
+    if threshold.points and threshold.kinds:
+        return "thresholds of kinds, and for other rates"
+    for point in threshold.points:
+        if point.flagged > threshold.files or point.malware_flagged > threshold.malware:
+            return "more files flagged than there are"
+        if point.low > point.high:
+            return "an interval that ends before it begins"
+    for one, other in pairwise(threshold.points):
+        if one.fpr >= other.fpr or one.margin < other.margin:
+            return "thresholds for other rates in no order"
     return None
 
 

@@ -159,6 +159,31 @@ def _checked(data: bytes, path: Path) -> Bundle:
     return Bundle(str(path), card, data)
 
 
+def at_rate(bundle: Bundle, fpr: float | None) -> Bundle:
+    """The bundle with the threshold that its card has for a false-positive rate.
+
+    Args:
+        fpr: None: the card's own.
+
+    Raises:
+        MaltriageError: the card has none for it.
+    """
+    if fpr is None:
+        return bundle
+    limit = bundle.card.threshold
+    found = None if limit is None else limit.for_rate(fpr)
+    if found is None:
+        rates = [] if limit is None else sorted({limit.fpr, *(p.fpr for p in limit.points)})
+        known = ", ".join(f"{rate:g}" for rate in rates) or "none"
+        raise MaltriageError(
+            f"{bundle.card.name} has no threshold for a false-positive rate of {fpr:g} (it has"
+            f" {known}): set one with maltriage calibrate"
+        )
+    return msgspec.structs.replace(
+        bundle, card=msgspec.structs.replace(bundle.card, threshold=found)
+    )
+
+
 def packed(model: ModelProto, card: Card, path: Path | str) -> Bundle:
     """An ONNX model with its card, ready to be written to `path`.
 

@@ -353,6 +353,16 @@ MIB = 1024 * 1024
 MEMBERS, UNPACKED = limits.MAX_MEMBERS, limits.MAX_UNPACKED // MIB
 RATIO, NESTING, SECONDS = limits.MAX_RATIO, limits.MAX_NESTING, limits.MAX_SECONDS
 
+Fpr = Annotated[
+    float | None,
+    typer.Option(
+        "--fpr",
+        min=1e-6,
+        max=0.5,
+        help="Flag at this false-positive rate, one that the model has a threshold for, e.g. 0.05;"
+        " by default its own (`maltriage models NAME`).",
+    ),
+]
 Coverage = Annotated[
     float | None,
     typer.Option(

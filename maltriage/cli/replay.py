@@ -223,6 +223,11 @@ class Picked:
             )
         return bundle
 
+    def rate_in(self, bundle: Bundle) -> float | None:
+        """The false-positive rate of the record's threshold, where the bundle has one for it."""
+        limit, fpr = bundle.card.threshold, self.result.verdict.fpr
+        return None if limit is None or fpr is None or limit.for_rate(fpr) is None else fpr
+
     @property
     def result(self) -> Result:
         assert isinstance(self.record, Result)  # `picked` refuses others where it matters

@@ -28,7 +28,8 @@ class ScanOptions:
     `label`: explain this label in every file.
 
     `against`: explain the score of the label less this label's; the label is each file's verdict
-    or `label`. `coverage`: of the prediction sets; None: the card's. `methods`, `mappers`, `seed`:
+    or `label`. `fpr`: flag at the card's threshold for this false-positive rate; None: at its own.
+    `coverage`: of the prediction sets; None: the card's. `methods`, `mappers`, `seed`:
     of the evidence, see `Explainer`. `checks`: number of files, the most urgent ones, whose
     evidence is checked; 0: all, None: none. `identify`: also ask Detect It Easy what a file was
     made with. `close`: details for a single file, md5, sha1, TLSH and the plane; `inspect`: then
@@ -52,6 +53,7 @@ class ScanOptions:
     identify: bool = False
     label: str | None = None
     against: str | None = None
+    fpr: float | None = None
     coverage: float | None = None
     methods: tuple[str, ...] = (HIRESCAM,)
     mappers: Mapping[str, Mapper] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
 
-from maltriage.bundle import Bundle
+from maltriage.bundle import Bundle, at_rate
 from maltriage.errors import MaltriageError, OverdueError
 from maltriage.logs import logger
 from maltriage.probe.prepare import Again, Prepared
@@ -149,6 +149,7 @@ class Engine:
         if label is not None and label == against:
             raise MaltriageError(f"{options.label} against itself: there is nothing to explain")
         check_methods(options.methods, options.mappers)
+        bundle = at_rate(bundle, options.fpr)
         self.bundle, self._options = bundle, options
         self._label, self._against = label, against
         self._searcher = searcher or open_index(bundle, options.index)

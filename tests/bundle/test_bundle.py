@@ -62,6 +62,11 @@ def with_novelty(**changes: object) -> Callable[[Any], object]:
     return other_card(open_set={**values, **changes})
 
 
+POINT = {
+    "fpr": 0.1, "margin": 1.0, "flagged": 5, "low": 0.1, "high": 0.2, "malware_flagged": 7
+}  # fmt: skip
+
+
 def with_threshold(**changes: object) -> Callable[[Any], object]:
     """The default card, with one number of its threshold changed."""
     values = msgspec.to_builtins(bundles.load(DEFAULT).card.threshold)
@@ -248,6 +253,22 @@ def _output(name: str, **change: Any) -> Callable[[Any], None]:
         (with_threshold(malware=-1), r"corrupt card: .*threshold\.malware"),
         (with_threshold(low=-0.1), r"corrupt card: .*threshold\.low"),
         (with_threshold(low=0.5, high=0.4), "an interval that ends before it begins"),
+        (with_threshold(points=[{**POINT, "low": 0.3}]), "an interval that ends before it begins"),
+        (with_threshold(points=[{**POINT, "flagged": 10**6}]), "more files flagged than there are"),
+        (
+            with_threshold(points=[{**POINT, "malware_flagged": 10**6}]),
+            "more files flagged than there are",
+        ),
+        (with_threshold(points=[POINT, POINT]), "thresholds for other rates in no order"),
+        (
+            with_threshold(points=[POINT, {**POINT, "fpr": 0.2, "margin": 2.0}]),
+            "thresholds for other rates in no order",
+        ),
+        (
+            with_threshold(points=[POINT], kinds={"pe32": 1.0}),
+            "thresholds of kinds, and for other rates",
+        ),
+        (with_threshold(points=[{**POINT, "fpr": 1.5}]), r"corrupt card: .*points.*fpr"),
         (with_threshold(files=10, flagged=11), "more files flagged than there are"),
         (with_threshold(malware=1, malware_flagged=2), "more files flagged than there are"),
         (with_training(samples=-1), r"corrupt card: .*training\.samples"),

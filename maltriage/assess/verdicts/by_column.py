@@ -16,7 +16,6 @@ import numpy as np
 from maltriage import metrics
 from maltriage.assess.held_back import Held
 from maltriage.assess.verdicts import grouped
-from maltriage.assess.verdicts.calibrate import below_even_odds, files_needed, limit_at
 from maltriage.assess.verdicts.column_answers import (
     Answers,
     Limits,
@@ -25,7 +24,6 @@ from maltriage.assess.verdicts.column_answers import (
     elsewhere_limits,
     even_limits,
     given_limits,
-    plain_or_all,
     tuned_of,
     validated_limits,
 )
@@ -45,7 +43,6 @@ from maltriage.report.documents.by_column import (
     ReadFirst,
     ValueFigures,
 )
-from maltriage.report.documents.calibration import ThresholdFigures, ValueThreshold
 from maltriage.report.documents.record import Result, path_fields
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
@@ -126,64 +123,6 @@ def of_model(
     values = [_value(files, value, answers, limits, {}) for value in files.values]
     run = ColumnFigures(name=card.name, seed=None, held_back=False, values=_there(values))
     return _report(files, None if threshold is None else threshold.fpr, [run])
-
-
-def threshold_by(files: Files, found: Predictions, fpr: float) -> ThresholdFigures:
-    """The threshold that keeps a rate on the clean files of each value held back.
-
-    It is the highest of those that the values need, each for its own files. A value of fewer
-    than 1 / fpr clean files needs one that none of them reaches. Packed files have no say, and are
-    counted beside: what is packed hides what it is, and to flag no packed clean file would be to
-    flag no packed malware.
-
-    Args:
-        found: predictions of a split by the column.
-
-    Raises:
-        MaltriageError: the folds are no values of the column, or there are too few clean files.
-    """
-    answers, held_back = answers_of(files, found, None)
-    if not held_back:
-        raise MaltriageError(
-            f"{found.recipe}, seed {found.seed}: its folds are not the values of {files.column}"
-        )
-    value = files.value[answers.at]
-    malware = files.malware[answers.at] & (value != "")
-    deciding = plain_or_all(files, answers) & (value != "")
-    packed = ~malware & ~deciding & (value != "")
-    clean = {name: np.flatnonzero(deciding & (value == name)) for name in files.values}
-    clean = {name: rows for name, rows in clean.items() if len(rows)}
-    count = sum(map(len, clean.values()))
-    if count < files_needed(fpr):
-        raise MaltriageError(
-            f"{count} clean files held back: a rate of {fpr:g} needs {files_needed(fpr)} (3 / rate)"
-        )
-    own = {name: limit_at(answers.margin[rows].tolist(), fpr) for name, rows in clean.items()}
-    limit = max(own.values())
-    flagged = answers.margin >= limit
-    values = list[ValueThreshold]()
-    for name, rows in clean.items():
-        row = grouped.counted(flagged[rows], files.group[answers.at[rows]])
-        assert row is not None
-        values.append(ValueThreshold(name, own[name], row.files, row.groups, row.hits, row.rate))
-    hits = int(flagged[deciding].sum())
-    return ThresholdFigures(
-        margin=limit,
-        fpr=fpr,
-        goodware=f"clean files of each {files.column} held back: {', '.join(clean)}",
-        files=count,
-        flagged=hits,
-        rate=metrics.clopper_pearson(hits, count),
-        kinds=[],
-        malware_like=[],
-        unreadable=0,
-        malware=int(malware.sum()),
-        malware_flagged=int(flagged[malware].sum()),
-        values=values,
-        packed=int(packed.sum()),
-        packed_flagged=int(flagged[packed].sum()),
-        warnings=below_even_odds(limit, {}),
-    )
 
 
 def _report(files: Files, fpr: float | None, runs: list[ColumnFigures]) -> ColumnReport:

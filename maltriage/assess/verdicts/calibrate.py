@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from maltriage import bundle as bundles
-from maltriage.bundle import BENIGN, Bundle, Card, Threshold
+from maltriage.bundle import BENIGN, Bundle, Card, OperatingPoint, Threshold
 from maltriage.corpus.predictions import Predictions
 from maltriage.errors import MaltriageError, cannot_write
 from maltriage.metrics import clopper_pearson, margins
@@ -189,6 +189,19 @@ def threshold_of(found: ThresholdFigures) -> Threshold:
         high=found.rate.high,
         malware=found.malware,
         malware_flagged=found.malware_flagged,
+        points=tuple(
+            OperatingPoint(
+                fpr=point.fpr,
+                margin=point.margin,
+                flagged=point.flagged,
+                low=point.rate.low,
+                high=point.rate.high,
+                malware_flagged=point.malware_flagged,
+                worst=point.worst,
+            )
+            for point in found.points
+        ),
+        worst=max((row.without.value for row in found.values if row.without), default=None),
     )
 
 

@@ -105,8 +105,8 @@ def calibrate(
     from maltriage.assess.held_back import fold_bundles
     from maltriage.assess.verdicts import calibrate as assess
     from maltriage.assess.verdicts import conformal, openset, scaling
-    from maltriage.assess.verdicts.by_column import threshold_by
     from maltriage.assess.verdicts.column_files import files_of
+    from maltriage.assess.verdicts.column_threshold import threshold_by
     from maltriage.corpus.load import load_corpus
     from maltriage.report.documents.calibration import Calibration
     from maltriage.report.documents.record import ModelRef

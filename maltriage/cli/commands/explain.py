@@ -68,6 +68,7 @@ def explain(
         typer.Option("--verify/--no-verify", help="Check the evidence by masking bytes."),
     ] = True,
     known_good: opt.KnownGood = None,
+    fpr: opt.Fpr = None,
     coverage: opt.Coverage = None,
     seed: opt.Seed = 0,
     record: Annotated[
@@ -239,6 +240,7 @@ def explain(
             _refuse_broken(signatures, max_size * opt.MIB, timeout)
         if saved is not None:
             bundle = saved.bundle(model)
+            fpr = saved.rate_in(bundle) if fpr is None else fpr
             if label is None and against is None:
                 label, against = saved.result.evidence.label, saved.result.evidence.against
             if method is None and methods is None:
@@ -272,6 +274,7 @@ def explain(
             timeout=timeout,
             label=label,
             against=against,
+            fpr=fpr,
             coverage=coverage,
             known=known_lists(known_good or [], quiet=quiet),
             analyse_known=True,

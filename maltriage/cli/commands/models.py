@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,6 +113,8 @@ def show(
     if card.threshold is not None:
         console.print()
         console.print(Text(clean(_in_words(card.threshold))), soft_wrap=True)
+        for line in _points(card.threshold):
+            console.print(Text(clean(line)), soft_wrap=True)
     rule = set_rule(card)
     if rule is not None:
         console.print()
@@ -259,6 +262,18 @@ def _sets(labels: tuple[str, ...], rule: SetRule) -> str:
     return f"prediction sets at coverage {rule.coverage:g}, from probability: {least}{shared}"
 
 
+def _points(limit: Threshold) -> Iterator[str]:
+    """What is flagged at the other rates that a scan can choose."""
+    for point in limit.points:
+        malware = ""
+        if limit.malware:
+            malware = f", and {point.malware_flagged / limit.malware:.1%} of the malware"
+        yield (
+            f"scan --fpr {point.fpr:g}: from margin {point.margin:+.3f}, which flags"
+            f" {point.flagged / max(1, limit.files):.2%} of them{_worst(point.worst)}{malware}"
+        )
+
+
 def _in_words(limit: Threshold) -> str:
     """The false-positive rate of a threshold, with its interval."""
     from maltriage.metrics import clopper_pearson
@@ -272,5 +287,9 @@ def _in_words(limit: Threshold) -> str:
     whose = limit.goodware.removeprefix("clean files of ")
     return (
         f"flagged: {limit.flagged:,} of {limit.files:,} clean files of {whose}"
-        f" ({rate.value:.2%}, 95 % interval {low:.2%} to {high:.2%})"
+        f" ({rate.value:.2%}, 95 % interval {low:.2%} to {high:.2%}){_worst(limit.worst)}"
     )
+
+
+def _worst(share: float | None) -> str:
+    return "" if share is None else f", up to {share:.1%} of a source that it is not set on"

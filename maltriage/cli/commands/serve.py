@@ -27,6 +27,7 @@ def serve(
     ] = None,
     model: opt.Model = None,
     index: opt.Index = None,
+    fpr: opt.Fpr = None,
     max_size: opt.MaxSize = 64,
     timeout: opt.Timeout = 60.0,
     jobs: opt.Jobs = 0,
@@ -63,7 +64,7 @@ def serve(
     for folder in allow or []:
         if not folder.is_dir():
             raise MaltriageError(f"--allow {folder}: no folder")
-    bundle = bundles.load(bundles.resolve(model))
+    bundle = bundles.at_rate(bundles.load(bundles.resolve(model)), fpr)
     options = ScanOptions(
         walk=WalkOptions(max_size=max_size * opt.MIB),
         archives=Archives(),
@@ -71,6 +72,7 @@ def serve(
         jobs=jobs,
         threads=threads,
         timeout=timeout,
+        fpr=fpr,
         index=index,
     )
     open_index(bundle, index)  # an error is of the start, not of a request

@@ -31,7 +31,8 @@ PANELS: Mapping[str, Panels] = {
         "Output": ("only", "fields", "ecs", "ecs_host", "groups", "exit_zero", "verbose", "color"),
         "Archives": (*_ARCHIVES, "carve", "max_carved"),
         "Model and verdict": (
-            *("index", "coverage", "known_good", "analyse_known", "hashes", "identify", "seed"),
+            *("fpr", "index", "coverage", "known_good", "analyse_known", "hashes", "identify"),
+            "seed",
         ),
         "Speed": (
             *("cache", "no_cache", "refresh", "jobs", "device", "threads", "engines"),
@@ -49,7 +50,7 @@ PANELS: Mapping[str, Panels] = {
         "Archives": _ARCHIVES,
         "Model and verdict": (
             *("methods", "checkpoint", "verify", "no_inspect", "signatures", "prevalence"),
-            *("index", "coverage", "known_good", "seed"),
+            *("fpr", "index", "coverage", "known_good", "seed"),
         ),
         "Rule": ("goodware", "labelled"),
         "Speed": ("device", "threads", "timeout"),
@@ -127,5 +128,5 @@ class Command(TyperCommand):
 
 def _point_to_calibrate(error: Any) -> None:
     """Say where a threshold is set, in place of the options that are spelled like it."""
-    error.message += ": maltriage calibrate sets the threshold from which files are flagged"
+    error.message += ": --fpr of scan chooses a rate, and maltriage calibrate sets the threshold"
     error.possibilities = None

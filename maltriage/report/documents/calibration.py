@@ -40,6 +40,8 @@ class ValueThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `margin` is what this value alone needs for the rate. `flagged` is at the threshold of all,
     the highest of these; the interval of `rate` is over whole groups of near duplicates.
+    `without` is the rate at the threshold of the other values, as if this one were new; None: there
+    is no other.
     """
 
     value: str
@@ -48,6 +50,21 @@ class ValueThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     groups: int
     flagged: int
     rate: Interval
+    without: Interval | None = None
+
+
+class RateFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A threshold for another rate. `flagged` are clean files, `rate` their share with its exact
+    95 % interval; `malware_flagged` and `packed_flagged` as those of `ThresholdFigures`. `worst` is
+    the highest of what `ValueThreshold.without` has."""
+
+    fpr: float
+    margin: float
+    flagged: int
+    rate: Interval
+    malware_flagged: int
+    packed_flagged: int
+    worst: float | None = None
 
 
 class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -74,6 +91,8 @@ class ThresholdFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     packed: int = 0
     packed_flagged: int = 0
     """Packed clean files, which such a threshold is not set on."""
+    points: list[RateFigures] = []
+    """Such thresholds for other rates, which `scan --fpr` can choose."""
     in_index: int = 0
     """Different clean files left out, since they are in the index of the model, which is usually of
     its training files."""

@@ -10,7 +10,12 @@ from rich.text import Text
 
 from maltriage.metrics import Interval
 from maltriage.report import numbers
-from maltriage.report.documents.calibration import IN_INDEX, Calibration, MalwareLike
+from maltriage.report.documents.calibration import (
+    IN_INDEX,
+    Calibration,
+    MalwareLike,
+    ThresholdFigures,
+)
 from maltriage.report.documents.evaluation import NoveltyFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.prediction_sets import render_sets
@@ -85,7 +90,9 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
         f"\nflagged from margin {limit.margin:+.3f}, set for {numbers.rate(limit.fpr)} on ",
         untrusted(limit.goodware),
     )
-    table = figure_table("clean files", "files", "flagged", "rate", "95 % interval", "from margin")
+    head = ("clean files", "files", "flagged", "rate", "95 % interval", "from margin")
+    several = any(value.without for value in limit.values)
+    table = figure_table(*head, *(["set without it"] if several else []))
     for row in limit.kinds:
         table.add_row(
             untrusted(row.kind or "none"),
@@ -97,6 +104,7 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             untrusted(value.value),
             *_counts(value.files, value.flagged, value.rate),
             f"{value.margin:+.3f} needed",
+            *([_share(value.without)] if several else []),
         )
     table.add_row("all", *_counts(limit.files, limit.flagged, limit.rate), f"{limit.margin:+.3f}")
     yield table
@@ -105,6 +113,8 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
             f"packed clean files, which have no say: {limit.packed_flagged} of {limit.packed}"
             f" flagged ({limit.packed_flagged / limit.packed:.1%})"
         )
+    if limit.points:
+        yield from _points(limit)
     if limit.malware:
         each = "at this threshold"
         if not limit.values:
@@ -124,6 +134,28 @@ def _threshold(found: Calibration) -> Iterator[Text | Table]:
     for warning in limit.warnings:
         yield untrusted(warning, "yellow")
     yield from _look_at(limit.malware_like)
+
+
+def _share(rate: Interval | None) -> str:
+    return "" if rate is None else f"{rate.value:.2%} ({rate.low:.2%} to {rate.high:.2%})"
+
+
+def _points(limit: ThresholdFigures) -> Iterator[Text | Table]:
+    yield Text("\nthresholds for other rates, which --fpr of a scan can choose")
+    table = figure_table(
+        *("rate", "from margin", "clean flagged", "a new source, at most", "packed clean"),
+        "malware flagged",
+    )
+    for point in limit.points:
+        table.add_row(
+            numbers.rate(point.fpr),
+            f"{point.margin:+.3f}",
+            f"{point.flagged:,} ({point.flagged / limit.files:.1%})",
+            "" if point.worst is None else f"{point.worst:.1%}",
+            f"{point.packed_flagged:,} of {limit.packed:,}" if limit.packed else "",
+            f"{point.malware_flagged:,} ({point.malware_flagged / max(1, limit.malware):.1%})",
+        )
+    yield table
 
 
 def _look_at(files: list[MalwareLike]) -> Iterator[Text]:

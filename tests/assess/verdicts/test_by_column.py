@@ -9,19 +9,19 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from assess.verdicts.held_back import EACH, SOURCES, made
 from rich.console import Console
 
 from maltriage import bundle as bundles
 from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts import by_column
-from maltriage.assess.verdicts.by_column import of_model, of_predictions, threshold_by
+from maltriage.assess.verdicts.by_column import of_model, of_predictions
 from maltriage.assess.verdicts.calibrate import limit_at
 from maltriage.assess.verdicts.column_answers import answers_of
 from maltriage.assess.verdicts.column_files import Files
 from maltriage.assess.verdicts.fitted import said_of
 from maltriage.corpus.predictions import (
     VALIDATION_FILE,
-    Predictions,
     fold_folder,
     load_predictions,
     save_predictions,
@@ -33,63 +33,6 @@ from maltriage.report.documents.record import Result, encode
 from maltriage.report.studies.by_column import render
 from maltriage.triage.options import Progress, ScanOptions
 from maltriage.triage.pipeline import scan
-
-LABELS = ("benign", "_other", "zbot", "zeus")
-SOURCES = ("clean-a", "clean-b", "reports")
-EACH = 40
-
-
-@pytest.fixture
-def files() -> Files:
-    """Clean files of two sources, and of a third malware; the last ten files have no source."""
-    count = 3 * EACH + 10
-    generator = np.random.default_rng(1)
-    value = np.array([*np.repeat(SOURCES, EACH), *[""] * 10])
-    malware = np.array(["_other"] * 5 + ["zbot"] * 15 + ["zeus"] * 20)
-    label = np.array([*["benign"] * (2 * EACH), *malware, *["zeus"] * 10])
-    even = np.arange(count) % 2 == 0
-    return Files(
-        "source",
-        SOURCES,
-        value,
-        label,
-        np.arange(count) // 2,
-        {"all": np.ones(count, dtype=bool), "32-bit": even, "packed": np.zeros(count, dtype=bool)},
-        tuple(bytes(generator.integers(0, 256, 32, dtype=np.uint8)).hex() for _ in range(count)),
-        tuple(f"{i}.exe" for i in range(count)),
-    )
-
-
-def made(files: Files, at: list[int], fold: list[int], offset: float = 0.0) -> Predictions:
-    generator = np.random.default_rng(len(at))
-    place = {label: i for i, label in enumerate(LABELS)}
-    truth = np.array([place[files.label[i]] for i in at])
-    logits = generator.normal(size=(len(at), 4))
-    logits[np.arange(len(at)), truth] += 2.5
-    logits[:, 1:] += offset
-    return Predictions(
-        "net",
-        0,
-        LABELS,
-        tuple(files.sha256[i] for i in at),
-        truth,
-        np.array(fold),
-        np.zeros(len(at), dtype=bool),
-        logits,
-    )
-
-
-@pytest.fixture
-def run(files: Files, tmp_path: Path) -> Path:
-    """A run by source: predictions of all, and the validation part of each fold."""
-    whole = made(files, list(range(3 * EACH)), np.repeat(np.arange(3), EACH).tolist())
-    save_predictions(whole, tmp_path / "out-of-fold.csv")
-    for fold in range(3):
-        elsewhere = [i for i in range(3 * EACH) if i // EACH != fold and i % 4 == 0]
-        part = made(files, elsewhere, [fold] * len(elsewhere), offset=-1.0)
-        fold_folder(tmp_path, fold).mkdir()
-        save_predictions(part, fold_folder(tmp_path, fold) / VALIDATION_FILE)
-    return tmp_path
 
 
 def value_of(report: ColumnReport, name: str) -> ValueFigures:
@@ -301,59 +244,6 @@ def test_folds_inside_sources(files: Files, tmp_path: Path) -> None:
     assert not found.held_back
     assert found.values[0].thresholds[0].margin is None  # three nets, three thresholds
     assert found.values[2].unlearned == 5
-
-
-def test_the_worst_source_keeps_the_rate(files: Files, run: Path, tmp_path: Path) -> None:
-    said = load_predictions(run / "out-of-fold.csv")
-    said.logits[:EACH, 1:] += 2.0  # clean files of the first source look worse
-    found = threshold_by(files, said, 0.05)
-    scores = margins(said.logits, 0)
-    own = [limit_at(scores[i * EACH : (i + 1) * EACH].tolist(), 0.05) for i in range(2)]
-    assert own[0] > own[1]
-    assert found.margin == own[0]
-    assert [row.margin for row in found.values] == own
-    assert [(row.value, row.files, row.groups) for row in found.values] == [
-        (name, EACH, EACH // 2) for name in SOURCES[:2]
-    ]
-    assert [row.flagged for row in found.values] == [
-        2,
-        int((scores[EACH : 2 * EACH] >= own[0]).sum()),
-    ]
-    assert (found.files, found.flagged) == (2 * EACH, sum(row.flagged for row in found.values))
-    assert (found.malware, found.malware_flagged) == (EACH, (scores[2 * EACH :] >= own[0]).sum())
-    with pytest.raises(MaltriageError, match=r"80 clean files held back: .* needs 300"):
-        threshold_by(files, said, 0.01)
-    at = list(range(3 * EACH))
-    with pytest.raises(MaltriageError, match="its folds are not the values of source"):
-        threshold_by(files, made(files, at, [i % 3 for i in at]), 0.05)
-
-
-def test_packed_files_have_no_say(files: Files, run: Path) -> None:
-    said = load_predictions(run / "out-of-fold.csv")
-    said.logits[:10, 1:] += 9.0
-    packed = np.arange(len(files.value)) < 10
-    found = threshold_by(replace(files, kinds={**files.kinds, "packed": packed}), said, 0.05)
-    scores = margins(said.logits, 0)
-    own = [
-        limit_at(scores[low:high].tolist(), 0.05) for low, high in ((10, EACH), (EACH, 2 * EACH))
-    ]
-    assert found.margin == max(own)
-    assert (found.packed, found.packed_flagged, found.files) == (10, 10, 2 * EACH - 10)
-
-
-def test_files_without_a_value_have_no_say_and_do_not_count(files: Files, run: Path) -> None:
-    """An answer of another classifier may be in a fold of their own."""
-    said = load_predictions(run / "out-of-fold.csv")
-    label = files.label.copy()
-    label[-10:] = "benign"
-    more = replace(files, label=label)
-    at = list(range(3 * EACH + 10))
-    beside = made(more, at, [*np.repeat(np.arange(3), EACH).tolist(), *[3] * 10])
-    beside.logits[: 3 * EACH] = said.logits
-    beside.logits[3 * EACH :, 1:] += 9.0
-    with_them, without = threshold_by(more, beside, 0.05), threshold_by(files, said, 0.05)
-    assert (with_them.files, with_them.flagged) == (without.files, without.flagged)
-    assert with_them.margin == without.margin
 
 
 def test_refusals(files: Files, tmp_path: Path) -> None:

@@ -26,8 +26,14 @@ def test_each_option_is_in_one_group(name: str) -> None:
     assert len(PANELS[name]["Options"]) == 10
 
 
-@pytest.mark.parametrize("arguments", [("--fpr", "0.01"), ("--threshold=2",)])
-@pytest.mark.parametrize("command", ["scan", "explain"])
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("scan", ("--threshold=2",)),
+        ("explain", ("--threshold", "2")),
+        ("group", ("--fpr", "0.01")),
+    ],
+)
 def test_whoever_asks_for_a_threshold_is_sent_to_calibrate(
     run_cli: Any, command: str, arguments: tuple[str, ...]
 ) -> None:
@@ -35,8 +41,8 @@ def test_whoever_asks_for_a_threshold_is_sent_to_calibrate(
     option = arguments[0].split("=")[0]
     assert done.returncode == 2
     assert done.stderr.decode().endswith(
-        f"No such option: {option}: maltriage calibrate sets the threshold from which files are"
-        " flagged\n"
+        f"No such option: {option}: --fpr of scan chooses a rate, and maltriage calibrate sets the"
+        " threshold\n"
     )
     assert (
         run_cli("calibrate", "x", "--threshold", "2", "-o", "y").stderr.count(b"calibrate sets")

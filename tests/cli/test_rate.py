@@ -1,0 +1,92 @@
+"""`--fpr`: the rate at which a scan flags."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hostile.make import sample
+
+from maltriage import bundle as bundles
+from maltriage.bundle import OperatingPoint
+
+NEVER, ALWAYS = 1e6, -1e6
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default model, which flags nothing at its own rate and everything at 40 %."""
+    bundle = bundles.load(bundles.resolve(None))
+    assert bundle.card.threshold is not None
+    point = OperatingPoint(
+        fpr=0.4, margin=ALWAYS, flagged=1200, low=0.3, high=0.5, malware_flagged=1000
+    )
+    threshold = msgspec.structs.replace(bundle.card.threshold, margin=NEVER, points=(point,))
+    path = tmp_path_factory.mktemp("model") / "never.onnx"
+    bundles.with_card(bundle, msgspec.structs.replace(bundle.card, threshold=threshold), path)
+    return path
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("console-x86.exe"))
+    return path
+
+
+def verdict(stdout: bytes) -> dict[str, Any]:
+    found = json.loads(stdout.splitlines()[0])["verdict"]
+    assert isinstance(found, dict)
+    return found
+
+
+def test_a_scan_flags_at_the_rate_that_is_asked_for(
+    run_cli: Any, program: Path, model: Path
+) -> None:
+    """Also by engines of their own, and with the results of the other rate in the store."""
+    scan = ("scan", program, "--model", model, "-f", "ndjson", "-q")
+    for more in ((), ("--engines", "2"), ("--no-cache",)):
+        at_its_own = run_cli(*scan, *more)
+        assert at_its_own.returncode == 0, at_its_own.stderr
+        assert verdict(at_its_own.stdout)["flagged"] is False
+        done = run_cli(*scan, *more, "--fpr", "0.4")
+        assert done.returncode == 1, done.stderr
+        found = verdict(done.stdout)
+        assert (found["flagged"], found["threshold"], found["fpr"]) == (True, ALWAYS, 0.4)
+        assert found["goodware"] == verdict(at_its_own.stdout)["goodware"]
+
+
+def test_a_record_is_explained_at_its_own_rate(
+    run_cli: Any, program: Path, model: Path, tmp_path: Path
+) -> None:
+    """A report says how it flagged."""
+    report = tmp_path / "report.ndjson"
+    run_cli("scan", program, "--model", model, "--fpr", "0.4", "-o", report, "-q")
+    again = run_cli("explain", report, "--with", program, "--model", model, "--no-verify", "-q")
+    assert again.returncode == 1, again.stderr
+    assert b"differs" not in again.stdout + again.stderr
+    alone = run_cli("explain", program, "--model", model, "--no-verify", "--fpr", "0.4", "-q")
+    assert alone.returncode == 1, alone.stderr
+
+
+def test_a_rate_that_the_model_has_no_threshold_for(
+    run_cli: Any, program: Path, model: Path
+) -> None:
+    for command in ("scan", "explain"):
+        done = run_cli(command, program, "--model", model, "--fpr", "0.2")
+        assert (done.returncode, done.stdout) == (2, b"")
+        said = done.stderr.decode()
+        assert "no threshold for a false-positive rate of 0.2 (it has 0.015, 0.4)" in said
+        assert "maltriage calibrate" in said
+    done = run_cli("scan", program, "--model", model, "--fpr", "0.7")
+    assert done.returncode == 2
+    assert b"0.5" in done.stderr
+
+
+def test_the_model_says_which_rates_it_has(run_cli: Any, model: Path) -> None:
+    shown = run_cli("models", model).stdout.decode()
+    assert "scan --fpr 0.4: from margin -1000000.000, which flags 35.38% of them" in shown
+    assert ", and 93.7% of the malware" in shown

@@ -136,7 +136,7 @@ def test_the_graph_explains_by_the_threshold_of_the_kind(
     and what is explained of a flagged file is a family against benign."""
     assert bundle.card.threshold is not None
     threshold = msgspec.structs.replace(
-        bundle.card.threshold, margin=1e6, kinds={"pe32+": -1e6, "pe32": 1e6}
+        bundle.card.threshold, margin=1e6, kinds={"pe32+": -1e6, "pe32": 1e6}, points=()
     )
     card = msgspec.structs.replace(bundle.card, threshold=threshold)
     bundles.with_card(bundle, card, tmp_path / "kinds.onnx")

@@ -47,8 +47,13 @@ class OperatingPoint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     """See `Threshold.worst`."""
 
 
-class Threshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The margin from which a file is `flagged`, and the goodware it was set on."""
+class Threshold(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True
+):
+    """The margin from which a file is `flagged`, and the goodware it was set on.
+
+    What is as usual is not written, so that older versions read a card without `points`.
+    """
 
     margin: Score
     """logsumexp(logits of all but benign) - logit(benign), uncalibrated."""

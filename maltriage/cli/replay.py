@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -116,7 +117,7 @@ def _refuse_options(context: typer.Context, path: str) -> None:
     wrong = [
         max(parameter.opts, key=len)
         for parameter in context.command.params
-        if parameter.name not in SHOWN_ANEW and _given(context, parameter.name or "")
+        if parameter.name not in SHOWN_ANEW and given(context, parameter.name or "")
     ]
     if wrong:
         what = "is an option for samples" if len(wrong) == 1 else "are options for samples"
@@ -133,7 +134,8 @@ def _tell(reports: Sequence[SavedReport], quiet: bool) -> None:
             typer.echo(f"maltriage: {clean(notice)}", err=True)
 
 
-def _given(context: typer.Context, parameter: str) -> bool:
+def given(context: typer.Context, parameter: str) -> bool:
+    """Whether the command line has a value for a parameter; one of the config file is none."""
     source = context.get_parameter_source(parameter)
     return source is not None and source.name == "COMMANDLINE"
 
@@ -223,10 +225,28 @@ class Picked:
             )
         return bundle
 
-    def rate_in(self, bundle: Bundle) -> float | None:
-        """The false-positive rate of the record's threshold, where the bundle has one for it."""
-        limit, fpr = bundle.card.threshold, self.result.verdict.fpr
-        return None if limit is None or fpr is None or limit.for_rate(fpr) is None else fpr
+    def rate_in(self, bundle: Bundle, *, quiet: bool) -> float | None:
+        """The rate at which the bundle flags from the record's threshold.
+
+        Args:
+            quiet: whether nothing is said where it does so at no rate that its card has; then it
+                flags at its own, None.
+        """
+        limit, verdict, kind = bundle.card.threshold, self.result.verdict, self.result.layout.kind
+        if limit is None or verdict.threshold is None:
+            return None
+        for fpr in (limit.fpr, *(point.fpr for point in limit.points)):
+            found = limit.for_rate(fpr)
+            if found is not None and math.isclose(found.at(kind), verdict.threshold, abs_tol=1e-6):
+                return fpr
+        if not quiet:
+            typer.echo(
+                f"maltriage: {clean(self.path)}: flagged from margin {verdict.threshold:+.3f}, and"
+                f" {bundle.card.name} flags from {limit.at(kind):+.3f}: name the file of the model"
+                " that made it with --model",
+                err=True,
+            )
+        return None
 
     @property
     def result(self) -> Result:

@@ -48,7 +48,7 @@ def test_a_scan_flags_at_the_rate_that_is_asked_for(
 ) -> None:
     """Also by engines of their own, and with the results of the other rate in the store."""
     scan = ("scan", program, "--model", model, "-f", "ndjson", "-q")
-    for more in ((), ("--engines", "2"), ("--no-cache",)):
+    for more in ((), ("--engines", "2", "--no-cache"), ("--no-cache",)):
         at_its_own = run_cli(*scan, *more)
         assert at_its_own.returncode == 0, at_its_own.stderr
         assert verdict(at_its_own.stdout)["flagged"] is False
@@ -62,14 +62,40 @@ def test_a_scan_flags_at_the_rate_that_is_asked_for(
 def test_a_record_is_explained_at_its_own_rate(
     run_cli: Any, program: Path, model: Path, tmp_path: Path
 ) -> None:
-    """A report says how it flagged."""
-    report = tmp_path / "report.ndjson"
+    """Whatever the config file says; and where the model has no such threshold that is told."""
+    report, config = tmp_path / "report.ndjson", tmp_path / "maltriage.toml"
     run_cli("scan", program, "--model", model, "--fpr", "0.4", "-o", report, "-q")
-    again = run_cli("explain", report, "--with", program, "--model", model, "--no-verify", "-q")
+    config.write_text("[explain]\nfpr = 0.015\n")
+    explain = (
+        "--config",
+        config,
+        "explain",
+        report,
+        "--with",
+        program,
+        "--no-verify",
+        "-f",
+        "json",
+    )
+    again = run_cli(*explain, "--model", model)
     assert again.returncode == 1, again.stderr
-    assert b"differs" not in again.stdout + again.stderr
-    alone = run_cli("explain", program, "--model", model, "--no-verify", "--fpr", "0.4", "-q")
-    assert alone.returncode == 1, alone.stderr
+    assert b"name the file of the model" not in again.stderr
+    record = json.loads(again.stdout)
+    assert (record["verdict"]["threshold"], record["verdict"]["fpr"]) == (ALWAYS, 0.4)
+    other = run_cli(*explain)  # the installed model of this name and these weights
+    assert other.returncode == 0, other.stderr
+    assert b"flagged from margin -1000000.000, and maltriage-evidence-int8 flags" in other.stderr
+
+
+def test_the_config_file_may_name_a_rate(
+    run_cli: Any, program: Path, model: Path, tmp_path: Path
+) -> None:
+    """It is that of the model that is usual there: another one flags at its own."""
+    config = tmp_path / "maltriage.toml"
+    config.write_text("[scan]\nfpr = 0.1\n")
+    scan = ("--config", config, "scan", program, "-f", "ndjson", "-q")
+    assert verdict(run_cli(*scan).stdout)["fpr"] == 0.1
+    assert verdict(run_cli(*scan, "--model", model).stdout)["fpr"] == 0.015
 
 
 def test_a_rate_that_the_model_has_no_threshold_for(
@@ -88,5 +114,7 @@ def test_a_rate_that_the_model_has_no_threshold_for(
 
 def test_the_model_says_which_rates_it_has(run_cli: Any, model: Path) -> None:
     shown = run_cli("models", model).stdout.decode()
-    assert "scan --fpr 0.4: from margin -1000000.000, which flags 35.38% of them" in shown
-    assert ", and 93.7% of the malware" in shown
+    assert (
+        "scan --fpr 0.4: from margin -1000000.000, which flags 35.38% of them; 93.7% of the malware"
+        in shown
+    )

@@ -48,7 +48,7 @@ def server(
     (folder / "out.exe").write_bytes((samples / "gui-x86.exe").read_bytes())
     if HAS_LINKS:
         (folder / "in" / "link.exe").symlink_to(folder / "out.exe")
-    with running("--allow", folder / "in", "--max-size", "1", "-j", "1") as found:
+    with running("--allow", folder / "in", "--max-size", "1", "-j", "1", "--fpr", "0.1") as found:
         yield found, folder / "in"
 
 
@@ -61,7 +61,7 @@ def test_an_upload_gets_its_record_and_a_page(
     assert answer.status == 201
     (record,) = answer.json["records"]
     assert record["path"] == "a b.exe"
-    shown = run_cli("scan", path, "-f", "json")
+    shown = run_cli("scan", path, "-f", "json", "--fpr", "0.1")
     (same,) = json.loads(shown.stdout)["records"]
     for name in ("sha256", "verdict", "layout", "notices", "model", "similar"):
         assert record[name] == same[name]

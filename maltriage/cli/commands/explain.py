@@ -240,13 +240,14 @@ def explain(
             _refuse_broken(signatures, max_size * opt.MIB, timeout)
         if saved is not None:
             bundle = saved.bundle(model)
-            fpr = saved.rate_in(bundle) if fpr is None else fpr
+            if not replay.given(context, "fpr"):
+                fpr = saved.rate_in(bundle, quiet=quiet)
             if label is None and against is None:
                 label, against = saved.result.evidence.label, saved.result.evidence.against
             if method is None and methods is None:
                 methods = saved.result.evidence.method
         else:
-            bundle = bundles.load(bundles.resolve(model))
+            bundle = bundles.at_rate(bundles.load(bundles.resolve(model)), fpr)
         chosen = _methods(method, methods)
         pictures.check_method(chosen[0])
         unpack = archives(

@@ -267,7 +267,7 @@ def _points(limit: Threshold) -> Iterator[str]:
     for point in limit.points:
         malware = ""
         if limit.malware:
-            malware = f", and {point.malware_flagged / limit.malware:.1%} of the malware"
+            malware = f"; {point.malware_flagged / limit.malware:.1%} of the malware"
         yield (
             f"scan --fpr {point.fpr:g}: from margin {point.margin:+.3f}, which flags"
             f" {point.flagged / max(1, limit.files):.2%} of them{_worst(point.worst)}{malware}"
@@ -292,4 +292,4 @@ def _in_words(limit: Threshold) -> str:
 
 
 def _worst(share: float | None) -> str:
-    return "" if share is None else f", up to {share:.1%} of a source that it is not set on"
+    return "" if share is None else f"; set without a source, up to {share:.1%} of that one"

@@ -262,6 +262,7 @@ def scan(
                 raise MaltriageError("nothing to scan: name files or folders, or use --files-from")
             nothing = files_from is not None and not of_list
             bundle = bundles.load(bundles.resolve(model))
+            bundles.at_rate(bundle, fpr)  # refused before anything starts
             options = ScanOptions(
                 archives=archives(
                     context,

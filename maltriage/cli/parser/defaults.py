@@ -51,11 +51,11 @@ AGAINST: Mapping[str, Sequence[tuple[str, str]]] = {
         *(("no_cache", "cache"), ("no_cache", "refresh"), ("no_cache", "resume")),
         *(("no_archives", "carve"), ("watch", "files_from"), ("watch", "verify"), ("watch", "top")),
         *(("watch", "resume"), ("watch", "refresh"), ("watch", "cache"), ("watch", "engines")),
-        *(("shards", "output"), ("shards", "cache"), ("shards", "refresh")),
+        *(("shards", "output"), ("shards", "cache"), ("shards", "refresh"), ("model", "fpr")),
     ),
     "explain": (
         *(("output", "format"), ("output", "offsets"), ("offsets", "format")),
-        ("method", "methods"),
+        *(("method", "methods"), ("model", "fpr")),
     ),
     "train": (("patience", "folds"), ("split_file", "split"), ("split_file", "folds")),
 }

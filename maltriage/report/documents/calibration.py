@@ -40,8 +40,8 @@ class ValueThreshold(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     `margin` is what this value alone needs for the rate. `flagged` is at the threshold of all,
     the highest of these; the interval of `rate` is over whole groups of near duplicates.
-    `without` is the rate at the threshold of the other values, as if this one were new; None: there
-    is no other.
+    `without` is the rate at the threshold of the other values, whose nets have seen this one; None:
+    there is no other.
     """
 
     value: str

@@ -129,6 +129,11 @@ def _check_thresholds(reports: Sequence[SavedReport]) -> None:
         for kind, thresholds in report.thresholds.items():
             for threshold in thresholds:
                 first, path = known.setdefault(kind, (threshold, report.path))
+                if threshold != first and path == report.path:
+                    raise MaltriageError(
+                        f"{path} has records by two thresholds, {first:+.3f} and"
+                        f" {threshold:+.3f}: they cannot be shown as one scan"
+                    )
                 if threshold != first:
                     raise MaltriageError(
                         f"{path} has a threshold of {first:+.3f}, {report.path} one of"

@@ -268,14 +268,16 @@ class _Run:
         if crew.size > 1:  # the mean of all gradients is then that of the whole batch
             loss = loss * (crew.size * float(self._weight(rows) / self._weight(batch)))
             pull = pull * (crew.size * len(rows) / len(batch))
-        value, whole = crew.mean(float(loss.detach())), loss + pull
-        if not math.isfinite(crew.mean(float(whole.detach()))):
+        value, added = crew.mean(float(loss.detach())), 0.0
+        if self.tutor is not None:
+            added = crew.mean(float(pull.detach()))
+        if not math.isfinite(value + added):
             raise MaltriageError(
-                f"training failed in epoch {self.state.epoch + 1}: the loss is not finite; "
+                f"training failed in epoch {self.state.epoch + 1}: the loss is {value + added}; "
                 f"the last checkpoint in {self.folder} is from before"
             )
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(whole).backward()
+        self.scaler.scale(loss + pull).backward()
         if self.options.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.net.parameters(), self.options.clip_norm)

@@ -273,9 +273,9 @@ def test_the_mean_over_a_crew_is_that_of_the_batch(
 ) -> None:
     """For votes that do not hang on who else is in the batch."""
 
-    def votes(self: Any, views: dict[str, Tensor], share: float, other: Any) -> Tensor:
+    def votes(self: Any, views: dict[str, Tensor], share: float, other: Any) -> Any:
         seen = views["body"].float().mean(dim=(2, 3))[:, :3] / 100.0
-        return (seen + 0.0 * self.net.heads.weight.sum()).unsqueeze(1)
+        return (seen + 0.0 * self.net.heads.weight.sum()).unsqueeze(1), torch.zeros(())
 
     monkeypatch.setattr(module.Votes, "forward", votes)
     crew = [_Pair(0), _Pair(1)]

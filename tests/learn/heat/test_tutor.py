@@ -64,4 +64,4 @@ def test_attention_is_drawn_to_what_speaks_for_the_label() -> None:
         assert pull is not None
         pull.backward()
         optimizer.step()
-    assert float(pull) < 0.5 * float(first)
+    assert float(pull.detach()) < 0.5 * float(first.detach())

@@ -16,3 +16,11 @@ def folder(tmp_path: Path) -> Path:
     (root / "a.exe").write_bytes(sample("console-x86.exe"))
     (root / "b.txt").write_text("no program")
     return root
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A program by itself."""
+    path = tmp_path / "a.exe"
+    path.write_bytes(sample("console-x86.exe"))
+    return path

@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import OperatingPoint
@@ -27,13 +26,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     threshold = msgspec.structs.replace(bundle.card.threshold, margin=NEVER, points=(point,))
     path = tmp_path_factory.mktemp("model") / "never.onnx"
     bundles.with_card(bundle, msgspec.structs.replace(bundle.card, threshold=threshold), path)
-    return path
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    path = tmp_path / "a.exe"
-    path.write_bytes(sample("console-x86.exe"))
     return path
 
 

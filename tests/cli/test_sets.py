@@ -13,7 +13,6 @@ import msgspec
 import numpy as np
 import pytest
 from corpus.synthetic import write_tree
-from hostile.make import sample
 
 from maltriage import bundle as bundles
 from maltriage.bundle import Conformal
@@ -35,13 +34,6 @@ def with_scores(path: Path, score: float, margin: float) -> Path:
     threshold = msgspec.structs.replace(bundle.card.threshold, margin=margin, kinds={})
     card = msgspec.structs.replace(bundle.card, conformal=conformal, threshold=threshold)
     bundles.with_card(bundle, card, path)
-    return path
-
-
-@pytest.fixture
-def program(tmp_path: Path) -> Path:
-    path = tmp_path / "a.exe"
-    path.write_bytes(sample("console-x86.exe"))
     return path
 
 

@@ -38,6 +38,9 @@ MAX_DEATHS = 16
 after which processes cannot start at all."""
 DYING = "die as they start"
 """Why there are no processes where there were so many deaths."""
+SERVER_ENDED = 255
+"""Exit code that `multiprocessing` gives a process whose server has ended, and with it the process
+(`isolation`). That says nothing of its job, which is begun once more."""
 _ATTEMPTS = 5
 """To start a process, where the server that it is forked from has ended."""
 MAX_STEP = 1 << 20
@@ -70,6 +73,8 @@ class Job(Future[T]):
         self.seconds = 0.0
         self.process: int | None = None
         """Number of the process that has it."""
+        self.once_more = True
+        """Whether it is begun again where the server of its process ends."""
 
 
 @dataclass(eq=False)
@@ -176,7 +181,7 @@ class Supervisor:
         with self._more:
             self._stopped = True
             for job in self._waiting:
-                job.cancel()
+                _drop(job)
             self._waiting.clear()
             for line in self._lines:
                 if line is not None:
@@ -303,6 +308,9 @@ class Supervisor:
             pass
         elif line.late:
             job.set_exception(TimeoutError())
+        elif not lied and line.process.exitcode == SERVER_ENDED and job.once_more:
+            job.once_more = False
+            self._again(job)
         else:
             job.set_exception(WorkerDiedError(None if lied else line.process.exitcode))
         return False
@@ -337,7 +345,8 @@ class Supervisor:
                 return answer
             with self._lock:
                 line.begun, job.process = time.monotonic(), line.number
-                job.set_running_or_notify_cancel()
+                if not job.running():  # it may have begun in another process
+                    job.set_running_or_notify_cancel()
 
     def _settle(self, line: _Line, job: Job[Any]) -> None:
         """Detach a job from its process."""
@@ -346,10 +355,10 @@ class Supervisor:
             job.seconds = time.monotonic() - line.begun if line.begun else 0.0
 
     def _again(self, job: Job[Any]) -> None:
-        """Give a job that was not begun to another process."""
+        """Give a job to another process."""
         with self._more:
             if self._stopped:
-                job.cancel()
+                _drop(job)
                 return
             self._waiting.appendleft(job)
             self._more.notify()
@@ -362,7 +371,7 @@ class Supervisor:
         with self._more:
             self._broken = reason
             for job in self._waiting:
-                if job.set_running_or_notify_cancel():
+                if job.running() or job.set_running_or_notify_cancel():
                     job.set_exception(BrokenProcessPool(f"processes {reason}"))
             self._waiting.clear()
             self._more.notify_all()
@@ -391,6 +400,12 @@ class Supervisor:
             now - max(line.begun, since) > self._timeout
             or now - line.begun > self._timeout * job.steps
         )
+
+
+def _drop(job: Job[Any]) -> None:
+    """Settle a job that no process will do."""
+    if not job.cancel():  # it had begun
+        job.set_exception(WorkerDiedError(SERVER_ENDED))
 
 
 def _checked(message: object) -> Answer:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from multiprocessing import forkserver as of_python
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from kill import KILL
 
 from maltriage.work import forkserver
+from maltriage.work.supervisor import Job, WorkerDiedError
 from maltriage.work.workers import Workers
 
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux alone")
@@ -59,6 +61,48 @@ def test_a_server_that_dies_while_its_workers_are_asked() -> None:
         os.kill(server(), KILL)
         for _ in range(8):
             assert workers.submit(os.path.basename, "/a/b").result(timeout=60) == "b"
+
+
+def begun(job: Job[None]) -> None:
+    until = time.monotonic() + 60
+    while not job.running():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+@ON_LINUX
+def test_a_job_whose_server_dies_is_begun_once_more() -> None:
+    with Workers(1, 30.0) as workers:
+        workers.submit(os.getpid).result(timeout=60)
+        job = workers.submit(time.sleep, 0.5)
+        begun(job)
+        os.kill(server(), KILL)
+        job.result(timeout=60)
+
+
+@ON_LINUX
+def test_and_no_more_than_once() -> None:
+    """So that what ends the server each time does not go on without end."""
+    with Workers(1, 30.0) as workers:
+        workers.submit(os.getpid).result(timeout=60)
+        job = workers.submit(os._exit, 255)  # as `multiprocessing` says of a dead server
+        with pytest.raises(WorkerDiedError):
+            job.result(timeout=60)
+        assert not job.once_more
+        assert workers.submit(os.path.basename, "/a/b").result(timeout=60) == "b"
+
+
+@ON_LINUX
+def test_a_job_that_waits_for_its_second_time_ends_with_the_others() -> None:
+    """Its future is running, so that nobody could cancel it."""
+    workers = Workers(1, 30.0)
+    with workers:
+        workers.submit(os.getpid).result(timeout=60)
+        job = workers.submit(time.sleep, 600)
+        begun(job)
+        os.kill(server(), KILL)
+    with pytest.raises(WorkerDiedError):
+        job.result(timeout=60)
 
 
 @ON_LINUX

@@ -51,6 +51,17 @@ def test_a_scan_flags_at_the_rate_that_is_asked_for(
         assert found["goodware"] == verdict(at_its_own.stdout)["goodware"]
 
 
+def test_a_resumed_scan_keeps_to_its_own_rate(run_cli: Any, program: Path, model: Path) -> None:
+    """Results at another rate are not taken up."""
+    out = ("-o", "out.ndjson", "--cache", "kept", "-q")
+    scan = ("scan", program, "--model", model, *out)
+    assert run_cli(*scan).returncode == 0
+    done = run_cli(*scan, "--resume", "--fpr", "0.4")
+    assert done.returncode == 1, done.stderr
+    found = verdict((program.parent / "out.ndjson").read_bytes())
+    assert (found["flagged"], found["threshold"]) == (True, ALWAYS)
+
+
 def test_a_record_is_explained_at_its_own_rate(
     run_cli: Any, program: Path, model: Path, tmp_path: Path
 ) -> None:

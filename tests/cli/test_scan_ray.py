@@ -43,7 +43,7 @@ def test_the_records_are_those_of_the_local_engine(
     import psutil
 
     (tmp_path / "samples").symlink_to(samples_dir)
-    command = ["scan", "samples", "--no-cache", "--exit-zero", "-o"]
+    command = ["scan", "samples", "--no-cache", "--exit-zero", "--fpr", "0.05", "-o"]
     temporary = Path(tempfile.mkdtemp(dir="/tmp"))  # a short path, for Ray's sockets
     process = subprocess.Popen(
         [sys.executable, "-m", "maltriage", *command, "there.ndjson", "--engine", "ray"],
@@ -71,6 +71,9 @@ def test_the_records_are_those_of_the_local_engine(
     assert errors.count(b"\n") == 1
     assert run_cli(*command, "here.ndjson").returncode == 0
     assert lines(tmp_path / "there.ndjson") == lines(tmp_path / "here.ndjson")
+    assert "0.05" in {
+        str(r["verdict"]["fpr"]) for r in lines(tmp_path / "here.ndjson") if "verdict" in r
+    }
     assert speaking == {"127.0.0.1"}
     assert "0" in reporting
     assert reporting <= {"0", None}

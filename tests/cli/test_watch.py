@@ -63,10 +63,11 @@ def test_records_as_files_come(tmp_path: Path, samples_dir: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     shutil.copy(samples_dir / "gui-x86.exe", folder / "old.exe")
-    with watch(folder) as process:
+    with watch(folder, "--fpr", "0.05") as process:
         assert process.stdout is not None
         shutil.copy(samples_dir / "console-x64.exe", folder / "new.exe")
         record = json.loads(process.stdout.readline())
+        assert record["verdict"]["fpr"] == 0.05
         assert record["path"] == str(folder / "new.exe")
         assert record["group"] is None
         (folder / "text.exe").write_bytes(b"no program")

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from maltriage.cli import options as opt
 
-
-class Format(StrEnum):
-    """Formats of a command without a page."""
-
-    table = "table"
-    json = "json"
+Format = Literal["table", "json"]
+"""Formats of a command without a page."""
 
 
-class PageFormat(StrEnum):
-    """Formats of a command with a page."""
-
-    table = "table"
-    json = "json"
-    html = "html"
+PageFormat = Literal["table", "json", "html"]
+"""Formats of a command with a page."""
 
 
 def write_document(
     document: Any,
     render: Any,
-    format: StrEnum,
+    format: str,
     output: Path | None,
     color: opt.Color,
     page: Callable[[Any], str] | None = None,
@@ -52,4 +43,4 @@ def write_document(
         elif format == "html" and page is not None:
             out.binary.write(page(document).encode())
         else:
-            render(document, make_console(color.value, file=out.text))
+            render(document, make_console(color, file=out.text))

@@ -69,7 +69,7 @@ def open_for(
 
 
 def scan_options(
-    device: opt.DeviceName = opt.DeviceName.auto,
+    device: opt.DeviceName = "auto",
     jobs: int = 0,
     threads: int = 0,
     timeout: float = 60.0,
@@ -79,7 +79,7 @@ def scan_options(
     from maltriage.triage.options import ScanOptions
 
     return ScanOptions(
-        device=device.value, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
+        device=device, jobs=jobs, threads=threads, timeout=timeout, archives=Archives()
     )
 
 
@@ -95,7 +95,7 @@ def scanning(
     from maltriage.cli.console import make_console
     from maltriage.report.scan.progress import ScanProgress
 
-    with ScanProgress(make_console(color.value, stderr=True), enabled=not quiet) as status:
+    with ScanProgress(make_console(color, stderr=True), enabled=not quiet) as status:
         yield lambda now: status.update(
             now.files, now.flagged, now.failed, now.skipped, now.in_flight, total
         )

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -14,27 +13,18 @@ from maltriage.report.formats import SCAN, endings, listed
 from maltriage.source.archive import limits
 from maltriage.source.archive.kinds import KINDS
 
-
-class Color(StrEnum):
-    auto = "auto"
-    always = "always"
-    never = "never"
+Color = Literal["auto", "always", "never"]
 
 
-class DeviceName(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+DeviceName = Literal["auto", "cpu", "cuda"]
 
 
-class EngineName(StrEnum):
-    local = "local"
-    ray = "ray"
+EngineName = Literal["local", "ray"]
 
 
-def choice(name: str, values: Iterable[str]) -> Any:
-    """The values of an option as an enum of strings, which Typer needs."""
-    return StrEnum(name, [(value, value) for value in values])
+def choice(values: Iterable[str]) -> Any:
+    """The type of an option that takes one of these values, which mypy is not told."""
+    return Literal[tuple(values)]
 
 
 Engine = Annotated[EngineName, typer.Option(help="Where to scan: local, or ray for a Ray cluster.")]

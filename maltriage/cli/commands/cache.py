@@ -108,9 +108,9 @@ def info(
     cache: opt.Cache = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Show the number of kept results, their models and their size on disk."""
     from maltriage.report.status.cache import render

@@ -87,10 +87,10 @@ def calibrate(
     ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the figures.")
-    ] = Format.table,
+    ] = "table",
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Set the threshold of `flagged` on clean files, and the temperature on labelled ones.
 

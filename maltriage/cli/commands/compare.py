@@ -73,8 +73,8 @@ def compare(
             " that of each net."
         ),
     ] = None,
-    precision: rec.Precision = rec.PrecisionName.float32,
-    accelerator: rec.Accelerator = rec.AcceleratorName.auto,
+    precision: rec.Precision = "float32",
+    accelerator: rec.Accelerator = "auto",
     reference: Annotated[
         str | None,
         typer.Option(help="Row that others are compared with, e.g. mcnn; by default the first."),
@@ -88,14 +88,12 @@ def compare(
     train: Annotated[
         bool, typer.Option(help="Train missing cells; --no-train needs no torch.")
     ] = True,
-    format: Annotated[
-        Format, typer.Option("--format", "-f", help="Format on stdout.")
-    ] = Format.table,
+    format: Annotated[Format, typer.Option("--format", "-f", help="Format on stdout.")] = "table",
     output: opt.Output = None,
     threads: opt.Threads = 0,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Train nets over seeds and folds, and compare their figures and their cost.
 
@@ -120,7 +118,7 @@ def compare(
         need_torch()
     elif not out.is_dir():
         raise MaltriageError(f"no study {out}")
-    console = make_console(color.value, stderr=True)
+    console = make_console(color, stderr=True)
     names = named_nets(nets)
     numbers = numbers_by_net("epochs", epochs, dict.fromkeys(names, EPOCHS), 1)
     usual = {net: entry(net).batch_size for net in names}
@@ -152,10 +150,10 @@ def compare(
             raise typer.Exit(stop.exit_code)
     assert document is not None
     with opened(output) as stream:
-        if format is Format.json:
+        if format == "json":
             stream.binary.write(encode(document) + b"\n")
         else:
-            render(document, make_console(color.value, file=stream.text))
+            render(document, make_console(color, file=stream.text))
 
 
 def _values(ctx: typer.Context, data: Dataset, column: str) -> int:

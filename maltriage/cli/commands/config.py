@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,9 +40,9 @@ def show(
     ] = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Show what the config file sets; of a command all options, and where each value is from."""
     from maltriage.report.status.settings import render
@@ -92,8 +91,6 @@ def _settings(root: Any, wanted: list[str] | None) -> Settings:
 def _plain(value: Any) -> Value:
     if isinstance(value, (list, tuple)):
         return [str(_plain(each)) for each in value]
-    if isinstance(value, Enum):
-        return str(value.value)
     if isinstance(value, Path):
         return str(value)
     return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -23,9 +23,9 @@ app = typer.Typer(
 @app.callback()
 def datasets(
     ctx: typer.Context,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """List the known datasets: their folders, and what is cached."""
     if ctx.invoked_subcommand is not None:
@@ -50,11 +50,11 @@ def check(
             " runs/cv5/out-of-fold.csv; repeatable, for seeds."
         ),
     ] = None,
-    format: FormatOption = Format.table,
+    format: FormatOption = "table",
     output: opt.Output = None,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Examine a dataset: classes, sizes, duplicates, near duplicates, contradictions.
 
@@ -72,7 +72,7 @@ def check(
     from maltriage.corpus.predictions import load_predictions
     from maltriage.report.status.datasets import render_check
 
-    errors = make_console(color.value, stderr=True)
+    errors = make_console(color, stderr=True)
     runs = [load_predictions(path) for path in predictions or ()]
     data = open_dataset(dataset, root, min_samples, goodware, allow_resized=allow_resized)
     with bar(errors, "reading samples", enabled=not quiet) as show:

@@ -16,9 +16,9 @@ def doctor(
     cache: opt.Cache = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Check the installation: versions, model, device, isolation, limits, folders.
 

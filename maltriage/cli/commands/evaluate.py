@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -31,11 +30,7 @@ _PART = ("split", "split_file")
 _NETS = ("net", "views", "epochs", "precision")
 
 
-class Part(StrEnum):
-    all = "all"
-    train = "train"
-    val = "val"
-    test = "test"
+Part = Literal["all", "train", "val", "test"]
 
 
 def evaluate(
@@ -47,7 +42,7 @@ def evaluate(
     min_samples: opt.MinSamples = opt.MIN_SAMPLES,
     split: Annotated[
         Part, typer.Option(help="Part of the model's training split to measure on.")
-    ] = Part.test,
+    ] = "test",
     split_file: opt.SplitFile = None,
     clean: Annotated[
         Path | None,
@@ -111,10 +106,10 @@ def evaluate(
     epochs: Annotated[int, typer.Option(min=1, max=100_000, help="Epochs of --open-set.")] = EPOCHS,
     precision: Annotated[
         rec.PrecisionName, typer.Option(help="Precision of --open-set.")
-    ] = rec.PrecisionName.float32,
+    ] = "float32",
     format: Annotated[
         PageFormat, typer.Option("--format", "-f", help="Format of the result.")
-    ] = PageFormat.table,
+    ] = "table",
     png: Annotated[
         Path | None,
         typer.Option(
@@ -123,10 +118,10 @@ def evaluate(
         ),
     ] = None,
     output: opt.Output = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Measure a model on labelled files, read as by `scan`.
 
@@ -172,12 +167,12 @@ def evaluate(
     if against or added or coverage is not None:
         raise MaltriageError("--against, --added and --coverage go with --predictions")
     if open_set is not None:
-        if model is not None or clean is not None or png is not None or format is PageFormat.html:
+        if model is not None or clean is not None or png is not None or format == "html":
             raise MaltriageError("--open-set takes no model, --clean or chart: it trains its nets")
         refuse(ctx, (*_PART, "exclude"), "without --open-set, which makes its own parts")
         data = open_dataset(dataset, root, min_samples, goodware)
         _open_set(
-            Protocol(open_set, net, views, epochs, precision.value, jobs, device.value),
+            Protocol(open_set, net, views, epochs, precision, jobs, device),
             *(data, format, output, color),
             quiet=quiet,
         )
@@ -188,15 +183,15 @@ def evaluate(
         return
     if exclude:
         raise MaltriageError("--exclude goes with --clean")
-    if split is Part.all:
+    if split == "all":
         refuse(ctx, ("split_file",), "without --split all, which takes every file")
     bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
-    held = Held(bundle, [Group(bundle, samples_of(data))], split.value)
-    if split is not Part.all:
+    held = Held(bundle, [Group(bundle, samples_of(data))], split)
+    if split != "all":
         hints = Hints(
             "its figures are out of fold, see --predictions", "; --split all takes every file"
         )
-        held = part_of(bundle, data, split.value, split_file, hints)
+        held = part_of(bundle, data, split, split_file, hints)
     if by is not None:
         files = files_of(load_corpus(data, (), jobs=jobs or None), by)
         with scanning(color, quiet, len(held)) as show:
@@ -216,17 +211,17 @@ def _check(format: PageFormat, png: Path | None, output: Path | None, clean: Pat
             raise MaltriageError(f"cannot write {path}: {why}")
     if png is not None and png == output:
         raise MaltriageError(f"--png and --output name the same file: {png}")
-    if clean is not None and (png is not None or format is PageFormat.html):
+    if clean is not None and (png is not None or format == "html"):
         raise MaltriageError("--clean has no picture and no page: use -f table or json")
     check_clean([clean] if clean is not None else [])
-    if png is not None or format is PageFormat.html:
+    if png is not None or format == "html":
         from maltriage.report.studies.charts import need_matplotlib
 
         need_matplotlib()
 
 
 def _check_by(format: PageFormat, png: Path | None, others: list[object]) -> None:
-    if png is not None or format is PageFormat.html:
+    if png is not None or format == "html":
         raise MaltriageError("--by has no picture and no page: use -f table or json")
     if any(other is not None for other in others):
         raise MaltriageError("--by goes without --clean, --open-set, --coverage and --added")
@@ -281,7 +276,7 @@ def _open_set(
     from maltriage.cli.console import make_console
     from maltriage.report.studies.openset import render
 
-    console = make_console(color.value, stderr=True)
+    console = make_console(color, stderr=True)
     write_document(protocol.run(data, console, quiet=quiet), render, format, output, color)
 
 
@@ -323,5 +318,5 @@ def _clean(
 
     bundle = bundles.load(bundles.resolve(model))
     walk = WalkOptions(exclude=tuple(exclude))
-    options = ScanOptions(device=device.value, jobs=jobs, walk=walk)
+    options = ScanOptions(device=device, jobs=jobs, walk=walk)
     write_document(false_positives(str(folder), bundle, options), render, format, output, color)

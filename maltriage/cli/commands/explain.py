@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 if TYPE_CHECKING:
-    from enum import StrEnum as Format
-    from enum import StrEnum as Method
+    Format = str
+    Method = str
 else:
-    Format = opt.choice("Format", EXPLAIN)
-    Method = opt.choice("Method", METHODS)
+    Format = opt.choice(EXPLAIN)
+    Method = opt.choice(METHODS)
 
 
 def explain(
@@ -107,7 +107,7 @@ def explain(
     max_ratio: opt.MaxRatio = opt.RATIO,
     max_nesting: opt.MaxNesting = opt.NESTING,
     max_time: opt.MaxTime = opt.SECONDS,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     no_inspect: Annotated[
@@ -125,7 +125,7 @@ def explain(
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.LogAndTerms = 0,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Explain files: the verdict of each, and which of its bytes decided.
 
@@ -206,7 +206,7 @@ def explain(
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     show_logs(verbose)
-    if offsets and format is not None and format.value != OFFSETS:
+    if offsets and format is not None and format != OFFSETS:
         raise MaltriageError("--offsets or --format, not both")
     files, remote = urls_among(files)
     if sample is not None:
@@ -268,7 +268,7 @@ def explain(
             archives=unpack,
             members="first",
             walk=WalkOptions(max_size=max_size * opt.MIB, stdin=stdin, remote=remote, in_part=True),
-            device=device.value,
+            device=device,
             jobs=min(2, cores()),  # one looks bytes up while the other masks some
             threads=threads,
             batch_size=1,
@@ -295,7 +295,7 @@ def explain(
         source = local if saved is None else replay.HeldAgainst(saved, local)
     progress, records, read = Progress(), [], True
     with resources, opened(target.path) as out, stopping(in_time=True) as stop:
-        console = make_console(color.value, file=out.text)
+        console = make_console(color, file=out.text)
         shown = RenderOptions(top=top, verbose=verbose > 0)
         renderer = open_renderer(target.format, out.binary, shown, console)
         for item in source.records(progress, stop):
@@ -365,7 +365,7 @@ def _refuse_broken(folder: Path, max_size: int, timeout: float) -> None:
 
 def _methods(one: Method | None, several: str | None) -> tuple[str, ...]:
     if several is None:
-        return (one.value if one else DEFAULT,)
+        return (one if one else DEFAULT,)
     if one is not None:
         raise MaltriageError("--method or --methods, not both")
     return tuple(name.strip() for name in several.split(","))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 _TO_QUANTIZE = tuple("folds dataset root goodware min_samples files seed format".split())
 
 
-class PrecisionName(StrEnum):
-    int8 = "int8"
-    fp16 = "fp16"
+PrecisionName = Literal["int8", "fp16"]
 
 
 def export(
@@ -61,9 +58,9 @@ def export(
     seed: opt.Seed = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the figures.")
-    ] = Format.table,
+    ] = "table",
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Export a checkpoint as a bundle, checked number by number against PyTorch.
 
@@ -88,13 +85,13 @@ def export(
     for path in (output, *([folds] if folds else [])):
         if not path.parent.is_dir() or path == run:
             raise MaltriageError(f"cannot write {path}: no such folder, or that of the run")
-    errors = make_console(color.value, stderr=True)
+    errors = make_console(color, stderr=True)
     data = open_for([bundle], dataset, root, min_samples, goodware)
     with bar(errors, "preparing", enabled=not quiet) as progress:
         corpus = load_corpus(data, bundle.card.views, progress=progress)
     with status(errors, "quantising", enabled=not quiet):
         found = export_quantized(
-            bundle, output, quantize.value, corpus, files, seed, run=run, folds=folds
+            bundle, output, quantize, corpus, files, seed, run=run, folds=folds
         )
     if not quiet:
         write_document(found, render, format, None, color)
@@ -106,7 +103,7 @@ def _export(checkpoint: Path, output: Path, quiet: bool, color: opt.Color) -> No
     from maltriage.cli.console import make_console
     from maltriage.report.sanitize import clean
 
-    with status(make_console(color.value, stderr=True), "exporting", enabled=not quiet):
+    with status(make_console(color, stderr=True), "exporting", enabled=not quiet):
         from maltriage.learn.runs.train import export_checkpoint
 
         card = export_checkpoint(checkpoint, output)

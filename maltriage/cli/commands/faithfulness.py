@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,11 +10,7 @@ from maltriage.cli import options as opt
 from maltriage.cli.documents import Format, write_document
 from maltriage.cli.labelled import check_parts, open_labelled, scan_options, scanning
 
-
-class MaskName(StrEnum):
-    zeros = "zeros"
-    histogram = "histogram"
-    shuffle = "shuffle"
+MaskName = Literal["zeros", "histogram", "shuffle"]
 
 
 def faithfulness(
@@ -30,18 +25,18 @@ def faithfulness(
     methods: Annotated[
         str, typer.Option(help="Methods, e.g. hirescam,gradcam,occlusion.")
     ] = "hirescam",
-    mask: Annotated[MaskName, typer.Option(help="Fill of masked bytes.")] = MaskName.histogram,
+    mask: Annotated[MaskName, typer.Option(help="Fill of masked bytes.")] = "histogram",
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Measure explanations by masking the bytes that they point at.
 
@@ -58,7 +53,7 @@ def faithfulness(
     check_parts(folds, split_file)
     bundle, data = open_labelled(model, dataset, root, min_samples, goodware)
     held = hold_back(bundle, data, folds=folds, split_file=split_file, limit=limit, seed=seed)
-    terms = Terms(tuple(name.strip() for name in methods.split(",")), mask.value, seed)
+    terms = Terms(tuple(name.strip() for name in methods.split(",")), mask, seed)
     options = scan_options(device, jobs, threads, timeout)
     with scanning(color, quiet, len(held)) as show:
         found = assess_faithfulness(held, options, terms, changed=show)

@@ -18,9 +18,9 @@ def group(
     members: Annotated[
         int, typer.Option(min=0, help="Most files of a group on the screen; 0: all.")
     ] = 10,
-    format: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = Format.table,
+    format: Annotated[Format, typer.Option("--format", "-f", help="Output format.")] = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """List the groups of similar files of saved reports, with their members.
 

@@ -62,12 +62,12 @@ def build(
     goodware: opt.Goodware = None,
     min_samples: opt.MinSamples = 1,
     folds: Folds = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Build an index of labelled files, usually those that the model was trained on.
 
@@ -102,13 +102,13 @@ def recall(
     split_file: opt.SplitFile = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Measure how often similar files are of the same family.
 
@@ -140,12 +140,12 @@ def add(
         ),
     ] = None,
     model: Model = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Add labelled files of your own to an index; nothing is trained.
 
@@ -187,9 +187,9 @@ def info(
     model: Model = None,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Show an index: its model, the files of each label, its limit."""
     from maltriage.cli.console import make_console
@@ -210,10 +210,10 @@ def info(
         bundle = None  # the content can be shown without it
     found = indexes.info(read, bundle, str(index))
     with opened(output) as out:
-        if format is Format.json:
+        if format == "json":
             out.binary.write(json_safe(encode(found)) + b"\n")
         else:
-            render(found, make_console(color.value, file=out.text))
+            render(found, make_console(color, file=out.text))
 
 
 def _measured(
@@ -234,7 +234,7 @@ def _measured(
     from maltriage.cli.console import make_console
     from maltriage.corpus.load import load_corpus
 
-    errors = make_console(color.value, stderr=True)
+    errors = make_console(color, stderr=True)
     with bar(errors, "reading samples", enabled=not quiet) as show:
         corpus = load_corpus(data, bundle.card.views, jobs=jobs or None, progress=show)
     if folds is None:
@@ -244,7 +244,7 @@ def _measured(
         nets = fold_splits(folds, bundle, corpus)
         words = f"out of fold, {len(nets)} folds"
     with bar(errors, "comparing", enabled=not quiet) as show:
-        return assess.find(nets, corpus, device.value, threads, progress=show), words
+        return assess.find(nets, corpus, device, threads, progress=show), words
 
 
 def _limit(

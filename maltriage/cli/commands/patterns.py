@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from maltriage.corpus.corpus import Corpus
 
 if TYPE_CHECKING:
-    from enum import StrEnum as Method
+    Method = str
 else:
-    Method = opt.choice("Method", ADDITIVE)
+    Method = opt.choice(ADDITIVE)
 
 
 def patterns(
@@ -54,7 +54,7 @@ def patterns(
     ] = None,
     format: Annotated[
         PageFormat, typer.Option("--format", "-f", help="Format of the result.")
-    ] = PageFormat.table,
+    ] = "table",
     output: opt.Output = None,
     png: Annotated[
         Path | None,
@@ -62,12 +62,12 @@ def patterns(
             callback=opt.spared, help="Also draw a PNG: a row per family, a column per bundle."
         ),
     ] = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: opt.Timeout = 60.0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Show the evidence for each family over many labelled files, and where bundles differ.
 
@@ -93,7 +93,7 @@ def patterns(
     samples = _chosen(samples_of(data), family or [], limit, seed)
     subjects = _subjects(loaded, folds or [], corpus, samples)
     options = scan_options(device, jobs, threads, timeout)
-    by = method.value if method else DEFAULT
+    by = method if method else DEFAULT
     with scanning(color, quiet, sum(map(len, subjects))) as show:
         found = find_patterns(subjects, dataset, options, by, changed=show)
     if png is not None:

@@ -64,16 +64,16 @@ def robustness(
     seed: Annotated[int, typer.Option(min=0, help="Seed of all random draws.")] = 0,
     format: Annotated[
         Format, typer.Option("--format", "-f", help="Format of the result.")
-    ] = Format.table,
+    ] = "table",
     output: opt.Output = None,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds for all changes to one file.")
     ] = 300.0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Measure verdicts after changes that keep a program's behaviour.
 

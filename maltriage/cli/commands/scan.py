@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 if TYPE_CHECKING:
-    from enum import StrEnum as Format
+    Format = str
 else:
-    Format = opt.choice("Format", SCAN)
+    Format = opt.choice(SCAN)
 
 
 def scan(
@@ -94,19 +94,19 @@ def scan(
     max_time: opt.MaxTime = opt.SECONDS,
     carve: opt.Carve = False,
     max_carved: opt.MaxCarved = opt.CARVED,
-    device: opt.Device = opt.DeviceName.auto,
+    device: opt.Device = "auto",
     jobs: opt.Jobs = 0,
     threads: opt.Threads = 0,
     engines: opt.Engines = 0,
     batch_size: opt.BatchSize = 16,
     timeout: opt.Timeout = 60.0,
-    engine: opt.Engine = opt.EngineName.local,
+    engine: opt.Engine = "local",
     address: opt.Address = None,
     shards: opt.Shards = None,
     exit_zero: opt.ExitZero = False,
     quiet: opt.Quiet = False,
     verbose: opt.Verbose = 0,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Triage files and folders: the family of each file, and the region that speaks most for it.
 
@@ -169,7 +169,7 @@ def scan(
     from maltriage.work.forkserver import expect_urls, start_ahead
 
     expect_urls(paths or [])
-    local = engine is opt.EngineName.local
+    local = engine == "local"
     if local and (no_cache or refresh or nothing_kept(cache)):
         start_ahead()  # not otherwise: perhaps no file has to be read
 
@@ -209,7 +209,7 @@ def scan(
         need_identify()
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
-    named_format = format.value if format else None
+    named_format = format if format else None
     if watch:
         from maltriage.cli import watch as watching
 
@@ -288,7 +288,7 @@ def scan(
                     in_part=True,
                     follow=follow,
                 ),
-                device=device.value,
+                device=device,
                 jobs=jobs,
                 threads=threads,
                 engines=engines,
@@ -333,7 +333,7 @@ def scan(
                     asked = Asked(roots[:by_hand], listed, list_name, filtered=filtered)
         if parts is None:
             source = Grouped(source, groups and not watch)  # a watch has no end to memory
-        outputs = opened_all(wanted, shown, color.value, append=watch)
+        outputs = opened_all(wanted, shown, color, append=watch)
         code = write_records(
             source,
             outputs,
@@ -365,7 +365,7 @@ def _status(wanted: Sequence[Target], color: opt.Color, quiet: bool) -> ScanProg
     from maltriage.report.scan.progress import ScanProgress
 
     streams = any(t.path is None and not t.format.screen for t in wanted) and sys.stdout.isatty()
-    return ScanProgress(make_console(color.value, stderr=True), enabled=not quiet and not streams)
+    return ScanProgress(make_console(color, stderr=True), enabled=not quiet and not streams)
 
 
 def _on_cluster(request: ScanRequest, address: str | None, shards: Shards | None) -> RecordSource:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -30,21 +29,12 @@ if TYPE_CHECKING:
     from maltriage.learn.runs.train import Outcome
 
 
-class Guide(StrEnum):
-    none = "none"
-    cumulative = "cumulative"
-    instance = "instance"
-    label = "label"
-    weighted = "weighted"
-    early = "early"
-    attention = "attention"
-    random = "random"
-    inverse = "inverse"
+Guide = Literal[
+    "none", "cumulative", "instance", "label", "weighted", "early", "attention", "random", "inverse"
+]
 
 
-class Cam(StrEnum):
-    hirescam = "hirescam"
-    gradcam = "gradcam"
+Cam = Literal["hirescam", "gradcam"]
 
 
 def train(
@@ -74,13 +64,13 @@ def train(
     epochs: rec.Epochs = 30,
     batch_size: rec.BatchSize = None,
     seed: rec.Seed = 0,
-    optimizer: rec.Optimizer = rec.OptimizerName.adamw,
+    optimizer: rec.Optimizer = "adamw",
     learning_rate: rec.LearningRate = None,
     weight_decay: rec.WeightDecay = 0.05,
-    schedule: rec.Schedule = rec.ScheduleName.onecycle,
+    schedule: rec.Schedule = "onecycle",
     warmup: rec.Warmup = 0.3,
     clip_norm: rec.ClipNorm = 0.0,
-    class_weights: rec.ClassWeights = rec.ClassWeightsName.sqrt,
+    class_weights: rec.ClassWeights = "sqrt",
     label_smoothing: rec.LabelSmoothing = 0.05,
     mixup: rec.Mixup = 0.3,
     augment: rec.Augment = True,
@@ -89,9 +79,9 @@ def train(
     harden: rec.Harden = False,
     ema: rec.Ema = 0.99,
     patience: rec.Patience = 0,
-    accelerator: rec.Accelerator = rec.AcceleratorName.auto,
+    accelerator: rec.Accelerator = "auto",
     devices: rec.Devices = 1,
-    precision: rec.Precision = rec.PrecisionName.float32,
+    precision: rec.Precision = "float32",
     split: opt.Split = "grouped",
     split_seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
     split_file: Annotated[
@@ -116,7 +106,7 @@ def train(
     ] = None,
     guide: Annotated[
         Guide, typer.Option(help="Guide --net camvit by the heat of teachers.")
-    ] = Guide.none,
+    ] = "none",
     keep: Annotated[
         float,
         typer.Option(help="Share of the tokens that a guide keeps, 0.25 to 1; some keep all."),
@@ -125,7 +115,7 @@ def train(
         list[Path] | None,
         typer.Option(help="Run of a teacher on the same split, e.g. runs/a; repeatable."),
     ] = None,
-    cam: Annotated[Cam, typer.Option(help="Heat maps of the teachers.")] = Cam.hirescam,
+    cam: Annotated[Cam, typer.Option(help="Heat maps of the teachers.")] = "hirescam",
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run; by default runs/<time>.")
     ] = None,
@@ -140,7 +130,7 @@ def train(
     threads: opt.Threads = 0,
     jobs: opt.Jobs = 0,
     quiet: opt.Quiet = False,
-    color: opt.ColorOption = opt.Color.auto,
+    color: opt.ColorOption = "auto",
 ) -> None:
     """Train a model on labelled files and export it.
 
@@ -159,7 +149,7 @@ def train(
     from maltriage.learn.runs.options import with_folds
     from maltriage.report.sanitize import untrusted
 
-    console = make_console(color.value, stderr=True)
+    console = make_console(color, stderr=True)
     named = {
         option: value
         for option, value in ctx.params.items()

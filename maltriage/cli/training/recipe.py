@@ -6,9 +6,8 @@ They are repeated here because that module takes too long to import for `--help`
 from __future__ import annotations
 
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,34 +18,19 @@ if TYPE_CHECKING:
     from maltriage.learn.nets import Entry
 
 
-class OptimizerName(StrEnum):
-    adamw = "adamw"
-    adam = "adam"
-    sgd = "sgd"
+OptimizerName = Literal["adamw", "adam", "sgd"]
 
 
-class ScheduleName(StrEnum):
-    onecycle = "onecycle"
-    cosine = "cosine"
+ScheduleName = Literal["onecycle", "cosine"]
 
 
-class ClassWeightsName(StrEnum):
-    none = "none"
-    sqrt = "sqrt"
-    balanced = "balanced"
-    effective = "effective"
+ClassWeightsName = Literal["none", "sqrt", "balanced", "effective"]
 
 
-class PrecisionName(StrEnum):
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
+PrecisionName = Literal["float32", "bfloat16", "float16"]
 
 
-class AcceleratorName(StrEnum):
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
+AcceleratorName = Literal["auto", "cpu", "cuda"]
 
 
 Epochs = Annotated[int, typer.Option(min=1, max=100_000, help="Passes over the data.")]
@@ -157,7 +141,7 @@ def as_fields(values: dict[str, Any], net: Entry) -> dict[str, Any]:
     found = {name: values[name] for name in (*RECIPE, *FREE)}
     found["learning_rate"] = found["learning_rate"] or net.learning_rate
     found["batch_size"] = found["batch_size"] or net.batch_size
-    return {name: str(v) if isinstance(v, StrEnum) else v for name, v in found.items()}
+    return found
 
 
 def run_folder(params: dict[str, Any], stray: list[str]) -> tuple[Path, bool]:

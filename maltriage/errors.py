@@ -1,8 +1,11 @@
-"""The one error of library code that is meant for the user, and the one that ends a scan late."""
+"""The one error of library code that is meant for the user, the one that ends a scan late, and the
+check of an extra."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,3 +33,15 @@ class OverdueError(KeyboardInterrupt):
 def cannot_write(path: Path | str, error: OSError) -> MaltriageError:
     """The error of a file or folder that the system does not let be written."""
     return MaltriageError(f"cannot write {path}: {error.strerror or error}")
+
+
+def need(extra: str, what: str, *modules: str) -> None:
+    """Raise MaltriageError if a module of an extra is not installed.
+
+    Args:
+        what: what needs it, e.g. `STIX needs stix2`.
+    """
+    from importlib.util import find_spec
+
+    if missing := [name for name in modules if find_spec(name) is None]:
+        raise MaltriageError(f"{what.format(', '.join(missing))}: {install_extra(extra)}")

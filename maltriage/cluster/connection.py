@@ -25,9 +25,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from maltriage.cluster.nodes import SILENT, SILENT_SECONDS, GoneError
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 from maltriage.files.temporary import make_folder
-from maltriage.version import install_extra
 
 LOCAL, AUTO, CLIENT = "local", "auto", "ray://"
 CONNECT_SECONDS = 5.0
@@ -56,8 +55,7 @@ ALONE = {
 
 def need_ray() -> None:
     """Raise MaltriageError unless the extra `ray` is installed."""
-    if importlib.util.find_spec("ray") is None:
-        raise MaltriageError(f"--engine ray needs Ray: {install_extra('ray')}")
+    need("ray", "--engine ray needs Ray", "ray")
 
 
 @contextmanager

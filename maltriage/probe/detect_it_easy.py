@@ -12,10 +12,8 @@ from functools import cache
 
 import msgspec
 
-from maltriage.errors import MaltriageError
 from maltriage.files.decoding import decoded
 from maltriage.sample.types import Tool, ToolKind
-from maltriage.version import install_extra
 
 PACKAGE = "die-python"
 MAX_BYTES = 64 * 1024 * 1024
@@ -64,14 +62,6 @@ _answer = msgspec.json.Decoder(_Answer)
 def installed() -> bool:
     """Whether the extra `identify` is installed."""
     return importlib.util.find_spec("die") is not None
-
-
-def need_identify() -> None:
-    """Raise MaltriageError unless the extra `identify` is installed."""
-    if not installed():
-        raise MaltriageError(
-            f"Detect It Easy names compilers and packers: {install_extra('identify')}"
-        )
 
 
 def detected(data: bytes) -> list[Tool]:

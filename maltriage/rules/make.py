@@ -6,7 +6,6 @@ files -> choice -> text -> compiled, and run over all of these files
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -14,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from maltriage.bundle import BENIGN, Bundle
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 from maltriage.probe.inspect.worker import InspectOptions
 from maltriage.probe.rule.gather import Candidate, gather
 from maltriage.probe.rule.match import Answer, Build, searched
@@ -28,7 +27,6 @@ from maltriage.rules.text import rule_name, rule_text
 from maltriage.rules.trial import Elsewhere, Trial, most, try_on
 from maltriage.rules.types import Chosen, Evidence, Facts, Rule, RuleOptions
 from maltriage.source.reading import Reading
-from maltriage.version import install_extra
 from maltriage.work.workers import Workers, reason_of
 
 T = TypeVar("T")
@@ -41,10 +39,7 @@ KIB = 1024
 
 def need_yara() -> None:
     """Raise MaltriageError unless the extra `yara` is installed."""
-    if importlib.util.find_spec("yara_x") is None:
-        raise MaltriageError(
-            f"a rule is tried with YARA-X before it is written: {install_extra('yara')}"
-        )
+    need("yara", "a rule is tried with YARA-X before it is written", "yara_x")
 
 
 def make_rule(

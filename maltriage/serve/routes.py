@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,6 @@ from maltriage.report import html
 from maltriage.report.sanitize import clean
 from maltriage.serve.guard import HEADERS, Guard
 from maltriage.serve.scans import BusyError, EndingError, Finished, Scans
-from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -47,12 +45,6 @@ class Paths(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _paths = msgspec.json.Decoder(Paths)
-
-
-def need_serve() -> None:
-    """Raise MaltriageError if the extra `serve` is not installed."""
-    if any(importlib.util.find_spec(name) is None for name in ("starlette", "uvicorn")):
-        raise MaltriageError(f"serve needs Starlette and uvicorn: {install_extra('serve')}")
 
 
 class _RefusedError(Exception):

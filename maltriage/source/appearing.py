@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import stat
 import time
@@ -13,9 +12,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 from maltriage.source.files import WalkOptions, is_included, is_result, wrong_link
-from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from watchfiles import Change
@@ -32,8 +30,7 @@ _State = tuple[int, int, int]
 
 def need_watch() -> None:
     """Raise MaltriageError if the extra `watch` is not installed."""
-    if importlib.util.find_spec("watchfiles") is None:
-        raise MaltriageError(f"--watch needs watchfiles: {install_extra('watch')}")
+    need("watch", "--watch needs watchfiles", "watchfiles")
 
 
 @dataclass(frozen=True)

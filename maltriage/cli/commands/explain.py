@@ -18,7 +18,7 @@ from maltriage.cli.rule import (
     prevalence_of,
     write_rule,
 )
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 from maltriage.report.documents.methods import DEFAULT, FROM_CHECKPOINT, METHODS
 from maltriage.report.formats import EXPLAIN, OFFSETS
 
@@ -217,7 +217,7 @@ def explain(
     rule_alone = alone(yara, format, output, quiet=quiet)
     common = prevalence_of(prevalence)
     if signatures is not None:
-        library.need_flirt()
+        need("identify", "signatures are matched by python-flirt", "flirt")
         library.signature_files(signatures)
         signatures = signatures.absolute()
     pictures = Pictures(png, svg)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 from maltriage.report.formats import SCAN
 
 if TYPE_CHECKING:
@@ -204,12 +204,10 @@ def scan(
 
     show_logs(verbose)
     if identify:
-        from maltriage.probe.detect_it_easy import need_identify
-
-        need_identify()
+        need("identify", "Detect It Easy names compilers and packers", "die")
     if local and (address is not None or shards is not None):
         raise MaltriageError("--address and --shards go with --engine ray")
-    named_format = format if format else None
+    named_format = format
     if watch:
         from maltriage.cli import watch as watching
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from maltriage.cli import options as opt
-from maltriage.errors import MaltriageError
+from maltriage.errors import MaltriageError, need
 
 
 def serve(
@@ -50,7 +50,7 @@ def serve(
     from maltriage.cli.stop import interrupt
     from maltriage.cli.stop.ending import stopping
     from maltriage.serve.guard import Guard, check_address, check_token
-    from maltriage.serve.routes import application, listening, need_serve, serve_on
+    from maltriage.serve.routes import application, listening, serve_on
     from maltriage.serve.scans import Scans
     from maltriage.similar.search import open_index
     from maltriage.source.archive.limits import Archives
@@ -58,7 +58,7 @@ def serve(
     from maltriage.triage.options import ScanOptions
 
     show_logs(verbose)
-    need_serve()
+    need("serve", "serve needs Starlette and uvicorn", "starlette", "uvicorn")
     address = check_address(host)
     token = check_token(_token_of(token_file), str(token_file))
     for folder in allow or []:

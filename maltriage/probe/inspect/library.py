@@ -7,7 +7,6 @@ name is given where all signatures that match have the same one, to functions th
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import Any
 from maltriage.errors import MaltriageError
 from maltriage.probe.inspect.strings import shortened
 from maltriage.sample.findings import LibraryFunction
-from maltriage.version import install_extra
 
 SUFFIXES = (".sig", ".pat")
 MIN_BYTES = 32
@@ -52,12 +50,6 @@ class Signatures:
             return None
         ((name, library),) = found.items()
         return None if name == "?" else LibraryFunction(start, shortened(name, MAX_NAME), library)
-
-
-def need_flirt() -> None:
-    """Raise MaltriageError unless the extra `identify` is installed."""
-    if importlib.util.find_spec("flirt") is None:
-        raise MaltriageError(f"signatures are matched by python-flirt: {install_extra('identify')}")
 
 
 def signature_files(folder: Path) -> list[Path]:

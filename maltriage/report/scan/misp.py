@@ -7,17 +7,16 @@ from the templates of MISP, and the event is written as they come.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import need
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import FileRecord, Result, Summary
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import MAX_SHOWN, clean, json_safe
 from maltriage.report.scan import sharing
-from maltriage.version import __version__, install_extra
+from maltriage.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,17 +26,11 @@ OF_ONE_FILE = frozenset(("sha256", "sha1", "md5"))
 Rich hash or a name with malware."""
 
 
-def need_misp() -> None:
-    """Raise MaltriageError if the extra `misp` is not installed."""
-    if importlib.util.find_spec("pymisp") is None:
-        raise MaltriageError(f"MISP needs PyMISP: {install_extra('misp')}")
-
-
 class MispRenderer:
     """Writes one event. Raises MaltriageError if `pymisp` is not installed."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
-        need_misp()
+        need("misp", "MISP needs PyMISP", "pymisp")
         import pymisp
 
         self._stream, self._pymisp = stream, pymisp

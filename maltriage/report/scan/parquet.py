@@ -7,15 +7,13 @@ summary is in the metadata of the file, as `maltriage.summary`.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import need
 from maltriage.report.documents.record import FileRecord, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import clean, json_safe
 from maltriage.report.scan.row import COLUMNS, Value, row
-from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,17 +26,11 @@ RECORD = "record"
 SUMMARY = "maltriage.summary"
 
 
-def need_pyarrow() -> None:
-    """Raise MaltriageError if the extra `parquet` is not installed."""
-    if importlib.util.find_spec("pyarrow") is None:
-        raise MaltriageError(f"Parquet needs PyArrow: {install_extra('parquet')}")
-
-
 class ParquetRenderer:
     """Writes rows as Parquet. Raises MaltriageError if PyArrow is not installed."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
-        need_pyarrow()
+        need("parquet", "Parquet needs PyArrow", "pyarrow")
         import pyarrow
 
         types = {

@@ -10,19 +10,18 @@ is a newer version, by `modified`. All versions have to have the same `created`,
 
 from __future__ import annotations
 
-import importlib.util
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import need
 from maltriage.report.documents import facts
 from maltriage.report.documents.record import FileRecord, Result, Summary, encode
 from maltriage.report.formats import RenderOptions
 from maltriage.report.sanitize import json_safe
 from maltriage.report.scan import sharing
 from maltriage.sample.types import BENIGN
-from maltriage.version import __version__, install_extra
+from maltriage.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,17 +32,11 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026:stix")
 IDENTITY = "identity--" + str(uuid.uuid5(uuid.NAMESPACE_URL, "tag:maltriage,2026:identity"))
 
 
-def need_stix() -> None:
-    """Raise MaltriageError if the extra `stix` is not installed."""
-    if importlib.util.find_spec("stix2") is None:
-        raise MaltriageError(f"STIX needs stix2: {install_extra('stix')}")
-
-
 class StixRenderer:
     """Writes one bundle. Raises MaltriageError if `stix2` is not installed."""
 
     def __init__(self, stream: BinaryIO, options: RenderOptions, console: Console) -> None:
-        need_stix()
+        need("stix", "STIX needs stix2", "stix2")
         import stix2.v21 as stix
 
         self._stream, self._stix = stream, stix

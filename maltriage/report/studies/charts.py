@@ -7,7 +7,6 @@ and cut, and `$` begins no formula in them.
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from maltriage.errors import MaltriageError
+from maltriage.errors import need
 from maltriage.files.atomic import write_file
 from maltriage.report import numbers
 from maltriage.report.documents.comparison import Comparison
@@ -30,7 +29,6 @@ from maltriage.report.documents.evaluation import (
     Reliability,
 )
 from maltriage.report.sanitize import clean
-from maltriage.version import install_extra
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,8 +87,7 @@ class Subject:
 
 def need_matplotlib() -> None:
     """Raise MaltriageError if the extra `study` is not installed."""
-    if importlib.util.find_spec("matplotlib") is None:
-        raise MaltriageError(f"charts need matplotlib: {install_extra('study')}")
+    need("study", "charts need matplotlib", "matplotlib")
 
 
 def subjects(found: Evaluation | FoldReport) -> list[Subject]:

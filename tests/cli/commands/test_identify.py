@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import struct
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from maltriage.cli.app import application
 from maltriage.cli.commands import explain
 from maltriage.errors import MaltriageError
-from maltriage.probe import detect_it_easy
 from maltriage.probe.inspect import library
 from maltriage.version import install_extra
 from maltriage.work.workers import Workers
@@ -64,9 +64,10 @@ def test_without_the_extra_the_command_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    for need in (detect_it_easy.need_identify, library.need_flirt):
-        with pytest.raises(MaltriageError, match=re.escape(install_extra("identify"))):
-            need()
+    for arguments in (["scan", "--identify"], ["explain", "--signatures", "folder"]):
+        done = CliRunner().invoke(application(), [*arguments, "a.exe"])
+        assert isinstance(done.exception, MaltriageError)
+        assert install_extra("identify") in str(done.exception)
 
 
 def test_signatures_that_are_none_are_refused_before_anything_is_read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from io import BytesIO
@@ -109,8 +110,7 @@ def test_blank_claims_are_left_out(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from maltriage.errors import MaltriageError
-    from maltriage.report.scan import misp
 
-    monkeypatch.setattr(misp.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MaltriageError, match=re.escape(install_extra("misp"))):
         event_of()

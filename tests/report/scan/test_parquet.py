@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import re
@@ -88,6 +89,6 @@ def test_an_empty_scan_is_a_table_without_rows() -> None:
 
 
 def test_without_pyarrow_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MaltriageError, match=re.escape(install_extra("parquet"))):
         written("parquet", [make_summary()])

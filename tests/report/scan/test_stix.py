@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 from collections import Counter
@@ -176,8 +177,7 @@ def test_no_string_of_a_sample_draws() -> None:
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from maltriage.errors import MaltriageError
-    from maltriage.report.scan import stix
 
-    monkeypatch.setattr(stix.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MaltriageError, match=re.escape(install_extra("stix"))):
         bundle_of()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from maltriage.assess.each import each
 from maltriage.assess.explanations.curves import FRACTIONS, area
 from maltriage.assess.explanations.perturbation import (
     MEASURED,
@@ -29,7 +29,6 @@ from maltriage.report.documents.evaluation import (
     Target,
 )
 from maltriage.report.documents.record import ModelRef
-from maltriage.sample.errors import SampleError
 from maltriage.triage.methods import check_methods
 from maltriage.triage.options import Progress, ScanOptions, work_of
 from maltriage.work.cores import cores
@@ -99,10 +98,7 @@ def _trials(
     terms: Terms,
     progress: Progress,
 ) -> Iterator[FileTrial | None]:
-    """The trial of each file, in order; None if the verdict is wrong or missing.
-
-    Threads suffice: they wait for worker processes and ONNX Runtime.
-    """
+    """The trial of each file, in order; None if the verdict is wrong or missing."""
     if not samples:
         return
     jobs = options.jobs or cores()
@@ -110,20 +106,13 @@ def _trials(
         bench = Bench(
             bundle, workers, work_of(bundle, options), terms, options.device, options.threads
         )
-        pool = ThreadPoolExecutor(jobs + 1)
-        try:
-            tasks = [pool.submit(bench.run, path, label) for path, label in samples]
-            for task in tasks:
-                try:
-                    trial = task.result()
-                except (SampleError, MaltriageError):
-                    progress.failed += 1
-                    trial = None
-                else:
-                    progress.files += 1
+        for trial in each(bench.run, samples, jobs + 1):
+            if isinstance(trial, Exception):
+                progress.failed += 1
+                yield None
+            else:
+                progress.files += 1
                 yield trial
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _method(trials: Sequence[MethodTrial], files: Sequence[FileTrial]) -> MethodFaithfulness:

@@ -8,12 +8,12 @@ bytes, plotted as any other file is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from maltriage.assess.each import each
 from maltriage.assess.held_back import Group
 from maltriage.bundle import Bundle
 from maltriage.errors import MaltriageError
@@ -126,22 +126,16 @@ def _attacks(
     session = Session(bundle, options.device, options.threads)
     with Workers(jobs, options.timeout) as workers:
         attack = _Attack(session, workers, options, propose, terms)
-        pool = ThreadPoolExecutor(jobs)
-        try:
-            for task in [pool.submit(attack.run, path) for path in paths]:
-                try:
-                    attacked = task.result()
-                except SampleError as error:
-                    progress.failed += error.failed
-                    yield error.code
-                except MaltriageError:
-                    progress.failed += 1
-                    yield "model"
-                else:
-                    progress.files += 1
-                    yield attacked or "not-flagged"
-        finally:
-            pool.shutdown(cancel_futures=True)
+        for attacked in each(attack.run, ((path,) for path in paths), jobs):
+            if isinstance(attacked, SampleError):
+                progress.failed += attacked.failed
+                yield attacked.code
+            elif isinstance(attacked, MaltriageError):
+                progress.failed += 1
+                yield "model"
+            else:
+                progress.files += 1
+                yield attacked or "not-flagged"
 
 
 class _Attack:

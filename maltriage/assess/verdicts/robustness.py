@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
 
+from maltriage.assess.each import each
 from maltriage.assess.held_back import Group, Held
 from maltriage.assess.verdicts.calibrate import threshold_for, threshold_of
 from maltriage.bundle import Bundle
@@ -22,7 +22,6 @@ from maltriage.probe.transform.worker import Transformed, transformed
 from maltriage.report.documents.evaluation import Target
 from maltriage.report.documents.record import ModelRef
 from maltriage.report.documents.robustness import Robustness, TransformFigures
-from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Layout, Region
 from maltriage.triage.evidence import heat_on, parts_of
 from maltriage.triage.novelty import novelty_of
@@ -174,10 +173,7 @@ def _outcomes(
     terms: Terms,
     progress: Progress,
 ) -> Iterator[Outcome | None]:
-    """The outcome of each file, in order; None if it gives no sample.
-
-    Threads suffice: they wait for worker processes and ONNX Runtime.
-    """
+    """The outcome of each file, in order; None if it gives no sample."""
     if not samples:
         return
     jobs, work = options.jobs or cores(), work_of(bundle, options)
@@ -188,20 +184,13 @@ def _outcomes(
             made = workers.call(transformed, path, terms.names, terms.donors, work, terms.seed)
             return _outcome(session, made, label)
 
-        pool = ThreadPoolExecutor(jobs + 1)
-        try:
-            tasks = [pool.submit(run, path, label) for path, label in samples]
-            for task in tasks:
-                try:
-                    outcome = task.result()
-                except (SampleError, MaltriageError):
-                    progress.failed += 1
-                    outcome = None
-                else:
-                    progress.files += 1
+        for outcome in each(run, samples, jobs + 1):
+            if isinstance(outcome, Exception):
+                progress.failed += 1
+                yield None
+            else:
+                progress.files += 1
                 yield outcome
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _outcome(session: Session, made: Transformed, truth: str) -> Outcome:

@@ -107,6 +107,7 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ece: float
     labels: list[LabelFigures]
     confusion: list[list[int]]
+    reliability: Reliability
     flags: FlagCounts | None
     """None: the bundle has no benign label or no threshold."""
     duplicates: int | None = None
@@ -122,7 +123,6 @@ class Evaluation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Files that a split by time has in no part, by reason: `undated`, `unseen`, `later`."""
     calibrated: bool = True
     """False: the card has no temperature, and probabilities are uncalibrated."""
-    reliability: Reliability | None = None
     detection_curves: Detection | None = None
     """None: no benign label, or all files are malware or all benign."""
 
@@ -238,7 +238,7 @@ class RecipeFigures(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     folds: list[FoldFigures]
     labels: list[LabelSpread]
     confusion: list[list[int]]
-    reliability: Reliability | None = None
+    reliability: Reliability
     detection_curves: Detection | None = None
     sets: list[SetFigures] = []
     """One for each seed, if prediction sets were requested."""

@@ -79,7 +79,7 @@ class Subject:
     """The subject of a row of charts: a bundle or a recipe."""
 
     name: str
-    reliability: Reliability | None
+    reliability: Reliability
     detection: Detection | None
     labels: tuple[str, ...]
     confusion: list[list[int]]
@@ -111,10 +111,9 @@ def subjects(found: Evaluation | FoldReport) -> list[Subject]:
 
 def charts(subject: Subject) -> list[tuple[str, Draw]]:
     """The charts of a subject: a title and the function that draws it."""
-    found: list[tuple[str, Draw]] = []
-    if (judged := subject.reliability) is not None:
-        words = f"reliability diagram, ECE {judged.ece.value:.3f}"
-        found.append((words, lambda axes: _reliability(axes, judged)))
+    judged = subject.reliability
+    words = f"reliability diagram, ECE {judged.ece.value:.3f}"
+    found: list[tuple[str, Draw]] = [(words, lambda axes: _reliability(axes, judged))]
     if (curves := subject.detection) is not None:
         words = f"ROC curve, area {curves.auc.value:.3f}"
         found.append((words, lambda axes: _roc(axes, curves)))

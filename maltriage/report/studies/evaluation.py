@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from maltriage.report import numbers
-from maltriage.report.documents.evaluation import Detection, Evaluation, Reliability
+from maltriage.report.documents.evaluation import Evaluation, RecipeFigures
 from maltriage.report.sanitize import untrusted
 from maltriage.report.studies.measured_files import overlap
 from maltriage.report.tabular import fact_table, figure_table
@@ -29,20 +29,8 @@ def render(found: Evaluation, console: Console) -> None:
         console.print(line)
     console.print()
     summary = fact_table()
-    summary.add_row("accuracy", *numbers.with_interval(found.accuracy))
-    summary.add_row("macro-F1", *numbers.with_interval(found.macro_f1))
-    if found.reliability is not None:
-        for row in judged(found.reliability):
-            summary.add_row(*row)
-    else:
-        summary.add_row("ECE, 10 bins", f"{found.ece:.3f}", "")
-    if found.detection_curves is not None:
-        for row in detected(found.detection_curves):
-            summary.add_row(*row)
-    if found.flags is not None:
-        flags = found.flags
-        summary.add_row("malware flagged", f"{flags.malware_flagged} of {flags.malware}", "")
-        summary.add_row("benign flagged", f"{flags.benign_flagged} of {flags.benign}", "")
+    for row in of_bundle(found):
+        summary.add_row(*row)
     console.print(summary)
     console.print()
     table = figure_table("label", "files", "precision", "recall", "F1", "95 % interval")
@@ -59,17 +47,25 @@ def render(found: Evaluation, console: Console) -> None:
         console.print(line)
 
 
-def judged(found: Reliability) -> Iterator[tuple[str, str, str]]:
-    """Name, figure and interval of the calibration of probabilities."""
-    yield "ECE, 10 bins", *numbers.with_interval(found.ece)
-    yield "Brier score", *numbers.with_interval(found.brier)
+def of_bundle(found: Evaluation) -> Iterator[tuple[str, str, str]]:
+    """Name, figure and interval of what is measured of a bundle."""
+    yield "accuracy", *numbers.with_interval(found.accuracy)
+    yield "macro-F1", *numbers.with_interval(found.macro_f1)
+    yield from quality(found)
+    if (flags := found.flags) is not None:
+        yield "malware flagged", f"{flags.malware_flagged} of {flags.malware}", ""
+        yield "benign flagged", f"{flags.benign_flagged} of {flags.benign}", ""
 
 
-def detected(found: Detection) -> Iterator[tuple[str, str, str]]:
-    """Name, figure and interval of the detection of malware against benign."""
-    yield "malware or benign: AUC", *numbers.with_interval(found.auc)
-    yield "average precision", *numbers.with_interval(found.average_precision)
-    for point in found.at:
+def quality(found: Evaluation | RecipeFigures) -> Iterator[tuple[str, str, str]]:
+    """The same of its probabilities, and of telling malware from benign."""
+    yield "ECE, 10 bins", *numbers.with_interval(found.reliability.ece)
+    yield "Brier score", *numbers.with_interval(found.reliability.brier)
+    if (curves := found.detection_curves) is None:
+        return
+    yield "malware or benign: AUC", *numbers.with_interval(curves.auc)
+    yield "average precision", *numbers.with_interval(curves.average_precision)
+    for point in curves.at:
         name = f"malware found at {numbers.rate(point.fpr)} false positives"
         if point.tpr is None:
             yield name, "-", point.why or ""

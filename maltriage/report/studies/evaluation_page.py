@@ -58,21 +58,12 @@ def render_page(found: Evaluation | FoldReport) -> str:
 
 
 def _of_bundle(found: Evaluation) -> Section:
-    rows = [
-        ("accuracy", *numbers.with_interval(found.accuracy)),
-        ("macro-F1", *numbers.with_interval(found.macro_f1)),
-        *_quality(found),
-    ]
-    if found.flags is not None:
-        flags = found.flags
-        rows.append(("malware flagged", f"{flags.malware_flagged} of {flags.malware}", ""))
-        rows.append(("benign flagged", f"{flags.benign_flagged} of {flags.benign}", ""))
     return Section(
         found.model.name,
         f"{found.model.weights_sha256[:16]}, on part {found.part},"
         f" {numbers.count(found.samples, 'file')}",
         [line.plain for line in evaluation.remarks(found)],
-        rows,
+        list(evaluation.of_bundle(found)),
         [
             Row(row.label, row.support, row.precision, row.recall, row.f1, row.f1_interval)
             for row in found.labels
@@ -86,7 +77,7 @@ def _of_recipe(found: RecipeFigures) -> Section:
         ("accuracy", *_spread(found.accuracy, "folds")),
         ("macro-F1", *_spread(found.macro_f1, "folds")),
         ("macro-F1 over all folds of a seed", *_spread(found.pooled_macro_f1, "seeds")),
-        *_quality(found),
+        *evaluation.quality(found),
     ]
     remarks = []
     if found.duplicates:
@@ -109,13 +100,6 @@ def _of_recipe(found: RecipeFigures) -> Section:
             for row in found.labels
         ],
     )
-
-
-def _quality(found: Evaluation | RecipeFigures) -> list[tuple[str, str, str]]:
-    rows = [] if found.reliability is None else list(evaluation.judged(found.reliability))
-    if found.detection_curves is not None:
-        rows += evaluation.detected(found.detection_curves)
-    return rows
 
 
 def _drawn(subject: charts.Subject) -> list[tuple[str, Markup]]:

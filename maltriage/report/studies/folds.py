@@ -74,8 +74,6 @@ def _quality(found: FoldReport, console: Console) -> None:
     table = figure_table("all seeds (95 %)", "ECE", "Brier score", *names)
     for recipe in found.recipes:
         judged, curves = recipe.reliability, recipe.detection_curves
-        if judged is None:
-            continue
         at = [] if curves is None else curves.at
         table.add_row(
             untrusted(recipe.recipe),

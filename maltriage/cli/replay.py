@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
+from maltriage.cli.parser.misplaced import given
 from maltriage.cli.urls import on_disk
 from maltriage.errors import MaltriageError
 from maltriage.report.documents.counts import Counts
@@ -132,12 +133,6 @@ def _tell(reports: Sequence[SavedReport], quiet: bool) -> None:
     for report in reports if not quiet else ():
         for notice in report.notices():
             typer.echo(f"maltriage: {clean(notice)}", err=True)
-
-
-def given(context: typer.Context, parameter: str) -> bool:
-    """Whether the command line has a value for a parameter; one of the config file is none."""
-    source = context.get_parameter_source(parameter)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 @dataclass(frozen=True)

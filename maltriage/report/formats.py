@@ -36,8 +36,6 @@ class RenderOptions:
 
     top: int | None = None
     """Rows of a table; None: the default of the screen, 0: all."""
-    width: int | None = None
-    """Columns of the screen; None: the console's."""
     show_skipped: bool = False
     """List skipped files with the reason; otherwise they are counted."""
     fields: Fields | None = None

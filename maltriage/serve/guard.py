@@ -5,16 +5,12 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import secrets
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from maltriage.errors import MaltriageError
 
 if TYPE_CHECKING:
     from starlette.requests import Request
-    from starlette.responses import Response
-
-    Handler = Callable[[Request], Awaitable[Response]]
 
 MIN_TOKEN = 16
 """Characters of the shortest token."""

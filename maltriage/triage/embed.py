@@ -38,20 +38,18 @@ def embed(
     bundle: Bundle,
     options: ScanOptions,
     *,
-    progress: Progress | None = None,
     changed: Callable[[Progress], None] = lambda progress: None,
 ) -> Embedded:
     """The embeddings of files.
 
     Args:
         labels: of each path.
-        progress: its counts are updated.
-        changed: called with it after each batch.
+        changed: called after each batch.
 
     Raises:
         MaltriageError: none of the files could be read, or the bundle does not run.
     """
-    progress = progress or Progress()
+    progress = Progress()
     found, rows = Embedded(), list[npt.NDArray[np.float32]]()
     with Workers(options.jobs or cores(), options.timeout) as workers:
         session = Session(bundle, options.device, model_threads(options))

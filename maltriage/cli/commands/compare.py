@@ -13,7 +13,7 @@ import typer
 
 from maltriage.cli import options as opt
 from maltriage.cli.bars import ShowTick, bar, between_bars, status
-from maltriage.cli.documents import Format
+from maltriage.cli.documents import Format, write_document
 from maltriage.cli.training import recipe as rec
 from maltriage.cli.training.extra import need_torch
 from maltriage.cli.training.study import (
@@ -103,13 +103,11 @@ def compare(
     cells.
     """
     from maltriage.cli.console import make_console
-    from maltriage.cli.files import opened
     from maltriage.cli.stop.ending import stopping
     from maltriage.corpus.datasets import open_dataset
     from maltriage.corpus.predictions import load_predictions
     from maltriage.corpus.splits import KINDS
     from maltriage.learn.nets import entry
-    from maltriage.report.documents.record import encode
     from maltriage.report.studies.comparison import render
 
     if folds == 1:
@@ -149,11 +147,7 @@ def compare(
                 )
             raise typer.Exit(stop.exit_code)
     assert document is not None
-    with opened(output) as stream:
-        if format == "json":
-            stream.binary.write(encode(document) + b"\n")
-        else:
-            render(document, make_console(color, file=stream.text))
+    write_document(document, render, format, output, color)
 
 
 def _values(ctx: typer.Context, data: Dataset, column: str) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maltriage.cli import options as opt
+from maltriage.cli.parser.misplaced import given
 from maltriage.cli.rule import (
     Goodware,
     Labelled,
@@ -240,7 +241,7 @@ def explain(
             _refuse_broken(signatures, max_size * opt.MIB, timeout)
         if saved is not None:
             bundle = saved.bundle(model)
-            if not replay.given(context, "fpr"):
+            if not given(context, "fpr"):
                 fpr = saved.rate_in(bundle, quiet=quiet)
             if label is None and against is None:
                 label, against = saved.result.evidence.label, saved.result.evidence.against

@@ -192,10 +192,6 @@ def info(
     color: opt.ColorOption = "auto",
 ) -> None:
     """Show an index: its model, the files of each label, its limit."""
-    from maltriage.cli.console import make_console
-    from maltriage.cli.files import opened
-    from maltriage.report.documents.record import encode
-    from maltriage.report.sanitize import json_safe
     from maltriage.report.status.index import render
     from maltriage.similar import index as indexes
     from maltriage.similar import index_file
@@ -209,11 +205,7 @@ def info(
             raise
         bundle = None  # the content can be shown without it
     found = indexes.info(read, bundle, str(index))
-    with opened(output) as out:
-        if format == "json":
-            out.binary.write(json_safe(encode(found)) + b"\n")
-        else:
-            render(found, make_console(color, file=out.text))
+    write_document(found, render, format, output, color)
 
 
 def _measured(

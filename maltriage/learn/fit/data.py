@@ -43,7 +43,7 @@ class Images:
 
         Args:
             index: sample numbers, [n].
-            fixed: return only fixed windows.
+            fixed: return only views that are `fixed`.
             variant: number of the changed copy to take instead of each sample, [n]; -1 or a
                 missing copy: the sample itself.
         """

@@ -5,8 +5,8 @@ element. For a net that ends in the mean over cells and a linear layer it has a 
 the score's weights times the activation, divided by the number of cells. For any other net
 the gradient through its head is traced (`traced`) and becomes part of the graph. If Grad-CAM
 (Selvaraju et al. 2017, arXiv 1610.02391) differs, it is a further output. `maltriage.bundle`
-lists inputs and outputs; DESIGN.md says why the score is centred and the heat of an empty input
-is subtracted.
+lists inputs and outputs; docs/architecture.md says why the score is centred and the heat of an
+empty input is subtracted.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Net(nn.Module):
         """Fit the parts that are not learned in steps, from all training samples at once.
 
         Args:
-            views: images of fixed windows by name.
+            views: images of the views that are `fixed`, by name.
             labels: int64 [n].
             weights: of the samples, [n].
         """

@@ -34,6 +34,10 @@ DENSE = 256
 DROPOUT = 0.5
 
 
+RADIUS, ALPHA = 4, 1e-3 / 9
+"""Of `ResponseNorm`."""
+
+
 class ResponseNorm(nn.Module):
     """Local response normalisation (Krizhevsky et al. 2012) as a product with a band matrix.
 
@@ -42,10 +46,10 @@ class ResponseNorm(nn.Module):
 
     band: Tensor
 
-    def __init__(self, channels: int, radius: int = 4, alpha: float = 1e-3 / 9) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
         at = torch.arange(channels)
-        band = ((at[:, None] - at).abs() <= radius).float() * alpha
+        band = ((at[:, None] - at).abs() <= RADIUS).float() * ALPHA
         self.register_buffer("band", band, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -36,8 +36,6 @@ _PROLOGUES: dict[Architecture, re.Pattern[bytes]] = {
     "arm64": re.compile(rb"\xfd\x7b[\x80-\xbf]\xa9"),
 }
 
-Offsets = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True)
 class Functions:

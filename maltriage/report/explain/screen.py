@@ -70,7 +70,7 @@ def explanation(result: Result, options: RenderOptions, console: Console) -> Ite
         options: `top` shortens the regions and the hot ranges, `width` sets the columns.
         console: console of the lines; the picture depends on its colours.
     """
-    width = min(options.width or console.width, MAX_WIDTH)
+    width = min(console.width, MAX_WIDTH)
     evidence = result.evidence
 
     def heading(title: str, remark: str = "") -> Iterator[Text]:

@@ -94,7 +94,7 @@ class TableRenderer:
             self._problems[kind].append(record)
 
     def finish(self, summary: Summary) -> None:
-        width = self._options.width or self._console.width
+        width = self._console.width
         aligned.emit(self._console, self._wrapped(self._screen(summary, width), width))
 
     def _wrapped(self, lines: Iterable[Text], width: int) -> Iterator[Text]:

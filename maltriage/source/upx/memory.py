@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
+from maltriage.sample.byteplot import pe_offset
+
 EXPORT, IMPORT, RESOURCE, RELOCATION, DEBUG, BOUND, IAT = 0, 1, 2, 5, 6, 11, 12
 """Numbers of directories."""
 MAX_SECTIONS = 96
@@ -130,12 +132,8 @@ def headers_of(data: bytes) -> Headers | None:
         ValueError: they are of no known kind.
         struct.error: they end early.
     """
-    if data[:2] != b"MZ" or len(data) < 64:
-        return None
-    (at,) = struct.unpack_from("<I", data, 60)
-    if data[at : at + 4] != b"PE\0\0":
-        return None
-    return Headers(bytearray(data[at : at + 4096]))
+    at = pe_offset(data)
+    return None if at is None else Headers(bytearray(data[at : at + 4096]))
 
 
 def aligned(value: int, unit: int) -> int:

@@ -9,10 +9,9 @@ import os
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from maltriage.files.private import trouble
 
@@ -52,29 +51,17 @@ class UnusableError(Exception):
     """The reason why a store cannot be used, in words for a user."""
 
 
-class transaction:  # noqa: N801  (reads like a function where it is used)
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """`BEGIN IMMEDIATE` to `COMMIT`, or a rollback if anything fails."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> sqlite3.Connection:
-        self._connection.execute("BEGIN IMMEDIATE")
-        return self._connection
-
-    def __exit__(self, kind: Any, *_: object) -> None:
-        if kind is None:
-            try:
-                self._connection.execute("COMMIT")
-                return
-            except sqlite3.Error:
-                self._back()
-                raise
-        self._back()
-
-    def _back(self) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        connection.execute("COMMIT")
+    except BaseException:
         with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
-            self._connection.execute("ROLLBACK")
+            connection.execute("ROLLBACK")
+        raise
 
 
 def open_database(path: Path, tell: Tell) -> sqlite3.Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from maltriage.report import numbers
 from maltriage.report.documents.evidence import (
@@ -32,6 +33,8 @@ UNIT = "points of log odds"
 MAX_SET = 12
 """Most labels of a prediction set that are shown; records have all."""
 MAX_LABEL = 24
+Kind = Literal["hot", "regions"]
+"""What of an account is checked by masking."""
 LEAST_NEAR = 0.05
 """Probability below which a closest family is not worth a word; records have it."""
 IN_INDEX = "in-index"
@@ -62,6 +65,17 @@ WITHOUT_CONTROLS = "* no room for controls: by sign, size and whether all masks 
 _BARELY = 1e-6
 """What distances of files from the threshold are scaled by that come right behind it."""
 _PACKED = frozenset({"packed?", "packed"})
+
+
+def of_body(evidence: Evidence) -> float | None:
+    """What the view `body` gives to the score; None: the model has no such view."""
+    return next((view.contribution for view in evidence.views if view.name == "body"), None)
+
+
+def checks_of(evidence: Evidence, kind: Kind) -> dict[tuple[int, int], Check]:
+    """The checks of hot ranges or of regions, by the range."""
+    found = getattr(evidence.checks, kind) if evidence.checks else []
+    return {(check.start, check.end): check for check in found}
 
 
 def hottest(result: Result) -> RegionHeat | None:

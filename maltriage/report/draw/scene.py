@@ -182,7 +182,7 @@ def _heading(result: Result) -> Iterator[Item]:
 
 def _byteplot(evidence: Evidence, plane: Plane) -> Iterator[Item]:
     width, height = _shape(plane)
-    body = next((view.contribution for view in evidence.views if view.name == "body"), None)
+    body = facts.of_body(evidence)
     title = "the file as a byteplot, with the heat of the view body"
     title += "" if body is None else f" ({numbers.signed(body)} in all)"
     yield Words(_LEFT, _TOP - 12, title, 14, FAINT)
@@ -271,11 +271,9 @@ def _region(region: RegionHeat, y: float, strongest: float, evidence: Evidence) 
     reach = _REACH * abs(value) / strongest if strongest else 0.0
     fill = _tint(math.copysign(1.0, value))
     yield Box(_AXIS - (reach if value < 0 else 0.0), y - 6, reach, 12, fill)
-    checks = evidence.checks.regions if evidence.checks else []
-    for check in checks:
-        if (check.start, check.end) == (region.start, region.end):
-            yield Words(_CHECKS, base, check.status, 14, FAINT)
-            break
+    check = facts.checks_of(evidence, "regions").get((region.start, region.end))
+    if check is not None:
+        yield Words(_CHECKS, base, check.status, 14, FAINT)
 
 
 def _sums(evidence: Evidence, left: Sequence[RegionHeat], plane: Plane) -> Iterator[Item]:

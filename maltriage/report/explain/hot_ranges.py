@@ -42,8 +42,7 @@ def ranges(
     shown = ordered[: DEFAULT_RANGES if top is None else top or len(ordered)]
     digits = digits_for(max((r.end for r in ordered), default=0))
     titles = ("offsets", "size", "region", "rva", "address", "contrib.", "measured", "check")
-    found = evidence.checks.hot if evidence.checks else []
-    checks = {(check.start, check.end): check for check in found}
+    checks = facts.checks_of(evidence, "hot")
     rows = [_range(r, digits, machine_base) + checked(checks.get((r.start, r.end))) for r in shown]
     layout = aligned.columns(titles, rows, (1, 3, 4, 5, 6))
     kept = [i for i in range(len(titles)) if any(cells[i].plain for cells in rows)]

@@ -178,11 +178,10 @@ def _sum(items: Sequence[RegionHeat] | Sequence[HotRange]) -> float:
 
 
 def _checks(
-    evidence: Evidence, items: Sequence[RegionHeat] | Sequence[HotRange], kind: str
+    evidence: Evidence, items: Sequence[RegionHeat] | Sequence[HotRange], kind: facts.Kind
 ) -> list[Check | None]:
     """The check of each range; None: it was not checked."""
-    found: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
-    known = {(check.start, check.end): check for check in found}
+    known = facts.checks_of(evidence, kind)
     return [known.get((item.start, item.end)) for item in items]
 
 
@@ -259,7 +258,7 @@ def _picture(
 ) -> _Picture:
     flaw, places = raster.problem(plane), plot.geometry(plane)
     shape = plane.heat_height, plane.heat_width
-    body = next((view.contribution for view in evidence.views if view.name == "body"), None)
+    body = facts.of_body(evidence)
     if flaw:
         return _Picture(flaw, Markup(), Markup(), 0.0, 1, 1, body, False, "", [], {})
     data: dict[str, Any] = {"shape": shape, "heat": [round(value, 6) for value in plane.heat]}

@@ -96,8 +96,8 @@ class Strip:
 def body_share(evidence: Evidence) -> float | None:
     """The share of what decided that the view `body` carries; None: it is not known."""
     every = sum(abs(view.contribution) for view in evidence.views)
-    body = next((abs(v.contribution) for v in evidence.views if v.name == "body"), None)
-    return None if body is None or not every else body / every
+    body = facts.of_body(evidence)
+    return None if body is None or not every else abs(body) / every
 
 
 def strip(

@@ -78,7 +78,7 @@ def regions(
     shown, folded = ordered[:limit], ordered[limit:]
     digits = digits_for(max((r.end for r in ordered), default=0))
     checks = evidence.checks
-    known = {(check.start, check.end): check for check in checks.regions} if checks else None
+    known = facts.checks_of(evidence, "regions") if checks else None
     rows = [_region(region, digits, known) for region in shown]
     rest = sum(r.contribution for r in folded)
     weight = sum(abs(r.contribution) for r in ordered) + abs(evidence.padding)

@@ -126,8 +126,8 @@ def _picture(evidence: Evidence, console: Console, width: int) -> list[Text]:
     """The byteplot with its heat; empty where it cannot be shown."""
     if evidence.plane is None:
         return []
-    body = next((v.contribution for v in evidence.views if v.name == "body"), None)
-    return list(plane.drawing(evidence.plane, facts.explained(evidence), body, console, width))
+    body, label = facts.of_body(evidence), facts.explained(evidence)
+    return list(plane.drawing(evidence.plane, label, body, console, width))
 
 
 def _header(result: Result, console: Console, width: int) -> Iterator[Text]:

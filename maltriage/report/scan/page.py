@@ -14,7 +14,7 @@ import msgspec
 
 from maltriage.report import hashes, html, numbers
 from maltriage.report.documents import facts
-from maltriage.report.documents.evidence import Check, Evidence
+from maltriage.report.documents.evidence import Evidence
 from maltriage.report.documents.record import Failed, FileRecord, Group, Result, Skipped, Summary
 from maltriage.report.explain import score_table, similar
 from maltriage.report.explain.screen import kind_of, names_of
@@ -258,10 +258,7 @@ def _similar(result: Result) -> dict[str, Any] | None:
     }
 
 
-def _check(evidence: Evidence, kind: str, start: int, end: int) -> list[Any]:
+def _check(evidence: Evidence, kind: facts.Kind, start: int, end: int) -> list[Any]:
     """Measured change and status of a range's check; empty if it was not checked."""
-    checks: list[Check] = getattr(evidence.checks, kind) if evidence.checks else []
-    for check in checks:
-        if (check.start, check.end) == (start, end):
-            return [_number(check.measured), check.status]
-    return []
+    check = facts.checks_of(evidence, kind).get((start, end))
+    return [] if check is None else [_number(check.measured), check.status]

@@ -82,7 +82,7 @@ RECIPES = {
         guide: Recipe("camvit", 20, views=TRUNKS, guide=guide)
         for guide in (
             *("instance", "cumulative", "random", "inverse"),
-            *("label", "weighted", "early", "attention"),
+            *("label", "weighted", "early", "attention", "label-random"),
         )
     },
 }

@@ -30,7 +30,16 @@ if TYPE_CHECKING:
 
 
 Guide = Literal[
-    "none", "cumulative", "instance", "label", "weighted", "early", "attention", "random", "inverse"
+    "none",
+    "cumulative",
+    "instance",
+    "label",
+    "weighted",
+    "early",
+    "attention",
+    "random",
+    "inverse",
+    "label-random",
 ]
 
 

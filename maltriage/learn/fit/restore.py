@@ -35,7 +35,7 @@ def predict(net: Net, images: Images, index: Tensor) -> Tensor:
     return logits
 
 
-def restore_net(tensors: dict[str, Tensor], state: State, path: Path) -> Net:
+def restore_net(tensors: dict[str, Tensor], state: State, path: Path | None = None) -> Net:
     """The averaged net of a checkpoint, in eval mode.
 
     Its parameters take no gradient, as those of the net that a training exports: the exporter
@@ -56,7 +56,7 @@ def restore_net(tensors: dict[str, Tensor], state: State, path: Path) -> Net:
     return net.eval().requires_grad_(False)
 
 
-def _fit(found: dict[str, torch.Size], origin: Origin, path: Path) -> bool:
+def _fit(found: dict[str, torch.Size], origin: Origin, path: Path | None) -> bool:
     """Whether weights of these shapes are those of a run's net, which is not made for that; of a
     net with teachers inside, which runs them as it is made, only its own and those of theirs."""
     guide = origin.guide
@@ -71,9 +71,9 @@ def _fit(found: dict[str, torch.Size], origin: Origin, path: Path) -> bool:
                 net = make_net(teacher.net, teacher.views, len(origin.labels), teacher.clean)
                 wanted |= _shapes(net, f"chooser.explained.{number}.net.")
     except MaltriageError as error:
-        raise MaltriageError(f"{path}: {error}") from error
+        raise MaltriageError(f"{_named(path)}: {error}") from error
     except Exception as error:  # whatever layers say to sizes that they cannot have
-        raise MaltriageError(f"{path}: there is no such net: {error}") from error
+        raise MaltriageError(f"{_named(path)}: there is no such net: {error}") from error
     return found.items() >= wanted.items()
 
 
@@ -81,8 +81,12 @@ def _shapes(net: Net, prefix: str = "") -> dict[str, torch.Size]:
     return {prefix + name: tensor.shape for name, tensor in net.state_dict().items()}
 
 
-def _of_another(path: Path) -> MaltriageError:
-    return MaltriageError(f"{path}: its weights are not of the net it names")
+def _named(path: Path | None) -> str:
+    return str(path or "the checkpoint")
+
+
+def _of_another(path: Path | None) -> MaltriageError:
+    return MaltriageError(f"{_named(path)}: its weights are not of the net it names")
 
 
 def net_of(checkpoint: Path, bundle: Bundle) -> Net:
@@ -121,7 +125,7 @@ def make(origin: Origin, teachers: Sequence[Net] | None = None) -> Net:
     return net if origin.guide is None else guided(net, origin.guide, teachers)
 
 
-def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
+def load_weights(net: nn.Module, tensors: dict[str, Tensor], path: Path | None = None) -> None:
     """Load the weights of a checkpoint into a net.
 
     Args:

@@ -20,7 +20,9 @@ from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import CamViT
 from maltriage.sample.views import ViewSpec
 
-INSIDE = frozenset({"instance", "label", "weighted"})
+BY_LABEL = frozenset({"label", "label-random"})
+"""Guides that have tokens for each label."""
+INSIDE = frozenset({"instance", "weighted"}) | BY_LABEL
 """Guides whose teachers are part of the net."""
 TAUGHT = frozenset({"early", "attention"})
 """Guides of the training alone: see `maltriage.learn.heat.tutor`. Their net is the plain one."""
@@ -229,7 +231,7 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
             raise ValueError(f"{guide.tokens:,} tokens of {net.tokens:,}")
         if guide.kind in INSIDE and not guide.teachers:
             raise ValueError("no teachers")
-        if guide.kind == "label":
+        if guide.kind in BY_LABEL:
             _check_labels(guide, labels, net.tokens)
     except ValueError as error:
         raise MaltriageError(f"a guide that does not fit its net: {error}") from error
@@ -237,7 +239,7 @@ def guided(net: Net, guide: Guide, teachers: Sequence[Net] | None = None) -> Net
         return net
     if teachers is None:
         teachers = [make_net(t.net, t.views, labels, t.clean) for t in guide.teachers]
-    if guide.kind == "label":
+    if guide.kind in BY_LABEL:
         net.choose_by(LabelChooser(teachers, net.views, net.grids, guide.by_label), guide.tokens)
         return net
     chooser = Chooser(teachers, net.views, net.grids, str(guide.cam))

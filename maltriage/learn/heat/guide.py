@@ -18,7 +18,8 @@ are normalised and pairs combined, so this was chosen:
 Beyond the paper:
 
 - `label` keeps the tokens of most heat in the cumulative map of the label that the teacher
-  predicts; the teacher is part of the graph, its maps are not.
+  predicts; the teacher is part of the graph, its maps are not. The choice says what the teacher
+  predicts: `label-random`, a control that says it too, draws the tokens of each label by the seed.
 - `weighted` leaves nothing out: tokens of each image are multiplied by a weight between 0 and 2,
   the sigmoid of their signed heat. The teacher is part of the graph.
 - `early` is `instance` in the first half of the training, and nothing afterwards.
@@ -51,7 +52,7 @@ from maltriage.learn.fit.checkpoint import Guide, Origin, State, Teacher, load_c
 from maltriage.learn.fit.data import Images, key
 from maltriage.learn.fit.restore import EVAL_BATCH, restore_net
 from maltriage.learn.heat.cam import ExplainedNet
-from maltriage.learn.heat.chooser import INSIDE, TAUGHT, heat_of
+from maltriage.learn.heat.chooser import BY_LABEL, INSIDE, TAUGHT, heat_of
 from maltriage.learn.heat.heatmaps import regrid, shares
 from maltriage.learn.nets.base import Net
 from maltriage.learn.nets.camvit import grid_of
@@ -59,7 +60,15 @@ from maltriage.metrics import COMMON, ssim
 from maltriage.sample.views import ViewSpec
 
 Kind = Literal[
-    "cumulative", "instance", "label", "weighted", "early", "attention", "random", "inverse"
+    "cumulative",
+    "instance",
+    "label",
+    "weighted",
+    "early",
+    "attention",
+    "random",
+    "inverse",
+    "label-random",
 ]
 Cam = Literal["hirescam", "gradcam"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -145,8 +154,8 @@ def prepare(
     counts = {name: grid[0] * grid[1] for name, grid in grids.items()}
     tokens = sum(counts.values())
     guide = Guide(kind=options.kind, keep=options.keep, tokens=max(1, round(options.keep * tokens)))
+    generator = torch.Generator().manual_seed(key(int(origin.recipe["seed"]), tokens))
     if options.kind == "random":
-        generator = torch.Generator().manual_seed(key(int(origin.recipe["seed"]), tokens))
         return Prepared(_keeping(guide, counts, torch.randperm(tokens, generator=generator)))
     loaded = [_load(place, origin) for place in places]
     nets = _restored(loaded, places)
@@ -178,7 +187,9 @@ def prepare(
         ],
         dim=1,
     )
-    if options.kind == "label":
+    if options.kind in BY_LABEL:
+        if options.kind == "label-random":
+            summed = torch.rand(summed.shape, generator=generator)
         order = summed.argsort(dim=1, descending=True, stable=True)[:, : guide.tokens]
         by_label = tuple(tuple(row) for row in order.sort(dim=1).values.tolist())
         return Prepared(msgspec.structs.replace(guide, by_label=by_label), nets, maps)

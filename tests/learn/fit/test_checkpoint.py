@@ -134,6 +134,10 @@ def test_a_pickle_is_refused_by_name(tmp_path: Path, newer: bool) -> None:
 def test_weights_of_another_net(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / LAST, {"ema.a": torch.zeros(1)}, STATE)
     tensors, state = load_checkpoint(tmp_path)
+    with pytest.raises(
+        MaltriageError, match="the checkpoint: its weights are not of the net it names"
+    ):
+        restore_net(tensors, state)
     with pytest.raises(MaltriageError, match=r"a\.safetensors: its weights are not of the net"):
         restore_net(tensors, state, Path("a.safetensors"))
 

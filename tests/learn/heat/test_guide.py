@@ -171,6 +171,15 @@ def test_what_is_kept(corpus: Corpus, teacher: Path, tmp_path: Path) -> None:
         assert list(kept) == sorted({*kept})
         least = heat[list(kept)].min()
         assert (heat > least).sum() < 8 == len(kept)
+    by_chance = [
+        guide(corpus, tmp_path, GuideOptions("label-random", 0.5, teachers=(teacher,)), seed)
+        for seed in (0, 0, 1)
+    ]
+    assert by_chance[0] == by_chance[1] != by_chance[2]
+    assert len({*by_chance[0].by_label}) == len(found) == 3
+    for kept in by_chance[0].by_label:
+        assert list(kept) == sorted({*kept})
+        assert len(kept) == 8
 
 
 def test_a_run_says_how_it_was_guided(student: Outcome, teacher: Path) -> None:
@@ -207,7 +216,7 @@ def fitted(corpus: Corpus, run: RunOptions, stop: Callable[[], bool] = lambda: F
     return fit(images, parts, run.fit, state, run.folder, teachers=teachers, stop=stop)
 
 
-@pytest.mark.parametrize("kind", ["cumulative", "instance", "label", "weighted"])
+@pytest.mark.parametrize("kind", ["cumulative", "instance", "label", "label-random", "weighted"])
 def test_it_goes_on_and_is_restored_without_its_teachers(
     corpus: Corpus, teacher: Path, tmp_path: Path, kind: Any
 ) -> None:

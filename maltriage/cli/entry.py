@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 
+from maltriage.cli.stderr import never_fail
 from maltriage.cli.stop import interrupt
 
 
@@ -59,7 +60,9 @@ def main() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     gc.set_threshold(10_000)  # imports make many objects, of which none goes
     interrupt.listen()
-    if not _hold_streams() and not _writes_files(sys.argv[1:]):
+    given = _hold_streams()
+    never_fail()
+    if not given and not _writes_files(sys.argv[1:]):
         sys.stderr.write("maltriage: standard output is closed: there is no place for results\n")
         sys.exit(2)
     try:

@@ -1,0 +1,51 @@
+"""Standard error that cannot fail.
+
+What is told there is no result: a reader that leaves, or a disk that is full, changes neither the
+records nor the exit code.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+
+class _Lossy(io.RawIOBase):
+    """A stream that takes whatever the one below does not."""
+
+    def __init__(self, below: BinaryIO) -> None:
+        self._below = below
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Buffer, /) -> int:
+        try:
+            written: int | None = self._below.write(data)
+        except OSError:
+            written = None
+        return memoryview(data).nbytes if written is None else written
+
+    def fileno(self) -> int:
+        return self._below.fileno()
+
+    def isatty(self) -> bool:
+        return self._below.isatty()
+
+
+def never_fail() -> None:
+    """Put such a stream into the place of `sys.stderr`."""
+    told = sys.stderr
+    if isinstance(told, io.TextIOWrapper):
+        below: Any = told.buffer
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(_Lossy(getattr(below, "raw", below))),  # unbuffered it is raw
+            encoding=told.encoding,
+            errors=told.errors,
+            line_buffering=True,
+            write_through=told.write_through,
+        )

@@ -176,8 +176,8 @@ def at_rate(bundle: Bundle, fpr: float | None) -> Bundle:
         rates = [] if limit is None else sorted({limit.fpr, *(p.fpr for p in limit.points)})
         known = ", ".join(f"{rate:g}" for rate in rates) or "none"
         raise MaltriageError(
-            f"{bundle.card.name} has no threshold for a false-positive rate of {fpr:g} (it has"
-            f" {known}): set one with maltriage calibrate"
+            f"{Path(bundle.path).stem} has no threshold for a false-positive rate of {fpr:g}"
+            f" (it has {known}): set one with maltriage calibrate"
         )
     return msgspec.structs.replace(
         bundle, card=msgspec.structs.replace(bundle.card, threshold=found)

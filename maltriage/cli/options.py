@@ -127,7 +127,10 @@ def spared(path: Path | None) -> Path | None:
 Output = Annotated[
     Path | None,
     typer.Option(
-        "--output", "-o", callback=spared, help="Write the result here instead of stdout."
+        "--output",
+        "-o",
+        callback=spared,
+        help="Write the result here instead of stdout; an ending such as .json says the format.",
     ),
 ]
 _ENDINGS = ", ".join(endings())

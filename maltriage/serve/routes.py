@@ -65,10 +65,10 @@ def application(scans: Scans, guard: Guard) -> Starlette:
     def answer(content: bytes, kind: str, status: int = 200, **headers: str) -> Response:
         return Response(content, status, {**HEADERS, **headers}, kind)
 
-    def failed(status: int, reason: str) -> Response:
+    def failed(status: int, reason: str, **headers: str) -> Response:
         body = msgspec.json.encode({"error": clean(reason, MAX_NAME)})
         asks = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
-        return answer(body, "application/json", status, **asks)
+        return answer(body, "application/json", status, **asks, **headers)
 
     def document(finished: Finished, status: int = 200) -> Response:
         place = {"Location": f"/scans/{finished.name}"} if status == 201 else {}
@@ -78,6 +78,9 @@ def application(scans: Scans, guard: Guard) -> Starlette:
         name = request.query_params.get("name") or "upload"
         if len(name) > MAX_NAME:
             raise _RefusedError(400, "the name is too long")
+        if request.headers.get("content-type", "").startswith("multipart/"):
+            reason = "a form: send the file as the body, e.g. curl --data-binary @FILE"
+            raise _RefusedError(415, reason)
         with scans.place():
             data = await _body(request, scans.max_size)
             if not data:
@@ -150,7 +153,8 @@ def application(scans: Scans, guard: Guard) -> Starlette:
         return failed(404, "no such page")
 
     async def wrong_method(request: Request, error: Exception) -> Response:
-        return failed(405, "not by this method")
+        allowed = (getattr(error, "headers", None) or {}).get("Allow", "")
+        return failed(405, f"not by this method, by {allowed}", Allow=allowed)
 
     return Starlette(
         routes=[

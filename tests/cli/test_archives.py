@@ -187,6 +187,22 @@ def test_explain(run_cli, folder: Path) -> None:
     assert run_cli("explain", folder / "a.zip!none.exe").returncode == 3
 
 
+def test_a_path_that_goes_on_behind_a_program_names_no_file(run_cli, tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(zipped({"x.exe": X86, "read.me": b"text"}, None))
+    for path, code, reason in (
+        ("a.zip!x.exe!none.exe", "not-found", "no such file in the archive"),
+        ("a.zip!read.me!none.exe", "not-found", "no such file in the archive"),
+        ("a.zip!read.me", "not-pe", "it is neither a PE file nor a byteplot PNG nor a hex dump"),
+    ):
+        for command in ("scan", "explain"):
+            done = run_cli(command, path, "-f", "ndjson" if command == "scan" else "json")
+            assert done.returncode == 3
+            record = records(done.stdout)[0]
+            assert (record["path"], record["code"], record["reason"]) == (path, code, reason)
+    record = records(run_cli("scan", "a.zip!x.exe", "-f", "ndjson").stdout)[0]
+    assert (record["type"], record["path"]) == ("result", "a.zip!x.exe")
+
+
 def test_verify(run_cli, folder: Path) -> None:
     done = run_cli("scan", folder / "a.zip", "--verify", "-f", "ndjson", "--exit-zero")
     results = [record for record in records(done.stdout) if record["type"] == "result"]

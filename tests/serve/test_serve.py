@@ -140,6 +140,16 @@ def test_bad_requests(
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_form_and_a_wrong_method_are_told_what_would_do(
+    server: tuple[Running, Path],
+) -> None:
+    form = {"Content_Type": "multipart/form-data; boundary=x"}
+    answer = server[0].ask("POST", "/scan", b"--x\r\n\r\nMZ\r\n--x--\r\n", **form)
+    assert (answer.status, "--data-binary" in answer.json["error"]) == (415, True)
+    answer = server[0].ask("GET", "/scan")
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
+
+
 def test_an_upload_without_a_length_is_cut_at_the_limit(server: tuple[Running, Path]) -> None:
     pieces = (b"x" * 65536 for _ in range(32))
     assert server[0].ask("POST", "/scan", pieces).status == 413

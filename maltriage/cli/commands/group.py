@@ -32,13 +32,14 @@ def group(
     from maltriage.cli.files import keep
     from maltriage.cli.replay import Replay
     from maltriage.errors import MaltriageError
-    from maltriage.report.saved.recognise import is_report
+    from maltriage.report.saved.recognise import is_report, refuse_other
     from maltriage.report.scan.groups import render
     from maltriage.similar.groups import listed
 
     keep([str(path) for path in reports], *([output] if output else []))
     for path in reports:
         if not is_report(str(path)) and os.access(path, os.R_OK):  # else reading it says why not
+            refuse_other(str(path))
             raise MaltriageError(
                 f"{path}: not a saved report: scan first, maltriage scan DIR -o {path.stem}.ndjson"
             )

@@ -167,12 +167,14 @@ class Walk:
         data = entry.data
         kind = None if data is None else kind_of_bytes(data)
         if data is None:
-            if self._on_the_way(path):
+            if self._is_asked(path):
                 yield None
         elif kind is None:
-            yield Member(path, data)
+            if self._is_asked(path):
+                yield Member(path, data)
         elif level >= self.limits.nesting:
-            reason = f"an archive inside {level} others (--max-nesting lifts the limit)"
+            others = "another" if level == 1 else f"{level} others"
+            reason = f"an archive inside {others} (--max-nesting lifts the limit)"
             yield Trouble(path, SampleError("archive-depth", reason))
         else:
             yield from self._archive(io.BytesIO(data), kind, path, level + 1, inner)
@@ -190,10 +192,11 @@ class Walk:
     def _interesting(self, name: str, head: bytes) -> bool:
         return kind_of_bytes(head) is not None or self.wanted(name, head)
 
-    def _on_the_way(self, path: str) -> bool:
+    def _is_asked(self, path: str) -> bool:
+        """Whether a file is the one that matters, or in it."""
         only = self.only
-        return (
-            only is None
-            or f"{only}{SEPARATOR}".startswith(f"{path}{SEPARATOR}")
-            or (path.startswith(f"{only}{SEPARATOR}"))
-        )
+        return only is None or path == only or path.startswith(f"{only}{SEPARATOR}")
+
+    def _on_the_way(self, path: str) -> bool:
+        """Whether a file is that, or an archive that it may be in."""
+        return self._is_asked(path) or f"{self.only}".startswith(f"{path}{SEPARATOR}")

@@ -43,6 +43,10 @@ def test_similar_files_are_one_group(run_cli: Any, folder: Path, tmp_path: Path)
     assert document["groups"][0]["group"] == found
     members = [Path(member["path"]).name for member in document["groups"][0]["members"]]
     assert sorted(members) == ["changed.exe", "console-x86.exe", "copy.exe"]
+    for name in ("groups.json", "groups.txt"):
+        assert run_cli("group", report, "-o", name).returncode == 0
+    assert json.loads((tmp_path / "groups.json").read_bytes()) == document
+    assert "3 files in 1 group" in (tmp_path / "groups.txt").read_text()
 
     again = tmp_path / "again.ndjson"
     assert run_cli("scan", report, "-o", again).returncode == 0
@@ -62,7 +66,11 @@ def test_without_groups(run_cli: Any, folder: Path) -> None:
 def test_what_is_no_report_is_refused(run_cli: Any, folder: Path) -> None:
     done = run_cli("group", folder / "copy.exe")
     assert done.returncode == 2
-    assert b"not a saved report" in done.stderr
+    assert b"not a saved report: scan first" in done.stderr
+    assert run_cli("scan", folder, "-o", "few.ndjson", "--fields", "path").returncode == 0
+    done = run_cli("group", "few.ndjson")
+    assert done.returncode == 2
+    assert b"not a saved report, since it was written with --fields" in done.stderr
 
 
 def test_reports_that_do_not_go_together_and_one_that_breaks_off(

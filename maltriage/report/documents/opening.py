@@ -136,7 +136,8 @@ def _decided(evidence: Evidence) -> Iterator[str]:
             name, share, check = _place(least, evidence)
             said += f"; {name} speaks more against it ({share}{check})"
         yield f"{said}."
-        if any(_is_spread(region, evidence) for region in top):
+        spread = sum(region.contribution for region in top if _is_spread(region, evidence))
+        if spread >= MOSTLY * sum(max(0.0, region.contribution) for region in ordered):
             yield from _spread_by(evidence)
     if evidence.checks is not None:
         held, claims = facts.supports(evidence.checks)

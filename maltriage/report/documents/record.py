@@ -170,7 +170,7 @@ class Group(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     `id` begins the SHA-256 of the group's first file. `path` and `sha256` are those of the most
     urgent one, to look at. `labels` counts files by label. `shared` names what all of them share:
     `copies`, `code`, `tlsh`, `model` (they look alike to the model), or a field of the identity
-    with its value (`imphash 0a1b2c`). `lowest` and `highest` are scores, see `facts.score`.
+    with its value (`imphash 0a1b2c`). `lowest` and `highest` are scores, as `Verdict.score`.
     """
 
     id: str

@@ -10,6 +10,7 @@ from maltriage.errors import MaltriageError
 from maltriage.probe.common import Runs
 from maltriage.probe.prepare import prepare
 from maltriage.report.documents.record import FileRecord, Result, path_of
+from maltriage.report.numbers import count
 from maltriage.sample.errors import SampleError
 from maltriage.sample.types import Notice
 from maltriage.triage.hot_ranges import looked_up
@@ -53,13 +54,18 @@ def check(
                 record = _looked_up(record, item, item.looking_up, judge())
         progress.add(record)
         yield record
-    for held in top.taken():
+    taken, left = top.taken(), 0
+    for held in taken:
         if stop():
+            left += 1
             yield held.result
         elif isinstance(held, Explained):
             yield _checked(held, judge(), options)
         else:
             yield _checked_again(held, judge(), options)
+    if left:
+        files = count(len(taken), "file")
+        progress.notes.append(f"the evidence of {left:,} of {files} was not checked any more")
 
 
 def _checked_again(item: Recalled, judge: Judge, options: ScanOptions) -> FileRecord:

@@ -223,9 +223,12 @@ def test_who_stops_a_scan_waits_for_no_more_checks(
         checked.append(arguments)
 
     monkeypatch.setattr(check, "verify", note)
-    options = ScanOptions(checks=3)
-    *records, summary = scan([str(tmp_path)], bundle, options, stop=lambda: bool(checked))
+    options, progress = ScanOptions(checks=3), Progress()
+    *records, summary = scan(
+        [str(tmp_path)], bundle, options, progress=progress, stop=lambda: bool(checked)
+    )
     assert len(checked) == 1
+    assert progress.notes == ["the evidence of 2 of 3 files was not checked any more"]
     assert sorted(Path(record.path).name for record in records) == sorted(names)  # type: ignore[union-attr]
     assert isinstance(summary, Summary)
     assert (summary.files, summary.interrupted) == (3, True)

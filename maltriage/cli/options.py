@@ -45,11 +45,14 @@ Shards = Annotated[
 Model = Annotated[
     str | None,
     typer.Option(
-        "--model", "-m", help="A bundle: a file or shipped name, e.g. maltriage-evidence."
+        "--model",
+        "-m",
+        help="A bundle: a file or shipped name, by default maltriage-evidence-int8.",
     ),
 ]
 Bundle = Annotated[
-    str | None, typer.Argument(help="A bundle: a file or shipped name, e.g. maltriage-evidence.")
+    str | None,
+    typer.Argument(help="A bundle: a file or shipped name, by default maltriage-evidence-int8."),
 ]
 Device = Annotated[DeviceName, typer.Option(help="Where the model runs.")]
 Jobs = Annotated[

@@ -89,6 +89,14 @@ def test_no_heavy_import(samples_dir: Path, tmp_path: Path, command: str) -> Non
         assert not modules & {"numpy", "onnx", "onnxruntime", "lief", "pefile"}
 
 
+def test_the_help_names_the_model_that_is_taken_by_default() -> None:
+    from maltriage.bundle import DEFAULT_MODEL
+    from maltriage.cli import options
+
+    for option in (options.Model, options.Bundle):
+        assert f"by default {DEFAULT_MODEL}." in option.__metadata__[0].help  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,7 @@ import ntpath
 import os
 import posixpath
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +40,8 @@ from maltriage.source.urls import is_url
 VERSION = "8.17.0"
 """Version of ECS. Fields keep their names in later versions."""
 MODULE = "maltriage"
+KNOWN = 100
+"""`event.severity` of files that the index has as malware, whatever their score."""
 _ACTIONS = {Result: "file-triaged", Skipped: "file-skipped", Failed: "file-unread"}
 _OUTCOMES = {Result: "success", Skipped: "unknown", Failed: "failure"}
 _ARCHITECTURES = {"I386": "x86", "AMD64": "x64", "ARM64": "arm64"}
@@ -99,9 +102,18 @@ def _summary(record: Summary) -> dict[str, Any]:
     outcome = "unknown" if record.interrupted else "success"
     return {
         "event": _event("scan-finished", outcome, duration=round(record.seconds * 1e9)),
-        "message": f"{record.files} files, {record.flagged} flagged",
+        "message": ", ".join(_counted(record)),
         MODULE: {"record": "summary", "summary": msgspec.to_builtins(record)},
     }
+
+
+def _counted(record: Summary) -> Iterator[str]:
+    yield f"{record.files} files"
+    yield f"{record.flagged} flagged"
+    if record.known_malware:
+        yield f"{record.known_malware} known malware"
+    if record.failed:
+        yield f"{record.failed} not read"
 
 
 def _file(record: FileRecord) -> dict[str, Any]:
@@ -185,7 +197,7 @@ def _result(record: Result, found: dict[str, Any], rest: dict[str, Any]) -> None
             "ruleset": MODULE,
         }
     elif facts.known_malware(record) is not None:
-        found["event"] |= {"kind": "alert", "category": ["malware", "file"]}
+        found["event"] |= {"kind": "alert", "category": ["malware", "file"], "severity": KNOWN}
         known = facts.known_as_malware(record)
         found["message"] += f", malware by the index of labelled files ({known})"
     if family := sharing.family(record):

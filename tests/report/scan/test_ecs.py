@@ -173,6 +173,7 @@ def test_what_is_not_flagged_is_no_alert() -> None:
 def test_what_the_index_has_as_malware_is_an_alert(label: str, family: str | None) -> None:
     verdict = make_verdict("benign", 0.988, -6.2)
     event = ecs(make_result(verdict=verdict, similar=make_similar(known_as=label)))
+    assert event["event"]["severity"] == 100 > event["event"]["risk_score"]
     assert (event["event"]["kind"], event["event"]["category"]) == ("alert", ["malware", "file"])
     assert event.get("threat", {}).get("software", {}).get("name") == family
     assert f"by the index of labelled files ({family or 'malware'})" in event["message"]
@@ -194,7 +195,9 @@ def test_the_end_of_a_scan() -> None:
     event = ecs(make_summary(interrupted=True, seconds=1.5))
     assert (event["event"]["action"], event["event"]["outcome"]) == ("scan-finished", "unknown")
     assert event["event"]["duration"] == 1_500_000_000
-    assert event["message"] == "8 files, 4 flagged"
+    assert event["message"] == "8 files, 4 flagged, 1 not read"
+    event = ecs(make_summary(failed=0, known_malware=2))
+    assert event["message"] == "8 files, 4 flagged, 2 known malware"
 
 
 @pytest.mark.parametrize(

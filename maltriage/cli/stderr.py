@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any, BinaryIO
-
-if TYPE_CHECKING:
-    from typing_extensions import Buffer
+from typing import Any, BinaryIO
 
 
 class _Lossy(io.RawIOBase):
@@ -23,7 +20,7 @@ class _Lossy(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: Any, /) -> int:
         try:
             written: int | None = self._below.write(data)
         except OSError:
